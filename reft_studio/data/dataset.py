@@ -1,0 +1,164 @@
+"""An immutable dataset: one Parquet file, a manifest, and a fingerprint of its rows. A handle, never a list."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, TypedDict, get_args
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from reft_studio.errors import DataError, StoreError
+from reft_studio.fingerprint import SHORT, canonical_json
+from reft_studio.workspace import Workspace, publish, read_json, staging, write_json
+
+Role = Literal["user", "harmful", "helpful", "benchmark"]
+"""`harmful`: harmful prompts with refusals; `helpful`: harmless prompts with answers (both alignment data)."""
+
+SCHEMA = pa.schema(
+    [
+        ("row_id", pa.int64()),  # position in the upload, counted from 0
+        ("prompt", pa.string()),  # last user turn before the last answer: what is judged
+        ("response", pa.string()),  # last assistant turn: what is trained
+        ("messages", pa.string()),  # JSON list of {role, content}, as uploaded
+        ("origin", pa.string()),  # where the row came from, e.g. a task or set name; "" if unknown
+        ("category", pa.string()),  # harm category or label, nullable
+        ("known_harmful", pa.bool_()),  # ground truth where the upload has it; never read by a scorer
+    ]
+)
+BATCH = 4096
+"""Rows held at once while reading or writing."""
+
+
+class Row(TypedDict, total=False):
+    """One row; `prompt` and `response` are required, the rest has defaults."""
+
+    row_id: int
+    prompt: str
+    response: str
+    messages: list[dict[str, Any]]
+    origin: str
+    category: str | None
+    known_harmful: bool | None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A handle on rows in `folder`; the rows themselves are streamed."""
+
+    folder: Path
+    fingerprint: str
+    name: str
+    role: Role
+    rows: int
+    manifest: dict[str, Any] = field(repr=False, compare=False)
+
+    @property
+    def id(self) -> str:
+        """The folder's name: the first 16 hex digits of the fingerprint."""
+        return self.fingerprint[:SHORT]
+
+    @property
+    def path(self) -> Path:
+        return self.folder / "data.parquet"
+
+    @classmethod
+    def open(cls, folder: Path) -> Dataset:
+        """Open a dataset folder. Raises StoreError if it is missing or damaged."""
+        if not (folder / "manifest.json").is_file():
+            raise StoreError(f"There is no dataset '{folder.name}' in the workspace. Import it again.")
+        manifest = read_json(folder / "manifest.json")
+        return cls(folder, manifest["fingerprint"], manifest["name"], manifest["role"], manifest["rows"], manifest)
+
+    def batches(self, columns: Sequence[str] | None = None, *, size: int = BATCH) -> Iterator[pa.RecordBatch]:
+        """Rows in order, `size` at a time, only the named columns."""
+        with pq.ParquetFile(self.path) as file:
+            yield from file.iter_batches(batch_size=size, columns=list(columns) if columns is not None else None)
+
+    def read(self, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
+        """Rows in order as dictionaries; `messages` stays JSON text."""
+        for batch in self.batches(columns):
+            yield from batch.to_pylist()
+
+    def table(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """All rows of the named columns in memory: for numbers and small sets only."""
+        return pq.read_table(self.path, columns=list(columns) if columns is not None else None)
+
+
+def open_dataset(workspace: Workspace, dataset_id: str) -> Dataset:
+    """The dataset with this id in the workspace. Raises StoreError if there is none."""
+    return Dataset.open(workspace.folder("datasets", dataset_id))
+
+
+def list_datasets(workspace: Workspace, role: Role | None = None) -> list[Dataset]:
+    """Datasets of the workspace, oldest first, of one role if given."""
+    opened = [Dataset.open(folder) for folder in workspace.finished("datasets")]
+    return [dataset for dataset in opened if role is None or dataset.role == role]
+
+
+def write_dataset(workspace: Workspace, rows: Iterable[Row], *, name: str, role: Role, extra: Mapping[str, Any] | None = None) -> Dataset:
+    """Stream `rows` into a new dataset; the same rows in the same order give the same id.
+
+    `extra` goes into the manifest (source file, lineage). Raises DataError if there is no row.
+    """
+    if role not in get_args(Role):
+        raise DataError(f"role is '{role}'. Choose one of: {', '.join(get_args(Role))}.")
+    digest, count = hashlib.sha256(), 0
+    with staging(workspace.folder("datasets")) as building:
+        with pq.ParquetWriter(building / "data.parquet", SCHEMA, compression="zstd") as writer:
+            for chunk in _chunks(rows):
+                records = [_record(row, count + offset) for offset, row in enumerate(chunk)]
+                for record in records:
+                    digest.update(canonical_json(record).encode("ascii"))
+                writer.write_table(pa.Table.from_pylist(records, schema=SCHEMA))
+                count += len(records)
+        if count == 0:
+            raise DataError(f"'{name}' holds no usable row. A row needs a prompt and a response.")
+        manifest = {
+            "fingerprint": digest.hexdigest(),
+            "name": name,
+            "role": role,
+            "rows": count,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            **(extra or {}),
+        }
+        write_json(building / "manifest.json", manifest)
+        final = workspace.folder("datasets", digest.hexdigest()[:SHORT])
+        if not final.exists():
+            publish(building, final)
+    return Dataset.open(final)
+
+
+def _record(row: Row, position: int) -> dict[str, Any]:
+    """A row with every column; lone surrogates (common in dumps) become U+FFFD, since Parquet holds UTF-8."""
+    prompt, response = _clean(row["prompt"]), _clean(row["response"])
+    messages = row.get("messages") or [{"role": "user", "content": prompt}, {"role": "assistant", "content": response}]
+    return {
+        "row_id": row.get("row_id", position),
+        "prompt": prompt,
+        "response": response,
+        "messages": _clean(json.dumps(messages, ensure_ascii=False)),
+        "origin": _clean(row.get("origin") or ""),
+        "category": row.get("category"),
+        "known_harmful": row.get("known_harmful"),
+    }
+
+
+def _clean(text: str) -> str:
+    return text.encode("utf-8", "replace").decode("utf-8") if not text.isascii() else text
+
+
+def _chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    chunk: list[Row] = []
+    for row in rows:
+        chunk.append(row)
+        if len(chunk) == BATCH:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk

@@ -1,0 +1,144 @@
+"""The folder a project lives in, and the only ways to write into it: whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from reft_studio.errors import PrerequisiteError, StoreError
+
+ASSETS = Path(__file__).resolve().parent.parent / "assets"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_TEMPORARY = ".tmp-"
+
+
+def default_root() -> Path:
+    """Where projects live when nobody says otherwise: the user's data directory."""
+    if env := os.environ.get("REFT_STUDIO_WORKSPACE"):
+        return Path(env)
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA", str(Path.home() / "AppData" / "Local")))
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Application Support"
+    else:
+        base = Path(os.environ.get("XDG_DATA_HOME", str(Path.home() / ".local" / "share")))
+    return base / "reft-studio" / "default"
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """One project: `datasets/ teachers/ scores/ runs/ evaluations/ jobs/ reports/ studio.sqlite` under `root`."""
+
+    root: Path
+
+    @classmethod
+    def open(cls, root: Path | None = None) -> Workspace:
+        """Make the folder if it is not there (mode 0700) and sweep what an interrupted write left behind."""
+        root = (root or default_root()).expanduser().resolve()
+        try:
+            root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as exc:
+            raise PrerequisiteError(
+                f"The workspace folder {root} cannot be made ({exc.strerror}). Choose another with --workspace."
+            ) from exc
+        return cls(root)
+
+    @property
+    def database(self) -> Path:
+        return self.root / "studio.sqlite"
+
+    def folder(self, kind: str, *names: str) -> Path:
+        """`root/kind/name…`; every name is an id, never a path (SpecError-proof against traversal)."""
+        for name in names:
+            if not _NAME.fullmatch(name):
+                raise StoreError(f"'{name[:40]}' is not an id of this workspace.")
+        return self.root.joinpath(kind, *names)
+
+    def finished(self, kind: str) -> list[Path]:
+        """Finished folders of one kind, oldest first; what is still being written is not among them."""
+        base = self.root / kind
+        if not base.is_dir():
+            return []
+        found = [path for path in base.iterdir() if path.is_dir() and _TEMPORARY not in path.name]
+        return sorted(found, key=lambda path: (path.stat().st_mtime, path.name))
+
+
+def write_atomic(path: Path, content: bytes | str) -> None:
+    """Replace `path` by `content`: after a crash it holds the old or the new bytes, never a mix."""
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}{_TEMPORARY}{uuid.uuid4().hex[:8]}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as exc:
+        temporary.unlink(missing_ok=True)
+        raise _disk_error(path, exc) from exc
+
+
+def write_json(path: Path, value: Any) -> None:
+    """`write_atomic` of indented JSON."""
+    write_atomic(path, json.dumps(value, indent=1, sort_keys=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file of ours. Raises StoreError if it is missing or damaged."""
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except FileNotFoundError as exc:
+        raise StoreError(f"{path.parent.name}/{path.name} is missing from the workspace.") from exc
+    except (ValueError, OSError) as exc:
+        raise StoreError(
+            f"{path.parent.name}/{path.name} cannot be read: it is damaged. Restore it from a backup or make it again."
+        ) from exc
+
+
+@contextmanager
+def staging(parent: Path) -> Iterator[Path]:
+    """A temporary folder inside `parent`, gone at the end unless it was published; disk errors become clear ones."""
+    temporary = parent / f"new{_TEMPORARY}{uuid.uuid4().hex[:8]}"
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+    except OSError as exc:
+        raise _disk_error(parent, exc) from exc
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def publish(building: Path, final: Path) -> None:
+    """Give a staged folder its final name, replacing what was there."""
+    if final.exists():
+        retired = final.with_name(f"{final.name}{_TEMPORARY}{uuid.uuid4().hex[:8]}")
+        final.rename(retired)
+        building.rename(final)
+        shutil.rmtree(retired, ignore_errors=True)
+    else:
+        building.rename(final)
+
+
+@contextmanager
+def new_folder(final: Path) -> Iterator[Path]:
+    """Build a folder beside its final place and rename it there at the end; on any error nothing is left."""
+    with staging(final.parent) as building:
+        yield building
+        publish(building, final)
+
+
+def _disk_error(path: Path, exc: OSError) -> PrerequisiteError:
+    free = shutil.disk_usage(path.anchor or "/").free / 1e6
+    return PrerequisiteError(
+        f"Writing {path.name} failed ({exc.strerror}; {free:.0f} MB free on the disk). Nothing was changed. Free some space and try again."
+    )
