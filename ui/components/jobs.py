@@ -1,0 +1,155 @@
+"""The job panel: what runs, what waits, what went wrong, and the buttons that go with it. Used on every page that starts long work."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from ui.events import SLOW, guarded
+from ui.text import count, seconds, show
+
+if TYPE_CHECKING:
+    from reft_studio.jobs.queue import JobView
+    from reft_studio.studio import Studio
+
+WIDGETS = Path(__file__).resolve().parent.parent / "widgets"
+LISTED = 60
+"""Jobs read from the queue at each poll, newest first; older ones are history, not news."""
+RECENT_S = 3600.0
+FINISHED_SHOWN = 3
+LIVE = ("queued", "running")
+BADGES = {"running": "Running", "done": "Done", "failed": "Failed", "cancelled": "Cancelled", "interrupted": "Interrupted"}
+TEMPLATE = '<p class="jp-lost" role="alert" hidden>The app does not answer. Running jobs go on; this page reconnects by itself.</p>'
+TEMPLATE += '<div class="jp-list" role="list" aria-live="polite"></div><p class="jp-empty" hidden></p>'
+
+
+def job_panel(
+    studio: Studio,
+    kinds: Sequence[str],
+    *,
+    on_done: Callable[[str], Any] | None = None,
+    outputs: Any = None,
+    empty: str = "",
+    elem_id: str | None = None,
+) -> gr.HTML:
+    """Draw a panel of the jobs of these kinds; it refreshes itself and needs no timer.
+
+    `on_done(job_id)` runs once when a job that this page saw alive has ended (done, failed, cancelled or interrupted); what it
+    returns goes to `outputs`. The component's events are "act" and "done", so `panel.done(fn, …)` adds more listeners.
+    """
+
+    def srv_jobs(query: Any = None) -> dict[str, Any]:
+        return listing(studio, kinds)
+
+    panel = gr.HTML(
+        html_template=TEMPLATE,
+        css_template=(WIDGETS / "job_panel.css").read_text("utf-8"),
+        js_on_load=(WIDGETS / "job_panel.js").read_text("utf-8"),
+        server_functions=[srv_jobs],
+        elem_id=elem_id or f"jobs-{'-'.join(kinds)}",
+        empty=empty,
+    )
+
+    def act(event: gr.EventData) -> None:
+        act_on(studio, str(event.id), str(event.act))
+
+    panel.act(guarded(act), None, None, **SLOW)
+    if on_done is not None:
+
+        def done(event: gr.EventData) -> Any:
+            return on_done(str(event.id))
+
+        panel.done(guarded(done), None, outputs, **SLOW)
+    return panel
+
+
+def act_on(studio: Studio, job_id: str, action: str) -> None:
+    """Do what a button of the panel says; an action the panel does not have is ignored."""
+    if action == "cancel":
+        studio.jobs.cancel(job_id)
+    elif action == "retry":
+        studio.jobs.retry(job_id)
+    elif action in ("up", "down"):
+        studio.jobs.move(job_id, action)
+
+
+def listing(studio: Studio, kinds: Sequence[str]) -> dict[str, Any]:
+    """The panel's content as JSON: running first, then the queue in order, then what ended within the hour, at most three."""
+    try:
+        views = [view for view in studio.jobs.list(LISTED) if view.kind in kinds]
+    except Exception as exc:  # the browser is told that it failed; gradio would turn the error into `undefined`
+        logging.getLogger(__name__).exception("the job list cannot be read")
+        return {"ok": False, "error": type(exc).__name__}
+    return {"ok": True, "jobs": [card(view) for view in arranged(views, now=time.time())]}
+
+
+def arranged(views: Sequence[JobView], *, now: float) -> list[JobView]:
+    """Running, queued by position, recently finished (newest first, at most `FINISHED_SHOWN`)."""
+    running = [view for view in views if view.state == "running"]
+    queued = sorted((view for view in views if view.state == "queued"), key=lambda view: view.position or 0)
+    ended = [view for view in views if view.state not in LIVE and view.finished is not None and now - view.finished < RECENT_S]
+    ended.sort(key=lambda view: view.finished or 0, reverse=True)
+    return [*running, *queued, *ended[:FINISHED_SHOWN]]
+
+
+def card(view: JobView) -> dict[str, Any]:
+    """One job as the panel draws it; all text is cleaned here."""
+    stages = max(view.stage_count, 1)
+    return {
+        "id": view.id,
+        "kind": view.kind,
+        "state": view.state,
+        "title": show(view.title, 200),
+        "badge": f"Queued, number {view.position}" if view.state == "queued" and view.position else BADGES.get(view.state, "Queued"),
+        "stage": min(max(view.stage_index, 1), stages) if view.state == "running" else 0,
+        "stages": stages,
+        "stage_text": stage_text(view),
+        "share": share(view),
+        "left": amount(view),
+        "right": remaining(view),
+        "message": show(view.message, 2000) if view.message else "",
+        "actions": actions(view),
+    }
+
+
+def stage_text(view: JobView) -> str:
+    """`Stage 2 of 5: scoring rows`, or nothing when the job is not running."""
+    if view.state != "running" or not view.stage:
+        return "" if view.state != "running" else "Starting"
+    name = show(view.stage, 120)
+    return name if view.stage_count < 2 else f"Stage {view.stage_index} of {view.stage_count}: {name}"
+
+
+def share(view: JobView) -> float | None:
+    """How much of the current stage is done, 0 to 1; None while the total is not known."""
+    return min(view.done / view.total, 1.0) if view.total else None
+
+
+def amount(view: JobView) -> str:
+    """`1,240 of 5,000, 412 per second`."""
+    if view.state != "running" or not view.total:
+        return ""
+    text = f"{count(view.done)} of {count(view.total)}"
+    return f"{text}, {view.rate:,.{0 if view.rate >= 10 else 1}f} per second" if view.rate else text
+
+
+def remaining(view: JobView) -> str:
+    """Time left (only once the estimate is stable) and time spent."""
+    if view.started is None:
+        return ""
+    spent = f"{seconds((view.finished or time.time()) - view.started)} {'so far' if view.state == 'running' else 'in all'}"
+    return f"about {seconds(view.eta_s)} left, {spent}" if view.state == "running" and view.eta_s is not None else spent
+
+
+def actions(view: JobView) -> list[str]:
+    """The buttons a job offers in its state."""
+    if view.state == "queued":
+        return ["up", "down", "cancel"]
+    if view.state == "running":
+        return ["cancel"]
+    return ["dismiss"] if view.state == "done" else ["retry", "dismiss"]
