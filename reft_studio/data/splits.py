@@ -1,0 +1,64 @@
+"""Prompt groups: the same question in other spelling never lands on both sides of a split."""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+
+from reft_studio.errors import SpecError
+from reft_studio.seeding import generator
+
+_BETWEEN_NUMBERS = re.compile(r"(?<=\d)\s*([-*/%.,:^])\s*(?=\d)")
+_KEEP = {sign: chr(0xE000 + position) for position, sign in enumerate("-*/%.,:^")}
+_RESTORE = {ord(mark): sign for sign, mark in _KEEP.items()}
+
+
+def normalise_prompt(text: str) -> str:
+    """Lower case, compatible Unicode forms, no punctuation, single spaces; a text of only signs stays as it is.
+
+    Signs between digits stay: '7 - 3' and '7 * 3', or '3.5' and '35', are different questions.
+    """
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    guarded = _BETWEEN_NUMBERS.sub(lambda found: _KEEP[found[1]], folded)
+    words = "".join(" " if unicodedata.category(sign)[0] in "PZC" and sign not in _KEEP.values() else sign for sign in guarded)
+    return " ".join(words.split()).translate(_RESTORE) or " ".join(folded.split())
+
+
+def prompt_groups(prompts: Iterable[str]) -> dict[str, list[int]]:
+    """Positions of the prompts that are equal after `normalise_prompt`, in order of first appearance."""
+    groups: dict[str, list[int]] = {}
+    for position, prompt in enumerate(prompts):
+        groups.setdefault(normalise_prompt(prompt), []).append(position)
+    return groups
+
+
+def split_groups(prompts: Sequence[str], shares: Mapping[str, float], *, seed: int) -> dict[str, list[int]]:
+    """Positions per named part, whole groups at a time, each part as near to its share as the groups allow.
+
+    Shares are above 0 and sum to 1 (SpecError otherwise). The parts cover every position once, in ascending order.
+    """
+    if not shares or min(shares.values()) <= 0 or not math.isclose(sum(shares.values()), 1, abs_tol=1e-6):
+        raise SpecError(f"shares are {dict(shares)}. Give each part a share above 0; together they must be 1.")
+    groups = list(prompt_groups(prompts).values())
+    generator(seed, "split").shuffle(groups)
+    parts: dict[str, list[int]] = {name: [] for name in shares}
+    for group in groups:
+        # the part that is furthest behind its share takes the group
+        name = max(parts, key=lambda part: shares[part] * len(prompts) - len(parts[part]))
+        parts[name].extend(group)
+    return {name: sorted(positions) for name, positions in parts.items()}
+
+
+def assert_disjoint(**named: Iterable[str]) -> None:
+    """Raise SpecError if two of the named sets of prompts share one after `normalise_prompt`."""
+    sets = {name: {normalise_prompt(prompt) for prompt in prompts} for name, prompts in named.items()}
+    names = list(sets)
+    for position, first in enumerate(names):
+        for second in names[position + 1 :]:
+            if shared := len(sets[first] & sets[second]):
+                raise SpecError(
+                    f"'{first}' and '{second}' share {shared} prompt{'s' if shared > 1 else ''} (of {len(sets[first])} and "
+                    f"{len(sets[second])}), so a result would be measured on data it was made with. Split by prompt groups."
+                )
