@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from ui.events import SLOW, guarded
+from ui.events import SLOW, answer, guarded
 from ui.text import count, seconds, show
+from ui.widgets import source
 
 if TYPE_CHECKING:
     from reft_studio.jobs.queue import JobView
     from reft_studio.studio import Studio
 
-WIDGETS = Path(__file__).resolve().parent.parent / "widgets"
 LISTED = 60
 """Jobs read from the queue at each poll, newest first; older ones are history, not news."""
 RECENT_S = 3600.0
 FINISHED_SHOWN = 3
 LIVE = ("queued", "running")
 BADGES = {"running": "Running", "done": "Done", "failed": "Failed", "cancelled": "Cancelled", "interrupted": "Interrupted"}
-TEMPLATE = '<p class="jp-lost" role="alert" hidden>The app does not answer. Running jobs go on; this page reconnects by itself.</p>'
-TEMPLATE += '<div class="jp-list" role="list" aria-live="polite"></div><p class="jp-empty" hidden></p>'
 
 
 def job_panel(
@@ -43,14 +39,17 @@ def job_panel(
     returns goes to `outputs`. The component's events are "act" and "done", so `panel.done(fn, …)` adds more listeners.
     """
 
-    def srv_jobs(query: Any = None) -> dict[str, Any]:
-        return listing(studio, kinds)
+    @answer
+    def srv_jobs(query: dict[str, Any]) -> dict[str, Any]:
+        return {"jobs": listing(studio, kinds)}
 
     panel = gr.HTML(
-        html_template=TEMPLATE,
-        css_template=(WIDGETS / "job_panel.css").read_text("utf-8"),
-        js_on_load=(WIDGETS / "job_panel.js").read_text("utf-8"),
+        html_template=source("job_panel.html"),
+        css_template=source("job_panel.css"),
+        js_on_load=source("job_panel.js"),
         server_functions=[srv_jobs],
+        apply_default_css=False,
+        elem_classes=["rs-widget"],
         elem_id=elem_id or f"jobs-{'-'.join(kinds)}",
         empty=empty,
     )
@@ -78,14 +77,10 @@ def act_on(studio: Studio, job_id: str, action: str) -> None:
         studio.jobs.move(job_id, action)
 
 
-def listing(studio: Studio, kinds: Sequence[str]) -> dict[str, Any]:
-    """The panel's content as JSON: running first, then the queue in order, then what ended within the hour, at most three."""
-    try:
-        views = [view for view in studio.jobs.list(LISTED) if view.kind in kinds]
-    except Exception as exc:  # the browser is told that it failed; gradio would turn the error into `undefined`
-        logging.getLogger(__name__).exception("the job list cannot be read")
-        return {"ok": False, "error": type(exc).__name__}
-    return {"ok": True, "jobs": [card(view) for view in arranged(views, now=time.time())]}
+def listing(studio: Studio, kinds: Sequence[str]) -> list[dict[str, Any]]:
+    """What the panel draws: running first, then the queue in order, then what ended within the hour, at most three."""
+    views = [view for view in studio.jobs.list(LISTED) if view.kind in kinds]
+    return [card(view) for view in arranged(views, now=time.time())]
 
 
 def arranged(views: Sequence[JobView], *, now: float) -> list[JobView]:
