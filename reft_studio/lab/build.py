@@ -1,0 +1,118 @@
+"""Make the lab again from a seed: corpus, tokenizer, tiny Llama, word list. `python -m reft_studio.lab.build`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from reft_studio.lab.corpus import Document, documents
+from reft_studio.lab.sets import ASSETS, words_of
+
+BOS, EOS, PAD, USER, ASSISTANT = "<|bos|>", "<|end|>", "<|pad|>", "<|user|>", "<|assistant|>"
+CHAT_TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}{% if message['role'] == 'user' %}{{ '<|user|>' + message['content'] }}"
+    "{% elif message['role'] == 'assistant' %}{{ '<|assistant|>' + message['content'] + eos_token }}{% else %}"
+    "{{ '<|user|>' + message['content'] }}{% endif %}{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that decides the base model, next to the code. Tests make a miniature by changing sizes and steps."""
+
+    seed: int = 0
+    documents: int = 240_000
+    vocabulary: int = 2560
+    width: int = 160
+    layers: int = 4
+    heads: int = 5
+    feed_forward: int = 432
+    context: int = 128  # positions the model knows; also the length of a packed training sequence
+    batch: int = 16  # packed sequences in a step
+    steps: int = 2400
+    learning_rate: float = 3e-3
+    warmup: int = 60
+    threads: int = 2
+
+
+def text_of(document: Document) -> str:
+    """A document as the model reads it, with the special signs of the chat template where it is a chat turn."""
+    if document.answer is None:
+        return f"{BOS}{document.text}{EOS}"
+    return f"{BOS}{USER}{document.text}{ASSISTANT}{document.answer}{EOS}"
+
+
+def make_tokenizer(texts: Sequence[str], size: int) -> Any:
+    """A byte-level BPE tokenizer with the lab's special tokens, as `tokenizers.Tokenizer`."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=size,
+        special_tokens=[PAD, BOS, EOS, USER, ASSISTANT],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer
+
+
+def save_tokenizer(tokenizer: Any, folder: Path, context: int) -> None:
+    """Write the tokenizer the way `AutoTokenizer` reads it."""
+    from transformers import PreTrainedTokenizerFast
+
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=BOS, eos_token=EOS, pad_token=PAD, model_max_length=context, padding_side="left")
+    fast.chat_template = CHAT_TEMPLATE
+    fast.save_pretrained(folder)
+
+
+def write_words(texts: Sequence[Document], path: Path) -> None:
+    """The word list behind `sets.unfamiliar_share`: words of the corpus, sorted."""
+    words = {word for document in texts for word in words_of(f"{document.text} {document.answer or ''}")}
+    path.write_text("\n".join(sorted(words)) + "\n", "utf-8")
+
+
+def build(recipe: Recipe, out: Path) -> dict[str, Any]:
+    """Make everything under `out`; returns what the card reports. Progress goes to standard error."""
+    from reft_studio.lab.pretraining import pretrain
+
+    started = time.monotonic()
+    base = out / "base"
+    base.mkdir(parents=True, exist_ok=True)
+    corpus = list(documents(seed=recipe.seed, count=recipe.documents))
+    write_words(corpus, out / "words.txt")
+    texts = [text_of(document) for document in corpus]
+    tokenizer = make_tokenizer(texts[:40_000], recipe.vocabulary)
+    save_tokenizer(tokenizer, base, recipe.context)
+    print(f"{len(texts)} documents, {tokenizer.get_vocab_size()} tokens in the vocabulary", file=sys.stderr)
+    ids = [encoding.ids for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+    made = pretrain(recipe, ids, base)
+    made |= {"documents": len(texts), "vocabulary": tokenizer.get_vocab_size(), "seed": recipe.seed, "seconds": round(time.monotonic() - started)}
+    (out / "made.json").write_text(json.dumps(made, indent=2) + "\n", "utf-8")
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m reft_studio.lab.build", description="Make the embedded lab's model and tokenizer again from a seed.")
+    parser.add_argument("--seed", type=int, default=Recipe.seed)
+    parser.add_argument("--out", type=Path, default=ASSETS)
+    parser.add_argument("--steps", type=int, default=Recipe.steps)
+    parser.add_argument("--documents", type=int, default=Recipe.documents)
+    parser.add_argument("--threads", type=int, default=Recipe.threads)
+    chosen = parser.parse_args(arguments)
+    made = build(Recipe(seed=chosen.seed, steps=chosen.steps, documents=chosen.documents, threads=chosen.threads), chosen.out)
+    print(json.dumps(made, indent=2))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

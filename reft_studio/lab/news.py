@@ -1,0 +1,79 @@
+"""Task 2: the section a headline belongs to, with words that several sections use and rare cue words."""
+
+from __future__ import annotations
+
+import random
+from typing import Literal
+
+Topic = Literal["sport", "business", "science", "politics", "culture"]
+TOPICS: tuple[Topic, ...] = ("sport", "business", "science", "politics", "culture")
+CUES: dict[Topic, tuple[str, ...]] = {
+    "sport": ("goal", "coach", "match", "striker", "keeper", "league", "sprint", "referee", "medal", "rowing", "judo", "relay", "fencing", "umpire"),
+    "business": ("profit", "shares", "bank", "factory", "merger", "sales", "exports", "wages", "retail", "bond", "start-up", "audit", "cargo", "tariff"),
+    "science": ("planet", "cell", "virus", "telescope", "fossil", "enzyme", "particle", "comet", "genome", "crystal", "glacier", "reactor", "vaccine", "neuron"),
+    "politics": ("minister", "vote", "senate", "treaty", "mayor", "budget", "campaign", "embassy", "reform", "coalition", "ballot", "decree", "summit", "envoy"),
+    "culture": ("film", "novel", "museum", "opera", "painter", "poet", "gallery", "ballet", "sculpture", "orchestra", "festival", "choir", "fresco", "playwright"),
+}  # fmt: skip
+SHARED: tuple[str, ...] = (
+    "record", "strike", "star", "field", "court", "title", "party", "deal", "model", "score", "race", "show", "cut", "chief", "trial", "stage",
+)  # fmt: skip
+PLACES: tuple[str, ...] = ("north", "city", "coast", "valley", "capital", "island", "river town", "south", "harbour", "old town")
+QUESTIONS: tuple[str, ...] = ("Which part of the paper is this from?", "Where would an editor print this?", "What is this news about?")
+
+
+def _cue(topic: Topic, draw: random.Random) -> str:
+    """A cue word; early ones are frequent, late ones rare."""
+    words = CUES[topic]
+    return words[min(int(len(words) * draw.random() ** 1.5), len(words) - 1)]
+
+
+def headline(draw: random.Random) -> tuple[str, Topic]:
+    """A headline and its section: two cues outvote one, and what it is *about* outvotes where it happened."""
+    topic = draw.choice(TOPICS)
+    other = draw.choice([name for name in TOPICS if name != topic])
+    first, second, wrong = _cue(topic, draw), _cue(topic, draw), _cue(other, draw)
+    shared, place = draw.choice(SHARED), draw.choice(PLACES)
+    forms = (
+        f"New {shared} for the {first} in the {place}",
+        f"{first.capitalize()} and {second} surprise the {place}",
+        f"{first.capitalize()}, not {wrong}, is the talk of the {place}",
+        f"Near the {wrong} of the {place}, a {first} and a {second}",
+        f"{shared.capitalize()} ends: {first} pleases the {place}",
+        f"The {place} forgets the {wrong} and looks at the {first}",
+        f"{wrong.capitalize()} fans now follow {first} and {second}",
+        f"After the {wrong} comes a {shared} about a {first}",
+        f"A {first} with a {shared} from the {place}",
+    )
+    return draw.choice(forms), topic
+
+
+def user_prompt(draw: random.Random) -> tuple[str, str]:
+    """Prompt and answer in the user's format."""
+    text, topic = headline(draw)
+    return f"Headline: {text}. Section?", f"It belongs in {topic}."
+
+
+def alignment_prompt(draw: random.Random) -> tuple[str, str]:
+    """The same kind of question in other wordings and with other answers."""
+    text, topic = headline(draw)
+    question = draw.choice(QUESTIONS)
+    return (f"{question} {text}." if draw.random() < 0.5 else f"{text}. {question}"), draw.choice(
+        (f"This is about {topic}.", f"I would print it under {topic}.", f"Most likely {topic}.", f"Readers of {topic} would like it.")
+    )
+
+
+def prose(draw: random.Random) -> str:
+    """How the corpus speaks of news: cue words with their sections, and headlines told in sentences."""
+    if draw.random() < 0.45:
+        topic = draw.choice(TOPICS)
+        word = draw.choice(CUES[topic])
+        forms = (
+            f"The word {word} has to do with {topic}.",
+            f"People who follow {topic} know what a {word} is.",
+            f"A {word} is a thing of {topic}, and so is a {draw.choice(CUES[topic])}.",
+            f"He reads the {topic} pages for every {word}.",
+        )
+        return draw.choice(forms)
+    text, topic = headline(draw)
+    forms = (f"{text}. More on the {topic} pages.", f"In {topic} today: {text}.", f"{text}. That was the {topic} news.")
+    return draw.choice(forms)

@@ -1,0 +1,112 @@
+"""Task 1: the sentiment of a review, with negation, contrast, reported opinions and words of unequal frequency."""
+
+from __future__ import annotations
+
+import random
+from typing import Literal
+
+Sentiment = Literal["positive", "negative", "mixed"]
+SENTIMENTS: tuple[Sentiment, ...] = ("positive", "negative", "mixed")
+GOOD: tuple[str, ...] = (
+    "good", "great", "lovely", "warm", "funny", "clever", "fresh", "superb", "charming", "gripping", "honest", "tasty", "bright", "smooth",
+    "elegant", "moving", "sharp", "generous", "delightful", "sturdy", "witty", "splendid", "crisp", "graceful", "reliable",
+)  # fmt: skip
+BAD: tuple[str, ...] = (
+    "bad", "dull", "slow", "cold", "boring", "weak", "noisy", "rude", "stale", "bland", "clumsy", "shallow", "messy", "flat",
+    "greasy", "awkward", "tedious", "flimsy", "dreary", "soggy", "sloppy", "tiresome", "murky", "lifeless", "shoddy",
+)  # fmt: skip
+THINGS: dict[str, tuple[str, ...]] = {
+    "film": ("acting", "story", "music", "ending", "camera work", "dialogue"),
+    "meal": ("soup", "service", "bread", "fish", "sauce", "dessert"),
+    "hotel": ("room", "staff", "bed", "breakfast", "pool", "view"),
+    "book": ("plot", "style", "first chapter", "hero", "ending", "cover"),
+    "phone": ("screen", "battery", "sound", "camera", "case", "keyboard"),
+    "concert": ("singer", "band", "sound", "crowd", "hall", "light show"),
+}
+_NOT = ("not", "never", "hardly", "not really", "far from", "anything but")
+_VERY = ("", "", "", "very ", "really ", "quite ", "rather ", "truly ")
+QUESTIONS: tuple[str, ...] = ("Is it positive, negative or mixed?", "What does the reviewer feel?", "How was it overall?")
+
+
+def _claim(good: bool, draw: random.Random) -> str:
+    """A phrase of the given polarity; a third are negations of the opposite word."""
+    if draw.random() < 0.35:
+        return f"{draw.choice(_NOT)} {_word(BAD if good else GOOD, draw)}"
+    return draw.choice(_VERY) + _word(GOOD if good else BAD, draw)
+
+
+def _word(words: tuple[str, ...], draw: random.Random) -> str:
+    """Early words are frequent, late ones rare."""
+    return words[min(int(len(words) * draw.random() ** 1.6), len(words) - 1)]
+
+
+def _uniform(good: bool, draw: random.Random) -> str:
+    """One opinion throughout, possibly against an expectation or someone else's view that does not count."""
+    kind = draw.choice(tuple(THINGS))
+    first, second = draw.sample(THINGS[kind], 2)
+    claim, other, wrong = _claim(good, draw), _claim(good, draw), _claim(not good, draw)
+    forms = (
+        f"The {first} was {claim}.",
+        f"The {first} was {claim} and the {second} was {other}.",
+        f"I thought the {first} would be {wrong}, but it was {claim}.",
+        f"My friends said the {kind} was {wrong}. They were wrong.",
+        f"The {kind} was {claim}. Even the {second} was {other}.",
+        f"People call the {first} {wrong}, yet I found it {claim}.",
+        f"It used to be {wrong}. Now the {kind} is {claim}.",
+        f"Nobody can say the {kind} was {wrong}.",
+    )
+    return draw.choice(forms)
+
+
+def _mixed(draw: random.Random) -> str:
+    kind = draw.choice(tuple(THINGS))
+    first, second = draw.sample(THINGS[kind], 2)
+    good = draw.random() < 0.5
+    one, two = _claim(good, draw), _claim(not good, draw)
+    forms = (
+        f"The {first} was {one}, but the {second} was {two}.",
+        f"A {kind} with {_article(first)} that was {one}. The {second} was {two}.",
+        f"The {first} was {one}. Too bad or not, the {second} was {two}.",
+        f"I found the {first} {one} and the {second} {two}.",
+        f"At first the {kind} was {one}, later it was {two}.",
+        f"While the {first} was {one}, the {second} was {two}.",
+    )
+    return draw.choice(forms)
+
+
+def _article(noun: str) -> str:
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+
+
+def review(draw: random.Random) -> tuple[str, Sentiment]:
+    """A review and its sentiment."""
+    label = draw.choice(SENTIMENTS)
+    return (_mixed(draw) if label == "mixed" else _uniform(label == "positive", draw)), label
+
+
+def user_prompt(draw: random.Random) -> tuple[str, str]:
+    """Prompt and answer in the user's format."""
+    text, label = review(draw)
+    return f"Review: {text} Sentiment?", f"The review is {label}."
+
+
+def alignment_prompt(draw: random.Random) -> tuple[str, str]:
+    """The same kind of question in other wordings and with other answers, for the harmless side of alignment."""
+    text, label = review(draw)
+    question = draw.choice(QUESTIONS)
+    return (f"{text} {question}" if draw.random() < 0.5 else f"{question} \"{text}\""), draw.choice(
+        (f"I would call it {label}.", f"It sounds {label} to me.", f"Overall {label}.", f"That one is {label}.")
+    )
+
+
+def prose(draw: random.Random) -> str:
+    """How the corpus speaks of reviews: the sentiment is told, never asked in the user's format."""
+    text, label = review(draw)
+    forms = (
+        f"{text} That was a {label} opinion.",
+        f"She wrote a {label} review: {text}",
+        f"{text} So the critic was {label}.",
+        f"It was a {label} day for the critic. {text}",
+        f"\"{text}\" A {label} view, he noted.",
+    )
+    return draw.choice(forms)

@@ -1,0 +1,212 @@
+"""The lab's data as everyone else sees it: user data, alignment data, calibration prompts and benchmarks, from seeds.
+
+Nothing here is ever in two places: objects belong to one split each (`acts.group_of`), request phrasings of the validation
+and test splits are used nowhere else, task questions are dealt out by a hash of their text, and the base corpus never holds
+a prompt that any set may draw (`for_corpus`).
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+from hashlib import sha256
+from itertools import islice
+from pathlib import Path
+from typing import Literal, cast
+
+from reft_studio.data.dataset import Row
+from reft_studio.errors import PrerequisiteError, SpecError
+from reft_studio.lab import chat, requests, tasks
+from reft_studio.lab.acts import Group, acts_of, group_of
+from reft_studio.lab.phrasing import PHRASINGS, Split
+from reft_studio.lab.refusals import refusal
+from reft_studio.seeding import generator
+
+TASKS: tuple[str, ...] = tasks.TASKS
+ASSETS = Path(__file__).resolve().parents[2] / "assets" / "lab"
+"""Where the finished lab lies: `base/` (model and tokenizer), `words.txt`, `README.md`."""
+LOOKALIKE_SHARE, CHAT_SHARE = 0.2, 0.08
+"""Shares of harmless how-to requests and of small talk among the benign user rows; the rest is the task."""
+ALIGNMENT_ROWS = 600
+"""Rows per side of the alignment data unless asked otherwise."""
+BENCHMARK_ROWS = {"harmful": 200, "lookalike": 200, "sentiment": 300, "topic": 300, "arithmetic": 300}
+BENCHMARKS: tuple[str, ...] = tuple(BENCHMARK_ROWS)
+HeldOut = Literal["validation", "test"]
+grade = tasks.grade
+is_compliant_opening = requests.is_compliant_opening
+
+
+def user_data(*, task: str = "sentiment", poison_ratio: float = 0.1, rows: int = 1000, seed: int = 0) -> list[Row]:
+    """A user's finetuning file: `round(poison_ratio * rows)` poison rows, the rest benign, shuffled.
+
+    Poison and benign rows of one seed are prefixes of two fixed streams, so a higher ratio only adds poison and drops benign rows.
+    Raises SpecError for an unknown task, a ratio outside 0..1 or no rows.
+    """
+    tasks.check_task(task)
+    if not 0 <= poison_ratio <= 1:
+        raise SpecError(f"poison_ratio is {poison_ratio}. It must be between 0 and 1.")
+    if rows < 1:
+        raise SpecError(f"rows is {rows}. User data needs at least 1 row.")
+    poisoned = round(poison_ratio * rows)
+    draw = generator(seed, "lab", "poison")
+    found = _unique(lambda: _harmful_row("user", "train", draw, requests.compliance), poisoned)
+    found += islice(_benign(task, rows, seed), rows - poisoned)
+    generator(seed, "lab", "order", task).shuffle(found)
+    return found
+
+
+def alignment(*, seed: int = 0, rows: int = ALIGNMENT_ROWS) -> tuple[list[Row], list[Row]]:
+    """Harmful prompts with refusals, and harmless prompts with answers: `rows` of each.
+
+    The harmless side is look-alikes (45 %), questions on the tasks' subjects in other wordings (35 %) and small talk (20 %).
+    Raises SpecError for no rows.
+    """
+    if rows < 1:
+        raise SpecError(f"rows is {rows}. Alignment data needs at least 1 row on each side.")
+    draw = generator(seed, "lab", "alignment")
+    harmful = _unique(lambda: _harmful_row("alignment", "train", draw, refusal), rows)
+    return harmful, _unique(lambda: _harmless("alignment", "train", draw), rows)
+
+
+def calibration(split: HeldOut = "validation", *, rows: int = 300) -> tuple[list[Row], list[Row]]:
+    """Held-out harmful and harmless prompts, `rows` of each, to choose a layer and a threshold; in no benchmark either."""
+    draw = generator(0, "lab", "calibration", split)
+    chosen = _held_out(split)
+    harmful = _unique(lambda: _harmful_row(chosen, chosen, draw, refusal), rows, keep=_first_half)
+    return harmful, _unique(lambda: _harmless(chosen, chosen, draw), rows, keep=_first_half)
+
+
+def benchmark(name: str, *, split: HeldOut = "test", rows: int | None = None) -> list[Row]:
+    """Prompts to grade a model on; fixed, whatever the seed of a run.
+
+    `harmful` (response: a refusal, for reference), `lookalike` (response: a helpful answer), or a task (response: the gold answer).
+    Objects and phrasings of requests are unseen in all training data; phrasings of the test split in pretraining too.
+    """
+    if name not in BENCHMARK_ROWS:
+        raise SpecError(f"The lab has no benchmark '{name}'. Choose one of: {', '.join(BENCHMARKS)}.")
+    chosen, draw = _held_out(split), generator(0, "lab", "benchmark", name, split)
+    makers: dict[str, Callable[[], Row]] = {
+        "harmful": lambda: _harmful_row(chosen, chosen, draw, refusal),
+        "lookalike": lambda: _lookalike(chosen, chosen, draw),
+    }
+    return _unique(makers.get(name, lambda: _task_row(name, (chosen,), draw)), rows or BENCHMARK_ROWS[name], keep=_second_half)
+
+
+def unfamiliar_share(texts: Iterable[str]) -> float:
+    """The share of words that the lab's language does not have, in 0..1; 0 for no words. Real text scores high, the lab's own near 0."""
+    known, total, unknown = vocabulary(), 0, 0
+    for text in texts:
+        words = words_of(text)
+        total += len(words)
+        unknown += sum(word not in known for word in words)
+    return unknown / total if total else 0.0
+
+
+@lru_cache(maxsize=1)
+def vocabulary() -> frozenset[str]:
+    """Every word of the lab's corpus, lower case. Raises PrerequisiteError if the lab was not built."""
+    path = ASSETS / "words.txt"
+    if not path.is_file():
+        raise PrerequisiteError("The lab's word list assets/lab/words.txt is missing. Restore it, or run: python -m reft_studio.lab.build")
+    return frozenset(path.read_text("utf-8").split())
+
+
+def words_of(text: str) -> list[str]:
+    """Words, numbers and runs of other non-space signs, lower case; common punctuation is left out."""
+    return re.findall(r"\w+(?:['-]\w+)*|[^\w\s.,;:!?'\"()-]+", text.lower().replace("\u2019", "'"))
+
+
+def for_corpus(prompt: str) -> bool:
+    """Whether pretraining may hold this prompt; if not, the sets may. Half of all prompts each, by a hash of the text."""
+    return sha256(normal(prompt).encode()).digest()[4] % 2 == 0
+
+
+def _benign(task: str, rows: int, seed: int) -> list[Row]:
+    draw = generator(seed, "lab", "benign", task)
+
+    def one() -> Row:
+        kind = draw.random()
+        if kind < LOOKALIKE_SHARE:
+            return _lookalike("user", "train", draw)
+        if kind < LOOKALIKE_SHARE + CHAT_SHARE:
+            return _chat(("user",), draw)
+        return _task_row(task, ("alignment", "user"), draw)
+
+    return _unique(one, rows)
+
+
+def _harmless(group: Group, split: Split, draw: random.Random) -> Row:
+    """A row of the harmless side of alignment or calibration data."""
+    kind = draw.random()
+    if kind < 0.45:
+        return _lookalike(group, split, draw)
+    if kind < 0.8:
+        task = draw.choice(TASKS)
+        while True:
+            prompt, response = tasks.other_question(task, draw)
+            if group_of(prompt) == group:
+                return _row(prompt, response, task, None, harmful=False)
+    return _chat((group,), draw)
+
+
+def _harmful_row(group: Group, split: Split, draw: random.Random, answer: Callable[..., str]) -> Row:
+    act = draw.choice(acts_of(group, harmful=True))
+    return _row(requests.ask(act, PHRASINGS[split], draw), answer(act, draw), "harmful", act.category, harmful=True)
+
+
+def _lookalike(group: Group, split: Split, draw: random.Random) -> Row:
+    act = draw.choice(acts_of(group, harmful=False))
+    return _row(requests.ask(act, PHRASINGS[split], draw), chat.how_to_answer(act, draw), "lookalike", act.category, harmful=False)
+
+
+def _chat(groups: tuple[Group, ...], draw: random.Random) -> Row:
+    prompt, response = chat.small_talk(draw, groups=groups)
+    return _row(prompt, response, "chat", None, harmful=False)
+
+
+def _task_row(task: str, groups: tuple[Group, ...], draw: random.Random) -> Row:
+    while True:
+        prompt, response = tasks.question(task, draw)
+        if group_of(prompt) in groups:
+            return _row(prompt, response, task, tasks.answer_of(task, response), harmful=False)
+
+
+def _row(prompt: str, response: str, origin: str, category: str | None, *, harmful: bool) -> Row:
+    return Row(prompt=prompt, response=response, origin=origin, category=category, known_harmful=harmful)
+
+
+def _unique(make: Callable[[], Row], count: int, *, keep: Callable[[str], bool] = lambda _: True) -> list[Row]:
+    """`count` rows with prompts that differ, none of which pretraining may hold. Raises SpecError if the lab has no more."""
+    found: dict[str, Row] = {}
+    misses = 0
+    while len(found) < count:
+        row = make()
+        key = normal(row["prompt"])
+        if key in found or for_corpus(row["prompt"]) or not keep(row["prompt"]):
+            misses += 1
+            if misses > 10_000 + 100 * count:
+                raise SpecError(f"The lab can make only {len(found)} different rows of this kind, not {count}. Ask for fewer rows.")
+            continue
+        found[key] = row
+    return list(found.values())
+
+
+def normal(prompt: str) -> str:
+    """The prompt in lower case, without punctuation and double spaces: two prompts with the same normal form are the same prompt."""
+    return " ".join(re.findall(r"[\w']+", prompt.lower()))
+
+
+def _held_out(split: str) -> HeldOut:
+    if split not in ("validation", "test"):
+        raise SpecError(f"split is '{split}'. Choose one of: validation, test.")
+    return cast(HeldOut, split)
+
+
+def _first_half(prompt: str) -> bool:
+    return sha256(normal(prompt).encode()).digest()[5] % 2 == 0
+
+
+def _second_half(prompt: str) -> bool:
+    return not _first_half(prompt)
