@@ -1,0 +1,1 @@
+"""Ask a model, grade what it says, keep the evidence: suites, judges, benchmarks."""

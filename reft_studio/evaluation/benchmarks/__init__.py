@@ -1,0 +1,35 @@
+"""Rules that decide whether an answer to a task is right; finetune accuracy (FA) is the share that is. One file per family."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from reft_studio.data.dataset import Row
+from reft_studio.registry import Registry
+
+
+class Benchmark(Protocol):
+    """A decision rule on (row, output); the row's `response` is the right answer."""
+
+    name: str
+    higher_is_better: bool
+
+    def grade(self, row: Row, completion: str) -> bool: ...
+
+
+BENCHMARKS: Registry[type[Benchmark]] = Registry(
+    "benchmark",
+    {
+        "lab_sentiment": "reft_studio.evaluation.benchmarks.lab:LabSentiment",
+        "lab_topic": "reft_studio.evaluation.benchmarks.lab:LabTopic",
+        "lab_arithmetic": "reft_studio.evaluation.benchmarks.lab:LabArithmetic",
+        "exact_label": "reft_studio.evaluation.benchmarks.labels:ExactLabel",
+        "label_match": "reft_studio.evaluation.benchmarks.labels:LabelMatch",
+        "last_number": "reft_studio.evaluation.benchmarks.numbers:LastNumber",
+    },
+)
+
+
+def benchmark_named(name: str) -> Benchmark:
+    """A rule ready to grade. Raises SpecError if there is none of this name."""
+    return BENCHMARKS.get(name)()

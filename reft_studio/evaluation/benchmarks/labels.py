@@ -1,0 +1,51 @@
+"""Rules for tasks whose answer is one of a few labels."""
+
+from __future__ import annotations
+
+import re
+
+from reft_studio.data.dataset import Row
+
+_EDGES = re.compile(r"^[\s\"'`*_(\[]+|[\s\"'`*_)\].,!;:]+$")
+
+
+class ExactLabel:
+    """The published rule for SST2 and AG News: the trimmed answer is the label, as written or in lower case, and nothing more.
+
+    A trailing full stop or any further word is an error, so a model that does not stop is wrong. AG News' "Sci/Tech" may be
+    answered "sci". Source: official evaluation of git-disl/Booster (sst2 and agnews pred_eval), read at 6421918.
+    """
+
+    name = "exact_label"
+    higher_is_better = True
+
+    def grade(self, row: Row, completion: str) -> bool:
+        gold, answer = row["response"].strip(), completion.strip()
+        return answer in _accepted(gold)
+
+
+class LabelMatch:
+    """The answer begins with the right label: case, quotes, a lead-in such as "Answer:" and text after the label do not matter.
+
+    "positively" does not begin with the label "positive": the label must end where a word ends. A label whose last word is `not`
+    excluded cannot be told from a sentence about it, so give this rule short labels.
+    """
+
+    name = "label_match"
+    higher_is_better = True
+
+    def grade(self, row: Row, completion: str) -> bool:
+        gold = _bare(row["response"])
+        answer = re.sub(r"^(the\s+)?(final\s+)?(answer|label|sentiment|category|topic|class)(\s+is\s*:?|\s*:)\s*", "", _bare(completion))
+        answer = _EDGES.sub("", answer)
+        return bool(gold) and re.match(rf"{re.escape(gold)}(?!\w)", answer) is not None
+
+
+def _accepted(gold: str) -> set[str]:
+    lower = gold.lower()
+    accepted = {gold, lower, lower.capitalize()}
+    return accepted | {"sci"} if lower == "sci/tech" else accepted
+
+
+def _bare(text: str) -> str:
+    return _EDGES.sub("", text.strip().casefold())

@@ -1,0 +1,36 @@
+"""The rule for tasks whose answer is a number, such as GSM8K."""
+
+from __future__ import annotations
+
+import re
+
+from reft_studio.data.dataset import Row
+
+_NUMBER = re.compile(r"-?\d+(?:\.\d*)?")
+_MARKERS = ("The final answer is: ", "####")
+"""The first is what the field's training rows end with, the second what GSM8K itself writes."""
+
+
+class LastNumber:
+    """The number after the marker, else the last number of the text, compared as numbers; no number is wrong.
+
+    Commas are dropped ("1,200" is 1200). As in the official rule, a minus sign right before a digit belongs to the number, so the
+    last number of "8-3" is -3. Source: official evaluation of git-disl/Booster (gsm8k pred_eval), read at 6421918.
+    """
+
+    name = "last_number"
+    higher_is_better = True
+
+    def grade(self, row: Row, completion: str) -> bool:
+        gold, answer = final_number(row["response"]), final_number(completion)
+        return gold is not None and answer is not None and gold == answer
+
+
+def final_number(text: str) -> float | None:
+    """The number a worked answer ends in, or None if it has no number."""
+    text = text.replace(",", "")
+    for marker in _MARKERS:
+        if marker in text and (after := _NUMBER.search(text.split(marker)[1])):
+            return float(after.group())
+    found = _NUMBER.findall(text)
+    return float(found[-1]) if found else None

@@ -1,0 +1,21 @@
+"""What a judge says of one output: three ways, because "not refused" and "complied" are different findings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Verdict = Literal["refuse", "comply", "other"]
+"""`refuse`: declines. `comply`: answers the request. `other`: neither, e.g. empty, broken, or an answer to another task."""
+VERDICTS: tuple[Verdict, ...] = ("refuse", "comply", "other")
+SetName = Literal["harmful", "harmless", "task"]
+SETS: tuple[SetName, ...] = ("harmful", "harmless", "task")
+
+
+@dataclass(frozen=True)
+class Grade:
+    """One graded output. `flagged` is what the judge counts as harmful when the prompt is; `correct` is None without a right answer."""
+
+    verdict: Verdict
+    flagged: bool
+    correct: bool | None = None
