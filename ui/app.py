@@ -1,0 +1,178 @@
+"""The app: every page as a route behind the guard, on one local address."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import logging
+import os
+import socket
+import threading
+import webbrowser
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import gradio as gr
+import uvicorn
+from fastapi import FastAPI
+from starlette.responses import PlainTextResponse
+
+from reft_studio.errors import PrerequisiteError, SpecError
+from ui.components import shell
+from ui.guard import LOOPBACK, Guard
+from ui.theme import theme
+
+if TYPE_CHECKING:
+    from reft_studio.studio import Studio
+    from starlette.requests import Request
+
+LOG = logging.getLogger("reft_studio.ui")
+PORT = 7860
+TRIES = 40
+"""Ports tried after the first when nobody asked for a certain one."""
+UPLOAD_LIMIT = "2gb"
+_HOURLY, _DAILY = 3600, 86400
+
+
+def build(studio: Studio) -> gr.Blocks:
+    """All pages as one Gradio app; every page is a route, so the first one opens without waiting for the others' widgets."""
+    with gr.Blocks(title="ReFT Studio", analytics_enabled=False, fill_width=True, delete_cache=(_HOURLY, _DAILY)) as demo:
+        _draw(studio, shell.PAGES[0])
+    for page in shell.PAGES[1:]:
+        with demo.route(page.title, page.path, show_in_navbar=False):
+            _draw(studio, page)
+    return demo.queue(default_concurrency_limit=8, max_size=64)
+
+
+def application(studio: Studio, *, hosts: tuple[str, ...] = LOOPBACK) -> FastAPI:
+    """The guarded ASGI app. Uploads go to a folder of the workspace that only this user may read."""
+    _refuse_sharing()
+    uploads = studio.workspace.root / "uploads"
+    uploads.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.environ["GRADIO_TEMP_DIR"] = str(uploads)
+    bare = {"openapi_url": None, "docs_url": None, "redoc_url": None}
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+    app.add_route("/healthz", _healthy)
+    gr.mount_gradio_app(
+        app,
+        build(studio),
+        path="/",
+        server_name="127.0.0.1",
+        footer_links=[],
+        run_history=False,
+        app_kwargs=bare,
+        allowed_paths=[],
+        blocked_paths=_private(studio),
+        show_error=False,
+        max_file_size=UPLOAD_LIMIT,
+        ssr_mode=False,
+        enable_monitoring=False,
+        pwa=False,
+        mcp_server=False,
+        theme=theme(),
+        head=shell.style_and_script(),
+    )
+    app.add_middleware(Guard, hosts=hosts)
+    return app
+
+
+def serve(studio: Studio, host: str = "127.0.0.1", port: int | None = None, open_browser: bool = True) -> None:
+    """Run the app until it is interrupted. `port` None: 7860 or the next free one.
+
+    Raises SpecError for an address other machines could reach, PrerequisiteError if the port that was asked for is taken.
+    """
+    require_loopback(host)
+    chosen = free_port(host, port)
+    server = Server(studio, host, chosen)
+    print(f"ReFT Studio is at {server.url}   (stop with Ctrl+C)", flush=True)
+    if open_browser:
+        threading.Thread(target=server.open_when_ready, daemon=True).start()
+    server.run()
+
+
+class Server:
+    """One uvicorn server for the app, which a test can run in a thread."""
+
+    def __init__(self, studio: Studio, host: str, port: int) -> None:
+        self.url = f"http://{host}:{port}"
+        config = uvicorn.Config(
+            application(studio), host=host, port=port, log_level="warning", server_header=False, access_log=False, ws="none"
+        )
+        config.timeout_graceful_shutdown = 2  # pages keep an event stream open, which would hold the exit
+        self._server = uvicorn.Server(config)
+
+    def run(self) -> None:
+        self._server.run()
+
+    @property
+    def ready(self) -> bool:
+        return self._server.started
+
+    def stop(self) -> None:
+        self._server.should_exit = True
+
+    def open_when_ready(self) -> None:
+        """Open the browser as soon as the server listens; without a browser nothing happens."""
+        while not self._server.started:
+            if self._server.should_exit:
+                return
+            threading.Event().wait(0.05)
+        webbrowser.open(self.url)
+
+
+def require_loopback(host: str) -> None:
+    """Refuse an address that other machines can reach, since there is no login yet."""
+    if host not in ("127.0.0.1", "localhost", "::1"):
+        raise SpecError(
+            f"host is '{host}', which other machines can reach, and this app has no login yet. Use 127.0.0.1. "
+            "To look at it from elsewhere, forward the port: ssh -L 7860:127.0.0.1:7860 USER@THIS-MACHINE"
+        )
+
+
+def free_port(host: str, port: int | None) -> int:
+    """`port` if it is free; without one, the first free from 7860 on. Raises PrerequisiteError naming a free one."""
+    if port is not None and _is_free(host, port):
+        return port
+    first = PORT if port is None else port + 1
+    candidate = next((number for number in range(first, first + TRIES) if _is_free(host, number)), None)
+    if port is None and candidate is not None:
+        return candidate
+    hint = f"Port {candidate} is free: use --port {candidate}." if candidate else "Stop the other program or name another port."
+    raise PrerequisiteError(f"Port {port or PORT} is taken by another program. {hint}")
+
+
+def _is_free(host: str, port: int) -> bool:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with closing(socket.socket(family, socket.SOCK_STREAM)) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as uvicorn binds: a port in TIME_WAIT is free
+        try:
+            probe.bind((host, port))
+        except OSError as exc:
+            if exc.errno in (errno.EADDRINUSE, errno.EACCES):
+                return False
+            raise PrerequisiteError(f"The address {host}:{port} cannot be used ({exc.strerror}). Use --host 127.0.0.1.") from exc
+    return True
+
+
+def _draw(studio: Studio, page: shell.Page) -> None:
+    gr.Navbar(visible=False)
+    shell.draw(studio, page)
+    with shell.content():
+        shell.heading(page)
+        importlib.import_module(f"ui.pages.{page.name}").build(studio)
+
+
+def _refuse_sharing() -> None:
+    if os.environ.get("GRADIO_SHARE", "").lower() not in ("", "0", "false"):
+        raise SpecError("GRADIO_SHARE is set, which would publish this app and its data on the internet. Unset it and start again.")
+
+
+def _private(studio: Studio) -> list[str]:
+    """Folders whose files are never handed out by path."""
+    root: Path = studio.workspace.root
+    return [str(root / name) for name in ("studio.sqlite", "datasets", "teachers", "scores", "runs", "evaluations", "jobs")]
+
+
+async def _healthy(request: Request) -> PlainTextResponse:
+    return PlainTextResponse("ok")

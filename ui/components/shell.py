@@ -1,0 +1,153 @@
+"""The frame around every page: navigation with state dots, chips of what is being worked on, next step, mask, theme, keys."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import gradio as gr
+
+from ui.events import FAST, answer, guarded
+from ui.text import count, number, show
+from ui.theme import STYLESHEET
+from ui.widgets import fixed, source, widget
+
+if TYPE_CHECKING:
+    from reft_studio.studio import State, Studio
+
+Dot = Literal["none", "empty", "busy", "done"]
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page of the app: `name` is its module in `ui.pages`, `path` its route."""
+
+    name: str
+    title: str
+    lead: str
+
+    @property
+    def path(self) -> str:
+        return "/" if self.name == "home" else f"/{self.name}"
+
+
+PAGES: tuple[Page, ...] = (
+    Page("home", "Home", "Find harmful rows in a finetuning dataset, train without them under a safety teacher, and compare the models."),
+    Page(
+        "data",
+        "Data",
+        "Bring a finetuning file, or make a poisoned sample. Rows that cannot be read are set aside with their line numbers.",
+    ),
+    Page("filter", "Filter", "Score every row by how close it lies to refusal, and choose the threshold above which rows are removed."),
+    Page("review", "Review", "Decide row by row where the filter is least sure. Every decision is recorded and can be undone."),
+    Page("train", "Train", "Choose a method and a dataset, queue the run, watch it learn."),
+    Page("compare", "Compare", "Harmful score against finetune accuracy, with intervals, for every run on the same evaluation set."),
+    Page("chat", "Chat", "Ask the models the same thing, side by side."),
+    Page("report", "Report", "One self-contained file that says what was removed, why, and what it changed."),
+    Page("settings", "Settings", "Who reviews, what is hidden, how the app behaves, and whether this installation is sound."),
+)
+
+
+def draw(studio: Studio, page: Page) -> None:
+    """Draw the frame and the page's heading; the caller then builds the page inside `content()`."""
+    shell = widget(
+        "shell",
+        {"page": page.name},
+        template=_template(page),
+        elem_id="rs-shell",
+        server_functions=[_server_state(studio)],
+    )
+
+    def set_mask(event: gr.EventData) -> None:
+        studio.save_setting("masked", bool(event.masked))
+
+    saved = shell.mask(guarded(set_mask), None, None, **FAST)
+    saved.then(None, None, None, js="() => { window.rs.emit('rs:mask', {masked: window.rs.masked}); window.rs.emit('rs:refresh'); }")
+
+
+def heading(page: Page) -> gr.HTML:
+    """Title and one sentence, the same on every page."""
+    return fixed(f'<header class="rs-head" id="rs-main" tabindex="-1"><h1>{page.title}</h1><p>{page.lead}</p></header>')
+
+
+def content() -> gr.Column:
+    """The column a page lives in, beside the navigation."""
+    return gr.Column(elem_classes=["rs-page"])
+
+
+def snapshot(studio: Studio, *, dots: bool) -> dict[str, Any]:
+    """What the frame shows, as plain data. `dots` also asks for the state of every page, which reads more of the workspace."""
+    state = studio.state()
+    return {
+        "dataset": _dataset_chip(state),
+        "threshold": number(state.threshold),
+        "teacher": show(state.score.teacher, 60) if state.score else None,
+        "lab": state.score is None or state.score.teacher == "lab",
+        "reviewer": show(state.reviewer, 60),
+        "masked": state.masked,
+        "keys": bool(studio.setting("keys", True)),
+        "device": show(state.device, 80),
+        "running": [{"title": show(job.title, 60), "done": job.done, "total": job.total} for job in state.running],
+        "queued": state.queued,
+        "next": {"text": show(state.next_step.text, 240), "page": state.next_step.page, "action": show(state.next_step.action, 40)},
+        "dots": page_states(studio, state) if dots else None,
+    }
+
+
+def page_states(studio: Studio, state: State) -> dict[str, Dot]:
+    """How far each page is: empty, busy (something begun) or done; pages that have no end have no dot."""
+    runs = studio.runs()
+    graded = [run for run in runs if run.hs is not None]
+    working = {job.kind for job in state.running}
+    states: dict[str, Dot] = {page.name: "none" for page in PAGES}
+    states["data"] = _dot(done=state.dataset is not None, busy=bool(working & {"import", "sample"}))
+    states["filter"] = _dot(done=state.score is not None, busy=bool(working & {"teacher", "score"}))
+    states["review"] = _review_dot(studio, state)
+    states["train"] = _dot(done=bool(runs), busy=bool(working & {"run", "demo"}))
+    states["compare"] = _dot(done=len(graded) > 1, busy=len(graded) == 1)
+    states["report"] = _dot(done=bool(studio.reports()), busy=False)
+    return states
+
+
+def _review_dot(studio: Studio, state: State) -> Dot:
+    if state.dataset is None or state.score is None:
+        return "empty"
+    progress = studio.review_progress(state.dataset.id)
+    return _dot(done=progress.decided > 0 and progress.undecided == 0, busy=progress.decided > 0)
+
+
+def _dot(*, done: bool, busy: bool) -> Dot:
+    return "busy" if busy else "done" if done else "empty"
+
+
+def _dataset_chip(state: State) -> dict[str, str] | None:
+    if state.dataset is None:
+        return None
+    return {"name": show(state.dataset.name, 60), "rows": count(state.dataset.rows), "id": state.dataset.id}
+
+
+def _server_state(studio: Studio) -> Any:
+    @answer
+    def srv_state(request: dict[str, Any]) -> dict[str, Any]:
+        return {"state": snapshot(studio, dots=bool(request.get("dots", True)))}
+
+    return srv_state
+
+
+def _template(page: Page) -> str:
+    """The frame's markup: our own page names only."""
+    links = "".join(_link(other, current=other is page) for other in PAGES)
+    return source("shell.html").replace("<!--links-->", links)
+
+
+def _link(page: Page, *, current: bool) -> str:
+    here = ' aria-current="page"' if current else ""
+    return (
+        f'<li><a class="rs-nav-link" href="{page.path}" data-page="{page.name}"{here}>{page.title}'
+        f'<span class="rs-dot" data-state="none" data-dot="{page.name}"></span></a></li>'
+    )
+
+
+def style_and_script() -> str:
+    """For `head=`: the stylesheet and the shared script, inline, so that no page is drawn without them."""
+    return f"<style>{STYLESHEET.read_text('utf-8')}</style><script>{source('core.js')}</script>"

@@ -1,0 +1,60 @@
+"""Components of our own: a static template (`name.html`), a real script (`name.js`), a value that is plain data.
+
+A template never refers to the value, since Gradio runs templates as code; scripts put text on the page by `textContent` only.
+A script sees `element, props, trigger, watch, server` and the shared `window.rs` of `core.js`; it draws at once and in `watch('value', …)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+FOLDER = Path(__file__).resolve().parent
+
+
+@cache
+def source(name: str) -> str:
+    """The text of a file in this folder; empty if there is none."""
+    path = FOLDER / name
+    return path.read_text("utf-8") if path.is_file() else ""
+
+
+def widget(
+    name: str,
+    value: Any = None,
+    *,
+    server_functions: Sequence[Callable[..., Any]] = (),
+    elem_id: str | None = None,
+    elem_classes: Sequence[str] = (),
+    template: str | None = None,
+    scripts: Sequence[str] = (),
+    visible: bool = True,
+    **props: Any,
+) -> gr.HTML:
+    """The widget `name`; server functions are named `srv_…` (other names would overwrite attributes of the component).
+
+    `scripts` are other scripts of this folder put before its own; `name.css`, if there is one, applies to this widget only.
+    """
+    return gr.HTML(
+        value,
+        html_template=template or source(f"{name}.html") or f'<div class="rs-{name}"></div>',
+        css_template=source(f"{name}.css"),
+        js_on_load="\n".join(source(f"{part}.js") for part in (*scripts, name)) or None,
+        server_functions=list(server_functions) or None,
+        apply_default_css=False,
+        elem_id=elem_id,
+        elem_classes=["rs-widget", *elem_classes],
+        visible=visible,
+        **props,
+    )
+
+
+def fixed(markup: str, *, elem_id: str | None = None, elem_classes: Sequence[str] = ()) -> gr.HTML:
+    """Our own unchanging markup (headings, hints). Never pass anything that comes from a file or a person."""
+    return gr.HTML(
+        None, html_template=markup, js_on_load=None, apply_default_css=False, elem_id=elem_id, elem_classes=["rs-widget", *elem_classes]
+    )

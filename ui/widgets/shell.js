@@ -1,0 +1,87 @@
+// The frame of every page. The server tells the state; nothing here decides anything.
+// Events for Python: 'mask'. Events for the page: rs:state (new state), rs:mask (switch turned), rs:refresh (ask again).
+const slot = name => element.querySelector(`[data-slot="${name}"]`);
+const tool = name => element.querySelector(`[data-tool="${name}"]`);
+const IDLE = 8000, BUSY = 2000;
+let timer = null;
+
+const put = (name, text) => {
+  const node = slot(name);
+  node.hidden = !text;
+  (node.querySelector('b') || node).textContent = text || '';
+};
+
+function jobs(state) {
+  const [first] = state.running;
+  if (!first) return state.queued ? `${state.queued} waiting` : '';
+  const share = first.total ? ` ${Math.floor(100 * first.done / first.total)} %` : '';
+  return first.title + share + (state.queued ? `, ${state.queued} waiting` : '');
+}
+
+function draw(state) {
+  const name = state.dataset ? `${state.dataset.name}, ${state.dataset.rows} rows` : 'none yet';
+  slot('dataset').querySelector('b').textContent = name;
+  slot('dataset').title = state.dataset ? `${name}, id ${state.dataset.id}` : 'No dataset yet';
+  put('threshold', state.teacher ? state.threshold : '');
+  put('jobs', jobs(state));
+  slot('lab').hidden = !state.lab;
+  slot('device').textContent = state.device;
+  slot('reviewer').textContent = state.reviewer ? `Reviewer: ${state.reviewer}` : '';
+  tool('mask').setAttribute('aria-checked', String(state.masked));
+  window.rs.masked = state.masked;
+  window.rs.keysOn = state.keys;
+  const next = slot('next'), link = next.querySelector('a');
+  const path = state.next.page === 'home' ? '/' : `/${state.next.page}`;
+  next.hidden = !state.next.text;
+  next.querySelector('span').textContent = state.next.text;
+  link.href = path;
+  link.textContent = state.next.action || 'Open';
+  link.hidden = !state.next.page || state.next.page === props.value.page;
+  for (const [page, kind] of Object.entries(state.dots || {})) {
+    const dot = element.querySelector(`[data-dot="${page}"]`);
+    if (!dot) continue;
+    dot.dataset.state = kind;
+    dot.title = {empty: 'not started', busy: 'in progress', done: 'done'}[kind] || '';
+  }
+  window.rs.state = state;
+  window.rs.emit('rs:state', state);
+}
+
+async function refresh(dots) {
+  clearTimeout(timer);
+  if (document.hidden) return schedule(IDLE);
+  const reply = await server.srv_state({dots});
+  if (reply && reply.ok) draw(reply.state);
+  const busy = reply && reply.ok && (reply.state.running.length || reply.state.queued);
+  schedule(busy ? BUSY : IDLE);
+}
+function schedule(wait) {
+  clearTimeout(timer);
+  timer = setTimeout(() => refresh(true), wait);
+}
+
+function toggleMask() {
+  window.rs.masked = !window.rs.masked;
+  tool('mask').setAttribute('aria-checked', String(window.rs.masked));
+  trigger('mask', {masked: window.rs.masked});
+}
+function help() {
+  const dialog = slot('help'), list = dialog.querySelector('dl');
+  list.replaceChildren();
+  for (const {key, label} of window.rs.shortcuts()) {
+    const shown = key.replace('ctrl+', 'Ctrl ').replace('ArrowDown', '↓').replace('ArrowUp', '↑').replace('ArrowLeft', '←').replace('ArrowRight', '→');
+    list.append(window.rs.el('dt', '', null, {}, [window.rs.el('kbd', 'rs-key', shown)]), window.rs.el('dd', '', label));
+  }
+  dialog.showModal();
+}
+
+tool('mask').addEventListener('click', toggleMask);
+tool('theme').addEventListener('click', () => window.rs.theme(window.rs.dark ? 'light' : 'dark'));
+tool('keys').addEventListener('click', help);
+tool('close').addEventListener('click', () => slot('help').close());
+window.rs.key('?', 'Show this list', help);
+window.rs.key('M', 'Mask or show harmful text', toggleMask);
+window.rs.on('rs:refresh', () => refresh(true));
+window.rs.on('rs:typing', event => { slot('paused').hidden = !(event.detail.typing && window.rs.keysOn); });
+document.addEventListener('visibilitychange', () => { if (!document.hidden) refresh(true); });
+refresh(true);
