@@ -1,0 +1,1 @@
+"""The one SQLite file of a workspace: settings, decisions, jobs."""

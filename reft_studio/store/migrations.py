@@ -1,0 +1,36 @@
+"""The schema, as the steps that made it. A step that was released is never edited: a new one is added."""
+
+from __future__ import annotations
+
+_SETTINGS = "CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT NOT NULL, at TEXT NOT NULL)"
+
+_DECISIONS = """
+CREATE TABLE decisions (
+  seq INTEGER PRIMARY KEY, dataset TEXT NOT NULL, row_id INTEGER NOT NULL, action TEXT NOT NULL, reason TEXT NOT NULL,
+  decided_by TEXT NOT NULL, at TEXT NOT NULL, score REAL, threshold REAL, previous TEXT NOT NULL, hash TEXT NOT NULL,
+  kind TEXT NOT NULL, step INTEGER NOT NULL
+)"""
+
+_JOBS = """
+CREATE TABLE jobs (
+  id TEXT PRIMARY KEY, kind TEXT NOT NULL, title TEXT NOT NULL, params TEXT NOT NULL, after TEXT REFERENCES jobs (id),
+  state TEXT NOT NULL, position INTEGER NOT NULL, attempt INTEGER NOT NULL DEFAULT 0, created REAL NOT NULL, started REAL, finished REAL,
+  worker TEXT, cancel_at REAL, blocked_by TEXT, message TEXT NOT NULL DEFAULT '', result TEXT
+)"""
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        _SETTINGS,
+        _DECISIONS,
+        "CREATE INDEX decisions_by_row ON decisions (dataset, row_id, seq)",
+        "CREATE INDEX decision_steps ON decisions (dataset, decided_by, seq) WHERE kind = 'decide' AND seq = step",
+        "CREATE INDEX decision_toggles ON decisions (dataset, step, seq, kind) WHERE kind <> 'decide'",
+        "CREATE INDEX decisions_by_step ON decisions (step, row_id) WHERE kind = 'decide'",
+        # The last hash of each dataset, so that cutting off the newest entries is seen too.
+        "CREATE TABLE chain_heads (dataset TEXT PRIMARY KEY, seq INTEGER NOT NULL, entries INTEGER NOT NULL, hash TEXT NOT NULL)",
+        "CREATE TRIGGER decisions_never_change BEFORE UPDATE ON decisions BEGIN SELECT RAISE (ABORT, 'decisions are append-only'); END",
+        "CREATE TRIGGER decisions_never_go BEFORE DELETE ON decisions BEGIN SELECT RAISE (ABORT, 'decisions are append-only'); END",
+        _JOBS,
+        "CREATE INDEX jobs_by_state ON jobs (state, position)",
+    ),
+)
