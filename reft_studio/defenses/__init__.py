@@ -1,0 +1,18 @@
+"""Defenses against harmful finetuning: one file each, named here once."""
+
+from __future__ import annotations
+
+from reft_studio.defenses.defense import Defense
+from reft_studio.registry import Registry
+
+DEFENSES: Registry[type[Defense]] = Registry(
+    "method",
+    {
+        "sft": "reft_studio.defenses.sft:Sft",
+        "aligned_sft": "reft_studio.defenses.aligned_sft:AlignedSft",
+        "sa_ft": "reft_studio.defenses.sa_ft:SaFt",
+        "filter_only": "reft_studio.defenses.filter_only:FilterOnly",
+        "distill_only": "reft_studio.defenses.distill_only:DistillOnly",
+        "ref_teacher": "reft_studio.defenses.ref_teacher:RefTeacher",
+    },
+)

@@ -1,0 +1,1 @@
+"""Language models: loading, adapters, hidden states, the training loop, generation."""

@@ -1,0 +1,1 @@
+"""The safety teacher of arXiv:2506.07356: preparation, refusal feature, calibration."""

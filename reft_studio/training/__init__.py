@@ -1,0 +1,1 @@
+"""Finetuning runs, from spec to adapter."""

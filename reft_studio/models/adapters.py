@@ -1,0 +1,139 @@
+"""LoRA adapters on one shared, frozen base: teacher, aligned model and students, by name."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from reft_studio.errors import StoreError
+from reft_studio.models.loading import LoadedModel
+from reft_studio.models.spec import LoraSpec
+
+
+class AdaptedModel:
+    """The base with its adapters. `None` names the bare base."""
+
+    def __init__(self, model: LoadedModel) -> None:
+        self.model = model
+        self._peft: Any = None
+        self._names: set[str] = set()
+
+    @property
+    def names(self) -> set[str]:
+        return set(self._names)
+
+    def add(self, name: str, spec: LoraSpec, *, seed: int) -> None:
+        """A fresh adapter: A random from `seed`, B zero, so that it starts exactly at the base. Replaces one of that name."""
+        from peft import LoraConfig, get_peft_model
+
+        config = LoraConfig(
+            r=spec.rank,
+            lora_alpha=spec.alpha,
+            lora_dropout=spec.dropout,
+            target_modules=spec.targets if spec.targets == "all-linear" else list(spec.targets),
+            task_type="CAUSAL_LM",
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            if self._peft is None:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # peft remarks on tied heads that no adapter touches
+                    self._peft = get_peft_model(self.model.base, config, adapter_name=name)
+            else:
+                if name in self._names:
+                    self._peft.delete_adapter(name)
+                self._peft.add_adapter(name, config)
+        self._names.add(name)
+        self._freeze()
+
+    def load(self, name: str, folder: Path) -> None:
+        """An adapter from a folder as PEFT writes it; weights must be finite safetensors."""
+        from peft import PeftModel
+
+        if not (folder / "adapter_model.safetensors").is_file():
+            raise StoreError(f"{folder.name} holds no adapter_model.safetensors. Prepare it again.")
+        if self._peft is None:
+            self._peft = PeftModel.from_pretrained(self.model.base, str(folder), adapter_name=name)
+        else:
+            if name in self._names:
+                self._peft.delete_adapter(name)
+            self._peft.load_adapter(str(folder), adapter_name=name)
+        self._names.add(name)
+        self._freeze()
+        if not all(torch.isfinite(value).all() for value in self.parameters(name)):
+            raise StoreError(f"The adapter in {folder.name} holds numbers that are not finite. Prepare it again.")
+
+    def copy(self, source: str, target: str, spec: LoraSpec) -> None:
+        """A new adapter `target` with the weights of `source`; both must have the same shape."""
+        self.add(target, spec, seed=0)
+        with torch.no_grad():
+            for old, new in zip(self.parameters(source), self.parameters(target), strict=True):
+                if old.shape != new.shape:
+                    raise StoreError(
+                        f"The adapter '{source}' has another rank than this run asks for ({spec.rank}). Use the same LoRA settings."
+                    )
+                new.copy_(old)
+
+    def remove(self, name: str) -> None:
+        if name in self._names and len(self._names) > 1:
+            self._peft.delete_adapter(name)
+            self._names.discard(name)
+
+    def parameters(self, name: str) -> list[Tensor]:
+        """The trainable tensors of one adapter, in module order."""
+        mark = f".{name}."
+        return [value for key, value in self._peft.named_parameters() if "lora_" in key and mark in f"{key}."]
+
+    def save(self, name: str, folder: Path, *, base_name: str) -> None:
+        """Write the adapter as plain PEFT loads it: adapter_config.json and adapter_model.safetensors in `folder`."""
+        config = self._peft.peft_config[name]
+        config.base_model_name_or_path = base_name
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # peft looks for the base's config on the hub
+            self._peft.save_pretrained(str(folder), selected_adapters=[name], safe_serialization=True, save_embedding_layers=False)
+        nested = folder / name
+        if nested.is_dir():
+            for path in list(nested.iterdir()):
+                path.replace(folder / path.name)
+            nested.rmdir()
+
+    @contextmanager
+    def active(self, name: str | None, *, train: bool = False) -> Iterator[nn.Module]:
+        """The backbone (ids -> hidden states after the final norm) with one adapter, or none, in effect.
+
+        PEFT keeps the active adapter as global state and makes it trainable: this sets both, and restores eval mode.
+        """
+        backbone: nn.Module = self.model.base.base_model
+        if self._peft is None:
+            if name is not None:
+                raise StoreError(f"The adapter '{name}' is not loaded.")
+            yield backbone
+            return
+        try:
+            if name is None:
+                with self._peft.disable_adapter():
+                    yield backbone
+                return
+            self._peft.set_adapter(name)
+            for value in self.parameters(name):
+                value.requires_grad_(train)
+            self.model.base.train(train)
+            yield backbone
+        finally:
+            self.model.base.eval()
+            self._freeze()
+
+    @contextmanager
+    def generating(self, name: str | None) -> Iterator[Any]:
+        """The model with its head, for `generate`, with one adapter or none in effect."""
+        with self.active(name):
+            yield self.model.base
+
+    def _freeze(self) -> None:
+        self._peft.requires_grad_(False)

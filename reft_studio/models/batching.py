@@ -1,0 +1,150 @@
+"""From rows to padded token batches: what is trained, and where the last prompt token stands."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from reft_studio.errors import SpecError
+from reft_studio.models.loading import LoadedModel
+
+IGNORE = -100
+"""Label of a token that is not trained."""
+TAIL = 24
+"""Prompt tokens kept at the end when a prompt is cut: the template's header and the last words."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One tokenised row: prompt, then response and end of text; `prompt` counts the prompt's tokens."""
+
+    ids: list[int]
+    prompt: int
+    index: int  # position in its set; keys the teacher's cache
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Right-padded examples.
+
+    input_ids, attention_mask, labels: (n, t) int64; labels are IGNORE on prompt and padding. last_prompt: (n,) index of
+    the last prompt token. index: (n,) positions of the examples in their set.
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    labels: Tensor
+    last_prompt: Tensor
+    index: list[int]
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @property
+    def tokens(self) -> int:
+        return int(self.attention_mask.sum())
+
+
+class Encoder:
+    """Tokenises rows of one model; counts what it had to cut."""
+
+    def __init__(self, model: LoadedModel, *, max_length: int = 512) -> None:
+        if max_length < 2 * TAIL:
+            raise SpecError(f"max_length is {max_length}; it must be at least {2 * TAIL} tokens.")
+        self.model = model
+        self.max_length = max_length
+        self.truncated = 0
+
+    def prompt_ids(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
+        """Tokens of the rendered prompt, template header included.
+
+        A prompt that is too long loses tokens from its middle, so that the header (whose last token carries the refusal
+        feature) stays.
+        """
+        text = self.model.template.prompt(list(messages))
+        ids: list[int] = self.model.tokenizer(text, add_special_tokens=self.model.template.special_tokens)["input_ids"]
+        while ids and ids[-1] == self.model.eos_id and self.model.template.special_tokens:
+            ids.pop()  # some tokenizers end every text with eos; a prompt must not
+        if len(ids) > self.max_length:
+            self.truncated += 1
+            ids = ids[: self.max_length - TAIL] + ids[-TAIL:]
+        return ids
+
+    def example(self, row: Mapping[str, Any], index: int) -> Example:
+        """Tokens of one dataset row. Prompt and response are tokenised apart, so no token spans the border."""
+        messages = json.loads(row["messages"]) if isinstance(row["messages"], str) else row["messages"]
+        turns = messages[:-1] if messages and messages[-1].get("role") == "assistant" else [{"role": "user", "content": row["prompt"]}]
+        prompt = self.prompt_ids(turns)
+        response: list[int] = self.model.tokenizer(row["response"], add_special_tokens=False)["input_ids"]
+        room = max(self.max_length - len(prompt), TAIL)
+        if len(response) + 1 > room:
+            self.truncated += 1
+            response = response[: room - 1]
+        return Example([*prompt, *response, self.model.eos_id], len(prompt), index)
+
+    def examples(self, rows: Iterable[Mapping[str, Any]]) -> list[Example]:
+        return [self.example(row, index) for index, row in enumerate(rows)]
+
+
+def collate(examples: Sequence[Example], *, pad_id: int, device: torch.device | str = "cpu") -> Batch:
+    """Pad on the right to the longest example."""
+    width = max(len(example.ids) for example in examples)
+    ids = torch.full((len(examples), width), pad_id, dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    labels = torch.full_like(ids, IGNORE)
+    for row, example in enumerate(examples):
+        length = len(example.ids)
+        ids[row, :length] = torch.tensor(example.ids)
+        mask[row, :length] = 1
+        labels[row, example.prompt : length] = ids[row, example.prompt : length]
+    last = torch.tensor([example.prompt - 1 for example in examples])
+    return Batch(ids.to(device), mask.to(device), labels.to(device), last.to(device), [example.index for example in examples])
+
+
+def join(batches: Sequence[Batch], *, pad_id: int) -> Batch:
+    """One batch of all rows in order, padded to the widest, so that a model runs once for all."""
+    if len(batches) == 1:
+        return batches[0]
+    width = max(batch.input_ids.shape[1] for batch in batches)
+
+    def stacked(name: str, fill: int) -> Tensor:
+        parts = [getattr(batch, name) for batch in batches]
+        return torch.cat([torch.nn.functional.pad(part, (0, width - part.shape[1]), value=fill) for part in parts])
+
+    return Batch(
+        stacked("input_ids", pad_id),
+        stacked("attention_mask", 0),
+        stacked("labels", IGNORE),
+        torch.cat([batch.last_prompt for batch in batches]),
+        [index for batch in batches for index in batch.index],
+    )
+
+
+def endless(examples: Sequence[Example], *, size: int, rng: random.Random) -> Iterator[list[Example]]:
+    """Draw `size` examples for ever, each epoch a fresh shuffle without replacement; a draw may span two epochs."""
+    if not examples:
+        raise SpecError("There is no row to draw a batch from.")
+    order: list[Example] = []
+    while True:
+        while len(order) < size:
+            order += rng.sample(list(examples), len(examples))
+        yield order[:size]
+        order = order[size:]
+
+
+def by_length(lengths: Sequence[int], *, token_budget: int = 8192, max_rows: int = 256) -> list[list[int]]:
+    """A plan of batches: positions sorted by length, each batch at most `token_budget` padded tokens."""
+    plan: list[list[int]] = []
+    current: list[int] = []
+    for position in sorted(range(len(lengths)), key=lambda item: (lengths[item], item)):
+        if current and ((len(current) + 1) * lengths[position] > token_budget or len(current) == max_rows):
+            plan.append(current)
+            current = []
+        current.append(position)
+    return [*plan, current] if current else plan

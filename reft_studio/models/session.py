@@ -1,0 +1,31 @@
+"""A model in memory with its adapters and encoder, shared by all stages that run in one process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from reft_studio.models.adapters import AdaptedModel
+from reft_studio.models.batching import Encoder
+from reft_studio.models.loading import LoadedModel, load
+
+
+class Session:
+    """One base for everything a worker does with it: teacher, aligned model and students are adapters on it."""
+
+    def __init__(self, model: LoadedModel, *, max_length: int = 512) -> None:
+        self.model = model
+        self.adapted = AdaptedModel(model)
+        self.encoder = Encoder(model, max_length=max_length)
+        self._loaded: dict[str, Path] = {}
+
+    @classmethod
+    def open(cls, source: str, *, max_length: int = 512) -> Session:
+        """Load `source` (`lab`, a folder or a Hub id). Raises PrerequisiteError if that cannot work."""
+        return cls(load(source), max_length=max_length)
+
+    def ensure(self, name: str, folder: Path) -> str:
+        """Load the adapter in `folder` under `name` unless it is there already; returns `name`."""
+        if self._loaded.get(name) != folder:
+            self.adapted.load(name, folder)
+            self._loaded[name] = folder
+        return name

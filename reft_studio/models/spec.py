@@ -1,0 +1,48 @@
+"""Settings of adapters and optimisers; each field is at once the form, the command line, the check and the record."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Settings(BaseModel):
+    """Immutable settings that refuse unknown names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LoraSpec(Settings):
+    """A LoRA adapter: W + (alpha / rank)·B·A on linear layers; never on the head, whose outputs are cached."""
+
+    rank: int = Field(16, ge=1, le=512, description="inner dimension r of the adapter")
+    alpha: int = Field(32, ge=1, le=2048, description="scale: the update counts alpha / rank times")
+    dropout: float = Field(0.0, ge=0, lt=1, description="share of adapter inputs dropped while training")
+    targets: Literal["all-linear"] | tuple[str, ...] = Field("all-linear", description="'all-linear', or names of linear layers")
+
+
+class OptimSpec(Settings):
+    """AdamW with warm-up and a schedule, the same for every method so that steps are comparable."""
+
+    steps: int | None = Field(160, ge=1, le=1_000_000, description="optimizer steps; empty: use epochs")
+    epochs: float = Field(3.0, gt=0, le=100, description="passes over the user data, if no number of steps is given")
+    batch_size: int = Field(24, ge=1, le=4096, description="user rows per step")
+    alignment_batch_size: int = Field(12, ge=2, le=4096, description="alignment rows per step, half harmful, half harmless")
+    learning_rate: float = Field(3e-3, gt=0, le=1, description="peak learning rate")
+    schedule: Literal["constant", "cosine"] = Field("cosine", description="how the learning rate falls after warm-up")
+    warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps in which the learning rate rises from zero")
+    weight_decay: float = Field(0.01, ge=0, le=1, description="AdamW weight decay")
+    max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped to this L2 norm")
+    max_length: int = Field(512, ge=64, le=131_072, description="tokens of prompt and response; longer rows are cut and counted")
+
+
+PRESETS: dict[str, OptimSpec] = {
+    "lab": OptimSpec(),
+    "lab-quick": OptimSpec(steps=80),
+    "paper": OptimSpec(steps=None, epochs=3, batch_size=8, alignment_batch_size=8, learning_rate=1e-5, warmup=0.05, max_length=512),
+    "booster": OptimSpec(
+        steps=None, epochs=20, batch_size=10, alignment_batch_size=10, learning_rate=1e-5, schedule="constant", warmup=0, weight_decay=0.1
+    ),
+}
+"""`lab*`: measured on the embedded lab. `paper`: settings of the KAIST lineage; `booster`: of git-disl/Booster@6421918."""

@@ -1,0 +1,73 @@
+"""Choose the layer and the threshold on held-out prompts, and say how well they do there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from reft_studio import stats
+from reft_studio.errors import DataError
+from reft_studio.teacher.refusal_feature import RefusalFeature
+
+LEAST = 30
+"""Held-out prompts of each kind below which no threshold is set."""
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+
+
+def candidate_layers(depth: int) -> list[int]:
+    """Blocks round(0.3 L) to round(0.8 L), at least one: very early and very late blocks separate badly."""
+    return list(range(max(1, round(0.3 * depth)), max(1, round(0.8 * depth)) + 1))
+
+
+def separation(training: tuple[Tensor, Tensor], held_out: tuple[Tensor, Tensor], layers: Sequence[int]) -> dict[int, float]:
+    """AUROC by layer of the cosine to each layer's refusal feature.
+
+    Tensors are (n, len(layers), d_model), harmful first; the feature comes from `training`, the AUROC from `held_out`.
+    """
+    result = {}
+    for slot, layer in enumerate(layers):
+        feature = RefusalFeature.between(training[0][:, slot], training[1][:, slot], layer=layer)
+        result[layer] = stats.auroc(feature.similarity(held_out[0][:, slot]).numpy(), feature.similarity(held_out[1][:, slot]).numpy())
+    return result
+
+
+def best_layer(aurocs: dict[int, float], depth: int) -> int:
+    """The layer of highest AUROC (to three digits); ties go to the one closest to the middle."""
+    return min(aurocs, key=lambda layer: (-round(aurocs[layer], 3), abs(layer - depth / 2)))
+
+
+def threshold_for_recall(harmful: NDArray[np.float32], *, recall: float) -> float:
+    """The largest cosine that flags at least `recall` of the held-out harmful prompts, but at most 0.
+
+    Zero is the regulariser's own boundary between the kinds. Raises DataError with fewer than LEAST prompts.
+    """
+    if len(harmful) < LEAST:
+        raise DataError(f"A threshold needs at least {LEAST} held-out harmful prompts; there are {len(harmful)}.")
+    missed = int(np.floor((1 - recall) * len(harmful)))
+    return float(min(np.sort(harmful)[missed], 0.0))
+
+
+def report(harmful: NDArray[np.float32], harmless: NDArray[np.float32], *, threshold: float, layers: dict[int, float]) -> dict[str, Any]:
+    """Held-out quality for teacher.json; shares are in percent with Wilson intervals."""
+    flagged = int((harmful >= threshold).sum()), int((harmless >= threshold).sum())
+    return {
+        "auroc": round(stats.auroc(harmful, harmless), 5),
+        "recall": stats.wilson(flagged[0], len(harmful)).value,
+        "false_positive_rate": stats.wilson(flagged[1], len(harmless)).value,
+        "harmful": len(harmful),
+        "harmless": len(harmless),
+        "layer_auroc": {str(layer): round(value, 5) for layer, value in layers.items()},
+        "harmful_quantiles": [round(float(value), 5) for value in np.quantile(harmful, QUANTILES)],
+        "harmless_quantiles": [round(float(value), 5) for value in np.quantile(harmless, QUANTILES)],
+    }
+
+
+def similarities(feature: RefusalFeature, features: Tensor) -> NDArray[np.float32]:
+    """Cosines of (n, d_model) features as a NumPy array."""
+    with torch.no_grad():
+        return feature.similarity(features).numpy().astype(np.float32)

@@ -1,0 +1,63 @@
+"""A prepared teacher as a folder: adapter, refusal feature, layer, threshold, calibration. Reading it needs no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from reft_studio.errors import StoreError
+from reft_studio.workspace import ASSETS, Workspace, read_json
+
+SHIPPED = {"lab": ASSETS / "lab" / "teacher", "lab-aligned": ASSETS / "lab" / "aligned"}
+"""Teachers of the embedded lab that ship with the app, made by `python -m reft_studio.lab.build`."""
+
+
+@dataclass(frozen=True)
+class TeacherInfo:
+    """What teacher.json says.
+
+    `layer` counts decoder blocks from 1; `threshold` is the cosine at or above which a prompt is flagged; `calibration`
+    holds the held-out AUROC, recall and false positive rate with their counts and the quantiles of harmless scores.
+    """
+
+    id: str
+    folder: Path
+    title: str
+    model: str
+    layer: int
+    threshold: float
+    regularised: bool
+    template: str
+    template_hash: str
+    base_fingerprint: str
+    calibration: dict[str, Any]
+    spec: dict[str, Any]
+    created: str
+
+    @property
+    def is_lab(self) -> bool:
+        return self.model == "lab"
+
+    @property
+    def adapter(self) -> Path:
+        return self.folder / "adapter"
+
+
+def open_teacher(workspace: Workspace, teacher_id: str) -> TeacherInfo:
+    """The teacher with this id: shipped, or of the workspace. Raises StoreError if there is none."""
+    folder = SHIPPED.get(teacher_id) or workspace.folder("teachers", teacher_id)
+    if not (folder / "teacher.json").is_file():
+        raise StoreError(f"There is no teacher '{teacher_id}'. Prepare one on the Filter page, or use 'lab'.")
+    facts = read_json(folder / "teacher.json")
+    try:
+        return TeacherInfo(**{**facts, "id": teacher_id, "folder": folder})
+    except TypeError as exc:
+        raise StoreError(f"teacher.json of '{teacher_id}' was written by another version. Prepare the teacher again.") from exc
+
+
+def list_teachers(workspace: Workspace) -> list[TeacherInfo]:
+    """Shipped teachers first, then those of the workspace, oldest first; aligned weights (λ = 0) are among them."""
+    names = [name for name, folder in SHIPPED.items() if (folder / "teacher.json").is_file()]
+    names += [folder.name for folder in workspace.finished("teachers") if (folder / "teacher.json").is_file()]
+    return [open_teacher(workspace, name) for name in names]

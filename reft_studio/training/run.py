@@ -1,0 +1,172 @@
+"""One run, from a spec to a finished folder: select, finetune, finish, save."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from reft_studio import seeding
+from reft_studio.data.dataset import Dataset, open_dataset
+from reft_studio.defenses import DEFENSES
+from reft_studio.defenses.defense import Defense
+from reft_studio.errors import TrainingError
+from reft_studio.models.batching import Example, endless
+from reft_studio.models.fit import StepLog, fit
+from reft_studio.models.session import Session
+from reft_studio.progress import Progress
+from reft_studio.scoring.refusal_similarity import NAME as SCORER
+from reft_studio.scoring.refusal_similarity import check_match, score
+from reft_studio.scoring.scores import flagged, open_score_set, score_key
+from reft_studio.teacher.teacher import TeacherInfo, open_teacher
+from reft_studio.training.context import STUDENT, AlignmentData, Run
+from reft_studio.training.run_folder import RunInfo, card, open_run
+from reft_studio.training.spec import RunSpec
+from reft_studio.workspace import Workspace, new_folder, write_json
+
+_ALIGNED = "aligned"
+
+
+def train(
+    workspace: Workspace, spec: RunSpec, session: Session, progress: Progress, *, cache: dict[str, AlignmentData] | None = None
+) -> RunInfo:
+    """Do the run and store it under `runs/<run_id>`; a run that is there already is returned as it is.
+
+    `cache` shares tokenised alignment data and teacher states between runs of one process.
+    """
+    if (workspace.folder("runs", spec.run_id) / "result.json").is_file():
+        return open_run(workspace, spec.run_id)
+    started = time.perf_counter()
+    user = open_dataset(workspace, spec.dataset)
+    kept = _unflagged(workspace, spec, user, session, progress)
+    examples = session.encoder.examples(user.read(["prompt", "response", "messages"]))
+    alignment = _alignment(workspace, spec, session, cache if cache is not None else {})
+    run = Run(spec, session, examples, kept, alignment)
+    defense = DEFENSES.get(spec.method)(DEFENSES.get(spec.method).Config(**spec.method_config), run)
+    chosen = defense.select()
+    if not chosen:
+        raise TrainingError(
+            f"The filter removed all {user.rows} rows, so there is nothing to train on. Raise the threshold or check the teacher."
+        )
+    _start_student(workspace, spec, session)
+    log = _finetune(spec, run, defense, [examples[position] for position in chosen], progress)
+    defense.finish()
+    result = _result(spec, user, chosen, log, time.perf_counter() - started, session)
+    _save(workspace, spec, session, user, chosen, log, result)
+    return open_run(workspace, spec.run_id)
+
+
+def _unflagged(workspace: Workspace, spec: RunSpec, user: Dataset, session: Session, progress: Progress) -> list[int]:
+    """Positions the filter keeps. Rows that could not be scored are dropped: nobody has vouched for them."""
+    if not spec.filter:
+        return list(range(user.rows))
+    assert spec.teacher is not None, "the spec checks this"
+    teacher = open_teacher(workspace, spec.teacher)
+    key = score_key(SCORER, teacher.id, teacher.created)
+    if not (workspace.folder("scores", user.id, key) / "scorer.json").is_file():
+        score(workspace, user, teacher, session, progress)
+    scores = open_score_set(workspace, user.id, key).scores()
+    threshold = teacher.threshold if spec.threshold is None else spec.threshold
+    return [int(position) for position in np.flatnonzero(~flagged(scores, threshold) & ~np.isnan(scores))]
+
+
+def _alignment(workspace: Workspace, spec: RunSpec, session: Session, cache: dict[str, AlignmentData]) -> AlignmentData | None:
+    if not (spec.harmful and spec.helpful):
+        return None
+    info = DEFENSES.get(spec.method).info
+    key = f"{spec.model}:{spec.harmful}:{spec.helpful}:{spec.teacher if info.needs_teacher else ''}"
+    if key not in cache:
+        kinds = [session.encoder.examples(open_dataset(workspace, name).read()) for name in (spec.harmful, spec.helpful)]
+        cache[key] = AlignmentData(session, *kinds)
+    if info.needs_teacher and spec.teacher:
+        teacher: TeacherInfo = open_teacher(workspace, spec.teacher)
+        check_match(session, teacher)
+        cache[key].cache_teacher(session.ensure("teacher", teacher.adapter))
+    return cache[key]
+
+
+def _start_student(workspace: Workspace, spec: RunSpec, session: Session) -> None:
+    """A fresh adapter on the base, or the aligned weights' adapter to be continued (single-adapter scheme)."""
+    if DEFENSES.get(spec.method).info.starts_from == "base":
+        session.adapted.add(STUDENT, spec.lora, seed=seeding.derive(spec.seed, "student"))
+        return
+    assert spec.aligned is not None, "the spec checks this"
+    aligned = open_teacher(workspace, spec.aligned)
+    check_match(session, aligned)
+    session.ensure(_ALIGNED, aligned.adapter)
+    session.adapted.copy(_ALIGNED, STUDENT, spec.lora)
+
+
+def _finetune(spec: RunSpec, run: Run, defense: Defense, rows: list[Example], progress: Progress) -> list[StepLog]:
+    batches = endless(rows, size=spec.optim.batch_size, rng=seeding.generator(spec.seed, "user"))
+    steps = spec.optim.steps or max(1, round(spec.optim.epochs * len(rows) / spec.optim.batch_size))
+    log: list[StepLog] = []
+
+    def step(number: int) -> StepLog:
+        run.step = number
+        batch = run.collate(next(batches))
+        return {**defense.finetune_step(batch), "tokens": float(batch.tokens)}
+
+    def keep(line: StepLog) -> None:
+        log.append(line)
+        progress.progress(int(line["step"]), steps, **line)
+
+    with run.session.adapted.active(STUDENT, train=True) as backbone:
+        run.backbone = backbone
+        fit(run.session.adapted.parameters(STUDENT), step, steps=steps, optim=spec.optim, log=keep, check=progress.check)
+        run.backbone = None
+    return log
+
+
+def _result(spec: RunSpec, user: Dataset, chosen: list[int], log: list[StepLog], seconds: float, session: Session) -> dict[str, Any]:
+    truth = user.table(["known_harmful"]).column("known_harmful").to_pylist()
+    kept = set(chosen)
+    conflicts = [line["grad_cosine"] for line in log if "grad_cosine" in line]
+    return {
+        "run_id": spec.run_id,
+        "title": spec.title,
+        "method": spec.method,
+        "seed": spec.seed,
+        "dataset": spec.dataset,
+        "dataset_name": user.name,
+        "poison_ratio": _poison_ratio(user, truth),
+        "task": user.manifest.get("task"),
+        "rows": user.rows,
+        "kept": len(chosen),
+        "removed": user.rows - len(chosen),
+        "removed_harmful": sum(1 for position, known in enumerate(truth) if known and position not in kept),
+        "removed_harmless": sum(1 for position, known in enumerate(truth) if known is False and position not in kept),
+        "steps": len(log),
+        "seconds": round(seconds, 2),
+        "final": log[-1],
+        "gradient_cosine": sum(conflicts) / len(conflicts) if conflicts else None,
+        "truncated": session.encoder.truncated,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _poison_ratio(user: Dataset, truth: list[bool | None]) -> float | None:
+    """Share of rows known to be harmful; unknown unless the upload labels every row."""
+    if "poison_ratio" in user.manifest:
+        return float(user.manifest["poison_ratio"])
+    return None if any(known is None for known in truth) else sum(map(bool, truth)) / len(truth)
+
+
+def _save(
+    workspace: Workspace, spec: RunSpec, session: Session, user: Dataset, chosen: list[int], log: list[StepLog], result: dict[str, Any]
+) -> None:
+    with new_folder(workspace.folder("runs", spec.run_id)) as building:
+        session.adapted.save(STUDENT, building / "adapter", base_name=spec.model)
+        write_json(building / "spec.json", spec.model_dump(mode="json"))
+        _write_lines(building / "log.jsonl", log)
+        np.save(building / "kept.npy", np.asarray(chosen, dtype=np.int64))
+        (building / "adapter" / "README.md").write_text(card(spec, user, result), "utf-8")
+        write_json(building / "result.json", result)
+
+
+def _write_lines(path: Path, lines: list[StepLog]) -> None:
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")

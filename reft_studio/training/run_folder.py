@@ -1,0 +1,73 @@
+"""A finished run as a folder; reading it needs no torch."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from reft_studio.data.dataset import Dataset
+from reft_studio.defenses import DEFENSES
+from reft_studio.errors import StoreError
+from reft_studio.training.spec import RunSpec
+from reft_studio.workspace import Workspace, read_json
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """What spec.json and result.json of a run say; `result` holds rows kept and removed, steps, seconds, last losses."""
+
+    run_id: str
+    folder: Path
+    spec: RunSpec
+    result: dict[str, Any] = field(repr=False, compare=False)
+
+    @property
+    def adapter(self) -> Path:
+        return self.folder / "adapter"
+
+    @property
+    def title(self) -> str:
+        return self.spec.title
+
+    def log(self) -> list[dict[str, float]]:
+        """One line per optimizer step: losses, learning rate, gradient norm, speed."""
+        return [json.loads(line) for line in (self.folder / "log.jsonl").read_text("utf-8").splitlines()]
+
+
+def open_run(workspace: Workspace, run_id: str) -> RunInfo:
+    """Raises StoreError if there is no such finished run."""
+    folder = workspace.folder("runs", run_id)
+    if not (folder / "result.json").is_file():
+        raise StoreError(f"There is no finished run '{run_id}' in the workspace.")
+    return RunInfo(run_id, folder, RunSpec(**read_json(folder / "spec.json")), read_json(folder / "result.json"))
+
+
+def list_runs(workspace: Workspace) -> list[RunInfo]:
+    """Finished runs, oldest first."""
+    return [open_run(workspace, folder.name) for folder in workspace.finished("runs") if (folder / "result.json").is_file()]
+
+
+def card(spec: RunSpec, user: Dataset, result: dict[str, Any]) -> str:
+    """The model card of an adapter: how it was made, and its limits. Holds no row of any dataset."""
+    info = DEFENSES.get(spec.method).info
+    warning = "" if info.uses_filter or info.needs_alignment else "  - not-for-all-audiences\n"
+    return f"""---
+base_model: {spec.model}
+base_model_relation: adapter
+library_name: peft
+tags:
+  - reft-studio
+  - {spec.method}
+{warning}---
+# {spec.title}
+
+{info.summary} Method: {info.title}{f" ({info.paper})" if info.paper else ""}.
+
+- user data: {user.name} ({user.id}), {result["rows"]} rows, {result["kept"]} trained on, {result["removed"]} removed by the filter
+- steps: {result["steps"]}, seed {spec.seed}, LoRA rank {spec.lora.rank}, scale {spec.lora.alpha / spec.lora.rank:g}
+- teacher: {spec.teacher or "none"}; threshold: {"the teacher's own" if spec.threshold is None else spec.threshold}
+
+Evaluate it before use: a low harmful score on one set of prompts is no proof of safety.
+"""

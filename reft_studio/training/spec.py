@@ -1,0 +1,65 @@
+"""Everything needed to repeat a run; its hash is the run's id, so the same experiment is not done twice by accident."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field, field_validator, model_validator
+
+from reft_studio import fingerprint
+from reft_studio.defenses import DEFENSES
+from reft_studio.models.spec import LoraSpec, OptimSpec, Settings
+
+KEY = 12
+"""Characters of a run's id."""
+
+
+class RunSpec(Settings):
+    """One finetuning run of one method."""
+
+    model: str = Field("lab", min_length=1, description="'lab', a model folder, or a Hub id")
+    dataset: str = Field(description="id of the user data")
+    method: str = Field("ref_teacher", description="name of the method")
+    method_config: dict[str, Any] = Field(default_factory=dict, description="settings of the method")
+    teacher: str | None = Field(None, description="id of the teacher that filters and guides")
+    aligned: str | None = Field(None, description="id of the aligned weights, for methods that start from them")
+    filter: bool = Field(False, description="drop the rows that the teacher flags")
+    threshold: float | None = Field(None, ge=-1, le=1, description="cosine from which a row is flagged; empty: the teacher's own")
+    harmful: str | None = Field(None, description="alignment data: id of the harmful prompts with refusals")
+    helpful: str | None = Field(None, description="alignment data: id of the harmless prompts with answers")
+    lora: LoraSpec = LoraSpec()
+    optim: OptimSpec = OptimSpec()
+    template: str = Field("auto", pattern="^(auto|chat|alpaca)$", description="prompt template; auto: the tokenizer's own, else Alpaca")
+    seed: int = Field(0, ge=0, description="seeds adapter and batch order")
+
+    @field_validator("method")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        DEFENSES.get(name)
+        return name
+
+    @model_validator(mode="after")
+    def _complete(self) -> RunSpec:
+        info = DEFENSES.get(self.method).info
+        DEFENSES.get(self.method).Config(**self.method_config)
+        missing = [
+            what
+            for what, needed, given in (
+                ("a teacher", info.needs_teacher or self.filter, self.teacher),
+                ("aligned weights", info.starts_from == "aligned", self.aligned),
+                ("harmful alignment data", info.needs_alignment and info.starts_from == "base", self.harmful),
+                ("helpful alignment data", info.needs_alignment and info.starts_from == "base", self.helpful),
+            )
+            if needed and not given
+        ]
+        if missing:
+            raise ValueError(f"{info.title} needs {' and '.join(missing)}. Choose it on the Train page, or use the lab's.")
+        return self
+
+    @property
+    def run_id(self) -> str:
+        return "r" + fingerprint.of_value(self.model_dump(mode="json"))[:KEY]
+
+    @property
+    def title(self) -> str:
+        return f"{DEFENSES.get(self.method).info.title}, seed {self.seed}"
