@@ -1,0 +1,153 @@
+"""A config class as a form: label, help and bounds come from its fields, and what was typed goes back through its own checks."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypeVar, Union, get_args, get_origin
+
+import annotated_types
+import gradio as gr
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from reft_studio.errors import SpecError
+
+M = TypeVar("M", bound=BaseModel)
+_CHOICES_AS_RADIO = 3
+
+
+@dataclass(frozen=True)
+class Form(Generic[M]):
+    """Inputs for the fields of `model`, in their order; fields that were left out keep the values of `base`."""
+
+    model: type[M]
+    inputs: dict[str, gr.components.Component]
+    base: dict[str, Any]
+
+    @property
+    def components(self) -> list[gr.components.Component]:
+        """What to pass as `inputs=` of an event; the handler hands the values to `read`."""
+        return list(self.inputs.values())
+
+    def read(self, *values: Any) -> M:
+        """The typed values as a checked `model`. Raises SpecError naming each field, its value and what is allowed."""
+        typed = {name: _typed(self.model.model_fields[name], value) for name, value in zip(self.inputs, values, strict=True)}
+        return checked(self.model, {**self.base, **typed})
+
+    def updates(self, value: M) -> list[Any]:
+        """`value` as new contents of `components`, in order."""
+        return [gr.update(value=_shown(getattr(value, name))) for name in self.inputs]
+
+
+def form(
+    model: type[M],
+    *,
+    value: M | None = None,
+    skip: Collection[str] = (),
+    only: Collection[str] | None = None,
+    labels: Mapping[str, str] | None = None,
+    prefix: str = "field",
+) -> Form[M]:
+    """Draw an input for every field of `model` (or `only` some) where the caller stands in the layout.
+
+    `elem_id` of an input is `prefix-field`. Fields that hold other models or lists of them cannot be drawn: SpecError.
+    """
+    values = (
+        value.model_dump()
+        if value is not None
+        else {name: field.get_default(call_default_factory=True) for name, field in model.model_fields.items()}
+    )
+    names = [name for name in model.model_fields if name not in skip and (only is None or name in only)]
+    inputs = {name: _input(name, model.model_fields[name], values[name], (labels or {}).get(name), prefix) for name in names}
+    return Form(model, inputs, {name: kept for name, kept in values.items() if name not in inputs})
+
+
+def checked(model: type[M], values: Mapping[str, Any]) -> M:
+    """`values` as a `model`, or a SpecError that says for each wrong field what was given and what is allowed."""
+    try:
+        return model(**values)
+    except ValidationError as exc:
+        raise SpecError(" ".join(_complaint(model, error) for error in exc.errors()[:4])) from exc
+
+
+def label_of(name: str, field: FieldInfo) -> str:
+    """`batch_size` → `Batch size`, unless the field has a title."""
+    return field.title or name.replace("_", " ").capitalize()
+
+
+def allowed(field: FieldInfo) -> str:
+    """The bounds of a field in words: `1 to 64`, `above 0 and below 1`, `at least 1`; empty if it has none."""
+    low = _bound(field, annotated_types.Ge, "ge"), _bound(field, annotated_types.Gt, "gt")
+    high = _bound(field, annotated_types.Le, "le"), _bound(field, annotated_types.Lt, "lt")
+    if low[0] and high[0]:
+        return f"{low[0]} to {high[0]}"
+    words = (("at least", low[0]), ("above", low[1]), ("at most", high[0]), ("below", high[1]))
+    return " and ".join(f"{word} {bound}" for word, bound in words if bound)
+
+
+def _input(name: str, field: FieldInfo, value: Any, label: str | None, prefix: str) -> gr.components.Component:
+    kind, options = _kind(field.annotation)
+    help_text = ". ".join(part for part in ((field.description or "").rstrip("."), allowed(field)) if part)
+    named: dict[str, Any] = {"label": label or label_of(name, field), "info": help_text or None, "elem_id": f"{prefix}-{name}"}
+    if kind is bool:
+        return gr.Checkbox(bool(value), **named)
+    if kind is Literal:
+        draw = gr.Radio if len(options) <= _CHOICES_AS_RADIO else gr.Dropdown
+        return draw([str(option) for option in options], value=str(value), **named)
+    if kind in (int, float):
+        return gr.Number(_shown(value), precision=0 if kind is int else None, **named)
+    if kind in (str, list, tuple):
+        return gr.Textbox(_shown(value), **named)
+    raise SpecError(
+        f"The field '{name}' of {getattr(field.annotation, '__name__', 'its class')} cannot be drawn as an input; leave it out of the form."
+    )
+
+
+def _kind(annotation: Any) -> tuple[Any, Sequence[Any]]:
+    """The type that decides the input, seen through Optional and Annotated, and the options if it is a choice."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin in (Union, types.UnionType):
+        rest = [part for part in arguments if part is not type(None)]
+        return _kind(rest[0]) if rest else (str, ())
+    if origin is Literal:
+        return Literal, arguments
+    if origin in (list, tuple):
+        return origin, arguments
+    return annotation, ()
+
+
+def _is_optional(annotation: Any) -> bool:
+    return type(None) in get_args(annotation)
+
+
+def _shown(value: Any) -> Any:
+    return ", ".join(str(part) for part in value) if isinstance(value, (list, tuple)) else value
+
+
+def _typed(field: FieldInfo, value: Any) -> Any:
+    kind, _ = _kind(field.annotation)
+    if value == "" and _is_optional(field.annotation):
+        return None
+    if kind in (list, tuple):
+        return [part.strip() for part in str(value or "").split(",") if part.strip()]
+    if kind is int and isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
+
+
+def _bound(field: FieldInfo, kind: type, attribute: str) -> str:
+    limits = [getattr(limit, attribute) for limit in field.metadata if isinstance(limit, kind)]
+    return f"{limits[0]:g}" if limits else ""
+
+
+def _complaint(model: type[BaseModel], error: Any) -> str:
+    name = str(error["loc"][0]) if error["loc"] else ""
+    field = model.model_fields.get(name)
+    if field is None:
+        return f"{error['msg'].removeprefix('Value error, ')}."
+    given = "empty" if error["input"] in (None, "") else f"{error['input']!r}"[:60]
+    limits = allowed(field)
+    rule = f"Allowed: {limits}." if limits else f"{error['msg'].removeprefix('Value error, ')}."
+    return f"{label_of(name, field)} is {given}. {rule}"
