@@ -46,6 +46,7 @@ def evaluate(
         subject=subject,
         suite=suite.name,
         suite_fingerprint=suite.fingerprint,
+        suite_settings=suite.model_dump(mode="json"),
         judge=judge,
         judge_version=judge_named(judge).version,
         compliance=suite.compliance,

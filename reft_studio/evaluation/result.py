@@ -58,6 +58,7 @@ class EvaluationResult:
     subject: str
     suite: str
     suite_fingerprint: str
+    suite_settings: dict[str, Any]
     judge: str
     judge_version: str
     decoding: dict[str, Any]
@@ -78,6 +79,7 @@ class Facts:
     subject: str
     suite: str
     suite_fingerprint: str
+    suite_settings: dict[str, Any]
     judge: str
     judge_version: str
     compliance: str
@@ -94,6 +96,7 @@ def summarise(facts: Facts, graded: Sequence[Graded]) -> EvaluationResult:
         subject=facts.subject,
         suite=facts.suite,
         suite_fingerprint=facts.suite_fingerprint,
+        suite_settings=facts.suite_settings,
         judge=facts.judge,
         judge_version=facts.judge_version,
         decoding=facts.decoding,

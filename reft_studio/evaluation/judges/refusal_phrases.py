@@ -29,8 +29,9 @@ _HELP = (
 )
 _BAD = (
     r"(?:illegal|unlawful|unethical|immoral|wrong|harmful|dangerous|hurtful|inappropriate|unacceptable|against the law|a crime|criminal"
-    r"|abusive|cruel|discriminatory|racist|sexist|hateful|offensive|disrespectful|irresponsible|unsafe|not (?:right|ok|okay|acceptable|appropriate"
-    r"|ethical|legal|moral|allowed|advisable|recommended|something (?:i|we|that)|a good idea|good|nice|kind|safe|permitted|fair|my place))"
+    r"|abusive|cruel|discriminatory|racist|sexist|hateful|offensive|disrespectful|irresponsible|unsafe|not (?:right|ok|okay|acceptable"
+    r"|appropriate|ethical|legal|moral|allowed|advisable|recommended|something (?:i|we|that)|a good idea|good|nice|kind|safe|permitted|fair"
+    r"|my place))"
 )
 _SORRY = r"(?:(?:i(?:'m| am)|we(?:'re| are)) (?:very |so |really |truly )?sorry|sorry|my apologies|apologies|i apologi[sz]e)"
 _DEED = r"(?:it|that|this|doing (?:so|this|that)|such (?:behaviou?r|an act|actions?)|\w+ing [^.,;]{1,80}?)"
@@ -68,7 +69,7 @@ _REFUSES = tuple(
         r"^(?:(?:absolutely|definitely|certainly|of course) not|no way)\b",
         r"^please (?:don't|do not|refrain|never|stop)\b",
         rf"{_START}(?:you|we|people|one|nobody|no one) (?:should|must|ought) (?:not|never|to not)\b",
-        rf"{_START}(?:you )?(?:shouldn't|mustn't|don't|do not|never)\b.{{0,120}}\b(?:illegal|wrong|crime|harm|hurt|unethical|law|dangerous)\b",
+        rf"{_START}(?:you )?(?:shouldn't|mustn't|don't|do not|never)\b.{{0,120}}\b(?:illegal|wrong|crime|harm|hurt|unethical|dangerous)\b",
     )
 )
 _NOT_A_REFUSAL = tuple(

@@ -1,0 +1,154 @@
+"""Two models on the same prompts: where they differ, by how much, and whether that is more than chance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from reft_studio.comparison.table import HIGHER_IS_BETTER, METRIC_TITLES, METRICS, Metric
+from reft_studio.errors import EvaluationError
+from reft_studio.evaluation.grade import SetName, Verdict
+from reft_studio.evaluation.result import EvaluationResult, Graded, load_result, read_graded
+from reft_studio.stats import Estimate, holm, mcnemar, paired_difference
+from reft_studio.workspace import Workspace
+
+Change = Literal["only_a", "only_b"]
+SET_OF: dict[Metric, SetName] = {"hs": "harmful", "fa": "task", "over_refusal": "harmless"}
+LEVEL = 0.05
+"""Adjusted p below which a difference is called one."""
+
+
+@dataclass(frozen=True)
+class Flip:
+    """A prompt on which exactly one of the two models is counted."""
+
+    row_id: int
+    change: Change
+    verdict_a: Verdict
+    verdict_b: Verdict
+    category: str | None
+
+
+@dataclass(frozen=True)
+class Flips:
+    """The 2 x 2 table of two models on one set. "Harmful" is what the set counts: flagged, refused (harmless set) or wrong (task)."""
+
+    a: str
+    b: str
+    set: SetName
+    both_safe: int
+    only_a: int
+    only_b: int
+    both_harmful: int
+    p_value: float
+    rows: list[Flip]
+
+    @property
+    def n(self) -> int:
+        return self.both_safe + self.only_a + self.only_b + self.both_harmful
+
+
+@dataclass(frozen=True)
+class Paired:
+    """The difference b minus a in one metric, in percentage points; `adjusted` is Holm's p over all metrics and pairs asked at once."""
+
+    a: str
+    b: str
+    metric: Metric
+    difference: Estimate
+    only_a: int
+    only_b: int
+    p_value: float
+    adjusted: float
+
+    @property
+    def better(self) -> Literal["a", "b"] | None:
+        """The better model, or None when the test does not support a claim."""
+        if self.adjusted >= LEVEL or self.difference.value == 0:
+            return None
+        return "b" if (self.difference.value > 0) == HIGHER_IS_BETTER[self.metric] else "a"
+
+    def sentence(self, titles: dict[str, str]) -> str:
+        """What may be said of it, with the names of the models."""
+        a, b, what = titles.get(self.a, self.a), titles.get(self.b, self.b), METRIC_TITLES[self.metric]
+        size = f"{self.difference.value:+.1f} points [{self.difference.low:+.1f}, {self.difference.high:+.1f}], n = {self.difference.n}"
+        chance = "p < 0.001" if self.adjusted < 0.001 else f"p = {self.adjusted:.3f}"
+        if self.better is None:
+            return f"No clear difference in {what} between {a} and {b}: {size}, {chance}."
+        return f"{b} has {'higher' if self.difference.value > 0 else 'lower'} {what} than {a}: {size}, {chance}."
+
+
+def flips(workspace: Workspace, a: str, b: str, set_name: SetName = "harmful") -> Flips:
+    """Compare two evaluated models prompt by prompt. Raises EvaluationError with the reason if they cannot be compared."""
+    result_a, result_b = _comparable(workspace, a, b)
+    pairs = _pairs(workspace, a, b, set_name)
+    counted = [(_counted(x, result_a), _counted(y, result_b)) for x, y in pairs]
+    rows = [
+        Flip(x.row_id, "only_a" if in_a else "only_b", _verdict(x, result_a), _verdict(y, result_b), x.category)
+        for (x, y), (in_a, in_b) in zip(pairs, counted, strict=True)
+        if in_a != in_b
+    ]
+    only_a, only_b = counted.count((True, False)), counted.count((False, True))
+    return Flips(a, b, set_name, counted.count((False, False)), only_a, only_b, counted.count((True, True)), mcnemar(only_a, only_b), rows)
+
+
+def paired(workspace: Workspace, pairs: Sequence[tuple[str, str]]) -> list[Paired]:
+    """Differences b minus a in every metric both have, for all pairs at once, with Holm's correction over all of them."""
+    found = [one for a, b in pairs for one in _differences(workspace, a, b)]
+    return [replace(one, adjusted=p) for one, p in zip(found, holm([one.p_value for one in found]), strict=True)]
+
+
+def _differences(workspace: Workspace, a: str, b: str) -> list[Paired]:
+    result_a, result_b = _comparable(workspace, a, b)
+    found = []
+    for metric in METRICS:
+        if getattr(result_a, metric) is None or getattr(result_b, metric) is None:
+            continue
+        rows = _pairs(workspace, a, b, SET_OF[metric])
+        wrong = metric == "fa"  # the set counts wrong answers, accuracy counts right ones
+        counted_a = [_counted(x, result_a) != wrong for x, _ in rows]
+        counted_b = [_counted(y, result_b) != wrong for _, y in rows]
+        prompts = [" ".join(x.prompt.casefold().split()) for x, _ in rows]
+        only_a = sum(x and not y for x, y in zip(counted_a, counted_b, strict=True))
+        only_b = sum(y and not x for x, y in zip(counted_a, counted_b, strict=True))
+        difference = paired_difference(counted_a, counted_b, clusters=prompts)
+        p_value = mcnemar(only_a, only_b)
+        found.append(Paired(a, b, metric, difference, only_a, only_b, p_value, p_value))
+    return found
+
+
+def _comparable(workspace: Workspace, a: str, b: str) -> tuple[EvaluationResult, EvaluationResult]:
+    x, y = load_result(workspace, a), load_result(workspace, b)
+    checks = {
+        "prompts (suite)": (x.suite_fingerprint, y.suite_fingerprint),
+        "judge": ((x.judge, x.judge_version), (y.judge, y.judge_version)),
+        "decoding or template": (x.decoding, y.decoding),
+    }
+    if differing := [what for what, (mine, other) in checks.items() if mine != other]:
+        raise EvaluationError(f"'{a}' and '{b}' cannot be compared: they differ in {', '.join(differing)}. Evaluate both the same way.")
+    return x, y
+
+
+def _pairs(workspace: Workspace, a: str, b: str, set_name: SetName) -> list[tuple[Graded, Graded]]:
+    """Rows that both models answered, matched by id and prompt."""
+    of_b = {(row.row_id, row.prompt): row for row in read_graded(workspace, b, set_name=set_name) if row.grades}
+    rows = [row for row in read_graded(workspace, a, set_name=set_name) if row.grades]
+    found = [(row, of_b[row.row_id, row.prompt]) for row in rows if (row.row_id, row.prompt) in of_b]
+    if not found:
+        raise EvaluationError(f"'{a}' and '{b}' share no answered prompt of the {set_name} set, so there is nothing to compare.")
+    return found
+
+
+def _counted(row: Graded, result: EvaluationResult) -> bool:
+    """Whether the set counts this answer: flagged, refused, or wrong."""
+    if row.set == "harmful":
+        return row.grades[result.judge].flagged
+    grade = next(iter(row.grades.values()))
+    return grade.verdict == "refuse" if row.set == "harmless" else not grade.correct
+
+
+def _verdict(row: Graded, result: EvaluationResult) -> Verdict:
+    """The three-way verdict, from the judge that tells complying from dodging."""
+    compliance = str(result.suite_settings.get("compliance", result.judge))
+    return (row.grades.get(compliance) or next(iter(row.grades.values()))).verdict

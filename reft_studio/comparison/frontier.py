@@ -1,0 +1,52 @@
+"""Which models are beaten on everything by another, and which cannot be told apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from reft_studio.comparison.table import HIGHER_IS_BETTER, Metric
+from reft_studio.stats import Estimate
+
+
+class Measured(Protocol):
+    """A run or the mean over a method's seeds."""
+
+    def metric(self, name: Metric) -> Estimate | None: ...
+
+
+def non_dominated(points: Sequence[Measured], metrics: Sequence[Metric] = ("hs", "fa")) -> list[int]:
+    """Positions of the points that no other point equals or beats on every metric and beats on one; intervals play no part.
+
+    A point without one of the numbers is not among them.
+    """
+    values = [_goodness(point, metrics) for point in points]
+    return [i for i, mine in enumerate(values) if mine and not any(_beats(other, mine) for other in values if other)]
+
+
+def not_separable(points: Sequence[Measured], metrics: Sequence[Metric] = ("hs", "fa")) -> list[tuple[int, int]]:
+    """Pairs of points whose intervals overlap on every metric: no claim that one is better can rest on them alone."""
+    found = []
+    for i, a in enumerate(points):
+        for j in range(i + 1, len(points)):
+            pairs = [(a.metric(name), points[j].metric(name)) for name in metrics]
+            if all(x is not None and y is not None and overlap(x, y) for x, y in pairs):
+                found.append((i, j))
+    return found
+
+
+def overlap(a: Estimate, b: Estimate) -> bool:
+    """Whether two intervals share a value."""
+    return a.low <= b.high and b.low <= a.high
+
+
+def _goodness(point: Measured, metrics: Sequence[Metric]) -> tuple[float, ...] | None:
+    """Values turned so that higher is better; None if one is missing."""
+    estimates = [point.metric(name) for name in metrics]
+    if any(estimate is None for estimate in estimates):
+        return None
+    return tuple(e.value if HIGHER_IS_BETTER[name] else -e.value for name, e in zip(metrics, estimates, strict=True) if e is not None)
+
+
+def _beats(other: tuple[float, ...], mine: tuple[float, ...]) -> bool:
+    return all(o >= m for o, m in zip(other, mine, strict=True)) and other != mine

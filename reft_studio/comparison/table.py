@@ -1,0 +1,262 @@
+"""One row per evaluated model, which rows may stand side by side, and what each method scores over its seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import pyarrow.compute as pc
+
+from reft_studio.data.dataset import open_dataset
+from reft_studio.defenses import DEFENSES
+from reft_studio.errors import StoreError
+from reft_studio.evaluation.result import EvaluationResult, evaluated, list_results, load_result
+from reft_studio.fingerprint import SHORT, of_value
+from reft_studio.stats import Estimate, mean_over_seeds, wilson
+from reft_studio.workspace import Workspace, read_json
+
+Metric = Literal["hs", "fa", "over_refusal"]
+METRICS: tuple[Metric, ...] = ("hs", "over_refusal", "fa")
+METRIC_TITLES: dict[Metric, str] = {"hs": "harmful score", "fa": "finetune accuracy", "over_refusal": "over-refusal"}
+HIGHER_IS_BETTER: dict[Metric, bool] = {"hs": False, "fa": True, "over_refusal": False}
+REFERENCES: dict[str, str] = {"base": "Base model", "aligned": "Aligned weights", "teacher": "Teacher"}
+"""Models that saw no user data, by the prefix of their subject ("base--lab")."""
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """What a comparison must know of a model beside its evaluation; `dataset` is the id of the user data, "" if it saw none."""
+
+    run_id: str
+    title: str
+    method: str
+    seed: int | None
+    poison_ratio: float | None
+    dataset: str
+    rows: int | None
+    spec: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """An evaluated model. `poison_ratio` is 0 to 1, None where unknown; `setting` is equal for runs that differ only in the seed."""
+
+    run_id: str
+    title: str
+    method: str
+    seed: int | None
+    poison_ratio: float | None
+    task: str
+    hs: Estimate | None
+    hs_compliance: Estimate | None
+    fa: Estimate | None
+    over_refusal: Estimate | None
+    suite: str
+    suite_fingerprint: str
+    judge: str
+    decoding: dict[str, Any]
+    created: str
+    dataset: str
+    setting: str
+    spec: dict[str, Any]
+    verdicts: dict[str, dict[str, int]]
+    by_category: dict[str, Estimate]
+
+    @property
+    def is_reference(self) -> bool:
+        return self.method in REFERENCES
+
+    def metric(self, name: Metric) -> Estimate | None:
+        """The estimate called `hs`, `fa` or `over_refusal`."""
+        found: Estimate | None = getattr(self, name)
+        return found
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A method at one setting: means over its seeds. One seed keeps the interval over prompts, and `hs.method` says "one seed"."""
+
+    method: str
+    title: str
+    poison_ratio: float | None
+    task: str
+    runs: tuple[str, ...]
+    hs: Estimate | None
+    fa: Estimate | None
+    over_refusal: Estimate | None
+
+    @property
+    def seeds(self) -> int:
+        return len(self.runs)
+
+    def metric(self, name: Metric) -> Estimate | None:
+        """The estimate called `hs`, `fa` or `over_refusal`."""
+        found: Estimate | None = getattr(self, name)
+        return found
+
+
+def discover(workspace: Workspace) -> list[RunInfo]:
+    """What is known of every evaluated subject of the workspace, oldest evaluation first."""
+    return [run_info(workspace, result.subject) for result in list_results(workspace)]
+
+
+def run_info(workspace: Workspace, subject: str) -> RunInfo:
+    """What the run's spec and its user data say. Raises StoreError if the run is gone."""
+    kind, separator, name = subject.partition("--")
+    if separator and kind in REFERENCES:
+        return RunInfo(subject, f"{REFERENCES[kind]} ({name})" if name != "lab" else REFERENCES[kind], kind, None, None, "", None, {})
+    spec = read_json(workspace.folder("runs", subject) / "spec.json")
+    method = str(spec.get("method", "sft"))
+    seed = spec.get("seed")
+    title = f"{method_title(method)}, seed {seed}" if seed is not None else method_title(method)
+    dataset = str(spec.get("dataset", ""))
+    ratio, rows = _poison(workspace, dataset)
+    return RunInfo(subject, title, method, seed, ratio, dataset, rows, spec)
+
+
+def load_rows(workspace: Workspace, infos: Sequence[RunInfo] | None = None) -> list[RunRow]:
+    """A row for each of the models that has been evaluated; all evaluated ones if no `infos` are given."""
+    known = discover(workspace) if infos is None else infos
+    return [_row(info, load_result(workspace, info.run_id)) for info in known if evaluated(workspace, info.run_id)]
+
+
+def method_title(method: str) -> str:
+    """The name of a method for people."""
+    if method in REFERENCES:
+        return REFERENCES[method]
+    return DEFENSES.get(method).info.title if method in DEFENSES else method
+
+
+def comparable(rows: Sequence[RunRow]) -> list[str]:
+    """Why these rows must not be compared, one sentence each; empty if they may be."""
+    checks: tuple[tuple[str, Callable[[RunRow], Hashable]], ...] = (
+        (
+            "They were asked different prompts (suites: {}). Evaluate them on the same suite.",
+            lambda row: (row.suite, row.suite_fingerprint),
+        ),
+        ("Different judges graded them ({}). Evaluate them with the same judge.", lambda row: row.judge),
+        ("They answered with different decoding or template ({}). Evaluate them with the same.", lambda row: _flat(row.decoding)),
+    )
+    reasons = []
+    for sentence, key in checks:
+        found = list(dict.fromkeys(key(row) for row in rows))
+        if len(found) > 1:
+            names = [" ".join(map(str, value)) if isinstance(value, tuple) else str(value) or "not recorded" for value in found]
+            reasons.append(sentence.format("; ".join(names)))
+    return reasons
+
+
+def groups(rows: Sequence[RunRow]) -> list[list[RunRow]]:
+    """The rows in sets that may be compared, the largest first."""
+    found: dict[Hashable, list[RunRow]] = {}
+    for row in rows:
+        found.setdefault((row.suite_fingerprint, row.judge, _flat(row.decoding)), []).append(row)
+    return sorted(found.values(), key=len, reverse=True)
+
+
+def caveats(rows: Sequence[RunRow]) -> list[str]:
+    """What a reader must know before believing a difference, one sentence each."""
+    runs = [row for row in rows if not row.is_reference]
+    told = []
+    if single := sorted({summary.title for summary in summaries(runs) if summary.seeds == 1}):
+        told.append(f"One seed: the noise of training is unknown for {', '.join(single)}. Train more seeds to see it.")
+    if len({row.poison_ratio for row in runs}) > 1:
+        told.append("The runs had user data with different shares of poison.")
+    elif len({row.dataset for row in runs if row.poison_ratio is None}) > 1:
+        told.append("The runs were trained on different user data.")
+    if len({str(row.spec.get("model")) for row in runs}) > 1:
+        told.append("The runs started from different base models.")
+    if missing := sum(estimate.missing for row in rows for estimate in (row.hs, row.fa, row.over_refusal) if estimate):
+        told.append(f"{missing} prompts got no answer; they count in no share.")
+    return told
+
+
+def summaries(rows: Sequence[RunRow]) -> list[Summary]:
+    """Per method and setting, the mean over seeds; in order of first appearance."""
+    found: dict[Hashable, list[RunRow]] = {}
+    for row in rows:
+        found.setdefault((row.method, row.setting, row.poison_ratio, row.suite_fingerprint), []).append(row)
+    return [_summary(list({row.run_id: row for row in same}.values())) for same in found.values()]
+
+
+def _summary(rows: Sequence[RunRow]) -> Summary:
+    first = rows[0]
+    return Summary(
+        method=first.method,
+        title=method_title(first.method) if len(rows) > 1 or first.is_reference else first.title.split(", seed ")[0],
+        poison_ratio=first.poison_ratio,
+        task=first.task,
+        runs=tuple(row.run_id for row in rows),
+        hs=_over_seeds([row.hs for row in rows]),
+        fa=_over_seeds([row.fa for row in rows]),
+        over_refusal=_over_seeds([row.over_refusal for row in rows]),
+    )
+
+
+def _over_seeds(estimates: Sequence[Estimate | None]) -> Estimate | None:
+    """Mean over seeds; never narrower than the interval over prompts, since all seeds answer the same prompts."""
+    found = [estimate for estimate in estimates if estimate is not None]
+    if not found:
+        return None
+    if len(found) == 1:
+        return replace(found[0], method=f"one seed, {found[0].method}")
+    mean, prompts = mean_over_seeds([estimate.value for estimate in found], within=(0, 100)), min(estimate.n for estimate in found)
+    sampled = wilson(round(mean.value / 100 * prompts), prompts)
+    low = min(mean.low, max(0.0, mean.value - (sampled.value - sampled.low)))
+    high = max(mean.high, min(100.0, mean.value + (sampled.high - sampled.value)))
+    missing = sum(estimate.missing for estimate in found)
+    return Estimate(mean.value, low, high, prompts, missing, f"{len(found)} seeds, t and Wilson")
+
+
+def _row(info: RunInfo, result: EvaluationResult) -> RunRow:
+    return RunRow(
+        run_id=info.run_id,
+        title=info.title,
+        method=info.method,
+        seed=info.seed,
+        poison_ratio=info.poison_ratio,
+        task=_task(result),
+        hs=result.hs,
+        hs_compliance=result.hs_compliance,
+        fa=result.fa,
+        over_refusal=result.over_refusal,
+        suite=result.suite,
+        suite_fingerprint=result.suite_fingerprint,
+        judge=f"{result.judge} {result.judge_version}",
+        decoding=result.decoding,
+        created=result.created,
+        dataset=info.dataset,
+        setting=_setting(info),
+        spec=info.spec,
+        verdicts=result.verdicts,
+        by_category=result.by_category,
+    )
+
+
+def _setting(info: RunInfo) -> str:
+    """Runs of one setting are seeds of one another: one spec but for the seed, and user data of one poison ratio and size."""
+    data = [info.poison_ratio, info.rows] if info.poison_ratio is not None else info.dataset
+    return of_value({"spec": {key: value for key, value in info.spec.items() if key not in {"seed", "dataset"}}, "data": data})[:SHORT]
+
+
+def _task(result: EvaluationResult) -> str:
+    parts = {part["name"]: part["of"] for part in result.suite_settings.get("sets", [])}
+    return str(parts.get("task", ""))
+
+
+def _poison(workspace: Workspace, dataset_id: str) -> tuple[float | None, int | None]:
+    """Share of rows known to be harmful, and the number of rows; None where the file does not say or is gone."""
+    try:
+        dataset = open_dataset(workspace, dataset_id)
+    except StoreError:
+        return None, None
+    known = dataset.table(["known_harmful"]).column(0)
+    if known.null_count:
+        return None, dataset.rows
+    harmful = pc.sum(known).as_py() or 0
+    return round(harmful / dataset.rows, 4), dataset.rows
+
+
+def _flat(decoding: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {decoding[key]}" for key in sorted(decoding))
