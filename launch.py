@@ -41,6 +41,7 @@ STAMP = VENV / "reft-studio-setup"
 LOG = VENV / "setup.log"
 LOCKS = {"runtime": ("requirements.lock",), "test": ("requirements.lock", "requirements-test.lock")}
 UNFINISHED = "unfinished"
+INSTALLING = "Installing collected packages"  # from here on pip changes the environment
 NEEDED_GB = 3.0
 """Free space asked for before anything is written: 1.9 GB for a CPU build with its byte code, plus pip's own copies while it works."""
 KNOWN_FAILURES = (
@@ -119,6 +120,11 @@ def write_stamp(text: str) -> None:
     temporary.replace(STAMP)
 
 
+def write_finished(keys: Sequence[str]) -> None:
+    """Note down what is installed completely."""
+    write_stamp("\n".join([identity(), *dict.fromkeys(keys)]) + "\n")
+
+
 # --- set up ------------------------------------------------------------------------------------------------------------------------
 
 
@@ -195,10 +201,15 @@ def set_up(group: str) -> None:
             progress.show("making the environment", "")
             make_venv()
         write_stamp(UNFINISHED)
-        install(group, lock, progress)
+        try:
+            install(group, lock, progress)
+        except SetupError:
+            if INSTALLING not in LOG.read_text("utf-8", "replace"):  # pip only looked and fetched: the environment is as it was
+                write_finished(done)
+            raise
         compile_packages(progress)
         link_project()
-        write_stamp("\n".join([identity(), *dict.fromkeys([*done, key("runtime"), key(group)])]) + "\n")
+        write_finished([*done, key("runtime"), key(group)])
         progress.finish("ready")
 
 
@@ -287,7 +298,7 @@ def count_wanted(group: str) -> int:
 
 def stage_of(said: str, wanted: int) -> tuple[str, str]:
     """Read from pip's output, and from the folder it fills, what it is doing: (stage, " n of m packages")."""
-    if "Installing collected packages" in said:
+    if INSTALLING in said:
         return "installing", f" {count_installed()} of {max(wanted, count_installed())} packages"
     fetched = len(set(re.findall(r"^\s*(?:Downloading|Using cached|Processing) (\S+\.whl)(?: |$)", said, re.MULTILINE)))
     already = len(re.findall(r"^Requirement already satisfied: .*\(from -r ", said, re.MULTILINE))
@@ -313,12 +324,8 @@ def compile_packages(progress: Progress) -> None:
     Some packages ship files that cannot be compiled, for their own tests: no error here, as it is none to pip.
     """
     progress.show("preparing for a quick start", "")
-    subprocess.run(
-        [str(venv_program("python")), "-m", "compileall", "-q", "-j", "0", str(site_packages())],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        env=clean_environment(),
-    )
+    command = [str(venv_program("python")), "-m", "compileall", "-q", "-j", "0", str(site_packages())]
+    subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, env=clean_environment())
 
 
 def link_project() -> None:

@@ -49,6 +49,8 @@ def test_loopback_is_this_machine(host: object) -> None:
     assert is_local(host)
 
 
-@pytest.mark.parametrize("host", ["10.0.0.1", "169.254.169.254", "example.invalid", "localhost.example.invalid", "127.0.0.1.example.invalid"])
+@pytest.mark.parametrize(
+    "host", ["10.0.0.1", "169.254.169.254", "example.invalid", "localhost.example.invalid", "127.0.0.1.example.invalid"]
+)
 def test_nothing_else_is_this_machine(host: object) -> None:
     assert not is_local(host)
