@@ -100,7 +100,7 @@ def card(view: JobView) -> dict[str, Any]:
         "kind": view.kind,
         "state": view.state,
         "title": show(view.title, 200),
-        "badge": f"Queued, number {view.position}" if view.state == "queued" and view.position else BADGES.get(view.state, "Queued"),
+        "badge": badge(view),
         "stage": min(max(view.stage_index, 1), stages) if view.state == "running" else 0,
         "stages": stages,
         "stage_text": stage_text(view),
@@ -110,6 +110,15 @@ def card(view: JobView) -> dict[str, Any]:
         "message": show(view.message, 2000) if view.message else "",
         "actions": actions(view),
     }
+
+
+def badge(view: JobView) -> str:
+    """`Running`, `Queued, number 2`, `Done in 42 s`."""
+    if view.state == "queued":
+        return f"Queued, number {view.position}" if view.position else "Queued"
+    name = BADGES[view.state]
+    ended = view.started is not None and view.finished is not None and view.state in ("done", "failed")
+    return f"{name} {'in' if view.state == 'done' else 'after'} {seconds((view.finished or 0) - (view.started or 0))}" if ended else name
 
 
 def stage_text(view: JobView) -> str:
@@ -135,10 +144,10 @@ def amount(view: JobView) -> str:
 
 def remaining(view: JobView) -> str:
     """Time left (only once the estimate is stable) and time spent."""
-    if view.started is None:
+    if view.state != "running" or view.started is None:
         return ""
-    spent = f"{seconds((view.finished or time.time()) - view.started)} {'so far' if view.state == 'running' else 'in all'}"
-    return f"about {seconds(view.eta_s)} left, {spent}" if view.state == "running" and view.eta_s is not None else spent
+    spent = f"{seconds(time.time() - view.started)} so far"
+    return spent if view.eta_s is None else f"about {seconds(view.eta_s)} left, {spent}"
 
 
 def actions(view: JobView) -> list[str]:

@@ -74,7 +74,7 @@ function drawActions(parts, job) {
 
 // One segment per stage; the segment being worked on fills.
 function drawBar(parts, job) {
-  const shown = job.state === 'running' || job.state === 'queued';
+  const shown = job.state === 'running';
   parts.bar.hidden = !shown;
   if (!shown) return;
   if (parts.segments !== job.stages) {

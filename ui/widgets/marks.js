@@ -13,7 +13,7 @@ const SHAPES = {
 };
 
 function mark(colour, shape, size) {
-  const glyph = svg('svg', { viewBox: '0 0 16 16', width: size || 12, height: size || 12, 'aria-hidden': 'true', class: 'rs-mark' });
+  const glyph = svg('svg', { viewBox: '0 0 16 16', width: size || 12, height: size || 12, 'aria-hidden': 'true', style: 'flex: none' });
   glyph.append(svg('path', { d: SHAPES[shape] || SHAPES.circle, fill: colour }));
   return glyph;
 }

@@ -1,0 +1,192 @@
+"""What the chat says to the browser: an exchange so far, who answers, who holds the device."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from reft_studio.errors import SpecError
+from ui.components.marks import mark_of
+from ui.events import message_for
+from ui.text import counted, number, show
+
+if TYPE_CHECKING:
+    from reft_studio.studio import ChatEvent, ChatModel, Studio
+
+MOST_MODELS = 4
+MOST_TOKENS = 512
+DEFAULT_TOKENS = 96
+PROMPT_LIMIT, ANSWER_LIMIT = 8000, 20_000
+FRAME_S = 0.05
+"""Seconds between two updates of the page: 20 a second reads as flowing text and leaves the browser idle."""
+STOPS = {"end": "ended", "length": "cut at the limit", "stopped": "stopped"}
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One prompt for several models, as the browser sent it and checked."""
+
+    turn: int
+    prompt: str
+    models: list[str]
+    max_new_tokens: int
+    temperature: float
+    seed: int
+
+    @classmethod
+    def checked(cls, sent: Mapping[str, Any]) -> Ask:
+        """Raises SpecError if a value is out of range."""
+        models = [str(name) for name in sent.get("models") or []]
+        prompt = str(sent.get("prompt") or "").strip()
+        tokens, temperature, seed = int(sent.get("max_new_tokens") or 0), float(sent.get("temperature") or 0), int(sent.get("seed") or 0)
+        if not prompt or not 1 <= len(models) <= MOST_MODELS:
+            raise SpecError(f"Write a prompt and choose 1 to {MOST_MODELS} models; {len(models)} are chosen.")
+        if len(prompt) > PROMPT_LIMIT:
+            raise SpecError(f"The prompt has {len(prompt):,} characters; at most {PROMPT_LIMIT:,} are allowed. Shorten it.")
+        if not 1 <= tokens <= MOST_TOKENS or not 0 <= temperature <= 2 or seed < 0:
+            raise SpecError(
+                f"Longest answer is {tokens} (1 to {MOST_TOKENS}), temperature {temperature:g} (0 to 2), seed {seed} (0 or more)."
+            )
+        return cls(int(sent.get("turn") or 0), prompt, models, tokens, temperature, seed)
+
+
+@dataclass
+class Lane:
+    """The answer of one model so far."""
+
+    model: ChatModel
+    text: str = ""
+    state: str = "waiting"
+    message: str = ""
+    refusal: bool | None = None
+    stop: str | None = None
+    tokens: int = 0
+    first: float | None = None
+    last: float | None = None
+
+    def take(self, event: ChatEvent, now: float) -> None:
+        """Add what the model said."""
+        if event.delta:
+            self.text += event.delta
+            self.tokens += 1
+            self.first = self.first or now
+            self.last = now
+            self.state = "writing"
+        if event.done:
+            self.state, self.refusal, self.stop = "done", event.refusal, event.stop
+
+    def view(self) -> dict[str, Any]:
+        mark = mark_of(self.model.kind)
+        return {
+            "id": self.model.id,
+            "title": show(self.model.title, 80),
+            "colour": mark.colour,
+            "shape": mark.shape,
+            "text": show(self.text, ANSWER_LIMIT),
+            "state": self.state,
+            "message": self.message,
+            "badge": "" if self.refusal is None else "Refused" if self.refusal else "Answered",
+            "badge_kind": "accent" if self.refusal else "",
+            "foot": self.foot(),
+        }
+
+    def foot(self) -> str:
+        """`42 tokens, ended, 61 tokens per second`; empty until the answer has ended."""
+        if self.state != "done":
+            return ""
+        parts = [counted(self.tokens, "token"), STOPS.get(self.stop or "", self.stop or "")]
+        if self.first is not None and self.last is not None and self.tokens > 4 and self.last > self.first:
+            parts.append(f"{(self.tokens - 1) / (self.last - self.first):,.0f} tokens per second")
+        return ", ".join(part for part in parts if part)
+
+
+@dataclass
+class Exchange:
+    """A prompt and its answers so far."""
+
+    ask: Ask
+    lanes: dict[str, Lane] = field(default_factory=dict)
+    gauge: dict[str, Any] | None = None
+    ended: bool = False
+
+    def view(self) -> dict[str, Any]:
+        lanes = [lane.view() for lane in self.lanes.values()]
+        return {
+            "turn": self.ask.turn,
+            "prompt": show(self.ask.prompt, PROMPT_LIMIT),
+            "gauge": self.gauge,
+            "lanes": lanes,
+            "ended": self.ended,
+        }
+
+    def fail(self, message: str) -> None:
+        """Say in every unfinished lane why it stopped."""
+        for lane in self.lanes.values():
+            if lane.state != "done":
+                lane.state, lane.message = "failed", message
+
+
+def converse(studio: Studio, ask: Ask) -> Iterator[dict[str, Any]]:
+    """The exchange as it grows, at most one view per `FRAME_S`; an error ends in the lanes, never as an exception."""
+    exchange = Exchange(ask)
+    try:
+        known = {model.id: model for model in studio.chat_models()}
+        missing = [name for name in ask.models if name not in known]
+        if missing:
+            raise SpecError(f"{counted(len(missing), 'chosen model')} cannot be found any more. Reload the page and choose again.")
+        exchange.lanes = {name: Lane(known[name]) for name in ask.models}
+        yield exchange.view()
+        exchange.gauge = gauge(studio, ask.prompt)
+        yield from _answers(studio, exchange)
+    except Exception as exc:  # the edge of the app: a failed answer is told in its lane
+        exchange.fail(message_for(exc))
+    exchange.ended = True
+    yield exchange.view()
+
+
+def _answers(studio: Studio, exchange: Exchange) -> Iterator[dict[str, Any]]:
+    ask, sent = exchange.ask, 0.0
+    events = studio.chat(ask.prompt, ask.models, max_new_tokens=ask.max_new_tokens, temperature=ask.temperature, seed=ask.seed)
+    for event in events:
+        now = time.monotonic()
+        exchange.lanes[event.model].take(event, now)
+        if event.done or now - sent >= FRAME_S:
+            sent = now
+            yield exchange.view()
+
+
+def gauge(studio: Studio, prompt: str) -> dict[str, Any] | None:
+    """Where the filter puts the prompt; None without a teacher."""
+    judged = studio.prompt_cosine(prompt)
+    if judged is None:
+        return None
+    cosine, threshold = judged
+    flagged = cosine >= threshold
+    text = f"Cosine {number(cosine)}, threshold {number(threshold)}: {'flagged' if flagged else 'not flagged'}"
+    return {"value": cosine, "threshold": threshold, "flagged": flagged, "text": text}
+
+
+def model_view(model: ChatModel) -> dict[str, str]:
+    mark = mark_of(model.kind)
+    return {"id": model.id, "title": show(model.title, 80), "detail": show(model.id, 80), "colour": mark.colour, "shape": mark.shape}
+
+
+def usual(models: list[ChatModel]) -> list[str]:
+    """What is asked when nobody chose: base, aligned weights, the newest plain and the newest Ref-Teacher run."""
+    chosen = []
+    for kind in ("base", "aligned", "sft", "ref_teacher", "teacher"):
+        found = next((model.id for model in models if model.kind == kind), None)
+        if found and len(chosen) < (MOST_MODELS if kind != "teacher" else 3):
+            chosen.append(found)
+    return chosen or [model.id for model in models[:3]]
+
+
+def device_notice(studio: Studio) -> dict[str, str] | None:
+    """Which job holds the device, if one does."""
+    running = studio.state().running
+    if not running:
+        return None
+    title = show(running[0].title, 80)
+    return {"job": running[0].id, "text": f"“{title}” is using the device. Answers will be slow, or wait for its end, until it is done."}

@@ -1,0 +1,52 @@
+"""Chat: the same prompt to up to four models, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from ui.components.chat_panel import (
+    DEFAULT_TOKENS,
+    MOST_TOKENS,
+    Ask,
+    converse,
+    device_notice,
+    model_view,
+    usual,
+)
+from ui.components.chat_prompts import chips
+from ui.events import MODEL, SLOW, guarded
+from ui.widgets.chat_lanes import chat_lanes
+
+if TYPE_CHECKING:
+    from reft_studio.studio import Studio
+
+
+def build(studio: Studio) -> None:
+    """Draw the page."""
+    lanes = chat_lanes(lambda: setup(studio))
+
+    def send(event: gr.EventData) -> Iterator[dict[str, Any]]:
+        yield from converse(studio, Ask.checked(event._data))
+
+    def free(event: gr.EventData) -> None:
+        studio.jobs.cancel(str(event.job))
+
+    sending = lanes.send(send, None, lanes, **MODEL)
+    lanes.stop(None, None, None, cancels=[sending])
+    lanes.free(guarded(free), None, None, **SLOW)
+
+
+def setup(studio: Studio) -> dict[str, Any]:
+    """Models, example prompts and the state of the device, for the browser."""
+    models = studio.chat_models()
+    return {
+        "models": [model_view(model) for model in models],
+        "chosen": usual(models),
+        "chips": chips(),
+        "tokens": DEFAULT_TOKENS,
+        "most_tokens": MOST_TOKENS,
+        "device": device_notice(studio),
+    }

@@ -1,0 +1,55 @@
+// Numbers behind the live curves; pure, so that they are tested without a browser.
+
+// Exponential moving average that starts at the first value; gaps (null) are passed through and do not reset it.
+function smoothed(values, weight) {
+  let average = null;
+  return values.map((value) => {
+    if (value === null || !Number.isFinite(value)) return null;
+    average = average === null ? value : weight * average + (1 - weight) * value;
+    return average;
+  });
+}
+
+// Smallest and largest finite value of several series; null if there is none.
+function extent(series, positiveOnly) {
+  let low = Infinity, high = -Infinity;
+  for (const values of series) for (const value of values) {
+    if (value === null || !Number.isFinite(value) || (positiveOnly && value <= 0)) continue;
+    if (value < low) low = value;
+    if (value > high) high = value;
+  }
+  return low <= high ? [low, high] : null;
+}
+
+// At most `count` round tick values inside [low, high].
+function ticks(low, high, count) {
+  if (!(high > low)) return [low];
+  const rough = (high - low) / count, power = 10 ** Math.floor(Math.log10(rough));
+  const step = [1, 2, 5, 10].map((m) => m * power).find((s) => s >= rough);
+  const found = [];
+  for (let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-9; i++) found.push(Number((i * step).toPrecision(12)));
+  return found;
+}
+
+function logTicks(low, high) {
+  const found = [];
+  for (let power = Math.floor(Math.log10(low)); power <= Math.ceil(Math.log10(high)); power++)
+    for (const m of [1, 2, 5]) { const value = Number((m * 10 ** power).toPrecision(3)); if (value >= low && value <= high) found.push(value); }
+  return found.length > 6 ? found.filter((value) => Number.isInteger(Math.log10(value))) : found;
+}
+
+// 0.0012 as "1.2e-3", 12.345 as "12.3": three digits that fit a small label.
+function brief(value) {
+  if (value === null || value === undefined || !Number.isFinite(value)) return '–';
+  const size = Math.abs(value);
+  if (size === 0) return '0';
+  if (size < 0.001 || size >= 1e5) return value.toExponential(1).replace('e+', 'e');
+  return size >= 100 ? value.toFixed(0) : size >= 10 ? value.toFixed(1) : size >= 1 ? value.toFixed(2) : value.toFixed(3);
+}
+
+// Position of the value nearest to `at` in a sorted list.
+function nearest(sorted, at) {
+  let low = 0, high = sorted.length - 1;
+  while (low < high) { const middle = (low + high) >> 1; if (sorted[middle] < at) low = middle + 1; else high = middle; }
+  return low > 0 && Math.abs(sorted[low - 1] - at) <= Math.abs(sorted[low] - at) ? low - 1 : low;
+}

@@ -1,0 +1,101 @@
+// Runs with their numbers and intervals. mode 'many': checkboxes; 'one': the row itself is picked.
+// dom.js and marks.js come first. value = {rows, chosen, empty: {title, text, action, href}}; event "pick" carries {runs: [id, …]}.
+const many = props.mode === 'many';
+const head = element.querySelector('thead'), body = element.querySelector('tbody');
+const COLUMNS = [
+  ['Run', (row) => row.title], ['HS', (row) => row.hs?.value, 'lower is better'], ['FA', (row) => row.fa?.value, 'higher is better'],
+  ['Over-refusal', (row) => row.over?.value, 'lower is better'], ['Finished', (row) => row.time],
+];
+let chosen = [], sort = { column: null, down: false };
+
+function range(estimate, colour) {
+  const x = (value) => 2 + 112 * Math.max(0, Math.min(100, value)) / 100;
+  return svg('svg', { viewBox: '0 0 116 10', class: 'rt-range', 'aria-hidden': 'true' },
+    svg('line', { x1: 2, x2: 114, y1: 5, y2: 5, class: 'rt-track' }),
+    svg('line', { x1: x(estimate.low), x2: Math.max(x(estimate.high), x(estimate.low) + 0.5), y1: 5, y2: 5, class: 'rt-span', stroke: colour }),
+    svg('circle', { cx: x(estimate.value), cy: 5, r: 3.6, fill: colour }));
+}
+
+function value(estimate, colour) {
+  if (!estimate) return h('td', { class: 'rt-none', text: 'not evaluated' });
+  const cell = h('td', { class: 'rt-value', title: `n = ${estimate.n}` }, h('b', { text: `${estimate.value.toFixed(1)} %` }), h('small', { text: `${estimate.low.toFixed(1)} to ${estimate.high.toFixed(1)}` }));
+  cell.append(range(estimate, colour));
+  return cell;
+}
+
+function line(row) {
+  const on = chosen.includes(row.id);
+  const node = h('tr', { 'data-run': row.id, 'data-off': Boolean(row.off), 'aria-selected': String(on) });
+  if (many) {
+    const check = h('input', { type: 'checkbox', 'aria-label': `Compare ${row.title}`, disabled: Boolean(row.off) });
+    check.checked = on;
+    check.onchange = () => pick(row.id);
+    node.append(h('td', {}, check));
+  } else {
+    node.setAttribute('data-pick', '');
+    node.tabIndex = 0;
+    node.onclick = (event) => { if (!event.target.closest('a')) pick(row.id); };
+    node.onkeydown = (event) => { if ((event.key === 'Enter' || event.key === ' ') && event.target === node) { event.preventDefault(); pick(row.id); } };
+  }
+  const links = h('span', { class: 'rt-links' }, ...row.links.map(([text, href]) => h('a', { href, text })));
+  node.append(
+    h('td', {}, h('span', { class: 'rt-name' }, mark(row.colour, row.shape), h('span', { text: row.title })), h('span', { class: 'rt-sub', text: row.off || row.sub })),
+    value(row.hs, row.colour), value(row.fa, row.colour), value(row.over, row.colour),
+    h('td', { text: row.when }), h('td', { class: 'act' }, links));
+  return node;
+}
+
+function pick(id) {
+  if (!many) chosen = [id];
+  else chosen = chosen.includes(id) ? chosen.filter((one) => one !== id) : [...chosen, id];
+  draw();
+  trigger('pick', { runs: chosen });
+}
+
+function header() {
+  const cells = COLUMNS.map(([title, , note], i) => {
+    const now = sort.column === i ? (sort.down ? 'descending' : 'ascending') : 'none';
+    const click = h('button', { type: 'button', text: title });
+    if (now !== 'none') click.append(sort.down ? ' ↓' : ' ↑');
+    click.onclick = () => { sort = { column: i, down: sort.column === i ? !sort.down : false }; draw(); };
+    return h('th', { scope: 'col', 'aria-sort': now }, click, note ? h('small', { text: ` ${note}` }) : null);
+  });
+  head.replaceChildren(h('tr', {}, many ? h('th', { scope: 'col', 'aria-label': 'Chosen' }) : null, ...cells, h('th', { scope: 'col', 'aria-label': 'Links' })));
+}
+
+function sorted(rows) {
+  if (sort.column === null) return rows;
+  const by = COLUMNS[sort.column][1], sign = sort.down ? -1 : 1;
+  return [...rows].sort((a, b) => {
+    const [x, y] = [by(a), by(b)];
+    if (x === undefined || x === null || y === undefined || y === null) return (x ?? null) === null ? 1 : -1;
+    return sign * (typeof x === 'string' ? x.localeCompare(y) : x - y);
+  });
+}
+
+function draw() {
+  const { rows = [], empty = {} } = props.value || {};
+  const none = element.querySelector('.rt-empty');
+  none.hidden = rows.length > 0;
+  element.querySelector('.rs-table-wrap').hidden = !rows.length;
+  if (!rows.length) {
+    none.querySelector('strong').textContent = empty.title || '';
+    none.querySelector('span').textContent = empty.text || '';
+    const action = none.querySelector('a');
+    action.textContent = empty.action || '';
+    action.hidden = !empty.action;
+    action.href = empty.href || '/train';
+    return;
+  }
+  header();
+  const focused = document.activeElement?.closest?.('tr')?.dataset.run;
+  body.replaceChildren(...sorted(rows).map(line));
+  if (focused) {
+    const again = [...body.children].find((node) => node.dataset.run === focused);
+    (many ? again?.querySelector('input') : again)?.focus({ preventScroll: true });
+  }
+}
+
+watch('value', () => { chosen = props.value?.chosen || chosen; draw(); });
+chosen = props.value?.chosen || [];
+draw();
