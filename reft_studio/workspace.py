@@ -19,6 +19,8 @@ from reft_studio.errors import PrerequisiteError, StoreError
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _TEMPORARY = ".tmp-"
+_NEW = "new"
+_LEFT = re.compile(r"(?P<name>.+)\.tmp-(?P<pid>[0-9]{1,9})-[0-9a-f]{8}")
 
 
 def default_root() -> Path:
@@ -50,6 +52,7 @@ class Workspace:
             raise PrerequisiteError(
                 f"The workspace folder {root} cannot be made ({exc.strerror}). Choose another with --workspace."
             ) from exc
+        sweep(root)
         return cls(root)
 
     @property
@@ -76,7 +79,7 @@ def write_atomic(path: Path, content: bytes | str) -> None:
     """Replace `path` by `content`: after a crash it holds the old or the new bytes, never a mix."""
     data = content.encode("utf-8") if isinstance(content, str) else content
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}{_TEMPORARY}{uuid.uuid4().hex[:8]}")
+    temporary = _beside(path)
     try:
         with temporary.open("wb") as file:
             file.write(data)
@@ -85,7 +88,7 @@ def write_atomic(path: Path, content: bytes | str) -> None:
         temporary.replace(path)
     except OSError as exc:
         temporary.unlink(missing_ok=True)
-        raise _disk_error(path, exc) from exc
+        raise disk_error(path, exc) from exc
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -108,12 +111,12 @@ def read_json(path: Path) -> Any:
 @contextmanager
 def staging(parent: Path) -> Iterator[Path]:
     """A temporary folder inside `parent`, gone at the end unless it was published; disk errors become clear ones."""
-    temporary = parent / f"new{_TEMPORARY}{uuid.uuid4().hex[:8]}"
+    temporary = _beside(parent / _NEW)
     try:
         temporary.mkdir(parents=True)
         yield temporary
     except OSError as exc:
-        raise _disk_error(parent, exc) from exc
+        raise disk_error(parent, exc) from exc
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -121,7 +124,7 @@ def staging(parent: Path) -> Iterator[Path]:
 def publish(building: Path, final: Path) -> None:
     """Give a staged folder its final name, replacing what was there."""
     if final.exists():
-        retired = final.with_name(f"{final.name}{_TEMPORARY}{uuid.uuid4().hex[:8]}")
+        retired = _beside(final)
         final.rename(retired)
         building.rename(final)
         shutil.rmtree(retired, ignore_errors=True)
@@ -137,7 +140,40 @@ def new_folder(final: Path) -> Iterator[Path]:
         publish(building, final)
 
 
-def _disk_error(path: Path, exc: OSError) -> PrerequisiteError:
+def sweep(root: Path) -> None:
+    """Remove what processes that are gone left half-written; a folder they were replacing gets its name back.
+
+    Temporary names hold the id of the process that writes, so what a living one is writing stays.
+    """
+    for pattern in ("*", "*/*", "*/*/*", "*/*/*/*"):
+        for path in root.glob(f"{pattern}{_TEMPORARY}*"):
+            found = _LEFT.fullmatch(path.name)
+            if found is None or not _gone(int(found["pid"])):
+                continue
+            if path.is_dir() and found["name"] != _NEW and not path.with_name(found["name"]).exists():
+                path.rename(path.with_name(found["name"]))
+            elif path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f"{path.name}{_TEMPORARY}{os.getpid()}-{uuid.uuid4().hex[:8]}")
+
+
+def _gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:  # not ours to signal, so it is there
+        return False
+    return False
+
+
+def disk_error(path: Path, exc: OSError) -> PrerequisiteError:
+    """The same error, for a person."""
     free = shutil.disk_usage(path.anchor or "/").free / 1e6
     return PrerequisiteError(
         f"Writing {path.name} failed ({exc.strerror}; {free:.0f} MB free on the disk). Nothing was changed. Free some space and try again."

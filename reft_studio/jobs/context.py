@@ -1,0 +1,117 @@
+"""The context a worker gives to the job it runs: events, status, cancellation, signs of life."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from reft_studio.jobs import status as files
+from reft_studio.jobs.events import EventWriter
+from reft_studio.jobs.job import JobCancelled
+from reft_studio.jobs.pace import Pace
+from reft_studio.jobs.status import Status
+from reft_studio.workspace import Workspace
+
+STATUS_S = 0.5
+"""Least time between two writes of the status, or two progress events without metrics; metrics are never thinned."""
+CONTROL_S = 1.0
+BEAT_S = 2.0
+SOFT_S = 3.0
+"""How long after a signal a job that does not look may go on before it is interrupted where it stands."""
+
+
+class WorkerContext:
+    """Implements JobContext in the worker process."""
+
+    def __init__(self, workspace: Workspace, job_id: str, status: Status) -> None:
+        self.workspace = workspace
+        self.job_id = job_id
+        self.folder: Path = workspace.folder("jobs", job_id)
+        self.events = EventWriter(self.folder)
+        self.status = status
+        self._pace = Pace()
+        self._stopping = self._closed = False
+        self._written = self._looked = self._told = 0.0
+
+    def stage(self, name: str, index: int, count: int) -> None:
+        """Begin stage `index` of `count`, counted from 1."""
+        self._pace = Pace()
+        self.status = replace(self.status, stage=name, stage_index=index, stage_count=count, done=0, total=0, rate=None, eta_s=None)
+        self.events.add("stage", stage=name, index=index, count=count)
+        self._write(force=True)
+        self.check()
+
+    def progress(self, done: int, total: int, **metrics: float) -> None:
+        """`done` of `total` (0 if not known); metrics become one event each time."""
+        now = time.monotonic()
+        self._pace.add(now, done, total)
+        self.status = replace(self.status, done=done, total=total, rate=self._pace.rate, eta_s=self._pace.eta_s)
+        if metrics:
+            self.events.add("metric", stage=self.status.stage, done=done, total=total, **metrics)
+        elif now - self._told >= STATUS_S or done >= total > 0:
+            self._told = now
+            self.events.add("progress", stage=self.status.stage, done=done, total=total)
+        self._write()
+        self.check()
+
+    def warn(self, message: str) -> None:
+        """Keep a warning for the person; never text from a dataset."""
+        self.events.add("warning", message=message)
+
+    def check(self) -> None:
+        """Raise JobCancelled if the job was asked to stop."""
+        now = time.monotonic()
+        if not self._stopping and now - self._looked >= CONTROL_S:
+            self._looked = now
+            self._stopping = files.cancel_requested(self.folder)
+        if self._stopping and not self._closed:
+            raise JobCancelled
+
+    def end(self, state: str, message: str = "", result: dict[str, Any] | None = None) -> None:
+        """Write how the job ended. From here on signals are not heeded: the end is decided."""
+        self._closed = True
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        self.status = replace(self.status, state=state, message=message, result=result, finished=time.time(), rate=None, eta_s=None)
+        files.write_status(self.folder, self.status)
+
+    def _write(self, *, force: bool = False) -> None:
+        now = time.monotonic()
+        if force or now - self._written >= STATUS_S:
+            self._written = now
+            files.write_status(self.folder, self.status)
+
+    def on_terminate(self, number: int, frame: FrameType | None) -> None:
+        """Handle SIGTERM: the next `check` raises; if none comes within SOFT_S, the alarm does."""
+        if not self._closed:
+            self._stopping = True
+            signal.setitimer(signal.ITIMER_REAL, SOFT_S)
+
+    def on_alarm(self, number: int, frame: FrameType | None) -> None:
+        """Handle the alarm set by `on_terminate`. An exception here still runs every clean-up, which SIGKILL would not."""
+        if not self._closed:
+            raise JobCancelled
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Heed signals and show signs of life while the job runs."""
+        done = threading.Event()
+        thread = threading.Thread(target=self._beats, args=(done,), name="heartbeat", daemon=True)
+        before = signal.signal(signal.SIGTERM, self.on_terminate), signal.signal(signal.SIGALRM, self.on_alarm)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            signal.signal(signal.SIGTERM, before[0])
+            signal.signal(signal.SIGALRM, before[1])
+
+    def _beats(self, done: threading.Event) -> None:
+        while not done.wait(BEAT_S):
+            files.beat(self.folder)

@@ -1,0 +1,105 @@
+"""The event file of a job: one JSON object a line, each with a checksum, appended in one write and readable while it grows.
+
+`{"t": 1760000000.5, "type": "metric", "stage": "finetune", "done": 5, "total": 100, "loss": 1.2, "crc": "9ae0daaf"}`; the types are
+stage, progress, metric, warning, error, state. A process killed while writing leaves a torn last line, which readers leave alone.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import time
+import zlib
+from pathlib import Path
+from typing import Any
+
+from reft_studio.errors import SpecError
+from reft_studio.workspace import disk_error
+
+FILE = "events.jsonl"
+READ_LIMIT = 8 << 20
+"""Bytes read at one call; the rest waits for the next."""
+_CRC = b', "crc": "'
+_log = logging.getLogger(__name__)
+
+
+class EventWriter:
+    """Appends events; one writer at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        path = folder / FILE
+        try:
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+            size = os.fstat(self._file).st_size
+            if size and os.pread(self._file, 1, size - 1) != b"\n":
+                os.write(self._file, b"\n")  # ends the line another writer died in, so that only that one is lost
+        except OSError as exc:
+            raise disk_error(path, exc) from exc
+        self._path = path
+
+    def add(self, kind: str, **values: Any) -> None:
+        """Append one event. Numbers that are not finite are kept as null. Raises PrerequisiteError if the disk is full."""
+        if clash := {"t", "type", "crc"} & values.keys():
+            raise SpecError(f"An event cannot have a value called '{clash.pop()}': the file uses the name itself.")
+        line = encode({"t": round(time.time(), 3), "type": kind, **{name: _plain(value) for name, value in values.items()}})
+        try:
+            written = os.write(self._file, line)
+            if written < len(line):
+                raise OSError(28, os.strerror(28))  # a disk with room for a part of the line only
+        except OSError as exc:
+            raise disk_error(self._path, exc) from exc
+
+    def close(self) -> None:
+        os.close(self._file)
+
+
+def encode(event: dict[str, Any]) -> bytes:
+    """One line of the file: the event as JSON whose last key is the CRC-32 (8 hex digits) of the JSON without it."""
+    text = json.dumps(event, allow_nan=False).encode("ascii")
+    return text[:-1] + _CRC + b'%08x"}\n' % zlib.crc32(text)
+
+
+def decode(line: bytes) -> dict[str, Any] | None:
+    """The event in a line (without its line break), or None if the line is damaged."""
+    text, found, rest = line.rpartition(_CRC)
+    text += b"}"
+    if not found or rest != b'%08x"}' % zlib.crc32(text):
+        return None
+    try:
+        event = json.loads(text)
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) else None
+
+
+def read_events(folder: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
+    """Events from byte `offset` on, and the offset to go on from. An unfinished last line stays for the next call.
+
+    Damaged lines are left out (and counted in the log). No file yet: no events.
+    """
+    try:
+        with (folder / FILE).open("rb") as file:
+            if offset > file.seek(0, os.SEEK_END):
+                offset = 0  # a new attempt began a new file
+            file.seek(offset)
+            data = file.read(READ_LIMIT)
+    except FileNotFoundError:
+        return [], 0
+    lines = data.split(b"\n")
+    if len(lines) == 1 and len(data) == READ_LIMIT:
+        lines.append(b"")  # no line is that long: skip what cannot be one of ours
+    whole = lines[:-1]
+    events = [event for line in whole if (event := decode(line)) is not None]
+    damaged = len([line for line in whole if line]) - len(events)
+    if damaged:
+        _log.warning("%s: %d damaged lines left out", folder.name, damaged)
+    return events, offset + len(data) - len(lines[-1])
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, str | bool | int | list | dict) or value is None:
+        return value
+    number = float(value)  # also NumPy's and torch's scalars
+    return number if math.isfinite(number) else None

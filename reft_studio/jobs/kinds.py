@@ -1,0 +1,40 @@
+"""The kinds of job there are: one line each."""
+
+from __future__ import annotations
+
+import os
+
+from reft_studio.jobs.job import JobFunction
+from reft_studio.registry import Registry
+
+KINDS: Registry[JobFunction] = Registry(
+    "job kind",
+    {
+        "import": "reft_studio.jobs.tasks:import_file",
+        "sample": "reft_studio.jobs.tasks:lab_sample",
+        "teacher": "reft_studio.jobs.tasks:prepare_teacher",
+        "score": "reft_studio.jobs.tasks:score",
+        "run": "reft_studio.jobs.tasks:train",
+        "evaluate": "reft_studio.jobs.tasks:evaluate",
+        "demo": "reft_studio.jobs.tasks:demo",
+    },
+)
+EXTRA_KINDS = "REFT_STUDIO_EXTRA_KINDS"
+"""Environment variable with kinds for tests, `name=module:function` separated by commas; worker processes inherit it."""
+
+
+def check_kind(name: str) -> None:
+    """Raise SpecError, with the names there are, if there is no such kind. Imports nothing."""
+    if name not in KINDS and name not in _extra():
+        KINDS.get(name)
+
+
+def job_function(name: str) -> JobFunction:
+    """The function of a kind of job, imported now."""
+    extra = _extra()
+    return (extra if name in extra else KINDS).get(name)
+
+
+def _extra() -> Registry[JobFunction]:
+    text = os.environ.get(EXTRA_KINDS, "")
+    return Registry("job kind", dict(entry.split("=", 1) for entry in text.split(",") if entry))

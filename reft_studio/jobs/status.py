@@ -1,0 +1,112 @@
+"""What a worker says about itself: one small file, replaced whole, plus last words for a full disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from reft_studio.errors import PrerequisiteError
+from reft_studio.jobs.process import Process
+from reft_studio.workspace import write_atomic, write_json
+
+FILE = "status.json"
+LAST_WORDS = "last-words.json"
+CONTROL = "control.json"
+HEARTBEAT = "heartbeat"
+_RESERVED = 8192
+"""Bytes set aside on disk when a worker starts, so that it can say why it failed when nothing more fits."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """State of one attempt. `state` is running, or how it ended; times are seconds since the epoch."""
+
+    attempt: int
+    pid: int
+    born: str
+    state: str = "running"
+    stage: str = ""
+    stage_index: int = 0
+    stage_count: int = 0
+    done: int = 0
+    total: int = 0
+    rate: float | None = None
+    eta_s: float | None = None
+    started: float = 0.0
+    finished: float | None = None
+    message: str = ""
+    result: dict[str, Any] | None = None
+
+    @property
+    def process(self) -> Process:
+        return Process(self.pid, self.born)
+
+    @property
+    def ended(self) -> bool:
+        return self.state != "running"
+
+
+def prepare(folder: Path) -> None:
+    """Set aside the room for last words, and begin the heartbeat."""
+    write_atomic(folder / LAST_WORDS, b"\0" * _RESERVED)
+    write_atomic(folder / HEARTBEAT, b"")
+
+
+def write_status(folder: Path, status: Status) -> None:
+    """Replace the status. If the disk is full, an ended one goes into the room set aside; a running one raises."""
+    try:
+        write_json(folder / FILE, asdict(status))
+    except PrerequisiteError:
+        if not status.ended:
+            raise
+        _write_last_words(folder, status)
+
+
+def read_status(folder: Path, attempt: int) -> Status | None:
+    """The status of this attempt; None if its worker has not written one yet."""
+    found = [status for name in (FILE, LAST_WORDS) if (status := _read(folder / name)) and status.attempt == attempt]
+    return max(found, key=lambda status: status.ended) if found else None
+
+
+def write_control(folder: Path, command: str) -> None:
+    """Leave a command for the worker; it looks every second, and at once when signalled."""
+    write_json(folder / CONTROL, {"command": command, "at": time.time()})
+
+
+def cancel_requested(folder: Path) -> bool:
+    """True if a person asked this job to stop."""
+    return (folder / CONTROL).exists()
+
+
+def beat(folder: Path) -> None:
+    """Show a sign of life: the modification time of one file, which needs no room on the disk."""
+    os.utime(folder / HEARTBEAT)
+
+
+def silent_for(folder: Path, now: float) -> float:
+    """Seconds since the last sign of life; 0 if there was none yet."""
+    try:
+        return max(0.0, now - (folder / HEARTBEAT).stat().st_mtime)
+    except OSError:
+        return 0.0
+
+
+def _write_last_words(folder: Path, status: Status) -> None:
+    slim = Status(status.attempt, status.pid, status.born, state=status.state, finished=status.finished, message=status.message[:4000])
+    text = json.dumps(asdict(slim)).encode("ascii")[:_RESERVED]
+    with (folder / LAST_WORDS).open("r+b") as file:
+        file.write(text.ljust(_RESERVED))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _read(path: Path) -> Status | None:
+    try:
+        text = path.read_bytes().strip(b"\0 \n")
+        return Status(**json.loads(text)) if text else None
+    except (OSError, ValueError, TypeError):
+        return None  # not there yet, or of another version: the same as no news

@@ -1,0 +1,64 @@
+"""Models that can be evaluated and chatted with: a bare base, a prepared teacher or aligned weights, a finished run."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from reft_studio import fingerprint
+from reft_studio.errors import StoreError
+from reft_studio.teacher.teacher import TeacherInfo, list_teachers, open_teacher
+from reft_studio.training.run_folder import RunInfo, list_runs, open_run
+from reft_studio.workspace import Workspace
+
+Kind = Literal["base", "aligned", "teacher", "run"]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One model: `adapter` None is the bare base; `method` is the method of a run."""
+
+    id: str
+    title: str
+    kind: Kind
+    model: str
+    template: str
+    adapter: Path | None
+    method: str | None = None
+
+
+def base_id(model: str) -> str:
+    """The id of a bare base; a path or Hub id becomes a safe name."""
+    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", model).strip("-")[-40:]
+    return f"base--{safe}" if safe == model else f"base--{safe}-{fingerprint.of_value(model)[:8]}"
+
+
+def find(workspace: Workspace, subject_id: str, *, model: str = "lab") -> Subject:
+    """The model with this id; `model` names the base of a `base--…` id. Raises StoreError if there is none."""
+    kind, _, name = subject_id.partition("--")
+    if kind == "base":
+        if subject_id != base_id(model):
+            raise StoreError(f"'{subject_id}' is not the base '{model}'.")
+        return Subject(subject_id, f"Base ({model})", "base", model, "auto", None)
+    if kind in {"teacher", "aligned"}:
+        return _of_teacher(open_teacher(workspace, name))
+    return _of_run(open_run(workspace, subject_id))
+
+
+def list_subjects(workspace: Workspace) -> list[Subject]:
+    """Every model of the workspace: bases first, then aligned weights and teachers, then runs from the newest."""
+    runs = [_of_run(run) for run in reversed(list_runs(workspace))]
+    prepared = [_of_teacher(info) for info in list_teachers(workspace)]
+    models = dict.fromkeys(subject.model for subject in (*prepared, *runs))
+    return [*(find(workspace, base_id(model), model=model) for model in models), *prepared, *runs]
+
+
+def _of_teacher(info: TeacherInfo) -> Subject:
+    kind: Kind = "teacher" if info.regularised else "aligned"
+    return Subject(f"{kind}--{info.id}", info.title, kind, info.model, info.template, info.adapter)
+
+
+def _of_run(run: RunInfo) -> Subject:
+    return Subject(run.run_id, run.title, "run", run.spec.model, run.spec.template, run.adapter, run.spec.method)

@@ -1,0 +1,125 @@
+"""Kinds of job that tests queue; workers find them through REFT_STUDIO_EXTRA_KINDS."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from reft_studio.errors import SpecError
+from reft_studio.jobs.job import JobContext
+from reft_studio.workspace import new_folder
+
+NAMES = ("count", "endless", "deaf", "writes", "refuses", "breaks", "dies", "disk_full", "no_room", "stopped", "silent_child", "memory")
+
+
+def environment() -> dict[str, str]:
+    here = Path(__file__).resolve().parent
+    return {
+        "REFT_STUDIO_EXTRA_KINDS": ",".join(f"{name}=job_kinds_for_tests:{name}" for name in NAMES),
+        "PYTHONPATH": os.pathsep.join([str(here), os.environ.get("PYTHONPATH", "")]),
+    }
+
+
+def count(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
+    """Count to `to` in two stages and give back what it was given."""
+    for index, name in enumerate(("first", "second"), 1):
+        context.stage(name, index, 2)
+        for done in range(1, params["to"] + 1):
+            context.progress(done, params["to"], loss=1 / done)
+    context.warn("counted")
+    return {"counted": params["to"]}
+
+
+def endless(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
+    """Go on until cancelled, always with a half-written folder at hand."""
+    with new_folder(context.workspace.folder("runs", "half")) as building:
+        (building / "part.txt").write_text("half")
+        done = 0
+        while True:
+            done += 1
+            context.progress(done, 0)
+            time.sleep(0.005)
+
+
+def deaf(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
+    """Never look whether it was cancelled."""
+    with new_folder(context.workspace.folder("runs", "half")) as building:
+        (building / "part.txt").write_text("half")
+        context.stage("deaf", 1, 1)
+        while True:
+            time.sleep(0.01)
+
+
+def writes(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
+    """Make folders and events as fast as possible, to be killed at any moment."""
+    context.stage("writing", 1, 1)
+    for number in range(params.get("times", 10**9)):
+        with new_folder(context.workspace.folder("runs", "whole")) as building:
+            for name in ("a", "b"):
+                (building / name).write_text(str(number))
+        context.progress(number + 1, 0, number=number)
+    return {}
+
+
+def refuses(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
+    raise SpecError("poison_ratio is 7, but it is a share of the user data: give 0 to 1.")
+
+
+def breaks(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
+    raise KeyError("text of a row")
+
+
+def memory(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
+    raise MemoryError
+
+
+def dies(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
+    context.stage("dying", 1, 1)
+    os.kill(os.getpid(), signal.SIGKILL)
+    return {}
+
+
+def disk_full(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
+    """No file may grow beyond 20 kB from here on: writing a folder fails as on a full disk."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+    with new_folder(context.workspace.folder("runs", "big")) as building:
+        (building / "adapter").write_bytes(b"\0" * 100_000)
+    return {}
+
+
+def no_room(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
+    """The disk is full for everything that is new: temporary files cannot be made, only what exists can be overwritten."""
+    os.chmod(context.workspace.root, 0o700)
+    import reft_studio.workspace as workspace
+
+    def refuse(path: Path, content: bytes | str) -> None:
+        raise workspace.disk_error(path, OSError(28, os.strerror(28)))
+
+    workspace.write_atomic = refuse
+    with Path("/dev/full").open("wb") as file:
+        file.write(b"x")
+    return {}
+
+
+def stopped(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
+    """Be stopped (SIGSTOP), which no signal but SIGKILL gets through."""
+    context.stage("stopped", 1, 1)
+    os.kill(os.getpid(), signal.SIGSTOP)
+    return {}
+
+
+def silent_child(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
+    """Have a child that ignores SIGTERM, and wait for it without looking."""
+    code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+    child = subprocess.Popen([sys.executable, "-c", code])
+    (context.workspace.folder("jobs", context.job_id) / "child").write_text(str(child.pid))
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    context.stage("waiting", 1, 1)
+    child.wait()
+    return {}
