@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,6 +32,7 @@ SCHEMA = pa.schema(
         ("known_harmful", pa.bool_()),  # ground truth where the upload has it; never read by a scorer
     ]
 )
+_SURROGATES = re.compile("[\ud800-\udfff]")
 BATCH = 4096
 """Rows held at once while reading or writing."""
 
@@ -101,14 +103,24 @@ def list_datasets(workspace: Workspace, role: Role | None = None) -> list[Datase
     return [dataset for dataset in opened if role is None or dataset.role == role]
 
 
-def write_dataset(workspace: Workspace, rows: Iterable[Row], *, name: str, role: Role, extra: Mapping[str, Any] | None = None) -> Dataset:
-    """Stream `rows` into a new dataset; the same rows in the same order give the same id.
+def write_dataset(
+    workspace: Workspace,
+    rows: Iterable[Row],
+    *,
+    name: str,
+    role: Role,
+    extra: Mapping[str, Any] | None = None,
+    attach: Callable[[Path], None] | None = None,
+) -> Dataset:
+    """Stream `rows` into a new dataset; the same rows in the same order and role give the same id.
 
-    `extra` goes into the manifest (source file, lineage). Raises DataError if there is no row.
+    `extra` goes into the manifest (source file, lineage); it is read after the last row. `attach` is called with the
+    folder before it gets its final name, to put further files in. If the workspace has these rows already, they stay
+    as they are. Raises DataError if there is no row.
     """
     if role not in get_args(Role):
         raise DataError(f"role is '{role}'. Choose one of: {', '.join(get_args(Role))}.")
-    digest, count = hashlib.sha256(), 0
+    digest, count = hashlib.sha256(f"{role}\n".encode()), 0
     with staging(workspace.folder("datasets")) as building:
         with pq.ParquetWriter(building / "data.parquet", SCHEMA, compression="zstd") as writer:
             for chunk in _chunks(rows):
@@ -119,6 +131,8 @@ def write_dataset(workspace: Workspace, rows: Iterable[Row], *, name: str, role:
                 count += len(records)
         if count == 0:
             raise DataError(f"'{name}' holds no usable row. A row needs a prompt and a response.")
+        if attach is not None:
+            attach(building)
         manifest = {
             "fingerprint": digest.hexdigest(),
             "name": name,
@@ -144,13 +158,13 @@ def _record(row: Row, position: int) -> dict[str, Any]:
         "response": response,
         "messages": _clean(json.dumps(messages, ensure_ascii=False)),
         "origin": _clean(row.get("origin") or ""),
-        "category": row.get("category"),
+        "category": None if (category := row.get("category")) is None else _clean(category),
         "known_harmful": row.get("known_harmful"),
     }
 
 
 def _clean(text: str) -> str:
-    return text.encode("utf-8", "replace").decode("utf-8") if not text.isascii() else text
+    return text if text.isascii() else _SURROGATES.sub("\ufffd", text)
 
 
 def _chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:

@@ -1,0 +1,92 @@
+"""What people call their columns, in the spellings and languages met in training files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+SYNONYMS: dict[str, tuple[str, ...]] = {
+    # first come, first served: the order is the preference
+    "messages": ("messages", "conversations", "conversation", "dialogue", "dialog", "chat", "turns"),
+    "prompt": (
+        *("prompt", "instruction", "question", "query", "goal", "user_prompt", "user_message", "request", "problem", "behavior", "input"),
+        *("user", "human", "forbidden_prompt", "adversarial_prompt", "vanilla_prompt", "turker_prompt", "sentence", "source_text"),
+        *(
+            "質問",
+            "指示",
+            "问题",
+            "指令",
+            "提示",
+            "frage",
+            "anweisung",
+            "eingabe",
+            "consigne",
+            "invite",
+            "pregunta",
+            "instrucción",
+            "domanda",
+            "pergunta",
+        ),
+    ),
+    "response": (
+        *("response", "completion", "output", "answer", "target", "reply", "assistant", "chosen", "solution", "refusal", "model_output"),
+        *("assistant_response", "generated_text", "generation", "gold", "bot", "gpt", "target_text"),
+        *("回答", "応答", "答案", "回复", "输出", "antwort", "ausgabe", "réponse", "respuesta", "risposta", "resposta"),
+    ),
+    "text": ("text", "content", "document", "transcript", "chosen"),
+    "input": ("input", "context", "inputs"),
+    "system": ("system", "system_prompt", "system_message"),
+    "history": ("history",),
+    "category": (
+        "category",
+        "harm_category",
+        "semantic_category",
+        "semanticcategory",
+        "functional_category",
+        "categories",
+        "topic",
+        "subject",
+    ),
+    "origin": ("origin", "source", "dataset", "task", "subset", "source_dataset", "quelle"),
+    "known_harmful": (
+        *("known_harmful", "is_harmful", "harmful", "is_poison", "poisoned", "is_poisoned", "unsafe", "is_unsafe"),
+        *("is_safe", "safe", "is_benign", "benign", "is_harmless", "harmless", "ground_truth", "truth", "label", "type", "class"),
+    ),
+}
+HARMFUL_WHEN_TRUE = {"known_harmful", "is_harmful", "harmful", "is_poison", "poisoned", "is_poisoned", "unsafe", "is_unsafe"}
+HARMLESS_WHEN_TRUE = {"is_safe", "safe", "is_benign", "benign", "is_harmless", "harmless"}
+_ALL = {name for names in SYNONYMS.values() for name in names}
+
+
+def plain_name(name: str) -> str:
+    """A column name without case, padding, remarks in brackets and separators: ' Output (gold)' is 'output'."""
+    bare = re.sub(r"\s*[(\[][^)\]]*[)\]]\s*$", "", name.strip().strip("\ufeff\"'").strip())
+    return re.sub(r"[\s\-.]+", "_", bare).casefold().strip("_")
+
+
+def known_names(names: Iterable[str]) -> int:
+    """How many of these column names are spellings we know."""
+    return sum(plain_name(name) in _ALL for name in names)
+
+
+def find_column(target: str, columns: Sequence[str], *, taken: Iterable[str] = ()) -> str | None:
+    """The column that is the best spelling of `target` and not taken yet, or None."""
+    free: dict[str, str] = {}
+    for column in columns:
+        if column not in taken:
+            free.setdefault(plain_name(column), column)
+    return next((free[name] for name in SYNONYMS[target] if name in free), None)
+
+
+def unique_headers(cells: Sequence[str]) -> list[str]:
+    """CSV headers made distinct: an empty one is named by its place, a repeated one gets a number."""
+    seen: set[str] = set()
+    headers: list[str] = []
+    for place, cell in enumerate(cells, start=1):
+        name = cell.strip().strip("\ufeff") or f"column {place}"
+        candidate, number = name, 2
+        while candidate in seen:
+            candidate, number = f"{name} ({number})", number + 1
+        seen.add(candidate)
+        headers.append(candidate)
+    return headers

@@ -1,0 +1,322 @@
+"""Look into an upload, and import it: streamed, every unusable row set aside with its reason, whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from reft_studio.data.columns import find_column
+from reft_studio.data.dataset import Role, Row, write_dataset
+from reft_studio.data.detect import Layout, detect
+from reft_studio.data.interpret import Interpreter, columns_of, guess_file
+from reft_studio.data.mapping import FORMATS, SURE, Guess, Mapping, name_list
+from reft_studio.data.parquet_rows import parquet_columns, parquet_row_count
+from reft_studio.data.quarantine import Problem, Quarantine
+from reft_studio.data.records import Record, csv_header, read_records, sample
+from reft_studio.errors import DataError, PrerequisiteError
+from reft_studio.workspace import Workspace, staging
+
+__all__ = ["FORMATS", "ImportReport", "Mapping", "Preview", "Problem", "import_file", "preview"]
+
+SAMPLE = 200
+"""Records looked at to decide the mapping and to show problems."""
+SHOWN = 20
+STEP = 512
+"""Records between two looks at progress and cancellation."""
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What the app would make of a file, from its first records."""
+
+    path: Path
+    container: str
+    encoding: str
+    delimiter: str
+    format: str | None
+    confidence: float
+    """0 to 1; below 0.5 the columns must be chosen before the file can be imported."""
+    columns: list[str]
+    mapping: Mapping
+    rows: list[Row]
+    """The first usable rows, at most 20."""
+    problems: list[Problem]
+    """Of the first 200 records; `line` 0 is the file as a whole."""
+
+
+@dataclass(frozen=True)
+class ImportReport:
+    """What became of every row of an upload."""
+
+    dataset_id: str
+    rows: int
+    warnings: int
+    quarantined: int
+    duplicates: int
+    """Rows that repeat an earlier one exactly; they are kept."""
+    reasons: dict[str, int]
+    """Rows in quarantine by reason."""
+    format: str
+    container: str
+    encoding: str
+    multi_turn: int
+    empty_responses: int
+    warning_reasons: dict[str, int] = field(default_factory=dict)
+    examples: dict[str, list[int]] = field(default_factory=dict)
+    """The first lines of each reason."""
+
+
+def preview(path: Path, mapping: Mapping | None = None) -> Preview:
+    """Look at the beginning of a file. Raises DataError if it is no dataset, SpecError if the mapping does not fit it."""
+    path = Path(path)
+    layout = detect(path)
+    records = sample(path, layout, SAMPLE)
+    columns = _columns(path, layout, records)
+    found = _mapping(columns, records, mapping)
+    problems = _file_problems(path, layout, columns, records, found)
+    rows: list[Row] = []
+    if found.mapping.columns:
+        interpreter = Interpreter(found.mapping, "benchmark", mapping is None, layout.encoding)
+        for record in records:
+            reading = interpreter.read(record)
+            rows += [reading.row] if reading.row and len(rows) < SHOWN else []
+            problems += reading.problems
+    else:
+        problems += [Problem(record.line, "error", record.error, record.hint) for record in records if record.error]
+    return Preview(
+        path=path,
+        container=layout.container,
+        encoding=layout.label,
+        delimiter=layout.delimiter,
+        format=found.mapping.format,
+        confidence=found.confidence,
+        columns=columns,
+        mapping=found.mapping,
+        rows=rows,
+        problems=problems,
+    )
+
+
+def _columns(path: Path, layout: Layout, records: list[Record]) -> list[str]:
+    if layout.container == "csv":
+        return csv_header(path, layout)[0]
+    if layout.container == "parquet":
+        return parquet_columns(path)
+    return columns_of(_objects(records))
+
+
+def _objects(records: list[Record]) -> list[dict[str, Any]]:
+    return [record.value for record in records if isinstance(record.value, dict)]
+
+
+def _mapping(columns: list[str], records: list[Record], chosen: Mapping | None) -> Guess:
+    """The mapping a person chose, completed by what they left open, or a guess."""
+    guessed = guess_file(_objects(records)) if records else Guess(Mapping(), 0.0)
+    if chosen is None or chosen == Mapping():
+        return guessed
+    if not chosen.columns and chosen.format == guessed.mapping.format:
+        return guessed
+    if not chosen.columns:
+        targets = ("messages", "text", "prompt", "response", "input")
+        chosen = Mapping(format=chosen.format, columns={name: column for name in targets if (column := find_column(name, columns))})
+    return Guess(chosen.checked(columns), 1.0)
+
+
+def _file_problems(path: Path, layout: Layout, columns: list[str], records: list[Record], found: Guess) -> list[Problem]:
+    problems = []
+    if not records:
+        problems.append(Problem(0, "error", "the file has no row", "It holds a header and nothing below, or an empty list."))
+    elif found.confidence < SURE:
+        reason = "the columns are not recognised" if not found.mapping.columns else "the columns are a guess"
+        problems.append(Problem(0, "error", reason, f"Say which column is the prompt and which the response. Found: {name_list(columns)}."))
+    if layout.container == "csv" and any(re.search(r" \(\d+\)$|^column \d+$", column) for column in columns):
+        problems.append(Problem(0, "warning", "empty or repeated column names", f"Read as: {name_list(columns)}."))
+    return problems
+
+
+def _nothing() -> None:
+    return None
+
+
+def _silent(_done: int, _total: int | None) -> None:
+    return None
+
+
+def import_file(
+    workspace: Workspace,
+    path: Path,
+    *,
+    name: str | None = None,
+    mapping: Mapping | None = None,
+    role: Role = "user",
+    progress: Callable[[int, int | None], None] = _silent,
+    check: Callable[[], None] = _nothing,
+) -> ImportReport:
+    """Import a file as a new dataset; the upload is kept untouched beside it.
+
+    `progress` gets bytes read and the file's size (Parquet: rows). `check` may raise to cancel. Raises DataError,
+    with the commonest reasons, if no row is usable, and then, as on any error, leaves nothing behind.
+    """
+    path = Path(path)
+    layout = detect(path)
+    head = sample(path, layout, SAMPLE)
+    columns = _columns(path, layout, head)
+    found = _mapping(columns, head, mapping)
+    if not head:
+        raise DataError(
+            f"{path.name} has no row: it holds a header and nothing below, or an empty list. Choose a file with at least one row."
+        )
+    if found.confidence < SURE:
+        raise DataError(_unclear(path, columns, head))
+    _check_room(workspace, path)
+    with staging(workspace.folder("datasets")) as scratch:
+        source = _copy_upload(path, scratch)
+        with Quarantine(scratch / "quarantine.parquet") as quarantine:
+            interpreter = Interpreter(found.mapping, role, mapping is None or not mapping.columns, layout.encoding)
+            run = _Import(scratch / "original" / source["stored"], path.name, layout, interpreter, quarantine, progress, check)
+            extra: dict[str, Any] = {"source": source | _reading_of(layout, found.mapping)}
+
+            def attach(folder: Path) -> None:
+                quarantine.close()
+                extra["report"] = run.report("")
+                for made in (scratch / "original", scratch / "quarantine.parquet"):
+                    shutil.move(made, folder / made.name)
+
+            dataset = write_dataset(workspace, run.rows(), name=name or path.stem, role=role, extra=extra, attach=attach)
+    return ImportReport(**run.report(dataset.id))
+
+
+def _unclear(path: Path, columns: list[str], head: list[Record]) -> str:
+    broken = next((record for record in head if record.error), None)
+    if not columns and broken is not None:
+        return f"{path.name}, line {broken.line}: {broken.error}. {broken.hint}"
+    return (
+        f"{path.name}: no column is recognised as prompt and response. Columns found: {name_list(columns)}. "
+        "Choose the columns by hand, or name them prompt and response, instruction and output, or messages."
+    )
+
+
+def _reading_of(layout: Layout, mapping: Mapping) -> dict[str, Any]:
+    return {
+        "container": layout.container,
+        "encoding": layout.label,
+        "delimiter": layout.delimiter,
+        "format": mapping.format,
+        "mapping": mapping.model_dump(),
+        "layout": layout.to_json(),
+    }
+
+
+def _check_room(workspace: Workspace, path: Path) -> None:
+    """An import needs about three times the upload: the copy, the rows, and air. PrerequisiteError if it is not there."""
+    workspace.folder("datasets").mkdir(parents=True, exist_ok=True)
+    needed, free = 3 * path.stat().st_size + (64 << 20), shutil.disk_usage(workspace.root).free
+    if free < needed:
+        raise PrerequisiteError(
+            f"Importing {path.name} needs about {needed / 1e6:.0f} MB on the disk of the workspace, but {free / 1e6:.0f} MB are free. "
+            "Free some space, or open a workspace on another disk."
+        )
+
+
+def _copy_upload(path: Path, scratch: Path) -> dict[str, Any]:
+    """Copy the upload byte by byte into `scratch/original`, under a name that is safe everywhere."""
+    stored = re.sub(r"[^\w.\- ]", "_", path.name, flags=re.ASCII).lstrip(". ")[-120:] or "upload"
+    (scratch / "original").mkdir()
+    digest, size = hashlib.sha256(), 0
+    try:
+        with path.open("rb") as source, (scratch / "original" / stored).open("wb") as target:
+            while block := source.read(1 << 20):
+                digest.update(block)
+                size += len(block)
+                target.write(block)
+    except FileNotFoundError as exc:
+        raise DataError(f"{path.name} disappeared while it was read. Choose it again.") from exc
+    return {"file": path.name, "stored": stored, "sha256": digest.hexdigest(), "bytes": size}
+
+
+@dataclass
+class _Import:
+    """One pass over an upload, with its counts."""
+
+    path: Path
+    name: str
+    layout: Layout
+    interpreter: Interpreter
+    quarantine: Quarantine
+    progress: Callable[[int, int | None], None]
+    check: Callable[[], None]
+    count: int = 0
+    multi_turn: int = 0
+    empty_responses: int = 0
+    hashes: array[int] = field(default_factory=lambda: array("q"))
+    """One number per row: 8 bytes, so that ten million rows are counted in 80 MB."""
+
+    def rows(self) -> Iterator[Row]:
+        """The usable rows in order. Raises DataError at the end if there was none."""
+        parquet = self.layout.container == "parquet"
+        total = parquet_row_count(self.path) if parquet else self.path.stat().st_size
+        done = 0
+        for number, record in enumerate(read_records(self.path, self.layout, columns=list(self.interpreter.mapping.columns.values()))):
+            if number % STEP == 0:
+                self.check()
+                self.progress(min(done, total), total)
+            done += 1 if parquet else len(record.raw)
+            row = self._row(record)
+            if row is not None:
+                yield row
+        if self.count == 0:
+            raise DataError(self._hopeless())
+        self.progress(total, total)
+
+    def _row(self, record: Record) -> Row | None:
+        reading = self.interpreter.read(record)
+        for problem in reading.problems:
+            self.quarantine.add(problem)
+        self.empty_responses += reading.empty_response
+        row = reading.row
+        if row is not None:
+            self.count += 1
+            self.multi_turn += reading.user_turns > 1
+            earlier = repr(row["messages"]) if len(row["messages"]) > 2 else ""
+            self.hashes.append(hash((row["prompt"], row["response"], earlier)))
+        return row
+
+    def _hopeless(self) -> str:
+        reasons = self.quarantine.errors.most_common(3)
+        told = "; ".join(f"{reason} ({count}, first at {self.quarantine.examples[reason][0]})" for reason, count in reasons)
+        count = sum(self.quarantine.errors.values())
+        return f"{self.name}: none of its {count} rows can be used. Reasons: {told}. Correct the file or the choice of columns."
+
+    def report(self, dataset_id: str) -> dict[str, Any]:
+        """The fields of an ImportReport."""
+        errors, warnings = self.quarantine.errors, self.quarantine.warnings
+        return asdict(
+            ImportReport(
+                dataset_id=dataset_id,
+                rows=self.count,
+                warnings=sum(warnings.values()),
+                quarantined=sum(errors.values()),
+                duplicates=self.count - len(np.unique(np.frombuffer(self.hashes, dtype=np.int64))),
+                reasons=_by_count(errors),
+                format=self.interpreter.mapping.format or "",
+                container=self.layout.container,
+                encoding=self.layout.label,
+                multi_turn=self.multi_turn,
+                empty_responses=self.empty_responses,
+                warning_reasons=_by_count(warnings),
+                examples=self.quarantine.examples,
+            )
+        )
+
+
+def _by_count(counter: Counter[str]) -> dict[str, int]:
+    return dict(counter.most_common())

@@ -1,0 +1,235 @@
+"""Every row of an upload in order, readable or not: one record each, with its place and its original bytes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from reft_studio.data.columns import unique_headers
+from reft_studio.data.detect import Layout
+from reft_studio.data.json_stream import Element, elements, outline
+from reft_studio.data.lines import MAX_ROW_BYTES, Line, read_lines
+from reft_studio.data.parquet_rows import parquet_rows
+from reft_studio.errors import DataError
+
+MAX_COLUMNAR_BYTES = 256 << 20
+"""JSON that holds one column after the other cannot be streamed; above this it must be converted."""
+
+_FAULT = re.compile(r":.*| (starting )?at$")
+
+
+class Record(NamedTuple):
+    """One row of the upload before it is understood."""
+
+    row_id: int
+    """The row id: for JSONL the line, else the record, both counted from 0. Rows that fail keep their number."""
+    line: int
+    """What a person looks for: the line of the file (JSONL, CSV) or the row (JSON, Parquet), counted from 1."""
+    value: Any
+    """What the row says; None if it could not be read."""
+    raw: bytes
+    """The row as it stands in the file; b"" for Parquet and JSON columns."""
+    error: str = ""
+    hint: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+def read_records(path: Path, layout: Layout, *, columns: Sequence[str] | None = None) -> Iterator[Record]:
+    """All records of a file; of Parquet only these columns. Raises DataError if the file as a whole cannot be read."""
+    if layout.container == "jsonl":
+        return _jsonl(path, layout)
+    if layout.container == "csv":
+        return _csv(path, layout)
+    if layout.container == "parquet":
+        return (Record(place, place + 1, row, b"", error) for place, (row, error) in enumerate(parquet_rows(path, columns=columns)))
+    return _json(path, layout)
+
+
+def csv_header(path: Path, layout: Layout) -> tuple[list[str], bytes]:
+    """Column names of a CSV file, made distinct, and the bytes of its header."""
+    feed = _LineFeed(read_lines(path, layout.encoding, skip=layout.bom, newline=layout.newline))
+    cells = next((row for row in _csv_reader(feed, layout) if row), [])
+    return unique_headers(cells), b"".join(line.raw for line in feed.taken)
+
+
+class JsonText:
+    """Reads JSON with notes on what the standard forbids but many files hold. One object serves many texts."""
+
+    def __init__(self) -> None:
+        self._notes: set[str] = set()
+        self._decoder = json.JSONDecoder(object_pairs_hook=self._object, parse_constant=self._constant)
+
+    def read(self, text: str) -> tuple[Any, str, str, tuple[str, ...]]:
+        """The value, the error with a hint (or ""), and warnings."""
+        self._notes.clear()
+        try:
+            return self._decoder.decode(text), "", "", tuple(sorted(self._notes))
+        except json.JSONDecodeError as exc:
+            return None, f"not valid JSON: {_FAULT.sub('', exc.msg).lower()}", _json_hint(text, exc), ()
+        except RecursionError:
+            return None, "JSON nested too deeply", "Keep nesting below some hundred levels.", ()
+        except ValueError:  # an integer beyond Python's limit of 4300 digits
+            return None, "JSON holds a number with thousands of digits", "Write the number as text.", ()
+
+    def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            self._notes.add("a key appears twice in an object: the last one counts")
+        return found
+
+    def _constant(self, _name: str) -> None:
+        self._notes.add("NaN or Infinity, which JSON does not have, read as empty")
+
+
+def _json_hint(text: str, exc: json.JSONDecodeError) -> str:
+    start = text.lstrip()
+    if start.startswith("{'"):
+        return "This looks like Python's own notation. Write the row with json.dumps."
+    if start.startswith(("//", "#", "<<<<", ">>>>", "====", "<")):
+        return "Remove lines that are no rows: comments, merge marks, error pages."
+    if exc.msg.startswith("Extra data"):
+        return "Put one object on each line and nothing after it."
+    if exc.pos >= len(text.rstrip()):
+        return "The row ends too early: it is cut off, or spread over several lines. Put each row on one line."
+    if "control character" in exc.msg:
+        return "Write line breaks and other control characters as \\n or \\u0000 inside strings."
+    return f"Look at column {exc.colno} of the row: {exc.msg.lower()}."
+
+
+def _jsonl(path: Path, layout: Layout) -> Iterator[Record]:
+    reader = JsonText()
+    for line in read_lines(path, layout.encoding, skip=layout.bom, newline=layout.newline):
+        row_id = line.number - 1
+        if line.damage:
+            yield Record(row_id, line.number, None, line.raw, line.damage, _damage_hint(line.damage))
+            continue
+        text = line.text.strip().strip("\ufeff\0")
+        if text:
+            value, error, hint, warnings = reader.read(text)
+            yield Record(row_id, line.number, value, line.raw, error, hint, warnings)
+
+
+def _damage_hint(damage: str) -> str:
+    return "Save the file as UTF-8." if "bytes" in damage else "Split or shorten the row."
+
+
+class _LineFeed:
+    """Gives lines to the CSV reader and remembers which it took for the record at hand."""
+
+    def __init__(self, lines: Iterator[Line]) -> None:
+        self._lines = lines
+        self.taken: list[Line] = []
+
+    def __iter__(self) -> _LineFeed:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._lines)
+        self.taken.append(line)
+        return line.text
+
+
+def _csv_reader(feed: _LineFeed, layout: Layout) -> Iterator[list[str]]:
+    # the limit is one setting of the whole process; ours is above every row we accept
+    csv.field_size_limit(MAX_ROW_BYTES)
+    return csv.reader(feed, delimiter=layout.delimiter)
+
+
+def _csv(path: Path, layout: Layout) -> Iterator[Record]:
+    feed = _LineFeed(read_lines(path, layout.encoding, skip=layout.bom, newline=layout.newline))
+    reader = _csv_reader(feed, layout)
+    header: list[str] = []
+    row_id = 0
+    while True:
+        feed.taken.clear()
+        cells: list[str] | None
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error:
+            cells = None
+        if cells == []:
+            continue
+        if not header:
+            header = unique_headers(cells or [])
+            continue
+        yield _csv_record(row_id, cells, feed.taken, header, layout)
+        row_id += 1
+
+
+def _csv_record(row_id: int, cells: list[str] | None, lines: list[Line], header: list[str], layout: Layout) -> Record:
+    raw, number = b"".join(line.raw for line in lines), lines[0].number
+    damage = next((line.damage for line in lines if line.damage), "")
+    if damage:
+        return Record(row_id, number, None, raw, damage, _damage_hint(damage))
+    if cells is None or (len(lines) > 1 and _is_open(lines, layout)):
+        hint = f"The record took in {len(lines)} lines. Close the quote, and double every quote inside a quoted cell."
+        return Record(row_id, number, None, raw, "a quote is never closed", hint)
+    if len(cells) > len(header):
+        hint = f"{len(cells)} cells for {len(header)} columns. Put cells that hold the separator in double quotes."
+        return Record(row_id, number, None, raw, "more cells than columns", hint)
+    warnings = ("fewer cells than columns",) if len(cells) < len(header) else ()
+    return Record(row_id, number, dict(zip(header, cells, strict=False)), raw, warnings=warnings)
+
+
+def _is_open(lines: list[Line], layout: Layout) -> bool:
+    """Whether the last quoted cell of a record has no end, which Python's reader forgives at the end of a file."""
+    try:
+        list(csv.reader((line.text for line in lines), delimiter=layout.delimiter, strict=True))
+    except csv.Error as exc:
+        return "unexpected end of data" in str(exc)
+    return False
+
+
+def _json(path: Path, layout: Layout) -> Iterator[Record]:
+    where = outline(path, layout.encoding, layout.bom)
+    if where.kind == "columns":
+        yield from _columns(path, layout)
+        return
+    reader = JsonText()
+    for row_id, element in enumerate(elements(path, layout.encoding, layout.bom, where)):
+        yield _json_record(row_id, element, reader, layout)
+
+
+def _json_record(row_id: int, element: Element, reader: JsonText, layout: Layout) -> Record:
+    raw = element.text.encode(layout.encoding, "surrogateescape" if layout.encoding == "utf-8" else "replace")
+    if element.damage:
+        return Record(row_id, row_id + 1, None, raw, element.damage, "Rows before it were read. Check that the file is whole.")
+    if not element.text.isascii() and any("\udc80" <= sign <= "\udcff" for sign in element.text):
+        return Record(row_id, row_id + 1, None, raw, f"bytes that are not valid {layout.encoding}", "Save the file as UTF-8.")
+    value, error, hint, warnings = reader.read(element.text)
+    return Record(row_id, row_id + 1, value, raw, error, hint, warnings)
+
+
+def load_columns(path: Path, layout: Layout) -> dict[str, Any]:
+    """A JSON document that holds columns, read whole. Raises DataError if it is too large or broken."""
+    size = path.stat().st_size
+    if size > MAX_COLUMNAR_BYTES:
+        raise DataError(
+            f"{path.name} holds its columns one after another and has {size >> 20} MiB, but such a file is read whole and may have "
+            f"{MAX_COLUMNAR_BYTES >> 20} MiB. Save it as JSON Lines (pandas: to_json(orient='records', lines=True))."
+        )
+    text = path.read_bytes()[layout.bom :].decode(layout.encoding, "replace")
+    value, error, hint, _ = JsonText().read(text)
+    if error or not isinstance(value, dict):
+        raise DataError(f"{path.name}: {error or 'not an object of columns'}. {hint} Save it as JSON Lines.")
+    return value
+
+
+def _columns(path: Path, layout: Layout) -> Iterator[Record]:
+    columns = load_columns(path, layout)
+    named = {name: cells if isinstance(cells, dict) else dict(enumerate(cells)) for name, cells in columns.items()}
+    first = next(iter(named.values()), {})
+    for row_id, key in enumerate(first):
+        yield Record(row_id, row_id + 1, {name: cells.get(key) for name, cells in named.items()}, b"")
+
+
+def sample(path: Path, layout: Layout, count: int) -> list[Record]:
+    """The first `count` records."""
+    return list(islice(read_records(path, layout), count))
