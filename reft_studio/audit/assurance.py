@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from reft_studio.audit.decision import Decision
-from reft_studio.audit.queue import among, sample_order
+from reft_studio.audit.queue import among, arrays, sample_order
 from reft_studio.errors import SpecError
+from reft_studio.scoring.scores import flagged
 from reft_studio.stats import upper_bound
 
 HARMFUL_ACTIONS = ("remove", "relabel", "unsure")
@@ -49,11 +50,10 @@ def residual_risk(
     skipped ends it, so that skipping hard rows cannot lower the bound. The bound is Clopper-Pearson's, exact for a sample whose
     size was fixed before, and a little high for one without replacement; when every row was read it is the plain share.
     """
-    values = np.asarray(scores, dtype=np.float64)
-    ids = np.arange(len(values)) if row_ids is None else np.asarray(row_ids, dtype=np.int64)
-    below = values < threshold
+    values, ids = arrays(scores, row_ids)
+    below = ~flagged(values, threshold) & ~np.isnan(values)
     read = below & among(ids, decisions)
-    order = sample_order(values, threshold, seed=seed, count=int(read.sum()) + 1)
+    order = sample_order(seed=seed, count=int(read.sum()) + 1, eligible=below)
     sampled = harmful = 0
     for row_id in ids[order].tolist():
         decision = decisions.get(row_id)

@@ -6,6 +6,8 @@ import math
 from typing import Literal
 
 from reft_studio.audit.decision import Decision
+from reft_studio.scoring.scores import grid
+from reft_studio.scoring.scores import grid
 
 Outcome = Literal["keep", "remove", "undecided"]
 REFUSAL = "I'm sorry, but I can't help with that."
@@ -13,8 +15,8 @@ REFUSAL = "I'm sorry, but I can't help with that."
 
 
 def flagged(score: float | None, threshold: float) -> bool:
-    """True at or above the threshold (keep iff s(x) < τ, methods.md); a row without a score is not flagged."""
-    return score is not None and not math.isnan(score) and score >= threshold
+    """True at or above the threshold, compared on the grid of all scores; a row without a score is not flagged."""
+    return score is not None and not math.isnan(score) and bool(grid(score) >= grid(threshold))
 
 
 def effective(score: float | None, threshold: float, human: Decision | None) -> Outcome:

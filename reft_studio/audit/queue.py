@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from reft_studio.errors import SpecError
+from reft_studio.scoring.scores import flagged
 from reft_studio.seeding import derive
 
 Why = Literal["borderline", "random", "flagged", "unscored"]
 FLAGGED_SHARE = 0.2
 """Share of a batch taken from all over the flagged rows, so that clear cases are checked too."""
-Floats = NDArray[np.float64]
+Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
 
@@ -45,10 +46,12 @@ def review_order(
     """
     if not 0 <= random_share <= 1 - FLAGGED_SHARE:
         raise SpecError(f"random_share is {random_share}, but it is a share of the batch: give 0 to {1 - FLAGGED_SHARE}.")
-    values, ids = _arrays(scores, row_ids)
+    values, ids = arrays(scores, row_ids)
     open_rows = ~among(ids, decided)
-    below, above = open_rows & (values < threshold), open_rows & (values >= threshold)
-    drawn = sample_order(values, threshold, seed=seed, count=_share(size, random_share), eligible=below)
+    above = flagged(values, threshold)
+    below = ~above & ~np.isnan(values) & open_rows
+    above &= open_rows
+    drawn = sample_order(seed=seed, count=_share(size, random_share), eligible=below)
     spread = _spread(values, np.flatnonzero(above), count=_share(size, FLAGGED_SHARE), seed=seed)
     rest = below | above
     rest[drawn] = rest[spread] = False
@@ -59,15 +62,14 @@ def review_order(
     return [QueueItem(int(ids[at]), why, None if np.isnan(values[at]) else float(values[at])) for why, at in order]
 
 
-def sample_order(scores: Floats, threshold: float, *, seed: int, count: int, eligible: NDArray[np.bool_] | None = None) -> Ints:
-    """The first `count` positions of the random order of the rows below the threshold.
+def sample_order(*, seed: int, count: int, eligible: NDArray[np.bool_]) -> Ints:
+    """The first `count` positions of the random order of the eligible rows (those below the threshold).
 
     Each row's place in the order depends on the seed alone, so moving the threshold, or deciding rows, keeps the rest of the order:
     what was read stays a random sample.
     """
-    keys = np.random.default_rng(derive(seed, "residual sample")).random(len(scores))
-    below = np.flatnonzero(scores < threshold if eligible is None else eligible)
-    return _smallest(keys, below, count)
+    keys = np.random.default_rng(derive(seed, "residual sample")).random(len(eligible))
+    return _smallest(keys, np.flatnonzero(eligible), count)
 
 
 def among(row_ids: Ints, chosen: Collection[int]) -> NDArray[np.bool_]:
@@ -77,8 +79,9 @@ def among(row_ids: Ints, chosen: Collection[int]) -> NDArray[np.bool_]:
     return np.isin(row_ids, wanted, kind="table")
 
 
-def _arrays(scores: ArrayLike, row_ids: ArrayLike | None) -> tuple[Floats, Ints]:
-    values = np.asarray(scores, dtype=np.float64)
+def arrays(scores: ArrayLike, row_ids: ArrayLike | None) -> tuple[Floats, Ints]:
+    """Scores and row ids, both (n,). Raises SpecError if they do not belong together."""
+    values = np.asarray(scores, dtype=np.float32)
     ids = np.arange(len(values)) if row_ids is None else np.asarray(row_ids, dtype=np.int64)
     if len(ids) != len(values):
         raise SpecError(f"There are {len(values)} scores for {len(ids)} rows. Score the dataset again.")
@@ -89,7 +92,7 @@ def _share(size: int, share: float) -> int:
     return round(size * share)
 
 
-def _smallest(keys: Floats, positions: Ints, count: int) -> Ints:
+def _smallest(keys: NDArray[np.floating], positions: Ints, count: int) -> Ints:
     """Of `positions`, the `count` with the smallest key, smallest first."""
     if count <= 0:
         return positions[:0]
