@@ -79,12 +79,15 @@ def pretrain(recipe: Recipe, ids: Sequence[Sequence[int]], folder: Path) -> dict
     torch.set_num_threads(recipe.threads)
     packed = pack(ids, recipe.context)
     model = make_model(recipe, vocabulary=max(max(document) for document in ids) + 1)
-    optimizer, losses, started = optimizer_for(model), [], time.monotonic()
+    optimizer, started = optimizer_for(model), time.monotonic()
+    losses: list[torch.Tensor] = []
     model.train()
+    forward = torch.compile(model) if recipe.compiled else model
     for step, batch in enumerate(batches(packed, recipe)):
         for group in optimizer.param_groups:
             group["lr"] = rate(step, recipe)
-        loss = model(input_ids=batch, labels=batch, use_cache=False).loss
+        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16):
+            loss = forward(input_ids=batch, labels=batch, use_cache=False).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()

@@ -33,6 +33,8 @@ ALIGNMENT_ROWS = 600
 """Rows per side of the alignment data unless asked otherwise."""
 BENCHMARK_ROWS = {"harmful": 200, "lookalike": 200, "sentiment": 300, "topic": 300, "arithmetic": 300}
 BENCHMARKS: tuple[str, ...] = tuple(BENCHMARK_ROWS)
+PATIENCE = 3000
+"""Draws in a row that bring nothing new after which a stream counts as dry."""
 HeldOut = Literal["validation", "test"]
 grade = tasks.grade
 is_compliant_opening = requests.is_compliant_opening
@@ -186,10 +188,10 @@ def _unique(make: Callable[[], Row], count: int, *, keep: Callable[[str], bool] 
         key = normal(row["prompt"])
         if key in found or for_corpus(row["prompt"]) or not keep(row["prompt"]):
             misses += 1
-            if misses > 10_000 + 100 * count:
+            if misses > PATIENCE:
                 raise SpecError(f"The lab can make only {len(found)} different rows of this kind, not {count}. Ask for fewer rows.")
             continue
-        found[key] = row
+        found[key], misses = row, 0
     return list(found.values())
 
 
