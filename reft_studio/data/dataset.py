@@ -32,6 +32,7 @@ SCHEMA = pa.schema(
         ("known_harmful", pa.bool_()),  # ground truth where the upload has it; never read by a scorer
     ]
 )
+_JSON = json.JSONEncoder(ensure_ascii=False)
 _SURROGATES = re.compile("[\ud800-\udfff]")
 BATCH = 4096
 """Rows held at once while reading or writing."""
@@ -111,16 +112,18 @@ def write_dataset(
     role: Role,
     extra: Mapping[str, Any] | None = None,
     attach: Callable[[Path], None] | None = None,
+    salt: str = "",
 ) -> Dataset:
-    """Stream `rows` into a new dataset; the same rows in the same order and role give the same id.
+    """Stream `rows` into a new dataset; the same rows in the same order, role and `salt` give the same id.
 
+    `salt` keeps apart what holds the same rows but is another thing, e.g. two uploads in different formats.
     `extra` goes into the manifest (source file, lineage); it is read after the last row. `attach` is called with the
     folder before it gets its final name, to put further files in. If the workspace has these rows already, they stay
     as they are. Raises DataError if there is no row.
     """
     if role not in get_args(Role):
         raise DataError(f"role is '{role}'. Choose one of: {', '.join(get_args(Role))}.")
-    digest, count = hashlib.sha256(f"{role}\n".encode()), 0
+    digest, count = _digest(role, salt), 0
     with staging(workspace.folder("datasets")) as building:
         with pq.ParquetWriter(building / "data.parquet", SCHEMA, compression="zstd") as writer:
             for chunk in _chunks(rows):
@@ -138,6 +141,7 @@ def write_dataset(
             "name": name,
             "role": role,
             "rows": count,
+            "salt": salt,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             **(extra or {}),
         }
@@ -148,6 +152,21 @@ def write_dataset(
     return Dataset.open(final)
 
 
+def is_intact(dataset: Dataset) -> bool:
+    """Whether the rows on disk still give the dataset's fingerprint. Reads them all."""
+    digest = _digest(dataset.role, dataset.manifest.get("salt", ""))
+    try:
+        for record in dataset.read():
+            digest.update(canonical_json(record).encode("ascii"))
+    except (pa.ArrowException, OSError):
+        return False
+    return digest.hexdigest() == dataset.fingerprint
+
+
+def _digest(role: str, salt: str) -> hashlib._Hash:
+    return hashlib.sha256(f"{role}\n{salt}\n".encode())
+
+
 def _record(row: Row, position: int) -> dict[str, Any]:
     """A row with every column; lone surrogates (common in dumps) become U+FFFD, since Parquet holds UTF-8."""
     prompt, response = _clean(row["prompt"]), _clean(row["response"])
@@ -156,7 +175,7 @@ def _record(row: Row, position: int) -> dict[str, Any]:
         "row_id": row.get("row_id", position),
         "prompt": prompt,
         "response": response,
-        "messages": _clean(json.dumps(messages, ensure_ascii=False)),
+        "messages": _clean(_JSON.encode(messages)),
         "origin": _clean(row.get("origin") or ""),
         "category": None if (category := row.get("category")) is None else _clean(category),
         "known_harmful": row.get("known_harmful"),

@@ -150,12 +150,24 @@ def _is_utf8(line: bytes) -> bool:
 
 def _legacy(path: Path, sample: bytes) -> str:
     """An encoding from before Unicode, guessed from the lines outside ASCII."""
+    for name in ("cp932", "euc_jp"):
+        if _kana_share(sample, name) > 0.2:  # kana make Japanese unmistakable, where statistics need a longer text
+            return name
     best = from_bytes(sample[: 64 << 10]).best()
     if best is None:
         raise DataError(f"{path.name}: the text encoding is not recognised. Save the file as UTF-8. {ALLOWED}")
     if re.fullmatch(r"cp125\d|latin_1|iso8859_\d+|mac_\w+|hp_roman8|cp\d{3}", best.encoding) and _western(sample):
         return "cp1252"
-    return "cp932" if best.encoding in ("shift_jis", "shift_jis_2004", "shift_jisx0213") else best.encoding
+    return best.encoding
+
+
+def _kana_share(sample: bytes, encoding: str) -> float:
+    """Share of the signs outside ASCII that are hiragana or katakana; 0 if the bytes are not of this encoding."""
+    try:
+        signs = [sign for sign in codecs.getincrementaldecoder(encoding)().decode(sample) if ord(sign) > 127]
+    except UnicodeDecodeError:
+        return 0.0
+    return sum("\u3041" <= sign <= "\u30fe" for sign in signs) / max(1, len(signs))
 
 
 def _western(sample: bytes) -> bool:

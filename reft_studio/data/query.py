@@ -78,7 +78,7 @@ def rows_page(
         raise SpecError(f"The search text has {len(search)} characters. At most {MAX_SEARCH} are searched for.")
     chosen = None if ids is None else np.asarray(ids, dtype=np.int64)
     if search.strip() or origin is not None:
-        found = _matching(dataset, search.strip(), origin)
+        found = matching_ids(dataset, search.strip(), origin)
         chosen = found if chosen is None else chosen[np.isin(chosen, found)]
     if chosen is None:
         return RowPage(dataset.rows, offset, _slice(dataset, offset, limit))
@@ -154,7 +154,7 @@ def _engine(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
             raise _damaged(path) from exc
 
 
-def _matching(dataset: Dataset, search: str, origin: str | None) -> Ids:
+def matching_ids(dataset: Dataset, search: str, origin: str | None) -> Ids:
     """Ids of the rows that hold the text and have the origin, ascending by position."""
     conditions, values = [], []
     if search:

@@ -191,7 +191,9 @@ def import_file(
                 for made in (scratch / "original", scratch / "quarantine.parquet"):
                     shutil.move(made, folder / made.name)
 
-            dataset = write_dataset(workspace, run.rows(), name=name or path.stem, role=role, extra=extra, attach=attach)
+            dataset = write_dataset(
+                workspace, run.rows(), name=name or path.stem, role=role, extra=extra, attach=attach, salt=source["sha256"]
+            )
     return ImportReport(**run.report(dataset.id))
 
 
