@@ -31,3 +31,28 @@ class Silent:
 
     def check(self) -> None:
         """Never cancelled."""
+
+
+class Part:
+    """A share of a longer piece of work: passes everything on, with progress counted over the whole.
+
+    `start` and `share` are fractions of the whole in 0..1, so that one bar and one remaining time cover all stages.
+    """
+
+    SCALE = 1000
+
+    def __init__(self, whole: Progress, *, start: float, share: float) -> None:
+        self.whole, self.start, self.share = whole, start, share
+
+    def stage(self, name: str, index: int, count: int) -> None:
+        """Stages of a part are not shown: the whole has its own."""
+
+    def progress(self, done: int, total: int, **metrics: float) -> None:
+        fraction = self.start + self.share * min(done / max(total, 1), 1.0)
+        self.whole.progress(round(fraction * self.SCALE), self.SCALE, **metrics)
+
+    def warn(self, message: str) -> None:
+        self.whole.warn(message)
+
+    def check(self) -> None:
+        self.whole.check()

@@ -7,7 +7,6 @@ from typing import Literal
 
 from reft_studio.audit.decision import Decision
 from reft_studio.scoring.scores import grid
-from reft_studio.scoring.scores import grid
 
 Outcome = Literal["keep", "remove", "undecided"]
 REFUSAL = "I'm sorry, but I can't help with that."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -123,7 +123,10 @@ class AdaptedModel:
             self._peft.set_adapter(name)
             for value in self.parameters(name):
                 value.requires_grad_(train)
-            self.model.base.train(train)
+            if train:  # the frozen base stays in eval mode: only the adapter's own dropout may be on
+                for module in self.model.base.modules():
+                    if dropout := getattr(module, "lora_dropout", None):
+                        dropout.train()
             yield backbone
         finally:
             self.model.base.eval()
@@ -134,6 +137,17 @@ class AdaptedModel:
         """The model with its head, for `generate`, with one adapter or none in effect."""
         with self.active(name):
             yield self.model.base
+
+    @contextmanager
+    def mixed(self, names: Sequence[str | None]) -> Iterator[Any]:
+        """The model with its head, for a batch whose row i uses adapter `names[i]` (None: the base)."""
+        if self._peft is None or all(name is None for name in names):
+            with self.active(None):
+                yield self.model.base
+            return
+        rows = ["__base__" if name is None else name for name in names]
+        with self.active(next(name for name in names if name is not None)):
+            yield lambda **inputs: self._peft(**inputs, adapter_names=rows)
 
     def _freeze(self) -> None:
         self._peft.requires_grad_(False)

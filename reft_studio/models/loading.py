@@ -81,9 +81,7 @@ def load(source: str, *, dtype: DType = "float32", device: str = "auto", templat
     _check_folder(path, source)
     tokenizer = load_tokenizer(source)
     try:
-        base = AutoModelForCausalLM.from_pretrained(
-            path, dtype=getattr(torch, dtype), use_safetensors=True, local_files_only=_offline(), attn_implementation="sdpa"
-        )
+        base = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, dtype), use_safetensors=True, local_files_only=_offline())
     except (OSError, ValueError) as exc:
         raise PrerequisiteError(
             f"The model '{source}' cannot be loaded: {_first_line(exc)} A model is a folder (or Hub id) with config.json, "

@@ -19,9 +19,9 @@ class Session:
         self._loaded: dict[str, Path] = {}
 
     @classmethod
-    def open(cls, source: str, *, max_length: int = 512) -> Session:
+    def open(cls, source: str, *, max_length: int = 512, template: str = "auto") -> Session:
         """Load `source` (`lab`, a folder or a Hub id). Raises PrerequisiteError if that cannot work."""
-        return cls(load(source), max_length=max_length)
+        return cls(load(source, template=template), max_length=max_length)
 
     def ensure(self, name: str, folder: Path) -> str:
         """Load the adapter in `folder` under `name` unless it is there already; returns `name`."""

@@ -1,0 +1,124 @@
+"""The model host: a long-lived process that answers chat and scores single prompts. One JSON request a line in, events out.
+
+Requests: {"id", "op": "chat", "prompt", "models": [subject ids], "max_new_tokens", "temperature", "seed"},
+{"id", "op": "score", "prompt", "teacher"}, {"op": "stop", "id"}. Events: {"id", "model", "delta"}, {"id", "model", "done", "stop",
+"tokens", "seconds"}, {"id", "cosine", "threshold"}, {"id", "error"}, and at last {"id", "end": true}.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import queue
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from reft_studio.errors import SpecError, StudioError
+from reft_studio.jobs.subjects import Subject, find
+from reft_studio.models.session import Session
+from reft_studio.models.streaming import Lane, stream
+from reft_studio.scoring.refusal_similarity import score_prompts
+from reft_studio.teacher.teacher import open_teacher
+from reft_studio.workspace import Workspace
+
+_KEPT = 2
+"""Bases kept in memory; the one used longest ago makes room."""
+
+
+class Host:
+    """Sessions by base, and the requests that were stopped."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+        self.sessions: dict[str, Session] = {}
+        self.stopped: set[str] = set()
+
+    def answer(self, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """Events of one request. Raises StudioError for what the person can mend."""
+        if request["op"] == "score":
+            teacher = open_teacher(self.workspace, request["teacher"])
+            cosine = score_prompts([request["prompt"]], teacher, self._session(teacher.model, teacher.template))[0]
+            yield {"cosine": float(cosine), "threshold": teacher.threshold}
+            return
+        subjects = [find(self.workspace, name, model=request.get("base", "lab")) for name in request["models"]]
+        yield from self._chat(subjects, request)
+
+    def _chat(self, subjects: list[Subject], request: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        bases = {(subject.model, subject.template) for subject in subjects if subject.kind != "base"} or {
+            (s.model, s.template) for s in subjects
+        }
+        if len({model for model, _ in bases}) > 1:
+            raise SpecError("These models stand on different bases, so they cannot answer side by side. Choose models of one base.")
+        session = self._session(*next(iter(bases)))
+        lanes = [
+            Lane(subject.id, session.ensure(f"chat-{subject.id}", subject.adapter) if subject.adapter else None) for subject in subjects
+        ]
+        started = time.perf_counter()
+        steps = stream(
+            session.adapted,
+            lanes,
+            session.encoder.prompt_ids([{"role": "user", "content": request["prompt"]}]),
+            max_new_tokens=request["max_new_tokens"],
+            temperature=request.get("temperature", 0.0),
+            seed=request.get("seed", 0),
+        )
+        for step in steps:
+            if request["id"] in self.stopped:
+                return
+            event: dict[str, Any] = {"model": step.lane, "delta": step.delta}
+            if step.stop:
+                event |= {"done": True, "stop": step.stop, "tokens": step.tokens, "seconds": round(time.perf_counter() - started, 3)}
+            yield event
+
+    def _session(self, model: str, template: str) -> Session:
+        if model not in self.sessions:
+            while len(self.sessions) >= _KEPT:
+                self.sessions.pop(next(iter(self.sessions)))
+            self.sessions[model] = Session.open(model, template=template)
+        self.sessions[model] = self.sessions.pop(model)
+        return self.sessions[model]
+
+
+def main() -> None:
+    """Serve requests from standard input until it closes."""
+    parser = argparse.ArgumentParser(description="The model host of ReFT Studio; started by the app.")
+    parser.add_argument("--workspace", type=Path, required=True)
+    host = Host(Workspace.open(parser.parse_args().workspace))
+    requests: queue.Queue[dict[str, Any] | None] = queue.Queue()
+    threading.Thread(target=_read, args=(host, requests), daemon=True).start()
+    _emit({"ready": True})
+    while (request := requests.get()) is not None:
+        try:
+            for event in host.answer(request):
+                _emit({"id": request["id"], **event})
+        except StudioError as exc:
+            _emit({"id": request["id"], "error": str(exc)})
+        except Exception as exc:  # the host outlives a bad request; the person is told, the log has the rest
+            traceback.print_exc()
+            _emit({"id": request["id"], "error": f"The model host failed ({type(exc).__name__}). Details are in its log."})
+        _emit({"id": request["id"], "end": True})
+        host.stopped.discard(request["id"])
+
+
+def _read(host: Host, requests: queue.Queue[dict[str, Any] | None]) -> None:
+    for line in sys.stdin:
+        request = json.loads(line)
+        if request["op"] == "stop":
+            host.stopped.add(request["id"])
+        else:
+            requests.put(request)
+    requests.put(None)
+
+
+def _emit(event: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(event) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""What each kind of job does, in a worker process: read parameters, call the engine, give a JSON result."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from reft_studio.jobs.job import JobContext
+
+
+def import_file(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
+    """Read an upload. params: path, name, mapping, role."""
+    from dataclasses import asdict
+
+    from reft_studio.data.mapping import Mapping
+    from reft_studio.data.readers import import_file as read
+
+    context.stage("read the file", 1, 1)
+    mapping = Mapping(**params["mapping"]) if params.get("mapping") else None
+    report = read(
+        context.workspace,
+        Path(params["path"]),
+        name=params.get("name"),
+        mapping=mapping,
+        role=params.get("role", "user"),
+        progress=lambda done, total: context.progress(done, total or 0),
+        check=context.check,
+    )
+    if params.get("discard"):  # a copy that the page made for us
+        Path(params["path"]).unlink(missing_ok=True)
+    return asdict(report)
+
+
+def lab_sample(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
+    """Make user data of the lab. params: task, poison_ratio, rows, seed."""
+    from reft_studio.jobs import lab_data
+
+    context.stage("make the sample", 1, 1)
+    dataset = lab_data.sample(context.workspace, **params)
+    return {"dataset_id": dataset.id, "rows": dataset.rows, "name": dataset.name}
+
+
+def prepare_teacher(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
+    """Prepare a teacher. params: the fields of TeacherSpec."""
+    from reft_studio.models.session import Session
+    from reft_studio.teacher.spec import TeacherSpec
+    from reft_studio.teacher.training import prepare_teacher as prepare
+
+    spec = TeacherSpec(**params)
+    context.stage("load the model", 1, 2)
+    session = Session.open(spec.model, max_length=spec.optim.max_length, template=spec.template)
+    context.stage("train the teacher", 2, 2)
+    info = prepare(context.workspace, spec, session, context)
+    return {"teacher": info.id, "layer": info.layer, "threshold": info.threshold, "auroc": info.calibration["auroc"]}
+
+
+def score(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
+    """Score a dataset. params: dataset, teacher, scorer."""
+    from reft_studio.data.dataset import open_dataset
+    from reft_studio.models.session import Session
+    from reft_studio.scoring import SCORERS
+    from reft_studio.teacher.teacher import open_teacher
+
+    dataset = open_dataset(context.workspace, params["dataset"])
+    teacher = open_teacher(context.workspace, params.get("teacher", "lab"))
+    context.stage("load the model", 1, 2)
+    session = Session.open(teacher.model, template=teacher.template)
+    context.stage("score the rows", 2, 2)
+    scores = SCORERS.get(params.get("scorer", "refusal_similarity"))(context.workspace, dataset, teacher, session, context)
+    return {"dataset": dataset.id, "key": scores.key, "rows": scores.rows, "missing": scores.missing, "info": scores.info}
+
+
+def train(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
+    """Do one run and, where a suite is given, evaluate it. params: spec (RunSpec), suite (Suite) or none."""
+    from reft_studio.evaluation.suite import suite_from
+    from reft_studio.jobs.pipeline import evaluate_adapter
+    from reft_studio.models.session import Session
+    from reft_studio.training.run import train as run
+    from reft_studio.training.spec import RunSpec
+
+    spec = RunSpec(**params["spec"])
+    suite = suite_from(params["suite"]) if params.get("suite") else None
+    stages = 2 if suite is None else 4
+    context.stage("load the model", 1, stages)
+    session = Session.open(spec.model, max_length=spec.optim.max_length, template=spec.template)
+    context.stage(f"train: {spec.title}", 2, stages)
+    info = run(context.workspace, spec, session, context)
+    if suite is not None:
+        context.stage("evaluate the finetuned model", 3, stages)
+        evaluate_adapter(context.workspace, session, info.run_id, session.ensure("evaluated", info.adapter), suite, context)
+        context.stage("evaluate the base", 4, stages)
+        evaluate_adapter(context.workspace, session, base_subject(spec.model), None, suite, context)
+    return {"run": info.run_id, **{name: info.result[name] for name in ("kept", "removed", "steps", "seconds")}}
+
+
+def evaluate(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
+    """Evaluate one model of the workspace. params: subject (base, a run id or a teacher id), model, suite."""
+    from reft_studio.evaluation.suite import suite_from
+    from reft_studio.jobs.pipeline import evaluate_adapter
+    from reft_studio.jobs.subjects import find
+    from reft_studio.models.session import Session
+
+    suite = suite_from(params["suite"])
+    subject = find(context.workspace, params["subject"], model=params.get("model", "lab"))
+    context.stage("load the model", 1, 2)
+    session = Session.open(subject.model, template=subject.template)
+    context.stage(f"evaluate: {subject.title}", 2, 2)
+    adapter = session.ensure("evaluated", subject.adapter) if subject.adapter else None
+    result = evaluate_adapter(context.workspace, session, subject.id, adapter, suite, context)
+    return {"subject": subject.id, "suite": result.suite_fingerprint}
+
+
+def demo(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
+    """Do the whole job on the lab. params: the fields of DemoSpec."""
+    from reft_studio.jobs.pipeline import DemoSpec
+    from reft_studio.jobs.pipeline import demo as whole
+
+    result = whole(context.workspace, DemoSpec(**params), context)
+    return {**result.as_json(), "runs": result.runs, "datasets": result.datasets}
+
+
+def base_subject(model: str) -> str:
+    """The name under which the bare base is evaluated."""
+    from reft_studio.jobs.subjects import base_id
+
+    return base_id(model)

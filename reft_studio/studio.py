@@ -1,0 +1,349 @@
+"""Studio: one method per thing a person can do. All that pages and the command line may call. Imports no torch."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from reft_studio import doctor
+from reft_studio.audit.bundle import write_bundle
+from reft_studio.audit.freeze import freeze, noted_hashes
+from reft_studio.audit.policy import effective, name
+from reft_studio.audit.queue import QueueItem
+from reft_studio.comparison.flips import Flips, Paired, flips, paired
+from reft_studio.data.dataset import Dataset, Role, list_datasets, open_dataset
+from reft_studio.data.export import export_kept
+from reft_studio.data.mapping import Mapping
+from reft_studio.data.quarantine import read_quarantine
+from reft_studio.data.query import Profile, RowPage, profile, rows_page
+from reft_studio.data.readers import Preview, preview
+from reft_studio.defenses import DEFENSES
+from reft_studio.defenses.defense import DefenseInfo
+from reft_studio.errors import SpecError, StoreError
+from reft_studio.evaluation.suite import Suite
+from reft_studio.jobs.host import ModelHost
+from reft_studio.jobs.queue import JobQueue
+from reft_studio.models.spec import PRESETS, OptimSpec
+from reft_studio.scoring.scores import ScoreSet, list_score_sets, open_score_set
+from reft_studio.store import settings
+from reft_studio.store.decisions import Action, ChainReport, Decision, DecisionLog
+from reft_studio.teacher.spec import TeacherSpec
+from reft_studio.teacher.teacher import TeacherInfo, list_teachers
+from reft_studio.training.run_folder import open_run
+from reft_studio.views import example, filtering, models, project, reviewing, runs
+from reft_studio.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class DatasetDetail:
+    """One dataset in full."""
+
+    summary: project.DatasetSummary
+    manifest: dict[str, Any]
+    profile: Profile
+
+
+class Studio:
+    """A workspace with its queue of jobs, its log of decisions and its model host."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+        self.jobs = JobQueue(workspace)
+        self.log = DecisionLog(workspace)
+        self.host = ModelHost(workspace)
+        self._device = ""
+
+    def start(self) -> None:
+        """Begin working off the queue in the background; found jobs of an earlier start go on."""
+        self.jobs.start_background()
+
+    def close(self) -> None:
+        """Stop the queue's thread and the model host; running jobs go on and are found again."""
+        self.jobs.close()
+        self.host.release()
+
+    # project
+
+    def state(self) -> project.State:
+        """What the shell of every page shows."""
+        self._device = self._device or doctor.device().value
+        return project.state(self.workspace, self.jobs, device=self._device)
+
+    def choose(self, *, dataset: str | None = None, score_key: str | None = None, threshold: float | None = None) -> None:
+        """Choose the dataset to audit, its scores, or their threshold (-1 to 1). Raises StoreError or SpecError if that cannot be."""
+        if dataset is not None:
+            settings.set(self.workspace, "dataset", open_dataset(self.workspace, dataset).id)
+        current = project.chosen_dataset(self.workspace)
+        if score_key is not None and current:
+            settings.set(self.workspace, f"score:{current.id}", open_score_set(self.workspace, current.id, score_key).key)
+        if threshold is not None:
+            if not -1 <= threshold <= 1:
+                raise SpecError(f"threshold is {threshold}, but it is a cosine: give -1 to 1.")
+            score = project.chosen_scores(self.workspace, current.id) if current else None
+            if score is None:
+                raise SpecError("There are no scores to set a threshold for. Score the dataset first.")
+            settings.set(self.workspace, f"threshold:{score.dataset}:{score.key}", round(threshold, 3))
+
+    def setting(self, key: str, default: Any = None) -> Any:
+        """A stored preference."""
+        return settings.get(self.workspace, key, default)
+
+    def save_setting(self, key: str, value: Any) -> None:
+        settings.set(self.workspace, key, value)
+
+    def quick_start(self, **changes: Any) -> str:
+        """Do the whole job on a small sample with the lab's ready teacher: plain finetuning beside Ref-Teacher. Returns the job."""
+        params = {"shipped_teacher": True, "methods": ["sft", "ref_teacher"], "steps": PRESETS["lab"].steps, "rows": 1000, **changes}
+        return self.jobs.submit("demo", params, title="First audit: sample, filter, two runs, comparison")
+
+    def load_example(self) -> str:
+        """Copy the finished example into the workspace and choose it; returns its dataset."""
+        dataset = example.load(self.workspace)
+        self.choose(dataset=dataset)
+        return dataset
+
+    def example_date(self) -> str | None:
+        """The day the shipped example was made; None if none ships."""
+        return example.made_on()
+
+    # data
+
+    def datasets(self, role: Role | None = "user") -> list[project.DatasetSummary]:
+        """Datasets of one role, or all, newest first."""
+        return project.summaries(self.workspace, role)
+
+    def preview(self, path: Path, mapping: Mapping | None = None) -> Preview:
+        return preview(path, mapping)
+
+    def import_file(self, path: Path, *, name: str | None = None, mapping: Mapping | None = None, role: Role = "user") -> str:
+        """Import an upload; returns the job. The file is copied first, so that a page may forget it."""
+        folder = self.workspace.folder("uploads")
+        folder.mkdir(parents=True, exist_ok=True)
+        kept = folder / f"{len(list(folder.iterdir()))}-{path.name}"
+        shutil.copyfile(path, kept)
+        params = {
+            "path": str(kept),
+            "name": name or path.name,
+            "mapping": mapping.model_dump() if mapping else None,
+            "role": role,
+            "discard": True,
+        }
+        return self.jobs.submit("import", params, title=f"Import {path.name}")
+
+    def import_sample(self, *, task: str = "sentiment", poison_ratio: float = 0.1, rows: int = 1000, seed: int = 0) -> str:
+        """Make user data of the lab with a known share of poison; returns the job."""
+        params = {"task": task, "poison_ratio": poison_ratio, "rows": rows, "seed": seed}
+        return self.jobs.submit("sample", params, title=f"Make a sample: {task}, {poison_ratio:.0%} poison")
+
+    def dataset(self, dataset_id: str) -> DatasetDetail:
+        opened = open_dataset(self.workspace, dataset_id)
+        return DatasetDetail(project.summary(self.workspace, opened), opened.manifest, profile(opened))
+
+    def rows(self, dataset_id: str, *, offset: int = 0, limit: int = 50, search: str = "", origin: str | None = None) -> RowPage:
+        return rows_page(open_dataset(self.workspace, dataset_id), offset=offset, limit=min(limit, 200), search=search, origin=origin)
+
+    def quarantine(self, dataset_id: str) -> list[dict[str, Any]]:
+        """Rows that were set aside at import: line, reason, hint, and the beginning of the raw line."""
+        return read_quarantine(open_dataset(self.workspace, dataset_id).folder)
+
+    def delete_dataset(self, dataset_id: str) -> None:
+        """Delete a dataset and its scores. Raises StoreError while a run of the workspace was trained on it."""
+        opened = open_dataset(self.workspace, dataset_id)
+        users = [run.run_id for run in runs.summaries(self.workspace) if run.dataset == opened.id]
+        if users:
+            raise StoreError(f"'{opened.name}' was used by {len(users)} run(s), so it stays: without it they could not be explained.")
+        shutil.rmtree(opened.folder)
+        shutil.rmtree(self.workspace.folder("scores", opened.id), ignore_errors=True)
+
+    # filter
+
+    def teachers(self) -> list[TeacherInfo]:
+        return list_teachers(self.workspace)
+
+    def prepare_teacher(self, spec: TeacherSpec) -> str:
+        return self.jobs.submit("teacher", spec.model_dump(mode="json"), title=f"Prepare a teacher for {spec.model}")
+
+    def score(self, dataset_id: str, teacher: str = "lab") -> str:
+        """Score every row of a dataset with a teacher; returns the job."""
+        opened = open_dataset(self.workspace, dataset_id)
+        return self.jobs.submit("score", {"dataset": opened.id, "teacher": teacher}, title=f"Score {opened.name}")
+
+    def score_sets(self, dataset_id: str) -> list[ScoreSet]:
+        return list_score_sets(self.workspace, dataset_id)
+
+    def filter_view(self, dataset_id: str, key: str) -> filtering.FilterView:
+        return filtering.filter_view(self.workspace, dataset_id, key)
+
+    def slices(self, dataset_id: str, key: str, threshold: float) -> list[filtering.Slice]:
+        return filtering.slices(self.workspace, dataset_id, key, threshold)
+
+    def flagged_rows(
+        self, dataset_id: str, key: str, *, threshold: float, side: filtering.Side, offset: int = 0, limit: int = 50, search: str = ""
+    ) -> RowPage:
+        """Rows on one side of a threshold, with score and decision."""
+        score = open_score_set(self.workspace, dataset_id, key)
+        current = self.log.current(dataset_id)
+        return filtering.rows_on_side(
+            self.workspace, score, current, threshold=threshold, side=side, offset=offset, limit=min(limit, 200), search=search
+        )
+
+    # review
+
+    def review_batch(self, dataset_id: str, *, size: int = 50, seed: int = reviewing.SEED) -> list[QueueItem]:
+        return reviewing.batch(self.log, *self._audited(dataset_id), size=size, seed=seed)
+
+    def card(self, dataset_id: str, row_id: int) -> reviewing.Card:
+        _, score, threshold = self._audited(dataset_id)
+        return reviewing.card(self.workspace, self.log, dataset_id, row_id, score, threshold)
+
+    def decide(self, dataset_id: str, row_id: int, action: Action, reason: str = "") -> Decision:
+        """Record a decision; it is on disk when this returns."""
+        shown = self.card(dataset_id, row_id)
+        return self.log.decide(dataset_id, row_id, action, reason=reason, by=self._by(), score=shown.score, threshold=shown.threshold)
+
+    def decide_many(self, dataset_id: str, row_ids: Sequence[int], action: Action, reason: str = "") -> int:
+        """One decision for many rows, undone in one step; returns how many."""
+        _, _, threshold = self._audited(dataset_id)
+        return len(self.log.decide_many(dataset_id, row_ids, action, reason=reason, by=self._by(), threshold=threshold))
+
+    def undo(self, dataset_id: str) -> Decision | None:
+        return self.log.undo(dataset_id, self._by())
+
+    def redo(self, dataset_id: str) -> Decision | None:
+        return self.log.redo(dataset_id, self._by())
+
+    def review_progress(self, dataset_id: str) -> reviewing.ReviewProgress:
+        return reviewing.progress(self.log, *self._audited(dataset_id))
+
+    def freeze(self, dataset_id: str, *, allow_undecided: bool = False) -> Dataset:
+        """Turn scores and decisions into a new dataset with its audit trail, and choose it."""
+        dataset, score, threshold = self._audited(dataset_id)
+        at = threshold if threshold is not None else 1.0
+        frozen = freeze(
+            self.workspace,
+            dataset,
+            scores=score,
+            threshold=at,
+            decisions=self.log.current(dataset_id),
+            policy_by=name(at),
+            allow_undecided=allow_undecided,
+        )
+        self.choose(dataset=frozen.id)
+        return frozen
+
+    def export(self, dataset_id: str, target: Path | None = None) -> Path:
+        """Write the cleaned file in the format of the upload: rows that are kept, as they were."""
+        dataset, score, threshold = self._audited(dataset_id)
+        if dataset.manifest.get("lineage"):
+            kept = set(dataset.table(["row_id"]).column(0).to_pylist())
+            dataset = open_dataset(self.workspace, dataset.manifest["lineage"]["source"])
+            return export_kept(dataset, kept, target or self._export_path(dataset))
+        current, at = self.log.current(dataset_id), threshold if threshold is not None else 1.0
+        values = dict(zip(score.row_ids().tolist(), score.scores().tolist(), strict=True)) if score else {}
+        outcome = {row_id: effective(value, at, current.get(row_id)) for row_id, value in values.items()}
+        return export_kept(dataset, lambda row_id: outcome.get(row_id, "keep") == "keep", target or self._export_path(dataset))
+
+    def bundle(self, dataset_id: str) -> Path:
+        """The audit bundle of a frozen dataset: manifest, decisions, scores' facts, sealed by hashes."""
+        frozen = open_dataset(self.workspace, dataset_id)
+        lineage = frozen.manifest.get("lineage")
+        if not lineage:
+            raise SpecError("Only a frozen dataset has an audit bundle. Freeze the decisions on the Review page first.")
+        source = open_dataset(self.workspace, lineage["source"])
+        scores = open_score_set(self.workspace, source.id, lineage["score_key"]).info if lineage.get("score_key") else {}
+        folder = self.workspace.folder("exports")
+        folder.mkdir(parents=True, exist_ok=True)
+        return write_bundle(frozen, source, folder / f"audit-{frozen.id}.zip", decisions=self.log.entries(source.id), scores=scores)
+
+    def verify(self) -> ChainReport:
+        """Check the chain of decisions against itself and against what frozen datasets noted."""
+        return self.log.verify(noted_hashes(list_datasets(self.workspace)))
+
+    # train
+
+    def methods(self) -> list[DefenseInfo]:
+        return [DEFENSES.get(method).info for method in DEFENSES]
+
+    def presets(self) -> dict[str, OptimSpec]:
+        return dict(PRESETS)
+
+    def plan_run(self, form: runs.RunForm) -> runs.RunPlan:
+        return runs.plan(self.workspace, form)
+
+    def start_run(self, form: runs.RunForm, *, evaluate: bool = True) -> str:
+        """Queue one run, with its evaluation where prompts are set; returns the job."""
+        planned = self.plan_run(form)
+        suite = planned.suite.model_dump(mode="json") if planned.suite and evaluate else None
+        return self.jobs.submit("run", {"spec": planned.spec.model_dump(mode="json"), "suite": suite}, title=planned.title)
+
+    def evaluate(self, subject: str, suite: Suite, *, model: str = "lab") -> str:
+        return self.jobs.submit(
+            "evaluate", {"subject": subject, "suite": suite.model_dump(mode="json"), "model": model}, title=f"Evaluate {subject}"
+        )
+
+    def runs(self) -> list[runs.RunSummary]:
+        return runs.summaries(self.workspace)
+
+    def run_log(self, run_id: str) -> list[dict[str, float]]:
+        return open_run(self.workspace, run_id).log()
+
+    # compare, chat, report
+
+    def comparison(self) -> models.Comparison:
+        return models.comparison(self.workspace)
+
+    def flips(self, a: str, b: str, set_name: Literal["harmful", "harmless", "task"] = "harmful") -> Flips:
+        return flips(self.workspace, a, b, set_name)
+
+    def paired(self, pairs: Sequence[tuple[str, str]]) -> list[Paired]:
+        return paired(self.workspace, pairs)
+
+    def chat_models(self) -> list[models.ChatModel]:
+        return models.chat_models(self.workspace)
+
+    def chat(
+        self, prompt: str, model_ids: Sequence[str], *, max_new_tokens: int = 128, temperature: float = 0.0, seed: int = 0
+    ) -> Iterator[models.ChatEvent]:
+        """Stream the answers of several models of one base to the same prompt. Closing the iterator stops them."""
+        options = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
+        return models.chat(self.workspace, self.host, prompt, model_ids, **options)
+
+    def prompt_cosine(self, prompt: str, teacher: str = "lab") -> tuple[float, float] | None:
+        """Cosine of a prompt to the teacher's refusal feature, and the threshold; None for an empty prompt."""
+        if not prompt.strip():
+            return None
+        event = next(iter(self.host.request(op="score", prompt=prompt, teacher=teacher)))
+        return event["cosine"], event["threshold"]
+
+    def report(self, *, dataset_id: str | None = None, redact: bool = True, sections: Sequence[str] | None = None) -> Path:
+        """Build the report of the chosen dataset as one HTML file with a JSON twin."""
+        current = dataset_id or getattr(project.chosen_dataset(self.workspace), "id", None)
+        from reft_studio.comparison.report import build_report  # temporary
+
+        return build_report(self.workspace, self._report_input(current, redact, sections), self.workspace.folder("reports"))
+
+    def reports(self) -> list[Path]:
+        """Reports of the workspace, newest first."""
+        folder = self.workspace.folder("reports")
+        return sorted(folder.glob("*.html"), key=lambda path: path.stat().st_mtime, reverse=True) if folder.is_dir() else []
+
+    def doctor(self) -> list[doctor.Check]:
+        return doctor.examine(self.workspace)
+
+    # parts
+
+    def _audited(self, dataset_id: str) -> tuple[Dataset, ScoreSet | None, float | None]:
+        """A dataset with the scores and threshold in use for it."""
+        score = project.chosen_scores(self.workspace, dataset_id)
+        return open_dataset(self.workspace, dataset_id), score, project.chosen_threshold(self.workspace, score)
+
+    def _by(self) -> str:
+        return f"human:{self.setting('reviewer') or 'me'}"
+
+    def _export_path(self, dataset: Dataset) -> Path:
+        folder = self.workspace.folder("exports")
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / f"cleaned-{Path((dataset.manifest.get('source') or {}).get('file') or f'{dataset.id}.jsonl').name}"

@@ -1,0 +1,55 @@
+"""The finished example project: made by the same code, shipped with the app, copied into a workspace on request."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from reft_studio.errors import StoreError
+from reft_studio.workspace import ASSETS, Workspace, new_folder, read_json, write_json
+
+EXAMPLE = ASSETS / "lab" / "example"
+KINDS = ("datasets", "scores", "runs", "evaluations")
+
+
+def available() -> bool:
+    """Whether this installation ships the example."""
+    return (EXAMPLE / "example.json").is_file()
+
+
+def load(workspace: Workspace) -> str:
+    """Copy what is not there yet; returns the id of its user data. Raises StoreError if the example does not ship."""
+    if not available():
+        raise StoreError("The finished example does not ship with this installation. Press 'Try it now' to make one.")
+    for kind in KINDS:
+        for folder in sorted((EXAMPLE / kind).iterdir()):
+            final = workspace.folder(kind, folder.name)
+            if kind == "scores":
+                final.mkdir(parents=True, exist_ok=True)
+                for scores in folder.iterdir():
+                    _copy(scores, final / scores.name)
+            else:
+                _copy(folder, final)
+    return str(read_json(EXAMPLE / "example.json")["dataset"])
+
+
+def made_on() -> str | None:
+    """The day the example was made, for its badge."""
+    return str(read_json(EXAMPLE / "example.json")["made_on"]) if available() else None
+
+
+def pack(workspace: Workspace, *, dataset: str, runs: list[str], subjects: list[str], made_on: str, target: Path = EXAMPLE) -> None:
+    """Write the example from a workspace in which it was made. Every manifest and result is marked as the example's."""
+    with new_folder(target) as building:
+        for kind, names in (("datasets", [dataset]), ("scores", [dataset]), ("runs", runs), ("evaluations", [*runs, *subjects])):
+            for name in names:
+                shutil.copytree(workspace.folder(kind, name), building / kind / name)
+        for path in (*building.glob("datasets/*/manifest.json"), *building.glob("runs/*/result.json")):
+            write_json(path, {**read_json(path), "example": made_on})
+        write_json(building / "example.json", {"dataset": dataset, "runs": runs, "made_on": made_on})
+
+
+def _copy(source: Path, final: Path) -> None:
+    if not final.exists():
+        with new_folder(final) as building:
+            shutil.copytree(source, building, dirs_exist_ok=True)

@@ -1,0 +1,164 @@
+"""Where the project stands: what is chosen, what runs, and the one thing to do next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from reft_studio.data.dataset import Dataset, Role, list_datasets, open_dataset
+from reft_studio.errors import StoreError
+from reft_studio.jobs.queue import JobQueue
+from reft_studio.jobs.view import JobView
+from reft_studio.scoring.scores import ScoreSet, list_score_sets, open_score_set
+from reft_studio.store import settings
+from reft_studio.training.run_folder import list_runs
+from reft_studio.workspace import Workspace
+
+Page = Literal["home", "data", "filter", "review", "train", "compare", "chat", "report", "settings"]
+
+
+@dataclass(frozen=True)
+class DatasetSummary:
+    """A dataset in a list. `frozen_from` is the dataset whose audit made it; `truth` says whether every row's label is known."""
+
+    id: str
+    name: str
+    role: Role
+    rows: int
+    created: str
+    source_format: str
+    quarantined: int
+    frozen_from: str | None
+    scored: bool
+    task: str | None
+    poison_ratio: float | None
+    is_lab: bool
+    example: bool
+
+
+@dataclass(frozen=True)
+class NextStep:
+    """The one recommended action, why, and the page where it is done."""
+
+    text: str
+    page: Page
+    action: str
+
+
+@dataclass(frozen=True)
+class State:
+    """What the shell of every page shows. `threshold` is the chosen one, else the calibrated one."""
+
+    dataset: DatasetSummary | None
+    score: ScoreSet | None
+    threshold: float | None
+    reviewer: str
+    masked: bool
+    running: list[JobView]
+    queued: int
+    device: str
+    next_step: NextStep
+    uses_lab: bool
+
+
+def summary(workspace: Workspace, dataset: Dataset) -> DatasetSummary:
+    """One dataset as a list shows it."""
+    manifest = dataset.manifest
+    source = manifest.get("source") or {}
+    lineage = manifest.get("lineage") or {}
+    report = manifest.get("report") or {}
+    return DatasetSummary(
+        id=dataset.id,
+        name=dataset.name,
+        role=dataset.role,
+        rows=dataset.rows,
+        created=manifest["created"],
+        source_format=str(source.get("format") or ("frozen" if lineage else "")),
+        quarantined=int(report.get("quarantined", 0)),
+        frozen_from=lineage.get("source"),
+        scored=bool(list_score_sets(workspace, dataset.id)),
+        task=manifest.get("task"),
+        poison_ratio=manifest.get("poison_ratio"),
+        is_lab=manifest.get("made_by") == "lab",
+        example=bool(manifest.get("example")),
+    )
+
+
+def summaries(workspace: Workspace, role: Role | None = "user") -> list[DatasetSummary]:
+    """Datasets of one role, newest first."""
+    return [summary(workspace, dataset) for dataset in reversed(list_datasets(workspace, role))]
+
+
+def state(workspace: Workspace, jobs: JobQueue, *, device: str) -> State:
+    """The state as stored; what was chosen and is gone counts as not chosen."""
+    dataset = chosen_dataset(workspace)
+    score = chosen_scores(workspace, dataset.id) if dataset else None
+    live = jobs.list(limit=20)
+    return State(
+        dataset=dataset,
+        score=score,
+        threshold=chosen_threshold(workspace, score),
+        reviewer=settings.get(workspace, "reviewer", ""),
+        masked=settings.get(workspace, "masked", True),
+        running=[job for job in live if job.state == "running"],
+        queued=sum(job.state == "queued" for job in live),
+        device=device,
+        next_step=next_step(workspace, dataset, score, busy=any(job.state in ("running", "queued") for job in live)),
+        uses_lab=score is None or score.teacher.startswith("lab") or bool(dataset and dataset.is_lab),
+    )
+
+
+def chosen_dataset(workspace: Workspace) -> DatasetSummary | None:
+    """The dataset being audited: the one chosen, else the newest."""
+    wanted = settings.get(workspace, "dataset")
+    if wanted:
+        try:
+            return summary(workspace, open_dataset(workspace, wanted))
+        except StoreError:
+            settings.remove(workspace, "dataset")
+    known = summaries(workspace)
+    return known[0] if known else None
+
+
+def chosen_scores(workspace: Workspace, dataset_id: str) -> ScoreSet | None:
+    """The scores in use for a dataset: those chosen, else the newest."""
+    wanted = settings.get(workspace, f"score:{dataset_id}")
+    if wanted:
+        try:
+            return open_score_set(workspace, dataset_id, wanted)
+        except StoreError:
+            settings.remove(workspace, f"score:{dataset_id}")
+    known = list_score_sets(workspace, dataset_id)
+    return known[-1] if known else None
+
+
+def chosen_threshold(workspace: Workspace, score: ScoreSet | None) -> float | None:
+    """The threshold a person set for these scores, else the calibrated one."""
+    if score is None:
+        return None
+    stored = settings.get(workspace, f"threshold:{score.dataset}:{score.key}")
+    return float(score.threshold if stored is None else stored)
+
+
+def next_step(workspace: Workspace, dataset: DatasetSummary | None, score: ScoreSet | None, *, busy: bool) -> NextStep:
+    """What an auditor would do next."""
+    if dataset is None:
+        return NextStep("Import the finetuning data you want to audit, or let the app show itself on a sample.", "data", "Add data")
+    if busy:
+        return NextStep("Work is running. You can leave this page; it goes on and is found again.", "train", "See the queue")
+    if score is None and dataset.frozen_from is None:
+        return NextStep(
+            f"Score the {dataset.rows:,} rows of '{dataset.name}' to see which ones the filter flags.", "filter", "Score the rows"
+        )
+    if score is not None and dataset.frozen_from is None and not settings.get(workspace, f"threshold:{score.dataset}:{score.key}"):
+        return NextStep("Look at the scores, move the threshold, and say which one to use.", "filter", "Set the threshold")
+    runs = list_runs(workspace)
+    if not any(run.spec.dataset == dataset.id for run in runs):
+        if dataset.frozen_from is None:
+            return NextStep(
+                "Decide the borderline rows and freeze the result, or train on the filtered data at once.", "review", "Review rows"
+            )
+        return NextStep(
+            "Finetune on the audited data under the teacher's guidance, and beside it without a defense.", "train", "Start runs"
+        )
+    return NextStep("Compare what the runs did to safety and to accuracy.", "compare", "Compare")

@@ -1,0 +1,226 @@
+"""The Train page: what can be started, what it will do, and what has been done."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from reft_studio.data.dataset import Dataset, open_dataset
+from reft_studio.defenses import DEFENSES
+from reft_studio.errors import PrerequisiteError, SpecError
+from reft_studio.evaluation.result import evaluated, load_result
+from reft_studio.evaluation.suite import Suite, dataset_suite, lab_suite
+from reft_studio.jobs import lab_data
+from reft_studio.lab.sets import TASKS
+from reft_studio.models.spec import PRESETS, OptimSpec, Settings
+from reft_studio.stats import Estimate
+from reft_studio.store import settings
+from reft_studio.teacher.teacher import TeacherInfo, list_teachers, open_teacher
+from reft_studio.training.run_folder import RunInfo, list_runs
+from reft_studio.training.spec import RunSpec
+from reft_studio.views.project import chosen_scores, chosen_threshold
+from reft_studio.workspace import Workspace
+
+
+class RunForm(Settings):
+    """What a person chooses to start one run; everything else follows from it."""
+
+    dataset: str = Field(description="user data: as uploaded, or frozen by an audit")
+    method: str = Field("ref_teacher", description="defense")
+    teacher: str = Field("lab", description="teacher that filters and guides; its model is the base of the run")
+    preset: str = Field("lab", description="optimizer settings; any of them can be changed below")
+    optim: OptimSpec | None = Field(None, description="own optimizer settings instead of the preset")
+    method_config: dict[str, Any] = Field(default_factory=dict, description="settings of the method")
+    filter: bool | None = Field(None, description="drop flagged rows; empty: as the method does, and never again on audited data")
+    seed: int = Field(0, ge=0, description="seeds adapter and batch order")
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """What a form means: the spec, what it will train on, about how long it takes, and the command that does the same."""
+
+    spec: RunSpec
+    suite: Suite | None
+    title: str
+    rows: int
+    removed: int | None
+    steps: int
+    estimate_s: float | None
+    warnings: list[str]
+    command: str
+    done_already: bool
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """A finished run in a list; estimates are None until it is evaluated."""
+
+    run_id: str
+    title: str
+    method: str
+    seed: int
+    dataset: str
+    dataset_name: str
+    poison_ratio: float | None
+    rows: int
+    kept: int
+    steps: int
+    seconds: float
+    created: str
+    example: bool
+    hs: Estimate | None
+    fa: Estimate | None
+    over_refusal: Estimate | None
+
+
+def plan(workspace: Workspace, form: RunForm) -> RunPlan:
+    """Turn a form into a spec. Raises SpecError or PrerequisiteError if something it needs is missing."""
+    user = open_dataset(workspace, form.dataset)
+    info = DEFENSES.get(form.method).info
+    teacher = open_teacher(workspace, form.teacher)
+    frozen = "lineage" in user.manifest
+    filtered = (info.uses_filter and not frozen) if form.filter is None else form.filter
+    optim = form.optim or _preset(form.preset)
+    guided = info.needs_alignment and info.starts_from == "base"
+    harmful, helpful = _alignment(workspace, teacher) if guided else (None, None)
+    try:
+        spec = RunSpec(
+            model=teacher.model,
+            dataset=user.id,
+            method=form.method,
+            method_config=form.method_config,
+            teacher=teacher.id if info.needs_teacher or filtered else None,
+            aligned=_aligned(workspace, teacher.model).id if info.starts_from == "aligned" else None,
+            filter=filtered,
+            threshold=_own_threshold(workspace, user, teacher) if filtered else None,
+            harmful=harmful,
+            helpful=helpful,
+            optim=optim,
+            template=teacher.template,
+            seed=form.seed,
+        )
+    except ValidationError as exc:
+        raise SpecError("; ".join(str(error["msg"]).removeprefix("Value error, ") for error in exc.errors())) from exc
+    removed = _would_remove(workspace, user, spec)
+    steps = optim.steps or max(1, round(optim.epochs * (user.rows - (removed or 0)) / optim.batch_size))
+    suite = suite_for(workspace, user, teacher.model)
+    return RunPlan(
+        spec=spec,
+        suite=suite,
+        title=spec.title,
+        rows=user.rows,
+        removed=removed,
+        steps=steps,
+        estimate_s=_estimate(workspace, spec, steps),
+        warnings=_warnings(user, frozen, filtered, suite, removed),
+        command=f"python launch.py run --dataset {user.id} --method {form.method} --teacher {shlex.quote(form.teacher)} --seed {form.seed}"
+        + ("" if form.optim else f" --preset {form.preset}"),
+        done_already=(workspace.folder("runs", spec.run_id) / "result.json").is_file(),
+    )
+
+
+def suite_for(workspace: Workspace, user: Dataset, model: str) -> Suite | None:
+    """What models trained on this data are evaluated on: the lab's prompts for the lab, else the datasets set on the Settings page."""
+    if model == "lab":
+        task = user.manifest.get("task")
+        return lab_suite(task if task in TASKS else "sentiment")
+    chosen = settings.get(workspace, "suite") or {}
+    return dataset_suite("own prompts", **chosen) if chosen else None
+
+
+def summaries(workspace: Workspace) -> list[RunSummary]:
+    """Finished runs, newest first."""
+    return [_summary(workspace, run) for run in reversed(list_runs(workspace))]
+
+
+def _summary(workspace: Workspace, run: RunInfo) -> RunSummary:
+    graded = load_result(workspace, run.run_id) if evaluated(workspace, run.run_id) else None
+    result = run.result
+    return RunSummary(
+        run_id=run.run_id,
+        title=run.title,
+        method=run.spec.method,
+        seed=run.spec.seed,
+        dataset=run.spec.dataset,
+        dataset_name=result["dataset_name"],
+        poison_ratio=result["poison_ratio"],
+        rows=result["rows"],
+        kept=result["kept"],
+        steps=result["steps"],
+        seconds=result["seconds"],
+        created=result["created"],
+        example=bool(result.get("example")),
+        hs=graded.hs if graded else None,
+        fa=graded.fa if graded else None,
+        over_refusal=graded.over_refusal if graded else None,
+    )
+
+
+def _preset(name: str) -> OptimSpec:
+    if name not in PRESETS:
+        raise SpecError(f"There is no preset '{name}'. Choose one of: {', '.join(PRESETS)}.")
+    return PRESETS[name]
+
+
+def _alignment(workspace: Workspace, teacher: TeacherInfo) -> tuple[str, str]:
+    """The alignment data the teacher was prepared on; the lab's is made here if this workspace has not got it yet."""
+    if teacher.id in ("lab", "lab-aligned"):
+        data = lab_data.alignment(workspace)
+        return data.harmful, data.helpful
+    return teacher.spec["harmful"], teacher.spec["helpful"]
+
+
+def _aligned(workspace: Workspace, model: str) -> TeacherInfo:
+    found = [info for info in list_teachers(workspace) if info.model == model and not info.regularised]
+    if not found:
+        raise PrerequisiteError(
+            f"There are no aligned weights for '{model}' yet. Prepare a teacher with regularisation 0 on the Filter page."
+        )
+    return found[-1] if model != "lab" else found[0]
+
+
+def _own_threshold(workspace: Workspace, user: Dataset, teacher: TeacherInfo) -> float | None:
+    """The threshold a person set for this dataset, if it differs from the teacher's own."""
+    score = chosen_scores(workspace, user.id)
+    if score is None or score.teacher != teacher.id:
+        return None
+    threshold = chosen_threshold(workspace, score)
+    return None if threshold is None or abs(threshold - teacher.threshold) < 5e-4 else threshold
+
+
+def _would_remove(workspace: Workspace, user: Dataset, spec: RunSpec) -> int | None:
+    """Rows the filter would drop; None if they have not been scored yet."""
+    if not spec.filter:
+        return 0
+    score = chosen_scores(workspace, user.id)
+    if score is None or score.teacher != spec.teacher:
+        return None
+    from reft_studio.scoring.scores import flagged
+
+    threshold = score.threshold if spec.threshold is None else spec.threshold
+    return int(flagged(score.scores(), threshold).sum()) + score.missing
+
+
+def _estimate(workspace: Workspace, spec: RunSpec, steps: int) -> float | None:
+    """Seconds, from the speed of finished runs on the same base; None until there is one."""
+    cost = DEFENSES.get(spec.method).info.cost
+    speeds = [
+        run.result["seconds"] / (run.result["steps"] * DEFENSES.get(run.spec.method).info.cost)
+        for run in list_runs(workspace)
+        if run.spec.model == spec.model and run.spec.optim.batch_size == spec.optim.batch_size
+    ]
+    return None if not speeds else speeds[-1] * cost * steps
+
+
+def _warnings(user: Dataset, frozen: bool, filtered: bool, suite: Suite | None, removed: int | None) -> list[str]:
+    found = []
+    if frozen and filtered:
+        found.append("This data was audited already; the filter will drop flagged rows that a reviewer kept.")
+    if suite is None:
+        found.append("No evaluation prompts are set, so the run will be trained but not graded. Choose them on the Settings page.")
+    if removed is not None and removed > user.rows / 2:
+        found.append(f"The filter removes {removed:,} of {user.rows:,} rows. Check the threshold before you spend time on this run.")
+    return found
