@@ -1,0 +1,28 @@
+"""Plotly figures from values only. Every chart shows n, 95 % intervals and a direction, in light and dark."""
+
+from __future__ import annotations
+
+from reft_studio.comparison.charts.categories import category_dots
+from reft_studio.comparison.charts.pairs import flip_table, forest
+from reft_studio.comparison.charts.scores import histogram, roc_pr, why_hidden
+from reft_studio.comparison.charts.style import Mark, mark, message
+from reft_studio.comparison.charts.sweep import sweep
+from reft_studio.comparison.charts.trade_off import trade_off
+from reft_studio.comparison.charts.training import training_curves
+from reft_studio.comparison.charts.verdicts import verdict_bars
+
+__all__ = [
+    "Mark",
+    "category_dots",
+    "flip_table",
+    "forest",
+    "histogram",
+    "mark",
+    "message",
+    "roc_pr",
+    "sweep",
+    "trade_off",
+    "training_curves",
+    "verdict_bars",
+    "why_hidden",
+]

@@ -1,0 +1,231 @@
+"""How every chart looks: Okabe-Ito colours with a shape and a dash per method, light and dark, n under the title."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import plotly.graph_objects as go
+
+from reft_studio.stats import Estimate
+
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+LABEL = 44
+"""Longest label, in characters; what is cut is told by an ellipsis."""
+_ITEM, _LINE = 7.2, 900
+"""Width of a letter and of a legend line in pixels, for the height that the legend needs at 1024 pixels."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How one method is drawn; colour is never the only difference."""
+
+    colour: str
+    symbol: str
+    dash: str
+
+
+_INK = "ink"
+_MARKS: dict[str, Mark] = {
+    "base": Mark("#999999", "circle", "dot"),
+    "aligned": Mark("#56B4E9", "square-open", "dot"),
+    "teacher": Mark("#009E73", "diamond-open", "dot"),
+    "sft": Mark("#D55E00", "triangle-up", "solid"),
+    "aligned_sft": Mark("#0072B2", "square", "dash"),
+    "sa_ft": Mark("#CC79A7", "cross", "dashdot"),
+    "filter_only": Mark("#E69F00", "pentagon", "longdash"),
+    "distill_only": Mark(_INK, "x", "longdashdot"),
+    "ref_teacher": Mark("#009E73", "diamond", "solid"),
+}
+_OTHERS = (
+    Mark("#56B4E9", "hexagon", "dash"),
+    Mark("#E69F00", "star", "dot"),
+    Mark("#CC79A7", "bowtie", "solid"),
+    Mark("#0072B2", "hourglass", "dot"),
+)
+
+
+@dataclass(frozen=True)
+class Theme:
+    """Colours of one theme; blue is lightened on dark ground, where #0072B2 is too dim to read."""
+
+    ink: str
+    muted: str
+    line: str
+    zero: str
+    paper: str
+    card: str
+    dark: bool
+
+    def colour(self, colour: str) -> str:
+        """A mark's colour on this ground."""
+        if colour == _INK:
+            return self.ink
+        return {"#0072B2": "#4FA3DC", "#009E73": "#2FBF94", "#D55E00": "#F0803C"}.get(colour, colour) if self.dark else colour
+
+
+LIGHT = Theme("#1B1F24", "#5A6470", "#E3E7EC", "#9AA4AF", "#FFFFFF", "#FFFFFF", False)
+DARK = Theme("#E8ECF1", "#A3ADB8", "#323943", "#6B7683", "#14181D", "#1B2026", True)
+
+
+def theme(*, dark: bool) -> Theme:
+    """The colours for one of the two themes."""
+    return DARK if dark else LIGHT
+
+
+def mark(method: str, *, dark: bool) -> Mark:
+    """Colour, shape and dash of a method; one that has none of its own gets one by its name, always the same."""
+    found = _MARKS.get(method) or _OTHERS[sum(method.encode()) % len(_OTHERS)]
+    return Mark(theme(dark=dark).colour(found.colour), found.symbol, found.dash)
+
+
+def rgba(colour: str, alpha: float) -> str:
+    """A #RRGGBB colour with an opacity of 0 to 1."""
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{alpha})"
+
+
+def label(text: str) -> str:
+    """A string of unknown origin as plain chart text: no markup, no control or direction marks, cut to LABEL characters."""
+    flat = " ".join("".join(c for c in text if unicodedata.category(c) not in {"Cc", "Cf", "Cs", "Co"} or c in "\n\t").split())
+    cut = flat if len(flat) <= LABEL else flat[: LABEL - 1] + "…"
+    return escape(cut, quote=False)
+
+
+def told(estimate: Estimate) -> str:
+    """An estimate in words for a hover: value, interval and n."""
+    return f"{estimate.value:.1f} % (95 % interval {estimate.low:.1f} to {estimate.high:.1f}, n = {estimate.n})"
+
+
+def wrapped(text: str, *, width: int = 145) -> str:
+    """Chart text broken into lines of about `width` characters; already escaped text stays whole between spaces."""
+    lines, line = [], ""
+    for word in text.split(" "):
+        if line and len(line) + len(word) >= width:
+            lines.append(line)
+            line = word
+        else:
+            line = f"{line} {word}" if line else word
+    return "<br>".join([*lines, line])
+
+
+def bars(low: Sequence[float], value: Sequence[float], high: Sequence[float], colour: str) -> dict[str, Any]:
+    """Error bars of plotly from the ends of intervals."""
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [h - v for v, h in zip(value, high, strict=True)],
+        "arrayminus": [v - lo for v, lo in zip(value, low, strict=True)],
+        "color": colour,
+        "thickness": 1.4,
+        "width": 4,
+    }
+
+
+def finish(
+    figure: go.Figure, *, dark: bool, title: str, subtitle: str, height: int, legend: Sequence[str] = (), note: str = ""
+) -> go.Figure:
+    """The common frame: title, n under it, legend at the foot, a note under the axes; responsive in width."""
+    colours = theme(dark=dark)
+    subtitle = wrapped(subtitle)
+    head = 68 + 17 * subtitle.count("<br>") + (24 if figure.layout.annotations else 0)  # panels have titles of their own
+    rows = math.ceil(sum(_ITEM * len(name) + 62 for name in legend) / _LINE) if legend else 0
+    note = wrapped(note)
+    foot = 52 + 22 * rows + (10 + 17 * (note.count("<br>") + 1) if note else 0)
+    figure.update_layout(
+        template="none",
+        height=height + head + foot,
+        margin={"l": 64, "r": 20, "t": head, "b": foot},
+        font={"family": FONT, "size": 13, "color": colours.ink},
+        title={
+            "text": title,
+            "x": 0,
+            "xref": "container",
+            "xanchor": "left",
+            "pad": {"l": 12},
+            "y": 1,
+            "yref": "container",
+            "yanchor": "top",
+            "font": {"size": 16, "weight": 600, "color": colours.ink},
+            "subtitle": {"text": subtitle, "font": {"size": 12.5, "color": colours.muted}},
+        },
+        paper_bgcolor=colours.card,
+        plot_bgcolor=colours.card,
+        hoverlabel={
+            "bgcolor": colours.paper,
+            "bordercolor": colours.line,
+            "font": {"family": FONT, "size": 12.5, "color": colours.ink},
+            "align": "left",
+        },
+        legend={
+            "orientation": "h",
+            "x": 0,
+            "xanchor": "left",
+            "y": 0,
+            "yref": "container",
+            "yanchor": "bottom",
+            "font": {"size": 12.5},
+            "bgcolor": "rgba(0,0,0,0)",
+            "itemsizing": "constant",
+        },
+        showlegend=bool(legend),
+        hovermode="closest",
+    )
+    figure.update_layout(title={"pad": {"l": 12, "t": 12}})
+    _axes(figure, colours)
+    if note:
+        figure.add_annotation(
+            text=note,
+            x=0,
+            xref="paper",
+            xanchor="left",
+            y=0,
+            yref="paper",
+            yanchor="top",
+            yshift=-50,
+            showarrow=False,
+            align="left",
+            font={"size": 12, "color": colours.muted},
+        )
+    return figure
+
+
+def _axes(figure: go.Figure, colours: Theme) -> None:
+    common = {
+        "gridcolor": colours.line,
+        "linecolor": colours.line,
+        "zeroline": False,
+        "tickcolor": colours.line,
+        "ticks": "outside",
+        "ticklen": 4,
+        "tickfont": {"size": 12, "color": colours.muted},
+        "title": {"font": {"size": 12.5, "color": colours.ink}, "standoff": 8},
+        "showline": True,
+    }
+    figure.update_xaxes(**common)
+    figure.update_yaxes(**common)
+
+
+def message(text: str, *, dark: bool, height: int = 220) -> go.Figure:
+    """An empty chart that says why it is empty."""
+    colours = theme(dark=dark)
+    figure = go.Figure()
+    figure.update_layout(
+        template="none", height=height, paper_bgcolor=colours.card, plot_bgcolor=colours.card, margin={"l": 20, "r": 20, "t": 20, "b": 20}
+    )
+    figure.update_xaxes(visible=False)
+    figure.update_yaxes(visible=False)
+    figure.add_annotation(
+        text=wrapped(escape(text, quote=False), width=80),
+        x=0.5,
+        y=0.5,
+        xref="paper",
+        yref="paper",
+        showarrow=False,
+        font={"family": FONT, "size": 13, "color": colours.muted},
+    )
+    return figure
