@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ipaddress
 import json
-import socket
 import sys
 import tempfile
 from collections.abc import Callable
@@ -15,8 +14,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-_INTERNET = (socket.AF_INET, socket.AF_INET6)
-_MARK = "reft_studio_guard"
+_LOOK_UPS = {"socket.getaddrinfo": "look up", "socket.gethostbyname": "look up", "socket.gethostbyaddr": "look up"}
+_ATTEMPTS = {"socket.connect": "connect to", "socket.sendto": "send to", "socket.sendmsg": "send to", **_LOOK_UPS}
+"""Audit events of Python's socket module, and what each does."""
 
 
 class NetworkRefused(ConnectionError):
@@ -37,49 +37,29 @@ def is_local(host: object) -> bool:
 
 
 def enforce(note: Callable[[str], None]) -> None:
-    """Refuse every connection, datagram and name look-up of this process that is not for this machine, from now on.
+    """Refuse every connection, datagram and name look-up of this process that is not for this machine, until the process ends.
 
-    `note` is called with one line for each attempt, since code may swallow the error (telemetry does). It covers Python's own
-    sockets; a library that calls the system itself is out of its reach. A second call changes nothing.
+    `note` is called with one line for each attempt, since code may swallow the error (telemetry does). It sees what Python's sockets
+    do; a library that calls the operating system by itself is out of its reach.
     """
-    if getattr(socket, _MARK, False):
-        return
 
-    def refuse(what: str, host: object) -> None:
-        if not is_local(host):
-            note(f"{what} {host}")
-            raise NetworkRefused(f"No network is used here, but something wanted to {what} {host}.")
+    def refuse(event: str, arguments: tuple[Any, ...]) -> None:
+        host = _host(event, arguments) if event.startswith("socket.") else None
+        if host is not None and not is_local(host):
+            note(f"{_ATTEMPTS[event]} {host}")
+            raise NetworkRefused(f"No network is used here, but something wanted to {_ATTEMPTS[event]} {host}.")
 
-    real = socket.socket
-    connect, connect_ex, send, look_up = real.connect, real.connect_ex, real.sendto, socket.getaddrinfo
+    sys.addaudithook(refuse)
 
-    def guarded_connect(self: socket.socket, address: Any) -> None:
-        if self.family in _INTERNET:
-            refuse("connect to", address[0])
-        connect(self, address)
 
-    def guarded_connect_ex(self: socket.socket, address: Any) -> int:
-        if self.family in _INTERNET:
-            refuse("connect to", address[0])
-        return connect_ex(self, address)
-
-    def guarded_send(self: socket.socket, data: Any, *rest: Any) -> int:
-        if self.family in _INTERNET:
-            refuse("send to", rest[-1][0])
-        return send(self, data, *rest)
-
-    def guarded_look_up(host: Any, *rest: Any, **options: Any) -> Any:
-        refuse("look up", host)
-        return look_up(host, *rest, **options)
-
-    for owner, name, guarded in (
-        (real, "connect", guarded_connect),
-        (real, "connect_ex", guarded_connect_ex),
-        (real, "sendto", guarded_send),
-        (socket, "getaddrinfo", guarded_look_up),
-    ):
-        setattr(owner, name, guarded)
-    setattr(socket, _MARK, True)
+def _host(event: str, arguments: tuple[Any, ...]) -> object:
+    """The other end of a socket event, or None if it has none, as a UNIX socket and an event that only asks."""
+    if event not in _ATTEMPTS:
+        return None
+    if event in _LOOK_UPS:
+        return arguments[0] or "localhost"
+    address = arguments[1]
+    return address[0] if isinstance(address, tuple) and address and isinstance(address[0], str | bytes) else None
 
 
 def main() -> int:
