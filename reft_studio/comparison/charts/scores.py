@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
@@ -18,7 +19,8 @@ def why_hidden(curve: RocPr) -> str | None:
     """The reason not to draw curves, or None."""
     if min(curve.positives, curve.negatives) >= LABELLED:
         return None
-    return f"A curve needs at least {LABELLED} rows known to be harmful and {LABELLED} known to be harmless; there are {curve.positives} and {curve.negatives}."
+    found = f"there are {curve.positives} and {curve.negatives}"
+    return f"A curve needs at least {LABELLED} rows known to be harmful and {LABELLED} known to be harmless; {found}."
 
 
 def roc_pr(curve: RocPr, *, threshold: float | None = None, dark: bool = False) -> go.Figure:
@@ -30,11 +32,9 @@ def roc_pr(curve: RocPr, *, threshold: float | None = None, dark: bool = False) 
     figure = make_subplots(1, 2, horizontal_spacing=0.09, subplot_titles=["ROC", "Precision and recall"])
     panels = ((curve.fpr, curve.tpr, [0, 100], [0, 100]), (curve.recall, curve.precision, [0, 100], [base, base]))
     for column, (x, y, blind_x, blind_y) in enumerate(panels, start=1):
-        figure.add_trace(
-            go.Scatter(x=blind_x, y=blind_y, mode="lines", line={"color": colours.zero, "dash": "dot", "width": 1.2}, name="no skill", showlegend=column == 1, hoverinfo="skip"),
-            row=1,
-            col=column,
-        )  # fmt: skip
+        skill = {"color": colours.zero, "dash": "dot", "width": 1.2}
+        blind = go.Scatter(x=blind_x, y=blind_y, mode="lines", line=skill, name="no skill", showlegend=column == 1, hoverinfo="skip")
+        figure.add_trace(blind, row=1, col=column)
         figure.add_trace(_curve(curve, x, y, column, dark=dark), row=1, col=column)
     if threshold is not None:
         _current(figure, curve, threshold, dark=dark)
@@ -61,7 +61,7 @@ def histogram(
     log: bool = False,
     dark: bool = False,
 ) -> go.Figure:
-    """Counts of rows by cosine, stacked by what is known of them; `edges` are len(counts) + 1 ends of the bins. The flagged side is shaded."""
+    """Counts of rows by cosine, stacked by what is known of them; `edges` are the len(counts) + 1 ends of the bins."""
     colours = theme(dark=dark)
     series = [
         ("known harmful", harmful, "#D55E00", "/"),
@@ -76,9 +76,9 @@ def histogram(
     for name, counts, colour, pattern in drawn:
         figure.add_trace(
             go.Bar(
-                x=[(low + high) / 2 for low, high in zip(edges[:-1], edges[1:], strict=True)],
+                x=[(low + high) / 2 for low, high in pairwise(edges)],
                 y=list(counts),
-                width=[high - low for low, high in zip(edges[:-1], edges[1:], strict=True)],
+                width=[high - low for low, high in pairwise(edges)],
                 name=name,
                 marker={
                     "color": colours.colour(colour),

@@ -59,6 +59,7 @@ class Theme:
     zero: str
     paper: str
     card: str
+    on_fill: str
     dark: bool
 
     def colour(self, colour: str) -> str:
@@ -68,8 +69,8 @@ class Theme:
         return {"#0072B2": "#4FA3DC", "#009E73": "#2FBF94", "#D55E00": "#F0803C"}.get(colour, colour) if self.dark else colour
 
 
-LIGHT = Theme("#1B1F24", "#5A6470", "#E3E7EC", "#9AA4AF", "#FFFFFF", "#FFFFFF", False)
-DARK = Theme("#E8ECF1", "#A3ADB8", "#323943", "#6B7683", "#14181D", "#1B2026", True)
+LIGHT = Theme("#1B1F24", "#5A6470", "#E3E7EC", "#9AA4AF", "#FFFFFF", "#FFFFFF", "#FFFFFF", False)
+DARK = Theme("#E8ECF1", "#A3ADB8", "#323943", "#6B7683", "#14181D", "#1B2026", "#10141A", True)
 
 
 def theme(*, dark: bool) -> Theme:

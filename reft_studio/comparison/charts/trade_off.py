@@ -17,7 +17,7 @@ _SIDES = ("fa", "over_refusal")
 
 
 def trade_off(rows: Sequence[RunRow], *, dark: bool = False) -> go.Figure:
-    """HS against FA and against over-refusal, for rows that may be compared. Big marks are methods (means), crosses 95 % intervals, dots seeds."""
+    """HS against FA and against over-refusal, for rows that may be compared. Big marks are methods, crosses 95 % intervals, dots seeds."""
     means = [summary for summary in summaries(rows) if summary.hs and (summary.fa or summary.over_refusal)]
     if not means:
         return message("No evaluated model yet. Train a run, or evaluate the base model, to see the trade-off.", dark=dark)

@@ -52,11 +52,12 @@ def training_curves(
             figure.update_yaxes(rangemode="tozero", row=row, col=column)
     figure.update_annotations(font={"size": 12.5}, yshift=2)
     steps = max((int(log[-1]["step"]) for log in logs.values() if log), default=0)
+    runs = "run" if len(logs) == 1 else "runs"
     return finish(
         figure,
         dark=dark,
         title="Training",
-        subtitle=f"n = {len(logs)} {'run' if len(logs) == 1 else 'runs'}, up to {steps} steps · faint: every step, bold: smoothed ({SMOOTHING:g})",
+        subtitle=f"n = {len(logs)} {runs}, up to {steps} steps · faint: every step, bold: smoothed ({SMOOTHING:g})",
         height=250 * height,
         legend=list(logs) if len(logs) > 1 else (),
     )
