@@ -1,15 +1,12 @@
-"""Kept rows back in the format they came in, byte for byte, and tables that a spreadsheet opens without running them."""
+"""Kept rows back in the format they came in, byte for byte."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-import os
-import re
-import uuid
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,157 +15,162 @@ import pyarrow.parquet as pq
 
 from reft_studio.data.dataset import Dataset
 from reft_studio.data.detect import Layout
+from reft_studio.data.interpret import Interpreter
 from reft_studio.data.json_stream import elements, outline, text_errors
-from reft_studio.data.records import csv_header, load_columns, read_records
-from reft_studio.errors import PrerequisiteError, StoreError
+from reft_studio.data.mapping import Mapping as ColumnMapping
+from reft_studio.data.records import JsonText, Record, csv_header, load_columns, read_records
+from reft_studio.data.relabel import with_response
+from reft_studio.data.spreadsheet import export_csv_safe, safe_cell
+from reft_studio.data.writing import replacing
+from reft_studio.errors import DataError, StoreError
 from reft_studio.fingerprint import of_file
 
-Keep = Callable[[int], bool]
-_FORMULA = re.compile(r"[\s\u200b\ufeff]*[=+\-@|%\uff1d\uff0b\uff0d\uff20\t\r\n]|[\t\r\n]")
+__all__ = ["export_csv_safe", "export_kept", "safe_cell"]
 
 
-def export_kept(dataset: Dataset, keep: Callable[[int], bool] | Collection[int], target: Path) -> Path:
-    """Write the rows of the upload whose id is kept to `target`, in the upload's own format.
+def export_kept(
+    dataset: Dataset, keep: Callable[[int], bool] | Collection[int], target: Path, *, responses: Mapping[int, str] | None = None
+) -> Path:
+    """Write the rows of the upload whose id is kept to `target`, in the upload's own format, and return its path.
 
-    JSON Lines, CSV and elements of a JSON list are byte-identical to the upload; Parquet keeps its schema. Rows that
-    were set aside at import are not written. A dataset without upload becomes chat JSON Lines. If `target` is a
-    folder, the file in it is named after the upload. Raises StoreError if the stored upload was changed.
+    JSON Lines, CSV and the elements of a JSON list are byte-identical to the upload; Parquet keeps its schema. Rows
+    that were set aside at import are not written. `responses` gives relabelled rows another answer. A dataset without
+    upload becomes chat JSON Lines. If `target` is a folder, the file in it is named after the upload. Raises
+    StoreError if the stored upload was changed.
     """
     wanted = keep if callable(keep) else set(keep).__contains__
     source = dataset.manifest.get("source") or {}
-    original = dataset.folder / "original" / str(source.get("stored", ""))
     if target.is_dir():
         name = Path(source.get("file", f"{dataset.name}.jsonl"))
         target = target / f"{name.stem}.cleaned{name.suffix}"
     if "layout" not in source:
-        with _replacing(target) as file:
-            _write_chat(dataset, wanted, file)
+        with replacing(target) as file:
+            _write_chat(dataset, wanted, responses or {}, file)
         return target
+    original = dataset.folder / "original" / source["stored"]
     if not original.is_file() or of_file(original) != source["sha256"]:
         raise StoreError(f"The stored upload of dataset {dataset.id} is missing or was changed. Import the file again.")
-    layout = Layout(**source["layout"])
     # rows that were set aside have ids too, and nobody decided about them
     imported = {row["row_id"] for row in dataset.read(["row_id"]) if wanted(row["row_id"])}
-    with _replacing(target) as file:
-        _WRITERS[layout.container](original, layout, imported.__contains__, file)
+    layout = Layout(**source["layout"])
+    reader = Interpreter(ColumnMapping(**source["mapping"]), dataset.role, True)
+    with replacing(target) as file:
+        export = _Export(original, layout, imported, responses or {}, reader, file)
+        {"jsonl": export.text, "csv": export.text, "json": export.json, "parquet": export.parquet}[layout.container]()
     return target
 
 
-@contextmanager
-def _replacing(target: Path) -> Iterator[BinaryIO]:
-    """A file that takes the target's place when it is complete, and is gone otherwise."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f"{target.name}.tmp-{uuid.uuid4().hex[:8]}")
-    try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
-    except OSError as exc:
-        raise PrerequisiteError(
-            f"Writing {target.name} failed ({exc.strerror}). Nothing was changed. Free some space and try again."
-        ) from exc
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _write_chat(dataset: Dataset, keep: Keep, file: BinaryIO) -> None:
+def _write_chat(dataset: Dataset, keep: Callable[[int], bool], responses: Mapping[int, str], file: BinaryIO) -> None:
+    reader = Interpreter(ColumnMapping(format="openai", columns={"messages": "messages"}), dataset.role, False)
     for row in dataset.read(["row_id", "messages"]):
         if keep(row["row_id"]):
-            file.write(f'{{"messages": {row["messages"]}}}\n'.encode())
+            value = {"messages": json.loads(row["messages"])}
+            if row["row_id"] in responses:
+                value = with_response(value, reader, responses[row["row_id"]])
+            file.write(_json_bytes(value, "utf-8") + b"\n")
 
 
-def _write_text(original: Path, layout: Layout, keep: Keep, file: BinaryIO) -> None:
-    """The lines of kept rows as they stand in the upload, after its byte order mark and header."""
-    file.write(_beginning(original, layout.bom))
-    if layout.container == "csv":
-        file.write(csv_header(original, layout)[1])
-    for record in read_records(original, layout):
-        if keep(record.row_id):
-            file.write(record.raw)
+def _json_bytes(value: Any, encoding: str) -> bytes:
+    try:
+        return json.dumps(value, ensure_ascii=False).encode(encoding)
+    except UnicodeEncodeError:  # a lone surrogate, or a sign the old encoding does not have
+        return json.dumps(value).encode(encoding)
 
 
-def _beginning(original: Path, length: int) -> bytes:
-    with original.open("rb") as source:
-        return source.read(length)
+@dataclass(frozen=True)
+class _Export:
+    """One export of an upload."""
 
+    original: Path
+    layout: Layout
+    kept: set[int]
+    responses: Mapping[int, str]
+    reader: Interpreter
+    file: BinaryIO
 
-def _write_json(original: Path, layout: Layout, keep: Keep, file: BinaryIO) -> None:
-    where = outline(original, layout.encoding, layout.bom)
-    if where.kind == "columns":
-        _write_columns(original, layout, keep, file)
-        return
-    errors = text_errors(layout.encoding)
+    def text(self) -> None:
+        """The lines of kept rows as they stand in the upload, after its byte order mark and header."""
+        header: list[str] = []
+        with self.original.open("rb") as source:
+            self.file.write(source.read(self.layout.bom))
+        if self.layout.container == "csv":
+            header, raw = csv_header(self.original, self.layout)
+            self.file.write(raw)
+        for record in read_records(self.original, self.layout):
+            if record.row_id in self.kept:
+                self.file.write(self._line(record, header) if record.row_id in self.responses else record.raw)
 
-    def write(text: str) -> None:
-        file.write(text.encode(layout.encoding, errors))
+    def _line(self, record: Record, header: list[str]) -> bytes:
+        """A relabelled line, with the line end it had."""
+        text = record.raw.decode(self.layout.encoding)
+        ending = text[len(text.rstrip("\r\n")) :]
+        value = with_response(record.value, self.reader, self.responses[record.row_id])
+        if self.layout.container == "jsonl":
+            return _json_bytes(value, self.layout.encoding) + ending.encode(self.layout.encoding)
+        line = io.StringIO()
+        csv.writer(line, delimiter=self.layout.delimiter, lineterminator=ending).writerow([value[name] for name in header if name in value])
+        try:
+            return line.getvalue().encode(self.layout.encoding)
+        except UnicodeEncodeError as exc:
+            raise DataError(f"The new answer of row {record.row_id} has signs that {self.layout.encoding} does not have.") from exc
 
-    file.write(_beginning(original, layout.bom))
-    with original.open("rb") as binary:
-        binary.seek(layout.bom)
-        text = io.TextIOWrapper(binary, layout.encoding, errors, newline="")
-        place, prefix, written = 0, None, False
-        for row_id, element in enumerate(elements(original, layout.encoding, layout.bom, where)):
-            gap = text.read(element.start - place)
-            row = text.read(len(element.text))
-            place = element.start + len(element.text)
-            if prefix is None:
-                prefix = gap
-                write(prefix)
-            if keep(row_id):
-                # what stood before the first row still does; every other row keeps the comma before it
-                write(row if not written else gap + row)
-                written = True
-        tail = text.read()
-    if where.kind != "objects" and not tail.lstrip(" \t\r\n,").startswith("]"):
-        tail = "]}" if where.kind == "wrapped" else "]"  # the upload was cut off
-    write(tail)
+    def json(self) -> None:
+        """The list as it stands in the upload, without the elements that are not kept."""
+        where = outline(self.original, self.layout.encoding, self.layout.bom)
+        if where.kind == "columns":
+            self._columns()
+            return
+        errors, written, place = text_errors(self.layout.encoding), False, 0
+        with self.original.open("rb") as binary:
+            self.file.write(binary.read(self.layout.bom))
+            text = io.TextIOWrapper(binary, self.layout.encoding, errors, newline="")
+            for row_id, element in enumerate(elements(self.original, self.layout.encoding, self.layout.bom, where)):
+                gap, row = text.read(element.start - place), text.read(len(element.text))
+                place = element.start + len(element.text)
+                if row_id == 0:  # what stands before the first row stays, whichever row is first now
+                    self.file.write(gap.encode(self.layout.encoding, errors))
+                if row_id in self.kept:
+                    self.file.write(gap.encode(self.layout.encoding, errors) if written else b"")
+                    self.file.write(self._element(row_id, row, errors))
+                    written = True
+            tail = text.read()
+        if where.kind != "objects" and not tail.lstrip(" \t\r\n,").startswith("]"):
+            tail = "]}" if where.kind == "wrapped" else "]"  # the upload was cut off
+        self.file.write(tail.encode(self.layout.encoding, errors))
 
+    def _element(self, row_id: int, text: str, errors: str) -> bytes:
+        if row_id not in self.responses:
+            return text.encode(self.layout.encoding, errors)
+        return _json_bytes(with_response(JsonText().read(text)[0], self.reader, self.responses[row_id]), self.layout.encoding)
 
-def _write_columns(original: Path, layout: Layout, keep: Keep, file: BinaryIO) -> None:
-    """Columns without the rows that are not kept; written anew, since they are not separate in the file."""
-    columns = load_columns(original, layout)
-    first = next(iter(columns.values()))
-    keys = list(first) if isinstance(first, dict) else list(range(len(first)))
-    kept = [key for row_id, key in enumerate(keys) if keep(row_id)]
-    chosen = {
-        name: {key: cells[key] for key in kept if key in cells} if isinstance(cells, dict) else [cells[key] for key in kept]
-        for name, cells in columns.items()
-    }
-    file.write(json.dumps(chosen, ensure_ascii=False).encode(layout.encoding))
+    def _columns(self) -> None:
+        """Columns without the rows that are not kept; written anew, since rows are not separate in the file."""
+        columns = load_columns(self.original, self.layout)
+        first = next(iter(columns.values()))
+        keys = list(first) if isinstance(first, dict) else list(range(len(first)))
+        rows = {}
+        for row_id, key in enumerate(keys):
+            if row_id in self.kept:
+                row = {name: cells.get(key) if isinstance(cells, dict) else cells[key] for name, cells in columns.items()}
+                rows[key] = with_response(row, self.reader, self.responses[row_id]) if row_id in self.responses else row
+        chosen = {
+            name: {key: row[name] for key, row in rows.items()} if isinstance(cells, dict) else [row[name] for row in rows.values()]
+            for name, cells in columns.items()
+        }
+        self.file.write(_json_bytes(chosen, self.layout.encoding))
 
-
-def _write_parquet(original: Path, layout: Layout, keep: Keep, file: BinaryIO) -> None:
-    """Row group by row group, with the schema and its metadata as they were."""
-    start = 0
-    with pq.ParquetFile(original) as source, pq.ParquetWriter(file, source.schema_arrow, compression="zstd") as writer:
-        for batch in source.iter_batches(batch_size=4096):
-            mask = pa.array([keep(start + place) for place in range(batch.num_rows)], pa.bool_())
-            start += batch.num_rows
-            writer.write_batch(batch.filter(mask))
-
-
-_WRITERS = {"jsonl": _write_text, "csv": _write_text, "json": _write_json, "parquet": _write_parquet}
-
-
-def safe_cell(value: Any) -> Any:
-    """A cell that no spreadsheet runs: a text that begins like a formula gets an apostrophe in front; numbers stay."""
-    return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value
-
-
-def export_csv_safe(rows: Iterable[Mapping[str, Any]], target: Path, *, columns: Sequence[str] | None = None) -> Path:
-    """Write rows as CSV for a spreadsheet: UTF-8 with byte order mark, every cell quoted, formulas neutralised."""
-    iterator = iter(rows)
-    first = next(iterator, None)
-    names = list(columns) if columns is not None else list(first or {})
-    with _replacing(target) as file, io.TextIOWrapper(file, "utf-8-sig", errors="replace", newline="") as text:
-        writer = csv.writer(text, quoting=csv.QUOTE_ALL)
-        writer.writerow([safe_cell(name) for name in names])
-        for row in [first] if first is not None else []:
-            writer.writerow([safe_cell(row.get(name)) for name in names])
-        for row in iterator:
-            writer.writerow([safe_cell(row.get(name)) for name in names])
-        text.flush()
-        text.detach()
-    return target
+    def parquet(self) -> None:
+        """Batch by batch, with the schema and its metadata as they were."""
+        start = 0
+        with pq.ParquetFile(self.original) as source, pq.ParquetWriter(self.file, source.schema_arrow, compression="zstd") as writer:
+            for batch in source.iter_batches(batch_size=1024):
+                ids = range(start, start + batch.num_rows)
+                start += batch.num_rows
+                kept = batch.filter(pa.array([row_id in self.kept for row_id in ids], pa.bool_()))
+                if not self.responses.keys().isdisjoint(ids):
+                    rows = zip((row_id for row_id in ids if row_id in self.kept), kept.to_pylist(), strict=True)
+                    changed = [
+                        with_response(row, self.reader, self.responses[row_id]) if row_id in self.responses else row for row_id, row in rows
+                    ]
+                    kept = pa.RecordBatch.from_pylist(changed, schema=source.schema_arrow)
+                writer.write_batch(kept)

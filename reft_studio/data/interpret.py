@@ -79,14 +79,21 @@ class Interpreter:
             return self._aside(record, "nested too deeply", "Keep the nesting of a row below some hundred levels.")
         return self._checked(record, built)
 
-    def _build(self, value: dict[str, Any]) -> Built:
-        value = _unfold_preference(value)
+    def mapping_of(self, value: dict[str, Any]) -> Mapping:
+        """The mapping by which this row is read: the file's, or with `free` its own if it has not the file's columns."""
         if self.free and any(target in MAIN and column not in value for target, column in self.mapping.columns.items()):
             own = guess(list(value), [value])
-            if own.confidence >= SURE and own.mapping != self.mapping:
-                built = build(value, own.mapping)
-                return replace(built, warnings=[*built.warnings, "another shape than most rows of the file, read by its own names"])
-        return build(value, self.mapping)
+            if own.confidence >= SURE:
+                return own.mapping
+        return self.mapping
+
+    def _build(self, value: dict[str, Any]) -> Built:
+        value = unfold_preference(value)
+        mapping = self.mapping_of(value)
+        built = build(value, mapping)
+        if mapping != self.mapping:
+            return replace(built, warnings=[*built.warnings, "another shape than most rows of the file, read by its own names"])
+        return built
 
     def _checked(self, record: Record, built: Built) -> Reading:
         prompt, response = built.row["prompt"], built.row["response"]
@@ -129,7 +136,7 @@ def _kind(value: Any) -> str:
     return {list: "a list", str: "a text", bool: "true or false", int: "a number", float: "a number"}.get(type(value), "something else")
 
 
-def _unfold_preference(value: dict[str, Any]) -> dict[str, Any]:
+def unfold_preference(value: dict[str, Any]) -> dict[str, Any]:
     """OpenAI's preference rows as a conversation with the preferred answer."""
     asked, preferred = value.get("input"), value.get("preferred_output")
     if isinstance(asked, dict) and isinstance(asked.get("messages"), list) and isinstance(preferred, list):
