@@ -8,10 +8,11 @@ import logging
 import os
 import socket
 import threading
+import warnings
 import webbrowser
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 import uvicorn
@@ -19,13 +20,15 @@ from fastapi import FastAPI
 from starlette.responses import PlainTextResponse
 
 from reft_studio.errors import PrerequisiteError, SpecError
+from ui import offline
 from ui.components import shell
 from ui.guard import LOOPBACK, Guard
 from ui.theme import theme
 
 if TYPE_CHECKING:
-    from reft_studio.studio import Studio
     from starlette.requests import Request
+
+    from reft_studio.studio import Studio
 
 LOG = logging.getLogger("reft_studio.ui")
 PORT = 7860
@@ -48,12 +51,21 @@ def build(studio: Studio) -> gr.Blocks:
 def application(studio: Studio, *, hosts: tuple[str, ...] = LOOPBACK) -> FastAPI:
     """The guarded ASGI app. Uploads go to a folder of the workspace that only this user may read."""
     _refuse_sharing()
-    uploads = studio.workspace.root / "uploads"
+    offline.watch()
+    uploads = studio.workspace.root / "uploads" / "incoming"
     uploads.mkdir(mode=0o700, parents=True, exist_ok=True)
     os.environ["GRADIO_TEMP_DIR"] = str(uploads)
-    bare = {"openapi_url": None, "docs_url": None, "redoc_url": None}
-    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+    bare: dict[str, Any] = {"openapi_url": None, "docs_url": None, "redoc_url": None}
+    app = FastAPI(**bare)
     app.add_route("/healthz", _healthy)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="SSR mode is not supported")  # it is off, which gradio still warns about
+        _mount(app, studio, bare)
+    app.add_middleware(Guard, hosts=hosts)
+    return app
+
+
+def _mount(app: FastAPI, studio: Studio, bare: dict[str, Any]) -> None:
     gr.mount_gradio_app(
         app,
         build(studio),
@@ -73,8 +85,6 @@ def application(studio: Studio, *, hosts: tuple[str, ...] = LOOPBACK) -> FastAPI
         theme=theme(),
         head=shell.style_and_script(),
     )
-    app.add_middleware(Guard, hosts=hosts)
-    return app
 
 
 def serve(studio: Studio, host: str = "127.0.0.1", port: int | None = None, open_browser: bool = True) -> None:
@@ -88,7 +98,11 @@ def serve(studio: Studio, host: str = "127.0.0.1", port: int | None = None, open
     print(f"ReFT Studio is at {server.url}   (stop with Ctrl+C)", flush=True)
     if open_browser:
         threading.Thread(target=server.open_when_ready, daemon=True).start()
-    server.run()
+    studio.start()
+    try:
+        server.run()
+    finally:
+        studio.close()
 
 
 class Server:

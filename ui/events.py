@@ -48,7 +48,8 @@ def message_for(error: Exception) -> str:
 def guarded(handler: Callable[..., Any], line: gr.HTML | None = None) -> Callable[..., Any]:
     """`handler` with its failures shown: on the status line if there is one (which must be the last output), else as a toast.
 
-    With a line, a handler returns the values of the outputs before it; the line is cleared, unless the last value is `said(…)`.
+    With a line, a handler returns the values of the outputs before it (a tuple or list if several); the line is cleared,
+    unless the last value is `said(…)`.
     """
 
     @functools.wraps(handler)
@@ -103,6 +104,6 @@ def answer(function: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable[[An
 
 
 def _with_line(result: Any) -> Any:
-    values = list(result) if isinstance(result, tuple) else [] if result is None else [result]
+    values = list(result) if isinstance(result, (tuple, list)) else [] if result is None else [result]
     spoken = bool(values) and isinstance(values[-1], dict) and values[-1].keys() == {"text", "kind"}
     return tuple(values) if spoken else (*values, said("", "quiet"))

@@ -13,7 +13,8 @@ from ui.theme import STYLESHEET
 from ui.widgets import fixed, source, widget
 
 if TYPE_CHECKING:
-    from reft_studio.studio import State, Studio
+    from reft_studio.studio import Studio
+    from reft_studio.views.project import State
 
 Dot = Literal["none", "empty", "busy", "done"]
 
@@ -82,7 +83,7 @@ def snapshot(studio: Studio, *, dots: bool) -> dict[str, Any]:
         "dataset": _dataset_chip(state),
         "threshold": number(state.threshold),
         "teacher": show(state.score.teacher, 60) if state.score else None,
-        "lab": state.score is None or state.score.teacher == "lab",
+        "lab": state.uses_lab,
         "reviewer": show(state.reviewer, 60),
         "masked": state.masked,
         "keys": bool(studio.setting("keys", True)),

@@ -3,7 +3,7 @@
 const slot = name => element.querySelector(`[data-slot="${name}"]`);
 const tool = name => element.querySelector(`[data-tool="${name}"]`);
 const IDLE = 8000, BUSY = 2000;
-let timer = null;
+let timer = null, work = '';
 
 const put = (name, text) => {
   const node = slot(name);
@@ -51,13 +51,17 @@ async function refresh(dots) {
   clearTimeout(timer);
   if (document.hidden) return schedule(IDLE);
   const reply = await server.srv_state({dots});
-  if (reply && reply.ok) draw(reply.state);
-  const busy = reply && reply.ok && (reply.state.running.length || reply.state.queued);
-  schedule(busy ? BUSY : IDLE);
+  if (!reply || !reply.ok) return schedule(IDLE);
+  draw(reply.state);
+  const {running, queued} = reply.state, now = JSON.stringify([running.map(({title}) => title), queued]);
+  const changed = now !== work;
+  work = now;
+  if (changed && !dots) return refresh(true);  // a job began or ended: the dots may have moved
+  schedule(running.length || queued ? BUSY : IDLE);
 }
 function schedule(wait) {
   clearTimeout(timer);
-  timer = setTimeout(() => refresh(true), wait);
+  timer = setTimeout(() => refresh(false), wait);
 }
 
 function toggleMask() {

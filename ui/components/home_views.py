@@ -1,0 +1,75 @@
+"""What Home lists, as the values of widgets."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ui.components import dataset_views
+from ui.offline import attempts
+from ui.tables import table_value
+from ui.text import ago, count, percent, show, size
+
+if TYPE_CHECKING:
+    from reft_studio.studio import Studio
+    from reft_studio.views.project import DatasetSummary
+    from reft_studio.views.runs import RunSummary
+
+RECENT = 6
+
+
+def home(studio: Studio) -> list[Any]:
+    """Values for the datasets, the runs and the machine line."""
+    current = studio.state().dataset
+    return [
+        recent_datasets(studio.datasets(), current.id if current else None),
+        recent_runs(studio.runs()),
+        machine(studio),
+    ]
+
+
+def recent_datasets(datasets: Sequence[DatasetSummary], current: str | None) -> dict[str, Any]:
+    """The newest datasets; the rest is on the Data page."""
+    value = dataset_views.listed(datasets, current)
+    return {**value, "rows": value["rows"][:RECENT]}
+
+
+def recent_runs(runs: Sequence[RunSummary]) -> dict[str, Any]:
+    """The newest runs with their headline numbers, without intervals: those are on Compare."""
+    newest = sorted(runs, key=lambda run: run.created, reverse=True)
+    return table_value(
+        (
+            {
+                "id": run.run_id,
+                "title": run.title,
+                "data": run.dataset_name,
+                "hs": percent(run.hs.value) if run.hs else "–",
+                "fa": percent(run.fa.value) if run.fa else "–",
+                "over": percent(run.over_refusal.value) if run.over_refusal else "–",
+                "created": ago(run.created),
+            }
+            for run in newest[:RECENT]
+        ),
+        total=len(newest),
+    )
+
+
+def machine(studio: Studio) -> dict[str, Any]:
+    """Device, disk and what has tried to leave this machine."""
+    disk = shutil.disk_usage(studio.workspace.root)
+    tried = len(attempts())
+    return {
+        "facts": [
+            {"label": "Device", "value": show(studio.state().device, 80), "kind": "quiet"},
+            {"label": "Disk", "value": f"{size(disk.free)} free", "kind": "quiet" if disk.free > 1e9 else "warn"},
+            {
+                "label": "Network",
+                "value": "offline: this app has contacted no other machine"
+                if not tried
+                else f"{count(tried)} attempts to reach another machine",
+                "kind": "keep" if not tried else "warn",
+            },
+            {"label": "Workspace", "value": show(studio.workspace.root, 120), "kind": "quiet"},
+        ]
+    }

@@ -1,0 +1,33 @@
+// Rows as rendered chats; the turn that is trained is tinted. props.empty;
+// value = {rows: [{id, name, tags: [{text, kind}], hide, turns: [{role, text, short, trained}]}]}. A row with `hide` is masked until revealed.
+const {el} = window.rs;
+const place = element.querySelector('.rs-turns'), empty = element.querySelector('.rs-empty');
+const revealed = new Set();
+
+function turn({role, text, short, trained}, masked) {
+  const who = el('div', 'rs-turn-role', role, {}, trained ? [el('small', '', 'trained')] : []);
+  return el('div', 'rs-turn', null, {'data-trained': trained}, [who, el('div', masked ? 'rs-text rs-masked' : 'rs-text', masked ? short : text)]);
+}
+function row(data) {
+  const masked = data.hide && window.rs.masked && !revealed.has(data.id);
+  const head = el('div', 'rs-turns-head', null, {}, [el('span', 'rs-number', data.name)]);
+  for (const {text, kind} of data.tags) head.append(el('span', 'rs-badge', text, {'data-kind': kind}));
+  if (data.hide && window.rs.masked) {
+    const button = el('button', 'rs-button', masked ? 'Reveal' : 'Mask again', {type: 'button'});
+    button.addEventListener('click', () => { revealed.has(data.id) ? revealed.delete(data.id) : revealed.add(data.id); draw(); });
+    head.append(button);
+  }
+  return el('article', 'rs-turns-row', null, {}, [head, ...data.turns.map(part => turn(part, masked))]);
+}
+function draw() {
+  const rows = props.value?.rows || [];
+  place.replaceChildren(...rows.map(row));
+  empty.hidden = rows.length > 0 || !props.empty;
+  empty.textContent = props.empty || '';
+}
+let before = window.rs.masked;
+const remask = () => { if (before !== window.rs.masked) { before = window.rs.masked; revealed.clear(); draw(); } };
+window.rs.on('rs:mask', remask);
+window.rs.on('rs:state', remask);
+watch('value', () => { revealed.clear(); draw(); });
+draw();
