@@ -8,12 +8,13 @@ from typing import Any, Literal
 
 import pyarrow.compute as pc
 
-from reft_studio.data.dataset import open_dataset
+from reft_studio.data.dataset import Dataset, open_dataset
 from reft_studio.defenses import DEFENSES
 from reft_studio.errors import StoreError
 from reft_studio.evaluation.result import EvaluationResult, evaluated, list_results, load_result
 from reft_studio.fingerprint import SHORT, of_value
 from reft_studio.stats import Estimate, mean_over_seeds, wilson
+from reft_studio.teacher.teacher import open_teacher
 from reft_studio.workspace import Workspace, read_json
 
 Metric = Literal["hs", "fa", "over_refusal"]
@@ -102,30 +103,31 @@ def discover(workspace: Workspace) -> list[RunInfo]:
 
 
 def run_info(workspace: Workspace, subject: str) -> RunInfo:
-    """What the run's spec and its user data say. Raises StoreError if the run is gone."""
+    """What the run's spec and its user data say; of a run that was deleted only its id is left."""
     kind, separator, name = subject.partition("--")
     if separator and kind in REFERENCES:
         return RunInfo(subject, f"{REFERENCES[kind]} ({name})" if name != "lab" else REFERENCES[kind], kind, None, None, "", None, {})
+    if not (workspace.folder("runs", subject) / "spec.json").is_file():
+        return RunInfo(subject, f"{subject} (run deleted)", "deleted", None, None, "", None, {})
     spec = read_json(workspace.folder("runs", subject) / "spec.json")
-    method = str(spec.get("method", "sft"))
-    seed = spec.get("seed")
-    title = f"{method_title(method)}, seed {seed}" if seed is not None else method_title(method)
-    dataset = str(spec.get("dataset", ""))
-    ratio, rows = _poison(workspace, dataset)
-    return RunInfo(subject, title, method, seed, ratio, dataset, rows, spec)
+    method, seed, dataset_id = str(spec.get("method", "sft")), spec.get("seed"), str(spec.get("dataset", ""))
+    dataset = _opened(workspace, dataset_id)
+    audited = ", audited data" if dataset and dataset.manifest.get("lineage") else ""
+    title = method_title(method) + audited + (f", seed {seed}" if seed is not None else "")
+    return RunInfo(subject, title, method, seed, _poison(dataset), dataset_id, dataset.rows if dataset else None, spec)
 
 
 def load_rows(workspace: Workspace, infos: Sequence[RunInfo] | None = None) -> list[RunRow]:
     """A row for each of the models that has been evaluated; all evaluated ones if no `infos` are given."""
     known = discover(workspace) if infos is None else infos
-    return [_row(info, load_result(workspace, info.run_id)) for info in known if evaluated(workspace, info.run_id)]
+    return [_row(workspace, info, load_result(workspace, info.run_id)) for info in known if evaluated(workspace, info.run_id)]
 
 
 def method_title(method: str) -> str:
     """The name of a method for people."""
     if method in REFERENCES:
         return REFERENCES[method]
-    return DEFENSES.get(method).info.title if method in DEFENSES else method
+    return DEFENSES.get(method).info.title if method in DEFENSES else method.replace("_", " ").capitalize()
 
 
 def comparable(rows: Sequence[RunRow]) -> list[str]:
@@ -209,7 +211,7 @@ def _over_seeds(estimates: Sequence[Estimate | None]) -> Estimate | None:
     return Estimate(mean.value, low, high, prompts, missing, f"{len(found)} seeds, t and Wilson")
 
 
-def _row(info: RunInfo, result: EvaluationResult) -> RunRow:
+def _row(workspace: Workspace, info: RunInfo, result: EvaluationResult) -> RunRow:
     return RunRow(
         run_id=info.run_id,
         title=info.title,
@@ -227,17 +229,37 @@ def _row(info: RunInfo, result: EvaluationResult) -> RunRow:
         decoding=result.decoding,
         created=result.created,
         dataset=info.dataset,
-        setting=_setting(info),
+        setting=_setting(workspace, info),
         spec=info.spec,
         verdicts=result.verdicts,
         by_category=result.by_category,
     )
 
 
-def _setting(info: RunInfo) -> str:
-    """Runs of one setting are seeds of one another: one spec but for the seed, and user data of one poison ratio and size."""
-    data = [info.poison_ratio, info.rows] if info.poison_ratio is not None else info.dataset
-    return of_value({"spec": {key: value for key, value in info.spec.items() if key not in {"seed", "dataset"}}, "data": data})[:SHORT]
+def _setting(workspace: Workspace, info: RunInfo) -> str:
+    """Runs of one setting are seeds of one another: one spec but for the seed, and data and teachers that differ only in theirs."""
+    spec = {key: value for key, value in info.spec.items() if key != "seed"}
+    spec |= {key: _data(workspace, spec[key]) for key in ("dataset", "harmful", "helpful") if spec.get(key)}
+    spec |= {key: _teacher(workspace, spec[key]) for key in ("teacher", "aligned") if spec.get(key)}
+    return of_value(spec)[:SHORT]
+
+
+def _data(workspace: Workspace, dataset_id: str) -> Any:
+    """What a draw of the lab shares with its other seeds; any other dataset is only itself."""
+    dataset = _opened(workspace, dataset_id)
+    if dataset is None or dataset.manifest.get("made_by") != "lab" or dataset.manifest.get("lineage"):
+        return dataset_id
+    return [dataset.role, dataset.rows, dataset.manifest.get("task"), dataset.manifest.get("poison_ratio")]
+
+
+def _teacher(workspace: Workspace, teacher_id: str) -> Any:
+    """The settings of a teacher without its seed and the draws it was made from."""
+    try:
+        spec = open_teacher(workspace, teacher_id).spec
+    except StoreError:
+        return teacher_id
+    drawn = {key for key in spec if key in {"seed", "harmful", "helpful"} or key.startswith("calibration_")}
+    return {key: value for key, value in spec.items() if key not in drawn} or teacher_id
 
 
 def _task(result: EvaluationResult) -> str:
@@ -245,17 +267,21 @@ def _task(result: EvaluationResult) -> str:
     return str(parts.get("task", ""))
 
 
-def _poison(workspace: Workspace, dataset_id: str) -> tuple[float | None, int | None]:
-    """Share of rows known to be harmful, and the number of rows; None where the file does not say or is gone."""
-    try:
-        dataset = open_dataset(workspace, dataset_id)
-    except StoreError:
-        return None, None
+def _poison(dataset: Dataset | None) -> float | None:
+    """Share of rows known to be harmful; None where the file does not say or is gone, and after an audit, which makes it another case."""
+    if dataset is None or dataset.manifest.get("lineage"):
+        return None
+    if dataset.manifest.get("poison_ratio") is not None:
+        return float(dataset.manifest["poison_ratio"])
     known = dataset.table(["known_harmful"]).column(0)
-    if known.null_count:
-        return None, dataset.rows
-    harmful = pc.sum(known).as_py() or 0
-    return round(harmful / dataset.rows, 4), dataset.rows
+    return None if known.null_count else round((pc.sum(known).as_py() or 0) / dataset.rows, 4)
+
+
+def _opened(workspace: Workspace, dataset_id: str) -> Dataset | None:
+    try:
+        return open_dataset(workspace, dataset_id)
+    except StoreError:
+        return None
 
 
 def _flat(decoding: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
@@ -17,6 +18,7 @@ from reft_studio.stats import Estimate, clustered_share, wilson
 from reft_studio.workspace import Workspace, new_folder, read_json, write_json
 
 UNCATEGORISED = "uncategorised"
+_LOG = logging.getLogger(__name__)
 _COMPLETIONS = pa.schema([(name, pa.string()) for name in ("set", "prompt", "completion", "stop", "category")]).insert(
     1, pa.field("row_id", pa.int64())
 )
@@ -153,8 +155,14 @@ def evaluated(workspace: Workspace, subject: str) -> bool:
 
 
 def list_results(workspace: Workspace) -> list[EvaluationResult]:
-    """Every readable evaluation, oldest first."""
-    return [load_result(workspace, folder.name) for folder in workspace.finished("evaluations") if (folder / "result.json").is_file()]
+    """Every readable evaluation, oldest first; a damaged one is left out and logged, so that the others can still be seen."""
+    found = []
+    for folder in workspace.finished("evaluations"):
+        try:
+            found.append(load_result(workspace, folder.name))
+        except StoreError as exc:
+            _LOG.warning("evaluation left out: %s", exc)
+    return found
 
 
 def read_graded(workspace: Workspace, subject: str, *, set_name: SetName | None = None) -> list[Graded]:
