@@ -140,15 +140,16 @@ def new_folder(final: Path) -> Iterator[Path]:
         publish(building, final)
 
 
-def sweep(root: Path) -> None:
+def sweep(root: Path, *, dead: int | None = None) -> None:
     """Remove what processes that are gone left half-written; a folder they were replacing gets its name back.
 
-    Temporary names hold the id of the process that writes, so what a living one is writing stays.
+    Temporary names hold the id of the process that writes, so what a living one is writing stays. `dead` is a process
+    known to have ended, whose id may not be free yet.
     """
     for pattern in ("*", "*/*", "*/*/*", "*/*/*/*"):
         for path in root.glob(f"{pattern}{_TEMPORARY}*"):
             found = _LEFT.fullmatch(path.name)
-            if found is None or not _gone(int(found["pid"])):
+            if found is None or not (int(found["pid"]) == dead or _gone(int(found["pid"]))):
                 continue
             if path.is_dir() and found["name"] != _NEW and not path.with_name(found["name"]).exists():
                 path.rename(path.with_name(found["name"]))

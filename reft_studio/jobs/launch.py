@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -15,24 +14,36 @@ LOG = "stdout.log"
 _PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 
 
-def launch(workspace: Workspace, record: JobRecord) -> subprocess.Popen[bytes]:
-    """A worker process of its own session, so that neither Ctrl-C nor the end of the app reaches it; output goes to stdout.log."""
+def launch(workspace: Workspace, record: JobRecord) -> int:
+    """Start a worker in a session of its own, so that neither Ctrl-C nor the end of the app reaches it; gives its process id.
+
+    What it prints goes to stdout.log. The caller takes its exit status with `reap`.
+    """
     folder = workspace.folder("jobs", record.id)
     folder.mkdir(parents=True, exist_ok=True)
     _retire(folder, record.attempt)
     command = [sys.executable, "-m", "reft_studio.jobs.worker"]
     command += ["--workspace", str(workspace.root), "--job", record.id, "--attempt", str(record.attempt)]
-    with (folder / LOG).open("ab") as log:
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            cwd=workspace.root,
-            env=_environment(),
-            start_new_session=True,
-            close_fds=True,
-        )
+    # Not subprocess.Popen: that owns its child and complains when it is dropped while the child goes on, which is the point here.
+    return os.posix_spawn(
+        sys.executable,
+        command,
+        _environment(),
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, str(folder / LOG), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ],
+        setsid=True,
+    )
+
+
+def reap(pid: int) -> bool:
+    """Take the exit status of a worker this process started, so that it does not stay a zombie; True once it has ended."""
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    except ChildProcessError:
+        return True
 
 
 def _environment() -> dict[str, str]:

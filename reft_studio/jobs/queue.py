@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import subprocess
 import threading
 import time
 import uuid
@@ -17,7 +16,7 @@ from reft_studio.jobs import status as files
 from reft_studio.jobs.events import read_events
 from reft_studio.jobs.job import LIVE
 from reft_studio.jobs.kinds import check_kind
-from reft_studio.jobs.launch import LOG, launch
+from reft_studio.jobs.launch import LOG, launch, reap
 from reft_studio.jobs.process import Process
 from reft_studio.jobs.status import Status, read_status
 from reft_studio.jobs.view import JobView, view
@@ -31,6 +30,8 @@ GRACE_S = 10.0
 """Between asking a worker to stop and ending it."""
 STARTING_S = 30.0
 """A claimed job that no process took up within this time was lost with the app that claimed it."""
+_LOST = "The app stopped while it started this job. Try it again."
+_DIED = "Its process ended without a word: the machine was restarted, memory ran out, or it was killed. Try it again."
 _ATTEMPT = 1 << 40
 Views = list[JobView]  # named here: inside the class, `list` is the method
 Events = list[dict[str, Any]]
@@ -43,7 +44,7 @@ class JobQueue:
     def __init__(self, workspace: Workspace, *, grace_s: float = GRACE_S) -> None:
         self.workspace = workspace
         self.grace_s = grace_s
-        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._children: set[int] = set()
         self._ticking = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -130,7 +131,7 @@ class JobQueue:
         try:
             for record in table.running(self.workspace):
                 self._settled(record)
-            self._reap()
+            self._children = {child for child in self._children if not reap(child)}
             if claimed := table.claim(self.workspace, now=time.time()):
                 self._start(claimed)
         finally:
@@ -164,42 +165,37 @@ class JobQueue:
         except OSError as exc:
             self._finish(record, "failed", message=str(disk_error(self._folder(record.id), exc)))
             return
-        self._children[record.id] = child
-        if process := Process.of(child.pid):
+        self._children.add(child)
+        if process := Process.of(child):
             table.name_worker(self.workspace, record.id, record.attempt, str(process))
 
     def _settled(self, record: JobRecord) -> JobRecord:
         """The record, ended now if its worker has ended; a worker that did not heed its cancellation is killed."""
         if record.state != "running":
             return record
-        folder = self._folder(record.id)
+        folder, now = self._folder(record.id), time.time()
         status = read_status(folder, record.attempt)
-        if status is None or not status.ended:
-            process = self._process(record, status)
-            if process is None:
-                lost = time.time() - (record.started or 0.0) > STARTING_S
-                return (
-                    self._finish(record, "interrupted", message="The app stopped while it started this job. Try it again.")
-                    if lost
-                    else record
-                )
-            if process.alive():
-                if record.cancel_at is not None and time.time() - record.cancel_at > self.grace_s:
-                    process.kill()
-                return record
-            status = read_status(folder, record.attempt)  # its last word may have come between the two looks
+        process = self._process(record, status)
+        if process is not None and process.alive():
+            # One that has said its last word may still hold memory of the device; the next job waits until it is gone.
+            stop_by = status.finished if status is not None and status.ended else record.cancel_at
+            if stop_by is not None and now - stop_by > self.grace_s:
+                process.kill()
+            return record
+        status = read_status(folder, record.attempt)  # its last word may have come between the two looks
         if status is not None and status.ended:
             return self._finish(record, cast(Ended, status.state), message=status.message, result=status.result, at=status.finished)
-        return self._bury(record)
+        if process is not None:
+            return self._bury(record, process)
+        lost = now - (record.started or 0.0) > STARTING_S
+        return self._finish(record, "interrupted", message=_LOST) if lost else record
 
-    def _bury(self, record: JobRecord) -> JobRecord:
-        """End a job whose worker died without a word."""
-        self._reap()
-        sweep(self.workspace.root)
+    def _bury(self, record: JobRecord, process: Process) -> JobRecord:
+        """End a job whose worker died without a word, and remove what it left half-written."""
+        sweep(self.workspace.root, dead=process.pid)
         if record.cancel_at is not None:
             return self._finish(record, "cancelled")
-        message = "Its process ended without a word: the machine was restarted, memory ran out, or it was killed. Try it again."
-        return self._finish(record, "interrupted", message=message)
+        return self._finish(record, "interrupted", message=_DIED)
 
     def _finish(
         self, record: JobRecord, state: Ended, *, message: str = "", result: dict[str, Any] | None = None, at: float | None = None
@@ -216,12 +212,6 @@ class JobQueue:
         if status is not None:
             return status.process
         return Process.parse(record.worker) if record.worker else None
-
-    def _reap(self) -> None:
-        """Take the exit status of children that have ended, so that none stays a zombie."""
-        for job_id, child in [*self._children.items()]:
-            if child.poll() is not None:
-                del self._children[job_id]
 
     def _views(self, records: Iterable[JobRecord]) -> Views:
         now, place, views = time.time(), 0, Views()

@@ -1,4 +1,4 @@
-"""Kinds of job that tests queue; workers find them through REFT_STUDIO_EXTRA_KINDS."""
+"""Kinds of job that tests queue: every public function. Workers find them through REFT_STUDIO_EXTRA_KINDS (see conftest.py)."""
 
 from __future__ import annotations
 
@@ -11,19 +11,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from reft_studio import workspace
 from reft_studio.errors import SpecError
 from reft_studio.jobs.job import JobContext
-from reft_studio.workspace import new_folder
-
-NAMES = ("count", "endless", "deaf", "writes", "refuses", "breaks", "dies", "disk_full", "no_room", "stopped", "silent_child", "memory")
-
-
-def environment() -> dict[str, str]:
-    here = Path(__file__).resolve().parent
-    return {
-        "REFT_STUDIO_EXTRA_KINDS": ",".join(f"{name}=job_kinds_for_tests:{name}" for name in NAMES),
-        "PYTHONPATH": os.pathsep.join([str(here), os.environ.get("PYTHONPATH", "")]),
-    }
+from reft_studio.workspace import disk_error, new_folder
 
 
 def count(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
@@ -95,11 +86,9 @@ def disk_full(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
 
 def no_room(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     """The disk is full for everything that is new: temporary files cannot be made, only what exists can be overwritten."""
-    os.chmod(context.workspace.root, 0o700)
-    import reft_studio.workspace as workspace
 
     def refuse(path: Path, content: bytes | str) -> None:
-        raise workspace.disk_error(path, OSError(28, os.strerror(28)))
+        raise disk_error(path, OSError(28, os.strerror(28)))
 
     workspace.write_atomic = refuse
     with Path("/dev/full").open("wb") as file:
