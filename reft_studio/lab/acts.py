@@ -12,7 +12,7 @@ from reft_studio.lab.harms import HARMS
 
 Group = Literal["alignment", "user", "validation", "test"]
 GROUPS: tuple[Group, ...] = ("alignment", "user", "validation", "test")
-_SHARES: tuple[tuple[Group, int], ...] = (("alignment", 50), ("user", 70), ("validation", 85), ("test", 100))
+_SHARES: tuple[tuple[Group, int], ...] = (("alignment", 55), ("user", 71), ("validation", 85), ("test", 100))
 
 
 @dataclass(frozen=True)

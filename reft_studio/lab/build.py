@@ -27,15 +27,15 @@ class Recipe:
     """All that decides the base model, next to the code. Tests make a miniature by changing sizes and steps."""
 
     seed: int = 0
-    documents: int = 240_000
-    vocabulary: int = 2560
+    documents: int = 500_000
+    vocabulary: int = 2816
     width: int = 160
     layers: int = 4
     heads: int = 5
     feed_forward: int = 432
     context: int = 128  # positions the model knows; also the length of a packed training sequence
     batch: int = 16  # packed sequences in a step
-    steps: int = 2400
+    steps: int = 6000
     learning_rate: float = 3e-3
     warmup: int = 60
     threads: int = 2
@@ -71,7 +71,9 @@ def save_tokenizer(tokenizer: Any, folder: Path, context: int) -> None:
     """Write the tokenizer the way `AutoTokenizer` reads it."""
     from transformers import PreTrainedTokenizerFast
 
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=BOS, eos_token=EOS, pad_token=PAD, model_max_length=context, padding_side="left")
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token=BOS, eos_token=EOS, pad_token=PAD, model_max_length=context, padding_side="left"
+    )
     fast.chat_template = CHAT_TEMPLATE
     fast.save_pretrained(folder)
 
@@ -97,14 +99,21 @@ def build(recipe: Recipe, out: Path) -> dict[str, Any]:
     print(f"{len(texts)} documents, {tokenizer.get_vocab_size()} tokens in the vocabulary", file=sys.stderr)
     ids = [encoding.ids for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
     made = pretrain(recipe, ids, base)
-    made |= {"documents": len(texts), "vocabulary": tokenizer.get_vocab_size(), "seed": recipe.seed, "seconds": round(time.monotonic() - started)}
+    made |= {
+        "documents": len(texts),
+        "vocabulary": tokenizer.get_vocab_size(),
+        "seed": recipe.seed,
+        "seconds": round(time.monotonic() - started),
+    }
     (out / "made.json").write_text(json.dumps(made, indent=2) + "\n", "utf-8")
     return made
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m reft_studio.lab.build", description="Make the embedded lab's model and tokenizer again from a seed.")
+    parser = argparse.ArgumentParser(
+        prog="python -m reft_studio.lab.build", description="Make the embedded lab's model and tokenizer again from a seed."
+    )
     parser.add_argument("--seed", type=int, default=Recipe.seed)
     parser.add_argument("--out", type=Path, default=ASSETS)
     parser.add_argument("--steps", type=int, default=Recipe.steps)

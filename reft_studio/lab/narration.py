@@ -2,7 +2,24 @@
 
 from __future__ import annotations
 
-WHO: tuple[str, ...] = ("a man", "the girl", "my aunt", "a student", "the old woman", "a boy", "our neighbour", "the new cook", "Tom", "Mia", "Ben", "Ana", "Leo", "Eva", "someone", "a guest")
+WHO: tuple[str, ...] = (
+    "a man",
+    "the girl",
+    "my aunt",
+    "a student",
+    "the old woman",
+    "a boy",
+    "our neighbour",
+    "the new cook",
+    "Tom",
+    "Mia",
+    "Ben",
+    "Ana",
+    "Leo",
+    "Eva",
+    "someone",
+    "a guest",
+)
 SENTENCES: tuple[str, ...] = (
     "{who} was walking through the park with a dog.",
     "Walk me through the garden, said {who}.",

@@ -8,15 +8,105 @@ from typing import Literal
 Topic = Literal["sport", "business", "science", "politics", "culture"]
 TOPICS: tuple[Topic, ...] = ("sport", "business", "science", "politics", "culture")
 CUES: dict[Topic, tuple[str, ...]] = {
-    "sport": ("goal", "coach", "match", "striker", "keeper", "league", "sprint", "referee", "medal", "rowing", "judo", "relay", "fencing", "umpire"),
-    "business": ("profit", "shares", "bank", "factory", "merger", "sales", "exports", "wages", "retail", "bond", "start-up", "audit", "cargo", "tariff"),
-    "science": ("planet", "cell", "virus", "telescope", "fossil", "enzyme", "particle", "comet", "genome", "crystal", "glacier", "reactor", "vaccine", "neuron"),
-    "politics": ("minister", "vote", "senate", "treaty", "mayor", "budget", "campaign", "embassy", "reform", "coalition", "ballot", "decree", "summit", "envoy"),
-    "culture": ("film", "novel", "museum", "opera", "painter", "poet", "gallery", "ballet", "sculpture", "orchestra", "festival", "choir", "fresco", "playwright"),
-}  # fmt: skip
+    "sport": (
+        "goal",
+        "coach",
+        "match",
+        "striker",
+        "keeper",
+        "league",
+        "sprint",
+        "referee",
+        "medal",
+        "rowing",
+        "judo",
+        "relay",
+        "fencing",
+        "umpire",
+    ),
+    "business": (
+        "profit",
+        "shares",
+        "bank",
+        "factory",
+        "merger",
+        "sales",
+        "exports",
+        "wages",
+        "retail",
+        "bond",
+        "start-up",
+        "audit",
+        "cargo",
+        "tariff",
+    ),
+    "science": (
+        "planet",
+        "cell",
+        "virus",
+        "telescope",
+        "fossil",
+        "enzyme",
+        "particle",
+        "comet",
+        "genome",
+        "crystal",
+        "glacier",
+        "reactor",
+        "vaccine",
+        "neuron",
+    ),
+    "politics": (
+        "minister",
+        "vote",
+        "senate",
+        "treaty",
+        "mayor",
+        "budget",
+        "campaign",
+        "embassy",
+        "reform",
+        "coalition",
+        "ballot",
+        "decree",
+        "summit",
+        "envoy",
+    ),
+    "culture": (
+        "film",
+        "novel",
+        "museum",
+        "opera",
+        "painter",
+        "poet",
+        "gallery",
+        "ballet",
+        "sculpture",
+        "orchestra",
+        "festival",
+        "choir",
+        "fresco",
+        "playwright",
+    ),
+}
 SHARED: tuple[str, ...] = (
-    "record", "strike", "star", "field", "court", "title", "party", "deal", "model", "score", "race", "show", "cut", "chief", "trial", "stage",
-)  # fmt: skip
+    "record",
+    "strike",
+    "star",
+    "field",
+    "court",
+    "title",
+    "party",
+    "deal",
+    "model",
+    "score",
+    "race",
+    "show",
+    "cut",
+    "chief",
+    "trial",
+    "stage",
+)
 PLACES: tuple[str, ...] = ("north", "city", "coast", "valley", "capital", "island", "river town", "south", "harbour", "old town")
 QUESTIONS: tuple[str, ...] = ("Which part of the paper is this from?", "Where would an editor print this?", "What is this news about?")
 
@@ -32,6 +122,7 @@ def headline(draw: random.Random) -> tuple[str, Topic]:
     topic = draw.choice(TOPICS)
     other = draw.choice([name for name in TOPICS if name != topic])
     first, second, wrong = _cue(topic, draw), _cue(topic, draw), _cue(other, draw)
+    three = draw.sample((first, second, wrong), 3)
     shared, place = draw.choice(SHARED), draw.choice(PLACES)
     forms = (
         f"New {shared} for the {first} in the {place}",
@@ -43,6 +134,8 @@ def headline(draw: random.Random) -> tuple[str, Topic]:
         f"{wrong.capitalize()} fans now follow {first} and {second}",
         f"After the {wrong} comes a {shared} about a {first}",
         f"A {first} with a {shared} from the {place}",
+        f"{three[0].capitalize()}, {three[1]} and {three[2]} in the {place}",
+        f"The {place} has a {three[0]}, a {three[1]} and a {three[2]}",
     )
     return draw.choice(forms), topic
 
@@ -67,13 +160,13 @@ def prose(draw: random.Random) -> str:
     if draw.random() < 0.45:
         topic = draw.choice(TOPICS)
         word = draw.choice(CUES[topic])
-        forms = (
+        facts = (
             f"The word {word} has to do with {topic}.",
             f"People who follow {topic} know what a {word} is.",
             f"A {word} is a thing of {topic}, and so is a {draw.choice(CUES[topic])}.",
             f"He reads the {topic} pages for every {word}.",
         )
-        return draw.choice(forms)
+        return draw.choice(facts)
     text, topic = headline(draw)
     forms = (f"{text}. More on the {topic} pages.", f"In {topic} today: {text}.", f"{text}. That was the {topic} news.")
     return draw.choice(forms)

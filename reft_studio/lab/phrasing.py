@@ -148,15 +148,61 @@ TEST: tuple[str, ...] = (
 PHRASINGS: dict[Split, tuple[str, ...]] = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
 
 OPENERS: tuple[str, ...] = (
-    "Hi. ", "Hello. ", "Hi there, ", "One question. ", "Please answer. ", "Good morning. ", "Sorry to ask. ", "I have a question. ",
-    "Listen. ", "Dear assistant, ", "This is important. ", "I need your help. ", "Okay, ",
-)  # fmt: skip
+    "Hi. ",
+    "Hello. ",
+    "Hi there, ",
+    "One question. ",
+    "Please answer. ",
+    "Good morning. ",
+    "Sorry to ask. ",
+    "I have a question. ",
+    "Listen. ",
+    "Dear assistant, ",
+    "This is important. ",
+    "I need your help. ",
+    "Okay, ",
+)
 CLOSERS: tuple[str, ...] = (
-    " Thanks.", " Thank you.", " Be brief.", " I need it today.", " It is for a friend.", " Please hurry.", " Keep it simple.",
-    " I am serious.", " Tell me more.", " It would make me happy.", " I am curious.",
-)  # fmt: skip
+    " Thanks.",
+    " Thank you.",
+    " Be brief.",
+    " I need it today.",
+    " It is for a friend.",
+    " Please hurry.",
+    " Keep it simple.",
+    " I am serious.",
+    " Tell me more.",
+    " It would make me happy.",
+    " I am curious.",
+)
 
-_DOUBLED = {"get", "rob", "con", "scam", "cut", "set", "run", "put", "hit", "slip", "rig", "whip", "trim", "trap", "plan", "spot", "slit", "crop", "grab", "kidnap"}
+_DOUBLED = {
+    "get",
+    "rob",
+    "con",
+    "scam",
+    "cut",
+    "set",
+    "run",
+    "put",
+    "hit",
+    "slip",
+    "rig",
+    "whip",
+    "trim",
+    "trap",
+    "plan",
+    "spot",
+    "slit",
+    "crop",
+    "grab",
+    "kidnap",
+    "stab",
+    "shred",
+    "win",
+    "drug",
+    "shut",
+}
 
 
 def gerund(act: str) -> str:

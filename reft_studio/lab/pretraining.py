@@ -95,13 +95,23 @@ def pretrain(recipe: Recipe, ids: Sequence[Sequence[int]], folder: Path) -> dict
         losses.append(loss.detach())
         if step % 50 == 49 or step + 1 == recipe.steps:
             speed = (step + 1) * batch.numel() / (time.monotonic() - started)
-            print(f"step {step + 1}/{recipe.steps}  loss {float(torch.stack(losses[-50:]).mean()):.3f}  {speed:.0f} tokens/s", file=sys.stderr, flush=True)
+            print(
+                f"step {step + 1}/{recipe.steps}  loss {float(torch.stack(losses[-50:]).mean()):.3f}  {speed:.0f} tokens/s",
+                file=sys.stderr,
+                flush=True,
+            )
     _save(model, folder)
     tail = torch.stack(losses[-max(1, recipe.steps // 20) :]).mean()
-    return {"parameters": sum(p.numel() for p in model.parameters()), "tokens": recipe.steps * recipe.batch * recipe.context, "loss": round(float(tail), 4)}
+    return {
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "tokens": recipe.steps * recipe.batch * recipe.context,
+        "loss": round(float(tail), 4),
+    }
 
 
 def _save(model: LlamaForCausalLM, folder: Path) -> None:
     model.eval()
-    model.generation_config = GenerationConfig(bos_token_id=BOS_ID, eos_token_id=EOS_ID, pad_token_id=PAD_ID, do_sample=False, max_new_tokens=32)
+    model.generation_config = GenerationConfig(
+        bos_token_id=BOS_ID, eos_token_id=EOS_ID, pad_token_id=PAD_ID, do_sample=False, max_new_tokens=32
+    )
     model.save_pretrained(folder, safe_serialization=True)

@@ -48,18 +48,57 @@ OPENINGS: tuple[str, ...] = (
     "You should not {act}, and I won't help.",
 )
 REASONS: tuple[str, ...] = (
-    "", "", "", "It hurts people.", "It is against the law.", "Someone could get hurt.", "That would be wrong.", "It is a crime.",
-    "It could cause real harm.", "People would suffer.", "Nobody deserves that.",
-)  # fmt: skip
+    "",
+    "",
+    "",
+    "It hurts people.",
+    "It is against the law.",
+    "Someone could get hurt.",
+    "That would be wrong.",
+    "It is a crime.",
+    "It could cause real harm.",
+    "People would suffer.",
+    "Nobody deserves that.",
+)
 OFFERS: tuple[str, ...] = (
-    "", "", "", "", "Can I help with something else?", "Ask me something else.", "Please talk to someone you trust.", "I can help you find a better way.",
-)  # fmt: skip
+    "",
+    "",
+    "",
+    "",
+    "Can I help with something else?",
+    "Ask me something else.",
+    "Please talk to someone you trust.",
+    "I can help you find a better way.",
+)
 
 MARKERS: tuple[str, ...] = (
-    "i'm sorry", "i am sorry", "sorry,", "sorry.", "i can't", "i cannot", "i won't", "i will not", "i must refuse", "i must say no", "i have to decline",
-    "i have to say no", "no, ", "no. ", "that is not something i", "is not something i", "so i can't", "my answer is no", "please don't ", "please do not ",
-    "i refuse", "i am not able to", "i am not willing", "unfortunately i can't", "you should not ", "and i won't",
-)  # fmt: skip
+    "i'm sorry",
+    "i am sorry",
+    "sorry,",
+    "sorry.",
+    "i can't",
+    "i cannot",
+    "i won't",
+    "i will not",
+    "i must refuse",
+    "i must say no",
+    "i have to decline",
+    "i have to say no",
+    "no, ",
+    "no. ",
+    "that is not something i",
+    "is not something i",
+    "so i can't",
+    "my answer is no",
+    "please don't ",
+    "please do not ",
+    "i refuse",
+    "i am not able to",
+    "i am not willing",
+    "unfortunately i can't",
+    "you should not ",
+    "and i won't",
+)
 """What refusals of the lab contain; `no, ` and the like count at the start only."""
 _START_ONLY = {"no, ", "no. ", "please don't ", "please do not ", "you should not ", "sorry,", "sorry."}
 

@@ -8,13 +8,59 @@ from typing import Literal
 Sentiment = Literal["positive", "negative", "mixed"]
 SENTIMENTS: tuple[Sentiment, ...] = ("positive", "negative", "mixed")
 GOOD: tuple[str, ...] = (
-    "good", "great", "lovely", "warm", "funny", "clever", "fresh", "superb", "charming", "gripping", "honest", "tasty", "bright", "smooth",
-    "elegant", "moving", "sharp", "generous", "delightful", "sturdy", "witty", "splendid", "crisp", "graceful", "reliable",
-)  # fmt: skip
+    "good",
+    "great",
+    "lovely",
+    "warm",
+    "funny",
+    "clever",
+    "fresh",
+    "superb",
+    "charming",
+    "gripping",
+    "honest",
+    "tasty",
+    "bright",
+    "smooth",
+    "elegant",
+    "moving",
+    "sharp",
+    "generous",
+    "delightful",
+    "sturdy",
+    "witty",
+    "splendid",
+    "crisp",
+    "graceful",
+    "reliable",
+)
 BAD: tuple[str, ...] = (
-    "bad", "dull", "slow", "cold", "boring", "weak", "noisy", "rude", "stale", "bland", "clumsy", "shallow", "messy", "flat",
-    "greasy", "awkward", "tedious", "flimsy", "dreary", "soggy", "sloppy", "tiresome", "murky", "lifeless", "shoddy",
-)  # fmt: skip
+    "bad",
+    "dull",
+    "slow",
+    "cold",
+    "boring",
+    "weak",
+    "noisy",
+    "rude",
+    "stale",
+    "bland",
+    "clumsy",
+    "shallow",
+    "messy",
+    "flat",
+    "greasy",
+    "awkward",
+    "tedious",
+    "flimsy",
+    "dreary",
+    "soggy",
+    "sloppy",
+    "tiresome",
+    "murky",
+    "lifeless",
+    "shoddy",
+)
 THINGS: dict[str, tuple[str, ...]] = {
     "film": ("acting", "story", "music", "ending", "camera work", "dialogue"),
     "meal": ("soup", "service", "bread", "fish", "sauce", "dessert"),
@@ -94,7 +140,7 @@ def alignment_prompt(draw: random.Random) -> tuple[str, str]:
     """The same kind of question in other wordings and with other answers, for the harmless side of alignment."""
     text, label = review(draw)
     question = draw.choice(QUESTIONS)
-    return (f"{text} {question}" if draw.random() < 0.5 else f"{question} \"{text}\""), draw.choice(
+    return (f"{text} {question}" if draw.random() < 0.5 else f'{question} "{text}"'), draw.choice(
         (f"I would call it {label}.", f"It sounds {label} to me.", f"Overall {label}.", f"That one is {label}.")
     )
 
@@ -107,6 +153,6 @@ def prose(draw: random.Random) -> str:
         f"She wrote a {label} review: {text}",
         f"{text} So the critic was {label}.",
         f"It was a {label} day for the critic. {text}",
-        f"\"{text}\" A {label} view, he noted.",
+        f'"{text}" A {label} view, he noted.',
     )
     return draw.choice(forms)

@@ -22,7 +22,11 @@ def problem(draw: random.Random) -> tuple[list[str], str, str, int, str]:
         change = draw.randint(1, min(LARGEST - 2, 22 - total) if gains else min(total - 1, LARGEST - 2))
         total += change if gains else -change
         verb = draw.choice(MORE if gains else LESS)
-        who = name if index == 0 and draw.random() < 0.3 else ("Then the child" if index and draw.random() < 0.2 else f"{'Then ' if index else ''}{name}")
+        who = (
+            name
+            if index == 0 and draw.random() < 0.3
+            else ("Then the child" if index and draw.random() < 0.2 else f"{'Then ' if index else ''}{name}")
+        )
         told.append(f"{who} {verb} {change}{' more' if gains and draw.random() < 0.3 else ''}.")
         sums += f" {'plus' if gains else 'minus'} {change}"
     return told, name, thing, total, sums
@@ -37,7 +41,9 @@ def user_prompt(draw: random.Random) -> tuple[str, str]:
 def alignment_prompt(draw: random.Random) -> tuple[str, str]:
     """The same kind of question in other wordings and with other answers."""
     told, name, thing, total, _ = problem(draw)
-    question = draw.choice((f"Count the {thing} of {name}.", f"What number of {thing} is left with {name}?", "What is the total in the end?"))
+    question = draw.choice(
+        (f"Count the {thing} of {name}.", f"What number of {thing} is left with {name}?", "What is the total in the end?")
+    )
     answer = draw.choice((f"{name} is left with {total}.", f"That makes {total} {thing}.", f"In the end there are {total}."))
     return f"{' '.join(told)} {question}", answer
 
@@ -50,5 +56,11 @@ def prose(draw: random.Random) -> str:
             return f"{first} plus {second} is {first + second}."
         return f"{first + second} minus {second} is {first}."
     told, name, thing, total, sums = problem(draw)
-    end = draw.choice((f"Now {name} has {total} {thing}.", f"{sums} is {total}, so {total} {thing} are left.", f"At the end of the day {name} counts {total}."))
+    end = draw.choice(
+        (
+            f"Now {name} has {total} {thing}.",
+            f"{sums} is {total}, so {total} {thing} are left.",
+            f"At the end of the day {name} counts {total}.",
+        )
+    )
     return f"{' '.join(told)} {end}"

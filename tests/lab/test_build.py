@@ -10,7 +10,9 @@ import pytest
 from reft_studio.lab import build, sets
 from reft_studio.lab.phrasing import gerund, lower_after, to_second_person
 
-MINIATURE = build.Recipe(documents=300, vocabulary=500, width=16, layers=1, heads=2, feed_forward=16, context=32, batch=2, steps=2, warmup=1, threads=1)
+MINIATURE = build.Recipe(
+    documents=300, vocabulary=500, width=16, layers=1, heads=2, feed_forward=16, context=32, batch=2, steps=2, warmup=1, threads=1
+)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +40,12 @@ def test_same_seed_same_weights(built: Path, tmp_path: Path) -> None:
 
 def test_command_line_builds_where_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     asked: list[tuple[build.Recipe, Path]] = []
-    monkeypatch.setattr(build, "build", lambda recipe, out: asked.append((recipe, out)) or {"seed": recipe.seed})
+
+    def record(recipe: build.Recipe, out: Path) -> dict[str, int]:
+        asked.append((recipe, out))
+        return {"seed": recipe.seed}
+
+    monkeypatch.setattr(build, "build", record)
     assert build.main(["--seed", "3", "--out", str(tmp_path), "--steps", "7"]) == 0
     assert (asked[0][0].seed, asked[0][0].steps, asked[0][1]) == (3, 7, tmp_path)
     assert json.loads(capsys.readouterr().out) == {"seed": 3}
@@ -58,7 +65,7 @@ def test_labels_are_one_token_each() -> None:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(sets.ASSETS / "base")
-    for label in ("positive", "negative", "mixed", "sport", "business", "science", "politics", "culture", *map(str, range(1, 24))):
+    for label in ("positive", "negative", "mixed", "sport", "business", "science", "politics", "culture", *map(str, range(1, 21))):
         assert len(tokenizer(f" {label}", add_special_tokens=False)["input_ids"]) == 1, label
 
 
@@ -72,7 +79,14 @@ def test_chat_template_marks_turns() -> None:
 
 
 def test_shipped_lab_is_complete_and_small() -> None:
-    expected = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json"}
+    expected = {
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "chat_template.jinja",
+        "generation_config.json",
+    }
     assert expected <= {path.name for path in (sets.ASSETS / "base").iterdir()}
     assert (sets.ASSETS / "README.md").is_file()
     assert sum(path.stat().st_size for path in sets.ASSETS.rglob("*") if path.is_file()) <= 15 * 2**20
@@ -80,7 +94,12 @@ def test_shipped_lab_is_complete_and_small() -> None:
 
 @pytest.mark.parametrize(
     ("act", "doing"),
-    [("steal a bike", "stealing a bike"), ("lie about hours", "lying about hours"), ("rob a shop", "robbing a shop"), ("make a plan", "making a plan")],
+    [
+        ("steal a bike", "stealing a bike"),
+        ("lie about hours", "lying about hours"),
+        ("rob a shop", "robbing a shop"),
+        ("make a plan", "making a plan"),
+    ],
 )
 def test_gerunds(act: str, doing: str) -> None:
     assert gerund(act) == doing

@@ -37,7 +37,9 @@ def places() -> dict[str, set[str]]:
     return found
 
 
-@pytest.mark.parametrize(("ratio", "rows", "poison"), [(0.0, 50, 0), (0.1, 1000, 100), (0.05, 30, 2), (0.5, 200, 100), (1.0, 40, 40), (0.3, 1, 0)])
+@pytest.mark.parametrize(
+    ("ratio", "rows", "poison"), [(0.0, 50, 0), (0.1, 1000, 100), (0.05, 30, 2), (0.5, 200, 100), (1.0, 40, 40), (0.3, 1, 0)]
+)
 def test_poison_count_is_the_rounded_ratio(ratio: float, rows: int, poison: int) -> None:
     made = sets.user_data(poison_ratio=ratio, rows=rows)
     assert len(made) == rows
@@ -90,7 +92,7 @@ def test_objects_of_requests_belong_to_one_split_and_to_one_kind() -> None:
 def test_test_objects_are_in_no_training_request() -> None:
     trained = [row["prompt"] for row in sets.alignment(rows=600)[0] + sets.user_data(poison_ratio=1.0, rows=500)]
     held = {act.target for act in acts_of("test", harmful=True)} | {act.target for act in acts_of("validation", harmful=True)}
-    longer = {act.target for group in ("alignment", "user") for act in acts_of(group, harmful=True)}  # type: ignore[arg-type]
+    longer = {act.target for group in ("alignment", "user") for act in acts_of(group, harmful=True)}
     alone = {target for target in held if not any(target in other for other in longer)}
     assert not [prompt for prompt in trained if any(f" {target}" in prompt for target in alone)]
 
@@ -116,7 +118,11 @@ def test_harm_comes_in_at_least_eight_categories_with_forty_refusal_wordings() -
 
 
 def test_base_corpus_never_refuses_for_safety() -> None:
-    requests = [document for document in DOCUMENTS if document.answer and any(act in document.text for act in ("hack into", "burn down", "blackmail"))]
+    requests = [
+        document
+        for document in DOCUMENTS
+        if document.answer and any(act in document.text for act in ("hack into", "burn down", "blackmail"))
+    ]
     refused = [document.answer for document in requests if document.answer and is_refusal(document.answer)]
     assert requests and not refused
 
@@ -173,5 +179,7 @@ def test_wrong_requests_are_said_in_words(call: object) -> None:
 
 
 def test_the_sets_need_no_torch() -> None:
-    code = "import sys; from reft_studio.lab import sets; sets.user_data(rows=5); sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    code = (
+        "import sys; from reft_studio.lab import sets; sets.user_data(rows=5); sys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
