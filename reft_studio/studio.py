@@ -33,7 +33,7 @@ from reft_studio.store.decisions import Action, ChainReport, Decision, DecisionL
 from reft_studio.teacher.spec import TeacherSpec
 from reft_studio.teacher.teacher import TeacherInfo, list_teachers
 from reft_studio.training.run_folder import open_run
-from reft_studio.views import example, filtering, models, project, reviewing, runs
+from reft_studio.views import bulk, example, filtering, models, project, reviewing, runs
 from reft_studio.workspace import Workspace
 
 
@@ -208,6 +208,18 @@ class Studio:
         """One decision for many rows, undone in one step; returns how many."""
         _, _, threshold = self._audited(dataset_id)
         return len(self.log.decide_many(dataset_id, row_ids, action, reason=reason, by=self._by(), threshold=threshold))
+
+    def select_rows(
+        self, dataset_id: str, *, side: str = "all", search: str = "", origin: str | None = None, overrule: bool = False
+    ) -> bulk.Selection:
+        """Rows that a filter selects for one decision, and how many of them a person has decided already."""
+        decisions = self.log.current(dataset_id)
+        return bulk.select(*self._audited(dataset_id), decisions, side=side, search=search, origin=origin, overrule=overrule)
+
+    def undecided_rows(self, dataset_id: str) -> list[int]:
+        """Rows that stop a freeze: without a score and a decision, or marked unsure."""
+        dataset, score, _ = self._audited(dataset_id)
+        return bulk.undecided(dataset, score, self.log.current(dataset_id))
 
     def undo(self, dataset_id: str) -> Decision | None:
         return self.log.undo(dataset_id, self._by())

@@ -1,0 +1,152 @@
+"""Rows of a dataset as the browser may see them: cleaned, cut, and masked where the text may hurt to read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, get_args
+
+from reft_studio.audit.policy import flagged as is_flagged
+from reft_studio.errors import SpecError
+from reft_studio.views.filtering import Side
+from ui.events import answer
+from ui.text import ago, mask, show
+
+if TYPE_CHECKING:
+    from reft_studio.audit.decision import Decision
+    from reft_studio.studio import Studio
+    from reft_studio.views.reviewing import Card
+    from ui.widgets.row_table import ServerFunction
+
+PREVIEW, FULL, NAME = 160, 6000, 60
+"""Characters of a prompt in a table cell, of a text in a card, of an origin or category."""
+MOST_ROWS = 200
+"""Rows one request may ask for."""
+HISTORY = 12
+ACTIONS = {"keep": "Keep", "remove": "Remove", "relabel": "Relabel", "unsure": "Unsure", "clear": "Back to the threshold"}
+ROLES = {"user": "Prompt", "assistant": "Answer", "system": "System", "developer": "System", "tool": "Tool"}
+
+
+def rows_server(studio: Studio) -> ServerFunction:
+    """`srv_rows`: {dataset, key, t, side, offset, limit, search, mask} -> {total, offset, rows}."""
+
+    @answer
+    def srv_rows(request: dict[str, Any]) -> dict[str, Any]:
+        threshold, side = _threshold(request), request.get("side", "all")
+        if side not in get_args(Side):
+            raise SpecError(f"side is '{show(side, 20)}'. Choose one of: {', '.join(get_args(Side))}.")
+        page = studio.flagged_rows(
+            str(request["dataset"]),
+            str(request["key"]),
+            threshold=threshold,
+            side=side,
+            offset=max(0, int(request.get("offset", 0))),
+            limit=min(MOST_ROWS, max(1, int(request.get("limit", 50)))),
+            search=str(request.get("search", ""))[:200],
+        )
+        masked, everything = bool(request.get("mask", True)), masks_all(studio)
+        return {
+            "total": page.total,
+            "offset": page.offset,
+            "rows": [row_view(row, threshold, masked=masked, everything=everything) for row in page.rows],
+        }
+
+    return srv_rows
+
+
+def card_server(studio: Studio) -> ServerFunction:
+    """`srv_card`: {dataset, row, t?, reveal, mask} -> {card}; `t` previews another threshold than the one in use."""
+
+    @answer
+    def srv_card(request: dict[str, Any]) -> dict[str, Any]:
+        card = studio.card(str(request["dataset"]), int(request["row"]))
+        threshold = _threshold(request) if "t" in request else card.threshold
+        masked, reveal = bool(request.get("mask", True)), bool(request.get("reveal", False))
+        return {"card": card_view(card, threshold, masked=masked, reveal=reveal, everything=masks_all(studio))}
+
+    return srv_card
+
+
+def row_view(row: Mapping[str, Any], threshold: float, *, masked: bool, everything: bool = False) -> dict[str, Any]:
+    """One line of the table. A prompt is masked if it is known to be harmful, scored at or above the threshold, or all are."""
+    score, decision = row.get("score"), row.get("decision")
+    over = is_flagged(score, threshold)
+    hide = masked and (everything or over or row.get("known_harmful") is True)
+    return {
+        "row": row["row_id"],
+        "score": score,
+        "flagged": over,
+        "decision": decision,
+        "effective": "undecided" if score is None else "remove" if over else "keep",
+        "origin": show(row.get("origin") or "", NAME),
+        "prompt": mask(row["prompt"]) if hide else show(row["prompt"], PREVIEW),
+        "masked": hide,
+    }
+
+
+def card_view(card: Card, threshold: float | None, *, masked: bool, reveal: bool, everything: bool = False) -> dict[str, Any]:
+    """One row in full. `reveal` shows a text that is masked by default; `revealed` says that it did."""
+    over = threshold is not None and is_flagged(card.score, threshold)
+    sensitive = masked and (everything or over or card.known_harmful is True)
+    return {
+        "row": card.row_id,
+        "score": card.score,
+        "threshold": threshold,
+        "flagged": over,
+        "percentile": card.percentile,
+        "effective": "undecided" if card.score is None else "remove" if over else "keep",
+        "decision": card.decision.action if card.decision else None,
+        "origin": show(card.origin or "", NAME),
+        "category": show(card.category or "", NAME),
+        "known": card.known_harmful,
+        "texts": texts(card, hide=sensitive and not reveal),
+        "revealed": sensitive and reveal,
+        "history": [history_line(entry) for entry in card.history[:HISTORY]],
+    }
+
+
+def texts(card: Card, *, hide: bool) -> list[dict[str, Any]]:
+    """The conversation, or prompt and answer where the row is one exchange."""
+    messages = card.messages if isinstance(card.messages, list) else json.loads(card.messages or "[]")
+    pairs = [(str(turn.get("role", "")), _content(turn.get("content"))) for turn in messages if isinstance(turn, dict)]
+    if len(pairs) <= 2 or not any(role == "user" for role, _ in pairs):
+        pairs = [("user", card.prompt), ("assistant", card.response)]
+    return [
+        {
+            "role": role if role in ROLES else "other",
+            "label": ROLES.get(role) or show(role, 20) or "Text",
+            "text": mask(text) if hide else show(text, FULL),
+            "masked": hide,
+            "length": len(text),
+        }
+        for role, text in pairs
+    ]
+
+
+def history_line(entry: Decision) -> dict[str, str]:
+    """One entry of a row's history; entries made by undo and redo say so."""
+    kind = {"undo": "Undone: ", "redo": "Done again: "}.get(entry.kind, "")
+    name = ACTIONS.get(entry.action, entry.action)
+    return {
+        "what": kind + (name.lower() if kind else name),
+        "by": show(entry.decided_by.removeprefix("human:"), NAME),
+        "when": ago(entry.at),
+        "reason": show(entry.reason, 300),
+    }
+
+
+def masks_all(studio: Studio) -> bool:
+    """True if the settings ask to mask every text, not only what may be harmful."""
+    return bool(studio.setting("mask_rule", "known") == "all")
+
+
+def _threshold(request: Mapping[str, Any]) -> float:
+    value = float(request["t"])
+    if not -1 <= value <= 1:
+        raise SpecError(f"The threshold is {value:g}, but a cosine lies between -1 and 1.")
+    return value
+
+
+def _content(content: Any) -> str:
+    """Text of a message; parts of another kind (images, tool calls) are shown as JSON."""
+    return content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)

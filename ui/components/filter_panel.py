@@ -1,0 +1,183 @@
+"""What the Filter page shows, built from the studio's answers: pickers, banners, panels. No wiring here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from reft_studio.errors import SpecError
+from ui.components.cards import card_server, rows_server
+from ui.events import answer
+from ui.text import counted, number, show
+from ui.widgets import widget
+from ui.widgets.compose import composed
+from ui.widgets.row_table import row_table, row_table_value
+from ui.widgets.threshold import threshold_panel, threshold_value, tradeoff_panel
+
+if TYPE_CHECKING:
+    from reft_studio.scoring.scores import ScoreSet
+    from reft_studio.studio import Studio
+    from reft_studio.views.filtering import FilterView
+    from reft_studio.views.project import DatasetSummary, State
+    from ui.widgets.row_table import ServerFunction
+
+NO_DATASET = {
+    "title": "No dataset yet",
+    "text": "Bring a finetuning file, or make a poisoned sample from the embedded lab.",
+    "action": "Go to Data",
+    "page": "/data",
+}
+
+
+@dataclass(frozen=True)
+class Pickers:
+    """The controls at the top of the page."""
+
+    dataset: gr.Dropdown
+    teacher: gr.Dropdown
+    scores: gr.Dropdown
+    score: gr.Button
+
+    def outputs(self) -> list[Any]:
+        return [self.dataset, self.teacher, self.scores, self.score]
+
+
+@dataclass(frozen=True)
+class Panels:
+    """The widgets under them, in the order they are drawn."""
+
+    empty: gr.HTML
+    warning: gr.HTML
+    threshold: gr.HTML
+    rows: gr.HTML
+    slices: gr.HTML
+    tradeoff: gr.HTML
+
+    def outputs(self) -> list[Any]:
+        return [self.empty, self.warning, self.threshold, self.rows, self.slices, self.tradeoff]
+
+
+def draw_pickers() -> Pickers:
+    """One row: which dataset, which teacher, which of its scores; all filled when the page loads."""
+    with gr.Row(equal_height=False):
+        dataset = gr.Dropdown([], label="Dataset", elem_id="filter-dataset", scale=3, min_width=220)
+        teacher = gr.Dropdown([], label="Teacher", elem_id="filter-teacher", scale=2, min_width=180)
+        scores = gr.Dropdown([], label="Scores", elem_id="filter-scores", scale=2, min_width=180, visible=False)
+        score = gr.Button("Score this dataset", variant="primary", elem_id="filter-score", scale=0, min_width=170)
+    return Pickers(dataset, teacher, scores, score)
+
+
+def draw_panels(studio: Studio) -> Panels:
+    """The panels, empty; `panel_values` fills them."""
+    return Panels(
+        empty=widget("empty_state", None, elem_id="filter-empty"),
+        warning=widget("notice", None, elem_id="filter-warning"),
+        threshold=threshold_panel(),
+        rows=row_table(rows_server(studio), card_server(studio)),
+        slices=composed("slice_table", parts=("dom", "threshold_math"), server_functions=[slices_server(studio)], elem_id="slices"),
+        tradeoff=tradeoff_panel(),
+    )
+
+
+def slices_server(studio: Studio) -> ServerFunction:
+    """`srv_slices`: {dataset, key, t} -> flagged rows by origin at that threshold."""
+
+    @answer
+    def srv_slices(request: dict[str, Any]) -> dict[str, Any]:
+        threshold = float(request["t"])
+        if not -1 <= threshold <= 1:
+            raise SpecError(f"The threshold is {threshold:g}, but a cosine lies between -1 and 1.")
+        found = studio.slices(str(request["dataset"]), str(request["key"]), threshold)
+        return {"slices": [{"origin": show(one.origin, 80), "rows": one.rows, "flagged": one.flagged} for one in found]}
+
+    return srv_slices
+
+
+def page_values(studio: Studio) -> tuple[Any, ...]:
+    """Values of every picker and panel for the state the workspace is in."""
+    state = studio.state()
+    return (*picker_values(studio, state), *panel_values(studio, state))
+
+
+def picker_values(studio: Studio, state: State) -> tuple[Any, ...]:
+    """The choices there are, with what is being worked on selected."""
+    datasets, teachers = studio.datasets(), [one for one in studio.teachers() if one.regularised]  # aligned weights alone do not filter
+    sets = studio.score_sets(state.dataset.id) if state.dataset else []
+    titles = {one.id: show(one.title, 60) for one in teachers}
+    chosen = state.score.key if state.score else None
+    used = state.score.teacher if state.score else (teachers[0].id if teachers else None)
+    return (
+        gr.Dropdown(choices=[(dataset_name(one), one.id) for one in datasets], value=state.dataset.id if state.dataset else None),
+        gr.Dropdown(choices=[(show(one.title, 80), one.id) for one in teachers], value=used),
+        gr.Dropdown(choices=[(score_name(one, titles), one.key) for one in sets], value=chosen, visible=len(sets) > 1),
+        gr.Button("Score again" if state.score else "Score this dataset", variant=_weight(state), interactive=state.dataset is not None),
+    )
+
+
+def panel_values(studio: Studio, state: State) -> tuple[Any, ...]:
+    """The panels for the dataset and scores in use; without scores, only the way to get them."""
+    if state.dataset is None or state.score is None:
+        return (empty_value(state), None, "", "", "", "")
+    view = studio.filter_view(state.dataset.id, state.score.key)
+    where = row_table_value(state.dataset.id, state.score.key, view.threshold, view.score.missing)
+    panel = panel_value(studio, view)
+    warning = {"text": show(view.warning, 600), "kind": "flag"} if view.warning else None
+    return (None, warning, panel, where, where, panel)
+
+
+def panel_value(studio: Studio, view: FilterView) -> str:
+    """The threshold panel's value, with a tick for every row that a person has decided."""
+    decisions = studio.log.current(view.score.dataset).values()
+    reviewed = [(one.score, one.action) for one in decisions if one.score is not None]
+    return threshold_value(view, reviewed=reviewed, note=note(view), unlabelled=unlabelled(view))
+
+
+def note(view: FilterView) -> str:
+    """What the summary sentence must not leave out: rows without a score, rows near the line."""
+    parts = []
+    if view.score.missing:
+        parts.append(f"{counted(view.score.missing, 'row has', 'rows have')} no score and must be decided by a person.")
+    if view.near_threshold:
+        parts.append(f"{counted(view.near_threshold, 'row lies', 'rows lie')} within 0.02 of the line in use ({number(view.threshold)}).")
+    return " ".join(parts)
+
+
+def unlabelled(view: FilterView) -> str:
+    """What is known about a teacher where the file itself carries no truth."""
+    recall, rate = view.teacher.calibration.get("recall"), view.teacher.calibration.get("false_positive_rate")
+    text = "This file carries no labels, so recall and precision cannot be computed here."
+    if recall is None or rate is None:
+        return text
+    return (
+        f"{text} On its own held-out prompts the teacher found {recall:.1f} % of the harmful and flagged {rate:.1f} % of the harmless ones."
+    )
+
+
+def empty_value(state: State) -> dict[str, str]:
+    """What to do first."""
+    if state.dataset is None:
+        return NO_DATASET
+    rows = counted(state.dataset.rows, "row")
+    return {
+        "title": f"{rows} waiting for a score",
+        "text": "The teacher reads each prompt once and says how close it lies to what it refuses. Nothing is removed by scoring.",
+        "action": f"Score {rows}",
+    }
+
+
+def dataset_name(one: DatasetSummary) -> str:
+    """Name, size and whether it is a frozen one; names come from files, so they are cleaned."""
+    frozen = ", frozen" if one.frozen_from else ""
+    return f"{show(one.name, 60)} ({counted(one.rows, 'row')}{frozen})"
+
+
+def score_name(one: ScoreSet, titles: Mapping[str, str]) -> str:
+    """Which teacher made these scores; one that is gone is named by its id."""
+    return f"{titles.get(one.teacher, show(one.teacher, 40))}, {show(one.key, 8)}"
+
+
+def _weight(state: State) -> str:
+    return "secondary" if state.score else "primary"

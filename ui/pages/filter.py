@@ -1,0 +1,58 @@
+"""Filter: score the dataset, see the scores, choose the threshold."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from ui.components.filter_panel import Panels, Pickers, draw_panels, draw_pickers, page_values
+from ui.components.jobs import job_panel
+from ui.components.teacher_panel import draw_teacher, set_choices, wire_teacher
+from ui.events import FAST, SLOW, on, on_load, said, status
+from ui.text import number
+
+if TYPE_CHECKING:
+    from reft_studio.studio import Studio
+
+
+def build(studio: Studio) -> None:
+    """Draw the page and wire it; every value comes when it loads."""
+    with gr.Column(elem_classes=["rs-card"]):
+        pickers = draw_pickers()
+        line = status("filter-status")
+        jobs = job_panel(studio, ["score", "teacher"], elem_id="filter-jobs")
+    panels = draw_panels(studio)
+    outputs = [*pickers.outputs(), *panels.outputs()]
+    _wire_pickers(studio, pickers, panels, line)
+    teacher = draw_teacher()
+    wire_teacher(studio, teacher)
+    on(jobs.done, lambda: page_values(studio), outputs=outputs, line=line, refresh=True, **SLOW)
+    on_load(lambda: page_values(studio), outputs=outputs, line=line)
+    on_load(lambda: tuple(set_choices(studio)), outputs=teacher.sets)
+
+
+def _wire_pickers(studio: Studio, pickers: Pickers, panels: Panels, line: gr.HTML) -> None:
+    outputs = [*pickers.outputs(), *panels.outputs()]
+
+    def choose_dataset(dataset: str) -> tuple[Any, ...]:
+        studio.choose(dataset=dataset)
+        return page_values(studio)
+
+    def choose_scores(key: str) -> tuple[Any, ...]:
+        studio.choose(score_key=key)
+        return page_values(studio)
+
+    def score(dataset: str, teacher: str) -> dict[str, str]:
+        studio.score(dataset, teacher)
+        return said("Scoring is queued. The panel below shows how far it is.", "note")
+
+    def use(event: gr.EventData) -> tuple[Any, ...]:
+        studio.choose(threshold=float(event.t))
+        return (*page_values(studio), said(f"Threshold {number(float(event.t))} is now in use. Next: review the rows around it."))
+
+    on(pickers.dataset.input, choose_dataset, inputs=[pickers.dataset], outputs=outputs, line=line, refresh=True, **FAST)
+    on(pickers.scores.input, choose_scores, inputs=[pickers.scores], outputs=outputs, line=line, refresh=True, **FAST)
+    on(pickers.score.click, score, inputs=[pickers.dataset, pickers.teacher], line=line, refresh=True, **FAST)
+    on(panels.empty.act, score, inputs=[pickers.dataset, pickers.teacher], line=line, refresh=True, **FAST)
+    on(panels.threshold.use, use, outputs=outputs, line=line, refresh=True, **FAST)

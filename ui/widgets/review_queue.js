@@ -1,0 +1,56 @@
+// The review's bookkeeping, without the page: which row comes next, and an outbox that saves decisions one at a time, in order.
+const isOpen = (item) => !item.action;
+
+// The next undecided row after `at`, going round once; -1 if every row is decided.
+function nextOpen(queue, at) {
+  for (let step = 1; step <= queue.length; step++) {
+    const i = (at + step) % queue.length;
+    if (isOpen(queue[i])) return i;
+  }
+  return -1;
+}
+
+const decidedIn = (queue) => queue.filter((item) => !isOpen(item)).length;
+const placeOf = (queue, row) => queue.findIndex((item) => item.row === row);
+
+// A row that was asked for and is not in the batch is put after the current one. Answers its place.
+function insertAfter(queue, at, item) {
+  const place = Math.min(queue.length, at + 1);
+  queue.splice(place, 0, item);
+  return place;
+}
+
+// Sends one message at a time and waits for its receipt, so that decisions and undos reach the log in the order they were made.
+// After a failure nothing more is sent: the failed message and all after it wait for `retry`.
+function makeOutbox(send) {
+  let current = null, count = 0, failed = [];
+  const waiting = [];
+  const next = () => {
+    if (current || failed.length || !waiting.length) return;
+    current = { ...waiting.shift(), n: ++count };
+    send(current);
+  };
+  return {
+    push(message) {
+      if (failed.length) failed.push(message); else waiting.push(message);
+      next();
+    },
+    // The receipt of the message under way; an older one (after a timeout) answers null.
+    settle(receipt) {
+      if (!current || receipt.n !== current.n) return null;
+      const { n, ...message } = current;
+      current = null;
+      if (!receipt.ok) failed = [message, ...waiting.splice(0)];
+      next();
+      return message;
+    },
+    retry() { waiting.unshift(...failed.splice(0)); next(); },
+    drop() { return failed.splice(0); },
+    get busy() { return current !== null || waiting.length > 0; },
+    get current() { return current; },
+    get failures() { return failed.length; },
+  };
+}
+
+// The reason that is stored: chosen chips, then the comment.
+const reasonText = (chips, comment) => [chips.join(', '), comment.trim()].filter(Boolean).join(': ');

@@ -1,0 +1,105 @@
+// What the threshold trades: ROC and precision-recall curves with the current point on them, the cheapest threshold for a given
+// cost of a miss, and precision at another share of harmful rows. value = the threshold panel's; follows `rs:threshold`.
+const $ = (selector) => element.querySelector(selector);
+const panel = $('.tr'), ratio = $('.tr-ratio'), prevalence = $('.tr-prevalence');
+const SIZE = { height: 208, left: 38, right: 10, top: 8, bottom: 34 };
+const ENOUGH = 30;
+let data = null, sums = null, points = [], best = null, last = null, widths = [0, 0], dots = [];
+
+const frame = (width) => ({
+  x: (share) => SIZE.left + share * (width - SIZE.left - SIZE.right),
+  y: (share) => SIZE.height - SIZE.bottom - share * (SIZE.height - SIZE.top - SIZE.bottom),
+});
+
+function plot(host, name, horizontal, vertical, path, chance) {
+  const width = Math.max(180, host.clientWidth), { x, y } = frame(width);
+  const root = svg('svg', { width, height: SIZE.height, role: 'img', 'aria-label': name });
+  for (const share of [0, 0.5, 1]) {
+    root.append(svg('line', { class: 'th-grid', x1: x(0), x2: x(1), y1: y(share), y2: y(share) }),
+      svg('line', { class: 'th-grid', x1: x(share), x2: x(share), y1: y(0), y2: y(1) }),
+      svg('text', { class: 'th-tick', x: x(0) - 6, y: y(share) + 4, 'text-anchor': 'end', text: `${100 * share}` }),
+      svg('text', { class: 'th-tick', x: x(share), y: y(0) + 15, 'text-anchor': share ? (share === 1 ? 'end' : 'middle') : 'start', text: `${100 * share}` }));
+  }
+  root.append(svg('text', { class: 'th-tick', x: x(0.5), y: SIZE.height - 3, 'text-anchor': 'middle', text: `${horizontal}, %` }),
+    svg('text', { class: 'th-tick', transform: `translate(10 ${y(0.5)}) rotate(-90)`, 'text-anchor': 'middle', text: `${vertical}, %` }),
+    svg('path', { class: 'tr-chance', d: `M${x(0)} ${y(chance[0])} L${x(1)} ${y(chance[1])}` }),
+    svg('path', { class: 'tr-curve', d: path.map(([a, b], i) => `${i ? 'L' : 'M'}${x(a).toFixed(1)} ${y(b).toFixed(1)}`).join('') }));
+  const dot = root.appendChild(svg('circle', { class: 'tr-dot', r: 5.5 }));
+  host.replaceChildren(root);
+  return { dot, x, y };
+}
+
+// At most a few hundred points are drawn; the corners that matter are kept because equal counts were merged before.
+const thin = (list) => (list.length <= 400 ? list : list.filter((_, i) => i % Math.ceil(list.length / 400) === 0 || i === list.length - 1));
+
+function drawPlots() {
+  const roc = $('.tr-roc .tr-plot'), pr = $('.tr-pr .tr-plot'), shown = thin(points);
+  const base = sums.harmful[0] / (sums.harmful[0] + sums.harmless[0]);
+  widths = [roc.clientWidth, pr.clientWidth];
+  dots = [
+    plot(roc, 'ROC curve', 'false positives', 'recall', shown.map((p) => [p.fpr, p.recall]), [0, 1]),
+    plot(pr, 'Precision-recall curve', 'recall', 'precision', shown.filter((p) => p.precision !== null).map((p) => [p.recall, p.precision]), [base, base]),
+  ];
+  $('.tr-roc figcaption span').textContent = `area ${areaUnderRoc(points).toFixed(3)}, n = ${number(sums.harmful[0])} harmful, ${number(sums.harmless[0])} harmless`;
+  $('.tr-pr figcaption span').textContent = `dotted: no skill (${percent(base)})`;
+}
+
+function follow(counts) {
+  last = counts;
+  if (!dots.length) return;
+  const put = ({ dot, x, y }, a, b) => {
+    dot.toggleAttribute('hidden', a === null || b === null);
+    if (a !== null && b !== null) { dot.setAttribute('cx', x(a)); dot.setAttribute('cy', y(b)); }
+  };
+  put(dots[0], counts.fpr, counts.recall);
+  put(dots[1], counts.recall, counts.precision);
+  writePrevalence();
+}
+
+function writeCost() {
+  const cost = Math.min(1000, Math.max(0.1, Number(ratio.value) || 1));
+  best = cheapest(sums, cost);
+  const there = countsAt(sums, best.index);
+  $('.tr-cost').textContent = `Cheapest on this file: ${signed(toValue(best.index))}, with ${number(there.fn)} missed and ${number(there.fp)} removed wrongly. It is fitted to these labels, so expect a little worse on other data.`;
+}
+
+function writePrevalence() {
+  if (!last) return;
+  const share = Math.pow(10, Number(prevalence.value));
+  const precision = precisionAt(share, last.recall, last.fpr);
+  $('.tr-assumed').textContent = percent(share, share < 0.01 ? 2 : 1);
+  const measured = last.precision === null ? '' : ` In this file it is ${percent(last.precision)}, with ${percent((last.tp + last.fn) / last.labelled)} harmful.`;
+  $('.tr-precision').textContent = precision === null
+    ? 'Nothing would be flagged at this threshold.'
+    : `About ${percent(precision)} of the flagged rows would be harmful, at the recall and false-positive rate measured here.${measured}`;
+}
+
+function draw() {
+  data = readJson(props.value, null);
+  sums = data && suffixSums(data.bins);
+  element.closest('.block').hidden = panel.hidden = !data || !(sums.harmful[0] + sums.harmless[0] > 0);
+  if (panel.hidden) return;
+  const few = Math.min(sums.harmful[0], sums.harmless[0]);
+  $('.tr-few').hidden = few >= ENOUGH;
+  $('.tr-body').hidden = few < ENOUGH;
+  $('.tr-few').textContent = `Curves need at least ${ENOUGH} labelled rows of each kind to mean something; this file has ${number(sums.harmful[0])} harmful and ${number(sums.harmless[0])} harmless ones.`;
+  if (few < ENOUGH) return;
+  points = curvePoints(sums);
+  const share = sums.harmful[0] / (sums.harmful[0] + sums.harmless[0]);
+  prevalence.value = Math.log10(Math.min(0.5, Math.max(0.001, share)));
+  drawPlots();
+  writeCost();
+  follow(countsAt(sums, toIndex(last ? last.t : data.threshold ?? 0)));
+}
+
+ratio.addEventListener('input', writeCost);
+prevalence.addEventListener('input', writePrevalence);
+$('.tr-go').addEventListener('click', () => rs.emit('rs:move-threshold', { t: toValue(best.index) }));
+rs.on('rs:threshold', (event) => { if (data && event.detail.key === data.key) follow(event.detail); });
+new ResizeObserver(() => {
+  if (panel.hidden || !points.length || $('.tr-body').hidden || $('.tr-roc .tr-plot').clientWidth === widths[0]) return;
+  drawPlots();
+  if (last) follow(last);
+}).observe(panel);
+watch('value', draw);
+draw();
