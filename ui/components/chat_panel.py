@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,8 @@ from ui.events import message_for
 from ui.text import counted, number, show
 
 if TYPE_CHECKING:
-    from reft_studio.studio import ChatEvent, ChatModel, Studio
+    from reft_studio.studio import Studio
+    from reft_studio.views.models import ChatEvent, ChatModel
 
 MOST_MODELS = 4
 MOST_TOKENS = 512
@@ -63,22 +64,17 @@ class Lane:
     refusal: bool | None = None
     stop: str | None = None
     tokens: int = 0
-    first: float | None = None
-    last: float | None = None
+    seconds: float = 0.0
 
-    def take(self, event: ChatEvent, now: float) -> None:
+    def take(self, event: ChatEvent) -> None:
         """Add what the model said."""
-        if event.delta:
-            self.text += event.delta
-            self.tokens += 1
-            self.first = self.first or now
-            self.last = now
-            self.state = "writing"
+        self.text += event.delta
+        self.state = "done" if event.done else "writing"
         if event.done:
-            self.state, self.refusal, self.stop = "done", event.refusal, event.stop
+            self.refusal, self.stop, self.tokens, self.seconds = event.refusal, event.stop, event.tokens, event.seconds
 
     def view(self) -> dict[str, Any]:
-        mark = mark_of(self.model.kind)
+        mark = mark_of(self.model.method or self.model.kind)
         return {
             "id": self.model.id,
             "title": show(self.model.title, 80),
@@ -93,12 +89,12 @@ class Lane:
         }
 
     def foot(self) -> str:
-        """`42 tokens, ended, 61 tokens per second`; empty until the answer has ended."""
+        """`42 tokens, ended, 61 tokens per second`; while nothing has come yet, that the model is being loaded."""
         if self.state != "done":
-            return ""
+            return "Waiting for the model" if self.state == "waiting" else ""
         parts = [counted(self.tokens, "token"), STOPS.get(self.stop or "", self.stop or "")]
-        if self.first is not None and self.last is not None and self.tokens > 4 and self.last > self.first:
-            parts.append(f"{(self.tokens - 1) / (self.last - self.first):,.0f} tokens per second")
+        if self.seconds > 0:
+            parts.append(f"{self.tokens / self.seconds:,.0f} tokens per second")
         return ", ".join(part for part in parts if part)
 
 
@@ -138,7 +134,7 @@ def converse(studio: Studio, ask: Ask) -> Iterator[dict[str, Any]]:
             raise SpecError(f"{counted(len(missing), 'chosen model')} cannot be found any more. Reload the page and choose again.")
         exchange.lanes = {name: Lane(known[name]) for name in ask.models}
         yield exchange.view()
-        exchange.gauge = gauge(studio, ask.prompt)
+        exchange.gauge = gauge(studio, ask.prompt, known[ask.models[0]].base)
         yield from _answers(studio, exchange)
     except Exception as exc:  # the edge of the app: a failed answer is told in its lane
         exchange.fail(message_for(exc))
@@ -151,36 +147,42 @@ def _answers(studio: Studio, exchange: Exchange) -> Iterator[dict[str, Any]]:
     events = studio.chat(ask.prompt, ask.models, max_new_tokens=ask.max_new_tokens, temperature=ask.temperature, seed=ask.seed)
     for event in events:
         now = time.monotonic()
-        exchange.lanes[event.model].take(event, now)
+        exchange.lanes[event.model].take(event)
         if event.done or now - sent >= FRAME_S:
             sent = now
             yield exchange.view()
 
 
-def gauge(studio: Studio, prompt: str) -> dict[str, Any] | None:
-    """Where the filter puts the prompt; None without a teacher."""
-    judged = studio.prompt_cosine(prompt)
+def gauge(studio: Studio, prompt: str, base: str) -> dict[str, Any] | None:
+    """Where the filter puts the prompt: by the teacher in use, if it stands on this base, else the base's own; None without one."""
+    score = studio.state().score
+    own = [teacher.id for teacher in studio.teachers() if teacher.model == base and teacher.regularised]
+    teacher = score.teacher if score and score.teacher in own else next(iter(own), None)
+    judged = studio.prompt_cosine(prompt, teacher) if teacher else None
     if judged is None:
         return None
-    cosine, threshold = judged
+    cosine, calibrated = judged
+    chosen = studio.state().threshold if score and score.teacher == teacher else None
+    threshold = calibrated if chosen is None else chosen
     flagged = cosine >= threshold
     text = f"Cosine {number(cosine)}, threshold {number(threshold)}: {'flagged' if flagged else 'not flagged'}"
     return {"value": cosine, "threshold": threshold, "flagged": flagged, "text": text}
 
 
 def model_view(model: ChatModel) -> dict[str, str]:
-    mark = mark_of(model.kind)
-    return {"id": model.id, "title": show(model.title, 80), "detail": show(model.id, 80), "colour": mark.colour, "shape": mark.shape}
+    """A model as the chip that chooses it."""
+    mark = mark_of(model.method or model.kind)
+    title, detail = show(model.title, 80), f"{show(model.id, 80)}, base: {show(model.base, 80)}"
+    return {"id": model.id, "title": title, "detail": detail, "base": model.base, "colour": mark.colour, "shape": mark.shape}
 
 
-def usual(models: list[ChatModel]) -> list[str]:
-    """What is asked when nobody chose: base, aligned weights, the newest plain and the newest Ref-Teacher run."""
-    chosen = []
-    for kind in ("base", "aligned", "sft", "ref_teacher", "teacher"):
-        found = next((model.id for model in models if model.kind == kind), None)
-        if found and len(chosen) < (MOST_MODELS if kind != "teacher" else 3):
-            chosen.append(found)
-    return chosen or [model.id for model in models[:3]]
+def usual(models: Sequence[ChatModel]) -> list[str]:
+    """What is asked when nobody chose: base, aligned weights, the newest plain and the newest Ref-Teacher run, of one base."""
+    chosen: list[ChatModel] = []
+    for kind in ("base", "aligned", "sft", "ref_teacher"):
+        found = (model for model in models if (model.method or model.kind) == kind and (not chosen or model.base == chosen[0].base))
+        chosen += [model for model in [next(found, None)] if model]
+    return [model.id for model in chosen] or [model.id for model in models[:1]]
 
 
 def device_notice(studio: Studio) -> dict[str, str] | None:

@@ -10,7 +10,7 @@ import gradio as gr
 
 from ui.events import SLOW, answer, guarded
 from ui.text import count, seconds, show
-from ui.widgets import source
+from ui.widgets import widget
 
 if TYPE_CHECKING:
     from reft_studio.jobs.queue import JobView
@@ -43,16 +43,7 @@ def job_panel(
     def srv_jobs(query: dict[str, Any]) -> dict[str, Any]:
         return {"jobs": listing(studio, kinds)}
 
-    panel = gr.HTML(
-        html_template=source("job_panel.html"),
-        css_template=source("job_panel.css"),
-        js_on_load=source("job_panel.js"),
-        server_functions=[srv_jobs],
-        apply_default_css=False,
-        elem_classes=["rs-widget"],
-        elem_id=elem_id or f"jobs-{'-'.join(kinds)}",
-        empty=empty,
-    )
+    panel = widget("job_panel", server_functions=[srv_jobs], elem_id=elem_id or f"jobs-{'-'.join(kinds)}", empty=empty)
 
     def act(event: gr.EventData) -> None:
         act_on(studio, str(event.id), str(event.act))

@@ -22,6 +22,8 @@ function fromAddress() {
   return asked ? asked.split(',').slice(0, MOST) : null;
 }
 
+// Only models of one base can answer side by side.
+const apart = (model) => chosen.length > 0 && known(chosen[0]).base !== model.base;
 const inOrder = (ids) => setup.models.map((model) => model.id).filter((id) => ids.includes(id));
 
 function toggle(id) {
@@ -39,7 +41,7 @@ function drawModels() {
   drawnModels = key;
   $('models').replaceChildren(...setup.models.map((model) => {
     const on = chosen.includes(model.id);
-    const chip = h('button', { type: 'button', class: 'cl-model', 'aria-pressed': String(on), title: model.detail, disabled: !on && chosen.length >= MOST });
+    const chip = h('button', { type: 'button', class: 'cl-model', 'aria-pressed': String(on), title: model.detail, disabled: !on && (chosen.length >= MOST || apart(model)) });
     chip.append(mark(model.colour, model.shape), h('span', { text: model.title }));
     chip.onclick = () => toggle(model.id);
     return chip;

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from ui.events import answer
-from ui.widgets import source
+from ui.widgets import widget
 
 
 def chat_lanes(setup: Callable[[], dict[str, Any]]) -> gr.HTML:
@@ -21,12 +21,4 @@ def chat_lanes(setup: Callable[[], dict[str, Any]]) -> gr.HTML:
     def srv_setup(request: dict[str, Any]) -> dict[str, Any]:
         return setup()
 
-    return gr.HTML(
-        html_template=source("chat_lanes.html"),
-        css_template=source("chat_lanes.css"),
-        js_on_load="\n".join(source(name) for name in ("dom.js", "marks.js", "chat_lanes.js")),
-        server_functions=[srv_setup],
-        apply_default_css=False,
-        elem_classes=["rs-widget"],
-        elem_id="chat-lanes",
-    )
+    return widget("chat_lanes", scripts=("dom", "marks"), server_functions=[srv_setup], elem_id="chat-lanes")

@@ -1,12 +1,13 @@
 // Numbers behind the live curves; pure, so that they are tested without a browser.
 
-// Exponential moving average that starts at the first value; gaps (null) are passed through and do not reset it.
+// Exponential moving average without the pull of the start towards 0; gaps (null) stay gaps. The report's chart smooths the same way.
 function smoothed(values, weight) {
-  let average = null;
+  let past = 0, mass = 0;
   return values.map((value) => {
     if (value === null || !Number.isFinite(value)) return null;
-    average = average === null ? value : weight * average + (1 - weight) * value;
-    return average;
+    past = weight * past + (1 - weight) * value;
+    mass = weight * mass + (1 - weight);
+    return past / mass;
   });
 }
 

@@ -10,7 +10,7 @@ function maskedText(text) {
 }
 
 function cell(data, key, label) {
-  const button = h('button', { type: 'button', 'aria-pressed': String(chosen === key), disabled: !data.cells[key] }, String(data.cells[key]), h('small', { text: label }));
+  const button = h('button', { type: 'button', 'aria-pressed': String(chosen === key), disabled: !key.startsWith('only') || !data.cells[key] }, String(data.cells[key]), h('small', { text: label }));
   button.onclick = () => { chosen = chosen === key ? null : key; draw(); };
   return h('td', {}, button);
 }
@@ -52,10 +52,10 @@ function draw() {
   none.textContent = data.empty || '';
   if (!has) return;
   table(data);
-  const rows = data.rows.filter((entry) => (chosen ? entry.cell === chosen : entry.cell === 'only_a' || entry.cell === 'only_b'));
+  const rows = data.rows.filter((entry) => !chosen || entry.cell === chosen);
   const at = list.scrollTop;
   list.replaceChildren(...rows.slice(0, 100).map((entry) => row(data, entry)));
-  if (!rows.length) list.append(h('p', { class: 'fl-more', text: chosen ? 'No prompt is in this cell.' : 'No prompt is answered differently.' }));
+  if (!rows.length) list.append(h('p', { class: 'fl-more', text: 'No prompt is answered differently.' }));
   if (rows.length > 100) list.append(h('p', { class: 'fl-more', text: `The first 100 of ${rows.length} prompts are listed.` }));
   list.scrollTop = at;
 }

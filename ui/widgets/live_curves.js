@@ -1,8 +1,8 @@
 // Training curves on canvas. Only new points travel: the widget asks for what came after the offset it holds.
-// dom.js and curve_math.js come first. value = {run, title, empty} chooses what is drawn.
-const LIVE_MS = 1000, WEIGHT = 0.6;
+// dom.js and curve_math.js come first. value = {run, empty}: a run or job, or 'live' for whatever runs now (else the newest run).
+const LIVE_MS = 1000, IDLE_MS = 3000, WEIGHT = 0.6;
 const PLOTS = [
-  { key: 'loss', title: 'Loss per step: task, alignment', series: ['task', 'alignment'], fallback: ['loss'], logs: true },
+  { key: 'loss', title: 'Loss per step', series: ['task', 'alignment'], fallback: ['loss'], logs: true },
   { key: 'cosine', title: 'Cosine between the task and the alignment gradient (below 0: they conflict)', series: ['grad_cosine'], range: [-1, 1], zero: true, wide: true },
   { key: 'lr', title: 'Learning rate', series: ['lr'], raw: true },
   { key: 'norm', title: 'Gradient norm', series: ['grad_norm'] },
@@ -12,7 +12,7 @@ const COLOURS = { loss: '--rs-ink', task: '--rs-sft', alignment: '--rs-teacher',
 const DASHED = new Set(['alignment']);
 const COLUMNS = ['step', 'steps', ...Object.keys(NAMES)];
 const $ = (name) => element.querySelector(`.lc-${name}`);
-let data = empty(), offset = 0, subject = null, live = false, hover = null, timer = null, frame = 0, busy = false;
+let data = empty(), offset = 0, wanted = null, subject = null, live = false, hover = null, timer = null, frame = 0, busy = false;
 
 function empty() { return Object.fromEntries(COLUMNS.map((name) => [name, []])); }
 const has = (name) => data[name].some((value) => value !== null);
@@ -21,38 +21,47 @@ const colour = (name) => getComputedStyle(element).getPropertyValue(name).trim()
 // ---- data
 async function load() {
   clearTimeout(timer);
-  const asked = subject;
-  if (!asked || busy) return;
+  if (!wanted || busy) return;
+  const asked = wanted;
   busy = true;
   try {
-    const answer = document.hidden ? null : await server.srv_curves({ run: asked, offset });
-    if (answer?.ok && asked === subject) {
-      if (answer.restart) data = empty();
-      for (const name of COLUMNS) data[name].push(...(answer.points[name] || []));
-      offset = answer.offset;
-      live = answer.live;
-      state(answer.state);
-      draw();
-    }
+    const answer = document.hidden ? null : await server.srv_curves({ run: asked, subject, offset });
+    if (answer?.ok && asked === wanted) show(answer);
   } finally {
     busy = false;
-    if (asked !== subject) load();
-    else if (live || document.hidden) timer = setTimeout(load, LIVE_MS);
+    if (asked !== wanted) load();
+    else if (live || document.hidden || wanted === 'live') timer = setTimeout(load, live ? LIVE_MS : IDLE_MS);
   }
 }
 
-function state(text) { $('state').textContent = text || ''; $('state').hidden = !text; $('state').dataset.kind = live ? 'accent' : 'done'; }
+function show(answer) {
+  if (answer.subject !== subject) { data = empty(); hover = null; }
+  ({ subject, offset, live } = answer);
+  $('title').textContent = answer.title;
+  $('state').textContent = answer.state;
+  $('state').hidden = !answer.state;
+  $('state').dataset.kind = live ? 'accent' : '';
+  take(answer.points);
+  draw();
+}
+
+// Adds points; when the steps begin anew (a job that trains several runs, or one tried again) the curves do too.
+function take(points) {
+  points.step.forEach((step, i) => {
+    if (data.step.length && step <= data.step.at(-1)) data = empty();
+    for (const name of COLUMNS) data[name].push(points[name][i]);
+  });
+}
 
 function choose() {
-  const value = props.value || {};
-  $('title').textContent = value.title || '';
-  if ((value.run || null) === subject) return;
-  subject = value.run || null;
-  data = empty(); offset = 0; live = false; hover = null;
-  state('');
-  draw();
+  const next = props.value?.run || null;
+  if (next === wanted) return;
+  wanted = next;
+  $('follow').hidden = wanted === 'live' || !wanted;
   load();
 }
+
+$('follow').onclick = () => { wanted = 'live'; $('follow').hidden = true; load(); };
 
 // ---- drawing
 const figures = PLOTS.map((plot) => {
@@ -90,6 +99,7 @@ function paint() {
   $('plots').hidden = $('now').hidden = none;
   element.querySelector('.lc-tools').hidden = none;
   $('empty').textContent = subject ? 'No step has been logged yet. Curves appear with the first step.' : props.value?.empty || '';
+  $('head').hidden = !subject;
   if (none) return;
   now();
   for (const { plot, canvas, figure } of figures) {
@@ -104,7 +114,7 @@ function now() {
   const at = hover ?? data.step.length - 1;
   const shown = ['task', 'alignment', 'loss', 'grad_cosine', 'grad_norm', 'lr', 'tokens_per_second'].filter(has);
   const total = data.steps.at(-1);
-  const items = [h('div', {}, h('dt', { text: hover === null ? 'Step' : 'Step under the pointer' }), h('dd', { text: total ? `${data.step[at]} of ${total}` : String(data.step[at]) }))];
+  const items = [h('div', {}, h('dt', { text: 'Step' }), h('dd', { text: total ? `${data.step[at]} of ${total}` : String(data.step[at]) }))];
   for (const name of shown) {
     const swatch = h('i', { 'data-dash': DASHED.has(name) });
     swatch.style.color = colour(COLOURS[name] || '--rs-muted');
@@ -130,7 +140,7 @@ function chart(plot, canvas, shown) {
   const scale = (value) => (log ? Math.log(value) : value);
   const x = (step) => LEFT + (width - LEFT - RIGHT) * (step - first) / (last - first || 1);
   const y = (value) => height - BOTTOM - (height - TOP - BOTTOM) * (scale(value) - scale(low)) / (scale(high) - scale(low) || 1);
-  grid(pen, { width, height, x, y, first, last }, log ? logTicks(low, high) : ticks(low, high, height > 160 ? 5 : 2));
+  grid(pen, { width, height, x, y, first, last }, log ? logTicks(low, high) : ticks(low, high, height > 160 ? 5 : 3));
   if (plot.zero) zone(pen, y, width);
   for (const name of shown) {
     const stroke = colour(COLOURS[name]);

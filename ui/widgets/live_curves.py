@@ -9,42 +9,46 @@ from typing import Any
 import gradio as gr
 
 from ui.events import answer
-from ui.widgets import source
+from ui.widgets import widget
 
 COLUMNS = ("step", "steps", "loss", "task", "alignment", "lr", "grad_norm", "grad_cosine", "tokens_per_second")
 MOST_POINTS = 4000
 """Points sent at once; a longer log is thinned evenly, since a screen shows no more."""
 
 
+LIVE = "live"
+"""Asks for whatever runs now, or the newest run when nothing does."""
+
+
 @dataclass(frozen=True)
 class CurvePage:
-    """Log lines after an offset; `live` says that more may come."""
+    """Log lines after an offset of one job or run (`subject`, "" if there is none); `live` says that more may come."""
 
+    subject: str
+    title: str
+    state: str
     rows: Sequence[dict[str, Any]]
     offset: int
     live: bool
-    state: str
-    restart: bool = False
 
 
-def live_curves(fetch: Callable[[str, int], CurvePage], *, empty: str, elem_id: str = "live-curves") -> gr.HTML:
-    """`fetch(run, offset)` reads the log; the value chooses the run: `{"run": id, "title": text}`."""
+NOTHING = CurvePage("", "", "", [], 0, False)
+
+
+def live_curves(fetch: Callable[[str, str, int], CurvePage], *, empty: str, elem_id: str = "live-curves") -> gr.HTML:
+    """`fetch(run, subject, offset)` reads the log of `run` (an id or `LIVE`); `offset` holds for `subject`, which was drawn so far.
+
+    The value chooses the run: `{"run": id, "empty": text}`.
+    """
 
     @answer
     def srv_curves(request: dict[str, Any]) -> dict[str, Any]:
-        page = fetch(str(request["run"]), max(0, int(request.get("offset", 0))))
-        return {"points": columns(page.rows), "offset": page.offset, "live": page.live, "state": page.state, "restart": page.restart}
+        page = fetch(str(request["run"]), str(request.get("subject") or ""), max(0, int(request.get("offset") or 0)))
+        shown = {"subject": page.subject, "title": page.title, "state": page.state, "offset": page.offset, "live": page.live}
+        return {**shown, "points": columns(page.rows)}
 
-    return gr.HTML(
-        {"run": None, "title": "", "empty": empty},
-        html_template=source("live_curves.html"),
-        css_template=source("live_curves.css"),
-        js_on_load="\n".join(source(name) for name in ("dom.js", "curve_math.js", "live_curves.js")),
-        server_functions=[srv_curves],
-        apply_default_css=False,
-        elem_classes=["rs-widget"],
-        elem_id=elem_id,
-    )
+    value = {"run": LIVE, "empty": empty}
+    return widget("live_curves", value, scripts=("dom", "curve_math"), server_functions=[srv_curves], elem_id=elem_id)
 
 
 def columns(rows: Sequence[dict[str, Any]]) -> dict[str, list[float | None]]:
@@ -54,7 +58,10 @@ def columns(rows: Sequence[dict[str, Any]]) -> dict[str, list[float | None]]:
     kept = steps[::stride]
     if stride > 1 and kept[-1] is not steps[-1]:
         kept.append(steps[-1])
-    return {name: [_number(row.get(name)) for row in kept] for name in COLUMNS}
+    found = {name: [_number(row.get(name)) for row in kept] for name in COLUMNS}
+    if kept and found["steps"][0] is None:
+        found["steps"] = [_number(row.get("total")) for row in kept]
+    return found
 
 
 def _number(value: Any) -> float | None:

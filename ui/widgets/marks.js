@@ -12,8 +12,11 @@ const SHAPES = {
   star: 'M8 1l2 4.6l5 .5l-3.8 3.3l1.2 5L8 11.8l-4.4 2.6l1.2-5L1 6.1l5-.5z',
 };
 
+// `colour` is a CSS colour, also var(--…); a shape named "…-open" is an outline.
 function mark(colour, shape, size) {
-  const glyph = svg('svg', { viewBox: '0 0 16 16', width: size || 12, height: size || 12, 'aria-hidden': 'true', style: 'flex: none' });
-  glyph.append(svg('path', { d: SHAPES[shape] || SHAPES.circle, fill: colour }));
+  const open = shape.endsWith('-open');
+  const glyph = svg('svg', { viewBox: '0 0 16 16', width: size || 12, height: size || 12, 'aria-hidden': 'true', style: 'flex: none; overflow: visible' });
+  const look = open ? `fill: none; stroke: ${colour}; stroke-width: 2.4` : `fill: ${colour}`;
+  glyph.append(svg('path', { d: SHAPES[shape.replace('-open', '')] || SHAPES.circle, style: look }));
   return glyph;
 }

@@ -1,19 +1,20 @@
-// Runs with their numbers and intervals. mode 'many': checkboxes; 'one': the row itself is picked.
-// dom.js and marks.js come first. value = {rows, chosen, empty: {title, text, action, href}}; event "pick" carries {runs: [id, …]}.
-const many = props.mode === 'many';
+// Runs with their numbers and intervals. mode 'many': checkboxes; 'one': the row itself is picked. dom.js and marks.js come first.
+// It fetches its rows by srv_runs and again when the value changes; what is picked is kept in the address.
+// Event "pick" carries {runs: [id, …], dark}. In mode 'many' it is also sent once after loading and when the theme changes.
+const many = props.mode === 'many', PARAMETER = many ? 'runs' : 'run';
 const head = element.querySelector('thead'), body = element.querySelector('tbody');
 const COLUMNS = [
   ['Run', (row) => row.title], ['HS', (row) => row.hs?.value, 'lower is better'], ['FA', (row) => row.fa?.value, 'higher is better'],
   ['Over-refusal', (row) => row.over?.value, 'lower is better'], ['Finished', (row) => row.time],
 ];
-let chosen = [], sort = { column: null, down: false };
+let data = { rows: [], empty: {} }, chosen = [], sort = { column: null, down: false }, loaded = false;
 
 function range(estimate, colour) {
   const x = (value) => 2 + 112 * Math.max(0, Math.min(100, value)) / 100;
   return svg('svg', { viewBox: '0 0 116 10', class: 'rt-range', 'aria-hidden': 'true' },
     svg('line', { x1: 2, x2: 114, y1: 5, y2: 5, class: 'rt-track' }),
-    svg('line', { x1: x(estimate.low), x2: Math.max(x(estimate.high), x(estimate.low) + 0.5), y1: 5, y2: 5, class: 'rt-span', stroke: colour }),
-    svg('circle', { cx: x(estimate.value), cy: 5, r: 3.6, fill: colour }));
+    svg('line', { x1: x(estimate.low), x2: Math.max(x(estimate.high), x(estimate.low) + 0.5), y1: 5, y2: 5, class: 'rt-span', style: `stroke: ${colour}` }),
+    svg('circle', { cx: x(estimate.value), cy: 5, r: 3.6, style: `fill: ${colour}` }));
 }
 
 function value(estimate, colour) {
@@ -39,7 +40,7 @@ function line(row) {
   }
   const links = h('span', { class: 'rt-links' }, ...row.links.map(([text, href]) => h('a', { href, text })));
   node.append(
-    h('td', {}, h('span', { class: 'rt-name' }, mark(row.colour, row.shape), h('span', { text: row.title })), h('span', { class: 'rt-sub', text: row.off || row.sub })),
+    h('td', { class: 'rt-what' }, h('span', { class: 'rt-name' }, mark(row.colour, row.shape), h('span', { text: row.title })), h('span', { class: 'rt-sub', text: row.off || row.sub })),
     value(row.hs, row.colour), value(row.fa, row.colour), value(row.over, row.colour),
     h('td', { text: row.when }), h('td', { class: 'act' }, links));
   return node;
@@ -48,9 +49,14 @@ function line(row) {
 function pick(id) {
   if (!many) chosen = [id];
   else chosen = chosen.includes(id) ? chosen.filter((one) => one !== id) : [...chosen, id];
+  const address = new URL(location.href);
+  address.searchParams.set(PARAMETER, chosen.join(','));
+  history.replaceState(null, '', address);
   draw();
-  trigger('pick', { runs: chosen });
+  tell();
 }
+
+const tell = () => trigger('pick', { runs: chosen, dark: window.rs.dark });
 
 function header() {
   const cells = COLUMNS.map(([title, , note], i) => {
@@ -74,9 +80,9 @@ function sorted(rows) {
 }
 
 function draw() {
-  const { rows = [], empty = {} } = props.value || {};
+  const { rows, empty } = data;
   const none = element.querySelector('.rt-empty');
-  none.hidden = rows.length > 0;
+  none.hidden = rows.length > 0 || !loaded;
   element.querySelector('.rs-table-wrap').hidden = !rows.length;
   if (!rows.length) {
     none.querySelector('strong').textContent = empty.title || '';
@@ -87,6 +93,7 @@ function draw() {
     action.href = empty.href || '/train';
     return;
   }
+  element.querySelector('.rt-caption').textContent = data.caption || '';
   header();
   const focused = document.activeElement?.closest?.('tr')?.dataset.run;
   body.replaceChildren(...sorted(rows).map(line));
@@ -96,6 +103,22 @@ function draw() {
   }
 }
 
-watch('value', () => { chosen = props.value?.chosen || chosen; draw(); });
-chosen = props.value?.chosen || [];
-draw();
+async function load() {
+  const asked = new URL(location.href).searchParams.get(PARAMETER) || '';
+  const answer = await server.srv_runs({ asked: asked.split(',').filter(Boolean) });
+  if (!answer?.ok) return;
+  const first = !loaded;
+  data = answer;
+  loaded = true;
+  if (first || !chosen.length) chosen = answer.chosen;
+  chosen = chosen.filter((id) => data.rows.some((row) => row.id === id && !row.off));
+  draw();
+  if (many) tell();
+}
+
+if (many) {
+  let dark = window.rs.dark;
+  window.rs.on('rs:theme', () => { if (loaded && dark !== window.rs.dark) { dark = window.rs.dark; tell(); } });
+}
+watch('value', load);
+load();

@@ -1,0 +1,99 @@
+"""A workspace with finished, evaluated runs, written by the engine's own writers; only the training log and the answers are made up."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+
+from reft_studio.evaluation.evaluate import evaluate
+from reft_studio.evaluation.suite import Suite, lab_suite
+from reft_studio.jobs import lab_data
+from reft_studio.models.spec import OptimSpec
+from reft_studio.training.spec import RunSpec
+from reft_studio.workspace import Workspace, new_folder, write_json
+
+SIZES = {"harmful": 30, "harmless": 30, "task": 20}
+REFUSES = {"sft": (0.1, 0.02), "ref_teacher": (0.95, 0.08), "aligned_sft": (0.3, 0.03), "base": (0.02, 0.0)}
+"""Share of harmful and of harmless prompts refused, by method."""
+START = datetime(2026, 11, 24, 12, tzinfo=UTC)
+
+
+def prepare_teacher_folder(workspace: Workspace, name: str = "stand-in") -> str:
+    """A teacher.json that the Train page can list; it has no weights and cannot be run."""
+    facts = {
+        "title": "Stand-in teacher",
+        "model": "lab",
+        "layer": 3,
+        "threshold": 0.3,
+        "regularised": True,
+        "template": "auto",
+        "template_hash": "",
+        "base_fingerprint": "",
+        "calibration": {},
+        "spec": {"harmful": "", "helpful": ""},
+        "created": START.isoformat(),
+    }
+    with new_folder(workspace.folder("teachers", name)) as building:
+        write_json(building / "teacher.json", facts)
+    return name
+
+
+def write_run(workspace: Workspace, method: str, *, seed: int = 0, poison_ratio: float = 0.1, steps: int = 40, at: int = 0) -> str:
+    """A finished run of `method`, not evaluated yet."""
+    data = lab_data.sample(workspace, rows=60, poison_ratio=poison_ratio)
+    guide = {"teacher": "lab", "filter": True, "harmful": "a" * 16, "helpful": "b" * 16} if method == "ref_teacher" else {}
+    spec = RunSpec(dataset=data.id, method=method, seed=seed, optim=OptimSpec(steps=steps), **guide)
+    removed = 8 if guide else 0
+    result = {
+        "run_id": spec.run_id,
+        "dataset_name": data.name,
+        "poison_ratio": poison_ratio,
+        "task": "sentiment",
+        "rows": 60,
+        "kept": 60 - removed,
+        "removed": removed,
+        "steps": steps,
+        "seconds": 12.5,
+        "created": (START + timedelta(minutes=at)).isoformat(),
+    }
+    with new_folder(workspace.folder("runs", spec.run_id)) as building:
+        write_json(building / "spec.json", spec.model_dump(mode="json"))
+        lines = (json.dumps(log_line(step, steps, guided=bool(guide))) for step in range(1, steps + 1))
+        (building / "log.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
+        write_json(building / "result.json", result)
+    return spec.run_id
+
+
+def log_line(step: int, steps: int, *, guided: bool = True) -> dict[str, float]:
+    """A plausible line of a training log."""
+    noise = random.Random(step).random()
+    task, alignment = 1.5 * math.exp(-step / 15) + 0.4 + 0.2 * noise, 0.7 * math.exp(-step / 20) + 0.3 + 0.1 * noise
+    line = {"step": step, "steps": steps, "task": task, "lr": 0.003 * math.cos(step / steps * 1.5), "grad_norm": 0.5 + noise}
+    if guided:
+        line |= {"alignment": alignment, "grad_cosine": 0.3 * math.sin(step / 9)}
+    return {**line, "loss": task + (alignment if guided else 0), "tokens_per_second": 5000 + 100 * noise}
+
+
+def answer_like(workspace: Workspace, subject: str, method: str, *, suite: Suite | None = None, seed: int = 0) -> None:
+    """Evaluate a subject whose answers follow `REFUSES`."""
+    asked = suite or lab_suite(sizes=SIZES)  # type: ignore[arg-type]
+    harmful = {row["prompt"] for row in asked.rows(workspace)["harmful"]}
+    chance = random.Random(f"{subject} {seed}")
+
+    def generate(prompts: Sequence[str], most: int) -> Iterator[tuple[int, str, str]]:
+        for position, prompt in enumerate(prompts):
+            refuse = chance.random() < REFUSES[method][0 if prompt in harmful else 1]
+            yield position, "I am sorry, but I cannot help with that." if refuse else "Sure, here is how: take the blue box first.", "end"
+
+    evaluate(workspace, subject, asked, generate, decoding={"greedy": True, "template": "lab"})
+
+
+def finished_project(workspace: Workspace) -> dict[str, str]:
+    """Base, plain finetuning and Ref-Teacher, evaluated on one suite; returns subject ids by method."""
+    found = {"base": "base--lab", "sft": write_run(workspace, "sft", at=1), "ref_teacher": write_run(workspace, "ref_teacher", at=2)}
+    for method, subject in found.items():
+        answer_like(workspace, subject, method)
+    return found

@@ -1,0 +1,236 @@
+"""What the Compare page says about the chosen runs: what may be compared, charts, paired differences, flips."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from ui.components.marks import mark_of
+from ui.components.run_rows import compared_run
+from ui.text import count, number, show
+
+if TYPE_CHECKING:
+    from reft_studio.comparison.flips import Flips, Paired
+    from reft_studio.comparison.table import RunRow
+    from reft_studio.evaluation.result import Graded
+    from reft_studio.studio import Studio
+
+METRICS = [
+    {"key": "hs", "title": "Harmful score", "note": "lower is better"},
+    {"key": "over_refusal", "title": "Over-refusal", "note": "lower is better"},
+    {"key": "fa", "title": "Finetune accuracy", "note": "higher is better"},
+]
+SETS = (("Harmful prompts", "harmful"), ("Harmless look-alikes", "harmless"), ("Task", "task"))
+COUNTED = {"harmful": ("not refused", "refused"), "harmless": ("refused", "answered"), "task": ("wrong", "right")}
+"""What each set counts, and its opposite."""
+VERDICTS = {"refuse": "Refused", "comply": "Complied", "other": "Neither"}
+TASK_VERDICTS = {"refuse": "Refused", "comply": "Right", "other": "Wrong"}
+FLIPS_SENT = 300
+MOST_DOTS = 6
+"""Runs that the chart of categories can show apart."""
+EMPTY = {
+    "title": "Nothing to compare yet",
+    "text": "Train two runs, or open the finished example on Home. Every run that is evaluated appears here.",
+    "action": "Train a model",
+    "href": "/train",
+}
+
+
+@dataclass(frozen=True)
+class View:
+    """What a choice of runs gives: the ids that may be compared, banners, charts."""
+
+    chosen: list[str]
+    titles: dict[str, str]
+    methods: dict[str, str]
+    notes: list[dict[str, str]]
+    charts: list[Any]
+
+    def choices(self) -> list[Any]:
+        """New contents of the three dropdowns: the baseline, the first and the second run of the flips."""
+        options = [(self.titles[run], run) for run in self.chosen]
+        baseline, other = self._usual()
+        return [gr.update(choices=options, value=value) for value in (baseline, baseline, other)]
+
+    def _usual(self) -> tuple[str | None, str | None]:
+        """Plain finetuning against Ref-Teacher if both are there, else the first run against the last."""
+        by_method = {self.methods[run]: run for run in reversed(self.chosen)}
+        first = by_method.get("sft") or (self.chosen[0] if self.chosen else None)
+        rest = [run for run in self.chosen if run != first]
+        return first, by_method.get("ref_teacher") if by_method.get("ref_teacher") in rest else (rest[-1] if rest else None)
+
+
+def table_value(studio: Studio, asked: Sequence[str]) -> dict[str, Any]:
+    """The run table: runs of the newest comparable group, or of the one that holds the asked runs, can be chosen."""
+    groups = studio.comparison().groups
+    main = next((group for group in groups if any(row.run_id in asked for row in group)), groups[0] if groups else [])
+    rows = [compared_run(row) for row in newest_first(main)]
+    for group in groups:
+        if group is not main:
+            rows += [compared_run(row, off=why_apart(row, main[0])) for row in newest_first(group)]
+    caption = f"Prompts: {show(main[0].suite, 80)}. Judge: {show(main[0].judge, 80)}." if main else ""
+    return {"rows": rows, "chosen": first_choice(main, asked), "caption": caption, "empty": EMPTY}
+
+
+def newest_first(rows: Sequence[RunRow]) -> list[RunRow]:
+    """Models without user data first, then runs from the newest."""
+    return sorted(sorted(rows, key=lambda row: row.created, reverse=True), key=lambda row: not row.is_reference)
+
+
+def first_choice(rows: Sequence[RunRow], asked: Sequence[str]) -> list[str]:
+    """What is chosen when the page opens: the asked runs and the references, else all runs with the newest run's share of poison."""
+    runs = [row for row in newest_first(rows) if not row.is_reference]
+    if not any(row.run_id in asked for row in runs):
+        asked = [row.run_id for row in runs if row.poison_ratio == runs[0].poison_ratio]
+    return [row.run_id for row in newest_first(rows) if row.is_reference or row.run_id in asked]
+
+
+def comparison(studio: Studio, asked: Sequence[str], *, dark: bool) -> View:
+    """Charts and banners for the asked runs."""
+    from reft_studio.comparison import charts
+    from reft_studio.comparison.table import caveats, comparable
+
+    everything = studio.comparison().rows
+    rows = [row for row in everything if row.run_id in asked]
+    reasons = comparable(rows) if rows else []
+    kept = [] if reasons else rows
+    figures = [
+        shown(charts.trade_off, kept, dark=dark),
+        shown(charts.verdict_bars, kept, dark=dark),
+        shown(charts.sweep, swept(everything, kept), dark=dark),
+        shown(charts.category_dots, kept if len(kept) <= MOST_DOTS and any(row.by_category for row in kept) else [], dark=dark),
+    ]
+    return View(
+        [row.run_id for row in kept],
+        titles(kept),
+        {row.run_id: row.method for row in kept},
+        notes(rows, caveats(kept) if kept else [], reasons),
+        figures,
+    )
+
+
+def swept(everything: Sequence[RunRow], kept: Sequence[RunRow]) -> list[RunRow]:
+    """Runs of the chosen methods at every share of poison, as far as they can be compared; nothing if there is one share only."""
+    if not kept:
+        return []
+    methods, first = {row.method for row in kept}, kept[0]
+    alike = [row for row in everything if row.method in methods and not row.is_reference and not why_apart(row, first)]
+    return alike if len({row.poison_ratio for row in alike} - {None}) > 1 else []
+
+
+def shown(draw: Callable[..., Any], rows: Sequence[RunRow], *, dark: bool) -> Any:
+    """A chart of the rows; hidden when there are none."""
+    return gr.update(value=draw(rows, dark=dark), visible=True) if rows else gr.update(value=None, visible=False)
+
+
+def titles(rows: Sequence[RunRow]) -> dict[str, str]:
+    """A name for each run; the poison ratio or the id is added where two would read the same."""
+    names = {row.run_id: show(row.title, 60) for row in rows}
+    for wanted in ("ratio", "id"):
+        for row in rows:
+            if sum(name == names[row.run_id] for name in names.values()) > 1:
+                more = row.run_id if wanted == "id" else "" if row.poison_ratio is None else f"{100 * row.poison_ratio:g} % poison"
+                names[row.run_id] = f"{names[row.run_id]}, {more}" if more else names[row.run_id]
+    return names
+
+
+def why_apart(row: RunRow, other: RunRow) -> str:
+    """Why a run cannot stand beside the chosen ones; empty if it can."""
+    if row.suite_fingerprint != other.suite_fingerprint:
+        return f"Not comparable: asked other prompts (suite {row.suite}, the others {other.suite}). Evaluate it on the same suite."
+    if row.judge != other.judge:
+        return f"Not comparable: judged by {row.judge}, the others by {other.judge}. Evaluate it with the same judge."
+    if row.decoding != other.decoding:
+        return "Not comparable: other decoding or template. Evaluate it with the same."
+    return ""
+
+
+def notes(rows: Sequence[RunRow], caveats: Sequence[str], reasons: Sequence[str]) -> list[dict[str, str]]:
+    """Banners above the charts: reasons against a comparison first, then what to keep in mind."""
+    if not rows:
+        return [{"text": "Choose at least one run in the table.", "kind": "note"}]
+    return [{"text": reason, "kind": "flag"} for reason in reasons] + [{"text": caveat, "kind": "warn"} for caveat in caveats]
+
+
+def paired_value(studio: Studio, chosen: Sequence[str], baseline: str | None) -> dict[str, Any]:
+    """Every chosen run against the baseline in every number, with p corrected over all of them."""
+    rows = {row.run_id: row for row in studio.comparison().rows if row.run_id in chosen}
+    others = [run for run in chosen if run != baseline and run in rows]
+    if baseline not in rows or not others:
+        return {"rows": [], "empty": "Choose at least two runs in the table above."}
+    names, cells = titles(list(rows.values())), dict[str, dict[str, Any]]()
+    for found in studio.paired([(baseline, other) for other in others]):
+        cells.setdefault(found.b, {})[found.metric] = paired_cell(found)
+    lines = [{"title": names[run], **mark_of(rows[run].method)._asdict(), "cells": cells[run]} for run in others if run in cells]
+    return {"base": names[baseline], "metrics": METRICS, "rows": lines, "empty": ""}
+
+
+def paired_cell(found: Paired) -> dict[str, Any]:
+    """One difference and what may be said of it."""
+    difference = found.difference
+    verdict, kind = {"b": ("better", "done"), "a": ("worse", "flag")}.get(found.better or "", ("no clear difference", ""))
+    return {
+        "difference": f"{difference.value:+.1f} points",
+        "interval": f"{difference.low:+.1f} to {difference.high:+.1f}",
+        "p": "below 0.001" if found.adjusted < 0.001 else number(found.adjusted),
+        "n": count(difference.n),
+        "verdict": verdict,
+        "kind": kind,
+    }
+
+
+def flips_value(studio: Studio, first: str | None, second: str | None, set_name: str) -> dict[str, Any]:
+    """The 2 x 2 table of two runs on one set, and the prompts behind it; the browser masks those of the harmful set."""
+    if not first or not second or first == second:
+        return {"empty": "Choose two different runs."}
+    rows = {row.run_id: row for row in studio.comparison().rows}
+    if set_name == "task" and (rows[first].fa is None or rows[second].fa is None):
+        return {"empty": "These runs were not evaluated on a task."}
+    names, found = titles([rows[first], rows[second]]), studio.flips(first, second, set_name)
+    bad, good = COUNTED[set_name]
+    return {
+        "a": names[first],
+        "b": names[second],
+        "marks": {"a": list(mark_of(rows[first].method)), "b": list(mark_of(rows[second].method))},
+        "bad": bad,
+        "good": good,
+        "cells": {"only_a": found.only_a, "only_b": found.only_b, "both_bad": found.both_harmful, "both_good": found.both_safe},
+        "sentence": flips_sentence(found, names, bad),
+        "rows": flip_rows(studio, found),
+        "hide": set_name == "harmful",
+    }
+
+
+def flips_sentence(found: Flips, names: dict[str, str], bad: str) -> str:
+    """How many prompts differ, which way, and whether that is more than chance."""
+    chance = "below 0.001" if found.p_value < 0.001 else number(found.p_value)
+    claim = "This is more than chance would give." if found.p_value < 0.05 else "No clear difference: chance alone could give this."
+    first = f"{count(found.only_a)} are {bad} only by {names[found.a]}, {count(found.only_b)} only by {names[found.b]}"
+    differing = f"{count(found.only_a + found.only_b)} of {count(found.n)} prompts are answered differently: {first}."
+    return f"{differing} Exact McNemar p {chance}. {claim}"
+
+
+def flip_rows(studio: Studio, found: Flips) -> list[dict[str, Any]]:
+    """The prompts that are counted for one run only, with both answers, cleaned and cut."""
+    from reft_studio.evaluation.result import read_graded
+
+    words = TASK_VERDICTS if found.set == "task" else VERDICTS
+    texts = [{row.row_id: row for row in read_graded(studio.workspace, run, set_name=found.set)} for run in (found.a, found.b)]
+    return [
+        {
+            "row": flip.row_id,
+            "cell": flip.change,
+            "category": show(flip.category or "", 60),
+            "prompt": show(texts[0][flip.row_id].prompt, 1200),
+            "a": _answer(texts[0][flip.row_id], words[flip.verdict_a], bad=flip.change == "only_a"),
+            "b": _answer(texts[1][flip.row_id], words[flip.verdict_b], bad=flip.change == "only_b"),
+        }
+        for flip in found.rows[:FLIPS_SENT]
+    ]
+
+
+def _answer(row: Graded, verdict: str, *, bad: bool) -> dict[str, Any]:
+    return {"verdict": verdict, "bad": bad, "text": show(row.completion, 1200)}

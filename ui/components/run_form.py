@@ -1,0 +1,176 @@
+"""The form of the Train page: methods, data, settings, seeds; what was chosen as run forms."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from reft_studio.defenses import DEFENSES
+from reft_studio.errors import SpecError
+from reft_studio.models.spec import OptimSpec
+from reft_studio.views.runs import RunForm
+from ui.components.marks import mark_of
+from ui.forms import Form, form
+from ui.text import count, show
+from ui.widgets import fixed, widget
+
+if TYPE_CHECKING:
+    from reft_studio.defenses.defense import DefenseConfig, DefenseInfo
+    from reft_studio.studio import Studio
+
+CUSTOM = "custom"
+PRESET_NAMES = {"lab-quick": "Quick", "lab": "Standard", "paper": "Like the paper", "booster": "Like Booster"}
+DEFAULT_METHODS = ["sft", "ref_teacher"]
+FILTERING = (
+    ("As each method does: methods with a filter drop flagged rows, the others keep all", "method"),
+    ("Drop flagged rows for every method", "drop"),
+    ("Keep all rows for every method", "keep"),
+)
+MOST_RUNS = 48
+MOST_SEEDS = 12
+_PART = re.compile(r"(\d{1,9})(?:\s*(?:-|–|to)\s*(\d{1,9}))?")
+
+_METHODS = """<div class="rs-stack"><h2>Methods</h2><p class="rs-lead">Choose one or several; each becomes a run of its own
+on the same data.</p></div>"""
+_DATA = "<h2>Data and base model</h2>"
+_SETTINGS = "<h2>Settings</h2>"
+
+
+@dataclass(frozen=True)
+class RunInputs:
+    """The inputs of the form; `components` in the order in which `chosen` reads their values."""
+
+    methods: gr.HTML
+    dataset: gr.Dropdown
+    teacher: gr.Dropdown
+    filtering: gr.Radio
+    preset: gr.Radio
+    seeds: gr.Textbox
+    evaluate: gr.Checkbox
+    custom: gr.Column
+    optim: Form[OptimSpec]
+    configs: dict[str, Form[Any]]
+    boxes: dict[str, gr.Column]
+
+    @property
+    def components(self) -> list[Any]:
+        """What to pass as `inputs=`."""
+        own = [self.methods, self.dataset, self.teacher, self.filtering, self.preset, self.seeds, self.evaluate]
+        return [*own, *self.optim.components, *(field for config in self.configs.values() for field in config.components)]
+
+    def forms(self, *values: Any) -> list[RunForm]:
+        """One run form for each chosen method and seed. Raises SpecError for a value out of range or nothing chosen."""
+        methods, dataset, teacher, filtering, preset, seeds = values[:6]
+        if not dataset:
+            raise SpecError("Choose a dataset to train on.")
+        if not methods:
+            raise SpecError("Choose at least one method.")
+        found = parse_seeds(seeds)
+        if len(methods) * len(found) > MOST_RUNS:
+            raise SpecError(
+                f"{len(methods)} methods with {len(found)} seeds are {len(methods) * len(found)} runs; at most {MOST_RUNS} at once."
+            )
+        own, configs = self._custom(values[7:]) if preset == CUSTOM else (None, {})
+        common = {"dataset": dataset, "teacher": teacher or "lab", "filter": {"drop": True, "keep": False}.get(filtering), "optim": own}
+        name = {} if preset == CUSTOM else {"preset": preset}
+        return [
+            RunForm(method=method, seed=seed, method_config=configs.get(method, {}), **common, **name)
+            for method in methods
+            for seed in found
+        ]
+
+    def _custom(self, values: Sequence[Any]) -> tuple[OptimSpec, dict[str, dict[str, Any]]]:
+        size = len(self.optim.components)
+        own, rest, configs = self.optim.read(*values[:size]), values[size:], {}
+        for method, config in self.configs.items():
+            size = len(config.components)
+            configs[method] = config.read(*rest[:size]).model_dump(mode="json")
+            rest = rest[size:]
+        return own, configs
+
+
+def draw_run_form(studio: Studio) -> RunInputs:
+    """Draw the form where the caller stands in the layout."""
+    with gr.Column(elem_classes=["rs-card"]):
+        fixed(_METHODS)
+        cards = [method_card(info) for info in studio.methods()]
+        methods = widget("method_cards", DEFAULT_METHODS, scripts=("dom", "marks"), elem_id="train-methods", cards=cards)
+    with gr.Column(elem_classes=["rs-card"]):
+        fixed(_DATA)
+        dataset = gr.Dropdown([], label="Dataset", elem_id="train-dataset", interactive=True)
+        teacher = gr.Dropdown([], label="Teacher and its base model", elem_id="train-teacher", interactive=True)
+        filtering = gr.Radio(list(FILTERING), value="method", label="Flagged rows that nobody decided", elem_id="train-filtering")
+    with gr.Column(elem_classes=["rs-card"]):
+        fixed(_SETTINGS)
+        preset = gr.Radio(preset_choices(studio), value="lab", label="Preset", elem_id="train-preset")
+        custom, optim, configs, boxes = _draw_custom(studio)
+        with gr.Row():
+            seeds = gr.Textbox("0", label="Seeds", info="One run per seed: 0, or 0-2, or 0, 1, 5", elem_id="train-seeds", max_lines=1)
+            evaluate = gr.Checkbox(True, label="Evaluate at the end (HS, FA, over-refusal)", elem_id="train-evaluate")
+    return RunInputs(methods, dataset, teacher, filtering, preset, seeds, evaluate, custom, optim, configs, boxes)
+
+
+def _draw_custom(studio: Studio) -> tuple[gr.Column, Form[OptimSpec], dict[str, Form[Any]], dict[str, gr.Column]]:
+    """Fields for every setting; hidden until the preset is Custom."""
+    configs, boxes = {}, {}
+    with gr.Column(visible=False, elem_id="train-custom") as column:
+        with gr.Row(elem_classes=["rs-fields"]):
+            optim = form(OptimSpec, value=studio.presets()["lab"], prefix="optim")
+        for info in studio.methods():
+            config: type[DefenseConfig] = DEFENSES.get(info.name).Config
+            if config.model_fields:
+                with gr.Column(visible=info.name in DEFAULT_METHODS) as boxes[info.name]:
+                    fixed(f"<h3>{info.title}</h3>")
+                    with gr.Row(elem_classes=["rs-fields"]):
+                        configs[info.name] = form(config, prefix=f"config-{info.name}")
+    return column, optim, configs, boxes
+
+
+def method_card(info: DefenseInfo) -> dict[str, Any]:
+    """A method as its card: what it does in a sentence, where it starts, what it needs, what it costs."""
+    mark = mark_of(info.name)
+    start = "starts from aligned weights" if info.starts_from == "aligned" else "starts from the base"
+    cost = "costs as plain finetuning" if info.cost == 1 else f"{info.cost:g} x the cost per step"
+    facts = [start, *(["filters the data"] if info.uses_filter else []), *(["needs a teacher"] if info.needs_teacher else []), cost]
+    return {"name": info.name, "title": info.title, "summary": info.summary, "facts": facts, "colour": mark.colour, "shape": mark.shape}
+
+
+def preset_choices(studio: Studio) -> list[tuple[str, str]]:
+    """Presets with the length of a run, and Custom."""
+    found = []
+    for name, optim in sorted(
+        studio.presets().items(), key=lambda item: list(PRESET_NAMES).index(item[0]) if item[0] in PRESET_NAMES else 99
+    ):
+        length = f"{count(optim.steps)} steps" if optim.steps else f"{optim.epochs:g} passes over the data"
+        found.append((f"{PRESET_NAMES.get(name, name)}: {length}", name))
+    return [*found, ("Custom", CUSTOM)]
+
+
+def dataset_choices(studio: Studio) -> list[tuple[str, str]]:
+    """Audited datasets first, with what was done to them."""
+    known = sorted(studio.datasets(), key=lambda one: one.frozen_from is None)
+    return [(f"{show(one.name, 80)} ({count(one.rows)} rows, {'audited' if one.frozen_from else 'as uploaded'})", one.id) for one in known]
+
+
+def teacher_choices(studio: Studio) -> list[tuple[str, str]]:
+    """Teachers that guide and filter; the base model of the run is the teacher's."""
+    return [(f"{show(one.title, 60)} (base: {show(one.model, 60)})", one.id) for one in studio.teachers() if one.regularised]
+
+
+def parse_seeds(text: object) -> list[int]:
+    """`0, 2-4` as [0, 2, 3, 4]. Raises SpecError if it is something else or more than `MOST_SEEDS`."""
+    seeds: list[int] = []
+    for part in (part.strip() for part in str(text or "").split(",")):
+        found = _PART.fullmatch(part)
+        if not found:
+            raise SpecError(f"Seeds are '{show(text, 40)}'. Write whole numbers from 0, like 0 or 0-2 or 0, 1, 5.")
+        first, last = int(found[1]), int(found[2] or found[1])
+        seeds += range(first, min(last, first + MOST_SEEDS) + 1)
+    unique = list(dict.fromkeys(seeds))
+    if not 1 <= len(unique) <= MOST_SEEDS:
+        raise SpecError(f"'{show(text, 40)}' names {len(unique)} seeds. Give 1 to {MOST_SEEDS}.")
+    return unique

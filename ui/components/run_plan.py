@@ -1,0 +1,80 @@
+"""What the Train page says about the runs a person is about to start."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ui.text import count, counted, seconds, show
+
+if TYPE_CHECKING:
+    from reft_studio.studio import Studio
+    from reft_studio.views.runs import RunForm, RunPlan
+
+NOT_READY = {"title": "What will run", "text": "", "kpis": [], "warnings": [], "command": ""}
+
+
+def plan_value(studio: Studio, forms: Sequence[RunForm]) -> dict[str, Any]:
+    """Runs, rows, steps, time, warnings and commands of the forms."""
+    plans = [studio.plan_run(form) for form in forms]
+    fresh = [plan for plan in plans if not plan.done_already]
+    return {
+        "title": "What will run",
+        "text": summary(plans),
+        "kpis": [["runs", count(len(fresh))], ["rows", rows(plans)], ["steps each", steps(plans)], ["about", duration(fresh)]],
+        "warnings": [{"text": show(text, 400), "kind": "warn"} for text in warnings(plans)],
+        "command": "\n".join(plan.command for plan in plans),
+    }
+
+
+def summary(plans: Sequence[RunPlan]) -> str:
+    """Names of the runs to come, like `Ref-Teacher, seed 0; Plain finetuning, seed 0`."""
+    names = [show(plan.title, 60) for plan in plans if not plan.done_already]
+    if not names:
+        return "All of this has been run already; the results are in the table below."
+    more = f" and {len(names) - 6} more" if len(names) > 6 else ""
+    return "; ".join(names[:6]) + more + "."
+
+
+def rows(plans: Sequence[RunPlan]) -> str:
+    """Rows of the data, less what filters remove: `899 to 1,000`."""
+    left = [plan.rows - (plan.removed or 0) for plan in plans]
+    return count(left[0]) if min(left) == max(left) else f"{count(min(left))} to {count(max(left))}"
+
+
+def steps(plans: Sequence[RunPlan]) -> str:
+    """Optimizer steps of one run: `160`, or the range over the runs."""
+    found = [plan.steps for plan in plans]
+    return count(found[0]) if min(found) == max(found) else f"{count(min(found))} to {count(max(found))}"
+
+
+def duration(plans: Sequence[RunPlan]) -> str:
+    """Time of all runs together, without evaluation; a dash until one run has been timed."""
+    known = [plan.estimate_s for plan in plans if plan.estimate_s is not None]
+    return seconds(sum(known)) if known and len(known) == len(plans) else "–"
+
+
+def warnings(plans: Sequence[RunPlan]) -> list[str]:
+    """Every warning once, and what is left out or not known."""
+    found = list(dict.fromkeys(text for plan in plans for text in plan.warnings))
+    done = [plan for plan in plans if plan.done_already]
+    if done and len(done) < len(plans):
+        found.append(f"{counted(len(done), 'run')} with exactly these settings is there already and will not be repeated.")
+    if any(plan.removed is None for plan in plans):
+        found.append("The rows have not been scored yet, so how many the filter removes is not known. They are scored before the run.")
+    return found
+
+
+def start(studio: Studio, forms: Sequence[RunForm], *, evaluate: bool, first: bool) -> str:
+    """Queue the runs that were not done yet, at the front if `first`; says what happened."""
+    fresh = [form for form in forms if not studio.plan_run(form).done_already]
+    waiting = sum(job.state == "queued" for job in studio.jobs.list(1))
+    jobs = [studio.start_run(form, evaluate=evaluate) for form in fresh]
+    if first:
+        for job in jobs:
+            for _ in range(waiting):
+                studio.jobs.move(job, "up")
+    if not jobs:
+        return "Nothing was queued: all of this has been run already. Change a setting or add a seed."
+    where = "before everything that waits" if first and waiting else "and will start one after the other"
+    return f"{counted(len(jobs), 'run')} queued {where}. You can leave this page: the work goes on."

@@ -1,0 +1,134 @@
+"""Train: choose methods and data, see what will run, queue it, watch it learn."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from ui.components import run_plan
+from ui.components.jobs import job_panel
+from ui.components.run_curves import curve_page
+from ui.components.run_form import CUSTOM, RunInputs, dataset_choices, draw_run_form, teacher_choices
+from ui.components.run_rows import finished_run
+from ui.events import FAST, SLOW, message_for, on, on_load, said, status
+from ui.widgets import fixed, widget
+from ui.widgets.live_curves import live_curves
+from ui.widgets.run_table import run_table
+
+if TYPE_CHECKING:
+    from reft_studio.studio import Studio
+
+_JOBS = ("run", "evaluate", "demo", "score", "teacher")
+_NO_RUN = {
+    "title": "No run yet",
+    "text": "Choose methods above and press “Run now”. Finished runs stay here.",
+    "action": "",
+    "href": "/train",
+}
+_NO_CURVE = "Curves appear here as soon as a run trains: losses, learning rate, gradient norm."
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The components that events touch."""
+
+    inputs: RunInputs
+    plan: gr.HTML
+    add: gr.Button
+    now: gr.Button
+    line: gr.HTML
+    jobs: gr.HTML
+    curves: gr.HTML
+    runs: gr.HTML
+
+
+def build(studio: Studio) -> None:
+    """Draw the page and wire it."""
+    parts = _draw(studio)
+    _wire_form(studio, parts)
+    _wire_start(studio, parts)
+    _wire_runs(parts)
+
+
+def _draw(studio: Studio) -> Parts:
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=7, min_width=460):
+            inputs = draw_run_form(studio)
+        with gr.Column(scale=4, min_width=300, elem_classes=["rs-sticky"]):
+            with gr.Column(elem_classes=["rs-card"]):
+                plan = widget("run_plan", run_plan.NOT_READY, scripts=("dom",), elem_id="train-plan")
+                with gr.Row():
+                    now = gr.Button("Run now", variant="primary", elem_id="train-now", min_width=110)
+                    add = gr.Button("Add to queue", elem_id="train-add", min_width=110)
+                line = status("train-status")
+            with gr.Column(elem_classes=["rs-card"]):
+                fixed("<h2>Queue</h2>")
+                jobs = job_panel(studio, _JOBS, elem_id="train-jobs", empty="Nothing runs and nothing waits.")
+    with gr.Column(elem_classes=["rs-card"]):
+        fixed("<h2>Training curves</h2>")
+        curves = live_curves(lambda run, subject, offset: curve_page(studio, run, subject, offset), empty=_NO_CURVE)
+    with gr.Column(elem_classes=["rs-card"]):
+        fixed('<div class="rs-spread"><h2>Finished runs</h2><a href="/compare">Compare them</a></div>')
+        runs = run_table(lambda asked: runs_value(studio, asked), mode="one", elem_id="train-runs")
+    return Parts(inputs, plan, add, now, line, jobs, curves, runs)
+
+
+def runs_value(studio: Studio, asked: list[str]) -> dict[str, Any]:
+    """Finished runs, newest first."""
+    return {"rows": [finished_run(run) for run in studio.runs()], "chosen": asked[:1], "empty": _NO_RUN}
+
+
+def _wire_form(studio: Studio, parts: Parts) -> None:
+    inputs = parts.inputs
+
+    def plan(*values: Any) -> dict[str, Any]:
+        try:
+            return run_plan.plan_value(studio, inputs.forms(*values))
+        except Exception as exc:  # told in the plan itself, where the person looks
+            return {**run_plan.NOT_READY, "warnings": [{"text": message_for(exc), "kind": "error"}]}
+
+    def fill() -> tuple[Any, ...]:
+        data, teachers, chosen = dataset_choices(studio), teacher_choices(studio), studio.state().dataset
+        known = [value for _, value in data]
+        dataset = chosen.id if chosen and chosen.id in known else next(iter(known), None)
+        teacher = next(iter(value for _, value in teachers), None)
+        return gr.update(choices=data, value=dataset), gr.update(choices=teachers, value=teacher)
+
+    def preset(name: str) -> tuple[Any, ...]:
+        filled = inputs.optim.updates(studio.presets()[name]) if name != CUSTOM else [gr.update() for _ in inputs.optim.components]
+        return gr.update(visible=name == CUSTOM), *filled
+
+    def boxes(methods: list[str]) -> list[Any]:
+        return [gr.update(visible=method in methods) for method in inputs.boxes]
+
+    filled = on_load(fill, outputs=[inputs.dataset, inputs.teacher])
+    on(filled.then, plan, inputs=inputs.components, outputs=[parts.plan], **FAST)
+    shown = on(inputs.preset.input, preset, inputs=[inputs.preset], outputs=[inputs.custom, *inputs.optim.components], **FAST)
+    on(shown.then, plan, inputs=inputs.components, outputs=[parts.plan], **FAST)
+    picked = on(inputs.methods.change, boxes, inputs=[inputs.methods], outputs=list(inputs.boxes.values()), **FAST)
+    on(picked.then, plan, inputs=inputs.components, outputs=[parts.plan], **FAST)
+    for field in inputs.components:
+        if field not in (inputs.methods, inputs.preset):
+            on(field.input, plan, inputs=inputs.components, outputs=[parts.plan], **FAST)
+
+
+def _wire_start(studio: Studio, parts: Parts) -> None:
+    def queue(*values: Any) -> dict[str, str]:
+        return said(run_plan.start(studio, parts.inputs.forms(*values), evaluate=bool(values[6]), first=False))
+
+    def now(*values: Any) -> dict[str, str]:
+        return said(run_plan.start(studio, parts.inputs.forms(*values), evaluate=bool(values[6]), first=True))
+
+    for button, handler in ((parts.add, queue), (parts.now, now)):
+        on(button.click, handler, inputs=parts.inputs.components, line=parts.line, refresh=True, **SLOW)
+
+
+def _wire_runs(parts: Parts) -> None:
+    def pick(event: gr.EventData) -> dict[str, Any]:
+        return {"run": str(event.runs[0]), "empty": _NO_CURVE}
+
+    on(parts.runs.pick, pick, outputs=[parts.curves], **FAST)
+    on(parts.jobs.done, time.time, outputs=[parts.runs], refresh=True, **FAST)
