@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,6 +11,9 @@ from reft_studio.errors import PrerequisiteError, StoreError, StudioError
 from reft_studio.store.migrations import MIGRATIONS
 from reft_studio.workspace import Workspace
 
+# Where the schema is damaged, SQLite's own message may hold bytes that are no text.
+DAMAGE = (sqlite3.Error, UnicodeDecodeError)
+_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 BUSY_S = 10.0
 """How long a write waits for another process's write before it gives up."""
 
@@ -20,19 +24,25 @@ def connect(workspace: Workspace) -> sqlite3.Connection:
     Opening costs about 0.1 ms while another connection is open, 1.5 ms when it is the only one (measured), so nobody keeps one.
     Raises StoreError if the file is damaged or was made by a newer version, PrerequisiteError if the disk refuses.
     """
-    try:
-        connection = sqlite3.connect(workspace.database, timeout=BUSY_S, isolation_level=None)
-    except sqlite3.Error as exc:
-        raise explained(exc) from exc
+    end = time.monotonic() + BUSY_S
+    while True:
+        try:
+            return _open(workspace)
+        except DAMAGE as exc:
+            # SQLite's own waiting does not cover the switch to WAL, nor the moment when the last connection closes.
+            if _code(exc) not in _BUSY or time.monotonic() > end:
+                raise explained(exc) from exc
+            time.sleep(0.01)
+
+
+def _open(workspace: Workspace) -> sqlite3.Connection:
+    connection = sqlite3.connect(workspace.database, timeout=BUSY_S, isolation_level=None)
     try:
         connection.row_factory = sqlite3.Row
         # FULL: an acknowledged decision survives power loss (NORMAL loses the last ones in WAL mode).
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "trusted_schema=OFF"):
             connection.execute(f"PRAGMA {pragma}")
         _migrate(connection, workspace)
-    except sqlite3.Error as exc:
-        connection.close()
-        raise explained(exc) from exc
     except BaseException:
         connection.close()
         raise
@@ -46,7 +56,7 @@ def reading(workspace: Workspace) -> Iterator[sqlite3.Connection]:
     try:
         connection.execute("BEGIN")
         yield connection
-    except sqlite3.Error as exc:
+    except DAMAGE as exc:
         raise explained(exc) from exc
     finally:
         connection.close()
@@ -61,15 +71,15 @@ def transaction(workspace: Workspace) -> Iterator[sqlite3.Connection]:
         connection.execute("BEGIN IMMEDIATE")
         yield connection
         connection.execute("COMMIT")
-    except sqlite3.Error as exc:
+    except DAMAGE as exc:
         raise explained(exc) from exc
     finally:
         connection.close()  # rolls back what was not committed
 
 
-def explained(error: sqlite3.Error) -> StudioError:
+def explained(error: sqlite3.Error | UnicodeDecodeError) -> StudioError:
     """The same error, for a person."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    code = _code(error)
     if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
         return PrerequisiteError(
             "The workspace database could not be written: the disk is full. Nothing was changed. Free some space and try again."
@@ -78,16 +88,21 @@ def explained(error: sqlite3.Error) -> StudioError:
         return PrerequisiteError(
             "The workspace database cannot be opened for writing. Check the rights of the workspace folder, or choose another one."
         )
-    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+    if code in _BUSY:
         return StoreError(
             f"The workspace database was busy for {BUSY_S:.0f} s. Nothing was changed. Try again, or close other copies of the app."
         )
-    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or isinstance(error, UnicodeDecodeError):
         return StoreError(
             "The workspace database studio.sqlite is damaged. Restore it from a backup, or move it away to begin with an empty one: "
             "datasets, scores and runs lie in their own folders and are not lost."
         )
     return StoreError(f"The workspace database refused ({error}). Nothing was changed.")
+
+
+def _code(error: Exception) -> int:
+    """SQLite's primary result code, 0 if the error has none."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
 def _migrate(connection: sqlite3.Connection, workspace: Workspace) -> None:

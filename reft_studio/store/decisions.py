@@ -20,7 +20,6 @@ REASON_LIMIT = 2000
 """Characters of a reason; longer text belongs elsewhere."""
 _FIELDS = tuple(Decision.__dataclass_fields__)
 _COLUMNS = ", ".join(_FIELDS)
-_PAGE = 10_000
 
 # The decision that holds for a row is its newest one whose step is not undone. Where SQLite finds max() among plain columns, it
 # takes these from the row that holds the maximum (documented behaviour), which saves a join.
@@ -115,16 +114,9 @@ class DecisionLog:
             return [_decision(row) for row in found]
 
     def entries(self, dataset: str | None = None) -> Iterator[Decision]:
-        """Every entry, or every one of a dataset, oldest first, streamed."""
-        where, last = ("" if dataset is None else " AND dataset = :dataset"), 0
-        query = f"SELECT {_COLUMNS} FROM decisions WHERE seq > :last{where} ORDER BY seq LIMIT {_PAGE}"
-        while True:
-            with reading(self.workspace) as connection:
-                page = connection.execute(query, {"last": last, "dataset": dataset}).fetchall()
-            yield from map(_decision, page)
-            if len(page) < _PAGE:
-                return
-            last = page[-1]["seq"]
+        """Every entry, or every one of a dataset, oldest first, streamed; what is added meanwhile is not among them."""
+        with reading(self.workspace) as connection:
+            yield from _entries(connection, dataset)
 
     def head(self, dataset: str) -> tuple[int, str]:
         """Seq and hash of the newest entry of a dataset (0 and the genesis hash before the first): write it down, `verify` asks for it."""
@@ -139,26 +131,10 @@ class DecisionLog:
         as a whole is seen too.
         """
         try:
-            return self._verify(set(known))
+            with reading(self.workspace) as connection:  # one state throughout: decisions made meanwhile are no damage
+                return _verify(connection, set(known))
         except StoreError as exc:
             return ChainReport(False, 0, None, str(exc), {})
-
-    def _verify(self, missing: set[str]) -> ChainReport:
-        chain, expected = Chain(), 1
-        for decision in self.entries():
-            problem = f"is missing; the next one is {decision.seq}" if decision.seq != expected else chain.add(vars(decision))
-            if problem:
-                return ChainReport(False, chain.entries, expected, f"Decision {expected} {problem}.", chain.heads)
-            missing.discard(decision.hash)
-            expected += 1
-        with reading(self.workspace) as connection:
-            heads = {row["dataset"]: row["hash"] for row in connection.execute("SELECT dataset, hash FROM chain_heads")}
-        if heads != chain.heads:
-            return ChainReport(False, chain.entries, expected, "The newest decisions are missing from the end of the log.", chain.heads)
-        if missing:
-            reason = f"{len(missing)} decisions that frozen datasets or bundles refer to are not in the log."
-            return ChainReport(False, chain.entries, None, reason, chain.heads)
-        return ChainReport(True, chain.entries, None, "", chain.heads)
 
 
 class _Writer:
@@ -203,6 +179,28 @@ class _Writer:
             (self.dataset, self.seq, len(self.entries), self.previous),
         )
         return self.entries
+
+
+def _entries(connection: sqlite3.Connection, dataset: str | None) -> Iterator[Decision]:
+    where = "" if dataset is None else "WHERE dataset = :dataset "
+    yield from map(_decision, connection.execute(f"SELECT {_COLUMNS} FROM decisions {where}ORDER BY seq", {"dataset": dataset}))
+
+
+def _verify(connection: sqlite3.Connection, missing: set[str]) -> ChainReport:
+    chain, expected = Chain(), 1
+    for decision in _entries(connection, None):
+        problem = f"is missing; the next one is {decision.seq}" if decision.seq != expected else chain.add(vars(decision))
+        if problem:
+            return ChainReport(False, chain.entries, expected, f"Decision {expected} {problem}.", chain.heads)
+        missing.discard(decision.hash)
+        expected += 1
+    heads = {row["dataset"]: row["hash"] for row in connection.execute("SELECT dataset, hash FROM chain_heads")}
+    if heads != chain.heads:
+        return ChainReport(False, chain.entries, expected, "The newest decisions are missing from the end of the log.", chain.heads)
+    if missing:
+        reason = f"{len(missing)} decisions that frozen datasets or bundles refer to are not in the log."
+        return ChainReport(False, chain.entries, None, reason, chain.heads)
+    return ChainReport(True, chain.entries, None, "", chain.heads)
 
 
 def _check(rows: Sequence[int], action: str, reason: str, by: str) -> None:

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from reft_studio.errors import PrerequisiteError, SpecError, StoreError
-from reft_studio.jobs import queue as queue_module
 from reft_studio.jobs.process import Process
 from reft_studio.jobs.queue import JobQueue, JobView
 from reft_studio.store import jobs as table
@@ -92,7 +91,7 @@ def test_a_full_database_disk_still_shows_how_the_job_ended(queue: JobQueue, unt
         raise PrerequisiteError("The disk is full.")
 
     with monkeypatch.context() as patch:
-        patch.setattr(queue_module.table, "finish", full)
+        patch.setattr(table, "finish", full)
         job_id = queue.submit("count", {"to": 3}, title="count")
         queue.tick()
         until(lambda: queue.get(job_id).state == "done")
@@ -178,7 +177,7 @@ def test_a_claim_whose_app_died_before_starting_a_worker_is_interrupted_after_a_
     assert queue.get(job_id).state == "running"
     other = queue.submit("count", {"to": 1}, title="count")
     assert table.claim(workspace, now=time.time()) is None
-    queue_module.table.finish(workspace, other, 0, "done", message="", result=None, now=0.0)  # not running: changes nothing
+    table.finish(workspace, other, 0, "done", message="", result=None, now=0.0)  # not running: changes nothing
     assert queue.get(other).state == "queued"
     with transaction(workspace) as connection:
         connection.execute("UPDATE jobs SET started = 0 WHERE id = ?", (job_id,))
