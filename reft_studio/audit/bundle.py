@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -28,6 +29,8 @@ MEMBERS = (DECISIONS, AUDIT, FROZEN, SOURCE, SCORES)
 SIZE_LIMIT, LINE_LIMIT = 4 << 30, 1 << 20
 """Bytes of a member and of one line; more is no bundle of ours, however small it is packed."""
 _BLOCK = 1 << 20
+# What zipfile, zlib and json raise on bytes that are no archive, or an archive of something else.
+DAMAGE = (zipfile.BadZipFile, zlib.error, RuntimeError, LookupError, EOFError, OSError, ValueError, TypeError, AttributeError)
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
@@ -55,7 +58,7 @@ def write_bundle(frozen: Dataset, source: Dataset, target: Path, *, decisions: I
     with staging(target.parent) as building:
         with (building / DECISIONS).open("w", encoding="utf-8") as file:
             file.writelines(json.dumps(decision.as_dict()) + "\n" for decision in decisions)
-        shutil.copyfile(frozen.folder / lineage["audit"], building / AUDIT)
+        shutil.copyfile(frozen.folder / AUDIT, building / AUDIT)
         shutil.copyfile(frozen.folder / "manifest.json", building / FROZEN)
         shutil.copyfile(source.folder / "manifest.json", building / SOURCE)
         write_json(building / SCORES, dict(scores))
@@ -86,7 +89,7 @@ def verify(path: Path, *, data: Path | None = None) -> BundleReport:
             return _Check(archive).report(data)
     except FileNotFoundError as exc:
         raise StoreError(f"There is no file {path.name}.") from exc
-    except (zipfile.BadZipFile, KeyError, EOFError, OSError, ValueError, TypeError, AttributeError) as exc:
+    except DAMAGE as exc:
         raise StoreError(f"{path.name} is no audit bundle, or it is damaged ({type(exc).__name__}).") from exc
 
 

@@ -17,9 +17,9 @@ from reft_studio.audit.policy import REFUSAL, effective
 from reft_studio.audit.queue import among
 from reft_studio.data.dataset import Dataset, Row, write_dataset
 from reft_studio.errors import SpecError
-from reft_studio.fingerprint import SHORT, of_file
+from reft_studio.fingerprint import of_file, of_value
 from reft_studio.scoring.scores import ScoreSet, flagged
-from reft_studio.workspace import Workspace, staging, write_json
+from reft_studio.workspace import Workspace
 
 AUDIT = "audit.jsonl"
 """First line: the policy; then one line for each row that was not simply kept because its score is below the threshold."""
@@ -105,7 +105,7 @@ def freeze(
     what = plan(dataset, scores=scores, threshold=threshold, decisions=decisions)
     counts = what.counts()
     _check(counts, what, allow_undecided)
-    lineage: dict[str, Any] = {
+    policy: dict[str, Any] = {
         "source": dataset.id,
         "source_fingerprint": dataset.fingerprint,
         "score_key": None if scores is None else scores.key,
@@ -117,15 +117,15 @@ def freeze(
         "decisions_hash": _newest_hash(decisions.values()),
     }
 
-    def attach(folder: Path) -> None:
-        _write_audit(folder / AUDIT, lineage, what)
-        lineage.update(audit=AUDIT, audit_sha256=of_file(folder / AUDIT))
+    lineage = dict(policy)
 
-    name = f"{dataset.name} (audited)"
-    extra = {"lineage": lineage}
-    frozen = write_dataset(workspace, _rows(dataset, what, refusal, check), name=name, role="user", extra=extra, attach=attach)
-    known = frozen.manifest.get("lineage", {}).get("audit_sha256")
-    return frozen if known == lineage["audit_sha256"] else _record_again(frozen, lineage, what)
+    def attach(folder: Path) -> None:
+        _write_audit(folder / AUDIT, policy, what)
+        lineage["audit_sha256"] = of_file(folder / AUDIT)
+
+    # The salt keeps every audit a dataset of its own, also where two keep the same rows, or one keeps them all.
+    rows, extra, salt = _rows(dataset, what, refusal, check), {"lineage": lineage}, of_value(policy)
+    return write_dataset(workspace, rows, name=f"{dataset.name} (audited)", role="user", extra=extra, attach=attach, salt=salt)
 
 
 def noted_hashes(datasets: Iterable[Dataset]) -> list[str]:
@@ -167,27 +167,12 @@ def _refusing(row: Row, refusal: str) -> Row:
     return {**row, "messages": messages, "response": refusal}
 
 
-def _write_audit(path: Path, lineage: Mapping[str, Any], what: Plan) -> None:
+def _write_audit(path: Path, policy: Mapping[str, Any], what: Plan) -> None:
     with path.open("w", encoding="utf-8") as file:
-        policy = {name: value for name, value in lineage.items() if name not in ("audit", "audit_sha256")}
-        file.write(json.dumps({"policy": policy}) + "\n")
+        file.write(json.dumps({"policy": dict(policy)}) + "\n")
         file.writelines(json.dumps(note) + "\n" for note in what.noted())
 
 
 def _newest_hash(decisions: Iterable[Decision]) -> str | None:
     newest = max(decisions, key=lambda decision: decision.seq, default=None)
     return None if newest is None else newest.hash
-
-
-def _record_again(frozen: Dataset, lineage: dict[str, Any], what: Plan) -> Dataset:
-    """These very rows are in the workspace already (nothing was removed, or two ways led here): add this record, keep the older."""
-    name = f"audit-{lineage['audit_sha256'][:SHORT]}.jsonl"
-    with staging(frozen.folder) as building:
-        _write_audit(building / name, lineage, what)
-        (building / name).replace(frozen.folder / name)
-    earlier = frozen.manifest.get("lineage")
-    records = [*frozen.manifest.get("earlier_lineages", []), *([] if earlier is None else [earlier])]
-    # The manifest comes last and names the record it belongs to, so a crash before it changes nothing.
-    manifest = {**frozen.manifest, "lineage": {**lineage, "audit": name}, "earlier_lineages": records}
-    write_json(frozen.folder / "manifest.json", manifest)
-    return Dataset.open(frozen.folder)

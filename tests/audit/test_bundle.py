@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import json
+import random
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from reft_studio.audit.bundle import DECISIONS, FROZEN, MANIFEST, MEMBERS, SCORES, verify, write_bundle
+from reft_studio.audit.decision import Action, Decision
+from reft_studio.audit.freeze import AUDIT, freeze
+from reft_studio.data.dataset import Dataset
+from reft_studio.errors import SpecError, StoreError
+from reft_studio.fingerprint import of_file
+from reft_studio.scoring.scores import ScoreSet
+from reft_studio.workspace import Workspace
+
+Decide = Callable[[int, Action], Decision]
+
+
+@pytest.fixture
+def frozen(workspace: Workspace, dataset: Dataset, scores: ScoreSet, decisions: list[Decision]) -> Dataset:
+    by_row = {decision.row_id: decision for decision in decisions}
+    return freeze(workspace, dataset, scores=scores, threshold=0.3, decisions=by_row, policy_by="policy:threshold=0.3")
+
+
+@pytest.fixture
+def decisions(decide: Decide) -> list[Decision]:
+    return [decide(0, "remove"), decide(14, "keep"), decide(16, "relabel"), decide(2, "keep")]
+
+
+@pytest.fixture
+def bundle(tmp_path: Path, frozen: Dataset, dataset: Dataset, decisions: list[Decision]) -> Path:
+    return write_bundle(frozen, dataset, tmp_path / "audit.zip", decisions=decisions, scores={"key": "k1", "teacher": "lab"})
+
+
+def members(path: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def repack(path: Path, files: dict[str, bytes], *, seal: bool = False) -> Path:
+    """Pack other contents; with `seal`, the hashes in the manifest follow, as a careful forger would have it."""
+    import hashlib
+
+    if seal:
+        manifest = json.loads(files[MANIFEST])
+        manifest["files"] = {name: hashlib.sha256(files[name]).hexdigest() for name in MEMBERS}
+        files = {**files, MANIFEST: json.dumps(manifest).encode()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return path
+
+
+def test_a_bundle_as_written_is_sound_and_fits_its_data(bundle: Path, frozen: Dataset) -> None:
+    report = verify(bundle, data=frozen.path)
+    assert (report.ok, report.problems, report.decisions) == (True, [], 4)
+    assert report.manifest["dataset"] == frozen.fingerprint and len(report.seal) == 64
+
+
+def test_it_holds_no_text_of_any_row(bundle: Path) -> None:
+    for name, content in members(bundle).items():
+        assert b"prompt " not in content and b"answer " not in content, name
+
+
+def test_the_same_audit_packs_to_the_same_files(
+    bundle: Path, tmp_path: Path, frozen: Dataset, dataset: Dataset, decisions: list[Decision]
+) -> None:
+    again = write_bundle(frozen, dataset, tmp_path / "again.zip", decisions=decisions, scores={"key": "k1", "teacher": "lab"})
+    first, second = members(bundle), members(again)
+    first.pop(MANIFEST), second.pop(MANIFEST)  # it holds the time
+    assert first == second
+
+
+@pytest.mark.parametrize("name", MEMBERS)
+def test_a_change_to_any_file_is_named(bundle: Path, name: str) -> None:
+    files = members(bundle)
+    files[name] = files[name].replace(b"1", b"2", 1) if name != SCORES else b"{}"
+    report = verify(repack(bundle, files))
+    assert not report.ok and f"{name} was changed." in report.problems
+
+
+def test_another_manifest_has_another_seal(bundle: Path) -> None:
+    before = verify(bundle).seal
+    files = members(bundle)
+    files[SCORES] = b"{}"
+    report = verify(repack(bundle, files, seal=True))
+    assert report.ok and report.seal != before  # a forgery that changes nothing else is seen only by the seal noted elsewhere
+
+
+def lines(content: bytes) -> list[bytes]:
+    return content.splitlines(keepends=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "problem"),
+    [
+        (DECISIONS, lambda text: text.replace(b'"remove"', b'"keep"'), "was changed after it was written"),
+        (DECISIONS, lambda text: b"".join(lines(text)[1:]), "does not follow the entry before it"),
+        (DECISIONS, lambda text: b"".join(lines(text)[:-1]), "not in the log"),
+        (AUDIT, lambda text: b"".join(lines(text)[:-1]), "not the one that was written when freezing"),
+        (FROZEN, lambda text: text.replace(b'"removed": 2', b'"removed": 1'), "count different rows"),
+        (FROZEN, lambda text: text.replace(b'"kept": 8', b'"kept": 9'), "do not add up"),
+    ],
+)
+def test_a_forger_who_also_mends_the_hashes_is_found_out(bundle: Path, name: str, change: Callable[[bytes], bytes], problem: str) -> None:
+    files = members(bundle)
+    changed = change(files[name])
+    assert changed != files[name]
+    report = verify(repack(bundle, {**files, name: changed}, seal=True))
+    assert not report.ok and any(problem in found for found in report.problems), report.problems
+
+
+def test_other_data_than_was_audited_is_found(bundle: Path, dataset: Dataset) -> None:
+    report = verify(bundle, data=dataset.path)
+    assert report.problems == ["data.parquet is not the data that was audited."]
+
+
+@pytest.mark.parametrize("extra", ["../evil", "/etc/passwd", "more.json"])
+def test_other_members_are_refused_unread(bundle: Path, extra: str) -> None:
+    report = verify(repack(bundle, {**members(bundle), extra: b"x"}))
+    assert report.problems == ["It holds other files than a bundle does."]
+
+
+def test_a_missing_member_is_refused(bundle: Path) -> None:
+    files = members(bundle)
+    del files[SCORES]
+    assert verify(repack(bundle, files)).problems == ["It holds other files than a bundle does."]
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", b"{}", b"\0" * 10_000])
+def test_what_is_no_bundle_is_said_to_be_none(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.zip").write_bytes(content)
+    with pytest.raises(StoreError, match=r"x\.zip is no audit bundle"):
+        verify(tmp_path / "x.zip")
+    with pytest.raises(StoreError, match=r"There is no file y\.zip"):
+        verify(tmp_path / "y.zip")
+
+
+def test_a_bundle_cut_or_with_flipped_bits_never_passes_unnoticed(bundle: Path, tmp_path: Path) -> None:
+    whole, bits = bundle.read_bytes(), random.Random(0)
+    before, broken = members(bundle), tmp_path / "broken.zip"
+    for _ in range(150):
+        damaged = bytearray(whole)
+        damaged[bits.randrange(len(whole))] ^= 1 << bits.randrange(8)
+        if bits.random() < 0.2:
+            damaged = damaged[: bits.randrange(len(whole))]
+        broken.write_bytes(bytes(damaged))
+        try:
+            report = verify(broken)
+        except StoreError:
+            continue
+        assert not report.ok or members(broken) == before
+
+
+def test_a_dataset_that_was_not_frozen_has_no_bundle(tmp_path: Path, dataset: Dataset) -> None:
+    with pytest.raises(SpecError, match="was not frozen from"):
+        write_bundle(dataset, dataset, tmp_path / "x.zip", decisions=[], scores={})
+    assert [*tmp_path.glob("*.zip")] == []
+
+
+def test_the_bundle_names_the_hash_of_the_data(bundle: Path, frozen: Dataset) -> None:
+    assert verify(bundle).manifest["data_sha256"] == of_file(frozen.path)

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from reft_studio.audit.decision import Action, Decision, check_chain
+
+Decide = Callable[[int, Action], Decision]
+
+
+def chain(decide: Decide) -> list[Decision]:
+    return [decide(row_id, "keep") for row_id in range(5)]
+
+
+def test_a_chain_as_made_is_whole_and_so_is_any_beginning_of_it(decide: Decide) -> None:
+    made = chain(decide)
+    for length in range(6):
+        assert check_chain(made[:length]).ok
+    assert check_chain(made).heads == {made[0].dataset: made[-1].hash}
+
+
+def test_every_field_of_an_entry_is_covered(decide: Decide) -> None:
+    made = chain(decide)
+    other: dict[str, Any] = {
+        "dataset": "x",
+        "row_id": 9,
+        "action": "remove",
+        "reason": "x",
+        "decided_by": "x",
+        "at": "x",
+        "score": 0.1,
+        "threshold": 0.1,
+        "previous": made[0].hash[::-1],
+        "hash": made[0].hash,
+        "kind": "undo",
+        "step": 9,
+        "seq": 9,
+    }
+    assert set(other) == set(Decision.__dataclass_fields__)
+    for name, value in other.items():
+        changed = [*made[:2], replace(made[2], **{name: value}), *made[3:]]
+        report = check_chain(changed)
+        assert not report.ok and report.first_bad in (value if name == "seq" else 3, 3, 4), name
+
+
+def test_an_entry_missing_inserted_or_swapped_breaks_the_chain(decide: Decide) -> None:
+    made = chain(decide)
+    assert check_chain([*made[:2], *made[3:]]).first_bad == 4
+    assert check_chain([*made[:2], made[1], *made[2:]]).first_bad == 2
+    assert check_chain([made[1], made[0], *made[2:]]).first_bad == 2
+    assert check_chain(made[1:]).first_bad == 2
+
+
+def test_values_that_no_log_ever_holds_are_damage_not_a_crash(decide: Decide) -> None:
+    for value in (float("inf"), b"bytes", None):
+        assert not check_chain([replace(decide(1, "keep"), row_id=value)]).ok  # type: ignore[arg-type]
