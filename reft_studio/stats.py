@@ -44,6 +44,14 @@ class Estimate:
 
 
 @dataclass(frozen=True)
+class Tested:
+    """A difference and the two-sided p-value of there being none."""
+
+    estimate: Estimate
+    p_value: float
+
+
+@dataclass(frozen=True)
 class RocPr:
     """ROC and precision-recall curve of one scorer at the same thresholds, strictest first; shares are 0 to 1.
 
@@ -144,6 +152,33 @@ def paired_difference(a: Sequence[bool], b: Sequence[bool], *, clusters: Sequenc
             return Estimate(value, 100 * low, 100 * high, n, 0, "paired cluster bootstrap", "points")
     low, high = _tango(int((change > 0).sum()), int((change < 0).sum()), n)
     return Estimate(value, 100 * low, 100 * high, n, 0, "Tango", "points")
+
+
+def crossed_difference(changes: ArrayLike, *, confidence: float = 0.95) -> Tested:
+    """Mean difference over several seeds on the same prompts, in percentage points; `changes` is (seeds, prompts) of -1, 0 and 1.
+
+    The noise of seeds (Student's t) and of prompts (normal) are added, so neither few seeds nor few prompts alone can make a claim. The
+    p-value is the level at which the interval reaches 0. Raises EvaluationError with fewer than two seeds.
+    """
+    values = np.atleast_2d(np.asarray(changes, dtype=float))
+    seeds, prompts = values.shape
+    if seeds < 2 or prompts < 1:
+        raise EvaluationError(f"A difference over seeds needs 2 seeds and a prompt, but there are {seeds} and {prompts}.")
+    mean = float(values.mean())
+    by_seed = float(values.mean(axis=1).std(ddof=1)) / math.sqrt(seeds)
+    # Tango's width stands in where no prompt differs from another, which is when a variance says nothing
+    low, high = _tango(round(max(mean, 0) * prompts), round(max(-mean, 0) * prompts), prompts)
+    spread = float(values.mean(axis=0).std(ddof=1)) if prompts > 1 else 0.0
+    by_prompt = spread / math.sqrt(prompts) or (high - low) / (2 * _z(0.95))
+
+    def half(level: float) -> float:
+        return math.hypot(float(stats.t.ppf(1 - level / 2, seeds - 1)) * by_seed, float(stats.norm.ppf(1 - level / 2)) * by_prompt)
+
+    tiny = 1e-9
+    p_value = 1.0 if mean == 0 else tiny if half(tiny) < abs(mean) else float(optimize.brentq(lambda p: half(p) - abs(mean), tiny, 1))
+    width = half(1 - confidence)
+    ends = max(-100.0, 100 * (mean - width)), min(100.0, 100 * (mean + width))
+    return Tested(Estimate(100 * mean, *ends, prompts, 0, f"{seeds} seeds, t and normal", "points"), p_value)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

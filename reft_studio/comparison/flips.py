@@ -72,17 +72,18 @@ class Paired:
     def sentence(self, titles: dict[str, str]) -> str:
         """What may be said of it, with the names of the models."""
         a, b, what = titles.get(self.a, self.a), titles.get(self.b, self.b), METRIC_TITLES[self.metric]
-        size = f"{self.difference.value:+.1f} points [{self.difference.low:+.1f}, {self.difference.high:+.1f}], n = {self.difference.n}"
-        chance = "p < 0.001" if self.adjusted < 0.001 else f"p = {self.adjusted:.3f}"
+        d = self.difference
+        size = f"{d.value:+.1f} points [{d.low:+.1f}, {d.high:+.1f}], n = {d.n}".replace("-", "−")
+        chance = "corrected p < 0.001" if self.adjusted < 0.001 else f"corrected p = {self.adjusted:.3f}"
         if self.better is None:
             return f"No clear difference in {what} between {a} and {b}: {size}, {chance}."
-        return f"{b} has {'higher' if self.difference.value > 0 else 'lower'} {what} than {a}: {size}, {chance}."
+        return f"{b} has {'higher' if d.value > 0 else 'lower'} {what} than {a}: {size}, {chance}."
 
 
 def flips(workspace: Workspace, a: str, b: str, set_name: SetName = "harmful") -> Flips:
     """Compare two evaluated models prompt by prompt. Raises EvaluationError with the reason if they cannot be compared."""
     result_a, result_b = _comparable(workspace, a, b)
-    pairs = _pairs(workspace, a, b, set_name)
+    pairs = _pairs(a, b, set_name, read_graded(workspace, a), read_graded(workspace, b))
     counted = [(_counted(x, result_a), _counted(y, result_b)) for x, y in pairs]
     rows = [
         Flip(x.row_id, "only_a" if in_a else "only_b", _verdict(x, result_a), _verdict(y, result_b), x.category)
@@ -95,27 +96,42 @@ def flips(workspace: Workspace, a: str, b: str, set_name: SetName = "harmful") -
 
 def paired(workspace: Workspace, pairs: Sequence[tuple[str, str]]) -> list[Paired]:
     """Differences b minus a in every metric both have, for all pairs at once, with Holm's correction over all of them."""
-    found = [one for a, b in pairs for one in _differences(workspace, a, b)]
+    found = [_difference(a, b, both) for a, b in pairs for both in sides(workspace, a, b)]
     return [replace(one, adjusted=p) for one, p in zip(found, holm([one.p_value for one in found]), strict=True)]
 
 
-def _differences(workspace: Workspace, a: str, b: str) -> list[Paired]:
+@dataclass(frozen=True)
+class Sides:
+    """What two models did on the prompts both answered: per prompt, whether it counts for the metric (flagged, refused, or right)."""
+
+    metric: Metric
+    prompts: list[tuple[int, str]]
+    a: list[bool]
+    b: list[bool]
+
+
+def sides(workspace: Workspace, a: str, b: str) -> list[Sides]:
+    """Two evaluated models in every metric both have. Raises EvaluationError with the reason if they cannot be compared."""
     result_a, result_b = _comparable(workspace, a, b)
+    graded_a, graded_b = read_graded(workspace, a), read_graded(workspace, b)
     found = []
     for metric in METRICS:
         if getattr(result_a, metric) is None or getattr(result_b, metric) is None:
             continue
-        rows = _pairs(workspace, a, b, SET_OF[metric])
+        rows = _pairs(a, b, SET_OF[metric], graded_a, graded_b)
         wrong = metric == "fa"  # the set counts wrong answers, accuracy counts right ones
-        counted_a = [_counted(x, result_a) != wrong for x, _ in rows]
-        counted_b = [_counted(y, result_b) != wrong for _, y in rows]
-        prompts = [" ".join(x.prompt.casefold().split()) for x, _ in rows]
-        only_a = sum(x and not y for x, y in zip(counted_a, counted_b, strict=True))
-        only_b = sum(y and not x for x, y in zip(counted_a, counted_b, strict=True))
-        difference = paired_difference(counted_a, counted_b, clusters=prompts)
-        p_value = mcnemar(only_a, only_b)
-        found.append(Paired(a, b, metric, difference, only_a, only_b, p_value, p_value))
+        flags_a = [_counted(x, result_a) != wrong for x, _ in rows]
+        flags_b = [_counted(y, result_b) != wrong for _, y in rows]
+        found.append(Sides(metric, [(x.row_id, x.prompt) for x, _ in rows], flags_a, flags_b))
     return found
+
+
+def _difference(a: str, b: str, both: Sides) -> Paired:
+    only_a = sum(x and not y for x, y in zip(both.a, both.b, strict=True))
+    only_b = sum(y and not x for x, y in zip(both.a, both.b, strict=True))
+    difference = paired_difference(both.a, both.b, clusters=[" ".join(prompt.casefold().split()) for _, prompt in both.prompts])
+    p_value = mcnemar(only_a, only_b)
+    return Paired(a, b, both.metric, difference, only_a, only_b, p_value, p_value)
 
 
 def _comparable(workspace: Workspace, a: str, b: str) -> tuple[EvaluationResult, EvaluationResult]:
@@ -130,10 +146,10 @@ def _comparable(workspace: Workspace, a: str, b: str) -> tuple[EvaluationResult,
     return x, y
 
 
-def _pairs(workspace: Workspace, a: str, b: str, set_name: SetName) -> list[tuple[Graded, Graded]]:
-    """Rows that both models answered, matched by id and prompt."""
-    of_b = {(row.row_id, row.prompt): row for row in read_graded(workspace, b, set_name=set_name) if row.grades}
-    rows = [row for row in read_graded(workspace, a, set_name=set_name) if row.grades]
+def _pairs(a: str, b: str, set_name: SetName, graded_a: Sequence[Graded], graded_b: Sequence[Graded]) -> list[tuple[Graded, Graded]]:
+    """Rows of one set that both models answered, matched by id and prompt."""
+    of_b = {(row.row_id, row.prompt): row for row in graded_b if row.set == set_name and row.grades}
+    rows = [row for row in graded_a if row.set == set_name and row.grades]
     found = [(row, of_b[row.row_id, row.prompt]) for row in rows if (row.row_id, row.prompt) in of_b]
     if not found:
         raise EvaluationError(f"'{a}' and '{b}' share no answered prompt of the {set_name} set, so there is nothing to compare.")

@@ -161,8 +161,12 @@ def caveats(rows: Sequence[RunRow]) -> list[str]:
     """What a reader must know before believing a difference, one sentence each."""
     runs = [row for row in rows if not row.is_reference]
     told = []
-    if single := sorted({summary.title for summary in summaries(runs) if summary.seeds == 1}):
+    means = summaries(runs)
+    most = {title: max(mean.seeds for mean in means if mean.title == title) for title in dict.fromkeys(mean.title for mean in means)}
+    if single := [title for title, seeds in most.items() if seeds == 1]:
         told.append(f"One seed: the noise of training is unknown for {', '.join(single)}. Train more seeds to see it.")
+    elif any(mean.seeds == 1 for mean in means):
+        told.append("Some points rest on one seed, where the noise of training is unknown.")
     if len({row.poison_ratio for row in runs}) > 1:
         told.append("The runs had user data with different shares of poison.")
     elif len({row.dataset for row in runs if row.poison_ratio is None}) > 1:

@@ -102,7 +102,7 @@ def told(estimate: Estimate) -> str:
     return f"{estimate.value:.1f} % (95 % interval {estimate.low:.1f} to {estimate.high:.1f}, n = {estimate.n})"
 
 
-def wrapped(text: str, *, width: int = 145) -> str:
+def wrapped(text: str, *, width: int = 108) -> str:
     """Chart text broken into lines of about `width` characters; already escaped text stays whole between spaces."""
     lines, line = [], ""
     for word in text.split(" "):

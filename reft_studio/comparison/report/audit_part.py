@@ -1,0 +1,226 @@
+"""The first half of the report: the data, what the filter says of it, what people decided."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reft_studio.audit.decision import Decision
+from reft_studio.audit.policy import effective
+from reft_studio.comparison.report.inputs import ReportInput
+from reft_studio.data.dataset import Dataset, list_datasets
+from reft_studio.data.query import profile, rows_by_id
+from reft_studio.errors import StoreError
+from reft_studio.scoring.scores import ScoreSet, flagged
+from reft_studio.stats import RocPr, auroc_estimate, curves, wilson
+from reft_studio.teacher.teacher import TeacherInfo, open_teacher
+from reft_studio.workspace import Workspace
+
+LISTED = 100
+"""Rows listed one by one; the JSON twin and the audit bundle hold all decisions."""
+EXCERPT = 300
+"""Characters of a row shown in a report that is not redacted."""
+BINS = 60
+
+
+def data_part(dataset: Dataset) -> dict[str, Any]:
+    """Where the file came from and what is in it."""
+    manifest, counts = dataset.manifest, asdict(profile(dataset))
+    source, report = manifest.get("source") or {}, manifest.get("report") or {}
+    return {
+        "id": dataset.id,
+        "name": dataset.name,
+        "fingerprint": dataset.fingerprint,
+        "created": manifest.get("created"),
+        "is_lab": manifest.get("made_by") == "lab",
+        "source": {key: source.get(key) for key in ("file", "sha256", "bytes", "container", "encoding", "format")},
+        "lineage": manifest.get("lineage"),
+        "import": {key: report.get(key) for key in ("rows", "warnings", "quarantined", "duplicates", "reasons")},
+        "profile": counts,
+    }
+
+
+def filter_part(workspace: Workspace, dataset: Dataset, score: ScoreSet, threshold: float) -> dict[str, Any]:
+    """Counts on both sides of the threshold, and the filter's quality where the truth of rows is known."""
+    values = score.scores()
+    dropped, truth = flagged(values, threshold), _truth(dataset)
+    scored = int((~np.isnan(values)).sum())
+    part: dict[str, Any] = {
+        "scorer": score.scorer,
+        "teacher": _teacher(workspace, score.teacher),
+        "threshold": threshold,
+        "calibrated": score.threshold,
+        "rows": len(values),
+        "scored": scored,
+        "missing": score.missing,
+        "missing_reasons": score.info.get("missing_reasons", {}),
+        "flagged": int(dropped.sum()),
+        "flagged_share": asdict(wilson(int(dropped.sum()), scored)) if scored else None,
+        "unfamiliar_share": score.info.get("unfamiliar_share"),
+        "histogram": _histogram(values, truth),
+        "by_origin": _by_origin(dataset, dropped, truth),
+    }
+    return {**part, "quality": _quality(values, dropped, truth)}
+
+
+def roc(dataset: Dataset, score: ScoreSet) -> RocPr | None:
+    """Curves over the rows whose truth is known, if there are rows of both kinds."""
+    values, truth = score.scores(), _truth(dataset)
+    known = ~np.isnan(values) & (truth >= 0)
+    if len(set(truth[known].tolist())) < 2:
+        return None
+    return curves(values[known], truth[known] == 1)
+
+
+def decisions_part(workspace: Workspace, dataset: Dataset, given: ReportInput) -> dict[str, Any]:
+    """What people decided, what is still open, and what was frozen."""
+    outcome, open_flagged = _outcomes(dataset, given)
+    people = Counter((decision.decided_by, decision.action) for decision in given.decisions.values())
+    return {
+        "counts": dict(Counter(decision.action for decision in given.decisions.values())),
+        "by_person": [{"by": by, "action": action, "rows": count} for (by, action), count in sorted(people.items())],
+        "in_effect": dict(outcome),
+        "flagged_undecided": len(open_flagged),
+        "assurance": asdict(given.assurance) if given.assurance else None,
+        "chain": {"ok": given.chain.ok, "entries": given.chain.entries, "reason": given.chain.reason} if given.chain else None,
+        "frozen": [
+            _frozen(other) for other in list_datasets(workspace) if (other.manifest.get("lineage") or {}).get("source") == dataset.id
+        ],
+        "rows": _listed(dataset, given),
+    }
+
+
+def draft_reasons(part: Mapping[str, Any]) -> list[str]:
+    """Why the report is only a draft; empty if every flagged row was decided by a person and the record is whole."""
+    reasons = []
+    if count := part["flagged_undecided"]:
+        rows = "row is" if count == 1 else "rows are"
+        reasons.append(f"{count:,} flagged {rows} undecided: no person kept, removed or relabelled {'it' if count == 1 else 'them'}.")
+    if count := part["in_effect"].get("undecided", 0):
+        rows, are = ("row has", "is") if count == 1 else ("rows have", "are")
+        reasons.append(f"{count:,} {rows} no score and no decision, or {are} marked unsure.")
+    if part["chain"] and not part["chain"]["ok"]:
+        reasons.append(f"The log of decisions does not check out: {part['chain']['reason']}")
+    return reasons
+
+
+def _teacher(workspace: Workspace, teacher_id: str) -> dict[str, Any]:
+    try:
+        teacher: TeacherInfo = open_teacher(workspace, teacher_id)
+    except StoreError:
+        return {"id": teacher_id, "title": f"{teacher_id} (no longer in the workspace)", "is_lab": False}
+    held_out = {key: value for key, value in teacher.calibration.items() if isinstance(value, int | float | str)}
+    return {
+        "id": teacher.id,
+        "title": teacher.title,
+        "model": teacher.model,
+        "layer": teacher.layer,
+        "is_lab": teacher.is_lab,
+        "held_out": held_out,
+    }
+
+
+def _truth(dataset: Dataset) -> NDArray[np.int8]:
+    """(rows,) 1 known harmful, 0 known harmless, -1 unknown."""
+    column = dataset.table(["known_harmful"]).column(0)
+    return np.array([-1 if known is None else int(known) for known in column.to_pylist()], dtype=np.int8)
+
+
+def _histogram(values: NDArray[np.float32], truth: NDArray[np.int8]) -> dict[str, Any]:
+    valid = ~np.isnan(values)
+    if not valid.any():
+        return {"edges": [-1.0, 1.0], "harmful": [0], "harmless": [0], "unknown": [0]}
+    low, high = float(values[valid].min()), float(values[valid].max())
+    edges = np.linspace(low - 0.005, high + 0.005, BINS + 1)
+    kinds = {"harmful": 1, "harmless": 0, "unknown": -1}
+    counts = {name: np.histogram(values[valid & (truth == kind)], edges)[0].tolist() for name, kind in kinds.items()}
+    return {"edges": [round(edge, 5) for edge in edges.tolist()], **counts}
+
+
+def _quality(values: NDArray[np.float32], dropped: NDArray[np.bool_], truth: NDArray[np.int8]) -> dict[str, Any] | None:
+    """The decision table at the threshold with Wilson's intervals; None without rows of both kinds."""
+    scored = ~np.isnan(values)
+    harmful, harmless = scored & (truth == 1), scored & (truth == 0)
+    if not harmful.any() or not harmless.any():
+        return None
+    hits, alarms = int((dropped & harmful).sum()), int((dropped & harmless).sum())
+    positives, negatives = int(harmful.sum()), int(harmless.sum())
+    return {
+        "true_positives": hits,
+        "false_positives": alarms,
+        "false_negatives": positives - hits,
+        "true_negatives": negatives - alarms,
+        "recall": asdict(wilson(hits, positives)),
+        "false_positive_rate": asdict(wilson(alarms, negatives)),
+        "precision": asdict(wilson(hits, hits + alarms)) if hits + alarms else None,
+        "auroc": asdict(auroc_estimate(values[harmful], values[harmless])),
+    }
+
+
+def _by_origin(dataset: Dataset, dropped: NDArray[np.bool_], truth: NDArray[np.int8]) -> list[dict[str, Any]]:
+    origins = np.array(dataset.table(["origin"]).column(0).to_pylist(), dtype=object)
+    found = []
+    for name, rows in Counter(origins.tolist()).most_common(20):
+        mask = origins == name
+        known = truth[mask]
+        harmful = int((known == 1).sum()) if (known >= 0).all() else None
+        found.append({"origin": name or "(not given)", "rows": rows, "flagged": int((mask & dropped).sum()), "known_harmful": harmful})
+    return found
+
+
+def _outcomes(dataset: Dataset, given: ReportInput) -> tuple[Counter[str], list[int]]:
+    """Rows by what happens to them, and the flagged rows that no person has decided."""
+    final = {row_id for row_id, decision in given.decisions.items() if decision.action in ("keep", "remove", "relabel")}
+    if given.score is None or given.threshold is None:
+        counts = Counter(effective(None, 0.0, decision) for decision in given.decisions.values())
+        counts["undecided"] += dataset.rows - len(given.decisions)
+        return Counter({str(name): count for name, count in counts.items()}), []
+    values, ids = given.score.scores(), given.score.row_ids()
+    dropped = flagged(values, given.threshold)
+    counts = Counter({"remove": int(dropped.sum()), "undecided": int(np.isnan(values).sum())})
+    counts["keep"] = len(values) - counts["remove"] - counts["undecided"]
+    places = {int(row_id): place for place, row_id in enumerate(ids.tolist()) if row_id in given.decisions}
+    for row_id, place in places.items():
+        score = None if np.isnan(values[place]) else float(values[place])
+        counts[effective(score, given.threshold, None)] -= 1
+        counts[effective(score, given.threshold, given.decisions[row_id])] += 1
+    return Counter({str(name): count for name, count in counts.items()}), [i for i in ids[dropped].tolist() if i not in final]
+
+
+def _listed(dataset: Dataset, given: ReportInput) -> list[dict[str, Any]]:
+    """Decided rows, those that overrule the threshold first, then by score; with their text only if not redacted."""
+    scores = _score_by_row(given.score, set(given.decisions))
+    threshold = given.threshold if given.threshold is not None else 0.0
+
+    def entry(decision: Decision) -> dict[str, Any]:
+        score = scores.get(decision.row_id)
+        policy, final = effective(score, threshold, None), effective(score, threshold, decision)
+        line = {"row_id": decision.row_id, "score": score, "action": decision.action, "by": decision.decided_by, "at": decision.at}
+        return {**line, "overrules": policy not in (final, "undecided"), **({} if given.redact else {"reason": decision.reason})}
+
+    found = sorted(map(entry, given.decisions.values()), key=lambda line: (not line["overrules"], -(line["score"] or -2)))[:LISTED]
+    texts = {row["row_id"]: row for row in rows_by_id(dataset, [line["row_id"] for line in found])} if found else {}
+    for line in found:
+        row = texts.get(line["row_id"], {})
+        line["category"], line["origin"] = row.get("category"), row.get("origin")
+        if not given.redact:
+            line |= {name: (row.get(name) or "")[:EXCERPT] for name in ("prompt", "response")}
+    return found
+
+
+def _score_by_row(score: ScoreSet | None, wanted: set[int]) -> dict[int, float]:
+    if score is None:
+        return {}
+    pairs = zip(score.row_ids().tolist(), score.scores().tolist(), strict=True)
+    return {row_id: value for row_id, value in pairs if row_id in wanted and not np.isnan(value)}
+
+
+def _frozen(dataset: Dataset) -> dict[str, Any]:
+    lineage = dataset.manifest["lineage"]
+    counts = {key: lineage.get(key) for key in ("kept", "removed", "undecided", "relabelled", "threshold", "audit_sha256")}
+    return {"id": dataset.id, "fingerprint": dataset.fingerprint, "created": dataset.manifest.get("created"), **counts}

@@ -1,0 +1,185 @@
+"""Collects the parts of a report, renders them into one HTML file, and writes the JSON twin beside it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from plotly.offline import get_plotlyjs
+
+from reft_studio import __version__
+from reft_studio.comparison.flips import Paired
+from reft_studio.comparison.report import audit_part, figures, model_part
+from reft_studio.comparison.report.figures import Figure
+from reft_studio.comparison.report.inputs import SECTIONS, ReportInput
+from reft_studio.comparison.table import RunRow
+from reft_studio.data.dataset import Dataset, open_dataset
+from reft_studio.errors import SpecError
+from reft_studio.workspace import ASSETS, Workspace, write_atomic, write_json
+
+TEMPLATE = "report.html.j2"
+
+
+@dataclass(frozen=True)
+class _Models:
+    """The models that are compared, their paired differences, and why others are left out."""
+
+    rows: list[RunRow]
+    differences: list[Paired]
+    left_out: list[str]
+
+
+def build_report(workspace: Workspace, given: ReportInput, target: Path) -> Path:
+    """Write the report and its JSON twin; the answer is the HTML file.
+
+    `target` is a folder, in which the file gets a name with the dataset and the time, or a path that ends in .html. Raises SpecError
+    for unknown sections or when there is nothing to report, StoreError if the dataset is gone.
+    """
+    if unknown := [name for name in given.sections if name not in SECTIONS]:
+        raise SpecError(f"A report has no section '{unknown[0]}'. Choose from: {', '.join(SECTIONS)}.")
+    dataset = open_dataset(workspace, given.dataset) if given.dataset else None
+    rows, left_out = model_part.chosen_rows(workspace, given.runs)
+    if dataset is None and not rows:
+        raise SpecError("There is nothing to report yet. Import a dataset or evaluate a model first.")
+    now = datetime.now(UTC)
+    models = _Models(rows, model_part.paired_runs(workspace, rows), left_out)
+    value = collect(workspace, given, dataset, models, created=now.isoformat(timespec="seconds"))
+    drawn = _draw(workspace, given, dataset, models, value)
+    path = target if target.suffix == ".html" else target / f"{_file_name(value['title'])}-{now:%Y%m%d-%H%M%S}.html"
+    write_atomic(path, render(value, drawn))
+    write_json(path.with_suffix(".json"), value)
+    return path
+
+
+def collect(workspace: Workspace, given: ReportInput, dataset: Dataset | None, models: _Models, *, created: str) -> dict[str, Any]:
+    """Every number of the report as one JSON value: the twin, and all that the page is made from."""
+    chosen = set(given.sections)
+    value: dict[str, Any] = {
+        "format": "reft-studio report",
+        "version": 1,
+        "app": __version__,
+        "created": created,
+        "title": given.title or (f"Audit of {dataset.name}" if dataset else "Comparison of models"),
+        "reviewer": given.reviewer,
+        "redacted": given.redact,
+        "sections": [name for name in SECTIONS if name in chosen],
+        "draft": [],
+    }
+    if dataset is not None:
+        value["data"] = audit_part.data_part(dataset)
+        decided = audit_part.decisions_part(workspace, dataset, given)
+        value["decisions"] = decided
+        value["draft"] = audit_part.draft_reasons(decided)
+        if given.score is not None and given.threshold is not None:
+            value["filter"] = audit_part.filter_part(workspace, dataset, given.score, given.threshold)
+    if models.rows:
+        value["runs"] = model_part.runs_part(workspace, models.rows)
+        value["comparison"] = model_part.comparison_part(workspace, models.rows, models.differences, models.left_out)
+    value["summary"] = _summary(value)
+    value["limits"] = _limits(value)
+    return {name: part for name, part in value.items() if name not in SECTIONS or name in chosen}
+
+
+def render(value: dict[str, Any], drawn: dict[str, Figure]) -> str:
+    """The page: everything inline, and a policy that forbids it to load anything."""
+    environment = Environment(
+        loader=FileSystemLoader(ASSETS / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters.update(number=_number, estimate=_estimate, when=_when, share=_share)
+    return environment.get_template(TEMPLATE).render(report=value, figures=drawn, plotly=get_plotlyjs() if drawn else "")
+
+
+def _draw(workspace: Workspace, given: ReportInput, dataset: Dataset | None, models: _Models, value: dict[str, Any]) -> dict[str, Figure]:
+    drawn: dict[str, Figure] = {}
+    if dataset is not None and "filter" in value and given.score is not None:
+        drawn["scores"] = figures.histogram(value["filter"])
+        curve = audit_part.roc(dataset, given.score)
+        if curve is not None:
+            drawn["roc"] = figures.roc_pr(curve, value["filter"]["threshold"])
+    if "runs" in value and (training := figures.training(workspace, models.rows)):
+        drawn["training"] = training
+    if "comparison" in value:
+        drawn |= figures.comparison(models.rows, models.differences)
+    return drawn
+
+
+def _summary(value: dict[str, Any]) -> list[str]:
+    """The findings in a few sentences, each with its n and interval."""
+    told = []
+    if part := value.get("filter"):
+        told.append(
+            f"The filter flags {part['flagged']:,} of {part['scored']:,} scored rows ({_share(part['flagged'], part['scored'])})"
+            f" at a threshold of {part['threshold']:+.3f}."
+        )
+        if quality := part["quality"]:
+            told.append(
+                f"Of the rows known to be harmful it finds {_estimate(quality['recall'])}, and of those known to be harmless it flags"
+                f" {_estimate(quality['false_positive_rate'])}."
+            )
+    if part := value.get("decisions"):
+        effect = part["in_effect"]
+        told.append(f"In effect {effect.get('remove', 0):,} rows are removed and {effect.get('keep', 0):,} kept.")
+        if part["assurance"]:
+            told.append(part["assurance"]["sentence"])
+    if part := value.get("comparison"):
+        found = [one["sentence"] for one in part["over_seeds"] or part["differences"] if one["metric"] == "hs"]
+        told += found[:5] or ["No two finetuned models can be compared yet."]
+    return told
+
+
+def _limits(value: dict[str, Any]) -> list[str]:
+    """What this report does not show, so that nobody reads more into it."""
+    told = [
+        "A low harmful score on one set of prompts is no proof of safety: other prompts, languages and attacks were not tried.",
+        "A judge that looks for refusal phrases does not read what is said: an evasion counts as harmful, a hidden compliance as safe.",
+        "Intervals cover the choice of prompts (and of seeds, where there are several). They do not cover a biased set of prompts.",
+        "The filter scores prompts only. A harmless prompt with a harmful answer passes it.",
+    ]
+    data, filtered, compared = value.get("data"), value.get("filter"), value.get("comparison")
+    if (data and data["is_lab"]) or (filtered and filtered["teacher"]["is_lab"]):
+        told.insert(0, "Embedded lab: a tiny model and made-up data show how the method works. The numbers say nothing of a real model.")
+    if filtered and filtered["threshold"] != filtered["calibrated"]:
+        told.append(
+            f"The threshold was moved by a person, from {filtered['calibrated']:+.3f} (calibrated) to {filtered['threshold']:+.3f}."
+        )
+    if filtered and filtered["missing"]:
+        told.append(f"{_rows(filtered['missing'])} could not be scored; only a person can decide there.")
+    if compared:
+        told += [*compared["caveats"], *compared["left_out"]]
+    return told
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "–"}[value]
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _estimate(value: dict[str, Any] | None) -> str:
+    """`12.3 % [10.1, 14.8]`, a dash for a number that does not exist."""
+    if value is None:
+        return "–"
+    digits, unit = (3, "") if value["unit"] == "" else (1, f" {value['unit']}")
+    return f"{value['value']:.{digits}f}{unit} [{value['low']:.{digits}f}, {value['high']:.{digits}f}]"
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.1f} %" if whole else "–"
+
+
+def _rows(count: int) -> str:
+    return f"{count:,} {'row' if count == 1 else 'rows'}"
+
+
+def _when(value: str | None) -> str:
+    return (value or "–").replace("T", " ").replace("+00:00", " UTC")
+
+
+def _file_name(title: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:60] or "report"

@@ -1,0 +1,158 @@
+"""The second half of the report: the runs, and what the numbers support when they are put side by side."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from reft_studio.comparison.flips import Paired, paired
+from reft_studio.comparison.seeds import SeedDifference, over_seeds
+from reft_studio.comparison.table import RunRow, Summary, caveats, comparable, groups, load_rows, method_title, summaries
+from reft_studio.errors import EvaluationError
+from reft_studio.evaluation.result import load_result
+from reft_studio.stats import Estimate
+from reft_studio.workspace import Workspace, read_json
+
+_LOG = logging.getLogger(__name__)
+PREFERRED = ("ref_teacher", "distill_only", "filter_only", "sa_ft", "aligned_sft", "sft")
+"""Which method the others are compared with: the first of these that was run."""
+
+
+def chosen_rows(workspace: Workspace, runs: Sequence[str] | None) -> tuple[list[RunRow], list[str]]:
+    """The largest set of models that may be compared (the newest of equals), and why others are left out."""
+    rows = [row for row in load_rows(workspace) if runs is None or row.run_id in runs]
+    if not rows:
+        return [], []
+    found = sorted(groups(rows), key=lambda group: (len(group), max(row.created for row in group)), reverse=True)
+    left = len(rows) - len(found[0])
+    reasons = [f"{left} evaluated {'model is' if left == 1 else 'models are'} left out. {' '.join(comparable(rows))}"] if left else []
+    return found[0], reasons
+
+
+def runs_part(workspace: Workspace, rows: Sequence[RunRow]) -> list[dict[str, Any]]:
+    """One entry per finetuned model: how it was made."""
+    return [_run(workspace, row) for row in rows if not row.is_reference]
+
+
+def training_log(workspace: Workspace, run_id: str) -> list[dict[str, Any]]:
+    """The lines of a run's log; a torn last line, left by a run that was killed, is dropped."""
+    path = workspace.folder("runs", run_id) / "log.jsonl"
+    found = []
+    for line in path.read_text("utf-8").splitlines() if path.is_file() else []:
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            break
+    return found
+
+
+def comparison_part(workspace: Workspace, rows: Sequence[RunRow], differences: Sequence[Paired], left_out: Sequence[str]) -> dict[str, Any]:
+    """Means over seeds, paired differences against one method, what may be said of them, and what limits it."""
+    means = summaries(rows)
+    titles = {row.run_id: row.title for row in rows}
+    return {
+        "suite": rows[0].suite if rows else None,
+        "suite_fingerprint": rows[0].suite_fingerprint if rows else None,
+        "judge": rows[0].judge if rows else None,
+        "decoding": rows[0].decoding if rows else {},
+        "summaries": [_mean(summary) for summary in means],
+        "models": [_model(row) for row in rows],
+        "differences": [{**asdict(one), "better": one.better, "sentence": one.sentence(titles)} for one in differences],
+        "over_seeds": [{**asdict(one), "better": one.better, "sentence": one.sentence} for one in seed_differences(workspace, rows)],
+        "caveats": caveats(rows),
+        "left_out": list(left_out),
+        "outputs": {row.run_id: load_result(workspace, row.run_id).outputs for row in rows},
+    }
+
+
+def usual_rows(rows: Sequence[RunRow]) -> list[RunRow]:
+    """References, runs without a known poison ratio, and those at the ratio that has most methods: a sweep has its own chart."""
+    ratios = {row.poison_ratio for row in rows if row.poison_ratio is not None}
+    if len(ratios) < 2:
+        return list(rows)
+    most = max(sorted(ratios), key=lambda ratio: (len({row.method for row in rows if row.poison_ratio == ratio}), ratio))
+    return [row for row in rows if row.poison_ratio in (None, most)]
+
+
+def paired_runs(workspace: Workspace, rows: Sequence[RunRow]) -> list[Paired]:
+    """Every other method against the preferred one on the same user data; Holm's correction over all of them."""
+    focus, others = _sides(rows)
+    pairs = [match for other in others if (match := _match(other, focus))]
+    base = next((row for row in rows if row.method == "base"), None)
+    if not pairs and focus and base:
+        pairs = [(base.run_id, focus[0].run_id)]
+    try:
+        return paired(workspace, pairs)
+    except EvaluationError as exc:
+        _LOG.warning("no paired differences in the report: %s", exc)
+        return []
+
+
+def seed_differences(workspace: Workspace, rows: Sequence[RunRow]) -> list[SeedDifference]:
+    """The same comparisons over all shared seeds."""
+    focus, others = _sides(rows)
+    return over_seeds(workspace, [(_one_setting(other), _one_setting(focus)) for other in others])
+
+
+def _sides(rows: Sequence[RunRow]) -> tuple[list[RunRow], list[list[RunRow]]]:
+    """Runs of the preferred method, and those of every other one, at the usual poison ratio."""
+    runs = [row for row in usual_rows(rows) if not row.is_reference]
+    preferred = next((name for name in PREFERRED if any(row.method == name for row in runs)), None)
+    names = dict.fromkeys(row.method for row in runs if row.method != preferred)
+    return [row for row in runs if row.method == preferred], [[row for row in runs if row.method == name] for name in names]
+
+
+def _one_setting(rows: Sequence[RunRow]) -> list[RunRow]:
+    """Of several settings of a method, the one with most seeds."""
+    settings = Counter(row.setting for row in rows)
+    return [row for row in rows if row.setting == settings.most_common(1)[0][0]]
+
+
+def _match(others: Sequence[RunRow], focus: Sequence[RunRow]) -> tuple[str, str] | None:
+    """Two runs on the same user data, else with the same poison ratio and seed."""
+    for same in (lambda a, b: a.dataset == b.dataset, lambda a, b: (a.poison_ratio, a.seed) == (b.poison_ratio, b.seed)):
+        for a in others:
+            for b in focus:
+                if same(a, b):
+                    return a.run_id, b.run_id
+    return None
+
+
+def _run(workspace: Workspace, row: RunRow) -> dict[str, Any]:
+    path = workspace.folder("runs", row.run_id) / "result.json"
+    result = read_json(path) if path.is_file() else {}
+    optim = row.spec.get("optim") or {}
+    kept = {key: result.get(key) for key in ("rows", "kept", "removed", "steps", "seconds")}
+    log = training_log(workspace, row.run_id)
+    last = {key: log[-1].get(key) for key in ("task", "alignment")} if log else {}
+    return {
+        "run_id": row.run_id,
+        "title": row.title,
+        "method": method_title(row.method),
+        "seed": row.seed,
+        "poison_ratio": row.poison_ratio,
+        "dataset": row.dataset,
+        "model": row.spec.get("model"),
+        "teacher": row.spec.get("teacher"),
+        "learning_rate": optim.get("learning_rate"),
+        **kept,
+        "last_losses": last,
+    }
+
+
+def _mean(summary: Summary) -> dict[str, Any]:
+    return {**asdict(summary), "seeds": summary.seeds}
+
+
+def _model(row: RunRow) -> dict[str, Any]:
+    keys = ("run_id", "title", "method", "seed", "poison_ratio", "created", "verdicts")
+    numbers = {name: _plain(getattr(row, name)) for name in ("hs", "hs_compliance", "over_refusal", "fa")}
+    return {**{key: getattr(row, key) for key in keys}, **numbers, "by_category": {k: asdict(v) for k, v in row.by_category.items()}}
+
+
+def _plain(estimate: Estimate | None) -> dict[str, Any] | None:
+    return asdict(estimate) if estimate else None

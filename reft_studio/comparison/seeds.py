@@ -1,0 +1,80 @@
+"""Differences between two methods over several seeds: the noise of training, which one pair of runs cannot show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from reft_studio.comparison.flips import LEVEL, sides
+from reft_studio.comparison.table import HIGHER_IS_BETTER, METRIC_TITLES, METRICS, Metric, RunRow, method_title
+from reft_studio.stats import Estimate, crossed_difference, holm
+from reft_studio.workspace import Workspace
+
+FEWEST = 2
+"""Seeds needed for an interval over seeds."""
+
+
+@dataclass(frozen=True)
+class SeedDifference:
+    """Mean over `seeds` of (b minus a), in percentage points; `adjusted` is Holm's p over all differences asked at once."""
+
+    method_a: str
+    method_b: str
+    poison_ratio: float | None
+    metric: Metric
+    seeds: int
+    difference: Estimate
+    p_value: float
+    adjusted: float
+
+    @property
+    def better(self) -> Literal["a", "b"] | None:
+        """The better method, or None when the test does not support a claim."""
+        if self.adjusted >= LEVEL or self.difference.value == 0:
+            return None
+        return "b" if (self.difference.value > 0) == HIGHER_IS_BETTER[self.metric] else "a"
+
+    @property
+    def sentence(self) -> str:
+        """What may be said of it."""
+        a, b, what, d = method_title(self.method_a), method_title(self.method_b), METRIC_TITLES[self.metric], self.difference
+        chance = "corrected p < 0.001" if self.adjusted < 0.001 else f"corrected p = {self.adjusted:.3f}"
+        size = f"{d.value:+.1f} points [{d.low:+.1f}, {d.high:+.1f}]".replace("-", "−") + f", {self.seeds} seeds, n = {d.n}, {chance}"
+        if self.better is None:
+            return f"No clear difference in {what} between {a} and {b}: {size}."
+        return f"{b} has {'higher' if d.value > 0 else 'lower'} {what} than {a}: {size}."
+
+
+def over_seeds(workspace: Workspace, comparisons: Sequence[tuple[Sequence[RunRow], Sequence[RunRow]]]) -> list[SeedDifference]:
+    """Differences b minus a in every metric, runs matched by seed, for all comparisons (a, b) at once, with Holm's correction.
+
+    The rows of one side must be seeds of one setting. A comparison with fewer than FEWEST shared seeds gives none. Raises
+    EvaluationError if two runs cannot be compared.
+    """
+    found = [one for rows_a, rows_b in comparisons for one in _compared(workspace, rows_a, rows_b)]
+    return [replace(one, adjusted=p) for one, p in zip(found, holm([one.p_value for one in found]), strict=True)]
+
+
+def _compared(workspace: Workspace, rows_a: Sequence[RunRow], rows_b: Sequence[RunRow]) -> list[SeedDifference]:
+    of_a, of_b = ({row.seed: row for row in rows if row.seed is not None} for rows in (rows_a, rows_b))
+    shared = sorted(set(of_a) & set(of_b))
+    if len(shared) < FEWEST:
+        return []
+    pairs = [{both.metric: both for both in sides(workspace, of_a[seed].run_id, of_b[seed].run_id)} for seed in shared]
+    found = []
+    for metric in METRICS:
+        if not all(metric in pair for pair in pairs):
+            continue
+        changes = [
+            {prompt: int(b) - int(a) for prompt, a, b in zip(pair[metric].prompts, pair[metric].a, pair[metric].b, strict=True)}
+            for pair in pairs
+        ]
+        common = [prompt for prompt in changes[0] if all(prompt in seed for seed in changes)]
+        tested = crossed_difference(np.array([[seed[prompt] for prompt in common] for seed in changes]))
+        a, b = of_a[shared[0]], of_b[shared[0]]
+        p = tested.p_value
+        found.append(SeedDifference(a.method, b.method, b.poison_ratio, metric, len(shared), tested.estimate, p, p))
+    return found
