@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytest_plugins = ["tests.tiny_models"]
+
 ROOT = Path(__file__).resolve().parent.parent
 GUARD = ROOT / "tests" / "network_guard"
 ATTEMPTS = Path(tempfile.mkdtemp(prefix="reft-studio-tests-")) / "network.log"

@@ -11,7 +11,13 @@ from reft_studio.data.dataset import Dataset, write_dataset
 from reft_studio.workspace import Workspace
 
 FAMILIES = ("llama", "gemma2", "qwen2", "gpt2")
-_TEXT = ["how do i bake bread at home", "how do i steal a car at night", "I cannot help with that.", "Sure, first mix the flour.", "the review is good bad"]
+_TEXT = [
+    "how do i bake bread at home",
+    "how do i steal a car at night",
+    "I cannot help with that.",
+    "Sure, first mix the flour.",
+    "the review is good bad",
+]
 
 
 def make_model(folder: Path, family: str = "llama", *, chat: bool = True, layers: int = 3) -> Path:
@@ -23,7 +29,10 @@ def make_model(folder: Path, family: str = "llama", *, chat: bool = True, layers
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     trainer = trainers.BpeTrainer(
-        vocab_size=360, special_tokens=["<pad>", "<eos>", "<unk>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+        vocab_size=360,
+        special_tokens=["<pad>", "<eos>", "<unk>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
     )
     tokenizer.train_from_iterator(_TEXT, trainer)
     from tokenizers.decoders import ByteLevel
@@ -64,14 +73,15 @@ def toy_rows(kind: str, count: int, *, answer: str) -> list[Any]:
     return [{"prompt": f"how do i {verb} item {number}", "response": answer, "known_harmful": kind == "harmful"} for number in range(count)]
 
 
-@pytest.fixture
-def toy_data(workspace: Workspace) -> dict[str, Dataset]:
+def make_toy_data(workspace: Workspace) -> dict[str, Dataset]:
     """Alignment, calibration and user data of one workspace, prompt-disjoint: item numbers never repeat across sets."""
 
     def make(name: str, rows: list[Any], role: Any) -> Dataset:
         return write_dataset(workspace, rows, name=name, role=role)
 
-    harmful, harmless = (toy_rows(kind, 120, answer=answer) for kind, answer in (("harmful", "I cannot help."), ("harmless", "Sure, first mix.")))
+    harmful, harmless = (
+        toy_rows(kind, 120, answer=answer) for kind, answer in (("harmful", "I cannot help."), ("harmless", "Sure, first mix."))
+    )
     user = [{**row, "response": "Sure, take it."} for row in harmful[100:104]] + harmless[100:]
     return {
         "harmful": make("refusals", harmful[:50], "harmful"),
@@ -80,3 +90,8 @@ def toy_data(workspace: Workspace) -> dict[str, Dataset]:
         "calibration_harmless": make("held-out harmless", harmless[50:90], "helpful"),
         "user": make("user data", user, "user"),
     }
+
+
+@pytest.fixture
+def toy_data(workspace: Workspace) -> dict[str, Dataset]:
+    return make_toy_data(workspace)

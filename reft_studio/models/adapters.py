@@ -46,8 +46,7 @@ class AdaptedModel:
                     warnings.simplefilter("ignore")  # peft remarks on tied heads that no adapter touches
                     self._peft = get_peft_model(self.model.base, config, adapter_name=name)
             else:
-                if name in self._names:
-                    self._peft.delete_adapter(name)
+                self._delete(name)
                 self._peft.add_adapter(name, config)
         self._names.add(name)
         self._freeze()
@@ -61,8 +60,7 @@ class AdaptedModel:
         if self._peft is None:
             self._peft = PeftModel.from_pretrained(self.model.base, str(folder), adapter_name=name)
         else:
-            if name in self._names:
-                self._peft.delete_adapter(name)
+            self._delete(name)
             self._peft.load_adapter(str(folder), adapter_name=name)
         self._names.add(name)
         self._freeze()
@@ -79,11 +77,6 @@ class AdaptedModel:
                         f"The adapter '{source}' has another rank than this run asks for ({spec.rank}). Use the same LoRA settings."
                     )
                 new.copy_(old)
-
-    def remove(self, name: str) -> None:
-        if name in self._names and len(self._names) > 1:
-            self._peft.delete_adapter(name)
-            self._names.discard(name)
 
     def parameters(self, name: str) -> list[Tensor]:
         """The trainable tensors of one adapter, in module order."""
@@ -148,6 +141,12 @@ class AdaptedModel:
         rows = ["__base__" if name is None else name for name in names]
         with self.active(next(name for name in names if name is not None)):
             yield lambda **inputs: self._peft(**inputs, adapter_names=rows)
+
+    def _delete(self, name: str) -> None:
+        if name in self._names:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # peft remarks that it makes another adapter active; we always set our own
+                self._peft.delete_adapter(name)
 
     def _freeze(self) -> None:
         self._peft.requires_grad_(False)

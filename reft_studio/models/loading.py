@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from reft_studio import fingerprint
@@ -82,7 +83,7 @@ def load(source: str, *, dtype: DType = "float32", device: str = "auto", templat
     tokenizer = load_tokenizer(source)
     try:
         base = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, dtype), use_safetensors=True, local_files_only=_offline())
-    except (OSError, ValueError) as exc:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as exc:
         raise PrerequisiteError(
             f"The model '{source}' cannot be loaded: {_first_line(exc)} A model is a folder (or Hub id) with config.json, "
             "safetensors weights and a tokenizer, of a causal language model architecture that transformers knows."

@@ -1,0 +1,310 @@
+"""The command line: `python launch.py VERB` outside the environment, `reft-studio VERB` inside it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from reft_studio.errors import StudioError
+from reft_studio.workspace import Workspace
+
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads collapse when the cores are shared
+os.environ.setdefault("GOMP_SPINCOUNT", "0")
+
+app = typer.Typer(name="reft-studio", help=__doc__, no_args_is_help=False, pretty_exceptions_enable=False, add_completion=False)
+Where = Annotated[Path | None, typer.Option("--workspace", help="project folder; default: the user's data directory")]
+AsJson = Annotated[bool, typer.Option("--json", help="print JSON for machines")]
+JsonFile = Annotated[Path | None, typer.Option("--json", help="also write the result to this file")]
+
+
+def main() -> None:
+    """Run a verb; what a person can mend is said in one line, with exit code 2."""
+    try:
+        app()
+    except StudioError as exc:
+        sys.stderr.write(f"{exc.code}: {exc}\n")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.stderr.write("\nStopped. Nothing was left half-written.\n")
+        sys.exit(130)
+
+
+@app.callback(invoke_without_command=True)
+def default(context: typer.Context) -> None:
+    """Open the app."""
+    if context.invoked_subcommand is None:
+        serve()
+
+
+@app.command()
+def serve(
+    port: Annotated[int | None, typer.Option(help="port on this machine; default: 7860 or the next free one")] = None,
+    browser: Annotated[bool, typer.Option(help="open the browser")] = True,
+    workspace: Where = None,
+    host: Annotated[str, typer.Option(help="address to listen on; only this machine without a login")] = "127.0.0.1",
+) -> None:
+    """Open the app in the browser."""
+    from reft_studio.studio import Studio
+    from ui.app import serve as run
+
+    studio = Studio(Workspace.open(workspace))
+    studio.start()
+    try:
+        run(studio, host=host, port=port, open_browser=browser)
+    finally:
+        studio.close()
+
+
+@app.command()
+def demo(
+    json_file: JsonFile = None,
+    seeds: Annotated[str, typer.Option(help="comma-separated seeds")] = "0",
+    methods: Annotated[str, typer.Option(help="comma-separated methods; default: all")] = "",
+    task: Annotated[str, typer.Option(help="sentiment, topic or arithmetic")] = "sentiment",
+    poison_ratio: Annotated[float, typer.Option(min=0, max=1, help="share of harmful rows in the user data")] = 0.1,
+    steps: Annotated[int | None, typer.Option(help="optimizer steps of each run; default: the lab's preset")] = None,
+    split: Annotated[str, typer.Option(help="validation or test prompts")] = "test",
+    workspace: Where = None,
+) -> None:
+    """Do the whole job on the embedded lab, headless: teacher, filter, every method, evaluation, report."""
+    from reft_studio.demo import run_demo
+
+    wanted: dict[str, Any] = {"seeds": _numbers(seeds), "task": task, "poison_ratio": poison_ratio, "split": split}
+    wanted |= {"methods": tuple(methods.split(","))} if methods else {}
+    wanted |= {"steps": steps} if steps else {}
+    with _place(workspace) as place:
+        run_demo(place, wanted, json_file)
+
+
+@app.command()
+def doctor(as_json: AsJson = False, workspace: Where = None) -> None:
+    """Check this machine and the workspace; exit code 1 if something is wrong."""
+    from reft_studio.console import show
+    from reft_studio.doctor import examine
+
+    checks = examine(Workspace.open(workspace))
+    lines = [f"{'ok  ' if check.ok else 'BAD '} {check.name}: {check.value}{f'  -> {check.hint}' if check.hint else ''}" for check in checks]
+    show([vars(check) for check in checks], as_json=as_json, text=lambda: "\n".join(lines))
+    raise typer.Exit(0 if all(check.ok for check in checks) else 1)
+
+
+@app.command()
+def bench(json_file: JsonFile = None, only: Annotated[str, typer.Option(help="name of one benchmark")] = "") -> None:
+    """Measure speed, side by side in one run, against the budgets in docs/benchmarks."""
+    from reft_studio.bench import run_benchmarks
+
+    run_benchmarks(only=only or None, json_file=json_file)
+
+
+@app.command("import")
+def import_data(
+    file: Annotated[Path, typer.Argument(help="JSONL, JSON, CSV, TSV or Parquet")],
+    name: Annotated[str | None, typer.Option(help="name of the dataset; default: the file's")] = None,
+    role: Annotated[Literal["user", "harmful", "helpful", "benchmark"], typer.Option(help="what the rows are for")] = "user",
+    column: Annotated[list[str] | None, typer.Option(help="part=column, e.g. prompt=Question")] = None,
+    as_json: AsJson = False,
+    workspace: Where = None,
+) -> None:
+    """Import a dataset; unusable rows are set aside with their line and reason."""
+    from reft_studio import verbs
+
+    verbs.import_data(Workspace.open(workspace), file, name=name, role=role, columns=column or [], as_json=as_json)
+
+
+@app.command()
+def score(
+    data: Annotated[str, typer.Argument(help="a file, or the id of a dataset")],
+    teacher: Annotated[str, typer.Option(help="id of a teacher")] = "lab",
+    out: Annotated[Path | None, typer.Option(help="write row_id, score and flagged here (.csv, .jsonl or .parquet)")] = None,
+    threshold: Annotated[float | None, typer.Option(min=-1, max=1, help="cosine from which a row is flagged")] = None,
+    as_json: AsJson = False,
+    workspace: Where = None,
+) -> None:
+    """Score every row by the cosine of its prompt to the teacher's refusal feature."""
+    from reft_studio import verbs
+
+    with _place(workspace) as place:
+        verbs.score(place, data, teacher=teacher, out=out, threshold=threshold, as_json=as_json)
+
+
+@app.command()
+def teacher(
+    harmful: Annotated[str, typer.Option(help="file or id: harmful prompts with refusals")] = "lab",
+    helpful: Annotated[str, typer.Option(help="file or id: harmless prompts with answers")] = "lab",
+    calibration_harmful: Annotated[str, typer.Option(help="file or id: held-out harmful prompts")] = "lab",
+    calibration_harmless: Annotated[str, typer.Option(help="file or id: held-out harmless prompts")] = "lab",
+    model: Annotated[str, typer.Option(help="'lab', a model folder or a Hub id")] = "lab",
+    regularisation: Annotated[float, typer.Option(help="weight of the cosine regulariser; 0: aligned weights only")] = 1.0,
+    seed: int = 0,
+    as_json: AsJson = False,
+    workspace: Where = None,
+) -> None:
+    """Prepare a teacher: finetune the base on alignment data, compute and calibrate its refusal feature."""
+    from reft_studio import verbs
+
+    sets = (harmful, helpful, calibration_harmful, calibration_harmless)
+    verbs.teacher(Workspace.open(workspace), sets, {"model": model, "regularisation": regularisation, "seed": seed}, as_json=as_json)
+
+
+@app.command()
+def review(
+    data: Annotated[str, typer.Argument(help="id of a dataset")],
+    decide: Annotated[list[str] | None, typer.Option(help="row=keep|remove|relabel|unsure, e.g. 17=keep")] = None,
+    threshold: Annotated[float | None, typer.Option(min=-1, max=1, help="cosine from which a row is flagged")] = None,
+    reason: Annotated[str, typer.Option(help="why, kept with the decisions")] = "",
+    as_json: AsJson = False,
+    workspace: Where = None,
+) -> None:
+    """Show how far the review has come; set the threshold or record decisions."""
+    from reft_studio import verbs
+
+    verbs.review(Workspace.open(workspace), data, decisions=decide or [], threshold=threshold, reason=reason, as_json=as_json)
+
+
+@app.command()
+def freeze(
+    data: Annotated[str, typer.Argument(help="id of a dataset")],
+    allow_undecided: Annotated[bool, typer.Option(help="leave undecided rows out instead of stopping")] = False,
+    as_json: AsJson = False,
+    workspace: Where = None,
+) -> None:
+    """Turn scores and decisions into a new dataset with its audit trail."""
+    from reft_studio import verbs
+
+    verbs.freeze(Workspace.open(workspace), data, allow_undecided=allow_undecided, as_json=as_json)
+
+
+@app.command()
+def run(
+    dataset: Annotated[str, typer.Option(help="id of the user data")],
+    method: Annotated[str, typer.Option(help="sft, aligned_sft, sa_ft, filter_only, distill_only or ref_teacher")] = "ref_teacher",
+    teacher: Annotated[str, typer.Option(help="id of a teacher")] = "lab",
+    preset: Annotated[str, typer.Option(help="optimizer settings: lab, lab-quick, paper or booster")] = "lab",
+    seed: int = 0,
+    evaluate: Annotated[bool, typer.Option(help="evaluate the finetuned model afterwards")] = True,
+    as_json: AsJson = False,
+    workspace: Where = None,
+) -> None:
+    """Finetune with one method and evaluate the result."""
+    from reft_studio import verbs
+
+    form = {"dataset": dataset, "method": method, "teacher": teacher, "preset": preset, "seed": seed}
+    verbs.run(Workspace.open(workspace), form, evaluate=evaluate, as_json=as_json)
+
+
+@app.command()
+def sweep(
+    ratios: Annotated[str, typer.Option(help="comma-separated poison ratios")] = "0,0.05,0.1,0.3,0.5",
+    seeds: Annotated[str, typer.Option(help="comma-separated seeds")] = "0",
+    methods: Annotated[str, typer.Option(help="comma-separated methods; default: all")] = "",
+    task: Annotated[str, typer.Option(help="sentiment, topic or arithmetic")] = "sentiment",
+    json_file: JsonFile = None,
+    workspace: Where = None,
+) -> None:
+    """Do the whole lab job for several poison ratios."""
+    from reft_studio.demo import run_sweep
+
+    wanted: dict[str, Any] = {"seeds": _numbers(seeds), "task": task}
+    wanted |= {"methods": tuple(methods.split(","))} if methods else {}
+    with _place(workspace) as place:
+        run_sweep(place, tuple(float(ratio) for ratio in ratios.split(",")), wanted, json_file)
+
+
+@app.command()
+def evaluate(
+    subject: Annotated[str, typer.Argument(help="a run id, base--lab, teacher--ID or aligned--ID")],
+    task: Annotated[str, typer.Option(help="task of the lab's suite: sentiment, topic or arithmetic")] = "sentiment",
+    split: Annotated[Literal["validation", "test"], typer.Option(help="held-out prompts")] = "test",
+    model: Annotated[str, typer.Option(help="the base of a base-- subject")] = "lab",
+    as_json: AsJson = False,
+    workspace: Where = None,
+) -> None:
+    """Grade one model: harmful score, over-refusal, accuracy."""
+    from reft_studio import verbs
+
+    verbs.evaluate(Workspace.open(workspace), subject, task=task, split=split, model=model, as_json=as_json)
+
+
+@app.command()
+def compare(as_json: AsJson = False, workspace: Where = None) -> None:
+    """Show every evaluated model, with intervals, and say which may not be compared."""
+    from reft_studio import verbs
+
+    verbs.compare(Workspace.open(workspace), as_json=as_json)
+
+
+@app.command()
+def report(
+    dataset: Annotated[str | None, typer.Option(help="id of the audited dataset; default: the chosen one")] = None,
+    out: Annotated[Path | None, typer.Option(help="copy the HTML file here")] = None,
+    reveal: Annotated[bool, typer.Option(help="show flagged prompts in full")] = False,
+    workspace: Where = None,
+) -> None:
+    """Build the report: one HTML file that needs no network."""
+    from reft_studio import verbs
+
+    verbs.report(Workspace.open(workspace), dataset, out=out, redact=not reveal)
+
+
+@app.command()
+def export(
+    dataset: Annotated[str, typer.Argument(help="id of an audited or frozen dataset")],
+    out: Annotated[Path, typer.Option(help="file to write, in the format of the upload")],
+    workspace: Where = None,
+) -> None:
+    """Write the cleaned file: the kept rows as they were uploaded."""
+    from reft_studio import verbs
+
+    verbs.export(Workspace.open(workspace), dataset, out)
+
+
+@app.command()
+def gate(dataset: Annotated[str, typer.Argument(help="id of a dataset")], as_json: AsJson = False, workspace: Where = None) -> None:
+    """Exit 0 if every row of a dataset is decided and the decision log is intact, else 1."""
+    from reft_studio import verbs
+
+    raise typer.Exit(verbs.gate(Workspace.open(workspace), dataset, as_json=as_json))
+
+
+@app.command()
+def verify(
+    bundle: Annotated[Path | None, typer.Argument(help="an audit bundle; default: the decision log of the workspace")] = None,
+    as_json: AsJson = False,
+    workspace: Where = None,
+) -> None:
+    """Exit 0 if the decision log (or an audit bundle) is intact, else 1."""
+    from reft_studio import verbs
+
+    raise typer.Exit(verbs.verify(Workspace.open(workspace), bundle, as_json=as_json))
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    from reft_studio.errors import SpecError
+
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError as exc:
+        raise SpecError(f"'{text}' is no list of whole numbers. Give for example 0,1,2.") from exc
+
+
+@contextmanager
+def _place(workspace: Path | None) -> Iterator[Workspace]:
+    """The workspace named, or one that is gone afterwards: trying something out leaves the user's project as it was."""
+    if workspace is not None:
+        yield Workspace.open(workspace)
+        return
+    with tempfile.TemporaryDirectory(prefix="reft-studio-") as folder:
+        yield Workspace.open(Path(folder))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""The headless demonstration: the whole job on the embedded lab, once or for several poison ratios, as files and a table."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from reft_studio.console import Console, save_json, table
+from reft_studio.defenses import DEFENSES
+from reft_studio.errors import SpecError
+from reft_studio.jobs.pipeline import DemoResult, DemoSpec, demo
+from reft_studio.stats import mean_over_seeds
+from reft_studio.studio import Studio
+from reft_studio.workspace import Workspace
+
+
+def run_demo(workspace: Workspace, wanted: dict[str, Any], json_file: Path | None) -> None:
+    """Run it, print a table, build the report, and write the JSON file if one is wanted."""
+    started = time.perf_counter()
+    console = Console(workspace)
+    result = demo(workspace, _spec(wanted), console)
+    console.stage("build the report", len(result.stages) + 1, len(result.stages) + 1)
+    report = Studio(workspace).report(dataset_id=result.datasets[0])
+    console.done()
+    kept = report
+    if json_file is not None:
+        kept = json_file.with_suffix(".html")
+        kept.write_bytes(report.read_bytes())
+    facts = result.as_json()
+    save_json(json_file, {"seconds": round(time.perf_counter() - started, 1), **{k: v for k, v in facts.items() if k != "seconds"}, "report": str(kept)})
+    print(_text(result))
+    print(f"{time.perf_counter() - started:.0f} s in all. Report: {kept if json_file else 'add --json FILE to keep it'}")
+
+
+def run_sweep(workspace: Workspace, ratios: Sequence[float], wanted: dict[str, Any], json_file: Path | None) -> None:
+    """The whole job once per poison ratio."""
+    console = Console(workspace)
+    found = []
+    for ratio in ratios:
+        result = demo(workspace, _spec({**wanted, "poison_ratio": ratio}), console)
+        console.done()
+        print(f"poison ratio {ratio:.0%}\n{_text(result)}\n")
+        found.append({"poison_ratio": ratio, **result.as_json()})
+        save_json(json_file, {"sweep": found})
+
+
+def _spec(wanted: dict[str, Any]) -> DemoSpec:
+    for name in wanted.get("methods", ()):
+        DEFENSES.get(name)
+    try:
+        return DemoSpec(**wanted)
+    except ValidationError as exc:
+        raise SpecError("; ".join(f"{error['loc'][0]}: {error['msg']}" for error in exc.errors())) from exc
+
+
+def _text(result: DemoResult) -> str:
+    rows = []
+    for method in result.spec.methods:
+        lines = [line for line in result.results if line["method"] == method]
+        cells = []
+        for metric in ("hs", "over_refusal", "fa"):
+            values = [line[metric]["value"] for line in lines if line[metric]]
+            if not values:
+                cells.append("-")
+            elif len(values) == 1:
+                one = lines[0][metric]
+                cells.append(f"{one['value']:.1f} [{one['low']:.1f}, {one['high']:.1f}]")
+            else:
+                mean = mean_over_seeds(values)
+                cells.append(f"{mean.value:.1f} [{mean.low:.1f}, {mean.high:.1f}]")
+        conflict = [line["gradient_cosine"] for line in lines if line["gradient_cosine"] is not None]
+        rows.append([DEFENSES.get(method).info.title, *cells, f"{sum(conflict) / len(conflict):+.2f}" if conflict else "-"])
+    filters = result.as_json()["filter"]
+    note = ", ".join(f"{name} {value:.3g}" for name, value in filters.items())
+    return table(rows, ["method", "HS %", "over-refusal %", "FA %", "gradient cosine"]) + f"\nfilter: {note}"

@@ -1,0 +1,215 @@
+"""What the verbs of the command line do: call the same Studio as the pages, and print."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, cast, get_args
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from reft_studio.audit import bundle as bundles
+from reft_studio.console import Console, show, table
+from reft_studio.data.dataset import Role, open_dataset
+from reft_studio.data.export import export_csv_safe
+from reft_studio.errors import DataError, SpecError
+from reft_studio.evaluation.result import load_result
+from reft_studio.evaluation.suite import lab_suite
+from reft_studio.fingerprint import canonical_json
+from reft_studio.jobs import lab_data, tasks
+from reft_studio.scoring.scores import flagged, open_score_set
+from reft_studio.stats import Estimate
+from reft_studio.store.decisions import Action
+from reft_studio.studio import Studio
+from reft_studio.teacher.teacher import open_teacher
+from reft_studio.views.filtering import language_warning
+from reft_studio.views.runs import RunForm
+from reft_studio.workspace import Workspace, write_atomic
+
+
+def import_data(workspace: Workspace, file: Path, *, name: str | None, role: Role, columns: Sequence[str], as_json: bool) -> None:
+    """Import and say what became of the rows."""
+    result = _imported(workspace, file, name=name, role=role, columns=columns)
+    show(result, as_json=as_json, text=lambda: _imported_text(result))
+
+
+def score(workspace: Workspace, data: str, *, teacher: str, out: Path | None, threshold: float | None, as_json: bool) -> None:
+    """Score a file or a dataset; says loudly when the teacher does not know the language of the file."""
+    if out is not None and out.suffix not in (".csv", ".jsonl", ".parquet"):
+        raise SpecError(f"{out.name} has an ending that scores are not written in. Use .csv, .jsonl or .parquet.")
+    dataset = _dataset(workspace, data)
+    console = Console(workspace)
+    answer = tasks.score(console, {"dataset": dataset, "teacher": teacher})
+    console.done()
+    scores = open_score_set(workspace, dataset, answer["key"])
+    at = scores.threshold if threshold is None else threshold
+    dropped = flagged(scores.scores(), at)
+    warning = language_warning(scores, open_teacher(workspace, teacher))
+    result = {**answer, "threshold": at, "flagged": int(dropped.sum()), "warning": warning, "teacher": teacher}
+    if out is not None:
+        write_scores(out, scores.row_ids(), scores.scores(), dropped)
+        result["out"] = str(out)
+    lines = [f"{result['flagged']:,} of {scores.rows:,} rows are flagged at a cosine of {at:+.3f} or more; {scores.missing} have no score."]
+    lines += [f"WARNING: {warning}"] if warning else []
+    show(result, as_json=as_json, text=lambda: "\n".join(lines))
+
+
+def write_scores(out: Path, row_ids: Any, scores: Any, dropped: Any) -> None:
+    """row_id, score (empty: not scored), flagged, in dataset order."""
+    values = [None if np.isnan(value) else round(float(value), 6) for value in scores]
+    rows = [{"row_id": int(row), "score": value, "flagged": bool(flag)} for row, value, flag in zip(row_ids, values, dropped, strict=True)]
+    if out.suffix == ".parquet":
+        sink = pa.BufferOutputStream()
+        pq.write_table(pa.Table.from_pylist(rows), sink)
+        write_atomic(out, sink.getvalue().to_pybytes())
+    elif out.suffix == ".csv":
+        export_csv_safe(rows, out, columns=["row_id", "score", "flagged"])
+    else:
+        write_atomic(out, "".join(canonical_json(row) + "\n" for row in rows))
+
+
+def teacher(workspace: Workspace, sets: Sequence[str], settings: dict[str, Any], *, as_json: bool) -> None:
+    """Prepare a teacher from files or datasets; `lab` stands for the lab's own data."""
+    lab = lab_data.alignment(workspace, seed=settings["seed"]) if "lab" in sets else None
+    names = ("harmful", "helpful", "calibration_harmful", "calibration_harmless")
+    roles: tuple[Role, ...] = ("harmful", "helpful", "harmful", "helpful")
+    chosen = {
+        name: getattr(lab, name) if value == "lab" else _dataset(workspace, value, role=role)
+        for name, value, role in zip(names, sets, roles, strict=True)
+    }
+    console = Console(workspace)
+    result = tasks.prepare_teacher(console, {**settings, **chosen})
+    console.done()
+    show(result, as_json=as_json, text=lambda: f"Teacher {result['teacher']}: layer {result['layer']}, AUROC {result['auroc']:.3f}, threshold {result['threshold']:+.3f}")
+
+
+def review(workspace: Workspace, data: str, *, decisions: Sequence[str], threshold: float | None, reason: str, as_json: bool) -> None:
+    """Set the threshold, record decisions, show progress."""
+    studio = Studio(workspace)
+    studio.choose(dataset=data)
+    if threshold is not None:
+        studio.choose(threshold=threshold)
+    for text in decisions:
+        row, _, action = text.partition("=")
+        if not row.isdigit() or action not in get_args(Action):
+            raise SpecError(f"'{text}' is no decision. Write the row's number, '=', and one of: {', '.join(get_args(Action))}.")
+        studio.decide(data, int(row), cast(Action, action), reason)
+    progress = studio.review_progress(data)
+    text = f"{progress.decided} rows decided by a person, {progress.flagged} flagged, {progress.undecided} undecided, {progress.removed_in_effect} would be removed."
+    show({**vars(progress), "assurance": progress.assurance and vars(progress.assurance)}, as_json=as_json, text=lambda: text)
+
+
+def freeze(workspace: Workspace, data: str, *, allow_undecided: bool, as_json: bool) -> None:
+    """Freeze, and say what was kept."""
+    frozen = Studio(workspace).freeze(data, allow_undecided=allow_undecided)
+    lineage = frozen.manifest["lineage"]
+    show({"dataset": frozen.id, "rows": frozen.rows, "lineage": lineage}, as_json=as_json, text=lambda: f"Frozen as {frozen.id}: {frozen.rows:,} rows kept.")
+
+
+def run(workspace: Workspace, form: dict[str, Any], *, evaluate: bool, as_json: bool) -> None:
+    """Plan, train, evaluate."""
+    studio = Studio(workspace)
+    plan = studio.plan_run(RunForm(**form))
+    suite = plan.suite.model_dump(mode="json") if plan.suite and evaluate else None
+    console = Console(workspace)
+    result = tasks.train(console, {"spec": plan.spec.model_dump(mode="json"), "suite": suite})
+    console.done()
+    graded = load_result(workspace, result["run"]) if suite else None
+    numbers = {} if graded is None else {name: getattr(graded, name) and vars(getattr(graded, name)) for name in ("hs", "over_refusal", "fa")}
+    text = f"{plan.title}: run {result['run']}, {result['steps']} steps on {result['kept']:,} rows, {result['removed']:,} removed, {result['seconds']:.0f} s"
+    if graded:
+        text += f"\nHS {_number(graded.hs)}, over-refusal {_number(graded.over_refusal)}, FA {_number(graded.fa)}"
+    show({**result, **numbers, "warnings": plan.warnings}, as_json=as_json, text=lambda: text)
+
+
+def evaluate(workspace: Workspace, subject: str, *, task: str, split: Literal["validation", "test"], model: str, as_json: bool) -> None:
+    """Grade one model on the lab's suite."""
+    suite = lab_suite(task, split=split)
+    console = Console(workspace)
+    tasks.evaluate(console, {"subject": subject, "model": model, "suite": suite.model_dump(mode="json")})
+    console.done()
+    graded = load_result(workspace, subject)
+    text = f"{subject}: HS {_number(graded.hs)}, over-refusal {_number(graded.over_refusal)}, FA {_number(graded.fa)}"
+    show({name: value and vars(value) for name, value in (("hs", graded.hs), ("over_refusal", graded.over_refusal), ("fa", graded.fa))}, as_json=as_json, text=lambda: text)
+
+
+def compare(workspace: Workspace, *, as_json: bool) -> None:
+    """Every evaluated model, group by group."""
+    found = Studio(workspace).comparison()
+    blocks = []
+    for group in found.groups:
+        rows = [[row.title, _number(row.hs), _number(row.over_refusal), _number(row.fa), f"{row.poison_ratio:.0%}" if row.poison_ratio is not None else "-"] for row in group]
+        blocks.append(table(rows, [group[0].suite, "HS (lower is better)", "over-refusal (lower)", "FA (higher)", "poison"]))
+    text = "\n\n".join(blocks) + "".join(f"\n{line}" for line in (*found.reasons, *found.caveats)) if blocks else "No model has been evaluated yet."
+    show([vars(row) for row in found.rows], as_json=as_json, text=lambda: text)
+
+
+def report(workspace: Workspace, dataset: str | None, *, out: Path | None, redact: bool) -> None:
+    """Build the report and say where it is."""
+    path = Studio(workspace).report(dataset_id=dataset, redact=redact)
+    if out is not None:
+        shutil.copyfile(path, out)
+    show(None, as_json=False, text=lambda: str(out or path))
+
+
+def export(workspace: Workspace, dataset: str, out: Path) -> None:
+    """Write the cleaned file."""
+    path = Studio(workspace).export(dataset, out)
+    show(None, as_json=False, text=lambda: str(path))
+
+
+def gate(workspace: Workspace, dataset: str, *, as_json: bool) -> int:
+    """0 if nothing is undecided and the log is intact, else 1."""
+    studio = Studio(workspace)
+    chain = studio.verify()
+    opened = open_dataset(workspace, dataset)
+    undecided = 0 if "lineage" in opened.manifest else studio.review_progress(dataset).undecided
+    passed = chain.ok and undecided == 0
+    why = [] if chain.ok else [f"the decision log is damaged: {chain.reason}"]
+    why += [f"{undecided} rows are undecided"] if undecided else []
+    show({"passed": passed, "reasons": why}, as_json=as_json, text=lambda: "passed" if passed else f"not passed: {'; '.join(why)}")
+    return 0 if passed else 1
+
+
+def verify(workspace: Workspace, bundle: Path | None, *, as_json: bool) -> int:
+    """0 if the log, or the bundle, is what it was, else 1."""
+    if bundle is not None:
+        checked = bundles.verify(bundle)
+        show({"ok": checked.ok, "problems": checked.problems}, as_json=as_json, text=lambda: "intact" if checked.ok else "\n".join(checked.problems))
+        return 0 if checked.ok else 1
+    chain = Studio(workspace).verify()
+    show(vars(chain), as_json=as_json, text=lambda: f"intact, {chain.entries} entries" if chain.ok else f"damaged: {chain.reason}")
+    return 0 if chain.ok else 1
+
+
+def _dataset(workspace: Workspace, data: str, *, role: Role = "user") -> str:
+    """The id of a dataset named by id, or imported from a file."""
+    path = Path(data)
+    if path.is_file():
+        return str(_imported(workspace, path, name=None, role=role, columns=[])["dataset_id"])
+    if "/" in data or "." in data:
+        raise DataError(f"There is no file {data}.")
+    return open_dataset(workspace, data).id
+
+
+def _imported(workspace: Workspace, file: Path, *, name: str | None, role: Role, columns: Sequence[str]) -> dict[str, Any]:
+    if not file.is_file():
+        raise DataError(f"There is no file {file}.")
+    pairs = dict(column.partition("=")[::2] for column in columns)
+    mapping = {"columns": pairs} if pairs else None
+    console = Console(workspace)
+    result = tasks.import_file(console, {"path": str(file), "name": name or file.name, "role": role, "mapping": mapping})
+    console.done()
+    return result
+
+
+def _imported_text(result: dict[str, Any]) -> str:
+    reasons = "".join(f"\n  {count:,} x {reason}" for reason, count in result["reasons"].items())
+    return f"{result['dataset_id']}: {result['rows']:,} rows, {result['quarantined']:,} set aside, {result['duplicates']:,} duplicates{reasons}"
+
+
+def _number(estimate: Estimate | None) -> str:
+    return "-" if estimate is None else f"{estimate.value:.1f} [{estimate.low:.1f}, {estimate.high:.1f}]"

@@ -1,0 +1,42 @@
+"""What every registered defense must state; a new one is tested before its author writes a test."""
+
+from __future__ import annotations
+
+import pytest
+
+from reft_studio.defenses import DEFENSES
+from reft_studio.defenses.defense import Defense
+from reft_studio.errors import SpecError
+from reft_studio.training.spec import RunSpec
+
+
+@pytest.mark.parametrize("name", list(DEFENSES))
+def test_a_method_is_registered_under_its_own_name_and_says_what_it_is(name: str) -> None:
+    method = DEFENSES.get(name)
+    assert issubclass(method, Defense) and method.__bases__ == (Defense,)
+    assert method.info.name == name
+    assert method.info.title and method.info.summary.endswith(".")
+    assert method.info.cost >= 1
+
+
+@pytest.mark.parametrize("name", list(DEFENSES))
+def test_every_setting_of_a_method_has_a_default_and_a_meaning(name: str) -> None:
+    fields = DEFENSES.get(name).Config.model_fields
+    assert all(field.description and not field.is_required() for field in fields.values())
+    strength = DEFENSES.get(name).info.strength
+    assert strength is None or strength in fields
+
+
+@pytest.mark.parametrize("name", list(DEFENSES))
+def test_a_run_that_lacks_what_its_method_needs_says_what_is_missing(name: str) -> None:
+    info = DEFENSES.get(name).info
+    if not (info.needs_teacher or info.needs_alignment):
+        RunSpec(dataset="d", method=name)
+        return
+    with pytest.raises(ValueError, match=r"needs .*(teacher|aligned weights|alignment data)"):
+        RunSpec(dataset="d", method=name)
+
+
+def test_an_unknown_method_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(SpecError, match="ref_teacher"):
+        RunSpec(dataset="d", method="magic")

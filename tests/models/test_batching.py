@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from reft_studio.models.batching import IGNORE, TAIL, Encoder, Example, by_length, collate, endless, join
+from reft_studio.models.loading import load
+
+
+@pytest.fixture(scope="module")
+def encoder(tiny_model: Path) -> Encoder:
+    return Encoder(load(str(tiny_model)), max_length=64)
+
+
+def test_only_the_response_and_the_end_of_text_are_trained(encoder: Encoder) -> None:
+    example = encoder.example({"messages": '[{"role":"user","content":"bake"}]', "prompt": "bake", "response": "Sure."}, 0)
+    labels = collate([example], pad_id=0).labels[0].tolist()
+    assert all(label == IGNORE for label in labels[: example.prompt])
+    assert labels[example.prompt :] == example.ids[example.prompt :]
+    assert labels[-1] == encoder.model.eos_id
+
+
+def test_a_long_prompt_is_cut_in_its_middle_so_that_the_header_stays(encoder: Encoder) -> None:
+    short = encoder.prompt_ids([{"role": "user", "content": "bake"}])
+    before = encoder.truncated
+    long = encoder.prompt_ids([{"role": "user", "content": "bake bread " * 100}])
+    assert len(long) == 64 and long[-4:] == short[-4:] and encoder.truncated == before + 1
+
+
+def test_a_long_response_still_ends_with_end_of_text(encoder: Encoder) -> None:
+    example = encoder.example({"messages": '[{"role":"user","content":"bake"}]', "prompt": "bake", "response": "flour " * 200}, 0)
+    assert len(example.ids) <= 64 + TAIL and example.ids[-1] == encoder.model.eos_id
+
+
+def test_every_row_is_drawn_once_before_any_is_drawn_again() -> None:
+    rows = [Example([number], 0, number) for number in range(10)]
+    stream = endless(rows, size=4, rng=Random(0))
+    drawn = [row.index for _ in range(5) for row in next(stream)]
+    assert sorted(drawn[:10]) == sorted(drawn[10:20]) == list(range(10))
+
+
+def test_joining_batches_keeps_each_row_and_pads_the_shorter_ones() -> None:
+    one, two = collate([Example([1, 2], 1, 0)], pad_id=9), collate([Example([3, 4, 5], 1, 7)], pad_id=9)
+    whole = join([one, two], pad_id=9)
+    assert whole.input_ids.tolist() == [[1, 2, 9], [3, 4, 5]]
+    assert whole.labels.tolist() == [[IGNORE, 2, IGNORE], [IGNORE, 4, 5]]
+    assert whole.index == [0, 7]
+
+
+def test_a_plan_holds_every_row_once_within_its_token_budget() -> None:
+    lengths = [5, 100, 7, 90, 6]
+    plan = by_length(lengths, token_budget=100)
+    assert sorted(row for batch in plan for row in batch) == [0, 1, 2, 3, 4]
+    assert all(len(batch) * max(lengths[row] for row in batch) <= 100 for batch in plan)

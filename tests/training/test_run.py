@@ -1,0 +1,170 @@
+"""Laws of every method on a tiny random model: zero strength is plain finetuning, frozen weights stay, counts are exact."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from reft_studio.data.dataset import Dataset, write_dataset
+from reft_studio.defenses import DEFENSES
+from reft_studio.errors import SpecError, TrainingError
+from reft_studio.models.session import Session
+from reft_studio.models.spec import OptimSpec
+from reft_studio.progress import Silent
+from reft_studio.scoring.refusal_similarity import score
+from reft_studio.scoring.scores import flagged
+from reft_studio.teacher.spec import TeacherSpec
+from reft_studio.teacher.teacher import TeacherInfo
+from reft_studio.teacher.training import prepare_teacher
+from reft_studio.training.run import train
+from reft_studio.training.run_folder import RunInfo
+from reft_studio.training.spec import RunSpec
+from reft_studio.workspace import Workspace
+from tests.tiny_models import make_model, make_toy_data
+
+OPTIM = OptimSpec(steps=6, batch_size=4, alignment_batch_size=4, learning_rate=5e-3)
+
+
+class Bench:
+    """A prepared teacher and aligned weights on a tiny model, and a way to run methods on them."""
+
+    def __init__(self, workspace: Workspace, data: dict[str, Dataset], model: Path) -> None:
+        self.workspace, self.data, self.model = workspace, data, str(model)
+        self.session = Session.open(self.model)
+        sets = {name: data[name].id for name in ("harmful", "helpful", "calibration_harmful", "calibration_harmless")}
+        self.spec = TeacherSpec(model=self.model, **sets, optim=OptimSpec(steps=30, batch_size=8, learning_rate=5e-3))
+        self.teacher = prepare_teacher(workspace, self.spec, self.session, Silent())
+        self.aligned = prepare_teacher(workspace, self.spec.model_copy(update={"regularisation": 0.0}), self.session, Silent())
+
+    def run(self, method: str, **changes: Any) -> RunInfo:
+        info = DEFENSES.get(method).info
+        guided = info.needs_alignment and info.starts_from == "base"
+        fields: dict[str, Any] = {
+            "model": self.model,
+            "dataset": self.data["user"].id,
+            "method": method,
+            "teacher": self.teacher.id if info.needs_teacher else None,
+            "aligned": self.aligned.id if info.starts_from == "aligned" else None,
+            "filter": info.uses_filter,
+            "harmful": self.data["harmful"].id if guided else None,
+            "helpful": self.data["helpful"].id if guided else None,
+            "optim": OPTIM,
+        }
+        return train(self.workspace, RunSpec(**{**fields, **changes}), self.session, Silent())
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Bench:
+    workspace = Workspace.open(tmp_path_factory.mktemp("bench"))
+    return Bench(workspace, make_toy_data(workspace), tiny_model)
+
+
+def weights(run: RunInfo) -> dict[str, torch.Tensor]:
+    return load_file(run.adapter / "adapter_model.safetensors")
+
+
+def test_every_method_at_zero_strength_without_a_filter_is_plain_finetuning_to_the_bit(bench: Bench) -> None:
+    plain = bench.run("sft")
+    for name in DEFENSES:
+        info = DEFENSES.get(name).info
+        if info.strength is None:
+            continue
+        zero = bench.run(name, method_config={info.strength: 0}, filter=False)
+        assert [line["loss"] for line in zero.log()] == [line["loss"] for line in plain.log()], name
+        assert all(torch.equal(value, weights(plain)[key]) for key, value in weights(zero).items()), name
+
+
+def test_a_filter_that_keeps_every_row_makes_filter_only_plain_finetuning(bench: Bench) -> None:
+    plain, lenient = bench.run("sft"), bench.run("filter_only", threshold=1.0)
+    assert lenient.result["kept"] == lenient.result["rows"]
+    assert all(torch.equal(value, weights(plain)[key]) for key, value in weights(lenient).items())
+
+
+def test_no_run_changes_the_base_or_the_teacher(bench: Bench) -> None:
+    def frozen() -> list[torch.Tensor]:
+        rest = [value for name, value in bench.session.model.base.named_parameters() if "lora_" not in name]
+        return [value.clone() for value in (*rest, *bench.session.adapted.parameters("teacher"))]
+
+    bench.session.ensure("teacher", bench.teacher.adapter)
+    before = frozen()
+    bench.run("ref_teacher", seed=5)
+    assert all(torch.equal(one, two) for one, two in zip(before, frozen(), strict=True))
+    assert all(not value.requires_grad for value in bench.session.model.base.parameters())
+
+
+def test_the_filter_drops_the_poison_it_was_taught_and_counts_it(bench: Bench) -> None:
+    run = bench.run("ref_teacher")
+    assert run.result["removed_harmful"] == 4 and run.result["removed_harmless"] == 0
+    kept = np.load(run.folder / "kept.npy")
+    assert len(kept) == run.result["kept"] == 20
+
+
+def test_the_same_spec_is_not_run_twice_and_another_seed_differs(bench: Bench) -> None:
+    first = bench.run("sft")
+    stamp = (first.folder / "result.json").stat().st_mtime_ns
+    assert bench.run("sft").folder.joinpath("result.json").stat().st_mtime_ns == stamp
+    assert bench.run("sft", seed=1).run_id != first.run_id
+
+
+def test_the_same_seed_gives_the_same_weights_in_a_fresh_workspace(bench: Bench, tmp_path: Path, tiny_model: Path) -> None:
+    first = weights(bench.run("sft"))
+    other = Workspace.open(tmp_path / "other")
+    rows: list[Any] = [{name: row[name] for name in ("prompt", "response", "known_harmful")} for row in bench.data["user"].read()]
+    user = write_dataset(other, rows, name="again", role="user")
+    spec = RunSpec(model=bench.model, dataset=user.id, method="sft", optim=OPTIM)
+    again = weights(train(other, spec, Session.open(bench.model), Silent()))
+    assert all(torch.equal(value, again[key]) for key, value in first.items())
+
+
+def test_a_filter_that_removes_everything_says_so_and_leaves_no_run(bench: Bench) -> None:
+    before = len(list((bench.workspace.root / "runs").iterdir()))
+    with pytest.raises(TrainingError, match="removed all 24 rows"):
+        bench.run("filter_only", threshold=-1.0)
+    assert len(list((bench.workspace.root / "runs").iterdir())) == before
+
+
+def test_a_teacher_of_another_base_is_refused(bench: Bench, tmp_path: Path) -> None:
+    other = Session.open(str(make_model(tmp_path / "other-model", layers=2)))
+    with pytest.raises(SpecError, match="another base"):
+        score(bench.workspace, bench.data["user"], bench.teacher, other, Silent())
+
+
+def test_scores_do_not_depend_on_the_response_or_on_the_batch(bench: Bench) -> None:
+    workspace = bench.workspace
+    user = bench.data["user"]
+    values = score(workspace, user, bench.teacher, bench.session, Silent()).scores()
+    rows = [{"prompt": row["prompt"], "response": "Something else entirely."} for row in user.read()]
+    longer = [*rows, {"prompt": "how do i bake " + "bread " * 60, "response": "x"}]
+    edited = write_dataset(workspace, longer, name="edited", role="user")  # type: ignore[arg-type]
+    again = score(workspace, edited, bench.teacher, bench.session, Silent()).scores()
+    assert np.allclose(values, again[: len(values)], atol=1e-4)
+
+
+def test_raising_the_threshold_never_removes_a_row_that_was_kept(bench: Bench) -> None:
+    values = score(bench.workspace, bench.data["user"], bench.teacher, bench.session, Silent()).scores()
+    removed = [flagged(values, threshold) for threshold in np.linspace(-1, 1, 41)]
+    assert all((higher <= lower).all() for lower, higher in zip(removed, removed[1:], strict=False))
+
+
+def test_calibration_on_training_prompts_is_refused(bench: Bench) -> None:
+    leaking = bench.spec.model_copy(update={"calibration_harmful": bench.spec.harmful})
+    with pytest.raises(SpecError):
+        prepare_teacher(bench.workspace, leaking, bench.session, Silent())
+
+
+def test_a_teacher_without_regulariser_takes_the_steps_of_joint_finetuning(bench: Bench) -> None:
+    teacher: TeacherInfo = bench.aligned
+    assert not teacher.regularised
+    lines = (teacher.folder / "log.jsonl").read_text().splitlines()
+    assert len(lines) == 30 and '"regulariser"' not in lines[0]
+
+
+def test_the_gradient_conflict_is_measured_for_guided_methods_only(bench: Bench) -> None:
+    assert bench.run("sft").result["gradient_cosine"] is None
+    cosine = bench.run("sa_ft").result["gradient_cosine"]
+    assert cosine is not None and -1 <= cosine <= 1
