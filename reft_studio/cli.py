@@ -92,7 +92,9 @@ def doctor(as_json: AsJson = False, workspace: Where = None) -> None:
     from reft_studio.doctor import examine
 
     checks = examine(Workspace.open(workspace))
-    lines = [f"{'ok  ' if check.ok else 'BAD '} {check.name}: {check.value}{f'  -> {check.hint}' if check.hint else ''}" for check in checks]
+    lines = [
+        f"{'ok  ' if check.ok else 'BAD '} {check.name}: {check.value}{f'  -> {check.hint}' if check.hint else ''}" for check in checks
+    ]
     show([vars(check) for check in checks], as_json=as_json, text=lambda: "\n".join(lines))
     raise typer.Exit(0 if all(check.ok for check in checks) else 1)
 

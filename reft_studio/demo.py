@@ -31,7 +31,10 @@ def run_demo(workspace: Workspace, wanted: dict[str, Any], json_file: Path | Non
         kept = json_file.with_suffix(".html")
         kept.write_bytes(report.read_bytes())
     facts = result.as_json()
-    save_json(json_file, {"seconds": round(time.perf_counter() - started, 1), **{k: v for k, v in facts.items() if k != "seconds"}, "report": str(kept)})
+    save_json(
+        json_file,
+        {"seconds": round(time.perf_counter() - started, 1), **{k: v for k, v in facts.items() if k != "seconds"}, "report": str(kept)},
+    )
     print(_text(result))
     print(f"{time.perf_counter() - started:.0f} s in all. Report: {kept if json_file else 'add --json FILE to keep it'}")
 

@@ -333,9 +333,17 @@ class Studio:
     def report(self, *, dataset_id: str | None = None, redact: bool = True, sections: Sequence[str] | None = None) -> Path:
         """Build the report of the chosen dataset as one HTML file with a JSON twin."""
         current = dataset_id or getattr(project.chosen_dataset(self.workspace), "id", None)
-        from reft_studio.comparison.report import build_report  # temporary
+        from reft_studio.comparison.report import ReportInput, build_report  # draws with plotly, which would slow every start
 
-        return build_report(self.workspace, self._report_input(current, redact, sections), self.workspace.folder("reports"))
+        given: dict[str, Any] = {"redact": redact, "reviewer": self.setting("reviewer", "")}
+        if sections is not None:
+            given["sections"] = tuple(sections)
+        if current is not None:
+            dataset, score, threshold = self._audited(current)
+            reviewed = reviewing.progress(self.log, dataset, score, threshold)
+            given |= {"dataset": dataset.id, "score": score, "threshold": threshold, "decisions": self.log.current(dataset.id)}
+            given |= {"assurance": reviewed.assurance, "chain": self.verify()}
+        return build_report(self.workspace, ReportInput(**given), self.workspace.folder("reports"))
 
     def reports(self) -> list[Path]:
         """Reports of the workspace, newest first."""

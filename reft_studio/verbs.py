@@ -83,7 +83,13 @@ def teacher(workspace: Workspace, sets: Sequence[str], settings: dict[str, Any],
     console = Console(workspace)
     result = tasks.prepare_teacher(console, {**settings, **chosen})
     console.done()
-    show(result, as_json=as_json, text=lambda: f"Teacher {result['teacher']}: layer {result['layer']}, AUROC {result['auroc']:.3f}, threshold {result['threshold']:+.3f}")
+    show(
+        result,
+        as_json=as_json,
+        text=lambda: (
+            f"Teacher {result['teacher']}: layer {result['layer']}, AUROC {result['auroc']:.3f}, threshold {result['threshold']:+.3f}"
+        ),
+    )
 
 
 def review(workspace: Workspace, data: str, *, decisions: Sequence[str], threshold: float | None, reason: str, as_json: bool) -> None:
@@ -98,7 +104,8 @@ def review(workspace: Workspace, data: str, *, decisions: Sequence[str], thresho
             raise SpecError(f"'{text}' is no decision. Write the row's number, '=', and one of: {', '.join(get_args(Action))}.")
         studio.decide(data, int(row), cast(Action, action), reason)
     progress = studio.review_progress(data)
-    text = f"{progress.decided} rows decided by a person, {progress.flagged} flagged, {progress.undecided} undecided, {progress.removed_in_effect} would be removed."
+    text = f"{progress.decided} rows decided by a person, {progress.flagged} flagged, {progress.undecided} undecided, "
+    text += f"{progress.removed_in_effect} would be removed."
     show({**vars(progress), "assurance": progress.assurance and vars(progress.assurance)}, as_json=as_json, text=lambda: text)
 
 
@@ -106,7 +113,11 @@ def freeze(workspace: Workspace, data: str, *, allow_undecided: bool, as_json: b
     """Freeze, and say what was kept."""
     frozen = Studio(workspace).freeze(data, allow_undecided=allow_undecided)
     lineage = frozen.manifest["lineage"]
-    show({"dataset": frozen.id, "rows": frozen.rows, "lineage": lineage}, as_json=as_json, text=lambda: f"Frozen as {frozen.id}: {frozen.rows:,} rows kept.")
+    show(
+        {"dataset": frozen.id, "rows": frozen.rows, "lineage": lineage},
+        as_json=as_json,
+        text=lambda: f"Frozen as {frozen.id}: {frozen.rows:,} rows kept.",
+    )
 
 
 def run(workspace: Workspace, form: dict[str, Any], *, evaluate: bool, as_json: bool) -> None:
@@ -118,8 +129,11 @@ def run(workspace: Workspace, form: dict[str, Any], *, evaluate: bool, as_json: 
     result = tasks.train(console, {"spec": plan.spec.model_dump(mode="json"), "suite": suite})
     console.done()
     graded = load_result(workspace, result["run"]) if suite else None
-    numbers = {} if graded is None else {name: getattr(graded, name) and vars(getattr(graded, name)) for name in ("hs", "over_refusal", "fa")}
-    text = f"{plan.title}: run {result['run']}, {result['steps']} steps on {result['kept']:,} rows, {result['removed']:,} removed, {result['seconds']:.0f} s"
+    numbers = (
+        {} if graded is None else {name: getattr(graded, name) and vars(getattr(graded, name)) for name in ("hs", "over_refusal", "fa")}
+    )
+    text = f"{plan.title}: run {result['run']}, {result['steps']} steps on {result['kept']:,} rows, {result['removed']:,} removed, "
+    text += f"{result['seconds']:.0f} s"
     if graded:
         text += f"\nHS {_number(graded.hs)}, over-refusal {_number(graded.over_refusal)}, FA {_number(graded.fa)}"
     show({**result, **numbers, "warnings": plan.warnings}, as_json=as_json, text=lambda: text)
@@ -133,7 +147,11 @@ def evaluate(workspace: Workspace, subject: str, *, task: str, split: Literal["v
     console.done()
     graded = load_result(workspace, subject)
     text = f"{subject}: HS {_number(graded.hs)}, over-refusal {_number(graded.over_refusal)}, FA {_number(graded.fa)}"
-    show({name: value and vars(value) for name, value in (("hs", graded.hs), ("over_refusal", graded.over_refusal), ("fa", graded.fa))}, as_json=as_json, text=lambda: text)
+    show(
+        {name: value and vars(value) for name, value in (("hs", graded.hs), ("over_refusal", graded.over_refusal), ("fa", graded.fa))},
+        as_json=as_json,
+        text=lambda: text,
+    )
 
 
 def compare(workspace: Workspace, *, as_json: bool) -> None:
@@ -141,9 +159,22 @@ def compare(workspace: Workspace, *, as_json: bool) -> None:
     found = Studio(workspace).comparison()
     blocks = []
     for group in found.groups:
-        rows = [[row.title, _number(row.hs), _number(row.over_refusal), _number(row.fa), f"{row.poison_ratio:.0%}" if row.poison_ratio is not None else "-"] for row in group]
+        rows = [
+            [
+                row.title,
+                _number(row.hs),
+                _number(row.over_refusal),
+                _number(row.fa),
+                f"{row.poison_ratio:.0%}" if row.poison_ratio is not None else "-",
+            ]
+            for row in group
+        ]
         blocks.append(table(rows, [group[0].suite, "HS (lower is better)", "over-refusal (lower)", "FA (higher)", "poison"]))
-    text = "\n\n".join(blocks) + "".join(f"\n{line}" for line in (*found.reasons, *found.caveats)) if blocks else "No model has been evaluated yet."
+    text = (
+        "\n\n".join(blocks) + "".join(f"\n{line}" for line in (*found.reasons, *found.caveats))
+        if blocks
+        else "No model has been evaluated yet."
+    )
     show([vars(row) for row in found.rows], as_json=as_json, text=lambda: text)
 
 
@@ -178,7 +209,11 @@ def verify(workspace: Workspace, bundle: Path | None, *, as_json: bool) -> int:
     """0 if the log, or the bundle, is what it was, else 1."""
     if bundle is not None:
         checked = bundles.verify(bundle)
-        show({"ok": checked.ok, "problems": checked.problems}, as_json=as_json, text=lambda: "intact" if checked.ok else "\n".join(checked.problems))
+        show(
+            {"ok": checked.ok, "problems": checked.problems},
+            as_json=as_json,
+            text=lambda: "intact" if checked.ok else "\n".join(checked.problems),
+        )
         return 0 if checked.ok else 1
     chain = Studio(workspace).verify()
     show(vars(chain), as_json=as_json, text=lambda: f"intact, {chain.entries} entries" if chain.ok else f"damaged: {chain.reason}")
@@ -208,7 +243,8 @@ def _imported(workspace: Workspace, file: Path, *, name: str | None, role: Role,
 
 def _imported_text(result: dict[str, Any]) -> str:
     reasons = "".join(f"\n  {count:,} x {reason}" for reason, count in result["reasons"].items())
-    return f"{result['dataset_id']}: {result['rows']:,} rows, {result['quarantined']:,} set aside, {result['duplicates']:,} duplicates{reasons}"
+    counts = f"{result['rows']:,} rows, {result['quarantined']:,} set aside, {result['duplicates']:,} duplicates"
+    return f"{result['dataset_id']}: {counts}{reasons}"
 
 
 def _number(estimate: Estimate | None) -> str:

@@ -47,10 +47,11 @@ def train(
     alignment = _alignment(workspace, spec, session, cache if cache is not None else {})
     run = Run(spec, session, examples, kept, alignment)
     defense = DEFENSES.get(spec.method)(DEFENSES.get(spec.method).Config(**spec.method_config), run)
-    chosen = defense.select()
+    chosen = [position for position in defense.select() if len(examples[position].ids) > examples[position].prompt + 1]
     if not chosen:
         raise TrainingError(
-            f"The filter removed all {user.rows} rows, so there is nothing to train on. Raise the threshold or check the teacher."
+            f"The filter removed all {user.rows} rows, or none has a response, so there is nothing to train on. "
+            "Raise the threshold or check the teacher."
         )
     _start_student(workspace, spec, session)
     log = _finetune(spec, run, defense, [examples[position] for position in chosen], progress)

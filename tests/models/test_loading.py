@@ -15,7 +15,11 @@ from reft_studio.models.session import Session
 from reft_studio.models.supervised import supervise
 from tests.tiny_models import FAMILIES, make_model
 
-ROW = {"messages": '[{"role":"user","content":"how do i bake bread"},{"role":"assistant","content":"Sure."}]', "prompt": "", "response": "Sure."}
+ROW = {
+    "messages": '[{"role":"user","content":"how do i bake bread"},{"role":"assistant","content":"Sure."}]',
+    "prompt": "",
+    "response": "Sure.",
+}
 
 
 @pytest.fixture(params=FAMILIES)
