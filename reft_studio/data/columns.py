@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 SYNONYMS: dict[str, tuple[str, ...]] = {
     # first come, first served: the order is the preference
@@ -58,6 +59,7 @@ HARMLESS_WHEN_TRUE = {"is_safe", "safe", "is_benign", "benign", "is_harmless", "
 _ALL = {name for names in SYNONYMS.values() for name in names}
 
 
+@lru_cache(maxsize=4096)
 def plain_name(name: str) -> str:
     """A column name without case, padding, remarks in brackets and separators: ' Output (gold)' is 'output'."""
     bare = re.sub(r"\s*[(\[][^)\]]*[)\]]\s*$", "", name.strip().strip("\ufeff\"'").strip())
@@ -76,6 +78,11 @@ def find_column(target: str, columns: Sequence[str], *, taken: Iterable[str] = (
         if column not in taken:
             free.setdefault(plain_name(column), column)
     return next((free[name] for name in SYNONYMS[target] if name in free), None)
+
+
+def looks_like_names(cells: Sequence[str]) -> bool:
+    """Whether the first line of a table can be a header: short cells, no sentences. Other cells may be a row's text."""
+    return all(len(cell) <= 60 and len(cell.split()) <= 4 and not cell.rstrip().endswith((".", "?", "!", ">")) for cell in cells)
 
 
 def unique_headers(cells: Sequence[str]) -> list[str]:

@@ -112,7 +112,7 @@ def _encoding(path: Path, head: bytes) -> tuple[int, str]:
         # text without a mark in which every second byte is mostly zero
         if len(zeros) >= 4 and zeros.count(0) > 0.4 * len(zeros) and head.count(0) < 0.7 * len(head):
             return 0, name
-    if sum(head.count(byte) for byte in _CONTROL) > 0.02 * len(head):
+    if sum(head.count(byte) for byte in _CONTROL) > max(16, 0.02 * len(head)):
         raise DataError(f"{path.name} is a binary file: its bytes are no text. {ALLOWED}")
     sample = _beyond_ascii(path)
     broken = sum(not _is_utf8(line) for line in sample)

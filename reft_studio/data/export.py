@@ -125,8 +125,8 @@ class _Export:
             self.file.write(binary.read(self.layout.bom))
             text = io.TextIOWrapper(binary, self.layout.encoding, errors, newline="")
             for row_id, element in enumerate(elements(self.original, self.layout.encoding, self.layout.bom, where)):
-                gap, row = text.read(element.start - place), text.read(len(element.text))
-                place = element.start + len(element.text)
+                gap, row = text.read(element.start - place), text.read(element.length)
+                place = element.start + element.length
                 if row_id == 0:  # what stands before the first row stays, whichever row is first now
                     self.file.write(gap.encode(self.layout.encoding, errors))
                 if row_id in self.kept:

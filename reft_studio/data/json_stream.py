@@ -14,6 +14,7 @@ from reft_studio.errors import DataError
 _TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[{}\[\]]|"', re.DOTALL)
 _SPACE = re.compile(r"[ \t\r\n\ufeff\0]*+")
 _SCALAR = re.compile(r"[^\s,\]}{\[\":]++")
+_REST_OF_STRING = re.compile(r'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
 WRAPPERS = ("data", "rows", "items", "examples", "instances", "records", "samples", "dataset", "train", "training")
 
 Kind = Literal["array", "wrapped", "columns", "objects"]
@@ -27,6 +28,8 @@ class Element(NamedTuple):
     """Why it is not a whole value, or ""."""
     start: int
     """Place of its first character in the decoded file, after the byte order mark."""
+    length: int
+    """Characters it takes in the file; more than `text` holds if it is too long."""
 
 
 class Outline(NamedTuple):
@@ -49,6 +52,8 @@ class Feed:
         self._file = file
         self._ended = False
         self._forgotten = 0
+        self._indent: str | None = None
+        """The spaces before the place, if nothing else is before it on its line."""
         self.text = ""
         self.place = 0
 
@@ -72,7 +77,10 @@ class Feed:
         """The next sign that is no space, or "" at the end; the place moves to it."""
         while True:
             found = _SPACE.match(self.text, self.place)
-            self.place = found.end() if found else self.place
+            if found and found.end() > self.place:
+                _, newline, spaces = found[0].rpartition("\n")
+                self._indent = spaces if newline else None
+                self.place = found.end()
             if self.place < len(self.text):
                 return self.text[self.place]
             if not self.more():
@@ -91,17 +99,48 @@ class Feed:
         """The value that begins here, by its brackets and quotes alone: a syntax error inside it does not spread."""
         while (end := self._end()) is None or (end == len(self.text) and not self._ended):
             if len(self.text) - self.place > MAX_ROW_BYTES:
-                return self._take(
-                    len(self.text), f"the row is longer than {MAX_ROW_BYTES >> 20} MiB or its brackets and quotes do not close"
-                )
+                return self._lost(f"the row is longer than {MAX_ROW_BYTES >> 20} MiB")
             if not self.more() and self._end() is None:
-                return self._take(len(self.text), "the file ends inside this row")
+                return self._lost("the file ends inside this row")
         return self._take(end, "")
 
     def _take(self, end: int, damage: str) -> Element:
         text, start = self.text[self.place : end], self.position
-        self.place = end
-        return Element(text, damage, start)
+        self.place, self._indent = end, None
+        return Element(text, damage, start, len(text))
+
+    def _lost(self, damage: str) -> Element:
+        """A value without an end in sight: up to the next line that begins as its own did, else without limit."""
+        if self._indent is not None and (found := self.text.find(f"\n{self._indent}{{", self.place)) >= 0:
+            # most likely a quote is missing: the JSON reader will say so
+            return self._take(len(self.text[:found].rstrip(" \t\r\n,")), "")
+        start, text = self.position, self.text[self.place : self.place + BLOCK]
+        self._skip()
+        return Element(text, damage, start, self.position - start)
+
+    def _skip(self) -> None:
+        """Move behind the value that begins here without holding it."""
+        depth, inside = 0, False
+        while True:
+            if inside:
+                rest = _REST_OF_STRING.match(self.text, self.place)
+                self.place = rest.end() if rest else self.place
+                if self.text[self.place : self.place + 1] == '"':
+                    self.place, inside = self.place + 1, False
+                    if depth == 0:
+                        return
+                elif not self.more():
+                    self.place = len(self.text)
+                    return
+            elif (found := _TOKEN.search(self.text, self.place)) is not None:
+                self.place, inside = found.end(), found[0] == '"'
+                depth += (found[0] in "{[") - (found[0] in "}]")
+                if depth <= 0 and not inside:
+                    return
+            else:
+                self.place = len(self.text)
+                if not self.more():
+                    return
 
     def _end(self) -> int | None:
         """Place after the value that begins at the current place, None if it does not end in the text at hand."""
@@ -193,11 +232,15 @@ def _enter(feed: Feed, key: str) -> None:
 
 
 def _array(feed: Feed) -> Iterator[Element]:
+    whole = True
     while (sign := feed.peek()) != "]":
         if not sign:
-            yield Element("", "the file ends before the list is closed: it is cut off", feed.position)
+            if whole:
+                yield Element("", "the file ends before the list is closed: it is cut off", feed.position, 0)
             return
         if sign in ",:}":
             feed.place += 1
             continue
-        yield feed.value()
+        element = feed.value()
+        whole = not element.damage
+        yield element

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from reft_studio.data.columns import HARMFUL_WHEN_TRUE, HARMLESS_WHEN_TRUE, SYNONYMS, find_column, plain_name
+from reft_studio.data.columns import HARMFUL_WHEN_TRUE, HARMLESS_WHEN_TRUE, SYNONYMS, find_column, looks_like_names, plain_name
 from reft_studio.data.conversation import UnusableRowError, is_conversation, prompt_and_response, turns_of, turns_of_transcript, user_turns
 from reft_studio.data.dataset import Row
 from reft_studio.errors import SpecError
@@ -26,6 +26,7 @@ REQUIRED = {
     "pairs": ("prompt",),
     "text": ("text",),
 }
+MAX_COLUMNS = 2000
 SURE = 0.5
 """Below this confidence a person must confirm the columns before rows are imported."""
 _INVISIBLE = re.compile(r"[\s\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\x00-\x1f\x7f-\x9f]*")
@@ -58,7 +59,9 @@ class Mapping(BaseModel):
 
 
 def name_list(columns: Sequence[str]) -> str:
-    """Up to twelve column names for a message."""
+    """Up to twelve column names for a message; never what may be the text of a row."""
+    if not looks_like_names(columns):
+        return f"{len(columns)}, but the first line does not look like a header"
     shown = ", ".join(column[:40] for column in columns[:12])
     return f"{shown}, … ({len(columns)} in all)" if len(columns) > 12 else shown or "none"
 
@@ -78,7 +81,8 @@ class Guess:
 
 
 def guess(columns: Sequence[str], values: Sequence[MappingOf[str, Any]]) -> Guess:
-    """The likeliest mapping for these columns, judging by their names and some rows."""
+    """The likeliest mapping for these columns (the first `MAX_COLUMNS`), judging by their names and some rows."""
+    columns = list(columns[:MAX_COLUMNS])
     main = _conversation_column(columns, values) or _named_pair(columns) or _text_column(columns) or _two_texts(columns, values)
     if main is None:
         return Guess(Mapping(), 0.0)
@@ -258,6 +262,11 @@ def _text(cell: Any, part: str, warnings: list[str]) -> str:
     if isinstance(cell, bool | int | float):
         warnings.append(f"the {part} is a number or true/false, read as text")
         return json.dumps(cell) if isinstance(cell, bool) else str(cell)
+    if isinstance(cell, bytes):
+        try:
+            return cell.decode("utf-8")
+        except UnicodeDecodeError:
+            raise UnusableRowError(f"the {part} is binary data", f"The {part} must be text in UTF-8.") from None
     kind = "a list" if isinstance(cell, list) else "an object" if isinstance(cell, dict) else f"a {type(cell).__name__}"
     raise UnusableRowError(f"the {part} is {kind}", f"The {part} must be text.")
 

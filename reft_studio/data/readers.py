@@ -19,7 +19,7 @@ from reft_studio.data.dataset import Role, Row, write_dataset
 from reft_studio.data.detect import Layout, detect
 from reft_studio.data.interpret import Interpreter, columns_of, guess_file
 from reft_studio.data.mapping import FORMATS, SURE, Guess, Mapping, name_list
-from reft_studio.data.parquet_rows import parquet_columns, parquet_row_count
+from reft_studio.data.parquet_rows import check_parquet, parquet_columns
 from reft_studio.data.quarantine import Problem, Quarantine
 from reft_studio.data.records import Record, csv_header, read_records, sample
 from reft_studio.errors import DataError, PrerequisiteError
@@ -143,6 +143,11 @@ def _file_problems(path: Path, layout: Layout, columns: list[str], records: list
     return problems
 
 
+def _unit(layout: Layout) -> str:
+    """What Problem.line counts."""
+    return "line" if layout.container in ("jsonl", "csv") else "row"
+
+
 def _nothing() -> None:
     return None
 
@@ -176,7 +181,7 @@ def import_file(
             f"{path.name} has no row: it holds a header and nothing below, or an empty list. Choose a file with at least one row."
         )
     if found.confidence < SURE:
-        raise DataError(_unclear(path, columns, head))
+        raise DataError(_unclear(path, _unit(layout), columns, head))
     _check_room(workspace, path)
     with staging(workspace.folder("datasets")) as scratch:
         source = _copy_upload(path, scratch)
@@ -197,10 +202,12 @@ def import_file(
     return ImportReport(**run.report(dataset.id))
 
 
-def _unclear(path: Path, columns: list[str], head: list[Record]) -> str:
+def _unclear(path: Path, unit: str, columns: list[str], head: list[Record]) -> str:
     broken = next((record for record in head if record.error), None)
     if not columns and broken is not None:
-        return f"{path.name}, line {broken.line}: {broken.error}. {broken.hint}"
+        return f"{path.name}, {unit} {broken.line}: {broken.error}. {broken.hint}"
+    if not any(isinstance(record.value, dict) for record in head):
+        return f"{path.name}: its rows are no objects with named parts. Each row needs prompt and response, or messages."
     return (
         f"{path.name}: no column is recognised as prompt and response. Columns found: {name_list(columns)}. "
         "Choose the columns by hand, or name them prompt and response, instruction and output, or messages."
@@ -265,13 +272,13 @@ class _Import:
     def rows(self) -> Iterator[Row]:
         """The usable rows in order. Raises DataError at the end if there was none."""
         parquet = self.layout.container == "parquet"
-        total = parquet_row_count(self.path) if parquet else self.path.stat().st_size
+        total = check_parquet(self.path, list(self.interpreter.mapping.columns.values())) if parquet else self.path.stat().st_size
         done = 0
         for number, record in enumerate(read_records(self.path, self.layout, columns=list(self.interpreter.mapping.columns.values()))):
             if number % STEP == 0:
                 self.check()
                 self.progress(min(done, total), total)
-            done += 1 if parquet else len(record.raw)
+            done += 1 if parquet else record.size
             row = self._row(record)
             if row is not None:
                 yield row
@@ -294,7 +301,9 @@ class _Import:
 
     def _hopeless(self) -> str:
         reasons = self.quarantine.errors.most_common(3)
-        told = "; ".join(f"{reason} ({count}, first at {self.quarantine.examples[reason][0]})" for reason, count in reasons)
+        told = "; ".join(
+            f"{reason} ({count}, first at {_unit(self.layout)} {self.quarantine.examples[reason][0]})" for reason, count in reasons
+        )
         count = sum(self.quarantine.errors.values())
         return f"{self.name}: none of its {count} rows can be used. Reasons: {told}. Correct the file or the choice of columns."
 

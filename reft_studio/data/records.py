@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from collections import deque
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -14,13 +15,18 @@ from reft_studio.data.columns import unique_headers
 from reft_studio.data.detect import Layout
 from reft_studio.data.json_stream import Element, elements, outline
 from reft_studio.data.lines import MAX_ROW_BYTES, Line, read_lines
-from reft_studio.data.parquet_rows import parquet_rows
+from reft_studio.data.parquet_rows import MAX_COLUMNS, parquet_rows
 from reft_studio.errors import DataError
 
 MAX_COLUMNAR_BYTES = 256 << 20
 """JSON that holds one column after the other cannot be streamed; above this it must be converted."""
 
-_FAULT = re.compile(r":.*| (starting )?at$")
+_FAULT = re.compile(r": .*|:$| (starting )?at$")
+
+MAX_RECORD_LINES = 100_000
+"""Lines of one CSV record; more are taken for an open quote."""
+MAX_REREADS = 20
+SAMPLE_BYTES = 16 << 20
 
 
 class Record(NamedTuple):
@@ -34,6 +40,8 @@ class Record(NamedTuple):
     """What the row says; None if it could not be read."""
     raw: bytes
     """The row as it stands in the file; b"" for Parquet and JSON columns."""
+    size: int
+    """Bytes of the row, about."""
     error: str = ""
     hint: str = ""
     warnings: tuple[str, ...] = ()
@@ -46,15 +54,19 @@ def read_records(path: Path, layout: Layout, *, columns: Sequence[str] | None = 
     if layout.container == "csv":
         return _csv(path, layout)
     if layout.container == "parquet":
-        return (Record(place, place + 1, row, b"", error) for place, (row, error) in enumerate(parquet_rows(path, columns=columns)))
+        return (Record(row.place, row.place + 1, row.value, b"", row.size, row.error) for row in parquet_rows(path, columns=columns))
     return _json(path, layout)
 
 
 def csv_header(path: Path, layout: Layout) -> tuple[list[str], bytes]:
     """Column names of a CSV file, made distinct, and the bytes of its header."""
     feed = _LineFeed(read_lines(path, layout.encoding, skip=layout.bom, newline=layout.newline))
-    cells = next((row for row in _csv_reader(feed, layout) if row), [])
-    return unique_headers(cells), b"".join(line.raw for line in feed.taken)
+    cells: list[str] | None
+    try:
+        cells = next((row for row in _csv_reader(feed, layout) if row), [])
+    except csv.Error:
+        cells = None
+    return _checked_header(path, cells), b"".join(line.raw for line in feed.taken)
 
 
 class JsonText:
@@ -106,12 +118,12 @@ def _jsonl(path: Path, layout: Layout) -> Iterator[Record]:
     for line in read_lines(path, layout.encoding, skip=layout.bom, newline=layout.newline):
         row_id = line.number - 1
         if line.damage:
-            yield Record(row_id, line.number, None, line.raw, line.damage, _damage_hint(line.damage))
+            yield Record(row_id, line.number, None, line.raw, len(line.raw), line.damage, _damage_hint(line.damage))
             continue
         text = line.text.strip().strip("\ufeff\0")
         if text:
             value, error, hint, warnings = reader.read(text)
-            yield Record(row_id, line.number, value, line.raw, error, hint, warnings)
+            yield Record(row_id, line.number, value, line.raw, len(line.raw), error, hint, warnings)
 
 
 def _damage_hint(damage: str) -> str:
@@ -123,15 +135,23 @@ class _LineFeed:
 
     def __init__(self, lines: Iterator[Line]) -> None:
         self._lines = lines
+        self._again: deque[Line] = deque()
         self.taken: list[Line] = []
 
     def __iter__(self) -> _LineFeed:
         return self
 
     def __next__(self) -> str:
-        line = next(self._lines)
+        if len(self.taken) >= MAX_RECORD_LINES:
+            raise csv.Error("record of too many lines")
+        line = self._again.popleft() if self._again else next(self._lines)
         self.taken.append(line)
         return line.text
+
+    def give_back(self) -> None:
+        """Let all lines of the record but its first be read again."""
+        self._again.extendleft(reversed(self.taken[1:]))
+        del self.taken[1:]
 
 
 def _csv_reader(feed: _LineFeed, layout: Layout) -> Iterator[list[str]]:
@@ -144,7 +164,7 @@ def _csv(path: Path, layout: Layout) -> Iterator[Record]:
     feed = _LineFeed(read_lines(path, layout.encoding, skip=layout.bom, newline=layout.newline))
     reader = _csv_reader(feed, layout)
     header: list[str] = []
-    row_id = 0
+    row_id, reread = 0, 0
     while True:
         feed.taken.clear()
         cells: list[str] | None
@@ -154,28 +174,43 @@ def _csv(path: Path, layout: Layout) -> Iterator[Record]:
             return
         except csv.Error:
             cells = None
-        if cells == []:
+        if cells == [] and not feed.taken[0].damage:
             continue
         if not header:
-            header = unique_headers(cells or [])
+            header = _checked_header(path, cells)
             continue
-        yield _csv_record(row_id, cells, feed.taken, header, layout)
+        if len(feed.taken) > 1 and (cells is None or _is_open(feed.taken, layout)):
+            # an open quote has swallowed what follows; a file with hundreds of them is not worth reading again and again
+            cells, reread = None, reread + 1
+            if reread <= MAX_REREADS:
+                feed.give_back()
+                reader = _csv_reader(feed, layout)
+        yield _csv_record(row_id, cells, feed.taken, header)
         row_id += 1
 
 
-def _csv_record(row_id: int, cells: list[str] | None, lines: list[Line], header: list[str], layout: Layout) -> Record:
+def _checked_header(path: Path, cells: list[str] | None) -> list[str]:
+    if cells is None or len(cells) > MAX_COLUMNS:
+        raise DataError(
+            f"{path.name}: its first line is no header or has more than {MAX_COLUMNS} columns. "
+            "Begin the file with the column names, and keep the columns that matter."
+        )
+    return unique_headers(cells)
+
+
+def _csv_record(row_id: int, cells: list[str] | None, lines: list[Line], header: list[str]) -> Record:
     raw, number = b"".join(line.raw for line in lines), lines[0].number
     damage = next((line.damage for line in lines if line.damage), "")
     if damage:
-        return Record(row_id, number, None, raw, damage, _damage_hint(damage))
-    if cells is None or (len(lines) > 1 and _is_open(lines, layout)):
-        hint = f"The record took in {len(lines)} lines. Close the quote, and double every quote inside a quoted cell."
-        return Record(row_id, number, None, raw, "a quote is never closed", hint)
+        return Record(row_id, number, None, raw, len(raw), damage, _damage_hint(damage))
+    if cells is None:
+        hint = "Close the quote, and double every quote inside a quoted cell."
+        return Record(row_id, number, None, raw, len(raw), "a quote is never closed", hint)
     if len(cells) > len(header):
         hint = f"{len(cells)} cells for {len(header)} columns. Put cells that hold the separator in double quotes."
-        return Record(row_id, number, None, raw, "more cells than columns", hint)
+        return Record(row_id, number, None, raw, len(raw), "more cells than columns", hint)
     warnings = ("fewer cells than columns",) if len(cells) < len(header) else ()
-    return Record(row_id, number, dict(zip(header, cells, strict=False)), raw, warnings=warnings)
+    return Record(row_id, number, dict(zip(header, cells, strict=False)), raw, len(raw), warnings=warnings)
 
 
 def _is_open(lines: list[Line], layout: Layout) -> bool:
@@ -200,11 +235,13 @@ def _json(path: Path, layout: Layout) -> Iterator[Record]:
 def _json_record(row_id: int, element: Element, reader: JsonText, layout: Layout) -> Record:
     raw = element.text.encode(layout.encoding, "surrogateescape" if layout.encoding == "utf-8" else "replace")
     if element.damage:
-        return Record(row_id, row_id + 1, None, raw, element.damage, "Rows before it were read. Check that the file is whole.")
+        return Record(
+            row_id, row_id + 1, None, raw, len(raw), element.damage, "Check that the file is whole and every quote and bracket is closed."
+        )
     if not element.text.isascii() and any("\udc80" <= sign <= "\udcff" for sign in element.text):
-        return Record(row_id, row_id + 1, None, raw, f"bytes that are not valid {layout.encoding}", "Save the file as UTF-8.")
+        return Record(row_id, row_id + 1, None, raw, len(raw), f"bytes that are not valid {layout.encoding}", "Save the file as UTF-8.")
     value, error, hint, warnings = reader.read(element.text)
-    return Record(row_id, row_id + 1, value, raw, error, hint, warnings)
+    return Record(row_id, row_id + 1, value, raw, len(raw), error, hint, warnings)
 
 
 def load_columns(path: Path, layout: Layout) -> dict[str, Any]:
@@ -227,9 +264,18 @@ def _columns(path: Path, layout: Layout) -> Iterator[Record]:
     named = {name: cells if isinstance(cells, dict) else dict(enumerate(cells)) for name, cells in columns.items()}
     first = next(iter(named.values()), {})
     for row_id, key in enumerate(first):
-        yield Record(row_id, row_id + 1, {name: cells.get(key) for name, cells in named.items()}, b"")
+        yield Record(
+            row_id, row_id + 1, {name: cells.get(key) for name, cells in named.items()}, b"", path.stat().st_size // max(1, len(first))
+        )
 
 
 def sample(path: Path, layout: Layout, count: int) -> list[Record]:
-    """The first `count` records."""
-    return list(islice(read_records(path, layout), count))
+    """The first `count` records, fewer if they are very large."""
+    records: list[Record] = []
+    size = 0
+    for record in islice(read_records(path, layout), count):
+        records.append(record)
+        size += record.size
+        if size > SAMPLE_BYTES:
+            break
+    return records
