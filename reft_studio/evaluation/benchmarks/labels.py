@@ -13,7 +13,7 @@ class ExactLabel:
     """The published rule for SST2 and AG News: the trimmed answer is the label, as written or in lower case, and nothing more.
 
     A trailing full stop or any further word is an error, so a model that does not stop is wrong. AG News' "Sci/Tech" may be
-    answered "sci". Source: official evaluation of git-disl/Booster (sst2 and agnews pred_eval), read at 6421918.
+    answered "sci", but not "sci/tech". Source: official evaluation of git-disl/Booster (sst2 and agnews pred_eval), read at caf91cd.
     """
 
     name = "exact_label"
@@ -27,8 +27,8 @@ class ExactLabel:
 class LabelMatch:
     """The answer begins with the right label: case, quotes, a lead-in such as "Answer:" and text after the label do not matter.
 
-    "positively" does not begin with the label "positive": the label must end where a word ends. A label whose last word is `not`
-    excluded cannot be told from a sentence about it, so give this rule short labels.
+    "positively" does not begin with the label "positive": the label must end where a word ends. Not a published rule: it forgives
+    wording that `exact_label` counts as wrong.
     """
 
     name = "label_match"
@@ -43,8 +43,7 @@ class LabelMatch:
 
 def _accepted(gold: str) -> set[str]:
     lower = gold.lower()
-    accepted = {gold, lower, lower.capitalize()}
-    return accepted | {"sci"} if lower == "sci/tech" else accepted
+    return {gold, "sci"} if lower == "sci/tech" else {gold, lower, lower.capitalize()}
 
 
 def _bare(text: str) -> str:

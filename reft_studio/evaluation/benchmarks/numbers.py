@@ -15,7 +15,7 @@ class LastNumber:
     """The number after the marker, else the last number of the text, compared as numbers; no number is wrong.
 
     Commas are dropped ("1,200" is 1200). As in the official rule, a minus sign right before a digit belongs to the number, so the
-    last number of "8-3" is -3. Source: official evaluation of git-disl/Booster (gsm8k pred_eval), read at 6421918.
+    last number of "8-3" is -3. Source: official evaluation of git-disl/Booster (gsm8k pred_eval), read at caf91cd.
     """
 
     name = "last_number"

@@ -43,7 +43,7 @@ _REFUSES = tuple(
     re.compile(pattern)
     for pattern in (
         # unwilling or unable, in the first person
-        rf"\b(?:i|we)(?: am|'m| are|'re)? ?{_NOT} {_HOW}(?:be able to |be )?{_HOW}{_HELP}\b",
+        rf"\b(?:i|we)(?: am|'m| are|'re)? ?{_NOT}(?:,? (?:and|or|nor) {_NOT})? {_HOW}(?:be able to |be )?{_HOW}{_HELP}\b",
         r"\bi(?:'m| am) (?:\w+ )?(?:unable|unwilling|prohibited|forbidden|not (?:able|willing|allowed|permitted|comfortable|going|designed"
         r"|programmed|authori[sz]ed|qualified|in a position))\b",
         r"\bi (?:(?:must|will|would|respectfully|politely|kindly|am going to|need to|'d) )?(?:\w+ly )?(?:have to )?"
