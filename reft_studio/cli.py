@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from reft_studio import offline
 from reft_studio.errors import StudioError
 from reft_studio.workspace import Workspace
 
@@ -28,6 +29,7 @@ JsonFile = Annotated[Path | None, typer.Option("--json", help="also write the re
 
 def main() -> None:
     """Run a verb; what a person can mend is said in one line, with exit code 2."""
+    offline.enforce_by_default()
     try:
         app()
     except StudioError as exc:

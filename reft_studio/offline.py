@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import os
 import sys
 import tempfile
 from collections.abc import Callable
@@ -50,6 +51,16 @@ def enforce(note: Callable[[str], None]) -> None:
             raise NetworkRefused(f"No network is used here, but something wanted to {_ATTEMPTS[event]} {host}.")
 
     sys.addaudithook(refuse)
+
+
+def enforce_by_default() -> None:
+    """Enforce it in this process unless HF_HUB_OFFLINE is set to 0, as someone does who loads a model by its Hub id."""
+    if os.environ.setdefault("HF_HUB_OFFLINE", "1").lower() in ("1", "true", "yes", "on"):
+        enforce(_say)
+
+
+def _say(attempt: str) -> None:
+    sys.stderr.write(f"Refused: {attempt}. Set HF_HUB_OFFLINE=0 to load a model by its Hub id.\n")
 
 
 def _host(event: str, arguments: tuple[Any, ...]) -> object:

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from reft_studio import offline
 from reft_studio.errors import SpecError, StudioError
 from reft_studio.jobs.subjects import Subject, find
 from reft_studio.models.session import Session
@@ -86,6 +87,7 @@ class Host:
 
 def main() -> None:
     """Serve requests from standard input until it closes."""
+    offline.enforce_by_default()
     parser = argparse.ArgumentParser(description="The model host of ReFT Studio; started by the app.")
     parser.add_argument("--workspace", type=Path, required=True)
     host = Host(Workspace.open(parser.parse_args().workspace))

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from reft_studio import offline
 from reft_studio.errors import StudioError
 from reft_studio.jobs.context import WorkerContext
 from reft_studio.jobs.job import JobCancelled
@@ -37,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # idle OpenMP threads that spin would take the app's core
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.nice(NICE)
+    offline.enforce_by_default()
     workspace = Workspace.open(options.workspace)
     record = table.get(workspace, options.job)
     if record.state != "running" or options.attempt not in (None, record.attempt):

@@ -1,0 +1,56 @@
+"""Makes what ships beside the lab's base model: its teacher, its aligned weights, and the finished example project.
+
+python -m reft_studio.ship            all three, with the settings that the app uses (docs/lab.md)
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+from reft_studio.console import Console
+from reft_studio.evaluation.suite import lab_suite
+from reft_studio.jobs import lab_data
+from reft_studio.jobs.pipeline import DemoSpec, demo, evaluate_adapter, teacher_spec
+from reft_studio.jobs.subjects import base_id, find
+from reft_studio.models.session import Session
+from reft_studio.teacher.teacher import SHIPPED, TeacherInfo
+from reft_studio.teacher.training import prepare_teacher
+from reft_studio.views import example
+from reft_studio.workspace import Workspace, new_folder, read_json, write_json
+
+
+def main() -> None:
+    """Make everything anew in a temporary workspace and put it into assets/lab."""
+    with tempfile.TemporaryDirectory(prefix="reft-studio-ship-") as folder:
+        workspace = Workspace.open(Path(folder))
+        console = Console(workspace)
+        session = Session.open("lab")
+        spec = teacher_spec(lab_data.alignment(workspace))
+        for name, changes in (("lab", {}), ("lab-aligned", {"regularisation": 0.0})):
+            console.stage(f"prepare {name}", 1, 2)
+            _ship(prepare_teacher(workspace, spec.model_copy(update=changes), session, console), name)
+        console.stage("make the example", 2, 2)
+        result = demo(workspace, DemoSpec(shipped_teacher=True), console, session=session)
+        subjects = [base_id("lab"), "teacher--lab", "aligned--lab-aligned"]
+        for name in subjects[1:]:
+            subject = find(workspace, name)
+            assert subject.adapter is not None, "teachers have adapters"
+            evaluate_adapter(workspace, session, name, session.ensure("evaluated", subject.adapter), lab_suite(), console)
+        example.pack(
+            workspace, dataset=result.datasets[0], runs=result.runs, subjects=subjects, made_on=datetime.now(UTC).date().isoformat()
+        )
+        console.done()
+
+
+def _ship(info: TeacherInfo, name: str) -> None:
+    title = "Lab teacher" if info.regularised else "Lab aligned weights"
+    with new_folder(SHIPPED[name]) as building:
+        shutil.copytree(info.folder, building, dirs_exist_ok=True)
+        write_json(building / "teacher.json", {**read_json(info.folder / "teacher.json"), "title": title})
+
+
+if __name__ == "__main__":
+    main()
