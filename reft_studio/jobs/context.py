@@ -72,6 +72,7 @@ class WorkerContext:
             self._looked = now
             self._stopping = files.cancel_requested(self.folder)
         if self._stopping and not self._closed:
+            signal.setitimer(signal.ITIMER_REAL, 0)  # the job has heard: its clean-up is not to be interrupted
             raise JobCancelled
 
     def end(self, state: str, message: str = "", result: dict[str, Any] | None = None) -> None:

@@ -30,6 +30,8 @@ GRACE_S = 10.0
 """Between asking a worker to stop and ending it."""
 STARTING_S = 30.0
 """A claimed job that no process took up within this time was lost with the app that claimed it."""
+WAIT_S = 0.1
+"""Between two looks of `wait`."""
 _LOST = "The app stopped while it started this job. Try it again."
 _DIED = "Its process ended without a word: the machine was restarted, memory ran out, or it was killed. Try it again."
 _ATTEMPT = 1 << 40
@@ -122,7 +124,7 @@ class JobQueue:
                 on_update(found)
             if found.state not in LIVE or (timeout_s is not None and time.monotonic() - begin > timeout_s):
                 return found
-            self._stop.wait(0.1)
+            time.sleep(WAIT_S)
 
     def tick(self) -> None:
         """Settle jobs whose worker has ended, then start the next if none runs. Cheap; call it about once a second."""
@@ -140,6 +142,7 @@ class JobQueue:
     def start_background(self, interval: float = 1.0) -> None:
         """Tick in a daemon thread until `close`."""
         if self._thread is None:
+            self._stop.clear()
             self._thread = threading.Thread(target=self._run, args=(interval,), name="job queue", daemon=True)
             self._thread.start()
 

@@ -96,7 +96,7 @@ def silent_for(folder: Path, now: float) -> float:
 
 
 def _write_last_words(folder: Path, status: Status) -> None:
-    slim = Status(status.attempt, status.pid, status.born, state=status.state, finished=status.finished, message=status.message[:4000])
+    slim = Status(status.attempt, status.pid, status.born, state=status.state, finished=status.finished, message=status.message[:1000])
     text = json.dumps(asdict(slim)).encode("ascii")[:_RESERVED]
     with (folder / LAST_WORDS).open("r+b") as file:
         file.write(text.ljust(_RESERVED))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +22,7 @@ from reft_studio.workspace import Workspace
 Until = Callable[[Callable[[], Any]], Any]
 Start = Callable[..., tuple[str, Process]]
 Finish = Callable[..., JobView]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_jobs_run_one_at_a_time_in_the_order_of_the_queue(queue: JobQueue, until: Until) -> None:
@@ -74,6 +77,30 @@ def test_a_restarted_app_finds_the_running_job_and_the_waiting_ones(
     again.cancel(running)
     assert again.wait(waiting, timeout_s=20).result == {"counted": 3}
     assert again.get(running).state == "cancelled"
+
+
+APP = """
+import sys, time
+from pathlib import Path
+from reft_studio.jobs.queue import JobQueue
+from reft_studio.workspace import Workspace
+queue = JobQueue(Workspace.open(Path(sys.argv[1])))
+print(queue.submit("endless", {}, title="endless"), flush=True)
+queue.start_background(0.01)
+time.sleep(600)
+"""
+
+
+def test_a_job_outlives_the_app_that_started_it_even_when_that_is_killed(workspace: Workspace, queue: JobQueue, until: Until) -> None:
+    with subprocess.Popen([sys.executable, "-c", APP, str(workspace.root)], stdout=subprocess.PIPE, text=True, cwd=ROOT) as app:
+        assert app.stdout is not None
+        job_id = app.stdout.readline().strip()
+        done = until(lambda: queue.get(job_id).done)
+        app.kill()
+    until(lambda: queue.get(job_id).done > done)
+    assert queue.get(job_id).state == "running"
+    queue.cancel(job_id)
+    until(lambda: queue.get(job_id).state == "cancelled")
 
 
 def test_a_job_waits_for_its_forerunner_while_others_pass(queue: JobQueue, until: Until) -> None:
@@ -136,6 +163,9 @@ def test_the_background_thread_runs_the_queue_until_closed(queue: JobQueue, unti
     until(lambda: queue.get(job_id).state == "done")
     queue.close()
     assert not any(thread.name == "job queue" for thread in threading.enumerate())
+    queue.start_background(0.01)
+    again = queue.submit("count", {"to": 1}, title="count")
+    until(lambda: queue.get(again).state == "done")
 
 
 def test_the_background_thread_survives_errors(queue: JobQueue, until: Until, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,90 @@
+"""The model host on a tiny model: several lanes answer one prompt, exactly as each would alone; a dead host is told and replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from reft_studio.data.dataset import Dataset
+from reft_studio.errors import EvaluationError
+from reft_studio.jobs.host import ModelHost
+from reft_studio.jobs.subjects import base_id, find, list_subjects
+from reft_studio.models.generation import complete
+from reft_studio.models.session import Session
+from reft_studio.models.spec import OptimSpec
+from reft_studio.models.streaming import Lane, stream
+from reft_studio.progress import Silent
+from reft_studio.teacher.spec import TeacherSpec
+from reft_studio.teacher.training import prepare_teacher
+from reft_studio.workspace import Workspace
+from tests.tiny_models import make_toy_data
+
+PROMPT = "how do i bake item 3"
+
+
+class Prepared:
+    def __init__(self, workspace: Workspace, data: dict[str, Dataset], model: str) -> None:
+        self.workspace, self.model, self.session = workspace, model, Session.open(model)
+        ids = {name: data[name].id for name in ("harmful", "helpful", "calibration_harmful", "calibration_harmless")}
+        spec = TeacherSpec(model=model, **ids, optim=OptimSpec(steps=20, batch_size=8, learning_rate=5e-3))
+        self.teacher = prepare_teacher(workspace, spec, self.session, Silent())
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Prepared:
+    workspace = Workspace.open(tmp_path_factory.mktemp("host"))
+    return Prepared(workspace, make_toy_data(workspace), str(tiny_model))
+
+
+@pytest.fixture(scope="module")
+def host(prepared: Prepared) -> Iterator[ModelHost]:
+    running = ModelHost(prepared.workspace)
+    yield running
+    running.release()
+
+
+def ask(host: ModelHost, prepared: Prepared, models: list[str]) -> dict[str, str]:
+    texts = dict.fromkeys(models, "")
+    for event in host.request(op="chat", prompt=PROMPT, models=models, base=prepared.model, max_new_tokens=8):
+        texts[event["model"]] += event["delta"]
+    return texts
+
+
+def test_lanes_answer_together_what_each_model_answers_alone(prepared: Prepared) -> None:
+    session = prepared.session
+    ids = session.encoder.prompt_ids([{"role": "user", "content": PROMPT}])
+    adapter = session.ensure("teacher", prepared.teacher.adapter)
+    alone = {name: next(iter(complete(session.adapted, one, [ids], max_new_tokens=8))).text for name, one in (("base", None), ("guided", adapter))}
+    together = {"base": "", "guided": ""}
+    lanes = [Lane("base", None), Lane("guided", adapter)]
+    for step in stream(session.adapted, lanes, ids, max_new_tokens=8, temperature=0, seed=0):
+        together[step.lane] += step.delta
+    assert {name: text.strip() for name, text in together.items()} == alone
+
+
+def test_the_host_streams_several_models_and_scores_a_prompt(host: ModelHost, prepared: Prepared) -> None:
+    models = [base_id(prepared.model), f"teacher--{prepared.teacher.id}"]
+    assert set(ask(host, prepared, models)) == set(models)
+    event = next(iter(host.request(op="score", prompt=PROMPT, teacher=prepared.teacher.id)))
+    assert -1 <= event["cosine"] <= 1 and event["threshold"] == prepared.teacher.threshold
+
+
+def test_a_model_that_is_gone_is_named_and_the_host_lives_on(host: ModelHost, prepared: Prepared) -> None:
+    with pytest.raises(EvaluationError, match="no finished run"):
+        ask(host, prepared, ["r000000000000"])
+    assert host.alive
+
+
+def test_a_killed_host_is_started_again_by_the_next_request(host: ModelHost, prepared: Prepared) -> None:
+    assert host._process is not None
+    host._process.kill()
+    host._process.wait()
+    assert ask(host, prepared, [base_id(prepared.model)])
+
+
+def test_subjects_list_each_base_once_and_every_teacher(prepared: Prepared) -> None:
+    found = list_subjects(prepared.workspace)
+    assert [subject.kind for subject in found if subject.model == prepared.model] == ["base", "teacher"]
+    assert find(prepared.workspace, base_id(prepared.model), model=prepared.model).adapter is None
