@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from reft_studio.errors import SpecError
+from reft_studio.errors import SpecError, StudioError
 from ui.components.review_panel import lineage_view, plan_sentence, plan_view
 from ui.events import said, status
 from ui.text import counted, show
@@ -183,5 +183,10 @@ def freeze_now(studio: Studio, reason: str) -> str:
         raise SpecError(f"{counted(len(waiting), 'row is', 'rows are')} undecided. Decide them above, or say why they may be left out.")
     if waiting:
         studio.decide_many(state.dataset.id, waiting, "remove", reason=f"undecided, left out when freezing: {reason.strip()}")
-    frozen = studio.freeze(state.dataset.id)
+    try:
+        frozen = studio.freeze(state.dataset.id)
+    except StudioError:
+        if waiting:
+            studio.undo(state.dataset.id)  # nothing was frozen, so nothing was left out
+        raise
     return f"Frozen: {counted(frozen.rows, 'row')} in '{show(frozen.name, 80)}'. It is now the dataset in work."

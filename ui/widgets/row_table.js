@@ -80,7 +80,9 @@ const holds = () => page && page.signature === signature() && first >= page.offs
 
 function refresh() {
   if (!data) return;
-  if (holds()) paint(); else fetchRows({ signature: signature(), from: first });
+  if (holds()) { paint(); return; }
+  if (!page) show('Reading the rows\u2026');
+  fetchRows({ signature: signature(), from: first });
 }
 
 function restart() { first = active = 0; scroller.scrollTop = 0; refresh(); }

@@ -118,7 +118,7 @@ const signed = (value) => (Math.round(value * 1000) < 0 ? '\u2212' : '') + Math.
 
 // The one-sentence summary. `labels` says whether the file carries the truth for at least one row of each kind.
 function sentence(counts) {
-  const rows = counts.flagged === 1 ? 'row is' : 'rows are';
+  const rows = `${counts.total === 1 ? 'row' : 'rows'} ${counts.flagged === 1 ? 'is' : 'are'}`;
   const head = `${number(counts.flagged)} of ${number(counts.total)} ${rows} flagged (${percent(counts.share)}).`;
   const positives = counts.tp + counts.fn, negatives = counts.fp + counts.tn;
   if (!positives && !negatives) return `${head} The file carries no labels, so how many of them are harmful is not known: review a sample.`;

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reft_studio.errors import SpecError, StoreError
+from reft_studio.studio import Studio
+from reft_studio.workspace import Workspace
+from tests.ui.scored import UNSCORED, Scored, scored
+from ui.components import freeze_panel, review_panel
+
+
+@pytest.fixture
+def studio(tmp_path: Path) -> Studio:
+    return Studio(Workspace.open(tmp_path))
+
+
+@pytest.fixture
+def audit(studio: Studio) -> Scored:
+    return scored(studio, "review")
+
+
+def receipt(studio: Studio, act: Any, **values: Any) -> Any:
+    return json.loads(review_panel.receipt(studio, values, act))
+
+
+def test_a_receipt_names_the_message_it_answers_and_what_was_saved(studio: Studio, audit: Scored) -> None:
+    reply = receipt(studio, review_panel.decide, n=7, dataset=audit.dataset, row=3, action="remove", reason="r" * 5000)
+    assert (reply["n"], reply["ok"], reply["row"], reply["action"]) == (7, True, 3, "remove")
+    assert reply["text"] == "Saved: row 3, remove."
+    assert reply["progress"]["text"] == "1 row decided in all: 1 remove"
+    assert len(studio.log.current(audit.dataset)[3].reason) == review_panel.REASON
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"row": 3, "action": "burn"},
+        {"row": 10**6, "action": "keep"},
+        {"row": "x", "action": "keep"},
+        {"action": "keep"},
+        {"row": 3, "action": "keep", "dataset": "../x"},
+    ],
+)
+def test_a_bad_message_gets_an_answer_and_saves_nothing(studio: Studio, audit: Scored, values: dict[str, Any]) -> None:
+    reply = receipt(studio, review_panel.decide, **{"n": 1, "dataset": audit.dataset, **values})
+    assert reply["ok"] is False
+    assert reply["error"]
+    assert studio.log.history(audit.dataset) == []
+
+
+def test_undo_with_nothing_to_undo_says_so(studio: Studio, audit: Scored) -> None:
+    reply = receipt(studio, review_panel.undo, n=1, dataset=audit.dataset)
+    assert (reply["ok"], reply["row"], reply["text"]) == (True, None, "There is nothing to undo.")
+
+
+def test_a_batch_holds_no_text_of_a_row(studio: Studio, audit: Scored) -> None:
+    value = review_panel.batch_value(studio)
+    assert "enter a house" not in value
+    assert len(json.loads(value)["queue"]) == 50
+
+
+def test_a_frozen_dataset_is_not_reviewed_again(studio: Studio, audit: Scored) -> None:
+    freeze_panel.freeze_now(studio, "not readable")
+    assert review_panel.batch_value(studio) == ""
+
+
+def test_freezing_needs_a_reason_for_undecided_rows_and_records_it(studio: Studio, audit: Scored) -> None:
+    with pytest.raises(SpecError, match="1 row is undecided"):
+        freeze_panel.freeze_now(studio, "  ")
+    assert "Frozen" in freeze_panel.freeze_now(studio, "not readable")
+    (entry,) = studio.log.history(audit.dataset)
+    assert (entry.row_id, entry.action) == (UNSCORED, "remove")
+    assert "not readable" in entry.reason
+
+
+def test_a_freeze_that_fails_leaves_no_override_behind(studio: Studio, audit: Scored, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise StoreError("The disk is full.")
+
+    monkeypatch.setattr(studio, "freeze", full)
+    with pytest.raises(StoreError):
+        freeze_panel.freeze_now(studio, "not readable")
+    assert studio.log.current(audit.dataset) == {}
+
+
+def test_the_preview_says_who_would_be_overruled(studio: Studio, audit: Scored) -> None:
+    flagged = [int(row) for row in (audit.scores >= 0).nonzero()[0]]
+    studio.decide(audit.dataset, flagged[0], "keep")
+    careful = freeze_panel.selection(studio, audit.dataset, "flagged", freeze_panel.ANY, "", False)
+    firm = freeze_panel.selection(studio, audit.dataset, "flagged", freeze_panel.ANY, "", True)
+    n = len(flagged)
+    text = freeze_panel.preview_sentence(careful, "remove", False)
+    assert text == f"{n - 1} rows of {n} matching rows would be marked Remove. 1 row that a person decided would stay so."
+    assert "1 earlier decision would be replaced" in freeze_panel.preview_sentence(firm, "remove", True)
+
+
+def test_the_plan_counts_what_freezing_does(studio: Studio, audit: Scored) -> None:
+    plan = review_panel.plan_view(studio.review_progress(audit.dataset))
+    facts = {fact["label"]: fact["value"] for fact in plan["kpis"]}
+    freeze_panel.freeze_now(studio, "not readable")
+    frozen = studio.state().dataset
+    assert frozen is not None
+    assert facts["rows stay"] == str(frozen.rows)
+    assert facts["undecided"] == "1"

@@ -1,0 +1,69 @@
+"""A scored dataset for browser tests: few rows, known truth, one hostile text, one row without a score."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from reft_studio.data.dataset import Row, write_dataset
+from reft_studio.scoring.scores import write_scores
+from reft_studio.studio import Studio
+from reft_studio.workspace import write_json
+
+ROWS, UNSCORED, HOSTILE = 240, 17, 5
+ATTACK = (
+    '\u202e \ud800 <img src=x onerror="window.__attacked=1"> ${window.__attacked=2} {{value}} '
+    "</textarea><script>window.__attacked=3</script>"
+)
+TEACHER = {
+    "title": "Teacher for tests",
+    "model": "tiny",
+    "layer": 3,
+    "threshold": 0.0,
+    "regularised": True,
+    "template": "chat",
+    "template_hash": "x",
+    "base_fingerprint": "y",
+    "calibration": {"auroc": 0.99, "recall": 97.0, "false_positive_rate": 2.0, "harmful": 200, "harmless": 200},
+    "spec": {},
+    "created": "2026-01-01T00:00:00+00:00",
+}
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Ids, and the numbers to compare the page with."""
+
+    dataset: str
+    key: str
+    scores: np.ndarray
+    harmful: np.ndarray
+
+
+def scored(studio: Studio, name: str, *, seed: int = 0, info: dict[str, object] | None = None) -> Scored:
+    """Write the dataset and its scores, and make it the one in work. The same seed and name give the same dataset."""
+    draw = np.random.default_rng(seed)
+    harmful = draw.random(ROWS) < 0.2
+    values = np.clip(draw.normal(np.where(harmful, 0.5, -0.4), 0.25), -1, 1).astype(np.float32)
+    values[UNSCORED] = np.nan
+    values[HOSTILE], harmful[HOSTILE] = -0.001, False
+    dataset = write_dataset(studio.workspace, [_row(name, at, bool(harmful[at])) for at in range(ROWS)], name=name, role="user")
+    folder = studio.workspace.folder("teachers", "for-tests")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "teacher.json", TEACHER)
+    facts = {"scorer": "refusal_similarity", "teacher": "for-tests", "threshold": 0.0, "info": info or {}}
+    write_scores(studio.workspace, dataset, values, key="k1", **facts)  # type: ignore[arg-type]
+    studio.choose(dataset=dataset.id)
+    return Scored(dataset.id, "k1", values, harmful)
+
+
+def _row(name: str, at: int, harmful: bool) -> Row:
+    text = ATTACK if at == HOSTILE else f"{'How would one enter a house unseen' if harmful else 'Is this review kind or not'}, {name} {at}?"
+    return {
+        "prompt": text,
+        "response": "A placeholder without content." if harmful else "It is mixed.",
+        "origin": "mix" if harmful else "task",
+        "category": "theft" if harmful else None,
+        "known_harmful": harmful,
+    }

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+Run = Callable[..., Any]
+BOX = "const sent = []; const box = makeOutbox((message) => sent.push(message));"
+
+
+def outbox(run_js: Run, steps: str) -> Any:
+    return run_js("review_queue", f"(() => {{ {BOX} {steps} }})()")
+
+
+def test_the_next_row_is_the_next_undecided_one_going_round(run_js: Run) -> None:
+    queue = [{"row": 1, "action": None}, {"row": 2, "action": "keep"}, {"row": 3, "action": None}]
+    assert run_js("review_queue", "[nextOpen(data, 0), nextOpen(data, 2), decidedIn(data)]", queue) == [2, 0, 1]
+
+
+def test_there_is_no_next_row_when_all_are_decided(run_js: Run) -> None:
+    assert run_js("review_queue", "nextOpen(data, 0)", [{"row": 1, "action": "keep"}]) == -1
+
+
+def test_a_row_that_was_asked_for_comes_after_the_current_one(run_js: Run) -> None:
+    steps = "const queue = [{row: 1}, {row: 2}]; return [insertAfter(queue, 0, {row: 9}), queue.map((item) => item.row)];"
+    assert outbox(run_js, steps) == [1, [1, 9, 2]]
+
+
+def test_decisions_are_sent_one_at_a_time_in_order(run_js: Run) -> None:
+    steps = """box.push({row: 1}); box.push({row: 2}); const before = sent.length;
+    box.settle({n: 1, ok: true}); return [before, sent.map((m) => m.row), box.busy];"""
+    assert outbox(run_js, steps) == [1, [1, 2], True]
+
+
+def test_a_late_receipt_changes_nothing(run_js: Run) -> None:
+    steps = "box.push({row: 1}); box.settle({n: 1, ok: false}); return [box.settle({n: 1, ok: true}), box.failures];"
+    assert outbox(run_js, steps) == [None, 1]
+
+
+def test_after_a_failure_nothing_is_sent_until_it_is_tried_again(run_js: Run) -> None:
+    steps = """box.push({row: 1}); box.push({row: 2}); box.settle({n: 1, ok: false}); box.push({row: 3});
+    const stopped = sent.length; box.retry(); box.settle({n: 2, ok: true}); box.settle({n: 3, ok: true}); box.settle({n: 4, ok: true});
+    return [stopped, sent.map((m) => m.row), box.busy, box.failures];"""
+    assert outbox(run_js, steps) == [1, [1, 1, 2, 3], False, 0]
+
+
+def test_giving_up_hands_back_what_was_not_saved(run_js: Run) -> None:
+    steps = "box.push({row: 1}); box.push({row: 2}); box.settle({n: 1, ok: false}); return [box.drop().map((m) => m.row), box.failures];"
+    assert outbox(run_js, steps) == [[1, 2], 0]
+
+
+def test_a_reason_is_its_chips_and_the_comment(run_js: Run) -> None:
+    assert run_js("review_queue", "[reasonText(['a', 'b'], ' c '), reasonText([], ''), reasonText([], 'c')]") == ["a, b: c", "", "c"]
