@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -73,9 +74,7 @@ class ModelHost:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        for pipe in (process.stdin, process.stdout):
-            if pipe:
-                pipe.close()
+        _close(process)
 
     def release_if_idle(self) -> None:
         """Stop a host nobody has used for IDLE_S seconds."""
@@ -105,6 +104,8 @@ class ModelHost:
 
     def _start(self) -> None:
         self._ready.clear()
+        if self._process is not None:
+            _close(self._process)  # it died; its pipes did not
         log = self.workspace.root / "model-host.log"
         environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "PYTHONUNBUFFERED": "1"}
         with log.open("ab") as errors:
@@ -132,3 +133,10 @@ class ModelHost:
             elif inbox := self._inboxes.get(event.get("id", "")):
                 inbox.put(event)
         self._ready.set()  # wakes a start that will see the process is gone
+
+
+def _close(process: subprocess.Popen[str]) -> None:
+    for pipe in (process.stdin, process.stdout):
+        if pipe:
+            with contextlib.suppress(OSError):  # what was still to be flushed has no reader any more
+                pipe.close()

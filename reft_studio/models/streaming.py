@@ -64,8 +64,8 @@ def stream(
     mask, cache = torch.ones_like(ids), None
     while any(answer.stop is None for answer in answers):
         with adapted.mixed([lane.adapter for lane in lanes]) as network:
-            output = network(input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=True)
-        cache = output.past_key_values
+            output = network(input_ids=ids, attention_mask=mask, cache=cache, use_cache=True)
+        cache = output.cache
         chosen = [_choose(logits, temperature, draw) for logits, draw in zip(output.logits[:, -1].float(), draws, strict=True)]
         for answer, token in zip(answers, chosen, strict=True):
             step = None if answer.stop else answer.take(token, eos=model.eos_id, limit=max_new_tokens)
