@@ -6,9 +6,11 @@ import math
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
@@ -21,7 +23,7 @@ PAD_ID, BOS_ID, EOS_ID = 0, 1, 2
 
 def pack(ids: Sequence[Sequence[int]], length: int) -> torch.Tensor:
     """All documents in a row, cut into sequences of `length`: (n, length) int64; the rest is dropped."""
-    flat = torch.tensor([token for document in ids for token in document], dtype=torch.int64)
+    flat = torch.from_numpy(np.fromiter(chain.from_iterable(ids), dtype=np.int64))
     usable = flat.numel() // length * length
     return flat[:usable].view(-1, length)
 
