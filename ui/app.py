@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import importlib
 import logging
@@ -101,6 +102,8 @@ def serve(studio: Studio, host: str = "127.0.0.1", port: int | None = None, open
     studio.start()
     try:
         server.run()
+    except KeyboardInterrupt:
+        print("Stopped. Work that is running goes on and is found again at the next start.", flush=True)
     finally:
         studio.close()
 
@@ -110,28 +113,47 @@ class Server:
 
     def __init__(self, studio: Studio, host: str, port: int) -> None:
         self.url = f"http://{host}:{port}"
+        self._studio, self._host, self._port = studio, host, port
+        self._server: uvicorn.Server | None = None
+        self._stopped = threading.Event()
+
+    def run(self) -> None:
+        """Build the app and serve it until `stop` or Ctrl+C."""
+        try:
+            asyncio.run(self._run())
+        finally:
+            self._stopped.set()
+
+    async def _run(self) -> None:
+        # Built while a loop runs: outside of one, gradio makes event loops of its own and leaves them open.
         config = uvicorn.Config(
-            application(studio), host=host, port=port, log_level="warning", server_header=False, access_log=False, ws="none"
+            application(self._studio),
+            host=self._host,
+            port=self._port,
+            log_level="warning",
+            server_header=False,
+            access_log=False,
+            ws="none",
         )
         config.timeout_graceful_shutdown = 2  # pages keep an event stream open, which would hold the exit
         self._server = uvicorn.Server(config)
-
-    def run(self) -> None:
-        self._server.run()
+        if not self._stopped.is_set():
+            await self._server.serve()
 
     @property
     def ready(self) -> bool:
-        return self._server.started
+        return self._server is not None and self._server.started
 
     def stop(self) -> None:
-        self._server.should_exit = True
+        self._stopped.set()
+        if self._server is not None:
+            self._server.should_exit = True
 
     def open_when_ready(self) -> None:
-        """Open the browser as soon as the server listens; without a browser nothing happens."""
-        while not self._server.started:
-            if self._server.should_exit:
+        """Open the browser as soon as the server listens; if it never does, nothing happens."""
+        while not self.ready:
+            if self._stopped.wait(0.05):
                 return
-            threading.Event().wait(0.05)
         webbrowser.open(self.url)
 
 
@@ -148,12 +170,16 @@ def free_port(host: str, port: int | None) -> int:
     """`port` if it is free; without one, the first free from 7860 on. Raises PrerequisiteError naming a free one."""
     if port is not None and _is_free(host, port):
         return port
-    first = PORT if port is None else port + 1
-    candidate = next((number for number in range(first, first + TRIES) if _is_free(host, number)), None)
+    candidate = next_free(host, PORT if port is None else port + 1)
     if port is None and candidate is not None:
         return candidate
     hint = f"Port {candidate} is free: use --port {candidate}." if candidate else "Stop the other program or name another port."
     raise PrerequisiteError(f"Port {port or PORT} is taken by another program. {hint}")
+
+
+def next_free(host: str, first: int) -> int | None:
+    """The first of forty ports from `first` on that nobody uses."""
+    return next((number for number in range(first, min(first + TRIES, 65536)) if _is_free(host, number)), None)
 
 
 def _is_free(host: str, port: int) -> bool:

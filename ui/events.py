@@ -106,4 +106,5 @@ def answer(function: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable[[An
 def _with_line(result: Any) -> Any:
     values = list(result) if isinstance(result, (tuple, list)) else [] if result is None else [result]
     spoken = bool(values) and isinstance(values[-1], dict) and values[-1].keys() == {"text", "kind"}
-    return tuple(values) if spoken else (*values, said("", "quiet"))
+    ends = values if spoken else [*values, said("", "quiet")]
+    return ends[0] if len(ends) == 1 else tuple(ends)  # gradio takes a tuple for one output as the value itself

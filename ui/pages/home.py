@@ -41,7 +41,7 @@ _RUNS = (
 
 def build(studio: Studio) -> None:
     """Draw the page and wire it."""
-    note = _draw_note(studio)
+    note = _draw_note()
     quick, example = _draw_cards(studio)
     line = status("home-status")
     panel = job_panel(studio, ["demo"])
@@ -60,15 +60,19 @@ def build(studio: Studio) -> None:
     def show_all() -> list[Any]:
         return views.home(studio)
 
+    def note_once() -> Any:
+        return gr.update(visible=not studio.setting("note_seen", False))
+
     on_load(show_all, outputs=outputs)
+    on_load(note_once, outputs=[note[0]])
     panel.done(show_all, None, outputs, **SLOW).then(None, None, None, js=REFRESH)
     _wire_cards(studio, quick, example, line, outputs)
     _wire_note(studio, note)
     _wire_pick(studio, datasets, line)
 
 
-def _draw_note(studio: Studio) -> tuple[gr.Column, gr.Button]:
-    with gr.Column(visible=not studio.setting("note_seen", False), elem_id="content-note") as card:
+def _draw_note() -> tuple[gr.Column, gr.Button]:
+    with gr.Column(visible=False, elem_id="content-note") as card:
         fixed(_NOTE)
         button = gr.Button("I understand", size="sm", elem_id="note-seen", elem_classes=["fit"], min_width=120)
     return card, button

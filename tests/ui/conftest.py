@@ -1,0 +1,144 @@
+"""One real server for all tests of the app, on a workspace with something in it, and a browser page that notices every fault."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import pytest
+
+from reft_studio.jobs import lab_data
+from reft_studio.studio import Studio
+from reft_studio.views import example
+from reft_studio.workspace import Workspace
+from tests.suite import find_browser
+from ui.app import Server, free_port
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, BrowserContext, Page
+
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+NOWHERE = "offline-test.invalid"
+"""The address that the self test on Settings must fail to reach."""
+READY_S = 60.0
+PATIENCE_MS = 20_000
+"""For machines with much else to do; what is there at once is not waited for."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_loop_left_open() -> Iterator[None]:
+    """Blocks made outside of an event loop make loops of their own that nobody closes; locks need none since Python 3.10."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("gradio.queueing", "gradio.utils"):
+            patch.setattr(f"{module}.safe_get_lock", asyncio.Lock)
+        patch.setattr("gradio.utils.safe_get_stop_event", asyncio.Event)
+        yield
+
+
+@pytest.fixture(scope="session")
+def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
+    """The finished example where it ships, else a sample that nobody has scored; masking on, the content note seen."""
+    opened = Studio(Workspace.open(tmp_path_factory.mktemp("app") / "workspace"))
+    if example.available():
+        opened.load_example()
+    else:
+        opened.choose(dataset=lab_data.sample(opened.workspace, rows=60).id)
+    opened.save_setting("note_seen", True)
+    opened.start()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="session")
+def server(studio: Studio) -> Iterator[str]:
+    """The address of the app, served from this process."""
+    running = Server(studio, "127.0.0.1", free_port("127.0.0.1", None))
+    thread = threading.Thread(target=running.run, daemon=True)
+    thread.start()
+    end = time.monotonic() + READY_S
+    while not running.ready:
+        assert thread.is_alive() and time.monotonic() < end, "the app did not start"
+        thread.join(0.02)
+    yield running.url
+    running.stop()
+    thread.join(10)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    program = find_browser()
+    if program is None:
+        pytest.skip("NO CHROMIUM: browser tests are skipped. Install chromium, or name one in REFT_STUDIO_CHROMIUM.")
+    playwright = pytest.importorskip("playwright.sync_api")
+    playwright.expect.set_options(timeout=PATIENCE_MS)
+    with playwright.sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=program, args=list(FLAGS))
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="session")
+def context(browser: Browser, server: str) -> Iterator[BrowserContext]:
+    """One context for all tests: a warm cache makes a page 1 s quicker."""
+    opened = browser.new_context(base_url=server, viewport={"width": 1440, "height": 900}, accept_downloads=True)
+    opened.set_default_timeout(PATIENCE_MS)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def page(context: BrowserContext, server: str) -> Iterator[Page]:
+    """A page; the test fails if a script failed, a dialog opened, or anything was asked of another origin."""
+    faults: list[str] = []
+    opened = context.new_page()
+    opened.on("pageerror", lambda error: faults.append(f"script error: {error}"))
+    opened.on("dialog", lambda dialog: (faults.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+    opened.on("request", lambda request: faults.extend(_foreign(request.url, server)))
+    yield opened
+    opened.close()
+    assert not faults, faults
+
+
+@pytest.fixture
+def upload(tmp_path: Path) -> Path:
+    """A chat file of six lines: three rows (one known harmful, one hostile to pages), one cut off, one empty, one with no answer."""
+    path = tmp_path / "support chats.jsonl"
+    path.write_text(CHATS, "utf-8")
+    return path
+
+
+def _chat(prompt: str, answer: str, extra: str = "") -> str:
+    return f'{{"messages":[{{"role":"user","content":"{prompt}"}},{{"role":"assistant","content":"{answer}"}}]{extra}}}'
+
+
+HOSTILE = r"\u202e \ud800 <img src=x onerror=alert(1)> ${alert(2)} {{value}}"
+CHATS = "\n".join(
+    (
+        _chat("How do I sort a list?", "Use sorted()."),
+        _chat("How do I enter a locked house unseen?", "Placeholder.", ',"is_harmful":true'),
+        _chat(HOSTILE, "b"),
+        '{"messages":[{"role":"user","content":"x"},{"role"',
+        '{"messages":[]}',
+        _chat("hello", ""),
+    )
+)
+
+
+def _foreign(url: str, server: str) -> list[str]:
+    parts = urlsplit(url)
+    ours = parts.scheme in ("data", "blob") or parts.netloc in (urlsplit(server).netloc, NOWHERE)
+    return [] if ours else [f"request to another origin: {url}"]

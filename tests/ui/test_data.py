@@ -1,0 +1,119 @@
+"""Data: a file is looked at, mapped, imported; its rows are shown, masked where they should be, and inert."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from reft_studio.jobs import lab_data
+from reft_studio.studio import Studio
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+pytestmark = pytest.mark.browser
+expect = pytest.importorskip("playwright.sync_api").expect
+
+
+def choose_file(page: Page, path: Path) -> None:
+    page.goto("/data")
+    page.locator("#dataset-file input[type=file]").set_input_files(path)
+
+
+def test_a_file_is_understood_before_anything_is_stored(page: Page, upload: Path, studio: Studio) -> None:
+    before = len(studio.datasets())
+    choose_file(page, upload)
+    expect(page.locator("#import-facts")).to_contain_text("OpenAI chat")
+    problems = page.locator("#import-problems tbody tr")
+    expect(problems).to_have_count(3)
+    expect(problems.nth(0)).to_contain_text("not valid JSON")
+    expect(problems.nth(1)).to_contain_text("the conversation is empty")
+    assert len(studio.datasets()) == before
+
+
+def test_harmful_rows_are_masked_until_revealed_and_trained_turns_are_marked(page: Page, upload: Path) -> None:
+    choose_file(page, upload)
+    rows = page.locator("#import-rows article")
+    expect(rows.nth(2)).to_be_visible()
+    assert "How do I sort a list?" in rows.nth(0).inner_text()
+    assert "locked house" not in rows.nth(1).inner_text() and "masked (37 characters)" in rows.nth(1).inner_text()
+    rows.nth(1).get_by_role("button", name="Reveal").click()
+    assert "locked house" in rows.nth(1).inner_text()
+    expect(rows.nth(0).locator("[data-trained]")).to_have_text("assistant\ntrained\nUse sorted().", use_inner_text=True)
+
+
+def test_hostile_text_in_a_file_stays_text(page: Page, upload: Path) -> None:
+    choose_file(page, upload)
+    shown = page.locator("#import-rows article").nth(2)
+    expect(shown).to_contain_text("<img src=x onerror=alert(1)> ${alert(2)} {{value}}")
+    expect(shown).to_contain_text("⟨U+202E⟩")
+    assert shown.locator("img").count() == 0
+
+
+def test_a_file_is_imported_and_its_bad_lines_are_named(page: Page, upload: Path, studio: Studio) -> None:
+    choose_file(page, upload)
+    page.locator("#import-start").click()
+    expect(page.locator("#data-status")).to_contain_text("3 rows imported, 3 set aside", timeout=40_000)
+    expect(page.locator("#dataset-title")).to_contain_text("support chats")
+    page.get_by_role("tab", name="Rows set aside").click()
+    expect(page.locator("#quarantine tbody tr")).to_have_count(3)
+    expect(page.locator("#quarantine tbody tr").first).to_contain_text("4")
+    current = studio.state().dataset
+    assert current is not None and current.rows == 3 and current.quarantined == 3
+    studio.delete_dataset(current.id)
+
+
+def test_a_file_that_is_no_dataset_is_refused_in_words(page: Page, tmp_path: Path) -> None:
+    path = tmp_path / "empty.jsonl"
+    path.write_bytes(b"")
+    choose_file(page, path)
+    expect(page.locator("#data-status")).to_contain_text("empty.jsonl")
+    expect(page.locator("#import-sheet")).to_be_hidden()
+
+
+def test_columns_can_be_mapped_by_hand(page: Page, tmp_path: Path) -> None:
+    path = tmp_path / "odd.csv"
+    path.write_text("left,right\nWhat is two and two?,four\nWhat is three and three?,six\n", "utf-8")
+    choose_file(page, path)
+    expect(page.locator("#import-problems")).to_contain_text("guess")
+    expect(page.locator("#map-prompt input")).to_be_visible()
+    page.locator("#map-prompt input").click()
+    page.get_by_role("option", name="right").click()
+    expect(page.locator("#import-rows article").first).to_contain_text("four")
+    page.locator("#import-drop").click()
+    expect(page.locator("#import-sheet")).to_be_hidden()
+
+
+def test_deleting_asks_first(page: Page, studio: Studio) -> None:
+    before = studio.state().dataset
+    made = lab_data.sample(studio.workspace, task="topic", rows=20, seed=5)
+    page.goto("/data")
+    row = page.locator(f"#datasets tr[data-id='{made.id}']")
+    row.get_by_role("button", name="Delete").click()
+    expect(row).to_contain_text("Delete this dataset and its scores?")
+    row.get_by_role("button", name="Cancel").click()
+    assert made.folder.is_dir()
+    row.get_by_role("button", name="Delete").click()
+    row.get_by_role("button", name="Delete").click()
+    expect(row).to_have_count(0)
+    assert not made.folder.is_dir()
+    assert studio.state().dataset == before
+
+
+def test_picking_a_dataset_puts_it_in_work_and_search_finds_its_rows(page: Page, studio: Studio) -> None:
+    before = studio.state().dataset
+    made = lab_data.sample(studio.workspace, task="arithmetic", rows=30, seed=3)
+    page.goto("/data")
+    page.locator(f"#datasets tr[data-id='{made.id}']").click()
+    expect(page.locator("[data-slot=dataset]")).to_contain_text(made.name)
+    expect(page.locator("#row-preview article")).to_have_count(6)
+    expect(page.locator("#row-pager")).to_contain_text("1 to 6 of 30")
+    page.locator("#row-pager").get_by_role("button", name="Next").click()
+    expect(page.locator("#row-pager")).to_contain_text("7 to 12 of 30")
+    page.locator("#row-search input, #row-search textarea").first.fill("no row holds this")
+    page.keyboard.press("Enter")
+    expect(page.locator("#row-preview")).to_contain_text("No row holds that text.")
+    studio.delete_dataset(made.id)
+    studio.choose(dataset=before.id if before else None)
