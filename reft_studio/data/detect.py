@@ -173,9 +173,13 @@ def _kana_share(sample: bytes, encoding: str) -> float:
 def _western(sample: bytes) -> bool:
     """Whether cp1252 reads the bytes as mostly Latin letters and the signs of Western European typing."""
     try:
-        signs = [sign for sign in sample.decode("cp1252") if ord(sign) > 127]
+        text = sample.decode("cp1252")
     except UnicodeDecodeError:
         return False
+    signs = [sign for sign in text if ord(sign) > 127]
+    words = [word for word in re.findall(r"[^\W\d_]{3,}", text) if not word.isascii()]
+    if sum(not re.search("[A-Za-z]", word) for word in words) > 0.05 * len(words):
+        return False  # whole words of accented letters: another script, read as if it were Latin
     usual = sum(sign in "äöüßÄÖÜéèêëàâáãåæçîïíìñóòôõøœŒúùûÿÉÈÊÀÂÁÃÅÆÇÎÍÑÓÔÕØÚÙÛ€„“”‘’‚–—…«»¿¡°§£·•™®©½\u00a0" for sign in signs)
     return usual >= 0.9 * len(signs)
 

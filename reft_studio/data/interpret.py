@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from reft_studio.data.columns import find_column
 from reft_studio.data.conversation import UnusableRowError
 from reft_studio.data.dataset import Role, Row
 from reft_studio.data.mapping import SURE, Built, Guess, Mapping, build, guess, is_blank
@@ -35,7 +36,8 @@ def guess_file(values: Sequence[dict[str, Any]]) -> Guess:
     members: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for group in shapes.values():
         found = guess(list(group[0]), group)
-        main = (found.mapping.format, *((target, found.mapping.columns.get(target)) for target in MAIN))
+        # rows without an answer are of the same shape as those with one
+        main = tuple(found.mapping.columns.get(target) for target in ("messages", "prompt", "text"))
         weights[main] = weights.get(main, 0.0) + len(group) * (found.confidence + 0.01)
         members.setdefault(main, []).extend(group)
     if not weights:
@@ -81,7 +83,9 @@ class Interpreter:
 
     def mapping_of(self, value: dict[str, Any]) -> Mapping:
         """The mapping by which this row is read: the file's, or with `free` its own if it has not the file's columns."""
-        if self.free and any(target in MAIN and column not in value for target, column in self.mapping.columns.items()):
+        columns = self.mapping.columns
+        lacks = any(target in MAIN and column not in value for target, column in columns.items())
+        if self.free and (lacks or ("prompt" in columns and "response" not in columns and find_column("response", list(value)))):
             own = guess(list(value), [value])
             if own.confidence >= SURE:
                 return own.mapping

@@ -120,6 +120,12 @@ class Feed:
 
     def _skip(self) -> None:
         """Move behind the value that begins here without holding it."""
+        if self.text[self.place] not in '{["':
+            while (found := _SCALAR.match(self.text, self.place)) is not None:
+                self.place = found.end()
+                if self.place < len(self.text) or not self.more():
+                    return
+            return
         depth, inside = 0, False
         while True:
             if inside:
