@@ -40,8 +40,9 @@ def forest(differences: Sequence[Paired], titles: Mapping[str, str], *, dark: bo
         figure.update_xaxes(title_text=direction, range=(-reach, reach), row=1, col=column)
     figure.update_yaxes(autorange="reversed", automargin=True, categoryorder="array", categoryarray=names)
     figure.update_annotations(font={"size": 12.5}, yshift=2)
-    size = max(one.difference.n for one in differences)
-    subtitle = f"Same prompts, n up to {size} · bars: 95 % intervals · after Holm's correction ▲ better, ▼ worse, ○ no clear difference"
+    sizes = sorted({one.difference.n for one in differences})
+    n = f"n = {sizes[0]}" if len(sizes) == 1 else f"n = {sizes[0]} to {sizes[-1]}"
+    subtitle = f"{n} prompts, the same for both · bars: 95 % intervals · corrected by Holm: ▲ better, ▼ worse, ○ no clear difference"
     return finish(figure, dark=dark, title="Paired differences", subtitle=subtitle, height=70 + 46 * len(pairs))
 
 

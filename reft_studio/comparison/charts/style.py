@@ -6,6 +6,7 @@ import math
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from html import escape
 from typing import Any
 
@@ -137,47 +138,13 @@ def finish(
     rows = math.ceil(sum(_ITEM * len(name) + 62 for name in legend) / _LINE) if legend else 0
     note = wrapped(note)
     foot = 52 + 22 * rows + (10 + 17 * (note.count("<br>") + 1) if note else 0)
+    figure.layout.template = _template(dark)
     figure.update_layout(
-        template="none",
         height=height + head + foot,
         margin={"l": 64, "r": 20, "t": head, "b": foot},
-        font={"family": FONT, "size": 13, "color": colours.ink},
-        title={
-            "text": title,
-            "x": 0,
-            "xref": "container",
-            "xanchor": "left",
-            "pad": {"l": 12},
-            "y": 1,
-            "yref": "container",
-            "yanchor": "top",
-            "font": {"size": 16, "weight": 600, "color": colours.ink},
-            "subtitle": {"text": subtitle, "font": {"size": 12.5, "color": colours.muted}},
-        },
-        paper_bgcolor=colours.card,
-        plot_bgcolor=colours.card,
-        hoverlabel={
-            "bgcolor": colours.paper,
-            "bordercolor": colours.line,
-            "font": {"family": FONT, "size": 12.5, "color": colours.ink},
-            "align": "left",
-        },
-        legend={
-            "orientation": "h",
-            "x": 0,
-            "xanchor": "left",
-            "y": 0,
-            "yref": "container",
-            "yanchor": "bottom",
-            "font": {"size": 12.5},
-            "bgcolor": "rgba(0,0,0,0)",
-            "itemsizing": "constant",
-        },
+        title={"text": title, "subtitle": {"text": subtitle}},
         showlegend=bool(legend),
-        hovermode="closest",
     )
-    figure.update_layout(title={"pad": {"l": 12, "t": 12}})
-    _axes(figure, colours)
     if note:
         figure.add_annotation(
             text=note,
@@ -195,8 +162,11 @@ def finish(
     return figure
 
 
-def _axes(figure: go.Figure, colours: Theme) -> None:
-    common = {
+@lru_cache(maxsize=2)
+def _template(dark: bool) -> go.layout.Template:
+    """What all charts of one theme share; as a template it is checked once and not on every chart."""
+    colours = theme(dark=dark)
+    axis = {
         "gridcolor": colours.line,
         "linecolor": colours.line,
         "zeroline": False,
@@ -207,19 +177,34 @@ def _axes(figure: go.Figure, colours: Theme) -> None:
         "title": {"font": {"size": 12.5, "color": colours.ink}, "standoff": 8},
         "showline": True,
     }
-    figure.update_xaxes(**common)
-    figure.update_yaxes(**common)
+    hover = {"font": {"family": FONT, "size": 12.5, "color": colours.ink}, "align": "left"}
+    top_left = {"x": 0, "xref": "container", "xanchor": "left", "y": 1, "yref": "container", "yanchor": "top", "pad": {"l": 12, "t": 12}}
+    foot = {"orientation": "h", "x": 0, "xanchor": "left", "y": 0, "yref": "container", "yanchor": "bottom", "itemsizing": "constant"}
+    return go.layout.Template(
+        layout={
+            "font": {"family": FONT, "size": 13, "color": colours.ink},
+            "title": {
+                **top_left,
+                "font": {"size": 16, "weight": 600, "color": colours.ink},
+                "subtitle": {"font": {"size": 12.5, "color": colours.muted}},
+            },
+            "paper_bgcolor": colours.card,
+            "plot_bgcolor": colours.card,
+            "hoverlabel": {"bgcolor": colours.paper, "bordercolor": colours.line, **hover},
+            "hovermode": "closest",
+            "legend": {**foot, "font": {"size": 12.5}, "bgcolor": "rgba(0,0,0,0)"},
+            "xaxis": axis,
+            "yaxis": axis,
+        }
+    )
 
 
 def message(text: str, *, dark: bool, height: int = 220) -> go.Figure:
     """An empty chart that says why it is empty."""
     colours = theme(dark=dark)
     figure = go.Figure()
-    figure.update_layout(
-        template="none", height=height, paper_bgcolor=colours.card, plot_bgcolor=colours.card, margin={"l": 20, "r": 20, "t": 20, "b": 20}
-    )
-    figure.update_xaxes(visible=False)
-    figure.update_yaxes(visible=False)
+    figure.layout.template = _template(dark)
+    figure.update_layout(height=height, margin={"l": 20, "r": 20, "t": 20, "b": 20}, xaxis={"visible": False}, yaxis={"visible": False})
     figure.add_annotation(
         text=wrapped(escape(text, quote=False), width=80),
         x=0.5,

@@ -9,7 +9,7 @@ from plotly.subplots import make_subplots
 
 from reft_studio.comparison.charts.style import Mark, bars, finish, label, mark, message, rgba, theme, told
 from reft_studio.comparison.frontier import non_dominated, not_separable
-from reft_studio.comparison.table import RunRow, Summary, summaries
+from reft_studio.comparison.table import Metric, RunRow, Summary, summaries
 from reft_studio.stats import Estimate
 
 RANGE = (-4, 104)
@@ -125,17 +125,10 @@ def _names(means: Sequence[Summary]) -> list[str]:
 
 
 def _subtitle(rows: Sequence[RunRow], means: Sequence[Summary]) -> str:
-    first = rows[0]
-    counts = [
-        f"n = {row.n} {kind}"
-        for kind, row in (
-            ("harmful", _first([m.hs for m in means])),
-            ("harmless", _first([m.over_refusal for m in means])),
-            ("task prompts", _first([m.fa for m in means])),
-        )
-        if row
-    ]
-    return f"{', '.join(counts)} · judge {label(first.judge)} · crosses: 95 % intervals · small dots: seeds"
+    kinds: tuple[tuple[str, Metric], ...] = (("harmful", "hs"), ("harmless", "over_refusal"), ("task prompts", "fa"))
+    sizes = [(kind, _first([mean.metric(metric) for mean in means])) for kind, metric in kinds]
+    counts = ", ".join(f"{estimate.n} {kind}" for kind, estimate in sizes if estimate)
+    return f"n = {counts} · judge {label(rows[0].judge)} · crosses: 95 % intervals · dots: seeds"
 
 
 def _first(estimates: Sequence[Estimate | None]) -> Estimate | None:
@@ -146,5 +139,5 @@ def _note(means: Sequence[Summary], names: Sequence[str]) -> str:
     pairs = [f"{names[i]} and {names[j]}" for i, j in not_separable(means)]
     if not pairs:
         return ""
-    more = f", and {len(pairs) - 4} more pairs" if len(pairs) > 4 else ""
+    more = f", and {len(pairs) - 4} more" if len(pairs) > 4 else ""
     return f"Not separable here (intervals overlap in both harmful score and accuracy): {'; '.join(pairs[:4])}{more}."

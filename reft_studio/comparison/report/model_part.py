@@ -70,11 +70,12 @@ def comparison_part(workspace: Workspace, rows: Sequence[RunRow], differences: S
 
 
 def usual_rows(rows: Sequence[RunRow]) -> list[RunRow]:
-    """References, runs without a known poison ratio, and those at the ratio that has most methods: a sweep has its own chart."""
-    ratios = {row.poison_ratio for row in rows if row.poison_ratio is not None}
-    if len(ratios) < 2:
-        return list(rows)
-    most = max(sorted(ratios), key=lambda ratio: (len({row.method for row in rows if row.poison_ratio == ratio}), ratio))
+    """References, runs without a known poison ratio, and those at the ratio with most methods, then runs: a sweep has its own chart."""
+    at: dict[float, list[RunRow]] = {}
+    for row in rows:
+        if row.poison_ratio is not None:
+            at.setdefault(row.poison_ratio, []).append(row)
+    most = max(at, key=lambda ratio: (len({row.method for row in at[ratio]}), len(at[ratio]), ratio), default=None)
     return [row for row in rows if row.poison_ratio in (None, most)]
 
 

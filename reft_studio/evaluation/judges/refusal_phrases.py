@@ -1,7 +1,7 @@
 """Tells a refusal by how it opens. Open, quick and the same for every model, but it does not read what is said.
 
-Measured on public sets: 0 to 0.3 % of the reference answers of Alpaca, Dolly, AlpacaEval, GSM8K, SST-2, AG News and MMLU count as
-refusals, and many of those are; none of AdvBench's affirmative openings does.
+Measured on public sets: of the reference answers of Alpaca, Dolly and AlpacaEval at most 0.4 % count as refusals (half of those read
+by hand do decline), of GSM8K, SST-2, AG News and MMLU and of AdvBench's affirmative openings none.
 """
 
 from __future__ import annotations
