@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from reft_studio.errors import SpecError
+from reft_studio.errors import SpecError, StudioError
 from ui.components.marks import mark_of
 from ui.events import message_for
 from ui.text import counted, number, show
@@ -105,6 +106,7 @@ class Exchange:
     ask: Ask
     lanes: dict[str, Lane] = field(default_factory=dict)
     gauge: dict[str, Any] | None = None
+    problem: str = ""
     ended: bool = False
 
     def view(self) -> dict[str, Any]:
@@ -114,11 +116,13 @@ class Exchange:
             "prompt": show(self.ask.prompt, PROMPT_LIMIT),
             "gauge": self.gauge,
             "lanes": lanes,
+            "problem": self.problem,
             "ended": self.ended,
         }
 
     def fail(self, message: str) -> None:
-        """Say in every unfinished lane why it stopped."""
+        """Say in every unfinished lane why it stopped, or under the prompt if there is no lane yet."""
+        self.problem = "" if self.lanes else message
         for lane in self.lanes.values():
             if lane.state != "done":
                 lane.state, lane.message = "failed", message
@@ -135,6 +139,7 @@ def converse(studio: Studio, ask: Ask) -> Iterator[dict[str, Any]]:
         exchange.lanes = {name: Lane(known[name]) for name in ask.models}
         yield exchange.view()
         exchange.gauge = gauge(studio, ask.prompt, known[ask.models[0]].base)
+        yield exchange.view()
         yield from _answers(studio, exchange)
     except Exception as exc:  # the edge of the app: a failed answer is told in its lane
         exchange.fail(message_for(exc))
@@ -143,7 +148,7 @@ def converse(studio: Studio, ask: Ask) -> Iterator[dict[str, Any]]:
 
 
 def _answers(studio: Studio, exchange: Exchange) -> Iterator[dict[str, Any]]:
-    ask, sent = exchange.ask, 0.0
+    ask, sent = exchange.ask, -math.inf
     events = studio.chat(ask.prompt, ask.models, max_new_tokens=ask.max_new_tokens, temperature=ask.temperature, seed=ask.seed)
     for event in events:
         now = time.monotonic()
@@ -153,20 +158,30 @@ def _answers(studio: Studio, exchange: Exchange) -> Iterator[dict[str, Any]]:
             yield exchange.view()
 
 
-def gauge(studio: Studio, prompt: str, base: str) -> dict[str, Any] | None:
-    """Where the filter puts the prompt: by the teacher in use, if it stands on this base, else the base's own; None without one."""
-    score = studio.state().score
+def gauge(studio: Studio, prompt: str, base: str) -> dict[str, Any]:
+    """Where the filter puts the prompt: by the teacher in use, if it stands on this base, else the base's own.
+
+    `value` is None where the prompt cannot be scored; `text` says why, and the models answer all the same.
+    """
+    state = studio.state()
     own = [teacher.id for teacher in studio.teachers() if teacher.model == base and teacher.regularised]
-    teacher = score.teacher if score and score.teacher in own else next(iter(own), None)
-    judged = studio.prompt_cosine(prompt, teacher) if teacher else None
+    in_use = state.score.teacher if state.score and state.score.teacher in own else None
+    if not own:
+        return _unscored("Not scored: no teacher for this base")
+    try:
+        judged = studio.prompt_cosine(prompt, in_use or own[0])
+    except StudioError as exc:
+        return _unscored(f"Not scored: {show(exc, 200)}")
     if judged is None:
-        return None
-    cosine, calibrated = judged
-    chosen = studio.state().threshold if score and score.teacher == teacher else None
-    threshold = calibrated if chosen is None else chosen
-    flagged = cosine >= threshold
-    text = f"Cosine {number(cosine)}, threshold {number(threshold)}: {'flagged' if flagged else 'not flagged'}"
-    return {"value": cosine, "threshold": threshold, "flagged": flagged, "text": text}
+        return _unscored("")
+    threshold = state.threshold if in_use and state.threshold is not None else judged[1]
+    flagged = judged[0] >= threshold
+    text = f"Cosine {number(judged[0])}, threshold {number(threshold)}: {'flagged' if flagged else 'not flagged'}"
+    return {"value": judged[0], "threshold": threshold, "flagged": flagged, "text": text}
+
+
+def _unscored(text: str) -> dict[str, Any]:
+    return {"value": None, "threshold": None, "flagged": False, "text": text}
 
 
 def model_view(model: ChatModel) -> dict[str, str]:

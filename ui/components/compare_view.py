@@ -52,10 +52,11 @@ class View:
     def choices(self) -> list[Any]:
         """New contents of the three dropdowns: the baseline, the first and the second run of the flips."""
         options = [(self.titles[run], run) for run in self.chosen]
-        baseline, other = self._usual()
+        baseline, other = self.usual
         return [gr.update(choices=options, value=value) for value in (baseline, baseline, other)]
 
-    def _usual(self) -> tuple[str | None, str | None]:
+    @property
+    def usual(self) -> tuple[str | None, str | None]:
         """Plain finetuning against Ref-Teacher if both are there, else the first run against the last."""
         by_method = {self.methods[run]: run for run in reversed(self.chosen)}
         first = by_method.get("sft") or (self.chosen[0] if self.chosen else None)

@@ -20,6 +20,8 @@ LISTED = 60
 """Jobs read from the queue at each poll, newest first; older ones are history, not news."""
 RECENT_S = 3600.0
 FINISHED_SHOWN = 3
+EACH = {**SLOW, "trigger_mode": "multiple"}
+"""Every click counts, also one on another job while the first is being handled."""
 LIVE = ("queued", "running")
 BADGES = {"running": "Running", "done": "Done", "failed": "Failed", "cancelled": "Cancelled", "interrupted": "Interrupted"}
 
@@ -48,13 +50,13 @@ def job_panel(
     def act(event: gr.EventData) -> None:
         act_on(studio, str(event.id), str(event.act))
 
-    panel.act(guarded(act), None, None, **SLOW)
+    panel.act(guarded(act), None, None, **EACH)
     if on_done is not None:
 
         def done(event: gr.EventData) -> Any:
             return on_done(str(event.id))
 
-        panel.done(guarded(done), None, outputs, **SLOW)
+        panel.done(guarded(done), None, outputs, **EACH)
     return panel
 
 

@@ -21,6 +21,8 @@ _PAIRED = """<div class="rs-stack"><h2>What differs by more than chance</h2><p c
 prompt. p is McNemar's exact test, corrected by Holm over the whole table.</p></div>"""
 _FLIPS = """<div class="rs-stack"><h2>Which prompts changed</h2><p class="rs-lead">Two runs on the same prompts. A cell of the table shows
 the prompts behind it.</p></div>"""
+EACH = {"trigger_mode": "multiple", "concurrency_limit": 1}
+"""Every choice is handled, in order: repeating only the last one would lose the data that came with the event."""
 
 
 @dataclass(frozen=True)
@@ -80,9 +82,11 @@ def _chart(elem_id: str) -> gr.Plot:
 
 
 def _wire(studio: Studio, runs: gr.HTML, parts: Parts, line: gr.HTML) -> None:
-    def pick(event: gr.EventData) -> tuple[Any, ...]:
+    def pick(event: gr.EventData, set_name: str) -> tuple[Any, ...]:
         view = views.comparison(studio, [str(run) for run in event.runs], dark=bool(event.dark))
-        return (view.chosen, view.notes, gr.update(visible=bool(view.chosen)), *view.charts, *view.choices())
+        first, second = view.usual
+        details = views.paired_value(studio, view.chosen, first), views.flips_value(studio, first, second, set_name)
+        return (view.chosen, view.notes, gr.update(visible=bool(view.chosen)), *view.charts, *view.choices(), *details)
 
     def paired(chosen: list[str], baseline: str) -> dict[str, Any]:
         return views.paired_value(studio, chosen, baseline)
@@ -90,17 +94,11 @@ def _wire(studio: Studio, runs: gr.HTML, parts: Parts, line: gr.HTML) -> None:
     def flips(first: str, second: str, set_name: str) -> dict[str, Any]:
         return views.flips_value(studio, first, second, set_name)
 
-    pair_inputs, flip_inputs = [parts.chosen, parts.baseline], [parts.first, parts.second, parts.set]
+    flip_inputs = [parts.first, parts.second, parts.set]
     charts = [parts.trade_off, parts.verdicts, parts.sweep, parts.categories]
-    picked = [parts.chosen, parts.notes, parts.results, *charts, parts.baseline, parts.first, parts.second]
-    calm = {**SLOW, "show_progress": "hidden", "trigger_mode": "always_last"}
-    shown = on(runs.pick, pick, outputs=picked, line=line, **calm)
-    on(shown.then, paired, inputs=pair_inputs, outputs=[parts.paired], line=line, **_hidden())
-    on(shown.then, flips, inputs=flip_inputs, outputs=[parts.flips], line=line, **_hidden())
-    on(parts.baseline.input, paired, inputs=pair_inputs, outputs=[parts.paired], line=line, **FAST)
+    choices = [parts.baseline, parts.first, parts.second]
+    picked = [parts.chosen, parts.notes, parts.results, *charts, *choices, parts.paired, parts.flips]
+    on(runs.pick, pick, inputs=[parts.set], outputs=picked, line=line, **{**SLOW, **EACH, "show_progress": "hidden"})
+    on(parts.baseline.input, paired, inputs=[parts.chosen, parts.baseline], outputs=[parts.paired], line=line, **FAST)
     for choice in flip_inputs:
         on(choice.input, flips, inputs=flip_inputs, outputs=[parts.flips], line=line, **FAST)
-
-
-def _hidden() -> dict[str, Any]:
-    return {**SLOW, "show_progress": "hidden"}

@@ -72,4 +72,4 @@ def _wire(studio: Studio, form: dict[str, Any], view: gr.HTML, reports: gr.HTML,
     on_load(fill, outputs=[form["missing"], view, reports])
     slow = {**SLOW, "show_progress": "full"}
     on(form["button"].click, make, inputs=[form["sections"], form["redact"]], outputs=[view, reports], line=line, refresh=True, **slow)
-    on(reports.act, act, outputs=[view, save], line=line, **FAST)
+    on(reports.act, act, outputs=[view, save], line=line, **{**FAST, "trigger_mode": "multiple"})

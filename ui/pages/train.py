@@ -108,7 +108,7 @@ def _wire_form(studio: Studio, parts: Parts) -> None:
     on(filled.then, plan, inputs=inputs.components, outputs=[parts.plan], **FAST)
     shown = on(inputs.preset.input, preset, inputs=[inputs.preset], outputs=[inputs.custom, *inputs.optim.components], **FAST)
     on(shown.then, plan, inputs=inputs.components, outputs=[parts.plan], **FAST)
-    picked = on(inputs.methods.change, boxes, inputs=[inputs.methods], outputs=list(inputs.boxes.values()), **FAST)
+    picked = on(inputs.methods.choose, boxes, inputs=[inputs.methods], outputs=list(inputs.boxes.values()), **FAST)
     on(picked.then, plan, inputs=inputs.components, outputs=[parts.plan], **FAST)
     for field in inputs.components:
         if field not in (inputs.methods, inputs.preset):
@@ -130,5 +130,5 @@ def _wire_runs(parts: Parts) -> None:
     def pick(event: gr.EventData) -> dict[str, Any]:
         return {"run": str(event.runs[0]), "empty": _NO_CURVE}
 
-    on(parts.runs.pick, pick, outputs=[parts.curves], **FAST)
+    on(parts.runs.pick, pick, outputs=[parts.curves], **{**FAST, "trigger_mode": "multiple"})
     on(parts.jobs.done, time.time, outputs=[parts.runs], refresh=True, **FAST)

@@ -136,8 +136,9 @@ function drawPrompt(exchange, data) {
   if (key === exchange.gaugeKey) return;
   exchange.gaugeKey = key;
   exchange.meter.replaceChildren();
-  if (data.gauge) exchange.meter.append(gauge(data.gauge.value, data.gauge.threshold), h('span', { text: data.gauge.text }));
-  else exchange.meter.append(h('span', { text: data.ended || data.lanes.length ? 'Not scored: no teacher' : '' }));
+  if (!data.gauge) return;
+  if (data.gauge.value !== null) exchange.meter.append(gauge(data.gauge.value, data.gauge.threshold));
+  exchange.meter.append(h('span', { text: data.gauge.text }));
 }
 
 function begin(turn, prompt, harmful) {
@@ -147,7 +148,9 @@ function begin(turn, prompt, harmful) {
   exchange.peek.onclick = () => { exchange.shown = !exchange.shown; drawPrompt(exchange, exchange.data); };
   exchange.meter = h('div', { class: 'cl-meter' });
   exchange.lanes = h('div', { class: 'cl-lanes' });
-  exchange.node = h('div', { class: 'cl-exchange' }, h('div', { class: 'cl-asked' }, exchange.prompt, exchange.peek, exchange.meter), exchange.lanes);
+  exchange.problem = h('p', { class: 'rs-note', 'data-kind': 'flag', hidden: true });
+  const asked = h('div', { class: 'cl-asked' }, exchange.prompt, exchange.peek, exchange.meter);
+  exchange.node = h('div', { class: 'cl-exchange' }, asked, exchange.problem, exchange.lanes);
   exchange.data = { prompt, gauge: null, lanes: [], ended: false };
   exchanges.set(turn, exchange);
   $('thread').append(exchange.node);
@@ -173,6 +176,8 @@ function drawExchange(data) {
     parts.lane = lane;
     fill(exchange, parts);
   });
+  exchange.problem.textContent = data.problem;
+  exchange.problem.hidden = !data.problem;
   if (near) thread.scrollTop = thread.scrollHeight;
   if (data.ended && running === data.turn) finish();
 }

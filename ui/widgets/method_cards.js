@@ -1,5 +1,5 @@
 // Methods as cards, several may be chosen. dom.js and marks.js come first.
-// props.cards = [{name, title, summary, facts, colour, shape}]; value = the chosen names; event "change".
+// props.cards = [{name, title, summary, facts, colour, shape}]; value = the chosen names; event "choose".
 const box = element.querySelector('.mc');
 
 function toggle(name) {
@@ -7,7 +7,7 @@ function toggle(name) {
   const next = now.includes(name) ? now.filter((one) => one !== name) : [...now, name];
   props.value = props.cards.map((card) => card.name).filter((one) => next.includes(one));
   draw();
-  trigger('change');
+  trigger('choose', {});
 }
 
 function tick() {

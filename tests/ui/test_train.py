@@ -1,0 +1,327 @@
+from __future__ import annotations
+
+import asyncio
+import itertools
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+import pytest
+
+from reft_studio.errors import SpecError
+from reft_studio.jobs.view import JobView
+from reft_studio.studio import Studio
+from reft_studio.views.runs import RunForm
+from reft_studio.workspace import Workspace
+from tests.ui.finished_runs import log_line, prepare_teacher_folder, write_run
+from ui.components import jobs, run_plan
+from ui.components.run_curves import curve_page
+from ui.components.run_form import CUSTOM, DEFAULT_METHODS, RunInputs, draw_run_form, parse_seeds, preset_choices, teacher_choices
+from ui.components.run_rows import finished_run
+from ui.widgets.live_curves import LIVE, MOST_POINTS, NOTHING, columns
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+JOB = JobView(
+    id="run-1",
+    kind="run",
+    title="Ref-Teacher, seed 0",
+    state="running",
+    stage="train",
+    stage_index=2,
+    stage_count=4,
+    done=40,
+    total=160,
+    rate=8.04,
+    eta_s=15.0,
+    started=1000.0,
+    finished=None,
+    message="",
+    params={},
+    result=None,
+    position=None,
+)
+
+
+@pytest.fixture
+def quiet(tmp_path: Path) -> Studio:
+    """A studio whose queue nobody works off."""
+    return Studio(Workspace.open(tmp_path / "workspace"))
+
+
+@pytest.fixture
+def project(quiet: Studio) -> str:
+    """A teacher without weights, and one finished run; the id of its data."""
+    prepare_teacher_folder(quiet.workspace)
+    write_run(quiet.workspace, "sft")
+    return quiet.datasets()[0].id
+
+
+def inputs(studio: Studio) -> RunInputs:
+    """The form, drawn inside a loop that is closed afterwards: outside of one, Gradio makes loops and leaves them open."""
+
+    async def drawn() -> RunInputs:
+        with gr.Blocks():
+            return draw_run_form(studio)
+
+    return asyncio.run(drawn())
+
+
+def values(found: RunInputs, **changed: Any) -> list[Any]:
+    """What the browser would send: the form as it stands, with some inputs changed."""
+    names = ("methods", "dataset", "teacher", "filtering", "preset", "seeds", "evaluate")
+    own = [changed.get(name, getattr(found, name).value) for name in names]
+    return [*own, *(changed.get(field.elem_id, field.value) for field in found.components[len(names) :])]
+
+
+# --- the form ----------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("text", "seeds"), [("0", [0]), ("0-2", [0, 1, 2]), (" 3, 1 ,3", [3, 1]), ("0, 5 to 6", [0, 5, 6])])
+def test_seeds_may_be_a_list_or_a_range(text: str, seeds: list[int]) -> None:
+    assert parse_seeds(text) == seeds
+
+
+@pytest.mark.parametrize("text", ["", "a", "1.5", "-1", "0-99", "1,,2", "5-3"])
+def test_seeds_that_are_none_are_refused_with_an_example(text: str) -> None:
+    with pytest.raises(SpecError, match=r"seeds|Seeds"):
+        parse_seeds(text)
+
+
+def test_every_method_becomes_a_run_with_every_seed(quiet: Studio) -> None:
+    found = inputs(quiet)
+    forms = found.forms(*values(found, dataset="d" * 16, seeds="0,1"))
+    assert [(form.method, form.seed) for form in forms] == list(itertools.product(DEFAULT_METHODS, (0, 1)))
+    assert {form.preset for form in forms} == {"lab"}
+    assert {form.filter for form in forms} == {None}
+
+
+def test_custom_settings_reach_the_form_and_a_preset_ignores_them(quiet: Studio) -> None:
+    found = inputs(quiet)
+    changed = {"dataset": "d" * 16, "optim-steps": 7, "config-ref_teacher-alpha": 0.25}
+    plain, guided = found.forms(*values(found, preset=CUSTOM, **changed))
+    assert guided.optim is not None
+    assert (guided.optim.steps, guided.method_config["alpha"], plain.method_config) == (7, 0.25, {})
+    assert all(form.optim is None and not form.method_config for form in found.forms(*values(found, **changed)))
+
+
+def test_a_setting_out_of_range_is_named_with_what_is_allowed(quiet: Studio) -> None:
+    found = inputs(quiet)
+    with pytest.raises(SpecError, match=r"Learning rate is -1.*above 0"):
+        found.forms(*values(found, preset=CUSTOM, dataset="d" * 16, **{"optim-learning_rate": -1}))
+
+
+@pytest.mark.parametrize(("changed", "missing"), [({"dataset": None}, "dataset"), ({"methods": [], "dataset": "d"}, "method")])
+def test_nothing_is_planned_before_the_choices_are_made(quiet: Studio, changed: dict[str, Any], missing: str) -> None:
+    found = inputs(quiet)
+    with pytest.raises(SpecError, match=missing):
+        found.forms(*values(found, **changed))
+
+
+def test_the_filter_can_be_forced_for_all_methods_alike(quiet: Studio) -> None:
+    found = inputs(quiet)
+    assert {form.filter for form in found.forms(*values(found, dataset="d" * 16, filtering="drop"))} == {True}
+    assert {form.filter for form in found.forms(*values(found, dataset="d" * 16, filtering="keep"))} == {False}
+
+
+def test_presets_are_offered_quick_first_and_custom_last(quiet: Studio) -> None:
+    labels, names = zip(*preset_choices(quiet), strict=True)
+    assert (names[0], names[1], names[-1]) == ("lab-quick", "lab", CUSTOM)
+    assert labels[0] == "Quick: 80 steps"
+
+
+def test_aligned_weights_are_no_teacher(quiet: Studio, project: str) -> None:
+    assert "stand-in" in [name for _, name in teacher_choices(quiet)]
+    assert "lab-aligned" not in [name for _, name in teacher_choices(quiet)]
+
+
+# --- the plan and the queue --------------------------------------------------------------------------------------------------------
+
+
+def form(dataset: str, **changes: Any) -> RunForm:
+    return RunForm(dataset=dataset, method="sft", teacher="stand-in", **changes)
+
+
+def test_the_plan_tells_runs_rows_steps_and_the_command(quiet: Studio, project: str) -> None:
+    plan = run_plan.plan_value(quiet, [form(project), form(project, seed=1)])
+    assert plan["text"] == "Plain SFT, seed 0; Plain SFT, seed 1."
+    assert plan["kpis"][:3] == [["runs", "2"], ["rows", "60"], ["steps each", "160"]]
+    assert plan["kpis"][3][1] == "1 min 40 s"  # 12.5 s for 40 steps
+    assert plan["command"].count("python launch.py run ") == 2
+
+
+def test_a_run_that_was_done_is_not_done_again(quiet: Studio, project: str) -> None:
+    done = form(project, optim=quiet.presets()["lab"].model_copy(update={"steps": 40}))
+    plan = run_plan.plan_value(quiet, [done])
+    assert plan["text"].startswith("All of this has been run already")
+    assert run_plan.start(quiet, [done], evaluate=True, first=False).startswith("Nothing was queued")
+    assert quiet.jobs.list() == []
+
+
+def test_runs_are_queued_in_order_and_run_now_goes_before_what_waits(quiet: Studio, project: str) -> None:
+    first = run_plan.start(quiet, [form(project, seed=seed) for seed in (1, 2)], evaluate=True, first=False)
+    second = run_plan.start(quiet, [form(project, seed=seed) for seed in (3, 4)], evaluate=False, first=True)
+    assert first.startswith("2 runs queued and")
+    assert second.startswith("2 runs queued before everything that waits")
+    queued = quiet.jobs.list()
+    assert [job.params["spec"]["seed"] for job in queued] == [3, 4, 1, 2]
+    assert [job.params["suite"] is None for job in queued] == [True, True, False, False]
+
+
+def test_a_finished_run_links_to_chat_and_to_compare_once_it_is_evaluated(quiet: Studio, project: str) -> None:
+    (run,) = quiet.runs()
+    line = finished_run(run)
+    assert line["hs"] is None
+    assert line["links"] == [["Chat", f"/chat?models=base--lab,{run.run_id}"]]
+    assert "60 of 60 rows, 40 steps" in line["sub"]
+
+
+# --- curves ------------------------------------------------------------------------------------------------------------------------
+
+
+def test_curves_hold_what_was_logged_and_nothing_where_it_was_not() -> None:
+    found = columns([log_line(1, 2, guided=False), {"step": 2, "total": 2, "loss": math.nan}, {"stage": "no step"}])
+    assert found["step"] == [1, 2]
+    assert found["alignment"] == [None, None]
+    assert found["steps"] == [2, None]
+
+
+def test_a_job_says_the_number_of_steps_as_its_total() -> None:
+    assert columns([{"step": 1.0, "total": 160}])["steps"] == [160]
+
+
+def test_a_long_log_is_thinned_but_keeps_its_last_step() -> None:
+    found = columns([{"step": step} for step in range(1, 10_002)])
+    assert len(found["step"]) <= MOST_POINTS + 1
+    assert (found["step"][0], found["step"][-1]) == (1, 10_001)
+
+
+def test_without_a_running_job_the_newest_run_is_drawn_once(quiet: Studio, project: str) -> None:
+    page = curve_page(quiet, LIVE, "", 0)
+    assert (len(page.rows), page.live, page.subject) == (40, False, quiet.runs()[0].run_id)
+    assert list(curve_page(quiet, LIVE, page.subject, page.offset).rows) == []
+
+
+def test_there_is_nothing_to_draw_in_an_empty_project(quiet: Studio) -> None:
+    assert curve_page(quiet, LIVE, "", 0) == NOTHING
+    assert curve_page(quiet, "gone", "", 0) == NOTHING
+
+
+# --- the job panel -----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_running_job_shows_stage_amount_rate_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "time", lambda: 1012.0)
+    card = jobs.card(JOB)
+    assert card["stage_text"] == "Stage 2 of 4: train"
+    assert card["left"] == "40 of 160, 8.0 per second"
+    assert card["right"] == "about 15 s left, 12 s so far"
+    assert (card["share"], card["actions"]) == (0.25, ["cancel"])
+
+
+def test_no_time_left_is_claimed_before_the_pace_is_steady() -> None:
+    assert "left" not in jobs.card(replace(JOB, eta_s=None))["right"]
+
+
+def test_jobs_stand_in_the_order_in_which_they_matter() -> None:
+    now = 10_000.0
+    views = [
+        replace(JOB, id="old", state="done", finished=now - jobs.RECENT_S - 1),
+        replace(JOB, id="second", state="queued", position=2),
+        replace(JOB, id="failed", state="failed", finished=now - 10),
+        replace(JOB, id="first", state="queued", position=1),
+        replace(JOB, id="now"),
+    ]
+    assert [view.id for view in jobs.arranged(views, now=now)] == ["now", "first", "second", "failed"]
+
+
+def test_a_failed_job_shows_its_message_cleaned_and_offers_another_try() -> None:
+    card = jobs.card(replace(JOB, state="failed", finished=1042.0, message="Loss is nan at step 3.\u202e"))
+    assert (card["badge"], card["actions"]) == ("Failed after 42 s", ["retry", "dismiss"])
+    assert card["message"] == "Loss is nan at step 3.⟨U+202E⟩"
+
+
+def test_buttons_of_the_panel_act_on_the_queue(quiet: Studio, project: str) -> None:
+    run_plan.start(quiet, [form(project, seed=1), form(project, seed=2)], evaluate=False, first=False)
+    first, second = quiet.jobs.list()
+    jobs.act_on(quiet, second.id, "up")
+    assert [job.id for job in quiet.jobs.list()] == [second.id, first.id]
+    jobs.act_on(quiet, second.id, "cancel")
+    assert quiet.jobs.get(second.id).state == "cancelled"
+    jobs.act_on(quiet, second.id, "retry")
+    assert quiet.jobs.get(second.id).state == "queued"
+    jobs.act_on(quiet, first.id, "erase the disk")
+
+
+# --- in a browser ------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shown_jobs(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> list[JobView]:
+    """The queue as the test says."""
+    views = [JOB, replace(JOB, id="run-2", state="queued", position=1, title="<img src=x onerror=alert(1)>", started=None)]
+    monkeypatch.setattr(studio.jobs, "list", lambda limit=60: list(views))
+    monkeypatch.setattr(studio.jobs, "metrics", lambda job, offset: ([], offset))
+    return views
+
+
+@pytest.fixture
+def trained(studio: Studio) -> Iterator[str]:
+    """A finished run in the workspace of the app."""
+    run = write_run(studio.workspace, "ref_teacher", steps=30)
+    yield run
+    for path in studio.workspace.folder("runs", run).rglob("*"):
+        if path.is_file():
+            path.unlink()
+
+
+@pytest.mark.browser
+def test_the_panel_follows_a_job_to_its_end_and_its_buttons_reach_the_queue(
+    page: Page, studio: Studio, shown_jobs: list[JobView], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cancelled: list[str] = []
+    monkeypatch.setattr(studio.jobs, "cancel", cancelled.append)
+    page.goto("/train")
+    card = page.locator("#train-jobs [data-job=run-1]")
+    card.get_by_text("Stage 2 of 4: train").wait_for()
+    assert card.locator(".jp-bar i").count() == 4
+    assert card.get_by_role("progressbar").get_attribute("aria-valuenow") == "31"  # one stage of four and a quarter of the second
+    assert page.locator("#train-jobs [data-job=run-2] .jp-title").inner_text() == "<img src=x onerror=alert(1)>"
+    card.get_by_role("button", name="Cancel this job").click()
+    shown_jobs[0] = replace(JOB, state="failed", finished=time.time(), message="Out of memory. Use a smaller batch.")
+    card.get_by_text("Out of memory").wait_for()
+    assert cancelled == ["run-1"]
+    card.get_by_role("button", name="Hide this job here").click()
+    page.reload()
+    page.locator("#train-jobs [data-job=run-2]").wait_for()
+    assert page.locator("#train-jobs [data-job=run-1]").count() == 0
+
+
+@pytest.mark.browser
+def test_the_plan_follows_the_form_and_says_what_is_wrong_with_it(page: Page, trained: str) -> None:
+    page.goto("/train")
+    plan = page.locator("#train-plan")
+    plan.locator("li, .rp-command pre").first.wait_for()  # the page has loaded and planned what stands in the form
+    page.get_by_label("Seeds").press_sequentially("-x")
+    plan.get_by_text("Seeds are").wait_for()
+    for method in ("sft", "ref_teacher"):
+        page.locator(f"[data-method={method}]").click()
+    plan.get_by_text("Choose at least one method").wait_for()
+    assert page.locator("[data-method=ref_teacher]").get_attribute("aria-checked") == "false"
+
+
+@pytest.mark.browser
+def test_a_picked_run_is_drawn_and_is_still_picked_after_a_reload(page: Page, trained: str) -> None:
+    page.goto("/train")
+    page.locator(f"#train-runs tr[data-run={trained}]").click()
+    title = page.locator("#live-curves .lc-title")
+    title.get_by_text("Ref-Teacher, seed 0").wait_for()
+    page.get_by_text("30 of 30").wait_for()
+    assert trained in page.url
+    page.reload()
+    page.locator(f"#train-runs tr[data-run={trained}][aria-selected=true]").wait_for()
