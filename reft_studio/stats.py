@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, special, stats
+from scipy import special
 
 from reft_studio.errors import EvaluationError
 
@@ -87,7 +87,7 @@ def wilson(successes: int, n: int, *, missing: int = 0, confidence: float = 0.95
 def upper_bound(successes: int, n: int, *, confidence: float = 0.95) -> float:
     """Exact one-sided upper bound (Clopper-Pearson) on a share, 0 to 1: about 3/n when none was found, 1 when none was looked at."""
     _check_counts(successes, n)
-    return 1.0 if successes == n else float(stats.beta.ppf(confidence, successes + 1, n - successes))
+    return 1.0 if successes == n else float(special.betaincinv(successes + 1, n - successes, confidence))
 
 
 def mean_over_seeds(
@@ -103,7 +103,7 @@ def mean_over_seeds(
     mean, n = float(data.mean()), len(values)
     if n == 1:
         return Estimate(mean, mean, mean, 1, 0, "one seed", unit)
-    half = float(stats.t.ppf((1 + confidence) / 2, n - 1) * data.std(ddof=1) / math.sqrt(n))
+    half = float(special.stdtrit(n - 1, (1 + confidence) / 2) * data.std(ddof=1) / math.sqrt(n))
     low, high = mean - half, mean + half
     if within:
         low, high = max(low, within[0]), min(high, within[1])
@@ -132,7 +132,7 @@ def mcnemar(only_a: int, only_b: int) -> float:
     if min(only_a, only_b) < 0:
         raise EvaluationError(f"The counts of flips are {only_a} and {only_b}; a count cannot be negative.")
     total = only_a + only_b
-    return min(1.0, 2 * float(stats.binom.cdf(min(only_a, only_b), total, 0.5))) if total else 1.0
+    return min(1.0, 2 * float(special.bdtr(min(only_a, only_b), total, 0.5))) if total else 1.0
 
 
 def paired_difference(a: Sequence[bool], b: Sequence[bool], *, clusters: Sequence[Hashable] | None = None, seed: int = 0) -> Estimate:
@@ -172,10 +172,10 @@ def crossed_difference(changes: ArrayLike, *, confidence: float = 0.95) -> Teste
     by_prompt = spread / math.sqrt(prompts) or (high - low) / (2 * _z(0.95))
 
     def half(level: float) -> float:
-        return math.hypot(float(stats.t.ppf(1 - level / 2, seeds - 1)) * by_seed, float(stats.norm.ppf(1 - level / 2)) * by_prompt)
+        return math.hypot(float(special.stdtrit(seeds - 1, 1 - level / 2)) * by_seed, float(special.ndtri(1 - level / 2)) * by_prompt)
 
     tiny = 1e-9
-    p_value = 1.0 if mean == 0 else tiny if half(tiny) < abs(mean) else float(optimize.brentq(lambda p: half(p) - abs(mean), tiny, 1))
+    p_value = 1.0 if mean == 0 else tiny if half(tiny) < abs(mean) else _root(lambda p: half(p) - abs(mean), tiny, 1)
     width = half(1 - confidence)
     ends = max(-100.0, 100 * (mean - width)), min(100.0, 100 * (mean + width))
     return Tested(Estimate(100 * mean, *ends, prompts, 0, f"{seeds} seeds, t and normal", "points"), p_value)
@@ -194,7 +194,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def auroc(positive: ArrayLike, negative: ArrayLike) -> float:
     """Chance that a random positive scores above a random negative, ties counting half; 0 to 1. NaN scores are left out."""
     pos, neg, _ = _scored(positive, negative)
-    ranks = stats.rankdata(np.concatenate([pos, neg]))
+    ranks = _ranks(np.concatenate([pos, neg]))
     return float((ranks[: len(pos)].sum() - len(pos) * (len(pos) + 1) / 2) / (len(pos) * len(neg)))
 
 
@@ -202,9 +202,9 @@ def auroc_estimate(positive: ArrayLike, negative: ArrayLike, *, confidence: floa
     """AUROC (0 to 1) with DeLong's interval on the logit scale; Newcombe's (2006, method 5) at 0 and 1, where DeLong has no width."""
     pos, neg, missing = _scored(positive, negative)
     m, n = len(pos), len(neg)
-    every = stats.rankdata(np.concatenate([pos, neg]))
-    above_neg = (every[:m] - stats.rankdata(pos)) / n  # for each positive, the share of negatives below it
-    below_pos = 1 - (every[m:] - stats.rankdata(neg)) / m  # for each negative, the share of positives above it
+    every = _ranks(np.concatenate([pos, neg]))
+    above_neg = (every[:m] - _ranks(pos)) / n  # for each positive, the share of negatives below it
+    below_pos = 1 - (every[m:] - _ranks(neg)) / m  # for each negative, the share of positives above it
     value, z = float(above_neg.mean()), _z(confidence)
     variance = (above_neg.var(ddof=1) / m if m > 1 else 0.0) + (below_pos.var(ddof=1) / n if n > 1 else 0.0)
     if not 0 < value < 1 or variance == 0 or min(m, n) < 2:
@@ -299,13 +299,33 @@ def _tango(gained: int, lost: int, n: int, *, confidence: float = 0.95) -> tuple
         return gap / math.sqrt(variance) if variance > 1e-12 else math.copysign(math.inf, gap) if gap else 0.0
 
     value, edge = (gained - lost) / n, 1 - 1e-12
-    low = -1.0 if lost == n else float(optimize.brentq(lambda d: _finite(distance(d)) - z, -edge, value))
-    high = 1.0 if gained == n else float(optimize.brentq(lambda d: _finite(distance(d)) + z, value, edge))
+    low = -1.0 if lost == n else _root(lambda d: _finite(distance(d)) - z, -edge, value)
+    high = 1.0 if gained == n else _root(lambda d: _finite(distance(d)) + z, value, edge)
     return low, high
 
 
 def _finite(value: float) -> float:
     return max(-1e9, min(1e9, value))
+
+
+def _root(function: Callable[[float], float], low: float, high: float) -> float:
+    """Where a continuous function changes its sign between `low` and `high`, to 1e-12, by halving.
+
+    scipy.optimize and scipy.stats would do more than is needed here and take a second to import, at every start of the app.
+    """
+    rising = function(low) < 0
+    while high - low > 1e-12:
+        middle = (low + high) / 2
+        if middle in (low, high):
+            break
+        low, high = (middle, high) if (function(middle) < 0) == rising else (low, middle)
+    return (low + high) / 2
+
+
+def _ranks(values: ArrayLike) -> Floats:
+    """Ranks from 1; equal values share the mean of theirs."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return np.asarray((np.cumsum(counts) - (counts - 1) / 2)[inverse], dtype=np.float64)
 
 
 def _newcombe_auroc(value: float, m: int, n: int, z: float) -> tuple[float, float]:
@@ -317,15 +337,15 @@ def _newcombe_auroc(value: float, m: int, n: int, z: float) -> tuple[float, floa
         return abs(value - theta) - z * math.sqrt(spread)
 
     inside = min(max(value, 1e-9), 1 - 1e-9)  # at exactly 0 and 1 the spread vanishes too, which is a root of no meaning
-    low = 0.0 if value < 1e-9 else float(optimize.brentq(distance, 1e-12, inside))
-    high = 1.0 if value > 1 - 1e-9 else float(optimize.brentq(distance, inside, 1 - 1e-12))
+    low = 0.0 if value < 1e-9 else _root(distance, 1e-12, inside)
+    high = 1.0 if value > 1 - 1e-9 else _root(distance, inside, 1 - 1e-12)
     return low, high
 
 
 def _z(confidence: float) -> float:
     if not 0 < confidence < 1:
         raise EvaluationError(f"confidence is {confidence}, but it is a share: give a number between 0 and 1 (95 % is 0.95).")
-    return float(stats.norm.ppf((1 + confidence) / 2))
+    return float(special.ndtri((1 + confidence) / 2))
 
 
 def _check_counts(successes: int, n: int) -> None:
