@@ -9,7 +9,7 @@ from pathlib import Path
 import gradio as gr
 from gradio.utils import get_upload_folder
 
-from ui.text import show, size
+from ui.text import size
 
 
 def offer(path: Path, label: str = "Save") -> gr.DownloadButton:
@@ -18,4 +18,4 @@ def offer(path: Path, label: str = "Save") -> gr.DownloadButton:
     folder.mkdir(parents=True)
     copy = folder / path.name
     shutil.copyfile(path, copy)
-    return gr.DownloadButton(label=f"{label} {show(path.name, 80)} ({size(copy.stat().st_size)})", value=str(copy), visible=True)
+    return gr.DownloadButton(label=f"{label} ({size(copy.stat().st_size)})", value=str(copy), visible=True)

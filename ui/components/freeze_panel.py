@@ -92,9 +92,9 @@ def draw_bulk() -> Bulk:
             reason = gr.Textbox(label="Reason", placeholder="kept with every one of these decisions", max_lines=1, elem_id="bulk-reason")
         line = status("bulk-status")
         with gr.Row():
-            preview = gr.Button("Count the rows", elem_id="bulk-preview", scale=0, min_width=150)
-            apply = gr.Button("Decide", variant="primary", interactive=False, elem_id="bulk-apply", scale=0, min_width=190)
-            undo = gr.Button("Undo the last step", elem_id="bulk-undo", scale=0, min_width=160)
+            preview = gr.Button("Count the rows", elem_id="bulk-preview", scale=0, min_width=180)
+            apply = gr.Button("Decide", variant="primary", interactive=False, elem_id="bulk-apply", scale=0, min_width=210)
+            undo = gr.Button("Undo the last step", elem_id="bulk-undo", scale=0, min_width=200)
     return Bulk(sheet, side, origin, search, overrule, action, reason, preview, apply, undo, line)
 
 
@@ -107,9 +107,9 @@ def draw_freeze() -> Freeze:
         reason = gr.Textbox(label="Why undecided rows may be left out", max_lines=2, visible=False, elem_id="freeze-reason")
         line = status("freeze-status")
         with gr.Row():
-            freeze = gr.Button("Freeze the dataset", variant="primary", elem_id="freeze-button", scale=0, min_width=240)
+            freeze = gr.Button("Freeze the dataset", variant="primary", elem_id="freeze-button", scale=0, min_width=260)
             export = gr.Button("Make the cleaned file", elem_id="export-button", scale=0, min_width=210)
-            file = gr.DownloadButton("Save", visible=False, elem_id="export-file", scale=0, min_width=260)
+            file = gr.DownloadButton("Save", visible=False, elem_id="export-file", scale=0, min_width=320)
     return Freeze(sheet, facts, sentence, reason, freeze, export, file, line)
 
 
@@ -120,13 +120,13 @@ def draw_frozen() -> Frozen:
         facts = widget("facts", {}, elem_id="frozen-facts")
         line = status("frozen-status")
         with gr.Row():
-            fixed('<a class="rs-button" data-kind="primary" href="/train">Train on it</a>', elem_id="frozen-train")
+            gr.Button("Train on it", variant="primary", link="/train", elem_id="frozen-train", scale=0, min_width=150)
             export = gr.Button("Make the cleaned file", elem_id="frozen-export", scale=0, min_width=210)
-            bundle = gr.Button("Make the audit bundle", elem_id="frozen-bundle", scale=0, min_width=210)
-            back = gr.Button("Back to the source", elem_id="frozen-back", scale=0, min_width=150)
+            bundle = gr.Button("Make the audit bundle", elem_id="frozen-bundle", scale=0, min_width=230)
+            back = gr.Button("Back to the source", elem_id="frozen-back", scale=0, min_width=190)
         with gr.Row():
-            file = gr.DownloadButton("Save", visible=False, elem_id="frozen-file", scale=0, min_width=260)
-            archive = gr.DownloadButton("Save", visible=False, elem_id="frozen-archive", scale=0, min_width=260)
+            file = gr.DownloadButton("Save", visible=False, elem_id="frozen-file", scale=0, min_width=320)
+            archive = gr.DownloadButton("Save", visible=False, elem_id="frozen-archive", scale=0, min_width=320)
     return Frozen(sheet, facts, export, bundle, back, file, archive, line)
 
 

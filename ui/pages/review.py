@@ -54,7 +54,7 @@ def build(studio: Studio) -> None:
     on(card.batch, values, inputs=[turn], outputs=outputs, **SLOW)
     _wire_decisions(studio, card, freeze)
     _wire_bulk(studio, bulk, values, turn, outputs)
-    _wire_freeze(studio, freeze, values, turn, outputs)
+    _wire_freeze(studio, freeze, values, turn, outputs, frozen.line)
     _wire_frozen(studio, frozen, values, turn, outputs)
 
 
@@ -104,15 +104,15 @@ def _wire_bulk(studio: Studio, bulk: ends.Bulk, values: Values, turn: gr.State, 
         on(part.input, lambda: gr.Button("Decide", interactive=False), outputs=[bulk.apply], **FAST)
 
 
-def _wire_freeze(studio: Studio, freeze: ends.Freeze, values: Values, turn: gr.State, outputs: list[Any]) -> None:
+def _wire_freeze(studio: Studio, freeze: ends.Freeze, values: Values, turn: gr.State, outputs: list[Any], done: gr.HTML) -> None:
     def run(reason: str, times: int) -> tuple[Any, ...]:
         text = ends.freeze_now(studio, reason)
-        return (*values(times), said(text))
+        return (*values(times), said(text), said("", "quiet"))
 
     def export() -> gr.DownloadButton:
-        return offer(studio.export(_dataset(studio)))
+        return offer(studio.export(_dataset(studio)), "Save the cleaned file")
 
-    on(freeze.freeze.click, run, inputs=[freeze.reason, turn], outputs=outputs, line=freeze.line, refresh=True, **SLOW)
+    on(freeze.freeze.click, run, inputs=[freeze.reason, turn], outputs=[*outputs, done], line=freeze.line, refresh=True, **SLOW)
     on(freeze.export.click, export, outputs=[freeze.file], line=freeze.line, **SLOW)
 
 
@@ -123,10 +123,10 @@ def _wire_frozen(studio: Studio, frozen: ends.Frozen, values: Values, turn: gr.S
         return values(times)
 
     def export() -> gr.DownloadButton:
-        return offer(studio.export(_dataset(studio)))
+        return offer(studio.export(_dataset(studio)), "Save the cleaned file")
 
     def bundle() -> gr.DownloadButton:
-        return offer(studio.bundle(_dataset(studio)))
+        return offer(studio.bundle(_dataset(studio)), "Save the audit bundle")
 
     on(frozen.back.click, back, inputs=[turn], outputs=outputs, line=frozen.line, refresh=True, **SLOW)
     on(frozen.export.click, export, outputs=[frozen.file], line=frozen.line, **SLOW)

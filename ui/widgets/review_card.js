@@ -11,7 +11,7 @@ const WHY_LONG = {
   borderline: 'It is here because it lies near the line, where the filter is least sure.',
   random: 'It is here by a random draw below the line: reading these is what the statement about the remaining risk rests on.',
   flagged: 'It is here as one of the flagged rows, from all over their range.',
-  unscored: 'It is here because it has no score: only a person can decide it.',
+  unscored: '',
   asked: '',
 };
 const PATIENCE_MS = 10000;

@@ -1,6 +1,6 @@
 // Flagged rows by origin at the line's position. value = JSON of {dataset, key, threshold}; server: srv_slices.
 const panel = element.querySelector('.sl'), body = element.querySelector('tbody');
-let data = null;
+let data = null, waiting = 0;
 
 function line(slice) {
   const interval = wilson(slice.flagged, slice.rows), share = slice.rows ? slice.flagged / slice.rows : 0;
@@ -20,7 +20,12 @@ const load = lastWins(async (t) => {
   if (!panel.hidden) body.replaceChildren(...reply.slices.map(line));
 });
 
-rs.on('rs:threshold', (event) => { if (data && event.detail.key === data.key && event.detail.dataset === data.dataset) load(event.detail.t); });
+// A moment after the line rests: the rows of the table come first.
+rs.on('rs:threshold', (event) => {
+  if (!data || event.detail.key !== data.key || event.detail.dataset !== data.dataset) return;
+  clearTimeout(waiting);
+  waiting = setTimeout(() => load(event.detail.t), 120);
+});
 function draw() {
   data = readJson(props.value, null);
   if (data) load(data.threshold); else hide(true);

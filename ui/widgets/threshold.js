@@ -49,7 +49,9 @@ function drawChart() {
     for (const kind of KINDS.slice().reverse()) {
       const n = bar[kind.key];
       if (!n) continue;
-      const top = y(below + n), bottom = y(below);
+      // A stack of logarithms would lie about the parts: on that scale the height is the total and the colours its shares.
+      const place = (m) => (logCounts ? floor() - (m / bar.rows) * (floor() - y(bar.rows)) : y(m));
+      const top = place(below + n), bottom = place(below);
       below += n;
       root.append(svg('rect', { x: x(bar.from) + 0.5, width: Math.max(1, x(bar.to) - x(bar.from) - 1), y: Math.min(top, bottom - 1), height: Math.max(1, bottom - top),
         style: `fill:${kind.turn === null ? kind.colour : `url(#${uid}-${kind.key})`}` }));
