@@ -8,6 +8,8 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from reft_studio.audit.decision import Decision
@@ -26,6 +28,8 @@ LISTED = 100
 EXCERPT = 300
 """Characters of a row shown in a report that is not redacted."""
 BINS = 60
+ORIGINS = 20
+"""Most origins in the table."""
 
 
 def data_part(dataset: Dataset) -> dict[str, Any]:
@@ -128,7 +132,7 @@ def _teacher(workspace: Workspace, teacher_id: str) -> dict[str, Any]:
 def _truth(dataset: Dataset) -> NDArray[np.int8]:
     """(rows,) 1 known harmful, 0 known harmless, -1 unknown."""
     column = dataset.table(["known_harmful"]).column(0)
-    return np.array([-1 if known is None else int(known) for known in column.to_pylist()], dtype=np.int8)
+    return np.asarray(pc.fill_null(pc.cast(column, pa.int8()), -1).to_numpy())
 
 
 def _histogram(values: NDArray[np.float32], truth: NDArray[np.int8]) -> dict[str, Any]:
@@ -163,14 +167,20 @@ def _quality(values: NDArray[np.float32], dropped: NDArray[np.bool_], truth: NDA
 
 
 def _by_origin(dataset: Dataset, dropped: NDArray[np.bool_], truth: NDArray[np.int8]) -> list[dict[str, Any]]:
-    origins = np.array(dataset.table(["origin"]).column(0).to_pylist(), dtype=object)
-    found = []
-    for name, rows in Counter(origins.tolist()).most_common(20):
-        mask = origins == name
-        known = truth[mask]
-        harmful = int((known == 1).sum()) if (known >= 0).all() else None
-        found.append({"origin": name or "(not given)", "rows": rows, "flagged": int((mask & dropped).sum()), "known_harmful": harmful})
-    return found
+    """Flagged rows of the most frequent origins."""
+    encoded = pc.fill_null(dataset.table(["origin"]).column(0).combine_chunks(), "").dictionary_encode()
+    codes, names = encoded.indices.to_numpy(), encoded.dictionary.to_pylist()
+    rows = np.bincount(codes, minlength=len(names))
+    flags, harmful, unknown = (np.bincount(codes[mask], minlength=len(names)) for mask in (dropped, truth == 1, truth == -1))
+    return [
+        {
+            "origin": names[code] or "(not given)",
+            "rows": int(rows[code]),
+            "flagged": int(flags[code]),
+            "known_harmful": None if unknown[code] else int(harmful[code]),
+        }
+        for code in np.argsort(-rows, kind="stable")[:ORIGINS].tolist()
+    ]
 
 
 def _outcomes(dataset: Dataset, given: ReportInput) -> tuple[Counter[str], list[int]]:
@@ -184,9 +194,8 @@ def _outcomes(dataset: Dataset, given: ReportInput) -> tuple[Counter[str], list[
     dropped = flagged(values, given.threshold)
     counts = Counter({"remove": int(dropped.sum()), "undecided": int(np.isnan(values).sum())})
     counts["keep"] = len(values) - counts["remove"] - counts["undecided"]
-    places = {int(row_id): place for place, row_id in enumerate(ids.tolist()) if row_id in given.decisions}
-    for row_id, place in places.items():
-        score = None if np.isnan(values[place]) else float(values[place])
+    for place in np.flatnonzero(np.isin(ids, list(given.decisions))).tolist():
+        row_id, score = int(ids[place]), None if np.isnan(values[place]) else float(values[place])
         counts[effective(score, given.threshold, None)] -= 1
         counts[effective(score, given.threshold, given.decisions[row_id])] += 1
     return Counter({str(name): count for name, count in counts.items()}), [i for i in ids[dropped].tolist() if i not in final]
@@ -216,8 +225,9 @@ def _listed(dataset: Dataset, given: ReportInput) -> list[dict[str, Any]]:
 def _score_by_row(score: ScoreSet | None, wanted: set[int]) -> dict[int, float]:
     if score is None:
         return {}
-    pairs = zip(score.row_ids().tolist(), score.scores().tolist(), strict=True)
-    return {row_id: value for row_id, value in pairs if row_id in wanted and not np.isnan(value)}
+    ids, values = score.row_ids(), score.scores()
+    found = np.flatnonzero(np.isin(ids, list(wanted)) & ~np.isnan(values))
+    return {int(ids[place]): float(values[place]) for place in found.tolist()}
 
 
 def _frozen(dataset: Dataset) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from reft_studio.comparison.report.inputs import SECTIONS, ReportInput
 from reft_studio.comparison.table import RunRow
 from reft_studio.data.dataset import Dataset, open_dataset
 from reft_studio.errors import SpecError
+from reft_studio.evaluation.judges import judge_named
 from reft_studio.workspace import ASSETS, Workspace, write_atomic, write_json
 
 TEMPLATE = "report.html.j2"
@@ -149,6 +150,7 @@ def _limits(value: dict[str, Any]) -> list[str]:
     if filtered and filtered["missing"]:
         told.append(f"{_rows(filtered['missing'])} could not be scored; only a person can decide there.")
     if compared:
+        told.append(f"The judge {compared['judge']}: {judge_named(compared['judge'].split()[0]).known_error}")
         told += [*compared["caveats"], *compared["left_out"]]
     return told
 

@@ -9,10 +9,14 @@ from reft_studio.registry import Registry
 
 
 class Judge(Protocol):
-    """Grades one output; `version` goes up whenever a grade could change, and results of two versions are not compared."""
+    """Grades one output; `version` goes up whenever a grade could change, and results of two versions are not compared.
+
+    `known_error` says in a sentence how often the judge was found wrong, and on what; it stands in every report.
+    """
 
     name: str
     version: str
+    known_error: str
 
     def grade(self, prompt: str, completion: str) -> Grade: ...
 
