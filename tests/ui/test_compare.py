@@ -54,7 +54,7 @@ def test_the_table_shows_estimates_with_interval_and_n(studio_with_runs: Studio,
     assert set(table["chosen"]) == set(ids.values())
     assert rows[ids["sft"]]["hs"]["n"] == SIZES["harmful"]
     assert rows[ids["sft"]]["hs"]["low"] < rows[ids["sft"]]["hs"]["value"] < rows[ids["sft"]]["hs"]["high"]
-    assert "lab sentiment" in table["caption"]
+    assert table["caption"].startswith("Prompts: lab sentiment (test), n = 30 harmful, 30 harmless, 20 task.")
 
 
 def test_a_run_on_other_prompts_cannot_be_chosen_and_says_why(studio_with_runs: Studio, ids: dict[str, str]) -> None:

@@ -59,6 +59,7 @@ class Lane:
     """The answer of one model so far."""
 
     model: ChatModel
+    title: str
     text: str = ""
     state: str = "waiting"
     message: str = ""
@@ -78,7 +79,7 @@ class Lane:
         mark = mark_of(self.model.method or self.model.kind)
         return {
             "id": self.model.id,
-            "title": show(self.model.title, 80),
+            "title": self.title,
             "colour": mark.colour,
             "shape": mark.shape,
             "text": show(self.text, ANSWER_LIMIT),
@@ -132,11 +133,13 @@ def converse(studio: Studio, ask: Ask) -> Iterator[dict[str, Any]]:
     """The exchange as it grows, at most one view per `FRAME_S`; an error ends in the lanes, never as an exception."""
     exchange = Exchange(ask)
     try:
-        known = {model.id: model for model in studio.chat_models()}
+        models = studio.chat_models()
+        known = {model.id: model for model in models}
         missing = [name for name in ask.models if name not in known]
         if missing:
             raise SpecError(f"{counted(len(missing), 'chosen model')} cannot be found any more. Reload the page and choose again.")
-        exchange.lanes = {name: Lane(known[name]) for name in ask.models}
+        titles = {view["id"]: view["title"] for view in model_views(studio, models)}
+        exchange.lanes = {name: Lane(known[name], titles[name]) for name in ask.models}
         yield exchange.view()
         exchange.gauge = gauge(studio, ask.prompt, known[ask.models[0]].base)
         yield exchange.view()
@@ -184,10 +187,19 @@ def _unscored(text: str) -> dict[str, Any]:
     return {"value": None, "threshold": None, "flagged": False, "text": text}
 
 
-def model_view(model: ChatModel) -> dict[str, str]:
-    """A model as the chip that chooses it."""
+def model_views(studio: Studio, models: Sequence[ChatModel]) -> list[dict[str, str]]:
+    """Models as the chips that choose them; runs that would read the same get the name of their data."""
+    titles = [model.title for model in models]
+    twins = {model.id for model in models if titles.count(model.title) > 1}
+    data = {run.run_id: run.dataset_name for run in studio.runs()} if twins else {}
+    return [model_view(model, data.get(model.id, model.id) if model.id in twins else "") for model in models]
+
+
+def model_view(model: ChatModel, apart: str = "") -> dict[str, str]:
+    """One model; `apart` tells it from others with the same title."""
     mark = mark_of(model.method or model.kind)
-    title, detail = show(model.title, 80), f"{show(model.id, 80)}, base: {show(model.base, 80)}"
+    title = show(f"{model.title}, {apart}" if apart else model.title, 100)
+    detail = f"{title} ({show(model.id, 80)}, base: {show(model.base, 80)})"
     return {"id": model.id, "title": title, "detail": detail, "base": model.base, "colour": mark.colour, "shape": mark.shape}
 
 

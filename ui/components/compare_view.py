@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import gradio as gr
 
+from reft_studio.errors import SpecError
 from ui.components.marks import mark_of
 from ui.components.run_rows import compared_run
 from ui.text import count, number, show
@@ -15,6 +16,7 @@ from ui.text import count, number, show
 if TYPE_CHECKING:
     from reft_studio.comparison.flips import Flips, Paired
     from reft_studio.comparison.table import RunRow
+    from reft_studio.evaluation.grade import SetName
     from reft_studio.evaluation.result import Graded
     from reft_studio.studio import Studio
 
@@ -72,8 +74,14 @@ def table_value(studio: Studio, asked: Sequence[str]) -> dict[str, Any]:
     for group in groups:
         if group is not main:
             rows += [compared_run(row, off=why_apart(row, main[0])) for row in newest_first(group)]
-    caption = f"Prompts: {show(main[0].suite, 80)}. Judge: {show(main[0].judge, 80)}." if main else ""
-    return {"rows": rows, "chosen": first_choice(main, asked), "caption": caption, "empty": EMPTY}
+    return {"rows": rows, "chosen": first_choice(main, asked), "caption": caption(main[0]) if main else "", "empty": EMPTY}
+
+
+def caption(row: RunRow) -> str:
+    """What all runs that can be chosen have in common: prompts, their numbers, judge."""
+    sizes = [(row.hs, "harmful"), (row.over_refusal, "harmless"), (row.fa, "task")]
+    numbers = ", ".join(f"{count(estimate.n)} {kind}" for estimate, kind in sizes if estimate)
+    return f"Prompts: {show(row.suite, 80)}, n = {numbers}. Judge: {show(row.judge, 80)}."
 
 
 def newest_first(rows: Sequence[RunRow]) -> list[RunRow]:
@@ -185,12 +193,14 @@ def paired_cell(found: Paired) -> dict[str, Any]:
 
 def flips_value(studio: Studio, first: str | None, second: str | None, set_name: str) -> dict[str, Any]:
     """The 2 x 2 table of two runs on one set, and the prompts behind it; the browser masks those of the harmful set."""
+    if set_name not in COUNTED:
+        raise SpecError(f"There is no set of prompts '{show(set_name, 20)}'. Choose one of: {', '.join(COUNTED)}.")
     if not first or not second or first == second:
         return {"empty": "Choose two different runs."}
     rows = {row.run_id: row for row in studio.comparison().rows}
     if set_name == "task" and (rows[first].fa is None or rows[second].fa is None):
         return {"empty": "These runs were not evaluated on a task."}
-    names, found = titles([rows[first], rows[second]]), studio.flips(first, second, set_name)
+    names, found = titles([rows[first], rows[second]]), studio.flips(first, second, cast("SetName", set_name))
     bad, good = COUNTED[set_name]
     return {
         "a": names[first],

@@ -30,6 +30,7 @@ FILTERING = (
     ("Drop flagged rows for every method", "drop"),
     ("Keep all rows for every method", "keep"),
 )
+_FILTERING_HELP = "Data frozen on the Review page holds the decisions already. Other data is filtered by the threshold alone."
 MOST_RUNS = 48
 MOST_SEEDS = 12
 _PART = re.compile(r"(\d{1,9})(?:\s*(?:-|–|to)\s*(\d{1,9}))?")
@@ -103,7 +104,7 @@ def draw_run_form(studio: Studio) -> RunInputs:
         fixed(_DATA)
         dataset = gr.Dropdown([], label="Dataset", elem_id="train-dataset", interactive=True)
         teacher = gr.Dropdown([], label="Teacher and its base model", elem_id="train-teacher", interactive=True)
-        filtering = gr.Radio(list(FILTERING), value="method", label="Flagged rows that nobody decided", elem_id="train-filtering")
+        filtering = gr.Radio(list(FILTERING), value="method", label="Flagged rows", info=_FILTERING_HELP, elem_id="train-filtering")
     with gr.Column(elem_classes=["rs-card"]):
         fixed(_SETTINGS)
         preset = gr.Radio(preset_choices(studio), value="lab", label="Preset", elem_id="train-preset")
@@ -133,9 +134,9 @@ def _draw_custom(studio: Studio) -> tuple[gr.Column, Form[OptimSpec], dict[str, 
 def method_card(info: DefenseInfo) -> dict[str, Any]:
     """A method as its card: what it does in a sentence, where it starts, what it needs, what it costs."""
     mark = mark_of(info.name)
-    start = "starts from aligned weights" if info.starts_from == "aligned" else "starts from the base"
-    cost = "costs as plain finetuning" if info.cost == 1 else f"{info.cost:g} x the cost per step"
-    facts = [start, *(["filters the data"] if info.uses_filter else []), *(["needs a teacher"] if info.needs_teacher else []), cost]
+    start = "from aligned weights" if info.starts_from == "aligned" else "from the base"
+    needs = [word for word, needed in (("filter", info.uses_filter), ("teacher", info.needs_teacher)) if needed]
+    facts = [start, *needs, f"{info.cost:g}x cost per step"]
     return {"name": info.name, "title": info.title, "summary": info.summary, "facts": facts, "colour": mark.colour, "shape": mark.shape}
 
 

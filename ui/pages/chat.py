@@ -13,7 +13,7 @@ from ui.components.chat_panel import (
     Ask,
     converse,
     device_notice,
-    model_view,
+    model_views,
     usual,
 )
 from ui.components.chat_prompts import chips
@@ -43,7 +43,7 @@ def setup(studio: Studio) -> dict[str, Any]:
     """Models, example prompts and the state of the device, for the browser."""
     models = studio.chat_models()
     return {
-        "models": [model_view(model) for model in models],
+        "models": model_views(studio, models),
         "chosen": usual(models),
         "chips": chips(),
         "tokens": DEFAULT_TOKENS,

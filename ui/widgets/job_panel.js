@@ -36,10 +36,12 @@ function button(label, id, what, hint) {
 
 function newCard(job) {
   const card = make('article', 'jp-card');
+  card.setAttribute('role', 'listitem');
   const parts = { card };
   const head = make('div', 'jp-head');
   parts.title = head.appendChild(make('span', 'jp-title'));
   parts.badge = head.appendChild(make('span', 'jp-badge'));
+  parts.badge.setAttribute('aria-live', 'polite'); // not the whole card: its numbers change every second
   parts.actions = head.appendChild(make('span', 'jp-actions'));
   parts.stage = make('div', 'jp-stage');
   parts.bar = make('div', 'jp-bar');

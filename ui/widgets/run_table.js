@@ -4,8 +4,8 @@
 const many = props.mode === 'many', PARAMETER = many ? 'runs' : 'run';
 const head = element.querySelector('thead'), body = element.querySelector('tbody');
 const COLUMNS = [
-  ['Run', (row) => row.title], ['HS', (row) => row.hs?.value, 'lower is better'], ['FA', (row) => row.fa?.value, 'higher is better'],
-  ['Over-refusal', (row) => row.over?.value, 'lower is better'], ['Finished', (row) => row.time],
+  ['Run', (row) => row.title], ['HS', (row) => row.hs?.value, 'lower is better'], ['Over-refusal', (row) => row.over?.value, 'lower is better'],
+  ['FA', (row) => row.fa?.value, 'higher is better'], ['Finished', (row) => row.time],
 ];
 let data = { rows: [], empty: {} }, chosen = [], sort = { column: null, down: false }, loaded = false;
 
@@ -41,7 +41,7 @@ function line(row) {
   const links = h('span', { class: 'rt-links' }, ...row.links.map(([text, href]) => h('a', { href, text })));
   node.append(
     h('td', { class: 'rt-what' }, h('span', { class: 'rt-name' }, mark(row.colour, row.shape), h('span', { text: row.title })), h('span', { class: 'rt-sub', text: row.off || row.sub })),
-    value(row.hs, row.colour), value(row.fa, row.colour), value(row.over, row.colour),
+    value(row.hs, row.colour), value(row.over, row.colour), value(row.fa, row.colour),
     h('td', { text: row.when }), h('td', { class: 'act' }, links));
   return node;
 }
