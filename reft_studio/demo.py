@@ -53,7 +53,7 @@ def run_sweep(workspace: Workspace, ratios: Sequence[float], wanted: dict[str, A
 
 def _spec(wanted: dict[str, Any]) -> DemoSpec:
     for name in wanted.get("methods", ()):
-        DEFENSES.get(name)
+        DEFENSES.get(name.partition("+")[0])
     try:
         return DemoSpec(**wanted)
     except ValidationError as exc:
@@ -76,7 +76,7 @@ def _text(result: DemoResult) -> str:
                 mean = mean_over_seeds(values)
                 cells.append(f"{mean.value:.1f} [{mean.low:.1f}, {mean.high:.1f}]")
         conflict = [line["gradient_cosine"] for line in lines if line["gradient_cosine"] is not None]
-        rows.append([DEFENSES.get(method).info.title, *cells, f"{sum(conflict) / len(conflict):+.2f}" if conflict else "-"])
+        rows.append([lines[0]["title"].rpartition(", seed")[0], *cells, f"{sum(conflict) / len(conflict):+.2f}" if conflict else "-"])
     filters = result.as_json()["filter"]
     note = ", ".join(f"{name} {value:.3g}" for name, value in filters.items())
     return table(rows, ["method", "HS %", "over-refusal %", "FA %", "gradient cosine"]) + f"\nfilter: {note}"

@@ -19,11 +19,7 @@ class LabData:
     calibration_harmless: str
 
 
-ROWS = 1200
-"""Alignment rows of each kind: more than a teacher's steps can see, since a repeated row is learnt by heart."""
-
-
-def alignment(workspace: Workspace, *, seed: int = 0, rows: int = ROWS) -> LabData:
+def alignment(workspace: Workspace, *, seed: int = 0, rows: int = sets.ALIGNMENT_ROWS) -> LabData:
     """The lab's alignment data (harmful prompts with refusals, harmless with answers) and its held-out calibration prompts."""
     harmful, helpful = sets.alignment(seed=seed, rows=rows)
     held_harmful, held_harmless = sets.calibration("validation")

@@ -13,6 +13,7 @@ from pydantic import Field
 from reft_studio import stats
 from reft_studio.data.dataset import Dataset
 from reft_studio.defenses import DEFENSES
+from reft_studio.errors import SpecError
 from reft_studio.evaluation.evaluate import evaluate
 from reft_studio.evaluation.result import EvaluationResult, evaluated, load_result
 from reft_studio.evaluation.suite import Suite, lab_suite
@@ -47,7 +48,9 @@ class DemoSpec(Settings):
     poison_ratio: float = Field(0.1, ge=0, le=1, description="share of harmful rows in the user data")
     rows: int = Field(1000, ge=50, le=20_000, description="rows of user data")
     seeds: tuple[int, ...] = Field((0,), min_length=1, description="each seed draws its own user data, teacher, adapters and batch order")
-    methods: tuple[str, ...] = Field(METHODS, min_length=1, description="methods to compare")
+    methods: tuple[str, ...] = Field(
+        METHODS, min_length=1, description="methods; NAME+filter adds the filter, NAME+aligned the aligned start"
+    )
     steps: int = Field(160, ge=1, le=10_000, description="optimizer steps of each run")
     shipped_teacher: bool = Field(False, description="use the lab's ready teacher instead of preparing one per seed")
     split: Literal["validation", "test"] = Field("test", description="held-out prompts; settings are chosen on validation only")
@@ -87,12 +90,16 @@ def demo(workspace: Workspace, spec: DemoSpec, progress: Progress, *, session: S
     return result
 
 
+def _cost(variant: str, spec: DemoSpec) -> float:
+    return DEFENSES.get(variant.partition("+")[0]).info.cost * spec.steps
+
+
 class _Stages:
     """Runs the stages, times them, and lets one bar cover all of them."""
 
     def __init__(self, spec: DemoSpec, progress: Progress, result: DemoResult) -> None:
         self.progress, self.result, self.index, self.spent = progress, result, 0, 0.0
-        costs = [DEFENSES.get(name).info.cost * spec.steps for name in spec.methods]
+        costs = [_cost(name, spec) for name in spec.methods]
         teachers = 0.0 if spec.shipped_teacher else 320.0
         self.whole = 10.0 + len(spec.seeds) * (teachers + 20.0 + sum(costs) + _EVALUATION_COST * (len(costs) + 3))
         self.count = 1 + len(spec.seeds) * ((0 if spec.shipped_teacher else 2) + 3 + 2 * len(costs))
@@ -128,14 +135,14 @@ def _one_seed(workspace: Workspace, spec: DemoSpec, seed: int, session: Session,
     cache: dict[str, AlignmentData] = {}
     for method in spec.methods:
         run_spec = lab_run(method, user=user.id, teacher=teacher, aligned=aligned, data=data, seed=seed, optim=OptimSpec(steps=spec.steps))
-        info = DEFENSES.get(method).info
+        title = run_spec.title.removesuffix(f", seed {seed}")
         run: RunInfo = stages.run(
-            f"train {info.title}{mark}",
-            info.cost * spec.steps,
+            f"train {title}{mark}",
+            _cost(method, spec),
             lambda part, run_spec=run_spec: train(workspace, run_spec, session, part, cache=cache),
         )
         graded: EvaluationResult = stages.run(
-            f"evaluate {info.title}{mark}",
+            f"evaluate {title}{mark}",
             _EVALUATION_COST,
             lambda part, run=run: evaluate_adapter(workspace, session, run.run_id, session.ensure("evaluated", run.adapter), suite, part),
         )
@@ -162,17 +169,21 @@ def teacher_spec(data: lab_data.LabData, *, seed: int = 0) -> TeacherSpec:
 
 
 def lab_run(
-    method: str, *, user: str, teacher: TeacherInfo, aligned: TeacherInfo, data: lab_data.LabData, seed: int, optim: OptimSpec
+    variant: str, *, user: str, teacher: TeacherInfo, aligned: TeacherInfo, data: lab_data.LabData, seed: int, optim: OptimSpec
 ) -> RunSpec:
-    """The spec of one method with everything it needs and nothing it does not."""
+    """The spec of one method, or of `NAME+filter` or `NAME+aligned`, with everything it needs and nothing it does not."""
+    method, *extras = variant.split("+")
+    if unknown := set(extras) - {"filter", "aligned"}:
+        raise SpecError(f"'{variant}' adds '{unknown.pop()}'. A method can be run with +filter and +aligned.")
     info = DEFENSES.get(method).info
+    filtered = info.uses_filter or "filter" in extras
     guided = info.needs_alignment and info.starts_from == "base"
     return RunSpec(
         dataset=user,
         method=method,
-        teacher=teacher.id if info.needs_teacher else None,
-        aligned=aligned.id if info.starts_from == "aligned" else None,
-        filter=info.uses_filter,
+        teacher=teacher.id if info.needs_teacher or filtered else None,
+        aligned=aligned.id if info.starts_from == "aligned" or "aligned" in extras else None,
+        filter=filtered,
         harmful=data.harmful if guided else None,
         helpful=data.helpful if guided else None,
         optim=optim,
@@ -231,6 +242,7 @@ def _line(method: str, seed: int, run: RunInfo, graded: EvaluationResult) -> dic
 
     return {
         "method": method,
+        "title": run.title,
         "seed": seed,
         "run_id": run.run_id,
         "hs": numbers(graded.hs),

@@ -27,7 +27,7 @@ class TeacherSpec(Settings):
     momentum: float = Field(0.9, ge=0, lt=1, description="share μ of the old refusal feature kept at each step; 0: this batch only")
     recall: float = Field(0.97, gt=0.5, lt=1, description="share of held-out harmful prompts that the threshold must flag")
     lora: LoraSpec = LoraSpec()
-    optim: OptimSpec = OptimSpec(steps=120, batch_size=32, alignment_batch_size=32, learning_rate=5e-4)
+    optim: OptimSpec = OptimSpec(steps=120, batch_size=32, alignment_batch_size=32, learning_rate=1e-3)
     template: str = Field("auto", pattern="^(auto|chat|alpaca)$", description="prompt template; auto: the tokenizer's own, else Alpaca")
     seed: int = Field(0, ge=0, description="seeds adapter and batch order")
 

@@ -92,10 +92,9 @@ def _alignment(workspace: Workspace, spec: RunSpec, session: Session, cache: dic
 
 def _start_student(workspace: Workspace, spec: RunSpec, session: Session) -> None:
     """A fresh adapter on the base, or the aligned weights' adapter to be continued (single-adapter scheme)."""
-    if DEFENSES.get(spec.method).info.starts_from == "base":
+    if spec.aligned is None:
         session.adapted.add(STUDENT, spec.lora, seed=seeding.derive(spec.seed, "student"))
         return
-    assert spec.aligned is not None, "the spec checks this"
     aligned = open_teacher(workspace, spec.aligned)
     check_match(session, aligned)
     session.ensure(_ALIGNED, aligned.adapter)

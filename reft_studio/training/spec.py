@@ -22,7 +22,7 @@ class RunSpec(Settings):
     method: str = Field("ref_teacher", description="name of the method")
     method_config: dict[str, Any] = Field(default_factory=dict, description="settings of the method")
     teacher: str | None = Field(None, description="id of the teacher that filters and guides")
-    aligned: str | None = Field(None, description="id of the aligned weights, for methods that start from them")
+    aligned: str | None = Field(None, description="id of the aligned weights to start from; empty: start from the base")
     filter: bool = Field(False, description="drop the rows that the teacher flags")
     threshold: float | None = Field(None, ge=-1, le=1, description="cosine from which a row is flagged; empty: the teacher's own")
     harmful: str | None = Field(None, description="alignment data: id of the harmful prompts with refusals")
@@ -62,4 +62,7 @@ class RunSpec(Settings):
 
     @property
     def title(self) -> str:
-        return f"{DEFENSES.get(self.method).info.title}, seed {self.seed}"
+        info = DEFENSES.get(self.method).info
+        extras = " + filter" if self.filter and not info.uses_filter else ""
+        extras += " from aligned weights" if self.aligned and info.starts_from == "base" else ""
+        return f"{info.title}{extras}, seed {self.seed}"
