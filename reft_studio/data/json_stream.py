@@ -14,6 +14,7 @@ from reft_studio.errors import DataError
 _TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[{}\[\]]|"', re.DOTALL)
 _SPACE = re.compile(r"[ \t\r\n\ufeff\0]*+")
 _SCALAR = re.compile(r"[^\s,\]}{\[\":]++")
+_TOO_LONG = f"the row is longer than {MAX_ROW_BYTES >> 20} MiB"
 _REST_OF_STRING = re.compile(r'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
 WRAPPERS = ("data", "rows", "items", "examples", "instances", "records", "samples", "dataset", "train", "training")
 
@@ -99,9 +100,11 @@ class Feed:
         """The value that begins here, by its brackets and quotes alone: a syntax error inside it does not spread."""
         while (end := self._end()) is None or (end == len(self.text) and not self._ended):
             if len(self.text) - self.place > MAX_ROW_BYTES:
-                return self._lost(f"the row is longer than {MAX_ROW_BYTES >> 20} MiB")
+                return self._lost(_TOO_LONG)
             if not self.more() and self._end() is None:
                 return self._lost("the file ends inside this row")
+        if end - self.place > MAX_ROW_BYTES:
+            return self._lost(_TOO_LONG)
         return self._take(end, "")
 
     def _take(self, end: int, damage: str) -> Element:

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from reft_studio.data.dataset import Dataset
-from reft_studio.errors import SpecError, StoreError
+from reft_studio.errors import PrerequisiteError, SpecError, StoreError
 
 COLUMNS = ("row_id", "prompt", "response", "origin", "category", "known_harmful")
 MAX_PAGE = 1000
@@ -26,6 +26,7 @@ MAX_SEARCH = 500
 LISTED = 50
 """Origins and categories named in a profile; the rest is counted under OTHER."""
 OTHER = "(other)"
+MEMORY = "2GB"
 
 Ids = npt.NDArray[np.int64]
 
@@ -41,7 +42,7 @@ class RowPage:
 
 @dataclass(frozen=True)
 class Lengths:
-    """Characters of a text column: quantiles by name, and counts in bins [0, 1), [1, 2), [2, 4), … [2^k, 2^(k+1))."""
+    """Characters of a text column: quantiles by name, and counts in bins [0, 1), [1, 2), [2, 4), … between neighbouring `edges`."""
 
     quantiles: dict[str, int]
     edges: list[int]
@@ -66,7 +67,13 @@ class Profile:
 
 
 def rows_page(
-    dataset: Dataset, *, offset: int = 0, limit: int = 50, search: str = "", ids: Sequence[int] | None = None, origin: str | None = None
+    dataset: Dataset,
+    *,
+    offset: int = 0,
+    limit: int = 50,
+    search: str = "",
+    ids: Sequence[int] | Ids | None = None,
+    origin: str | None = None,
 ) -> RowPage:
     """One page of the rows that hold `search` (any case, in prompt or response) and come from `origin`.
 
@@ -82,10 +89,10 @@ def rows_page(
         chosen = found if chosen is None else chosen[np.isin(chosen, found)]
     if chosen is None:
         return RowPage(dataset.rows, offset, _slice(dataset, offset, limit))
-    return RowPage(len(chosen), offset, rows_by_id(dataset, chosen[offset : offset + limit].tolist()))
+    return RowPage(len(chosen), offset, rows_by_id(dataset, chosen[offset : offset + limit]))
 
 
-def rows_by_id(dataset: Dataset, ids: Sequence[int]) -> list[dict[str, Any]]:
+def rows_by_id(dataset: Dataset, ids: Sequence[int] | Ids) -> list[dict[str, Any]]:
     """The rows with these ids, in the order of `ids`; an id that is not there is left out."""
     wanted = np.asarray(ids, dtype=np.int64)
     if not len(wanted):
@@ -143,13 +150,17 @@ def _engine(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     An own one for each question: they are asked from several threads, and opening takes some milliseconds.
     """
     quoted = str(path).replace("'", "''")
-    with duckdb.connect(":memory:", config={"memory_limit": "2GB", "threads": "2", "temp_directory": ""}) as engine:
+    with duckdb.connect(":memory:", config={"memory_limit": MEMORY, "threads": "2", "temp_directory": ""}) as engine:
         try:
             engine.execute(f"SET allowed_paths=['{quoted}']")
             engine.execute("SET enable_external_access=false")
             engine.execute("SET lock_configuration=true")
             engine.execute(f"CREATE VIEW data AS SELECT * FROM read_parquet('{quoted}')")
             yield engine
+        except duckdb.OutOfMemoryException as exc:
+            raise PrerequisiteError(
+                f"The question needs more than {MEMORY} of memory. Ask for less: a longer search text, or one origin."
+            ) from exc
         except duckdb.Error as exc:
             raise _damaged(path) from exc
 
@@ -157,6 +168,8 @@ def _engine(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 def matching_ids(dataset: Dataset, search: str, origin: str | None) -> Ids:
     """Ids of the rows that hold the text and have the origin, ascending by position."""
     conditions, values = [], []
+    # halves of a surrogate pair, which browsers send for some signs, are put together; a lone half matches nothing
+    search, origin = _whole(search), None if origin is None else _whole(origin)
     if search:
         conditions.append("(contains(lower(prompt), lower(?)) OR contains(lower(response), lower(?)))")
         values += [search, search]
@@ -166,6 +179,10 @@ def matching_ids(dataset: Dataset, search: str, origin: str | None) -> Ids:
     with _engine(dataset.path) as engine:
         found = engine.execute(f"SELECT row_id FROM data WHERE {' AND '.join(conditions)}", values).fetchnumpy()["row_id"]
     return np.asarray(found, dtype=np.int64)
+
+
+def _whole(text: str) -> str:
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def profile(dataset: Dataset) -> Profile:

@@ -6,6 +6,7 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +28,11 @@ def export_csv_safe(rows: Iterable[Mapping[str, Any]], target: Path, *, columns:
     iterator = iter(rows)
     first = next(iterator, None)
     names = list(columns) if columns is not None else list(first or {})
-    with replacing(target) as file, io.TextIOWrapper(file, "utf-8-sig", errors="replace", newline="") as text:
+    with replacing(target) as file:
+        text = io.TextIOWrapper(file, "utf-8-sig", errors="replace", newline="")
         writer = csv.writer(text, quoting=csv.QUOTE_ALL)
         writer.writerow([safe_cell(name) for name in names])
-        for row in [first] if first is not None else []:
+        for row in chain([] if first is None else [first], iterator):
             writer.writerow([safe_cell(row.get(name)) for name in names])
-        for row in iterator:
-            writer.writerow([safe_cell(row.get(name)) for name in names])
-        text.flush()
-        text.detach()
+        text.detach()  # writes what is pending, and leaves the file to `replacing`
     return target

@@ -148,7 +148,7 @@ def test_a_label_is_ground_truth_only_if_it_is_unmistakable(workspace: Workspace
     rows = [{**PAIR, "label": "harmful"}, {**PAIR, "label": "harmless"}]
     assert [row["known_harmful"] for row in _rows(workspace, import_file(workspace, upload(rows)))] == [True, False]
     for doubtful in ("label", "score"):
-        rows = [{**PAIR, doubtful: 1}, {**PAIR, doubtful: 0}]
+        rows = [{**PAIR, doubtful: "1"}, {**PAIR, doubtful: "0"}]
         assert {row["known_harmful"] for row in _rows(workspace, import_file(workspace, upload(rows)))} == {None}
 
 

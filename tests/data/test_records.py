@@ -155,9 +155,7 @@ def test_csv_cells_may_hold_lines_quotes_and_separators(upload: Upload) -> None:
 def test_an_open_quote_costs_one_row(upload: Upload) -> None:
     path = upload('prompt,response\na,b\n"c,d\ne,f\n"g","h"\ni,j\n"k,l\nm,n\n', "a.csv")
     found = [record.value and record.value["prompt"] for record in _read(path)]
-    assert found[0] == "a"
-    assert found[-1] == "m"
-    assert _read(upload('prompt,response\na,b\n"c,d\ne,f\n', "b.csv"))[1].error == "a quote is never closed"
+    assert found == ["a", None, "e", "g", "i", None, "m"]
 
 
 def test_a_table_needs_a_header_of_reasonable_width(upload: Upload) -> None:
