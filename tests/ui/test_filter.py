@@ -203,3 +203,21 @@ def test_numbers_move_within_a_frame_and_rows_within_150_ms(opened: Page, record
     record_property("rows_ms", rows)
     assert numbers[len(numbers) // 2] <= 16, numbers
     assert rows[0] <= 150, rows
+
+
+def test_scoring_is_asked_for_once_and_a_failure_offers_it_again(
+    page: Page, studio: Studio, audit: Scored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, teachers = studio.state().dataset, [one for one in studio.teachers() if one.id == "for-tests"]
+    monkeypatch.setattr(studio, "teachers", lambda: teachers)
+    fresh = write_dataset(studio.workspace, [{"prompt": "p", "response": "q"}], name="to be scored", role="user")
+    studio.choose(dataset=fresh.id)
+    page.goto("/filter")
+    button = page.locator("#filter-empty button")
+    button.click()  # the teacher for tests is a folder without a model, so the job fails
+    expect(page.locator("#filter-jobs")).to_contain_text("Score to be scored")
+    expect(page.locator("#filter-jobs")).to_contain_text("Failed", timeout=60_000)
+    expect(button).to_be_visible()
+    (job,) = [view for view in studio.jobs.list(20) if view.kind == "score" and view.params["dataset"] == fresh.id]
+    assert job.state == "failed"
+    studio.choose(dataset=before.id if before else None)

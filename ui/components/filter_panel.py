@@ -10,6 +10,7 @@ import gradio as gr
 
 from reft_studio.errors import SpecError
 from ui.components.cards import card_server, rows_server
+from ui.components.jobs import LIVE
 from ui.events import answer
 from ui.text import counted, number, show
 from ui.widgets import widget
@@ -66,7 +67,7 @@ def draw_pickers() -> Pickers:
         dataset = gr.Dropdown([], label="Dataset", elem_id="filter-dataset", scale=3, min_width=220)
         teacher = gr.Dropdown([], label="Teacher", elem_id="filter-teacher", scale=2, min_width=180)
         scores = gr.Dropdown([], label="Scores", elem_id="filter-scores", scale=2, min_width=180, visible=False)
-        score = gr.Button("Score this dataset", variant="primary", elem_id="filter-score", scale=0, min_width=170)
+        score = gr.Button("Score again", visible=False, elem_id="filter-score", scale=0, min_width=150)
     return Pickers(dataset, teacher, scores, score)
 
 
@@ -113,19 +114,24 @@ def picker_values(studio: Studio, state: State) -> tuple[Any, ...]:
         gr.Dropdown(choices=[(dataset_name(one), one.id) for one in datasets], value=state.dataset.id if state.dataset else None),
         gr.Dropdown(choices=[(show(one.title, 80), one.id) for one in teachers], value=used),
         gr.Dropdown(choices=[(score_name(one, titles), one.key) for one in sets], value=chosen, visible=len(sets) > 1),
-        gr.Button("Score again" if state.score else "Score this dataset", variant=_weight(state), interactive=state.dataset is not None),
+        gr.Button(visible=state.score is not None),  # without scores the empty state has the one button
     )
 
 
 def panel_values(studio: Studio, state: State) -> tuple[Any, ...]:
     """The panels for the dataset and scores in use; without scores, only the way to get them."""
     if state.dataset is None or state.score is None:
-        return (empty_value(state), None, "", "", "", "")
+        return (None if scoring(studio) else empty_value(state), None, "", "", "", "")
     view = studio.filter_view(state.dataset.id, state.score.key)
     where = row_table_value(state.dataset.id, state.score.key, view.threshold, view.score.missing)
     panel = panel_value(studio, view)
     warning = {"text": show(view.warning, 600), "kind": "flag"} if view.warning else None
     return (None, warning, panel, where, where, panel)
+
+
+def scoring(studio: Studio) -> bool:
+    """True while scores are being made or wait for their turn: the job panel shows how far they are."""
+    return any(job.kind == "score" and job.state in LIVE for job in studio.jobs.list(20))
 
 
 def panel_value(studio: Studio, view: FilterView) -> str:
@@ -177,7 +183,3 @@ def dataset_name(one: DatasetSummary) -> str:
 def score_name(one: ScoreSet, titles: Mapping[str, str]) -> str:
     """Which teacher made these scores; one that is gone is named by its id."""
     return f"{titles.get(one.teacher, show(one.teacher, 40))}, {show(one.key, 8)}"
-
-
-def _weight(state: State) -> str:
-    return "secondary" if state.score else "primary"

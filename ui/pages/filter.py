@@ -43,9 +43,9 @@ def _wire_pickers(studio: Studio, pickers: Pickers, panels: Panels, line: gr.HTM
         studio.choose(score_key=key)
         return page_values(studio)
 
-    def score(dataset: str, teacher: str) -> dict[str, str]:
-        studio.score(dataset, teacher)
-        return said("Scoring is queued. The panel below shows how far it is.", "note")
+    def score(dataset: str, teacher: str | None) -> tuple[Any, ...]:
+        studio.score(dataset, teacher or "lab")
+        return None, said("Scoring is queued. The panel below shows how far it is.", "note")
 
     def use(event: gr.EventData) -> tuple[Any, ...]:
         studio.choose(threshold=float(event.t))
@@ -53,6 +53,6 @@ def _wire_pickers(studio: Studio, pickers: Pickers, panels: Panels, line: gr.HTM
 
     on(pickers.dataset.input, choose_dataset, inputs=[pickers.dataset], outputs=outputs, line=line, refresh=True, **FAST)
     on(pickers.scores.input, choose_scores, inputs=[pickers.scores], outputs=outputs, line=line, refresh=True, **FAST)
-    on(pickers.score.click, score, inputs=[pickers.dataset, pickers.teacher], line=line, refresh=True, **FAST)
-    on(panels.empty.act, score, inputs=[pickers.dataset, pickers.teacher], line=line, refresh=True, **FAST)
+    on(pickers.score.click, score, inputs=[pickers.dataset, pickers.teacher], outputs=[panels.empty], line=line, refresh=True, **FAST)
+    on(panels.empty.act, score, inputs=[pickers.dataset, pickers.teacher], outputs=[panels.empty], line=line, refresh=True, **FAST)
     on(panels.threshold.use, use, outputs=outputs, line=line, refresh=True, **FAST)
