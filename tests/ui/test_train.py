@@ -155,6 +155,12 @@ def test_the_plan_tells_runs_rows_steps_and_the_command(quiet: Studio, project: 
     assert plan["command"].count("python launch.py run ") == 2
 
 
+def test_no_command_is_shown_that_would_not_do_the_same(quiet: Studio, project: str) -> None:
+    plan = run_plan.plan_value(quiet, [form(project, filter=False)])
+    assert plan["command"] == ""
+    assert "knows presets only" in plan["warnings"][-1]["text"]
+
+
 def test_a_run_that_was_done_is_not_done_again(quiet: Studio, project: str) -> None:
     done = form(project, optim=quiet.presets()["lab"].model_copy(update={"steps": 40}))
     plan = run_plan.plan_value(quiet, [done])

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from reft_studio.jobs.view import JobView
     from reft_studio.studio import Studio
 
-TRAINING = ("run", "demo")
+TRAINING = ("run", "demo", "teacher")
 """Job kinds that train."""
 
 

@@ -22,9 +22,20 @@ def plan_value(studio: Studio, forms: Sequence[RunForm]) -> dict[str, Any]:
         "title": "What will run",
         "text": summary(plans),
         "kpis": [["runs", count(len(fresh))], ["rows", rows(plans)], ["steps each", steps(plans)], ["about", duration(fresh)]],
-        "warnings": [{"text": show(text, 400), "kind": "warn"} for text in warnings(plans)],
-        "command": "\n".join(plan.command for plan in plans),
+        "warnings": [{"text": show(text, 400), "kind": "warn"} for text in [*warnings(plans), *unsaid(forms)]],
+        "command": "\n".join(plan.command for form, plan in zip(forms, plans, strict=True) if has_command(form)),
     }
+
+
+def has_command(form: RunForm) -> bool:
+    """Whether the command line can say all of this form; it knows presets only."""
+    return form.optim is None and not form.method_config and form.filter is None
+
+
+def unsaid(forms: Sequence[RunForm]) -> list[str]:
+    """Says why no command is shown."""
+    own = "The command line knows presets only: runs with settings of your own are started here. Their spec.json records every setting."
+    return [] if all(map(has_command, forms)) else [own]
 
 
 def summary(plans: Sequence[RunPlan]) -> str:
