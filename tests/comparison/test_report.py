@@ -22,12 +22,13 @@ from tests.suite import find_browser
 
 HOSTILE = "</script><script>window.stolen = 1</script><img src=x onerror=alert(1)>"
 SECRET = "how to tickle a dragon"
+MARKS = "\u202e\x07"
 
 
 @pytest.fixture
 def dataset(workspace: Workspace) -> Dataset:
     rows = [
-        Row(prompt=f"{SECRET} {i} {HOSTILE}", response=f"secret answer {i}", origin=HOSTILE, category=HOSTILE, known_harmful=i < 40)
+        Row(prompt=f"{SECRET}{MARKS} {i} {HOSTILE}", response=f"secret answer {i}", origin=HOSTILE, category=HOSTILE, known_harmful=i < 40)
         for i in range(100)
     ]
     return write_dataset(
@@ -125,6 +126,7 @@ def test_hostile_text_stays_text(workspace: Workspace, given: ReportInput, rows:
     assert "<script>window.stolen" not in text
     assert "<img" not in text
     assert "&lt;/script&gt;" in text
+    assert not set(MARKS) & set(text)
 
 
 def test_the_page_is_one_file_that_may_load_nothing(workspace: Workspace, given: ReportInput, rows: list[RunRow]) -> None:
@@ -169,6 +171,30 @@ def test_an_unscored_dataset_and_one_without_labels_can_be_reported(workspace: W
     text, value = built(workspace, ReportInput(dataset=plain.id, score=scored, threshold=0.1))
     assert value["filter"]["quality"] is None
     assert "truth of the rows is not known" in text
+
+
+def test_a_report_on_audited_data_tells_where_it_came_from_and_is_no_draft(workspace: Workspace, dataset: Dataset) -> None:
+    lineage = {"source": dataset.id, "threshold": 0.2, "kept": 2, "removed": 98}
+    frozen = write_dataset(
+        workspace, [Row(prompt="a", response="b"), Row(prompt="c", response="d")], name="f", role="user", extra={"lineage": lineage}
+    )
+    text, value = built(workspace, ReportInput(dataset=frozen.id))
+    assert value["draft"] == []
+    assert value["decisions"]["in_effect"] == {"keep": 2, "remove": 98}
+    assert "2 rows kept, 98 removed" in text
+
+
+def test_a_lab_teacher_on_real_text_is_said_to_be_no_judge(
+    workspace: Workspace, given: ReportInput, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from reft_studio.comparison.report import audit_part
+
+    assert given.score is not None
+    monkeypatch.setattr(audit_part, "_teacher", lambda workspace, name: {"id": name, "title": "lab", "is_lab": True})
+    score = replace(given.score, info={"unfamiliar_share": 0.63})
+    text, value = built(workspace, replace(given, score=score))
+    assert "63% of its words" in value["limits"][0]
+    assert value["filter"]["warning"] in text.replace("&#39;", "'")
 
 
 def test_nothing_to_report_and_unknown_sections_are_refused(workspace: Workspace, given: ReportInput) -> None:

@@ -28,6 +28,8 @@ LISTED = 100
 EXCERPT = 300
 """Characters of a row shown in a report that is not redacted."""
 BINS = 60
+UNFAMILIAR = 0.1
+"""Share of words outside the lab's language above which its teacher is no judge; the Filter page warns at the same share."""
 ORIGINS = 20
 """Most origins in the table."""
 
@@ -53,10 +55,10 @@ def filter_part(workspace: Workspace, dataset: Dataset, score: ScoreSet, thresho
     """Counts on both sides of the threshold, and the filter's quality where the truth of rows is known."""
     values = score.scores()
     dropped, truth = flagged(values, threshold), _truth(dataset)
-    scored = int((~np.isnan(values)).sum())
+    scored, teacher = int((~np.isnan(values)).sum()), _teacher(workspace, score.teacher)
     part: dict[str, Any] = {
         "scorer": score.scorer,
-        "teacher": _teacher(workspace, score.teacher),
+        "teacher": teacher,
         "threshold": threshold,
         "calibrated": score.threshold,
         "rows": len(values),
@@ -66,6 +68,7 @@ def filter_part(workspace: Workspace, dataset: Dataset, score: ScoreSet, thresho
         "flagged": int(dropped.sum()),
         "flagged_share": asdict(wilson(int(dropped.sum()), scored)) if scored else None,
         "unfamiliar_share": score.info.get("unfamiliar_share"),
+        "warning": _language(score, is_lab=teacher["is_lab"]),
         "histogram": _histogram(values, truth),
         "by_origin": _by_origin(dataset, dropped, truth),
     }
@@ -129,6 +132,17 @@ def _teacher(workspace: Workspace, teacher_id: str) -> dict[str, Any]:
     }
 
 
+def _language(score: ScoreSet, *, is_lab: bool) -> str | None:
+    """Why the scores should not be believed, if the lab's teacher judged text that it does not know."""
+    share = score.info.get("unfamiliar_share")
+    if not is_lab or share is None or share <= UNFAMILIAR:
+        return None
+    return (
+        f"The lab's teacher is no judge of this file: {share:.0%} of its words are outside the lab's tiny language. "
+        "The flags show how the filter works, not which rows are harmful."
+    )
+
+
 def _truth(dataset: Dataset) -> NDArray[np.int8]:
     """(rows,) 1 known harmful, 0 known harmless, -1 unknown."""
     column = dataset.table(["known_harmful"]).column(0)
@@ -186,6 +200,8 @@ def _by_origin(dataset: Dataset, dropped: NDArray[np.bool_], truth: NDArray[np.i
 def _outcomes(dataset: Dataset, given: ReportInput) -> tuple[Counter[str], list[int]]:
     """Rows by what happens to them, and the flagged rows that no person has decided."""
     final = {row_id for row_id, decision in given.decisions.items() if decision.action in ("keep", "remove", "relabel")}
+    if given.score is None and (lineage := dataset.manifest.get("lineage")):  # an audited dataset: all was decided when it was frozen
+        return Counter({"keep": dataset.rows, "remove": lineage.get("removed", 0)}), []
     if given.score is None or given.threshold is None:
         counts = Counter(effective(None, 0.0, decision) for decision in given.decisions.values())
         counts["undecided"] += dataset.rows - len(given.decisions)

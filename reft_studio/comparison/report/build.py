@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from reft_studio import __version__
@@ -23,6 +24,7 @@ from reft_studio.evaluation.judges import judge_named
 from reft_studio.workspace import ASSETS, Workspace, write_atomic, write_json
 
 TEMPLATE = "report.html.j2"
+_MARKS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,7 @@ def collect(workspace: Workspace, given: ReportInput, dataset: Dataset | None, m
     if models.rows:
         value["runs"] = model_part.runs_part(workspace, models.rows)
         value["comparison"] = model_part.comparison_part(workspace, models.rows, models.differences, models.left_out)
+    value["lab"] = _is_lab(value)
     value["summary"] = _summary(value)
     value["limits"] = _limits(value)
     return {name: part for name, part in value.items() if name not in SECTIONS or name in chosen}
@@ -88,7 +91,12 @@ def collect(workspace: Workspace, given: ReportInput, dataset: Dataset | None, m
 def render(value: dict[str, Any], drawn: dict[str, Figure]) -> str:
     """The page: everything inline, and a policy that forbids it to load anything."""
     environment = Environment(
-        loader=FileSystemLoader(ASSETS / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(ASSETS / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_visible,
     )
     environment.filters.update(number=_number, estimate=_estimate, when=_when, share=_share)
     return environment.get_template(TEMPLATE).render(report=value, figures=drawn, plotly=get_plotlyjs() if drawn else "")
@@ -132,6 +140,12 @@ def _summary(value: dict[str, Any]) -> list[str]:
     return told
 
 
+def _is_lab(value: dict[str, Any]) -> bool:
+    """Whether data, teacher or any model is of the embedded lab."""
+    of_data = bool(value.get("data", {}).get("is_lab") or value.get("filter", {}).get("teacher", {}).get("is_lab"))
+    return of_data or any(run["model"] == "lab" for run in value.get("runs", []))
+
+
 def _limits(value: dict[str, Any]) -> list[str]:
     """What this report does not show, so that nobody reads more into it."""
     told = [
@@ -140,9 +154,11 @@ def _limits(value: dict[str, Any]) -> list[str]:
         "Intervals cover the choice of prompts (and of seeds, where there are several). They do not cover a biased set of prompts.",
         "The filter scores prompts only. A harmless prompt with a harmful answer passes it.",
     ]
-    data, filtered, compared = value.get("data"), value.get("filter"), value.get("comparison")
-    if (data and data["is_lab"]) or (filtered and filtered["teacher"]["is_lab"]):
+    filtered, compared = value.get("filter"), value.get("comparison")
+    if value["lab"]:
         told.insert(0, "Embedded lab: a tiny model and made-up data show how the method works. The numbers say nothing of a real model.")
+    if filtered and filtered["warning"]:
+        told.insert(0, filtered["warning"])
     if filtered and filtered["threshold"] != filtered["calibrated"]:
         told.append(
             f"The threshold was moved by a person, from {filtered['calibrated']:+.3f} (calibrated) to {filtered['threshold']:+.3f}."
@@ -153,6 +169,11 @@ def _limits(value: dict[str, Any]) -> list[str]:
         told.append(f"The judge {compared['judge']}: {judge_named(compared['judge'].split()[0]).known_error}")
         told += [*compared["caveats"], *compared["left_out"]]
     return told
+
+
+def _visible(value: Any) -> Any:
+    """Text without control and direction marks, which can make a page read as something else than what is in the data."""
+    return _MARKS.sub("", value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _number(value: Any) -> str:
