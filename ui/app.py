@@ -11,7 +11,6 @@ import socket
 import threading
 import warnings
 import webbrowser
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +22,7 @@ from starlette.responses import PlainTextResponse
 from reft_studio.errors import PrerequisiteError, SpecError
 from ui import offline
 from ui.components import shell
+from ui.fast_import import one_app
 from ui.guard import LOOPBACK, Guard
 from ui.theme import theme
 
@@ -41,12 +41,13 @@ _HOURLY, _DAILY = 3600, 86400
 
 def build(studio: Studio) -> gr.Blocks:
     """All pages as one Gradio app; every page is a route, so the first one opens without waiting for the others' widgets."""
-    with gr.Blocks(title="ReFT Studio", analytics_enabled=False, fill_width=True, delete_cache=(_HOURLY, _DAILY)) as demo:
-        _draw(studio, shell.PAGES[0])
-    for page in shell.PAGES[1:]:
-        with demo.route(page.title, page.path, show_in_navbar=False):
-            _draw(studio, page)
-    return demo.queue(default_concurrency_limit=8, max_size=64)
+    with one_app():
+        with gr.Blocks(title="ReFT Studio", analytics_enabled=False, fill_width=True, delete_cache=(_HOURLY, _DAILY)) as demo:
+            _draw(studio, shell.PAGES[0])
+        for page in shell.PAGES[1:]:
+            with demo.route(page.title, page.path, show_in_navbar=False):
+                _draw(studio, page)
+        return demo.queue(default_concurrency_limit=8, max_size=64)
 
 
 def application(studio: Studio, *, hosts: tuple[str, ...] = LOOPBACK) -> FastAPI:
@@ -94,8 +95,7 @@ def serve(studio: Studio, host: str = "127.0.0.1", port: int | None = None, open
     Raises SpecError for an address other machines could reach, PrerequisiteError if the port that was asked for is taken.
     """
     require_loopback(host)
-    chosen = free_port(host, port)
-    server = Server(studio, host, chosen)
+    server = Server(studio, listen(host, port))
     print(f"ReFT Studio is at {server.url}   (stop with Ctrl+C)", flush=True)
     if open_browser:
         threading.Thread(target=server.open_when_ready, daemon=True).start()
@@ -109,11 +109,12 @@ def serve(studio: Studio, host: str = "127.0.0.1", port: int | None = None, open
 
 
 class Server:
-    """One uvicorn server for the app, which a test can run in a thread."""
+    """One uvicorn server for the app on a listening socket, which a test can run in a thread."""
 
-    def __init__(self, studio: Studio, host: str, port: int) -> None:
-        self.url = f"http://{host}:{port}"
-        self._studio, self._host, self._port = studio, host, port
+    def __init__(self, studio: Studio, socket_: socket.socket) -> None:
+        host, port = socket_.getsockname()[:2]
+        self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        self._studio, self._socket = studio, socket_
         self._server: uvicorn.Server | None = None
         self._stopped = threading.Event()
 
@@ -123,22 +124,15 @@ class Server:
             asyncio.run(self._run())
         finally:
             self._stopped.set()
+            self._socket.close()
 
     async def _run(self) -> None:
         # Built while a loop runs: outside of one, gradio makes event loops of its own and leaves them open.
-        config = uvicorn.Config(
-            application(self._studio),
-            host=self._host,
-            port=self._port,
-            log_level="warning",
-            server_header=False,
-            access_log=False,
-            ws="none",
-        )
+        config = uvicorn.Config(application(self._studio), log_level="warning", server_header=False, access_log=False, ws="none")
         config.timeout_graceful_shutdown = 2  # pages keep an event stream open, which would hold the exit
         self._server = uvicorn.Server(config)
         if not self._stopped.is_set():
-            await self._server.serve()
+            await self._server.serve([self._socket])
 
     @property
     def ready(self) -> bool:
@@ -166,33 +160,39 @@ def require_loopback(host: str) -> None:
         )
 
 
-def free_port(host: str, port: int | None) -> int:
-    """`port` if it is free; without one, the first free from 7860 on. Raises PrerequisiteError naming a free one."""
-    if port is not None and _is_free(host, port):
-        return port
-    candidate = next_free(host, PORT if port is None else port + 1)
-    if port is None and candidate is not None:
-        return candidate
-    hint = f"Port {candidate} is free: use --port {candidate}." if candidate else "Stop the other program or name another port."
-    raise PrerequisiteError(f"Port {port or PORT} is taken by another program. {hint}")
+def listen(host: str, port: int | None) -> socket.socket:
+    """A listening socket on `port`; without one, on the first free port from 7860 on. It is ours from here on, while pages are built.
+
+    Raises PrerequisiteError if the port is taken, naming a free one.
+    """
+    if port is not None:
+        taken = _listen(host, port)
+        if taken is not None:
+            return taken
+    for candidate in range(PORT if port is None else port + 1, 65536)[:TRIES]:
+        found = _listen(host, candidate)
+        if found is not None and port is None:
+            return found
+        if found is not None:
+            found.close()
+            raise PrerequisiteError(f"Port {port} is taken by another program. Port {candidate} is free: use --port {candidate}.")
+    raise PrerequisiteError(f"Port {port or PORT} and the {TRIES} after it are taken by other programs. Name another with --port.")
 
 
-def next_free(host: str, first: int) -> int | None:
-    """The first of forty ports from `first` on that nobody uses."""
-    return next((number for number in range(first, min(first + TRIES, 65536)) if _is_free(host, number)), None)
-
-
-def _is_free(host: str, port: int) -> bool:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with closing(socket.socket(family, socket.SOCK_STREAM)) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as uvicorn binds: a port in TIME_WAIT is free
-        try:
-            probe.bind((host, port))
-        except OSError as exc:
-            if exc.errno in (errno.EADDRINUSE, errno.EACCES):
-                return False
-            raise PrerequisiteError(f"The address {host}:{port} cannot be used ({exc.strerror}). Use --host 127.0.0.1.") from exc
-    return True
+def _listen(host: str, port: int) -> socket.socket | None:
+    """A listening socket, or None if the port is taken."""
+    opened = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        if os.name != "nt":  # there it would let two programs share the port; here it only skips the wait after a restart
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        opened.bind((host, port))
+        opened.listen(128)
+    except OSError as exc:
+        opened.close()
+        if exc.errno in (errno.EADDRINUSE, errno.EACCES):
+            return None
+        raise PrerequisiteError(f"The address {host}:{port} cannot be used ({exc.strerror}). Use --host 127.0.0.1.") from exc
+    return opened
 
 
 def _draw(studio: Studio, page: shell.Page) -> None:

@@ -17,7 +17,7 @@ from reft_studio.studio import Studio
 from reft_studio.views import example
 from reft_studio.workspace import Workspace
 from tests.suite import find_browser
-from ui.app import Server, free_port
+from ui.app import Server, listen
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
@@ -66,7 +66,7 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
 @pytest.fixture(scope="session")
 def server(studio: Studio) -> Iterator[str]:
     """The address of the app, served from this process."""
-    running = Server(studio, "127.0.0.1", free_port("127.0.0.1", None))
+    running = Server(studio, listen("127.0.0.1", 0))
     thread = threading.Thread(target=running.run, daemon=True)
     thread.start()
     end = time.monotonic() + READY_S

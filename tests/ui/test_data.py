@@ -104,6 +104,8 @@ def test_deleting_asks_first(page: Page, studio: Studio) -> None:
 
 def test_picking_a_dataset_puts_it_in_work_and_search_finds_its_rows(page: Page, studio: Studio) -> None:
     before = studio.state().dataset
+    assert before is not None
+    studio.choose(dataset=before.id)
     made = lab_data.sample(studio.workspace, task="arithmetic", rows=30, seed=3)
     page.goto("/data")
     page.locator(f"#datasets tr[data-id='{made.id}']").click()
@@ -116,4 +118,4 @@ def test_picking_a_dataset_puts_it_in_work_and_search_finds_its_rows(page: Page,
     page.keyboard.press("Enter")
     expect(page.locator("#row-preview")).to_contain_text("No row holds that text.")
     studio.delete_dataset(made.id)
-    studio.choose(dataset=before.id if before else None)
+    studio.choose(dataset=before.id)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -120,12 +119,10 @@ def test_publishing_by_environment_is_refused(studio: Studio, monkeypatch: pytes
 def test_a_taken_port_is_named_with_one_that_is_free(server: str) -> None:
     taken = httpx.URL(server).port or 0
     with pytest.raises(PrerequisiteError, match=rf"Port {taken} is taken .* --port \d+"):
-        app.free_port("127.0.0.1", taken)
+        app.listen("127.0.0.1", taken)
 
 
-def test_without_a_wish_the_next_free_port_is_used(server: str) -> None:
-    with closing(socket.socket()) as other:
-        other.bind(("127.0.0.1", 0))
-        other.listen()
-        start = other.getsockname()[1]
-        assert app.next_free("127.0.0.1", start) != start
+def test_without_a_wish_the_next_free_port_is_used(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app, "PORT", httpx.URL(server).port)
+    with closing(app.listen("127.0.0.1", None)) as found:
+        assert app.PORT < found.getsockname()[1] < app.PORT + app.TRIES

@@ -21,7 +21,7 @@ READY = ".rs-nav-foot [data-slot=device]:not(:empty)"
 
 def open_page(page: Page, path: str = "/") -> None:
     page.goto(path)
-    page.wait_for_selector(READY)
+    page.wait_for_selector(READY, state="attached")
 
 
 @pytest.mark.parametrize("target", PAGES, ids=lambda target: target.name)
