@@ -34,7 +34,7 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
         *("assistant_response", "generated_text", "generation", "gold", "bot", "gpt", "target_text"),
         *("回答", "応答", "答案", "回复", "输出", "antwort", "ausgabe", "réponse", "respuesta", "risposta", "resposta"),
     ),
-    "text": ("text", "content", "document", "transcript", "chosen"),
+    "text": ("text", "content", "document", "transcript", "chosen", "whole_row"),
     "input": ("input", "context", "inputs"),
     "system": ("system", "system_prompt", "system_message"),
     "history": ("history",),
@@ -77,6 +77,8 @@ def find_column(target: str, columns: Sequence[str], *, taken: Iterable[str] = (
     for column in columns:
         if column not in taken:
             free.setdefault(plain_name(column), column)
+    for name, column in list(free.items()):
+        free.setdefault(name.removesuffix("s"), column)  # "instructions", "responses"
     return next((free[name] for name in SYNONYMS[target] if name in free), None)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +20,19 @@ LONG_TEXT = 100_000
 MAIN = ("messages", "prompt", "response", "text")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+ROW = "whole row"
+"""The column of a file whose rows are bare texts."""
+
+
+def objects_of(values: Iterable[Any]) -> list[dict[str, Any]]:
+    """The rows that are objects; in a file of bare texts every text is one, under the column `ROW`."""
+    known = list(values)
+    texts = [value for value in known if isinstance(value, str)]
+    if 2 * len(texts) > len(known):
+        return [{ROW: text} for text in texts]
+    return [value for value in known if isinstance(value, dict)]
 
 
 def columns_of(values: Sequence[dict[str, Any]], *, limit: int = 200) -> list[str]:
@@ -70,11 +83,12 @@ class Interpreter:
         """The row of a record. Never raises: a record that is no row comes back as a problem."""
         if record.error:
             return self._aside(record, record.error, record.hint)
-        if not isinstance(record.value, dict):
+        value = {ROW: record.value} if isinstance(record.value, str) and ROW in self.mapping.columns.values() else record.value
+        if not isinstance(value, dict):
             hint = "Each row must be an object with named parts, such as prompt and response or messages."
             return self._aside(record, f"not an object but {_kind(record.value)}", hint)
         try:
-            built = self._build(record.value)
+            built = self._build(value)
         except UnusableRowError as exc:
             return self._aside(record, exc.reason, exc.hint)
         except RecursionError:

@@ -17,7 +17,7 @@ import numpy as np
 from reft_studio.data.columns import find_column
 from reft_studio.data.dataset import Role, Row, write_dataset
 from reft_studio.data.detect import Layout, detect
-from reft_studio.data.interpret import Interpreter, columns_of, guess_file
+from reft_studio.data.interpret import Interpreter, columns_of, guess_file, objects_of
 from reft_studio.data.mapping import FORMATS, SURE, Guess, Mapping, name_list
 from reft_studio.data.parquet_rows import check_parquet, parquet_columns
 from reft_studio.data.quarantine import Problem, Quarantine
@@ -111,16 +111,12 @@ def _columns(path: Path, layout: Layout, records: list[Record]) -> list[str]:
         return csv_header(path, layout)[0]
     if layout.container == "parquet":
         return parquet_columns(path)
-    return columns_of(_objects(records))
-
-
-def _objects(records: list[Record]) -> list[dict[str, Any]]:
-    return [record.value for record in records if isinstance(record.value, dict)]
+    return columns_of(objects_of(record.value for record in records))
 
 
 def _mapping(columns: list[str], records: list[Record], chosen: Mapping | None) -> Guess:
     """The mapping a person chose, completed by what they left open, or a guess."""
-    guessed = guess_file(_objects(records)) if records else Guess(Mapping(), 0.0)
+    guessed = guess_file(objects_of(record.value for record in records)) if records else Guess(Mapping(), 0.0)
     if chosen is None or chosen == Mapping():
         return guessed
     if not chosen.columns and chosen.format == guessed.mapping.format:
@@ -206,7 +202,7 @@ def _unclear(path: Path, unit: str, columns: list[str], head: list[Record]) -> s
     broken = next((record for record in head if record.error), None)
     if not columns and broken is not None:
         return f"{path.name}, {unit} {broken.line}: {broken.error}. {broken.hint}"
-    if not any(isinstance(record.value, dict) for record in head):
+    if not objects_of(record.value for record in head):
         return f"{path.name}: its rows are no objects with named parts. Each row needs prompt and response, or messages."
     return (
         f"{path.name}: no column is recognised as prompt and response. Columns found: {name_list(columns)}. "

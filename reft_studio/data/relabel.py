@@ -10,12 +10,16 @@ from reft_studio.data.conversation import ROLES, is_conversation
 from reft_studio.data.interpret import Interpreter, unfold_preference
 from reft_studio.errors import DataError
 
+_NO_PLACE = "A row of plain text has no separate answer that could be replaced. Remove the row, or keep it as it is."
 
-def with_response(value: dict[str, Any], reader: Interpreter, response: str) -> dict[str, Any]:
+
+def with_response(value: Any, reader: Interpreter, response: str) -> dict[str, Any]:
     """A copy of the row whose last trained answer is `response`; everything else stays.
 
     Raises DataError if the row has no place for an answer.
     """
+    if not isinstance(value, dict):
+        raise DataError(_NO_PLACE)
     changed = copy.deepcopy(value)
     columns = reader.mapping_of(unfold_preference(value)).columns
     if isinstance(changed.get("preferred_output"), list) and "messages" not in changed:
@@ -35,7 +39,7 @@ def with_response(value: dict[str, Any], reader: Interpreter, response: str) -> 
         else:
             changed[name] = response
     else:
-        raise DataError("A row of plain text has no separate answer that could be replaced. Remove the row, or keep it as it is.")
+        raise DataError(_NO_PLACE)
     return changed
 
 

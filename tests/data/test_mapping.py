@@ -61,6 +61,7 @@ def test_sentences_are_no_header() -> None:
         ({"text": "<start_of_turn>user\nQ<end_of_turn>\n<start_of_turn>model\nA<end_of_turn>"}, "text", "Q", "A"),
         ({"text": LLAMA_3}, "text", "Q", "A"),
         ({"text": "Below is an instruction.\n\n### Instruction:\nQ\n\n### Input:\nmore\n\n### Response:\nA"}, "text", "Q\nmore", "A"),
+        ({"instructions": "Q", "outputs": "A"}, "pairs", "Q", "A"),
         ({"content": "only text"}, "text", "only text", ""),
     ],
 )

@@ -174,6 +174,14 @@ def test_numbers_become_text_and_lists_do_not(workspace: Workspace, upload: Uplo
     assert report.examples["the response is a list"] == [2]
 
 
+def test_a_list_of_bare_texts_is_a_list_of_prompts(workspace: Workspace, upload: Upload) -> None:
+    path = upload('["Do harm", "Do more", "", {"prompt": "x", "response": "y"}]', "a.json")
+    assert (preview(path).format, preview(path).columns) == ("text", ["whole row"])
+    report = import_file(workspace, path, role="harmful")
+    assert [row["prompt"] for row in _rows(workspace, report)] == ["Do harm", "Do more", "x"]
+    assert report.reasons == {"empty prompt": 1}
+
+
 def test_what_a_quarantine_holds_can_be_limited(workspace: Workspace, upload: Upload) -> None:
     report = import_file(workspace, upload([PAIR, *[{"prompt": "x"}] * 3000]))
     folder = open_dataset(workspace, report.dataset_id).folder
