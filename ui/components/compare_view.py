@@ -131,8 +131,11 @@ def swept(everything: Sequence[RunRow], kept: Sequence[RunRow]) -> list[RunRow]:
 
 
 def shown(draw: Callable[..., Any], rows: Sequence[RunRow], *, dark: bool) -> Any:
-    """A chart of the rows; hidden when there are none."""
-    return gr.update(value=draw(rows, dark=dark), visible=True) if rows else gr.update(value=None, visible=False)
+    """A chart of the rows on the ground of its card; hidden when there are none."""
+    if not rows:
+        return gr.update(value=None, visible=False)
+    figure = draw(rows, dark=dark).update_layout(paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)")
+    return gr.update(value=figure, visible=True)
 
 
 def titles(rows: Sequence[RunRow]) -> dict[str, str]:

@@ -77,8 +77,7 @@ def _draw() -> Parts:
 
 
 def _chart(elem_id: str) -> gr.Plot:
-    with gr.Column(elem_classes=["rs-card"]):
-        return gr.Plot(show_label=False, container=False, elem_id=elem_id)
+    return gr.Plot(show_label=False, container=False, elem_id=elem_id, elem_classes=["rs-card"])
 
 
 def _wire(studio: Studio, runs: gr.HTML, parts: Parts, line: gr.HTML) -> None:

@@ -6,7 +6,7 @@ const none = element.querySelector('.rs-empty'), wrap = element.querySelector('.
 function cell(found) {
   if (!found) return h('td', { class: 'rs-muted', text: '–' });
   return h('td', { class: 'pt-cell' }, h('b', { text: found.difference }), h('span', { class: 'rs-badge', 'data-kind': found.kind, text: found.verdict }),
-    h('small', { text: `95 %: ${found.interval}, p ${found.p}, n = ${found.n}` }));
+    h('small', { text: `95\u00a0%: ${found.interval.replaceAll(' ', '\u00a0')}, p\u00a0${found.p.replaceAll(' ', '\u00a0')}, n\u00a0=\u00a0${found.n}` }));
 }
 
 function draw() {
