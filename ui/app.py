@@ -99,13 +99,10 @@ def serve(studio: Studio, host: str = "127.0.0.1", port: int | None = None, open
     print(f"ReFT Studio is at {server.url}   (stop with Ctrl+C)", flush=True)
     if open_browser:
         threading.Thread(target=server.open_when_ready, daemon=True).start()
-    studio.start()
     try:
         server.run()
     except KeyboardInterrupt:
         print("Stopped. Work that is running goes on and is found again at the next start.", flush=True)
-    finally:
-        studio.close()
 
 
 class Server:

@@ -40,10 +40,14 @@ def show(text: object, limit: int = LIMIT) -> str:
 
 
 def mask(text: object) -> str:
-    """The first words of a text that may hurt to read, and its length: enough to recognise, too little to use."""
+    """The first words of a text that may hurt to read, and its length: enough to recognise, too little to use.
+
+    Three words of a long text, fewer of a short one, so that most of it always stays hidden.
+    """
     whole = str(text)
-    words = " ".join(whole[:200].split()[:_MASK_WORDS])[:_MASK_CHARACTERS].strip()
-    return f"{show(words)} ••• masked ({count(len(whole))} characters)".strip()
+    words = whole[:200].split()
+    shown = " ".join(words[: min(_MASK_WORDS, len(words) // 3)])[:_MASK_CHARACTERS].strip()
+    return f"{show(shown)} ••• masked ({count(len(whole))} characters)".strip()
 
 
 def percent(share: Interval | float | None, *, digits: int = 1) -> str:

@@ -35,10 +35,15 @@ def test_a_cut_text_says_how_much_is_missing() -> None:
     assert text.show("x" * 3000, 10) == "xxxxxxxxxx … (cut, 2,990 more characters)"
 
 
-def test_a_masked_text_keeps_three_words_and_its_length() -> None:
-    assert text.mask("How do I enter a locked house unseen?") == "How do I ••• masked (37 characters)"
-    assert "unseen" not in text.mask("unseen" * 50)[30:]
+def test_a_masked_text_keeps_a_few_words_and_its_length() -> None:
+    assert text.mask("How do I enter a locked house unseen, please?") == "How do I ••• masked (45 characters)"
     assert text.mask("") == "••• masked (0 characters)"
+
+
+def test_most_of_a_short_text_is_masked_too() -> None:
+    assert text.mask("Yes, like this") == "Yes, ••• masked (14 characters)"
+    assert text.mask("Placeholder") == "••• masked (11 characters)"
+    assert text.mask("unseen" * 50) == "••• masked (300 characters)"
 
 
 def test_numbers_are_written_for_people() -> None:
