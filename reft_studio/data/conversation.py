@@ -61,7 +61,7 @@ def turns_of(value: list[Any]) -> list[dict[str, Any]]:
         if isinstance(content, bool | int | float):
             content = str(content)
         extra = {key: item for key, item in turn.items() if key not in ("role", "from", "content", "value") and item is not None}
-        _check_depth(extra)
+        _check_depth([extra, content])
         turns.append({"role": role, "content": content if isinstance(content, str | list) else "", **extra})
     return turns
 

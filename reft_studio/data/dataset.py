@@ -32,7 +32,7 @@ SCHEMA = pa.schema(
         ("known_harmful", pa.bool_()),  # ground truth where the upload has it; never read by a scorer
     ]
 )
-_JSON = json.JSONEncoder(ensure_ascii=False)
+_JSON = json.JSONEncoder(ensure_ascii=False, default=str)  # turns from Parquet may carry dates
 _SURROGATES = re.compile("[\ud800-\udfff]")
 BATCH = 4096
 """Rows held at once while reading or writing."""

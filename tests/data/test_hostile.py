@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,15 @@ def test_too_many_parquet_columns_are_refused(workspace: Workspace, tmp_path: Pa
     pq.write_table(pa.table({f"c{number}": [1] for number in range(2001)}), tmp_path / "a.parquet")
     with pytest.raises(DataError, match="2001 columns; at most 2000"):
         import_file(workspace, tmp_path / "a.parquet")
+
+
+def test_turns_may_carry_dates_and_bytes(workspace: Workspace, tmp_path: Path) -> None:
+    when = datetime(2024, 1, 2, tzinfo=UTC)
+    turns = [{"role": "user", "content": "q", "at": when, "raw": b"\xff"}, {"role": "assistant", "content": "a", "at": None, "raw": None}]
+    pq.write_table(pa.table({"messages": [turns]}), tmp_path / "a.parquet")
+    assert _read(workspace, tmp_path / "a.parquet") == (1, 0)
+    (row,) = list_datasets(workspace)[0].read()
+    assert json.loads(row["messages"])[0]["at"] == "2024-01-02 00:00:00+00:00"
 
 
 def test_sizes_of_rows_are_known_without_reading_them() -> None:

@@ -144,6 +144,8 @@ def test_a_turn_nested_beyond_reason_is_refused_and_not_a_crash() -> None:
         deep = [deep]
     with pytest.raises(UnusableRowError, match="nested too deeply"):
         turns_of([{"role": "user", "content": "x", "extra": deep}])
+    with pytest.raises(UnusableRowError, match="nested too deeply"):
+        turns_of([{"role": "user", "content": deep}])
 
 
 def test_rows_of_another_shape_are_read_by_their_own_names_unless_a_person_chose() -> None:
