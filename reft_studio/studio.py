@@ -11,7 +11,7 @@ from typing import Any, Literal
 from reft_studio import doctor
 from reft_studio.audit.bundle import write_bundle
 from reft_studio.audit.freeze import freeze, noted_hashes
-from reft_studio.audit.policy import effective, name
+from reft_studio.audit.policy import name
 from reft_studio.audit.queue import QueueItem
 from reft_studio.comparison.flips import Flips, Paired, flips, paired
 from reft_studio.data.dataset import Dataset, Role, list_datasets, open_dataset
@@ -33,7 +33,7 @@ from reft_studio.store.decisions import Action, ChainReport, Decision, DecisionL
 from reft_studio.teacher.spec import TeacherSpec
 from reft_studio.teacher.teacher import TeacherInfo, list_teachers
 from reft_studio.training.run_folder import open_run
-from reft_studio.views import bulk, example, filtering, models, project, reviewing, runs
+from reft_studio.views import bulk, example, exporting, filtering, models, project, reviewing, runs
 from reft_studio.workspace import Workspace
 
 
@@ -247,16 +247,9 @@ class Studio:
         return frozen
 
     def export(self, dataset_id: str, target: Path | None = None) -> Path:
-        """Write the cleaned file in the format of the upload: rows that are kept, as they were."""
-        dataset, score, threshold = self._audited(dataset_id)
-        if dataset.manifest.get("lineage"):
-            kept = set(dataset.table(["row_id"]).column(0).to_pylist())
-            dataset = open_dataset(self.workspace, dataset.manifest["lineage"]["source"])
-            return export_kept(dataset, kept, target or self._export_path(dataset))
-        current, at = self.log.current(dataset_id), threshold if threshold is not None else 1.0
-        values = dict(zip(score.row_ids().tolist(), score.scores().tolist(), strict=True)) if score else {}
-        outcome = {row_id: effective(value, at, current.get(row_id)) for row_id, value in values.items()}
-        return export_kept(dataset, lambda row_id: outcome.get(row_id, "keep") == "keep", target or self._export_path(dataset))
+        """Write the cleaned file in the format of the upload: kept rows as they were, relabelled ones with a refusal."""
+        found = exporting.cleaned(self.workspace, *self._audited(dataset_id), self.log.current(dataset_id))
+        return export_kept(found.upload, found.kept, target or self._export_path(found.upload), responses=found.responses)
 
     def bundle(self, dataset_id: str) -> Path:
         """The audit bundle of a frozen dataset: manifest, decisions, scores' facts, sealed by hashes."""

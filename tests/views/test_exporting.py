@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from reft_studio.audit.policy import REFUSAL
+from reft_studio.data.dataset import write_dataset
+from reft_studio.scoring.scores import write_scores
+from reft_studio.studio import Studio
+from reft_studio.workspace import Workspace
+
+
+def audited(workspace: Workspace, *, scored: bool) -> tuple[Studio, str]:
+    rows = [{"prompt": f"question {number}", "response": f"answer {number}"} for number in range(4)]
+    dataset = write_dataset(workspace, rows, name="four rows", role="user")  # type: ignore[arg-type]
+    if scored:
+        scores = np.array([0.9, -0.9, -0.9, np.nan], dtype=np.float32)
+        write_scores(workspace, dataset, scores, key="k", scorer="s", teacher="lab", threshold=0.0, info={})
+    return Studio(workspace), dataset.id
+
+
+def written(studio: Studio, dataset: str, folder: Path) -> str:
+    return studio.export(dataset, folder / "out.jsonl").read_text("utf-8")
+
+
+def test_an_export_leaves_out_flagged_and_undecided_rows(workspace: Workspace, tmp_path: Path) -> None:
+    studio, dataset = audited(workspace, scored=True)
+    text = written(studio, dataset, tmp_path)
+    assert [f"answer {number}" in text for number in range(4)] == [False, True, True, False]
+
+
+def test_a_persons_word_counts_more_than_the_threshold(workspace: Workspace, tmp_path: Path) -> None:
+    studio, dataset = audited(workspace, scored=True)
+    studio.decide(dataset, 0, "keep")
+    studio.decide(dataset, 1, "remove")
+    studio.decide(dataset, 2, "relabel")
+    text = written(studio, dataset, tmp_path)
+    assert [f"answer {number}" in text for number in range(4)] == [True, False, False, False]
+    assert REFUSAL in text and "question 2" in text
+
+
+def test_a_frozen_dataset_exports_its_relabelled_answers(workspace: Workspace, tmp_path: Path) -> None:
+    studio, dataset = audited(workspace, scored=True)
+    studio.decide(dataset, 0, "relabel")
+    frozen = studio.freeze(dataset, allow_undecided=True)
+    text = written(studio, frozen.id, tmp_path)
+    assert REFUSAL in text and "answer 0" not in text and "question 3" not in text
+
+
+def test_without_scores_only_what_a_person_removed_is_left_out(workspace: Workspace, tmp_path: Path) -> None:
+    studio, dataset = audited(workspace, scored=False)
+    studio.decide(dataset, 1, "remove")
+    text = written(studio, dataset, tmp_path)
+    assert [f"answer {number}" in text for number in range(4)] == [True, False, True, True]
