@@ -78,7 +78,10 @@ def on(
 ) -> Any:
     """Wire `handler` to `listener` (`button.click`, `demo.load`, …), guarded; `refresh` also updates the shell afterwards."""
     ends = [*outputs, line] if line is not None else list(outputs)
-    done = listener(guarded(handler, line), list(inputs), ends, **(preset or SLOW))
+    chosen = preset or SLOW
+    if chosen.get("trigger_mode") == "always_last" and _reads_event(handler):
+        chosen = {**chosen, "trigger_mode": "multiple"}  # gradio repeats the last call of a burst without its event data
+    done = listener(guarded(handler, line), list(inputs), ends, **chosen)
     return done.then(None, None, None, js=REFRESH) if refresh else done
 
 
@@ -101,6 +104,11 @@ def answer(function: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable[[An
             return {"ok": False, "error": message_for(exc)}
 
     return call
+
+
+def _reads_event(handler: Callable[..., Any]) -> bool:
+    hints = gr.utils.get_type_hints(handler).values()
+    return any(isinstance(hint, type) and issubclass(hint, gr.EventData) for hint in hints)
 
 
 def _with_line(result: Any) -> Any:

@@ -92,8 +92,8 @@ def rows_page(
     return RowPage(len(chosen), offset, rows_by_id(dataset, chosen[offset : offset + limit]))
 
 
-def rows_by_id(dataset: Dataset, ids: Sequence[int] | Ids) -> list[dict[str, Any]]:
-    """The rows with these ids, in the order of `ids`; an id that is not there is left out."""
+def rows_by_id(dataset: Dataset, ids: Sequence[int] | Ids, *, messages: bool = False) -> list[dict[str, Any]]:
+    """The rows with these ids, in the order of `ids`; an id that is not there is left out. `messages` adds the whole chat, as JSON."""
     wanted = np.asarray(ids, dtype=np.int64)
     if not len(wanted):
         return []
@@ -103,7 +103,7 @@ def rows_by_id(dataset: Dataset, ids: Sequence[int] | Ids) -> list[dict[str, Any
     found: dict[int, dict[str, Any]] = {}
     with pq.ParquetFile(dataset.path) as file:
         for group in np.flatnonzero(hits):
-            table = file.read_row_group(int(group), columns=list(COLUMNS))
+            table = file.read_row_group(int(group), columns=[*COLUMNS, "messages"] if messages else list(COLUMNS))
             kept = table.filter(pc.is_in(table["row_id"], pa.array(unique)))
             found.update((row["row_id"], row) for row in kept.to_pylist())
     return [found[row_id] for row_id in wanted.tolist() if row_id in found]

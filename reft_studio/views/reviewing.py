@@ -72,7 +72,7 @@ def batch(log: DecisionLog, dataset: Dataset, score: ScoreSet | None, threshold:
 def card(workspace: Workspace, log: DecisionLog, dataset_id: str, row_id: int, score: ScoreSet | None, threshold: float | None) -> Card:
     """Raises DataError if the dataset has no such row."""
     dataset = open_dataset(workspace, dataset_id)
-    rows = rows_by_id(dataset, [row_id])
+    rows = rows_by_id(dataset, [row_id], messages=True)
     if not rows:
         raise DataError(f"'{dataset.name}' has no row {row_id}. Its rows are numbered from 0.")
     row = rows[0]

@@ -52,6 +52,7 @@ def test_a_search_is_only_ever_a_value(search: str, dataset: Dataset) -> None:
 def test_rows_come_in_the_order_that_is_asked_for(dataset: Dataset) -> None:
     assert [row["row_id"] for row in rows_by_id(dataset, [198, 0, 90, 1, 0])] == [198, 0, 90, 0]
     assert rows_by_id(dataset, []) == []
+    assert "messages" not in rows_by_id(dataset, [0])[0] and rows_by_id(dataset, [0], messages=True)[0]["messages"].startswith("[{")
 
 
 def test_chosen_rows_are_paged_and_filtered_in_their_own_order(dataset: Dataset) -> None:

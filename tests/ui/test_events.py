@@ -8,7 +8,7 @@ import gradio as gr
 import pytest
 
 from reft_studio.errors import DataError
-from ui.events import answer, guarded, message_for, on, said, status
+from ui.events import FAST, answer, guarded, message_for, on, said, status
 
 
 def fails(error: Exception) -> object:
@@ -67,6 +67,8 @@ def test_event_data_still_reaches_a_guarded_handler() -> None:
 
     with gr.Blocks() as demo:
         button = gr.Button()
-        on(button.click, pick)
-    dependency = demo.fns[0]
-    assert gr.utils.get_type_hints(dependency.fn)["event"] is gr.EventData
+        on(button.click, pick, **FAST)
+        on(button.click, lambda: None, **FAST)
+    assert gr.utils.get_type_hints(demo.fns[0].fn)["event"] is gr.EventData
+    assert demo.fns[0].trigger_mode == "multiple", "gradio drops the event data of the last of a burst"
+    assert demo.fns[1].trigger_mode == "always_last"

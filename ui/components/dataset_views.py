@@ -6,15 +6,17 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from reft_studio.audit.policy import flagged as is_flagged
 from reft_studio.data.readers import ImportReport
 from ui.tables import table_value
-from ui.text import ago, count, counted, mask, percent, show
+from ui.text import ago, count, counted, mask, number, percent, show
 
 if TYPE_CHECKING:
     from reft_studio.data.quarantine import Problem
     from reft_studio.data.query import Lengths, Profile
     from reft_studio.data.readers import ImportReport, Preview
     from reft_studio.views.project import DatasetSummary
+    from reft_studio.views.reviewing import Card
 
 TURN_LIMIT = 1200
 """Characters shown of one turn in a preview."""
@@ -97,8 +99,15 @@ def reasons(report: ImportReport | None) -> dict[str, Any]:
 
 
 def chats(rows: Iterable[Mapping[str, Any]], *, hide_all: bool = False) -> dict[str, Any]:
-    """Rows as rendered chats with the trained turn marked; rows known to be harmful are masked until revealed."""
+    """Rows as rendered chats with the trained turn marked; rows known to be harmful, or flagged, are masked until revealed."""
     return {"rows": [_chat(row, position, hide_all=hide_all) for position, row in enumerate(rows)]}
+
+
+def card_row(card: Card) -> dict[str, Any]:
+    """A row of a dataset with what its score says, for `chats`."""
+    over = card.threshold is not None and is_flagged(card.score, card.threshold)
+    row = {key: getattr(card, key) for key in ("row_id", "prompt", "response", "messages", "origin", "category", "known_harmful")}
+    return {**row, "flagged": over, "score": card.score}
 
 
 def listed(datasets: Sequence[DatasetSummary], current: str | None) -> dict[str, Any]:
@@ -174,18 +183,20 @@ def _state(dataset: DatasetSummary, current: str | None) -> tuple[str, str]:
 
 
 def _chat(row: Mapping[str, Any], position: int, *, hide_all: bool) -> dict[str, Any]:
-    number = row.get("row_id", position)
+    row_id = row.get("row_id", position)
     harmful = row.get("known_harmful")
     tags = [{"text": show(row[key], 40), "kind": "quiet"} for key in ("origin", "category") if row.get(key)]
+    if row.get("score") is not None:
+        tags.append({"text": f"score {number(row['score'])}", "kind": "flag" if row["flagged"] else "quiet"})
     if harmful:
         tags.append({"text": "known harmful", "kind": "flag"})
     turns = _turns(row)
     trained = max((place for place, turn in enumerate(turns) if turn["role"] == "assistant"), default=-1)
     return {
-        "id": number,
-        "name": f"Row {count(number)}",
+        "id": row_id,
+        "name": f"Row {count(row_id)}",
         "tags": tags,
-        "hide": bool(harmful) or hide_all,
+        "hide": bool(harmful or row.get("flagged")) or hide_all,
         "turns": [_turn(turn, trained=place == trained) for place, turn in enumerate(turns)],
     }
 

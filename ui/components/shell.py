@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import gradio as gr
 
-from ui.events import FAST, answer, guarded
+from ui.events import FAST, answer, on
 from ui.text import count, number, show
 from ui.theme import STYLESHEET
 from ui.widgets import fixed, source, widget
@@ -62,8 +62,9 @@ def draw(studio: Studio, page: Page) -> None:
     def set_mask(event: gr.EventData) -> None:
         studio.save_setting("masked", bool(event.masked))
 
-    saved = shell.mask(guarded(set_mask), None, None, **FAST)
-    saved.then(None, None, None, js="() => { window.rs.emit('rs:mask', {masked: window.rs.masked}); window.rs.emit('rs:refresh'); }")
+    on(shell.mask, set_mask, **FAST).then(
+        None, None, None, js="() => { window.rs.emit('rs:mask', {masked: window.rs.masked}); window.rs.emit('rs:refresh'); }"
+    )
 
 
 def heading(page: Page) -> gr.HTML:
