@@ -57,11 +57,13 @@ class AdaptedModel:
 
         if not (folder / "adapter_model.safetensors").is_file():
             raise StoreError(f"{folder.name} holds no adapter_model.safetensors. Prepare it again.")
-        if self._peft is None:
-            self._peft = PeftModel.from_pretrained(self.model.base, str(folder), adapter_name=name)
-        else:
-            self._delete(name)
-            self._peft.load_adapter(str(folder), adapter_name=name)
+        self._delete(name)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # peft and transformers remark on each other's deprecated names
+            if self._peft is None:
+                self._peft = PeftModel.from_pretrained(self.model.base, str(folder), adapter_name=name)
+            else:
+                self._peft.load_adapter(str(folder), adapter_name=name)
         self._names.add(name)
         self._freeze()
         if not all(torch.isfinite(value).all() for value in self.parameters(name)):

@@ -58,8 +58,13 @@ class Encoder:
         if max_length < 2 * TAIL:
             raise SpecError(f"max_length is {max_length}; it must be at least {2 * TAIL} tokens.")
         self.model = model
-        self.max_length = max_length
+        self.max_length = min(max_length, model.context)
         self.truncated = 0
+
+    @property
+    def longest_prompt(self) -> int:
+        """Tokens a prompt may have; the rest is left to an answer, here and while generating."""
+        return self.max_length - TAIL
 
     def prompt_ids(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
         """Tokens of the rendered prompt, template header included.
@@ -68,12 +73,12 @@ class Encoder:
         feature) stays.
         """
         text = self.model.template.prompt(list(messages))
-        ids: list[int] = self.model.tokenizer(text, add_special_tokens=self.model.template.special_tokens)["input_ids"]
+        ids: list[int] = self.model.tokenizer(text, add_special_tokens=self.model.template.special_tokens, verbose=False)["input_ids"]
         while ids and ids[-1] == self.model.eos_id and self.model.template.special_tokens:
             ids.pop()  # some tokenizers end every text with eos; a prompt must not
-        if len(ids) > self.max_length:
+        if len(ids) > self.longest_prompt:
             self.truncated += 1
-            ids = ids[: self.max_length - TAIL] + ids[-TAIL:]
+            ids = ids[: self.longest_prompt - TAIL] + ids[-TAIL:]
         return ids
 
     def example(self, row: Mapping[str, Any], index: int) -> Example:
@@ -81,8 +86,8 @@ class Encoder:
         messages = json.loads(row["messages"]) if isinstance(row["messages"], str) else row["messages"]
         turns = messages[:-1] if messages and messages[-1].get("role") == "assistant" else [{"role": "user", "content": row["prompt"]}]
         prompt = self.prompt_ids(turns)
-        response: list[int] = self.model.tokenizer(row["response"], add_special_tokens=False)["input_ids"]
-        room = max(self.max_length - len(prompt), TAIL)
+        response: list[int] = self.model.tokenizer(row["response"], add_special_tokens=False, verbose=False)["input_ids"]
+        room = self.max_length - len(prompt)
         if len(response) + 1 > room:
             self.truncated += 1
             response = response[: room - 1]

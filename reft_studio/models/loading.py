@@ -45,6 +45,11 @@ class LoadedModel:
         return len(self.blocks)
 
     @property
+    def context(self) -> int:
+        """Tokens the model has positions for; very many if its configuration does not say."""
+        return int(getattr(self.base.config.get_text_config(), "max_position_embeddings", None) or 1 << 20)
+
+    @property
     def pad_id(self) -> int:
         pad = self.tokenizer.pad_token_id
         return int(pad if pad is not None else self.eos_id)
@@ -77,7 +82,9 @@ def load(source: str, *, dtype: DType = "float32", device: str = "auto", templat
     something is missing.
     """
     from transformers import AutoModelForCausalLM
+    from transformers.utils import logging as chatter
 
+    chatter.disable_progress_bar()  # our own progress says what happens; bars of a library would cut through it
     path = resolve(source)
     _check_folder(path, source)
     tokenizer = load_tokenizer(source)
