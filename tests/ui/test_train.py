@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import itertools
 import math
 import time
@@ -63,13 +62,9 @@ def project(quiet: Studio) -> str:
 
 
 def inputs(studio: Studio) -> RunInputs:
-    """The form, drawn inside a loop that is closed afterwards: outside of one, Gradio makes loops and leaves them open."""
-
-    async def drawn() -> RunInputs:
-        with gr.Blocks():
-            return draw_run_form(studio)
-
-    return asyncio.run(drawn())
+    """The form, drawn outside of the app."""
+    with gr.Blocks():
+        return draw_run_form(studio)
 
 
 def values(found: RunInputs, **changed: Any) -> list[Any]:

@@ -123,14 +123,17 @@ function draw(jobs) {
   empty.hidden = shown.length > 0 || !empty.textContent;
 }
 
-// Tells the page once when a job that was seen alive has ended.
+// Tells the page once when a job has ended that began while the page was open; a quick one may never have been seen alive.
+const alive = (state) => state === 'running' || state === 'queued';
+let looked = false;
 function announce(jobs) {
   for (const job of jobs) {
     const before = states.get(job.id);
     states.set(job.id, job.state);
-    if ((before === 'running' || before === 'queued') && job.state !== 'running' && job.state !== 'queued')
-      trigger('done', { id: job.id, kind: job.kind, state: job.state });
+    const began = before === undefined ? looked : alive(before);
+    if (began && !alive(job.state)) trigger('done', { id: job.id, kind: job.kind, state: job.state });
   }
+  looked = true;
 }
 
 async function poll() {
@@ -158,5 +161,6 @@ async function poll() {
 
 empty.textContent = props.empty || '';
 document.addEventListener('visibilitychange', () => { if (!document.hidden) poll(); });
+window.rs.on('rs:refresh', () => setTimeout(poll, 150));  // something was started or ended: look at once
 watch('value', poll);
 poll();
