@@ -19,7 +19,7 @@ Page = Literal["home", "data", "filter", "review", "train", "compare", "chat", "
 
 @dataclass(frozen=True)
 class DatasetSummary:
-    """A dataset in a list. `frozen_from` is the dataset whose audit made it; `truth` says whether every row's label is known."""
+    """A dataset in a list. `frozen_from` is the dataset whose audit made it; `example` is the day the shipped example was made."""
 
     id: str
     name: str
@@ -33,7 +33,7 @@ class DatasetSummary:
     task: str | None
     poison_ratio: float | None
     is_lab: bool
-    example: bool
+    example: str | None
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def summary(workspace: Workspace, dataset: Dataset) -> DatasetSummary:
         task=manifest.get("task"),
         poison_ratio=manifest.get("poison_ratio"),
         is_lab=manifest.get("made_by") == "lab",
-        example=bool(manifest.get("example")),
+        example=manifest.get("example"),
     )
 
 

@@ -70,7 +70,7 @@ class RunSummary:
     steps: int
     seconds: float
     created: str
-    example: bool
+    example: str | None
     hs: Estimate | None
     fa: Estimate | None
     over_refusal: Estimate | None
@@ -152,7 +152,7 @@ def _summary(workspace: Workspace, run: RunInfo) -> RunSummary:
         steps=result["steps"],
         seconds=result["seconds"],
         created=result["created"],
-        example=bool(result.get("example")),
+        example=result.get("example"),
         hs=graded.hs if graded else None,
         fa=graded.fa if graded else None,
         over_refusal=graded.over_refusal if graded else None,

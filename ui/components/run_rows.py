@@ -26,6 +26,7 @@ def interval(estimate: Estimate | None) -> dict[str, float | int] | None:
 def finished_run(run: RunSummary) -> dict[str, Any]:
     """A line of the Train page."""
     sub = f"{run.dataset_name}; {count(run.kept)} of {count(run.rows)} rows, {count(run.steps)} steps, {seconds(run.seconds)}"
+    sub += f"; made with the lab on {run.example}" if run.example else ""
     links = [["Chat", f"/chat?models={CHAT_BESIDE},{run.run_id}"], *([["Compare", f"/compare?runs={run.run_id}"]] if run.hs else [])]
     line = _line(run.run_id, run.title, run.method, run.created)
     return {**line, **_numbers(run.hs, run.fa, run.over_refusal), "sub": show(sub, 200), "links": links}

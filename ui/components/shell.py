@@ -85,6 +85,7 @@ def snapshot(studio: Studio, *, dots: bool) -> dict[str, Any]:
         "threshold": number(state.threshold),
         "teacher": show(state.score.teacher, 60) if state.score else None,
         "lab": state.uses_lab,
+        "example": state.dataset.example if state.dataset else None,
         "reviewer": show(state.reviewer, 60),
         "masked": state.masked,
         "keys": bool(studio.setting("keys", True)),
