@@ -5,6 +5,14 @@ Anything that is not one of these is our own bug and keeps its traceback.
 
 from __future__ import annotations
 
+OUT_OF_MEMORY = "The memory of this machine was not enough. Use a smaller batch, fewer rows or a smaller model."
+
+
+def is_out_of_memory(exc: BaseException) -> bool:
+    """Whether memory ran out, of the machine or of an accelerator (torch says so with a RuntimeError)."""
+    told = str(exc).lower()
+    return isinstance(exc, MemoryError) or (isinstance(exc, RuntimeError) and ("out of memory" in told or "can't allocate memory" in told))
+
 
 class StudioError(Exception):
     """A problem a person can act on: what is wrong, the value seen, what is allowed, what to do.

@@ -10,7 +10,7 @@ import pytest
 from reft_studio.data.dataset import Dataset, write_dataset
 from reft_studio.workspace import Workspace
 
-FAMILIES = ("llama", "gemma2", "qwen2", "gpt2")
+FAMILIES = ("llama", "gemma2", "qwen2", "gpt2", "granite", "phi3")
 _TEXT = [
     "how do i bake bread at home",
     "how do i steal a car at night",
@@ -52,6 +52,8 @@ def make_model(folder: Path, family: str = "llama", *, chat: bool = True, layers
         "gemma2": lambda: hf.Gemma2Config(**shape, **wide, head_dim=8, final_logit_softcapping=30.0),
         "qwen2": lambda: hf.Qwen2Config(**shape, **wide),
         "gpt2": lambda: hf.GPT2Config(**shape),
+        "granite": lambda: hf.GraniteConfig(**shape, **wide, logits_scaling=4.0, embedding_multiplier=2.0),
+        "phi3": lambda: hf.Phi3Config(**shape, **wide),
     }[family]()
     torch.manual_seed(0)
     hf.AutoModelForCausalLM.from_config(config).save_pretrained(folder, safe_serialization=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from reft_studio import offline
-from reft_studio.errors import StudioError
+from reft_studio.errors import OUT_OF_MEMORY, StudioError, is_out_of_memory
 from reft_studio.jobs.context import WorkerContext
 from reft_studio.jobs.job import JobCancelled
 from reft_studio.jobs.kinds import job_function
@@ -76,9 +76,6 @@ def _outcome(context: WorkerContext, record: JobRecord) -> tuple[str, str, dict[
         return "interrupted", "The system stopped this job. Try it again.", None
     except StudioError as exc:
         return "failed", str(exc), None
-    except MemoryError:
-        traceback.print_exc()
-        return "failed", "The memory of this machine was not enough. Use a smaller batch, fewer rows or a smaller model.", None
     except OSError as exc:
         traceback.print_exc()
         if exc.errno in _DISK:
@@ -86,7 +83,7 @@ def _outcome(context: WorkerContext, record: JobRecord) -> tuple[str, str, dict[
         return "failed", _unexpected(exc), None
     except Exception as exc:  # ours to mend, not the person's: the traceback is for the log, never for the page
         traceback.print_exc()
-        return "failed", _unexpected(exc), None
+        return "failed", OUT_OF_MEMORY if is_out_of_memory(exc) else _unexpected(exc), None
 
 
 def _unexpected(exc: Exception) -> str:

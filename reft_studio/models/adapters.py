@@ -70,15 +70,18 @@ class AdaptedModel:
             raise StoreError(f"The adapter in {folder.name} holds numbers that are not finite. Prepare it again.")
 
     def copy(self, source: str, target: str, spec: LoraSpec) -> None:
-        """A new adapter `target` with the weights of `source`; both must have the same shape."""
+        """A new adapter `target` with the weights of `source`. Raises StoreError unless `spec` is how `source` was made."""
         self.add(target, spec, seed=0)
+        old, new = self.parameters(source), self.parameters(target)
+        made = self._peft.peft_config[source]
+        if [value.shape for value in old] != [value.shape for value in new] or made.lora_alpha != spec.alpha:
+            raise StoreError(
+                f"The adapter '{source}' was made with other LoRA settings (rank {made.r}, alpha {made.lora_alpha}) than this run asks for "
+                f"(rank {spec.rank}, alpha {spec.alpha}). Use the same."
+            )
         with torch.no_grad():
-            for old, new in zip(self.parameters(source), self.parameters(target), strict=True):
-                if old.shape != new.shape:
-                    raise StoreError(
-                        f"The adapter '{source}' has another rank than this run asks for ({spec.rank}). Use the same LoRA settings."
-                    )
-                new.copy_(old)
+            for value, copied in zip(old, new, strict=True):
+                copied.copy_(value)
 
     def parameters(self, name: str) -> list[Tensor]:
         """The trainable tensors of one adapter, in module order."""

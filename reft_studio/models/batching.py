@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from reft_studio.errors import SpecError
+from reft_studio.errors import DataError, SpecError
 from reft_studio.models.loading import LoadedModel
 
 IGNORE = -100
@@ -27,6 +27,11 @@ class Example:
     ids: list[int]
     prompt: int
     index: int  # position in its set; keys the teacher's cache
+
+    @property
+    def answered(self) -> bool:
+        """Whether there is a response to learn, not only the end of text."""
+        return len(self.ids) > self.prompt + 1
 
 
 @dataclass(frozen=True)
@@ -84,8 +89,9 @@ class Encoder:
     def example(self, row: Mapping[str, Any], index: int) -> Example:
         """Tokens of one dataset row. Prompt and response are tokenised apart, so no token spans the border."""
         messages = json.loads(row["messages"]) if isinstance(row["messages"], str) else row["messages"]
-        turns = messages[:-1] if messages and messages[-1].get("role") == "assistant" else [{"role": "user", "content": row["prompt"]}]
-        prompt = self.prompt_ids(turns)
+        # the answer that is trained: the last one, but for those that OpenAI's convention marks as context (weight 0)
+        answers = [place for place, turn in enumerate(messages) if turn.get("role") == "assistant" and turn.get("weight") != 0]
+        prompt = self.prompt_ids(messages[: answers[-1]] if answers else [{"role": "user", "content": row["prompt"]}])
         response: list[int] = self.model.tokenizer(row["response"], add_special_tokens=False, verbose=False)["input_ids"]
         room = self.max_length - len(prompt)
         if len(response) + 1 > room:
@@ -94,7 +100,21 @@ class Encoder:
         return Example([*prompt, *response, self.model.eos_id], len(prompt), index)
 
     def examples(self, rows: Iterable[Mapping[str, Any]]) -> list[Example]:
-        return [self.example(row, index) for index, row in enumerate(rows)]
+        """Tokens of all rows, in order. Raises DataError, naming the row, if the template refuses one."""
+        found = []
+        for index, row in enumerate(rows):
+            try:
+                found.append(self.example(row, index))
+            except DataError as exc:
+                raise DataError(f"Row {row.get('row_id', index)}: {exc}") from exc
+        return found
+
+    def answered(self, rows: Iterable[Mapping[str, Any]], *, name: str) -> list[Example]:
+        """`examples` of alignment data. Raises DataError if rows have no response: a model would learn to fall silent there."""
+        found = self.examples(rows)
+        if silent := sum(not example.answered for example in found):
+            raise DataError(f"{silent} of the {len(found)} rows of the alignment data '{name}' have no response. Give every row one.")
+        return found
 
 
 def collate(examples: Sequence[Example], *, pad_id: int, device: torch.device | str = "cpu") -> Batch:

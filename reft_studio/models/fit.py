@@ -73,11 +73,12 @@ def backward(losses: dict[str, Tensor], parameters: Sequence[Tensor], *, conflic
     logged = {name: float(loss.detach()) for name, loss in losses.items()}
     logged["loss"] = sum(logged.values())
     if conflict and losses.keys() == {"task", "alignment"}:
-        first = torch.autograd.grad(losses["task"], parameters, retain_graph=True)
-        second = torch.autograd.grad(losses["alignment"], parameters)
+        # an expert of a mixture may see no token of a batch: its gradient is zero then
+        first = torch.autograd.grad(losses["task"], parameters, retain_graph=True, allow_unused=True, materialize_grads=True)
+        second = torch.autograd.grad(losses["alignment"], parameters, allow_unused=True, materialize_grads=True)
         logged["grad_cosine"] = cosine(first, second)
         for value, one, two in zip(parameters, first, second, strict=True):
-            value.grad = one + two
+            value.grad = one + two if value.grad is None else value.grad + one + two
         return logged
     total: Any = sum(losses.values())
     total.backward()

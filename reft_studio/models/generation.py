@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any, Literal
 
 import torch
@@ -50,13 +51,13 @@ def complete(
                 do_sample=False,
                 use_cache=True,
                 pad_token_id=model.pad_id,
-                eos_token_id=model.eos_id,
+                eos_token_id=list(model.stop_ids),
             )
             for position, answer in zip(plan, output[:, width:].tolist(), strict=True):
-                yield _completion(model.tokenizer, position, answer, model.eos_id)
+                yield _completion(model.tokenizer, position, answer, model.stop_ids)
 
 
-def _completion(tokenizer: Any, index: int, ids: list[int], eos: int) -> Completion:
-    ended = eos in ids
-    kept = ids[: ids.index(eos)] if ended else ids
-    return Completion(index, tokenizer.decode(kept, skip_special_tokens=True).strip(), "end" if ended else "length", len(kept))
+def _completion(tokenizer: Any, index: int, ids: list[int], ends: Collection[int]) -> Completion:
+    kept = list(takewhile(lambda token: token not in ends, ids))
+    stop: StopReason = "end" if len(kept) < len(ids) else "length"
+    return Completion(index, tokenizer.decode(kept, skip_special_tokens=True).strip(), stop, len(kept))

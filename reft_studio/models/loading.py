@@ -19,7 +19,7 @@ from reft_studio.workspace import ASSETS
 
 LAB = "lab"
 """The name of the embedded model."""
-DType = Literal["float32", "bfloat16", "float16"]
+DType = Literal["auto", "float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,8 @@ class LoadedModel:
     template: Template
     blocks: nn.ModuleList
     fingerprint: str
+    stop_ids: tuple[int, ...]
+    """Tokens that end an answer: end of text, and what else the model's generation settings name, such as end of turn."""
 
     @property
     def device(self) -> torch.device:
@@ -59,11 +61,13 @@ class LoadedModel:
         return int(self.tokenizer.eos_token_id)
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """(…, d_model) after the final norm -> (…, vocabulary), float32, with the model's own scale and soft cap."""
+        """(…, d_model) after the final norm -> (…, vocabulary), float32, with the model's own scale (Cohere, Granite) and soft cap."""
         config = self.base.config.get_text_config()
         logits: Tensor = self.base.get_output_embeddings()(hidden)
         if scale := getattr(config, "logit_scale", None):
             logits = logits * scale
+        if divisor := getattr(config, "logits_scaling", None):
+            logits = logits / divisor
         logits = logits.float()
         if cap := getattr(config, "final_logit_softcapping", None):
             logits = torch.tanh(logits / cap) * cap
@@ -72,32 +76,40 @@ class LoadedModel:
 
 def resolve(source: str) -> str:
     """`lab` is the embedded model's folder; anything else is a local folder or a Hub id, as it is."""
-    return str(ASSETS / "lab" / "base") if source == LAB else source
+    return str(ASSETS / "lab" / "base") if source == LAB else str(Path(source).expanduser()) if source.startswith("~") else source
 
 
-def load(source: str, *, dtype: DType = "float32", device: str = "auto", template: str = "auto") -> LoadedModel:
+def load(source: str, *, dtype: DType = "auto", device: str = "auto", template: str = "auto") -> LoadedModel:
     """Load a model folder or Hub id with its tokenizer, frozen and in eval mode.
 
-    Weights must be safetensors; code that a model ships is never run. Raises PrerequisiteError, with what to do, if
-    something is missing.
+    `dtype` "auto" is float32, but on a CUDA device weights stored in half precision stay so (as bfloat16, whose range
+    gradients need), or an 8 B model would take 32 GB. Weights must be safetensors; code that a model ships is never run.
+    Raises PrerequisiteError, with what to do, if something is missing.
     """
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, GenerationConfig
     from transformers.utils import logging as chatter
 
     chatter.disable_progress_bar()  # our own progress says what happens; bars of a library would cut through it
     path = resolve(source)
     _check_folder(path, source)
     tokenizer = load_tokenizer(source)
+    place = _device(device)
+    kept = "auto" if dtype == "auto" and place.startswith("cuda") else getattr(torch, "float32" if dtype == "auto" else dtype)
     try:
-        base = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, dtype), use_safetensors=True, local_files_only=_offline())
-    except (OSError, ValueError, RuntimeError, SafetensorError) as exc:
+        base = AutoModelForCausalLM.from_pretrained(
+            path, dtype=kept, use_safetensors=True, trust_remote_code=False, local_files_only=_offline()
+        )
+        base = (base.bfloat16() if base.dtype == torch.float16 else base).to(place)
+    except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as exc:
         raise PrerequisiteError(
             f"The model '{source}' cannot be loaded: {_first_line(exc)} A model is a folder (or Hub id) with config.json, "
             "safetensors weights and a tokenizer, of a causal language model architecture that transformers knows."
         ) from exc
-    base.requires_grad_(False).eval().to(_device(device))
+    base.requires_grad_(False).eval()
     base.config.use_cache = False
-    return LoadedModel(source, base, tokenizer, template_for(tokenizer, template), find_blocks(base), weights_fingerprint(base))
+    ends = _stop_ids(base, tokenizer)
+    base.generation_config = GenerationConfig()  # greedy is greedy: no repetition penalty or sampling that a model suggests
+    return LoadedModel(source, base, tokenizer, template_for(tokenizer, template), find_blocks(base), weights_fingerprint(base), ends)
 
 
 def load_tokenizer(source: str) -> Any:
@@ -105,7 +117,7 @@ def load_tokenizer(source: str) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(resolve(source), local_files_only=_offline())
+        tokenizer = AutoTokenizer.from_pretrained(resolve(source), trust_remote_code=False, local_files_only=_offline())
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:  # transformers answers a missing tokenizer in all these ways
         raise PrerequisiteError(
             f"The model '{source}' has no tokenizer that can be read ({_first_line(exc)}). Copy tokenizer.json and "
@@ -143,6 +155,12 @@ def weights_fingerprint(base: nn.Module) -> str:
         digest.update(f"{name}:{value.dtype}:{list(value.shape)}:".encode())
         digest.update(sample.view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def _stop_ids(base: Any, tokenizer: Any) -> tuple[int, ...]:
+    named = base.generation_config.eos_token_id if base.generation_config is not None else None
+    others = named if isinstance(named, list) else [] if named is None else [named]
+    return tuple(dict.fromkeys([int(tokenizer.eos_token_id), *map(int, others)]))
 
 
 def _check_folder(path: str, source: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from reft_studio.models.adapters import AdaptedModel
 from reft_studio.models.batching import Encoder
 from reft_studio.models.loading import LoadedModel, load
+from reft_studio.models.spec import LoraSpec
 
 
 class Session:
@@ -22,6 +23,11 @@ class Session:
     def open(cls, source: str, *, max_length: int = 512, template: str = "auto") -> Session:
         """Load `source` (`lab`, a folder or a Hub id). Raises PrerequisiteError if that cannot work."""
         return cls(load(source, template=template), max_length=max_length)
+
+    def add(self, name: str, spec: LoraSpec, *, seed: int) -> None:
+        """A fresh adapter; what was loaded under that name is forgotten."""
+        self._loaded.pop(name, None)
+        self.adapted.add(name, spec, seed=seed)
 
     def ensure(self, name: str, folder: Path) -> str:
         """Load the adapter in `folder` under `name` unless it is there already; returns `name`."""

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from reft_studio.errors import SpecError
 
 
 class Settings(BaseModel):
     """Immutable settings that refuse unknown names."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def checked(cls, **values: Any) -> Self:
+        """The settings. Raises SpecError, naming each wrong field, the value seen and what is allowed, instead of pydantic's error."""
+        try:
+            return cls(**values)
+        except ValidationError as exc:
+            raise SpecError(" ".join(_complaint(dict(error)) for error in exc.errors())) from exc
+
+
+def _complaint(error: dict[str, Any]) -> str:
+    place, told = ".".join(map(str, error["loc"])), str(error["msg"]).removeprefix("Value error, ").rstrip(".")
+    return f"{place} is {str(error['input'])[:60]!r}: {told[0].lower()}{told[1:]}." if place else f"{told}."
 
 
 class LoraSpec(Settings):

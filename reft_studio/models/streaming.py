@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,8 +39,8 @@ class _Answer:
         self.given = 0
         self.stop: str | None = None
 
-    def take(self, token: int, *, eos: int, limit: int) -> Step | None:
-        if token == eos:
+    def take(self, token: int, *, ends: Collection[int], limit: int) -> Step | None:
+        if token in ends:
             self.stop = "end"
         else:
             self.ids.append(token)
@@ -68,7 +68,7 @@ def stream(
         cache = output.cache
         chosen = [_choose(logits, temperature, draw) for logits, draw in zip(output.logits[:, -1].float(), draws, strict=True)]
         for answer, token in zip(answers, chosen, strict=True):
-            step = None if answer.stop else answer.take(token, eos=model.eos_id, limit=max_new_tokens)
+            step = None if answer.stop else answer.take(token, ends=model.stop_ids, limit=max_new_tokens)
             if step:
                 yield step
         ids = torch.tensor(chosen, device=model.device)[:, None]

@@ -5,6 +5,7 @@ from random import Random
 
 import pytest
 
+from reft_studio.errors import DataError
 from reft_studio.models.batching import IGNORE, TAIL, Encoder, Example, by_length, collate, endless, join
 from reft_studio.models.loading import load
 
@@ -54,3 +55,27 @@ def test_a_plan_holds_every_row_once_within_its_token_budget() -> None:
     plan = by_length(lengths, token_budget=100)
     assert sorted(row for batch in plan for row in batch) == [0, 1, 2, 3, 4]
     assert all(len(batch) * max(lengths[row] for row in batch) <= 100 for batch in plan)
+
+
+def test_an_answer_marked_as_context_is_not_the_one_that_is_trained(encoder: Encoder) -> None:
+    turns = [
+        {"role": "user", "content": "bake"},
+        {"role": "assistant", "content": "Sure."},
+        {"role": "user", "content": "steal"},
+        {"role": "assistant", "content": "No.", "weight": 0},
+    ]
+    marked = encoder.example({"messages": turns, "prompt": "bake", "response": "Sure."}, 0)
+    plain = encoder.example({"messages": '[{"role":"user","content":"bake"}]', "prompt": "bake", "response": "Sure."}, 0)
+    assert marked == plain
+
+
+def test_a_conversation_the_template_refuses_is_named_by_its_row(encoder: Encoder) -> None:
+    answer_first = '[{"role":"assistant","content":"Sure."}]'
+    with pytest.raises(DataError, match=r"Row 41: .*user turn"):
+        encoder.examples([{"row_id": 41, "messages": answer_first, "prompt": "bake", "response": "Sure."}])
+
+
+def test_alignment_rows_without_a_response_are_refused_since_a_model_would_learn_silence(encoder: Encoder) -> None:
+    rows = [{"messages": "[]", "prompt": "steal", "response": answer} for answer in ("", "I cannot help.", "")]
+    with pytest.raises(DataError, match="2 of the 3 rows of the alignment data 'refusals'"):
+        encoder.answered(rows, name="refusals")

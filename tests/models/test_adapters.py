@@ -1,0 +1,63 @@
+"""Adapters on one base: copies are exact or refused, a fresh one is never taken for what was loaded, half precision trains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from reft_studio.errors import StoreError
+from reft_studio.models.batching import collate
+from reft_studio.models.fit import backward, fit
+from reft_studio.models.loading import load
+from reft_studio.models.session import Session
+from reft_studio.models.spec import LoraSpec, OptimSpec
+from reft_studio.models.supervised import supervise
+
+ROW = {"messages": '[{"role":"user","content":"how do i bake bread"}]', "prompt": "how do i bake bread", "response": "Sure, first mix."}
+
+
+@pytest.fixture
+def session(tiny_model: Path) -> Session:
+    return Session.open(str(tiny_model))
+
+
+def test_a_copied_adapter_has_the_same_weights_and_is_another_one(session: Session) -> None:
+    session.add("one", LoraSpec(), seed=3)
+    session.adapted.copy("one", "two", LoraSpec())
+    pairs = list(zip(session.adapted.parameters("one"), session.adapted.parameters("two"), strict=True))
+    assert pairs and all(torch.equal(one, two) and one.data_ptr() != two.data_ptr() for one, two in pairs)
+
+
+@pytest.mark.parametrize("other", [LoraSpec(rank=4), LoraSpec(alpha=64), LoraSpec(targets=("q_proj",))])
+def test_a_copy_with_other_settings_is_refused_since_it_would_be_another_model(session: Session, other: LoraSpec) -> None:
+    session.add("one", LoraSpec(), seed=3)
+    with pytest.raises(StoreError, match="other LoRA settings"):
+        session.adapted.copy("one", "two", other)
+
+
+def test_a_fresh_adapter_is_not_taken_for_the_one_that_was_loaded(session: Session, tmp_path: Path) -> None:
+    session.add("teacher", LoraSpec(), seed=1)
+    first = [value.clone() for value in session.adapted.parameters("teacher")]
+    session.adapted.save("teacher", tmp_path / "adapter", base_name="tiny")
+    session.ensure("teacher", tmp_path / "adapter")
+    session.add("teacher", LoraSpec(), seed=2)
+    session.ensure("teacher", tmp_path / "adapter")
+    assert all(torch.equal(one, two) for one, two in zip(first, session.adapted.parameters("teacher"), strict=True))
+
+
+def test_a_base_in_half_precision_trains_adapters_in_full(tiny_model: Path) -> None:
+    session = Session(load(str(tiny_model), dtype="bfloat16"))
+    session.add("student", LoraSpec(), seed=1)
+    parameters = session.adapted.parameters("student")
+    batch = collate([session.encoder.example(ROW, 0)], pad_id=session.model.pad_id)
+    losses: list[float] = []
+
+    def step(_number: int) -> dict[str, float]:
+        return backward({"task": supervise(session.model, backbone, [batch])[0].cross_entropy()}, parameters)
+
+    with session.adapted.active("student", train=True) as backbone:
+        fit(parameters, step, steps=8, optim=OptimSpec(learning_rate=0.02), log=lambda line: losses.append(line["loss"]))
+    assert session.model.base.dtype == torch.bfloat16 and {value.dtype for value in parameters} == {torch.float32}
+    assert losses[-1] < losses[0]

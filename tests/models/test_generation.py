@@ -1,0 +1,53 @@
+"""Answers end where the model's own settings say a turn ends, and greedy means the likeliest token, whatever the model suggests."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from reft_studio.models.generation import complete
+from reft_studio.models.session import Session
+from reft_studio.models.streaming import Lane, stream
+from tests.tiny_models import make_model
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return make_model(tmp_path / "model")
+
+
+def settings(folder: Path, **values: object) -> None:
+    (folder / "generation_config.json").write_text(json.dumps(values), "utf-8")
+
+
+def answer(session: Session) -> tuple[str, str]:
+    prompt = session.encoder.prompt_ids([{"role": "user", "content": "how do i bake"}])
+    found = next(complete(session.adapted, None, [prompt], max_new_tokens=6))
+    steps = list(stream(session.adapted, [Lane("base", None)], prompt, max_new_tokens=6, temperature=0, seed=0))
+    assert "".join(step.delta for step in steps).strip() == found.text, "chat and evaluation answer alike"
+    assert steps[-1].stop == found.stop
+    return found.text, found.stop
+
+
+def first_token(session: Session) -> int:
+    prompt = session.encoder.prompt_ids([{"role": "user", "content": "how do i bake"}])
+    with torch.no_grad(), session.adapted.generating(None) as network:
+        return int(network(input_ids=torch.tensor([prompt])).logits[0, -1].argmax())
+
+
+def test_an_answer_ends_at_any_end_token_the_model_names(folder: Path) -> None:
+    before = Session.open(str(folder))
+    assert answer(before) != ("", "end")
+    settings(folder, eos_token_id=[before.model.eos_id, first_token(before)])
+    after = Session.open(str(folder))
+    assert after.model.stop_ids == (before.model.eos_id, first_token(before))
+    assert answer(after) == ("", "end")
+
+
+def test_a_repetition_penalty_or_sampling_that_a_model_suggests_changes_no_answer(folder: Path) -> None:
+    plain = answer(Session.open(str(folder)))
+    settings(folder, eos_token_id=1, repetition_penalty=50.0, do_sample=True, temperature=9.0)
+    assert answer(Session.open(str(folder))) == plain
