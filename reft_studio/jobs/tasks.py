@@ -46,7 +46,7 @@ def prepare_teacher(context: JobContext, params: dict[str, Any]) -> dict[str, An
     from reft_studio.teacher.spec import TeacherSpec
     from reft_studio.teacher.training import prepare_teacher as prepare
 
-    spec = TeacherSpec(**params)
+    spec = TeacherSpec.checked(**params)
     context.stage("load the model", 1, 2)
     session = Session.open(spec.model, max_length=spec.optim.max_length, template=spec.template)
     context.stage("train the teacher", 2, 2)
@@ -74,11 +74,12 @@ def train(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     """Do one run and, where a suite is given, evaluate it. params: spec (RunSpec), suite (Suite) or none."""
     from reft_studio.evaluation.suite import suite_from
     from reft_studio.jobs.pipeline import evaluate_adapter
+    from reft_studio.jobs.subjects import base_id
     from reft_studio.models.session import Session
     from reft_studio.training.run import train as run
     from reft_studio.training.spec import RunSpec
 
-    spec = RunSpec(**params["spec"])
+    spec = RunSpec.checked(**params["spec"])
     suite = suite_from(params["suite"]) if params.get("suite") else None
     stages = 2 if suite is None else 4
     context.stage("load the model", 1, stages)
@@ -89,7 +90,7 @@ def train(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
         context.stage("evaluate the finetuned model", 3, stages)
         evaluate_adapter(context.workspace, session, info.run_id, session.ensure("evaluated", info.adapter), suite, context)
         context.stage("evaluate the base", 4, stages)
-        evaluate_adapter(context.workspace, session, base_subject(spec.model), None, suite, context)
+        evaluate_adapter(context.workspace, session, base_id(spec.model), None, suite, context)
     return {"run": info.run_id, **{name: info.result[name] for name in ("kept", "removed", "steps", "seconds")}}
 
 
@@ -115,12 +116,5 @@ def demo(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     from reft_studio.jobs.pipeline import DemoSpec
     from reft_studio.jobs.pipeline import demo as whole
 
-    result = whole(context.workspace, DemoSpec(**params), context)
+    result = whole(context.workspace, DemoSpec.checked(**params), context)
     return {**result.as_json(), "runs": result.runs, "datasets": result.datasets}
-
-
-def base_subject(model: str) -> str:
-    """The name under which the bare base is evaluated."""
-    from reft_studio.jobs.subjects import base_id
-
-    return base_id(model)

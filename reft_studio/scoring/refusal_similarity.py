@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reft_studio.data.dataset import Dataset
+from reft_studio.data.templates import text_of
 from reft_studio.errors import SpecError
+from reft_studio.models.batching import Encoder
 from reft_studio.models.features import last_prompt_features
 from reft_studio.models.session import Session
 from reft_studio.progress import Progress, Silent
@@ -34,15 +36,15 @@ def score(workspace: Workspace, dataset: Dataset, teacher: TeacherInfo, session:
     started = time.perf_counter()
     distinct: dict[str, int] = {}
     turns = [[distinct.setdefault(turn, len(distinct)) for turn in row] for row in _user_turns(dataset)]
-    truncated = session.encoder.truncated
-    cosines = _cosines(list(distinct), teacher, session, progress)
+    encoder = Encoder(session.model, max_length=teacher.max_length)
+    cosines = _cosines(list(distinct), teacher, session, encoder, progress)
     scores = np.array([max((cosines[turn] for turn in row), default=np.nan) for row in turns], dtype=np.float32)
     missing = int(np.isnan(scores).sum())
     info: dict[str, Any] = {
         "layer": teacher.layer,
         "template_hash": teacher.template_hash,
         "distinct_prompts": len(distinct),
-        "truncated": session.encoder.truncated - truncated,
+        "truncated": encoder.truncated,
         "seconds": round(time.perf_counter() - started, 3),
         "missing_reasons": {"no user turn, or a score that is not finite": missing} if missing else {},
         **_drift(scores, teacher),
@@ -56,7 +58,7 @@ def score(workspace: Workspace, dataset: Dataset, teacher: TeacherInfo, session:
 def score_prompts(prompts: list[str], teacher: TeacherInfo, session: Session) -> NDArray[np.float32]:
     """Cosines of single prompts, e.g. what was just typed into the chat."""
     check_match(session, teacher)
-    return _cosines(prompts, teacher, session, Silent())
+    return _cosines(prompts, teacher, session, Encoder(session.model, max_length=teacher.max_length), Silent())
 
 
 def check_match(session: Session, teacher: TeacherInfo) -> None:
@@ -69,13 +71,13 @@ def check_match(session: Session, teacher: TeacherInfo) -> None:
         raise SpecError(f"The teacher '{teacher.id}' was prepared with another prompt template. Prepare it again or use its template.")
 
 
-def _cosines(prompts: list[str], teacher: TeacherInfo, session: Session, progress: Progress) -> NDArray[np.float32]:
+def _cosines(prompts: list[str], teacher: TeacherInfo, session: Session, encoder: Encoder, progress: Progress) -> NDArray[np.float32]:
     feature = RefusalFeature.load(teacher.folder / "refusal_feature.safetensors", layer=teacher.layer)
     adapter = session.ensure("teacher", teacher.adapter)
     parts = []
     with session.adapted.active(adapter) as backbone:
         for start in range(0, len(prompts), CHUNK):
-            ids = [session.encoder.prompt_ids([{"role": "user", "content": prompt}]) for prompt in prompts[start : start + CHUNK]]
+            ids = [encoder.prompt_ids([{"role": "user", "content": prompt}]) for prompt in prompts[start : start + CHUNK]]
 
             def report(done: int, base: int = start) -> None:
                 progress.progress(base + done, len(prompts))
@@ -87,12 +89,12 @@ def _cosines(prompts: list[str], teacher: TeacherInfo, session: Session, progres
 
 def _user_turns(dataset: Dataset) -> Iterator[list[str]]:
     for row in dataset.read(["prompt", "messages"]):
-        turns = [str(turn["content"]) for turn in json.loads(row["messages"]) if turn.get("role") == "user" and turn.get("content")]
-        yield turns or ([row["prompt"]] if row["prompt"] else [])
+        turns = [text_of(turn.get("content")) for turn in json.loads(row["messages"]) if turn.get("role") == "user"]
+        yield [turn for turn in turns if turn] or ([row["prompt"]] if row["prompt"] else [])
 
 
 def _drift(scores: NDArray[np.float32], teacher: TeacherInfo) -> dict[str, float]:
-    """How far the lower three quarters of this file lie from the harmless calibration prompts, in cosine."""
+    """How far the median of this file lies from that of the harmless calibration prompts, in cosine."""
     known = teacher.calibration.get("harmless_quantiles")
     valid = scores[~np.isnan(scores)]
     if not known or not len(valid):

@@ -92,7 +92,10 @@ def open_score_set(workspace: Workspace, dataset_id: str, key: str) -> ScoreSet:
     folder = workspace.folder("scores", dataset_id, key)
     if not (folder / "scorer.json").is_file():
         raise StoreError("This dataset has not been scored with that teacher. Score it on the Filter page.")
-    return ScoreSet(**{**read_json(folder / "scorer.json"), "folder": folder})
+    try:
+        return ScoreSet(**{**read_json(folder / "scorer.json"), "folder": folder})
+    except TypeError as exc:
+        raise StoreError("The scores of this dataset were written by another version of the app. Score it again.") from exc
 
 
 def list_score_sets(workspace: Workspace, dataset_id: str) -> list[ScoreSet]:
@@ -115,7 +118,7 @@ def histogram(scores: NDArray[np.float32], known_harmful: list[bool | None]) -> 
 
 
 def grid(values: NDArray[np.float32] | float) -> NDArray[np.int64]:
-    """Cosines -> bins of the 0.001 grid. Thresholds and scores are compared on this grid, everywhere."""
+    """Cosines -> bins of the 0.001 grid. Thresholds and scores are compared on this grid, everywhere; NaN has no bin."""
     return np.rint((np.clip(np.asarray(values, dtype=np.float64), -1, 1) + 1) * 1000).astype(np.int64)
 
 
@@ -129,12 +132,17 @@ def flagged(scores: NDArray[np.float32], threshold: float) -> NDArray[np.bool_]:
 
 @lru_cache(maxsize=8)
 def _scores(folder: Path) -> NDArray[np.float32]:
-    return _column(folder, "score").astype(np.float32)
+    return _shared(_column(folder, "score").astype(np.float32))
 
 
 @lru_cache(maxsize=8)
 def _row_ids(folder: Path) -> NDArray[np.int64]:
-    return _column(folder, "row_id").astype(np.int64)
+    return _shared(_column(folder, "row_id").astype(np.int64))
+
+
+def _shared(values: NDArray[Any]) -> NDArray[Any]:
+    values.flags.writeable = False  # everybody gets the same array
+    return values
 
 
 def _column(folder: Path, name: str) -> NDArray[Any]:

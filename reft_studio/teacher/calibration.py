@@ -53,7 +53,7 @@ def threshold_for_recall(harmful: NDArray[np.float32], *, recall: float) -> floa
 
 
 def report(harmful: NDArray[np.float32], harmless: NDArray[np.float32], *, threshold: float, layers: dict[int, float]) -> dict[str, Any]:
-    """Held-out quality for teacher.json; shares are in percent with Wilson intervals."""
+    """Held-out quality for teacher.json; AUROC is 0 to 1, recall and false positive rate are in percent."""
     flagged = int((harmful >= threshold).sum()), int((harmless >= threshold).sum())
     return {
         "auroc": round(stats.auroc(harmful, harmless), 5),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from reft_studio.errors import StoreError
 from reft_studio.workspace import ASSETS, Workspace, read_json
 
+_LOG = logging.getLogger(__name__)
 SHIPPED = {"lab": ASSETS / "lab" / "teacher", "lab-aligned": ASSETS / "lab" / "aligned"}
 """Teachers of the embedded lab that ship with the app, made by `python -m reft_studio.lab.build`."""
 
@@ -40,6 +42,11 @@ class TeacherInfo:
         return self.model == "lab"
 
     @property
+    def max_length(self) -> int:
+        """Tokens of a prompt and an answer when it was prepared; what it scores is cut alike, whatever a run trains with."""
+        return int(self.spec["optim"]["max_length"])
+
+    @property
     def adapter(self) -> Path:
         return self.folder / "adapter"
 
@@ -57,7 +64,16 @@ def open_teacher(workspace: Workspace, teacher_id: str) -> TeacherInfo:
 
 
 def list_teachers(workspace: Workspace) -> list[TeacherInfo]:
-    """Shipped teachers first, then those of the workspace, oldest first; aligned weights (λ = 0) are among them."""
+    """Shipped teachers first, then those of the workspace, oldest first; aligned weights (λ = 0) are among them.
+
+    A damaged one is left out and logged, so that the others can still be used.
+    """
     names = [name for name, folder in SHIPPED.items() if (folder / "teacher.json").is_file()]
     names += [folder.name for folder in workspace.finished("teachers") if (folder / "teacher.json").is_file()]
-    return [open_teacher(workspace, name) for name in names]
+    found = []
+    for name in names:
+        try:
+            found.append(open_teacher(workspace, name))
+        except StoreError as exc:
+            _LOG.warning("teacher left out: %s", exc)
+    return found

@@ -62,7 +62,7 @@ class _Preparation:
         data: dict[str, Dataset] = {name: open_dataset(workspace, getattr(spec, name)) for name in names}
         assert_disjoint(**{name: [row["prompt"] for row in data[name].read(["prompt"])] for name in names})
         self.fingerprints = {name: data[name].fingerprint for name in names}
-        self.harmful, self.helpful = (session.encoder.examples(data[name].read()) for name in names[:2])
+        self.harmful, self.helpful = (session.encoder.answered(data[name].read(), name=data[name].name) for name in names[:2])
         self.held_out = [_prompts(session, data[name]) for name in names[2:]]
 
     def choose_layer(self) -> tuple[int, dict[int, float]]:
@@ -79,7 +79,7 @@ class _Preparation:
     def train(self, layer: int) -> list[StepLog]:
         """Joint cross entropy on both kinds plus λ times the regulariser, with a running refusal feature."""
         spec, model, adapted = self.spec, self.session.model, self.session.adapted
-        adapted.add(ADAPTER, spec.lora, seed=seeding.derive(spec.seed, "adapter"))
+        self.session.add(ADAPTER, spec.lora, seed=seeding.derive(spec.seed, "adapter"))
         streams = [self._stream(rows, name) for rows, name in ((self.harmful, "harmful"), (self.helpful, "helpful"))]
         direction = self._first_direction(layer)
         log: list[StepLog] = []

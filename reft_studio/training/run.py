@@ -43,11 +43,11 @@ def train(
     started = time.perf_counter()
     user = open_dataset(workspace, spec.dataset)
     kept = _unflagged(workspace, spec, user, session, progress)
-    examples = session.encoder.examples(user.read(["prompt", "response", "messages"]))
+    examples = session.encoder.examples(user.read(["row_id", "prompt", "response", "messages"]))
     alignment = _alignment(workspace, spec, session, cache if cache is not None else {})
     run = Run(spec, session, examples, kept, alignment)
     defense = DEFENSES.get(spec.method)(DEFENSES.get(spec.method).Config(**spec.method_config), run)
-    chosen = [position for position in defense.select() if len(examples[position].ids) > examples[position].prompt + 1]
+    chosen = [position for position in defense.select() if examples[position].answered]
     if not chosen:
         raise TrainingError(
             f"The filter removed all {user.rows} rows, or none has a response, so there is nothing to train on. "
@@ -81,7 +81,8 @@ def _alignment(workspace: Workspace, spec: RunSpec, session: Session, cache: dic
     info = DEFENSES.get(spec.method).info
     key = f"{spec.model}:{spec.harmful}:{spec.helpful}:{spec.teacher if info.needs_teacher else ''}"
     if key not in cache:
-        kinds = [session.encoder.examples(open_dataset(workspace, name).read()) for name in (spec.harmful, spec.helpful)]
+        opened = [open_dataset(workspace, name) for name in (spec.harmful, spec.helpful)]
+        kinds = [session.encoder.answered(dataset.read(), name=dataset.name) for dataset in opened]
         cache[key] = AlignmentData(session, *kinds)
     if info.needs_teacher and spec.teacher:
         teacher: TeacherInfo = open_teacher(workspace, spec.teacher)
@@ -93,7 +94,7 @@ def _alignment(workspace: Workspace, spec: RunSpec, session: Session, cache: dic
 def _start_student(workspace: Workspace, spec: RunSpec, session: Session) -> None:
     """A fresh adapter on the base, or the aligned weights' adapter to be continued (single-adapter scheme)."""
     if spec.aligned is None:
-        session.adapted.add(STUDENT, spec.lora, seed=seeding.derive(spec.seed, "student"))
+        session.add(STUDENT, spec.lora, seed=seeding.derive(spec.seed, "student"))
         return
     aligned = open_teacher(workspace, spec.aligned)
     check_match(session, aligned)

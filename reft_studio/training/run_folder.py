@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from reft_studio.data.dataset import Dataset
 from reft_studio.defenses import DEFENSES
-from reft_studio.errors import StoreError
+from reft_studio.errors import SpecError, StoreError
 from reft_studio.training.spec import RunSpec
 from reft_studio.workspace import Workspace, read_json
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -37,16 +40,25 @@ class RunInfo:
 
 
 def open_run(workspace: Workspace, run_id: str) -> RunInfo:
-    """Raises StoreError if there is no such finished run."""
+    """Raises StoreError if there is no such finished run, or its files are damaged or of another version."""
     folder = workspace.folder("runs", run_id)
     if not (folder / "result.json").is_file():
         raise StoreError(f"There is no finished run '{run_id}' in the workspace.")
-    return RunInfo(run_id, folder, RunSpec(**read_json(folder / "spec.json")), read_json(folder / "result.json"))
+    try:
+        return RunInfo(run_id, folder, RunSpec.checked(**read_json(folder / "spec.json")), read_json(folder / "result.json"))
+    except (SpecError, TypeError) as exc:
+        raise StoreError(f"spec.json of the run '{run_id}' is damaged or of another version of the app. Do the run again.") from exc
 
 
 def list_runs(workspace: Workspace) -> list[RunInfo]:
-    """Finished runs, oldest first."""
-    return [open_run(workspace, folder.name) for folder in workspace.finished("runs") if (folder / "result.json").is_file()]
+    """Every readable finished run, oldest first; a damaged one is left out and logged, so that the others can still be seen."""
+    found = []
+    for folder in workspace.finished("runs"):
+        try:
+            found += [open_run(workspace, folder.name)] if (folder / "result.json").is_file() else []
+        except StoreError as exc:
+            _LOG.warning("run left out: %s", exc)
+    return found
 
 
 def card(spec: RunSpec, user: Dataset, result: dict[str, Any]) -> str:
@@ -65,7 +77,8 @@ tags:
 
 {info.summary} Method: {info.title}{f" ({info.paper})" if info.paper else ""}.
 
-- user data: {user.name} ({user.id}), {result["rows"]} rows, {result["kept"]} trained on, {result["removed"]} removed by the filter
+- user data: {user.name} ({user.id}), {result["rows"]} rows, {result["kept"]} trained on, {result["removed"]} left out (by the
+  filter, or without a response)
 - steps: {result["steps"]}, seed {spec.seed}, LoRA rank {spec.lora.rank}, scale {spec.lora.alpha / spec.lora.rank:g}
 - teacher: {spec.teacher or "none"}; threshold: {"the teacher's own" if spec.threshold is None else spec.threshold}
 

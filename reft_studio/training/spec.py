@@ -41,7 +41,7 @@ class RunSpec(Settings):
     @model_validator(mode="after")
     def _complete(self) -> RunSpec:
         info = DEFENSES.get(self.method).info
-        DEFENSES.get(self.method).Config(**self.method_config)
+        DEFENSES.get(self.method).Config.checked(**self.method_config)
         missing = [
             what
             for what, needed, given in (
