@@ -93,6 +93,11 @@ def on_load(handler: Callable[..., Any], *, inputs: Sequence[Any] = (), outputs:
     return on(page.load, handler, inputs=inputs, outputs=outputs, line=line, **{**SLOW, "show_progress": "hidden"})
 
 
+def on_change(handler: Callable[..., Any], *, outputs: Sequence[Any] = ()) -> Any:
+    """Run `handler` when a job has gone on or another dataset is in work, without anybody having pressed anything here."""
+    return on(widget("signal").changed, handler, outputs=outputs, **{**SLOW, "show_progress": "hidden"})
+
+
 def answer(function: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable[[Any], dict[str, Any]]:
     """A server function (named `srv_…`) for a widget: `{"ok": true, …}` or `{"ok": false, "error": text}`; Gradio swallows exceptions."""
 

@@ -17,11 +17,14 @@ ROWS = 200
 
 @dataclass(frozen=True)
 class Column:
-    """`kind`: text (wraps), num (right, tabular), mono, badge. A badge cell may be `(text, kind)` with a kind of `.rs-badge`."""
+    """`kind`: text (wraps), short (does not), num (right, tabular), mono, badge.
+
+    A badge cell may be `(text, kind)` with a kind of `.rs-badge`.
+    """
 
     key: str
     label: str
-    kind: Literal["text", "num", "mono", "badge"] = "text"
+    kind: Literal["text", "short", "num", "mono", "badge"] = "text"
 
 
 @dataclass(frozen=True)

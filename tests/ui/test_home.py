@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from reft_studio.jobs import lab_data
 from reft_studio.studio import Studio
 from reft_studio.views import example
 
@@ -65,3 +66,27 @@ def test_the_finished_example_opens_where_it_ships(page: Page) -> None:
     button.click()
     expect(page.locator("#home-status")).to_contain_text("The example is in the workspace")
     expect(page.locator("#home-runs tbody tr").first).to_be_visible()
+
+
+def test_home_follows_what_happens_elsewhere(page: Page, studio: Studio) -> None:
+    before = studio.state().dataset
+    assert before is not None
+    studio.choose(dataset=before.id)
+    page.goto("/")
+    expect(page.locator("#home-datasets tr[aria-selected=true]")).to_have_attribute("data-id", before.id)
+    made = lab_data.sample(studio.workspace, task="topic", rows=20, seed=8)
+    studio.choose(dataset=made.id)
+    page.evaluate("window.rs.emit('rs:refresh')")
+    expect(page.locator("#home-datasets tr[aria-selected=true]")).to_have_attribute("data-id", made.id)
+    studio.delete_dataset(made.id)
+    studio.choose(dataset=before.id)
+
+
+def test_once_models_can_be_compared_home_leads_there(page: Page, studio: Studio) -> None:
+    page.goto("/")
+    graded = sum(run.hs is not None for run in studio.runs())
+    links = page.locator("#go-on a")
+    if graded > 1:
+        expect(links.first).to_have_attribute("href", "/compare")
+    else:
+        expect(links).to_have_count(0)

@@ -32,18 +32,22 @@ def test_every_page_opens_with_its_heading_and_its_place_in_the_order(page: Page
     assert page.locator(".rs-nav-link[aria-current=page]").inner_text() == target.title
     expect(page.locator("[data-slot=lab]")).to_be_visible()
     assert "none yet" not in page.locator("[data-slot=dataset]").inner_text()
+    for width in (1024, 1440):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-def test_text_of_a_dataset_name_stays_text_in_the_frame(page: Page, studio: Studio) -> None:
+def test_a_hostile_dataset_name_stays_text_on_every_page_that_shows_it(page: Page, studio: Studio) -> None:
     hostile = "<img src=x onerror=alert(1)> ${alert(2)} \u202egpj.exe"
     before = studio.state().dataset
     made = write_dataset(studio.workspace, [{"prompt": "a", "response": "b"}], name=hostile, role="user")
     try:
         studio.choose(dataset=made.id)
-        open_page(page)
-        shown = page.locator("[data-slot=dataset] b").inner_text()
-        assert "<img src=x" in shown and "⟨U+202E⟩" in shown
-        assert page.locator("[data-slot=dataset] img").count() == 0
+        for path in ("/", "/data", "/filter", "/train", "/report"):
+            open_page(page, path)
+            shown = page.locator("[data-slot=dataset] b").inner_text()
+            assert "<img src=x" in shown and "⟨U+202E⟩" in shown
+            assert page.locator("img[src=x]").count() == 0
     finally:
         studio.delete_dataset(made.id)
         studio.choose(dataset=before.id if before else None)
@@ -102,9 +106,8 @@ def test_the_next_step_leads_to_the_page_where_it_is_done(page: Page, studio: St
     assert link.get_attribute("href") == f"/{step.page}" and link.inner_text() == step.action
 
 
-@pytest.mark.parametrize("width", [1440, 1024, 760])
-def test_no_page_is_wider_than_the_window(page: Page, width: int) -> None:
-    page.set_viewport_size({"width": width, "height": 900})
+def test_a_narrow_window_needs_no_sideways_scrolling(page: Page) -> None:
+    page.set_viewport_size({"width": 760, "height": 900})
     for path in ("/", "/data", "/settings"):
         open_page(page, path)
-        assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+        assert page.evaluate("document.documentElement.scrollWidth") <= 760, path

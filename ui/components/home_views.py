@@ -6,12 +6,16 @@ import shutil
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import gradio as gr
+
 from ui.components import dataset_views
+from ui.events import said
 from ui.offline import attempts
 from ui.tables import table_value
 from ui.text import ago, count, percent, show, size
 
 if TYPE_CHECKING:
+    from reft_studio.jobs.view import JobView
     from reft_studio.studio import Studio
     from reft_studio.views.project import DatasetSummary
     from reft_studio.views.runs import RunSummary
@@ -20,13 +24,21 @@ RECENT = 6
 
 
 def home(studio: Studio) -> list[Any]:
-    """Values for the datasets, the runs and the machine line."""
-    current = studio.state().dataset
+    """Values for the datasets, the runs, the machine line, and the row of links that shows once there is something to compare."""
+    current, runs = studio.state().dataset, studio.runs()
     return [
         recent_datasets(studio.datasets(), current.id if current else None),
-        recent_runs(studio.runs()),
+        recent_runs(runs),
         machine(studio),
+        gr.update(visible=sum(run.hs is not None for run in runs) > 1),
     ]
+
+
+def outcome(job: JobView) -> dict[str, str]:
+    """How the quick start ended; what went wrong stands in the job's own card."""
+    if job.state == "done":
+        return said("Done: a plain model and one trained under the safety teacher are ready to compare.", "done")
+    return said("", "quiet")
 
 
 def recent_datasets(datasets: Sequence[DatasetSummary], current: str | None) -> dict[str, Any]:

@@ -90,7 +90,9 @@ def snapshot(studio: Studio, *, dots: bool) -> dict[str, Any]:
         "masked": state.masked,
         "keys": bool(studio.setting("keys", True)),
         "device": show(state.device, 80),
-        "running": [{"title": show(job.title, 60), "done": job.done, "total": job.total} for job in state.running],
+        "running": [
+            {"title": show(job.title, 60), "stage": job.stage_index, "done": job.done, "total": job.total} for job in state.running
+        ],
         "queued": state.queued,
         "next": {"text": show(state.next_step.text, 240), "page": state.next_step.page, "action": show(state.next_step.action, 40)},
         "dots": page_states(studio, state) if dots else None,

@@ -25,7 +25,7 @@ _LIST = (
     Column("format", "Format"),
     Column("aside", "Set aside", "num"),
     Column("state", "State", "badge"),
-    Column("created", "Added"),
+    Column("created", "Added", "short"),
 )
 _REASONS = (
     Column("severity", "What happened", "badge"),

@@ -9,7 +9,7 @@ import gradio as gr
 
 from ui.components import home_views as views
 from ui.components.jobs import job_panel
-from ui.events import FAST, REFRESH, SLOW, on, on_load, said, status
+from ui.events import FAST, SLOW, on, on_change, on_load, said, status
 from ui.tables import Column, table
 from ui.widgets import fixed, widget
 
@@ -28,14 +28,22 @@ so that every page has something true to show.</p>"""
 _NOTE = """<div class="rs-note" data-kind="warn"><strong>Before you begin.</strong> Finetuning files may hold requests for harm.
 Text that is known to be harmful, or that the filter flags, is masked on every page until you reveal it.
 The switch at the top turns masking off and on.</div>"""
-_DATASETS = (Column("name", "Dataset"), Column("rows", "Rows", "num"), Column("state", "State", "badge"), Column("created", "Added"))
+_GO_ON = """<div class="rs-row"><a class="rs-button" data-kind="primary" href="/compare">Compare the models</a>
+<a class="rs-button" href="/filter">Move the threshold</a><a class="rs-button" href="/review">Review rows</a>
+<a class="rs-button" href="/chat">Chat with the models</a></div>"""
+_DATASETS = (
+    Column("name", "Dataset"),
+    Column("rows", "Rows", "num"),
+    Column("state", "State", "badge"),
+    Column("created", "Added", "short"),
+)
 _RUNS = (
     Column("title", "Run"),
     Column("data", "Trained on"),
     Column("hs", "Harmful score", "num"),
     Column("fa", "Accuracy", "num"),
     Column("over", "Over-refusal", "num"),
-    Column("created", "When"),
+    Column("created", "When", "short"),
 )
 
 
@@ -45,6 +53,8 @@ def build(studio: Studio) -> None:
     quick, example = _draw_cards(studio)
     line = status("home-status")
     panel = job_panel(studio, ["demo"])
+    with gr.Column(visible=False, elem_id="go-on") as go_on:
+        fixed(_GO_ON)
     with gr.Row(equal_height=False):
         with gr.Column(elem_classes=["rs-card"], scale=2, min_width=360):
             fixed('<div class="rs-spread"><h2>Datasets</h2><a href="/data">All datasets</a></div>')
@@ -55,7 +65,7 @@ def build(studio: Studio) -> None:
                 _RUNS, elem_id="home-runs", empty="No run yet. Finished runs are listed here with what they did to safety and accuracy."
             )
     machine = widget("machine", {}, elem_id="home-machine")
-    outputs = [datasets, runs, machine]
+    outputs = [datasets, runs, machine, go_on]
 
     def show_all() -> list[Any]:
         return views.home(studio)
@@ -65,7 +75,12 @@ def build(studio: Studio) -> None:
 
     on_load(show_all, outputs=outputs)
     on_load(note_once, outputs=[note[0]])
-    panel.done(show_all, None, outputs, **SLOW).then(None, None, None, js=REFRESH)
+
+    def ended(event: gr.EventData) -> list[Any]:
+        return [*views.home(studio), views.outcome(studio.jobs.get(str(event.id)))]
+
+    on_change(show_all, outputs=outputs)
+    on(panel.done, ended, outputs=outputs, line=line, refresh=True, **SLOW)
     _wire_cards(studio, quick, example, line, outputs)
     _wire_note(studio, note)
     _wire_pick(studio, datasets, line)

@@ -1,5 +1,6 @@
 // The frame of every page. The server tells the state; nothing here decides anything.
-// Events for Python: 'mask'. Events for the page: rs:state (new state), rs:mask (switch turned), rs:refresh (ask again).
+// Events for Python: 'mask'. Events for the page: rs:state (new state), rs:changed (a job went on, another dataset is in work),
+// rs:mask (switch turned), rs:refresh (ask again).
 const slot = name => element.querySelector(`[data-slot="${name}"]`);
 const tool = name => element.querySelector(`[data-tool="${name}"]`);
 const IDLE = 8000, BUSY = 2000;
@@ -55,10 +56,12 @@ async function refresh(dots) {
   const reply = await server.srv_state({dots});
   if (!reply || !reply.ok) return schedule(IDLE);
   draw(reply.state);
-  const {running, queued} = reply.state, now = JSON.stringify([running.map(({title}) => title), queued]);
-  const changed = now !== work;
+  const {running, queued, dataset, teacher} = reply.state;
+  const now = JSON.stringify([running.map(({title, stage}) => [title, stage]), queued, dataset?.id, teacher]);
+  const changed = now !== work, first = work === '';
   work = now;
-  if (changed && !dots) return refresh(true);  // a job began or ended: the dots may have moved
+  if (changed && !first) window.rs.emit('rs:changed');
+  if (changed && !dots) return refresh(true);  // a job went on, so the dots may have moved
   schedule(running.length || queued ? BUSY : IDLE);
 }
 function schedule(wait) {

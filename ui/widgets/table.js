@@ -4,7 +4,7 @@ const head = element.querySelector('thead tr'), body = element.querySelector('tb
 const wrap = element.querySelector('.rs-table-wrap'), empty = element.querySelector('.rs-empty'), more = element.querySelector('.rs-table-more');
 
 function cell(column, value) {
-  const kind = column.kind === 'num' ? 'num' : column.kind === 'mono' ? 'rs-mono' : column.kind === 'text' ? 'text' : '';
+  const kind = column.kind === 'num' ? 'num' : column.kind === 'mono' ? 'rs-mono' : column.kind === 'badge' ? 'short' : column.kind;
   if (value && typeof value === 'object') return el('td', kind, null, {}, [el('span', 'rs-badge', value.text, {'data-kind': value.kind})]);
   return el('td', kind, value ?? '–');
 }
