@@ -100,6 +100,7 @@ class AdaptedModel:
             for path in list(nested.iterdir()):
                 path.replace(folder / path.name)
             nested.rmdir()
+        (folder / "README.md").unlink(missing_ok=True)  # peft's names the folder on this machine that the base came from
 
     @contextmanager
     def active(self, name: str | None, *, train: bool = False) -> Iterator[nn.Module]:

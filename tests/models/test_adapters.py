@@ -41,6 +41,7 @@ def test_a_fresh_adapter_is_not_taken_for_the_one_that_was_loaded(session: Sessi
     session.add("teacher", LoraSpec(), seed=1)
     first = [value.clone() for value in session.adapted.parameters("teacher")]
     session.adapted.save("teacher", tmp_path / "adapter", base_name="tiny")
+    assert sorted(path.name for path in (tmp_path / "adapter").iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
     session.ensure("teacher", tmp_path / "adapter")
     session.add("teacher", LoraSpec(), seed=2)
     session.ensure("teacher", tmp_path / "adapter")
