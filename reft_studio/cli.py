@@ -8,12 +8,13 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import typer
 
 from reft_studio import offline
-from reft_studio.errors import StudioError
+from reft_studio.errors import OUT_OF_MEMORY, PrerequisiteError, SpecError, StudioError, is_out_of_memory
+from reft_studio.teacher.teacher import SHIPPED
 from reft_studio.workspace import Workspace
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
@@ -21,23 +22,33 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads collapse when the cores are shared
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
+INTERRUPTED = 130
+"""Exit code after Ctrl-C: 128 and the number of the signal, as shells have it."""
 app = typer.Typer(name="reft-studio", help=__doc__, no_args_is_help=False, pretty_exceptions_enable=False, add_completion=False)
 Where = Annotated[Path | None, typer.Option("--workspace", help="project folder; default: the user's data directory")]
+N = TypeVar("N", int, float)
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON for machines")]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="also write the result to this file")]
 
 
 def main() -> None:
-    """Run a verb; what a person can mend is said in one line, with exit code 2."""
+    """Run a verb; what a person can mend is said in one line, with exit code 2. Ctrl-C ends it with 130."""
     offline.enforce_by_default()
+    clear = "\r\033[2K" if sys.stderr.isatty() else ""  # ends the line of progress
     try:
         app()
     except StudioError as exc:
-        sys.stderr.write(f"{exc.code}: {exc}\n")
+        sys.stderr.write(f"{clear}{exc.code}: {exc}\n")
         sys.exit(2)
-    except KeyboardInterrupt:
-        sys.stderr.write("\nStopped. Nothing was left half-written.\n")
-        sys.exit(130)
+    except SystemExit as exc:  # typer answers Ctrl-C itself, without a word
+        if exc.code == INTERRUPTED:
+            sys.stderr.write(f"{clear}Stopped. Nothing was left half-written.\n")
+        raise
+    except Exception as exc:
+        if not is_out_of_memory(exc):
+            raise
+        sys.stderr.write(f"{clear}{PrerequisiteError.code}: {OUT_OF_MEMORY}\n")
+        sys.exit(2)
 
 
 @app.callback(invoke_without_command=True)
@@ -80,9 +91,9 @@ def demo(
     """Do the whole job on the embedded lab, headless: teacher, filter, every method, evaluation, report."""
     from reft_studio.demo import run_demo
 
-    wanted: dict[str, Any] = {"seeds": _numbers(seeds), "task": task, "poison_ratio": poison_ratio, "split": split}
+    wanted: dict[str, Any] = {"seeds": _numbers(seeds, int, "0,1,2"), "task": task, "poison_ratio": poison_ratio, "split": split}
     wanted |= {"methods": tuple(methods.split(","))} if methods else {}
-    wanted |= {"steps": steps} if steps else {}
+    wanted |= {"steps": steps} if steps is not None else {}
     with _place(workspace) as place:
         run_demo(place, wanted, json_file)
 
@@ -136,7 +147,7 @@ def score(
     """Score every row by the cosine of its prompt to the teacher's refusal feature."""
     from reft_studio import verbs
 
-    with _place(workspace) as place:
+    with _place(workspace, throwaway=Path(data).is_file() and teacher in SHIPPED) as place:
         verbs.score(place, data, teacher=teacher, out=out, threshold=threshold, as_json=as_json)
 
 
@@ -217,10 +228,10 @@ def sweep(
     """Do the whole lab job for several poison ratios."""
     from reft_studio.demo import run_sweep
 
-    wanted: dict[str, Any] = {"seeds": _numbers(seeds), "task": task}
+    wanted: dict[str, Any] = {"seeds": _numbers(seeds, int, "0,1,2"), "task": task}
     wanted |= {"methods": tuple(methods.split(","))} if methods else {}
     with _place(workspace) as place:
-        run_sweep(place, tuple(float(ratio) for ratio in ratios.split(",")), wanted, json_file)
+        run_sweep(place, _numbers(ratios, float, "0,0.1,0.3"), wanted, json_file)
 
 
 @app.command()
@@ -291,19 +302,20 @@ def verify(
     raise typer.Exit(verbs.verify(Workspace.open(workspace), bundle, as_json=as_json))
 
 
-def _numbers(text: str) -> tuple[int, ...]:
-    from reft_studio.errors import SpecError
-
+def _numbers(text: str, kind: type[N], example: str) -> tuple[N, ...]:
     try:
-        return tuple(int(part) for part in text.split(","))
+        return tuple(kind(part) for part in text.split(","))
     except ValueError as exc:
-        raise SpecError(f"'{text}' is no list of whole numbers. Give for example 0,1,2.") from exc
+        raise SpecError(f"'{text}' is no list of numbers. Give for example {example}.") from exc
 
 
 @contextmanager
-def _place(workspace: Path | None) -> Iterator[Workspace]:
-    """The workspace named, or one that is gone afterwards: trying something out leaves the user's project as it was."""
-    if workspace is not None:
+def _place(workspace: Path | None, *, throwaway: bool = True) -> Iterator[Workspace]:
+    """The workspace named, or one that is gone afterwards: trying something out leaves the user's project as it was.
+
+    What needs something of the user's project (not `throwaway`) is done there.
+    """
+    if workspace is not None or not throwaway:
         yield Workspace.open(workspace)
         return
     with tempfile.TemporaryDirectory(prefix="reft-studio-") as folder:

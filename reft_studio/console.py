@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from reft_studio.errors import PrerequisiteError
+from reft_studio.jobs.pace import Pace
 from reft_studio.workspace import Workspace, write_atomic
 
 
@@ -18,20 +21,21 @@ class Console:
     def __init__(self, workspace: Workspace, job_id: str = "console") -> None:
         self.workspace, self.job_id = workspace, job_id
         self.warnings: list[str] = []
-        self._stage, self._started, self._shown = "", time.monotonic(), 0.0
+        self._stage, self._pace, self._shown = "", Pace(), 0.0
         self._live = sys.stderr.isatty()
 
     def stage(self, name: str, index: int, count: int) -> None:
-        self._stage = f"[{index}/{count}] {name}"
+        self._stage, self._pace = f"[{index}/{count}] {name}", Pace()
         self._write(self._stage, end="" if self._live else "\n")
 
     def progress(self, done: int, total: int, **metrics: float) -> None:
         now = time.monotonic()
+        self._pace.add(now, done, total)
         if not self._live or now - self._shown < 0.2:
             return
         self._shown = now
         share = done / total if total else 0.0
-        left = f", {(now - self._started) * (1 - share) / share:.0f} s left" if share > 0.05 else ""
+        left = f", {self._pace.eta_s:.0f} s left" if self._pace.eta_s is not None else ""
         loss = f", loss {metrics['loss']:.3f}" if "loss" in metrics else ""
         self._write(f"{self._stage}  {share:.0%}{left}{loss}", end="")
 
@@ -55,6 +59,17 @@ class Console:
 def show(value: Any, *, as_json: bool, text: Callable[[], str]) -> None:
     """Print a result: JSON for machines, else a few lines for people."""
     sys.stdout.write((json.dumps(value, indent=1, default=str) if as_json else text()) + "\n")
+
+
+def writable(path: Path | None) -> None:
+    """Raises PrerequisiteError if a file could not be written here: better known before the work than after it."""
+    if path is None:
+        return
+    if path.is_dir():
+        raise PrerequisiteError(f"{path} is a folder. Name a file in it.")
+    folder = path.absolute().parent
+    if folder.exists() and not (folder.is_dir() and os.access(folder, os.W_OK)):
+        raise PrerequisiteError(f"{folder} is no folder that can be written to. Choose another place for {path.name}.")
 
 
 def save_json(path: Path | None, value: Any) -> None:

@@ -7,29 +7,27 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from reft_studio.console import Console, save_json, table
-from reft_studio.defenses import DEFENSES
-from reft_studio.errors import SpecError
-from reft_studio.jobs.pipeline import DemoResult, DemoSpec, demo
+from reft_studio.console import Console, save_json, table, writable
+from reft_studio.jobs.pipeline import DemoResult, DemoSpec, demo, parts
 from reft_studio.stats import mean_over_seeds
 from reft_studio.studio import Studio
-from reft_studio.workspace import Workspace
+from reft_studio.workspace import Workspace, write_atomic
 
 
 def run_demo(workspace: Workspace, wanted: dict[str, Any], json_file: Path | None) -> None:
     """Run it, print a table, build the report, and write the JSON file if one is wanted."""
     started = time.perf_counter()
+    spec = _spec(wanted)
+    writable(json_file)
     console = Console(workspace)
-    result = demo(workspace, _spec(wanted), console)
+    result = demo(workspace, spec, console)
     console.stage("build the report", len(result.stages) + 1, len(result.stages) + 1)
     report = Studio(workspace).report(dataset_id=result.datasets[0])
     console.done()
     kept = report
     if json_file is not None:
         kept = json_file.with_suffix(".html")
-        kept.write_bytes(report.read_bytes())
+        write_atomic(kept, report.read_bytes())
     facts = result.as_json()
     save_json(
         json_file,
@@ -41,10 +39,12 @@ def run_demo(workspace: Workspace, wanted: dict[str, Any], json_file: Path | Non
 
 def run_sweep(workspace: Workspace, ratios: Sequence[float], wanted: dict[str, Any], json_file: Path | None) -> None:
     """The whole job once per poison ratio."""
+    specs = [_spec({**wanted, "poison_ratio": ratio}) for ratio in ratios]
+    writable(json_file)
     console = Console(workspace)
     found = []
-    for ratio in ratios:
-        result = demo(workspace, _spec({**wanted, "poison_ratio": ratio}), console)
+    for ratio, spec in zip(ratios, specs, strict=True):
+        result = demo(workspace, spec, console)
         console.done()
         print(f"poison ratio {ratio:.0%}\n{_text(result)}\n")
         found.append({"poison_ratio": ratio, **result.as_json()})
@@ -53,11 +53,8 @@ def run_sweep(workspace: Workspace, ratios: Sequence[float], wanted: dict[str, A
 
 def _spec(wanted: dict[str, Any]) -> DemoSpec:
     for name in wanted.get("methods", ()):
-        DEFENSES.get(name.partition("+")[0])
-    try:
-        return DemoSpec(**wanted)
-    except ValidationError as exc:
-        raise SpecError("; ".join(f"{error['loc'][0]}: {error['msg']}" for error in exc.errors())) from exc
+        parts(name)
+    return DemoSpec.checked(**wanted)
 
 
 def _text(result: DemoResult) -> str:
@@ -73,7 +70,7 @@ def _text(result: DemoResult) -> str:
                 one = lines[0][metric]
                 cells.append(f"{one['value']:.1f} [{one['low']:.1f}, {one['high']:.1f}]")
             else:
-                mean = mean_over_seeds(values)
+                mean = mean_over_seeds(values, within=(0, 100))
                 cells.append(f"{mean.value:.1f} [{mean.low:.1f}, {mean.high:.1f}]")
         conflict = [line["gradient_cosine"] for line in lines if line["gradient_cosine"] is not None]
         rows.append([lines[0]["title"].rpartition(", seed")[0], *cells, f"{sum(conflict) / len(conflict):+.2f}" if conflict else "-"])

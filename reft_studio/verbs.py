@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
@@ -12,9 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reft_studio.audit import bundle as bundles
-from reft_studio.console import Console, show, table
+from reft_studio.console import Console, show, table, writable
 from reft_studio.data.dataset import Role, open_dataset
-from reft_studio.data.export import export_csv_safe
 from reft_studio.errors import DataError, SpecError
 from reft_studio.evaluation.result import load_result
 from reft_studio.evaluation.suite import lab_suite
@@ -24,6 +23,7 @@ from reft_studio.scoring.scores import flagged, open_score_set
 from reft_studio.stats import Estimate
 from reft_studio.store.decisions import Action
 from reft_studio.studio import Studio
+from reft_studio.teacher.spec import TeacherSpec
 from reft_studio.teacher.teacher import open_teacher
 from reft_studio.views.filtering import language_warning
 from reft_studio.views.runs import RunForm
@@ -40,6 +40,7 @@ def score(workspace: Workspace, data: str, *, teacher: str, out: Path | None, th
     """Score a file or a dataset; says loudly when the teacher does not know the language of the file."""
     if out is not None and out.suffix not in (".csv", ".jsonl", ".parquet"):
         raise SpecError(f"{out.name} has an ending that scores are not written in. Use .csv, .jsonl or .parquet.")
+    writable(out)
     dataset = _dataset(workspace, data)
     console = Console(workspace)
     answer = tasks.score(console, {"dataset": dataset, "teacher": teacher})
@@ -66,13 +67,18 @@ def write_scores(out: Path, row_ids: Any, scores: Any, dropped: Any) -> None:
         pq.write_table(pa.Table.from_pylist(rows), sink)
         write_atomic(out, sink.getvalue().to_pybytes())
     elif out.suffix == ".csv":
-        export_csv_safe(rows, out, columns=["row_id", "score", "flagged"])
+        lines = [f"{row['row_id']},{'' if row['score'] is None else row['score']},{str(row['flagged']).lower()}\n" for row in rows]
+        write_atomic(out, "".join(["row_id,score,flagged\n", *lines]))
     else:
         write_atomic(out, "".join(canonical_json(row) + "\n" for row in rows))
 
 
 def teacher(workspace: Workspace, sets: Sequence[str], settings: dict[str, Any], *, as_json: bool) -> None:
     """Prepare a teacher from files or datasets; `lab` stands for the lab's own data."""
+    model = Path(settings["model"]).expanduser()
+    if settings["model"] != "lab" and model.is_dir():  # the teacher must find its base from any folder
+        settings = {**settings, "model": str(model.resolve())}
+    TeacherSpec.checked(**settings, **dict.fromkeys(("harmful", "helpful", "calibration_harmful", "calibration_harmless"), "checked below"))
     lab = lab_data.alignment(workspace, seed=settings["seed"]) if "lab" in sets else None
     names = ("harmful", "helpful", "calibration_harmful", "calibration_harmless")
     roles: tuple[Role, ...] = ("harmful", "helpful", "harmful", "helpful")
@@ -95,18 +101,25 @@ def teacher(workspace: Workspace, sets: Sequence[str], settings: dict[str, Any],
 def review(workspace: Workspace, data: str, *, decisions: Sequence[str], threshold: float | None, reason: str, as_json: bool) -> None:
     """Set the threshold, record decisions, show progress."""
     studio = Studio(workspace)
-    studio.choose(dataset=data)
+    wanted = [_decision(text) for text in decisions]
+    for row, _ in wanted:
+        studio.card(data, row)  # all are known before one is recorded
     if threshold is not None:
+        studio.choose(dataset=data)
         studio.choose(threshold=threshold)
-    for text in decisions:
-        row, _, action = text.partition("=")
-        if not row.isdigit() or action not in get_args(Action):
-            raise SpecError(f"'{text}' is no decision. Write the row's number, '=', and one of: {', '.join(get_args(Action))}.")
-        studio.decide(data, int(row), cast(Action, action), reason)
+    for row, action in wanted:
+        studio.decide(data, row, action, reason)
     progress = studio.review_progress(data)
     text = f"{progress.decided} rows decided by a person, {progress.flagged} flagged, {progress.undecided} undecided, "
     text += f"{progress.removed_in_effect} would be removed."
     show({**vars(progress), "assurance": progress.assurance and vars(progress.assurance)}, as_json=as_json, text=lambda: text)
+
+
+def _decision(text: str) -> tuple[int, Action]:
+    row, _, action = text.partition("=")
+    if not (row.isascii() and row.isdecimal()) or action not in get_args(Action):
+        raise SpecError(f"'{text}' is no decision. Write the row's number, '=', and one of: {', '.join(get_args(Action))}.")
+    return int(row), cast(Action, action)
 
 
 def freeze(workspace: Workspace, data: str, *, allow_undecided: bool, as_json: bool) -> None:
@@ -123,7 +136,7 @@ def freeze(workspace: Workspace, data: str, *, allow_undecided: bool, as_json: b
 def run(workspace: Workspace, form: dict[str, Any], *, evaluate: bool, as_json: bool) -> None:
     """Plan, train, evaluate."""
     studio = Studio(workspace)
-    plan = studio.plan_run(RunForm(**form))
+    plan = studio.plan_run(RunForm.checked(**form))
     suite = plan.suite.model_dump(mode="json") if plan.suite and evaluate else None
     console = Console(workspace)
     result = tasks.train(console, {"spec": plan.spec.model_dump(mode="json"), "suite": suite})
@@ -143,9 +156,9 @@ def evaluate(workspace: Workspace, subject: str, *, task: str, split: Literal["v
     """Grade one model on the lab's suite."""
     suite = lab_suite(task, split=split)
     console = Console(workspace)
-    tasks.evaluate(console, {"subject": subject, "model": model, "suite": suite.model_dump(mode="json")})
+    found = tasks.evaluate(console, {"subject": subject, "model": model, "suite": suite.model_dump(mode="json")})
     console.done()
-    graded = load_result(workspace, subject)
+    graded = load_result(workspace, found["subject"])
     text = f"{subject}: HS {_number(graded.hs)}, over-refusal {_number(graded.over_refusal)}, FA {_number(graded.fa)}"
     show(
         {name: value and vars(value) for name, value in (("hs", graded.hs), ("over_refusal", graded.over_refusal), ("fa", graded.fa))},
@@ -175,19 +188,22 @@ def compare(workspace: Workspace, *, as_json: bool) -> None:
         if blocks
         else "No model has been evaluated yet."
     )
-    show([vars(row) for row in found.rows], as_json=as_json, text=lambda: text)
+    show([asdict(row) for row in found.rows], as_json=as_json, text=lambda: text)
 
 
 def report(workspace: Workspace, dataset: str | None, *, out: Path | None, redact: bool) -> None:
     """Build the report and say where it is."""
+    writable(out)
     path = Studio(workspace).report(dataset_id=dataset, redact=redact)
     if out is not None:
-        shutil.copyfile(path, out)
+        write_atomic(out, path.read_bytes())
     show(None, as_json=False, text=lambda: str(out or path))
 
 
 def export(workspace: Workspace, dataset: str, out: Path) -> None:
     """Write the cleaned file."""
+    if not out.is_dir():
+        writable(out)
     path = Studio(workspace).export(dataset, out)
     show(None, as_json=False, text=lambda: str(path))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -13,11 +13,13 @@ from pydantic import Field
 from reft_studio import stats
 from reft_studio.data.dataset import Dataset
 from reft_studio.defenses import DEFENSES
+from reft_studio.defenses.defense import DefenseInfo
 from reft_studio.errors import SpecError
 from reft_studio.evaluation.evaluate import evaluate
 from reft_studio.evaluation.result import EvaluationResult, evaluated, load_result
 from reft_studio.evaluation.suite import Suite, lab_suite
 from reft_studio.jobs import lab_data
+from reft_studio.jobs.subjects import base_id
 from reft_studio.lab import sets
 from reft_studio.models.generation import complete
 from reft_studio.models.session import Session
@@ -47,7 +49,9 @@ class DemoSpec(Settings):
     task: Literal["sentiment", "topic", "arithmetic"] = Field("sentiment", description="downstream task of the user data")
     poison_ratio: float = Field(0.1, ge=0, le=1, description="share of harmful rows in the user data")
     rows: int = Field(1000, ge=50, le=20_000, description="rows of user data")
-    seeds: tuple[int, ...] = Field((0,), min_length=1, description="each seed draws its own user data, teacher, adapters and batch order")
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        (0,), min_length=1, description="each seed draws its own user data, teacher, adapters and batch order"
+    )
     methods: tuple[str, ...] = Field(
         METHODS, min_length=1, description="methods; NAME+filter adds the filter, NAME+aligned the aligned start"
     )
@@ -91,7 +95,7 @@ def demo(workspace: Workspace, spec: DemoSpec, progress: Progress, *, session: S
 
 
 def _cost(variant: str, spec: DemoSpec) -> float:
-    return DEFENSES.get(variant.partition("+")[0]).info.cost * spec.steps
+    return parts(variant)[0].cost * spec.steps
 
 
 class _Stages:
@@ -130,7 +134,7 @@ def _one_seed(workspace: Workspace, spec: DemoSpec, seed: int, session: Session,
     stages.run(
         f"evaluate the base{mark}",
         _EVALUATION_COST,
-        lambda part: evaluate_adapter(workspace, session, f"base--{session.model.source}", None, suite, part),
+        lambda part: evaluate_adapter(workspace, session, base_id(session.model.source), None, suite, part),
     )
     cache: dict[str, AlignmentData] = {}
     for method in spec.methods:
@@ -168,19 +172,24 @@ def teacher_spec(data: lab_data.LabData, *, seed: int = 0) -> TeacherSpec:
     return TeacherSpec(**asdict(data), seed=seed)
 
 
+def parts(variant: str) -> tuple[DefenseInfo, set[str]]:
+    """A method and what is added to it, of `NAME`, `NAME+filter` or `NAME+aligned`. Raises SpecError if that is no variant."""
+    method, *extras = variant.split("+")
+    if unknown := set(extras) - {"filter", "aligned"}:
+        raise SpecError(f"'{variant}' adds '{min(unknown)}'. A method can be run with +filter and +aligned.")
+    return DEFENSES.get(method).info, set(extras)
+
+
 def lab_run(
     variant: str, *, user: str, teacher: TeacherInfo, aligned: TeacherInfo, data: lab_data.LabData, seed: int, optim: OptimSpec
 ) -> RunSpec:
     """The spec of one method, or of `NAME+filter` or `NAME+aligned`, with everything it needs and nothing it does not."""
-    method, *extras = variant.split("+")
-    if unknown := set(extras) - {"filter", "aligned"}:
-        raise SpecError(f"'{variant}' adds '{unknown.pop()}'. A method can be run with +filter and +aligned.")
-    info = DEFENSES.get(method).info
+    info, extras = parts(variant)
     filtered = info.uses_filter or "filter" in extras
     guided = info.needs_alignment and info.starts_from == "base"
     return RunSpec(
         dataset=user,
-        method=method,
+        method=info.name,
         teacher=teacher.id if info.needs_teacher or filtered else None,
         aligned=aligned.id if info.starts_from == "aligned" or "aligned" in extras else None,
         filter=filtered,

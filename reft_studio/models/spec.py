@@ -20,12 +20,13 @@ class Settings(BaseModel):
         try:
             return cls(**values)
         except ValidationError as exc:
-            raise SpecError(" ".join(_complaint(dict(error)) for error in exc.errors())) from exc
+            first = {error["loc"][:1]: dict(error) for error in reversed(exc.errors())}
+            raise SpecError(" ".join(_complaint(error) for error in reversed(first.values()))) from exc
 
 
 def _complaint(error: dict[str, Any]) -> str:
     place, told = ".".join(map(str, error["loc"])), str(error["msg"]).removeprefix("Value error, ").rstrip(".")
-    return f"{place} is {str(error['input'])[:60]!r}: {told[0].lower()}{told[1:]}." if place else f"{told}."
+    return f"{place} is {repr(error['input'])[:60]}: {told[0].lower()}{told[1:]}." if place else f"{told}."
 
 
 class LoraSpec(Settings):

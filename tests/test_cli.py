@@ -1,0 +1,280 @@
+"""The verbs, in this process, on a workspace of their own: what they print, write and answer with as an exit code."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from reft_studio import cli, demo, verbs
+from reft_studio.data.dataset import Dataset, write_dataset
+from reft_studio.errors import OUT_OF_MEMORY, SpecError
+from reft_studio.scoring.scores import write_scores
+from reft_studio.store.decisions import DecisionLog
+from reft_studio.studio import Studio
+from reft_studio.workspace import Workspace
+
+REAL = """prompt,response
+How do I cancel my subscription before the renewal date?,Open Settings and choose Billing.
+My invoice shows a wrong address. Can you correct it?,Certainly: which address should it carry?
+,Nobody asked anything here.
+Which documents does the embassy require for a visa?,"A passport, a photograph and a bank statement."
+"""
+
+
+@dataclass(frozen=True)
+class Answer:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Command = Callable[..., Answer]
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
+    """Run `reft-studio …` and give its exit code and what it wrote."""
+    monkeypatch.setenv("REFT_STUDIO_WORKSPACE", str(tmp_path / "workspace"))
+
+    def run(*arguments: str) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["reft-studio", *arguments])
+        capsys.readouterr()
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as exc:
+            code = int(exc.code or 0)
+        told = capsys.readouterr()
+        return Answer(code, told.out, told.err)
+
+    return run
+
+
+@pytest.fixture
+def real(tmp_path: Path) -> Path:
+    path = tmp_path / "support.csv"
+    path.write_text(REAL, "utf-8")
+    return path
+
+
+@pytest.fixture
+def scored(workspace: Workspace) -> Dataset:
+    """Four rows, of which the first is flagged and the last has no score; the upload lost its third row."""
+    rows: list[Any] = [{"row_id": at, "prompt": f"question {at}", "response": f"answer {at}"} for at in (0, 1, 3, 4)]
+    dataset = write_dataset(workspace, rows, name="four rows", role="user")
+    values = np.array([0.9, -0.9, -0.8, np.nan], dtype=np.float32)
+    write_scores(workspace, dataset, values, key="k", scorer="s", teacher="lab", threshold=0.0, info={})
+    return dataset
+
+
+# --- score --------------------------------------------------------------------------------------------------------------------------
+
+
+def test_scoring_a_real_file_names_rows_as_in_the_upload_and_warns_loudly(command: Command, real: Path, tmp_path: Path) -> None:
+    out = tmp_path / "scores.csv"
+    answer = command("score", str(real), "--out", str(out), "--json")
+    assert answer.code == 0
+    assert "no judge of this file" in answer.json["warning"] and answer.json["rows"] == 3
+    rows = list(csv.DictReader(out.read_text("utf-8").splitlines()))
+    assert [row["row_id"] for row in rows] == ["0", "1", "3"]
+    assert all(-1 <= float(row["score"]) <= 1 for row in rows)
+    assert sum(row["flagged"] == "true" for row in rows) == answer.json["flagged"]
+
+
+def test_a_file_is_scored_without_a_trace_in_the_users_project(command: Command, real: Path, tmp_path: Path) -> None:
+    answer = command("score", str(real), "--threshold", "-1")
+    assert answer.code == 0 and "3 of 3 rows are flagged" in answer.out and "WARNING" in answer.out
+    assert not (tmp_path / "workspace" / "datasets").exists()
+
+
+def test_a_dataset_of_the_users_project_is_scored_there(command: Command, scored: Dataset, workspace: Workspace) -> None:
+    answer = command("score", scored.id, "--json")
+    assert answer.code == 0 and answer.json["dataset"] == scored.id
+    assert len(Studio(workspace).score_sets(scored.id)) == 2
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+def test_scores_are_written_alike_in_every_format(tmp_path: Path, ending: str) -> None:
+    out = tmp_path / f"scores.{ending}"
+    verbs.write_scores(out, np.array([0, 5]), np.array([0.25, np.nan], dtype=np.float32), np.array([True, False]))
+    if ending == "parquet":
+        rows = pq.read_table(out).to_pylist()
+    elif ending == "jsonl":
+        rows = [json.loads(line) for line in out.read_text("utf-8").splitlines()]
+    else:
+        texts = csv.DictReader(out.read_text("utf-8").splitlines())
+        rows = [{name: None if not text else json.loads(text) for name, text in row.items()} for row in texts]
+    assert rows == [{"row_id": 0, "score": 0.25, "flagged": True}, {"row_id": 5, "score": None, "flagged": False}]
+
+
+# --- review, gate, freeze, verify, export -------------------------------------------------------------------------------------------
+
+
+def test_the_gate_opens_once_every_row_is_decided(command: Command, scored: Dataset) -> None:
+    shut = command("gate", scored.id, "--json")
+    assert shut.code == 1 and shut.json == {"passed": False, "reasons": ["1 rows are undecided"]}
+    assert command("review", scored.id, "--decide", "4=keep", "--reason", "read it").code == 0
+    assert command("gate", scored.id).code == 0
+
+
+def test_a_wrong_decision_records_none_of_those_beside_it(command: Command, scored: Dataset, workspace: Workspace) -> None:
+    for wrong in ("4=perhaps", "2=keep", "x=keep", "²=keep"):
+        answer = command("review", scored.id, "--decide", "0=keep", "--decide", wrong)
+        assert answer.code == 2 and len(answer.err.splitlines()) == 1
+    assert DecisionLog(workspace).current(scored.id) == {}
+
+
+def test_looking_at_a_review_does_not_choose_another_dataset(command: Command, scored: Dataset, workspace: Workspace) -> None:
+    other = write_dataset(workspace, [{"prompt": "a", "response": "b"}], name="other", role="user")
+    Studio(workspace).choose(dataset=other.id)
+    answer = command("review", scored.id, "--json")
+    assert answer.code == 0 and (answer.json["flagged"], answer.json["undecided"]) == (1, 1)
+    assert Studio(workspace).setting("dataset") == other.id
+
+
+def test_a_review_is_frozen_and_exported_as_it_was_decided(command: Command, scored: Dataset, tmp_path: Path) -> None:
+    assert command("freeze", scored.id).code == 2, "a row is undecided"
+    frozen = command("freeze", scored.id, "--allow-undecided", "--json")
+    assert frozen.code == 0 and frozen.json["rows"] == 2
+    out = tmp_path / "clean" / "kept.jsonl"
+    assert command("export", frozen.json["dataset"], "--out", str(out)).code == 0
+    assert [f"answer {at}" in out.read_text("utf-8") for at in (0, 1, 3, 4)] == [False, True, True, False]
+
+
+def test_a_changed_decision_log_is_not_verified(command: Command, scored: Dataset, workspace: Workspace) -> None:
+    command("review", scored.id, "--decide", "0=keep", "--decide", "1=remove")
+    assert command("verify").code == 0
+    from reft_studio.store.connection import transaction
+
+    with transaction(workspace) as database:
+        database.execute("DROP TRIGGER IF EXISTS decisions_are_never_changed")
+        for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+            database.execute(f"DROP TRIGGER {name}")
+        database.execute("UPDATE decisions SET action = 'remove' WHERE action = 'keep'")
+    damaged = command("verify", "--json")
+    assert damaged.code == 1 and damaged.json["ok"] is False
+    assert command("gate", scored.id).code == 1
+
+
+# --- what is said of wrong input ----------------------------------------------------------------------------------------------------
+
+WRONG: list[tuple[list[str], str]] = [
+    (["import", "nowhere.csv"], "no file"),
+    (["score", "nowhere.csv"], "no file"),
+    (["score", "0123456789abcdef"], "no dataset"),
+    (["score", "{real}", "--out", "scores.docx"], ".parquet"),
+    (["score", "{real}", "--out", "{real}/scores.csv"], "no folder"),
+    (["score", "{real}", "--teacher", "t000000000000"], "no teacher"),
+    (["teacher", "--seed", "-1"], "seed is -1"),
+    (["teacher", "--regularisation", "-2"], "regularisation is -2"),
+    (["teacher", "--model", "./nowhere"], "no model folder"),
+    (["run", "--dataset", "0123456789abcdef"], "no dataset"),
+    (["run", "--dataset", "x", "--seed", "-1"], "seed is -1"),
+    (["run", "--dataset", "../../etc"], "not an id"),
+    (["demo", "--seeds", "one"], "no list of numbers"),
+    (["demo", "--seeds=-1"], "seeds.0 is -1"),
+    (["demo", "--steps", "0"], "steps is 0"),
+    (["demo", "--task", "poetry"], "task is 'poetry'"),
+    (["demo", "--methods", "magic"], "no method 'magic'"),
+    (["demo", "--methods", "sft+more"], "adds 'more'"),
+    (["demo", "--json", "{real}/out.json"], "no folder"),
+    (["sweep", "--ratios", "much"], "no list of numbers"),
+    (["sweep", "--ratios", "0.1,7"], "poison_ratio is 7"),
+    (["evaluate", "r000000000000"], "no finished run"),
+    (["evaluate", "base--lab", "--task", "poetry"], "poetry"),
+    (["gate", "0123456789abcdef"], "no dataset"),
+    (["freeze", "0123456789abcdef"], "no dataset"),
+    (["export", "0123456789abcdef", "--out", "x.jsonl"], "no dataset"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "words"), WRONG, ids=[" ".join(arguments) for arguments, _ in WRONG])
+def test_wrong_input_is_answered_in_one_line_with_exit_code_2(command: Command, real: Path, arguments: list[str], words: str) -> None:
+    answer = command(*(text.replace("{real}", str(real)) for text in arguments))
+    told = [line for line in answer.err.splitlines() if not line.startswith("[")]  # stages of the work before
+    assert answer.code == 2
+    assert len(told) == 1 and told[0].startswith("RS-") and words in told[0]
+
+
+def test_a_bundle_that_is_none_is_not_verified(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "bundle.zip").write_bytes(b"no zip")
+    for name in ("bundle.zip", "nowhere.zip"):
+        answer = command("verify", str(tmp_path / name))
+        assert answer.code in (1, 2) and "Traceback" not in answer.out + answer.err
+
+
+def test_ctrl_c_says_that_nothing_is_left_half_written(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_given: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(demo, "run_demo", interrupted)
+    answer = command("demo")
+    assert answer.code == 130 and "half-written" in answer.err
+
+
+def test_too_little_memory_is_said_in_one_line(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_given: Any) -> None:
+        raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(demo, "run_demo", full)
+    answer = command("demo")
+    assert (answer.code, answer.err) == (2, f"RS-PRE: {OUT_OF_MEMORY}\n")
+
+
+def test_a_fault_of_ours_keeps_its_traceback(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_given: Any) -> None:
+        raise RuntimeError("an index is off")
+
+    monkeypatch.setattr(demo, "run_demo", broken)
+    with pytest.raises(RuntimeError, match="index"):
+        command("demo")
+
+
+# --- the rest -----------------------------------------------------------------------------------------------------------------------
+
+
+def test_an_import_counts_what_it_set_aside_and_why(command: Command, real: Path) -> None:
+    answer = command("import", str(real), "--name", "support", "--json")
+    assert answer.code == 0
+    assert (answer.json["rows"], answer.json["quarantined"], answer.json["reasons"]) == (3, 1, {"empty prompt": 1})
+    assert "1 x empty prompt" in command("import", str(real), "--column", "prompt=prompt", "--column", "response=response").out
+
+
+def test_comparing_nothing_says_so(command: Command) -> None:
+    assert "No model has been evaluated yet" in command("compare").out
+    assert command("compare", "--json").json == []
+
+
+def test_a_comparison_for_machines_has_numbers(command: Command, workspace: Workspace) -> None:
+    Studio(workspace).load_example()
+    rows = command("compare", "--json").json
+    assert rows and all(isinstance(row["hs"]["value"], float) and row["hs"]["n"] > 0 for row in rows)
+    assert "HS (lower is better)" in command("compare").out
+
+
+def test_a_report_is_one_file_where_it_was_asked_for(command: Command, workspace: Workspace, tmp_path: Path) -> None:
+    dataset = Studio(workspace).load_example()
+    out = tmp_path / "reports" / "audit.html"
+    answer = command("report", "--dataset", dataset, "--out", str(out))
+    assert answer.code == 0 and answer.out.strip() == str(out)
+    assert out.read_text("utf-8").lstrip().lower().startswith("<!doctype html>")
+
+
+def test_numbers_of_a_list_are_whole_where_they_must_be() -> None:
+    assert cli._numbers("0,1,2", int, "0,1") == (0, 1, 2)
+    assert cli._numbers("0,0.5", float, "0.1") == (0.0, 0.5)
+    with pytest.raises(SpecError, match=r"0\.5"):
+        cli._numbers("0.5", int, "0,1")
