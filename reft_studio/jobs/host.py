@@ -48,19 +48,22 @@ class ModelHost:
         name = uuid.uuid4().hex[:12]
         inbox: queue.Queue[dict[str, Any]] = queue.Queue()
         self._inboxes[name] = inbox
+        ended = False
         try:
             self._send({"id": name, **fields})
             while True:
                 event = self._next(inbox)
+                ended = "error" in event or bool(event.get("end"))
                 if "error" in event:
                     raise EvaluationError(event["error"])
-                if event.get("end"):
+                if ended:
                     return
                 yield event
         finally:
             self._inboxes.pop(name, None)
-            if self.alive:
-                self._send({"id": name, "op": "stop"})
+            if self.alive and not ended:
+                with contextlib.suppress(EvaluationError):  # it died just now: there is nothing left to stop
+                    self._send({"id": name, "op": "stop"})
 
     def release(self) -> None:
         """Stop the host and free its memory; the next request starts it again."""
@@ -99,8 +102,11 @@ class ModelHost:
                 self._start()
             self._used = time.monotonic()
             assert self._process is not None and self._process.stdin is not None
-            self._process.stdin.write(json.dumps(request) + "\n")
-            self._process.stdin.flush()
+            try:
+                self._process.stdin.write(json.dumps(request) + "\n")
+                self._process.stdin.flush()
+            except OSError as exc:
+                raise EvaluationError("The model host stopped just now. Send the prompt again.") from exc
 
     def _start(self) -> None:
         self._ready.clear()

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from reft_studio import offline
-from reft_studio.errors import SpecError, StudioError
+from reft_studio.data.templates import template_for
+from reft_studio.errors import OUT_OF_MEMORY, SpecError, StudioError, is_out_of_memory
 from reft_studio.jobs.subjects import Subject, find
 from reft_studio.models.session import Session
 from reft_studio.models.streaming import Lane, stream
@@ -50,12 +51,12 @@ class Host:
         yield from self._chat(subjects, request)
 
     def _chat(self, subjects: list[Subject], request: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        bases = {(subject.model, subject.template) for subject in subjects if subject.kind != "base"} or {
-            (s.model, s.template) for s in subjects
-        }
-        if len({model for model, _ in bases}) > 1:
+        adapted = [subject for subject in subjects if subject.kind != "base"] or subjects
+        if len({subject.model for subject in subjects}) > 1:
             raise SpecError("These models stand on different bases, so they cannot answer side by side. Choose models of one base.")
-        session = self._session(*next(iter(bases)))
+        session = self._session(adapted[0].model, adapted[0].template)
+        if not all(_renders(session, subject.template) for subject in adapted):
+            raise SpecError("These models were prepared with different prompt templates, so they would not read the same prompt.")
         lanes = [
             Lane(subject.id, session.ensure(f"chat-{subject.id}", subject.adapter) if subject.adapter else None) for subject in subjects
         ]
@@ -77,12 +78,19 @@ class Host:
             yield event
 
     def _session(self, model: str, template: str) -> Session:
-        if model not in self.sessions:
+        session = self.sessions.pop(model, None)
+        if session is None or not _renders(session, template):
+            session = None  # frees the one of the other template first
             while len(self.sessions) >= _KEPT:
                 self.sessions.pop(next(iter(self.sessions)))
-            self.sessions[model] = Session.open(model, template=template)
-        self.sessions[model] = self.sessions.pop(model)
-        return self.sessions[model]
+            session = Session.open(model, template=template)
+        self.sessions[model] = session
+        return session
+
+
+def _renders(session: Session, template: str) -> bool:
+    """Whether a session reads prompts as `template` (perhaps "auto") renders them."""
+    return template_for(session.model.tokenizer, template).hash == session.model.template.hash
 
 
 def main() -> None:
@@ -102,7 +110,8 @@ def main() -> None:
             _emit({"id": request["id"], "error": str(exc)})
         except Exception as exc:  # the host outlives a bad request; the person is told, the log has the rest
             traceback.print_exc()
-            _emit({"id": request["id"], "error": f"The model host failed ({type(exc).__name__}). Details are in its log."})
+            failed = f"The model host failed ({type(exc).__name__}). Details are in its log."
+            _emit({"id": request["id"], "error": OUT_OF_MEMORY if is_out_of_memory(exc) else failed})
         _emit({"id": request["id"], "end": True})
         host.stopped.discard(request["id"])
 
