@@ -22,7 +22,7 @@ from reft_studio.data.query import Profile, RowPage, profile, rows_page
 from reft_studio.data.readers import Preview, preview
 from reft_studio.defenses import DEFENSES
 from reft_studio.defenses.defense import DefenseInfo
-from reft_studio.errors import SpecError, StoreError
+from reft_studio.errors import DataError, SpecError, StoreError
 from reft_studio.evaluation.suite import Suite
 from reft_studio.jobs.host import ModelHost
 from reft_studio.jobs.queue import JobQueue
@@ -205,8 +205,10 @@ class Studio:
         return self.log.decide(dataset_id, row_id, action, reason=reason, by=self._by(), score=shown.score, threshold=shown.threshold)
 
     def decide_many(self, dataset_id: str, row_ids: Sequence[int], action: Action, reason: str = "") -> int:
-        """One decision for many rows, undone in one step; returns how many."""
-        _, _, threshold = self._audited(dataset_id)
+        """One decision for many rows, undone in one step; returns how many. Raises DataError if the dataset has not got one of them."""
+        dataset, _, threshold = self._audited(dataset_id)
+        if unknown := set(row_ids) - set(dataset.table(["row_id"]).column(0).to_pylist()):
+            raise DataError(f"'{dataset.name}' has no row {min(unknown)}, so nothing was decided. Choose rows that it has.")
         return len(self.log.decide_many(dataset_id, row_ids, action, reason=reason, by=self._by(), threshold=threshold))
 
     def select_rows(

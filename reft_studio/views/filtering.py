@@ -93,12 +93,16 @@ def slices(workspace: Workspace, dataset_id: str, key: str, threshold: float) ->
     score = open_score_set(workspace, dataset_id, key)
     dropped = flagged(score.scores(), threshold)
     origins, truth = _origins(open_dataset(workspace, dataset_id))
-    found = []
-    for name in dict.fromkeys(origins):
-        mask = np.fromiter((origin == name for origin in origins), dtype=bool, count=len(origins))
-        known = [truth[position] for position in np.flatnonzero(mask)]
-        harmful = None if any(value is None for value in known) else sum(map(bool, known))
-        found.append(Slice(name or "(none)", int(mask.sum()), int((mask & dropped).sum()), harmful))
+    places = {name: place for place, name in enumerate(dict.fromkeys(origins))}
+    of_row = np.fromiter((places[origin] for origin in origins), dtype=np.int64, count=len(origins))
+    rows, hit, open_, harmful = (
+        np.bincount(of_row[mask], minlength=len(places))
+        for mask in (np.ones(len(origins), dtype=bool), dropped, _are(truth, None), _are(truth, True))
+    )
+    found = [
+        Slice(name or "(none)", int(rows[place]), int(hit[place]), None if open_[place] else int(harmful[place]))
+        for name, place in places.items()
+    ]
     return sorted(found, key=lambda one: -one.rows)
 
 
@@ -116,10 +120,8 @@ def rows_on_side(
     """A page of rows with score and decision: flagged from the highest score, kept likewise, borderline by distance to the threshold."""
     dataset = open_dataset(workspace, score.dataset)
     positions = _positions(score, threshold, side)
-    if search:
-        wanted = set(matching_ids(dataset, search, None).tolist())
-        row_ids = score.row_ids()
-        positions = np.array([position for position in positions if int(row_ids[position]) in wanted], dtype=np.int64)
+    if search.strip():
+        positions = positions[np.isin(score.row_ids()[positions], matching_ids(dataset, search.strip(), None))]
     return RowPage(len(positions), offset, with_scores(dataset, score, decisions, positions[offset : offset + limit]))
 
 
@@ -158,6 +160,10 @@ def _curves(values: NDArray[np.float32], truth: list[bool | None]) -> stats.RocP
     if min(positives, len(labelled) - positives) < FEW_LABELS:
         return None
     return stats.curves([value for value, _ in labelled], [known for _, known in labelled])
+
+
+def _are(truth: list[bool | None], value: bool | None) -> NDArray[np.bool_]:
+    return np.fromiter((known is value for known in truth), dtype=bool, count=len(truth))
 
 
 def _truth(dataset: Dataset) -> list[bool | None]:

@@ -150,7 +150,7 @@ def next_step(workspace: Workspace, dataset: DatasetSummary | None, score: Score
         return NextStep(
             f"Score the {dataset.rows:,} rows of '{dataset.name}' to see which ones the filter flags.", "filter", "Score the rows"
         )
-    if score is not None and dataset.frozen_from is None and not settings.get(workspace, f"threshold:{score.dataset}:{score.key}"):
+    if score is not None and dataset.frozen_from is None and settings.get(workspace, f"threshold:{score.dataset}:{score.key}") is None:
         return NextStep("Look at the scores, move the threshold, and say which one to use.", "filter", "Set the threshold")
     runs = list_runs(workspace)
     if not any(run.spec.dataset == dataset.id for run in runs):

@@ -6,7 +6,7 @@ import shlex
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from reft_studio.data.dataset import Dataset, open_dataset
 from reft_studio.defenses import DEFENSES
@@ -16,6 +16,7 @@ from reft_studio.evaluation.suite import Suite, dataset_suite, lab_suite
 from reft_studio.jobs import lab_data
 from reft_studio.lab.sets import TASKS
 from reft_studio.models.spec import PRESETS, OptimSpec, Settings
+from reft_studio.scoring.scores import flagged
 from reft_studio.stats import Estimate
 from reft_studio.store import settings
 from reft_studio.teacher.teacher import TeacherInfo, list_teachers, open_teacher
@@ -86,24 +87,24 @@ def plan(workspace: Workspace, form: RunForm) -> RunPlan:
     optim = form.optim or _preset(form.preset)
     guided = info.needs_alignment and info.starts_from == "base"
     harmful, helpful = _alignment(workspace, teacher) if guided else (None, None)
-    try:
-        spec = RunSpec(
-            model=teacher.model,
-            dataset=user.id,
-            method=form.method,
-            method_config=form.method_config,
-            teacher=teacher.id if info.needs_teacher or filtered else None,
-            aligned=_aligned(workspace, teacher.model).id if info.starts_from == "aligned" else None,
-            filter=filtered,
-            threshold=_own_threshold(workspace, user, teacher) if filtered else None,
-            harmful=harmful,
-            helpful=helpful,
-            optim=optim,
-            template=teacher.template,
-            seed=form.seed,
-        )
-    except ValidationError as exc:
-        raise SpecError("; ".join(str(error["msg"]).removeprefix("Value error, ") for error in exc.errors())) from exc
+    aligned = _aligned(workspace, teacher.model) if info.starts_from == "aligned" else None
+    lora = {"lora": aligned.spec["lora"]} if aligned and "lora" in aligned.spec else {}  # the adapter that is continued
+    spec = RunSpec.checked(
+        model=teacher.model,
+        dataset=user.id,
+        method=form.method,
+        method_config=form.method_config,
+        teacher=teacher.id if info.needs_teacher or filtered else None,
+        aligned=aligned.id if aligned else None,
+        filter=filtered,
+        threshold=_own_threshold(workspace, user, teacher) if filtered else None,
+        harmful=harmful,
+        helpful=helpful,
+        optim=optim,
+        template=teacher.template,
+        seed=form.seed,
+        **lora,
+    )
     removed = _would_remove(workspace, user, spec)
     steps = optim.steps or max(1, round(optim.epochs * (user.rows - (removed or 0)) / optim.batch_size))
     suite = suite_for(workspace, user, teacher.model)
@@ -198,8 +199,6 @@ def _would_remove(workspace: Workspace, user: Dataset, spec: RunSpec) -> int | N
     score = chosen_scores(workspace, user.id)
     if score is None or score.teacher != spec.teacher:
         return None
-    from reft_studio.scoring.scores import flagged
-
     threshold = score.threshold if spec.threshold is None else spec.threshold
     return int(flagged(score.scores(), threshold).sum()) + score.missing
 
