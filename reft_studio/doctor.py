@@ -139,7 +139,7 @@ def disk(workspace: Workspace) -> Check:
 def self_test() -> Check:
     """Build the whole app in a second process under a guard that refuses and counts every attempt to reach another machine."""
     command = [sys.executable, "-m", offline.__name__]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     if not done.stdout.startswith("{"):
         reason = done.stderr.strip().splitlines()[-1:] or ["it ended without a word"]
         return Check("Offline self-test", False, "the app could not be built", reason[0][:300])

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _TRY = """<p class="rs-eyebrow">No data, no GPU needed</p><h2>Try it now</h2>
 <p class="rs-lead">Makes a poisoned sample, scores it, trains a plain model and one under the safety teacher, and compares the two.
-It runs live on this machine and takes about three minutes.</p>"""
+It runs live on this machine, in under three minutes on two cores.</p>"""
 _AUDIT = """<p class="rs-eyebrow">Your file</p><h2>Audit a dataset</h2>
 <p class="rs-lead">Bring a finetuning file. See which rows the filter flags and why, move the threshold, decide,
 and take away a cleaned file.</p>"""
@@ -56,10 +56,10 @@ def build(studio: Studio) -> None:
     with gr.Column(visible=False, elem_id="go-on") as go_on:
         fixed(_GO_ON)
     with gr.Row(equal_height=False):
-        with gr.Column(elem_classes=["rs-card"], scale=2, min_width=360):
+        with gr.Column(elem_classes=["rs-card"], scale=2, min_width=400):
             fixed('<div class="rs-spread"><h2>Datasets</h2><a href="/data">All datasets</a></div>')
             datasets = table(_DATASETS, elem_id="home-datasets", empty="No dataset yet. Press “Try it now”, or bring a file.", pick=True)
-        with gr.Column(elem_classes=["rs-card"], scale=3, min_width=420):
+        with gr.Column(elem_classes=["rs-card"], scale=3, min_width=580):
             fixed('<div class="rs-spread"><h2>Latest runs</h2><a href="/train">All runs</a></div>')
             runs = table(
                 _RUNS, elem_id="home-runs", empty="No run yet. Finished runs are listed here with what they did to safety and accuracy."
@@ -95,13 +95,13 @@ def _draw_note() -> tuple[gr.Column, gr.Button]:
 
 def _draw_cards(studio: Studio) -> tuple[gr.Button, gr.Button]:
     with gr.Row(equal_height=True, elem_classes=["rs-starts"]):
-        with gr.Column(elem_classes=["rs-card", "rs-start", "rs-start-first"], min_width=280):
+        with gr.Column(elem_classes=["rs-card", "rs-start", "rs-start-first"], min_width=220):
             fixed(_TRY)
             quick = gr.Button("Try it now", variant="primary", elem_id="quick-start", elem_classes=["fit"])
-        with gr.Column(elem_classes=["rs-card", "rs-start"], min_width=280):
+        with gr.Column(elem_classes=["rs-card", "rs-start"], min_width=220):
             fixed(_AUDIT)
             gr.Button("Bring a file", link="/data", elem_id="audit", elem_classes=["fit"])
-        with gr.Column(elem_classes=["rs-card", "rs-start"], min_width=280):
+        with gr.Column(elem_classes=["rs-card", "rs-start"], min_width=220):
             made = studio.example_date()
             fixed(_EXAMPLE.format(when=f"Made with the lab on {html.escape(made)}" if made else "Not part of this installation"))
             example = gr.Button("Open the example", elem_id="open-example", elem_classes=["fit"], interactive=made is not None)

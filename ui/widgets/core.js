@@ -2,7 +2,7 @@
 (() => {
   if (window.rs) return;
   const keys = new Map();
-  const typing = target => !!target?.closest?.('input:not([type=range]):not([type=checkbox]):not([type=radio]), textarea, select, [contenteditable="true"], dialog[open]');
+  const typing = target => !!target?.closest?.('input:not([type=range]):not([type=checkbox]):not([type=radio]), textarea, select, [contenteditable="true"]');
 
   const rs = {
     masked: true, keysOn: true, state: null,
@@ -43,7 +43,7 @@
     if (event.defaultPrevented || event.altKey || event.metaKey) return;
     const found = keys.get((event.ctrlKey ? 'ctrl+' : '') + event.key);
     if (!found) return;
-    if (!event.ctrlKey && (!rs.keysOn || typing(event.target))) return;
+    if (!event.ctrlKey && (!rs.keysOn || typing(event.target) || event.target.closest?.('dialog[open]'))) return;
     event.preventDefault();
     found.run(event);
   });

@@ -74,13 +74,15 @@ function toggleMask() {
   tool('mask').setAttribute('aria-checked', String(window.rs.masked));
   trigger('mask', {masked: window.rs.masked});
 }
+const SIGNS = {ArrowDown: '↓', ArrowUp: '↑', ArrowLeft: '←', ArrowRight: '→'};
 function help() {
-  const dialog = slot('help'), list = dialog.querySelector('dl');
-  list.replaceChildren();
-  for (const {key, label} of window.rs.shortcuts()) {
-    const shown = key.replace('ctrl+', 'Ctrl ').replace('ArrowDown', '↓').replace('ArrowUp', '↑').replace('ArrowLeft', '←').replace('ArrowRight', '→');
-    list.append(window.rs.el('dt', '', null, {}, [window.rs.el('kbd', 'rs-key', shown)]), window.rs.el('dd', '', label));
-  }
+  const dialog = slot('help'), byLabel = new Map();
+  for (const {key, label} of window.rs.shortcuts()) byLabel.set(label, [...(byLabel.get(label) || []), key]);
+  const rows = [...byLabel].flatMap(([label, keys]) => {
+    const shown = keys.map(key => window.rs.el('kbd', 'rs-key', SIGNS[key] || key.replace('ctrl+', 'Ctrl ')));
+    return [window.rs.el('dt', '', null, {}, shown), window.rs.el('dd', '', label)];
+  });
+  dialog.querySelector('dl').replaceChildren(...rows);
   dialog.showModal();
 }
 
