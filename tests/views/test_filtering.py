@@ -1,0 +1,110 @@
+"""The Filter page's numbers on eight rows that can be counted by hand; row ids have gaps, as after an import that set rows aside."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from reft_studio.data.dataset import Row, write_dataset
+from reft_studio.errors import SpecError, StoreError
+from reft_studio.scoring.scores import ScoreSet, write_scores
+from reft_studio.store.decisions import DecisionLog
+from reft_studio.studio import Studio
+from reft_studio.teacher.teacher import open_teacher
+from reft_studio.views import filtering
+from reft_studio.workspace import Workspace
+
+IDS = [2, 3, 5, 7, 11, 13, 17, 19]
+VALUES = [0.9, -0.4, 0.02, float("nan"), -0.019, -0.9, 0.5, -0.021]
+ORIGINS = ["mix", "task", "mix", "task", "task", "", "mix", "task"]
+TRUTH = [True, False, True, None, False, False, False, False]
+
+
+def write(workspace: Workspace, *, teacher: str = "lab", key: str = "k", info: dict[str, Any] | None = None) -> ScoreSet:
+    rows: list[Row] = [
+        {"row_id": IDS[at], "prompt": f"ask about {'Keys' if at % 2 else 'bread'}", "response": f"answer {at}", "origin": ORIGINS[at]}
+        | {"known_harmful": TRUTH[at]}  # type: ignore[typeddict-item]
+        for at in range(8)
+    ]
+    dataset = write_dataset(workspace, rows, name="eight rows", role="user")
+    values = np.array(VALUES, dtype=np.float32)
+    return write_scores(workspace, dataset, values, key=key, scorer="s", teacher=teacher, threshold=0.0, info=info or {})
+
+
+@pytest.fixture
+def score(workspace: Workspace) -> ScoreSet:
+    return write(workspace)
+
+
+def ids(workspace: Workspace, score: ScoreSet, side: Any, *, offset: int = 0, limit: int = 50, search: str = "") -> list[int]:
+    page = filtering.rows_on_side(workspace, score, {}, threshold=0.0, side=side, offset=offset, limit=limit, search=search)
+    return [row["row_id"] for row in page.rows]
+
+
+def test_sides_are_ordered_from_the_highest_score_down(workspace: Workspace, score: ScoreSet) -> None:
+    assert ids(workspace, score, "flagged") == [2, 17, 5]
+    assert ids(workspace, score, "kept") == [11, 19, 3, 13]
+    assert ids(workspace, score, "unscored") == [7]
+    assert ids(workspace, score, "all") == [2, 17, 5, 11, 19, 3, 13, 7]
+
+
+def test_borderline_rows_come_by_their_distance_to_the_threshold(workspace: Workspace, score: ScoreSet) -> None:
+    assert ids(workspace, score, "borderline")[:3] == [11, 5, 19]
+
+
+def test_pages_and_search_count_what_is_left(workspace: Workspace, score: ScoreSet) -> None:
+    page = filtering.rows_on_side(workspace, score, {}, threshold=0.0, side="all", offset=1, limit=2, search=" keys ")
+    assert (page.total, page.offset, [row["row_id"] for row in page.rows]) == (4, 1, [3, 13])
+    assert ids(workspace, score, "all", search="   ") == ids(workspace, score, "all")
+    assert ids(workspace, score, "all", search="nobody wrote this") == []
+
+
+def test_rows_carry_their_own_score_and_decision(workspace: Workspace, score: ScoreSet) -> None:
+    log = DecisionLog(workspace)
+    log.decide(score.dataset, 7, "keep")
+    page = filtering.rows_on_side(workspace, score, log.current(score.dataset), threshold=0.0, side="all", offset=0, limit=50)
+    found = {row["row_id"]: (row["score"], row["decision"]) for row in page.rows}
+    assert found[7] == (None, "keep") and found[2] == (pytest.approx(0.9), None)
+
+
+def test_an_unknown_side_is_answered_with_the_known_ones(workspace: Workspace, score: ScoreSet) -> None:
+    with pytest.raises(SpecError, match="flagged, kept, borderline, unscored or all"):
+        ids(workspace, score, "upper")
+
+
+def test_slices_count_by_origin_and_know_no_truth_where_one_row_has_none(workspace: Workspace, score: ScoreSet) -> None:
+    found = filtering.slices(workspace, score.dataset, score.key, 0.0)
+    assert [(one.origin, one.rows, one.flagged, one.known_harmful) for one in found] == [
+        ("task", 4, 0, None),
+        ("mix", 3, 3, 2),
+        ("(none)", 1, 0, 0),
+    ]
+
+
+def test_the_view_says_what_the_page_draws(workspace: Workspace, score: ScoreSet) -> None:
+    view = filtering.filter_view(workspace, score.dataset, score.key)
+    assert (view.threshold, view.calibrated, view.labels_known) == (0.0, 0.0, False)
+    assert sum(rows for _, rows, _, _ in view.bins) == 7
+    assert view.near_threshold == 2, "0.02 and -0.019 lie within 0.020, -0.021 does not"
+    assert view.curves is None, "eight rows are too few for a curve"
+    Studio(workspace).choose(dataset=score.dataset, threshold=0.25)
+    assert filtering.filter_view(workspace, score.dataset, score.key).threshold == 0.25
+
+
+def test_a_view_of_scores_that_are_gone_says_so(workspace: Workspace, score: ScoreSet) -> None:
+    with pytest.raises(StoreError, match="not been scored"):
+        filtering.filter_view(workspace, score.dataset, "0000")
+
+
+@pytest.mark.parametrize(("share", "warned"), [(0.05, False), (0.1, False), (0.62, True)])
+def test_the_labs_teacher_warns_of_words_it_does_not_know(workspace: Workspace, share: float, warned: bool) -> None:
+    score = write(workspace, key="drifted", info={"unfamiliar_share": share, "drift": 0.31})
+    told = filtering.language_warning(score, open_teacher(workspace, "lab"))
+    assert (told is not None) == warned
+    assert not told or ("62%" in told and "+0.31" in told)
+
+
+def test_scores_of_another_model_bring_no_warning(workspace: Workspace, score: ScoreSet) -> None:
+    assert filtering.language_warning(score, open_teacher(workspace, "lab")) is None

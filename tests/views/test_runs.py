@@ -1,0 +1,163 @@
+"""What a form of the Train page means, before anything is trained."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from reft_studio.data.dataset import Dataset, write_dataset
+from reft_studio.defenses import DEFENSES
+from reft_studio.errors import PrerequisiteError, SpecError, StoreError
+from reft_studio.models.spec import PRESETS, OptimSpec
+from reft_studio.scoring.scores import write_scores
+from reft_studio.studio import Studio
+from reft_studio.teacher.teacher import open_teacher
+from reft_studio.views.runs import RunForm, RunPlan
+from reft_studio.workspace import Workspace, write_json
+
+ROWS = 40
+
+
+@pytest.fixture
+def studio(workspace: Workspace) -> Studio:
+    return Studio(workspace)
+
+
+@pytest.fixture
+def user(workspace: Workspace) -> Dataset:
+    rows: list[Any] = [{"prompt": f"question {at}", "response": "answer"} for at in range(ROWS)]
+    return write_dataset(workspace, rows, name="user data", role="user", extra={"task": "topic"})
+
+
+def score(workspace: Workspace, user: Dataset, *, flagged: int, missing: int = 0) -> None:
+    """Scores of the lab's teacher: `flagged` rows at 0.5, `missing` rows without, the rest at -0.9."""
+    values = np.full(ROWS, -0.9, dtype=np.float32)
+    values[:flagged], values[ROWS - missing :] = 0.5, np.nan
+    threshold = open_teacher(workspace, "lab").threshold
+    write_scores(workspace, user, values, key="k", scorer="s", teacher="lab", threshold=threshold, info={})
+
+
+def plan(studio: Studio, user: Dataset, **form: Any) -> RunPlan:
+    return studio.plan_run(RunForm(dataset=user.id, **form))
+
+
+@pytest.mark.parametrize("method", list(DEFENSES))
+def test_a_method_gets_what_it_needs_and_nothing_else(studio: Studio, user: Dataset, method: str) -> None:
+    info, spec = DEFENSES.get(method).info, plan(studio, user, method=method).spec
+    guided = info.needs_alignment and info.starts_from == "base"
+    assert (spec.model, spec.dataset, spec.filter) == ("lab", user.id, info.uses_filter)
+    assert (spec.teacher is not None) == (info.needs_teacher or info.uses_filter)
+    assert (spec.harmful is not None) == (spec.helpful is not None) == guided
+    assert spec.aligned == ("lab-aligned" if info.starts_from == "aligned" else None)
+    assert spec.template == open_teacher(studio.workspace, "lab").template
+
+
+def test_two_seeds_are_two_runs_and_the_same_form_is_the_same_run(studio: Studio, user: Dataset) -> None:
+    first, again, other = plan(studio, user, seed=1), plan(studio, user, seed=1), plan(studio, user, seed=2)
+    assert first.spec.run_id == again.spec.run_id != other.spec.run_id
+    assert not first.done_already
+
+
+def test_the_plan_counts_rows_that_the_filter_will_remove(studio: Studio, workspace: Workspace, user: Dataset) -> None:
+    assert plan(studio, user, method="filter_only").removed is None, "nobody knows before scoring"
+    score(workspace, user, flagged=6, missing=2)
+    found = plan(studio, user, method="filter_only")
+    assert (found.rows, found.removed) == (ROWS, 8), "rows without a score are not trained on either"
+    assert plan(studio, user, method="sft").removed == 0
+    assert plan(studio, user, method="sft", filter=True).removed == 8
+
+
+def test_epochs_become_steps_over_the_rows_that_are_left(studio: Studio, workspace: Workspace, user: Dataset) -> None:
+    score(workspace, user, flagged=10)
+    optim = OptimSpec(steps=None, epochs=2, batch_size=6)
+    assert plan(studio, user, method="sft", optim=optim).steps == round(2 * 40 / 6)
+    assert plan(studio, user, method="filter_only", optim=optim).steps == 10
+    assert plan(studio, user, preset="lab-quick").steps == PRESETS["lab-quick"].steps
+
+
+def test_a_threshold_that_a_person_moved_goes_into_the_spec(studio: Studio, workspace: Workspace, user: Dataset) -> None:
+    score(workspace, user, flagged=10)
+    assert plan(studio, user).spec.threshold is None, "the teacher's own"
+    studio.choose(dataset=user.id, threshold=0.7)
+    moved = plan(studio, user)
+    assert (moved.spec.threshold, moved.removed) == (0.7, 0)
+    assert plan(studio, user, method="sft").spec.threshold is None, "without a filter it means nothing"
+
+
+def test_audited_data_is_not_filtered_again_unless_asked_for(studio: Studio, workspace: Workspace, user: Dataset) -> None:
+    score(workspace, user, flagged=10)
+    frozen = studio.freeze(user.id)
+    careful, twice = plan(studio, frozen), plan(studio, frozen, filter=True)
+    assert not careful.spec.filter and careful.rows == 30
+    assert twice.spec.filter and any("audited already" in line for line in twice.warnings)
+
+
+def test_a_filter_that_takes_more_than_half_is_pointed_out(studio: Studio, workspace: Workspace, user: Dataset) -> None:
+    score(workspace, user, flagged=21)
+    assert any("removes 21 of 40 rows" in line for line in plan(studio, user).warnings)
+    assert plan(studio, user, method="sft").warnings == []
+
+
+def test_the_suite_follows_the_task_of_the_data(studio: Studio, workspace: Workspace, user: Dataset) -> None:
+    suite = plan(studio, user).suite
+    assert suite is not None and suite.name == "lab topic (test)"
+    unknown = write_dataset(workspace, [{"prompt": "a", "response": "b"}], name="no task", role="user")
+    assert (found := plan(studio, unknown).suite) is not None and "sentiment" in found.name
+
+
+@pytest.mark.parametrize(
+    ("form", "words"),
+    [
+        ({"preset": "fast"}, "lab, lab-quick"),
+        ({"method_config": {"alpha": -1}}, r"alpha is -1: input should be greater than or equal to 0\.$"),
+        ({"method_config": {"beta": 1}}, "beta"),
+        ({"method": "magic"}, "no method 'magic'"),
+    ],
+)
+def test_a_form_that_cannot_be_is_answered_in_a_sentence(studio: Studio, user: Dataset, form: dict[str, Any], words: str) -> None:
+    with pytest.raises(SpecError, match=words) as told:
+        plan(studio, user, **form)
+    assert "\n" not in str(told.value) and "pydantic" not in str(told.value)
+
+
+def test_a_form_with_an_unknown_teacher_or_dataset_says_which(studio: Studio, user: Dataset) -> None:
+    with pytest.raises(StoreError, match="no teacher 't000'"):
+        plan(studio, user, teacher="t000")
+    with pytest.raises(StoreError, match="no dataset"):
+        studio.plan_run(RunForm(dataset="0000"))
+
+
+def own_teacher(workspace: Workspace, teacher: str, *, rank: int = 16, regularised: bool = True) -> None:
+    facts = json.loads((open_teacher(workspace, "lab").folder / "teacher.json").read_text("utf-8"))
+    lora = {**facts["spec"]["lora"], "rank": rank}
+    changed = {"model": "own-model", "regularised": regularised, "spec": {**facts["spec"], "model": "own-model", "lora": lora}}
+    folder = workspace.folder("teachers", teacher)
+    folder.mkdir(parents=True)
+    write_json(folder / "teacher.json", {**facts, **changed})
+
+
+def test_aligned_weights_must_be_of_the_same_base_and_are_continued_as_they_were_made(
+    studio: Studio, workspace: Workspace, user: Dataset
+) -> None:
+    own_teacher(workspace, "t1")
+    with pytest.raises(PrerequisiteError, match="no aligned weights for 'own-model'"):
+        plan(studio, user, method="aligned_sft", teacher="t1")
+    own_teacher(workspace, "a1", rank=4, regularised=False)
+    spec = plan(studio, user, method="aligned_sft", teacher="t1").spec
+    assert (spec.aligned, spec.model, spec.lora.rank) == ("a1", "own-model", 4)
+
+
+def test_a_model_without_evaluation_prompts_is_trained_but_not_graded(studio: Studio, workspace: Workspace, user: Dataset) -> None:
+    own_teacher(workspace, "t1")
+    found = plan(studio, user, method="sft", teacher="t1")
+    assert found.suite is None and any("not graded" in line for line in found.warnings)
+
+
+def test_one_damaged_teacher_does_not_hide_the_others(studio: Studio, workspace: Workspace) -> None:
+    own_teacher(workspace, "t1")
+    own_teacher(workspace, "t2")
+    (workspace.folder("teachers", "t1") / "teacher.json").write_text("{", "utf-8")
+    assert [info.id for info in studio.teachers()] == ["lab", "lab-aligned", "t2"]
