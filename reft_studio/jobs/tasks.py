@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reft_studio.jobs.job import JobContext
+
+if TYPE_CHECKING:
+    from reft_studio.evaluation.suite import Suite
+    from reft_studio.training.spec import RunSpec
 
 
 def import_file(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
@@ -27,7 +32,10 @@ def import_file(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
         check=context.check,
     )
     if params.get("discard"):  # a copy that the page made for us
-        Path(params["path"]).unlink(missing_ok=True)
+        kept = Path(params["path"])
+        kept.unlink(missing_ok=True)
+        with suppress(OSError):  # not empty: not the folder that was made for it
+            kept.parent.rmdir()
     return asdict(report)
 
 
@@ -87,11 +95,29 @@ def train(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     context.stage(f"train: {spec.title}", 2, stages)
     info = run(context.workspace, spec, session, context)
     if suite is not None:
+        _warn_of_overlap(context, spec, suite)
         context.stage("evaluate the finetuned model", 3, stages)
         evaluate_adapter(context.workspace, session, info.run_id, session.ensure("evaluated", info.adapter), suite, context)
         context.stage("evaluate the base", 4, stages)
         evaluate_adapter(context.workspace, session, base_id(spec.model), None, suite, context)
     return {"run": info.run_id, **{name: info.result[name] for name in ("kept", "removed", "steps", "seconds")}}
+
+
+def _warn_of_overlap(context: JobContext, spec: RunSpec, suite: Suite) -> None:
+    """Tell how many evaluation prompts were trained on (in any case and spacing): their grades say nothing of new prompts."""
+    from reft_studio.data.dataset import open_dataset
+
+    sets = [open_dataset(context.workspace, name) for name in (spec.dataset, spec.harmful, spec.helpful) if name]
+    trained = {_plain(row["prompt"]) for dataset in sets for row in dataset.read(["prompt"])}
+    for name, rows in suite.rows(context.workspace).items():
+        if shared := sum(_plain(row["prompt"]) in trained for row in rows):
+            context.warn(
+                f"{shared} of the {len(rows)} {name} prompts of the evaluation are in the training data too; grades there mean little."
+            )
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.casefold().split())
 
 
 def evaluate(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:

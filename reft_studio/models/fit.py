@@ -26,31 +26,41 @@ def fit(
     optim: OptimSpec,
     log: Callable[[StepLog], None] = lambda line: None,
     check: Callable[[], None] = lambda: None,
+    seed: int = 0,
 ) -> StepLog:
-    """Run `steps` optimizer steps; returns the last log line.
+    """Run `steps` optimizer steps; returns the last log line. `seed` decides what dropout draws, and nothing outside.
 
     Raises TrainingError on the first loss that is not finite, before it can reach the weights.
     """
     optimizer = torch.optim.AdamW(parameters, lr=optim.learning_rate, weight_decay=optim.weight_decay, betas=(0.9, 0.999))
     line: StepLog = {}
-    for number in range(1, steps + 1):
-        check()
-        started = time.perf_counter()
-        rate = optim.learning_rate * learning_rate_factor(number, steps=steps, optim=optim)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        optimizer.zero_grad(set_to_none=True)
-        losses = step(number)
-        norm = float(torch.nn.utils.clip_grad_norm_(parameters, optim.max_grad_norm))
-        if not math.isfinite(norm) or not all(math.isfinite(value) for value in losses.values()):
-            raise TrainingError(
-                f"At step {number} the loss or its gradient is not a finite number. Lower the learning rate (now {rate:.2g})."
-            )
-        optimizer.step()
-        elapsed = time.perf_counter() - started
-        tokens = losses.pop("tokens", 0.0)
-        line = {"step": number, "steps": steps, **losses, "lr": rate, "grad_norm": norm, "tokens_per_second": tokens / max(elapsed, 1e-9)}
-        log(line)
+    with torch.random.fork_rng(devices={value.device for value in parameters if value.is_cuda}):
+        torch.manual_seed(seed)
+        for number in range(1, steps + 1):
+            check()
+            started = time.perf_counter()
+            rate = optim.learning_rate * learning_rate_factor(number, steps=steps, optim=optim)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            optimizer.zero_grad(set_to_none=True)
+            losses = step(number)
+            norm = float(torch.nn.utils.clip_grad_norm_(parameters, optim.max_grad_norm))
+            if not math.isfinite(norm) or not all(math.isfinite(value) for value in losses.values()):
+                raise TrainingError(
+                    f"At step {number} the loss or its gradient is not a finite number. Lower the learning rate (now {rate:.2g})."
+                )
+            optimizer.step()
+            elapsed = time.perf_counter() - started
+            tokens = losses.pop("tokens", 0.0)
+            line = {
+                "step": number,
+                "steps": steps,
+                **losses,
+                "lr": rate,
+                "grad_norm": norm,
+                "tokens_per_second": tokens / max(elapsed, 1e-9),
+            }
+            log(line)
     return line
 
 

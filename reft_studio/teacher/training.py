@@ -104,7 +104,8 @@ class _Preparation:
                 log.append(line)
                 self.progress.progress(int(line["step"]), steps, **line)
 
-            fit(parameters, step, steps=steps, optim=spec.optim, log=keep, check=self.progress.check)
+            seed = seeding.derive(spec.seed, "dropout")
+            fit(parameters, step, steps=steps, optim=spec.optim, log=keep, check=self.progress.check, seed=seed)
         return log
 
     def exact_feature(self, layer: int) -> RefusalFeature:

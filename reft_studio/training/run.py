@@ -118,7 +118,8 @@ def _finetune(spec: RunSpec, run: Run, defense: Defense, rows: list[Example], pr
 
     with run.session.adapted.active(STUDENT, train=True) as backbone:
         run.backbone = backbone
-        fit(run.session.adapted.parameters(STUDENT), step, steps=steps, optim=spec.optim, log=keep, check=progress.check)
+        seed = seeding.derive(spec.seed, "dropout")
+        fit(run.session.adapted.parameters(STUDENT), step, steps=steps, optim=spec.optim, log=keep, check=progress.check, seed=seed)
         run.backbone = None
     return log
 

@@ -56,7 +56,8 @@ def test_lanes_answer_together_what_each_model_answers_alone(prepared: Prepared)
     session = prepared.session
     ids = session.encoder.prompt_ids([{"role": "user", "content": PROMPT}])
     adapter = session.ensure("teacher", prepared.teacher.adapter)
-    alone = {name: next(iter(complete(session.adapted, one, [ids], max_new_tokens=8))).text for name, one in (("base", None), ("guided", adapter))}
+    models = {"base": None, "guided": adapter}
+    alone = {name: next(iter(complete(session.adapted, one, [ids], max_new_tokens=8))).text for name, one in models.items()}
     together = {"base": "", "guided": ""}
     lanes = [Lane("base", None), Lane("guided", adapter)]
     for step in stream(session.adapted, lanes, ids, max_new_tokens=8, temperature=0, seed=0):

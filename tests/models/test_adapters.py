@@ -48,6 +48,27 @@ def test_a_fresh_adapter_is_not_taken_for_the_one_that_was_loaded(session: Sessi
     assert all(torch.equal(one, two) for one, two in zip(first, session.adapted.parameters("teacher"), strict=True))
 
 
+def test_dropout_draws_from_the_seed_alone(session: Session) -> None:
+    def trained(outside: int, seed: int) -> list[torch.Tensor]:
+        torch.manual_seed(outside)
+        session.add("student", LoraSpec(dropout=0.5), seed=1)
+        parameters = session.adapted.parameters("student")
+        batch = collate([session.encoder.example(ROW, 0)], pad_id=session.model.pad_id)
+        with session.adapted.active("student", train=True) as backbone:
+            fit(
+                parameters,
+                lambda _number: backward({"task": supervise(session.model, backbone, [batch])[0].cross_entropy()}, parameters),
+                steps=3,
+                optim=OptimSpec(),
+                seed=seed,
+            )
+        return [value.detach().clone() for value in parameters]
+
+    first, again, other = trained(1, 7), trained(2, 7), trained(1, 8)
+    assert all(torch.equal(one, two) for one, two in zip(first, again, strict=True))
+    assert not all(torch.equal(one, two) for one, two in zip(first, other, strict=True))
+
+
 def test_a_base_in_half_precision_trains_adapters_in_full(tiny_model: Path) -> None:
     session = Session(load(str(tiny_model), dtype="bfloat16"))
     session.add("student", LoraSpec(), seed=1)
