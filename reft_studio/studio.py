@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +35,7 @@ from reft_studio.teacher.spec import TeacherSpec
 from reft_studio.teacher.teacher import TeacherInfo, list_teachers
 from reft_studio.training.run_folder import open_run
 from reft_studio.views import bulk, example, exporting, filtering, models, project, reviewing, runs
-from reft_studio.workspace import Workspace
+from reft_studio.workspace import Workspace, new_folder
 
 
 @dataclass(frozen=True)
@@ -120,12 +121,11 @@ class Studio:
 
     def import_file(self, path: Path, *, name: str | None = None, mapping: Mapping | None = None, role: Role = "user") -> str:
         """Import an upload; returns the job. The file is copied first, so that a page may forget it."""
-        folder = self.workspace.folder("uploads")
-        folder.mkdir(parents=True, exist_ok=True)
-        kept = folder / f"{len(list(folder.iterdir()))}-{path.name}"
-        shutil.copyfile(path, kept)
+        folder = self.workspace.folder("uploads", uuid.uuid4().hex[:12])
+        with new_folder(folder) as building:
+            shutil.copyfile(path, building / path.name)
         params = {
-            "path": str(kept),
+            "path": str(folder / path.name),
             "name": name or path.name,
             "mapping": mapping.model_dump() if mapping else None,
             "role": role,
@@ -150,11 +150,14 @@ class Studio:
         return read_quarantine(open_dataset(self.workspace, dataset_id).folder)
 
     def delete_dataset(self, dataset_id: str) -> None:
-        """Delete a dataset and its scores. Raises StoreError while a run of the workspace was trained on it."""
+        """Delete a dataset and its scores. Raises StoreError while a run was trained on it, or a frozen dataset came from it."""
         opened = open_dataset(self.workspace, dataset_id)
         users = [run.run_id for run in runs.summaries(self.workspace) if run.dataset == opened.id]
         if users:
             raise StoreError(f"'{opened.name}' was used by {len(users)} run(s), so it stays: without it they could not be explained.")
+        audits = [one.name for one in list_datasets(self.workspace) if one.manifest.get("lineage", {}).get("source") == opened.id]
+        if audits:
+            raise StoreError(f"'{opened.name}' was audited: {len(audits)} frozen dataset(s) rest on it. Delete those first.")
         shutil.rmtree(opened.folder)
         shutil.rmtree(self.workspace.folder("scores", opened.id), ignore_errors=True)
 
@@ -322,8 +325,8 @@ class Studio:
         """Cosine of a prompt to the teacher's refusal feature, and the threshold; None for an empty prompt."""
         if not prompt.strip():
             return None
-        event = next(iter(self.host.request(op="score", prompt=prompt, teacher=teacher)))
-        return event["cosine"], event["threshold"]
+        event = next(self.host.request(op="score", prompt=prompt, teacher=teacher), None)
+        return (event["cosine"], event["threshold"]) if event else None
 
     def report(self, *, dataset_id: str | None = None, redact: bool = True, sections: Sequence[str] | None = None) -> Path:
         """Build the report of the chosen dataset as one HTML file with a JSON twin."""

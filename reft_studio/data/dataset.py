@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,6 +33,7 @@ SCHEMA = pa.schema(
         ("known_harmful", pa.bool_()),  # ground truth where the upload has it; never read by a scorer
     ]
 )
+_LOG = logging.getLogger(__name__)
 _JSON = json.JSONEncoder(ensure_ascii=False, default=str)  # turns from Parquet may carry dates
 _SURROGATES = re.compile("[\ud800-\udfff]")
 BATCH = 4096
@@ -76,7 +78,10 @@ class Dataset:
         if not (folder / "manifest.json").is_file():
             raise StoreError(f"There is no dataset '{folder.name}' in the workspace. Import it again.")
         manifest = read_json(folder / "manifest.json")
-        return cls(folder, manifest["fingerprint"], manifest["name"], manifest["role"], manifest["rows"], manifest)
+        try:
+            return cls(folder, manifest["fingerprint"], manifest["name"], manifest["role"], manifest["rows"], manifest)
+        except (KeyError, TypeError) as exc:
+            raise StoreError(f"The manifest of dataset '{folder.name}' is damaged or of another version. Import it again.") from exc
 
     def batches(self, columns: Sequence[str] | None = None, *, size: int = BATCH) -> Iterator[pa.RecordBatch]:
         """Rows in order, `size` at a time, only the named columns."""
@@ -99,8 +104,13 @@ def open_dataset(workspace: Workspace, dataset_id: str) -> Dataset:
 
 
 def list_datasets(workspace: Workspace, role: Role | None = None) -> list[Dataset]:
-    """Datasets of the workspace, oldest first, of one role if given."""
-    opened = [Dataset.open(folder) for folder in workspace.finished("datasets")]
+    """Every readable dataset of the workspace, oldest first, of one role if given; a damaged one is left out and logged."""
+    opened = []
+    for folder in workspace.finished("datasets"):
+        try:
+            opened.append(Dataset.open(folder))
+        except StoreError as exc:
+            _LOG.warning("dataset left out: %s", exc)
     return [dataset for dataset in opened if role is None or dataset.role == role]
 
 

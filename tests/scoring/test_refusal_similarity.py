@@ -58,5 +58,5 @@ def test_a_prompt_has_the_same_score_in_a_run_that_trains_on_short_rows(workspac
     long = f"{KIND} {'It was good. ' * 20}{RUDE}"
     teacher = open_teacher(workspace, "lab")
     short = Session.open("lab", max_length=64)
-    values = [score_prompts([long], teacher, one) for one in (session, short)]
-    assert np.allclose(*values, atol=1e-5)
+    full, cut = (score_prompts([long], teacher, one) for one in (session, short))
+    assert np.allclose(full, cut, atol=1e-5)

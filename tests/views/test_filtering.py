@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from reft_studio.data.dataset import Row, write_dataset
+from reft_studio.data.dataset import write_dataset
 from reft_studio.errors import SpecError, StoreError
 from reft_studio.scoring.scores import ScoreSet, write_scores
 from reft_studio.store.decisions import DecisionLog
@@ -23,10 +23,15 @@ TRUTH = [True, False, True, None, False, False, False, False]
 
 
 def write(workspace: Workspace, *, teacher: str = "lab", key: str = "k", info: dict[str, Any] | None = None) -> ScoreSet:
-    rows: list[Row] = [
-        {"row_id": IDS[at], "prompt": f"ask about {'Keys' if at % 2 else 'bread'}", "response": f"answer {at}", "origin": ORIGINS[at]}
-        | {"known_harmful": TRUTH[at]}  # type: ignore[typeddict-item]
-        for at in range(8)
+    rows: list[Any] = [
+        {
+            "row_id": row_id,
+            "prompt": f"ask about {'Keys' if at % 2 else 'bread'}",
+            "response": f"answer {at}",
+            "origin": ORIGINS[at],
+            "known_harmful": TRUTH[at],
+        }
+        for at, row_id in enumerate(IDS)
     ]
     dataset = write_dataset(workspace, rows, name="eight rows", role="user")
     values = np.array(VALUES, dtype=np.float32)

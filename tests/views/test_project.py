@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from reft_studio.data.dataset import Dataset, write_dataset
+from reft_studio.errors import StoreError
 from reft_studio.scoring.scores import ScoreSet, write_scores
 from reft_studio.store import settings
 from reft_studio.studio import Studio
@@ -100,6 +103,33 @@ def test_the_newest_scores_are_used_until_others_are_chosen(studio: Studio, work
     assert not studio.state().uses_lab
     studio.choose(score_key="old")
     assert project.chosen_scores(workspace, dataset.id).key == "old"  # type: ignore[union-attr]
+
+
+def test_a_damaged_dataset_is_left_out_and_the_others_stay(studio: Studio, workspace: Workspace) -> None:
+    damaged, other, whole = upload(workspace, "damaged"), upload(workspace, "other version"), upload(workspace, "whole")
+    (damaged.folder / "manifest.json").write_text('{"fingerprint": ', "utf-8")
+    (other.folder / "manifest.json").write_text("{}", "utf-8")
+    assert [one.id for one in studio.datasets()] == [whole.id] and studio.state().dataset is not None
+
+
+def test_an_upload_that_was_audited_stays_as_long_as_its_audit(studio: Studio, workspace: Workspace) -> None:
+    dataset = upload(workspace)
+    scored(workspace, dataset)
+    frozen = studio.freeze(dataset.id)
+    with pytest.raises(StoreError, match="rest on it"):
+        studio.delete_dataset(dataset.id)
+    studio.delete_dataset(frozen.id)
+    studio.delete_dataset(dataset.id)
+    assert studio.datasets() == []
+
+
+def test_two_uploads_of_one_name_do_not_overwrite_each_other_while_they_wait(studio: Studio, tmp_path: Path) -> None:
+    waiting = []
+    for text in ("first", "second"):
+        (tmp_path / "data.csv").write_text(f"prompt,response\n{text},yes\n", "utf-8")
+        waiting.append(Path(studio.jobs.get(studio.import_file(tmp_path / "data.csv")).params["path"]))
+    assert [path.name for path in waiting] == ["data.csv", "data.csv"]
+    assert ["first" in path.read_text("utf-8") for path in waiting] == [True, False]
 
 
 def test_each_score_set_keeps_its_own_threshold(studio: Studio, workspace: Workspace) -> None:

@@ -41,7 +41,7 @@ def make(workspace: Workspace, *, scored: bool = True) -> Dataset:
 def test_a_card_holds_the_row_of_its_id_and_how_it_stands(studio: Studio, workspace: Workspace) -> None:
     dataset = make(workspace)
     card = studio.card(dataset.id, 2)
-    assert (card.prompt, card.response, card.score) == ("question 2", "answer 2", pytest.approx(0.1))
+    assert (card.prompt, card.response) == ("question 2", "answer 2") and card.score == pytest.approx(0.1)
     assert (card.effective, card.percentile, card.threshold) == ("remove", 50.0, 0.0), "two of four scored rows lie below"
     assert card.why.startswith("The prompt's cosine to the refusal feature is +0.100, at or above the threshold +0.000")
     assert "below the threshold" in studio.card(dataset.id, 8).why and studio.card(dataset.id, 8).percentile == 0.0
