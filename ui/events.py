@@ -18,8 +18,11 @@ LOG = logging.getLogger("reft_studio.ui")
 
 FAST: dict[str, Any] = {"show_progress": "hidden", "queue": False, "trigger_mode": "always_last", "api_visibility": "private"}
 """Answers within one frame or two: no spinner (it alone costs 165 ms), no queue, the last input wins."""
-SLOW: dict[str, Any] = {"show_progress": "minimal", "concurrency_limit": 4, "api_visibility": "private"}
-"""May take a second: reading a file, starting a job."""
+SLOW: dict[str, Any] = {"show_progress": "minimal", "queue": False, "api_visibility": "private"}
+"""May take a second: reading a file, starting a job.
+
+Not through the queue either: its event stream closes when nothing is pending, and a click that falls into that instant waits for ever.
+"""
 MODEL: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": 2, "concurrency_id": "model", "api_visibility": "private"}
 """Talks to a model; two at a time for the whole app."""
 

@@ -40,7 +40,7 @@ def test_every_page_opens_with_its_heading_and_its_place_in_the_order(page: Page
 def test_a_hostile_dataset_name_stays_text_on_every_page_that_shows_it(page: Page, studio: Studio) -> None:
     hostile = "<img src=x onerror=alert(1)> ${alert(2)} \u202egpj.exe"
     before = studio.state().dataset
-    made = write_dataset(studio.workspace, [{"prompt": "a", "response": "b"}], name=hostile, role="user")
+    made = write_dataset(studio.workspace, [{"prompt": "named by somebody hostile", "response": "b"}], name=hostile, role="user")
     try:
         studio.choose(dataset=made.id)
         for path in ("/", "/data", "/filter", "/train", "/report"):

@@ -21,7 +21,7 @@ _PAIRED = """<div class="rs-stack"><h2>What differs by more than chance</h2><p c
 prompt. p is McNemar's exact test, corrected by Holm over the whole table.</p></div>"""
 _FLIPS = """<div class="rs-stack"><h2>Which prompts changed</h2><p class="rs-lead">Two runs on the same prompts. A cell of the table shows
 the prompts behind it.</p></div>"""
-EACH = {"trigger_mode": "multiple", "concurrency_limit": 1}
+EACH = {"trigger_mode": "multiple", "queue": True, "concurrency_limit": 1}
 """Every choice is handled, in order: repeating only the last one would lose the data that came with the event."""
 
 
