@@ -147,6 +147,7 @@ def run(workspace: Workspace, form: dict[str, Any], *, evaluate: bool, as_json: 
     )
     text = f"{plan.title}: run {result['run']}, {result['steps']} steps on {result['kept']:,} rows, {result['removed']:,} removed, "
     text += f"{result['seconds']:.0f} s"
+    text += "".join(f"\nNote: {line}" for line in plan.warnings)
     if graded:
         text += f"\nHS {_number(graded.hs)}, over-refusal {_number(graded.over_refusal)}, FA {_number(graded.fa)}"
     show({**result, **numbers, "warnings": plan.warnings}, as_json=as_json, text=lambda: text)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from reft_studio.errors import StoreError
+from reft_studio.errors import SpecError, StoreError
 from reft_studio.models.loading import LoadedModel
 from reft_studio.models.spec import LoraSpec
 
@@ -29,7 +29,10 @@ class AdaptedModel:
         return set(self._names)
 
     def add(self, name: str, spec: LoraSpec, *, seed: int) -> None:
-        """A fresh adapter: A random from `seed`, B zero, so that it starts exactly at the base. Replaces one of that name."""
+        """A fresh adapter: A random from `seed`, B zero, so that it starts exactly at the base. Replaces one of that name.
+
+        Raises SpecError if its targets are no linear layers of this model, or are its head or embeddings.
+        """
         from peft import LoraConfig, get_peft_model
 
         config = LoraConfig(
@@ -39,17 +42,18 @@ class AdaptedModel:
             target_modules=spec.targets if spec.targets == "all-linear" else list(spec.targets),
             task_type="CAUSAL_LM",
         )
-        with torch.random.fork_rng(devices=[]):
+        self._delete(name)
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # peft remarks on tied heads that no adapter touches
             torch.manual_seed(seed)
-            if self._peft is None:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # peft remarks on tied heads that no adapter touches
+            try:
+                if self._peft is None:
                     self._peft = get_peft_model(self.model.base, config, adapter_name=name)
-            else:
-                self._delete(name)
-                self._peft.add_adapter(name, config)
-        self._names.add(name)
-        self._freeze()
+                else:
+                    self._peft.add_adapter(name, config)
+            except ValueError as exc:
+                raise SpecError(f"targets are {spec.targets}, but not all are linear layers of this model. Use 'all-linear'.") from exc
+        self._taken_in(name)
 
     def load(self, name: str, folder: Path) -> None:
         """An adapter from a folder as PEFT writes it; weights must be finite safetensors."""
@@ -64,8 +68,7 @@ class AdaptedModel:
                 self._peft = PeftModel.from_pretrained(self.model.base, str(folder), adapter_name=name)
             else:
                 self._peft.load_adapter(str(folder), adapter_name=name)
-        self._names.add(name)
-        self._freeze()
+        self._taken_in(name)
         if not all(torch.isfinite(value).all() for value in self.parameters(name)):
             raise StoreError(f"The adapter in {folder.name} holds numbers that are not finite. Prepare it again.")
 
@@ -153,6 +156,20 @@ class AdaptedModel:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # peft remarks that it makes another adapter active; we always set our own
                 self._peft.delete_adapter(name)
+
+    def _taken_in(self, name: str) -> None:
+        """Note a new adapter, frozen. Raises SpecError if it changes the head or the embeddings, which cached states rely on."""
+        self._names.add(name)
+        self._freeze()
+        base = self.model.base
+        for module in (base.get_input_embeddings(), base.get_output_embeddings()):
+            if name in getattr(module, "lora_A", ()) or name in getattr(module, "lora_embedding_A", ()):
+                self._delete(name)
+                self._names.discard(name)
+                raise SpecError(
+                    f"The adapter '{name}' changes the head or the embeddings of the model, which all models of a run share. "
+                    "Leave them out of its targets."
+                )
 
     def _freeze(self) -> None:
         self._peft.requires_grad_(False)

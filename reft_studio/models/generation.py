@@ -47,7 +47,7 @@ def complete(
             output = network.generate(
                 input_ids=ids.to(model.device),
                 attention_mask=mask.to(model.device),
-                max_new_tokens=max_new_tokens,
+                max_new_tokens=model.room(width, max_new_tokens),
                 do_sample=False,
                 use_cache=True,
                 pad_token_id=model.pad_id,

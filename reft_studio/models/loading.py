@@ -51,6 +51,10 @@ class LoadedModel:
         """Tokens the model has positions for; very many if its configuration does not say."""
         return int(getattr(self.base.config.get_text_config(), "max_position_embeddings", None) or 1 << 20)
 
+    def room(self, prompt: int, wanted: int) -> int:
+        """Tokens an answer may have after a prompt of so many: `wanted`, or what the model still has positions for."""
+        return max(1, min(wanted, self.context - prompt))
+
     @property
     def pad_id(self) -> int:
         pad = self.tokenizer.pad_token_id

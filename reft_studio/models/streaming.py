@@ -62,13 +62,14 @@ def stream(
     draws = [torch.Generator().manual_seed(seed) for _ in lanes]
     ids = torch.tensor([list(prompt)] * len(lanes), device=model.device)
     mask, cache = torch.ones_like(ids), None
+    limit = model.room(len(prompt), max_new_tokens)
     while any(answer.stop is None for answer in answers):
         with adapted.mixed([lane.adapter for lane in lanes]) as network:
             output = network(input_ids=ids, attention_mask=mask, cache=cache, use_cache=True)
         cache = output.cache
         chosen = [_choose(logits, temperature, draw) for logits, draw in zip(output.logits[:, -1].float(), draws, strict=True)]
         for answer, token in zip(answers, chosen, strict=True):
-            step = None if answer.stop else answer.take(token, ends=model.stop_ids, limit=max_new_tokens)
+            step = None if answer.stop else answer.take(token, ends=model.stop_ids, limit=limit)
             if step:
                 yield step
         ids = torch.tensor(chosen, device=model.device)[:, None]

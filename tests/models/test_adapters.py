@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from reft_studio.errors import StoreError
+from reft_studio.errors import SpecError, StoreError
 from reft_studio.models.batching import collate
 from reft_studio.models.fit import backward, fit
 from reft_studio.models.loading import load
@@ -46,6 +46,19 @@ def test_a_fresh_adapter_is_not_taken_for_the_one_that_was_loaded(session: Sessi
     session.add("teacher", LoraSpec(), seed=2)
     session.ensure("teacher", tmp_path / "adapter")
     assert all(torch.equal(one, two) for one, two in zip(first, session.adapted.parameters("teacher"), strict=True))
+
+
+@pytest.mark.parametrize("target", ["lm_head", "embed_tokens"])
+def test_an_adapter_on_head_or_embeddings_is_refused_since_teacher_and_student_share_them(session: Session, target: str) -> None:
+    session.add("one", LoraSpec(), seed=1)
+    with pytest.raises(SpecError, match="head or the embeddings"):
+        session.add("two", LoraSpec(targets=("q_proj", target)), seed=1)
+    assert session.adapted.names == {"one"}
+
+
+def test_targets_that_the_model_has_not_got_are_refused(session: Session) -> None:
+    with pytest.raises(SpecError, match="all-linear"):
+        session.add("one", LoraSpec(targets=("no_such_layer",)), seed=1)
 
 
 def test_dropout_draws_from_the_seed_alone(session: Session) -> None:

@@ -51,3 +51,13 @@ def test_a_repetition_penalty_or_sampling_that_a_model_suggests_changes_no_answe
     plain = answer(Session.open(str(folder)))
     settings(folder, eos_token_id=1, repetition_penalty=50.0, do_sample=True, temperature=9.0)
     assert answer(Session.open(str(folder))) == plain
+
+
+def test_an_answer_stops_where_the_models_positions_end(tmp_path: Path) -> None:
+    session = Session.open(str(make_model(tmp_path / "learned-positions", "gpt2")))
+    prompt = session.encoder.prompt_ids([{"role": "user", "content": "how do i bake bread " * 200}])
+    room = session.model.context - len(prompt)
+    assert 0 < room < 100
+    found = next(complete(session.adapted, None, [prompt], max_new_tokens=100))
+    steps = list(stream(session.adapted, [Lane("base", None)], prompt, max_new_tokens=100, temperature=0, seed=0))
+    assert found.tokens <= room and steps[-1].tokens <= room and steps[-1].stop == found.stop
