@@ -199,6 +199,8 @@ def _members(feed: Feed) -> Iterator[tuple[str, str]]:
             return
         feed.place += 1
         kind = feed.peek()
+        if not kind:  # the file ends after the colon
+            return
         if kind == "[":
             kind += feed.second()
         yield key, kind

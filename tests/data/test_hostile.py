@@ -172,6 +172,18 @@ def test_binary_columns_are_text_if_they_are_utf8(workspace: Workspace, tmp_path
     assert check_parquet(tmp_path / "a.parquet") == 2
 
 
+@pytest.mark.parametrize("document", ['{"data": [{"prompt": "a", "response": "b"}]}', '[{"prompt": "a"}, {}]'], ids=["wrapped", "list"])
+def test_a_json_document_cut_off_anywhere_is_read_or_refused_in_words(document: str, workspace: Workspace, tmp_path: Path) -> None:
+    path = tmp_path / "cut.json"
+    for length in range(1, len(document)):
+        path.write_text(document[:length], "utf-8")
+        try:
+            preview(path)
+            import_file(workspace, path)
+        except StudioError as error:
+            assert "Traceback" not in str(error) and str(error)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_damaged_parquet_bytes_never_crash(seed: int, workspace: Workspace, tmp_path: Path) -> None:
     turns = [{"role": "user", "content": "abc " * 20}, {"role": "assistant", "content": "def"}]
