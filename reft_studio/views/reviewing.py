@@ -45,10 +45,14 @@ class Card:
 
 @dataclass(frozen=True)
 class ReviewProgress:
-    """Counts over the whole dataset. `undecided` rows have neither a score nor a final decision, or are marked unsure."""
+    """Counts over the whole dataset. `undecided` rows have neither a score nor a final decision, or are marked unsure.
+
+    `flagged_open` are flagged rows that no person kept, removed or relabelled: the threshold alone decides them.
+    """
 
     rows: int
     flagged: int
+    flagged_open: int
     decided: int
     keep: int
     remove: int
@@ -103,9 +107,10 @@ def progress(log: DecisionLog, dataset: Dataset, score: ScoreSet | None, thresho
     if score is None or threshold is None:
         finished = sum(counts[action] for action in ("keep", "remove", "relabel"))
         return ReviewProgress(
-            dataset.rows,
-            0,
-            len(current),
+            rows=dataset.rows,
+            flagged=0,
+            flagged_open=0,
+            decided=len(current),
             **counts,
             undecided=dataset.rows - finished,
             removed_in_effect=counts["remove"],
@@ -115,16 +120,18 @@ def progress(log: DecisionLog, dataset: Dataset, score: ScoreSet | None, thresho
     values, ids = score.scores(), score.row_ids()
     dropped = flagged(values, threshold)
     position = {int(row_id): place for place, row_id in enumerate(ids)} if current else {}
-    removed, undecided, overruled = int(dropped.sum()), int(np.isnan(values).sum()), 0
+    removed, undecided, overruled, closed = int(dropped.sum()), int(np.isnan(values).sum()), 0, 0
     for row_id, decision in current.items():
         place = position[row_id]
         before, after = _outcome(values[place], threshold, None), _outcome(values[place], threshold, decision)
         removed += (after == "remove") - (before == "remove")
         undecided += (after == "undecided") - (before == "undecided")
         overruled += after != before and before != "undecided"
+        closed += bool(dropped[place]) and decision.action != "unsure"
     return ReviewProgress(
         rows=dataset.rows,
         flagged=int(dropped.sum()),
+        flagged_open=int(dropped.sum()) - closed,
         decided=len(current),
         **counts,
         undecided=undecided,

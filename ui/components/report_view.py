@@ -52,12 +52,16 @@ def checklist(studio: Studio) -> list[dict[str, Any]]:
 
 
 def _decided(studio: Studio, dataset: str) -> dict[str, Any]:
+    """Whether the report would be a draft, by the rule of the report itself."""
     progress = studio.review_progress(dataset)
-    if not progress.flagged:
-        return _item(True, "No flagged row waits for a decision", "", "")
-    done = progress.undecided == 0
-    text = f"Decisions: {count(progress.decided)} made" if done else f"{counted(progress.undecided, 'flagged row')} undecided"
-    return {**_item(done, text, "Review", "/review"), "note": "" if done else "The report will be marked DRAFT."}
+    if progress.flagged_open:
+        text = f"{counted(progress.flagged_open, 'flagged row')} that no person decided"
+    elif progress.undecided:
+        text = f"{counted(progress.undecided, 'row')} undecided"
+    else:
+        done = f"Decisions: {count(progress.decided)} made" if progress.flagged else "No flagged row waits for a decision"
+        return _item(True, done, "", "")
+    return {**_item(False, text, "Review", "/review"), "note": "The report will be marked DRAFT."}
 
 
 def _item(ok: bool, text: str, action: str, href: str) -> dict[str, Any]:
