@@ -225,6 +225,12 @@ def test_a_running_job_shows_stage_amount_rate_and_time_left(monkeypatch: pytest
     assert (card["share"], card["actions"]) == (0.25, ["cancel"])
 
 
+def test_a_job_that_counts_its_whole_shows_one_bar_and_a_percentage() -> None:
+    card = jobs.card(replace(JOB, kind="demo", done=679, total=1000))
+    assert (card["left"], card["share"], card["stages"], card["stage"]) == ("67 % of the whole", 0.679, 1, 1)
+    assert card["stage_text"] == "Stage 2 of 4: train"
+
+
 def test_no_time_left_is_claimed_before_the_pace_is_steady() -> None:
     assert "left" not in jobs.card(replace(JOB, eta_s=None))["right"]
 

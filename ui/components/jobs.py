@@ -23,6 +23,8 @@ FINISHED_SHOWN = 3
 EACH = {**SLOW, "trigger_mode": "multiple"}
 """Every click counts, also one on another job while the first is being handled."""
 LIVE = ("queued", "running")
+WHOLE = ("demo",)
+"""Kinds whose progress counts the whole job in thousandths, not the stage in rows or steps."""
 BADGES = {"running": "Running", "done": "Done", "failed": "Failed", "cancelled": "Cancelled", "interrupted": "Interrupted"}
 
 
@@ -87,7 +89,7 @@ def arranged(views: Sequence[JobView], *, now: float) -> list[JobView]:
 
 def card(view: JobView) -> dict[str, Any]:
     """One job as the panel draws it; all text is cleaned here."""
-    stages = max(view.stage_count, 1)
+    stages = 1 if view.kind in WHOLE else max(view.stage_count, 1)
     return {
         "id": view.id,
         "kind": view.kind,
@@ -128,9 +130,11 @@ def share(view: JobView) -> float | None:
 
 
 def amount(view: JobView) -> str:
-    """`1,240 of 5,000, 412 per second`."""
+    """`1,240 of 5,000, 412 per second`, or `68 % of the whole`."""
     if view.state != "running" or not view.total:
         return ""
+    if view.kind in WHOLE:
+        return f"{100 * view.done // view.total} % of the whole"
     text = f"{count(view.done)} of {count(view.total)}"
     return f"{text}, {view.rate:,.{0 if view.rate >= 10 else 1}f} per second" if view.rate else text
 
