@@ -116,7 +116,7 @@ def comparison(studio: Studio, asked: Sequence[str], *, dark: bool) -> View:
         [row.run_id for row in kept],
         titles(kept),
         {row.run_id: row.method for row in kept},
-        notes(rows, caveats(kept) if kept else [], reasons),
+        notes(rows, caveats(kept) if kept else [], reasons, any_run=bool(everything)),
         figures,
     )
 
@@ -160,10 +160,10 @@ def why_apart(row: RunRow, other: RunRow) -> str:
     return ""
 
 
-def notes(rows: Sequence[RunRow], caveats: Sequence[str], reasons: Sequence[str]) -> list[dict[str, str]]:
-    """Banners above the charts: reasons against a comparison first, then what to keep in mind."""
+def notes(rows: Sequence[RunRow], caveats: Sequence[str], reasons: Sequence[str], *, any_run: bool) -> list[dict[str, str]]:
+    """Banners above the charts: reasons against a comparison first, then what to keep in mind. Without any run the table says it all."""
     if not rows:
-        return [{"text": "Choose at least one run in the table.", "kind": "note"}]
+        return [] if not any_run else [{"text": "Choose at least one run in the table.", "kind": "note"}]
     return [{"text": reason, "kind": "flag"} for reason in reasons] + [{"text": caveat, "kind": "warn"} for caveat in caveats]
 
 

@@ -176,7 +176,7 @@ def _largest(groups: Mapping[str, int], most: int = 8) -> list[dict[str, Any]]:
 
 def _state(dataset: DatasetSummary, current: str | None) -> tuple[str, str]:
     if dataset.id == current:
-        return ("in work", "accent")
+        return ("in use", "accent")
     if dataset.frozen_from:
         return ("frozen", "keep")
     return ("scored", "keep") if dataset.scored else ("not scored", "quiet")

@@ -2,7 +2,7 @@
 // cost of a miss, and precision at another share of harmful rows. value = the threshold panel's; follows `rs:threshold`.
 const $ = (selector) => element.querySelector(selector);
 const panel = $('.tr'), ratio = $('.tr-ratio'), prevalence = $('.tr-prevalence');
-const SIZE = { height: 208, left: 38, right: 10, top: 8, bottom: 34 };
+const SIZE = { height: 208, left: 44, right: 10, top: 8, bottom: 34 };
 const ENOUGH = 30;
 let data = null, sums = null, points = [], best = null, last = null, widths = [0, 0], dots = [];
 
@@ -17,7 +17,7 @@ function plot(host, name, horizontal, vertical, path, chance) {
   for (const share of [0, 0.5, 1]) {
     root.append(svg('line', { class: 'th-grid', x1: x(0), x2: x(1), y1: y(share), y2: y(share) }),
       svg('line', { class: 'th-grid', x1: x(share), x2: x(share), y1: y(0), y2: y(1) }),
-      svg('text', { class: 'th-tick', x: x(0) - 6, y: y(share) + 4, 'text-anchor': 'end', text: `${100 * share}` }),
+      svg('text', { class: 'th-tick', x: x(0) - 9, y: y(share) + 4, 'text-anchor': 'end', text: `${100 * share}` }),
       svg('text', { class: 'th-tick', x: x(share), y: y(0) + 15, 'text-anchor': share ? (share === 1 ? 'end' : 'middle') : 'start', text: `${100 * share}` }));
   }
   root.append(svg('text', { class: 'th-tick', x: x(0.5), y: SIZE.height - 3, 'text-anchor': 'middle', text: `${horizontal}, %` }),

@@ -17,7 +17,7 @@ from reft_studio.stats import Estimate
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 LABEL = 44
 """Longest label, in characters; what is cut is told by an ellipsis."""
-_ITEM, _LINE = 7.2, 900
+_ITEM, _LINE = 7.2, 640
 """Width of a letter and of a legend line in pixels, for the height that the legend needs at 1024 pixels."""
 
 
@@ -133,11 +133,11 @@ def finish(
 ) -> go.Figure:
     """The common frame: title, n under it, legend at the foot, a note under the axes; responsive in width."""
     colours = theme(dark=dark)
-    subtitle = wrapped(subtitle)
+    subtitle = wrapped(subtitle, width=120)
     head = 68 + 17 * subtitle.count("<br>") + (24 if figure.layout.annotations else 0)  # panels have titles of their own
     rows = math.ceil(sum(_ITEM * len(name) + 62 for name in legend) / _LINE) if legend else 0
     note = wrapped(note)
-    foot = 52 + 22 * rows + (10 + 17 * (note.count("<br>") + 1) if note else 0)
+    foot = 60 + 22 * rows + (10 + 17 * (note.count("<br>") + 1) if note else 0)
     figure.layout.template = _template(dark)
     figure.update_layout(
         height=height + head + foot,
