@@ -172,3 +172,10 @@ def test_long_logs_are_thinned_and_end_at_the_last_step() -> None:
     log = [{"step": step, "task": 1.0} for step in range(1, 5001)]
     figure = charts.training_curves({"a": log})
     assert all(len(trace.x) <= 502 and trace.x[-1] == 5000 for trace in figure.data)
+
+
+def test_a_number_measured_now_and_then_is_one_line_through_its_points() -> None:
+    log = [{"step": step, "task": 1.0, "grad_cosine": 0.01 * step if step % 20 == 0 else None} for step in range(1, 101)]
+    figure = charts.training_curves({"a": log})
+    lines = [trace for trace in figure.data if len(trace.x) == 5]
+    assert [list(line.x) for line in lines] == [[20, 40, 60, 80, 100]] * 2 and None not in lines[0].y

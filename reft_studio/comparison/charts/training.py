@@ -82,8 +82,8 @@ def _curve(
     if not any(value is not None for value in values):
         return False
     steps, bold = [entry["step"] for entry in log], smoothed(values)
-    every = max(1, -(-len(steps) // POINTS))
-    keep = sorted({*range(0, len(steps), every), len(steps) - 1})
+    measured = [i for i, value in enumerate(values) if value is not None or key != "grad_cosine"]  # it is measured at some steps only
+    keep = sorted({*measured[:: max(1, -(-len(measured) // POINTS))], measured[-1]})
     for y, faint in ((values, True), (bold, False)) if key != "lr" else ((values, False),):
         figure.add_trace(
             go.Scatter(
