@@ -189,4 +189,4 @@ def freeze_now(studio: Studio, reason: str) -> str:
         if waiting:
             studio.undo(state.dataset.id)  # nothing was frozen, so nothing was left out
         raise
-    return f"Frozen: {counted(frozen.rows, 'row')} in '{show(frozen.name, 80)}'. It is now the dataset in work."
+    return f"Frozen: {counted(frozen.rows, 'row')} in '{show(frozen.name, 80)}'. It is now the dataset in use."
