@@ -18,6 +18,12 @@ pytestmark = pytest.mark.browser
 expect = pytest.importorskip("playwright.sync_api").expect
 READY = ".rs-nav-foot [data-slot=device]:not(:empty)"
 
+CUT_OFF = """width => [...document.querySelectorAll('button, a, input, textarea, select')].filter(node => {
+  const box = node.getBoundingClientRect();
+  return box.width > 1 && box.right > width + 1 && !node.closest('.rs-table-wrap');
+}).map(node => node.outerHTML.slice(0, 120))"""
+"""Controls that reach over the right edge of the window."""
+
 
 def open_page(page: Page, path: str = "/") -> None:
     page.goto(path)
@@ -35,6 +41,7 @@ def test_every_page_opens_with_its_heading_and_its_place_in_the_order(page: Page
     for width in (1024, 1440):
         page.set_viewport_size({"width": width, "height": 900})
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.evaluate(CUT_OFF, width) == []
 
 
 def test_a_hostile_dataset_name_stays_text_on_every_page_that_shows_it(page: Page, studio: Studio) -> None:

@@ -149,7 +149,7 @@ def profiled(profile: Profile, report: ImportReport | None) -> dict[str, Any]:
         {"title": "Rows by origin", "items": _largest(profile.origins)},
         {"title": "Rows by category", "items": _largest(profile.categories)},
     ]
-    lengths = [_lengths("Prompt length, characters", profile.prompt_chars), _lengths("Response length, characters", profile.response_chars)]
+    lengths = [_lengths("Prompt characters", profile.prompt_chars), _lengths("Response characters", profile.response_chars)]
     return {"kpis": kpis, "histograms": lengths, "bars": [group for group in groups if len(group["items"]) > 1]}
 
 
