@@ -112,7 +112,9 @@ class _Stages:
         self.index += 1
         self.progress.stage(name, self.index, max(self.count, self.index))
         started = time.perf_counter()
-        answer = work(Part(self.progress, start=self.spent / self.whole, share=cost / self.whole))
+        part = Part(self.progress, start=self.spent / self.whole, share=cost / self.whole)
+        part.progress(0, 1)  # a new stage begins without a total: the bar of the whole must not fall back
+        answer = work(part)
         self.spent = min(self.spent + cost, self.whole)
         self.result.stages.append({"name": name, "seconds": round(time.perf_counter() - started, 2)})
         return answer
