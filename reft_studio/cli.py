@@ -12,15 +12,14 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import typer
 
-from reft_studio import offline
+from reft_studio import offline, threads
 from reft_studio.errors import OUT_OF_MEMORY, PrerequisiteError, SpecError, StudioError, is_out_of_memory
 from reft_studio.teacher.teacher import SHIPPED
 from reft_studio.workspace import Workspace
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads collapse when the cores are shared
-os.environ.setdefault("GOMP_SPINCOUNT", "0")
+threads.wait_briefly()
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 and the number of the signal, as shells have it."""

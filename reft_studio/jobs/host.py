@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
+from reft_studio import threads
 from reft_studio.errors import EvaluationError, PrerequisiteError
 from reft_studio.workspace import Workspace
 
@@ -113,7 +114,7 @@ class ModelHost:
         if self._process is not None:
             _close(self._process)  # it died; its pipes did not
         log = self.workspace.root / "model-host.log"
-        environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "PYTHONUNBUFFERED": "1"}
+        environment = {**threads.SETTINGS, **os.environ, "PYTHONUNBUFFERED": "1"}
         with log.open("ab") as errors:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "reft_studio.jobs.host_worker", "--workspace", str(self.workspace.root)],

@@ -49,7 +49,7 @@ def reap(pid: int) -> bool:
 def _environment() -> dict[str, str]:
     """The app's own environment; the package is found wherever the app was started from, and its output is not held back."""
     path = os.pathsep.join(part for part in (str(_PACKAGE_ROOT), os.environ.get("PYTHONPATH", "")) if part)
-    return {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    return {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
 
 
 def _retire(folder: Path, attempt: int) -> None:

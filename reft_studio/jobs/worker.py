@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from reft_studio import offline
+from reft_studio import offline, threads
 from reft_studio.errors import OUT_OF_MEMORY, StudioError, is_out_of_memory
 from reft_studio.jobs.context import WorkerContext
 from reft_studio.jobs.job import JobCancelled
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--job", required=True)
     parser.add_argument("--attempt", type=int, default=None)
     options = parser.parse_args(arguments)
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # idle OpenMP threads that spin would take the app's core
+    threads.wait_briefly()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.nice(NICE)
     offline.enforce_by_default()
