@@ -146,19 +146,14 @@ def next_step(workspace: Workspace, dataset: DatasetSummary | None, score: Score
         return NextStep("Import the finetuning data you want to audit, or let the app show itself on a sample.", "data", "Add data")
     if busy:
         return NextStep("Work is running. You can leave this page; it goes on and is found again.", "train", "See the queue")
+    if any(run.spec.dataset == dataset.id for run in list_runs(workspace)):
+        return NextStep("Compare what the runs did to safety and to accuracy.", "compare", "Compare")
     if score is None and dataset.frozen_from is None:
         return NextStep(
             f"Score the {dataset.rows:,} rows of '{dataset.name}' to see which ones the filter flags.", "filter", "Score the rows"
         )
     if score is not None and dataset.frozen_from is None and settings.get(workspace, f"threshold:{score.dataset}:{score.key}") is None:
         return NextStep("Look at the scores, move the threshold, and say which one to use.", "filter", "Set the threshold")
-    runs = list_runs(workspace)
-    if not any(run.spec.dataset == dataset.id for run in runs):
-        if dataset.frozen_from is None:
-            return NextStep(
-                "Decide the borderline rows and freeze the result, or train on the filtered data at once.", "review", "Review rows"
-            )
-        return NextStep(
-            "Finetune on the audited data under the teacher's guidance, and beside it without a defense.", "train", "Start runs"
-        )
-    return NextStep("Compare what the runs did to safety and to accuracy.", "compare", "Compare")
+    if dataset.frozen_from is None:
+        return NextStep("Decide the borderline rows and freeze the result, or train on the filtered data at once.", "review", "Review rows")
+    return NextStep("Finetune on the audited data under the teacher's guidance, and beside it without a defense.", "train", "Start runs")

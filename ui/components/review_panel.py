@@ -164,7 +164,7 @@ def plan_sentence(progress: ReviewProgress, threshold: float | None) -> str:
     if not progress.undecided:
         return f"{policy} Nothing is undecided: the dataset can be frozen."
     rows = counted(progress.undecided, "row is", "rows are")
-    return f"{policy} {rows} undecided. Decide them, or leave them out and say why; the reason is kept with the decisions."
+    return f"{policy} {rows} undecided. Decide above, or leave out and say why; the reason is kept with the decisions."
 
 
 def lineage_view(lineage: Mapping[str, Any]) -> dict[str, Any]:
