@@ -1,4 +1,4 @@
-"""The losses, on numbers that can be checked by hand (T6 of the correctness suite in docs/methods.md)."""
+"""The losses, on numbers that can be checked by hand (laws: docs/methods.md)."""
 
 from __future__ import annotations
 

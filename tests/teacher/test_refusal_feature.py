@@ -1,4 +1,4 @@
-"""The regulariser's closed forms (checks 2 and 3 of docs/methods.md) and the filter's cosine."""
+"""The regulariser's closed forms (docs/methods.md) and the filter's cosine."""
 
 from __future__ import annotations
 
