@@ -35,7 +35,7 @@ def main() -> None:
     offline.enforce_by_default()
     clear = "\r\033[2K" if sys.stderr.isatty() else ""  # ends the line of progress
     try:
-        app()
+        app(args=with_verb(sys.argv[1:]))
     except StudioError as exc:
         sys.stderr.write(f"{clear}{exc.code}: {exc}\n")
         sys.exit(2)
@@ -50,11 +50,15 @@ def main() -> None:
         sys.exit(2)
 
 
-@app.callback(invoke_without_command=True)
-def default(context: typer.Context) -> None:
-    """Open the app."""
-    if context.invoked_subcommand is None:
-        serve()
+def with_verb(arguments: list[str]) -> list[str]:
+    """`serve` where no verb is given: `python launch.py --port 8000` opens the app too."""
+    bare = not arguments or (arguments[0].startswith("-") and arguments[0] != "--help")
+    return ["serve", *arguments] if bare else arguments
+
+
+@app.callback()
+def verbs() -> None:
+    """Open the app, or run a verb; without a verb the app opens, with the options of `serve`."""
 
 
 @app.command()

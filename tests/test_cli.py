@@ -278,3 +278,18 @@ def test_numbers_of_a_list_are_whole_where_they_must_be() -> None:
     assert cli._numbers("0,0.5", float, "0.1") == (0.0, 0.5)
     with pytest.raises(SpecError, match=r"0\.5"):
         cli._numbers("0.5", int, "0,1")
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ([], ["serve"]),
+        (["--port", "8000", "--no-browser"], ["serve", "--port", "8000", "--no-browser"]),
+        (["doctor", "--json"], ["doctor", "--json"]),
+        (["--help"], ["--help"]),
+    ],
+)
+def test_without_a_verb_the_app_opens_with_the_options_of_serve(given: list[str], meant: list[str]) -> None:
+    from reft_studio.cli import with_verb
+
+    assert with_verb(given) == meant
