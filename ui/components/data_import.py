@@ -18,9 +18,8 @@ from ui.text import show
 from ui.widgets import fixed, widget
 
 if TYPE_CHECKING:
-    from reft_studio.studio import Studio
-
     from reft_studio.data.readers import Preview
+    from reft_studio.studio import Studio
 
 TYPES = [".jsonl", ".json", ".csv", ".tsv", ".parquet", ".txt"]
 TARGETS = {

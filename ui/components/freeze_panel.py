@@ -180,7 +180,7 @@ def freeze_now(studio: Studio, reason: str) -> str:
         raise SpecError("There is no dataset to freeze. Import one on the Data page.")
     waiting = studio.undecided_rows(state.dataset.id)
     if waiting and not reason.strip():
-        raise SpecError(f"{counted(len(waiting), 'row is', 'rows are')} undecided. Decide above, or say why to leave out what is undecided.")
+        raise SpecError(f"{counted(len(waiting), 'row is', 'rows are')} undecided. Decide above, or say why to leave that out.")
     if waiting:
         studio.decide_many(state.dataset.id, waiting, "remove", reason=f"undecided, left out when freezing: {reason.strip()}")
     try:
