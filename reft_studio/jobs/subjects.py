@@ -9,6 +9,7 @@ from typing import Literal
 
 from reft_studio import fingerprint
 from reft_studio.errors import StoreError
+from reft_studio.models.spec import DEFAULT, LoadSpec
 from reft_studio.teacher.teacher import TeacherInfo, list_teachers, open_teacher
 from reft_studio.training.run_folder import RunInfo, list_runs, open_run
 from reft_studio.workspace import Workspace
@@ -27,6 +28,7 @@ class Subject:
     template: str
     adapter: Path | None
     method: str | None = None
+    loading: LoadSpec = DEFAULT
 
 
 def base_id(model: str) -> str:
@@ -57,8 +59,8 @@ def list_subjects(workspace: Workspace) -> list[Subject]:
 
 def _of_teacher(info: TeacherInfo) -> Subject:
     kind: Kind = "teacher" if info.regularised else "aligned"
-    return Subject(f"{kind}--{info.id}", info.title, kind, info.model, info.template, info.adapter)
+    return Subject(f"{kind}--{info.id}", info.title, kind, info.model, info.template, info.adapter, loading=info.loading)
 
 
 def _of_run(run: RunInfo) -> Subject:
-    return Subject(run.run_id, run.title, "run", run.spec.model, run.spec.template, run.adapter, run.spec.method)
+    return Subject(run.run_id, run.title, "run", run.spec.model, run.spec.template, run.adapter, run.spec.method, run.spec.loading)

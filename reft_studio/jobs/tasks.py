@@ -56,7 +56,7 @@ def prepare_teacher(context: JobContext, params: dict[str, Any]) -> dict[str, An
 
     spec = TeacherSpec.checked(**params)
     context.stage("load the model", 1, 2)
-    session = Session.open(spec.model, max_length=spec.optim.max_length, template=spec.template)
+    session = Session.open(spec.model, max_length=spec.optim.max_length, template=spec.template, loading=spec.loading)
     context.stage("train the teacher", 2, 2)
     info = prepare(context.workspace, spec, session, context)
     return {"teacher": info.id, "layer": info.layer, "threshold": info.threshold, "auroc": info.calibration["auroc"]}
@@ -72,7 +72,7 @@ def score(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     dataset = open_dataset(context.workspace, params["dataset"])
     teacher = open_teacher(context.workspace, params.get("teacher", "lab"))
     context.stage("load the model", 1, 2)
-    session = Session.open(teacher.model, template=teacher.template)
+    session = Session.open(teacher.model, template=teacher.template, loading=teacher.loading)
     context.stage("score the rows", 2, 2)
     scores = SCORERS.get(params.get("scorer", "refusal_similarity"))(context.workspace, dataset, teacher, session, context)
     return {"dataset": dataset.id, "key": scores.key, "rows": scores.rows, "missing": scores.missing, "info": scores.info}
@@ -91,7 +91,7 @@ def train(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     suite = suite_from(params["suite"]) if params.get("suite") else None
     stages = 2 if suite is None else 4
     context.stage("load the model", 1, stages)
-    session = Session.open(spec.model, max_length=spec.optim.max_length, template=spec.template)
+    session = Session.open(spec.model, max_length=spec.optim.max_length, template=spec.template, loading=spec.loading)
     context.stage(f"train: {spec.title}", 2, stages)
     info = run(context.workspace, spec, session, context)
     if suite is not None:
@@ -130,7 +130,7 @@ def evaluate(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     suite = suite_from(params["suite"])
     subject = find(context.workspace, params["subject"], model=params.get("model", "lab"))
     context.stage("load the model", 1, 2)
-    session = Session.open(subject.model, template=subject.template)
+    session = Session.open(subject.model, template=subject.template, loading=subject.loading)
     context.stage(f"evaluate: {subject.title}", 2, 2)
     adapter = session.ensure("evaluated", subject.adapter) if subject.adapter else None
     result = evaluate_adapter(context.workspace, session, subject.id, adapter, suite, context)

@@ -7,7 +7,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from reft_studio.data.templates import Template, template_for
 from reft_studio.errors import PrerequisiteError, SpecError
+from reft_studio.models.spec import DEFAULT, LoadSpec
 from reft_studio.workspace import ASSETS
 
 LAB = "lab"
 """The name of the embedded model."""
-DType = Literal["auto", "float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def resolve(source: str) -> str:
     return str(ASSETS / "lab" / "base") if source == LAB else str(Path(source).expanduser()) if source.startswith("~") else source
 
 
-def load(source: str, *, dtype: DType = "auto", device: str = "auto", template: str = "auto") -> LoadedModel:
+def load(source: str, *, loading: LoadSpec = DEFAULT, template: str = "auto") -> LoadedModel:
     """Load a model folder or Hub id with its tokenizer, frozen and in eval mode.
 
     `dtype` "auto" is float32, but on a CUDA device weights stored in half precision stay so (as bfloat16, whose range
@@ -97,7 +97,7 @@ def load(source: str, *, dtype: DType = "auto", device: str = "auto", template: 
     path = resolve(source)
     _check_folder(path, source)
     tokenizer = load_tokenizer(source)
-    place = _device(device)
+    place, dtype = _device(loading.device), loading.dtype
     kept = "auto" if dtype == "auto" and place.startswith("cuda") else getattr(torch, "float32" if dtype == "auto" else dtype)
     try:
         base = AutoModelForCausalLM.from_pretrained(

@@ -7,7 +7,7 @@ from pathlib import Path
 from reft_studio.models.adapters import AdaptedModel
 from reft_studio.models.batching import Encoder
 from reft_studio.models.loading import LoadedModel, load
-from reft_studio.models.spec import LoraSpec
+from reft_studio.models.spec import DEFAULT, LoadSpec, LoraSpec
 
 
 class Session:
@@ -20,9 +20,9 @@ class Session:
         self._loaded: dict[str, Path] = {}
 
     @classmethod
-    def open(cls, source: str, *, max_length: int = 512, template: str = "auto") -> Session:
+    def open(cls, source: str, *, max_length: int = 512, template: str = "auto", loading: LoadSpec = DEFAULT) -> Session:
         """Load `source` (`lab`, a folder or a Hub id). Raises PrerequisiteError if that cannot work."""
-        return cls(load(source, template=template), max_length=max_length)
+        return cls(load(source, template=template, loading=loading), max_length=max_length)
 
     def add(self, name: str, spec: LoraSpec, *, seed: int) -> None:
         """A fresh adapter; what was loaded under that name is forgotten."""

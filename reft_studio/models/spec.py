@@ -29,6 +29,23 @@ def _complaint(error: dict[str, Any]) -> str:
     return f"{place} is {repr(error['input'])[:60]}: {told[0].lower()}{told[1:]}." if place else f"{told}."
 
 
+class LoadSpec(Settings):
+    """How a base is held in memory. Scores, cached states and thresholds hold for one of these and for no other."""
+
+    revision: str | None = Field(None, max_length=100, description="branch, tag or commit of a Hub model; empty: its newest")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="number format of the weights; auto: float32, on a CUDA device the half precision they are stored in"
+    )
+    quantization: Literal["none", "nf4"] = Field("none", description="nf4: 4-bit weights through bitsandbytes, a quarter of the memory")
+    attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = Field(
+        "auto", description="attention kernel; auto: the model's default"
+    )
+    device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto: a GPU if there is one")
+
+
+DEFAULT = LoadSpec()
+
+
 class LoraSpec(Settings):
     """A LoRA adapter: W + (alpha / rank)·B·A on linear layers; never on the head, whose outputs are cached."""
 

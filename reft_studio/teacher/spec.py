@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from reft_studio import fingerprint
-from reft_studio.models.spec import LoraSpec, OptimSpec, Settings
+from reft_studio.models.spec import LoadSpec, LoraSpec, OptimSpec, Settings
 
 KEY = 12
 """Characters of a teacher's id."""
@@ -27,6 +27,7 @@ class TeacherSpec(Settings):
     momentum: float = Field(0.9, ge=0, lt=1, description="share μ of the old refusal feature kept at each step; 0: this batch only")
     recall: float = Field(0.97, gt=0.5, lt=1, description="share of held-out harmful prompts that the threshold must flag")
     lora: LoraSpec = LoraSpec()
+    loading: LoadSpec = LoadSpec()
     optim: OptimSpec = OptimSpec(steps=120, batch_size=32, alignment_batch_size=32, learning_rate=1e-3)
     template: str = Field("auto", pattern="^(auto|chat|alpaca)$", description="prompt template; auto: the tokenizer's own, else Alpaca")
     seed: int = Field(0, ge=0, description="seeds adapter and batch order")

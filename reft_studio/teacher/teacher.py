@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from reft_studio.errors import StoreError
+from reft_studio.models.spec import LoadSpec
 from reft_studio.workspace import ASSETS, Workspace, read_json
 
 _LOG = logging.getLogger(__name__)
@@ -45,6 +46,11 @@ class TeacherInfo:
     def max_length(self) -> int:
         """Tokens of a prompt and an answer when it was prepared; what it scores is cut alike, whatever a run trains with."""
         return int(self.spec["optim"]["max_length"])
+
+    @property
+    def loading(self) -> LoadSpec:
+        """How its base was held in memory; it scores only with the same."""
+        return LoadSpec.checked(**self.spec.get("loading", {}))
 
     @property
     def adapter(self) -> Path:

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from reft_studio import fingerprint
 from reft_studio.defenses import DEFENSES
-from reft_studio.models.spec import LoraSpec, OptimSpec, Settings
+from reft_studio.models.spec import LoadSpec, LoraSpec, OptimSpec, Settings
 
 KEY = 12
 """Characters of a run's id."""
@@ -28,6 +28,7 @@ class RunSpec(Settings):
     harmful: str | None = Field(None, description="alignment data: id of the harmful prompts with refusals")
     helpful: str | None = Field(None, description="alignment data: id of the harmless prompts with answers")
     lora: LoraSpec = LoraSpec()
+    loading: LoadSpec = LoadSpec()
     optim: OptimSpec = OptimSpec()
     template: str = Field("auto", pattern="^(auto|chat|alpaca)$", description="prompt template; auto: the tokenizer's own, else Alpaca")
     seed: int = Field(0, ge=0, description="seeds adapter and batch order")

@@ -12,7 +12,7 @@ from reft_studio.models.batching import collate
 from reft_studio.models.fit import backward, fit
 from reft_studio.models.loading import load
 from reft_studio.models.session import Session
-from reft_studio.models.spec import LoraSpec, OptimSpec
+from reft_studio.models.spec import LoadSpec, LoraSpec, OptimSpec
 from reft_studio.models.supervised import supervise
 
 ROW = {"messages": '[{"role":"user","content":"how do i bake bread"}]', "prompt": "how do i bake bread", "response": "Sure, first mix."}
@@ -83,7 +83,7 @@ def test_dropout_draws_from_the_seed_alone(session: Session) -> None:
 
 
 def test_a_base_in_half_precision_trains_adapters_in_full(tiny_model: Path) -> None:
-    session = Session(load(str(tiny_model), dtype="bfloat16"))
+    session = Session(load(str(tiny_model), loading=LoadSpec(dtype="bfloat16")))
     session.add("student", LoraSpec(), seed=1)
     parameters = session.adapted.parameters("student")
     batch = collate([session.encoder.example(ROW, 0)], pad_id=session.model.pad_id)
