@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 
 from reft_studio.errors import SpecError
+from reft_studio.fingerprint import SHORT, of_value
 from reft_studio.seeding import generator
 
 _BETWEEN_NUMBERS = re.compile(r"(?<=\d)\s*([-*/%.,:^])\s*(?=\d)")
@@ -62,3 +63,8 @@ def assert_disjoint(**named: Iterable[str]) -> None:
                     f"'{first}' and '{second}' share {shared} prompt{'s' if shared > 1 else ''} (of {len(sets[first])} and "
                     f"{len(sets[second])}), so a result would be measured on data it was made with. Split by prompt groups."
                 )
+
+
+def group_key(prompt: str) -> str:
+    """The prompt group as 16 hex digits: tells whether two sets share a prompt without holding the prompt."""
+    return of_value(normalise_prompt(prompt))[:SHORT]
