@@ -174,6 +174,34 @@ def teacher(
 
 
 @app.command()
+def threshold(
+    data: Annotated[str, typer.Argument(help="id of a scored dataset")],
+    rule: Annotated[str, typer.Option(help="recall, conformal, cost, budget or fixed")] = "recall",
+    recall: Annotated[float, typer.Option(help="recall: share of held-out harmful prompts to flag")] = 0.97,
+    miss_rate: Annotated[float, typer.Option(help="conformal: bound on the expected share of harmful prompts missed")] = 0.05,
+    miss_cost: Annotated[float, typer.Option(help="cost: a missed harmful row costs this, a wrongly flagged one 1")] = 20.0,
+    poison_ratio: Annotated[float, typer.Option(help="cost: share of harmful rows expected in the file")] = 0.1,
+    rows: Annotated[int, typer.Option(help="budget: rows that can be reviewed")] = 300,
+    value: Annotated[float, typer.Option(help="fixed: the threshold itself")] = 0.0,
+    use: Annotated[bool, typer.Option(help="work with this threshold from now on")] = False,
+    as_json: AsJson = False,
+    workspace: Where = None,
+) -> None:
+    """Find the threshold by a rule, and say what it promises and on what that rests."""
+    from reft_studio import verbs
+
+    settings = {
+        "recall": recall,
+        "miss_rate": miss_rate,
+        "miss_cost": miss_cost,
+        "poison_ratio": poison_ratio,
+        "rows": rows,
+        "value": value,
+    }
+    verbs.threshold(Workspace.open(workspace), data, {"rule": rule, **settings}, use=use, as_json=as_json)
+
+
+@app.command()
 def review(
     data: Annotated[str, typer.Argument(help="id of a dataset")],
     decide: Annotated[list[str] | None, typer.Option(help="row=keep|remove|relabel|unsure, e.g. 17=keep")] = None,

@@ -14,6 +14,8 @@ from reft_studio.audit.bundle import write_bundle
 from reft_studio.audit.freeze import freeze, noted_hashes
 from reft_studio.audit.policy import name
 from reft_studio.audit.queue import QueueItem
+from reft_studio.audit.threshold import Calibration, Choice, ThresholdRule
+from reft_studio.audit.threshold import choose as by_rule
 from reft_studio.comparison.flips import Flips, Paired, flips, paired
 from reft_studio.data.dataset import Dataset, Role, list_datasets, open_dataset
 from reft_studio.data.export import export_kept
@@ -32,7 +34,7 @@ from reft_studio.scoring.scores import ScoreSet, list_score_sets, open_score_set
 from reft_studio.store import settings
 from reft_studio.store.decisions import Action, ChainReport, Decision, DecisionLog
 from reft_studio.teacher.spec import TeacherSpec
-from reft_studio.teacher.teacher import TeacherInfo, list_teachers
+from reft_studio.teacher.teacher import TeacherInfo, list_teachers, open_teacher
 from reft_studio.training.run_folder import open_run
 from reft_studio.views import bulk, example, exporting, filtering, models, project, reviewing, runs
 from reft_studio.workspace import Workspace, new_folder
@@ -73,8 +75,13 @@ class Studio:
         self._device = self._device or doctor.device().value
         return project.state(self.workspace, self.jobs, device=self._device)
 
-    def choose(self, *, dataset: str | None = None, score_key: str | None = None, threshold: float | None = None) -> None:
-        """Choose the dataset to audit, its scores, or their threshold (-1 to 1). Raises StoreError or SpecError if that cannot be."""
+    def choose(
+        self, *, dataset: str | None = None, score_key: str | None = None, threshold: float | None = None, rule: str | None = None
+    ) -> None:
+        """Choose the dataset to audit, its scores, or their threshold (-1 to 1), with the rule that found it, for the record.
+
+        Raises StoreError or SpecError if that cannot be.
+        """
         if dataset is not None:
             settings.set(self.workspace, "dataset", open_dataset(self.workspace, dataset).id)
         current = project.chosen_dataset(self.workspace)
@@ -87,6 +94,7 @@ class Studio:
             if score is None:
                 raise SpecError("There are no scores to set a threshold for. Score the dataset first.")
             settings.set(self.workspace, f"threshold:{score.dataset}:{score.key}", round(threshold, 3))
+            settings.set(self.workspace, f"threshold-rule:{score.dataset}:{score.key}", rule)
 
     def setting(self, key: str, default: Any = None) -> Any:
         """A stored preference."""
@@ -180,6 +188,15 @@ class Studio:
     def filter_view(self, dataset_id: str, key: str) -> filtering.FilterView:
         return filtering.filter_view(self.workspace, dataset_id, key)
 
+    def threshold_by(self, dataset_id: str, key: str, rule: ThresholdRule) -> Choice:
+        """The threshold that a rule finds for these scores, with what it promises. Changes nothing.
+
+        Raises DataError, with the number needed, if there are too few calibration prompts that are not in the dataset.
+        """
+        score = open_score_set(self.workspace, dataset_id, key)
+        calibration = Calibration.of(open_teacher(self.workspace, score.teacher), open_dataset(self.workspace, dataset_id))
+        return by_rule(rule, calibration, score.scores())
+
     def slices(self, dataset_id: str, key: str, threshold: float) -> list[filtering.Slice]:
         return filtering.slices(self.workspace, dataset_id, key, threshold)
 
@@ -245,7 +262,7 @@ class Studio:
             scores=score,
             threshold=at,
             decisions=self.log.current(dataset_id),
-            policy_by=name(at),
+            policy_by=name(at, settings.get(self.workspace, f"threshold-rule:{dataset.id}:{score.key}") if score else None),
             allow_undecided=allow_undecided,
         )
         self.choose(dataset=frozen.id)

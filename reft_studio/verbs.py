@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reft_studio.audit import bundle as bundles
+from reft_studio.audit.threshold import ThresholdRule
 from reft_studio.console import Console, show, table, writable
 from reft_studio.data.dataset import Role, open_dataset
 from reft_studio.errors import DataError, SpecError
@@ -26,6 +27,7 @@ from reft_studio.studio import Studio
 from reft_studio.teacher.spec import TeacherSpec
 from reft_studio.teacher.teacher import open_teacher
 from reft_studio.views.filtering import language_warning
+from reft_studio.views.project import chosen_scores
 from reft_studio.views.runs import RunForm
 from reft_studio.workspace import Workspace, write_atomic
 
@@ -96,6 +98,23 @@ def teacher(workspace: Workspace, sets: Sequence[str], settings: dict[str, Any],
             f"Teacher {result['teacher']}: layer {result['layer']}, AUROC {result['auroc']:.3f}, threshold {result['threshold']:+.3f}"
         ),
     )
+
+
+def threshold(workspace: Workspace, data: str, rule: dict[str, Any], *, use: bool, as_json: bool) -> None:
+    """Find the threshold by a rule; with `use`, work with it."""
+    studio, checked = Studio(workspace), ThresholdRule.checked(**rule)
+    scores = chosen_scores(workspace, open_dataset(workspace, data).id)
+    if scores is None:
+        raise SpecError("This dataset has no scores to set a threshold for. Score it first.")
+    choice = studio.threshold_by(data, scores.key, checked)
+    if use:
+        studio.choose(dataset=data)
+        studio.choose(threshold=choice.threshold, rule=choice.rule)
+    held = "; ".join(f"{name} {_number(one)}" for name, one in (("recall", choice.recall), ("FPR", choice.false_positive_rate)) if one)
+    text = f"{choice.threshold:+.3f}: {choice.promise} {choice.assumption}\n"
+    text += f"On held-out prompts: {held or 'too few to say'}. {choice.flagged:,} rows are flagged."
+    text += f" {choice.excluded} calibration prompts that this file holds too were left out." if choice.excluded else ""
+    show(asdict(choice), as_json=as_json, text=lambda: text)
 
 
 def review(workspace: Workspace, data: str, *, decisions: Sequence[str], threshold: float | None, reason: str, as_json: bool) -> None:

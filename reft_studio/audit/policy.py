@@ -30,6 +30,6 @@ def effective(score: float | None, threshold: float, human: Decision | None) -> 
     return "remove" if flagged(score, threshold) else "keep"
 
 
-def name(threshold: float) -> str:
-    """Who decided, when the threshold did, as it stands in records: `policy:threshold=0.31`."""
-    return f"policy:threshold={threshold:.6g}"
+def name(threshold: float, rule: str | None = None) -> str:
+    """Who decided, when the threshold did, as it stands in records: `policy:threshold=0.31`, and by which rule it was found."""
+    return f"policy:threshold={threshold:.6g}" + (f" ({rule})" if rule else "")

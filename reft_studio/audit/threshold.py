@@ -1,0 +1,248 @@
+"""Rules that choose the threshold, each with what it promises, under which assumption, and on how many prompts that rests."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from pydantic import Field
+
+from reft_studio.data.dataset import Dataset
+from reft_studio.data.splits import group_key
+from reft_studio.errors import DataError, StoreError
+from reft_studio.models.spec import Settings
+from reft_studio.scoring.scores import BINS, grid
+from reft_studio.stats import Estimate, wilson
+from reft_studio.teacher.teacher import TeacherInfo
+
+LEAST = 30
+"""Held-out prompts of a kind below which no rule but conformal risk control says anything about it."""
+Rule = Literal["recall", "conformal", "cost", "budget", "fixed"]
+
+
+class ThresholdRule(Settings):
+    """How the threshold is chosen; each rule reads its own settings."""
+
+    rule: Rule = Field("recall", description="recall, conformal, cost, budget or fixed")
+    recall: float = Field(0.97, ge=0.5, lt=1, description="recall: share of held-out harmful prompts that must be flagged")
+    miss_rate: float = Field(0.05, gt=0, le=0.5, description="conformal: bound on the expected share of harmful prompts missed")
+    miss_cost: float = Field(20.0, gt=0, le=1e6, description="cost: what a missed harmful row costs, a wrongly flagged one costing 1")
+    poison_ratio: float = Field(0.1, gt=0, lt=1, description="cost: share of harmful rows expected in the file")
+    rows: int = Field(300, ge=1, description="budget: rows that can be reviewed")
+    value: float = Field(0.0, ge=-1, le=1, description="fixed: the threshold itself")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A threshold with its promise.
+
+    `recall` and `false_positive_rate` are what the held-out prompts show at it (None: too few of that kind); `excluded` counts
+    calibration prompts left out because the audited file holds them too.
+    """
+
+    threshold: float
+    rule: str
+    promise: str
+    assumption: str
+    flagged: int
+    recall: Estimate | None
+    false_positive_rate: Estimate | None
+    harmful: int
+    harmless: int
+    excluded: int
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Held-out prompts of a teacher, one per prompt group, as bins of the 0.001 grid, ascending; `excluded` were left out."""
+
+    harmful: NDArray[np.int64]
+    harmless: NDArray[np.int64]
+    excluded: int = 0
+
+    @classmethod
+    def of(cls, teacher: TeacherInfo, audited: Dataset | None = None) -> Self:
+        """The teacher's calibration scores without the prompt groups that the audited file holds.
+
+        Of a group with several scores the least convenient counts: the lowest harmful, the highest harmless one.
+        Raises StoreError if the teacher has no calibration scores.
+        """
+        kinds, excluded = _stored(teacher.folder / "calibration.parquet", teacher.id), 0
+        if audited is not None:
+            known = frozenset(kinds["harmful"]) | frozenset(kinds["harmless"])
+            shared = _shared(audited, known)
+            excluded = len(shared)
+            kinds = {kind: {group: value for group, value in found.items() if group not in shared} for kind, found in kinds.items()}
+        bins = {kind: np.sort(grid(np.array(list(found.values()), dtype=np.float32))) for kind, found in kinds.items()}
+        return cls(bins["harmful"], bins["harmless"], excluded)
+
+
+def choose(rule: ThresholdRule, calibration: Calibration, scores: NDArray[np.float32]) -> Choice:
+    """The threshold by `rule`; `scores` are those of the audited file, NaN where a row has none.
+
+    Raises DataError, with the number needed, if there are too few held-out prompts for it.
+    """
+    file_bins = np.sort(grid(scores[~np.isnan(scores)]))
+    place, promise, assumption = _RULES[rule.rule](rule, calibration, file_bins)
+    recall, rate = (_share_from(bins, place) for bins in (calibration.harmful, calibration.harmless))
+    return Choice(
+        threshold=place / 1000 - 1,
+        rule=_named(rule),
+        promise=promise,
+        assumption=assumption,
+        flagged=_from(file_bins, place),
+        recall=recall,
+        false_positive_rate=rate,
+        harmful=len(calibration.harmful),
+        harmless=len(calibration.harmless),
+        excluded=calibration.excluded,
+    )
+
+
+def _recall(rule: ThresholdRule, calibration: Calibration, _: NDArray[np.int64]) -> tuple[int, str, str]:
+    harmful = calibration.harmful
+    needed = max(LEAST, math.ceil(1 / (1 - rule.recall) - 1e-9))
+    _enough(len(harmful), needed, "harmful", f"a recall of {rule.recall:.1%}")
+    place = int(harmful[math.floor((1 - rule.recall) * len(harmful) + 1e-9)])
+    found = _from(harmful, place)
+    return (
+        place,
+        f"{found} of {len(harmful)} held-out harmful prompts are flagged, at least the {rule.recall:.1%} asked for.",
+        "An observation, no bound: on new prompts recall varies as its interval says.",
+    )
+
+
+def _conformal(rule: ThresholdRule, calibration: Calibration, _: NDArray[np.int64]) -> tuple[int, str, str]:
+    """Conformal risk control (Angelopoulos et al., arXiv:2208.02814) with the loss "this harmful prompt is missed", bounded by 1.
+
+    The loss falls as the threshold falls, so the largest threshold with (misses + 1) / (n + 1) <= the wanted rate bounds the
+    expected loss of a new exchangeable prompt by that rate, for any distribution and any n.
+    """
+    harmful, wanted = calibration.harmful, Fraction(str(rule.miss_rate))
+    needed = math.ceil(1 / wanted) - 1
+    _enough(len(harmful), needed, "harmful", f"a bound of {rule.miss_rate:.1%} on the expected miss rate")
+    misses = math.floor(wanted * (len(harmful) + 1)) - 1
+    place = int(harmful[misses])
+    return (
+        place,
+        f"At most {rule.miss_rate:.1%} of harmful prompts are expected to be missed (conformal risk control on {len(harmful)} prompts).",
+        "Holds for any distribution if the harmful rows of this file are exchangeable with the held-out harmful prompts, on average over "
+        "draws of both. It does not hold against somebody who words rows to evade the filter, or for another language or domain.",
+    )
+
+
+def _cost(rule: ThresholdRule, calibration: Calibration, _: NDArray[np.int64]) -> tuple[int, str, str]:
+    for kind, bins in (("harmful", calibration.harmful), ("harmless", calibration.harmless)):
+        _enough(len(bins), LEAST, kind, "a cost-optimal threshold")
+    places = np.arange(BINS)
+    missed = np.searchsorted(calibration.harmful, places, side="left") / len(calibration.harmful)
+    alarms = 1 - np.searchsorted(calibration.harmless, places, side="left") / len(calibration.harmless)
+    cost = rule.miss_cost * rule.poison_ratio * missed + (1 - rule.poison_ratio) * alarms
+    place = _middle_of_lowest(cost)
+    return (
+        place,
+        f"Expected cost {1000 * cost[place]:,.1f} per 1,000 rows, the least of any threshold: a miss costs {rule.miss_cost:g}, "
+        f"a false alarm 1, {rule.poison_ratio:.1%} of the rows harmful.",
+        "As good as the two costs and the share of harmful rows you gave, and as far as held-out prompts of both kinds resemble this file.",
+    )
+
+
+def _budget(rule: ThresholdRule, calibration: Calibration, file_bins: NDArray[np.int64]) -> tuple[int, str, str]:
+    if rule.rows >= len(file_bins):
+        place = 0
+    else:
+        first_out = int(file_bins[len(file_bins) - rule.rows - 1])  # the highest score that must not be flagged
+        place = first_out + 1
+    count = _from(file_bins, min(place, BINS - 1)) if place < BINS else 0
+    if place >= BINS or (count == 0 and len(file_bins)):
+        tied = _from(file_bins, int(file_bins[-1]))
+        raise DataError(
+            f"{tied:,} rows share the highest score, more than the {rule.rows:,} that can be reviewed, so the scores cannot choose among "
+            f"them. Review at least {tied:,} rows, or draw a random part of them on the Review page."
+        )
+    return (
+        place,
+        f"{count:,} rows are flagged, the most that fit into a budget of {rule.rows:,}.",
+        "The budget sets the threshold, not the risk: see the recall that it costs.",
+    )
+
+
+def _fixed(rule: ThresholdRule, calibration: Calibration, _: NDArray[np.int64]) -> tuple[int, str, str]:
+    return (
+        int(grid(rule.value)),
+        "The threshold you gave.",
+        "It promises nothing; recall and false positives on held-out prompts are beside it.",
+    )
+
+
+_RULES = {"recall": _recall, "conformal": _conformal, "cost": _cost, "budget": _budget, "fixed": _fixed}
+
+
+def _named(rule: ThresholdRule) -> str:
+    """The rule and its settings in a few words, for records."""
+    match rule.rule:
+        case "recall":
+            return f"recall at least {rule.recall:g}"
+        case "conformal":
+            return f"conformal miss rate at most {rule.miss_rate:g}"
+        case "cost":
+            return f"least cost, miss {rule.miss_cost:g} : 1, poison ratio {rule.poison_ratio:g}"
+        case "budget":
+            return f"budget of {rule.rows} rows"
+        case _:
+            return "fixed"
+
+
+def _enough(count: int, needed: int, kind: str, what: str) -> None:
+    if count < needed:
+        raise DataError(
+            f"{what[0].upper()}{what[1:]} needs at least {needed} held-out {kind} prompts that the audited file does not hold; "
+            f"there are {count}. Prepare the teacher with more of them, or ask for less."
+        )
+
+
+def _from(bins: NDArray[np.int64], place: int) -> int:
+    """How many of the ascending bins lie at or above `place`."""
+    return int(len(bins) - np.searchsorted(bins, place, side="left"))
+
+
+def _share_from(bins: NDArray[np.int64], place: int) -> Estimate | None:
+    return wilson(_from(bins, place), len(bins)) if len(bins) >= LEAST else None
+
+
+def _middle_of_lowest(cost: NDArray[np.float64]) -> int:
+    """The middle of the longest run of lowest cost (the lower one of equals): as far as can be from either kind."""
+    lowest = np.flatnonzero(np.isclose(cost, cost.min(), rtol=0, atol=1e-12))
+    runs = np.split(lowest, np.flatnonzero(np.diff(lowest) > 1) + 1)
+    longest = max(runs, key=len)
+    return int(longest[len(longest) // 2])
+
+
+@lru_cache(maxsize=8)
+def _stored(path: Path, teacher: str) -> dict[str, dict[str, float]]:
+    """Kind -> prompt group -> score."""
+    try:
+        rows = pq.read_table(path, columns=["kind", "score", "group"]).to_pylist()
+    except (OSError, pa.ArrowException) as exc:
+        raise StoreError(
+            f"The teacher '{teacher}' has no calibration scores, so only a fixed threshold is possible. Prepare it again."
+        ) from exc
+    found: dict[str, dict[str, float]] = {"harmful": {}, "harmless": {}}
+    for row in rows:
+        kind, worse = found[row["kind"]], min if row["kind"] == "harmful" else max
+        kind[row["group"]] = worse(kind.get(row["group"], row["score"]), row["score"])
+    return found
+
+
+@lru_cache(maxsize=8)
+def _shared(dataset: Dataset, groups: frozenset[str]) -> frozenset[str]:
+    """Which of the prompt groups the dataset holds."""
+    return frozenset(key for row in dataset.read(["prompt"]) if (key := group_key(row["prompt"])) in groups)

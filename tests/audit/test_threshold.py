@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from reft_studio.audit.threshold import Calibration, ThresholdRule, choose
+from reft_studio.data.dataset import Dataset, write_dataset
+from reft_studio.data.splits import group_key
+from reft_studio.errors import DataError, SpecError, StoreError
+from reft_studio.scoring.scores import grid
+from reft_studio.teacher.teacher import TeacherInfo, open_teacher
+from reft_studio.workspace import Workspace
+
+NOTHING = np.array([], dtype=np.float32)
+Teacher = Callable[[list[tuple[str, float, str]]], TeacherInfo]
+
+
+def calibration(harmful: list[float], harmless: list[float]) -> Calibration:
+    return Calibration(*(np.sort(grid(np.array(values, dtype=np.float32))) for values in (harmful, harmless)))
+
+
+def steps(count: int, low: float = 0.0) -> list[float]:
+    """`low`, `low` + 0.001, …: scores whose ranks can be counted by hand."""
+    return [low + number / 1000 for number in range(count)]
+
+
+@pytest.fixture
+def teacher(workspace: Workspace, tmp_path: Path) -> Teacher:
+    """The lab's teacher with other calibration scores: (kind, score, prompt)."""
+
+    def make(rows: list[tuple[str, float, str]]) -> TeacherInfo:
+        columns = {
+            "kind": [row[0] for row in rows],
+            "score": pa.array([row[1] for row in rows], pa.float32()),
+            "group": [group_key(row[2]) for row in rows],
+        }
+        folder = tmp_path / f"teacher-{len(list(tmp_path.iterdir()))}"
+        folder.mkdir()
+        pq.write_table(pa.table(columns), folder / "calibration.parquet")
+        return replace(open_teacher(workspace, "lab"), folder=folder)
+
+    return make
+
+
+def test_recall_takes_the_highest_threshold_that_still_flags_the_share_asked_for() -> None:
+    found = choose(ThresholdRule(rule="recall", recall=0.9), calibration(steps(100), []), NOTHING)
+    assert found.threshold == pytest.approx(0.010)  # 90 of 0.000 … 0.099 lie at or above
+    assert found.recall is not None and found.recall.value == 90.0
+
+
+@pytest.mark.parametrize(("recall", "needed"), [(0.9, 30), (0.99, 100), (0.999, 1000)])
+def test_recall_with_too_few_prompts_is_refused_with_the_number_needed(recall: float, needed: int) -> None:
+    with pytest.raises(DataError, match=f"at least {needed} held-out harmful"):
+        choose(ThresholdRule(rule="recall", recall=recall), calibration(steps(needed - 1), []), NOTHING)
+
+
+def test_conformal_lets_one_prompt_less_be_missed_than_the_plain_quantile() -> None:
+    # (misses + 1) / (99 + 1) <= 0.05 allows 4 misses: the fifth lowest score is still flagged
+    found = choose(ThresholdRule(rule="conformal", miss_rate=0.05), calibration(steps(99), []), NOTHING)
+    assert found.threshold == pytest.approx(0.004)
+    assert "exchangeable" in found.assumption
+
+
+@pytest.mark.parametrize(("rate", "needed"), [(0.05, 19), (0.01, 99), (0.1, 9), (0.3, 3)])
+def test_conformal_needs_exactly_as_many_prompts_as_its_bound_allows(rate: float, needed: int) -> None:
+    rule = ThresholdRule(rule="conformal", miss_rate=rate)
+    assert choose(rule, calibration(steps(needed), []), NOTHING).threshold == 0.0  # none may be missed: the lowest score
+    with pytest.raises(DataError, match=f"at least {needed} held-out harmful"):
+        choose(rule, calibration(steps(needed - 1), []), NOTHING)
+
+
+def test_the_expected_miss_rate_on_new_prompts_keeps_the_conformal_bound() -> None:
+    rng, rule, missed = np.random.default_rng(0), ThresholdRule(rule="conformal", miss_rate=0.1), []
+    for _ in range(2000):
+        scores = rng.normal(0.5, 0.15, 40).clip(-1, 1)
+        at = choose(rule, calibration(list(scores[:39]), []), NOTHING).threshold
+        missed.append(grid(float(scores[39])) < grid(at))
+    assert np.mean(missed) <= 0.1 + 3 * np.std(missed) / np.sqrt(len(missed))
+    assert np.mean(missed) >= 0.06  # and it is not kept by flagging everything
+
+
+def test_cost_finds_the_cheapest_threshold_by_hand() -> None:
+    # 40 harmless at 0.1, 40 harmful at 0.5, but 4 harmful at 0.0: catching those costs 40 false alarms
+    both = calibration([0.5] * 36 + [0.0] * 4, [0.1] * 40)
+    dear = choose(ThresholdRule(rule="cost", miss_cost=100, poison_ratio=0.1), both, NOTHING)  # 100·0.1·0.1 > 0.9·1
+    cheap = choose(ThresholdRule(rule="cost", miss_cost=1, poison_ratio=0.1), both, NOTHING)
+    assert dear.threshold <= 0.0 < 0.1 < cheap.threshold <= 0.5
+
+
+def test_where_many_thresholds_cost_nothing_the_middle_between_the_kinds_is_taken() -> None:
+    found = choose(ThresholdRule(rule="cost"), calibration([0.5] * 30, [-0.5] * 30), NOTHING)
+    assert found.threshold == pytest.approx(0.0, abs=0.002)
+
+
+def test_a_budget_flags_as_many_rows_as_fit_and_no_more() -> None:
+    scores = np.array([0.5, 0.4, 0.4, 0.3, np.nan], dtype=np.float32)
+    flagged = {rows: choose(ThresholdRule(rule="budget", rows=rows), calibration([], []), scores).flagged for rows in (1, 2, 3, 4, 9)}
+    assert flagged == {1: 1, 2: 1, 3: 3, 4: 4, 9: 4}
+
+
+def test_a_budget_smaller_than_the_highest_tie_is_refused_with_the_number_needed() -> None:
+    with pytest.raises(DataError, match=r"3 rows share the highest score.*at least 3 rows"):
+        choose(ThresholdRule(rule="budget", rows=2), calibration([], []), np.array([0.5] * 3 + [0.1], dtype=np.float32))
+
+
+def test_calibration_prompts_that_the_audited_file_holds_do_not_count(workspace: Workspace, teacher: Teacher) -> None:
+    rows = [("harmful", 0.5 + n / 1000, f"how to steal item {n}") for n in range(40)]
+    audited = write_dataset(workspace, [{"prompt": "  How to STEAL item 3?! ", "response": "No."}], name="file", role="user")
+    assert len(Calibration.of(teacher(rows)).harmful) == 40
+    left = Calibration.of(teacher(rows), audited)
+    assert (len(left.harmful), left.excluded) == (39, 1)
+
+
+def test_of_one_question_in_several_spellings_the_least_convenient_score_counts(teacher: Teacher) -> None:
+    rows = [("harmful", 0.9, "Steal it"), ("harmful", 0.2, "steal it!"), ("harmless", 0.1, "Bake it"), ("harmless", 0.3, "bake it?")]
+    found = Calibration.of(teacher(rows))
+    assert (found.harmful.tolist(), found.harmless.tolist()) == ([1200], [1300])
+
+
+def test_a_teacher_without_calibration_scores_says_so(workspace: Workspace, tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="no calibration scores"):
+        Calibration.of(replace(open_teacher(workspace, "lab"), folder=tmp_path / "none"))
+
+
+@pytest.mark.parametrize("wrong", [{"rule": "magic"}, {"miss_rate": 0}, {"recall": 1}, {"poison_ratio": 0}, {"rows": 0}, {"value": 2}])
+def test_settings_out_of_range_are_named(wrong: dict[str, object]) -> None:
+    with pytest.raises(SpecError, match=next(iter(wrong))):
+        ThresholdRule.checked(**wrong)
+
+
+def test_the_promise_counts_the_rows_of_this_file_and_names_its_rule(dataset: Dataset) -> None:
+    found = choose(ThresholdRule(rule="fixed", value=0.25), calibration([], []), np.array([0.2, 0.25, 0.3], dtype=np.float32))
+    assert (found.threshold, found.flagged, found.rule, found.recall) == (pytest.approx(0.25), 2, "fixed", None)
