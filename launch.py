@@ -39,7 +39,11 @@ ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 STAMP = VENV / "reft-studio-setup"
 LOG = VENV / "setup.log"
-LOCKS = {"runtime": ("requirements.lock",), "test": ("requirements.lock", "requirements-test.lock")}
+LOCKS = {
+    "runtime": ("requirements.lock",),
+    "test": ("requirements.lock", "requirements-test.lock"),
+    "bench": ("requirements.lock", "requirements-bench.lock"),
+}
 UNFINISHED = "unfinished"
 INSTALLING = "Installing collected packages"  # from here on pip changes the environment
 NEEDED_GB = 3.0
@@ -383,7 +387,7 @@ def prepare(group: str) -> int:
 def main(arguments: list[str]) -> int:
     """Set up what the verb needs, then run it. Returns the exit code."""
     testing = arguments[:1] == ["test"]
-    group = "test" if testing else "runtime"
+    group = arguments[0] if arguments[:1] in (["test"], ["bench"]) else "runtime"
     if arguments[:1] in (["-h"], ["--help"]) and not is_ready(group):  # help should not cost a set-up
         print(__doc__)
         return 0

@@ -55,6 +55,7 @@ def make_project(root: Path) -> Path:
     add_wheel(root / "wheels", "testpkg", "1.0")
     lock(root, "tinypkg==1.0")
     lock(root, "testpkg==1.0", name="requirements-test.lock")
+    lock(root, "testpkg==1.0", name="requirements-bench.lock")
     return root
 
 
@@ -288,10 +289,10 @@ def locked(name: str) -> dict[str, str]:
 
 
 def test_lock_files_hold_exact_versions_no_gpu_packages_and_nothing_twice() -> None:
-    runtime, extra = locked("requirements.lock"), locked("requirements-test.lock")
+    runtime, extra, peers = (locked(f"requirements{group}.lock") for group in ("", "-test", "-bench"))
     assert runtime["torch"] == "2.13.0"
-    assert not [name for name in {*runtime, *extra} if name.lower().startswith(("nvidia", "triton", "cuda"))]
-    assert not set(runtime) & set(extra)
+    assert not [name for name in {*runtime, *extra, *peers} if name.lower().startswith(("nvidia", "triton", "cuda"))]
+    assert not set(runtime) & {*extra, *peers}
 
 
 def test_every_dependency_of_the_project_is_locked() -> None:
@@ -300,3 +301,4 @@ def test_every_dependency_of_the_project_is_locked() -> None:
     both = runtime | {name.lower().replace("_", "-") for name in locked("requirements-test.lock")}
     assert {line.split(">=")[0] for line in project["dependencies"]} <= runtime
     assert {line.split(">=")[0] for line in project["optional-dependencies"]["test"]} <= both
+    assert {line.split(">=")[0] for line in project["optional-dependencies"]["bench"]} <= set(locked("requirements-bench.lock"))
