@@ -50,7 +50,7 @@ def draw_teacher() -> TeacherPanel:
                 for name, (label, roles) in SETS.items()
             }
         with gr.Row(elem_classes=["rs-form"]):
-            drawn = form(TeacherSpec, skip={*SETS, "lora", "optim", "momentum", "layer", "template"}, prefix="teacher")
+            drawn = form(TeacherSpec, skip={*SETS, "lora", "optim", "loading", "momentum", "layer", "template"}, prefix="teacher")
         line = status("teacher-status")
         prepare = gr.Button("Prepare the teacher", elem_id="teacher-prepare", scale=0, min_width=190)
     kept = {name: value for name, value in drawn.base.items() if name not in SETS}
