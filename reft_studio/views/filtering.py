@@ -14,6 +14,7 @@ from reft_studio.data.dataset import Dataset, open_dataset
 from reft_studio.data.query import RowPage, matching_ids, rows_by_id
 from reft_studio.errors import SpecError
 from reft_studio.scoring.scores import ScoreSet, flagged, grid, histogram, open_score_set
+from reft_studio.store import settings
 from reft_studio.store.decisions import Decision
 from reft_studio.teacher.teacher import TeacherInfo, open_teacher
 from reft_studio.views.project import chosen_threshold
@@ -38,7 +39,10 @@ class Slice:
 
 @dataclass(frozen=True)
 class FilterView:
-    """All the Filter page draws at once. `bins` are [bin, rows, known harmful, known harmless] on the 0.001 grid over [-1, 1]."""
+    """All the Filter page draws at once. `bins` are [bin, rows, known harmful, known harmless] on the 0.001 grid over [-1, 1].
+
+    `rule` found the threshold in use; None: a person, or the calibration.
+    """
 
     score: ScoreSet
     teacher: TeacherInfo
@@ -50,6 +54,7 @@ class FilterView:
     warning: str | None
     curves: stats.RocPr | None
     near_threshold: int
+    rule: str | None
 
 
 def filter_view(workspace: Workspace, dataset_id: str, key: str) -> FilterView:
@@ -72,6 +77,7 @@ def filter_view(workspace: Workspace, dataset_id: str, key: str) -> FilterView:
         warning=language_warning(score, teacher),
         curves=_curves(values, truth),
         near_threshold=near,
+        rule=settings.get(workspace, f"threshold-rule:{dataset_id}:{key}"),
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from reft_studio.data.dataset import Row, write_dataset
 from reft_studio.scoring.scores import write_scores
@@ -12,6 +14,7 @@ from reft_studio.studio import Studio
 from reft_studio.workspace import write_json
 
 ROWS, UNSCORED, HOSTILE = 240, 17, 5
+CALIBRATION = "calibration.parquet"
 ATTACK = (
     '\u202e \ud800 <img src=x onerror="window.__attacked=1"> ${window.__attacked=2} {{value}} '
     "</textarea><script>window.__attacked=3</script>"
@@ -52,6 +55,11 @@ def scored(studio: Studio, name: str, *, seed: int = 0, info: dict[str, object] 
     folder = studio.workspace.folder("teachers", "for-tests")
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "teacher.json", TEACHER)
+    kinds, places = np.repeat(["harmful", "harmless"], 40), np.tile(np.arange(40), 2)
+    held_out = {"kind": kinds, "score": (places / 100 + np.where(kinds == "harmful", 0.2, -0.6)).astype(np.float32)}
+    pq.write_table(
+        pa.table({**held_out, "group": [f"{kind}{place}" for kind, place in zip(kinds, places, strict=True)]}), folder / CALIBRATION
+    )
     facts = {"scorer": "refusal_similarity", "teacher": "for-tests", "threshold": 0.0, "info": info or {}}
     write_scores(studio.workspace, dataset, values, key="k1", **facts)  # type: ignore[arg-type]
     studio.choose(dataset=dataset.id)

@@ -221,3 +221,26 @@ def test_scoring_is_asked_for_once_and_a_failure_offers_it_again(
     (job,) = [view for view in studio.jobs.list(20) if view.kind == "score" and view.params["dataset"] == fresh.id]
     assert job.state == "failed"
     studio.choose(dataset=before.id if before else None)
+
+
+def test_a_rule_finds_a_threshold_moves_the_line_and_stays_with_it_once_it_is_used(opened: Page, audit: Scored, studio: Studio) -> None:
+    rule = opened.locator("[data-rule=conformal]")
+    rule.locator("input").fill("10")
+    rule.get_by_role("button").click()
+    # 40 held-out harmful prompts at 0.20, 0.21, …: (misses + 1) / 41 <= 0.1 allows 3 misses
+    expect(opened.locator(".ru-number b")).to_have_text("0.230")
+    expect(opened.locator(".th-number")).to_have_value("0.230")
+    expect(opened.locator(".ru-assumption")).to_contain_text("exchangeable")
+    opened.locator(".th-use").click()
+    expect(opened.locator(".th-sentence")).to_contain_text("conformal miss rate at most 0.1")
+    assert studio.state().threshold == pytest.approx(0.23)
+    studio.choose(threshold=0.0)
+
+
+def test_a_rule_that_needs_more_prompts_says_how_many_and_moves_nothing(opened: Page, audit: Scored) -> None:
+    rule = opened.locator("[data-rule=conformal]")
+    rule.locator("input").fill("1")
+    rule.get_by_role("button").click()
+    expect(opened.locator(".ru-found")).to_contain_text("at least 99 held-out harmful prompts")
+    expect(opened.locator(".ru-number")).to_be_hidden()
+    expect(opened.locator(".th-number")).to_have_value("0.000")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from reft_studio.audit.threshold import ThresholdRule
 from reft_studio.errors import SpecError
 from ui.components.cards import card_server, rows_server
 from ui.components.jobs import LIVE
@@ -16,10 +17,11 @@ from ui.text import counted, number, show
 from ui.widgets import widget
 from ui.widgets.compose import composed
 from ui.widgets.row_table import row_table, row_table_value
-from ui.widgets.threshold import threshold_panel, threshold_value, tradeoff_panel
+from ui.widgets.threshold import rule_panel, threshold_panel, threshold_value, tradeoff_panel
 
 if TYPE_CHECKING:
     from reft_studio.scoring.scores import ScoreSet
+    from reft_studio.stats import Estimate
     from reft_studio.studio import Studio
     from reft_studio.views.filtering import FilterView
     from reft_studio.views.project import DatasetSummary, State
@@ -53,12 +55,13 @@ class Panels:
     empty: gr.HTML
     warning: gr.HTML
     threshold: gr.HTML
+    rule: gr.HTML
     rows: gr.HTML
     slices: gr.HTML
     tradeoff: gr.HTML
 
     def outputs(self) -> list[Any]:
-        return [self.empty, self.warning, self.threshold, self.rows, self.slices, self.tradeoff]
+        return [self.empty, self.warning, self.threshold, self.rule, self.rows, self.slices, self.tradeoff]
 
 
 def draw_pickers() -> Pickers:
@@ -77,6 +80,7 @@ def draw_panels(studio: Studio) -> Panels:
         empty=widget("empty_state", None, elem_id="filter-empty"),
         warning=widget("notice", None, elem_id="filter-warning"),
         threshold=threshold_panel(),
+        rule=rule_panel(rule_server(studio)),
         rows=row_table(rows_server(studio), card_server(studio)),
         slices=composed("slice_table", parts=("dom", "threshold_math"), server_functions=[slices_server(studio)], elem_id="slices"),
         tradeoff=tradeoff_panel(),
@@ -95,6 +99,24 @@ def slices_server(studio: Studio) -> ServerFunction:
         return {"slices": [{"origin": show(one.origin, 80), "rows": one.rows, "flagged": one.flagged} for one in found]}
 
     return srv_slices
+
+
+def rule_server(studio: Studio) -> ServerFunction:
+    """`srv_rule`: {dataset, key, rule, …} -> the threshold that the rule finds, what it promises, and the record's name for it."""
+
+    @answer
+    def srv_rule(request: dict[str, Any]) -> dict[str, Any]:
+        rule = ThresholdRule.checked(**{name: value for name, value in request.items() if name not in ("dataset", "key")})
+        found = studio.threshold_by(str(request["dataset"]), str(request["key"]), rule)
+        shares = {name: interval(getattr(found, name)) for name in ("recall", "false_positive_rate")}
+        return {**vars(found), **shares}
+
+    return srv_rule
+
+
+def interval(share: Estimate | None) -> str | None:
+    """`97.0 % (94.4 to 98.4)`."""
+    return None if share is None else f"{share.value:.1f} % ({share.low:.1f} to {share.high:.1f}), n = {share.n:,}"
 
 
 def page_values(studio: Studio) -> tuple[Any, ...]:
@@ -121,12 +143,12 @@ def picker_values(studio: Studio, state: State) -> tuple[Any, ...]:
 def panel_values(studio: Studio, state: State) -> tuple[Any, ...]:
     """The panels for the dataset and scores in use; without scores, only the way to get them."""
     if state.dataset is None or state.score is None:
-        return (None if scoring(studio) else empty_value(state), None, "", "", "", "")
+        return (None if scoring(studio) else empty_value(state), None, "", "", "", "", "")
     view = studio.filter_view(state.dataset.id, state.score.key)
     where = row_table_value(state.dataset.id, state.score.key, view.threshold, view.score.missing)
     panel = panel_value(studio, view)
     warning = {"text": show(view.warning, 600), "kind": "flag"} if view.warning else None
-    return (None, warning, panel, where, where, panel)
+    return (None, warning, panel, where, where, where, panel)
 
 
 def scoring(studio: Studio) -> bool:
@@ -142,8 +164,8 @@ def panel_value(studio: Studio, view: FilterView) -> str:
 
 
 def note(view: FilterView) -> str:
-    """What the summary sentence must not leave out: rows without a score, rows near the line."""
-    parts = []
+    """What the summary sentence must not leave out: rows without a score, rows near the line, the rule behind the line in use."""
+    parts = [f"The line in use was found by a rule: {show(view.rule, 120)}."] if view.rule else []
     if view.score.missing:
         parts.append(f"{counted(view.score.missing, 'row has', 'rows have')} no score and must be decided by a person.")
     if view.near_threshold:

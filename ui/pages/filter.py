@@ -48,7 +48,7 @@ def _wire_pickers(studio: Studio, pickers: Pickers, panels: Panels, line: gr.HTM
         return None, said("Scoring is queued. The panel below shows how far it is.", "note")
 
     def use(event: gr.EventData) -> tuple[Any, ...]:
-        studio.choose(threshold=float(event.t))
+        studio.choose(threshold=float(event.t), rule=str(event.rule)[:120] if event.rule else None)
         return (*page_values(studio), said(f"Threshold {number(float(event.t))} is now in use. Next: review the rows around it."))
 
     on(pickers.dataset.input, choose_dataset, inputs=[pickers.dataset], outputs=outputs, line=line, refresh=True, **FAST)

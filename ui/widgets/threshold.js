@@ -5,7 +5,7 @@ const PAD = { left: 46, right: 14, top: 22, bottom: 46 };
 const $ = (selector) => element.querySelector(selector);
 const panel = $('.th'), chart = $('.th-chart'), tip = $('.th-tip'), entry = $('.th-number');
 const uid = `th${Math.random().toString(36).slice(2, 8)}`;
-let data = null, sums = null, at = 1000, low = 0, high = GRID - 1, drawn = [], parts = {}, width = 0, logCounts = false, spoken = 0;
+let data = null, sums = null, at = 1000, low = 0, high = GRID - 1, drawn = [], parts = {}, width = 0, logCounts = false, spoken = 0, byRule = null;
 
 const x = (index) => PAD.left + ((index - low) / (high - low)) * (width - PAD.left - PAD.right);
 const floor = () => HEIGHT - PAD.bottom;
@@ -105,6 +105,9 @@ function place() {
   parts.shade.setAttribute('width', Math.max(0, width - PAD.right - position));
   parts.kept.setAttribute('x', position - 8);
   parts.flagged.setAttribute('x', position + 8);
+  // At an edge there is no room for the word on that side: it would run into what stands beside the chart.
+  parts.kept.style.display = position < PAD.left + 40 ? 'none' : '';
+  parts.flagged.style.display = position > width - 62 ? 'none' : '';
   const counts = countsAt(sums, at);
   parts.handle.setAttribute('aria-valuenow', toValue(at));
   parts.handle.setAttribute('aria-valuetext', `${toValue(at)}: ${counts.flagged} of ${counts.total} rows flagged`);
@@ -198,10 +201,15 @@ entry.addEventListener('change', () => { entry.value = toValue(at).toFixed(3); }
 element.querySelectorAll('.th-step').forEach((button) => button.addEventListener('click', (event) => move(at + Number(button.dataset.step) / (event.shiftKey ? STEP : 1))));
 $('.th-calibrated').addEventListener('click', () => move(toIndex(data.calibrated)));
 $('.th-saved').addEventListener('click', () => move(toIndex(data.threshold)));
-$('.th-use').addEventListener('click', () => trigger('use', { t: toValue(at), dataset: data.dataset, key: data.key }));
+// The rule goes with the threshold that it found, and with no other.
+$('.th-use').addEventListener('click', () => trigger('use', { t: toValue(at), dataset: data.dataset, key: data.key, rule: byRule && byRule.at === at ? byRule.rule : null }));
 $('.th-log input').addEventListener('change', (event) => { logCounts = event.target.checked; drawChart(); });
 rs.on('rs:threshold-wanted', () => { if (data) announce(); });
-rs.on('rs:move-threshold', (event) => { if (data) move(toIndex(event.detail.t)); });
+rs.on('rs:move-threshold', (event) => {
+  if (!data) return;
+  byRule = event.detail.rule ? { at: toIndex(event.detail.t), rule: event.detail.rule } : byRule;
+  move(toIndex(event.detail.t));
+});
 new ResizeObserver(() => { if (data && !panel.hidden && Math.abs(chart.clientWidth - width) > 1) drawChart(); }).observe(chart);
 
 function draw() {
@@ -211,7 +219,7 @@ function draw() {
   if (!data) return;
   sums = suffixSums(data.bins);
   [low, high] = axisRange(data.bins, [data.threshold, data.calibrated].filter((value) => value !== null));
-  if (before !== `${data.dataset} ${data.key}`) at = toIndex(data.threshold ?? data.calibrated ?? 0);
+  if (before !== `${data.dataset} ${data.key}`) { at = toIndex(data.threshold ?? data.calibrated ?? 0); byRule = null; }
   const counts = countsAt(sums, at), known = counts.labelled;
   const shown = KINDS.filter((kind) => (kind.key === 'unknown' ? sums.rows[0] > known : sums[kind.key][0] > 0));
   $('.th-legend').replaceChildren(...shown.map((kind) => h('span', { class: `th-chip th-chip-${kind.key}`, text: kind.label })));

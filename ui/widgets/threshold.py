@@ -12,16 +12,22 @@ from ui.widgets.compose import composed
 
 if TYPE_CHECKING:
     from reft_studio.views.filtering import FilterView
+    from ui.widgets.row_table import ServerFunction
 
 
 def threshold_panel(elem_id: str = "threshold") -> gr.HTML:
-    """Its event "use" carries {t, dataset, key}: the threshold a person wants to work with."""
+    """Its event "use" carries {t, dataset, key, rule}: the threshold a person wants to work with, and the rule that found it or None."""
     return composed("threshold", parts=("dom", "threshold_math"), elem_id=elem_id)
 
 
 def tradeoff_panel(elem_id: str = "tradeoff") -> gr.HTML:
     """ROC, precision-recall, cost of a miss, precision at another share of harmful rows; takes the same value as the threshold panel."""
     return composed("tradeoff", parts=("dom", "threshold_math"), elem_id=elem_id)
+
+
+def rule_panel(srv_rule: ServerFunction, elem_id: str = "threshold-rule") -> gr.HTML:
+    """Rules that find the threshold, and what each promises; what it finds moves the line of the threshold panel."""
+    return composed("threshold_rule", parts=("dom", "threshold_math"), server_functions=[srv_rule], elem_id=elem_id)
 
 
 def threshold_value(view: FilterView, *, reviewed: Sequence[tuple[float, str]], note: str = "", unlabelled: str = "") -> str:
