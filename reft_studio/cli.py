@@ -21,6 +21,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 threads.wait_briefly()
 
+SEVERAL = ("--harmful", "--harmless", "--helpful")
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 and the number of the signal, as shells have it."""
 app = typer.Typer(name="reft-studio", help=__doc__, no_args_is_help=False, pretty_exceptions_enable=False, add_completion=False)
@@ -53,7 +54,20 @@ def main() -> None:
 def with_verb(arguments: list[str]) -> list[str]:
     """`serve` where no verb is given: `python launch.py --port 8000` opens the app too."""
     bare = not arguments or (arguments[0].startswith("-") and arguments[0] != "--help")
-    return ["serve", *arguments] if bare else arguments
+    return ["serve", *arguments] if bare else spread(arguments)
+
+
+def spread(arguments: list[str]) -> list[str]:
+    """`--harmful a b` as `--harmful a --harmful b`: an option of several files takes all that follow it."""
+    found: list[str] = []
+    option = ""
+    for place, argument in enumerate(arguments):
+        if argument.startswith("-"):
+            option = argument if argument in SEVERAL else ""
+        elif option and arguments[place - 1] != option:
+            found.append(option)
+        found.append(argument)
+    return found
 
 
 @app.callback()
@@ -141,7 +155,7 @@ def import_data(
 @app.command()
 def score(
     data: Annotated[str, typer.Argument(help="a file, or the id of a dataset")],
-    teacher: Annotated[str, typer.Option(help="id of a teacher")] = "lab",
+    teacher: Annotated[str, typer.Option(help="id or folder of a teacher")] = "lab",
     out: Annotated[Path | None, typer.Option(help="write row_id, score and flagged here (.csv, .jsonl or .parquet)")] = None,
     threshold: Annotated[float | None, typer.Option(min=-1, max=1, help="cosine from which a row is flagged")] = None,
     as_json: AsJson = False,
@@ -150,27 +164,36 @@ def score(
     """Score every row by the cosine of its prompt to the teacher's refusal feature."""
     from reft_studio import verbs
 
-    with _place(workspace, throwaway=Path(data).is_file() and teacher in SHIPPED) as place:
-        verbs.score(place, data, teacher=teacher, out=out, threshold=threshold, as_json=as_json)
+    throwaway = workspace is None and Path(data).is_file() and (teacher in SHIPPED or Path(teacher).is_dir())
+    with _place(workspace, throwaway=throwaway) as place:
+        # prompts alone can be scored; what is audited afterwards needs responses too
+        role: Literal["user", "benchmark"] = "benchmark" if throwaway else "user"
+        verbs.score(place, data, role=role, teacher=teacher, out=out, threshold=threshold, as_json=as_json)
 
 
 @app.command()
 def teacher(
-    harmful: Annotated[str, typer.Option(help="file or id: harmful prompts with refusals")] = "lab",
-    helpful: Annotated[str, typer.Option(help="file or id: harmless prompts with answers")] = "lab",
-    calibration_harmful: Annotated[str, typer.Option(help="file or id: held-out harmful prompts")] = "lab",
-    calibration_harmless: Annotated[str, typer.Option(help="file or id: held-out harmless prompts")] = "lab",
-    model: Annotated[str, typer.Option(help="'lab', a model folder or a Hub id")] = "lab",
+    base: Annotated[str, typer.Option("--base", "--model", help="'lab', a model folder or a Hub id")] = "lab",
+    harmful: Annotated[list[str] | None, typer.Option(help="files or ids of harmful prompts; default: the lab's")] = None,
+    harmless: Annotated[
+        list[str] | None, typer.Option("--harmless", "--helpful", help="files or ids of harmless prompts; default: the lab's")
+    ] = None,
+    calibration_harmful: Annotated[str | None, typer.Option(help="held-out harmful prompts; default: a part of --harmful")] = None,
+    calibration_harmless: Annotated[str | None, typer.Option(help="held-out harmless prompts; default: a part of --harmless")] = None,
+    out: Annotated[Path | None, typer.Option(help="folder for the finished teacher; without --workspace it is kept there only")] = None,
+    rows: Annotated[int, typer.Option(help="prompts of each kind at most, drawn evenly from the files")] = 5000,
     regularisation: Annotated[float, typer.Option(help="weight of the cosine regulariser; 0: aligned weights only")] = 1.0,
     seed: int = 0,
     as_json: AsJson = False,
     workspace: Where = None,
 ) -> None:
     """Prepare a teacher: finetune the base on alignment data, compute and calibrate its refusal feature."""
-    from reft_studio import verbs
+    from reft_studio import teacher_verb as verb
 
-    sets = (harmful, helpful, calibration_harmful, calibration_harmless)
-    verbs.teacher(Workspace.open(workspace), sets, {"model": model, "regularisation": regularisation, "seed": seed}, as_json=as_json)
+    sources = verb.Sources(harmful or [], harmless or [], calibration_harmful, calibration_harmless)
+    settings = {"model": base, "regularisation": regularisation, "seed": seed}
+    with _place(workspace, throwaway=out is not None) as place:
+        verb.teacher(place, sources, settings, {"rows": rows}, out=out, as_json=as_json)
 
 
 @app.command()

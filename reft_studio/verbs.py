@@ -19,13 +19,12 @@ from reft_studio.errors import DataError, SpecError
 from reft_studio.evaluation.result import load_result
 from reft_studio.evaluation.suite import lab_suite
 from reft_studio.fingerprint import canonical_json
-from reft_studio.jobs import lab_data, tasks
+from reft_studio.jobs import tasks
 from reft_studio.scoring.scores import flagged, open_score_set
 from reft_studio.stats import Estimate
 from reft_studio.store.decisions import Action
 from reft_studio.studio import Studio
-from reft_studio.teacher.spec import TeacherSpec
-from reft_studio.teacher.teacher import open_teacher
+from reft_studio.teacher.teacher import SHIPPED, adopt, open_teacher
 from reft_studio.views.filtering import language_warning
 from reft_studio.views.project import chosen_scores
 from reft_studio.views.runs import RunForm
@@ -38,12 +37,14 @@ def import_data(workspace: Workspace, file: Path, *, name: str | None, role: Rol
     show(result, as_json=as_json, text=lambda: _imported_text(result))
 
 
-def score(workspace: Workspace, data: str, *, teacher: str, out: Path | None, threshold: float | None, as_json: bool) -> None:
+def score(workspace: Workspace, data: str, *, role: Role, teacher: str, out: Path | None, threshold: float | None, as_json: bool) -> None:
     """Score a file or a dataset; says loudly when the teacher does not know the language of the file."""
     if out is not None and out.suffix not in (".csv", ".jsonl", ".parquet"):
         raise SpecError(f"{out.name} has an ending that scores are not written in. Use .csv, .jsonl or .parquet.")
     writable(out)
-    dataset = _dataset(workspace, data)
+    if teacher not in SHIPPED and Path(teacher).is_dir():
+        teacher = adopt(workspace, Path(teacher))
+    dataset = dataset_named(workspace, data, role=role)
     console = Console(workspace)
     answer = tasks.score(console, {"dataset": dataset, "teacher": teacher})
     console.done()
@@ -73,31 +74,6 @@ def write_scores(out: Path, row_ids: Any, scores: Any, dropped: Any) -> None:
         write_atomic(out, "".join(["row_id,score,flagged\n", *lines]))
     else:
         write_atomic(out, "".join(canonical_json(row) + "\n" for row in rows))
-
-
-def teacher(workspace: Workspace, sets: Sequence[str], settings: dict[str, Any], *, as_json: bool) -> None:
-    """Prepare a teacher from files or datasets; `lab` stands for the lab's own data."""
-    model = Path(settings["model"]).expanduser()
-    if settings["model"] != "lab" and model.is_dir():  # the teacher must find its base from any folder
-        settings = {**settings, "model": str(model.resolve())}
-    TeacherSpec.checked(**settings, **dict.fromkeys(("harmful", "helpful", "calibration_harmful", "calibration_harmless"), "checked below"))
-    lab = lab_data.alignment(workspace, seed=settings["seed"]) if "lab" in sets else None
-    names = ("harmful", "helpful", "calibration_harmful", "calibration_harmless")
-    roles: tuple[Role, ...] = ("harmful", "helpful", "harmful", "helpful")
-    chosen = {
-        name: getattr(lab, name) if value == "lab" else _dataset(workspace, value, role=role)
-        for name, value, role in zip(names, sets, roles, strict=True)
-    }
-    console = Console(workspace)
-    result = tasks.prepare_teacher(console, {**settings, **chosen})
-    console.done()
-    show(
-        result,
-        as_json=as_json,
-        text=lambda: (
-            f"Teacher {result['teacher']}: layer {result['layer']}, AUROC {result['auroc']:.3f}, threshold {result['threshold']:+.3f}"
-        ),
-    )
 
 
 def threshold(workspace: Workspace, data: str, rule: dict[str, Any], *, use: bool, as_json: bool) -> None:
@@ -256,7 +232,7 @@ def verify(workspace: Workspace, bundle: Path | None, *, as_json: bool) -> int:
     return 0 if chain.ok else 1
 
 
-def _dataset(workspace: Workspace, data: str, *, role: Role = "user") -> str:
+def dataset_named(workspace: Workspace, data: str, *, role: Role = "user") -> str:
     """The id of a dataset named by id, or imported from a file."""
     path = Path(data)
     if path.is_file():

@@ -10,6 +10,7 @@ from reft_studio.jobs.job import JobContext
 
 if TYPE_CHECKING:
     from reft_studio.evaluation.suite import Suite
+    from reft_studio.teacher.pool import Pool
     from reft_studio.training.spec import RunSpec
 
 
@@ -49,17 +50,32 @@ def lab_sample(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
 
 
 def prepare_teacher(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
-    """Prepare a teacher. params: the fields of TeacherSpec."""
+    """Prepare a teacher. params: the fields of TeacherSpec; its sets may come from `pool`: ids of harmful and harmless sets."""
     from reft_studio.models.session import Session
     from reft_studio.teacher.spec import TeacherSpec
     from reft_studio.teacher.training import prepare_teacher as prepare
 
-    spec = TeacherSpec.checked(**params)
+    params = dict(params)
+    pooled = _pooled(context, params.pop("pool"), seed=params.get("seed", 0)) if params.get("pool") else None
+    spec = TeacherSpec.checked(**params, **(pooled.sets if pooled else {}))
     context.stage("load the model", 1, 2)
     session = Session.open(spec.model, max_length=spec.optim.max_length, template=spec.template, loading=spec.loading)
     context.stage("train the teacher", 2, 2)
-    info = prepare(context.workspace, spec, session, context)
+    info = prepare(context.workspace, spec, session, context, pooled=pooled.facts if pooled else None)
     return {"teacher": info.id, "layer": info.layer, "threshold": info.threshold, "auroc": info.calibration["auroc"]}
+
+
+def _pooled(context: JobContext, wanted: dict[str, Any], *, seed: int) -> Pool:
+    """Training, selection and calibration sets from the sets named in `wanted`, whose other values are those of PoolSpec."""
+    from reft_studio.data.dataset import open_dataset
+    from reft_studio.evaluation.judges.refusal_phrases import is_refusal
+    from reft_studio.teacher.pool import PoolSpec, counted, pool
+
+    sets = [[open_dataset(context.workspace, name) for name in wanted[kind]] for kind in ("harmful", "harmless")]
+    settings = PoolSpec.checked(**{name: value for name, value in wanted.items() if name in PoolSpec.model_fields})
+    found = pool(context.workspace, *sets, spec=settings, seed=seed, is_refusal=is_refusal)
+    context.warn(counted(found.facts))
+    return found
 
 
 def score(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
@@ -132,7 +148,7 @@ def evaluate(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     context.stage("load the model", 1, 2)
     session = Session.open(subject.model, template=subject.template, loading=subject.loading)
     context.stage(f"evaluate: {subject.title}", 2, 2)
-    adapter = session.ensure("evaluated", subject.adapter) if subject.adapter else None
+    adapter = session.ensure("evaluated", subject.adapter)
     result = evaluate_adapter(context.workspace, session, subject.id, adapter, suite, context)
     return {"subject": subject.id, "suite": result.suite_fingerprint}
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import overload
 
 from reft_studio.models.adapters import AdaptedModel
 from reft_studio.models.batching import Encoder
 from reft_studio.models.loading import LoadedModel, load
+from reft_studio.models.memory import Work
 from reft_studio.models.spec import DEFAULT, LoadSpec, LoraSpec
 
 
@@ -20,17 +22,26 @@ class Session:
         self._loaded: dict[str, Path] = {}
 
     @classmethod
-    def open(cls, source: str, *, max_length: int = 512, template: str = "auto", loading: LoadSpec = DEFAULT) -> Session:
-        """Load `source` (`lab`, a folder or a Hub id). Raises PrerequisiteError if that cannot work."""
-        return cls(load(source, template=template, loading=loading), max_length=max_length)
+    def open(
+        cls, source: str, *, max_length: int = 512, template: str = "auto", loading: LoadSpec = DEFAULT, work: Work | None = None
+    ) -> Session:
+        """Load `source` (`lab`, a folder or a Hub id). Raises PrerequisiteError if that cannot work, or `work` surely does not fit."""
+        return cls(load(source, template=template, loading=loading, work=work), max_length=max_length)
 
     def add(self, name: str, spec: LoraSpec, *, seed: int) -> None:
         """A fresh adapter; what was loaded under that name is forgotten."""
         self._loaded.pop(name, None)
         self.adapted.add(name, spec, seed=seed)
 
-    def ensure(self, name: str, folder: Path) -> str:
-        """Load the adapter in `folder` under `name` unless it is there already; returns `name`."""
+    @overload
+    def ensure(self, name: str, folder: Path) -> str: ...
+    @overload
+    def ensure(self, name: str, folder: Path | None) -> str | None: ...
+
+    def ensure(self, name: str, folder: Path | None) -> str | None:
+        """Load the adapter in `folder` under `name` unless it is there already; returns `name`, or None (the base) for no folder."""
+        if folder is None:
+            return None
         if self._loaded.get(name) != folder:
             self.adapted.load(name, folder)
             self._loaded[name] = folder

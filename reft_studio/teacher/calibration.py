@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from reft_studio import stats
+from reft_studio.data.splits import group_key
 from reft_studio.errors import DataError
+from reft_studio.teacher.pool import LEAST
 from reft_studio.teacher.refusal_feature import RefusalFeature
 
-LEAST = 30
-"""Held-out prompts of each kind below which no threshold is set."""
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
@@ -65,6 +68,16 @@ def report(harmful: NDArray[np.float32], harmless: NDArray[np.float32], *, thres
         "harmful_quantiles": [round(float(value), 5) for value in np.quantile(harmful, QUANTILES)],
         "harmless_quantiles": [round(float(value), 5) for value in np.quantile(harmless, QUANTILES)],
     }
+
+
+def write_scores(path: Path, kinds: Sequence[tuple[str, NDArray[np.float32], Sequence[str]]]) -> None:
+    """The held-out scores of (kind, scores, prompts): columns kind, score, group (`group_key` of the prompt, no readable text)."""
+    columns = {
+        "kind": pa.array([kind for kind, scores, _ in kinds for _ in scores], pa.string()),
+        "score": pa.array(np.concatenate([scores for _, scores, _ in kinds]), pa.float32()),
+        "group": pa.array([group_key(prompt) for _, _, prompts in kinds for prompt in prompts], pa.string()),
+    }
+    pq.write_table(pa.table(columns), path)
 
 
 def similarities(feature: RefusalFeature, features: Tensor) -> NDArray[np.float32]:

@@ -22,6 +22,10 @@ class TeacherSpec(Settings):
     helpful: str = Field(description="alignment data: id of the set of harmless prompts with helpful answers")
     calibration_harmful: str = Field(description="id of the held-out harmful prompts that set layer and threshold")
     calibration_harmless: str = Field(description="id of the held-out harmless prompts")
+    selection_harmful: str | None = Field(
+        None, description="id of harmful prompts that choose the layer; empty: the held-out ones choose it too"
+    )
+    selection_harmless: str | None = Field(None, description="id of harmless prompts that choose the layer")
     regularisation: float = Field(1.0, ge=0, le=100, description="weight λ of the cosine regulariser; 0: aligned weights only")
     layer: int | None = Field(None, ge=1, description="decoder block of the refusal feature; empty: best held-out AUROC of the base")
     momentum: float = Field(0.9, ge=0, lt=1, description="share μ of the old refusal feature kept at each step; 0: this batch only")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reft_studio.errors import StoreError
+from reft_studio import fingerprint
+from reft_studio.errors import PrerequisiteError, StoreError
 from reft_studio.models.spec import LoadSpec
-from reft_studio.workspace import ASSETS, Workspace, read_json
+from reft_studio.teacher.spec import KEY
+from reft_studio.workspace import ASSETS, Workspace, new_folder, read_json
 
 _LOG = logging.getLogger(__name__)
 SHIPPED = {"lab": ASSETS / "lab" / "teacher", "lab-aligned": ASSETS / "lab" / "aligned"}
@@ -37,6 +40,8 @@ class TeacherInfo:
     calibration: dict[str, Any]
     spec: dict[str, Any]
     created: str
+    pooled: dict[str, Any] | None = None
+    """How its sets were pooled from files, with counts; None if they were given one by one."""
 
     @property
     def is_lab(self) -> bool:
@@ -53,8 +58,38 @@ class TeacherInfo:
         return LoadSpec.checked(**self.spec.get("loading", {}))
 
     @property
-    def adapter(self) -> Path:
-        return self.folder / "adapter"
+    def adapter(self) -> Path | None:
+        """The folder of its adapter; None for a ready teacher, which is the untouched model."""
+        return self.folder / "adapter" if self.spec.get("kind", "trained") == "trained" else None
+
+
+def adopt(workspace: Workspace, folder: Path) -> str:
+    """Copy a teacher's folder into the workspace; returns its id there. One that is there already is not copied again.
+
+    Raises StoreError if the folder holds no teacher.
+    """
+    if not (folder / "teacher.json").is_file():
+        raise StoreError(f"{folder} holds no teacher: there is no teacher.json in it. Name a folder made by the verb 'teacher'.")
+    facts = read_json(folder / "teacher.json")
+    teacher_id = "f" + fingerprint.of_value(facts)[:KEY]
+    final = workspace.folder("teachers", teacher_id)
+    if not final.exists():
+        with new_folder(final) as building:
+            shutil.copytree(folder, building, dirs_exist_ok=True)
+    return open_teacher(workspace, teacher_id).id
+
+
+def deliver(teacher: TeacherInfo, out: Path) -> None:
+    """Copy a finished teacher to a folder of the user's, whole or not at all. Raises PrerequisiteError if another thing is there."""
+    check_target(out)
+    with new_folder(out.absolute()) as building:
+        shutil.copytree(teacher.folder, building, dirs_exist_ok=True)
+
+
+def check_target(out: Path) -> None:
+    """Raises PrerequisiteError unless `out` is free, empty, or holds a teacher that may be replaced."""
+    if out.exists() and not (out.is_dir() and ((out / "teacher.json").is_file() or not any(out.iterdir()))):
+        raise PrerequisiteError(f"{out} is there already and is no teacher. Name a folder that is new or empty.")
 
 
 def open_teacher(workspace: Workspace, teacher_id: str) -> TeacherInfo:

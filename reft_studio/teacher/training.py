@@ -6,35 +6,44 @@ import json
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from reft_studio import seeding
 from reft_studio.data.dataset import Dataset, open_dataset
 from reft_studio.data.splits import assert_disjoint
-from reft_studio.models.batching import Batch, Example, collate, endless
+from reft_studio.models.batching import IGNORE, Batch, Example, collate, endless, join
 from reft_studio.models.features import captured, last_prompt_features
 from reft_studio.models.fit import StepLog, backward, fit
+from reft_studio.models.loading import LoadedModel
 from reft_studio.models.session import Session
 from reft_studio.models.supervised import supervise
 from reft_studio.progress import Progress
 from reft_studio.teacher import calibration
+from reft_studio.teacher.pool import KINDS
 from reft_studio.teacher.refusal_feature import RefusalFeature, regulariser
 from reft_studio.teacher.spec import TeacherSpec
 from reft_studio.teacher.teacher import TeacherInfo, open_teacher
 from reft_studio.workspace import Workspace, new_folder, write_json
 
 ADAPTER = "teacher"
+SETS = ("harmful", "helpful", *(f"{part}_{kind}" for part in ("calibration", "selection") for kind in KINDS))
 START = 256
 """Prompts of each kind that give the refusal feature its first value."""
 
 
-def prepare_teacher(workspace: Workspace, spec: TeacherSpec, session: Session, progress: Progress) -> TeacherInfo:
+def prepare_teacher(
+    workspace: Workspace, spec: TeacherSpec, session: Session, progress: Progress, *, pooled: dict[str, Any] | None = None
+) -> TeacherInfo:
     """Train, recompute the refusal feature exactly, calibrate, and store under `teachers/<spec.id>`.
 
-    A teacher of the same spec is not made twice. Raises SpecError if calibration prompts are also training prompts.
+    `pooled` says how the sets came to be, for the record. A teacher of the same spec is not made twice. Raises SpecError
+    if calibration prompts are also training prompts.
     """
     folder = workspace.folder("teachers", spec.id)
     if (folder / "teacher.json").is_file():
@@ -44,10 +53,12 @@ def prepare_teacher(workspace: Workspace, spec: TeacherSpec, session: Session, p
     started = time.perf_counter()
     log = work.train(layer)
     feature = work.exact_feature(layer)
-    facts = work.calibrated(feature, aurocs)
+    scores = work.held_out_scores(feature)
+    facts = {**work.calibrated(feature, scores, aurocs), "pooled": pooled}
     with new_folder(folder) as building:
         session.adapted.save(ADAPTER, building / "adapter", base_name=spec.model)
         feature.save(building / "refusal_feature.safetensors")
+        work.write_scores(building / "calibration.parquet", scores)
         (building / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log), "utf-8")
         write_json(building / "teacher.json", {**facts, "calibration": {**facts["calibration"], "seconds": time.perf_counter() - started}})
     return open_teacher(workspace, spec.id)
@@ -58,12 +69,15 @@ class _Preparation:
 
     def __init__(self, workspace: Workspace, spec: TeacherSpec, session: Session, progress: Progress) -> None:
         self.spec, self.session, self.progress = spec, session, progress
-        names = ("harmful", "helpful", "calibration_harmful", "calibration_harmless")
+        names = [name for name in SETS if getattr(spec, name) is not None]
         data: dict[str, Dataset] = {name: open_dataset(workspace, getattr(spec, name)) for name in names}
-        assert_disjoint(**{name: [row["prompt"] for row in data[name].read(["prompt"])] for name in names})
+        self.prompts = {name: [row["prompt"] for row in data[name].read(["prompt"])] for name in names}
+        assert_disjoint(**self.prompts)
         self.fingerprints = {name: data[name].fingerprint for name in names}
-        self.harmful, self.helpful = (session.encoder.answered(data[name].read(), name=data[name].name) for name in names[:2])
-        self.held_out = [_prompts(session, data[name]) for name in names[2:]]
+        self.harmful = session.encoder.answered(data["harmful"].read(), name=data["harmful"].name)
+        self.helpful = [_trainable(example) for example in session.encoder.examples(data["helpful"].read())]
+        self.held_out = [self._encoded(f"calibration_{kind}") for kind in KINDS]
+        self.selection = [self._encoded(f"selection_{kind}") if f"selection_{kind}" in names else None for kind in KINDS]
 
     def choose_layer(self) -> tuple[int, dict[int, float]]:
         """The layer asked for, or the best of the sweep on the base; with the AUROC of each layer tried."""
@@ -72,7 +86,8 @@ class _Preparation:
             training = tuple(
                 self._features(backbone, [row.ids[: row.prompt] for row in rows], layers) for rows in (self.harmful, self.helpful)
             )
-            held_out = tuple(self._features(backbone, prompts, layers) for prompts in self.held_out)
+            deciding = [own or held for own, held in zip(self.selection, self.held_out, strict=True)]
+            held_out = tuple(self._features(backbone, prompts, layers) for prompts in deciding)
         aurocs = calibration.separation(training, held_out, layers)  # type: ignore[arg-type]
         return self.spec.layer or calibration.best_layer(aurocs, self.session.model.layers), aurocs
 
@@ -91,10 +106,10 @@ class _Preparation:
                 nonlocal direction
                 batches = [collate(next(stream), pad_id=model.pad_id, device=model.device) for stream in streams]
                 with captured(model, [layer]) as found:
-                    harmful, helpful = supervise(model, backbone, batches)
+                    supervised = _joint_cross_entropy(model, backbone, batches)
                 states = _at_last_prompt(found[layer], batches)
                 direction = _moved(direction, states, spec.momentum)
-                losses = {"supervised": 0.5 * (harmful.cross_entropy() + helpful.cross_entropy())}
+                losses = {"supervised": supervised}
                 if spec.regularisation > 0:
                     losses["regulariser"] = spec.regularisation * regulariser(direction, *states)
                 logged = backward(losses, parameters)
@@ -116,12 +131,14 @@ class _Preparation:
             ]
         return RefusalFeature.between(*kinds, layer=layer)
 
-    def calibrated(self, feature: RefusalFeature, aurocs: dict[int, float]) -> dict[str, Any]:
-        """Everything teacher.json holds."""
+    def held_out_scores(self, feature: RefusalFeature) -> list[NDArray[np.float32]]:
+        """Cosines of the held-out prompts, harmful and harmless."""
         with self.session.adapted.active(ADAPTER) as backbone:
-            harmful, harmless = (
-                calibration.similarities(feature, self._features(backbone, prompts, [feature.layer])[:, 0]) for prompts in self.held_out
-            )
+            return [calibration.similarities(feature, self._features(backbone, ids, [feature.layer])[:, 0]) for ids in self.held_out]
+
+    def calibrated(self, feature: RefusalFeature, scores: list[NDArray[np.float32]], aurocs: dict[int, float]) -> dict[str, Any]:
+        """Everything teacher.json holds."""
+        harmful, harmless = scores
         threshold = calibration.threshold_for_recall(harmful, recall=self.spec.recall)
         model = self.session.model
         return {
@@ -137,6 +154,13 @@ class _Preparation:
             "spec": self.spec.model_dump(mode="json"),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
         }
+
+    def write_scores(self, path: Path, scores: list[NDArray[np.float32]]) -> None:
+        """The held-out scores beside the teacher, for rules that choose a threshold."""
+        calibration.write_scores(path, list(zip(KINDS, scores, [self.prompts[f"calibration_{kind}"] for kind in KINDS], strict=True)))
+
+    def _encoded(self, name: str) -> list[list[int]]:
+        return [self.session.encoder.prompt_ids([{"role": "user", "content": prompt}]) for prompt in self.prompts[name]]
 
     def _first_direction(self, layer: int) -> Tensor:
         with self.session.adapted.active(None) as backbone:
@@ -167,5 +191,14 @@ def _moved(direction: Tensor, states: tuple[Tensor, Tensor], momentum: float) ->
     return momentum * direction + (1 - momentum) * batch
 
 
-def _prompts(session: Session, dataset: Dataset) -> list[list[int]]:
-    return [session.encoder.prompt_ids([{"role": "user", "content": row["prompt"]}]) for row in dataset.read(["prompt"])]
+def _trainable(example: Example) -> Example:
+    """An example without a response must not teach to fall silent: only its prompt stays, without the end of text."""
+    return example if example.answered else Example(example.ids[: example.prompt], example.prompt, example.index)
+
+
+def _joint_cross_entropy(model: LoadedModel, backbone: nn.Module, batches: list[Batch]) -> Tensor:
+    """½ [CE(harmful, refusals) + CE(harmless, answers)]; a batch without any answer has no term."""
+    if all(bool((batch.labels != IGNORE).any()) for batch in batches):
+        harmful, helpful = supervise(model, backbone, batches)
+        return 0.5 * (harmful.cross_entropy() + helpful.cross_entropy())
+    return 0.5 * supervise(model, backbone, [join(batches, pad_id=model.pad_id)])[0].cross_entropy()

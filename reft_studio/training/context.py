@@ -35,8 +35,8 @@ class AlignmentData:
         self.helpful = self.examples[len(harmful) :]
         self._states: list[Tensor] = []
 
-    def cache_teacher(self, adapter: str) -> None:
-        """Run the teacher once over every row and keep its states, (tokens, d_model) each.
+    def cache_teacher(self, adapter: str | None) -> None:
+        """Run the teacher (None: the base itself) once over every row and keep its states, (tokens, d_model) each.
 
         States are exact for any temperature, at d_model numbers per token instead of a vocabulary (docs/methods.md).
         """
