@@ -6,12 +6,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from reft_studio.errors import SpecError
 from reft_studio.models.batching import by_length
 from reft_studio.models.loading import LoadedModel
+
+Tokens = Sequence[int] | NDArray[np.int32]
 
 
 class _Reached(Exception):
@@ -48,6 +52,22 @@ def captured(model: LoadedModel, layers: Sequence[int], *, stop: bool = False) -
 
 
 @torch.no_grad()
+def last_states(model: LoadedModel, backbone: nn.Module, prompts: Sequence[Tokens], *, layers: Sequence[int], cache: Any = None) -> Tensor:
+    """States of the last token of each prompt after blocks `layers`: (n, len(layers), d_model), on the model's device and in its dtype.
+
+    One batch, padded on the right. No mask is given: a causal model's token sees none of the padding that follows it, and
+    without a mask the kernels take their fast causal path. `cache` holds the keys and values of tokens that come before.
+    """
+    lengths = [len(prompt) for prompt in prompts]
+    ids = np.full((len(prompts), max(lengths)), model.pad_id, dtype=np.int64)
+    for row, prompt in enumerate(prompts):
+        ids[row, : lengths[row]] = prompt
+    with captured(model, layers, stop=True) as found:
+        backbone(input_ids=torch.from_numpy(ids).to(model.device), cache=cache, use_cache=cache is not None)
+    rows, last = torch.arange(len(prompts)), torch.tensor(lengths) - 1
+    return torch.stack([found[layer][rows, last] for layer in layers], dim=1)
+
+
 def last_prompt_features(
     model: LoadedModel,
     backbone: nn.Module,
@@ -58,24 +78,14 @@ def last_prompt_features(
 ) -> Tensor:
     """Features of tokenised prompts: (n, len(layers), d_model), float32, on the CPU, in the order given.
 
-    Prompts run in batches of like length, padded on the right; a causal model's state at the last prompt token depends
-    neither on padding nor on a response, so scores do not depend on how rows are batched (to rounding).
+    Prompts run in batches of like length; the state of a last prompt token depends neither on padding nor on a response,
+    so features do not depend on how rows are batched (to rounding).
     """
     width = int(model.base.config.get_text_config().hidden_size)
     features = torch.zeros(len(prompts), len(layers), width)
     done = 0
     for plan in by_length([len(prompt) for prompt in prompts]):
-        longest = max(len(prompts[position]) for position in plan)
-        ids = torch.full((len(plan), longest), model.pad_id, dtype=torch.long)
-        mask = torch.zeros_like(ids)
-        for row, position in enumerate(plan):
-            ids[row, : len(prompts[position])] = torch.tensor(prompts[position])
-            mask[row, : len(prompts[position])] = 1
-        last = torch.tensor([len(prompts[position]) - 1 for position in plan])
-        with captured(model, layers, stop=True) as found:
-            backbone(input_ids=ids.to(model.device), attention_mask=mask.to(model.device), use_cache=False)
-        for slot, layer in enumerate(layers):
-            features[plan, slot] = found[layer][torch.arange(len(plan)), last].float().cpu()
+        features[plan] = last_states(model, backbone, [prompts[place] for place in plan], layers=layers).float().cpu()
         done += len(plan)
         progress(done)
     return features

@@ -2,95 +2,156 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from reft_studio.data.dataset import Dataset
-from reft_studio.data.templates import text_of
 from reft_studio.errors import SpecError
 from reft_studio.models.batching import Encoder
 from reft_studio.models.features import last_prompt_features
+from reft_studio.models.merging import mergeable, merged
 from reft_studio.models.session import Session
-from reft_studio.progress import Progress, Silent
-from reft_studio.scoring.scores import ScoreSet, score_key, write_scores
+from reft_studio.progress import Progress
+from reft_studio.scoring.cache import ScoreCache
+from reft_studio.scoring.content import prompt_key, teacher_content
+from reft_studio.scoring.engine import Engine
+from reft_studio.scoring.resumable import Scored, ShardWork, work_folder
+from reft_studio.scoring.scores import ScoreSet, finished_scores, score_key, write_scores
+from reft_studio.scoring.shards import REASONS, shards
 from reft_studio.teacher.refusal_feature import RefusalFeature
 from reft_studio.teacher.teacher import TeacherInfo
 from reft_studio.workspace import Workspace
 
 NAME = "refusal_similarity"
-CHUNK = 4096
-"""Prompts in memory at once."""
+
+
+def already(workspace: Workspace, dataset: Dataset, teacher: TeacherInfo) -> ScoreSet | None:
+    """The scores of this dataset under this very teacher, if they are there and whole. Needs no model."""
+    return finished_scores(workspace, dataset, key=score_key(NAME, teacher.id, teacher.created), content=teacher_content(teacher))
 
 
 def score(workspace: Workspace, dataset: Dataset, teacher: TeacherInfo, session: Session, progress: Progress) -> ScoreSet:
     """Score every row and store the result; a row with several user turns gets the highest cosine among them.
 
-    Only prompts are read, so editing a response changes no score. Each distinct prompt is computed once.
+    Only prompts are read, so editing a response changes no score. A dataset that was scored with this teacher is not scored
+    again; a prompt that was is looked up; a run that was interrupted goes on where it stopped, to the same bits.
     """
     check_match(session, teacher)
+    if (ready := already(workspace, dataset, teacher)) is not None:
+        progress.progress(dataset.rows, dataset.rows)
+        return ready
     started = time.perf_counter()
-    distinct: dict[str, int] = {}
-    turns = [[distinct.setdefault(turn, len(distinct)) for turn in row] for row in _user_turns(dataset)]
-    encoder = Encoder(session.model, max_length=teacher.max_length)
-    cosines = _cosines(list(distinct), teacher, session, encoder, progress)
-    scores = np.array([max((cosines[turn] for turn in row), default=np.nan) for row in turns], dtype=np.float32)
-    missing = int(np.isnan(scores).sum())
-    info: dict[str, Any] = {
-        "layer": teacher.layer,
-        "template_hash": teacher.template_hash,
-        "distinct_prompts": len(distinct),
-        "truncated": encoder.truncated,
-        "seconds": round(time.perf_counter() - started, 3),
-        "missing_reasons": {"no user turn, or a score that is not finite": missing} if missing else {},
-        **_drift(scores, teacher),
-    }
-    if teacher.is_lab:
-        info["unfamiliar_share"] = _unfamiliar(list(distinct)[:2000])
-    key = score_key(NAME, teacher.id, teacher.created)
-    return write_scores(workspace, dataset, scores, key=key, scorer=NAME, teacher=teacher.id, threshold=teacher.threshold, info=info)
+    with _scorer(teacher, session) as (engine, numerics):
+        key = prompt_key(teacher_content(teacher), **numerics)
+        encoder = Encoder(session.model, max_length=teacher.max_length)
+        with work_folder(workspace, f"{dataset.id}-{key[:16]}") as folder:
+            work = ShardWork(folder, engine, encoder, ScoreCache(workspace, key), key)
+            result = Scored.empty(dataset.rows)
+            for shard in shards(dataset):
+                before, rows = result.rows, shard.rows
+
+                def report(share: float, before: int = before, rows: int = rows) -> None:
+                    progress.progress(before + int(share * rows), dataset.rows)
+
+                result.take(work.scored(shard, report))
+                progress.progress(result.rows, dataset.rows)
+            info = {**_facts(result, teacher, numerics), "seconds": round(time.perf_counter() - started, 3)}
+            return _write(workspace, dataset, teacher, result, info)
 
 
 def score_prompts(prompts: list[str], teacher: TeacherInfo, session: Session) -> NDArray[np.float32]:
     """Cosines of single prompts, e.g. what was just typed into the chat."""
     check_match(session, teacher)
-    return _cosines(prompts, teacher, session, Encoder(session.model, max_length=teacher.max_length), Silent())
+    encoder = Encoder(session.model, max_length=teacher.max_length)
+    ids = [encoder.prompt_ids([{"role": "user", "content": prompt}]) for prompt in prompts]
+    adapter = session.ensure("teacher", teacher.adapter)
+    with session.adapted.active(adapter) as backbone:
+        features = last_prompt_features(session.model, backbone, ids, layers=[teacher.layer])
+    return _feature(teacher).similarity(features[:, 0]).numpy().astype(np.float32)
 
 
 def check_match(session: Session, teacher: TeacherInfo) -> None:
-    """Raises SpecError if the teacher was prepared on another base or with another template."""
-    if teacher.base_fingerprint != session.model.fingerprint:
-        raise SpecError(
-            f"The teacher '{teacher.id}' was prepared on another base than '{session.model.source}'. Prepare a teacher for this model."
-        )
-    if teacher.template_hash != session.model.template.hash:
+    """Raises SpecError if the teacher was prepared on another base, with another template, or in other numbers than these."""
+    model = session.model
+    if teacher.base_fingerprint != model.fingerprint:
+        raise SpecError(f"The teacher '{teacher.id}' was prepared on another base than '{model.source}'. Prepare a teacher for this model.")
+    if teacher.template_hash != model.template.hash:
         raise SpecError(f"The teacher '{teacher.id}' was prepared with another prompt template. Prepare it again or use its template.")
+    if not 1 <= teacher.layer <= model.layers:
+        raise SpecError(
+            f"The teacher '{teacher.id}' reads decoder block {teacher.layer}, but '{model.source}' has blocks 1 to {model.layers}. "
+            "Prepare a teacher for this model."
+        )
+    width, found = int(model.base.config.get_text_config().hidden_size), len(_feature(teacher).direction)
+    if width != found:
+        raise SpecError(
+            f"The refusal feature of '{teacher.id}' has {found} numbers, but the hidden states of '{model.source}' have {width}. "
+            "Prepare a teacher for this model."
+        )
+    wanted, numerics = teacher.loading, _numerics(session)
+    for name, asked in (("dtype", wanted.dtype), ("quantization", wanted.quantization)):
+        if asked not in ("auto", numerics[name]):
+            raise SpecError(
+                f"The teacher '{teacher.id}' was prepared with {name} {asked}, but '{model.source}' is loaded with {numerics[name]}. "
+                "Scores and thresholds hold for one of them only: load the model alike, or prepare the teacher again."
+            )
 
 
-def _cosines(prompts: list[str], teacher: TeacherInfo, session: Session, encoder: Encoder, progress: Progress) -> NDArray[np.float32]:
-    feature = RefusalFeature.load(teacher.folder / "refusal_feature.safetensors", layer=teacher.layer)
-    adapter = session.ensure("teacher", teacher.adapter)
-    parts = []
-    with session.adapted.active(adapter) as backbone:
-        for start in range(0, len(prompts), CHUNK):
-            ids = [encoder.prompt_ids([{"role": "user", "content": prompt}]) for prompt in prompts[start : start + CHUNK]]
-
-            def report(done: int, base: int = start) -> None:
-                progress.progress(base + done, len(prompts))
-
-            features = last_prompt_features(session.model, backbone, ids, layers=[teacher.layer], progress=report)
-            parts.append(feature.similarity(features[:, 0]).numpy())
-    return np.concatenate(parts).astype(np.float32) if parts else np.zeros(0, dtype=np.float32)
+def _numerics(session: Session) -> dict[str, str]:
+    used = session.model.loading
+    dtype = used.dtype if used.dtype != "auto" else str(next(session.model.base.parameters()).dtype).removeprefix("torch.")
+    return {"dtype": dtype, "quantization": used.quantization}
 
 
-def _user_turns(dataset: Dataset) -> Iterator[list[str]]:
-    for row in dataset.read(["prompt", "messages"]):
-        turns = [text_of(turn.get("content")) for turn in json.loads(row["messages"]) if turn.get("role") == "user"]
-        yield [turn for turn in turns if turn] or ([row["prompt"]] if row["prompt"] else [])
+@contextmanager
+def _scorer(teacher: TeacherInfo, session: Session) -> Iterator[tuple[Engine, dict[str, Any]]]:
+    """The engine of a teacher, its adapter merged where that can be undone, and the numbers it computes in."""
+    adapter, feature = session.ensure("teacher", teacher.adapter), _feature(teacher)
+    fold = adapter is not None and mergeable(session.adapted, adapter, layer=teacher.layer)
+    state = merged(session.adapted, adapter, layer=teacher.layer) if adapter and fold else session.adapted.active(adapter)
+    with state as backbone, torch.no_grad():
+        yield Engine(session.model, backbone, feature.similarity, layer=teacher.layer), {**_numerics(session), "merged": fold}
+
+
+def _feature(teacher: TeacherInfo) -> RefusalFeature:
+    return RefusalFeature.load(teacher.folder / "refusal_feature.safetensors", layer=teacher.layer)
+
+
+def _facts(result: Scored, teacher: TeacherInfo, numerics: dict[str, Any]) -> dict[str, Any]:
+    missing = {name: count for code, name in REASONS.items() if (count := int((result.reasons == code).sum()))}
+    facts = {
+        "layer": teacher.layer,
+        "template_hash": teacher.template_hash,
+        **numerics,
+        **result.counts,
+        "missing_reasons": missing,
+        **_drift(result.scores, teacher),
+    }
+    if teacher.is_lab:
+        facts["unfamiliar_share"] = result.unfamiliar
+    return facts
+
+
+def _write(workspace: Workspace, dataset: Dataset, teacher: TeacherInfo, result: Scored, info: dict[str, Any]) -> ScoreSet:
+    return write_scores(
+        workspace,
+        dataset,
+        result.scores,
+        key=score_key(NAME, teacher.id, teacher.created),
+        scorer=NAME,
+        teacher=teacher.id,
+        threshold=teacher.threshold,
+        info=info,
+        reasons=result.reasons,
+        names=REASONS,
+        content=teacher_content(teacher),
+    )
 
 
 def _drift(scores: NDArray[np.float32], teacher: TeacherInfo) -> dict[str, float]:
@@ -104,9 +165,3 @@ def _drift(scores: NDArray[np.float32], teacher: TeacherInfo) -> dict[str, float
         "calibration_median": known[2],
         "drift": round(float(np.median(valid)) - known[2], 5),
     }
-
-
-def _unfamiliar(prompts: list[str]) -> float:
-    from reft_studio.lab.sets import unfamiliar_share
-
-    return round(unfamiliar_share(prompts), 4)

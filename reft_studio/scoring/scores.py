@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -14,11 +15,13 @@ from numpy.typing import NDArray
 
 from reft_studio import fingerprint
 from reft_studio.data.dataset import Dataset
+from reft_studio.data.grid import BINS, grid
 from reft_studio.errors import StoreError
 from reft_studio.workspace import Workspace, new_folder, read_json, write_json
 
-BINS = 2001
-"""Histogram bins of width 0.001 over [-1, 1]; bin b holds cosines nearest to -1 + b / 1000."""
+
+GROUP = 65_536
+"""Rows of one row group of scores.parquet."""
 
 
 @dataclass(frozen=True)
@@ -40,15 +43,20 @@ class ScoreSet:
 
     def scores(self) -> NDArray[np.float32]:
         """(rows,) float32 in dataset order; NaN where a row could not be scored."""
-        return _scores(self.folder)
+        return _scores(self.folder, _stamp(self.folder))
 
-    def order(self) -> NDArray[np.int64]:
+    def order(self) -> NDArray[np.integer[Any]]:
         """Row positions from the highest score down; rows without a score last."""
         return np.asarray(np.load(self.folder / "order.npy", mmap_mode="r"))
 
     def row_ids(self) -> NDArray[np.int64]:
         """(rows,) the row_id at each position."""
-        return _row_ids(self.folder)
+        return _row_ids(self.folder, _stamp(self.folder))
+
+    def reasons(self, positions: Sequence[int]) -> list[str | None]:
+        """Why each of these rows has no score; None for a row that has one, and for scores that were stored without reasons."""
+        codes, names = _reasons(self.folder, _stamp(self.folder))
+        return [names[codes[place]] if len(codes) else None for place in positions]
 
 
 def score_key(scorer: str, teacher: str, teacher_created: str) -> str:
@@ -66,13 +74,21 @@ def write_scores(
     teacher: str,
     threshold: float,
     info: dict[str, Any],
+    reasons: NDArray[np.uint8] | None = None,
+    names: Mapping[int, str] | None = None,
+    content: Mapping[str, Any] | None = None,
 ) -> ScoreSet:
-    """Store scores in dataset order (NaN: not scored), with the order that ranks them."""
+    """Store scores in dataset order (NaN: not scored), with the order that ranks them.
+
+    `reasons` says why a row has no score: codes of `names`, 0 for a row that has one. `content` is what the scores were
+    made from, so that `finished_scores` may answer with them later.
+    """
     folder = workspace.folder("scores", dataset.id, key)
-    row_ids = dataset.table(["row_id"]).column("row_id")
     with new_folder(folder) as building:
-        pq.write_table(pa.table({"row_id": row_ids, "score": pa.array(scores, pa.float32())}), building / "scores.parquet")
-        np.save(building / "order.npy", np.argsort(-np.where(np.isnan(scores), -np.inf, scores), kind="stable"))
+        _write_table(building / "scores.parquet", dataset, scores, reasons, names or {})
+        ranked = np.argsort(-np.where(np.isnan(scores), np.float32(-np.inf), scores), kind="stable").astype(np.uint32)
+        np.save(building / "order.npy", ranked)
+        hashes = {name: fingerprint.of_file(building / name) for name in ("scores.parquet", "order.npy")}
         facts = {
             "dataset": dataset.id,
             "key": key,
@@ -81,10 +97,38 @@ def write_scores(
             "threshold": threshold,
             "rows": len(scores),
             "missing": int(np.isnan(scores).sum()),
-            "info": info,
+            "info": info if content is None else {**info, "content": dict(content), "sha256": hashes},
         }
         write_json(building / "scorer.json", facts)
     return open_score_set(workspace, dataset.id, key)
+
+
+def finished_scores(workspace: Workspace, dataset: Dataset, *, key: str, content: Mapping[str, Any]) -> ScoreSet | None:
+    """The stored scores of a dataset if they were made from `content` and their files are as they were written; else None."""
+    try:
+        found = open_score_set(workspace, dataset.id, key)
+        hashes: dict[str, str] = found.info.get("sha256", {})
+        whole = bool(hashes) and all(fingerprint.of_file(found.folder / name) == wanted for name, wanted in hashes.items())
+    except (StoreError, OSError):
+        return None  # to be scored, then
+    return found if whole and found.info.get("content") == dict(content) and found.rows == dataset.rows else None
+
+
+def _write_table(
+    path: Path, dataset: Dataset, scores: NDArray[np.float32], reasons: NDArray[np.uint8] | None, names: Mapping[int, str]
+) -> None:
+    """row_id, score, reason, in groups of rows: a table of them all would double the memory of a large dataset."""
+    words = pa.array([names.get(code, "") for code in range(1 + max(names, default=0))], pa.string())  # 0 is never pointed to
+    schema = pa.schema([("row_id", pa.int64()), ("score", pa.float32()), ("reason", pa.dictionary(pa.int8(), pa.string()))])
+    done = 0
+    with pq.ParquetWriter(path, schema) as writer:
+        for batch in dataset.batches(["row_id"], size=GROUP):
+            part = slice(done, done + len(batch))
+            codes = np.zeros(len(batch), dtype=np.int8) if reasons is None else reasons[part].astype(np.int8)
+            reason = pa.DictionaryArray.from_arrays(pa.array(codes, mask=codes == 0), words)
+            columns = [batch.column("row_id"), pa.array(scores[part], pa.float32()), reason]
+            writer.write_table(pa.Table.from_arrays(columns, schema=schema))
+            done += len(batch)
 
 
 def open_score_set(workspace: Workspace, dataset_id: str, key: str) -> ScoreSet:
@@ -117,11 +161,6 @@ def histogram(scores: NDArray[np.float32], known_harmful: list[bool | None]) -> 
     return [[int(b), *(int(count[b]) for count in counts)] for b in np.flatnonzero(counts[0])]
 
 
-def grid(values: NDArray[np.float32] | float) -> NDArray[np.int64]:
-    """Cosines -> bins of the 0.001 grid. Thresholds and scores are compared on this grid, everywhere; NaN has no bin."""
-    return np.rint((np.clip(np.asarray(values, dtype=np.float64), -1, 1) + 1) * 1000).astype(np.int64)
-
-
 def flagged(scores: NDArray[np.float32], threshold: float) -> NDArray[np.bool_]:
     """(rows,) True where a score is at or above the threshold, on the grid; rows without a score are not flagged here."""
     valid = ~np.isnan(scores)
@@ -130,14 +169,36 @@ def flagged(scores: NDArray[np.float32], threshold: float) -> NDArray[np.bool_]:
     return result
 
 
+def _stamp(folder: Path) -> int:
+    """Changes when the scores are written anew, so that nobody is given older ones from memory."""
+    try:
+        return (folder / "scores.parquet").stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
 @lru_cache(maxsize=8)
-def _scores(folder: Path) -> NDArray[np.float32]:
+def _scores(folder: Path, stamp: int) -> NDArray[np.float32]:
     return _shared(_column(folder, "score").astype(np.float32))
 
 
 @lru_cache(maxsize=8)
-def _row_ids(folder: Path) -> NDArray[np.int64]:
+def _row_ids(folder: Path, stamp: int) -> NDArray[np.int64]:
     return _shared(_column(folder, "row_id").astype(np.int64))
+
+
+@lru_cache(maxsize=8)
+def _reasons(folder: Path, stamp: int) -> tuple[NDArray[np.uint8], list[str | None]]:
+    """Per row the place of its reason in the list; no row at all for scores that were stored without."""
+    try:
+        with pq.ParquetFile(folder / "scores.parquet") as file:
+            if "reason" not in file.schema_arrow.names:
+                return np.zeros(0, dtype=np.uint8), [None]
+            told = file.read(columns=["reason"]).column(0).cast(pa.string()).dictionary_encode().combine_chunks()
+    except (OSError, pa.ArrowInvalid) as exc:
+        raise StoreError("The scores of this dataset cannot be read. Score it again.") from exc
+    codes = np.asarray(told.indices.fill_null(-1).to_numpy(zero_copy_only=False)) + 1
+    return codes.astype(np.uint8), [None, *told.dictionary.to_pylist()]
 
 
 def _shared(values: NDArray[Any]) -> NDArray[Any]:

@@ -1,0 +1,81 @@
+"""The tokens that all prompts begin with, computed once: their keys and values, shared by every batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from reft_studio.models.features import captured
+from reft_studio.models.loading import LoadedModel
+from reft_studio.models.prompts import TokenLists
+
+LEAST = 4
+"""Shorter prefixes are not worth a cache."""
+
+
+def common_prefix(lists: TokenLists) -> int:
+    """Tokens that all lists begin with, at most all but one of the shortest: each keeps a last token of its own."""
+    if len(lists) < 2:
+        return 0
+    first, starts = lists[0], lists.starts[:-1]
+    for place in range(int(lists.lengths.min()) - 1):
+        if (lists.ids[starts + place] != first[place]).any():
+            return place
+    return max(int(lists.lengths.min()) - 1, 0)
+
+
+@dataclass(frozen=True)
+class SharedPrefix:
+    """Keys and values (1, heads, tokens, d_head) of the first blocks, for a prefix of `tokens` tokens."""
+
+    tokens: int
+    states: list[tuple[Tensor, Tensor]]
+    config: Any
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, model: LoadedModel, backbone: nn.Module, ids: NDArray[np.int32], *, layer: int) -> SharedPrefix | None:
+        """None where the model's cache is of a kind that cannot be shared safely: not plain keys and values, or a narrow window."""
+        cache = _empty(model.base.config)
+        if cache is None or not _shareable(cache, layer, len(ids)):
+            return None
+        with captured(model, [layer], stop=True):
+            backbone(input_ids=torch.from_numpy(ids.astype(np.int64))[None].to(model.device), cache=cache, use_cache=True)
+        kept = [(part.keys, part.values) for part in cache.layers[:layer]]
+        if any(keys is None or keys.ndim != 4 or keys.shape[0] != 1 or keys.shape[2] != len(ids) for keys, _ in kept):
+            return None
+        return cls(len(ids), kept, model.base.config)
+
+    def cache(self, rows: int) -> Any:
+        """A cache for a batch of `rows` prompts. The prefix is not copied: a cache grows into tensors of its own."""
+        cache = _empty(self.config)
+        for part, (keys, values) in zip(cache.layers, self.states, strict=False):
+            part.lazy_initialization(keys, values)
+            part.keys, part.values = keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1)
+            if part.is_sliding:
+                part.cumulative_length = self.tokens
+        return cache
+
+
+def _empty(config: Any) -> Any:
+    from transformers import DynamicCache
+
+    try:
+        return DynamicCache(config=config)
+    except (AttributeError, KeyError, TypeError, ValueError):  # an architecture without keys and values to keep
+        return None
+
+
+def _shareable(cache: Any, layer: int, tokens: int) -> bool:
+    from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+
+    kinds = [(type(part), getattr(part, "sliding_window", None)) for part in cache.layers[:layer]]
+    plain = all(
+        kind is DynamicLayer or (kind is DynamicSlidingWindowLayer and window is not None and tokens < window) for kind, window in kinds
+    )
+    return len(kinds) == layer and plain

@@ -1,0 +1,169 @@
+"""Many single-turn prompts to token ids at once: rendered by splicing where that is the same, tokenised in one call."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, TemplateError, nodes
+from numpy.typing import NDArray
+
+from reft_studio.data.templates import Template
+from reft_studio.errors import DataError
+from reft_studio.models.batching import TAIL, Encoder
+
+CHUNK = 2048
+"""Texts rendered and tokenised in one call."""
+READY, CUT, REFUSED, NO_TOKENS = range(4)
+"""What became of a text: whole; shortened in its middle; refused by the template; without a single token."""
+_MARK = "\ue000prompt\ue001"
+_PROBES = ("x", " x", "x\n", "two\n\nlines", "{{ x }} {% y %}", "</s><|end|>[INST]", "user: x\nassistant: y", "é漢字🙂", "<b>&amp;</b>")
+_NAMES = frozenset(
+    ("role", "content", "type", "text", "user", "assistant", "system", "developer", "tool", "tools", "function", "ipython", "image")
+)
+"""Keys and roles that templates compare with; never a test of what a message says."""
+
+
+@dataclass(frozen=True)
+class TokenLists:
+    """Many lists of token ids in one array: list i is ids[starts[i] : starts[i + 1]]; ids int32, starts (n + 1,) int64."""
+
+    ids: NDArray[np.int32]
+    starts: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, lists: Sequence[Sequence[int]]) -> TokenLists:
+        starts = np.zeros(len(lists) + 1, dtype=np.int64)
+        np.cumsum([len(one) for one in lists], out=starts[1:])
+        return cls(np.fromiter(chain.from_iterable(lists), dtype=np.int32, count=int(starts[-1])), starts)
+
+    @classmethod
+    def joined(cls, parts: Sequence[TokenLists]) -> TokenLists:
+        """All lists of `parts`, in order."""
+        if not parts:
+            return cls.of([])
+        lengths = np.concatenate([part.lengths for part in parts])
+        return cls(np.concatenate([part.ids for part in parts]), np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]))
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def __getitem__(self, place: int) -> NDArray[np.int32]:
+        return self.ids[self.starts[place] : self.starts[place + 1]]
+
+    def pick(self, places: NDArray[np.integer[Any]]) -> TokenLists:
+        """The lists at these places, in this order."""
+        lengths, parts = self.lengths[places], [self[int(place)] for place in places]
+        ids = np.concatenate(parts) if parts else np.zeros(0, dtype=np.int32)
+        return TokenLists(ids, np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)]))
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        return np.diff(self.starts)
+
+
+class PromptEncoder:
+    """`Encoder.prompt_ids` for many texts, each the one user turn of a conversation; the same ids, many times faster."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self.encoder = encoder
+        self.template = encoder.model.template
+        self.splice = Splice.of(self.template, _source(self.template, encoder.model.tokenizer))
+
+    def encode(self, texts: Sequence[str]) -> tuple[TokenLists, NDArray[np.uint8]]:
+        """Token ids of each text, and what became of it (READY, CUT, REFUSED, NO_TOKENS); the last two have no ids."""
+        parts, fates = [], np.zeros(len(texts), dtype=np.uint8)
+        for start in range(0, len(texts), CHUNK):
+            lists = self._chunk(texts[start : start + CHUNK], fates[start : start + CHUNK])
+            parts.append(TokenLists.of(lists))
+        return TokenLists.joined(parts), fates
+
+    def _chunk(self, texts: Sequence[str], fates: NDArray[np.uint8]) -> list[list[int]]:
+        model, longest = self.encoder.model, self.encoder.longest_prompt
+        rendered = self._rendered(texts)
+        usable = [text for text in rendered if text is not None]
+        options = {"padding": False, "truncation": False, "return_attention_mask": False, "verbose": False}
+        found: list[list[int]] = (
+            model.tokenizer(usable, add_special_tokens=self.template.special_tokens, **options)["input_ids"] if usable else []
+        )
+        answers, given = [], iter(found)
+        for place, text in enumerate(rendered):
+            ids = next(given) if text is not None else []
+            while ids and ids[-1] == model.eos_id and self.template.special_tokens:
+                ids.pop()
+            if len(ids) > longest:
+                ids = ids[: longest - TAIL] + ids[-TAIL:]
+                fates[place] = CUT
+            if not ids:
+                fates[place] = REFUSED if text is None else NO_TOKENS
+            answers.append(ids)
+        return answers
+
+    def _rendered(self, texts: Sequence[str]) -> list[str | None]:
+        """Each text in the template; None where the template refuses it."""
+        if self.splice is not None:
+            for place in {0, len(texts) // 2, len(texts) - 1}:  # a few real ones of every chunk, to be sure
+                if self.splice(texts[place]) not in (None, self._slow(texts[place])):
+                    self.splice = None
+                    break
+        if self.splice is None:
+            return [self._slow(text) for text in texts]
+        return [text if (text := self.splice(one)) is not None else self._slow(one) for one in texts]
+
+    def _slow(self, text: str) -> str | None:
+        try:
+            return self.template.prompt([{"role": "user", "content": text}])
+        except DataError:  # counted by the caller
+            return None
+
+
+@dataclass(frozen=True)
+class Splice:
+    """A template around one user turn as the text before and after it."""
+
+    before: str
+    after: str
+    trims: bool
+    """The template strips white space around what is said."""
+    tested: re.Pattern[str] | None
+    """Words that the template looks for: what contains one is rendered for real."""
+
+    def __call__(self, text: str) -> str | None:
+        """The rendered prompt, or None if it has to be rendered for real."""
+        if self.tested is not None and self.tested.search(text):
+            return None
+        return f"{self.before}{text.strip() if self.trims else text}{self.after}"
+
+    @classmethod
+    def of(cls, template: Template, source: str | None) -> Splice | None:
+        """The splice of a template; None where it does more with a text than to strip it and put it in its place."""
+        try:
+            words = _tested_words(source) if source is not None else set()
+            whole, spaced = (template.prompt([{"role": "user", "content": text}]) for text in (_MARK, f" {_MARK}\n"))
+            if whole.count(_MARK) != 1:
+                return None
+            before, after = whole.split(_MARK)
+            tested = re.compile("|".join(map(re.escape, sorted(words)))) if words else None
+            found = cls(before, after, spaced == whole, tested)
+            right = [found(probe) in (None, template.prompt([{"role": "user", "content": probe}])) for probe in _PROBES]
+        except (DataError, TemplateError):
+            return None  # a template that refuses an ordinary turn is asked row by row
+        return found if all(right) and spaced in (whole, f"{before} {_MARK}\n{after}") else None
+
+
+def _tested_words(source: str) -> set[str]:
+    """Texts that a template compares with, searches for or gives to a filter, as far as they can be of a message."""
+    parsed = Environment(extensions=["jinja2.ext.loopcontrols"], autoescape=False).parse(source)
+    tests = [node for kind in (nodes.Compare, nodes.Call, nodes.Filter, nodes.Test) for node in parsed.find_all(kind)]
+    found = {const.value for node in tests for const in node.find_all(nodes.Const) if isinstance(const.value, str)}
+    return {word for word in found if word and word not in _NAMES}
+
+
+def _source(template: Template, tokenizer: Any) -> str | None:
+    """The Jinja source of a chat template; None for a template that is ours and looks at nothing."""
+    source = getattr(template, "source", None) or (None if template.name == "alpaca" else tokenizer.chat_template)
+    return source.get("default") if isinstance(source, dict) else source

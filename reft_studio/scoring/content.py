@@ -1,0 +1,36 @@
+"""What a score is a function of, besides the prompt: hashes of weights, feature and template, and the number format."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reft_studio import fingerprint
+from reft_studio.errors import StoreError
+from reft_studio.teacher.teacher import TeacherInfo
+
+VERSION = 1
+"""Raised when the same prompt would get another score from this code."""
+
+
+def teacher_content(teacher: TeacherInfo) -> dict[str, Any]:
+    """Hashes of all that a teacher brings: base, adapter, refusal feature, layer, template, longest prompt. Loads no model."""
+    adapter = teacher.adapter
+    files = [] if adapter is None else [adapter / "adapter_config.json", adapter / "adapter_model.safetensors"]
+    try:
+        return {
+            "version": VERSION,
+            "base": teacher.base_fingerprint,
+            "adapter": [fingerprint.of_file(path) for path in files],
+            "feature": fingerprint.of_file(teacher.folder / "refusal_feature.safetensors"),
+            "layer": teacher.layer,
+            "template": teacher.template_hash,
+            "max_length": teacher.max_length,
+        }
+    except OSError as exc:
+        raise StoreError(f"The teacher '{teacher.id}' is incomplete: {exc.filename} cannot be read. Prepare it again.") from exc
+
+
+def prompt_key(content: dict[str, Any], *, dtype: str, quantization: str, merged: bool) -> str:
+    """SHA-256 (hex) that, with the token ids of a prompt, names its score. A longest prompt shows in the token ids."""
+    used = {name: value for name, value in content.items() if name != "max_length"}
+    return fingerprint.of_value({**used, "dtype": dtype, "quantization": quantization, "merged": merged})

@@ -1,0 +1,58 @@
+"""Scores of finished batches, appended as they come; a kill at any moment costs one batch at most."""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+_HEAD = struct.Struct("<III")  # batch, values, checksum of all
+
+
+class Journal:
+    """An append-only file of (batch number, float32 values); what was not written whole is cut off when it is opened."""
+
+    def __init__(self, path: Path) -> None:
+        self.done: list[NDArray[np.float32]] = []
+        data = path.read_bytes() if path.is_file() else b""
+        place = 0
+        while (record := _record(data, place, len(self.done))) is not None:
+            values, place = record
+            self.done.append(values)
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        os.ftruncate(self._file, place)
+        os.lseek(self._file, 0, os.SEEK_END)
+
+    def append(self, values: NDArray[np.float32]) -> None:
+        """Keep the next batch. It survives the death of this process; of the whole machine, a checksum tells."""
+        batch, body = len(self.done), values.astype("<f4").tobytes()
+        os.write(self._file, _HEAD.pack(batch, len(values), _checksum(batch, body)) + body)
+        self.done.append(values)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        os.close(self._file)
+
+
+def _record(data: bytes, place: int, batch: int) -> tuple[NDArray[np.float32], int] | None:
+    """The record of `batch` at `place` and where it ends, or None if it is not whole."""
+    if len(data) < place + _HEAD.size:
+        return None
+    number, count, checksum = _HEAD.unpack_from(data, place)
+    start = place + _HEAD.size
+    body = data[start : start + 4 * count]
+    if number != batch or len(body) != 4 * count or checksum != _checksum(batch, body):
+        return None
+    return np.frombuffer(body, dtype="<f4").astype(np.float32), start + len(body)
+
+
+def _checksum(batch: int, body: bytes) -> int:
+    return zlib.crc32(body, batch)

@@ -1,0 +1,106 @@
+"""The frozen plan of one shard: which prompts run together, decided before any work and kept on disk.
+
+Scores depend on their batch in the last digits, so a resumed run must form the very same batches to give the same bits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reft_studio.errors import StoreError
+from reft_studio.workspace import read_json, write_atomic, write_json
+
+MAX_ROWS = 512
+"""Prompts of one batch, whatever their length."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Batches over the distinct prompts of a shard.
+
+    known: (n,) float32, scores that were there already, NaN where one has to be computed. order: positions to compute, batch
+    after batch, longest first, so that too little memory shows at once. sizes: prompts per batch. prefix: tokens shared by
+    all that are computed, 0 for none. splits: batches that were halved for want of memory, in the order it happened.
+    """
+
+    fingerprint: str
+    known: NDArray[np.float32]
+    order: NDArray[np.int32]
+    sizes: NDArray[np.int32]
+    prefix: int
+    splits: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, digests: NDArray[np.void], lengths: NDArray[np.int64], known: NDArray[np.float32], *, budget: int, prefix: int) -> Plan:
+        """The plan is a function of the prompts (their digests and lengths), of what is known, and of the token budget.
+
+        lengths: (n,) tokens of each prompt, 0 where there is nothing to compute. `budget` limits the padded tokens of a
+        batch after the prefix; a single prompt may exceed it.
+        """
+        todo = np.flatnonzero(np.isnan(known) & (lengths > 0))
+        order = todo[np.argsort(-lengths[todo], kind="stable")].astype(np.int32)
+        own = np.maximum(lengths[order] - prefix, 1)
+        sizes: list[int] = []
+        done = 0
+        while done < len(order):
+            sizes.append(int(min(max(budget // int(own[done]), 1), MAX_ROWS, len(order) - done)))
+            done += sizes[-1]
+        return cls(_fingerprint(digests, lengths, budget), known, order, np.array(sizes, dtype=np.int32), prefix)
+
+    def is_of(self, digests: NDArray[np.void], lengths: NDArray[np.int64], *, budget: int) -> bool:
+        """Whether this is the plan of these prompts under this budget."""
+        return self.fingerprint == _fingerprint(digests, lengths, budget)
+
+    def batches(self) -> list[NDArray[np.int32]]:
+        """Positions of each batch, splits applied."""
+        found = np.split(self.order, np.cumsum(self.sizes)[:-1]) if len(self.sizes) else []
+        for place in self.splits:
+            half = (len(found[place]) + 1) // 2
+            found[place : place + 1] = [found[place][:half], found[place][half:]]
+        return found
+
+    def split(self, batch: int) -> Plan:
+        """The plan with this batch halved: what comes before it stays as it was."""
+        return replace(self, splits=(*self.splits, batch))
+
+    def save(self, folder: Path) -> None:
+        """Write it whole, before its first batch runs."""
+        buffer = io.BytesIO()
+        np.savez(buffer, known=self.known, order=self.order, sizes=self.sizes, prefix=np.array(self.prefix))
+        write_json(folder / "splits.json", {"plan": self.fingerprint, "splits": self.splits})
+        write_atomic(folder / "plan.npz", buffer.getvalue())
+
+    def save_splits(self, folder: Path) -> None:
+        """Append to the plan on disk what memory forced upon it."""
+        write_json(folder / "splits.json", {"plan": self.fingerprint, "splits": self.splits})
+
+    @classmethod
+    def load(cls, folder: Path) -> Plan | None:
+        """The plan kept in `folder`, or None if there is none that is whole."""
+        if not (folder / "plan.npz").is_file():
+            return None
+        try:
+            marks = read_json(folder / "splits.json")
+            with np.load(folder / "plan.npz", allow_pickle=False) as parts:
+                known, order, sizes, prefix = (parts[name] for name in ("known", "order", "sizes", "prefix"))
+            return cls(marks["plan"], known, order, sizes, int(prefix), tuple(marks["splits"]))
+        except (OSError, ValueError, KeyError, TypeError, StoreError):
+            return None  # a damaged plan is made anew, and its journal with it
+
+
+def _fingerprint(digests: NDArray[np.void], lengths: NDArray[np.int64], budget: int) -> str:
+    facts = np.array([budget, MAX_ROWS], dtype=np.int64)
+    return hashlib.sha256(digests.tobytes() + lengths.astype("<i8").tobytes() + facts.tobytes()).hexdigest()
+
+
+def token_shares(batches: list[NDArray[np.int32]], lengths: NDArray[np.int64]) -> list[float]:
+    """After each batch, the share of the tokens that is done, in 0..1: a steadier clock than prompts, long ones come first."""
+    tokens = np.array([lengths[batch].sum() for batch in batches], dtype=np.float64)
+    shares: list[float] = (np.cumsum(tokens) / max(float(tokens.sum()), 1.0)).tolist()
+    return shares

@@ -1,0 +1,95 @@
+"""A dataset in shards of bounded size: the distinct prompts of each, and which row said which."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reft_studio.data.dataset import Dataset
+from reft_studio.data.templates import text_of
+
+ROWS = 65_536
+CHARACTERS = 1 << 26
+"""Limits of one shard; memory is that of one shard, however many there are."""
+
+NO_TURN, EMPTY, REFUSED, NO_TOKENS, NOT_FINITE = range(1, 6)
+REASONS = {
+    NO_TURN: "no user turn",
+    EMPTY: "empty prompt",
+    REFUSED: "the chat template refuses the row",
+    NO_TOKENS: "no token is left of the prompt",
+    NOT_FINITE: "the model's hidden state is not finite",
+}
+"""Why a row has no score; 0 stands for a row that has one."""
+
+
+@dataclass
+class Shard:
+    """Rows of one stretch of the dataset.
+
+    texts: distinct user turns. turns: positions in `texts`, row after row; ends: where each row's turns end in it.
+    reasons: per row, why it has nothing to score, or 0.
+    """
+
+    index: int
+    texts: list[str] = field(default_factory=list)
+    turns: list[int] = field(default_factory=list)
+    ends: list[int] = field(default_factory=list)
+    reasons: list[int] = field(default_factory=list)
+
+    @property
+    def rows(self) -> int:
+        return len(self.ends)
+
+
+def shards(dataset: Dataset, *, rows: int = ROWS, characters: int = CHARACTERS) -> Iterator[Shard]:
+    """The dataset in order. Where a shard ends depends on the rows alone, never on what has been done before."""
+    shard, known, size = Shard(0), dict[str, int](), 0
+    for row in dataset.read(["prompt", "messages"]):
+        turns, reason = user_turns(row)
+        for turn in turns:
+            if turn not in known:
+                known[turn] = len(shard.texts)
+                shard.texts.append(turn)
+                size += len(turn)
+            shard.turns.append(known[turn])
+        shard.ends.append(len(shard.turns))
+        shard.reasons.append(reason)
+        if shard.rows >= rows or size >= characters:
+            yield shard
+            shard, known, size = Shard(shard.index + 1), {}, 0
+    if shard.rows:
+        yield shard
+
+
+def user_turns(row: dict[str, Any]) -> tuple[list[str], int]:
+    """What the user says in a row, turn by turn, without blank ones; and why there is nothing, or 0."""
+    said = [text_of(turn.get("content")) for turn in json.loads(row["messages"]) if turn.get("role") == "user"]
+    if not any(said) and row["prompt"]:
+        said = [row["prompt"]]
+    turns = [turn for turn in said if turn.strip()]
+    return turns, 0 if turns else EMPTY if said else NO_TURN
+
+
+def row_scores(
+    shard: Shard, scores: NDArray[np.float32], why: NDArray[np.uint8], units: NDArray[np.int64]
+) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """Per row the highest score of its turns, and why there is none (0: there is one).
+
+    scores, why: per distinct prompt; units: the distinct prompt of each text. A row with one turn that could not be scored
+    has no score: nobody has vouched for that turn.
+    """
+    values, reasons = np.full(shard.rows, np.nan, dtype=np.float32), np.array(shard.reasons, dtype=np.uint8)
+    ends = np.array(shard.ends, dtype=np.int64)
+    starts = np.concatenate([np.zeros(1, dtype=np.int64), ends[:-1]])
+    said = ends > starts
+    if said.any():
+        of_turn = units[np.array(shard.turns, dtype=np.int64)]
+        values[said] = np.maximum.reduceat(scores[of_turn], starts[said])
+        reasons[said] = np.maximum.reduceat(why[of_turn], starts[said])
+    return values, reasons
