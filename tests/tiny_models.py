@@ -10,7 +10,7 @@ import pytest
 from reft_studio.data.dataset import Dataset, write_dataset
 from reft_studio.workspace import Workspace
 
-FAMILIES = ("llama", "gemma2", "qwen2", "gpt2", "granite", "phi3")
+FAMILIES = ("llama2", "llama3", "gemma2", "gemma3", "gemma3_text", "qwen2", "qwen2.5", "qwen3", "mistral", "phi3", "gpt2", "granite")
 _TEXT = [
     "how do i bake bread at home",
     "how do i steal a car at night",
@@ -46,18 +46,46 @@ def make_model(folder: Path, family: str = "llama", *, chat: bool = True, layers
     fast.save_pretrained(folder)
     shape: dict[str, Any] = {"vocab_size": len(fast), "hidden_size": 32, "num_hidden_layers": layers, "num_attention_heads": 4}
     shape |= {"eos_token_id": fast.eos_token_id, "pad_token_id": fast.pad_token_id, "bos_token_id": None, "max_position_embeddings": 512}
-    wide = {"intermediate_size": 48, "num_key_value_heads": 2}
-    config: Any = {
-        "llama": lambda: hf.LlamaConfig(**shape, **wide),
-        "gemma2": lambda: hf.Gemma2Config(**shape, **wide, head_dim=8, final_logit_softcapping=30.0),
-        "qwen2": lambda: hf.Qwen2Config(**shape, **wide),
-        "gpt2": lambda: hf.GPT2Config(**shape),
-        "granite": lambda: hf.GraniteConfig(**shape, **wide, logits_scaling=4.0, embedding_multiplier=2.0),
-        "phi3": lambda: hf.Phi3Config(**shape, **wide),
-    }[family]()
     torch.manual_seed(0)
-    hf.AutoModelForCausalLM.from_config(config).save_pretrained(folder, safe_serialization=True)
+    hf.AutoModelForCausalLM.from_config(make_config(family, shape)).save_pretrained(folder, safe_serialization=True)
     return folder
+
+
+def make_config(family: str, shape: dict[str, Any]) -> Any:
+    """The configuration of a family as its real models have it, but for the sizes."""
+    import transformers as hf
+
+    grouped = {**shape, "intermediate_size": 48, "num_key_value_heads": 2}
+    rope3 = {"rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+    tied = {"tie_word_embeddings": True}
+    slices = {"sliding_window": 16, "head_dim": 8}
+    sees = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": shape["num_hidden_layers"], "num_attention_heads": 2}
+
+    def gemma3() -> Any:  # a wrapper with a vision tower as deep as the text model: only the text may be found
+        text = {
+            **grouped,
+            **slices,
+            "layer_types": [("sliding_attention", "full_attention")[n % 2] for n in range(shape["num_hidden_layers"])],
+        }
+        ends = {name: shape[name] for name in ("eos_token_id", "pad_token_id")}
+        return hf.Gemma3Config(text_config=text, vision_config={**sees, "image_size": 28, "patch_size": 14}, mm_tokens_per_image=1, **ends)
+
+    made: dict[str, Any] = {
+        "llama": lambda: hf.LlamaConfig(**grouped),
+        "llama2": lambda: hf.LlamaConfig(**{**grouped, "num_key_value_heads": 4}, rms_norm_eps=1e-5),
+        "llama3": lambda: hf.LlamaConfig(**grouped, rope_parameters={**rope3, "original_max_position_embeddings": 64}),
+        "gemma2": lambda: hf.Gemma2Config(**grouped, **slices, final_logit_softcapping=30.0),
+        "gemma3": gemma3,
+        "gemma3_text": lambda: hf.Gemma3TextConfig(**grouped, **slices),
+        "qwen2": lambda: hf.Qwen2Config(**grouped),
+        "qwen2.5": lambda: hf.Qwen2Config(**grouped, **tied, use_sliding_window=False),
+        "qwen3": lambda: hf.Qwen3Config(**grouped, head_dim=16),
+        "mistral": lambda: hf.MistralConfig(**grouped, sliding_window=16),
+        "phi3": lambda: hf.Phi3Config(**grouped),
+        "gpt2": lambda: hf.GPT2Config(**shape),
+        "granite": lambda: hf.GraniteConfig(**grouped, logits_scaling=4.0, embedding_multiplier=2.0, residual_multiplier=0.5),
+    }
+    return made[family]()
 
 
 @pytest.fixture(scope="session")

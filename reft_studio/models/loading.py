@@ -1,12 +1,10 @@
-"""Load a causal language model once, and find its parts by structure, never by name."""
+"""Load a causal language model once, checked before and after; how it is held in memory is part of every record."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -15,18 +13,19 @@ from torch import Tensor, nn
 
 from reft_studio.data.templates import Template, template_for
 from reft_studio.errors import PrerequisiteError, SpecError
+from reft_studio.models import memory
+from reft_studio.models.anatomy import check_logits, examine, text_only
+from reft_studio.models.source import LAB, Source, fetch, locate, resolve
 from reft_studio.models.spec import DEFAULT, LoadSpec
-from reft_studio.workspace import ASSETS
 
-LAB = "lab"
-"""The name of the embedded model."""
+__all__ = ["LAB", "LoadedModel", "load", "load_tokenizer", "resolve", "weights_fingerprint"]
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A frozen base with its tokenizer, template and the three parts that training and scoring use.
+    """A frozen base with its tokenizer, template and the parts that training and scoring use.
 
-    `backbone` maps token ids to hidden states after the final norm; `blocks[l - 1]` is decoder block l, counted from 1.
+    `blocks[l - 1]` is decoder block l, counted from 1; `final_norm` makes `last_hidden_state` of the last one's output.
     """
 
     source: str
@@ -37,6 +36,9 @@ class LoadedModel:
     fingerprint: str
     stop_ids: tuple[int, ...]
     """Tokens that end an answer: end of text, and what else the model's generation settings name, such as end of turn."""
+    final_norm: nn.Module
+    loading: LoadSpec = field(default=DEFAULT)
+    """How it is really held: nothing is "auto" any more."""
 
     @property
     def device(self) -> torch.device:
@@ -66,62 +68,53 @@ class LoadedModel:
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(…, d_model) after the final norm -> (…, vocabulary), float32, with the model's own scale (Cohere, Granite) and soft cap."""
-        config = self.base.config.get_text_config()
-        logits: Tensor = self.base.get_output_embeddings()(hidden)
-        if scale := getattr(config, "logit_scale", None):
-            logits = logits * scale
-        if divisor := getattr(config, "logits_scaling", None):
-            logits = logits / divisor
-        logits = logits.float()
-        if cap := getattr(config, "final_logit_softcapping", None):
-            logits = torch.tanh(logits / cap) * cap
-        return logits
+        return _logits(self.base, hidden)
 
 
-def resolve(source: str) -> str:
-    """`lab` is the embedded model's folder; anything else is a local folder or a Hub id, as it is."""
-    return str(ASSETS / "lab" / "base") if source == LAB else str(Path(source).expanduser()) if source.startswith("~") else source
-
-
-def load(source: str, *, loading: LoadSpec = DEFAULT, template: str = "auto") -> LoadedModel:
+def load(source: str, *, loading: LoadSpec = DEFAULT, template: str = "auto", work: memory.Work | None = None) -> LoadedModel:
     """Load a model folder or Hub id with its tokenizer, frozen and in eval mode.
 
-    `dtype` "auto" is float32, but on a CUDA device weights stored in half precision stay so (as bfloat16, whose range
-    gradients need), or an 8 B model would take 32 GB. Weights must be safetensors; code that a model ships is never run.
-    Raises PrerequisiteError, with what to do, if something is missing.
+    `dtype` "auto" is float32, but on a CUDA device weights stored in half precision are held in bfloat16, or an 8 B model would take
+    32 GB. An explicit float16 stays float16, for scoring and chat; `work` that trains refuses it, since gradients need the range of
+    bfloat16. Weights must be safetensors, all of them there; code that a model ships is never run. What is missing or does not fit is
+    told before a weight is read. Raises PrerequisiteError, with what to do, or SpecError for settings that contradict each other.
     """
-    from transformers import AutoModelForCausalLM, GenerationConfig
-    from transformers.utils import logging as chatter
-
-    chatter.disable_progress_bar()  # our own progress says what happens; bars of a library would cut through it
-    path = resolve(source)
-    _check_folder(path, source)
-    tokenizer = load_tokenizer(source)
-    place, dtype = _device(loading.device), loading.dtype
-    kept = "auto" if dtype == "auto" and place.startswith("cuda") else getattr(torch, "float32" if dtype == "auto" else dtype)
-    try:
-        base = AutoModelForCausalLM.from_pretrained(
-            path, dtype=kept, use_safetensors=True, trust_remote_code=False, local_files_only=_offline()
-        )
-        base = (base.bfloat16() if base.dtype == torch.float16 else base).to(place)
-    except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as exc:
-        raise PrerequisiteError(
-            f"The model '{source}' cannot be loaded: {_first_line(exc)} A model is a folder (or Hub id) with config.json, "
-            "safetensors weights and a tokenizer, of a causal language model architecture that transformers knows."
-        ) from exc
+    found = locate(source, revision=loading.revision)
+    wanted = _settled(found, loading)
+    check_trainable(wanted, work)
+    memory.check(found, wanted, _room(wanted.device), work=work)
+    found = fetch(found)
+    tokenizer = load_tokenizer(source, revision=loading.revision)
+    drawn = template_for(tokenizer, template)
+    base = text_only(_weights(found, wanted))
     base.requires_grad_(False).eval()
     base.config.use_cache = False
     ends = _stop_ids(base, tokenizer)
+    from transformers import GenerationConfig
+
     base.generation_config = GenerationConfig()  # greedy is greedy: no repetition penalty or sampling that a model suggests
-    return LoadedModel(source, base, tokenizer, template_for(tokenizer, template), find_blocks(base), weights_fingerprint(base), ends)
+    anatomy = examine(base)
+    check_logits(anatomy, lambda hidden: _logits(base, hidden), name=source)
+    held = wanted.model_copy(update={"revision": found.revision, "attention": base.config.get_text_config()._attn_implementation})
+    return LoadedModel(source, base, tokenizer, drawn, anatomy.blocks, weights_fingerprint(base), ends, anatomy.final_norm, held)
 
 
-def load_tokenizer(source: str) -> Any:
+def check_trainable(loading: LoadSpec, work: memory.Work | None) -> None:
+    """Raises SpecError if `work` trains on a base whose number format loses gradients."""
+    if work and work.rank and loading.dtype == "float16":
+        raise SpecError(
+            "dtype is float16, but small gradients vanish in it. Train with bfloat16, which needs no more memory, or float32; float16 "
+            "is for scoring and chat."
+        )
+
+
+def load_tokenizer(source: str, *, revision: str | None = None) -> Any:
     """The tokenizer of a model; its end-of-text token must exist, since training teaches the model to stop."""
     from transformers import AutoTokenizer
 
+    folder = fetch(locate(source, revision=revision)).folder
     try:
-        tokenizer = AutoTokenizer.from_pretrained(resolve(source), trust_remote_code=False, local_files_only=_offline())
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:  # transformers answers a missing tokenizer in all these ways
         raise PrerequisiteError(
             f"The model '{source}' has no tokenizer that can be read ({_first_line(exc)}). Copy tokenizer.json and "
@@ -132,15 +125,6 @@ def load_tokenizer(source: str) -> Any:
             f"The tokenizer of '{source}' names no eos_token, so a model could not learn to stop. Set it in tokenizer_config.json."
         )
     return tokenizer
-
-
-def find_blocks(base: nn.Module) -> nn.ModuleList:
-    """The decoder blocks: the list of equal modules as long as the configuration says the model is deep."""
-    depth = int(base.config.get_text_config().num_hidden_layers)  # type: ignore[union-attr, operator]
-    for module in base.modules():
-        if isinstance(module, nn.ModuleList) and len(module) == depth and len({type(block) for block in module}) == 1:
-            return module
-    raise SpecError(f"{type(base).__name__} has no list of {depth} equal decoder blocks, so its refusal feature cannot be read.")
 
 
 SAMPLED = 65_536
@@ -161,40 +145,134 @@ def weights_fingerprint(base: nn.Module) -> str:
     return digest.hexdigest()
 
 
+def _settled(found: Source, loading: LoadSpec) -> LoadSpec:
+    """The settings with nothing left to "auto" but the attention kernel, which the model chooses. Refuses what this machine has not got."""
+    device = _device(loading.device)
+    cuda = device.startswith("cuda")
+    if loading.quantization == "nf4":
+        _check_four_bit(cuda=cuda)
+    if loading.attention == "flash_attention_2":
+        _check_flash(loading, cuda=cuda)
+    _check_native(found)
+    return loading.model_copy(update={"device": device, "dtype": memory.weights_dtype(found, loading, cuda=cuda)})
+
+
+def _device(choice: str) -> str:
+    """The device of this machine. Raises PrerequisiteError if it has not got it."""
+    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    apple = torch.backends.mps.is_available()
+    if choice == "auto":
+        return "cuda:0" if there else "mps" if apple else "cpu"
+    number = int(choice.partition(":")[2] or 0) if choice.startswith("cuda") else None
+    if (number is not None and number >= there) or (choice == "mps" and not apple):
+        seen = [f"cuda:{one}" for one in range(there)] + (["mps"] if apple else []) + ["cpu"]
+        raise PrerequisiteError(f"device is {choice}, but PyTorch sees only {', '.join(seen)} here. Choose one of these, or auto.")
+    return choice if number is None else f"cuda:{number}"
+
+
+def _check_four_bit(*, cuda: bool) -> None:
+    if not cuda:
+        raise PrerequisiteError("4-bit weights (nf4) need an NVIDIA GPU, and the model would run on none. Choose quantization none.")
+    if find_spec("bitsandbytes") is None:
+        raise PrerequisiteError("4-bit weights (nf4) need the package bitsandbytes: pip install 'reft-studio[4bit]', or choose none.")
+
+
+def _check_flash(loading: LoadSpec, *, cuda: bool) -> None:
+    if not cuda or loading.dtype == "float32":
+        raise PrerequisiteError("flash_attention_2 needs an NVIDIA GPU and bfloat16 or float16. Choose attention sdpa, or auto.")
+    if find_spec("flash_attn") is None:
+        raise PrerequisiteError("flash_attention_2 needs the package flash-attn: pip install flash-attn, or choose attention sdpa.")
+
+
+def _check_native(found: Source) -> None:
+    """Raises PrerequisiteError unless transformers itself has the model's class; a model's own code is never run."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    kind = str(found.config.get("model_type", ""))
+    if kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        return
+    if found.config.get("auto_map"):
+        raise PrerequisiteError(
+            f"The model '{found.name}' needs program code of its own (auto_map in config.json), which is never run here, and transformers "
+            f"has no class for its type '{kind[:40]}'. Choose a version of the model that transformers knows."
+        )
+    raise PrerequisiteError(
+        f"The model '{found.name}' is of type '{kind[:40]}', which is no causal language model that transformers knows. Choose a "
+        "decoder-only model, such as of the families Llama, Gemma, Qwen, Mistral or Phi."
+    )
+
+
+def _room(device: str) -> memory.Room:
+    """Free memory of a device, as the accelerator itself counts it."""
+    if device.startswith("cuda"):
+        free, total = torch.cuda.mem_get_info(device)
+        return memory.Room(device, float(free), float(total))
+    found = memory.room(device)
+    assert found is not None, "the processor's memory is always known"
+    return found
+
+
+def _weights(found: Source, loading: LoadSpec) -> Any:
+    """The network with every weight of its files in place, on its device."""
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging as chatter
+
+    chatter.disable_progress_bar()  # our own progress says what happens; bars of a library would cut through it
+    chatter.set_verbosity_error()  # what its report of the weights would warn of, we refuse
+    options: dict[str, Any] = {"dtype": getattr(torch, loading.dtype)}
+    if loading.attention != "auto":
+        options["attn_implementation"] = loading.attention
+    if loading.device.startswith("cuda"):
+        options["device_map"] = {"": loading.device}  # straight to the GPU: no copy of the whole in the machine's memory
+    if loading.quantization == "nf4":
+        options["quantization_config"] = _four_bit(options["dtype"])
+    try:
+        base, told = AutoModelForCausalLM.from_pretrained(
+            str(found.folder),
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # it would refuse without a reason; we refuse below, with one
+            **options,
+        )
+    except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as exc:
+        raise PrerequisiteError(
+            f"The model '{found.name}' cannot be loaded: {_first_line(exc)} A model is a folder (or Hub id) with config.json, "
+            "safetensors weights and a tokenizer, of a causal language model architecture that transformers knows."
+        ) from exc
+    lost = sorted(told["missing_keys"]) + sorted(key[0] for key in told["mismatched_keys"])
+    if lost:  # transformers fills them with random numbers and goes on
+        raise PrerequisiteError(
+            f"{len(lost)} weights that the model '{found.name}' needs are not in its files or have another shape, first {lost[0][:100]}. "
+            "Its config.json belongs to another model, or the files are not whole: copy or download it again."
+        )
+    return base if loading.device.startswith("cuda") else base.to(loading.device)
+
+
+def _four_bit(compute: torch.dtype) -> Any:
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=compute)
+
+
+def _logits(base: Any, hidden: Tensor) -> Tensor:
+    config = base.config.get_text_config()
+    logits: Tensor = base.get_output_embeddings()(hidden)
+    if scale := getattr(config, "logit_scale", None):
+        logits = logits * scale
+    if divisor := getattr(config, "logits_scaling", None):
+        logits = logits / divisor
+    logits = logits.float()
+    if cap := getattr(config, "final_logit_softcapping", None):
+        logits = torch.tanh(logits / cap) * cap
+    return logits
+
+
 def _stop_ids(base: Any, tokenizer: Any) -> tuple[int, ...]:
     named = base.generation_config.eos_token_id if base.generation_config is not None else None
     others = named if isinstance(named, list) else [] if named is None else [named]
     return tuple(dict.fromkeys([int(tokenizer.eos_token_id), *map(int, others)]))
-
-
-def _check_folder(path: str, source: str) -> None:
-    folder = Path(path).expanduser()
-    if not folder.exists():
-        if path.startswith((".", "/", "~")) or "\\" in path:
-            raise PrerequisiteError(
-                f"There is no model folder {path}. Give the folder that holds config.json, or a Hub id such as org/name."
-            )
-        if _offline():
-            raise PrerequisiteError(f"'{source}' is not a folder here, and offline mode forbids asking the model hub. Give a local folder.")
-        return
-    if not (folder / "config.json").is_file():
-        raise PrerequisiteError(f"{path} has no config.json, so it is not a model folder.")
-    if not list(folder.glob("*.safetensors")):
-        raise PrerequisiteError(f"{path} has no *.safetensors weights. Pickled weights are refused, since loading them can run code.")
-    try:
-        json.loads((folder / "config.json").read_text("utf-8"))
-    except ValueError as exc:
-        raise PrerequisiteError(f"{path}/config.json is not valid JSON. Copy it again from where the model came from.") from exc
-
-
-def _offline() -> bool:
-    return os.environ.get("HF_HUB_OFFLINE", "0").lower() in {"1", "true", "yes", "on"}
-
-
-def _device(choice: str) -> str:
-    if choice != "auto":
-        return choice
-    return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def _first_line(exc: BaseException) -> str:

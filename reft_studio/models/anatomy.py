@@ -1,0 +1,138 @@
+"""The parts of a causal language model, found by what they do in one forward pass of a few tokens; never by a name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from reft_studio.errors import PrerequisiteError
+
+_TOKENS = 5
+"""Length of the probe."""
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """`blocks[l - 1]` is decoder block l, counted from 1; `final_norm` turns the raw output of the last into `last_hidden_state`."""
+
+    blocks: nn.ModuleList
+    final_norm: nn.Module
+    hidden: Tensor
+    """(2, t, d_model) `last_hidden_state` of the probe."""
+    logits: Tensor
+    """(2, t, vocabulary) the model's own logits of the probe, float32."""
+
+
+@torch.no_grad()
+def examine(base: Any) -> Anatomy:
+    """Run a few tokens through the model and see who did what.
+
+    Raises PrerequisiteError if no list of equal decoder blocks, or no norm after them, can be told apart, or if tokens see later ones.
+    """
+    config = base.config.get_text_config()
+    depth, device = int(config.num_hidden_layers), next(base.parameters()).device
+    lists = [module for module in base.modules() if _is_stack(module, depth)]
+    raw: dict[int, Tensor] = {}
+    norms: dict[nn.Module, tuple[Tensor, Tensor]] = {}
+    ids = torch.arange(_TOKENS, device=device).repeat(2, 1) % int(config.vocab_size)
+    ids[1, -1] = 0  # the second text differs in its last token only
+    handles = [stack[-1].register_forward_hook(_keep_raw(raw, number)) for number, stack in enumerate(lists)]
+    handles += [module.register_forward_hook(_keep_pair(norms)) for module in base.modules() if _is_norm(module)]
+    head: list[Tensor] = []
+    handles.append(base.get_output_embeddings().register_forward_pre_hook(lambda _, inputs: head.append(inputs[0].detach())))
+    try:
+        logits = base(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits.float()
+    finally:
+        for handle in handles:
+            handle.remove()
+    for number, stack in enumerate(lists):
+        for norm, (given, made) in norms.items():
+            if number in raw and given.shape == raw[number].shape and torch.equal(given, raw[number]) and torch.equal(made, head[0]):
+                _check_causal(base, head[0])
+                return Anatomy(stack, norm, head[0], logits)
+    raise PrerequisiteError(
+        f"{type(base).__name__} has no list of {depth} equal decoder blocks followed by one norm and the head, so its refusal feature "
+        "cannot be read. Choose a decoder-only model, such as of the families Llama, Gemma, Qwen, Mistral or Phi."
+    )
+
+
+def _check_causal(base: Any, hidden: Tensor) -> None:
+    first, second = hidden[:, :-1].float()
+    if not torch.allclose(first, second, rtol=1e-2, atol=1e-3 * float(first.abs().max())):
+        raise PrerequisiteError(
+            f"{type(base).__name__} lets a token see those after it, so it cannot write. Choose a decoder-only model, such as of the "
+            "families Llama, Gemma, Qwen, Mistral or Phi."
+        )
+
+
+def check_logits(anatomy: Anatomy, logits: Callable[[Tensor], Tensor], *, name: str) -> None:
+    """Raises PrerequisiteError unless `logits(last_hidden_state)` are the model's own: losses are computed with them."""
+    found = logits(anatomy.hidden)
+    allowed = 2e-2 if anatomy.hidden.dtype != torch.float32 else 1e-4
+    if found.shape != anatomy.logits.shape or (found - anatomy.logits).abs().max() > allowed * (1 + anatomy.logits.abs().max()):
+        raise PrerequisiteError(
+            f"The model '{name}' does something between its last hidden state and its logits that this app does not know, so its losses "
+            "would be wrong. Choose another model."
+        )
+
+
+def _is_stack(module: nn.Module, depth: int) -> bool:
+    return isinstance(module, nn.ModuleList) and len(module) == depth and len({type(block) for block in module}) == 1
+
+
+def _is_norm(module: nn.Module) -> bool:
+    """A module of its own weights, all vectors, such as LayerNorm and every RMSNorm."""
+    weights = list(module.parameters())
+    return bool(weights) and not list(module.children()) and all(weight.dim() == 1 for weight in weights)
+
+
+def _first(output: Any) -> Any:
+    return output[0] if isinstance(output, Sequence) else output
+
+
+def _keep_raw(raw: dict[int, Tensor], number: int) -> Callable[[nn.Module, Any, Any], None]:
+    def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
+        raw[number] = _first(output).detach()
+
+    return hook
+
+
+def _keep_pair(norms: dict[nn.Module, tuple[Tensor, Tensor]]) -> Callable[[nn.Module, Any, Any], None]:
+    def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+        if inputs and isinstance(inputs[0], Tensor) and isinstance(output, Tensor):
+            norms[module] = (inputs[0].detach(), output.detach())
+
+    return hook
+
+
+def text_only(base: Any) -> Any:
+    """The language model inside a wrapper that also sees or hears (Gemma 3), as the class of its text configuration; others as is.
+
+    The wrapper's other towers are let go. Raises PrerequisiteError if the text model answers differently from the wrapper.
+    """
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    config = base.config.get_text_config()
+    if config is base.config:
+        return base
+    kind = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
+    if kind is None or isinstance(base, kind):
+        return base
+    with torch.device("meta"):
+        text = kind(config)
+    inner = next((module for module in base.modules() if type(module) is type(text.base_model)), None)
+    if inner is None:
+        raise PrerequisiteError(f"{type(base).__name__} holds no {type(text.base_model).__name__}, so its text cannot be used alone.")
+    setattr(text, text.base_model_prefix, inner)
+    text.set_output_embeddings(base.get_output_embeddings())
+    text.generation_config = base.generation_config
+    for mark in ("is_loaded_in_4bit", "is_quantized", "hf_quantizer", "quantization_method"):
+        if hasattr(base, mark):
+            setattr(text, mark, getattr(base, mark))
+    if any(value.is_meta for value in text.parameters()):
+        raise PrerequisiteError(f"{type(base).__name__} has text weights outside its {type(inner).__name__}. Choose a text-only model.")
+    return text.eval()

@@ -1,0 +1,216 @@
+"""How much memory a model needs, from its headers alone, and what would fit if it is too much. No torch at import."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import psutil
+
+from reft_studio.errors import PrerequisiteError
+from reft_studio.models.source import Source
+from reft_studio.models.spec import LoadSpec
+
+GB = 1e9
+_NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)
+"""Bytes a number takes in NF4 with doubly quantised scales: 4 bits, a byte per 64 numbers, a float per 64 · 256."""
+_WIDTH = {"float32": 4, "bfloat16": 2, "float16": 2}
+_TRAINED, _KEPT = 16, 4
+"""Bytes of an adapter's parameter in training (weight, gradient and two moments of AdamW, in float32) and at rest."""
+_PER_WIDTH, _PER_INNER = {4: 32, 2: 40}, {4: 16, 2: 10}
+"""Bytes that one decoder block keeps for the backward pass per token and unit of d_model, and of the feed-forward width, by bytes of
+the weights. Measured with saved-tensor hooks on Llama blocks with LoRA in float32 on all linear layers (torch 2.13, PEFT 0.21); a
+half-precision base is not half as much, since the adapters read their inputs in float32."""
+_LOGIT_TOKENS = 1024
+"""Tokens whose logits are in memory at once; three float32 numbers each."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is done with the model: `rows` of `length` tokens at once, with an adapter of `rank` trained (0: nothing is)."""
+
+    rows: int = 16
+    length: int = 512
+    rank: int = 0
+    checkpointing: bool = False
+
+
+@dataclass(frozen=True)
+class Need:
+    """Bytes: of the weights as they are held; `least` is certain (weights, adapter, a short row), `most` is with full-length rows."""
+
+    weights: float
+    least: float
+    most: float
+
+
+@dataclass(frozen=True)
+class Room:
+    """Memory of a device, bytes."""
+
+    device: str
+    free: float
+    total: float
+
+
+def weights_dtype(source: Source, loading: LoadSpec, *, cuda: bool) -> str:
+    """The dtype that "auto" means for this model there: as stored if in half precision and on CUDA (bfloat16), else float32."""
+    if loading.dtype != "auto":
+        return loading.dtype
+    if loading.quantization != "none":
+        return "bfloat16"
+    halves = sum(facts.numbers for facts in source.tensors.values() if facts.dtype in {"BF16", "F16"})
+    return "bfloat16" if cuda and 2 * halves > sum(facts.numbers for facts in source.tensors.values()) else "float32"
+
+
+def need(source: Source, loading: LoadSpec, *, cuda: bool, work: Work | None = None) -> Need:
+    """Memory for a model held as `loading` says, and for `work` with it.
+
+    Weights are exact to the allocator's rounding; what training keeps for the backward pass is an estimate for Llama-like blocks.
+    """
+    work = work or Work()
+    width = _WIDTH[weights_dtype(source, loading, cuda=cuda)]
+    packed = linear = adapter = 0.0
+    vocabulary = int(_text(source.config).get("vocab_size") or 0)
+    for facts in source.tensors.values():
+        inner = len(facts.shape) == 2 and vocabulary not in facts.shape
+        linear += facts.numbers if inner else 0
+        packed += facts.numbers * (_NF4 if inner and loading.quantization == "nf4" else width)
+        adapter += work.rank * sum(facts.shape) if inner else 0
+    held = adapter * (_TRAINED if work.rank else _KEPT)
+    row = _activations(source.config, loading, width, tokens=64, work=work)
+    full = _activations(source.config, loading, width, tokens=work.rows * work.length, work=work)
+    return Need(packed, packed + held + row, packed + held + full)
+
+
+def _activations(config: Mapping[str, Any], loading: LoadSpec, width: int, *, tokens: int, work: Work) -> float:
+    """Bytes at the highest point of a pass over so many tokens."""
+    text = _text(config)
+    size, layers = int(_first(text, "hidden_size", "n_embd") or 0), int(_first(text, "num_hidden_layers", "n_layer") or 0)
+    inner = int(_first(text, "intermediate_size", "n_inner") or 4 * size)
+    block = tokens * (_PER_WIDTH[width] * size + _PER_INNER[width] * inner)
+    if loading.attention == "eager":
+        heads = int(_first(text, "num_attention_heads", "n_head") or 1)
+        block += tokens * min(work.length, tokens) * heads * (4 + width)
+    head = min(tokens, _LOGIT_TOKENS) * int(text.get("vocab_size") or 0) * 12.0
+    if not work.rank:
+        return block
+    return block + layers * tokens * size * width + head if work.checkpointing else layers * block + head
+
+
+def room(device: str = "auto") -> Room | None:
+    """Free memory where a model would be held, without loading torch; None if an accelerator does not tell."""
+    if device == "auto" or device.startswith("cuda"):
+        cards = gpus()
+        number = int(device.partition(":")[2] or 0)
+        if number < len(cards):
+            return cards[number]
+        if device != "auto":
+            return None
+    state = psutil.virtual_memory()
+    return Room(device if device != "auto" else "cpu", float(state.available), float(state.total))
+
+
+def gpus() -> list[Room]:
+    """Every NVIDIA GPU that its driver knows, in the driver's order."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return []
+    command = [program, "--query-gpu=memory.free,memory.total", "--format=csv,noheader,nounits"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+        pairs = [[float(part) for part in line.split(",")] for line in done.stdout.splitlines() if line.strip()]
+        return [Room(f"cuda:{number}", free * 2**20, total * 2**20) for number, (free, total) in enumerate(pairs)]
+    except (OSError, ValueError, subprocess.SubprocessError):  # a driver that cannot say ("[N/A]") is as good as none
+        return []
+
+
+def check(source: Source, loading: LoadSpec, space: Room, *, work: Work | None = None) -> Need:
+    """Raises PrerequisiteError, with what would fit, if a model and the least of its work surely do not."""
+    cuda = space.device.startswith("cuda")
+    wanted = need(source, loading, cuda=cuda, work=work)
+    if wanted.least > space.free:
+        raise PrerequisiteError(
+            f"'{source.name}' {_told(source, loading, wanted.least, cuda=cuda)}, but {_gb(space.free)} of {_gb(space.total)} are free on "
+            f"{space.device}. {advice(source, loading, space, work=work)}"
+        )
+    return wanted
+
+
+def warning(source: Source, loading: LoadSpec, space: Room, *, work: Work) -> str:
+    """A sentence if full-length rows would not fit although the model does; empty if they would."""
+    wanted = need(source, loading, cuda=space.device.startswith("cuda"), work=work)
+    if wanted.most <= space.free:
+        return ""
+    return (
+        f"Batches of {work.rows} rows need up to {_gb(wanted.most)} if all have {work.length} tokens; {_gb(space.free)} are free on "
+        f"{space.device}. {advice(source, loading, space, work=work)}"
+    )
+
+
+def summary(source: Source, loading: LoadSpec, space: Room, *, work: Work | None = None) -> str:
+    """`about 15.0 GB of 141.0 GB`, and up to how much while it works."""
+    wanted = need(source, loading, cuda=space.device.startswith("cuda"), work=work)
+    up_to = f", up to {_gb(wanted.most)} with full-length rows" if work and wanted.most > 1.1 * wanted.least else ""
+    return f"about {_gb(wanted.least)} of {_gb(space.total)} on {space.device}{up_to}"
+
+
+def advice(source: Source, loading: LoadSpec, space: Room, *, work: Work | None = None) -> str:
+    """What would fit, cheapest change first; or how large a model may be here."""
+    cuda = space.device.startswith("cuda")
+    width = _WIDTH[weights_dtype(source, loading, cuda=cuda)]
+    fitting = []
+    for told, other, less in _ways(loading, work or Work(), width=width, cuda=cuda):
+        wanted = need(source, other, cuda=cuda, work=less)
+        worst = wanted.most if less.rank else wanted.least
+        if worst <= space.free:
+            fitting.append(f"{told} (about {_gb(worst)})")
+    if fitting:
+        return f"What would fit: {'; '.join(fitting[:3])}."
+    return f"Nothing fits it here: free memory, or choose a model of at most about {largest(space):.1f} billion parameters."
+
+
+def largest(space: Room, *, quantization: str | None = None) -> float:
+    """Billions of parameters whose weights take seven tenths of the free memory: in 4 bits on CUDA, else in bfloat16."""
+    packed = quantization == "nf4" if quantization else space.device.startswith("cuda")
+    return 0.7 * space.free / (0.62 if packed else 2.0) / 1e9  # 0.62: embeddings, head and norms stay in bfloat16
+
+
+def _ways(loading: LoadSpec, work: Work, *, width: int, cuda: bool) -> Iterator[tuple[str, LoadSpec, Work]]:
+    """Changes a person could make, each with what it is called."""
+    shorter = replace(work, checkpointing=True)
+    single = replace(work, rows=1, checkpointing=True)
+    held: list[tuple[str, LoadSpec]] = [("", loading)]
+    if loading.quantization == "none":
+        held += [("dtype bfloat16", loading.model_copy(update={"dtype": "bfloat16"}))] if width > 2 else []
+        held += [("quantization nf4", loading.model_copy(update={"quantization": "nf4", "dtype": "auto"}))] if cuda else []
+    for name, other in held:
+        if name:
+            yield name, other, work
+        if work.rank and not work.checkpointing:
+            yield f"{name} with gradient checkpointing".strip(), other, shorter
+        if work.rank and work.rows > 1:
+            yield f"{name} with gradient checkpointing and a batch of one row".strip(), other, single
+
+
+def _told(source: Source, loading: LoadSpec, wanted: float, *, cuda: bool) -> str:
+    kind = "4-bit NF4" if loading.quantization == "nf4" else weights_dtype(source, loading, cuda=cuda)
+    return f"needs about {_gb(wanted)} in {kind}"
+
+
+def _gb(size: float) -> str:
+    return f"{size / GB:.1f} GB" if size >= 0.05 * GB else f"{math.ceil(size / 1e6)} MB"
+
+
+def _text(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The part of a configuration that describes the language model; vision and audio models wrap it."""
+    inner = config.get("text_config")
+    return inner if isinstance(inner, dict) else config
+
+
+def _first(config: Mapping[str, Any], *names: str) -> Any:
+    return next((config[name] for name in names if config.get(name) is not None), None)

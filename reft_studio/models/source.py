@@ -1,0 +1,256 @@
+"""Where a model comes from: a local folder, the model hub or its cache. Looked at and checked before any weight is loaded; no torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from reft_studio.errors import PrerequisiteError, SpecError
+from reft_studio.workspace import ASSETS
+
+LAB = "lab"
+"""The name of the embedded model."""
+_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
+_MOST_HEADER = 100_000_000
+"""Bytes a safetensors header may have, as the format says."""
+_SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
+
+
+@dataclass(frozen=True)
+class TensorFacts:
+    """What a safetensors header says of one tensor."""
+
+    dtype: str
+    """As the header names it: F32, BF16, F16, U8, …"""
+    shape: tuple[int, ...]
+
+    @property
+    def numbers(self) -> int:
+        product = 1
+        for size in self.shape:
+            product *= size
+        return product
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model that was found and is whole as far as headers tell; `folder` is None while it is on the hub only."""
+
+    name: str
+    folder: Path | None
+    revision: str | None
+    """The commit, of a hub model."""
+    config: Mapping[str, Any]
+    tensors: Mapping[str, TensorFacts] = field(repr=False)
+    size: int
+    """Bytes of the weight files."""
+
+
+def resolve(source: str) -> str:
+    """`lab` is the embedded model's folder; anything else is a local folder or a Hub id, as it is."""
+    return str(ASSETS / "lab" / "base") if source == LAB else str(Path(source).expanduser()) if source.startswith("~") else source
+
+
+def offline() -> bool:
+    """Whether HF_HUB_OFFLINE forbids asking the model hub."""
+    return os.environ.get("HF_HUB_OFFLINE", "0").lower() in {"1", "true", "yes", "on"}
+
+
+def locate(source: str, *, revision: str | None = None, network: bool | None = None) -> Source:
+    """Find a model and read its configuration and the headers of its weights: some kB, whatever its size.
+
+    `network` None: as HF_HUB_OFFLINE says. Raises PrerequisiteError with what is missing and what to do, SpecError for a revision
+    of something that has none.
+    """
+    path = resolve(source)
+    if Path(path).exists() or path.startswith((".", "/")) or "\\" in path:
+        if revision:
+            raise SpecError(
+                f"revision is '{revision}', but {source} is a folder. A revision belongs to a model of the hub: leave it empty."
+            )
+        return read_folder(Path(path), source)
+    if not _ID.fullmatch(path):
+        raise PrerequisiteError(f"'{source[:80]}' is neither a folder on this machine nor a Hub id, which looks like org/name.")
+    may_ask = not offline() if network is None else network
+    return _on_hub(path, revision) if may_ask else _in_cache(path, revision)
+
+
+def fetch(found: Source) -> Source:
+    """The model on this disk: downloaded if it is on the hub only. Raises PrerequisiteError if it does not fit or cannot be had."""
+    if found.folder is not None:
+        return found
+    from huggingface_hub import constants, snapshot_download
+
+    place = Path(constants.HF_HUB_CACHE)
+    free = shutil.disk_usage(next(parent for parent in (place, *place.parents) if parent.exists())).free
+    if found.size > free:
+        raise PrerequisiteError(
+            f"'{found.name}' is a download of {found.size / 1e9:.1f} GB, but {free / 1e9:.1f} GB are free where models are kept ({place}). "
+            "Free some, or set HF_HOME to another disk."
+        )
+    wanted = ["*.json", "*.jinja", "*.model", "*.txt", "model*.safetensors"]
+    with _hub_errors(found.name, found.revision):
+        folder = snapshot_download(found.name, revision=found.revision, allow_patterns=wanted)
+    return _dated(read_folder(Path(folder), found.name), found.revision)
+
+
+def read_folder(folder: Path, source: str) -> Source:
+    """A model folder; every weight file must be as long as its own header says."""
+    if not folder.exists():
+        raise PrerequisiteError(f"There is no model folder {folder}. Give the folder that holds config.json, or a Hub id such as org/name.")
+    if not (folder / "config.json").is_file():
+        told = ", but an adapter: give the model it was made for" if (folder / "adapter_config.json").is_file() else ""
+        raise PrerequisiteError(f"{folder} has no config.json, so it is not a model folder{told}.")
+    config = _json(folder / "config.json")
+    _check_tokenizer(source, {path.name for path in folder.iterdir()})
+    shards = _shards(folder)
+    tensors = {name: facts for shard in shards for name, facts in read_header(shard).items()}
+    return Source(source, folder, None, config, tensors, sum(shard.stat().st_size for shard in shards))
+
+
+def read_header(path: Path) -> dict[str, TensorFacts]:
+    """Name, type and shape of each tensor of a safetensors file. Raises PrerequisiteError if the file is cut off or no such file."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if size < 10 or not 2 <= length <= min(_MOST_HEADER, size - 8):
+            raise _cut_off(path, size, None)
+        try:
+            header = json.loads(file.read(length))
+            tensors = {name: facts for name, facts in header.items() if name != "__metadata__"}
+            found = {name: TensorFacts(facts["dtype"], tuple(facts["shape"])) for name, facts in tensors.items()}
+            end = 8 + length + max((facts["data_offsets"][1] for facts in tensors.values()), default=0)
+        except (ValueError, KeyError, TypeError, AttributeError) as exc:
+            raise PrerequisiteError(f"{path.name} has a damaged safetensors header. Copy or download it again.") from exc
+    if end != size:
+        raise _cut_off(path, size, end)
+    return found
+
+
+def _cut_off(path: Path, size: int, wanted: int | None) -> PrerequisiteError:
+    told = f", but its header promises {wanted:,}" if wanted else ""
+    return PrerequisiteError(f"{path.name} is cut off or no safetensors file: it has {size:,} bytes{told}. Copy or download it again.")
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except ValueError as exc:
+        raise PrerequisiteError(f"{path} is not valid JSON. Copy it again from where the model came from.") from exc
+    if not isinstance(found, dict):
+        raise PrerequisiteError(f"{path} is not a JSON object. Copy it again from where the model came from.")
+    return found
+
+
+def _check_tokenizer(source: str, names: set[str]) -> None:
+    if not names & set(_TOKENIZERS):
+        raise PrerequisiteError(
+            f"The model '{source}' has no tokenizer: none of {', '.join(_TOKENIZERS[:4])}. Copy tokenizer.json and tokenizer_config.json "
+            "of the model into its folder."
+        )
+
+
+def _shards(folder: Path) -> list[Path]:
+    """The weight files that transformers reads: one, or those of the index."""
+    if (folder / _SINGLE).is_file():
+        return [folder / _SINGLE]
+    if not (folder / _INDEX).is_file():
+        raise PrerequisiteError(f"{folder} has no {_SINGLE} weights. Pickled weights are refused, since loading them can run code.")
+    names = sorted(set(_json(folder / _INDEX).get("weight_map", {}).values()))
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing or not names:
+        raise PrerequisiteError(
+            f"{folder} is not whole: {len(missing)} of its {len(names)} weight files are missing (safetensors, first "
+            f"{missing[0] if missing else 'none named'}). Copy or download them again."
+        )
+    return [folder / name for name in names]
+
+
+def _dated(found: Source, revision: str | None) -> Source:
+    return Source(found.name, found.folder, revision, found.config, found.tensors, found.size)
+
+
+def _in_cache(name: str, revision: str | None) -> Source:
+    """A hub model that was downloaded earlier; nothing is asked of the network."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(name, "config.json", revision=revision or "main")
+    if not isinstance(found, str):
+        which = f"'{name}' (revision {revision})" if revision else f"'{name}'"
+        raise PrerequisiteError(
+            f"{which} is not a folder here and not among the models downloaded before, and offline mode forbids asking the model hub. "
+            "Give a local folder, or set HF_HUB_OFFLINE=0 once to download it."
+        )
+    folder = Path(found).parent
+    return _dated(read_folder(folder, name), folder.name)
+
+
+def _on_hub(name: str, revision: str | None) -> Source:
+    """A model as the hub describes it; without a network, as the cache has it."""
+    import huggingface_hub as hub
+
+    try:
+        with _hub_errors(name, revision):
+            info = hub.HfApi().model_info(name, revision=revision, files_metadata=True)
+            _check_tokenizer(name, {file.rfilename for file in info.siblings or ()})
+            config = _json(Path(hub.hf_hub_download(name, "config.json", revision=info.sha)))
+            weights = hub.HfApi().get_safetensors_metadata(name, revision=info.sha)
+    except _NoNetwork as exc:
+        try:
+            return _in_cache(name, revision)
+        except PrerequisiteError:
+            raise PrerequisiteError(f"{exc} It was not downloaded before either: connect to the network, or give a local folder.") from exc
+    sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
+    tensors = {
+        key: TensorFacts(facts.dtype, tuple(facts.shape)) for file in weights.files_metadata.values() for key, facts in file.tensors.items()
+    }
+    return Source(name, None, info.sha, config, tensors, sum(sizes.get(file, 0) for file in weights.files_metadata))
+
+
+class _NoNetwork(PrerequisiteError):
+    """The hub did not answer; the cache may still have the model."""
+
+
+@contextmanager
+def _hub_errors(name: str, revision: str | None) -> Iterator[None]:
+    """Turn what the hub's client raises into what a person can do about it."""
+    from huggingface_hub import errors
+
+    try:
+        yield
+    except PrerequisiteError:
+        raise
+    except errors.GatedRepoError as exc:
+        raise PrerequisiteError(
+            f"'{name}' is gated: its owner asks you to agree to terms first. Agree on its page, then log in here with 'hf auth login'."
+        ) from exc
+    except errors.RevisionNotFoundError as exc:
+        raise PrerequisiteError(f"'{name}' has no revision '{revision}'. Give a branch, tag or commit of its history.") from exc
+    except errors.RepositoryNotFoundError as exc:
+        raise PrerequisiteError(
+            f"The hub has no model '{name}', or it is private and you are not logged in. Check the spelling, or use 'hf auth login'."
+        ) from exc
+    except errors.NotASafetensorsRepoError as exc:
+        raise PrerequisiteError(
+            f"'{name}' has no safetensors weights. Pickled weights are refused, since loading them can run code."
+        ) from exc
+    except errors.EntryNotFoundError as exc:  # LocalEntryNotFoundError, its child, means that the hub was not reached
+        if isinstance(exc, errors.LocalEntryNotFoundError):
+            raise _NoNetwork(f"The model hub cannot be reached to look for '{name}'.") from exc
+        raise PrerequisiteError(f"'{name}' has no config.json, so it is not a model that can be loaded.") from exc
+    except errors.HfHubHTTPError as exc:
+        raise PrerequisiteError(f"The model hub refused to give '{name}': {str(exc).splitlines()[0][:200]}") from exc
+    except OSError as exc:  # no route, no name service, offline mode
+        raise _NoNetwork(f"The model hub cannot be reached to look for '{name}' ({type(exc).__name__}).") from exc
+    except Exception as exc:
+        if not type(exc).__module__.startswith("http"):  # transport errors of the hub's client (httpx) are no OSError
+            raise
+        raise _NoNetwork(f"The model hub cannot be reached to look for '{name}' ({type(exc).__name__}).") from exc

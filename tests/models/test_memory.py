@@ -1,0 +1,102 @@
+"""Memory is estimated from headers: exact for weights, measured for what training keeps; a refusal says what would fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from reft_studio.errors import PrerequisiteError
+from reft_studio.models import memory
+from reft_studio.models.memory import Room, Work, check, need, warning
+from reft_studio.models.session import Session
+from reft_studio.models.source import Source, TensorFacts, locate
+from reft_studio.models.spec import LoadSpec, LoraSpec
+from tests.tiny_models import make_model
+
+WORK = Work(rows=20, length=512, rank=16)
+
+
+def eight_billion() -> Source:
+    """Llama 3 8B by its published shapes, stored in bfloat16."""
+    width, inner, vocabulary = 4096, 14336, 128256
+    block = {"q": (width, width), "k": (1024, width), "v": (1024, width), "o": (width, width)}
+    block |= {"gate": (inner, width), "up": (inner, width), "down": (width, inner), "norm": (width,)}
+    shapes = {f"{layer}.{name}": shape for layer in range(32) for name, shape in block.items()}
+    shapes |= {"embed": (vocabulary, width), "head": (vocabulary, width)}
+    config = {"hidden_size": width, "intermediate_size": inner, "num_hidden_layers": 32, "vocab_size": vocabulary}
+    return Source("org/8b", None, "c0ffee", config, {name: TensorFacts("BF16", shape) for name, shape in shapes.items()}, 16_060_000_000)
+
+
+@pytest.mark.parametrize("kind", ["float32", "bfloat16"])
+def test_weights_are_counted_to_the_byte(tmp_path: Path, kind: str) -> None:
+    folder = make_model(tmp_path / "model", "qwen2.5")
+    loading = LoadSpec.checked(dtype=kind, device="cpu")
+    held = Session.open(str(folder), loading=loading).model.base
+    assert need(locate(str(folder)), loading, cuda=False).weights == sum(
+        value.numel() * value.element_size() for value in held.parameters()
+    )
+
+
+def test_an_eight_billion_model_takes_what_is_known_of_it() -> None:
+    sizes = {kind: need(eight_billion(), LoadSpec.checked(dtype=kind), cuda=True).weights / 1e9 for kind in ("auto", "float32")}
+    assert sizes["auto"] == pytest.approx(16.06, abs=0.01) and sizes["float32"] == pytest.approx(32.12, abs=0.01)
+    four_bit = need(eight_billion(), LoadSpec(quantization="nf4"), cuda=True).weights / 1e9
+    assert four_bit == pytest.approx(5.70, abs=0.05)  # 6.98 B numbers in 4 bits, 1.05 B of embeddings and head in bfloat16
+
+
+@pytest.mark.parametrize(("kind", "checkpointing"), [("float32", False), ("bfloat16", False)])
+def test_what_training_keeps_is_near_what_is_measured(tmp_path: Path, kind: str, checkpointing: bool) -> None:
+    folder = make_model(tmp_path / "model", "llama2")
+    session = Session.open(str(folder), loading=LoadSpec.checked(dtype=kind, device="cpu"))
+    session.add("student", LoraSpec(rank=4), seed=0)
+    frozen = {value.untyped_storage().data_ptr() for value in session.model.base.parameters()}
+    kept: dict[int, torch.Tensor] = {}
+
+    def pack(value: torch.Tensor) -> torch.Tensor:
+        if value.untyped_storage().data_ptr() not in frozen:
+            kept[value.untyped_storage().data_ptr()] = value
+        return value
+
+    ids = torch.ones(4, 64, dtype=torch.long)
+    with session.adapted.active("student", train=True) as backbone, torch.autograd.graph.saved_tensors_hooks(pack, lambda value: value):
+        backbone(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False)
+    measured = sum(value.untyped_storage().nbytes() for value in kept.values())
+    found = locate(str(folder))
+    head = ids.numel() * found.config["vocab_size"] * 12  # logits come after what is measured here
+    work = Work(rows=4, length=64, rank=4, checkpointing=checkpointing)
+    adapter = 4 * sum(sum(facts.shape) for facts in found.tensors.values() if len(facts.shape) == 2 and 331 not in facts.shape) * 16
+    estimated = need(found, session.model.loading, cuda=False, work=work)
+    assert 0.7 < (estimated.most - estimated.weights - adapter - head) / measured < 2.0
+
+
+def test_a_model_that_cannot_fit_is_refused_with_what_would() -> None:
+    with pytest.raises(PrerequisiteError) as told:
+        check(eight_billion(), LoadSpec(), Room("cuda:0", 7.2e9, 8.0e9))
+    words = str(told.value)
+    assert "needs about 16.1 GB in bfloat16, but 7.2 GB of 8.0 GB are free on cuda:0" in words
+    assert "quantization nf4 (about 5.7 GB)" in words
+    with pytest.raises(PrerequisiteError, match=r"Nothing fits it here: .* a model of at most about 0\.\d billion parameters"):
+        check(eight_billion(), LoadSpec(), Room("cpu", 1.0e9, 8.0e9))
+
+
+def test_a_batch_that_may_not_fit_is_a_warning_and_no_refusal() -> None:
+    check(eight_billion(), LoadSpec(), Room("cuda:0", 24e9, 25e9), work=WORK)
+    told = warning(eight_billion(), LoadSpec(), Room("cuda:0", 24e9, 25e9), work=WORK)
+    assert "Batches of 20 rows need up to" in told and "checkpointing" in told
+    assert warning(eight_billion(), LoadSpec(), Room("cuda:0", 140e9, 141e9), work=WORK) == ""
+
+
+def test_what_the_driver_says_of_each_gpu_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory.shutil, "which", lambda _: "nvidia-smi")
+    monkeypatch.setattr(memory.subprocess, "run", lambda *_, **__: SimpleNamespace(stdout="1024, 2048\n512, 2048\n"))
+    assert memory.gpus()[1] == Room("cuda:1", 512 * 2**20, 2048 * 2**20) and memory.room("cuda:1") == memory.gpus()[1]
+    assert memory.room("cuda:5") is None
+    monkeypatch.setattr(memory.subprocess, "run", lambda *_, **__: SimpleNamespace(stdout="[N/A], [N/A]\n"))
+    assert memory.gpus() == [] and (memory.room() or Room("", 0, 0)).device == "cpu"
+
+
+def test_the_lab_fits_almost_anywhere() -> None:
+    assert need(locate("lab"), LoadSpec(), cuda=False, work=WORK).least < 100e6
