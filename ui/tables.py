@@ -24,7 +24,7 @@ class Column:
 
     key: str
     label: str
-    kind: Literal["text", "short", "num", "mono", "badge"] = "text"
+    kind: Literal["text", "short", "line", "num", "mono", "badge"] = "text"
 
 
 @dataclass(frozen=True)

@@ -38,8 +38,8 @@ _DATASETS = (
     Column("created", "Added", "short"),
 )
 _RUNS = (
-    Column("title", "Run"),
-    Column("data", "Trained on"),
+    Column("title", "Run", "short"),
+    Column("data", "Trained on", "line"),
     Column("hs", "Harmful score", "num"),
     Column("fa", "Accuracy", "num"),
     Column("over", "Over-refusal", "num"),
@@ -56,10 +56,10 @@ def build(studio: Studio) -> None:
     with gr.Column(visible=False, elem_id="go-on") as go_on:
         fixed(_GO_ON)
     with gr.Row(equal_height=False):
-        with gr.Column(elem_classes=["rs-card"], scale=2, min_width=400):
+        with gr.Column(elem_classes=["rs-card"], scale=5, min_width=400):
             fixed('<div class="rs-spread"><h2>Datasets</h2><a href="/data">All datasets</a></div>')
             datasets = table(_DATASETS, elem_id="home-datasets", empty="No dataset yet. Press “Try it now”, or bring a file.", pick=True)
-        with gr.Column(elem_classes=["rs-card"], scale=3, min_width=580):
+        with gr.Column(elem_classes=["rs-card"], scale=9, min_width=580):
             fixed('<div class="rs-spread"><h2>Latest runs</h2><a href="/train">All runs</a></div>')
             runs = table(
                 _RUNS, elem_id="home-runs", empty="No run yet. Finished runs are listed here with what they did to safety and accuracy."

@@ -27,7 +27,7 @@ function draw(state) {
   put('jobs', jobs(state));
   slot('lab').hidden = !state.lab;
   slot('example').hidden = !state.example;
-  slot('example').textContent = state.example ? `Made with the lab on ${state.example}` : '';
+  slot('example').textContent = state.example ? `Example of ${state.example}` : '';
   slot('device').textContent = state.device;
   slot('reviewer').textContent = state.reviewer ? `Reviewer: ${state.reviewer}` : '';
   tool('mask').setAttribute('aria-checked', String(state.masked));

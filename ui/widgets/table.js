@@ -6,7 +6,7 @@ const wrap = element.querySelector('.rs-table-wrap'), empty = element.querySelec
 function cell(column, value) {
   const kind = column.kind === 'num' ? 'num' : column.kind === 'mono' ? 'rs-mono' : column.kind === 'badge' ? 'short' : column.kind;
   if (value && typeof value === 'object') return el('td', kind, null, {}, [el('span', 'rs-badge', value.text, {'data-kind': value.kind})]);
-  return el('td', kind, value ?? '–');
+  return el('td', kind, value ?? '–', kind === 'line' ? {title: value} : {});
 }
 function actionCell(row) {
   const place = el('td', 'act');
