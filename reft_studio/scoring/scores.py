@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from reft_studio import fingerprint
 from reft_studio.data.dataset import Dataset
-from reft_studio.data.grid import BINS, grid
+from reft_studio.data.grid import BINS as BINS
+from reft_studio.data.grid import grid as grid
 from reft_studio.errors import StoreError
 from reft_studio.workspace import Workspace, new_folder, read_json, write_json
-
 
 GROUP = 65_536
 """Rows of one row group of scores.parquet."""

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from reft_studio import stats
+from reft_studio.data.grid import grid
 from reft_studio.data.splits import group_key
 from reft_studio.errors import DataError
 from reft_studio.teacher.pool import LEAST
@@ -27,14 +28,16 @@ def candidate_layers(depth: int) -> list[int]:
     return list(range(max(1, round(0.3 * depth)), max(1, round(0.8 * depth)) + 1))
 
 
-def separation(training: tuple[Tensor, Tensor], held_out: tuple[Tensor, Tensor], layers: Sequence[int]) -> dict[int, float]:
+def separation(
+    training: tuple[Tensor, Tensor], held_out: tuple[Tensor, Tensor], layers: Sequence[int], *, centred: bool = False
+) -> dict[int, float]:
     """AUROC by layer of the cosine to each layer's refusal feature.
 
     Tensors are (n, len(layers), d_model), harmful first; the feature comes from `training`, the AUROC from `held_out`.
     """
     result = {}
     for slot, layer in enumerate(layers):
-        feature = RefusalFeature.between(training[0][:, slot], training[1][:, slot], layer=layer)
+        feature = RefusalFeature.between(training[0][:, slot], training[1][:, slot], layer=layer, centred=centred)
         result[layer] = stats.auroc(feature.similarity(held_out[0][:, slot]).numpy(), feature.similarity(held_out[1][:, slot]).numpy())
     return result
 
@@ -44,24 +47,43 @@ def best_layer(aurocs: dict[int, float], depth: int) -> int:
     return min(aurocs, key=lambda layer: (-round(aurocs[layer], 3), abs(layer - depth / 2)))
 
 
-def threshold_for_recall(harmful: NDArray[np.float32], *, recall: float) -> float:
-    """The largest cosine that flags at least `recall` of the held-out harmful prompts, but at most 0.
+def threshold_for_recall(harmful: NDArray[np.float32], *, recall: float, most: float | None = 0.0) -> float:
+    """The largest cosine that flags at least `recall` of the held-out harmful prompts, but at most `most`.
 
     Zero is the regulariser's own boundary between the kinds. Raises DataError with fewer than LEAST prompts.
     """
-    if len(harmful) < LEAST:
-        raise DataError(f"A threshold needs at least {LEAST} held-out harmful prompts; there are {len(harmful)}.")
+    check_enough(len(harmful))
+    return quantile_threshold(harmful, recall=recall, most=most)
+
+
+def check_enough(count: int) -> None:
+    """Raises DataError with fewer than LEAST held-out prompts of a kind."""
+    if count < LEAST:
+        raise DataError(f"A threshold needs at least {LEAST} held-out harmful prompts and as many harmless ones; there are {count}.")
+
+
+def quantile_threshold(harmful: NDArray[np.float32], *, recall: float, most: float | None) -> float:
+    """`threshold_for_recall` for any number of prompts: for comparing settings, not for a filter."""
     missed = int(np.floor((1 - recall) * len(harmful)))
-    return float(min(np.sort(harmful)[missed], 0.0))
+    found = float(np.sort(harmful)[missed])
+    return found if most is None else min(found, most)
+
+
+def rates(harmful: NDArray[np.float32], harmless: NDArray[np.float32], *, threshold: float) -> dict[str, float]:
+    """Share of each kind that is flagged at a threshold, in percent, compared on the 0.001 grid as everywhere."""
+    at = int(grid(threshold))
+    flagged = int((grid(harmful) >= at).sum()), int((grid(harmless) >= at).sum())
+    return {
+        "recall": stats.wilson(flagged[0], len(harmful)).value,
+        "false_positive_rate": stats.wilson(flagged[1], len(harmless)).value,
+    }
 
 
 def report(harmful: NDArray[np.float32], harmless: NDArray[np.float32], *, threshold: float, layers: dict[int, float]) -> dict[str, Any]:
     """Held-out quality for teacher.json; AUROC is 0 to 1, recall and false positive rate are in percent."""
-    flagged = int((harmful >= threshold).sum()), int((harmless >= threshold).sum())
     return {
         "auroc": round(stats.auroc(harmful, harmless), 5),
-        "recall": stats.wilson(flagged[0], len(harmful)).value,
-        "false_positive_rate": stats.wilson(flagged[1], len(harmless)).value,
+        **rates(harmful, harmless, threshold=threshold),
         "harmful": len(harmful),
         "harmless": len(harmless),
         "layer_auroc": {str(layer): round(value, 5) for layer, value in layers.items()},

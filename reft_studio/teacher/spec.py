@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 from pydantic import Field
 
 from reft_studio import fingerprint
@@ -14,21 +16,33 @@ KEY = 12
 class TeacherSpec(Settings):
     """Teacher preparation of arXiv:2506.07356 (methods and defaults: docs/methods.md).
 
-    With `regularisation` 0 the result is plainly safety-aligned weights: the start of aligned-weights finetuning.
+    With `regularisation` 0 the result is plainly safety-aligned weights: the start of aligned-weights finetuning. A
+    `ready` teacher is the untouched model, as a rule an instruct model, with a refusal feature and a threshold.
     """
 
     model: str = Field("lab", min_length=1, description="'lab', a model folder, or a Hub id")
+    kind: Literal["trained", "ready"] = Field("trained", description="trained: an adapter on a base; ready: an instruct model as it is")
     harmful: str = Field(description="alignment data: id of the set of harmful prompts with refusals")
     helpful: str = Field(description="alignment data: id of the set of harmless prompts with helpful answers")
-    calibration_harmful: str = Field(description="id of the held-out harmful prompts that set layer and threshold")
+    calibration_harmful: str = Field(description="id of the held-out harmful prompts that set the threshold")
     calibration_harmless: str = Field(description="id of the held-out harmless prompts")
     selection_harmful: str | None = Field(
-        None, description="id of harmful prompts that choose the layer; empty: the held-out ones choose it too"
+        None, description="id of harmful prompts that choose layer, λ and the moment to stop; empty: the held-out ones do that too"
     )
-    selection_harmless: str | None = Field(None, description="id of harmless prompts that choose the layer")
+    selection_harmless: str | None = Field(None, description="id of harmless prompts for the same")
     regularisation: float = Field(1.0, ge=0, le=100, description="weight λ of the cosine regulariser; 0: aligned weights only")
+    sweep: tuple[Annotated[float, Field(ge=0, le=100)], ...] = Field(
+        (), max_length=12, description="several λ to try one after another; the best held-out AUROC wins, then the lowest cross entropy"
+    )
     layer: int | None = Field(None, ge=1, description="decoder block of the refusal feature; empty: best held-out AUROC of the base")
     momentum: float = Field(0.9, ge=0, lt=1, description="share μ of the old refusal feature kept at each step; 0: this batch only")
+    recompute_every: int | None = Field(
+        None, ge=1, description="compute the refusal feature anew over all training prompts every so many steps; empty: moving mean"
+    )
+    centred: bool = Field(False, description="take the cosine after subtracting the midpoint of the two kinds (ours)")
+    through_feature: bool = Field(False, description="let the gradient flow through the batch's own refusal feature (an ablation)")
+    early_stop: int | None = Field(None, ge=1, description="evaluations in a row without progress that end training; empty: all steps")
+    evaluate_every: int = Field(20, ge=1, le=100_000, description="steps between two evaluations for early stopping")
     recall: float = Field(0.97, gt=0.5, lt=1, description="share of held-out harmful prompts that the threshold must flag")
     lora: LoraSpec = LoraSpec()
     loading: LoadSpec = LoadSpec()
@@ -37,5 +51,11 @@ class TeacherSpec(Settings):
     seed: int = Field(0, ge=0, description="seeds adapter and batch order")
 
     @property
+    def weights(self) -> tuple[float, ...]:
+        """Every λ that is tried."""
+        return tuple(dict.fromkeys(self.sweep)) or (self.regularisation,)
+
+    @property
     def id(self) -> str:
-        return ("t" if self.regularisation > 0 else "a") + fingerprint.of_value(self.model_dump(mode="json"))[:KEY]
+        mark = "r" if self.kind == "ready" else "t" if max(self.weights) > 0 else "a"
+        return mark + fingerprint.of_value(self.model_dump(mode="json"))[:KEY]

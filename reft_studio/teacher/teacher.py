@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,8 @@ class TeacherInfo:
     created: str
     pooled: dict[str, Any] | None = None
     """How its sets were pooled from files, with counts; None if they were given one by one."""
+    record: dict[str, Any] = field(default_factory=dict)
+    """The λ taken, sweep, early stop, cut prompts, how the base was loaded, package versions; empty for the shipped ones."""
 
     @property
     def is_lab(self) -> bool:
@@ -54,13 +56,19 @@ class TeacherInfo:
 
     @property
     def loading(self) -> LoadSpec:
-        """How its base was held in memory; it scores only with the same."""
-        return LoadSpec.checked(**self.spec.get("loading", {}))
+        """How its base was held in memory, as far as scores depend on it; it scores only with the same."""
+        used = {name: value for name, value in self.record.get("loaded", {}).items() if name in ("revision", "dtype", "quantization")}
+        return LoadSpec.checked(**{**self.spec.get("loading", {}), **used})
+
+    @property
+    def ready(self) -> bool:
+        """Whether it is the untouched model: it filters, and guides only as far as that model refuses by itself."""
+        return bool(self.spec.get("kind", "trained") == "ready")
 
     @property
     def adapter(self) -> Path | None:
         """The folder of its adapter; None for a ready teacher, which is the untouched model."""
-        return self.folder / "adapter" if self.spec.get("kind", "trained") == "trained" else None
+        return None if self.ready else self.folder / "adapter"
 
 
 def adopt(workspace: Workspace, folder: Path) -> str:

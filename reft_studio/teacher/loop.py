@@ -1,0 +1,209 @@
+"""One training of a teacher's adapter: joint cross entropy, the regulariser with its moving refusal feature, early stop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from reft_studio import seeding, stats
+from reft_studio.models.batching import IGNORE, Batch, Example, collate, endless, join
+from reft_studio.models.features import captured
+from reft_studio.models.fit import StepLog, backward, fit
+from reft_studio.models.loading import LoadedModel
+from reft_studio.models.supervised import supervise
+from reft_studio.progress import Progress
+from reft_studio.teacher import calibration
+from reft_studio.teacher.material import START, Material
+from reft_studio.teacher.refusal_feature import RefusalFeature, regulariser
+from reft_studio.teacher.spec import TeacherSpec
+
+ADAPTER = "teacher"
+EVALUATION_BATCH = 32
+
+
+@dataclass
+class Trained:
+    """What one training left: its log, what was measured on the way, and the step whose weights are in the adapter."""
+
+    regularisation: float
+    log: list[StepLog] = field(default_factory=list)
+    trace: list[dict[str, Any]] = field(default_factory=list)
+    step: int = 0
+
+
+class _Enough(Exception):
+    """Leaves the training loop: there was no progress for long enough."""
+
+
+def train(material: Material, spec: TeacherSpec, layer: int, weight: float, progress: Progress) -> Trained:
+    """A fresh adapter `ADAPTER` in the session, trained with λ = `weight`; with early stop it holds the best weights seen."""
+    session, model = material.session, material.session.model
+    session.add(ADAPTER, spec.lora, seed=seeding.derive(spec.seed, "adapter"))
+    streams = [_stream(rows, spec, name) for rows, name in ((material.harmful, "harmful"), (material.helpful, "helpful"))]
+    steps = spec.optim.steps or max(1, round(spec.optim.epochs * 2 * len(material.harmful) / spec.optim.batch_size))
+    found = Trained(weight, step=steps)
+    stop = _EarlyStop(material, spec, layer, found)
+    with session.adapted.active(None) as backbone:
+        feature = on_device(material.feature(backbone, layer, centred=spec.centred, most=START), model)
+    with session.adapted.active(ADAPTER, train=True) as backbone:
+        parameters = session.adapted.parameters(ADAPTER)
+
+        def step(number: int) -> StepLog:
+            nonlocal feature
+            batches = [collate(next(stream), pad_id=model.pad_id, device=model.device) for stream in streams]
+            with captured(model, [layer]) as caught:
+                supervised = joint_cross_entropy(model, backbone, batches)
+            states = at_last_prompt(caught[layer], batches)
+            feature = refreshed(feature, states, spec, number, lambda: on_device(exact(material, layer, centred=spec.centred), model))
+            losses = {"supervised": supervised}
+            if weight > 0:
+                losses["regulariser"] = weight * pull(feature, states, through=spec.through_feature)
+            return {**backward(losses, parameters), "tokens": float(sum(batch.tokens for batch in batches))}
+
+        def keep(line: StepLog) -> None:
+            found.log.append(line)
+            progress.progress(int(line["step"]), steps, **line)
+            stop.look(int(line["step"]), parameters)
+
+        try:
+            seed = seeding.derive(spec.seed, "dropout")
+            fit(parameters, step, steps=steps, optim=spec.optim, log=keep, check=progress.check, seed=seed)
+        except _Enough:
+            progress.warn(f"Training stopped at step {len(found.log)} of {steps}: no progress since step {stop.best_step}.")
+        stop.restore(parameters)
+    return found
+
+
+def refreshed(
+    feature: RefusalFeature, states: tuple[Tensor, Tensor], spec: TeacherSpec, number: int, recompute: Callable[[], RefusalFeature]
+) -> RefusalFeature:
+    """The refusal feature of step `number` (from 1): R ← μ·R + (1 − μ)·(difference of the batch's means), midpoint alike.
+
+    With `recompute_every` it is instead recomputed exactly at the first of every so many steps and kept in between. The
+    update is a constant of the gradient, unless `through_feature` takes the batch's own difference with its gradient.
+    """
+    if spec.through_feature:
+        return _of_batch(states, feature, detached=False)
+    if spec.recompute_every is not None:
+        return recompute() if (number - 1) % spec.recompute_every == 0 else feature
+    batch, keep = _of_batch(states, feature, detached=True), spec.momentum
+    centre = None if batch.centre is None or feature.centre is None else keep * feature.centre + (1 - keep) * batch.centre
+    return RefusalFeature(keep * feature.direction + (1 - keep) * batch.direction, feature.layer, centre)
+
+
+def pull(feature: RefusalFeature, states: tuple[Tensor, Tensor], *, through: bool = False) -> Tensor:
+    """The regulariser on features of both kinds, centred where the feature is."""
+    return regulariser(feature.direction, feature.centred(states[0]), feature.centred(states[1]), through=through)
+
+
+def joint_cross_entropy(model: LoadedModel, backbone: nn.Module, batches: list[Batch]) -> Tensor:
+    """½ [CE(harmful, refusals) + CE(harmless, answers)]; a batch without any answer has no term."""
+    if all(bool((batch.labels != IGNORE).any()) for batch in batches):
+        harmful, helpful = supervise(model, backbone, batches)
+        return 0.5 * (harmful.cross_entropy() + helpful.cross_entropy())
+    return 0.5 * supervise(model, backbone, [join(batches, pad_id=model.pad_id)])[0].cross_entropy()
+
+
+def at_last_prompt(states: Tensor, batches: list[Batch]) -> tuple[Tensor, Tensor]:
+    """(n, t, d_model) of the joined batches -> last prompt features of the first and of the second batch."""
+    last = torch.cat([batch.last_prompt for batch in batches])
+    picked = states[torch.arange(len(last), device=states.device), last].float()
+    return picked[: len(batches[0])], picked[len(batches[0]) :]
+
+
+def exact(material: Material, layer: int, *, centred: bool) -> RefusalFeature:
+    """The refusal feature of the adapter as it is now, over all training prompts, in eval mode."""
+    with material.session.adapted.active(ADAPTER) as backbone:
+        return material.feature(backbone, layer, centred=centred)
+
+
+def on_device(feature: RefusalFeature, model: LoadedModel) -> RefusalFeature:
+    """The same feature where the model computes."""
+    centre = None if feature.centre is None else feature.centre.to(model.device)
+    return RefusalFeature(feature.direction.to(model.device), feature.layer, centre)
+
+
+def measure(material: Material, spec: TeacherSpec, layer: int, *, most: int | None = None) -> dict[str, Any]:
+    """The adapter as it is now on the selection prompts: AUROC, recall and false positive rate (percent), cross entropy.
+
+    The threshold is the one that the spec's recall gives on these prompts. `most`: training prompts of a kind behind the feature.
+    """
+    adapted = material.session.adapted
+    with adapted.active(ADAPTER) as backbone:
+        feature = material.feature(backbone, layer, centred=spec.centred, most=most)
+        parts = material.features(backbone, material.selection, [layer])
+        entropy = held_out_cross_entropy(material, backbone)
+    harmful, harmless = (calibration.similarities(feature, part[:, 0]) for part in parts)
+    threshold = calibration.quantile_threshold(harmful, recall=spec.recall, most=0.0)
+    rates = calibration.rates(harmful, harmless, threshold=threshold)
+    return {"auroc": round(stats.auroc(harmful, harmless), 5), **rates, "cross_entropy": entropy}
+
+
+def better(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether `one` is the better teacher: the higher AUROC (to four digits), then the lower held-out cross entropy."""
+
+    def rank(found: dict[str, Any]) -> tuple[float, float]:
+        entropy = found["cross_entropy"]
+        return round(found["auroc"], 4), -(entropy if entropy is not None else 0.0)
+
+    return rank(one) > rank(other)
+
+
+@torch.no_grad()
+def held_out_cross_entropy(material: Material, backbone: nn.Module) -> float | None:
+    """½ of the mean cross entropy of each kind's answered selection rows; None if a kind has no answers there."""
+    model, means = material.session.model, []
+    for rows in material.examples:
+        total, tokens = 0.0, 0
+        for start in range(0, len(rows), EVALUATION_BATCH):
+            batch = collate(rows[start : start + EVALUATION_BATCH], pad_id=model.pad_id, device=model.device)
+            part = supervise(model, backbone, [batch])[0]
+            total += float(part.cross_entropy()) * len(part.labels)
+            tokens += len(part.labels)
+        means.append(total / tokens if tokens else None)
+    return round(0.5 * (means[0] + means[1]), 5) if means[0] is not None and means[1] is not None else None
+
+
+class _EarlyStop:
+    """Measures every so many steps, keeps a copy of the best weights, and ends training without progress."""
+
+    def __init__(self, material: Material, spec: TeacherSpec, layer: int, found: Trained) -> None:
+        self.material, self.spec, self.layer, self.found = material, spec, layer, found
+        self.best: dict[str, Any] | None = None
+        self.best_step, self._weights, self._waited = 0, [torch.empty(0)], 0
+
+    def look(self, step: int, parameters: list[Tensor]) -> None:
+        """After step `step`; raises _Enough when patience has run out."""
+        if self.spec.early_stop is None or (step % self.spec.evaluate_every and step != self.found.step):
+            return
+        measured = {"step": step, **measure(self.material, self.spec, self.layer, most=START)}
+        self.found.trace.append(measured)
+        if self.best is None or better(measured, self.best):
+            self.best, self.best_step, self._waited = measured, step, 0
+            self._weights = [value.detach().clone() for value in parameters]
+            return
+        self._waited += 1
+        if self._waited >= self.spec.early_stop:
+            raise _Enough
+
+    @torch.no_grad()
+    def restore(self, parameters: list[Tensor]) -> None:
+        """Put the best weights back."""
+        if self.best is None:
+            return
+        for value, kept in zip(parameters, self._weights, strict=True):
+            value.copy_(kept)
+        self.found.step = self.best_step
+
+
+def _of_batch(states: tuple[Tensor, Tensor], like: RefusalFeature, *, detached: bool) -> RefusalFeature:
+    means = [part.mean(0).detach() if detached else part.mean(0) for part in states]
+    return RefusalFeature(means[0] - means[1], like.layer, None if like.centre is None else 0.5 * (means[0] + means[1]).detach())
+
+
+def _stream(rows: list[Example], spec: TeacherSpec, name: str) -> Iterator[list[Example]]:
+    return endless(rows, size=max(1, spec.optim.batch_size // 2), rng=seeding.generator(spec.seed, "teacher", name))
