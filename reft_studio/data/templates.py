@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from jinja2.exceptions import TemplateError
 
+from reft_studio.data.own_template import check_own, is_own, render_own, uses_specials
 from reft_studio.errors import DataError, SpecError
 from reft_studio.fingerprint import of_value
 
 Message = Mapping[str, Any]
 """At least `role` ("system", "user", "assistant", "tool") and `content` (text, or a list of parts)."""
-Choice = Literal["auto", "chat", "alpaca"]
 
 
 class ChatTokenizer(Protocol):
@@ -31,6 +31,7 @@ class Template:
     """Renders the prompt of a conversation, up to and including the header after which the model answers."""
 
     name: str
+    """"chat", "alpaca", or the whole text of an own template: what `template_for` makes it of again."""
     hash: str
     """SHA-256 of everything that shapes the text; two equal hashes render equally."""
     special_tokens: bool
@@ -89,7 +90,7 @@ def chat_template(tokenizer: ChatTokenizer) -> Template:
     source = _source(tokenizer)
     if source is None:
         raise SpecError("This tokenizer has no chat template. Choose the template 'alpaca' (or 'auto').")
-    specials = {name: str(getattr(tokenizer, name, None)) for name in ("bos_token", "eos_token", "pad_token")}
+    specials = _specials(tokenizer)
 
     def render(messages: Sequence[Message]) -> str:
         return _render_chat(tokenizer, [_plain(message) for message in messages])
@@ -97,13 +98,35 @@ def chat_template(tokenizer: ChatTokenizer) -> Template:
     return Template("chat", of_value({"template": source, "special_tokens": specials}), False, render)
 
 
+def own_template(tokenizer: ChatTokenizer, choice: str) -> Template:
+    """A template that a person wrote. Raises SpecError if it does not show the prompt or could hang."""
+    used = {name: text for name, text in _specials(tokenizer).items() if name in choice} if choice.startswith("custom:") else {}
+    specials = {name: "" if text == "None" else text for name, text in used.items()}
+    check_own(choice, specials=specials)
+
+    def render(messages: Sequence[Message]) -> str:
+        turns = [{"role": str(message["role"]), "content": message["content"]} for message in map(_plain, messages)]
+        try:
+            return render_own(choice, turns, specials=specials)
+        except SpecError as exc:  # it could render a prompt, so it is this conversation that it refuses
+            raise DataError(str(exc)) from exc
+
+    return Template(choice, of_value({"own": choice, "special_tokens": specials}), not uses_specials(choice), render)
+
+
 def template_for(tokenizer: ChatTokenizer, choice: str = "auto") -> Template:
-    """The template called `choice`; "auto" is the chat template if the tokenizer has one, else Alpaca."""
+    """The template called `choice`, or an own one; "auto" is the chat template if the tokenizer has one, else Alpaca."""
+    if is_own(choice):
+        return own_template(tokenizer, choice)
     if choice == "alpaca" or (choice == "auto" and _source(tokenizer) is None):
         return ALPACA
     if choice in ("auto", "chat"):
         return chat_template(tokenizer)
-    raise SpecError(f"There is no template '{choice}'. Choose one of: auto, chat, alpaca.")
+    raise SpecError(f"There is no template '{choice[:40]}'. Choose auto, chat or alpaca, or write your own text with {{prompt}} in it.")
+
+
+def _specials(tokenizer: ChatTokenizer) -> dict[str, str]:
+    return {name: str(getattr(tokenizer, name, None)) for name in ("bos_token", "eos_token", "pad_token")}
 
 
 def _source(tokenizer: ChatTokenizer) -> str | None:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from reft_studio import fingerprint
+from reft_studio.data.own_template import LONGEST, PATTERN
 from reft_studio.models.spec import LoadSpec, LoraSpec, OptimSpec, Settings
 
 KEY = 12
@@ -47,7 +48,12 @@ class TeacherSpec(Settings):
     lora: LoraSpec = LoraSpec()
     loading: LoadSpec = LoadSpec()
     optim: OptimSpec = OptimSpec(steps=120, batch_size=32, alignment_batch_size=32, learning_rate=1e-3)
-    template: str = Field("auto", pattern="^(auto|chat|alpaca)$", description="prompt template; auto: the tokenizer's own, else Alpaca")
+    template: str = Field(
+        "auto",
+        pattern=PATTERN,
+        max_length=LONGEST,
+        description="prompt template: auto (the tokenizer's own, else Alpaca), chat, alpaca, or own text with {prompt} in it",
+    )
     seed: int = Field(0, ge=0, description="seeds adapter and batch order")
 
     @property

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import Field, field_validator, model_validator
 
 from reft_studio import fingerprint
+from reft_studio.data.own_template import LONGEST, PATTERN
 from reft_studio.defenses import DEFENSES
 from reft_studio.models.spec import LoadSpec, LoraSpec, OptimSpec, Settings
 
@@ -30,7 +31,12 @@ class RunSpec(Settings):
     lora: LoraSpec = LoraSpec()
     loading: LoadSpec = LoadSpec()
     optim: OptimSpec = OptimSpec()
-    template: str = Field("auto", pattern="^(auto|chat|alpaca)$", description="prompt template; auto: the tokenizer's own, else Alpaca")
+    template: str = Field(
+        "auto",
+        pattern=PATTERN,
+        max_length=LONGEST,
+        description="prompt template: auto (the tokenizer's own, else Alpaca), chat, alpaca, or own text with {prompt} in it",
+    )
     seed: int = Field(0, ge=0, description="seeds adapter and batch order")
 
     @field_validator("method")
