@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
@@ -44,20 +44,23 @@ class DefenseConfig(Settings):
 class RunContext(Protocol):
     """What a run lends to its defense."""
 
-    def supervise(self, *batches: Batch) -> Sequence[Supervised]:
-        """One forward pass of the student over all batches."""
+    def learn(self, losses: Callable[..., dict[str, Tensor]], *batches: Batch) -> StepLog:
+        """Run the student over all batches and add the gradient of the summed losses.
+
+        `losses` is called with one `Supervised` for each batch, or, where memory does not hold a step at once, several times
+        with parts of them; `task` and `alignment` are the names that charts know.
+        """
         ...
 
-    def alignment_batch(self) -> Batch:
-        """The next alignment rows, half harmful prompts with refusals, half harmless prompts with answers."""
+    def alignment_batch(self, *, guided: bool = False) -> Batch:
+        """The next alignment rows, half harmful prompts with refusals, half harmless prompts with answers.
+
+        With `guided` the teacher has answered them too: see `teacher_states`.
+        """
         ...
 
     def teacher_states(self, batch: Batch) -> Tensor:
-        """The teacher's hidden states for the supervised tokens of an alignment batch, (tokens, d_model)."""
-        ...
-
-    def backward(self, losses: dict[str, Tensor]) -> StepLog:
-        """Add the gradient of the summed losses; `task` and `alignment` are the names that charts know."""
+        """The teacher's hidden states for the supervised tokens of (a part of) a guided batch, (tokens, d_model)."""
         ...
 
     def kept(self) -> list[int]:
@@ -81,8 +84,12 @@ class Defense:
 
     def finetune_step(self, user: Batch) -> StepLog:
         """Add this step's gradient; never touches the optimizer."""
-        (task,) = self.context.supervise(user)
-        return self.context.backward({"task": task.cross_entropy()})
+        return self.context.learn(task_loss, user)
 
     def finish(self) -> None:
         """Change the adapter after the last step; most methods do not."""
+
+
+def task_loss(task: Supervised) -> dict[str, Tensor]:
+    """The loss of plain finetuning."""
+    return {"task": task.cross_entropy()}

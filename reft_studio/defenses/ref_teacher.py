@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 from pydantic import Field
 
-from reft_studio.defenses.defense import Defense, DefenseConfig, DefenseInfo, RunContext
+from reft_studio.defenses.defense import Defense, DefenseConfig, DefenseInfo, RunContext, task_loss
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from reft_studio.models.batching import Batch
     from reft_studio.models.fit import StepLog
+    from reft_studio.models.supervised import Supervised
 
 
 class DistillConfig(DefenseConfig):
@@ -46,9 +49,10 @@ class RefTeacher(Defense):
 def distill_step(context: RunContext, config: DistillConfig, user: Batch) -> StepLog:
     """Gradient of CE(user) + α·T²·KL(teacher ‖ student); with α = 0 exactly plain finetuning."""
     if config.alpha == 0:
-        (task,) = context.supervise(user)
-        return context.backward({"task": task.cross_entropy()})
-    batch = context.alignment_batch()
-    task, alignment = context.supervise(user, batch)
-    soft = alignment.distillation(context.teacher_states(batch), temperature=config.temperature)
-    return context.backward({"task": task.cross_entropy(), "alignment": config.alpha * soft})
+        return context.learn(task_loss, user)
+
+    def losses(task: Supervised, alignment: Supervised) -> dict[str, Tensor]:
+        soft = alignment.distillation(context.teacher_states(alignment.batch), temperature=config.temperature)
+        return {"task": task.cross_entropy(), "alignment": config.alpha * soft}
+
+    return context.learn(losses, user, context.alignment_batch(guided=True))

@@ -9,8 +9,11 @@ from pydantic import Field
 from reft_studio.defenses.defense import Defense, DefenseConfig, DefenseInfo
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from reft_studio.models.batching import Batch
     from reft_studio.models.fit import StepLog
+    from reft_studio.models.supervised import Supervised
 
 
 class SaFtConfig(DefenseConfig):
@@ -42,5 +45,8 @@ class SaFt(Defense):
         alpha = cast(SaFtConfig, self.config).alpha
         if alpha == 0:
             return super().finetune_step(user)
-        task, alignment = self.context.supervise(user, self.context.alignment_batch())
-        return self.context.backward({"task": task.cross_entropy(), "alignment": alpha * alignment.cross_entropy()})
+
+        def losses(task: Supervised, alignment: Supervised) -> dict[str, Tensor]:
+            return {"task": task.cross_entropy(), "alignment": alpha * alignment.cross_entropy()}
+
+        return self.context.learn(losses, user, self.context.alignment_batch())

@@ -36,24 +36,56 @@ class Example:
 
 @dataclass(frozen=True)
 class Batch:
-    """Right-padded examples.
+    """Examples that are trained together; as tensors only where someone asks for them.
 
-    input_ids, attention_mask, labels: (n, t) int64; labels are IGNORE on prompt and padding. last_prompt: (n,) index of
-    the last prompt token. index: (n,) positions of the examples in their set.
+    The tensors are padded on the right: input_ids, attention_mask, labels are (n, t) int64, labels are IGNORE on prompt and
+    padding; last_prompt is (n,), the index of the last prompt token.
     """
 
-    input_ids: Tensor
-    attention_mask: Tensor
-    labels: Tensor
-    last_prompt: Tensor
-    index: list[int]
+    examples: tuple[Example, ...]
+    pad_id: int
+    device: torch.device | str = "cpu"
 
     def __len__(self) -> int:
-        return len(self.index)
+        return len(self.examples)
+
+    @property
+    def index(self) -> list[int]:
+        """Positions of the examples in their set."""
+        return [example.index for example in self.examples]
 
     @property
     def tokens(self) -> int:
-        return int(self.attention_mask.sum())
+        return sum(len(example.ids) for example in self.examples)
+
+    @property
+    def supervised(self) -> int:
+        """Tokens that are trained."""
+        return sum(len(example.ids) - max(example.prompt, 1) for example in self.examples)
+
+    @property
+    def last_prompt(self) -> Tensor:
+        return torch.tensor([example.prompt - 1 for example in self.examples], device=self.device)
+
+    @property
+    def input_ids(self) -> Tensor:
+        return self._padded([example.ids for example in self.examples], self.pad_id)
+
+    @property
+    def attention_mask(self) -> Tensor:
+        return self._padded([[1] * len(example.ids) for example in self.examples], 0)
+
+    @property
+    def labels(self) -> Tensor:
+        return self._padded([[IGNORE] * example.prompt + example.ids[example.prompt :] for example in self.examples], IGNORE)
+
+    def part(self, rows: Sequence[int]) -> Batch:
+        """A batch of some of the rows, by their place."""
+        return Batch(tuple(self.examples[row] for row in rows), self.pad_id, self.device)
+
+    def _padded(self, rows: Sequence[list[int]], fill: int) -> Tensor:
+        width = max(map(len, rows))
+        return torch.tensor([row + [fill] * (width - len(row)) for row in rows], device=self.device)
 
 
 class Encoder:
@@ -118,37 +150,14 @@ class Encoder:
 
 
 def collate(examples: Sequence[Example], *, pad_id: int, device: torch.device | str = "cpu") -> Batch:
-    """Pad on the right to the longest example."""
-    width = max(len(example.ids) for example in examples)
-    ids = torch.full((len(examples), width), pad_id, dtype=torch.long)
-    mask = torch.zeros_like(ids)
-    labels = torch.full_like(ids, IGNORE)
-    for row, example in enumerate(examples):
-        length = len(example.ids)
-        ids[row, :length] = torch.tensor(example.ids)
-        mask[row, :length] = 1
-        labels[row, example.prompt : length] = ids[row, example.prompt : length]
-    last = torch.tensor([example.prompt - 1 for example in examples])
-    return Batch(ids.to(device), mask.to(device), labels.to(device), last.to(device), [example.index for example in examples])
+    """Examples as one batch."""
+    return Batch(tuple(examples), pad_id, device)
 
 
-def join(batches: Sequence[Batch], *, pad_id: int) -> Batch:
-    """One batch of all rows in order, padded to the widest, so that a model runs once for all."""
-    if len(batches) == 1:
-        return batches[0]
-    width = max(batch.input_ids.shape[1] for batch in batches)
-
-    def stacked(name: str, fill: int) -> Tensor:
-        parts = [getattr(batch, name) for batch in batches]
-        return torch.cat([torch.nn.functional.pad(part, (0, width - part.shape[1]), value=fill) for part in parts])
-
-    return Batch(
-        stacked("input_ids", pad_id),
-        stacked("attention_mask", 0),
-        stacked("labels", IGNORE),
-        torch.cat([batch.last_prompt for batch in batches]),
-        [index for batch in batches for index in batch.index],
-    )
+def join(batches: Sequence[Batch], *, pad_id: int | None = None) -> Batch:
+    """One batch of all rows in order, so that a model runs once for all."""
+    pad_id = batches[0].pad_id if pad_id is None else pad_id
+    return Batch(tuple(example for batch in batches for example in batch.examples), pad_id, batches[0].device)
 
 
 def endless(examples: Sequence[Example], *, size: int, rng: random.Random) -> Iterator[list[Example]]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from reft_studio.models.spec import OptimSpec
 
 StepLog = dict[str, float]
 GradientStep = Callable[[int], StepLog]
-"""Adds to `.grad` and returns what to log: named losses, `tokens`; the loop adds step, lr, grad_norm and speed."""
+"""Adds to `.grad` and returns what to log: named losses, `tokens`; the loop adds step, lr, grad_norm, speed and memory."""
 
 
 def fit(
@@ -32,7 +32,12 @@ def fit(
 
     Raises TrainingError on the first loss that is not finite, before it can reach the weights.
     """
-    optimizer = torch.optim.AdamW(parameters, lr=optim.learning_rate, weight_decay=optim.weight_decay, betas=(0.9, 0.999))
+    optimizer = torch.optim.AdamW(
+        parameters, lr=optim.learning_rate, weight_decay=optim.weight_decay, betas=(0.9, 0.999), fused=parameters[0].device.type != "mps"
+    )
+    device = parameters[0].device
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
     line: StepLog = {}
     with torch.random.fork_rng(devices={value.device for value in parameters if value.is_cuda}):
         torch.manual_seed(seed)
@@ -59,9 +64,19 @@ def fit(
                 "lr": rate,
                 "grad_norm": norm,
                 "tokens_per_second": tokens / max(elapsed, 1e-9),
+                "memory_mb": peak_memory(device),
             }
             log(line)
     return line
+
+
+def peak_memory(device: torch.device) -> float:
+    """Megabytes: the most that tensors on a CUDA device took since training began, elsewhere the most this process ever took."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    import resource  # only where training runs: not on Windows
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def learning_rate_factor(step: int, *, steps: int, optim: OptimSpec) -> float:
@@ -74,29 +89,21 @@ def learning_rate_factor(step: int, *, steps: int, optim: OptimSpec) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - 1 - warmup) / max(steps - warmup, 1)))
 
 
-def backward(losses: dict[str, Tensor], parameters: Sequence[Tensor], *, conflict: bool = False) -> StepLog:
-    """Add the gradient of the sum of `losses` to `.grad`; returns the losses as numbers.
-
-    With `conflict` and exactly the losses `task` and `alignment`, the two gradients are taken apart and their cosine is
-    logged as `grad_cosine`: the gradient conflict of arXiv:2506.07356.
-    """
-    logged = {name: float(loss.detach()) for name, loss in losses.items()}
-    logged["loss"] = sum(logged.values())
-    if conflict and losses.keys() == {"task", "alignment"}:
-        # an expert of a mixture may see no token of a batch: its gradient is zero then
-        first = torch.autograd.grad(losses["task"], parameters, retain_graph=True, allow_unused=True, materialize_grads=True)
-        second = torch.autograd.grad(losses["alignment"], parameters, allow_unused=True, materialize_grads=True)
-        logged["grad_cosine"] = cosine(first, second)
-        for value, one, two in zip(parameters, first, second, strict=True):
-            value.grad = one + two if value.grad is None else value.grad + one + two
-        return logged
-    total: Any = sum(losses.values())
-    total.backward()
-    return logged
+def backward(losses: dict[str, Tensor], parameters: Sequence[Tensor]) -> StepLog:
+    """Add the gradient of the sum of `losses` to `.grad`; returns the losses as numbers, with their sum as `loss`."""
+    found = torch.stack(list(losses.values()))
+    torch.autograd.backward(found.sum(), inputs=list(parameters))
+    values = dict(zip(losses, found.tolist(), strict=True))
+    return {**values, "loss": sum(values.values())}
 
 
 def cosine(first: Sequence[Tensor], second: Sequence[Tensor]) -> float:
     """Cosine between two gradients over all parameters; 0 if one of them vanishes."""
-    dot = sum(float((one * two).sum()) for one, two in zip(first, second, strict=True))
-    norms = math.sqrt(sum(float((one * one).sum()) for one in first)) * math.sqrt(sum(float((two * two).sum()) for two in second))
-    return dot / norms if norms > 0 else 0.0
+    pairs = ((first, second), (first, first), (second, second))
+    dot, one, two = torch.stack([sum_of_products(left, right) for left, right in pairs]).tolist()
+    return float(dot / math.sqrt(one * two)) if one * two > 0 else 0.0
+
+
+def sum_of_products(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
+    """The inner product of two lists of tensors, a scalar."""
+    return torch.stack([(one * two).sum() for one, two in zip(left, right, strict=True)]).sum()

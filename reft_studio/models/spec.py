@@ -68,6 +68,13 @@ class OptimSpec(Settings):
     weight_decay: float = Field(0.01, ge=0, le=1, description="AdamW weight decay")
     max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped to this L2 norm")
     max_length: int = Field(512, ge=64, le=131_072, description="tokens of prompt and response; longer rows are cut and counted")
+    micro_batch_size: int | None = Field(
+        None, ge=1, le=8192, description="rows per forward pass; fewer take less memory and give the same gradient; empty: all of a step"
+    )
+    gradient_checkpointing: bool = Field(
+        False, description="compute activations again instead of keeping them: less memory, about a third more time, same result"
+    )
+    packing: bool = Field(True, description="several rows to a sequence where the model keeps them apart: same result, less padding")
 
 
 PRESETS: dict[str, OptimSpec] = {

@@ -7,18 +7,20 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from reft_studio.errors import TrainingError
-from reft_studio.models.batching import IGNORE, Batch, join
+from reft_studio.models import fused
+from reft_studio.models.batching import Batch, join
 from reft_studio.models.loading import LoadedModel
+from reft_studio.models.packing import Packer, lay_out
 
 
 @dataclass(frozen=True)
 class Supervised:
     """Hidden states after the final norm, (tokens, d_model), and the token each must predict, (tokens,).
 
-    `counts` says how many of the tokens belong to each row of `batch`, in order.
+    `counts` says how many of the tokens belong to each row of `batch`, in order. Losses are divided by `total`, the tokens
+    of the whole batch that `batch` is a part of, so that parts add up to the mean over all.
     """
 
     model: LoadedModel
@@ -26,10 +28,11 @@ class Supervised:
     hidden: Tensor
     labels: Tensor
     counts: list[int]
+    total: int
 
     def cross_entropy(self) -> Tensor:
         """Mean over supervised tokens of −log p(label)."""
-        return functional.cross_entropy(self.model.logits(self.hidden), self.labels)
+        return fused.cross_entropy(self.hidden, self.labels, fused.Head.of(self.model), total=self.total)
 
     def distillation(self, teacher: Tensor, *, temperature: float = 1.0) -> Tensor:
         """T²·mean over supervised tokens of KL(teacher ‖ student) at temperature T.
@@ -37,34 +40,37 @@ class Supervised:
         `teacher` holds the teacher's hidden states of the same tokens, (tokens, d_model): its logits follow exactly,
         since student and teacher share the frozen head. Source: arXiv:2506.07356; direction as in methods of its lineage.
         """
-        return divergence(self.model.logits(teacher), self.model.logits(self.hidden), temperature=temperature)
+        return fused.distillation(self.hidden, teacher, fused.Head.of(self.model), temperature=temperature, total=self.total)
 
 
-def divergence(teacher: Tensor, student: Tensor, *, temperature: float) -> Tensor:
-    """T²·mean over rows of KL(softmax(teacher / T) ‖ softmax(student / T)); logits are (tokens, vocabulary)."""
-    target = functional.log_softmax(teacher.detach().float() / temperature, dim=-1)
-    found = functional.log_softmax(student.float() / temperature, dim=-1)
-    return temperature**2 * functional.kl_div(found, target, log_target=True, reduction="sum") / len(student)
+def supervise(
+    model: LoadedModel, backbone: nn.Module, batches: Sequence[Batch], *, packer: Packer | None = None, totals: Sequence[int] | None = None
+) -> list[Supervised]:
+    """One forward pass over all batches, split again. Token t's state predicts token t + 1.
 
-
-def supervise(model: LoadedModel, backbone: nn.Module, batches: Sequence[Batch]) -> list[Supervised]:
-    """One forward pass over all batches, split again. Token t's state predicts token t + 1."""
-    whole = join(batches, pad_id=model.pad_id)
-    states = backbone(input_ids=whole.input_ids, attention_mask=whole.attention_mask, use_cache=False).last_hidden_state
-    parts, start = [], 0
-    for batch in batches:
-        labels = whole.labels[start : start + len(batch), 1:]
-        chosen = labels != IGNORE
-        if not bool(chosen.any()):
-            raise TrainingError("A batch has no token to train on: every response was cut away. Raise max_length or shorten the prompts.")
-        hidden = states[start : start + len(batch), :-1][chosen]
-        parts.append(Supervised(model, batch, hidden, labels[chosen], chosen.sum(dim=1).tolist()))
-        start += len(batch)
+    Without a `packer` the pass is over (rows, longest row), in the order of the batches, which hooks may rely on. `totals`
+    are the supervised tokens of the whole batches, if these are parts of larger ones; a part may then be empty.
+    """
+    totals = totals if totals is not None else [batch.supervised for batch in batches]
+    if not all(totals):
+        raise TrainingError("A batch has no token to train on: every response was cut away. Raise max_length or shorten the prompts.")
+    rows = join(batches).examples
+    plan = packer.plan(rows) if packer is not None else [[place] for place in range(len(rows))]
+    layout = lay_out(rows, plan, pad_id=model.pad_id, device=model.device)
+    positions = {} if layout.positions is None else {"position_ids": layout.positions}
+    states = backbone(input_ids=layout.input_ids, use_cache=False, **positions).last_hidden_state
+    states = states.flatten(0, 1).index_select(0, layout.predicting)
+    parts, row, token = [], 0, 0
+    for batch, total in zip(batches, totals, strict=True):
+        counts = layout.counts[row : row + len(batch)]
+        chosen = slice(token, token + sum(counts))
+        parts.append(Supervised(model, batch, states[chosen], layout.labels[chosen], counts, total))
+        row, token = row + len(batch), chosen.stop
     return parts
 
 
 @torch.no_grad()
-def hidden_states(model: LoadedModel, backbone: nn.Module, batch: Batch) -> list[Tensor]:
+def hidden_states(model: LoadedModel, backbone: nn.Module, batch: Batch, *, packer: Packer | None = None) -> list[Tensor]:
     """Per row of `batch`, the states that predict its response, (tokens of the row, d_model)."""
-    part = supervise(model, backbone, [batch])[0]
+    part = supervise(model, backbone, [batch], packer=packer)[0]
     return list(torch.split(part.hidden, part.counts))

@@ -26,6 +26,7 @@ from reft_studio.teacher.teacher import TeacherInfo, open_teacher
 from reft_studio.training.context import STUDENT, AlignmentData, Run
 from reft_studio.training.run_folder import RunInfo, card, open_run
 from reft_studio.training.spec import RunSpec
+from reft_studio.training.teacher_states import Place
 from reft_studio.workspace import Workspace, new_folder, write_json
 
 _ALIGNED = "aligned"
@@ -45,7 +46,7 @@ def train(
     kept = _unflagged(workspace, spec, user, session, progress)
     examples = session.encoder.examples(user.read(["row_id", "prompt", "response", "messages"]))
     alignment = _alignment(workspace, spec, session, cache if cache is not None else {})
-    run = Run(spec, session, examples, kept, alignment)
+    run = Run(spec, session, examples, kept, alignment, warn=progress.warn)
     defense = DEFENSES.get(spec.method)(DEFENSES.get(spec.method).Config(**spec.method_config), run)
     chosen = [position for position in defense.select() if examples[position].answered]
     if not chosen:
@@ -87,7 +88,8 @@ def _alignment(workspace: Workspace, spec: RunSpec, session: Session, cache: dic
     if info.needs_teacher and spec.teacher:
         teacher: TeacherInfo = open_teacher(workspace, spec.teacher)
         check_match(session, teacher)
-        cache[key].cache_teacher(session.ensure("teacher", teacher.adapter))
+        place = Place.of(workspace, session.model, teacher.adapter, cache[key].examples)
+        cache[key].cache_teacher(session.ensure("teacher", teacher.adapter), place=place)
     return cache[key]
 
 
@@ -109,18 +111,18 @@ def _finetune(spec: RunSpec, run: Run, defense: Defense, rows: list[Example], pr
 
     def step(number: int) -> StepLog:
         run.step = number
-        batch = run.collate(next(batches))
-        return {**defense.finetune_step(batch), "tokens": float(batch.tokens)}
+        return defense.finetune_step(run.collate(next(batches)))
 
     def keep(line: StepLog) -> None:
         log.append(line)
         progress.progress(int(line["step"]), steps, **line)
 
-    with run.session.adapted.active(STUDENT, train=True) as backbone:
-        run.backbone = backbone
-        seed = seeding.derive(spec.seed, "dropout")
-        fit(run.session.adapted.parameters(STUDENT), step, steps=steps, optim=spec.optim, log=keep, check=progress.check, seed=seed)
-        run.backbone = None
+    try:
+        with run.training() as parameters:
+            fit(parameters, step, steps=steps, optim=spec.optim, log=keep, check=progress.check, seed=seeding.derive(spec.seed, "dropout"))
+    finally:
+        if run.alignment is not None and run.alignment.cache is not None:
+            run.alignment.cache.flush()
     return log
 
 

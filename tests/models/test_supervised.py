@@ -1,44 +1,92 @@
-"""The losses, on numbers that can be checked by hand (laws: docs/methods.md)."""
+"""One forward pass for several batches, through LoRA layers that compute what PEFT's do."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
+import pytest
 import torch
-from torch.nn import functional
+from peft.tuners.lora.layer import Linear
 
-from reft_studio.models.supervised import divergence
-
-
-def logits(seed: int) -> torch.Tensor:
-    return torch.randn(7, 11, generator=torch.Generator().manual_seed(seed)) * 3
-
-
-def test_distillation_vanishes_with_its_gradient_when_student_equals_teacher() -> None:
-    student = logits(0).requires_grad_()
-    loss = divergence(logits(0), student, temperature=1.0)
-    loss.backward()
-    assert abs(loss.item()) < 1e-5
-    assert student.grad is not None and float(student.grad.abs().max()) < 1e-6
+from reft_studio.models.batching import collate
+from reft_studio.models.loading import load
+from reft_studio.models.session import Session
+from reft_studio.models.spec import LoadSpec, LoraSpec
+from reft_studio.models.supervised import supervise
+from tests.models.test_packing import rows
 
 
-def test_distillation_is_never_negative() -> None:
-    assert all(float(divergence(logits(seed), logits(seed + 100), temperature=1.0)) >= 0 for seed in range(20))
+def trained(session: Session, **settings: Any) -> list[torch.Tensor]:
+    """A student whose adapter does something."""
+    session.add("student", LoraSpec(**settings), seed=1)
+    parameters = session.adapted.parameters("student")
+    with torch.no_grad():
+        for number, value in enumerate(parameters):
+            value.add_(0.05 * torch.randn(value.shape, generator=torch.Generator().manual_seed(number)))
+    return parameters
 
 
-def test_a_one_hot_teacher_makes_distillation_the_cross_entropy_of_hard_labels() -> None:
-    labels = torch.arange(7) % 11
-    sure = functional.one_hot(labels, 11).float() * 1e4
-    student = logits(1)
-    assert torch.allclose(divergence(sure, student, temperature=1.0), functional.cross_entropy(student, labels), atol=1e-5)
+def plain_peft(session: Session) -> None:
+    for module in session.model.base.modules():
+        vars(module).pop("forward", None)
 
 
-def test_at_high_temperature_distillation_is_half_the_variance_of_the_logit_difference() -> None:
-    teacher, student = logits(2), logits(3)
-    difference = (teacher - student) - (teacher - student).mean(-1, keepdim=True)
-    closed_form = (difference**2).mean(-1).mean() / 2
-    assert torch.allclose(divergence(teacher, student, temperature=1000.0), closed_form, rtol=1e-2)
+def loss_and_gradient(session: Session, parameters: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    batch = collate(rows(), pad_id=session.model.pad_id)
+    with session.adapted.active("student", train=True) as backbone:
+        (part,) = supervise(session.model, backbone, [batch])
+        loss = part.cross_entropy()
+        return loss.detach(), torch.cat([one.flatten() for one in torch.autograd.grad(loss, parameters)])
 
 
-def test_distillation_sends_no_gradient_to_the_teacher() -> None:
-    teacher = logits(4).requires_grad_()
-    divergence(teacher, logits(5).requires_grad_(), temperature=2.0).backward()
-    assert teacher.grad is None
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("bfloat16", 3e-2)])
+def test_a_lora_layer_in_one_operation_gives_the_loss_and_gradient_of_pefts(tiny_model: Path, dtype: Any, tolerance: float) -> None:
+    session = Session(load(str(tiny_model), loading=LoadSpec(dtype=dtype)))
+    parameters = trained(session, alpha=24)
+    assert any("forward" in vars(module) for module in session.model.base.modules() if isinstance(module, Linear))
+    loss, gradient = loss_and_gradient(session, parameters)
+    assert gradient.dtype == torch.float32 and loss.dtype == torch.float32
+    plain_peft(session)
+    peft_loss, peft_gradient = loss_and_gradient(session, parameters)
+    torch.testing.assert_close(loss, peft_loss, rtol=tolerance, atol=0)
+    assert float((gradient - peft_gradient).norm() / peft_gradient.norm()) <= tolerance
+
+
+def test_dropout_of_an_adapter_is_pefts_own(tiny_model: Path) -> None:
+    session = Session.open(str(tiny_model))
+    parameters = trained(session, dropout=0.5)
+    found = []
+    for plain in (False, True):
+        if plain:
+            plain_peft(session)
+        torch.manual_seed(0)
+        found.append(loss_and_gradient(session, parameters)[1])
+    assert torch.equal(*found)
+
+
+def test_a_merged_adapter_gives_the_logits_of_the_unmerged_one(tiny_model: Path) -> None:
+    session = Session.open(str(tiny_model))
+    trained(session)
+    ids = torch.tensor([rows()[1].ids])
+    with torch.no_grad(), session.adapted.generating("student") as model:
+        apart = model(input_ids=ids).logits
+        for merge in ("merge", "unmerge"):
+            for module in model.modules():
+                if isinstance(module, Linear):
+                    getattr(module, merge)()
+            torch.testing.assert_close(model(input_ids=ids).logits, apart, rtol=1e-4, atol=1e-5)
+    with torch.no_grad(), session.adapted.generating(None) as model:
+        assert not torch.allclose(model(input_ids=ids).logits, apart, atol=1e-3)
+
+
+def test_batches_that_run_together_are_told_apart_again(tiny_model: Path) -> None:
+    session = Session.open(str(tiny_model))
+    batches = [collate(rows()[:3], pad_id=0), collate(rows()[3:], pad_id=0)]
+    with torch.no_grad(), session.adapted.active(None) as backbone:
+        together = supervise(session.model, backbone, batches)
+        for part, batch in zip(together, batches, strict=True):
+            (alone,) = supervise(session.model, backbone, [batch])
+            torch.testing.assert_close(part.hidden, alone.hidden, rtol=1e-5, atol=1e-5)
+            assert part.labels.tolist() == [token for row in batch.examples for token in row.ids[row.prompt :]]
+            assert part.counts == alone.counts and part.total == batch.supervised

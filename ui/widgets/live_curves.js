@@ -7,9 +7,9 @@ const PLOTS = [
   { key: 'lr', title: 'Learning rate', series: ['lr'], raw: true },
   { key: 'norm', title: 'Gradient norm', series: ['grad_norm'] },
 ];
-const NAMES = { loss: 'Loss', task: 'Task loss', alignment: 'Alignment loss', lr: 'Learning rate', grad_norm: 'Gradient norm', grad_cosine: 'Gradient cosine', tokens_per_second: 'Tokens/s' };
+const NAMES = { loss: 'Loss', task: 'Task loss', alignment: 'Alignment loss', lr: 'Learning rate', grad_norm: 'Gradient norm', grad_cosine: 'Gradient cosine', tokens_per_second: 'Tokens/s', memory_mb: 'Peak memory, MB' };
 const COLOURS = { loss: '--rs-ink', task: '--rs-sft', alignment: '--rs-teacher', lr: '--rs-accent', grad_norm: '--rs-accent', grad_cosine: '--rs-accent' };
-const DASHED = new Set(['alignment']);
+const DASHED = new Set(['alignment']), WHOLE = new Set(['tokens_per_second', 'memory_mb']);
 const COLUMNS = ['step', 'steps', ...Object.keys(NAMES)];
 const $ = (name) => element.querySelector(`.lc-${name}`);
 let data = empty(), offset = 0, wanted = null, subject = null, live = false, hover = null, timer = null, frame = 0, busy = false;
@@ -112,13 +112,13 @@ function paint() {
 
 function now() {
   const at = hover ?? data.step.length - 1;
-  const shown = ['task', 'alignment', 'loss', 'grad_cosine', 'grad_norm', 'lr', 'tokens_per_second'].filter(has);
+  const shown = ['task', 'alignment', 'loss', 'grad_cosine', 'grad_norm', 'lr', 'tokens_per_second', 'memory_mb'].filter(has);
   const total = data.steps.at(-1);
   const items = [h('div', {}, h('dt', { text: 'Step' }), h('dd', { text: total ? `${data.step[at]} of ${total}` : String(data.step[at]) }))];
   for (const name of shown) {
     const swatch = h('i', { 'data-dash': DASHED.has(name) });
     swatch.style.color = colour(COLOURS[name] || '--rs-muted');
-    items.push(h('div', {}, h('dt', {}, COLOURS[name] && name !== 'loss' ? swatch : null, NAMES[name]), h('dd', { text: name === 'tokens_per_second' ? Math.round(data[name][at] ?? 0).toLocaleString('en-GB') : brief(data[name][at]) })));
+    items.push(h('div', {}, h('dt', {}, COLOURS[name] && name !== 'loss' ? swatch : null, NAMES[name]), h('dd', { text: WHOLE.has(name) ? Math.round(data[name][at] ?? 0).toLocaleString('en-GB') : brief(data[name][at]) })));
   }
   $('now').replaceChildren(...items);
 }

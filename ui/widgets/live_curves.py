@@ -11,7 +11,7 @@ import gradio as gr
 from ui.events import answer
 from ui.widgets import widget
 
-COLUMNS = ("step", "steps", "loss", "task", "alignment", "lr", "grad_norm", "grad_cosine", "tokens_per_second")
+COLUMNS = ("step", "steps", "loss", "task", "alignment", "lr", "grad_norm", "grad_cosine", "tokens_per_second", "memory_mb")
 MOST_POINTS = 4000
 """Points sent at once; a longer log is thinned evenly, since a screen shows no more."""
 

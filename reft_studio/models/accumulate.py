@@ -1,0 +1,123 @@
+"""The gradient of one step, in as many forward passes as memory allows, equal to that of the undivided batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from reft_studio.errors import TrainingError
+from reft_studio.models.batching import Batch
+from reft_studio.models.fit import StepLog, cosine
+from reft_studio.models.loading import LoadedModel
+from reft_studio.models.packing import Packer
+from reft_studio.models.supervised import supervise
+
+T = TypeVar("T")
+Losses = Callable[..., dict[str, Tensor]]
+"""From one `Supervised` for each batch to named losses. Sums over tokens divided by `total`: the parts of a batch add up."""
+
+CONFLICT = {"task", "alignment"}
+"""Losses whose gradients are compared: the gradient conflict of arXiv:2506.07356."""
+
+
+class Pieces:
+    """How many rows go through the model at once: as many as were asked for, until memory says otherwise."""
+
+    def __init__(self, rows: int | None = None, *, warn: Callable[[str], None] = lambda message: None) -> None:
+        self.rows, self.warn = rows, warn
+
+    def work(self, items: Sequence[T], do: Callable[[Sequence[T]], None]) -> None:
+        """Call `do` on all items, piece by piece; a piece that does not fit is done again in halves, and later ones are smaller.
+
+        `do` must leave nothing behind when it runs out of memory. Raises TrainingError when a single item does not fit.
+        """
+        done = 0
+        while done < len(items):
+            piece = items[done : done + (self.rows or len(items))]
+            try:
+                do(piece)
+                done += len(piece)
+            except torch.OutOfMemoryError as exc:
+                self._halve(len(piece), exc)
+
+    def _halve(self, rows: int, exc: torch.OutOfMemoryError) -> None:
+        if rows == 1:
+            raise TrainingError(
+                "A single row does not fit into memory. Lower max_length, switch gradient_checkpointing on, or hold the base in 4 bits."
+            ) from exc
+        self.rows = (rows + 1) // 2
+        self.warn(f"Out of memory with {rows} rows at once; going on with {self.rows} at a time, which gives the same result more slowly.")
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+class Accumulator:
+    """Adds up the gradient of one step over the pieces of its batches."""
+
+    def __init__(
+        self,
+        model: LoadedModel,
+        backbone: nn.Module,
+        parameters: Sequence[Tensor],
+        *,
+        packer: Packer | None = None,
+        pieces: Pieces | None = None,
+    ) -> None:
+        self.model, self.backbone, self.parameters = model, backbone, parameters
+        self.packer, self.pieces = packer, pieces or Pieces()
+
+    def learn(self, losses: Losses, batches: Sequence[Batch], *, conflict: bool = False) -> StepLog:
+        """Add the gradient of the summed `losses` to `.grad`; returns the losses, and the tokens that were read.
+
+        With `conflict` the gradients of `task` and `alignment` are taken apart and their cosine is logged.
+        """
+        totals = [batch.supervised for batch in batches]
+        logged: dict[str, Tensor] = {}
+        gradients: dict[str, list[Tensor]] = {}
+
+        def piece(rows: Sequence[tuple[int, int]]) -> None:
+            parts = [batch.part([row for kind, row in rows if kind == number]) for number, batch in enumerate(batches)]
+            found = losses(*supervise(self.model, self.backbone, parts, packer=self.packer, totals=totals))
+            for name, gradient in self._gradients(found, apart=conflict and found.keys() == CONFLICT).items():
+                _add(gradients.setdefault(name, []), gradient)
+            for name, loss in found.items():
+                logged[name] = logged[name] + loss.detach() if name in logged else loss.detach()
+
+        self.pieces.work([(kind, row) for kind, batch in enumerate(batches) for row in range(len(batch))], piece)
+        values = dict(zip(logged, torch.stack(list(logged.values())).tolist(), strict=True))
+        result = {**values, "loss": sum(values.values()), "tokens": float(sum(batch.tokens for batch in batches))}
+        if gradients.keys() == CONFLICT:
+            result["grad_cosine"] = cosine(gradients["task"], gradients["alignment"])
+        for gradient in gradients.values():
+            for value, one in zip(self.parameters, gradient, strict=True):
+                value.grad = one if value.grad is None else value.grad.add_(one)
+        return result
+
+    def _gradients(self, losses: dict[str, Tensor], *, apart: bool) -> dict[str, list[Tensor]]:
+        """The gradient of all losses together, or of each; nothing is added to `.grad`, so running out of memory leaves nothing."""
+        groups = {name: [loss] for name, loss in losses.items()} if apart else {"all": list(losses.values())}
+        found, left = {}, len(groups)
+        for name, summands in groups.items():
+            left -= 1
+            # an expert of a mixture may see no token of a batch: its gradient is zero then
+            found[name] = list(
+                torch.autograd.grad(
+                    summands,
+                    self.parameters,
+                    [torch.ones_like(one) for one in summands],
+                    retain_graph=left > 0,
+                    allow_unused=True,
+                    materialize_grads=True,
+                )
+            )
+        return found
+
+
+def _add(total: list[Tensor], more: list[Tensor]) -> None:
+    if total:
+        torch._foreach_add_(total, more)
+    else:
+        total += more

@@ -1,0 +1,185 @@
+"""Losses over hidden states whose gradient is formed on the way forward, chunk by chunk, so that no logits are kept.
+
+A frozen head needs no gradient of its own, and the gradient of both losses by the logits is a difference of
+probabilities that the forward pass has at hand. So each chunk of tokens is projected, turned into its loss and its
+gradient by the hidden states, and forgotten: never more than one chunk of (tokens, vocabulary) exists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from reft_studio.errors import SpecError
+from reft_studio.models.loading import LoadedModel
+
+CHUNK_CPU, CHUNK_GPU = 128, 1024
+"""Tokens per chunk. CPU: as fast as 256 at half the memory (V 49k, d 384); GPU: fewer rows leave its matrix units idle."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """The frozen map from hidden states to logits: cap·tanh(scale·(W·h + b) / cap); weight is (vocabulary, d_model)."""
+
+    weight: Tensor
+    bias: Tensor | None = None
+    scale: float = 1.0
+    cap: float | None = None
+
+    @classmethod
+    def of(cls, model: LoadedModel) -> Head:
+        """The head of a loaded model, with its own scale (Cohere, Granite, Falcon) and soft cap (Gemma)."""
+        config = model.base.config.get_text_config()
+        layer = model.base.get_output_embeddings()
+        named = (getattr(config, name, None) for name in ("logit_scale", "output_multiplier", "lm_head_multiplier"))
+        scale = float(next((value for value in named if value is not None), 1.0))
+        if (scaling := getattr(config, "logits_scaling", None)) is not None:
+            scale = float(scaling) if config.model_type == "hyperclovax" else 1 / float(scaling)
+        return cls(layer.weight.detach(), getattr(layer, "bias", None), scale, getattr(config, "final_logit_softcapping", None))
+
+    def chunks(self, tokens: int) -> Iterator[slice]:
+        """Slices that cover `tokens` rows."""
+        size = CHUNK_CPU if self.weight.device.type == "cpu" else CHUNK_GPU
+        return (slice(start, min(start + size, tokens)) for start in range(0, tokens, size))
+
+    def buffer(self, tokens: int) -> Tensor:
+        """Room for the logits of one chunk, (chunk, vocabulary), float32."""
+        rows = next(self.chunks(tokens)).stop
+        return torch.empty(rows, len(self.weight), device=self.weight.device)
+
+    def logits(self, hidden: Tensor, out: Tensor) -> Tensor:
+        """(n, d_model) -> (n, vocabulary) in the first n rows of `out`, float32."""
+        out, hidden = out[: len(hidden)], hidden.to(self.weight.dtype)
+        if self.weight.dtype == torch.float32:
+            torch.mm(hidden, self.weight.t(), out=out)
+        else:
+            out.copy_(hidden @ self.weight.t())
+        if self.bias is not None:
+            out.add_(self.bias)
+        if self.scale != 1.0:
+            out.mul_(self.scale)
+        return out if self.cap is None else out.div_(self.cap).tanh_().mul_(self.cap)
+
+    def slope(self, logits: Tensor) -> Tensor | None:
+        """The derivative of the soft cap at these (capped) logits; None without one. Costs a chunk of its own."""
+        return None if self.cap is None else (logits / self.cap).square_().neg_().add_(1)
+
+    def pull_back(self, by_logits: Tensor, slope: Tensor | None, *, weight: float) -> Tensor:
+        """The gradient by the hidden states, (n, d_model), from that by the logits, times `weight`."""
+        if slope is not None:
+            by_logits.mul_(slope)
+        return (by_logits.to(self.weight.dtype) @ self.weight).mul_(weight * self.scale)
+
+
+def check_head(model: LoadedModel, backbone: nn.Module) -> None:
+    """Compare `Head` with what the model itself answers. Raises SpecError for a model that treats its logits in another way."""
+    ids = torch.tensor([[model.eos_id]], device=model.device)
+    with torch.no_grad():
+        states = backbone(input_ids=ids, use_cache=False).last_hidden_state[0]
+        head = Head.of(model)
+        ours, own = head.logits(states, head.buffer(1)), model.base(input_ids=ids, use_cache=False).logits[0].float()
+    if not torch.allclose(ours, own, rtol=2e-2, atol=2e-2 * float(own.abs().max())):
+        raise SpecError(
+            f"{type(model.base).__name__} changes its logits after the head in a way this app does not know, so losses would be wrong. "
+            "Choose another model."
+        )
+
+
+def cross_entropy(hidden: Tensor, labels: Tensor, head: Head, *, total: int | None = None) -> Tensor:
+    """Sum over tokens of −log p(label), divided by `total` (by their number, if not given): a scalar, float32.
+
+    hidden: (tokens, d_model); labels: (tokens,). `total` lets parts of a batch add up to the mean over the whole.
+    """
+    loss: Tensor = _CrossEntropy.apply(hidden, labels, head, total or max(len(labels), 1), _wanted(hidden))  # type: ignore[no-untyped-call]
+    return loss
+
+
+def distillation(hidden: Tensor, teacher: Tensor, head: Head, *, temperature: float = 1.0, total: int | None = None) -> Tensor:
+    """T²·sum over tokens of KL(softmax(teacher / T) ‖ softmax(student / T)), divided by `total`: a scalar, float32.
+
+    hidden, teacher: (tokens, d_model), of the same tokens; both go through the same head. No gradient reaches the teacher.
+    """
+    total = total or max(len(hidden), 1)
+    loss: Tensor = _Distillation.apply(hidden, teacher.detach(), head, temperature, total, _wanted(hidden))  # type: ignore[no-untyped-call]
+    return loss
+
+
+def _wanted(hidden: Tensor) -> bool:
+    return torch.is_grad_enabled() and hidden.requires_grad
+
+
+class _CrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, labels: Tensor, head: Head, total: int, wanted: bool) -> Tensor:
+        loss = torch.zeros((), device=hidden.device)
+        gradient = torch.empty_like(hidden) if wanted else None
+        if len(labels):
+            buffer, space = head.buffer(len(labels)), head.buffer(len(labels))
+        for part in head.chunks(len(labels)):
+            logits = head.logits(hidden[part], buffer)
+            chosen = labels[part].unsqueeze(1)
+            found, top = logits.gather(1, chosen), logits.argmax(1, keepdim=True)
+            probability = torch.softmax(logits, 1, out=space[: len(logits)])
+            # the log of the normaliser, from the largest entry: log-sum-exp without a third pass over the chunk
+            loss += (logits.gather(1, top) - probability.gather(1, top).log() - found).sum()
+            if gradient is not None:
+                by_logits = probability.scatter_add_(1, chosen, torch.full_like(found, -1.0))
+                gradient[part] = head.pull_back(by_logits, head.slope(logits), weight=1 / total)
+        ctx.gradient = gradient
+        return loss / total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, outside: Tensor) -> tuple[Tensor | None, ...]:
+        return _scaled(ctx, outside), None, None, None, None
+
+
+class _Distillation(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, teacher: Tensor, head: Head, temperature: float, total: int, wanted: bool) -> Tensor:
+        loss = torch.zeros((), device=hidden.device)
+        gradient = torch.empty_like(hidden) if wanted else None
+        if len(hidden):
+            buffers = [head.buffer(len(hidden)) for _ in range(3)]
+        for part in head.chunks(len(hidden)):
+            target, found = (head.logits(states[part], out) for states, out in zip((teacher, hidden), buffers, strict=False))
+            slope = head.slope(found) if gradient is not None else None
+            value, by_logits = _divergence(target.div_(temperature), found.div_(temperature), buffers[2][: len(found)])
+            loss += value
+            if gradient is not None:
+                gradient[part] = head.pull_back(by_logits, slope, weight=temperature / total)
+        ctx.gradient = gradient
+        return loss * (temperature**2 / total)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, outside: Tensor) -> tuple[Tensor | None, ...]:
+        return _scaled(ctx, outside), None, None, None, None, None
+
+
+def _divergence(target: Tensor, found: Tensor, space: Tensor) -> tuple[Tensor, Tensor]:
+    """Sum of KL(softmax(target) ‖ softmax(found)) and its gradient by `found`; overwrites all three, (n, vocabulary) each.
+
+    KL = Σ p·(target − found) − log Z(target) + log Z(found): exactly 0, with no gradient, where both are the same numbers.
+    """
+    wanted = torch.softmax(target, 1, out=space)
+    normaliser = _normaliser(target, wanted)
+    between = torch.linalg.vecdot(target.sub_(found), wanted)
+    given = torch.softmax(found, 1, out=target)
+    rows = between - normaliser + _normaliser(found, given)
+    return rows.clamp_min(0).sum(), given.sub_(wanted)
+
+
+def _normaliser(logits: Tensor, probability: Tensor) -> Tensor:
+    """The logarithm of Σ exp(logits), (n,), read off the largest entry of each row."""
+    top = logits.argmax(1, keepdim=True)
+    return (logits.gather(1, top) - probability.gather(1, top).log()).squeeze(1)
+
+
+def _scaled(ctx: Any, outside: Tensor) -> Tensor | None:
+    return None if ctx.gradient is None else ctx.gradient * outside.to(ctx.gradient.dtype)

@@ -1,0 +1,122 @@
+"""The teacher's final hidden states on alignment rows: computed when a row is first drawn, kept for every later draw and run.
+
+States after the final norm are exact for any temperature and strength, at d_model numbers per token instead of a vocabulary
+(docs/methods.md). They hold for one base in one number format, one adapter, one template and the very tokens of the rows;
+all of these are in the key.
+"""
+
+from __future__ import annotations
+
+import io
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from pathlib import Path
+
+import numpy as np
+import psutil
+import torch
+from torch import Tensor
+
+from reft_studio import fingerprint
+from reft_studio.models.batching import Example
+from reft_studio.models.loading import LoadedModel
+from reft_studio.workspace import Workspace, write_atomic
+
+SPARE = 2 << 30
+"""Bytes of disk that a cache leaves free."""
+KEPT = 4
+"""Caches of one workspace that are kept; those used longest ago go first."""
+_STATES, _FILLED = "states.bin", "filled.npy"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a cache lies, or nowhere: then it lives as long as its process, in a quarter of the free memory."""
+
+    folder: Path | None
+
+    @classmethod
+    def of(cls, workspace: Workspace, model: LoadedModel, adapter: Path | None, rows: Sequence[Example]) -> Place:
+        """The place of this teacher's states on these rows; makes room by removing caches that were used longest ago."""
+        key = fingerprint.of_value(
+            {
+                "base": model.fingerprint,
+                "loading": [str(model.base.dtype), model.loading.dtype, model.loading.quantization, model.loading.attention],
+                "template": model.template.hash,
+                "adapter": fingerprint.of_file(adapter / "adapter_model.safetensors") if adapter is not None else None,
+                "rows": fingerprint.of_rows([row.ids, row.prompt] for row in rows),
+            }
+        )
+        folder = workspace.folder("cache", "teacher-states", key[: fingerprint.SHORT])
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.touch()
+        others = sorted((path for path in folder.parent.iterdir() if path != folder), key=lambda path: path.stat().st_mtime)
+        for old in others[: max(0, len(others) + 1 - KEPT)]:
+            shutil.rmtree(old, ignore_errors=True)  # another process may be removing it too
+        return cls(folder)
+
+    def budget(self) -> int:
+        """Bytes a cache may take here."""
+        if self.folder is None:
+            return int(psutil.virtual_memory().available // 4)
+        return max(0, shutil.disk_usage(self.folder).free - SPARE)
+
+
+class TeacherStates:
+    """States of rows, (tokens of the row, d_model) each, in one file that the system keeps in memory as far as it fits.
+
+    Rows beyond the budget are not kept: their states are computed at every draw, as without a cache.
+    """
+
+    def __init__(self, tokens: Sequence[int], *, d_model: int, dtype: torch.dtype, place: Place) -> None:
+        ends = list(accumulate(tokens, initial=0))
+        self._spans = [slice(start, end) for start, end in pairwise(ends)]
+        self._place = place
+        row = d_model * dtype.itemsize
+        self._file: np.memmap | None = None
+        self._filled = np.zeros(len(tokens), dtype=bool)
+        present = self._open(ends[-1] * row) if place.folder is not None else 0
+        kept = min(ends[-1], (place.budget() + present) // row)
+        self._kept = sum(span.stop <= kept for span in self._spans)
+        raw = torch.from_numpy(self._file) if self._file is not None else torch.empty(kept * row, dtype=torch.uint8)
+        self._states = raw.view(dtype).view(-1, d_model)
+        self.computed = 0
+        """Rows the teacher ran on."""
+
+    def _open(self, size: int) -> int:
+        """Map the file, sparse at first; returns the bytes it takes on disk already."""
+        assert self._place.folder is not None
+        path, filled = self._place.folder / _STATES, self._place.folder / _FILLED
+        with path.open("ab") as file:
+            file.truncate(size)
+        self._file = np.memmap(path, dtype=np.uint8, mode="r+", shape=(size,))
+        if filled.is_file() and len(found := np.load(filled, allow_pickle=False)) == len(self._filled):
+            self._filled = found
+        return int(path.stat().st_blocks * 512) if hasattr(path.stat(), "st_blocks") else size
+
+    def missing(self, rows: Sequence[int]) -> list[int]:
+        """Those of `rows` that the teacher has not answered yet."""
+        return [row for row in dict.fromkeys(rows) if not self._filled[row]]
+
+    def read(self, row: int) -> Tensor | None:
+        """States of a row, or None if they are not there."""
+        return self._states[self._spans[row]] if self._filled[row] else None
+
+    def keep(self, row: int, states: Tensor) -> Tensor:
+        """Store states that were just computed, if they are within the budget; gives them as they would be read."""
+        self.computed += 1
+        states = states.to(self._states.dtype)
+        if row < self._kept:
+            self._states[self._spans[row]] = states.cpu()
+            self._filled[row] = True
+        return states
+
+    def flush(self) -> None:
+        """Make what is stored safe on disk; only then is it noted as stored, so that a crash leaves no row half-written."""
+        if self._file is not None and self._place.folder is not None:
+            self._file.flush()
+            buffer = io.BytesIO()
+            np.save(buffer, self._filled)
+            write_atomic(self._place.folder / _FILLED, buffer.getvalue())
