@@ -22,7 +22,10 @@ from reft_studio import offline
 from reft_studio.data.templates import template_for
 from reft_studio.errors import OUT_OF_MEMORY, SpecError, StudioError, is_out_of_memory
 from reft_studio.jobs.subjects import Subject, find
+from reft_studio.models import memory
 from reft_studio.models.session import Session
+from reft_studio.models.source import locate
+from reft_studio.models.spec import DEFAULT, LoadSpec
 from reft_studio.models.streaming import Lane, stream
 from reft_studio.scoring.refusal_similarity import score_prompts
 from reft_studio.teacher.teacher import open_teacher
@@ -37,14 +40,15 @@ class Host:
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
-        self.sessions: dict[str, Session] = {}
+        self.sessions: dict[tuple[str, LoadSpec], Session] = {}
         self.stopped: set[str] = set()
 
     def answer(self, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """Events of one request. Raises StudioError for what the person can mend."""
         if request["op"] == "score":
             teacher = open_teacher(self.workspace, request["teacher"])
-            cosine = score_prompts([request["prompt"]], teacher, self._session(teacher.model, teacher.template))[0]
+            session = self._session(teacher.model, teacher.template, teacher.loading)
+            cosine = score_prompts([request["prompt"]], teacher, session)[0]
             yield {"cosine": float(cosine), "threshold": teacher.threshold}
             return
         subjects = [find(self.workspace, name, model=request.get("base", "lab")) for name in request["models"]]
@@ -54,7 +58,12 @@ class Host:
         adapted = [subject for subject in subjects if subject.kind != "base"] or subjects
         if len({subject.model for subject in subjects}) > 1:
             raise SpecError("These models stand on different bases, so they cannot answer side by side. Choose models of one base.")
-        session = self._session(adapted[0].model, adapted[0].template)
+        if len({subject.loading for subject in adapted}) > 1:
+            raise SpecError(
+                "These models were made on the same base held in memory in different ways (number format, 4-bit, revision), so they cannot "
+                "answer side by side. Choose models of one kind."
+            )
+        session = self._session(adapted[0].model, adapted[0].template, adapted[0].loading)
         if not all(_renders(session, subject.template) for subject in adapted):
             raise SpecError("These models were prepared with different prompt templates, so they would not read the same prompt.")
         lanes = [
@@ -77,15 +86,26 @@ class Host:
                 event |= {"done": True, "stop": step.stop, "tokens": step.tokens, "seconds": round(time.perf_counter() - started, 3)}
             yield event
 
-    def _session(self, model: str, template: str) -> Session:
-        session = self.sessions.pop(model, None)
+    def _session(self, model: str, template: str, loading: LoadSpec = DEFAULT) -> Session:
+        """The base held as `loading` says; one base in two number formats is two sessions."""
+        session = self.sessions.pop((model, loading), None)
         if session is None or not _renders(session, template):
             session = None  # frees the one of the other template first
-            while len(self.sessions) >= _KEPT:
+            while len(self.sessions) >= _KEPT or (self.sessions and not _fits(model, loading)):
                 self.sessions.pop(next(iter(self.sessions)))
-            session = Session.open(model, template=template)
-        self.sessions[model] = session
+            session = Session.open(model, template=template, loading=loading)
+        self.sessions[(model, loading)] = session
         return session
+
+
+def _fits(model: str, loading: LoadSpec) -> bool:
+    """Whether a base fits beside those in memory; a model that cannot be found is left to be named by the opening of it."""
+    space = memory.room(loading.device)
+    try:
+        found = locate(model, revision=loading.revision, network=False)
+    except StudioError:
+        return True
+    return space is None or memory.need(found, loading, cuda=space.device.startswith("cuda")).least <= space.free
 
 
 def _renders(session: Session, template: str) -> bool:

@@ -38,12 +38,13 @@ def base_id(model: str) -> str:
 
 
 def find(workspace: Workspace, subject_id: str, *, model: str = "lab") -> Subject:
-    """The model with this id; `model` names the base of a `base--…` id. Raises StoreError if there is none."""
+    """The model with this id; `model` names the base of a `base--…` id, held as what was made on it. Raises StoreError if there is none."""
     kind, _, name = subject_id.partition("--")
     if kind == "base":
         if subject_id != base_id(model):
             raise StoreError(f"'{subject_id}' is not the base '{model}'.")
-        return Subject(subject_id, f"Base ({model})", "base", model, "auto", None)
+        prepared, runs = _made(workspace)
+        return _base(model, [*prepared, *runs])
     if kind in {"teacher", "aligned"}:
         return _of_teacher(open_teacher(workspace, name))
     return _of_run(open_run(workspace, subject_id))
@@ -51,10 +52,21 @@ def find(workspace: Workspace, subject_id: str, *, model: str = "lab") -> Subjec
 
 def list_subjects(workspace: Workspace) -> list[Subject]:
     """Every model of the workspace: bases first, then aligned weights and teachers, then runs from the newest."""
-    runs = [_of_run(run) for run in reversed(list_runs(workspace))]
-    prepared = [_of_teacher(info) for info in list_teachers(workspace)]
-    models = dict.fromkeys(subject.model for subject in (*prepared, *runs))
-    return [*(find(workspace, base_id(model), model=model) for model in models), *prepared, *runs]
+    prepared, runs = _made(workspace)
+    models = dict.fromkeys(subject.model for subject in (*prepared, *reversed(runs)))
+    return [*(_base(model, [*prepared, *runs]) for model in models), *prepared, *reversed(runs)]
+
+
+def _made(workspace: Workspace) -> tuple[list[Subject], list[Subject]]:
+    """Teachers and runs, oldest first."""
+    return [_of_teacher(info) for info in list_teachers(workspace)], [_of_run(run) for run in list_runs(workspace)]
+
+
+def _base(model: str, made: list[Subject]) -> Subject:
+    """A bare base; it is compared with what was made on it, so it reads prompts and is held in memory as the newest of that."""
+    newest = next((subject for subject in reversed(made) if subject.model == model), None)
+    template, loading = (newest.template, newest.loading) if newest else ("auto", DEFAULT)
+    return Subject(base_id(model), f"Base ({model})", "base", model, template, None, loading=loading)
 
 
 def _of_teacher(info: TeacherInfo) -> Subject:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from reft_studio.data.dataset import Dataset
-from reft_studio.errors import EvaluationError
+from reft_studio.errors import EvaluationError, SpecError
 from reft_studio.jobs.host import ModelHost
+from reft_studio.jobs.host_worker import Host
 from reft_studio.jobs.subjects import base_id, find, list_subjects
 from reft_studio.models.generation import complete
 from reft_studio.models.session import Session
-from reft_studio.models.spec import OptimSpec
+from reft_studio.models.spec import LoadSpec, OptimSpec
 from reft_studio.models.streaming import Lane, stream
 from reft_studio.progress import Silent
 from reft_studio.teacher.spec import TeacherSpec
@@ -89,3 +91,31 @@ def test_subjects_list_each_base_once_and_every_teacher(prepared: Prepared) -> N
     found = list_subjects(prepared.workspace)
     assert [subject.kind for subject in found if subject.model == prepared.model] == ["base", "teacher"]
     assert find(prepared.workspace, base_id(prepared.model), model=prepared.model).adapter is None
+
+
+def test_one_base_in_two_number_formats_is_two_sessions(prepared: Prepared) -> None:
+    worker = Host(prepared.workspace)
+    whole, half = LoadSpec(), LoadSpec(dtype="bfloat16", device="cpu")
+    first, second = (worker._session(prepared.model, "auto", loading) for loading in (whole, half))
+    assert first is not second and first.model.base.dtype != second.model.base.dtype
+    assert worker._session(prepared.model, "auto", whole) is first and len(worker.sessions) == 2
+    other = worker._session(prepared.model, "alpaca", whole)
+    assert other is not first and other.model.template.name == "alpaca" and len(worker.sessions) == 2
+
+
+def test_models_on_a_base_held_in_two_ways_do_not_answer_side_by_side(prepared: Prepared) -> None:
+    worker = Host(prepared.workspace)
+    subject = find(prepared.workspace, f"teacher--{prepared.teacher.id}")
+    with pytest.raises(SpecError, match="held in memory in different ways"):
+        list(worker._chat([subject, replace(subject, loading=LoadSpec(dtype="bfloat16"))], {"id": "a", "prompt": PROMPT}))
+
+
+def test_a_bare_base_is_held_and_reads_prompts_as_what_was_made_on_it(tmp_path: Path, tiny_model: Path) -> None:
+    workspace = Workspace.open(tmp_path)
+    data = {name: dataset.id for name, dataset in make_toy_data(workspace).items() if name != "user"}
+    held, own = LoadSpec(dtype="bfloat16", device="cpu"), "Q: {prompt}\nA:"
+    spec = TeacherSpec(model=str(tiny_model), **data, optim=OptimSpec(steps=2, batch_size=4), loading=held, template=own)
+    prepare_teacher(workspace, spec, Session.open(spec.model, loading=held, template=own), Silent())
+    base = find(workspace, base_id(spec.model), model=spec.model)
+    assert (base.loading, base.template, base.adapter) == (held, own, None)
+    assert find(workspace, base_id("lab")).loading == LoadSpec()
