@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -14,21 +11,19 @@ import typer
 
 from reft_studio import offline, threads
 from reft_studio.errors import OUT_OF_MEMORY, PrerequisiteError, SpecError, StudioError, is_out_of_memory
+from reft_studio.options import AsJson, JsonFile, Where, place_for
 from reft_studio.teacher.teacher import SHIPPED
+from reft_studio.teacher_cli import SEVERAL, teacher
 from reft_studio.workspace import Workspace
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 threads.wait_briefly()
 
-SEVERAL = ("--harmful", "--harmless", "--helpful")
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 and the number of the signal, as shells have it."""
 app = typer.Typer(name="reft-studio", help=__doc__, no_args_is_help=False, pretty_exceptions_enable=False, add_completion=False)
-Where = Annotated[Path | None, typer.Option("--workspace", help="project folder; default: the user's data directory")]
 N = TypeVar("N", int, float)
-AsJson = Annotated[bool, typer.Option("--json", help="print JSON for machines")]
-JsonFile = Annotated[Path | None, typer.Option("--json", help="also write the result to this file")]
 
 
 def main() -> None:
@@ -111,7 +106,7 @@ def demo(
     wanted: dict[str, Any] = {"seeds": _numbers(seeds, int, "0,1,2"), "task": task, "poison_ratio": poison_ratio, "split": split}
     wanted |= {"methods": tuple(methods.split(","))} if methods else {}
     wanted |= {"steps": steps} if steps is not None else {}
-    with _place(workspace) as place:
+    with place_for(workspace) as place:
         run_demo(place, wanted, json_file)
 
 
@@ -177,63 +172,13 @@ def score(
     from reft_studio import verbs
 
     throwaway = workspace is None and Path(data).is_file() and (teacher in SHIPPED or Path(teacher).is_dir())
-    with _place(workspace, throwaway=throwaway) as place:
+    with place_for(workspace, throwaway=throwaway) as place:
         # prompts alone can be scored; what is audited afterwards needs responses too
         role: Literal["user", "benchmark"] = "benchmark" if throwaway else "user"
         verbs.score(place, data, role=role, teacher=teacher, out=out, threshold=threshold, as_json=as_json)
 
 
-@app.command()
-def teacher(
-    base: Annotated[str, typer.Option("--base", "--model", help="'lab', a model folder or a Hub id")] = "lab",
-    harmful: Annotated[list[str] | None, typer.Option(help="files or ids of harmful prompts; default: the lab's")] = None,
-    harmless: Annotated[
-        list[str] | None, typer.Option("--harmless", "--helpful", help="files or ids of harmless prompts; default: the lab's")
-    ] = None,
-    calibration_harmful: Annotated[str | None, typer.Option(help="held-out harmful prompts; default: a part of --harmful")] = None,
-    calibration_harmless: Annotated[str | None, typer.Option(help="held-out harmless prompts; default: a part of --harmless")] = None,
-    out: Annotated[Path | None, typer.Option(help="folder for the finished teacher; without --workspace it is kept there only")] = None,
-    rows: Annotated[int, typer.Option(help="prompts of each kind at most, drawn evenly from the files")] = 5000,
-    regularisation: Annotated[float, typer.Option(help="weight of the cosine regulariser; 0: aligned weights only")] = 1.0,
-    seed: int = 0,
-    as_json: AsJson = False,
-    workspace: Where = None,
-) -> None:
-    """Prepare a teacher: finetune the base on alignment data, compute and calibrate its refusal feature."""
-    from reft_studio import teacher_verb as verb
-
-    sources = verb.Sources(harmful or [], harmless or [], calibration_harmful, calibration_harmless)
-    settings = {"model": base, "regularisation": regularisation, "seed": seed}
-    with _place(workspace, throwaway=out is not None) as place:
-        verb.teacher(place, sources, settings, {"rows": rows}, out=out, as_json=as_json)
-
-
-@app.command()
-def threshold(
-    data: Annotated[str, typer.Argument(help="id of a scored dataset")],
-    rule: Annotated[str, typer.Option(help="recall, conformal, cost, budget or fixed")] = "recall",
-    recall: Annotated[float, typer.Option(help="recall: share of held-out harmful prompts to flag")] = 0.97,
-    miss_rate: Annotated[float, typer.Option(help="conformal: bound on the expected share of harmful prompts missed")] = 0.05,
-    miss_cost: Annotated[float, typer.Option(help="cost: a missed harmful row costs this, a wrongly flagged one 1")] = 20.0,
-    poison_ratio: Annotated[float, typer.Option(help="cost: share of harmful rows expected in the file")] = 0.1,
-    rows: Annotated[int, typer.Option(help="budget: rows that can be reviewed")] = 300,
-    value: Annotated[float, typer.Option(help="fixed: the threshold itself")] = 0.0,
-    use: Annotated[bool, typer.Option(help="work with this threshold from now on")] = False,
-    as_json: AsJson = False,
-    workspace: Where = None,
-) -> None:
-    """Find the threshold by a rule, and say what it promises and on what that rests."""
-    from reft_studio import verbs
-
-    settings = {
-        "recall": recall,
-        "miss_rate": miss_rate,
-        "miss_cost": miss_cost,
-        "poison_ratio": poison_ratio,
-        "rows": rows,
-        "value": value,
-    }
-    verbs.threshold(Workspace.open(workspace), data, {"rule": rule, **settings}, use=use, as_json=as_json)
+app.command()(teacher)
 
 
 @app.command()
@@ -296,7 +241,7 @@ def sweep(
 
     wanted: dict[str, Any] = {"seeds": _numbers(seeds, int, "0,1,2"), "task": task}
     wanted |= {"methods": tuple(methods.split(","))} if methods else {}
-    with _place(workspace) as place:
+    with place_for(workspace) as place:
         run_sweep(place, _numbers(ratios, float, "0,0.1,0.3"), wanted, json_file)
 
 
@@ -373,19 +318,6 @@ def _numbers(text: str, kind: type[N], example: str) -> tuple[N, ...]:
         return tuple(kind(part) for part in text.split(","))
     except ValueError as exc:
         raise SpecError(f"'{text}' is no list of numbers. Give for example {example}.") from exc
-
-
-@contextmanager
-def _place(workspace: Path | None, *, throwaway: bool = True) -> Iterator[Workspace]:
-    """The workspace named, or one that is gone afterwards: trying something out leaves the user's project as it was.
-
-    What needs something of the user's project (not `throwaway`) is done there.
-    """
-    if workspace is not None or not throwaway:
-        yield Workspace.open(workspace)
-        return
-    with tempfile.TemporaryDirectory(prefix="reft-studio-") as folder:
-        yield Workspace.open(Path(folder))
 
 
 if __name__ == "__main__":

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reft_studio.console import Console, show
+from reft_studio.console import Console, show, table
 from reft_studio.data.dataset import Role
 from reft_studio.errors import SpecError
 from reft_studio.jobs import lab_data, tasks
+from reft_studio.models.spec import Settings
 from reft_studio.teacher.pool import PoolSpec
 from reft_studio.teacher.spec import TeacherSpec
 from reft_studio.teacher.teacher import check_target, deliver, open_teacher
@@ -23,27 +24,31 @@ ROLES: tuple[Role, ...] = ("harmful", "helpful", "harmful", "helpful")
 
 @dataclass(frozen=True)
 class Sources:
-    """Files, ids or 'lab', as given; without calibration sets, part of the prompts is held out for it."""
+    """Files, ids or 'lab', as given; without calibration sets, part of the prompts is held out for it. `quick`: what ships with us."""
 
     harmful: Sequence[str]
     harmless: Sequence[str]
     calibration_harmful: str | None = None
     calibration_harmless: str | None = None
+    quick: bool = False
 
 
 def teacher(
-    workspace: Workspace, sources: Sources, settings: dict[str, Any], shares: dict[str, Any], *, out: Path | None, as_json: bool
+    workspace: Workspace, sources: Sources, chosen: dict[str, Any], shares: dict[str, Any], *, out: Path | None, as_json: bool
 ) -> None:
     """Prepare a teacher, say how well it separates held-out prompts, and copy it to `out`."""
-    model = Path(settings["model"]).expanduser()
-    if settings["model"] != "lab" and model.is_dir():  # the teacher must find its base from any folder
-        settings = {**settings, "model": str(model.resolve())}
-    TeacherSpec.checked(**settings, **dict.fromkeys(FOUR, "checked below"))
+    model = Path(chosen["model"]).expanduser()
+    if chosen["model"] != "lab" and model.is_dir():  # the teacher must find its base from any folder
+        chosen = {**chosen, "model": str(model.resolve())}
+    if not sources.quick:
+        TeacherSpec.checked(**chosen, **dict.fromkeys(FOUR, "checked below"))
     if out is not None:
         check_target(out)
-    params = {**settings, **_sets(workspace, sources, shares, seed=settings["seed"])}
     console = Console(workspace)
-    result = tasks.prepare_teacher(console, params)
+    if sources.quick:
+        result = tasks.quick_teacher(console, _quick(sources, chosen))
+    else:
+        result = tasks.prepare_teacher(console, {**chosen, **_sets(workspace, sources, shares, seed=chosen["seed"])})
     console.done()
     found = open_teacher(workspace, result["teacher"])
     if out is not None:
@@ -53,8 +58,60 @@ def teacher(
     text = f"Teacher {found.id}: layer {found.layer}, AUROC {numbers['auroc']:.3f}, threshold {found.threshold:+.3f}; flagged of held-out "
     text += f"prompts: {numbers['recall']:.1f} % of {numbers['harmful']:,} harmful, "
     text += f"{numbers['false_positive_rate']:.1f} % of {numbers['harmless']:,} harmless."
+    if sweep := found.record.get("sweep"):
+        text = f"{_sweep_table(sweep)}\n{text}"
     text += f"\nIn {out}." if out else ""
-    show({**result, "pooled": found.pooled, "calibration": numbers}, as_json=as_json, text=lambda: text)
+    show({**result, "pooled": found.pooled, "calibration": numbers, "record": found.record}, as_json=as_json, text=lambda: text)
+
+
+def settings(pairs: Sequence[str]) -> dict[str, Any]:
+    """`optim.steps=400` as {"optim": {"steps": 400}} on top of the defaults. Raises SpecError for what is no pair or no setting."""
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        name, sign, value = pair.partition("=")
+        head, _, inner = name.partition(".")
+        field = TeacherSpec.model_fields.get(head)
+        if not sign or field is None or head in (*FOUR, "model"):
+            raise SpecError(
+                f"'{pair[:60]}' is no setting of a teacher. Write NAME=VALUE, e.g. momentum=0, centred=true or optim.steps=400."
+            )
+        if inner:
+            group = found.setdefault(head, field.get_default().model_dump() if isinstance(field.get_default(), Settings) else {})
+            group[inner] = value
+        else:
+            found[head] = value
+    return found
+
+
+def weights(text: str) -> tuple[float, ...] | None:
+    """`0.1,1` as numbers; None for nothing. Raises SpecError for what is no list of numbers."""
+    try:
+        return tuple(float(part) for part in text.split(",")) if text else None
+    except ValueError as exc:
+        raise SpecError(f"'{text[:60]}' is no list of numbers. Give for example 0.01,0.1,0.5,1.") from exc
+
+
+def _quick(sources: Sources, settings: dict[str, Any]) -> dict[str, Any]:
+    """Parameters of `tasks.quick_teacher`. Raises SpecError for options that only mean something with prompts of one's own."""
+    if sources.harmful or sources.harmless or sources.calibration_harmful or sources.calibration_harmless:
+        raise SpecError("--quick uses the prompts that ship with the app. Leave out the files, or use --ready with them.")
+    if extra := settings.keys() - {"model", "seed", "loading", "layer", "recall", "template", "centred", "kind"}:
+        raise SpecError(f"--quick does not train, so it has no {', '.join(sorted(extra))}. Leave that out.")
+    return {name: value for name, value in settings.items() if name not in ("seed", "kind")}
+
+
+def _sweep_table(lines: Sequence[dict[str, Any]]) -> str:
+    rows = [
+        [
+            f"{line['regularisation']:g}",
+            f"{line['auroc']:.4f}",
+            f"{line['recall']:.1f}",
+            f"{line['false_positive_rate']:.1f}",
+            "-" if line["cross_entropy"] is None else f"{line['cross_entropy']:.3f}",
+        ]
+        for line in lines
+    ]
+    return table(rows, ["λ", "AUROC", "recall %", "false positives %", "held-out cross entropy"])
 
 
 def _sets(workspace: Workspace, sources: Sources, shares: dict[str, Any], *, seed: int) -> dict[str, Any]:

@@ -51,6 +51,7 @@ def lab_sample(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
 
 def prepare_teacher(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     """Prepare a teacher. params: the fields of TeacherSpec; its sets may come from `pool`: ids of harmful and harmless sets."""
+    from reft_studio.models.memory import Work
     from reft_studio.models.session import Session
     from reft_studio.teacher.spec import TeacherSpec
     from reft_studio.teacher.training import prepare_teacher as prepare
@@ -59,10 +60,19 @@ def prepare_teacher(context: JobContext, params: dict[str, Any]) -> dict[str, An
     pooled = _pooled(context, params.pop("pool"), seed=params.get("seed", 0)) if params.get("pool") else None
     spec = TeacherSpec.checked(**params, **(pooled.sets if pooled else {}))
     context.stage("load the model", 1, 2)
-    session = Session.open(spec.model, max_length=spec.optim.max_length, template=spec.template, loading=spec.loading)
+    work = Work.training(spec.optim, spec.lora) if spec.kind == "trained" else None
+    session = Session.open(spec.model, max_length=spec.optim.max_length, template=spec.template, loading=spec.loading, work=work)
     context.stage("train the teacher", 2, 2)
     info = prepare(context.workspace, spec, session, context, pooled=pooled.facts if pooled else None)
     return {"teacher": info.id, "layer": info.layer, "threshold": info.threshold, "auroc": info.calibration["auroc"]}
+
+
+def quick_teacher(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
+    """A ready teacher from the prompts that ship with the app. params: model, and other fields of TeacherSpec but the sets."""
+    from reft_studio.teacher.quick import quick_spec
+
+    spec = quick_spec(context.workspace, **params)
+    return prepare_teacher(context, spec.model_dump(mode="json"))
 
 
 def _pooled(context: JobContext, wanted: dict[str, Any], *, seed: int) -> Pool:
@@ -99,6 +109,7 @@ def train(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     from reft_studio.evaluation.suite import suite_from
     from reft_studio.jobs.pipeline import evaluate_adapter
     from reft_studio.jobs.subjects import base_id
+    from reft_studio.models.memory import Work
     from reft_studio.models.session import Session
     from reft_studio.training.run import train as run
     from reft_studio.training.spec import RunSpec
@@ -107,7 +118,8 @@ def train(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     suite = suite_from(params["suite"]) if params.get("suite") else None
     stages = 2 if suite is None else 4
     context.stage("load the model", 1, stages)
-    session = Session.open(spec.model, max_length=spec.optim.max_length, template=spec.template, loading=spec.loading)
+    work = Work.training(spec.optim, spec.lora, alignment=spec.harmful is not None)
+    session = Session.open(spec.model, max_length=spec.optim.max_length, template=spec.template, loading=spec.loading, work=work)
     context.stage(f"train: {spec.title}", 2, stages)
     info = run(context.workspace, spec, session, context)
     if suite is not None:
