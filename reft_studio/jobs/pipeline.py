@@ -205,9 +205,12 @@ def lab_run(
 def evaluate_adapter(
     workspace: Workspace, session: Session, subject: str, adapter: str | None, suite: Suite, progress: Progress
 ) -> EvaluationResult:
-    """Grade one adapter (None: the base) on a suite; an evaluation on the same suite is not done twice."""
-    if evaluated(workspace, subject) and load_result(workspace, subject).suite_fingerprint == suite.fingerprint:
-        return load_result(workspace, subject)
+    """Grade one adapter (None: the base) on a suite; an evaluation of the same prompts, read and answered alike, is not done twice."""
+    decoding = _decoding(session)
+    if evaluated(workspace, subject):
+        found = load_result(workspace, subject)
+        if (found.suite_fingerprint, found.decoding) == (suite.fingerprint, decoding):
+            return found
 
     def generate(prompts: Sequence[str], max_new_tokens: int) -> Iterator[tuple[int, str, str]]:
         ids = [session.encoder.prompt_ids([{"role": "user", "content": prompt}]) for prompt in prompts]
@@ -215,8 +218,15 @@ def evaluate_adapter(
             progress.check()
             yield answer.index, answer.text, answer.stop
 
-    decoding = {"greedy": True, "template": session.model.template.hash[:16]}
     return evaluate(workspace, subject, suite, generate, decoding=decoding, progress=progress.progress)
+
+
+def _decoding(session: Session) -> dict[str, Any]:
+    """What an answer depends on beside model and prompt; weights are named unless they are whole float32 numbers."""
+    held = session.model.loading
+    weights = held.quantization if held.quantization != "none" else held.dtype
+    named = {} if weights == "float32" else {"weights": weights}
+    return {"greedy": True, "template": session.model.template.hash[:16], **named}
 
 
 def filter_quality(user: Dataset, scores: ScoreSet) -> dict[str, float | int]:

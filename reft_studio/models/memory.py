@@ -13,7 +13,7 @@ import psutil
 
 from reft_studio.errors import PrerequisiteError
 from reft_studio.models.source import Source
-from reft_studio.models.spec import LoadSpec
+from reft_studio.models.spec import LoadSpec, LoraSpec, OptimSpec
 
 GB = 1e9
 _NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)
@@ -21,10 +21,12 @@ _NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)
 _WIDTH = {"float32": 4, "bfloat16": 2, "float16": 2}
 _TRAINED, _KEPT = 16, 4
 """Bytes of an adapter's parameter in training (weight, gradient and two moments of AdamW, in float32) and at rest."""
-_PER_WIDTH, _PER_INNER = {4: 32, 2: 40}, {4: 16, 2: 10}
-"""Bytes that one decoder block keeps for the backward pass per token and unit of d_model, and of the feed-forward width, by bytes of
-the weights. Measured with saved-tensor hooks on Llama blocks with LoRA in float32 on all linear layers (torch 2.13, PEFT 0.21); a
-half-precision base is not half as much, since the adapters read their inputs in float32."""
+_KEPT_PER_TOKEN = {"float32": (32, 16), "half": (20, 8), "nf4": (40, 10)}
+"""Bytes that one decoder block keeps for the backward pass per token and unit of d_model, and of the feed-forward width. Measured with
+saved-tensor hooks on Llama blocks with LoRA on all linear layers (torch 2.13, PEFT 0.21); Qwen 3 and Phi 3 keep about a fifth more,
+Gemma 2 up to twice as much. 4-bit layers run as PEFT writes them, whose adapters keep float32 copies of their inputs."""
+_KEPT_PER_SCORE = {4: 4, 2: 6}
+"""Bytes per attention score that the eager kernel keeps, by bytes of the weights; the other kernels keep none."""
 _LOGIT_TOKENS = 1024
 """Tokens whose logits are in memory at once; three float32 numbers each."""
 
@@ -37,6 +39,12 @@ class Work:
     length: int = 512
     rank: int = 0
     checkpointing: bool = False
+
+    @classmethod
+    def training(cls, optim: OptimSpec, lora: LoraSpec, *, alignment: bool = False) -> Work:
+        """One forward and backward pass of a run; `alignment`: rows of the alignment data are in the same step."""
+        rows = optim.batch_size + (optim.alignment_batch_size if alignment else 0)
+        return cls(min(rows, optim.micro_batch_size or rows), optim.max_length, lora.rank, optim.gradient_checkpointing)
 
 
 @dataclass(frozen=True)
@@ -92,10 +100,11 @@ def _activations(config: Mapping[str, Any], loading: LoadSpec, width: int, *, to
     text = _text(config)
     size, layers = int(_first(text, "hidden_size", "n_embd") or 0), int(_first(text, "num_hidden_layers", "n_layer") or 0)
     inner = int(_first(text, "intermediate_size", "n_inner") or 4 * size)
-    block = tokens * (_PER_WIDTH[width] * size + _PER_INNER[width] * inner)
-    if loading.attention == "eager":
+    by_size, by_inner = _KEPT_PER_TOKEN["nf4" if loading.quantization == "nf4" else "float32" if width == 4 else "half"]
+    block = tokens * (by_size * size + by_inner * inner)
+    if loading.attention == "eager" or text.get("attn_logit_softcapping"):  # a soft cap on scores is beyond the other kernels
         heads = int(_first(text, "num_attention_heads", "n_head") or 1)
-        block += tokens * min(work.length, tokens) * heads * (4 + width)
+        block += tokens * min(work.length, tokens) * heads * _KEPT_PER_SCORE[width]
     head = min(tokens, _LOGIT_TOKENS) * int(text.get("vocab_size") or 0) * 12.0
     if not work.rank:
         return block
@@ -192,9 +201,9 @@ def _ways(loading: LoadSpec, work: Work, *, width: int, cuda: bool) -> Iterator[
         if name:
             yield name, other, work
         if work.rank and not work.checkpointing:
-            yield f"{name} with gradient checkpointing".strip(), other, shorter
+            yield f"{name} with gradient_checkpointing".strip(), other, shorter
         if work.rank and work.rows > 1:
-            yield f"{name} with gradient checkpointing and a batch of one row".strip(), other, single
+            yield f"{name} with gradient_checkpointing and micro_batch_size 1".strip(), other, single
 
 
 def _told(source: Source, loading: LoadSpec, wanted: float, *, cuda: bool) -> str:

@@ -55,7 +55,7 @@ def train(
             "Raise the threshold or check the teacher."
         )
     _start_student(workspace, spec, session)
-    log = _finetune(spec, run, defense, [examples[position] for position in chosen], progress)
+    log = finetune(spec, run, defense, [examples[position] for position in chosen], progress)
     defense.finish()
     result = _result(spec, user, chosen, log, time.perf_counter() - started, session)
     _save(workspace, spec, session, user, chosen, log, result)
@@ -104,7 +104,8 @@ def _start_student(workspace: Workspace, spec: RunSpec, session: Session) -> Non
     session.adapted.copy(_ALIGNED, STUDENT, spec.lora)
 
 
-def _finetune(spec: RunSpec, run: Run, defense: Defense, rows: list[Example], progress: Progress) -> list[StepLog]:
+def finetune(spec: RunSpec, run: Run, defense: Defense, rows: list[Example], progress: Progress) -> list[StepLog]:
+    """All optimizer steps of a run on these user rows; returns the log, a line for each step."""
     batches = endless(rows, size=spec.optim.batch_size, rng=seeding.generator(spec.seed, "user"))
     steps = spec.optim.steps or max(1, round(spec.optim.epochs * len(rows) / spec.optim.batch_size))
     log: list[StepLog] = []
@@ -149,6 +150,8 @@ def _result(spec: RunSpec, user: Dataset, chosen: list[int], log: list[StepLog],
         "final": log[-1],
         "gradient_cosine": sum(conflicts) / len(conflicts) if conflicts else None,
         "truncated": session.encoder.truncated,
+        "template_hash": session.model.template.hash,
+        "loading": session.model.loading.model_dump(mode="json"),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
