@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from reft_studio import offline
 from reft_studio.data.dataset import Dataset
 from reft_studio.errors import StudioError
+from reft_studio.models.memory import largest, room
 from reft_studio.store.decisions import DecisionLog
 from reft_studio.workspace import Workspace, write_atomic
 
@@ -48,6 +49,7 @@ def examine(workspace: Workspace) -> list[Check]:
         ("Package versions", lambda: versions(ROOT / "requirements.lock")),
         ("Device", device),
         ("Memory", memory),
+        ("Models that fit", models),
         ("Disk", lambda: disk(workspace)),
         ("Offline self-test", self_test),
         ("Open connections", connections),
@@ -127,6 +129,17 @@ def memory() -> Check:
     free = state.available / 1e9
     hint = "" if free >= MEMORY_GB else f"Less than {MEMORY_GB:.0f} GB are free: close other programs before a run."
     return Check("Memory", free >= MEMORY_GB, f"{free:.1f} GB free of {state.total / 1e9:.1f} GB", hint)
+
+
+def models() -> Check:
+    """How large a model may be here: what its weights may take of the memory that is free now, with some left to work in."""
+    space = room()
+    if space is None:
+        return Check("Models that fit", True, "not known: the GPU does not tell its memory")
+    sizes = f"about {largest(space, quantization='none'):.1f} billion parameters in bfloat16"
+    if space.device.startswith("cuda"):
+        sizes += f", {largest(space, quantization='nf4'):.1f} billion in 4-bit"
+    return Check("Models that fit", True, f"{sizes} ({space.free / 1e9:.1f} GB free on {space.device})")
 
 
 def disk(workspace: Workspace) -> Check:

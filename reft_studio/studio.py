@@ -36,7 +36,7 @@ from reft_studio.store.decisions import Action, ChainReport, Decision, DecisionL
 from reft_studio.teacher.spec import TeacherSpec
 from reft_studio.teacher.teacher import TeacherInfo, list_teachers, open_teacher
 from reft_studio.training.run_folder import open_run
-from reft_studio.views import bulk, example, exporting, filtering, models, project, reviewing, runs
+from reft_studio.views import bulk, example, exporting, filtering, fitting, models, project, reviewing, runs
 from reft_studio.workspace import Workspace, new_folder
 
 
@@ -175,6 +175,8 @@ class Studio:
         return list_teachers(self.workspace)
 
     def prepare_teacher(self, spec: TeacherSpec) -> str:
+        """Queue a preparation; returns the job. Raises PrerequisiteError if the model surely does not fit into memory."""
+        fitting.fit_teacher(spec)
         return self.jobs.submit("teacher", spec.model_dump(mode="json"), title=f"Prepare a teacher for {spec.model}")
 
     def score(self, dataset_id: str, teacher: str = "lab") -> str:

@@ -14,6 +14,7 @@ import pytest
 from reft_studio import doctor
 from reft_studio.data.dataset import Dataset, write_dataset
 from reft_studio.errors import StoreError
+from reft_studio.models.memory import Room
 from reft_studio.store.decisions import DecisionLog
 from reft_studio.workspace import Workspace
 
@@ -32,7 +33,7 @@ def test_all_is_well_on_an_empty_workspace_and_nothing_stays_behind(workspace: W
     monkeypatch.setattr(doctor, "self_test", lambda: doctor.Check("Offline self-test", True, "0 attempts"))  # has a test of its own
     checks = doctor.examine(workspace)
     assert [check for check in checks if not check.ok] == []
-    assert len({check.name for check in checks}) == len(checks) == 11
+    assert len({check.name for check in checks}) == len(checks) == 12
     assert list(workspace.root.iterdir()) == []
 
 
@@ -64,6 +65,15 @@ def test_little_memory_and_little_disk_say_what_to_do(workspace: Workspace, monk
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: SimpleNamespace(free=1e9))
     assert (doctor.memory().ok, doctor.memory().value) == (False, "1.0 GB free of 8.0 GB")
     assert "--workspace" in doctor.disk(workspace).hint
+
+
+def test_how_large_a_model_may_be_follows_from_the_memory_that_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "room", lambda: Room("cuda:0", 20e9, 24e9))
+    assert doctor.models().value == "about 7.0 billion parameters in bfloat16, 22.6 billion in 4-bit (20.0 GB free on cuda:0)"
+    monkeypatch.setattr(doctor, "room", lambda: Room("cpu", 8e9, 16e9))
+    assert doctor.models().value == "about 2.8 billion parameters in bfloat16 (8.0 GB free on cpu)"
+    monkeypatch.setattr(doctor, "room", lambda: None)
+    assert doctor.models().ok and "not known" in doctor.models().value
 
 
 @pytest.mark.parametrize(

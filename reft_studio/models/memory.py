@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import math
 import shutil
 import subprocess
@@ -125,9 +126,9 @@ def room(device: str = "auto") -> Room | None:
 
 
 def gpus() -> list[Room]:
-    """Every NVIDIA GPU that its driver knows, in the driver's order."""
+    """Every NVIDIA GPU that its driver knows and this build of PyTorch can use, in the driver's order."""
     program = shutil.which("nvidia-smi")
-    if program is None:
+    if program is None or importlib.metadata.version("torch").endswith("+cpu"):
         return []
     command = [program, "--query-gpu=memory.free,memory.total", "--format=csv,noheader,nounits"]
     try:

@@ -15,6 +15,7 @@ from reft_studio.evaluation.result import evaluated, load_result
 from reft_studio.evaluation.suite import Suite, dataset_suite, lab_suite
 from reft_studio.jobs import lab_data
 from reft_studio.lab.sets import TASKS
+from reft_studio.models.memory import Work
 from reft_studio.models.spec import PRESETS, OptimSpec, Settings
 from reft_studio.scoring.scores import flagged
 from reft_studio.stats import Estimate
@@ -22,6 +23,7 @@ from reft_studio.store import settings
 from reft_studio.teacher.teacher import TeacherInfo, list_teachers, open_teacher
 from reft_studio.training.run_folder import RunInfo, list_runs
 from reft_studio.training.spec import RunSpec
+from reft_studio.views.fitting import fit
 from reft_studio.views.project import chosen_scores, chosen_threshold
 from reft_studio.workspace import Workspace
 
@@ -53,6 +55,8 @@ class RunPlan:
     warnings: list[str]
     command: str
     done_already: bool
+    memory: str = ""
+    """Like "about 15.0 GB of 141.0 GB on cuda:0"; empty if it is not known."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,7 @@ def plan(workspace: Workspace, form: RunForm) -> RunPlan:
         harmful=harmful,
         helpful=helpful,
         optim=optim,
+        loading=teacher.loading,
         template=teacher.template,
         seed=form.seed,
         **lora,
@@ -108,6 +113,7 @@ def plan(workspace: Workspace, form: RunForm) -> RunPlan:
     removed = _would_remove(workspace, user, spec)
     steps = optim.steps or max(1, round(optim.epochs * (user.rows - (removed or 0)) / optim.batch_size))
     suite = suite_for(workspace, user, teacher.model)
+    fitting = fit(spec.model, spec.loading, Work.training(spec.optim, spec.lora, alignment=guided))
     return RunPlan(
         spec=spec,
         suite=suite,
@@ -116,10 +122,11 @@ def plan(workspace: Workspace, form: RunForm) -> RunPlan:
         removed=removed,
         steps=steps,
         estimate_s=_estimate(workspace, spec, steps),
-        warnings=_warnings(user, frozen, filtered, suite, removed),
+        warnings=[*_warnings(user, frozen, filtered, suite, removed), *([fitting.warning] if fitting.warning else [])],
         command=f"python launch.py run --dataset {user.id} --method {form.method} --teacher {shlex.quote(form.teacher)} --seed {form.seed}"
         + ("" if form.optim else f" --preset {form.preset}"),
         done_already=(workspace.folder("runs", spec.run_id) / "result.json").is_file(),
+        memory=fitting.memory,
     )
 
 

@@ -103,6 +103,7 @@ def test_a_batch_that_may_not_fit_is_a_warning_and_no_refusal() -> None:
 
 def test_what_the_driver_says_of_each_gpu_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory.shutil, "which", lambda _: "nvidia-smi")
+    monkeypatch.setattr(memory.importlib.metadata, "version", lambda _: "2.13.0")
     monkeypatch.setattr(memory.subprocess, "run", lambda *_, **__: SimpleNamespace(stdout="1024, 2048\n512, 2048\n"))
     assert memory.gpus()[1] == Room("cuda:1", 512 * 2**20, 2048 * 2**20) and memory.room("cuda:1") == memory.gpus()[1]
     assert memory.room("cuda:5") is None

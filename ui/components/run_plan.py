@@ -44,7 +44,13 @@ def summary(plans: Sequence[RunPlan]) -> str:
     if not names:
         return "All of this has been run already; the results are in the table below."
     more = f" and {len(names) - 6} more" if len(names) > 6 else ""
-    return "; ".join(names[:6]) + more + "."
+    return "; ".join(names[:6]) + more + "." + memory(plans)
+
+
+def memory(plans: Sequence[RunPlan]) -> str:
+    """A sentence on memory, like ` Memory: about 15.0 GB of 141.0 GB on cuda:0.`, or nothing if it is not known."""
+    found = dict.fromkeys(plan.memory for plan in plans if plan.memory and not plan.done_already)
+    return f" Memory: {'; '.join(found)}." if found else ""
 
 
 def rows(plans: Sequence[RunPlan]) -> str:

@@ -1,0 +1,63 @@
+"""Before a job is queued, memory is compared with what the model needs, without loading a model library."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reft_studio.data.dataset import write_dataset
+from reft_studio.errors import PrerequisiteError
+from reft_studio.models.memory import Room, Work
+from reft_studio.models.spec import LoadSpec
+from reft_studio.studio import Studio
+from reft_studio.teacher.spec import TeacherSpec
+from reft_studio.views import fitting
+from reft_studio.views.fitting import Fit, fit
+from reft_studio.views.runs import RunForm
+from reft_studio.workspace import Workspace
+
+WORK = Work(rows=36, length=512, rank=16)
+
+
+@pytest.fixture
+def space(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Says how much memory is free."""
+
+    def say(free: float, *, device: str = "cpu") -> None:
+        monkeypatch.setattr(fitting, "_room", lambda *_: Room(device, free, 16e9))
+
+    return say
+
+
+def test_a_model_that_fits_says_what_it_takes(space: Any) -> None:
+    space(8e9)
+    assert fit("lab", LoadSpec()).memory == "about 8 MB of 16.0 GB on cpu"
+    assert fit("lab", LoadSpec(), WORK).warning == ""
+
+
+def test_full_length_rows_that_may_not_fit_are_a_warning(space: Any) -> None:
+    space(100e6)
+    assert "Batches of 36 rows need up to" in fit("lab", LoadSpec(), WORK).warning
+
+
+def test_a_model_that_is_not_on_this_disk_is_not_guessed(space: Any, tmp_path: Path) -> None:
+    space(1.0)
+    assert fit("someone/some-model", LoadSpec()) == Fit() == fit(str(tmp_path), LoadSpec())
+
+
+def test_runs_and_teachers_that_cannot_fit_are_not_queued(space: Any, workspace: Workspace) -> None:
+    studio = Studio(workspace)
+    rows: list[Any] = [{"prompt": f"question {at}", "response": "answer"} for at in range(40)]
+    user = write_dataset(workspace, rows, name="user data", role="user", extra={"task": "topic"})
+    space(8e9)
+    planned = studio.plan_run(RunForm(dataset=user.id, method="sft"))
+    assert planned.memory.endswith("with full-length rows") and planned.spec.loading == LoadSpec()
+    space(1e6)
+    with pytest.raises(PrerequisiteError, match="'lab' needs about .* in float32, but 1 MB of 16.0 GB are free"):  # noqa: RUF043
+        studio.start_run(RunForm(dataset=user.id, method="sft"))
+    sets = {name: user.id for name in ("harmful", "helpful", "calibration_harmful", "calibration_harmless")}
+    with pytest.raises(PrerequisiteError, match="'lab' needs about"):
+        studio.prepare_teacher(TeacherSpec(model="lab", **sets))
+    assert studio.jobs.list() == []
