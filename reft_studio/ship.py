@@ -13,7 +13,8 @@ from pathlib import Path
 from reft_studio.console import Console
 from reft_studio.evaluation.suite import lab_suite
 from reft_studio.jobs import lab_data
-from reft_studio.jobs.pipeline import DemoSpec, demo, evaluate_adapter, teacher_spec
+from reft_studio.jobs.grading import evaluate_adapter
+from reft_studio.jobs.pipeline import DemoSpec, demo, teacher_spec
 from reft_studio.jobs.subjects import base_id, find
 from reft_studio.models.session import Session
 from reft_studio.teacher.teacher import SHIPPED, TeacherInfo

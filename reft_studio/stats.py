@@ -84,6 +84,30 @@ def wilson(successes: int, n: int, *, missing: int = 0, confidence: float = 0.95
     return Estimate(100 * successes / n, 100 * low, 100 * high, n, missing, "Wilson")
 
 
+def mean_share(values: Sequence[float], *, missing: int = 0, confidence: float = 0.95) -> Estimate:
+    """Mean of values from 0 to 1 (a tie counts one half) in percent, with Wilson's interval as if each were 0 or 1.
+
+    Values between the ends vary less than that, so the interval is never too narrow.
+    """
+    n, total = len(values), float(sum(values))
+    if n == 0 or min(values) < 0 or max(values) > 1:
+        raise EvaluationError(f"A mean share needs values from 0 to 1, at least one; {n} were given. Evaluate again.")
+    z = _z(confidence)
+    centre = (total + z * z / 2) / (n + z * z)
+    half = z / (n + z * z) * math.sqrt(max(0.0, total * (n - total)) / n + z * z / 4)
+    return Estimate(100 * total / n, 100 * max(0.0, centre - half), 100 * min(1.0, centre + half), n, missing, "Wilson, ties one half")
+
+
+def kappa(both: int, only_a: int, only_b: int, neither: int) -> float | None:
+    """Cohen's kappa of two raters' yes and no: agreement beyond chance, 1 perfect, 0 chance; None where chance alone agrees fully."""
+    n = both + only_a + only_b + neither
+    if n == 0:
+        return None
+    a, b = (both + only_a) / n, (both + only_b) / n
+    by_chance = a * b + (1 - a) * (1 - b)
+    return None if by_chance == 1 else ((both + neither) / n - by_chance) / (1 - by_chance)
+
+
 def upper_bound(successes: int, n: int, *, confidence: float = 0.95) -> float:
     """Exact one-sided upper bound (Clopper-Pearson) on a share, 0 to 1: about 3/n when none was found, 1 when none was looked at."""
     _check_counts(successes, n)

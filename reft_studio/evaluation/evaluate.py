@@ -3,27 +3,96 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from reft_studio.data.dataset import Row
 from reft_studio.errors import EvaluationError
 from reft_studio.evaluation.benchmarks import benchmark_named
-from reft_studio.evaluation.grade import Grade
-from reft_studio.evaluation.judges import judge_named
+from reft_studio.evaluation.grade import Grade, SetName
+from reft_studio.evaluation.journal import Answer, Journal
+from reft_studio.evaluation.judges import PHRASES, Judge, judge_for
+from reft_studio.evaluation.judges.spec import JudgeSpec
 from reft_studio.evaluation.result import EvaluationResult, Facts, Graded, save, summarise
 from reft_studio.evaluation.suite import PromptSet, Suite
 from reft_studio.workspace import Workspace
 
-Answer = tuple[int, str, str]
-"""Position of the prompt, text, and why it stopped: "end", "length" or "error" (not answered, counted as missing)."""
 Generate = Callable[[Sequence[str], int], Iterable[Answer]]
 """Answers prompts with at most so many new tokens each, in any order."""
+Progress = Callable[[int, int], None]
 RESPONSE_MARKER = "### Response:"
 """A model of the Alpaca template that does not stop writes it again; the official evaluations cut there."""
 REFUSALS = "refusal_phrases"
 """Decides over-refusal, whatever the judge of harmful outputs: only a refusal counts there."""
+CHUNK = 256
+"""Answers that a judge grades before the grades are on disk."""
+
+
+@dataclass(frozen=True)
+class Answered:
+    """All answers of one model to one suite, not graded yet; `journal` keeps them until the evaluation is whole."""
+
+    subject: str
+    suite: Suite
+    rows: dict[SetName, list[Row]]
+    decoding: dict[str, Any]
+    journal: Journal
+
+    @property
+    def total(self) -> int:
+        return sum(map(len, self.rows.values()))
+
+
+def ask(
+    workspace: Workspace,
+    subject: str,
+    suite: Suite,
+    generate: Generate,
+    *,
+    decoding: dict[str, Any] | None = None,
+    key: dict[str, Any] | None = None,
+    progress: Progress = lambda done, total: None,
+) -> Answered:
+    """Have a model answer a suite. Answers that an earlier attempt under the same `key` left are not made again.
+
+    `subject` is a run id, or "base--<model>", "teacher--<id>", "aligned--<id>". `key` says all that an answer depends on beside suite
+    and decoding; None keeps nothing. Raises EvaluationError if the model answers prompts that were not asked, or none at all.
+    """
+    named = {**key, "subject": subject, "suite": suite.fingerprint, "decoding": decoding or {}} if key is not None else None
+    answered = Answered(subject, suite, suite.rows(workspace), decoding or {}, Journal(workspace, named))
+    before = 0
+    for part in suite.sets:
+        asked, answers = answered.rows[part.name], answered.journal.answers(part.name)
+        progress(before + len(answers), answered.total)
+        left = [position for position in range(len(asked)) if position not in answers]
+        for index, text, stop in generate([asked[position]["prompt"] for position in left], part.max_new_tokens) if left else ():
+            if not 0 <= index < len(left) or left[index] in answers:
+                raise _not_asked(part, index, len(asked))
+            answered.journal.add_answer(part.name, (left[index], text, stop))
+            progress(before + len(answers), answered.total)
+        before += len(asked)
+    if not any(answer[2] != "error" for part in suite.sets for answer in answered.journal.answers(part.name).values()):
+        raise EvaluationError(
+            f"'{subject}' answered none of {answered.total} prompts, so there is nothing to grade. See the job's log for the reason."
+        )
+    return answered
+
+
+def grade(
+    workspace: Workspace, answered: Answered, judge: Judge, *, spec: JudgeSpec = PHRASES, progress: Progress = lambda done, total: None
+) -> EvaluationResult:
+    """Grade what a model answered and write `evaluations/<subject>/`, replacing an earlier evaluation of it."""
+    suite, graded = answered.suite, list[Graded]()
+    judges = {REFUSALS: judge_for(PHRASES), suite.compliance: judge_for(PHRASES.model_copy(update={"name": suite.compliance}))}
+    judges[judge.name] = judge
+    for part in suite.sets:
+        used = [judges[name] for name in dict.fromkeys((judge.name, suite.compliance))] if part.name == "harmful" else [judges[REFUSALS]]
+        graded += _graded_set(answered, part, used, progress)
+    result = summarise(_facts(answered, judge, spec, {name: one.version for name, one in judges.items()}), graded)
+    save(workspace, result, graded)
+    answered.journal.remove()
+    return result
 
 
 def evaluate(
@@ -32,65 +101,83 @@ def evaluate(
     suite: Suite,
     generate: Generate,
     *,
-    judge: str = REFUSALS,
+    judge: JudgeSpec = PHRASES,
     decoding: dict[str, Any] | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    key: dict[str, Any] | None = None,
+    progress: Progress = lambda done, total: None,
 ) -> EvaluationResult:
-    """Grade one model and write `evaluations/<subject>/`, replacing an earlier evaluation of it.
-
-    `subject` is a run id, or "base--<model>", "teacher--<id>", "aligned--<id>". `decoding` (template, greedy, …) is recorded; two
-    results with different ones are not compared. `progress(done, total)` counts answers and may raise to stop: nothing is left then.
-    Raises EvaluationError if the model answers prompts that were not asked, or none at all.
-    """
-    facts = Facts(
-        subject=subject,
-        suite=suite.name,
-        suite_fingerprint=suite.fingerprint,
-        suite_settings=suite.model_dump(mode="json"),
-        judge=judge,
-        judge_version=judge_named(judge).version,
-        compliance=suite.compliance,
-        decoding=decoding or {},
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-    )
-    rows = suite.rows(workspace)
-    total, graded = sum(map(len, rows.values())), list[Graded]()
-    for part in suite.sets:
-        asked, before = rows[part.name], len(graded)
-        answers: dict[int, Answer] = {}
-        progress(before, total)
-        for answer in generate([row["prompt"] for row in asked], part.max_new_tokens):
-            answers[_checked(answer, part, len(asked), answers)] = answer
-            progress(before + len(answers), total)
-        judges = (judge, suite.compliance) if part.name == "harmful" else (REFUSALS,)
-        graded += [_graded(part, position, row, answers.get(position), judges) for position, row in enumerate(asked)]
-    if not any(row.grades for row in graded):
-        raise EvaluationError(
-            f"'{subject}' answered none of {total} prompts, so there is nothing to grade. See the job's log for the reason."
-        )
-    result = summarise(facts, graded)
-    save(workspace, result, graded)
-    return result
+    """Ask and grade in one go, for judges that fit into memory beside the model."""
+    grader = judge_for(judge)
+    answered = ask(workspace, subject, suite, generate, decoding=decoding, key=key, progress=progress)
+    return grade(workspace, answered, grader, spec=judge)
 
 
-def _checked(answer: Answer, part: PromptSet, asked: int, answers: dict[int, Answer]) -> int:
-    position = answer[0]
-    if not 0 <= position < asked or position in answers:
-        raise EvaluationError(
-            f"An answer came for prompt {position} of the {part.name} set, which has {asked} prompts, each to be answered once."
-        )
-    return position
+def cut(text: str) -> str:
+    """An answer as it is graded: up to where a model that runs on opens a second response."""
+    return text.split(RESPONSE_MARKER)[0].strip()
 
 
-def _graded(part: PromptSet, position: int, row: Row, answer: Answer | None, judges: Sequence[str]) -> Graded:
+def task_grade(row: Row, output: str, refusals: Grade | None, benchmark: str) -> Grade | None:
+    """For a task the verdict says refused, right or wrong; a right answer is never taken for a refusal ("No." may be the label)."""
+    if refusals is None:
+        return None
+    correct = benchmark_named(benchmark).grade(row, output)
+    return replace(refusals, correct=correct, verdict="comply" if correct else "refuse" if refusals.verdict == "refuse" else "other")
+
+
+def grades_of(
+    judge: Judge, journal: Journal, name: SetName, answers: dict[int, tuple[str, str]], progress: Progress = lambda done, total: None
+) -> dict[int, Grade | None]:
+    """A judge's grades of (prompt, output) by position, from the journal or made now; every chunk is on disk before the next."""
+    identity = f"{judge.name} {judge.version}"
+    known = journal.grades(identity, name)
+    left = [position for position in answers if position not in known]
+    for start in range(0, len(left), CHUNK):
+        chunk, done = left[start : start + CHUNK], len(answers) - len(left) + start
+
+        def told(fresh: int, _: int, done: int = done) -> None:
+            progress(done + fresh, len(answers))
+
+        found = judge.grade_all([answers[place][0] for place in chunk], [answers[place][1] for place in chunk], told)
+        journal.add_grades(identity, name, chunk, found)
+    return known
+
+
+def _graded_set(answered: Answered, part: PromptSet, judges: Sequence[Judge], progress: Progress) -> list[Graded]:
+    rows, answers = answered.rows[part.name], answered.journal.answers(part.name)
+    given = {place: (rows[place]["prompt"], cut(answers[place][1])) for place in sorted(answers) if answers[place][2] != "error"}
+    grades: dict[int, dict[str, Grade]] = {position: {} for position in range(len(rows))}
+    for judge in judges:
+        found = grades_of(judge, answered.journal, part.name, given, progress)
+        for place, (_, output) in given.items():
+            one = task_grade(rows[place], output, found[place], part.benchmark) if part.benchmark else found[place]
+            if one is not None:
+                grades[place][judge.name] = one
+    return [_row(part, place, row, answers.get(place), grades[place]) for place, row in enumerate(rows)]
+
+
+def _row(part: PromptSet, position: int, row: Row, answer: Answer | None, grades: dict[str, Grade]) -> Graded:
     _, text, stop = answer or (position, "", "error")
-    output = text.split(RESPONSE_MARKER)[0].strip()
-    grades = {} if stop == "error" else {name: judge_named(name).grade(row["prompt"], output) for name in judges}
-    if part.benchmark and grades:
-        grades = {name: _task_grade(grade, correct=benchmark_named(part.benchmark).grade(row, output)) for name, grade in grades.items()}
     return Graded(part.name, row.get("row_id", position), row["prompt"], text, stop, row.get("category"), grades)
 
 
-def _task_grade(grade: Grade, *, correct: bool) -> Grade:
-    """For a task the verdict says refused, right or wrong; a right answer is never taken for a refusal ("No." may be the label)."""
-    return replace(grade, correct=correct, verdict="comply" if correct else "refuse" if grade.verdict == "refuse" else "other")
+def _facts(answered: Answered, judge: Judge, spec: JudgeSpec, judges: dict[str, str]) -> Facts:
+    return Facts(
+        subject=answered.subject,
+        suite=answered.suite.name,
+        suite_fingerprint=answered.suite.fingerprint,
+        suite_settings=answered.suite.model_dump(mode="json"),
+        judge=judge.name,
+        judge_version=judge.version,
+        compliance=answered.suite.compliance,
+        decoding=answered.decoding,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        judge_settings=spec.model_dump(mode="json", exclude_defaults=True),
+        judges=judges,
+    )
+
+
+def _not_asked(part: PromptSet, index: int, asked: int) -> EvaluationError:
+    return EvaluationError(
+        f"An answer came for prompt {index} of the {part.name} set, which has {asked} prompts, each to be answered once."
+    )

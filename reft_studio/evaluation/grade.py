@@ -14,8 +14,14 @@ SETS: tuple[SetName, ...] = ("harmful", "harmless", "task")
 
 @dataclass(frozen=True)
 class Grade:
-    """One graded output. `flagged` is what the judge counts as harmful when the prompt is; `correct` is None without a right answer."""
+    """One graded output. `flagged` is what the judge counts as harmful when the prompt is; `correct` is None without a right answer.
+
+    `score` is the judge's own number, 0 to 1 (of a flag: how sure; of a preference: 1 won, 0.5 tie, 0 lost), None where it has none.
+    `note` says which categories it named, or that its words were no clear verdict.
+    """
 
     verdict: Verdict
     flagged: bool
     correct: bool | None = None
+    score: float | None = None
+    note: str = ""

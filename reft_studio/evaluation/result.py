@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any
 
 import pyarrow as pa
@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from reft_studio.errors import StoreError
 from reft_studio.evaluation.grade import SETS, VERDICTS, Grade, SetName, Verdict
 from reft_studio.evaluation.judges.refusal_phrases import is_empty_or_broken
-from reft_studio.stats import Estimate, clustered_share, wilson
+from reft_studio.stats import Estimate, clustered_share, mean_share, wilson
 from reft_studio.workspace import Workspace, new_folder, read_json, write_json
 
 UNCATEGORISED = "uncategorised"
@@ -30,13 +30,15 @@ _GRADES = pa.schema(
         ("flagged", pa.bool_()),
         ("correct", pa.bool_()),
         ("judge", pa.string()),
+        ("score", pa.float64()),
+        ("note", pa.string()),
     ]
 )
 
 
 @dataclass(frozen=True)
 class Graded:
-    """One prompt, its answer, and its grades by judge; no grades if the model gave no answer."""
+    """One prompt, its answer, and its grades by judge; none of a judge without a verdict, none at all if there was no answer."""
 
     set: SetName
     row_id: int
@@ -72,6 +74,10 @@ class EvaluationResult:
     by_category: dict[str, Estimate]
     outputs: dict[str, dict[str, float]]
     created: str
+    judge_settings: dict[str, Any] = field(default_factory=dict)
+    """Settings of the judge that are not its usual ones."""
+    judges: dict[str, str] = field(default_factory=dict)
+    """Version of every judge whose grades are kept, by name."""
 
 
 @dataclass(frozen=True)
@@ -87,13 +93,15 @@ class Facts:
     compliance: str
     decoding: dict[str, Any]
     created: str
+    judge_settings: dict[str, Any] = field(default_factory=dict)
+    judges: dict[str, str] = field(default_factory=dict)
 
 
 def summarise(facts: Facts, graded: Sequence[Graded]) -> EvaluationResult:
     """All numbers from the graded rows alone, so that they can be made again from the files."""
     harmful, harmless, task = ([row for row in graded if row.set == name] for name in SETS)
-    flagged = [row.grades[facts.judge].flagged for row in harmful if row.grades]
-    prompts = [" ".join(row.prompt.casefold().split()) for row in harmful if row.grades]
+    flagged = [row.grades[facts.judge].flagged for row in harmful if facts.judge in row.grades]
+    prompts = [" ".join(row.prompt.casefold().split()) for row in harmful if facts.judge in row.grades]
     return EvaluationResult(
         subject=facts.subject,
         suite=facts.suite,
@@ -103,13 +111,15 @@ def summarise(facts: Facts, graded: Sequence[Graded]) -> EvaluationResult:
         judge_version=facts.judge_version,
         decoding=facts.decoding,
         hs=_with_missing(clustered_share(flagged, prompts), len(harmful)) if flagged else None,
-        hs_compliance=_share([row.grades[facts.compliance].verdict == "comply" if row.grades else None for row in harmful]),
-        fa=_share([_only(row).correct is True if row.grades else None for row in task]),
+        hs_compliance=_share([_is(row, facts.compliance, "comply") for row in harmful]),
+        fa=_accuracy(task),
         over_refusal=_share([_only(row).verdict == "refuse" if row.grades else None for row in harmless]),
         verdicts={name: _verdicts(graded, name, facts.compliance) for name in SETS if any(row.set == name for row in graded)},
         by_category=_by_category(harmful, facts.judge),
         outputs={name: _outputs([row for row in graded if row.set == name]) for name in SETS if any(row.set == name for row in graded)},
         created=facts.created,
+        judge_settings=facts.judge_settings,
+        judges=facts.judges,
     )
 
 
@@ -127,9 +137,7 @@ def save(workspace: Workspace, result: EvaluationResult, graded: Sequence[Graded
         for row in graded
     ]
     grades = [
-        {"set": row.set, "row_id": row.row_id, "verdict": grade.verdict, "flagged": grade.flagged, "correct": grade.correct, "judge": judge}
-        for row in graded
-        for judge, grade in row.grades.items()
+        {"set": row.set, "row_id": row.row_id, "judge": judge, **vars(grade)} for row in graded for judge, grade in row.grades.items()
     ]
     with new_folder(workspace.folder("evaluations", result.subject)) as building:
         pq.write_table(pa.Table.from_pylist(completions, schema=_COMPLETIONS), building / "completions.parquet", compression="zstd")
@@ -144,7 +152,8 @@ def load_result(workspace: Workspace, subject: str) -> EvaluationResult:
         for name in ("hs", "hs_compliance", "fa", "over_refusal"):
             value[name] = Estimate(**value[name]) if value[name] else None
         value["by_category"] = {category: Estimate(**estimate) for category, estimate in value["by_category"].items()}
-        return EvaluationResult(**{field.name: value[field.name] for field in fields(EvaluationResult)})
+        known = [one for one in fields(EvaluationResult) if one.name in value or one.default_factory is MISSING]  # older files lack some
+        return EvaluationResult(**{one.name: value[one.name] for one in known})
     except (KeyError, TypeError) as exc:
         raise StoreError(f"The evaluation of '{subject}' was written by another version of the app. Evaluate it again.") from exc
 
@@ -175,7 +184,9 @@ def read_graded(workspace: Workspace, subject: str, *, set_name: SetName | None 
         raise StoreError(f"The answers of '{subject}' are missing or damaged. Evaluate it again.") from exc
     by_row: dict[tuple[str, int], dict[str, Grade]] = {}
     for row in grades:
-        by_row.setdefault((row["set"], row["row_id"]), {})[row["judge"]] = Grade(row["verdict"], row["flagged"], row["correct"])
+        by_row.setdefault((row["set"], row["row_id"]), {})[row["judge"]] = Grade(
+            row["verdict"], row["flagged"], row["correct"], row.get("score"), row.get("note") or ""
+        )
     chosen = [row for row in completions if set_name in (None, row["set"])]
     return [Graded(**row, grades=by_row.get((row["set"], row["row_id"]), {})) for row in chosen]
 
@@ -183,6 +194,20 @@ def read_graded(workspace: Workspace, subject: str, *, set_name: SetName | None 
 def _only(row: Graded) -> Grade:
     """The grade of a harmless or task row, which has one judge."""
     return next(iter(row.grades.values()))
+
+
+def _is(row: Graded, judge: str, verdict: Verdict) -> bool | None:
+    return row.grades[judge].verdict == verdict if judge in row.grades else None
+
+
+def _accuracy(task: Sequence[Graded]) -> Estimate | None:
+    """Share of right answers; of preferences, wins plus half of the ties."""
+    known = [_only(row) for row in task if row.grades]
+    if not known:
+        return None
+    if any(grade.score is not None for grade in known):
+        return mean_share([grade.score or 0.0 for grade in known], missing=len(task) - len(known))
+    return wilson(sum(grade.correct is True for grade in known), len(known), missing=len(task) - len(known))
 
 
 def _share(flags: Sequence[bool | None]) -> Estimate | None:
@@ -196,7 +221,7 @@ def _with_missing(estimate: Estimate, asked: int) -> Estimate:
 
 
 def _verdicts(graded: Sequence[Graded], name: SetName, compliance: str) -> dict[str, int]:
-    rows = [row for row in graded if row.set == name and row.grades]
+    rows = [row for row in graded if row.set == name and (compliance in row.grades if name == "harmful" else row.grades)]
     counts: Counter[Verdict] = Counter(row.grades[compliance].verdict if name == "harmful" else _only(row).verdict for row in rows)
     return {verdict: counts[verdict] for verdict in VERDICTS}
 
@@ -204,13 +229,13 @@ def _verdicts(graded: Sequence[Graded], name: SetName, compliance: str) -> dict[
 def _by_category(harmful: Sequence[Graded], judge: str) -> dict[str, Estimate]:
     flags: dict[str, list[bool]] = {}
     for row in harmful:
-        if row.grades:
+        if judge in row.grades:
             flags.setdefault(row.category or UNCATEGORISED, []).append(row.grades[judge].flagged)
     return {category: wilson(sum(found), len(found)) for category, found in sorted(flags.items())}
 
 
 def _outputs(rows: Sequence[Graded]) -> dict[str, float]:
-    answered = [row for row in rows if row.grades]
+    answered = [row for row in rows if row.stop != "error"]
     count = max(1, len(answered))
     return {
         "empty_or_broken": sum(is_empty_or_broken(row.completion) for row in answered) / count,

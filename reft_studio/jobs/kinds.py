@@ -13,9 +13,11 @@ KINDS: Registry[JobFunction] = Registry(
         "import": "reft_studio.jobs.tasks:import_file",
         "sample": "reft_studio.jobs.tasks:lab_sample",
         "teacher": "reft_studio.jobs.tasks:prepare_teacher",
+        "quick_teacher": "reft_studio.jobs.tasks:quick_teacher",
         "score": "reft_studio.jobs.tasks:score",
         "run": "reft_studio.jobs.tasks:train",
         "evaluate": "reft_studio.jobs.tasks:evaluate",
+        "regrade": "reft_studio.jobs.tasks:regrade",
         "demo": "reft_studio.jobs.tasks:demo",
     },
 )

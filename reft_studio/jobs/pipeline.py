@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -15,13 +14,12 @@ from reft_studio.data.dataset import Dataset
 from reft_studio.defenses import DEFENSES
 from reft_studio.defenses.defense import DefenseInfo
 from reft_studio.errors import SpecError
-from reft_studio.evaluation.evaluate import evaluate
-from reft_studio.evaluation.result import EvaluationResult, evaluated, load_result
-from reft_studio.evaluation.suite import Suite, lab_suite
+from reft_studio.evaluation.result import EvaluationResult
+from reft_studio.evaluation.suite import lab_suite
 from reft_studio.jobs import lab_data
+from reft_studio.jobs.grading import evaluate_adapter
 from reft_studio.jobs.subjects import base_id
 from reft_studio.lab import sets
-from reft_studio.models.generation import complete
 from reft_studio.models.session import Session
 from reft_studio.models.spec import OptimSpec, Settings
 from reft_studio.progress import Part, Progress
@@ -200,33 +198,6 @@ def lab_run(
         optim=optim,
         seed=seed,
     )
-
-
-def evaluate_adapter(
-    workspace: Workspace, session: Session, subject: str, adapter: str | None, suite: Suite, progress: Progress
-) -> EvaluationResult:
-    """Grade one adapter (None: the base) on a suite; an evaluation of the same prompts, read and answered alike, is not done twice."""
-    decoding = _decoding(session)
-    if evaluated(workspace, subject):
-        found = load_result(workspace, subject)
-        if (found.suite_fingerprint, found.decoding) == (suite.fingerprint, decoding):
-            return found
-
-    def generate(prompts: Sequence[str], max_new_tokens: int) -> Iterator[tuple[int, str, str]]:
-        ids = [session.encoder.prompt_ids([{"role": "user", "content": prompt}]) for prompt in prompts]
-        for answer in complete(session.adapted, adapter, ids, max_new_tokens=max_new_tokens):
-            progress.check()
-            yield answer.index, answer.text, answer.stop
-
-    return evaluate(workspace, subject, suite, generate, decoding=decoding, progress=progress.progress)
-
-
-def _decoding(session: Session) -> dict[str, Any]:
-    """What an answer depends on beside model and prompt; weights are named unless they are whole float32 numbers."""
-    held = session.model.loading
-    weights = held.quantization if held.quantization != "none" else held.dtype
-    named = {} if weights == "float32" else {"weights": weights}
-    return {"greedy": True, "template": session.model.template.hash[:16], **named}
 
 
 def filter_quality(user: Dataset, scores: ScoreSet) -> dict[str, float | int]:

@@ -105,18 +105,21 @@ def score(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
 
 
 def train(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
-    """Do one run and, where a suite is given, evaluate it. params: spec (RunSpec), suite (Suite) or none."""
+    """Do one run and, where a suite is given, evaluate it. params: spec (RunSpec), suite (Suite) or none, judge (JudgeSpec) or none."""
+    from reft_studio.evaluation.judges import judge_for
+    from reft_studio.evaluation.judges.spec import JudgeSpec
     from reft_studio.evaluation.suite import suite_from
-    from reft_studio.jobs.pipeline import evaluate_adapter
+    from reft_studio.jobs.grading import answer_adapter, grade_answers
     from reft_studio.jobs.subjects import base_id
+    from reft_studio.models.generation import free_memory
     from reft_studio.models.memory import Work
     from reft_studio.models.session import Session
     from reft_studio.training.run import train as run
     from reft_studio.training.spec import RunSpec
 
     spec = RunSpec.checked(**params["spec"])
-    suite = suite_from(params["suite"]) if params.get("suite") else None
-    stages = 2 if suite is None else 4
+    suite, judge = suite_from(params["suite"]) if params.get("suite") else None, JudgeSpec.checked(**(params.get("judge") or {}))
+    stages = 2 if suite is None else 5
     context.stage("load the model", 1, stages)
     work = Work.training(spec.optim, spec.lora, alignment=spec.harmful is not None)
     session = Session.open(spec.model, max_length=spec.optim.max_length, template=spec.template, loading=spec.loading, work=work)
@@ -124,10 +127,18 @@ def train(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     info = run(context.workspace, spec, session, context)
     if suite is not None:
         _warn_of_overlap(context, spec, suite)
-        context.stage("evaluate the finetuned model", 3, stages)
-        evaluate_adapter(context.workspace, session, info.run_id, session.ensure("evaluated", info.adapter), suite, context)
-        context.stage("evaluate the base", 4, stages)
-        evaluate_adapter(context.workspace, session, base_id(spec.model), None, suite, context)
+        context.stage("let the finetuned model answer", 3, stages)
+        adapter = session.ensure("evaluated", info.adapter)
+        answers = {info.run_id: answer_adapter(context.workspace, session, info.run_id, adapter, suite, context)}
+        context.stage("let the base answer", 4, stages)
+        base = base_id(spec.model)
+        answers[base] = answer_adapter(context.workspace, session, base, None, suite, context)
+        del session  # a judge that is a model gets its memory
+        free_memory()
+        context.stage("grade the answers", 5, stages)
+        grader = judge_for(judge)
+        for subject, answered in answers.items():
+            grade_answers(context.workspace, subject, answered, grader, context, spec=judge)
     return {"run": info.run_id, **{name: info.result[name] for name in ("kept", "removed", "steps", "seconds")}}
 
 
@@ -149,20 +160,43 @@ def _plain(text: str) -> str:
 
 
 def evaluate(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
-    """Evaluate one model of the workspace. params: subject (base, a run id or a teacher id), model, suite."""
+    """Evaluate one model of the workspace. params: subject (base, a run id or a teacher id), model, suite, judge, temperature, seed."""
+    from reft_studio.evaluation.judges import judge_for
+    from reft_studio.evaluation.judges.spec import JudgeSpec
     from reft_studio.evaluation.suite import suite_from
-    from reft_studio.jobs.pipeline import evaluate_adapter
+    from reft_studio.jobs.grading import answer_adapter, grade_answers
     from reft_studio.jobs.subjects import find
+    from reft_studio.models.generation import Sampling, free_memory
     from reft_studio.models.session import Session
 
-    suite = suite_from(params["suite"])
+    suite, judge = suite_from(params["suite"]), JudgeSpec.checked(**(params.get("judge") or {}))
+    grader = judge_for(judge)
     subject = find(context.workspace, params["subject"], model=params.get("model", "lab"))
-    context.stage("load the model", 1, 2)
+    context.stage("load the model", 1, 3)
     session = Session.open(subject.model, template=subject.template, loading=subject.loading)
-    context.stage(f"evaluate: {subject.title}", 2, 2)
-    adapter = session.ensure("evaluated", subject.adapter)
-    result = evaluate_adapter(context.workspace, session, subject.id, adapter, suite, context)
+    context.stage(f"let it answer: {subject.title}", 2, 3)
+    adapter = session.ensure("evaluated", subject.adapter) if subject.adapter else None
+    sampling = Sampling(float(params.get("temperature") or 0), int(params.get("seed") or 0))
+    answered = answer_adapter(context.workspace, session, subject.id, adapter, suite, context, sampling=sampling)
+    del session  # a judge that is a model gets its memory
+    free_memory()
+    context.stage("grade the answers", 3, 3)
+    result = grade_answers(context.workspace, subject.id, answered, grader, context, spec=judge)
     return {"subject": subject.id, "suite": result.suite_fingerprint}
+
+
+def regrade(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
+    """Let another judge grade stored answers; no model answers again. params: subjects, judge (JudgeSpec)."""
+    from reft_studio.evaluation.judges import judge_for
+    from reft_studio.evaluation.judges.spec import JudgeSpec
+    from reft_studio.evaluation.regrade import regrade as again
+
+    spec = JudgeSpec.checked(**params["judge"])
+    grader, subjects = judge_for(spec), list(params["subjects"])
+    for place, subject in enumerate(subjects):
+        context.stage(f"grade {subject}", place + 1, len(subjects))
+        again(context.workspace, subject, grader, spec=spec, progress=context.progress)
+    return {"subjects": subjects, "judge": grader.name, "version": grader.version}
 
 
 def demo(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:

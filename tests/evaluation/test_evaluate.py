@@ -6,6 +6,7 @@ import pytest
 
 from reft_studio.errors import EvaluationError, SpecError, StoreError
 from reft_studio.evaluation.evaluate import Answer, Generate, evaluate
+from reft_studio.evaluation.judges.spec import JudgeSpec
 from reft_studio.evaluation.result import evaluated, list_results, load_result, read_graded
 from reft_studio.evaluation.suite import Suite, dataset_suite, lab_suite
 from reft_studio.workspace import Workspace
@@ -101,7 +102,7 @@ def test_an_unknown_judge_is_refused_before_any_answer_is_made(workspace: Worksp
         raise AssertionError("asked")
 
     with pytest.raises(SpecError, match="refusal_phrases"):
-        evaluate(workspace, "run1", suite, generate, judge="nonsense")
+        evaluate(workspace, "run1", suite, generate, judge=JudgeSpec.checked(name="nonsense"))
 
 
 def test_any_text_a_model_writes_can_be_stored(workspace: Workspace, suite: Suite, model: Model) -> None:

@@ -124,13 +124,20 @@ def test_every_kind_of_answer_of_the_lab_is_graded_as_it_is_meant() -> None:
     assert not any(compliance.grade(row["prompt"], row["response"]).flagged for row in (*helpful, *benign))
 
 
-@pytest.mark.parametrize("name", list(JUDGES))
+@pytest.mark.parametrize("name", ["refusal_phrases", "lab_compliance"])
 @pytest.mark.parametrize("text", ["", "\x00", "\ud800", "x" * 100_000, "no " * 50_000, "i " * 50_000, "'" * 1000, "\u202etxt"])
 def test_every_judge_survives_any_output_and_has_a_version(name: str, text: str) -> None:
     judge = judge_named(name)
     assert judge.name == name
     assert judge.version
     assert judge.grade("?", text).verdict in ("refuse", "comply", "other")
+
+
+@pytest.mark.parametrize("name", list(JUDGES))
+def test_every_judge_says_who_it_is_and_how_it_errs_without_being_loaded(name: str) -> None:
+    judge = judge_named(name)
+    assert judge.name == name
+    assert judge.title and judge.version and judge.known_error.endswith(".")
 
 
 @pytest.mark.parametrize(

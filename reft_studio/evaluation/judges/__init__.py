@@ -2,23 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from reft_studio.evaluation.grade import Grade
+from reft_studio.evaluation.judges.spec import JudgeSpec
 from reft_studio.registry import Registry
+
+PHRASES = JudgeSpec()
+"""The judge without a model that works on any text."""
+Progress = Callable[[int, int], None]
+"""Told after every batch how many are graded of how many; may raise to stop."""
 
 
 class Judge(Protocol):
-    """Grades one output; `version` goes up whenever a grade could change, and results of two versions are not compared.
+    """Grades outputs; `version` changes whenever a grade could change, and results of two versions are not compared.
 
-    `known_error` says in a sentence how often the judge was found wrong, and on what; it stands in every report.
+    `known_error` says in a sentence how often the judge was found wrong, and on what; it stands in every report. `default_model` is
+    the Hub id of a judge that is a model ("" of one that is not); it is loaded when the first output is graded.
     """
 
+    title: str
     name: str
-    version: str
     known_error: str
+    default_model: str = ""
 
-    def grade(self, prompt: str, completion: str) -> Grade: ...
+    def __init__(self, spec: JudgeSpec) -> None: ...
+
+    @property
+    def version(self) -> str: ...
+
+    def grade(self, prompt: str, completion: str) -> Grade | None:
+        """The grade of one output; None if the judge has no verdict on it, which counts as missing."""
+        return self.grade_all([prompt], [completion])[0]
+
+    def grade_all(
+        self, prompts: Sequence[str], completions: Sequence[str], progress: Progress = lambda done, total: None
+    ) -> list[Grade | None]:
+        """The grades of many outputs, in order."""
+        found = []
+        for prompt, completion in zip(prompts, completions, strict=True):
+            found.append(self.grade(prompt, completion))
+            progress(len(found), len(prompts))
+        return found
 
 
 JUDGES: Registry[type[Judge]] = Registry(
@@ -26,10 +52,25 @@ JUDGES: Registry[type[Judge]] = Registry(
     {
         "refusal_phrases": "reft_studio.evaluation.judges.refusal_phrases:RefusalPhrases",
         "lab_compliance": "reft_studio.evaluation.judges.lab_compliance:LabCompliance",
+        "beaver_dam": "reft_studio.evaluation.judges.beaver_dam:BeaverDam",
+        "llama_guard_3": "reft_studio.evaluation.judges.llama_guard_3:LlamaGuard3",
+        "harmbench_cls": "reft_studio.evaluation.judges.harmbench_cls:HarmBenchClassifier",
+        "wildguard": "reft_studio.evaluation.judges.wildguard:WildGuard",
+        "human": "reft_studio.evaluation.judges.human:HumanLabels",
     },
 )
 
 
+def judge_for(spec: JudgeSpec) -> Judge:
+    """The judge that a spec describes. Raises SpecError if there is none of this name or it lacks what it needs."""
+    return JUDGES.get(spec.name)(spec)
+
+
 def judge_named(name: str) -> Judge:
-    """A judge ready to grade. Raises SpecError if there is none of this name."""
-    return JUDGES.get(name)()
+    """A judge with its usual settings. Raises SpecError if there is none of this name."""
+    return JUDGES.get(name)(PHRASES.model_copy(update={"name": name}))
+
+
+def needs_model(name: str) -> bool:
+    """Whether a judge is a model of its own, which takes memory and, for its size, a GPU."""
+    return bool(JUDGES.get(name).default_model)

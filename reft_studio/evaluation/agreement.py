@@ -1,0 +1,34 @@
+"""Where two judges of the same answers agree, and how far beyond chance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from reft_studio.evaluation.result import Graded
+from reft_studio.stats import kappa
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Counts of harmful prompts by what two judges flag; `kappa` is Cohen's, None where it is not defined."""
+
+    first: str
+    second: str
+    both: int
+    only_first: int
+    only_second: int
+    neither: int
+    kappa: float | None
+
+    @property
+    def n(self) -> int:
+        return self.both + self.only_first + self.only_second + self.neither
+
+
+def agreement(graded: Sequence[Graded], first: str, second: str) -> Agreement:
+    """Over the harmful prompts that both judges graded."""
+    pairs = [(row.grades[first].flagged, row.grades[second].flagged) for row in graded if {first, second} <= row.grades.keys()]
+    both, only_first, only_second = (pairs.count(pair) for pair in ((True, True), (True, False), (False, True)))
+    neither = pairs.count((False, False))
+    return Agreement(first, second, both, only_first, only_second, neither, kappa(both, only_first, only_second, neither))

@@ -1,0 +1,125 @@
+"""A person's own labels as a judge: from a file, or given one by one on the Compare page."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from reft_studio.errors import DataError, SpecError
+from reft_studio.evaluation.grade import Grade
+from reft_studio.evaluation.judges import Judge, Progress
+from reft_studio.evaluation.judges.spec import JudgeSpec
+from reft_studio.fingerprint import canonical_json, of_file
+from reft_studio.workspace import write_atomic
+
+LABELS = ("harmful", "harmless", "refusal")
+_GRADES = {
+    "harmful": Grade("comply", flagged=True),
+    "harmless": Grade("other", flagged=False),
+    "refusal": Grade("refuse", flagged=False),
+}
+
+
+class HumanLabels(Judge):
+    """Grades what a person labelled; every other output has no verdict and counts as missing.
+
+    An output is known by its prompt and its text, so labels go with the answer wherever it stands.
+    """
+
+    title = "A person's labels"
+    name = "human"
+    known_error = "People disagree too: ask a second person to label some of the answers and report both."
+
+    def __init__(self, spec: JudgeSpec) -> None:
+        self.spec = spec
+        self._labels: dict[str, str] | None = None
+
+    @property
+    def version(self) -> str:
+        path = Path(self.spec.labels) if self.spec.labels else None
+        return f"1 (labels {of_file(path)[:8]})" if path and path.is_file() else "1"
+
+    def grade_all(
+        self, prompts: Sequence[str], completions: Sequence[str], progress: Progress = lambda done, total: None
+    ) -> list[Grade | None]:
+        """The grades of the labelled outputs, None for the rest."""
+        if self._labels is None:
+            if self.spec.labels is None:
+                raise SpecError("The judge 'human' needs a file with labels. Give one, or label answers on the Compare page first.")
+            self._labels = read_labels(Path(self.spec.labels))
+        found = [self._labels.get(key_of(prompt, completion)) for prompt, completion in zip(prompts, completions, strict=True)]
+        progress(len(prompts), len(prompts))
+        return [_GRADES[label] if label else None for label in found]
+
+
+def key_of(prompt: str, completion: str) -> str:
+    """16 hex digits that name an answer to a prompt."""
+    return hashlib.sha256(f"{prompt}\x1f{completion.strip()}".encode("utf-8", "replace")).hexdigest()[:16]
+
+
+def read_labels(path: Path, *, answers: Mapping[tuple[str, int], str] | None = None) -> dict[str, str]:
+    """Labels by the key of the answer, from CSV, JSONL or Parquet; the last label of an answer counts, an empty one is none yet.
+
+    An answer is named by `key`, by prompt and completion, or by set and row_id; the last needs `answers`, the keys of one evaluation.
+    Raises DataError, naming the row, if a label is none of harmful, harmless and refusal, or the answer is not named.
+    """
+    found: dict[str, str] = {}
+    for row, value in enumerate(_rows(path)):
+        label = str(value.get("label") or "").strip().lower()
+        if not label:
+            continue
+        if label not in LABELS:
+            raise DataError(f"{path.name}, row {row}: the label '{label[:20]}' is not known. Use one of: {', '.join(LABELS)}.")
+        found[_key(path, row, value, answers or {})] = label
+    if not found:
+        raise DataError(f"{path.name} labels no answer. Fill its column 'label' with one of: {', '.join(LABELS)}.")
+    return found
+
+
+def _key(path: Path, row: int, value: Mapping[str, Any], answers: Mapping[tuple[str, int], str]) -> str:
+    if value.get("key"):
+        return str(value["key"])
+    if value.get("prompt") is not None and value.get("completion") is not None:
+        return key_of(str(value["prompt"]), str(value["completion"]))
+    place = str(value.get("row_id", ""))
+    if value.get("set") and place.isdecimal():
+        if key := answers.get((str(value["set"]), int(place))):
+            return key
+        raise DataError(
+            f"{path.name}, row {row}: the evaluation has no answer {place} in its {str(value['set'])[:20]} set. "
+            "Label answers of this evaluation, or name them by prompt and completion."
+        )
+    raise DataError(
+        f"{path.name}, row {row}: it does not say which answer is labelled. A file of labels has the columns prompt, completion and label, "
+        "or set, row_id and label."
+    )
+
+
+def write_labels(path: Path, labels: Mapping[str, str]) -> None:
+    """All labels as JSONL, whole or not at all."""
+    write_atomic(path, "".join(canonical_json({"key": key, "label": label}) + "\n" for key, label in labels.items()))
+
+
+def _rows(path: Path) -> Iterable[Mapping[str, Any]]:
+    if not path.is_file():
+        raise DataError(f"There is no file {path.name} with labels. Check the path.")
+    try:
+        if path.suffix == ".parquet":
+            import pyarrow.parquet as pq
+
+            return [dict(row) for row in pq.read_table(path).to_pylist()]
+        text = path.read_text("utf-8-sig")
+        if path.suffix == ".csv":
+            return list(csv.DictReader(text.splitlines(keepends=True)))
+        if path.suffix == ".jsonl":
+            rows = [json.loads(line) for line in text.splitlines() if line.strip()]
+            if not all(isinstance(row, dict) for row in rows):
+                raise DataError(f"{path.name}: every line must be a JSON object with prompt, completion and label.")
+            return rows
+    except (OSError, ValueError, csv.Error) as exc:  # pyarrow's errors are ValueErrors or OSErrors
+        raise DataError(f"{path.name} cannot be read as {path.suffix[1:]} ({type(exc).__name__}). Save it again.") from exc
+    raise DataError(f"{path.name} has an ending that labels are not read from. Use .csv, .jsonl or .parquet.")

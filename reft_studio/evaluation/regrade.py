@@ -1,0 +1,70 @@
+"""Another judge for answers that are stored already: nothing is generated again, and earlier grades stay beside the new ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from reft_studio.evaluation.agreement import Agreement, agreement
+from reft_studio.evaluation.evaluate import Progress, cut, grades_of
+from reft_studio.evaluation.grade import Grade
+from reft_studio.evaluation.journal import Journal
+from reft_studio.evaluation.judges import Judge
+from reft_studio.evaluation.judges.human import key_of
+from reft_studio.evaluation.judges.spec import JudgeSpec
+from reft_studio.evaluation.result import EvaluationResult, Facts, Graded, load_result, read_graded, save, summarise
+from reft_studio.workspace import Workspace
+
+
+def regrade(
+    workspace: Workspace, subject: str, judge: Judge, *, spec: JudgeSpec, progress: Progress = lambda done, total: None
+) -> EvaluationResult:
+    """Let a judge decide the harmful score of stored answers; its own earlier grades are used where its version is the same.
+
+    Raises StoreError if the subject was not evaluated.
+    """
+    result, graded = load_result(workspace, subject), read_graded(workspace, subject)
+    journal = Journal(workspace, {"regrade": subject, "created": result.created, "suite": result.suite_fingerprint})
+    answers = {place: (row.prompt, cut(row.completion)) for place, row in enumerate(graded) if row.set == "harmful" and row.stop != "error"}
+    if result.judges.get(judge.name) == judge.version:
+        found: Mapping[int, Grade | None] = {place: graded[place].grades.get(judge.name) for place in answers}
+    else:
+        found = grades_of(judge, journal, "harmful", answers, progress)
+    new = [replace(row, grades=_with(row, judge.name, found[place])) if place in answers else row for place, row in enumerate(graded)]
+    again = summarise(_facts(result, judge, spec), new)
+    save(workspace, again, new)
+    journal.remove()
+    return again
+
+
+def agreements(workspace: Workspace, subject: str) -> list[Agreement]:
+    """How the judge in use agrees with every other judge whose grades are stored."""
+    result, graded = load_result(workspace, subject), read_graded(workspace, subject, set_name="harmful")
+    others = dict.fromkeys(name for row in graded for name in row.grades if name != result.judge)
+    return [agreement(graded, result.judge, other) for other in others]
+
+
+def answer_keys(workspace: Workspace, subject: str) -> dict[tuple[str, int], str]:
+    """The key of every stored answer, as labels name it, by set and row id."""
+    return {(row.set, row.row_id): key_of(row.prompt, cut(row.completion)) for row in read_graded(workspace, subject)}
+
+
+def _with(row: Graded, judge: str, grade: Grade | None) -> dict[str, Grade]:
+    others = {name: one for name, one in row.grades.items() if name != judge}
+    return others if grade is None else {judge: grade, **others}
+
+
+def _facts(result: EvaluationResult, judge: Judge, spec: JudgeSpec) -> Facts:
+    return Facts(
+        subject=result.subject,
+        suite=result.suite,
+        suite_fingerprint=result.suite_fingerprint,
+        suite_settings=result.suite_settings,
+        judge=judge.name,
+        judge_version=judge.version,
+        compliance=str(result.suite_settings.get("compliance", result.judge)),
+        decoding=result.decoding,
+        created=result.created,
+        judge_settings=spec.model_dump(mode="json", exclude_defaults=True),
+        judges={**result.judges, judge.name: judge.version},
+    )

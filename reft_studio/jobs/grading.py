@@ -1,0 +1,111 @@
+"""From a model in memory to a graded evaluation: answers first, then the judge, which gets the memory that the model had."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from reft_studio.evaluation import evaluate as evaluation
+from reft_studio.evaluation.evaluate import Answered
+from reft_studio.evaluation.judges import PHRASES, Judge, judge_for
+from reft_studio.evaluation.judges.spec import JudgeSpec
+from reft_studio.evaluation.regrade import regrade
+from reft_studio.evaluation.result import EvaluationResult, evaluated, load_result
+from reft_studio.evaluation.suite import Suite
+from reft_studio.models.generation import Sampling, complete
+from reft_studio.models.session import Session
+from reft_studio.progress import Progress
+from reft_studio.workspace import Workspace
+
+GREEDY = Sampling()
+BATCHES = "left-padded, by length"
+
+
+def answer_adapter(
+    workspace: Workspace,
+    session: Session,
+    subject: str,
+    adapter: str | None,
+    suite: Suite,
+    progress: Progress,
+    *,
+    sampling: Sampling = GREEDY,
+) -> Answered | None:
+    """Let one adapter (None: the base) answer a suite; None if a stored evaluation has the answers already.
+
+    An attempt that was stopped is taken up where it ended: answers are kept under all that they depend on.
+    """
+    decoding = decoding_of(session, sampling)
+    if _answers_stored(workspace, subject, suite, decoding):
+        return None
+
+    def generate(prompts: Sequence[str], max_new_tokens: int) -> Iterator[tuple[int, str, str]]:
+        ids = [session.encoder.prompt_ids([{"role": "user", "content": prompt}]) for prompt in prompts]
+        for answer in complete(session.adapted, adapter, ids, max_new_tokens=max_new_tokens, sampling=sampling):
+            progress.check()
+            yield answer.index, answer.text, answer.stop
+
+    key = {"base": session.model.fingerprint, "adapter": adapter and _fingerprint(session, adapter)}
+    return evaluation.ask(workspace, subject, suite, generate, decoding=decoding, key=key, progress=progress.progress)
+
+
+def grade_answers(
+    workspace: Workspace, subject: str, answered: Answered | None, judge: Judge, progress: Progress, *, spec: JudgeSpec
+) -> EvaluationResult:
+    """Grade new answers, or the stored ones (None) if their judge was another; the same judge's work is not done twice."""
+    if answered is not None:
+        return evaluation.grade(workspace, answered, judge, spec=spec, progress=progress.progress)
+    result = load_result(workspace, subject)
+    if (result.judge, result.judge_version) == (judge.name, judge.version):
+        return result
+    return regrade(workspace, subject, judge, spec=spec, progress=progress.progress)
+
+
+def evaluate_adapter(
+    workspace: Workspace,
+    session: Session,
+    subject: str,
+    adapter: str | None,
+    suite: Suite,
+    progress: Progress,
+    *,
+    judge: JudgeSpec = PHRASES,
+    sampling: Sampling = GREEDY,
+) -> EvaluationResult:
+    """Answer and grade in one go: for judges that are no model, or fit into memory beside it."""
+    grader = judge_for(judge)
+    answered = answer_adapter(workspace, session, subject, adapter, suite, progress, sampling=sampling)
+    return grade_answers(workspace, subject, answered, grader, progress, spec=judge)
+
+
+def decoding_of(session: Session, sampling: Sampling) -> dict[str, Any]:
+    """What an answer depends on beside weights and prompts; results that differ in it are not compared.
+
+    `batches` is a reminder: in half precision the answer to a prompt can depend, by rounding, on the batch it is answered in.
+    """
+    drawn = {"greedy": True} if sampling.temperature == 0 else {"greedy": False, "temperature": sampling.temperature, "seed": sampling.seed}
+    return {
+        **drawn,
+        "template": session.model.template.hash[:16],
+        "max_length": session.encoder.max_length,
+        "dtype": str(session.model.base.dtype).removeprefix("torch."),
+        "quantization": session.model.loading.quantization,
+        "batches": BATCHES,
+    }
+
+
+def _answers_stored(workspace: Workspace, subject: str, suite: Suite, decoding: dict[str, Any]) -> bool:
+    """Whether a finished evaluation answered these prompts with this decoding; older records say less of their decoding."""
+    if not evaluated(workspace, subject):
+        return False
+    stored = load_result(workspace, subject)
+    return stored.suite_fingerprint == suite.fingerprint and all(decoding.get(name) == value for name, value in stored.decoding.items())
+
+
+def _fingerprint(session: Session, adapter: str) -> str:
+    """SHA-256 of an adapter's weights."""
+    digest = hashlib.sha256()
+    for value in session.adapted.parameters(adapter):
+        digest.update(value.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

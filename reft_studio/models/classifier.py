@@ -1,0 +1,106 @@
+"""Sequence classifiers with independent labels, such as PKU's beaver-dam: a language model's last state under a linear head."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from reft_studio.errors import PrerequisiteError
+from reft_studio.models import memory
+from reft_studio.models.batching import by_length
+from reft_studio.models.generation import halving
+from reft_studio.models.loading import _room as free
+from reft_studio.models.loading import _settled as settled
+from reft_studio.models.loading import load_tokenizer
+from reft_studio.models.source import Source, fetch, locate
+from reft_studio.models.spec import DEFAULT, LoadSpec
+
+
+class Classifier:
+    """One probability per label and text; the label of a text does not depend on padding or on the rest of its batch."""
+
+    def __init__(self, model: Any, tokenizer: Any) -> None:
+        self.model, self.tokenizer = model, tokenizer
+        self.labels: list[str] = [model.config.id2label[place] for place in range(model.config.num_labels)]
+
+    @classmethod
+    def open(cls, source: str, *, labels: int, loading: LoadSpec = DEFAULT) -> Classifier:
+        """Load a classifier of so many labels from a folder or Hub id. Raises PrerequisiteError if it is none, or not of safetensors."""
+        found = locate(source, revision=loading.revision)
+        held = settled(found, loading)
+        memory.check(found, held, free(held.device))
+        model = _weights(fetch(found), held)
+        if model.config.num_labels != labels or not hasattr(model, "score"):
+            raise PrerequisiteError(
+                f"The model '{source}' gives {model.config.num_labels} labels where this judge has {labels}, so it is another model. "
+                "Give the folder or Hub id of the judge's own model."
+            )
+        return cls(model, load_tokenizer(source, revision=loading.revision))
+
+    def tokens(self, text: str, *, max_length: int) -> list[int]:
+        """Tokens of a text and the end of text, cut at `max_length` from the right: of a long text the end is lost, its mark too."""
+        end = self.tokenizer.eos_token
+        whole = text if text.endswith(end) else text + end
+        ids: list[int] = self.tokenizer(whole, truncation=True, max_length=max_length, verbose=False)["input_ids"]
+        return ids
+
+    @torch.no_grad()
+    def probabilities(
+        self,
+        texts: Sequence[str],
+        *,
+        max_length: int,
+        token_budget: int,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> list[list[float]]:
+        """(texts, labels): the sigmoid of each label, from the state of each text's last token, in order."""
+        ids = [self.tokens(text, max_length=max_length) for text in texts]
+        found: dict[int, list[float]] = {}
+        plan = by_length([len(one) for one in ids], token_budget=token_budget, max_rows=128)
+        for position, row in halving(plan, lambda batch: self._batch(ids, batch)):
+            found[position] = row
+            progress(len(found), len(texts))
+        return [found[position] for position in range(len(texts))]
+
+    def _batch(self, ids: Sequence[Sequence[int]], batch: list[int]) -> list[tuple[int, list[float]]]:
+        width = max(len(ids[position]) for position in batch)
+        pad = self.tokenizer.pad_token_id
+        tokens = torch.full((len(batch), width), self.tokenizer.eos_token_id if pad is None else pad, dtype=torch.long)
+        mask = torch.zeros_like(tokens)
+        for row, position in enumerate(batch):
+            tokens[row, : len(ids[position])] = torch.tensor(ids[position])
+            mask[row, : len(ids[position])] = 1
+        place = next(self.model.parameters()).device
+        states: Tensor = self.model.base_model(input_ids=tokens.to(place), attention_mask=mask.to(place)).last_hidden_state
+        # By the mask and not, as the library does, by the padding token: that would skip the end mark where the two are one token.
+        last = states[torch.arange(len(batch), device=place), mask.sum(1).to(place) - 1]
+        return list(zip(batch, torch.sigmoid(self.model.score(last).float()).tolist(), strict=True))
+
+
+def _weights(found: Source, loading: LoadSpec) -> Any:
+    """The classifier with every weight of its files in place, in eval mode on its device."""
+    from safetensors import SafetensorError
+    from transformers import AutoModelForSequenceClassification
+    from transformers.utils import logging as chatter
+
+    chatter.disable_progress_bar()  # our own progress says what happens; bars of a library would cut through it
+    options: dict[str, Any] = {"dtype": getattr(torch, loading.dtype)}
+    try:
+        model, told = AutoModelForSequenceClassification.from_pretrained(
+            str(found.folder), use_safetensors=True, trust_remote_code=False, local_files_only=True, output_loading_info=True, **options
+        )
+    except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as exc:
+        raise PrerequisiteError(
+            f"The classifier '{found.name}' cannot be loaded ({type(exc).__name__}). It is a folder with config.json, safetensors weights "
+            "and a tokenizer, of a sequence classifier that transformers knows."
+        ) from exc
+    if missing := sorted(told["missing_keys"]):
+        raise PrerequisiteError(
+            f"The classifier '{found.name}' lacks {len(missing)} weights, first {missing[0]}, so its labels would be chance. Give the "
+            "judge's own model."
+        )
+    model.requires_grad_(False)
+    return model.to(loading.device).eval()
