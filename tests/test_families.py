@@ -85,7 +85,7 @@ def test_the_whole_pipeline_keeps_how_the_base_is_held_and_an_own_template(tmp_p
     assert run.result["template_hash"] == teacher.template_hash
     assert run.result["loading"] == held.model_dump(mode="json")
     decoding = load_result(workspace, made["run"]).decoding
-    assert decoding["template"] == teacher.template_hash[:16] and decoding["weights"] == "bfloat16"
+    assert decoding["template"] == teacher.template_hash[:16] and "bfloat16" in decoding.values()
     host = Host(workspace)
     models = [made["base"], f"teacher--{made['teacher']}", made["run"]]
     request = {"id": "1", "op": "chat", "prompt": "how do i bake", "models": models, "base": str(model), "max_new_tokens": 2}

@@ -18,7 +18,7 @@ from reft_studio.models.anatomy import check_logits, examine, text_only
 from reft_studio.models.source import LAB, Source, fetch, locate, resolve
 from reft_studio.models.spec import DEFAULT, LoadSpec
 
-__all__ = ["LAB", "LoadedModel", "load", "load_tokenizer", "resolve", "weights_fingerprint"]
+__all__ = ["LAB", "LoadedModel", "free_memory", "load", "load_tokenizer", "resolve", "settled", "weights_fingerprint"]
 
 
 @dataclass(frozen=True)
@@ -80,11 +80,11 @@ def load(source: str, *, loading: LoadSpec = DEFAULT, template: str = "auto", wo
     told before a weight is read. Raises PrerequisiteError, with what to do, or SpecError for settings that contradict each other.
     """
     found = locate(source, revision=loading.revision)
-    wanted = _settled(found, loading)
+    wanted = settled(found, loading)
     check_trainable(wanted, work)
-    memory.check(found, wanted, _room(wanted.device), work=work)
+    memory.check(found, wanted, free_memory(wanted.device), work=work)
     found = fetch(found)
-    tokenizer = load_tokenizer(source, revision=loading.revision)
+    tokenizer = _tokenizer(found)
     drawn = template_for(tokenizer, template)
     base = text_only(_weights(found, wanted))
     base.requires_grad_(False).eval()
@@ -110,19 +110,22 @@ def check_trainable(loading: LoadSpec, work: memory.Work | None) -> None:
 
 def load_tokenizer(source: str, *, revision: str | None = None) -> Any:
     """The tokenizer of a model; its end-of-text token must exist, since training teaches the model to stop."""
+    return _tokenizer(fetch(locate(source, revision=revision)))
+
+
+def _tokenizer(found: Source) -> Any:
     from transformers import AutoTokenizer
 
-    folder = fetch(locate(source, revision=revision)).folder
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(str(found.folder), trust_remote_code=False, local_files_only=True)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:  # transformers answers a missing tokenizer in all these ways
         raise PrerequisiteError(
-            f"The model '{source}' has no tokenizer that can be read ({_first_line(exc)}). Copy tokenizer.json and "
+            f"The model '{found.name}' has no tokenizer that can be read ({_first_line(exc)}). Copy tokenizer.json and "
             "tokenizer_config.json of the model into its folder."
         ) from exc
     if tokenizer.eos_token_id is None:
         raise PrerequisiteError(
-            f"The tokenizer of '{source}' names no eos_token, so a model could not learn to stop. Set it in tokenizer_config.json."
+            f"The tokenizer of '{found.name}' names no eos_token, so a model could not learn to stop. Set it in tokenizer_config.json."
         )
     return tokenizer
 
@@ -145,7 +148,7 @@ def weights_fingerprint(base: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _settled(found: Source, loading: LoadSpec) -> LoadSpec:
+def settled(found: Source, loading: LoadSpec) -> LoadSpec:
     """The settings with nothing left to "auto" but the attention kernel, which the model chooses. Refuses what this machine has not got."""
     device = _device(loading.device)
     cuda = device.startswith("cuda")
@@ -202,7 +205,7 @@ def _check_native(found: Source) -> None:
     )
 
 
-def _room(device: str) -> memory.Room:
+def free_memory(device: str) -> memory.Room:
     """Free memory of a device, as the accelerator itself counts it."""
     if device.startswith("cuda"):
         free, total = torch.cuda.mem_get_info(device)

@@ -173,7 +173,7 @@ def test_a_revision_of_a_folder_is_refused(tmp_path: Path) -> None:
 
 def test_too_little_memory_is_told_before_any_weight_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = str(make_model(tmp_path / "model"))
-    monkeypatch.setattr(loading, "_room", lambda device: Room(device, 10_000.0, 20_000.0))
+    monkeypatch.setattr(loading, "free_memory", lambda device: Room(device, 10_000.0, 20_000.0))
     monkeypatch.setattr(loading, "_weights", lambda *_: pytest.fail("weights were read"))
     with pytest.raises(PrerequisiteError, match=r"needs about .* in float32, but .* are free on"):
         loading.load(folder)
