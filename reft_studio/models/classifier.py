@@ -12,9 +12,7 @@ from reft_studio.errors import PrerequisiteError
 from reft_studio.models import memory
 from reft_studio.models.batching import by_length
 from reft_studio.models.generation import halving
-from reft_studio.models.loading import _room as free
-from reft_studio.models.loading import _settled as settled
-from reft_studio.models.loading import load_tokenizer
+from reft_studio.models.loading import free_memory, load_tokenizer, settled
 from reft_studio.models.source import Source, fetch, locate
 from reft_studio.models.spec import DEFAULT, LoadSpec
 
@@ -31,7 +29,7 @@ class Classifier:
         """Load a classifier of so many labels from a folder or Hub id. Raises PrerequisiteError if it is none, or not of safetensors."""
         found = locate(source, revision=loading.revision)
         held = settled(found, loading)
-        memory.check(found, held, free(held.device))
+        memory.check(found, held, free_memory(held.device))
         model = _weights(fetch(found), held)
         if model.config.num_labels != labels or not hasattr(model, "score"):
             raise PrerequisiteError(
