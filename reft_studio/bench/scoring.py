@@ -5,13 +5,48 @@ from __future__ import annotations
 import torch
 
 from reft_studio.bench.race import Measured, race
+from reft_studio.bench.scene import ABOUT, padded, scene
 from reft_studio.lab import sets
 from reft_studio.models.features import last_prompt_features
 from reft_studio.models.session import Session
 
+ROUNDS = 2
+
 
 def scoring() -> Measured:
-    """Our scoring of the lab's user data beside the usual loop: dataset order, batches of 8, every layer, the head."""
+    """Beside the loop that is usually written: order of the dataset, batches of 8, all layers, all hidden states, the head."""
+    with scene() as at, torch.no_grad():
+
+        def usual() -> None:
+            for batch in at.batches(8):
+                at.session.model.base(**batch, output_hidden_states=True)
+
+        return race(
+            "scoring", ABOUT, at.score_anew, "plain loop, batch 8, all states, head; no adapter", usual, target=1 / 8, rounds=ROUNDS
+        )
+
+
+def scoring_sorted() -> Measured:
+    """Beside sorted batches through the whole model without its head, as sentence encoders do it."""
+    with scene() as at, torch.no_grad():
+
+        def usual() -> None:
+            for batch in at.batches(32, by_length=True):
+                at.session.model.base.base_model(**batch, use_cache=False)
+
+        return race(
+            "scoring_sorted", ABOUT, at.score_anew, "sorted, batch 32, all blocks; no adapter", usual, target=1 / 2.5, rounds=ROUNDS
+        )
+
+
+def rescore_cached() -> Measured:
+    """Scoring the same file again beside scoring it the first time."""
+    with scene() as at:
+        return race("rescore_cached", ABOUT, at.score, "scoring it the first time", at.score_anew, target=1 / 100, rounds=ROUNDS)
+
+
+def scoring_lab() -> Measured:
+    """The model's part alone, on the lab: its features beside the usual loop over the same token ids."""
     session = Session.open("lab")
     prompts = [session.encoder.prompt_ids([{"role": "user", "content": row["prompt"]}]) for row in sets.user_data(rows=400)]
 
@@ -22,10 +57,7 @@ def scoring() -> Measured:
     @torch.no_grad()
     def usual() -> None:
         for start in range(0, len(prompts), 8):
-            chunk = prompts[start : start + 8]
-            width = max(map(len, chunk))
-            ids = torch.tensor([prompt + [session.model.pad_id] * (width - len(prompt)) for prompt in chunk])
-            mask = torch.tensor([[1] * len(prompt) + [0] * (width - len(prompt)) for prompt in chunk])
-            session.model.base(input_ids=ids, attention_mask=mask, output_hidden_states=True)
+            session.model.base(**padded(prompts[start : start + 8], session.model.pad_id), output_hidden_states=True)
 
-    return race("scoring", "400 prompts, layer 2 of the lab's model", ours, "plain loop, batch 8, all layers", usual, target=1 / 2.5)
+    what = "400 prompts, layer 2 of the lab's model, no prefix shared, nothing looked up"
+    return race("scoring_lab", what, ours, "plain loop, batch 8, all layers", usual, target=1 / 2.5)
