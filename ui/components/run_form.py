@@ -14,6 +14,7 @@ from reft_studio.errors import SpecError
 from reft_studio.models.spec import OptimSpec
 from reft_studio.views.runs import RunForm
 from ui.components.marks import mark_of
+from ui.components.memory_fields import held
 from ui.forms import Form, form
 from ui.text import count, show
 from ui.widgets import fixed, widget
@@ -21,6 +22,7 @@ from ui.widgets import fixed, widget
 if TYPE_CHECKING:
     from reft_studio.defenses.defense import DefenseConfig, DefenseInfo
     from reft_studio.studio import Studio
+    from reft_studio.teacher.teacher import TeacherInfo
 
 CUSTOM = "custom"
 PRESET_NAMES = {"lab-quick": "Quick", "lab": "Standard", "paper": "Like the paper", "booster": "Like Booster"}
@@ -159,7 +161,12 @@ def dataset_choices(studio: Studio) -> list[tuple[str, str]]:
 
 def teacher_choices(studio: Studio) -> list[tuple[str, str]]:
     """Teachers that guide and filter; the base model of the run is the teacher's."""
-    return [(f"{show(one.title, 60)} (base: {show(one.model, 60)})", one.id) for one in studio.teachers() if one.regularised]
+    return [(f"{show(one.title, 60)} (base: {_base(one)})", one.id) for one in studio.teachers() if one.regularised]
+
+
+def _base(teacher: TeacherInfo) -> str:
+    """The base and how it is held in memory, which a run takes over from its teacher."""
+    return ", ".join(part for part in (show(teacher.model, 60), show(held(teacher.loading), 60)) if part)
 
 
 def parse_seeds(text: object) -> list[int]:
