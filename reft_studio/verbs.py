@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, cast, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +17,6 @@ from reft_studio.console import Console, show, table, writable
 from reft_studio.data.dataset import Role, open_dataset
 from reft_studio.errors import DataError, SpecError
 from reft_studio.evaluation.result import load_result
-from reft_studio.evaluation.suite import lab_suite
 from reft_studio.fingerprint import canonical_json
 from reft_studio.jobs import tasks
 from reft_studio.scoring.scores import flagged, open_score_set
@@ -63,13 +62,16 @@ def score(workspace: Workspace, data: str, *, role: Role, teacher: str, out: Pat
 
 def write_scores(out: Path, row_ids: Any, scores: Any, dropped: Any) -> None:
     """row_id, score (empty: not scored), flagged, in dataset order."""
-    values = [None if np.isnan(value) else round(float(value), 6) for value in scores]
-    rows = [{"row_id": int(row), "score": value, "flagged": bool(flag)} for row, value, flag in zip(row_ids, values, dropped, strict=True)]
+    rounded = np.round(np.asarray(scores, dtype=np.float64), 6)
     if out.suffix == ".parquet":
         sink = pa.BufferOutputStream()
-        pq.write_table(pa.Table.from_pylist(rows), sink)
+        columns = {"row_id": pa.array(row_ids, pa.int64()), "score": pa.array(rounded, from_pandas=True), "flagged": pa.array(dropped)}
+        pq.write_table(pa.table(columns), sink)
         write_atomic(out, sink.getvalue().to_pybytes())
-    elif out.suffix == ".csv":
+        return
+    values = [None if np.isnan(value) else float(value) for value in rounded]
+    rows = [{"row_id": int(row), "score": value, "flagged": bool(flag)} for row, value, flag in zip(row_ids, values, dropped, strict=True)]
+    if out.suffix == ".csv":
         lines = [f"{row['row_id']},{'' if row['score'] is None else row['score']},{str(row['flagged']).lower()}\n" for row in rows]
         write_atomic(out, "".join(["row_id,score,flagged\n", *lines]))
     else:
@@ -146,21 +148,6 @@ def run(workspace: Workspace, form: dict[str, Any], *, evaluate: bool, as_json: 
     if graded:
         text += f"\nHS {_number(graded.hs)}, over-refusal {_number(graded.over_refusal)}, FA {_number(graded.fa)}"
     show({**result, **numbers, "warnings": plan.warnings}, as_json=as_json, text=lambda: text)
-
-
-def evaluate(workspace: Workspace, subject: str, *, task: str, split: Literal["validation", "test"], model: str, as_json: bool) -> None:
-    """Grade one model on the lab's suite."""
-    suite = lab_suite(task, split=split)
-    console = Console(workspace)
-    found = tasks.evaluate(console, {"subject": subject, "model": model, "suite": suite.model_dump(mode="json")})
-    console.done()
-    graded = load_result(workspace, found["subject"])
-    text = f"{subject}: HS {_number(graded.hs)}, over-refusal {_number(graded.over_refusal)}, FA {_number(graded.fa)}"
-    show(
-        {name: value and vars(value) for name, value in (("hs", graded.hs), ("over_refusal", graded.over_refusal), ("fa", graded.fa))},
-        as_json=as_json,
-        text=lambda: text,
-    )
 
 
 def compare(workspace: Workspace, *, as_json: bool) -> None:

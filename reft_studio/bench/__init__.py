@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from reft_studio.bench import app, scoring, training
+from reft_studio.bench import app, memory, scoring, training
 from reft_studio.bench.race import Measured
 from reft_studio.console import save_json, table
 from reft_studio.errors import SpecError
@@ -19,15 +19,21 @@ BENCHMARKS: dict[str, Callable[[], Measured]] = {
     "first_page": app.first_page,
     "threshold": app.threshold,
     "scoring": scoring.scoring,
+    "scoring_sorted": scoring.scoring_sorted,
+    "rescore_cached": scoring.rescore_cached,
+    "scoring_lab": scoring.scoring_lab,
+    "scoring_memory": memory.scoring_memory,
     "guided_step": training.guided_step,
 }
+LONG = {"scoring_memory"}
+"""Takes many minutes: run only when it is asked for by name."""
 
 
 def run_benchmarks(*, only: str | None, json_file: Path | None) -> None:
     """Run all benchmarks, or one; prints a table and writes JSON with the machine it ran on."""
     if only is not None and only not in BENCHMARKS:
         raise SpecError(f"There is no benchmark '{only}'. Choose one of: {', '.join(BENCHMARKS)}.")
-    found = [measure() for name, measure in BENCHMARKS.items() if only in (None, name)]
+    found = [measure() for name, measure in BENCHMARKS.items() if name == only or (only is None and name not in LONG)]
     rows = [
         [
             one.name,

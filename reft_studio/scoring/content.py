@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from reft_studio import fingerprint
+from reft_studio.data.dataset import Dataset
 from reft_studio.errors import StoreError
+from reft_studio.scoring.scores import ScoreSet, finished_scores, score_key
 from reft_studio.teacher.teacher import TeacherInfo
+from reft_studio.workspace import Workspace
 
 VERSION = 1
 """Raised when the same prompt would get another score from this code."""
@@ -28,6 +31,11 @@ def teacher_content(teacher: TeacherInfo) -> dict[str, Any]:
         }
     except OSError as exc:
         raise StoreError(f"The teacher '{teacher.id}' is incomplete: {exc.filename} cannot be read. Prepare it again.") from exc
+
+
+def already(workspace: Workspace, dataset: Dataset, teacher: TeacherInfo, *, scorer: str) -> ScoreSet | None:
+    """The scores of this dataset under this very teacher, if they are there and as they were written. Needs no model."""
+    return finished_scores(workspace, dataset, key=score_key(scorer, teacher.id, teacher.created), content=teacher_content(teacher))
 
 
 def prompt_key(content: dict[str, Any], *, dtype: str, quantization: str, merged: bool) -> str:

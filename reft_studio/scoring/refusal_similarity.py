@@ -19,21 +19,16 @@ from reft_studio.models.merging import mergeable, merged
 from reft_studio.models.session import Session
 from reft_studio.progress import Progress
 from reft_studio.scoring.cache import ScoreCache
-from reft_studio.scoring.content import prompt_key, teacher_content
+from reft_studio.scoring.content import already, prompt_key, teacher_content
 from reft_studio.scoring.engine import Engine
 from reft_studio.scoring.resumable import Scored, ShardWork, work_folder
-from reft_studio.scoring.scores import ScoreSet, finished_scores, score_key, write_scores
+from reft_studio.scoring.scores import ScoreSet, score_key, write_scores
 from reft_studio.scoring.shards import REASONS, shards
 from reft_studio.teacher.refusal_feature import RefusalFeature
 from reft_studio.teacher.teacher import TeacherInfo
 from reft_studio.workspace import Workspace
 
 NAME = "refusal_similarity"
-
-
-def already(workspace: Workspace, dataset: Dataset, teacher: TeacherInfo) -> ScoreSet | None:
-    """The scores of this dataset under this very teacher, if they are there and whole. Needs no model."""
-    return finished_scores(workspace, dataset, key=score_key(NAME, teacher.id, teacher.created), content=teacher_content(teacher))
 
 
 def score(workspace: Workspace, dataset: Dataset, teacher: TeacherInfo, session: Session, progress: Progress) -> ScoreSet:
@@ -43,7 +38,7 @@ def score(workspace: Workspace, dataset: Dataset, teacher: TeacherInfo, session:
     again; a prompt that was is looked up; a run that was interrupted goes on where it stopped, to the same bits.
     """
     check_match(session, teacher)
-    if (ready := already(workspace, dataset, teacher)) is not None:
+    if (ready := already(workspace, dataset, teacher, scorer=NAME)) is not None:
         progress.progress(dataset.rows, dataset.rows)
         return ready
     started = time.perf_counter()

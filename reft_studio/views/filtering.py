@@ -131,28 +131,29 @@ def rows_on_side(
     return RowPage(len(positions), offset, with_scores(dataset, score, decisions, positions[offset : offset + limit]))
 
 
-def with_scores(dataset: Dataset, score: ScoreSet, decisions: dict[int, Decision], positions: NDArray[np.int64]) -> list[dict[str, Any]]:
-    """Rows at these positions, in this order, with `score` (None: not scored) and `decision` (a person's, or None)."""
+def with_scores(dataset: Dataset, score: ScoreSet, decisions: dict[int, Decision], positions: NDArray[np.integer[Any]]) -> list[dict[str, Any]]:
+    """Rows at these positions, in this order, with `score` (None: not scored), `reason` (why not) and `decision` (a person's, or None)."""
     values, ids = score.scores(), score.row_ids()
     rows = rows_by_id(dataset, [int(ids[position]) for position in positions])
-    for row, position in zip(rows, positions, strict=True):
+    for row, position, reason in zip(rows, positions, score.reasons(positions.tolist()), strict=True):
         decision = decisions.get(row["row_id"])
         row["score"] = None if np.isnan(values[position]) else float(values[position])
+        row["reason"] = reason
         row["decision"] = decision.action if decision else None
     return rows
 
 
-def _positions(score: ScoreSet, threshold: float, side: Side) -> NDArray[np.int64]:
+def _positions(score: ScoreSet, threshold: float, side: Side) -> NDArray[np.integer[Any]]:
     values, order = score.scores(), score.order()
-    valid = order[: len(order) - score.missing]
+    valid: NDArray[np.integer[Any]] = order[: len(order) - score.missing]
     dropped = flagged(values, threshold)
     match side:
         case "all":
             return order
         case "flagged":
-            return valid[dropped[valid]]
+            return np.asarray(valid[dropped[valid]])
         case "kept":
-            return valid[~dropped[valid]]
+            return np.asarray(valid[~dropped[valid]])
         case "unscored":
             return order[len(order) - score.missing :]
         case "borderline":

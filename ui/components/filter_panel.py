@@ -167,7 +167,9 @@ def note(view: FilterView) -> str:
     """What the summary sentence must not leave out: rows without a score, rows near the line, the rule behind the line in use."""
     parts = [f"The line in use was found by a rule: {show(view.rule, 120)}."] if view.rule else []
     if view.score.missing:
-        parts.append(f"{counted(view.score.missing, 'row has', 'rows have')} no score and must be decided by a person.")
+        why = "; ".join(f"{count:,} × {name}" for name, count in view.score.info.get("missing_reasons", {}).items())
+        told = f" ({why})" if why else ""
+        parts.append(f"{counted(view.score.missing, 'row has', 'rows have')} no score{told} and must be decided by a person.")
     if view.near_threshold:
         parts.append(f"{counted(view.near_threshold, 'row lies', 'rows lie')} within 0.02 of the line in use ({number(view.threshold)}).")
     return " ".join(parts)
