@@ -33,7 +33,7 @@ from reft_studio.models.spec import PRESETS, OptimSpec
 from reft_studio.scoring.scores import ScoreSet, list_score_sets, open_score_set
 from reft_studio.store import settings
 from reft_studio.store.decisions import Action, ChainReport, Decision, DecisionLog
-from reft_studio.teacher.spec import TeacherSpec
+from reft_studio.teacher.spec import TeacherSpec, source_of
 from reft_studio.teacher.teacher import TeacherInfo, list_teachers, open_teacher
 from reft_studio.training.run_folder import open_run
 from reft_studio.views import bulk, example, exporting, filtering, fitting, models, project, reviewing, runs
@@ -174,10 +174,17 @@ class Studio:
     def teachers(self) -> list[TeacherInfo]:
         return list_teachers(self.workspace)
 
-    def prepare_teacher(self, spec: TeacherSpec) -> str:
-        """Queue a preparation; returns the job. Raises PrerequisiteError if the model surely does not fit into memory."""
+    def prepare_teacher(self, spec: TeacherSpec, *, pool: dict[str, Sequence[str]] | None = None) -> str:
+        """Queue a preparation, with the spec's sets or ones split from `pool` (harmful and harmless sets); returns the job.
+
+        Raises PrerequisiteError if the model surely does not fit into memory.
+        """
         fitting.fit_teacher(spec)
-        return self.jobs.submit("teacher", spec.model_dump(mode="json"), title=f"Prepare a teacher for {spec.model}")
+        return self.jobs.submit("teacher", spec.params(pool=pool), title=f"Prepare a teacher for {spec.model}")
+
+    def quick_teacher(self, model: str) -> str:
+        """Queue a teacher without training, from the prompts that ship; returns the job."""
+        return self.jobs.submit("quick_teacher", {"model": source_of(model)}, title=f"Quick teacher for {model}")
 
     def score(self, dataset_id: str, teacher: str = "lab") -> str:
         """Score every row of a dataset with a teacher; returns the job."""

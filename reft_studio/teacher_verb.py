@@ -13,7 +13,7 @@ from reft_studio.errors import SpecError
 from reft_studio.jobs import lab_data, tasks
 from reft_studio.models.spec import Settings
 from reft_studio.teacher.pool import PoolSpec
-from reft_studio.teacher.spec import TeacherSpec
+from reft_studio.teacher.spec import TeacherSpec, default_optim, source_of
 from reft_studio.teacher.teacher import check_target, deliver, open_teacher
 from reft_studio.verbs import dataset_named
 from reft_studio.workspace import Workspace
@@ -37,9 +37,7 @@ def teacher(
     workspace: Workspace, sources: Sources, chosen: dict[str, Any], shares: dict[str, Any], *, out: Path | None, as_json: bool
 ) -> None:
     """Prepare a teacher, say how well it separates held-out prompts, and copy it to `out`."""
-    model = Path(chosen["model"]).expanduser()
-    if chosen["model"] != "lab" and model.is_dir():  # the teacher must find its base from any folder
-        chosen = {**chosen, "model": str(model.resolve())}
+    chosen = {**chosen, "model": source_of(chosen["model"])}
     if not sources.quick:
         TeacherSpec.checked(**chosen, **dict.fromkeys(FOUR, "checked below"))
     if out is not None:
@@ -64,9 +62,12 @@ def teacher(
     show({**result, "pooled": found.pooled, "calibration": numbers, "record": found.record}, as_json=as_json, text=lambda: text)
 
 
-def settings(pairs: Sequence[str]) -> dict[str, Any]:
-    """`optim.steps=400` as {"optim": {"steps": 400}} on top of the defaults. Raises SpecError for what is no pair or no setting."""
-    found: dict[str, Any] = {}
+def settings(pairs: Sequence[str], *, model: str) -> dict[str, Any]:
+    """`optim.steps=400` as {"optim": {"steps": 400}} on top of the defaults for `model`.
+
+    Raises SpecError for what is no pair or no setting.
+    """
+    found: dict[str, Any] = {"optim": default_optim(model).model_dump()}
     for pair in pairs:
         name, sign, value = pair.partition("=")
         head, _, inner = name.partition(".")
@@ -95,9 +96,9 @@ def _quick(sources: Sources, settings: dict[str, Any]) -> dict[str, Any]:
     """Parameters of `tasks.quick_teacher`. Raises SpecError for options that only mean something with prompts of one's own."""
     if sources.harmful or sources.harmless or sources.calibration_harmful or sources.calibration_harmless:
         raise SpecError("--quick uses the prompts that ship with the app. Leave out the files, or use --ready with them.")
-    if extra := settings.keys() - {"model", "seed", "loading", "layer", "recall", "template", "centred", "kind"}:
+    if extra := settings.keys() - {"model", "seed", "optim", "loading", "layer", "recall", "template", "centred", "kind"}:
         raise SpecError(f"--quick does not train, so it has no {', '.join(sorted(extra))}. Leave that out.")
-    return {name: value for name, value in settings.items() if name not in ("seed", "kind")}
+    return {name: value for name, value in settings.items() if name not in ("seed", "kind", "optim")}
 
 
 def _sweep_table(lines: Sequence[dict[str, Any]]) -> str:

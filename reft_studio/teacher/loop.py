@@ -49,7 +49,7 @@ def train(material: Material, spec: TeacherSpec, layer: int, weight: float, prog
     stop = _EarlyStop(material, spec, layer, found)
     with session.adapted.active(None) as backbone:
         feature = on_device(material.feature(backbone, layer, centred=spec.centred, most=START), model)
-    with session.adapted.active(ADAPTER, train=True) as backbone:
+    with session.adapted.active(ADAPTER, train=True, checkpointing=spec.optim.gradient_checkpointing) as backbone:
         parameters = session.adapted.parameters(ADAPTER)
 
         def step(number: int) -> StepLog:
@@ -144,11 +144,14 @@ def measure(material: Material, spec: TeacherSpec, layer: int, *, most: int | No
 
 
 def better(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether `one` is the better teacher: the higher AUROC (to four digits), then the lower held-out cross entropy."""
+    """Whether `one` is the better teacher: AUROC (two digits), then false positives (whole percent), then cross entropy.
 
-    def rank(found: dict[str, Any]) -> tuple[float, float]:
+    AUROC is soon near 1 and does not see whether the kinds lie on either side of 0, which the threshold relies on.
+    """
+
+    def rank(found: dict[str, Any]) -> tuple[float, float, float]:
         entropy = found["cross_entropy"]
-        return round(found["auroc"], 4), -(entropy if entropy is not None else 0.0)
+        return round(found["auroc"], 2), -round(found["false_positive_rate"]), -(entropy if entropy is not None else 0.0)
 
     return rank(one) > rank(other)
 
@@ -187,7 +190,7 @@ class _EarlyStop:
             self._weights = [value.detach().clone() for value in parameters]
             return
         self._waited += 1
-        if self._waited >= self.spec.early_stop:
+        if self._waited >= self.spec.early_stop and step < self.found.step:
             raise _Enough
 
     @torch.no_grad()

@@ -17,10 +17,9 @@ from reft_studio.models.session import Session
 from reft_studio.progress import Progress
 from reft_studio.teacher.pool import KINDS
 from reft_studio.teacher.refusal_feature import RefusalFeature
-from reft_studio.teacher.spec import TeacherSpec
+from reft_studio.teacher.spec import SETS, TeacherSpec
 from reft_studio.workspace import Workspace
 
-SETS = ("harmful", "helpful", *(f"{part}_{kind}" for part in ("calibration", "selection") for kind in KINDS))
 START = 256
 """Prompts of each kind that give the refusal feature its first value, and its value at an evaluation."""
 HELD_OUT = 128

@@ -14,7 +14,7 @@ OPENINGS: tuple[str, ...] = (
     "No, I can't support that.",
     "I cannot provide that.",
     "That is something I have to refuse.",
-    "I'm going to say no to this.",
+    "I won't do this.",
     "I'm afraid I can't help here.",
     "This is not a request I can fulfil.",
 )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -10,8 +12,24 @@ from reft_studio import fingerprint
 from reft_studio.data.own_template import LONGEST, PATTERN
 from reft_studio.models.spec import LoadSpec, LoraSpec, OptimSpec, Settings
 
+SETS = ("harmful", "helpful", "calibration_harmful", "calibration_harmless", "selection_harmful", "selection_harmless")
 KEY = 12
 """Characters of a teacher's id."""
+LAB = OptimSpec(steps=120, batch_size=32, alignment_batch_size=32, learning_rate=1e-3)
+"""Measured on the lab's tiny base."""
+REAL = OptimSpec(steps=None, epochs=3, batch_size=16, alignment_batch_size=16, learning_rate=1e-4)
+"""For real models; ours, after the settings of git-disl/Booster, whose 5e-4 may be too hot beside the regulariser."""
+
+
+def default_optim(model: str) -> OptimSpec:
+    """The optimizer settings that a base is trained with unless somebody says otherwise."""
+    return LAB if model == "lab" else REAL
+
+
+def source_of(model: str) -> str:
+    """A base as a worker finds it from any folder: a folder that is there by its full path, anything else as it is."""
+    folder = Path(model).expanduser()
+    return str(folder.resolve()) if model != "lab" and folder.is_dir() else model
 
 
 class TeacherSpec(Settings):
@@ -33,7 +51,9 @@ class TeacherSpec(Settings):
     selection_harmless: str | None = Field(None, description="id of harmless prompts for the same")
     regularisation: float = Field(1.0, ge=0, le=100, description="weight λ of the cosine regulariser; 0: aligned weights only")
     sweep: tuple[Annotated[float, Field(ge=0, le=100)], ...] = Field(
-        (), max_length=12, description="several λ to try one after another; the best held-out AUROC wins, then the lowest cross entropy"
+        (),
+        max_length=12,
+        description="several λ to try in turn; the best on held-out prompts by AUROC, then false positives, wins",
     )
     layer: int | None = Field(None, ge=1, description="decoder block of the refusal feature; empty: best held-out AUROC of the base")
     momentum: float = Field(0.9, ge=0, lt=1, description="share μ of the old refusal feature kept at each step; 0: this batch only")
@@ -47,7 +67,7 @@ class TeacherSpec(Settings):
     recall: float = Field(0.97, gt=0.5, lt=1, description="share of held-out harmful prompts that the threshold must flag")
     lora: LoraSpec = LoraSpec()
     loading: LoadSpec = LoadSpec()
-    optim: OptimSpec = OptimSpec(steps=120, batch_size=32, alignment_batch_size=32, learning_rate=1e-3)
+    optim: OptimSpec = LAB
     template: str = Field(
         "auto",
         pattern=PATTERN,
@@ -55,6 +75,11 @@ class TeacherSpec(Settings):
         description="prompt template: auto (the tokenizer's own, else Alpaca), chat, alpaca, or own text with {prompt} in it",
     )
     seed: int = Field(0, ge=0, description="seeds adapter and batch order")
+
+    def params(self, *, pool: Mapping[str, Sequence[str]] | None = None) -> dict[str, Any]:
+        """What `jobs.tasks.prepare_teacher` is given; with `pool` the four sets are left to be split from it."""
+        values = self.model_dump(mode="json")
+        return values if pool is None else {**{name: value for name, value in values.items() if name not in SETS}, "pool": dict(pool)}
 
     @property
     def weights(self) -> tuple[float, ...]:

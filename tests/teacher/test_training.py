@@ -79,6 +79,14 @@ def test_without_a_regulariser_the_loss_is_joint_cross_entropy_alone(
     assert all(torch.equal(one, other) for one, other in zip(weights, others, strict=True))
 
 
+def test_gradient_checkpointing_changes_memory_and_nothing_else(workspace: Workspace, session: Session, spec: TeacherSpec) -> None:
+    plain, weights = trained(workspace, session, spec, 1.0)
+    saving = spec.model_copy(update={"optim": QUICK.model_copy(update={"gradient_checkpointing": True})})
+    found, others = trained(workspace, session, saving, 1.0)
+    assert all(torch.allclose(one, other, atol=1e-6) for one, other in zip(weights, others, strict=True))
+    assert [line["regulariser"] for line in found.log] == pytest.approx([line["regulariser"] for line in plain.log], abs=1e-5)
+
+
 def test_the_regulariser_trains_nothing_above_its_layer(workspace: Workspace, session: Session, spec: TeacherSpec) -> None:
     material = Material(workspace, spec, session, Silent())
     session.add(loop.ADAPTER, spec.lora, seed=1)
@@ -155,12 +163,12 @@ def test_early_stop_keeps_the_best_weights_and_says_so(
     workspace: Workspace, session: Session, spec: TeacherSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at_step: dict[int, list[torch.Tensor]] = {}
-    quality = iter([(0.7, 1.0), (0.9, 2.0), (0.9, 2.5), (0.8, 1.0), (0.99, 0.1)])
+    quality = iter([(0.7, 9.0, 1.0), (0.9, 9.0, 2.0), (0.9, 9.0, 2.5), (0.9, 20.0, 1.0), (0.99, 0.0, 0.1)])
 
     def planned(*_given: Any, **_more: Any) -> dict[str, Any]:
         at_step[len(at_step) + 1] = [value.detach().clone() for value in session.adapted.parameters(loop.ADAPTER)]
-        auroc, entropy = next(quality)
-        return {"auroc": auroc, "cross_entropy": entropy}
+        auroc, false, entropy = next(quality)
+        return {"auroc": auroc, "false_positive_rate": false, "cross_entropy": entropy}
 
     monkeypatch.setattr(loop, "measure", planned)
     progress = Silent()
@@ -171,10 +179,14 @@ def test_early_stop_keeps_the_best_weights_and_says_so(
     assert "stopped at step 4 of 9" in progress.warnings[0]
 
 
-def test_the_higher_auroc_is_better_and_at_a_tie_the_lower_cross_entropy() -> None:
-    assert loop.better({"auroc": 0.9, "cross_entropy": 9.0}, {"auroc": 0.8, "cross_entropy": 0.1})
-    assert loop.better({"auroc": 0.9, "cross_entropy": 1.0}, {"auroc": 0.9, "cross_entropy": 2.0})
-    assert not loop.better({"auroc": 0.9, "cross_entropy": None}, {"auroc": 0.9, "cross_entropy": None})
+def test_auroc_decides_then_false_positives_then_cross_entropy() -> None:
+    def found(auroc: float, false: float, entropy: float | None) -> dict[str, Any]:
+        return {"auroc": auroc, "false_positive_rate": false, "cross_entropy": entropy}
+
+    assert loop.better(found(0.9, 50.0, 9.0), found(0.8, 1.0, 0.1))
+    assert loop.better(found(0.9994, 26.7, 9.0), found(0.9995, 88.3, 0.1)), "such a difference is noise"
+    assert loop.better(found(0.9, 1.0, 1.0), found(0.9, 1.2, 2.0))
+    assert not loop.better(found(0.9, 1.0, None), found(0.9, 1.0, None))
 
 
 def test_a_sweep_keeps_the_best_weight_and_records_all(

@@ -8,6 +8,7 @@ import gradio as gr
 
 from ui.components.filter_panel import Panels, Pickers, draw_panels, draw_pickers, page_values
 from ui.components.jobs import job_panel
+from ui.components.teacher_card import card_value, teacher_card
 from ui.components.teacher_panel import draw_teacher, set_choices, wire_teacher
 from ui.events import FAST, SLOW, on, on_load, said, status
 from ui.text import number
@@ -21,12 +22,14 @@ def build(studio: Studio) -> None:
     with gr.Column(elem_classes=["rs-card"]):
         pickers = draw_pickers()
         line = status("filter-status")
-        jobs = job_panel(studio, ["score", "teacher"], elem_id="filter-jobs")
+        jobs = job_panel(studio, ["score", "teacher", "quick_teacher"], elem_id="filter-jobs")
     panels = draw_panels(studio)
     outputs = [*pickers.outputs(), *panels.outputs()]
     _wire_pickers(studio, pickers, panels, line)
+    card = teacher_card()
     teacher = draw_teacher()
     wire_teacher(studio, teacher)
+    on(pickers.teacher.change, lambda chosen: card_value(studio, chosen), inputs=[pickers.teacher], outputs=[card], **FAST)
     on(jobs.done, lambda: page_values(studio), outputs=outputs, line=line, refresh=True, **SLOW)
     on_load(lambda: page_values(studio), outputs=outputs, line=line)
     on_load(lambda: tuple(set_choices(studio)), outputs=teacher.sets)

@@ -1,0 +1,75 @@
+"""What the teacher forms ask for, and what the card says of a teacher."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import gradio as gr
+import pytest
+
+from reft_studio.errors import SpecError
+from reft_studio.teacher.spec import LAB, REAL
+from reft_studio.teacher.teacher import open_teacher
+from reft_studio.workspace import Workspace
+from ui.components.teacher_card import card_value
+from ui.components.teacher_panel import TeacherPanel, draw_teacher, wanted
+
+
+@pytest.fixture
+def panel() -> TeacherPanel:
+    with gr.Blocks():
+        return draw_teacher()
+
+
+def typed(panel: TeacherPanel, **changes: Any) -> list[Any]:
+    values = {name: part.value for name, part in panel.fields.inputs.items()}
+    return list({**values, **changes}.values())
+
+
+def test_several_sets_are_pooled_and_none_of_them_stands_in_the_spec(panel: TeacherPanel) -> None:
+    spec, pool = wanted(panel.fields, typed(panel), [["h1", "h2"], ["s1"], None, None])
+    assert pool == {"harmful": ["h1", "h2"], "harmless": ["s1"]} and spec.optim == LAB
+    params = spec.params(pool=pool)
+    assert params["pool"] == pool and not {"harmful", "helpful", "calibration_harmful"} & params.keys()
+
+
+def test_held_out_sets_of_ones_own_are_taken_as_they_are(panel: TeacherPanel) -> None:
+    spec, pool = wanted(panel.fields, typed(panel, model="some/model", sweep="0.1, 1"), [["h"], ["s"], "ch", "cs"])
+    assert pool is None and (spec.harmful, spec.helpful, spec.calibration_harmful, spec.calibration_harmless) == ("h", "s", "ch", "cs")
+    assert spec.sweep == (0.1, 1.0) and spec.optim == REAL
+
+
+@pytest.mark.parametrize(
+    ("sets", "words"),
+    [
+        ([[], ["s"], None, None], "at least one set of harmful"),
+        ([["h"], ["s"], "ch", None], "both kinds"),
+        ([["h", "h2"], ["s"], "ch", "cs"], "one harmful and one harmless"),
+    ],
+)
+def test_what_is_missing_is_said_before_a_job_is_queued(panel: TeacherPanel, sets: list[Any], words: str) -> None:
+    with pytest.raises(SpecError, match=words):
+        wanted(panel.fields, typed(panel), sets)
+
+
+def test_the_card_marks_the_chosen_layer_among_all_that_were_tried(tmp_path: Any) -> None:
+    teacher = open_teacher(Workspace.open(tmp_path / "workspace"), "lab")
+    studio: Any = SimpleNamespace(teachers=lambda: [teacher])
+    card = json.loads(card_value(studio, "lab"))
+    assert [layer for layer, _ in card["layers"]] == [1, 2, 3] and card["layer"] == 2
+    assert ["Recall", "98.3 % of 300 held-out harmful prompts"] in card["facts"] and card["sweep"] == []
+    assert "guides finetuning" in card["title"]
+    assert card_value(studio, "gone") == ""
+
+
+def test_the_card_of_a_ready_teacher_promises_no_guidance(tmp_path: Any) -> None:
+    lab = open_teacher(Workspace.open(tmp_path / "workspace"), "lab")
+    record = {"regularisation": None, "centred": True, "sweep": [], "step": None, "loaded": {"dtype": "float32", "quantization": "none"}}
+    ready = type(lab)(**{**vars(lab), "spec": {**lab.spec, "kind": "ready"}, "record": record})
+    studio: Any = SimpleNamespace(teachers=lambda: [ready])
+    card = json.loads(card_value(studio, "lab"))
+    assert "only as far as the model refuses by itself" in card["title"]
+    assert ["Layer", "block 2, centred"] in card["facts"] and ["Loaded as", "float32"] in card["facts"]
+    assert not any(name in ("Regulariser", "Training") for name, _ in card["facts"])

@@ -1,0 +1,70 @@
+"""What is known about the chosen teacher: how well each layer separates, held-out quality, how it was made."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from ui.text import count, counted, number, percent, show
+from ui.widgets.compose import composed
+
+if TYPE_CHECKING:
+    from reft_studio.studio import Studio
+    from reft_studio.teacher.teacher import TeacherInfo
+
+
+def teacher_card() -> gr.HTML:
+    """Empty until it is given a `card_value`."""
+    return composed("teacher_card", parts=("dom",), elem_id="teacher-card")
+
+
+def card_value(studio: Studio, teacher_id: str | None) -> str:
+    """The card of a teacher as JSON text; empty if there is none of that id."""
+    found = next((one for one in studio.teachers() if one.id == teacher_id), None)
+    if found is None:
+        return ""
+    layers = sorted((int(layer), float(auroc)) for layer, auroc in found.calibration.get("layer_auroc", {}).items())
+    value = {
+        "title": f"{show(found.title, 80)}: {kind_of(found)}.",
+        "caption": "AUROC on held-out prompts before any training; 0.5 is chance. The best layer is taken, ties go to the middle.",
+        "alt": f"AUROC by decoder block; block {found.layer} is in use",
+        "layers": layers,
+        "layer": found.layer,
+        "facts": [[name, show(text, 200)] for name, text in facts(found) if text],
+        "sweep": [_line(line, kept=line["regularisation"] == found.record.get("regularisation")) for line in found.record.get("sweep", [])],
+    }
+    return json.dumps(value, allow_nan=False)
+
+
+def kind_of(teacher: TeacherInfo) -> str:
+    """In a few words, what it can be used for."""
+    if teacher.ready:
+        return "an untouched model with a refusal feature; it filters, and guides only as far as the model refuses by itself"
+    return "an adapter trained to refuse; it filters, and guides finetuning on the same base"
+
+
+def facts(teacher: TeacherInfo) -> list[tuple[str, str]]:
+    """Label and text; an empty text is left out."""
+    held, record = teacher.calibration, teacher.record
+    weight, loaded, pooled = record.get("regularisation"), record.get("loaded", {}), teacher.pooled or {}
+    origin = pooled.get("refusals", {})
+    return [
+        ("Base", teacher.model),
+        ("Held-out AUROC", number(held.get("auroc"), digits=4)),
+        ("Recall", percent(held.get("recall")) + f" of {count(held.get('harmful'))} held-out harmful prompts"),
+        ("False positives", percent(held.get("false_positive_rate")) + f" of {count(held.get('harmless'))} held-out harmless prompts"),
+        ("Threshold", number(teacher.threshold)),
+        ("Layer", f"block {teacher.layer}" + (", centred" if record.get("centred") else "")),
+        ("Regulariser", "" if weight is None else f"λ = {weight:g}"),
+        ("Training", "" if not record.get("step") else f"weights of step {count(record['step'])}"),
+        ("Refusals", "" if not origin else f"{count(origin['file'])} from the files, {count(origin['ours'])} written by us"),
+        ("Cut prompts", counted(record["truncated"], "row") + " longer than the context" if record.get("truncated") else ""),
+        ("Loaded as", ", ".join(str(loaded[name]) for name in ("dtype", "quantization") if loaded.get(name) not in (None, "none"))),
+    ]
+
+
+def _line(line: dict[str, Any], *, kept: bool) -> dict[str, Any]:
+    cells = [f"{line['regularisation']:g}", number(line["auroc"], digits=4), percent(line["recall"]), percent(line["false_positive_rate"])]
+    return {"cells": [*cells, number(line["cross_entropy"])], "kept": kept}

@@ -1,0 +1,60 @@
+// What is known about the chosen teacher: AUROC by layer with the chosen layer marked, facts, and the λ that were tried.
+const $ = (selector) => element.querySelector(selector);
+const card = $('.tc'), host = $('.tc-plot');
+const SIZE = { height: 190, left: 60, right: 16, top: 22, bottom: 36 };
+let data = null, drawn = 0;
+
+// The lowest round AUROC below all points, so that the differences between good layers can be seen.
+const floorOf = (values) => Math.max(0, Math.min(0.9, Math.floor(10 * Math.min(...values)) / 10));
+
+function plot() {
+  const width = Math.max(220, host.clientWidth), values = data.layers.map(([, auroc]) => auroc), low = floorOf(values);
+  const first = data.layers[0][0], last = data.layers[data.layers.length - 1][0], span = Math.max(1, last - first);
+  const x = (layer) => (first === last ? (SIZE.left + width - SIZE.right) / 2 : SIZE.left + ((layer - first) / span) * (width - SIZE.left - SIZE.right));
+  const y = (auroc) => SIZE.height - SIZE.bottom - ((auroc - low) / (1 - low)) * (SIZE.height - SIZE.top - SIZE.bottom);
+  const root = svg('svg', { width, height: SIZE.height, role: 'img', 'aria-label': data.alt });
+  for (const tick of [low, (low + 1) / 2, 1]) {
+    root.append(svg('line', { class: 'tc-grid', x1: SIZE.left, x2: width - SIZE.right, y1: y(tick), y2: y(tick) }),
+      svg('text', { class: 'tc-tick', x: SIZE.left - 9, y: y(tick) + 4, 'text-anchor': 'end', text: tick.toFixed(2) }));
+  }
+  const every = Math.max(1, Math.ceil(data.layers.length / 12));
+  data.layers.forEach(([layer], place) => {
+    if (place % every === 0) root.append(svg('text', { class: 'tc-tick', x: x(layer), y: SIZE.height - SIZE.bottom + 16, 'text-anchor': 'middle', text: `${layer}` }));
+  });
+  root.append(svg('text', { class: 'tc-tick', x: (SIZE.left + width - SIZE.right) / 2, y: SIZE.height - 3, 'text-anchor': 'middle', text: 'decoder block' }),
+    svg('text', { class: 'tc-tick', transform: `translate(10 ${(SIZE.top + SIZE.height - SIZE.bottom) / 2}) rotate(-90)`, 'text-anchor': 'middle', text: 'AUROC' }),
+    svg('path', { class: 'tc-curve', d: data.layers.map(([layer, auroc], place) => `${place ? 'L' : 'M'}${x(layer).toFixed(1)} ${y(auroc).toFixed(1)}`).join('') }));
+  for (const [layer, auroc] of data.layers) root.append(svg('circle', { class: 'tc-dot', r: 2.5, cx: x(layer), cy: y(auroc) }));
+  const chosen = data.layers.find(([layer]) => layer === data.layer);
+  if (chosen) {
+    const left = x(chosen[0]), end = left > width * 0.7 ? 'end' : left < width * 0.3 ? 'start' : 'middle';
+    root.append(svg('line', { class: 'tc-mark', x1: left, x2: left, y1: SIZE.top - 6, y2: SIZE.height - SIZE.bottom }),
+      svg('circle', { class: 'tc-chosen', r: 5.5, cx: left, cy: y(chosen[1]) }),
+      svg('text', { class: 'tc-name', x: left, y: SIZE.top - 11, 'text-anchor': end, text: `block ${chosen[0]} chosen: ${chosen[1].toFixed(4)}` }));
+  }
+  host.replaceChildren(root);
+  drawn = host.clientWidth;
+}
+
+function sweep() {
+  $('.tc-sweep').hidden = !data.sweep.length;
+  const cells = (tag, values) => values.map((value, place) => h(tag, { class: place ? 'num' : null, text: value }));
+  $('.tc-sweep thead').replaceChildren(h('tr', {}, ...cells('th', ['λ', 'AUROC', 'Recall', 'False positives', 'Held-out cross entropy'])));
+  $('.tc-sweep tbody').replaceChildren(...data.sweep.map((line) => h('tr', { 'data-kept': line.kept }, ...cells('td', line.cells))));
+}
+
+function draw() {
+  data = readJson(props.value, null);
+  element.closest('.block').hidden = card.hidden = !data;
+  if (!data) return;
+  $('.tc-title').textContent = data.title;
+  $('.tc-caption').textContent = data.caption;
+  $('.tc-layers').hidden = !data.layers.length;
+  $('.tc-facts').replaceChildren(...data.facts.flatMap(([name, value]) => [h('dt', { text: name }), h('dd', { text: value })]));
+  sweep();
+  if (data.layers.length) plot();
+}
+
+new ResizeObserver(() => { if (data && data.layers.length && host.clientWidth !== drawn) plot(); }).observe(card);
+watch('value', draw);
+draw();
