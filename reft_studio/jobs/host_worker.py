@@ -64,6 +64,8 @@ class Host:
                 "answer side by side. Choose models of one kind."
             )
         session = self._session(adapted[0].model, adapted[0].template, adapted[0].loading)
+        for subject in adapted:
+            subject.check_base(session.model.fingerprint)
         if not all(_renders(session, subject.template) for subject in adapted):
             raise SpecError("These models were prepared with different prompt templates, so they would not read the same prompt.")
         lanes = [

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from reft_studio import fingerprint
-from reft_studio.errors import StoreError
+from reft_studio.errors import SpecError, StoreError
 from reft_studio.models.spec import DEFAULT, LoadSpec
 from reft_studio.teacher.teacher import TeacherInfo, list_teachers, open_teacher
 from reft_studio.training.run_folder import RunInfo, list_runs, open_run
@@ -29,6 +29,16 @@ class Subject:
     adapter: Path | None
     method: str | None = None
     loading: LoadSpec = DEFAULT
+    base_fingerprint: str | None = None
+    """Of the weights it was made on; None if that is not known."""
+
+    def check_base(self, fingerprint: str) -> None:
+        """Raises SpecError if the base that was opened holds other weights than the one this model was made on."""
+        if self.base_fingerprint not in (None, fingerprint):
+            raise SpecError(
+                f"'{self.title}' was made on other weights than those that are now at '{self.model}', or on the same held in another way. "
+                "Put the model back, or make it again on this one."
+            )
 
 
 def base_id(model: str) -> str:
@@ -71,8 +81,12 @@ def _base(model: str, made: list[Subject]) -> Subject:
 
 def _of_teacher(info: TeacherInfo) -> Subject:
     kind: Kind = "teacher" if info.regularised else "aligned"
-    return Subject(f"{kind}--{info.id}", info.title, kind, info.model, info.template, info.adapter, loading=info.loading)
+    return Subject(
+        f"{kind}--{info.id}", info.title, kind, info.model, info.template, info.adapter, None, info.loading, info.base_fingerprint
+    )
 
 
 def _of_run(run: RunInfo) -> Subject:
-    return Subject(run.run_id, run.title, "run", run.spec.model, run.spec.template, run.adapter, run.spec.method, run.spec.loading)
+    spec = run.spec
+    made_on = run.result.get("base_fingerprint")
+    return Subject(run.run_id, run.title, "run", spec.model, spec.template, run.adapter, spec.method, spec.loading, made_on)

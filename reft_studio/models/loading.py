@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from reft_studio.data.templates import Template, template_for
-from reft_studio.errors import PrerequisiteError, SpecError
+from reft_studio.errors import PrerequisiteError
 from reft_studio.models import memory
 from reft_studio.models.anatomy import check_logits, examine, text_only
 from reft_studio.models.source import LAB, Source, fetch, locate, resolve
@@ -81,7 +81,6 @@ def load(source: str, *, loading: LoadSpec = DEFAULT, template: str = "auto", wo
     """
     found = locate(source, revision=loading.revision)
     wanted = settled(found, loading)
-    check_trainable(wanted, work)
     memory.check(found, wanted, free_memory(wanted.device), work=work)
     found = fetch(found)
     tokenizer = _tokenizer(found)
@@ -97,15 +96,6 @@ def load(source: str, *, loading: LoadSpec = DEFAULT, template: str = "auto", wo
     check_logits(anatomy, lambda hidden: _logits(base, hidden), name=source)
     held = wanted.model_copy(update={"revision": found.revision, "attention": base.config.get_text_config()._attn_implementation})
     return LoadedModel(source, base, tokenizer, drawn, anatomy.blocks, weights_fingerprint(base), ends, anatomy.final_norm, held)
-
-
-def check_trainable(loading: LoadSpec, work: memory.Work | None) -> None:
-    """Raises SpecError if `work` trains on a base whose number format loses gradients."""
-    if work and work.rank and loading.dtype == "float16":
-        raise SpecError(
-            "dtype is float16, but small gradients vanish in it. Train with bfloat16, which needs no more memory, or float32; float16 "
-            "is for scoring and chat."
-        )
 
 
 def load_tokenizer(source: str, *, revision: str | None = None) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 
-from reft_studio.errors import PrerequisiteError
+from reft_studio.errors import PrerequisiteError, SpecError
 from reft_studio.models.source import Source
 from reft_studio.models.spec import LoadSpec, LoraSpec, OptimSpec
 
@@ -140,7 +140,15 @@ def gpus() -> list[Room]:
 
 
 def check(source: Source, loading: LoadSpec, space: Room, *, work: Work | None = None) -> Need:
-    """Raises PrerequisiteError, with what would fit, if a model and the least of its work surely do not."""
+    """Whether a model and the least of its work can fit. Raises PrerequisiteError, with what would, if they surely do not.
+
+    Raises SpecError for work that trains on a base whose number format loses gradients.
+    """
+    if work and work.rank and loading.dtype == "float16":
+        raise SpecError(
+            "dtype is float16, but small gradients vanish in it. Train with bfloat16, which needs no more memory, or float32; float16 "
+            "is for scoring and chat."
+        )
     cuda = space.device.startswith("cuda")
     wanted = need(source, loading, cuda=cuda, work=work)
     if wanted.least > space.free:

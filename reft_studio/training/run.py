@@ -152,6 +152,7 @@ def _result(spec: RunSpec, user: Dataset, chosen: list[int], log: list[StepLog],
         "truncated": session.encoder.truncated,
         "template_hash": session.model.template.hash,
         "loading": session.model.loading.model_dump(mode="json"),
+        "base_fingerprint": session.model.fingerprint,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 

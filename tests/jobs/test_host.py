@@ -7,9 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 
+from reft_studio.console import Console
 from reft_studio.data.dataset import Dataset
 from reft_studio.errors import EvaluationError, SpecError
+from reft_studio.jobs import tasks
 from reft_studio.jobs.host import ModelHost
 from reft_studio.jobs.host_worker import Host
 from reft_studio.jobs.subjects import base_id, find, list_subjects
@@ -21,7 +24,7 @@ from reft_studio.progress import Silent
 from reft_studio.teacher.spec import TeacherSpec
 from reft_studio.teacher.training import prepare_teacher
 from reft_studio.workspace import Workspace
-from tests.tiny_models import make_toy_data
+from tests.tiny_models import make_model, make_toy_data
 
 PROMPT = "how do i bake item 3"
 
@@ -119,3 +122,19 @@ def test_a_bare_base_is_held_and_reads_prompts_as_what_was_made_on_it(tmp_path: 
     base = find(workspace, base_id(spec.model), model=spec.model)
     assert (base.loading, base.template, base.adapter) == (held, own, None)
     assert find(workspace, base_id("lab")).loading == LoadSpec()
+
+
+def test_a_model_whose_base_was_replaced_is_named_instead_of_answering(tmp_path: Path) -> None:
+    workspace, model = Workspace.open(tmp_path / "workspace"), make_model(tmp_path / "model")
+    data = {name: dataset.id for name, dataset in make_toy_data(workspace).items() if name != "user"}
+    spec = TeacherSpec(model=str(model), **data, optim=OptimSpec(steps=2, batch_size=4))
+    teacher = prepare_teacher(workspace, spec, Session.open(spec.model), Silent())
+    weights = load_file(model / "model.safetensors")
+    weights["model.norm.weight"] += 1
+    save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
+    subject = find(workspace, f"teacher--{teacher.id}")
+    with pytest.raises(SpecError, match="made on other weights than those that are now at"):
+        list(Host(workspace)._chat([subject], {"id": "a", "prompt": PROMPT}))
+    suite = {"name": "s", "sets": [{"name": "harmful", "source": "dataset", "of": data["harmful"]}]}
+    with pytest.raises(SpecError, match="Put the model back"):
+        tasks.evaluate(Console(workspace), {"subject": subject.id, "suite": suite})

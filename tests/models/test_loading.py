@@ -217,6 +217,31 @@ def test_a_broken_model_folder_is_named_with_what_is_missing(tmp_path: Path, bre
         Session.open(str(folder))
 
 
+def without(folder: Path, *names: str) -> Path:
+    """The folder with a tokenizer that names no such tokens."""
+    facts = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps({name: value for name, value in facts.items() if name not in names}))
+    return folder
+
+
+def test_a_tokenizer_without_a_padding_token_pads_with_the_end_token_and_changes_no_feature(tmp_path: Path) -> None:
+    plain = Session.open(str(make_model(tmp_path / "plain")))
+    padless = Session.open(str(without(make_model(tmp_path / "other"), "pad_token")))
+    assert plain.model.pad_id != padless.model.pad_id == padless.model.eos_id
+    prompts = [[5, 6, 7, 8, 9], [7, 8]]  # the second is padded
+    found = []
+    for session in (plain, padless):
+        with session.adapted.active(None) as backbone:
+            found.append(last_prompt_features(session.model, backbone, prompts, layers=[2]))
+    assert torch.allclose(*found, atol=1e-6)
+
+
+def test_a_tokenizer_without_an_end_token_is_refused(tmp_path: Path) -> None:
+    folder = without(make_model(tmp_path / "model"), "eos_token")
+    with pytest.raises(PrerequisiteError, match="names no eos_token"):
+        loading.load(str(folder))
+
+
 def test_a_models_own_code_is_never_run_even_if_transformers_knows_its_type(tmp_path: Path) -> None:
     folder = make_model(tmp_path / "model")
     (folder / "mine.py").write_text("raise SystemExit('code of a model was run')")
