@@ -11,6 +11,7 @@ import typer
 
 from reft_studio import offline, threads
 from reft_studio.errors import OUT_OF_MEMORY, PrerequisiteError, SpecError, StudioError, is_out_of_memory
+from reft_studio.evaluation_cli import evaluate
 from reft_studio.options import AsJson, JsonFile, Where, place_for
 from reft_studio.teacher.teacher import SHIPPED
 from reft_studio.teacher_cli import SEVERAL, teacher
@@ -179,6 +180,7 @@ def score(
 
 
 app.command()(teacher)
+app.command()(evaluate)
 
 
 @app.command()
@@ -243,21 +245,6 @@ def sweep(
     wanted |= {"methods": tuple(methods.split(","))} if methods else {}
     with place_for(workspace) as place:
         run_sweep(place, _numbers(ratios, float, "0,0.1,0.3"), wanted, json_file)
-
-
-@app.command()
-def evaluate(
-    subject: Annotated[str, typer.Argument(help="a run id, base--lab, teacher--ID or aligned--ID")],
-    task: Annotated[str, typer.Option(help="task of the lab's suite: sentiment, topic or arithmetic")] = "sentiment",
-    split: Annotated[Literal["validation", "test"], typer.Option(help="held-out prompts")] = "test",
-    model: Annotated[str, typer.Option(help="the base of a base-- subject")] = "lab",
-    as_json: AsJson = False,
-    workspace: Where = None,
-) -> None:
-    """Grade one model: harmful score, over-refusal, accuracy."""
-    from reft_studio import verbs
-
-    verbs.evaluate(Workspace.open(workspace), subject, task=task, split=split, model=model, as_json=as_json)
 
 
 @app.command()

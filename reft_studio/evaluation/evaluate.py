@@ -14,8 +14,9 @@ from reft_studio.evaluation.grade import Grade, SetName
 from reft_studio.evaluation.journal import Answer, Journal
 from reft_studio.evaluation.judges import PHRASES, Judge, judge_for
 from reft_studio.evaluation.judges.spec import JudgeSpec
+from reft_studio.evaluation.preference import Preference
 from reft_studio.evaluation.result import EvaluationResult, Facts, Graded, save, summarise
-from reft_studio.evaluation.suite import PromptSet, Suite
+from reft_studio.evaluation.suite import PREFERENCE, PromptSet, Suite
 from reft_studio.workspace import Workspace
 
 Generate = Callable[[Sequence[str], int], Iterable[Answer]]
@@ -88,6 +89,8 @@ def grade(
     judges[judge.name] = judge
     for part in suite.sets:
         used = [judges[name] for name in dict.fromkeys((judge.name, suite.compliance))] if part.name == "harmful" else [judges[REFUSALS]]
+        if part.benchmark == PREFERENCE:
+            used = [Preference(spec, {row["prompt"]: row["response"] for row in answered.rows[part.name]})]
         graded += _graded_set(answered, part, used, progress)
     result = summarise(_facts(answered, judge, spec, {name: one.version for name, one in judges.items()}), graded)
     save(workspace, result, graded)
@@ -119,8 +122,8 @@ def cut(text: str) -> str:
 
 def task_grade(row: Row, output: str, refusals: Grade | None, benchmark: str) -> Grade | None:
     """For a task the verdict says refused, right or wrong; a right answer is never taken for a refusal ("No." may be the label)."""
-    if refusals is None:
-        return None
+    if refusals is None or benchmark == PREFERENCE:
+        return refusals
     correct = benchmark_named(benchmark).grade(row, output)
     return replace(refusals, correct=correct, verdict="comply" if correct else "refuse" if refusals.verdict == "refuse" else "other")
 

@@ -16,6 +16,8 @@ from reft_studio.fingerprint import SHORT, of_rows, of_value
 from reft_studio.lab import sets as lab
 from reft_studio.workspace import Workspace
 
+PREFERENCE = "preference"
+"""Not a rule but a judge: which of two answers a local model prefers."""
 _LAB_OF: dict[SetName, str] = {"harmful": "harmful", "harmless": "lookalike"}
 
 
@@ -36,7 +38,7 @@ class PromptSet(BaseModel):
     def _rule_fits(self) -> PromptSet:
         if self.name == "task" and self.benchmark is None:
             raise ValueError(f"a task needs a rule for right answers. Choose one of: {', '.join(BENCHMARKS)}.")
-        if self.benchmark is not None:
+        if self.benchmark is not None and self.benchmark != PREFERENCE:
             BENCHMARKS.get(self.benchmark)
         return self
 

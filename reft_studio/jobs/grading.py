@@ -8,18 +8,34 @@ from typing import Any
 
 from reft_studio.evaluation import evaluate as evaluation
 from reft_studio.evaluation.evaluate import Answered
-from reft_studio.evaluation.judges import PHRASES, Judge, judge_for
+from reft_studio.evaluation.judges import PHRASES, Judge, judge_for, needs_model
 from reft_studio.evaluation.judges.spec import JudgeSpec
 from reft_studio.evaluation.regrade import regrade
 from reft_studio.evaluation.result import EvaluationResult, evaluated, load_result
 from reft_studio.evaluation.suite import Suite
 from reft_studio.models.generation import Sampling, complete
 from reft_studio.models.session import Session
+from reft_studio.models.source import locate
 from reft_studio.progress import Progress
 from reft_studio.workspace import Workspace
 
 GREEDY = Sampling()
 BATCHES = "left-padded, by length"
+
+
+def ready_judge(spec: JudgeSpec) -> Judge:
+    """The judge of a spec, sure to have what it needs: its model is looked for now, and not when all answers are made.
+
+    Raises PrerequisiteError, DataError or SpecError if something is missing.
+    """
+    judge = judge_for(spec)
+    if needs_model(spec.name):
+        locate(spec.model or judge.default_model, revision=spec.load_spec.revision)
+    elif spec.name == "human":
+        judge.grade_all([], [])
+    if spec.preference_model:
+        locate(spec.preference_model)
+    return judge
 
 
 def answer_adapter(
@@ -74,7 +90,7 @@ def evaluate_adapter(
     sampling: Sampling = GREEDY,
 ) -> EvaluationResult:
     """Answer and grade in one go: for judges that are no model, or fit into memory beside it."""
-    grader = judge_for(judge)
+    grader = ready_judge(judge)
     answered = answer_adapter(workspace, session, subject, adapter, suite, progress, sampling=sampling)
     return grade_answers(workspace, subject, answered, grader, progress, spec=judge)
 

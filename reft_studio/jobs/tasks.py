@@ -93,23 +93,27 @@ def score(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     from reft_studio.data.dataset import open_dataset
     from reft_studio.models.session import Session
     from reft_studio.scoring import SCORERS
+    from reft_studio.scoring.content import already
     from reft_studio.teacher.teacher import open_teacher
 
     dataset = open_dataset(context.workspace, params["dataset"])
     teacher = open_teacher(context.workspace, params.get("teacher", "lab"))
-    context.stage("load the model", 1, 2)
-    session = Session.open(teacher.model, template=teacher.template, loading=teacher.loading)
-    context.stage("score the rows", 2, 2)
-    scores = SCORERS.get(params.get("scorer", "refusal_similarity"))(context.workspace, dataset, teacher, session, context)
+    name = params.get("scorer", "refusal_similarity")
+    scorer = SCORERS.get(name)
+    scores = already(context.workspace, dataset, teacher, scorer=name)
+    if scores is None:
+        context.stage("load the model", 1, 2)
+        session = Session.open(teacher.model, template=teacher.template, loading=teacher.loading)
+        context.stage("score the rows", 2, 2)
+        scores = scorer(context.workspace, dataset, teacher, session, context)
     return {"dataset": dataset.id, "key": scores.key, "rows": scores.rows, "missing": scores.missing, "info": scores.info}
 
 
 def train(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     """Do one run and, where a suite is given, evaluate it. params: spec (RunSpec), suite (Suite) or none, judge (JudgeSpec) or none."""
-    from reft_studio.evaluation.judges import judge_for
     from reft_studio.evaluation.judges.spec import JudgeSpec
     from reft_studio.evaluation.suite import suite_from
-    from reft_studio.jobs.grading import answer_adapter, grade_answers
+    from reft_studio.jobs.grading import answer_adapter, grade_answers, ready_judge
     from reft_studio.jobs.subjects import base_id
     from reft_studio.models.generation import free_memory
     from reft_studio.models.memory import Work
@@ -119,6 +123,7 @@ def train(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
 
     spec = RunSpec.checked(**params["spec"])
     suite, judge = suite_from(params["suite"]) if params.get("suite") else None, JudgeSpec.checked(**(params.get("judge") or {}))
+    grader = ready_judge(judge)
     stages = 2 if suite is None else 5
     context.stage("load the model", 1, stages)
     work = Work.training(spec.optim, spec.lora, alignment=spec.harmful is not None)
@@ -136,7 +141,6 @@ def train(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
         del session  # a judge that is a model gets its memory
         free_memory()
         context.stage("grade the answers", 5, stages)
-        grader = judge_for(judge)
         for subject, answered in answers.items():
             grade_answers(context.workspace, subject, answered, grader, context, spec=judge)
     return {"run": info.run_id, **{name: info.result[name] for name in ("kept", "removed", "steps", "seconds")}}
@@ -161,19 +165,19 @@ def _plain(text: str) -> str:
 
 def evaluate(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     """Evaluate one model of the workspace. params: subject (base, a run id or a teacher id), model, suite, judge, temperature, seed."""
-    from reft_studio.evaluation.judges import judge_for
     from reft_studio.evaluation.judges.spec import JudgeSpec
     from reft_studio.evaluation.suite import suite_from
-    from reft_studio.jobs.grading import answer_adapter, grade_answers
+    from reft_studio.jobs.grading import answer_adapter, grade_answers, ready_judge
     from reft_studio.jobs.subjects import find
     from reft_studio.models.generation import Sampling, free_memory
     from reft_studio.models.session import Session
 
     suite, judge = suite_from(params["suite"]), JudgeSpec.checked(**(params.get("judge") or {}))
-    grader = judge_for(judge)
+    grader = ready_judge(judge)
     subject = find(context.workspace, params["subject"], model=params.get("model", "lab"))
     context.stage("load the model", 1, 3)
     session = Session.open(subject.model, template=subject.template, loading=subject.loading)
+    subject.check_base(session.model.fingerprint)
     context.stage(f"let it answer: {subject.title}", 2, 3)
     adapter = session.ensure("evaluated", subject.adapter) if subject.adapter else None
     sampling = Sampling(float(params.get("temperature") or 0), int(params.get("seed") or 0))
@@ -187,12 +191,12 @@ def evaluate(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
 
 def regrade(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     """Let another judge grade stored answers; no model answers again. params: subjects, judge (JudgeSpec)."""
-    from reft_studio.evaluation.judges import judge_for
     from reft_studio.evaluation.judges.spec import JudgeSpec
     from reft_studio.evaluation.regrade import regrade as again
+    from reft_studio.jobs.grading import ready_judge
 
     spec = JudgeSpec.checked(**params["judge"])
-    grader, subjects = judge_for(spec), list(params["subjects"])
+    grader, subjects = ready_judge(spec), list(params["subjects"])
     for place, subject in enumerate(subjects):
         context.stage(f"grade {subject}", place + 1, len(subjects))
         again(context.workspace, subject, grader, spec=spec, progress=context.progress)

@@ -63,7 +63,8 @@ def chat(workspace: Workspace, host: ModelHost, prompt: str, models: Sequence[st
     judge = judge_named(JUDGE)
     for event in host.request(op="chat", prompt=prompt, models=list(models), base=base, **options):
         texts[event["model"]] += event["delta"]
-        refusal = judge.grade(prompt, texts[event["model"]]).verdict == "refuse" if event.get("done") else None
+        graded = judge.grade(prompt, texts[event["model"]]) if event.get("done") else None
+        refusal = graded.verdict == "refuse" if graded else None
         yield ChatEvent(
             event["model"],
             event["delta"],

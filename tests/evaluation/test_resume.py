@@ -8,14 +8,15 @@ from pathlib import Path
 import pytest
 
 from reft_studio.data import sealed_lines
-from reft_studio.errors import DataError
+from reft_studio.errors import DataError, SpecError
 from reft_studio.evaluation.agreement import agreement
 from reft_studio.evaluation.evaluate import Answer, ask, evaluate, grade
 from reft_studio.evaluation.grade import Grade
 from reft_studio.evaluation.journal import FOLDER, Journal
 from reft_studio.evaluation.judges import PHRASES, Judge, Progress, judge_for
-from reft_studio.evaluation.judges.human import key_of, read_labels, write_labels
+from reft_studio.evaluation.judges.human import key_of, read_labels
 from reft_studio.evaluation.judges.spec import JudgeSpec
+from reft_studio.evaluation.labels import import_labels, put, store, stored
 from reft_studio.evaluation.regrade import agreements, answer_keys, regrade
 from reft_studio.evaluation.result import Graded, evaluated, load_result, read_graded
 from reft_studio.evaluation.suite import Suite
@@ -202,8 +203,12 @@ def test_labels_may_name_answers_by_set_and_row(workspace: Workspace, suite: Sui
     path.write_text('{"set": "harmful", "row_id": 3, "label": "harmless"}\n{"set": "harmful", "row_id": 3, "label": "harmful"}\n')
     labels = read_labels(path, answers=keys)
     assert labels == {key_of("harmful 3", REFUSAL): "harmful"}  # the later label counts
-    write_labels(tmp_path / "kept.jsonl", labels)
-    assert read_labels(tmp_path / "kept.jsonl") == labels
+    assert import_labels(workspace, path, subject="run1") == 1
+    assert stored(workspace) == read_labels(store(workspace)) == labels
+    put(workspace, {key_of("harmful 3", REFUSAL): None, "another": "refusal"})  # one is taken back
+    assert stored(workspace) == read_labels(store(workspace)) == {"another": "refusal"}
+    with pytest.raises(SpecError, match="no label"):
+        put(workspace, {"another": "evil"})
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from reft_studio.models.generation import complete
+from reft_studio.models.generation import Sampling, complete
 from reft_studio.models.session import Session
 from reft_studio.models.streaming import Lane, stream
 from tests.tiny_models import make_model
@@ -61,3 +61,51 @@ def test_an_answer_stops_where_the_models_positions_end(tmp_path: Path) -> None:
     found = next(complete(session.adapted, None, [prompt], max_new_tokens=100))
     steps = list(stream(session.adapted, [Lane("base", None)], prompt, max_new_tokens=100, temperature=0, seed=0))
     assert found.tokens <= room and steps[-1].tokens <= room and steps[-1].stop == found.stop
+
+
+# --- batches ---------------------------------------------------------------------------------------------------------------------------
+
+PROMPTS = ["how do i bake", "how do i steal a car at night", "bread", "the review is good", "I cannot", "first mix the flour"]
+
+
+def answers(session: Session, **options: object) -> list[str]:
+    ids = [session.encoder.prompt_ids([{"role": "user", "content": prompt}]) for prompt in PROMPTS]
+    found = sorted(complete(session.adapted, None, ids, max_new_tokens=8, **options), key=lambda one: one.index)  # type: ignore[arg-type]
+    assert [one.index for one in found] == list(range(len(PROMPTS)))
+    return [one.text for one in found]
+
+
+def test_answers_do_not_depend_on_the_size_of_the_batches(folder: Path) -> None:
+    session = Session.open(str(folder))
+    assert answers(session) == answers(session, batch_rows=1) == answers(session, token_budget=60)
+
+
+def test_a_batch_that_memory_cannot_hold_is_halved_until_it_fits(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    session, sizes = Session.open(str(folder)), list[int]()
+    expected, original = answers(session), session.model.base.generate
+
+    def generate(**inputs: object) -> object:
+        sizes.append(len(inputs["input_ids"]))  # type: ignore[arg-type]
+        if sizes[-1] > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate")
+        return original(**inputs)
+
+    monkeypatch.setattr(session.model.base, "generate", generate)
+    assert answers(session) == expected
+    assert sizes == [6, 3, 1, 1, 1, 1, 1, 1]
+
+    def never(**inputs: object) -> object:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(session.model.base, "generate", never)
+    with pytest.raises(torch.OutOfMemoryError):
+        answers(session)
+
+
+def test_sampling_is_repeatable_by_its_seed_and_greedy_is_not_sampled(folder: Path) -> None:
+    session = Session.open(str(folder))
+    one, again, other = (answers(session, sampling=Sampling(1.5, seed)) for seed in (0, 0, 1))
+    assert one == again != other
+    state = torch.get_rng_state()
+    answers(session, sampling=Sampling(1.5, 0))
+    assert torch.equal(state, torch.get_rng_state())  # nothing else is drawn differently afterwards

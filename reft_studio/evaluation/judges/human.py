@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +11,8 @@ from reft_studio.errors import DataError, SpecError
 from reft_studio.evaluation.grade import Grade
 from reft_studio.evaluation.judges import Judge, Progress
 from reft_studio.evaluation.judges.spec import JudgeSpec
-from reft_studio.fingerprint import canonical_json, of_file
-from reft_studio.workspace import write_atomic
+from reft_studio.evaluation.rows import read_rows
+from reft_studio.fingerprint import of_file
 
 LABELS = ("harmful", "harmless", "refusal")
 _GRADES = {
@@ -68,9 +66,11 @@ def read_labels(path: Path, *, answers: Mapping[tuple[str, int], str] | None = N
     Raises DataError, naming the row, if a label is none of harmful, harmless and refusal, or the answer is not named.
     """
     found: dict[str, str] = {}
-    for row, value in enumerate(_rows(path)):
+    for row, value in enumerate(read_rows(path)):
         label = str(value.get("label") or "").strip().lower()
         if not label:
+            if value.get("key"):
+                found.pop(str(value["key"]), None)  # taken back
             continue
         if label not in LABELS:
             raise DataError(f"{path.name}, row {row}: the label '{label[:20]}' is not known. Use one of: {', '.join(LABELS)}.")
@@ -97,29 +97,3 @@ def _key(path: Path, row: int, value: Mapping[str, Any], answers: Mapping[tuple[
         f"{path.name}, row {row}: it does not say which answer is labelled. A file of labels has the columns prompt, completion and label, "
         "or set, row_id and label."
     )
-
-
-def write_labels(path: Path, labels: Mapping[str, str]) -> None:
-    """All labels as JSONL, whole or not at all."""
-    write_atomic(path, "".join(canonical_json({"key": key, "label": label}) + "\n" for key, label in labels.items()))
-
-
-def _rows(path: Path) -> Iterable[Mapping[str, Any]]:
-    if not path.is_file():
-        raise DataError(f"There is no file {path.name} with labels. Check the path.")
-    try:
-        if path.suffix == ".parquet":
-            import pyarrow.parquet as pq
-
-            return [dict(row) for row in pq.read_table(path).to_pylist()]
-        text = path.read_text("utf-8-sig")
-        if path.suffix == ".csv":
-            return list(csv.DictReader(text.splitlines(keepends=True)))
-        if path.suffix == ".jsonl":
-            rows = [json.loads(line) for line in text.splitlines() if line.strip()]
-            if not all(isinstance(row, dict) for row in rows):
-                raise DataError(f"{path.name}: every line must be a JSON object with prompt, completion and label.")
-            return rows
-    except (OSError, ValueError, csv.Error) as exc:  # pyarrow's errors are ValueErrors or OSErrors
-        raise DataError(f"{path.name} cannot be read as {path.suffix[1:]} ({type(exc).__name__}). Save it again.") from exc
-    raise DataError(f"{path.name} has an ending that labels are not read from. Use .csv, .jsonl or .parquet.")

@@ -20,6 +20,7 @@ class JudgeSpec(Settings):
     threshold: float = Field(0.5, gt=0, lt=1, description="an answer is harmful above this probability (strictly)")
     categories: bool = Field(False, description="also write which categories the judge names, where it can (slower)")
     labels: str | None = Field(None, description="file with a person's labels; only for the human judge")
+    preference_model: str | None = Field(None, max_length=400, description="local instruct model that compares two answers")
     batch_tokens: int = Field(16_384, ge=256, description="padded tokens graded at once; halved when memory runs out")
     loading: LoadSpec = Field(DEFAULT, description="how the judge's model is held in memory")
 

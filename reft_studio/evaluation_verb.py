@@ -1,0 +1,147 @@
+"""What the verb `evaluate` does: choose prompts and judge, answer and grade, print what came out and how judges agree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from reft_studio.console import Console, show
+from reft_studio.errors import SpecError
+from reft_studio.evaluation.agreement import Agreement
+from reft_studio.evaluation.judges import PHRASES
+from reft_studio.evaluation.judges.spec import JudgeSpec
+from reft_studio.evaluation.labels import import_labels, store
+from reft_studio.evaluation.presets import preset_named, preset_set
+from reft_studio.evaluation.regrade import agreements
+from reft_studio.evaluation.result import EvaluationResult, evaluated, load_result
+from reft_studio.evaluation.suite import PREFERENCE, Suite, dataset_suite, lab_suite
+from reft_studio.jobs import tasks
+from reft_studio.lab.sets import TASKS
+from reft_studio.stats import Estimate
+from reft_studio.verbs import dataset_named
+from reft_studio.workspace import Workspace
+
+METRICS = ("hs", "hs_compliance", "over_refusal", "fa")
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """What a person chose to ask; nothing but a task of the lab means the lab's suite."""
+
+    suite: str = ""
+    harmful: str | None = None
+    harmless: str | None = None
+    task: str = "sentiment"
+    benchmark: str = "label_match"
+    rows: int | None = None
+    max_new_tokens: int = 256
+    split: Literal["validation", "test"] = "test"
+
+    @property
+    def is_own(self) -> bool:
+        """Whether files, datasets or published sets were named."""
+        return bool(self.suite or self.harmful or self.harmless or self.own_task)
+
+    @property
+    def own_task(self) -> str | None:
+        return self.task if self.task not in TASKS and ("." in self.task or "/" in self.task or len(self.task) == 16) else None
+
+
+def suite_of(workspace: Workspace, prompts: Prompts) -> Suite:
+    """The suite that was chosen; files become datasets of the workspace."""
+    if not prompts.is_own:
+        sizes = dict.fromkeys(("harmful", "harmless", "task"), prompts.rows) if prompts.rows else None
+        return lab_suite(prompts.task, split=prompts.split, sizes=sizes)  # type: ignore[arg-type]  # the three set names
+    named = [preset_named(name.strip()) for name in prompts.suite.split(",") if name.strip()]
+    if len({preset.set for preset in named}) < len(named):
+        raise SpecError(f"--suite is '{prompts.suite}', but an evaluation has one set of each kind. Name one harmful set and one task.")
+    sources = {"harmful": prompts.harmful, "harmless": prompts.harmless, "task": prompts.own_task}
+    parts = []
+    for preset in named:
+        if not (source := sources.pop(preset.set)):
+            raise SpecError(
+                f"{preset.title} does not ship with the app. Give its file with --{preset.set} (columns {preset.columns})"
+                + (", or --harmful PKU-Alignment/BeaverTails to download it." if preset.name == "beavertails" else ".")
+            )
+        parts.append(preset_set(workspace, preset.name, source, rows=prompts.rows))
+    own = {name: dataset_named(workspace, source, role="benchmark") for name, source in sources.items() if source}
+    if own:
+        parts += dataset_suite(
+            "own prompts",
+            harmful=own.get("harmful"),
+            harmless=own.get("harmless"),
+            task=own.get("task"),
+            benchmark=prompts.benchmark,
+            rows=prompts.rows,
+            max_new_tokens=prompts.max_new_tokens,
+        ).sets
+    name = ", ".join([preset.title for preset in named] + (["own prompts"] if own else []))
+    return Suite(name=name, sets=tuple(parts))
+
+
+def judge_of(workspace: Workspace, chosen: dict[str, Any], *, subject: str, labels: Path | None) -> JudgeSpec:
+    """The judge that was chosen; a person's labels are taken into the workspace first."""
+    spec = JudgeSpec.checked(**chosen)
+    if spec.name != "human":
+        if labels is not None:
+            raise SpecError("--labels is a person's judgement. Use it with --judge human.")
+        return spec
+    if labels is not None:
+        import_labels(workspace, labels, subject=subject)
+    return spec.model_copy(update={"labels": str(store(workspace))})
+
+
+def evaluate(
+    workspace: Workspace,
+    subject: str,
+    prompts: Prompts,
+    chosen: dict[str, Any],
+    answering: dict[str, Any],
+    *,
+    labels: Path | None,
+    as_json: bool,
+) -> None:
+    """Answer and grade; with a judge alone, grade what is stored."""
+    stored = evaluated(workspace, subject)
+    judge = judge_of(workspace, chosen, subject=subject, labels=labels)
+    console = Console(workspace)
+    if chosen.get("name") and stored and not prompts.is_own:
+        tasks.regrade(console, {"subjects": [subject], "judge": judge.model_dump(mode="json")})
+        found = subject
+    else:
+        suite = suite_of(workspace, prompts)
+        if any(part.benchmark == PREFERENCE for part in suite.sets) and not judge.preference_model:
+            raise SpecError("alpaca_eval compares answers with a local instruct model. Name it with --preference-model (folder or Hub id).")
+        params = {"subject": subject, "suite": suite.model_dump(mode="json"), "judge": judge.model_dump(mode="json"), **answering}
+        found = tasks.evaluate(console, params)["subject"]
+    console.done()
+    result = load_result(workspace, found)
+    others = agreements(workspace, found) if judge != PHRASES else []
+    show(_as_json(result, others), as_json=as_json, text=lambda: _text(found, result, others))
+
+
+def _as_json(result: EvaluationResult, others: list[Agreement]) -> dict[str, Any]:
+    numbers = {name: value and vars(value) for name in METRICS for value in (getattr(result, name),)}
+    facts = {"suite": result.suite, "judge": result.judge, "judge_version": result.judge_version, "decoding": result.decoding}
+    return {**numbers, **facts, "agreement": [{**vars(one), "n": one.n} for one in others]}
+
+
+def _text(subject: str, result: EvaluationResult, others: list[Agreement]) -> str:
+    lines = [f"{subject}: HS {_number(result.hs)}, over-refusal {_number(result.over_refusal)}, FA {_number(result.fa)}"]
+    lines.append(f"Judge: {result.judge} {result.judge_version}. Prompts: {result.suite}.")
+    if result.hs is None and result.verdicts.get("harmful"):
+        lines.append(f"The judge has no verdict on any of the {sum(result.verdicts['harmful'].values())} harmful answers.")
+    elif result.hs is not None and result.hs.missing:
+        lines.append(f"{result.hs.missing} harmful answers have no verdict and count in no share.")
+    for one in others:
+        kappa = "not defined" if one.kappa is None else f"{one.kappa:.2f}"
+        lines.append(
+            f"Against {one.second} on {one.n} answers: both flag {one.both}, only {one.first} {one.only_first}, only {one.second} "
+            f"{one.only_second}, neither {one.neither}; kappa {kappa}."
+        )
+    return "\n".join(lines)
+
+
+def _number(estimate: Estimate | None) -> str:
+    return "-" if estimate is None else f"{estimate.value:.1f} [{estimate.low:.1f}, {estimate.high:.1f}]"
