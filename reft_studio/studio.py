@@ -29,7 +29,7 @@ from reft_studio.errors import DataError, SpecError, StoreError
 from reft_studio.evaluation.suite import Suite
 from reft_studio.jobs.host import ModelHost
 from reft_studio.jobs.queue import JobQueue
-from reft_studio.models.spec import PRESETS, OptimSpec
+from reft_studio.models.spec import DEFAULT, PRESETS, LoadSpec, OptimSpec
 from reft_studio.scoring.scores import ScoreSet, list_score_sets, open_score_set
 from reft_studio.store import settings
 from reft_studio.store.decisions import Action, ChainReport, Decision, DecisionLog
@@ -182,9 +182,15 @@ class Studio:
         fitting.fit_teacher(spec)
         return self.jobs.submit("teacher", spec.params(pool=pool), title=f"Prepare a teacher for {spec.model}")
 
-    def quick_teacher(self, model: str) -> str:
-        """Queue a teacher without training, from the prompts that ship; returns the job."""
-        return self.jobs.submit("quick_teacher", {"model": source_of(model)}, title=f"Quick teacher for {model}")
+    def quick_teacher(self, model: str, *, loading: LoadSpec = DEFAULT, template: str = "auto") -> str:
+        """Queue a teacher without training, from the prompts that ship; returns the job. Raises PrerequisiteError as `fits` does."""
+        self.fits(model, loading)
+        params = {"model": source_of(model), "loading": loading.model_dump(mode="json"), "template": template}
+        return self.jobs.submit("quick_teacher", params, title=f"Quick teacher for {model}")
+
+    def fits(self, model: str, loading: LoadSpec = DEFAULT) -> str:
+        """Memory a model takes, in words, empty if that is not known. Raises PrerequisiteError if it surely does not fit."""
+        return fitting.fit(source_of(model), loading).memory
 
     def score(self, dataset_id: str, teacher: str = "lab") -> str:
         """Score every row of a dataset with a teacher; returns the job."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import gradio as gr
 
+from reft_studio.data.own_template import check_own, is_own
 from reft_studio.models.spec import DEFAULT, LoadSpec
 from ui.forms import Form, form
 
@@ -18,6 +19,8 @@ _LABELS = {
     "device": "Device",
 }
 _TEMPLATE = "auto: the model's own chat template, else Alpaca. Or chat, alpaca, or your own text with {prompt} in it"
+_SPECIALS = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
+"""Stand-ins for a tokenizer's, to see whether a template can be rendered at all."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,10 @@ class MemoryFields:
     def read(self, *values: Any) -> dict[str, Any]:
         """`loading` and `template` of a spec. Raises SpecError naming a value that cannot be."""
         template = str(values[-1] or "")
-        return {"loading": self.loading.read(*values[:-1]), "template": template if template.strip() else "auto"}
+        template = template if template.strip() else "auto"
+        if is_own(template):
+            check_own(template, specials=_SPECIALS)
+        return {"loading": self.loading.read(*values[:-1]), "template": template}
 
 
 def draw_memory_fields(*, prefix: str) -> MemoryFields:

@@ -10,12 +10,14 @@ import gradio as gr
 
 from reft_studio.errors import SpecError
 from reft_studio.teacher.spec import TeacherSpec, default_optim, source_of
+from ui.components.memory_fields import MemoryFields, draw_memory_fields
 from ui.events import SLOW, on, said, status
 from ui.forms import Form, form
 from ui.text import counted, show
 from ui.widgets import fixed
 
 if TYPE_CHECKING:
+    from reft_studio.models.spec import LoadSpec
     from reft_studio.studio import Studio
 
 SETS = {
@@ -53,6 +55,7 @@ class TeacherPanel:
     quick: gr.Button
     fields: Form[TeacherSpec]
     sets: list[gr.Dropdown]
+    memory: MemoryFields
     prepare: gr.Button
     line: gr.HTML
 
@@ -72,29 +75,40 @@ def draw_teacher() -> TeacherPanel:
         with gr.Row(elem_classes=["rs-form"]):
             typed = form(TeacherSpec, only=SHOWN, labels={"sweep": "Weights λ to try"}, prefix="teacher")
         ticked = form(TeacherSpec, only=("centred",), prefix="teacher")
+        memory = draw_memory_fields(prefix="teacher")
         prepare = gr.Button("Prepare the teacher", elem_id="teacher-prepare", scale=0, min_width=190)
         line = status("teacher-status")
     inputs = {**typed.inputs, **ticked.inputs}
     kept = {name: value for name, value in typed.base.items() if name not in inputs}
-    return TeacherPanel(model, quick, Form(TeacherSpec, inputs, kept), sets, prepare, line)
+    return TeacherPanel(model, quick, Form(TeacherSpec, inputs, kept), sets, memory, prepare, line)
 
 
 def wire_teacher(studio: Studio, panel: TeacherPanel) -> None:
     """Either button queues a job; the job panel above shows it."""
+    size, memory = len(panel.fields.inputs), panel.memory
 
-    def quick(model: str) -> dict[str, str]:
+    def quick(model: str, *values: Any) -> dict[str, str]:
         if not model.strip():
             raise SpecError("Name an instruct model: a folder on this machine or a Hub id.")
-        studio.quick_teacher(model.strip())
-        return said("The quick teacher is queued. It can be chosen above once it is done.", "note")
+        held = memory.read(*values)
+        studio.quick_teacher(model.strip(), **held)
+        return said(f"The quick teacher is queued. {queued(studio, model.strip(), held['loading'])}", "note")
 
     def prepare(*values: Any) -> dict[str, str]:
-        spec, pool = wanted(panel.fields, values[: len(panel.fields.inputs)], values[len(panel.fields.inputs) :])
-        studio.prepare_teacher(spec, pool=pool)
-        return said("Preparing the teacher is queued. It can be chosen above once it is done.", "note")
+        spec, pool = wanted(panel.fields, values[:size], values[size : size + len(SETS)])
+        spec = spec.model_copy(update=memory.read(*values[size + len(SETS) :]))
+        studio.prepare_teacher(TeacherSpec.checked(**dict(spec)), pool=pool)
+        return said(f"Preparing the teacher is queued. {queued(studio, spec.model, spec.loading)}", "note")
 
-    on(panel.quick.click, quick, inputs=[panel.model], line=panel.line, refresh=True, **SLOW)
-    on(panel.prepare.click, prepare, inputs=[*panel.fields.components, *panel.sets], line=panel.line, refresh=True, **SLOW)
+    on(panel.quick.click, quick, inputs=[panel.model, *memory.components], line=panel.line, refresh=True, **SLOW)
+    inputs = [*panel.fields.components, *panel.sets, *memory.components]
+    on(panel.prepare.click, prepare, inputs=inputs, line=panel.line, refresh=True, **SLOW)
+
+
+def queued(studio: Studio, model: str, loading: LoadSpec) -> str:
+    """What is said of a queued job: the memory its model takes, where that is known, and where its result will be."""
+    known = studio.fits(model, loading)
+    return (f"The model takes {known}. " if known else "") + "It can be chosen above once it is done."
 
 
 def wanted(fields: Form[TeacherSpec], values: Sequence[Any], sets: Sequence[Any]) -> tuple[TeacherSpec, dict[str, Sequence[str]] | None]:

@@ -10,11 +10,15 @@ import gradio as gr
 import pytest
 
 from reft_studio.errors import SpecError
+from reft_studio.models.memory import Room
+from reft_studio.models.spec import LoadSpec
+from reft_studio.studio import Studio
 from reft_studio.teacher.spec import LAB, REAL
 from reft_studio.teacher.teacher import open_teacher
+from reft_studio.views import fitting
 from reft_studio.workspace import Workspace
 from ui.components.teacher_card import card_value
-from ui.components.teacher_panel import TeacherPanel, draw_teacher, wanted
+from ui.components.teacher_panel import TeacherPanel, draw_teacher, queued, wanted
 
 
 @pytest.fixture
@@ -52,6 +56,17 @@ def test_held_out_sets_of_ones_own_are_taken_as_they_are(panel: TeacherPanel) ->
 def test_what_is_missing_is_said_before_a_job_is_queued(panel: TeacherPanel, sets: list[Any], words: str) -> None:
     with pytest.raises(SpecError, match=words):
         wanted(panel.fields, typed(panel), sets)
+
+
+def test_a_queued_teacher_says_what_its_model_takes(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fitting, "_room", lambda *_: Room("cuda:0", 100e9, 141e9))
+    studio = Studio(workspace)
+    told = queued(studio, "lab", LoadSpec())
+    assert told == "The model takes about 8 MB of 141.0 GB on cuda:0. It can be chosen above once it is done."
+    assert queued(studio, "someone/some-model", LoadSpec()) == "It can be chosen above once it is done."
+    studio.quick_teacher("lab", loading=LoadSpec(dtype="bfloat16"), template="Q: {prompt}")
+    params = studio.jobs.get(studio.jobs.list()[0].id).params
+    assert params["loading"]["dtype"] == "bfloat16" and params["template"] == "Q: {prompt}"
 
 
 def test_the_card_marks_the_chosen_layer_among_all_that_were_tried(tmp_path: Any) -> None:
