@@ -45,7 +45,7 @@ class RefusalFeature:
 
     def similarity(self, features: Tensor) -> Tensor:
         """(n, d_model) -> (n,): cosine to the refusal feature, in [-1, 1]; invariant to the scale of both."""
-        return functional.cosine_similarity(self.centred(features), self.direction, dim=-1).clamp(-1, 1)
+        return functional.cosine_similarity(self.centred(features), self.direction.to(features.device), dim=-1).clamp(-1, 1)
 
     def save(self, path: Path) -> None:
         tensors = {"direction": self.direction.contiguous()} | ({} if self.centre is None else {"centre": self.centre.contiguous()})

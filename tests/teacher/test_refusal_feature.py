@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from reft_studio.errors import DataError, StoreError
+from reft_studio.errors import DataError, SpecError, StoreError
 from reft_studio.teacher.refusal_feature import RefusalFeature, regulariser
 
 R = torch.tensor([3.0, 0.0, 4.0])
@@ -62,3 +63,48 @@ def test_a_damaged_feature_file_is_refused(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:20])
     with pytest.raises(StoreError):
         RefusalFeature.load(path, layer=1)
+
+
+def test_the_centred_cosine_is_zero_at_the_midpoint_and_opposite_at_the_means() -> None:
+    harmful, harmless = torch.tensor([[5.0, 1.0], [5.0, 3.0]]), torch.tensor([[3.0, 2.0]])
+    feature = RefusalFeature.between(harmful, harmless, layer=1, centred=True)
+    assert feature.direction.tolist() == [2, 0] and feature.centre is not None and feature.centre.tolist() == [4, 2]
+    cosines = feature.similarity(torch.tensor([[5.0, 2.0], [3.0, 2.0], [4.0, 9.0]]))
+    assert cosines.tolist() == [1, -1, 0]
+    plain = RefusalFeature.between(harmful, harmless, layer=1)
+    assert float(plain.similarity(torch.tensor([[3.0, 2.0]]))) > 0, "uncentred, a harmless prompt lies on the harmful side"
+
+
+def test_the_centre_is_stored_beside_the_direction(tmp_path: Path) -> None:
+    path = tmp_path / "refusal_feature.safetensors"
+    RefusalFeature(torch.tensor([1.0, 2.0]), 3, torch.tensor([0.5, 0.25])).save(path)
+    loaded = RefusalFeature.load(path, layer=3)
+    assert loaded.centre is not None and loaded.centre.tolist() == [0.5, 0.25]
+    RefusalFeature(torch.tensor([1.0, 2.0]), 3).save(path)
+    assert RefusalFeature.load(path, layer=3).centre is None
+    with pytest.raises(StoreError, match=r"layer 3, but teacher\.json names layer 4"):
+        RefusalFeature.load(path, layer=4)
+    RefusalFeature(torch.tensor([1.0, 2.0]), 3, torch.tensor([float("inf"), 0.0])).save(path)
+    with pytest.raises(StoreError, match="centre"):
+        RefusalFeature.load(path, layer=3)
+
+
+def test_hidden_states_of_another_width_are_refused_by_name() -> None:
+    with pytest.raises(SpecError, match="4 numbers, but the refusal feature has 3"):
+        RefusalFeature(R, 1).similarity(torch.zeros(2, 4))
+
+
+def test_the_ablation_sends_the_gradient_through_the_direction() -> None:
+    direction = R.clone().requires_grad_()
+    regulariser(direction, torch.randn(2, 3), torch.randn(2, 3), through=True).backward()
+    assert direction.grad is not None and bool(direction.grad.any())
+
+
+def test_recall_of_the_record_is_counted_on_the_grid_of_the_page() -> None:
+    from reft_studio.teacher.calibration import rates
+
+    # 0.4996 rounds to 0.500, the bin of the threshold: the page flags it, so the record must too
+    assert rates(np.array([0.4996, 0.4994], dtype=np.float32), np.array([0.4996], dtype=np.float32), threshold=0.5) == {
+        "recall": 50.0,
+        "false_positive_rate": 100.0,
+    }

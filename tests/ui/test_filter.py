@@ -244,3 +244,12 @@ def test_a_rule_that_needs_more_prompts_says_how_many_and_moves_nothing(opened: 
     expect(opened.locator(".ru-found")).to_contain_text("at least 99 held-out harmful prompts")
     expect(opened.locator(".ru-number")).to_be_hidden()
     expect(opened.locator(".th-number")).to_have_value("0.000")
+
+
+def test_the_layers_of_the_chosen_teacher_are_drawn_with_the_one_in_use(page: Page, studio: Studio, audit: Scored) -> None:
+    page.goto("/filter")
+    page.locator("#filter-teacher input").click()
+    page.get_by_role("option", name="Lab teacher").click()
+    expect(page.locator("#teacher-card .tc-name")).to_have_text("block 2 chosen: 0.9993")
+    expect(page.locator("#teacher-card .tc-dot")).to_have_count(3)
+    expect(page.locator("#teacher-card .tc-facts")).to_contain_text("98.3 % of 300 held-out harmful prompts")
