@@ -16,6 +16,8 @@ from reft_studio.teacher.spec import TeacherSpec
 from reft_studio.workspace import ASSETS, Workspace
 
 PROMPTS = ASSETS / "calibration" / "prompts.jsonl"
+MADE_BY = "calibration set"
+"""What the manifests of these datasets say in `made_by`."""
 SHARES = {"feature": 0.5, "selection": 0.15, "calibration": 0.35}
 """Shares of the prompt groups: the refusal feature, the layer, and the threshold with the scores behind it."""
 FIELDS: Mapping[tuple[Kind, str], str] = {
@@ -59,7 +61,7 @@ def quick_sets(workspace: Workspace) -> dict[str, str]:
                 rows[part] += [_row(chosen[place]) for place in places]
         for part, some in rows.items():
             name = f"shipped {kind} prompts, {part}"
-            found[FIELDS[kind, part]] = write_dataset(workspace, some, name=name, role=role, extra={"made_by": "calibration set"}).id
+            found[FIELDS[kind, part]] = write_dataset(workspace, some, name=name, role=role, extra={"made_by": MADE_BY}).id
     return found
 
 

@@ -14,7 +14,7 @@ from reft_studio import seeding
 from reft_studio.data.dataset import Dataset, open_dataset
 from reft_studio.defenses import DEFENSES
 from reft_studio.defenses.defense import Defense
-from reft_studio.errors import TrainingError
+from reft_studio.errors import DataError, TrainingError
 from reft_studio.models.batching import Example, endless
 from reft_studio.models.fit import StepLog, fit
 from reft_studio.models.session import Session
@@ -82,8 +82,12 @@ def _alignment(workspace: Workspace, spec: RunSpec, session: Session, cache: dic
     info = DEFENSES.get(spec.method).info
     key = f"{spec.model}:{spec.harmful}:{spec.helpful}:{spec.teacher if info.needs_teacher else ''}"
     if key not in cache:
-        opened = [open_dataset(workspace, name) for name in (spec.harmful, spec.helpful)]
-        kinds = [session.encoder.answered(dataset.read(), name=dataset.name) for dataset in opened]
+        harmful, helpful = (open_dataset(workspace, name) for name in (spec.harmful, spec.helpful))
+        # harmless prompts pooled for a teacher may have no answer: there is nothing to learn from those here
+        rows = (row for row in helpful.read() if row["response"].strip())
+        kinds = [session.encoder.answered(data, name=one.name) for one, data in ((harmful, harmful.read()), (helpful, rows))]
+        if not kinds[1]:
+            raise DataError(f"No row of the alignment data '{helpful.name}' has a response, so it cannot guide. Give harmless answers.")
         cache[key] = AlignmentData(session, *kinds)
     if info.needs_teacher and spec.teacher:
         teacher: TeacherInfo = open_teacher(workspace, spec.teacher)
