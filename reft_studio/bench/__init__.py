@@ -24,6 +24,12 @@ BENCHMARKS: dict[str, Callable[[], Measured]] = {
     "scoring_lab": scoring.scoring_lab,
     "scoring_memory": memory.scoring_memory,
     "guided_step": training.guided_step,
+    "guided_step_time": training.guided_step_time,
+    "guided_first_epoch": training.guided_first_epoch,
+    "guided_step_memory": training.guided_step_memory,
+    "guided_vs_gkd_time": training.guided_vs_gkd_time,
+    "guided_vs_gkd_memory": training.guided_vs_gkd_memory,
+    "plain_step_time": training.plain_step_time,
 }
 LONG = {"scoring_memory"}
 """Takes many minutes: run only when it is asked for by name."""
