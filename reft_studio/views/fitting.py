@@ -23,6 +23,8 @@ class Fit:
 
     memory: str = ""
     warning: str = ""
+    most: float = 0.0
+    """Bytes with full-length rows."""
 
 
 def fit(model: str, loading: LoadSpec, work: Work | None = None) -> Fit:
@@ -34,9 +36,9 @@ def fit(model: str, loading: LoadSpec, work: Work | None = None) -> Fit:
     found, space = _found(model, loading.revision, now), _room(loading.device, now)
     if found is None or space is None:
         return Fit()
-    memory.check(found, loading, space, work=work)
+    needed = memory.check(found, loading, space, work=work)
     warning = memory.warning(found, loading, space, work=work) if work else ""
-    return Fit(memory.summary(found, loading, space, work=work), warning)
+    return Fit(memory.summary(found, loading, space, work=work), warning, needed.most)
 
 
 def fit_teacher(spec: TeacherSpec) -> Fit:

@@ -44,9 +44,9 @@ class MemoryFields:
         return {"loading": self.loading.read(*values[:-1]), "template": template}
 
 
-def draw_memory_fields(*, prefix: str) -> MemoryFields:
+def draw_memory_fields(*, prefix: str, title: str = "Model in memory") -> MemoryFields:
     """Draw the group where the caller stands in the layout."""
-    with gr.Accordion("Model in memory", open=False, elem_id=f"{prefix}-memory"):
+    with gr.Accordion(title, open=False, elem_id=f"{prefix}-memory"):
         with gr.Row(elem_classes=["rs-form"]):
             loading = form(LoadSpec, labels=_LABELS, prefix=f"{prefix}-loading")
         template = gr.Textbox("auto", label="Prompt template", info=_TEMPLATE, elem_id=f"{prefix}-template", lines=1, max_lines=8)

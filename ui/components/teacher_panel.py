@@ -75,7 +75,7 @@ def draw_teacher() -> TeacherPanel:
         with gr.Row(elem_classes=["rs-form"]):
             typed = form(TeacherSpec, only=SHOWN, labels={"sweep": "Weights λ to try"}, prefix="teacher")
         ticked = form(TeacherSpec, only=("centred",), prefix="teacher")
-        memory = draw_memory_fields(prefix="teacher")
+        memory = draw_memory_fields(prefix="teacher", title="Model in memory, for a teacher of either kind")
         prepare = gr.Button("Prepare the teacher", elem_id="teacher-prepare", scale=0, min_width=190)
         line = status("teacher-status")
     inputs = {**typed.inputs, **ticked.inputs}
