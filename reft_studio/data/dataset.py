@@ -84,9 +84,14 @@ class Dataset:
             raise StoreError(f"The manifest of dataset '{folder.name}' is damaged or of another version. Import it again.") from exc
 
     def batches(self, columns: Sequence[str] | None = None, *, size: int = BATCH) -> Iterator[pa.RecordBatch]:
-        """Rows in order, `size` at a time, only the named columns."""
+        """Rows in order, at most `size` at a time, only the named columns.
+
+        A reader for each row group: one for all of them keeps 35 bytes of every row it has passed.
+        """
+        wanted = list(columns) if columns is not None else None
         with pq.ParquetFile(self.path) as file:
-            yield from file.iter_batches(batch_size=size, columns=list(columns) if columns is not None else None)
+            for group in range(file.num_row_groups):
+                yield from file.iter_batches(batch_size=size, row_groups=[group], columns=wanted)
 
     def read(self, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
         """Rows in order as dictionaries; `messages` stays JSON text."""

@@ -12,6 +12,7 @@ import numpy as np
 from jinja2 import Environment, TemplateError, nodes
 from numpy.typing import NDArray
 
+from reft_studio.data.own_template import MARK
 from reft_studio.data.templates import Template
 from reft_studio.errors import DataError
 from reft_studio.models.batching import TAIL, Encoder
@@ -72,7 +73,7 @@ class PromptEncoder:
     def __init__(self, encoder: Encoder) -> None:
         self.encoder = encoder
         self.template = encoder.model.template
-        self.splice = Splice.of(self.template, _source(self.template, encoder.model.tokenizer))
+        self.splice = _splice(self.template, encoder.model.tokenizer)
 
     def encode(self, texts: Sequence[str]) -> tuple[TokenLists, NDArray[np.uint8]]:
         """Token ids of each text, and what became of it (READY, CUT, REFUSED, NO_TOKENS); the last two have no ids."""
@@ -106,8 +107,8 @@ class PromptEncoder:
     def _rendered(self, texts: Sequence[str]) -> list[str | None]:
         """Each text in the template; None where the template refuses it."""
         if self.splice is not None:
-            for place in {0, len(texts) // 2, len(texts) - 1}:  # a few real ones of every chunk, to be sure
-                if self.splice(texts[place]) not in (None, self._slow(texts[place])):
+            for text in (texts[0], min(texts, key=len), max(texts, key=len)):  # a few real ones of every chunk, to be sure
+                if self.splice(text) not in (None, self._slow(text)):
                     self.splice = None
                     break
         if self.splice is None:
@@ -163,7 +164,9 @@ def _tested_words(source: str) -> set[str]:
     return {word for word in found if word and word not in _NAMES}
 
 
-def _source(template: Template, tokenizer: Any) -> str | None:
-    """The Jinja source of a chat template; None for a template that is ours and looks at nothing."""
-    source = getattr(template, "source", None) or (None if template.name == "alpaca" else tokenizer.chat_template)
-    return source.get("default") if isinstance(source, dict) else source
+def _splice(template: Template, tokenizer: Any) -> Splice | None:
+    """The splice of a model's template; None for a person's own Jinja, which may do anything with a text."""
+    if template.name.startswith(MARK):
+        return None
+    source = tokenizer.chat_template if template.name == "chat" else None
+    return Splice.of(template, source.get("default") if isinstance(source, dict) else source)
