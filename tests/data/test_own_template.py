@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import pytest
+from jinja2 import Environment
 
 from reft_studio.data.own_template import LONGEST, MARK, PATTERN
 from reft_studio.data.templates import ALPACA, template_for
@@ -37,6 +38,42 @@ def test_plain_text_takes_the_prompt_where_it_says_so() -> None:
 def test_jinja_sees_messages_prompt_and_special_tokens() -> None:
     assert render("custom:{{ bos_token }}<u>{{ prompt }}</u>") == "<s><u>Hi</u>"
     assert render(LLAMA_2, MORE) == "<s>[INST] <<SYS>>Be short.<</SYS>> Hi [/INST] Hello <s>[INST] Bye [/INST]"
+
+
+PUBLISHED = {
+    "ChatML": (
+        "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    ),
+    "Gemma 2": (
+        "{{ bos_token }}{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+        "{% for message in messages %}{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('alternate') }}"
+        "{% endif %}{% if (message['role'] == 'assistant') %}{% set role = 'model' %}{% else %}{% set role = message['role'] %}{% endif %}"
+        "{{ '<start_of_turn>' + role + '\n' + message['content'] | trim + '<end_of_turn>\n' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{'<start_of_turn>model\n'}}{% endif %}"
+    ),
+    "Llama 3": (
+        "{% set loop_messages = messages %}{% for message in loop_messages %}{% set content = '<|start_header_id|>' + message['role'] "
+        "+ '<|end_header_id|>\n\n' + message['content'] | trim + '<|eot_id|>' %}{% if loop.index0 == 0 %}"
+        "{% set content = bos_token + content %}{% endif %}{{ content }}{% endfor %}{% if add_generation_prompt %}"
+        "{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}"
+    ),
+    "Mistral": (
+        "{{ bos_token }}{% for message in messages %}{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}"
+        "{{ raise_exception('alternate') }}{% endif %}{% if message['role'] == 'user' %}"
+        "{{ '[INST] ' + message['content'] + ' [/INST]' }}"
+        "{% elif message['role'] == 'assistant' %}{{ message['content'] + eos_token + ' ' }}{% else %}"
+        "{{ raise_exception('no') }}{% endif %}{% endfor %}"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_chat_templates_as_they_are_published_render_as_plain_jinja_does(name: str) -> None:
+    plain = Environment(trim_blocks=True, lstrip_blocks=True).from_string(PUBLISHED[name])
+    turns = [*TURNS, {"role": "user", "content": "Bye "}]
+    wanted = plain.render(messages=turns, add_generation_prompt=True, bos_token="<s>", eos_token="")
+    assert render("custom:" + PUBLISHED[name], turns) == wanted
 
 
 def test_special_tokens_are_added_once() -> None:
