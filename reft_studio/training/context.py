@@ -110,6 +110,8 @@ class Run:
     def training(self) -> Iterator[list[Tensor]]:
         """The student in training mode; gives its parameters. Raises SpecError if this app cannot train such a model."""
         model, adapted = self.session.model, self.session.adapted
+        if model.base.dtype == torch.float16:
+            raise SpecError("The base is held in float16, whose range gradients leave. Load it in bfloat16 or float32 for training.")
         with adapted.active(STUDENT) as backbone:
             check_head(model, backbone)
             self._packer = Packer(model, backbone, wanted=self.spec.optim.packing)

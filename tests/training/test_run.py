@@ -169,3 +169,52 @@ def test_the_gradient_conflict_is_measured_for_guided_methods_only(bench: Bench)
     assert bench.run("sft").result["gradient_cosine"] is None
     cosine = bench.run("sa_ft").result["gradient_cosine"]
     assert cosine is not None and -1 <= cosine <= 1
+
+
+def test_every_step_of_a_guided_run_logs_what_the_charts_show(bench: Bench) -> None:
+    lines = bench.run("distill_only").log()
+    assert {"step", "task", "alignment", "loss", "lr", "grad_norm", "tokens_per_second", "memory_mb", "grad_cosine"} <= lines[0].keys()
+    assert "grad_cosine" not in lines[1] and all(line["memory_mb"] > 0 for line in lines)
+
+
+@pytest.mark.parametrize("changes", [{"micro_batch_size": 3}, {"gradient_checkpointing": True}, {"packing": False}])
+def test_how_memory_is_saved_does_not_change_what_is_learned(bench: Bench, changes: dict[str, Any]) -> None:
+    plain = bench.run("sa_ft").log()
+    frugal = bench.run("sa_ft", optim=OPTIM.model_copy(update=changes)).log()
+    for name in ("task", "alignment", "grad_norm", "grad_cosine"):
+        assert [line[name] for line in frugal if name in line] == pytest.approx([line[name] for line in plain if name in line], rel=2e-3)
+
+
+def test_a_step_costs_one_pass_of_the_student_and_the_teacher_answers_a_row_once(bench: Bench) -> None:
+    passes: list[int] = []
+    handle = next(iter(bench.session.model.blocks[0].children())).register_forward_hook(lambda *_: passes.append(1))
+
+    def counted(method: str, **changes: Any) -> int:
+        before = len(passes)
+        bench.run(method, **changes)
+        return len(passes) - before
+
+    tried_out = counted("sft", seed=11) - OPTIM.steps  # whether packing works, and whether the head is known
+    guided = counted("distill_only", seed=11, harmful=bench.data["helpful"].id)
+    again = counted("distill_only", seed=11, harmful=bench.data["helpful"].id, method_config={"alpha": 2.0})
+    handle.remove()
+    assert tried_out == 4
+    assert guided == tried_out + 2 * OPTIM.steps, "a student pass and, while rows are new, a teacher pass"
+    assert again == tried_out + OPTIM.steps, "the states that the first run stored"
+
+
+def test_a_base_in_float16_is_refused_for_training_since_its_gradients_overflow(bench: Bench, tmp_path: Path) -> None:
+    session = Session.open(bench.model)
+    session.model.base.half()
+    with pytest.raises(SpecError, match=r"float16.*bfloat16"):
+        train(
+            Workspace.open(tmp_path / "half"),
+            RunSpec(model=bench.model, dataset=half_data(tmp_path), method="sft", optim=OPTIM),
+            session,
+            Silent(),
+        )
+
+
+def half_data(tmp_path: Path) -> str:
+    rows: list[Any] = [{"prompt": "how do i bake bread", "response": "Sure."}]
+    return write_dataset(Workspace.open(tmp_path / "half"), rows, name="one", role="user").id
