@@ -178,10 +178,16 @@ def _check_flash(loading: LoadSpec, *, cuda: bool) -> None:
 
 
 def _check_native(found: Source) -> None:
-    """Raises PrerequisiteError unless transformers itself has the model's class; a model's own code is never run."""
+    """Raises PrerequisiteError unless transformers itself has the model's class, of whole weights; a model's own code is never run."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
     kind = str(found.config.get("model_type", ""))
+    if packed := found.config.get("quantization_config"):
+        method = packed.get("quant_method", "?") if isinstance(packed, dict) else "?"
+        raise PrerequisiteError(
+            f"The weights of '{found.name}' are quantised already ({str(method)[:20]}), which cannot be finetuned with certainty. Give the "
+            "model with its full weights; quantization nf4 makes 4 bits of them while they are loaded."
+        )
     if kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         return
     if found.config.get("auto_map"):

@@ -205,6 +205,7 @@ def drop_a_weight(folder: Path) -> None:
         (lambda folder: (folder / "model.safetensors").write_bytes(b"half"), "cut off"),
         (lambda folder: shutil.rmtree(folder), "no model folder"),
         (lambda folder: rewrite_config(folder, model_type="mine", auto_map={"AutoModelForCausalLM": "mine.Mine"}), "code of its own"),
+        (lambda folder: rewrite_config(folder, quantization_config={"quant_method": "gptq", "bits": 4}), "quantised already .gptq."),
         (lambda folder: rewrite_config(folder, model_type="t5"), "type 't5', which is no causal language model"),
         (lambda folder: rewrite_config(folder, hidden_size=40, head_dim=8), "weights that the model .* or have another shape"),
         (drop_a_weight, r"1 weights that the model .* first model.layers.1.mlp.up_proj.weight"),
