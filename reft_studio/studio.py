@@ -26,7 +26,6 @@ from reft_studio.data.readers import Preview, preview
 from reft_studio.defenses import DEFENSES
 from reft_studio.defenses.defense import DefenseInfo
 from reft_studio.errors import DataError, SpecError, StoreError
-from reft_studio.evaluation.suite import Suite
 from reft_studio.jobs.host import ModelHost
 from reft_studio.jobs.queue import JobQueue
 from reft_studio.models.spec import DEFAULT, PRESETS, LoadSpec, OptimSpec
@@ -36,7 +35,7 @@ from reft_studio.store.decisions import Action, ChainReport, Decision, DecisionL
 from reft_studio.teacher.spec import TeacherSpec, source_of
 from reft_studio.teacher.teacher import TeacherInfo, list_teachers, open_teacher
 from reft_studio.training.run_folder import open_run
-from reft_studio.views import bulk, example, exporting, filtering, fitting, models, project, reviewing, runs
+from reft_studio.views import bulk, example, exporting, filtering, fitting, grading, models, project, reviewing, runs
 from reft_studio.workspace import Workspace, new_folder
 
 
@@ -56,6 +55,7 @@ class Studio:
         self.workspace = workspace
         self.jobs = JobQueue(workspace)
         self.log = DecisionLog(workspace)
+        self.grading = grading.Grading(workspace, self.jobs)
         self.host = ModelHost(workspace)
         self._device = ""
 
@@ -319,12 +319,8 @@ class Studio:
         """Queue one run, with its evaluation where prompts are set; returns the job."""
         planned = self.plan_run(form)
         suite = planned.suite.model_dump(mode="json") if planned.suite and evaluate else None
-        return self.jobs.submit("run", {"spec": planned.spec.model_dump(mode="json"), "suite": suite}, title=planned.title)
-
-    def evaluate(self, subject: str, suite: Suite, *, model: str = "lab") -> str:
-        return self.jobs.submit(
-            "evaluate", {"subject": subject, "suite": suite.model_dump(mode="json"), "model": model}, title=f"Evaluate {subject}"
-        )
+        params = {"spec": planned.spec.model_dump(mode="json"), "suite": suite, "judge": planned.judge.model_dump(mode="json")}
+        return self.jobs.submit("run", params, title=planned.title)
 
     def runs(self) -> list[runs.RunSummary]:
         return runs.summaries(self.workspace)

@@ -136,7 +136,7 @@ def run(workspace: Workspace, form: dict[str, Any], *, evaluate: bool, as_json: 
     plan = studio.plan_run(RunForm.checked(**form))
     suite = plan.suite.model_dump(mode="json") if plan.suite and evaluate else None
     console = Console(workspace)
-    result = tasks.train(console, {"spec": plan.spec.model_dump(mode="json"), "suite": suite})
+    result = tasks.train(console, {"spec": plan.spec.model_dump(mode="json"), "suite": suite, "judge": plan.judge.model_dump(mode="json")})
     console.done()
     graded = load_result(workspace, result["run"]) if suite else None
     numbers = (

@@ -107,7 +107,7 @@ def preset_set(workspace: Workspace, name: str, source: str, *, rows: int | None
     chosen = list(_take(_fitting(preset, path), most))
     if not chosen:
         raise DataError(f"{path.name} has no row that {preset.title} uses. It needs the columns {preset.columns}.")
-    dataset = write_dataset(workspace, chosen, name=f"{preset.title} ({len(chosen):,})", role="benchmark")
+    dataset = write_dataset(workspace, chosen, name=f"{preset.title} ({len(chosen):,})", role="benchmark", extra={"preset": preset.name})
     return PromptSet(name=preset.set, source="dataset", of=dataset.id, max_new_tokens=preset.max_new_tokens, benchmark=preset.benchmark)
 
 

@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
 from reft_studio.data.dataset import Dataset, open_dataset
 from reft_studio.defenses import DEFENSES
 from reft_studio.errors import PrerequisiteError, SpecError
+from reft_studio.evaluation.judges.spec import JudgeSpec
 from reft_studio.evaluation.result import evaluated, load_result
-from reft_studio.evaluation.suite import Suite, dataset_suite, lab_suite
+from reft_studio.evaluation.suite import Suite, lab_suite
 from reft_studio.jobs import lab_data
 from reft_studio.lab.sets import TASKS
 from reft_studio.models.memory import Work
 from reft_studio.models.spec import PRESETS, OptimSpec, Settings
 from reft_studio.scoring.scores import flagged
 from reft_studio.stats import Estimate
-from reft_studio.store import settings
+from reft_studio.teacher.quick import MADE_BY as SHIPPED_PROMPTS
 from reft_studio.teacher.teacher import TeacherInfo, list_teachers, open_teacher
 from reft_studio.training.run_folder import RunInfo, list_runs
 from reft_studio.training.spec import RunSpec
 from reft_studio.views.fitting import fit
+from reft_studio.views.grading import stored_judge, stored_suite
 from reft_studio.views.project import chosen_scores, chosen_threshold
 from reft_studio.workspace import Workspace
 
@@ -39,6 +41,8 @@ class RunForm(Settings):
     method_config: dict[str, Any] = Field(default_factory=dict, description="settings of the method")
     filter: bool | None = Field(None, description="drop flagged rows; empty: as the method does, and never again on audited data")
     seed: int = Field(0, ge=0, description="seeds adapter and batch order")
+    prompts: Literal["auto", "own"] = Field("auto", description="auto: the lab's prompts for the lab's base, own ones for any other")
+    judge: JudgeSpec | None = Field(None, description="judge of harmful answers; empty: the one chosen on the Settings page")
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,7 @@ class RunPlan:
 
     spec: RunSpec
     suite: Suite | None
+    judge: JudgeSpec
     title: str
     rows: int
     removed: int | None
@@ -57,6 +62,8 @@ class RunPlan:
     done_already: bool
     memory: str = ""
     """Like "about 15.0 GB of 141.0 GB on cuda:0"; empty if it is not known."""
+    memory_most: float = 0.0
+    """Bytes with full-length rows."""
 
 
 @dataclass(frozen=True)
@@ -112,11 +119,12 @@ def plan(workspace: Workspace, form: RunForm) -> RunPlan:
     )
     removed = _would_remove(workspace, user, spec)
     steps = optim.steps or max(1, round(optim.epochs * (user.rows - (removed or 0)) / optim.batch_size))
-    suite = suite_for(workspace, user, teacher.model)
+    suite, judge = suite_for(workspace, user, teacher.model, prompts=form.prompts), form.judge or stored_judge(workspace)
     fitting = fit(spec.model, spec.loading, Work.training(spec.optim, spec.lora, alignment=guided))
     return RunPlan(
         spec=spec,
         suite=suite,
+        judge=judge,
         title=spec.title,
         rows=user.rows,
         removed=removed,
@@ -127,16 +135,16 @@ def plan(workspace: Workspace, form: RunForm) -> RunPlan:
         + ("" if form.optim else f" --preset {form.preset}"),
         done_already=(workspace.folder("runs", spec.run_id) / "result.json").is_file(),
         memory=fitting.memory,
+        memory_most=fitting.most,
     )
 
 
-def suite_for(workspace: Workspace, user: Dataset, model: str) -> Suite | None:
+def suite_for(workspace: Workspace, user: Dataset, model: str, *, prompts: str = "auto") -> Suite | None:
     """What models trained on this data are evaluated on: the lab's prompts for the lab, else the datasets set on the Settings page."""
-    if model == "lab":
+    if model == "lab" and prompts == "auto":
         task = user.manifest.get("task")
         return lab_suite(task if task in TASKS else "sentiment")
-    chosen = settings.get(workspace, "suite") or {}
-    return dataset_suite("own prompts", **chosen) if chosen else None
+    return stored_suite(workspace)
 
 
 def summaries(workspace: Workspace) -> list[RunSummary]:
@@ -178,6 +186,11 @@ def _alignment(workspace: Workspace, teacher: TeacherInfo) -> tuple[str, str]:
     if teacher.id in ("lab", "lab-aligned"):
         data = lab_data.alignment(workspace)
         return data.harmful, data.helpful
+    if open_dataset(workspace, teacher.spec["harmful"]).manifest.get("made_by") == SHIPPED_PROMPTS:
+        raise SpecError(
+            f"'{teacher.title}' is a quick teacher: it filters, but its prompts have no answers to guide with. Choose a method without "
+            "guidance, such as filter_only, or prepare a trained teacher."
+        )
     return teacher.spec["harmful"], teacher.spec["helpful"]
 
 

@@ -124,6 +124,17 @@ def test_the_filter_can_be_forced_for_all_methods_alike(quiet: Studio) -> None:
     assert {form.filter for form in found.forms(*values(found, dataset="d" * 16, filtering="keep"))} == {False}
 
 
+def test_prompts_and_judge_reach_the_form_only_where_they_differ_from_the_usual(quiet: Studio) -> None:
+    found = inputs(quiet)
+    assert {(form.judge, form.prompts) for form in found.forms(*values(found, dataset="d" * 16))} == {(None, "auto")}
+    changed = {"train-judge": "wildguard", "train-judge-model": " /own/guard ", "train-prompts": "own"}
+    form = found.forms(*values(found, dataset="d" * 16, **changed))[0]
+    assert form.judge is not None
+    assert (form.judge.name, form.judge.model, form.prompts) == ("wildguard", "/own/guard", "own")
+    with pytest.raises(SpecError, match=r"threshold is 1\.5"):
+        found.forms(*values(found, dataset="d" * 16, **{"train-judge": "beaver_dam", "train-judge-threshold": 1.5}))
+
+
 def test_presets_are_offered_quick_first_and_custom_last(quiet: Studio) -> None:
     labels, names = zip(*preset_choices(quiet), strict=True)
     assert (names[0], names[1], names[-1]) == ("lab-quick", "lab", CUSTOM)

@@ -161,3 +161,16 @@ def test_one_damaged_teacher_does_not_hide_the_others(studio: Studio, workspace:
     own_teacher(workspace, "t2")
     (workspace.folder("teachers", "t1") / "teacher.json").write_text("{", "utf-8")
     assert [info.id for info in studio.teachers()] == ["lab", "lab-aligned", "t2"]
+
+
+def test_a_quick_teacher_is_not_asked_to_guide(studio: Studio, user: Dataset) -> None:
+    from reft_studio.teacher.quick import quick_sets
+
+    facts = json.loads((open_teacher(studio.workspace, "lab").folder / "teacher.json").read_text("utf-8"))
+    folder = studio.workspace.folder("teachers", "rquick")
+    folder.mkdir(parents=True)
+    changed = {"title": "Quick", "spec": {**facts["spec"], "kind": "ready", **quick_sets(studio.workspace)}}
+    (folder / "teacher.json").write_text(json.dumps({**facts, **changed}), "utf-8")
+    with pytest.raises(SpecError, match="filters, but its prompts have no answers"):
+        plan(studio, user, method="ref_teacher", teacher="rquick")
+    assert plan(studio, user, method="filter_only", teacher="rquick").spec.filter

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +13,17 @@ from reft_studio.defenses import DEFENSES
 from reft_studio.errors import SpecError
 from reft_studio.models.spec import OptimSpec
 from reft_studio.views.runs import RunForm
+from ui.components.judge_fields import JudgeFields, draw_judge_fields
 from ui.components.marks import mark_of
 from ui.components.memory_fields import held
+from ui.events import FAST, on
 from ui.forms import Form, form
 from ui.text import count, show
 from ui.widgets import fixed, widget
 
 if TYPE_CHECKING:
     from reft_studio.defenses.defense import DefenseConfig, DefenseInfo
+    from reft_studio.evaluation.judges.spec import JudgeSpec
     from reft_studio.studio import Studio
     from reft_studio.teacher.teacher import TeacherInfo
 
@@ -32,6 +35,8 @@ FILTERING = (
     ("Drop flagged rows for every method", "drop"),
     ("Keep all rows for every method", "keep"),
 )
+PROMPTS = (("The lab's for its base, own ones for any other", "auto"), ("Own ones for every base", "own"))
+_PROMPTS_HELP = "Own prompts, and the usual judge, are chosen on the Settings page."
 _FILTERING_HELP = "Data frozen on the Review page holds the decisions already. Other data is filtered by the threshold alone."
 MOST_RUNS = 48
 MOST_SEEDS = 12
@@ -58,12 +63,16 @@ class RunInputs:
     optim: Form[OptimSpec]
     configs: dict[str, Form[Any]]
     boxes: dict[str, gr.Column]
+    prompts: gr.Radio
+    judge: JudgeFields
+    usual_judge: Callable[[], JudgeSpec]
 
     @property
     def components(self) -> list[Any]:
         """What to pass as `inputs=`."""
         own = [self.methods, self.dataset, self.teacher, self.filtering, self.preset, self.seeds, self.evaluate]
-        return [*own, *self.optim.components, *(field for config in self.configs.values() for field in config.components)]
+        configs = (field for config in self.configs.values() for field in config.components)
+        return [*own, *self.optim.components, *configs, self.prompts, *self.judge.components]
 
     def forms(self, *values: Any) -> list[RunForm]:
         """One run form for each chosen method and seed. Raises SpecError for a value out of range or nothing chosen."""
@@ -79,6 +88,8 @@ class RunInputs:
             )
         own, configs = self._custom(values[7:]) if preset == CUSTOM else (None, {})
         common = {"dataset": dataset, "teacher": teacher or "lab", "filter": {"drop": True, "keep": False}.get(filtering), "optim": own}
+        grader = self.judge.read(*values[-len(self.judge.components) :])
+        common |= {"prompts": values[-len(self.judge.components) - 1], "judge": None if grader == self.usual_judge() else grader}
         name = {} if preset == CUSTOM else {"preset": preset}
         return [
             RunForm(method=method, seed=seed, method_config=configs.get(method, {}), **common, **name)
@@ -114,7 +125,12 @@ def draw_run_form(studio: Studio) -> RunInputs:
         with gr.Row():
             seeds = gr.Textbox("0", label="Seeds", info="One run per seed: 0, or 0-2, or 0, 1, 5", elem_id="train-seeds", max_lines=1)
             evaluate = gr.Checkbox(True, label="Evaluate at the end (HS, FA, over-refusal)", elem_id="train-evaluate")
-    return RunInputs(methods, dataset, teacher, filtering, preset, seeds, evaluate, custom, optim, configs, boxes)
+        with gr.Column(elem_id="train-grading") as grading:
+            prompts = gr.Radio(list(PROMPTS), value="auto", label="Evaluation prompts", info=_PROMPTS_HELP, elem_id="train-prompts")
+            judge = draw_judge_fields(studio, prefix="train", people=False)
+    on(evaluate.input, lambda wanted: gr.update(visible=bool(wanted)), inputs=[evaluate], outputs=[grading], **FAST)
+    shown = (methods, dataset, teacher, filtering, preset, seeds, evaluate, custom, optim, configs, boxes)
+    return RunInputs(*shown, prompts, judge, studio.grading.judge)
 
 
 def _draw_custom(studio: Studio) -> tuple[gr.Column, Form[OptimSpec], dict[str, Form[Any]], dict[str, gr.Column]]:

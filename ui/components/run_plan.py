@@ -29,7 +29,8 @@ def plan_value(studio: Studio, forms: Sequence[RunForm]) -> dict[str, Any]:
 
 def has_command(form: RunForm) -> bool:
     """Whether the command line can say all of this form; it knows presets only."""
-    return form.optim is None and not form.method_config and form.filter is None
+    plain = form.judge is None and form.prompts == "auto"
+    return form.optim is None and not form.method_config and form.filter is None and plain
 
 
 def unsaid(forms: Sequence[RunForm]) -> list[str]:
@@ -48,9 +49,9 @@ def summary(plans: Sequence[RunPlan]) -> str:
 
 
 def memory(plans: Sequence[RunPlan]) -> str:
-    """A sentence on memory, like ` Memory: about 15.0 GB of 141.0 GB on cuda:0.`, or nothing if it is not known."""
-    found = dict.fromkeys(plan.memory for plan in plans if plan.memory and not plan.done_already)
-    return f" Memory: {'; '.join(found)}." if found else ""
+    """A sentence on the run that needs most, like ` Memory: about 15.0 GB of 141.0 GB on cuda:0.`, or nothing if that is not known."""
+    known = [plan for plan in plans if plan.memory and not plan.done_already]
+    return f" Memory: {max(known, key=lambda plan: plan.memory_most).memory}." if known else ""
 
 
 def rows(plans: Sequence[RunPlan]) -> str:

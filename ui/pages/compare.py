@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from ui.components import compare_view as views
+from ui.components.grade_panel import GradePanel, draw_grade_panel, panel_updates, wire_grade_panel
 from ui.events import FAST, SLOW, on, status
 from ui.widgets import fixed, widget
 from ui.widgets.run_table import run_table
@@ -50,8 +51,10 @@ def build(studio: Studio) -> None:
         fixed(_RUNS)
         runs = run_table(lambda asked: views.table_value(studio, asked), mode="many", elem_id="compare-runs")
         line = status("compare-status")
+        panel = draw_grade_panel(studio)
     parts = _draw()
-    _wire(studio, runs, parts, line)
+    _wire(studio, runs, parts, panel, line)
+    wire_grade_panel(studio, panel, parts.chosen)
 
 
 def _draw() -> Parts:
@@ -80,12 +83,20 @@ def _chart(elem_id: str) -> gr.Plot:
     return gr.Plot(show_label=False, container=False, elem_id=elem_id, elem_classes=["rs-card"])
 
 
-def _wire(studio: Studio, runs: gr.HTML, parts: Parts, line: gr.HTML) -> None:
+def _wire(studio: Studio, runs: gr.HTML, parts: Parts, panel: GradePanel, line: gr.HTML) -> None:
     def pick(event: gr.EventData, set_name: str) -> tuple[Any, ...]:
         view = views.comparison(studio, [str(run) for run in event.runs], dark=bool(event.dark))
         first, second = view.usual
         details = views.paired_value(studio, view.chosen, first), views.flips_value(studio, first, second, set_name)
-        return (view.chosen, view.notes, gr.update(visible=bool(view.chosen)), *view.charts, *view.choices(), *details)
+        return (
+            view.chosen,
+            view.notes,
+            gr.update(visible=bool(view.chosen)),
+            *view.charts,
+            *view.choices(),
+            *details,
+            *panel_updates(studio, view.chosen, view.titles),
+        )
 
     def paired(chosen: list[str], baseline: str) -> dict[str, Any]:
         return views.paired_value(studio, chosen, baseline)
@@ -96,7 +107,7 @@ def _wire(studio: Studio, runs: gr.HTML, parts: Parts, line: gr.HTML) -> None:
     flip_inputs = [parts.first, parts.second, parts.set]
     charts = [parts.trade_off, parts.verdicts, parts.sweep, parts.categories]
     choices = [parts.baseline, parts.first, parts.second]
-    picked = [parts.chosen, parts.notes, parts.results, *charts, *choices, parts.paired, parts.flips]
+    picked = [parts.chosen, parts.notes, parts.results, *charts, *choices, parts.paired, parts.flips, panel.table, panel.labelled]
     on(runs.pick, pick, inputs=[parts.set], outputs=picked, line=line, **{**SLOW, **EACH, "show_progress": "hidden"})
     on(parts.baseline.input, paired, inputs=[parts.chosen, parts.baseline], outputs=[parts.paired], line=line, **FAST)
     for choice in flip_inputs:

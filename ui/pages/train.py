@@ -95,7 +95,8 @@ def _wire_form(studio: Studio, parts: Parts) -> None:
         known = [value for _, value in data]
         dataset = chosen.id if chosen and chosen.id in known else next(iter(known), None)
         teacher = next(iter(value for _, value in teachers), None)
-        return gr.update(choices=data, value=dataset), gr.update(choices=teachers, value=teacher)
+        judge = inputs.judge.updates(studio.grading.judge(), studio)
+        return gr.update(choices=data, value=dataset), gr.update(choices=teachers, value=teacher), *judge
 
     def preset(name: str) -> tuple[Any, ...]:
         filled = inputs.optim.updates(studio.presets()[name]) if name != CUSTOM else [gr.update() for _ in inputs.optim.components]
@@ -104,7 +105,7 @@ def _wire_form(studio: Studio, parts: Parts) -> None:
     def boxes(methods: list[str]) -> list[Any]:
         return [gr.update(visible=method in methods) for method in inputs.boxes]
 
-    filled = on_load(fill, outputs=[inputs.dataset, inputs.teacher])
+    filled = on_load(fill, outputs=[inputs.dataset, inputs.teacher, *inputs.judge.components])
     on(filled.then, plan, inputs=inputs.components, outputs=[parts.plan], **FAST)
     shown = on(inputs.preset.input, preset, inputs=[inputs.preset], outputs=[inputs.custom, *inputs.optim.components], **FAST)
     on(shown.then, plan, inputs=inputs.components, outputs=[parts.plan], **FAST)
