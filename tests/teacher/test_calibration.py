@@ -1,11 +1,18 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 
+from reft_studio.data.splits import group_key
 from reft_studio.errors import DataError
-from reft_studio.teacher.calibration import best_layer, candidate_layers, separation, threshold_for_recall
+from reft_studio.lab import sets
+from reft_studio.teacher.calibration import best_layer, candidate_layers, report, separation, threshold_for_recall
+from reft_studio.teacher.teacher import open_teacher
+from reft_studio.workspace import Workspace
 
 
 def test_the_threshold_flags_at_least_the_recall_that_was_asked_for() -> None:
@@ -43,3 +50,18 @@ def test_separation_is_one_where_a_layer_tells_the_kinds_apart_and_half_where_it
     found = separation((harmful[:50], harmless[:50]), (harmful[50:], harmless[50:]), [1, 2])
     assert found[2] == 1.0
     assert 0.3 < found[1] < 0.7
+
+
+@pytest.mark.parametrize("name", ["lab", "lab-aligned"])
+def test_the_shipped_teachers_hold_the_scores_behind_their_numbers(name: str, tmp_path: Path) -> None:
+    teacher = open_teacher(Workspace.open(tmp_path / "workspace"), name)
+    table = pq.read_table(teacher.folder / "calibration.parquet").to_pydict()
+    scores = {
+        kind: np.array([s for k, s in zip(table["kind"], table["score"], strict=True) if k == kind]) for kind in ("harmful", "harmless")
+    }
+    found = report(scores["harmful"], scores["harmless"], threshold=teacher.threshold, layers={})
+    assert {key: value for key, value in found.items() if key != "layer_auroc"} == {
+        key: teacher.calibration[key] for key in found if key != "layer_auroc"
+    }
+    held_out = [row["prompt"] for rows in sets.calibration("validation") for row in rows]
+    assert table["group"] == [group_key(prompt) for prompt in held_out]

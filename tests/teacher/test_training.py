@@ -12,11 +12,15 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from reft_studio import seeding
 from reft_studio.data.dataset import Dataset, write_dataset
 from reft_studio.data.splits import group_key
 from reft_studio.errors import DataError, SpecError, TrainingError
+from reft_studio.models.batching import collate, endless
+from reft_studio.models.fit import backward, fit
 from reft_studio.models.session import Session
 from reft_studio.models.spec import LoraSpec, OptimSpec
+from reft_studio.models.supervised import supervise
 from reft_studio.progress import Silent
 from reft_studio.scoring.refusal_similarity import score_prompts
 from reft_studio.teacher import loop
@@ -79,6 +83,26 @@ def test_without_a_regulariser_the_loss_is_joint_cross_entropy_alone(
     assert all(torch.equal(one, other) for one, other in zip(weights, others, strict=True))
 
 
+def test_without_a_regulariser_training_is_joint_finetuning_to_the_bit(workspace: Workspace, session: Session, spec: TeacherSpec) -> None:
+    _, weights = trained(workspace, session, spec, 0.0)
+    material = Material(workspace, spec, session, Silent())
+    session.add("plain", spec.lora, seed=seeding.derive(spec.seed, "adapter"))
+    draws = [
+        endless(rows, size=4, rng=seeding.generator(spec.seed, "teacher", name))
+        for rows, name in ((material.harmful, "harmful"), (material.helpful, "helpful"))
+    ]
+    with session.adapted.active("plain", train=True) as backbone:
+        parameters = session.adapted.parameters("plain")
+
+        def step(_number: int) -> dict[str, float]:
+            batches = [collate(next(draw), pad_id=session.model.pad_id) for draw in draws]
+            harmful, helpful = supervise(session.model, backbone, batches)
+            return backward({"task": 0.5 * (harmful.cross_entropy() + helpful.cross_entropy())}, parameters)
+
+        fit(parameters, step, steps=4, optim=spec.optim)
+    assert all(torch.equal(one, other) for one, other in zip(weights, session.adapted.parameters("plain"), strict=True))
+
+
 def test_gradient_checkpointing_changes_memory_and_nothing_else(workspace: Workspace, session: Session, spec: TeacherSpec) -> None:
     plain, weights = trained(workspace, session, spec, 1.0)
     saving = spec.model_copy(update={"optim": QUICK.model_copy(update={"gradient_checkpointing": True})})
@@ -97,7 +121,7 @@ def test_the_regulariser_trains_nothing_above_its_layer(workspace: Workspace, se
         states = caught[2][torch.arange(4), batch.last_prompt]
         direction = torch.randn(32, generator=torch.Generator().manual_seed(0))
         loop.regulariser(direction, states[:2], states[2:]).backward()
-        named = dict(session.model.base.named_parameters())
+        named = {key: value for key, value in session.model.base.named_parameters() if f".{loop.ADAPTER}." in key}
         moved = {key for key, value in named.items() if value.grad is not None and bool(value.grad.any())}
         session.model.base.zero_grad(set_to_none=True)
     assert any("layers.1." in key for key in moved) and not any("layers.2." in key for key in moved)
