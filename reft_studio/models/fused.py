@@ -148,7 +148,9 @@ class _Distillation(torch.autograd.Function):
         for part in head.chunks(len(hidden)):
             target, found = (head.logits(states[part], out) for states, out in zip((teacher, hidden), buffers, strict=False))
             slope = head.slope(found) if gradient is not None else None
-            value, by_logits = _divergence(target.div_(temperature), found.div_(temperature), buffers[2][: len(found)])
+            if temperature != 1.0:
+                target, found = target.div_(temperature), found.div_(temperature)
+            value, by_logits = _divergence(target, found, buffers[2][: len(found)])
             loss += value
             if gradient is not None:
                 gradient[part] = head.pull_back(by_logits, slope, weight=temperature / total)
