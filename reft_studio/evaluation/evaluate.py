@@ -104,15 +104,16 @@ def evaluate(
     suite: Suite,
     generate: Generate,
     *,
-    judge: JudgeSpec = PHRASES,
+    judge: JudgeSpec | str = PHRASES,
     decoding: dict[str, Any] | None = None,
     key: dict[str, Any] | None = None,
     progress: Progress = lambda done, total: None,
 ) -> EvaluationResult:
     """Ask and grade in one go, for judges that fit into memory beside the model."""
-    grader = judge_for(judge)
+    spec = judge if isinstance(judge, JudgeSpec) else JudgeSpec.checked(name=judge)
+    grader = judge_for(spec)
     answered = ask(workspace, subject, suite, generate, decoding=decoding, key=key, progress=progress)
-    return grade(workspace, answered, grader, spec=judge)
+    return grade(workspace, answered, grader, spec=spec)
 
 
 def cut(text: str) -> str:

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from reft_studio.errors import PrerequisiteError
 from reft_studio.evaluation import evaluate as evaluation
 from reft_studio.evaluation.evaluate import Answered
 from reft_studio.evaluation.judges import PHRASES, Judge, judge_for, needs_model
@@ -30,7 +31,10 @@ def ready_judge(spec: JudgeSpec) -> Judge:
     """
     judge = judge_for(spec)
     if needs_model(spec.name):
-        locate(spec.model or judge.default_model, revision=spec.load_spec.revision)
+        try:
+            locate(spec.model or judge.default_model, revision=spec.load_spec.revision)
+        except PrerequisiteError as exc:
+            raise PrerequisiteError(f"The judge cannot be loaded. {exc} {judge.where}".strip()) from exc
     elif spec.name == "human":
         judge.grade_all([], [])
     if spec.preference_model:
@@ -112,11 +116,11 @@ def decoding_of(session: Session, sampling: Sampling) -> dict[str, Any]:
 
 
 def _answers_stored(workspace: Workspace, subject: str, suite: Suite, decoding: dict[str, Any]) -> bool:
-    """Whether a finished evaluation answered these prompts with this decoding; older records say less of their decoding."""
+    """Whether a finished evaluation answered these prompts with this decoding, all of which must be on record."""
     if not evaluated(workspace, subject):
         return False
     stored = load_result(workspace, subject)
-    return stored.suite_fingerprint == suite.fingerprint and all(decoding.get(name) == value for name, value in stored.decoding.items())
+    return stored.suite_fingerprint == suite.fingerprint and stored.decoding == decoding
 
 
 def _fingerprint(session: Session, adapter: str) -> str:

@@ -26,6 +26,8 @@ class Judge(Protocol):
     name: str
     known_error: str
     default_model: str = ""
+    where: str = ""
+    """What a person must know to get the judge's model, said when it is not found."""
 
     def __init__(self, spec: JudgeSpec) -> None: ...
 

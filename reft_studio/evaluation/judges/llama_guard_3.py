@@ -30,6 +30,7 @@ class LlamaGuard3(Judge):
     title = "Llama Guard 3 (8B)"
     name = "llama_guard_3"
     default_model = "meta-llama/Llama-Guard-3-8B"
+    where = "It is gated: agree to its terms on its page and log in first, or give a folder as the judge's model."
     known_error = (
         "Its model card reports an F1 of 0.94 with 4 % false positives for answers, on its makers' own English test set; it was not "
         "checked here. It was trained on Meta's hazard categories, which are not those of BeaverTails."
