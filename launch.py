@@ -39,11 +39,8 @@ ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 STAMP = VENV / "reft-studio-setup"
 LOG = VENV / "setup.log"
-LOCKS = {
-    "runtime": ("requirements.lock",),
-    "test": ("requirements.lock", "requirements-test.lock"),
-    "bench": ("requirements.lock", "requirements-bench.lock"),
-}
+EXTRAS = ("test", "bench")
+LOCKS = {"runtime": ("requirements.lock",), **{name: ("requirements.lock", f"requirements-{name}.lock") for name in EXTRAS}}
 UNFINISHED = "unfinished"
 INSTALLING = "Installing collected packages"  # from here on pip changes the environment
 NEEDED_GB = 3.0
@@ -387,7 +384,7 @@ def prepare(group: str) -> int:
 def main(arguments: list[str]) -> int:
     """Set up what the verb needs, then run it. Returns the exit code."""
     testing = arguments[:1] == ["test"]
-    group = arguments[0] if arguments[:1] in (["test"], ["bench"]) else "runtime"
+    group = arguments[0] if arguments and arguments[0] in EXTRAS else "runtime"
     if arguments[:1] in (["-h"], ["--help"]) and not is_ready(group):  # help should not cost a set-up
         print(__doc__)
         return 0
