@@ -33,9 +33,7 @@ ROWS, LENGTH = 8, 64
 LORA = LoraSpec(rank=16, alpha=32)
 RATE = 1e-4
 SHAPE = {"hidden_size": 384, "intermediate_size": 1024, "num_attention_heads": 6, "num_key_value_heads": 2, "vocab_size": 49_152}
-ABOUT = (
-    f"a step on {2 * ROWS} rows of {LENGTH} tokens, half supervised; random Qwen2, d 384, 12 blocks, V 49k, LoRA 16, all linear"
-)
+ABOUT = f"a step on {2 * ROWS} rows of {LENGTH} tokens, half supervised; random Qwen2, d 384, 12 blocks, V 49k, LoRA 16, all linear"
 
 
 @contextmanager
@@ -87,6 +85,10 @@ class Ours:
         made = AlignmentData(self.session, examples(8 * ROWS, seed=seed), examples(8 * ROWS, seed=seed + 1))
         made.cache_teacher("teacher")
         return made
+
+    def weights(self) -> Iterator[torch.Tensor]:
+        """All there are in memory."""
+        yield from self.session.model.base.parameters()
 
     def answer_all(self) -> None:
         """Fill the teacher's cache, as a first pass over the alignment data does."""

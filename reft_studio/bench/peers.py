@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,11 @@ class Peer:
 
         trainer.remove_callback(PrinterCallback)
         trainer.add_callback(Clock())
+
+    def weights(self) -> Iterator[torch.Tensor]:
+        """All there are in memory, those of a separate teacher too."""
+        for model in (self.trainer.model, getattr(self.trainer, "teacher_model", None)):
+            yield from model.parameters() if model is not None else ()
 
     def steps(self, count: int) -> list[float]:
         """Train; milliseconds of each step but the first."""

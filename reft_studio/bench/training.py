@@ -115,11 +115,14 @@ def _weigh(side: str, folder: Path) -> dict[str, float]:
     """Runs in the process of `_peak`: its libraries are imported first, so that only models and steps are weighed."""
     for library in ["peft", "transformers", *(["trl.trainer.sft_trainer", "trl.experimental.gkd"] if side in ("sft", "gkd") else [])]:
         importlib.import_module(library)
+    torch.set_num_threads(1)
     before = _megabytes("VmRSS")
     made = {"sft": peers.sft, "gkd": peers.gkd}.get(side, lambda place: Ours(place, side))(folder)
+    for value in made.weights():
+        value.sum()  # a mapped file takes memory when it is read, which is no part of a step
+    loaded = _megabytes("VmRSS")
     if isinstance(made, Ours):
         made.answer_all()
-    loaded = _megabytes("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the peak of loading is not the peak of training
     made.steps(2)
     return {"before": before, "loaded": loaded, "peak": _megabytes("VmHWM")}

@@ -36,6 +36,8 @@ class Head:
         """The head of a loaded model, with its own scale (Cohere, Granite, Falcon) and soft cap (Gemma)."""
         config = model.base.config.get_text_config()
         layer = model.base.get_output_embeddings()
+        if not layer.weight.is_floating_point():
+            raise SpecError(f"The head of '{model.source}' is quantised. Quantise the decoder blocks only, as is usual, and load it again.")
         named = (getattr(config, name, None) for name in ("logit_scale", "output_multiplier", "lm_head_multiplier"))
         scale = float(next((value for value in named if value is not None), 1.0))
         if (scaling := getattr(config, "logits_scaling", None)) is not None:
