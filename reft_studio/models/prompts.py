@@ -113,7 +113,7 @@ class PromptEncoder:
                     break
         if self.splice is None:
             return [self._slow(text) for text in texts]
-        return [text if (text := self.splice(one)) is not None else self._slow(one) for one in texts]
+        return [self._slow(one) if (spliced := self.splice(one)) is None else spliced for one in texts]
 
     def _slow(self, text: str) -> str | None:
         try:

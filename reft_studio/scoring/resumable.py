@@ -103,15 +103,15 @@ class ShardWork:
         shard.texts.clear()  # half of a shard's memory, and not needed any more
         digests = digests_of(lists, self.key)
         distinct, firsts, units = np.unique(digests, return_index=True, return_inverse=True)
-        units = units.reshape(-1)
         prompts = lists.pick(firsts)
         plan = self._planned(prompts, distinct)
         values = self._run(plan, prompts, progress)
         self.cache.add(plan.fingerprint[:16], distinct[plan.order], values[plan.order])
-        why = np.where(np.isnan(values), NOT_FINITE, 0).astype(np.uint8)
-        why[fates[firsts] == TEMPLATE_REFUSED] = REFUSED
-        why[fates[firsts] == NO_TOKENS] = LEFT_EMPTY
-        scores, reasons = row_scores(shard, values, why, units)
+        of_text = values[units.reshape(-1)]
+        why = np.where(np.isnan(of_text), NOT_FINITE, 0).astype(np.uint8)
+        why[fates == TEMPLATE_REFUSED] = REFUSED
+        why[fates == NO_TOKENS] = LEFT_EMPTY
+        scores, reasons = row_scores(shard, of_text, why)
         counts = {
             "distinct_prompts": len(prompts),
             "computed_prompts": len(plan.order),

@@ -76,20 +76,16 @@ def user_turns(row: dict[str, Any]) -> tuple[list[str], int]:
     return turns, 0 if turns else EMPTY if said else NO_TURN
 
 
-def row_scores(
-    shard: Shard, scores: NDArray[np.float32], why: NDArray[np.uint8], units: NDArray[np.int64]
-) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+def row_scores(shard: Shard, scores: NDArray[np.float32], why: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """Per row the highest score of its turns, and why there is none (0: there is one).
 
-    scores, why: per distinct prompt; units: the distinct prompt of each text. A row with one turn that could not be scored
-    has no score: nobody has vouched for that turn.
+    scores, why: per text. A row with one turn that could not be scored has no score: nobody has vouched for that turn.
     """
     values, reasons = np.full(shard.rows, np.nan, dtype=np.float32), np.array(shard.reasons, dtype=np.uint8)
-    ends = np.array(shard.ends, dtype=np.int64)
+    turns, ends = np.array(shard.turns, dtype=np.int64), np.array(shard.ends, dtype=np.int64)
     starts = np.concatenate([np.zeros(1, dtype=np.int64), ends[:-1]])
     said = ends > starts
     if said.any():
-        of_turn = units[np.array(shard.turns, dtype=np.int64)]
-        values[said] = np.maximum.reduceat(scores[of_turn], starts[said])
-        reasons[said] = np.maximum.reduceat(why[of_turn], starts[said])
+        values[said] = np.maximum.reduceat(scores[turns], starts[said])
+        reasons[said] = np.maximum.reduceat(why[turns], starts[said])
     return values, reasons
