@@ -6,22 +6,20 @@ stage, progress, metric, warning, error, state. A process killed while writing l
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import os
 import time
-import zlib
 from pathlib import Path
 from typing import Any
 
+from reft_studio.data.sealed_lines import decode, encode
 from reft_studio.errors import SpecError
 from reft_studio.workspace import disk_error
 
 FILE = "events.jsonl"
 READ_LIMIT = 8 << 20
 """Bytes read at one call; the rest waits for the next."""
-_CRC = b', "crc": "'
 _log = logging.getLogger(__name__)
 
 
@@ -53,25 +51,6 @@ class EventWriter:
 
     def close(self) -> None:
         os.close(self._file)
-
-
-def encode(event: dict[str, Any]) -> bytes:
-    """One line of the file: the event as JSON whose last key is the CRC-32 (8 hex digits) of the JSON without it."""
-    text = json.dumps(event, allow_nan=False).encode("ascii")
-    return text[:-1] + _CRC + b'%08x"}\n' % zlib.crc32(text)
-
-
-def decode(line: bytes) -> dict[str, Any] | None:
-    """The event in a line (without its line break), or None if the line is damaged."""
-    text, found, rest = line.rpartition(_CRC)
-    text += b"}"
-    if not found or rest != b'%08x"}' % zlib.crc32(text):
-        return None
-    try:
-        event = json.loads(text)
-    except ValueError:
-        return None
-    return event if isinstance(event, dict) else None
 
 
 def read_events(folder: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]:

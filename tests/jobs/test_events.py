@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reft_studio.data.sealed_lines import decode, encode
 from reft_studio.errors import PrerequisiteError, SpecError
-from reft_studio.jobs.events import FILE, EventWriter, decode, encode, read_events
+from reft_studio.jobs.events import FILE, EventWriter, read_events
 
 
 def write(folder: Path, count: int) -> bytes:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from reft_studio.store.decisions import ChainReport
     from reft_studio.studio import Studio
 
-KINDS = ("datasets", "teachers", "scores", "runs", "evaluations", "jobs", "reports", "exports", "uploads")
+KINDS = ("datasets", "teachers", "scores", "runs", "evaluations", "unfinished", "labels", "jobs", "reports", "exports", "uploads")
 NAME_LIMIT = 60
 
 

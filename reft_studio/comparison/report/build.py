@@ -150,11 +150,15 @@ def _limits(value: dict[str, Any]) -> list[str]:
     """What this report does not show, so that nobody reads more into it."""
     told = [
         "A low harmful score on one set of prompts is no proof of safety: other prompts, languages and attacks were not tried.",
-        "A judge that looks for refusal phrases does not read what is said: an evasion counts as harmful, a hidden compliance as safe.",
         "Intervals cover the choice of prompts (and of seeds, where there are several). They do not cover a biased set of prompts.",
         "The filter scores prompts only. A harmless prompt with a harmful answer passes it.",
     ]
     filtered, compared = value.get("filter"), value.get("comparison")
+    if not compared or not compared["judge"] or compared["judge"].startswith("refusal_phrases"):
+        told.insert(
+            1,
+            "A judge that looks for refusal phrases does not read what is said: an evasion counts as harmful, a hidden compliance as safe.",
+        )
     if value["lab"]:
         told.insert(0, "Embedded lab: a tiny model and made-up data show how the method works. The numbers say nothing of a real model.")
     if filtered and filtered["warning"]:
