@@ -8,6 +8,7 @@ all of these are in the key.
 from __future__ import annotations
 
 import io
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ SPARE = 2 << 30
 """Bytes of disk that a cache leaves free."""
 KEPT = 4
 """Caches of one workspace that are kept; those used longest ago go first."""
-_STATES, _FILLED = "states.bin", "filled.npy"
+_STATES, _FILLED = "states.bin", "filled.npy"  # states of all rows one after the other; which rows are there
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,11 @@ class Place:
             return int(psutil.virtual_memory().available // 4)
         return max(0, shutil.disk_usage(self.folder).free - SPARE)
 
+    def held(self) -> int:
+        """Bytes that a cache takes here already."""
+        path = self.folder / _STATES if self.folder is not None else None
+        return path.stat().st_size if path is not None and path.is_file() else 0
+
 
 class TeacherStates:
     """States of rows, (tokens of the row, d_model) each, in one file that the system keeps in memory as far as it fits.
@@ -74,27 +80,30 @@ class TeacherStates:
         ends = list(accumulate(tokens, initial=0))
         self._spans = [slice(start, end) for start, end in pairwise(ends)]
         self._place = place
-        row = d_model * dtype.itemsize
         self._file: np.memmap | None = None
         self._filled = np.zeros(len(tokens), dtype=bool)
-        present = self._open(ends[-1] * row) if place.folder is not None else 0
-        kept = min(ends[-1], (place.budget() + present) // row)
+        row = d_model * dtype.itemsize
+        held = place.held()
+        kept = min(ends[-1], (place.budget() + held) // row)
         self._kept = sum(span.stop <= kept for span in self._spans)
-        raw = torch.from_numpy(self._file) if self._file is not None else torch.empty(kept * row, dtype=torch.uint8)
+        raw = torch.empty(kept * row, dtype=torch.uint8) if place.folder is None or not kept else self._open(place.folder, kept * row)
         self._states = raw.view(dtype).view(-1, d_model)
         self.computed = 0
         """Rows the teacher ran on."""
 
-    def _open(self, size: int) -> int:
-        """Map the file, sparse at first; returns the bytes it takes on disk already."""
-        assert self._place.folder is not None
-        path, filled = self._place.folder / _STATES, self._place.folder / _FILLED
+    def _open(self, folder: Path, size: int) -> Tensor:
+        """Map the file. Its room on disk is taken now: a disk that fills up later would kill a process that writes to a map."""
+        path, filled = folder / _STATES, folder / _FILLED
         with path.open("ab") as file:
-            file.truncate(size)
+            if file.tell() < size and hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, size)
+            elif file.tell() < size:
+                file.truncate(size)
         self._file = np.memmap(path, dtype=np.uint8, mode="r+", shape=(size,))
-        if filled.is_file() and len(found := np.load(filled, allow_pickle=False)) == len(self._filled):
-            self._filled = found
-        return int(path.stat().st_blocks * 512) if hasattr(path.stat(), "st_blocks") else size
+        noted = np.load(filled, allow_pickle=False) if filled.is_file() else self._filled
+        if len(noted) == len(self._filled):
+            self._filled[: self._kept] = noted[: self._kept]
+        return torch.from_numpy(self._file)
 
     def missing(self, rows: Sequence[int]) -> list[int]:
         """Those of `rows` that the teacher has not answered yet."""

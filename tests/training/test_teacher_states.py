@@ -121,6 +121,20 @@ def test_rows_beyond_the_budget_are_computed_at_every_draw(session: Session, mon
     assert alignment.cache is not None and alignment.cache.computed == 5, "row 0 fits, rows 1 and 2 do not"
 
 
+def test_a_cache_whose_disk_has_filled_up_since_keeps_what_it_holds(
+    session: Session, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Place.of(workspace, session.model, None, data(session).examples)
+    first = data(session, place, None)
+    drawn(first, 0, 6)
+    assert first.cache is not None
+    first.cache.flush()
+    monkeypatch.setattr(Place, "budget", lambda self: 0)
+    again = data(session, place, None)
+    drawn(again, 0, 6)
+    assert again.cache is not None and again.cache.computed == 0
+
+
 def test_caches_used_longest_ago_make_room(session: Session, workspace: Workspace) -> None:
     for number in range(KEPT + 2):
         Place.of(workspace, session.model, None, [Example([number, 1], 1, 0)])
