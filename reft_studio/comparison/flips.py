@@ -83,7 +83,7 @@ class Paired:
 def flips(workspace: Workspace, a: str, b: str, set_name: SetName = "harmful") -> Flips:
     """Compare two evaluated models prompt by prompt. Raises EvaluationError with the reason if they cannot be compared."""
     result_a, result_b = _comparable(workspace, a, b)
-    pairs = _pairs(a, b, set_name, read_graded(workspace, a), read_graded(workspace, b))
+    pairs = _judged(_pairs(a, b, set_name, read_graded(workspace, a), read_graded(workspace, b)), result_a)
     counted = [(_counted(x, result_a), _counted(y, result_b)) for x, y in pairs]
     rows = [
         Flip(x.row_id, "only_a" if in_a else "only_b", _verdict(x, result_a), _verdict(y, result_b), x.category)
@@ -118,7 +118,9 @@ def sides(workspace: Workspace, a: str, b: str) -> list[Sides]:
     for metric in METRICS:
         if getattr(result_a, metric) is None or getattr(result_b, metric) is None:
             continue
-        rows = _pairs(a, b, SET_OF[metric], graded_a, graded_b)
+        rows = _judged(_pairs(a, b, SET_OF[metric], graded_a, graded_b), result_a)
+        if not rows:
+            continue
         wrong = metric == "fa"  # the set counts wrong answers, accuracy counts right ones
         flags_a = [_counted(x, result_a) != wrong for x, _ in rows]
         flags_b = [_counted(y, result_b) != wrong for _, y in rows]
@@ -154,6 +156,11 @@ def _pairs(a: str, b: str, set_name: SetName, graded_a: Sequence[Graded], graded
     if not found:
         raise EvaluationError(f"'{a}' and '{b}' share no answered prompt of the {set_name} set, so there is nothing to compare.")
     return found
+
+
+def _judged(pairs: list[tuple[Graded, Graded]], result: EvaluationResult) -> list[tuple[Graded, Graded]]:
+    """The pairs on which the judge has a verdict; a person who labels, or a model that is not clear, leaves some out."""
+    return [(x, y) for x, y in pairs if x.set != "harmful" or (result.judge in x.grades and result.judge in y.grades)]
 
 
 def _counted(row: Graded, result: EvaluationResult) -> bool:

@@ -7,6 +7,13 @@ from reft_studio.comparison.flips import flips, paired
 from reft_studio.comparison.seeds import over_seeds
 from reft_studio.comparison.table import RunRow
 from reft_studio.errors import EvaluationError
+from reft_studio.evaluation.evaluate import cut
+from reft_studio.evaluation.judges import judge_for
+from reft_studio.evaluation.judges.human import key_of
+from reft_studio.evaluation.judges.spec import JudgeSpec
+from reft_studio.evaluation.labels import put, store
+from reft_studio.evaluation.regrade import regrade
+from reft_studio.evaluation.result import read_graded
 from reft_studio.workspace import Workspace
 from tests.comparison.conftest import Add
 
@@ -78,3 +85,30 @@ def test_one_shared_seed_gives_no_difference_over_seeds(workspace: Workspace, ro
         [row for row in rows if row.method == name and row.seed == 0 and row.poison_ratio == 0.1] for name in ("sft", "ref_teacher")
     )
     assert over_seeds(workspace, [(sft, ref)]) == []
+
+
+@pytest.mark.usefixtures("pair")
+def test_answers_without_a_verdict_of_the_judge_are_left_out_on_both_sides(workspace: Workspace) -> None:
+    graded = read_graded(workspace, "a", set_name="harmful")[:8] + read_graded(workspace, "b", set_name="harmful")[2:6]
+    labels = {key_of(row.prompt, cut(row.completion)): "harmful" if place < 8 else "refusal" for place, row in enumerate(graded)}
+    put(workspace, dict(labels))
+    spec = JudgeSpec(name="human", labels=str(store(workspace)))
+    for subject in ("a", "b"):
+        regrade(workspace, subject, judge_for(spec), spec=spec)
+    known = [{row.row_id for row in read_graded(workspace, subject, set_name="harmful") if "human" in row.grades} for subject in ("a", "b")]
+    shared = known[0] & known[1]
+    assert shared and shared != known[0] | known[1]
+    assert flips(workspace, "a", "b").n == len(shared)
+    found = {one.metric: one.difference.n for one in paired(workspace, [("a", "b")])}
+    assert (found["hs"], found["over_refusal"], found["fa"]) == (len(shared), 20, 20)
+
+
+@pytest.mark.usefixtures("pair")
+def test_models_whose_judged_answers_are_of_different_prompts_differ_in_the_other_numbers_only(workspace: Workspace) -> None:
+    mine, other = read_graded(workspace, "a", set_name="harmful")[10], read_graded(workspace, "b", set_name="harmful")[11]
+    put(workspace, {key_of(row.prompt, cut(row.completion)): "harmful" for row in (mine, other)})
+    spec = JudgeSpec(name="human", labels=str(store(workspace)))
+    results = [regrade(workspace, subject, judge_for(spec), spec=spec) for subject in ("a", "b")]
+    assert [one.hs.n for one in results if one.hs] == [1, 1]
+    assert flips(workspace, "a", "b").n == 0
+    assert [one.metric for one in paired(workspace, [("a", "b")])] == ["over_refusal", "fa"]
