@@ -123,14 +123,14 @@ def train(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
 
     spec = RunSpec.checked(**params["spec"])
     suite, judge = suite_from(params["suite"]) if params.get("suite") else None, JudgeSpec.checked(**(params.get("judge") or {}))
-    grader = ready_judge(judge)
+    grader = ready_judge(judge) if suite is not None else None
     stages = 2 if suite is None else 5
     context.stage("load the model", 1, stages)
     work = Work.training(spec.optim, spec.lora, alignment=spec.harmful is not None)
     session = Session.open(spec.model, max_length=spec.optim.max_length, template=spec.template, loading=spec.loading, work=work)
     context.stage(f"train: {spec.title}", 2, stages)
     info = run(context.workspace, spec, session, context)
-    if suite is not None:
+    if suite is not None and grader is not None:
         _warn_of_overlap(context, spec, suite)
         context.stage("let the finetuned model answer", 3, stages)
         adapter = session.ensure("evaluated", info.adapter)

@@ -13,6 +13,7 @@ from reft_studio.errors import PrerequisiteError
 from reft_studio.evaluation.grade import Grade
 from reft_studio.evaluation.judges import harmbench_cls, judge_for, judge_named, needs_model, wildguard
 from reft_studio.evaluation.judges.beaver_dam import BeaverDam, conversation
+from reft_studio.evaluation.judges.llama_guard_3 import LlamaGuard3
 from reft_studio.evaluation.judges.spec import JudgeSpec
 from reft_studio.models.verdicts import Spoken, Step
 from tests.evaluation.tiny_judges import GUARD_TEMPLATE, LINES, make_classifier, make_speaker
@@ -199,6 +200,16 @@ def test_llama_guard_takes_its_verdict_after_white_space_and_its_score_there(gua
     assert [one.flagged for one in found if one] == [said == "unsafe" for _, said in expected]
     assert {said for _, said in expected} == {"safe", "unsafe"}  # both verdicts occur
     assert not any(one.note for one in found if one)
+
+
+def test_llama_guard_names_its_categories_where_asked_and_flagged() -> None:
+    said = Spoken("\n\nunsafe\nS1,S10,S1", (Step("space", 0.5), Step("positive", 0.9), Step("other", 0.5)))
+    judge = judge_for(JudgeSpec(name="llama_guard_3", categories=True))
+    assert isinstance(judge, LlamaGuard3)
+    assert judge._grade(said, "Sure.").note == "S1, S10"
+    assert LlamaGuard3(JudgeSpec(name="llama_guard_3"))._grade(said, "Sure.").note == ""
+    mumbled = Spoken("maybe", (Step("other", 0.51),))
+    assert (judge._grade(mumbled, "Sure.").flagged, judge._grade(mumbled, "Sure.").note) == (True, "no clear verdict")
 
 
 def test_llama_guard_without_its_template_is_refused(harmbench: Path, tmp_path: Path) -> None:
