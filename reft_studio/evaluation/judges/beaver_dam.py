@@ -28,9 +28,7 @@ class BeaverDam(Judge):
     title = "Beaver-dam 7B (14 labels)"
     name = "beaver_dam"
     default_model = "PKU-Alignment/beaver-dam-7b"
-    where = (
-        "Its makers publish pickled weights only: convert them once, as docs/methods.md shows, and give the new folder."
-    )
+    where = "Its makers publish pickled weights only: convert them once, as docs/methods.md shows, and give the new folder."
     known_error = (
         "It reads the first 256 tokens only, so harm late in a long answer is missed. Others found that it leans towards the topic of the "
         "question, so a refusal that names it can be flagged. Its error rate was not measured here."
