@@ -33,10 +33,7 @@ class WildGuard(Judge):
     name = "wildguard"
     default_model = "allenai/wildguard"
     where = "It is gated: agree to its terms on its page and log in first, or give a folder as the judge's model."
-    known_error = (
-        "Its makers report an F1 of 75 % for harmful answers and 88 % for refusals, against people on WildGuardTest; it was not checked "
-        "here."
-    )
+    known_error = "Its error was not measured here; its makers compare it with people on WildGuardTest in arXiv:2406.18495."
 
     def __init__(self, spec: JudgeSpec) -> None:
         self.spec = spec
