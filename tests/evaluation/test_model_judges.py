@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from reft_studio.errors import PrerequisiteError
 from reft_studio.evaluation.grade import Grade
@@ -66,18 +67,21 @@ def _load(folder: Path, kind: str = "CausalLM") -> tuple[Any, Any]:
 def _teach(folder: Path, verdicts: dict[str, str]) -> None:
     model, tokenizer = _load(folder)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
-    rows = []
+    rows, labels = [], []
     for answer, (prompt, verdict) in zip(ANSWERS, verdicts.items(), strict=True):
         asked = tokenizer(wildguard.question(prompt, answer), add_special_tokens=False)["input_ids"]
         said = [*tokenizer(verdict, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
-        rows.append((torch.tensor([asked + said]), torch.tensor([[-100] * len(asked) + said])))
+        rows.append(torch.tensor(asked + said))
+        labels.append(torch.tensor([-100] * len(asked) + said))
+    batch = pad_sequence(rows, batch_first=True)  # on the right, where nothing that is learned can see it
+    wanted = pad_sequence(labels, batch_first=True, padding_value=-100)
     torch.manual_seed(0)
     for _ in range(60):
-        loss = torch.stack([model(input_ids=ids, labels=labels).loss for ids, labels in rows]).sum()
+        loss = model(input_ids=batch, labels=wanted).loss
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-        if float(loss.detach()) < 0.05:
+        if float(loss.detach()) < 0.007:
             break
     model.save_pretrained(folder, safe_serialization=True)
 
