@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from reft_studio.errors import SpecError, StoreError
+from reft_studio.errors import SpecError, StoreError, is_out_of_memory
 from reft_studio.models.lean import lighten
 from reft_studio.models.loading import LoadedModel
 from reft_studio.models.spec import LoraSpec
@@ -58,25 +59,56 @@ class AdaptedModel:
                 else:
                     self._peft.add_adapter(name, config)
             except ValueError as exc:
+                if spec.targets == "all-linear":
+                    raise SpecError(
+                        f"{type(self.model.base).__name__} cannot take adapters on all of its linear layers: {str(exc)[:200]} Name others."
+                    ) from exc
                 raise SpecError(f"targets are {spec.targets}, but not all are linear layers of this model. Use 'all-linear'.") from exc
         self._taken_in(name)
 
     def load(self, name: str, folder: Path) -> None:
-        """An adapter from a folder as PEFT writes it; weights must be finite safetensors."""
-        from peft import PeftModel
+        """An adapter from a folder as PEFT writes it; weights must be finite safetensors, and just those that this model has room for.
 
+        Raises StoreError, and leaves the other adapters as they were, if it is damaged or of another model.
+        """
         if not (folder / "adapter_model.safetensors").is_file():
             raise StoreError(f"{folder.name} holds no adapter_model.safetensors. Prepare it again.")
         self._delete(name)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # peft and transformers remark on each other's deprecated names
-            if self._peft is None:
-                self._peft = PeftModel.from_pretrained(self.model.base, str(folder), adapter_name=name)
-            else:
-                self._peft.load_adapter(str(folder), adapter_name=name)
+        try:
+            with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # peft and transformers remark on each other's deprecated names
+                whole = self._read(name, folder)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as exc:  # peft has none of its own
+            self._forget(name)
+            if is_out_of_memory(exc):
+                raise
+            raise StoreError(
+                f"The adapter in {folder.name} is damaged or was made for another model ({type(exc).__name__}). Prepare it again."
+            ) from exc
+        if not whole:  # peft would leave what is missing at zero: an adapter that does nothing, or half of one
+            self._forget(name)
+            raise StoreError(f"The adapter in {folder.name} was made for other layers than this model has. Prepare it again.")
         self._taken_in(name)
         if not all(torch.isfinite(value).all() for value in self.parameters(name)):
             raise StoreError(f"The adapter in {folder.name} holds numbers that are not finite. Prepare it again.")
+
+    def _read(self, name: str, folder: Path) -> bool:
+        """Take an adapter from its folder; whether its file holds every one of its tensors and no other."""
+        from peft import PeftConfig, get_peft_model, get_peft_model_state_dict
+
+        config = PeftConfig.from_pretrained(str(folder))
+        if self._peft is None:
+            self._peft = get_peft_model(self.model.base, config, adapter_name=name)
+        self._peft.load_adapter(str(folder), adapter_name=name)
+        with safe_open(folder / "adapter_model.safetensors", "pt") as file:
+            stored = set(file.keys())
+        return stored == set(get_peft_model_state_dict(self._peft, adapter_name=name, save_embedding_layers=False))
+
+    def _forget(self, name: str) -> None:
+        """Take away what a failed reading left of an adapter."""
+        if self._peft is not None and name in self._peft.peft_config:
+            self._names.add(name)
+            self._delete(name)
 
     def copy(self, source: str, target: str, spec: LoraSpec) -> None:
         """A new adapter `target` with the weights of `source`. Raises StoreError unless `spec` is how `source` was made."""
@@ -161,7 +193,7 @@ class AdaptedModel:
             raise SpecError(f"{type(self.model.base).__name__} cannot recompute its blocks. Switch gradient_checkpointing off.")
         for block in blocks if wanted or self._recomputing else ():
             block.gradient_checkpointing = block.training = wanted
-            block._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False)
+            block._gradient_checkpointing_func = partial(_recomputed, block)
         self._recomputing = wanted
 
     @contextmanager
@@ -186,6 +218,7 @@ class AdaptedModel:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # peft remarks that it makes another adapter active; we always set our own
                 self._peft.delete_adapter(name)
+            self._names.discard(name)
 
     def _taken_in(self, name: str) -> None:
         """Note a new adapter, frozen. Raises SpecError if it changes the head or the embeddings, which cached states rely on."""
@@ -196,7 +229,6 @@ class AdaptedModel:
         for module in (base.get_input_embeddings(), base.get_output_embeddings()):
             if name in getattr(module, "lora_A", ()) or name in getattr(module, "lora_embedding_A", ()):
                 self._delete(name)
-                self._names.discard(name)
                 raise SpecError(
                     f"The adapter '{name}' changes the head or the embeddings of the model, which all models of a run share. "
                     "Leave them out of its targets."
@@ -204,3 +236,16 @@ class AdaptedModel:
 
     def _freeze(self) -> None:
         self._peft.requires_grad_(False)
+
+
+def _recomputed(block: nn.Module, forward: Callable[..., Any], *inputs: Any) -> Any:
+    """A block whose activations are not kept. It runs in eval mode, both times: some blocks (OPT, Falcon) drop out by their own mode."""
+
+    def quiet(*again: Any) -> Any:
+        before, block.training = block.training, False
+        try:
+            return forward(*again)
+        finally:
+            block.training = before
+
+    return checkpoint(quiet, *inputs, use_reentrant=False)

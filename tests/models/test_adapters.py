@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+import transformers
+from safetensors.torch import load_file, save_file
 
 from reft_studio.errors import SpecError, StoreError
 from reft_studio.models.batching import collate
@@ -14,6 +18,7 @@ from reft_studio.models.loading import load
 from reft_studio.models.session import Session
 from reft_studio.models.spec import LoadSpec, LoraSpec, OptimSpec
 from reft_studio.models.supervised import supervise
+from tests.tiny_models import make_model
 
 ROW = {"messages": '[{"role":"user","content":"how do i bake bread"}]', "prompt": "how do i bake bread", "response": "Sure, first mix."}
 
@@ -96,3 +101,65 @@ def test_a_base_in_half_precision_trains_adapters_in_full(tiny_model: Path) -> N
         fit(parameters, step, steps=8, optim=OptimSpec(learning_rate=0.02), log=lambda line: losses.append(line["loss"]))
     assert session.model.base.dtype == torch.bfloat16 and {value.dtype for value in parameters} == {torch.float32}
     assert losses[-1] < losses[0]
+
+
+def test_a_refused_adapter_leaves_nothing_that_is_taken_for_one(session: Session) -> None:
+    session.add("student", LoraSpec(), seed=1)
+    with pytest.raises(SpecError, match="all-linear"):
+        session.add("student", LoraSpec(targets=("no_such_layer",)), seed=1)
+    assert session.adapted.names == set()
+    session.add("student", LoraSpec(), seed=1)
+    with session.adapted.active("student"):
+        assert session.adapted.parameters("student")
+
+
+def damaged(folder: Path, how: str) -> None:
+    weights, config = folder / "adapter_model.safetensors", folder / "adapter_config.json"
+    if how == "cut off":
+        weights.write_bytes(weights.read_bytes()[:100])
+    elif how == "no configuration":
+        config.unlink()
+    elif how == "no JSON":
+        config.write_text("{")
+    elif how == "another rank":
+        config.write_text(json.dumps({**json.loads(config.read_text()), "r": 4}))
+    elif how == "other layers":
+        save_file({key.replace(".layers.", ".blocks."): value for key, value in load_file(weights).items()}, weights)
+    else:
+        save_file({key: value for key, value in load_file(weights).items() if ".layers.0." not in key}, weights)
+
+
+@pytest.mark.parametrize("how", ["cut off", "no configuration", "no JSON", "another rank", "other layers", "a layer less"])
+@pytest.mark.parametrize("others", [False, True])
+def test_a_damaged_or_foreign_adapter_is_named_and_the_session_goes_on(session: Session, tmp_path: Path, how: str, others: bool) -> None:
+    maker = Session(session.model)
+    maker.add("one", LoraSpec(), seed=1)
+    maker.adapted.save("one", tmp_path / "whole", base_name="tiny")
+    shutil.copytree(tmp_path / "whole", tmp_path / "broken")
+    damaged(tmp_path / "broken", how)
+    fresh = Session.open(session.model.source)
+    if others:
+        fresh.add("other", LoraSpec(), seed=2)
+    with pytest.raises(StoreError, match=r"broken (is damaged or was made for another model|was made for other layers)"):
+        fresh.ensure("teacher", tmp_path / "broken")
+    assert fresh.adapted.names == ({"other"} if others else set())
+    assert fresh.ensure("teacher", tmp_path / "whole") == "teacher"
+    with fresh.adapted.active("teacher"):
+        assert fresh.adapted.parameters("teacher")
+
+
+def test_computing_blocks_again_does_not_switch_their_dropout_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OPT's blocks drop out by the mode of the block itself, which recomputation has to set."""
+    monkeypatch.setattr(
+        "tests.tiny_models.make_config",
+        lambda _family, shape: transformers.OPTConfig(**shape, ffn_dim=48, word_embed_proj_dim=32, dropout=0.5),
+    )
+    session = Session.open(str(make_model(tmp_path / "opt")))
+    session.add("student", LoraSpec(), seed=1)
+    batch = collate([session.encoder.example(ROW, 0)], pad_id=session.model.pad_id)
+    found = []
+    for checkpointing in (False, True):
+        with session.adapted.active("student", train=True, checkpointing=checkpointing) as backbone:
+            loss = supervise(session.model, backbone, [batch])[0].cross_entropy()
+            found.append([loss.detach(), *torch.autograd.grad(loss, session.adapted.parameters("student"))])
+    assert all(torch.equal(one, two) for one, two in zip(*found, strict=True))
