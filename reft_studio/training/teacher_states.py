@@ -29,6 +29,7 @@ SPARE = 2 << 30
 """Bytes of disk that a cache leaves free."""
 KEPT = 4
 """Caches of one workspace that are kept; those used longest ago go first."""
+_ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
 _STATES, _FILLED = "states.bin", "filled.npy"  # states of all rows one after the other; which rows are there
 
 
@@ -46,7 +47,7 @@ class Place:
                 "base": model.fingerprint,
                 "loading": [str(model.base.dtype), model.loading.dtype, model.loading.quantization, model.loading.attention],
                 "template": model.template.hash,
-                "adapter": fingerprint.of_file(adapter / "adapter_model.safetensors") if adapter is not None else None,
+                "adapter": [fingerprint.of_file(adapter / name) for name in _ADAPTER] if adapter is not None else None,
                 "rows": fingerprint.of_rows([row.ids, row.prompt] for row in rows),
             }
         )
@@ -81,20 +82,22 @@ class TeacherStates:
         self._spans = [slice(start, end) for start, end in pairwise(ends)]
         self._place = place
         self._file: np.memmap | None = None
+        self._id: tuple[int, int] | None = None
         self._filled = np.zeros(len(tokens), dtype=bool)
         row = d_model * dtype.itemsize
         held = place.held()
         kept = min(ends[-1], (place.budget() + held) // row)
         self._kept = sum(span.stop <= kept for span in self._spans)
-        raw = torch.empty(kept * row, dtype=torch.uint8) if place.folder is None or not kept else self._open(place.folder, kept * row)
+        raw = torch.empty(kept * row, dtype=torch.uint8) if place.folder is None or not kept else self._open(place.folder, kept * row, row)
         self._states = raw.view(dtype).view(-1, d_model)
         self.computed = 0
         """Rows the teacher ran on."""
 
-    def _open(self, folder: Path, size: int) -> Tensor:
+    def _open(self, folder: Path, size: int, row: int) -> Tensor:
         """Map the file. Its room on disk is taken now: a disk that fills up later would kill a process that writes to a map."""
         path, filled = folder / _STATES, folder / _FILLED
         with path.open("ab") as file:
+            there, self._id = file.tell() // row, _identity(os.fstat(file.fileno()))
             if file.tell() < size and hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(file.fileno(), 0, size)
             elif file.tell() < size:
@@ -102,7 +105,8 @@ class TeacherStates:
         self._file = np.memmap(path, dtype=np.uint8, mode="r+", shape=(size,))
         noted = np.load(filled, allow_pickle=False) if filled.is_file() else self._filled
         if len(noted) == len(self._filled):
-            self._filled[: self._kept] = noted[: self._kept]
+            stored = sum(span.stop <= min(there, size // row) for span in self._spans)  # notes may have outlived the states
+            self._filled[:stored] = noted[:stored]
         return torch.from_numpy(self._file)
 
     def missing(self, rows: Sequence[int]) -> list[int]:
@@ -123,9 +127,21 @@ class TeacherStates:
         return states
 
     def flush(self) -> None:
-        """Make what is stored safe on disk; only then is it noted as stored, so that a crash leaves no row half-written."""
+        """Make what is stored safe on disk; only then is it noted as stored, so that a crash leaves no row half-written.
+
+        Nothing is noted where the file was removed meanwhile, to make room for another teacher's: notes without states would lie.
+        """
         if self._file is not None and self._place.folder is not None:
             self._file.flush()
+            try:
+                if _identity((self._place.folder / _STATES).stat()) != self._id:
+                    return
+            except FileNotFoundError:
+                return
             buffer = io.BytesIO()
             np.save(buffer, self._filled)
             write_atomic(self._place.folder / _FILLED, buffer.getvalue())
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino

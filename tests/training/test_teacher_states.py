@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -139,6 +140,33 @@ def test_caches_used_longest_ago_make_room(session: Session, workspace: Workspac
     for number in range(KEPT + 2):
         Place.of(workspace, session.model, None, [Example([number, 1], 1, 0)])
     assert len(list(workspace.folder("cache", "teacher-states").iterdir())) == KEPT
+
+
+@pytest.mark.parametrize("made_again", [False, True])
+def test_a_cache_that_was_removed_while_it_was_in_use_does_not_claim_rows_it_has_not(
+    session: Session, workspace: Workspace, made_again: bool
+) -> None:
+    place = Place.of(workspace, session.model, None, data(session).examples)
+    first = data(session, place, None)
+    states = drawn(first, 0, 6)
+    assert place.folder is not None and first.cache is not None
+    shutil.rmtree(place.folder)
+    if made_again:
+        drawn(data(session, Place.of(workspace, session.model, None, first.examples), None), 1)
+    first.cache.flush()
+    again = data(session, Place.of(workspace, session.model, None, first.examples), None)
+    torch.testing.assert_close(drawn(again, 0, 6), states)
+    assert again.cache is not None and again.cache.computed == 2
+
+
+def test_notes_without_states_are_not_believed(tmp_path: Path) -> None:
+    kept = TeacherStates([2, 3], d_model=4, dtype=torch.float32, place=Place(tmp_path))
+    kept.keep(0, torch.ones(2, 4))
+    kept.keep(1, torch.ones(3, 4))
+    kept.flush()
+    (tmp_path / "states.bin").write_bytes((tmp_path / "states.bin").read_bytes()[: 2 * 4 * 4])
+    again = TeacherStates([2, 3], d_model=4, dtype=torch.float32, place=Place(tmp_path))
+    assert again.missing([0, 1]) == [1]
 
 
 def test_half_precision_states_are_stored_as_they_are(tmp_path: Path) -> None:
