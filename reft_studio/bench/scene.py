@@ -22,7 +22,7 @@ from reft_studio.teacher.refusal_feature import RefusalFeature
 from reft_studio.teacher.teacher import TeacherInfo
 from reft_studio.workspace import ASSETS, Workspace
 
-ROWS = 128
+ROWS = 160
 DUPLICATES = 0.18
 LAYERS, LAYER = 24, 12
 HEADER, FOOTER = 32, 5
@@ -30,7 +30,7 @@ HEADER, FOOTER = 32, 5
 SHAPE = {"hidden_size": 192, "intermediate_size": 512, "num_attention_heads": 6, "num_key_value_heads": 2, "vocab_size": 24_576}
 ABOUT = (
     f"{ROWS} prompts of about 45 tokens, {DUPLICATES:.0%} of them said before, in a template of {HEADER} + {FOOTER} tokens; "
-    f"layer {LAYER} of a random Qwen2 with {LAYERS} blocks, d {SHAPE['hidden_size']}"
+    f"layer {LAYER} of a random Qwen2 with {LAYERS} blocks, d {SHAPE['hidden_size']}, processor time of one thread"
 )
 
 
@@ -72,7 +72,9 @@ def padded(rows: Sequence[Sequence[int]], pad: int) -> dict[str, torch.Tensor]:
 
 @contextmanager
 def scene() -> Iterator[Scene]:
-    """Build it in a temporary folder."""
+    """Build it in a temporary folder. All that is raced in it has one thread: two on a busy machine mostly wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         words = [word for word in (ASSETS / "lab" / "words.txt").read_text("utf-8").split() if len(word) > 3]
@@ -80,7 +82,10 @@ def scene() -> Iterator[Scene]:
         workspace = Workspace.open(folder / "workspace")
         session = Session.open(str(folder / "model"))
         teacher = _teacher(folder / "teacher", session)
-        yield Scene(workspace, session, teacher, _dataset(workspace, words))
+        try:
+            yield Scene(workspace, session, teacher, _dataset(workspace, words))
+        finally:
+            torch.set_num_threads(threads)
 
 
 def _write_model(folder: Path, words: list[str]) -> None:
