@@ -66,7 +66,7 @@ def _load(folder: Path, kind: str = "CausalLM") -> tuple[Any, Any]:
 
 def _teach(folder: Path, verdicts: dict[str, str]) -> None:
     model, tokenizer = _load(folder)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=6e-3)
     rows, labels = [], []
     for answer, (prompt, verdict) in zip(ANSWERS, verdicts.items(), strict=True):
         asked = tokenizer(wildguard.question(prompt, answer), add_special_tokens=False)["input_ids"]
@@ -81,7 +81,7 @@ def _teach(folder: Path, verdicts: dict[str, str]) -> None:
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-        if float(loss.detach()) < 0.007:
+        if float(loss.detach()) < 0.08:
             break
     model.save_pretrained(folder, safe_serialization=True)
 
