@@ -54,6 +54,11 @@ def examine(base: Any) -> Anatomy:
             if number in raw and given.shape == raw[number].shape and torch.equal(given, raw[number]) and torch.equal(made, head[0]):
                 _check_causal(base, head[0])
                 return Anatomy(stack, norm, head[0], logits)
+    if not bool(torch.isfinite(logits).all()):
+        raise PrerequisiteError(
+            f"{type(base).__name__} answers ordinary tokens with numbers that are not finite. Its weights are damaged, or their "
+            "number format is too narrow: copy or download it again, or load it in bfloat16 or float32."
+        )
     raise PrerequisiteError(
         f"{type(base).__name__} has no list of {depth} equal decoder blocks followed by one norm and the head, so its refusal feature "
         "cannot be read. Choose a decoder-only model, such as of the families Llama, Gemma, Qwen, Mistral or Phi."

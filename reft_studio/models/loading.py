@@ -8,7 +8,6 @@ from importlib.util import find_spec
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from reft_studio.data.templates import Template, template_for
@@ -83,6 +82,7 @@ def load(source: str, *, loading: LoadSpec = DEFAULT, template: str = "auto", wo
     wanted = settled(found, loading)
     memory.check(found, wanted, free_memory(wanted.device), work=work)
     found = fetch(found)
+    _check_configuration(found)
     tokenizer = _tokenizer(found)
     drawn = template_for(tokenizer, template)
     base = text_only(_weights(found, wanted))
@@ -108,7 +108,7 @@ def _tokenizer(found: Source) -> Any:
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(found.folder), trust_remote_code=False, local_files_only=True)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:  # transformers answers a missing tokenizer in all these ways
+    except Exception as exc:  # a missing or damaged tokenizer ends in a plain Exception too, of the Rust library
         raise PrerequisiteError(
             f"The model '{found.name}' has no tokenizer that can be read ({_first_line(exc)}). Copy tokenizer.json and "
             "tokenizer_config.json of the model into its folder."
@@ -201,6 +201,20 @@ def _check_native(found: Source) -> None:
     )
 
 
+def _check_configuration(found: Source) -> None:
+    """Raises PrerequisiteError if config.json says what a model of its type cannot be, before the tokenizer stumbles over it."""
+    from transformers import AutoConfig
+
+    try:
+        AutoConfig.from_pretrained(str(found.folder), trust_remote_code=False, local_files_only=True)
+    except Exception as exc:  # checks of the library, and whatever a wrong value does to them
+        told = " ".join(str(exc).split())[:200]
+        raise PrerequisiteError(
+            f"The config.json of '{found.name}' does not describe a model of its type ({type(exc).__name__}: {told}). Copy or download "
+            "it again."
+        ) from exc
+
+
 def free_memory(device: str) -> memory.Room:
     """Free memory of a device, as the accelerator itself counts it."""
     if device.startswith("cuda"):
@@ -235,10 +249,10 @@ def _weights(found: Source, loading: LoadSpec) -> Any:
             ignore_mismatched_sizes=True,  # it would refuse without a reason; we refuse below, with one
             **options,
         )
-    except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as exc:
+    except Exception as exc:  # a wrong value in config.json fails wherever the model's class first uses it, as anything
         raise PrerequisiteError(
-            f"The model '{found.name}' cannot be loaded: {_first_line(exc)} A model is a folder (or Hub id) with config.json, "
-            "safetensors weights and a tokenizer, of a causal language model architecture that transformers knows."
+            f"The model '{found.name}' cannot be loaded ({type(exc).__name__}: {_first_line(exc)}). A model is a folder (or Hub id) with "
+            "config.json, safetensors weights and a tokenizer, of a causal language model architecture that transformers knows."
         ) from exc
     lost = sorted(told["missing_keys"]) + sorted(key[0] for key in told["mismatched_keys"])
     if lost:  # transformers fills them with random numbers and goes on
@@ -270,8 +284,8 @@ def _logits(base: Any, hidden: Tensor) -> Tensor:
 
 def _stop_ids(base: Any, tokenizer: Any) -> tuple[int, ...]:
     named = base.generation_config.eos_token_id if base.generation_config is not None else None
-    others = named if isinstance(named, list) else [] if named is None else [named]
-    return tuple(dict.fromkeys([int(tokenizer.eos_token_id), *map(int, others)]))
+    others = [token for token in (named if isinstance(named, list) else [named]) if isinstance(token, int)]
+    return tuple(dict.fromkeys([int(tokenizer.eos_token_id), *others]))
 
 
 def _first_line(exc: BaseException) -> str:

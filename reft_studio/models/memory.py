@@ -84,7 +84,7 @@ def need(source: Source, loading: LoadSpec, *, cuda: bool, work: Work | None = N
     work = work or Work()
     width = _WIDTH[weights_dtype(source, loading, cuda=cuda)]
     packed = linear = adapter = 0.0
-    vocabulary = int(_text(source.config).get("vocab_size") or 0)
+    vocabulary = _count(_text(source.config), "vocab_size")
     for facts in source.tensors.values():
         inner = len(facts.shape) == 2 and vocabulary not in facts.shape
         linear += facts.numbers if inner else 0
@@ -99,14 +99,14 @@ def need(source: Source, loading: LoadSpec, *, cuda: bool, work: Work | None = N
 def _activations(config: Mapping[str, Any], loading: LoadSpec, width: int, *, tokens: int, work: Work) -> float:
     """Bytes at the highest point of a pass over so many tokens."""
     text = _text(config)
-    size, layers = int(_first(text, "hidden_size", "n_embd") or 0), int(_first(text, "num_hidden_layers", "n_layer") or 0)
-    inner = int(_first(text, "intermediate_size", "n_inner") or 4 * size)
+    size, layers = _count(text, "hidden_size", "n_embd"), _count(text, "num_hidden_layers", "n_layer")
+    inner = _count(text, "intermediate_size", "n_inner") or 4 * size
     by_size, by_inner = _KEPT_PER_TOKEN["nf4" if loading.quantization == "nf4" else "float32" if width == 4 else "half"]
     block = tokens * (by_size * size + by_inner * inner)
     if loading.attention == "eager" or text.get("attn_logit_softcapping"):  # a soft cap on scores is beyond the other kernels
-        heads = int(_first(text, "num_attention_heads", "n_head") or 1)
+        heads = _count(text, "num_attention_heads", "n_head") or 1
         block += tokens * min(work.length, tokens) * heads * _KEPT_PER_SCORE[width]
-    head = min(tokens, _LOGIT_TOKENS) * int(text.get("vocab_size") or 0) * 12.0
+    head = min(tokens, _LOGIT_TOKENS) * _count(text, "vocab_size") * 12.0
     if not work.rank:
         return block
     return block + layers * tokens * size * width + head if work.checkpointing else layers * block + head
@@ -230,5 +230,6 @@ def _text(config: Mapping[str, Any]) -> Mapping[str, Any]:
     return inner if isinstance(inner, dict) else config
 
 
-def _first(config: Mapping[str, Any], *names: str) -> Any:
-    return next((config[name] for name in names if config.get(name) is not None), None)
+def _count(config: Mapping[str, Any], *names: str) -> int:
+    """The first of these that the configuration names; 0 if there is none. What is no number is left to the loading to refuse."""
+    return next((value for name in names if isinstance(value := config.get(name), int)), 0)

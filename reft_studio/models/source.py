@@ -71,16 +71,34 @@ def locate(source: str, *, revision: str | None = None, network: bool | None = N
     of something that has none.
     """
     path = resolve(source)
-    if Path(path).exists() or path.startswith((".", "/")) or "\\" in path:
+    if path.startswith((".", "/")) or "\\" in path or _exists(Path(path)):
         if revision:
             raise SpecError(
                 f"revision is '{revision}', but {source} is a folder. A revision belongs to a model of the hub: leave it empty."
             )
         return read_folder(Path(path), source)
-    if not _ID.fullmatch(path):
+    if not _is_id(path):
         raise PrerequisiteError(f"'{source[:80]}' is neither a folder on this machine nor a Hub id, which looks like org/name.")
     may_ask = not offline() if network is None else network
     return _on_hub(path, revision) if may_ask else _in_cache(path, revision)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name that is too long for a folder
+        return False
+
+
+def _is_id(name: str) -> bool:
+    """Whether the hub could know a model of this name."""
+    from huggingface_hub.utils import HFValidationError, validate_repo_id
+
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return _ID.fullmatch(name) is not None
 
 
 def fetch(found: Source) -> Source:
@@ -104,8 +122,10 @@ def fetch(found: Source) -> Source:
 
 def read_folder(folder: Path, source: str) -> Source:
     """A model folder; every weight file must be as long as its own header says."""
-    if not folder.exists():
-        raise PrerequisiteError(f"There is no model folder {folder}. Give the folder that holds config.json, or a Hub id such as org/name.")
+    if not _exists(folder):
+        raise PrerequisiteError(
+            f"There is no model folder {str(folder)[:200]}. Give the folder that holds config.json, or a Hub id such as org/name."
+        )
     if not (folder / "config.json").is_file():
         told = ", but an adapter: give the model it was made for" if (folder / "adapter_config.json").is_file() else ""
         raise PrerequisiteError(f"{folder} has no config.json, so it is not a model folder{told}.")
@@ -164,7 +184,8 @@ def _shards(folder: Path) -> list[Path]:
         return [folder / _SINGLE]
     if not (folder / _INDEX).is_file():
         raise PrerequisiteError(f"{folder} has no {_SINGLE} weights. Pickled weights are refused, since loading them can run code.")
-    names = sorted(set(_json(folder / _INDEX).get("weight_map", {}).values()))
+    named = _json(folder / _INDEX).get("weight_map")
+    names = sorted({str(name) for name in named.values()} if isinstance(named, dict) else ())
     missing = [name for name in names if not (folder / name).is_file()]
     if missing or not names:
         raise PrerequisiteError(

@@ -193,6 +193,12 @@ def drop_a_weight(folder: Path) -> None:
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
 
 
+def spoil_a_weight(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    weights["model.layers.1.mlp.up_proj.weight"][0, 0] = torch.nan
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
 @pytest.mark.parametrize(
     ("break_it", "words"),
     [
@@ -209,6 +215,13 @@ def drop_a_weight(folder: Path) -> None:
         (lambda folder: rewrite_config(folder, model_type="t5"), "type 't5', which is no causal language model"),
         (lambda folder: rewrite_config(folder, hidden_size=40, head_dim=8), "weights that the model .* or have another shape"),
         (drop_a_weight, r"1 weights that the model .* first model.layers.1.mlp.up_proj.weight"),
+        (spoil_a_weight, "numbers that are not finite"),
+        (lambda folder: rewrite_config(folder, hidden_size="wide"), "config.json of .* does not describe a model .*hidden_size"),
+        (lambda folder: rewrite_config(folder, vocab_size="many"), "config.json of .* does not describe a model .*vocab_size"),
+        (lambda folder: rewrite_config(folder, num_attention_heads=3), "config.json of .* does not describe a model"),
+        (lambda folder: rewrite_config(folder, hidden_act="wave"), "cannot be loaded .KeyError: 'wave'"),
+        (lambda folder: rewrite_config(folder, text_config=[1]), "cannot be loaded"),
+        (lambda folder: (folder / "tokenizer.json").write_text("[]"), "no tokenizer that can be read"),
     ],
 )
 def test_a_broken_model_folder_is_named_with_what_is_missing(tmp_path: Path, break_it: Any, words: str) -> None:

@@ -86,9 +86,24 @@ def test_a_model_on_the_hub_is_measured_before_it_is_downloaded(online: pytest.M
         source.fetch(found)
 
 
-def test_what_is_neither_a_folder_nor_an_id_is_said() -> None:
+@pytest.mark.parametrize("name", ["some model, please", "long" * 80, "org/my--model", "org/model.git"])
+def test_what_is_neither_a_folder_nor_an_id_is_said(name: str) -> None:
     with pytest.raises(PrerequisiteError, match="neither a folder on this machine nor a Hub id"):
-        locate("some model, please")
+        locate(name)
+
+
+def test_a_path_that_no_disk_can_hold_is_no_model_folder() -> None:
+    with pytest.raises(PrerequisiteError, match="no model folder"):
+        locate("/" + "long" * 80)
+
+
+@pytest.mark.parametrize("named", [["model.safetensors"], {"a": 3}, {}])
+def test_an_index_that_names_no_weight_files_is_not_whole(tmp_path: Path, named: object) -> None:
+    folder = make_model(tmp_path / "model")
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": named}))
+    with pytest.raises(PrerequisiteError, match="is not whole"):
+        locate(str(folder))
 
 
 def test_a_missing_shard_is_named(tmp_path: Path) -> None:
