@@ -63,7 +63,8 @@ def last_states(model: LoadedModel, backbone: nn.Module, prompts: Sequence[Token
     for row, prompt in enumerate(prompts):
         ids[row, : lengths[row]] = prompt
     with captured(model, layers, stop=True) as found:
-        backbone(input_ids=torch.from_numpy(ids).to(model.device), cache=cache, use_cache=cache is not None)
+        past = {} if cache is None else {"cache": cache}  # not every architecture knows the word
+        backbone(input_ids=torch.from_numpy(ids).to(model.device), use_cache=cache is not None, **past)
     rows, last = torch.arange(len(prompts)), torch.tensor(lengths) - 1
     return torch.stack([found[layer][rows, last] for layer in layers], dim=1)
 

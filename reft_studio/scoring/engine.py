@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from reft_studio.errors import PrerequisiteError
+from reft_studio.errors import PrerequisiteError, is_out_of_memory
 from reft_studio.models.features import last_states
 from reft_studio.models.loading import LoadedModel
 from reft_studio.models.prefix import LEAST, SharedPrefix, common_prefix
@@ -51,12 +51,12 @@ class Engine:
 
     def _holds(self, lists: TokenLists, tokens: int) -> bool:
         """Whether a shortest, a middling and a longest prompt score alike with and without the prefix shared."""
-        prefix = SharedPrefix.of(self.model, self.backbone, lists[0][:tokens], layer=self.layer)
-        if prefix is None:
-            return False
         by_length = np.argsort(lists.lengths, kind="stable")
         samples = [[lists[int(by_length[0])], lists[int(by_length[len(lists) // 2])]], [lists[int(by_length[-1])]]]
         try:
+            prefix = SharedPrefix.of(self.model, self.backbone, lists[0][:tokens], layer=self.layer)
+            if prefix is None:
+                return False
             one, two = (np.concatenate([self.scores(sample, prefix=how) for sample in samples]) for how in (prefix, None))
         except (RuntimeError, ValueError, TypeError, IndexError):  # an architecture that takes no cache of this kind
             return False
@@ -81,7 +81,7 @@ class Engine:
             try:
                 journal.append(self.scores([lists[int(place)] for place in batch], prefix=prefix))
             except RuntimeError as exc:
-                if not _is_out_of_memory(exc):
+                if not is_out_of_memory(exc):
                     raise
                 plan = self._halved(plan, len(journal.done), batch, lists, exc)
                 on_split(plan)
@@ -102,8 +102,3 @@ class Engine:
                 "prepare the teacher with a smaller max_length, or load the model in 4 bits."
             ) from exc
         return plan.split(place)
-
-
-def _is_out_of_memory(exc: RuntimeError) -> bool:
-    said = str(exc).lower()
-    return isinstance(exc, torch.OutOfMemoryError) or "out of memory" in said or "can't allocate memory" in said
