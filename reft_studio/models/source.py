@@ -92,7 +92,8 @@ def _exists(path: Path) -> bool:
 
 def _is_id(name: str) -> bool:
     """Whether the hub could know a model of this name."""
-    from huggingface_hub.utils import HFValidationError, validate_repo_id
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils._validators import validate_repo_id
 
     try:
         validate_repo_id(name)

@@ -38,7 +38,11 @@ def already(workspace: Workspace, dataset: Dataset, teacher: TeacherInfo, *, sco
     return finished_scores(workspace, dataset, key=score_key(scorer, teacher.id, teacher.created), content=teacher_content(teacher))
 
 
-def prompt_key(content: dict[str, Any], *, dtype: str, quantization: str, merged: bool) -> str:
-    """SHA-256 (hex) that, with the token ids of a prompt, names its score. A longest prompt shows in the token ids."""
+def prompt_key(content: dict[str, Any], *, dtype: str, quantization: str, attention: str, device: str, merged: bool) -> str:
+    """SHA-256 (hex) that, with the token ids of a prompt, names its score. A longest prompt shows in the token ids.
+
+    `attention` and `device` (its kind) change last digits, in half precision also the third.
+    """
     used = {name: value for name, value in content.items() if name != "max_length"}
-    return fingerprint.of_value({**used, "dtype": dtype, "quantization": quantization, "merged": merged})
+    numerics = {"dtype": dtype, "quantization": quantization, "attention": attention, "device": device, "merged": merged}
+    return fingerprint.of_value({**used, **numerics})

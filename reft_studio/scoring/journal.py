@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 import zlib
@@ -12,6 +13,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from reft_studio.workspace import disk_error
+
 _HEAD = struct.Struct("<III")  # batch, values, checksum of all
 
 
@@ -19,7 +22,7 @@ class Journal:
     """An append-only file of (batch number, float32 values); what was not written whole is cut off when it is opened."""
 
     def __init__(self, path: Path) -> None:
-        self.done: list[NDArray[np.float32]] = []
+        self._path, self.done = path, list[NDArray[np.float32]]()
         data = path.read_bytes() if path.is_file() else b""
         place = 0
         while (record := _record(data, place, len(self.done))) is not None:
@@ -30,9 +33,17 @@ class Journal:
         os.lseek(self._file, 0, os.SEEK_END)
 
     def append(self, values: NDArray[np.float32]) -> None:
-        """Keep the next batch. It survives the death of this process; of the whole machine, a checksum tells."""
+        """Keep the next batch. It survives the death of this process; of the whole machine, a checksum tells.
+
+        Raises PrerequisiteError if the disk is full.
+        """
         batch, body = len(self.done), values.astype("<f4").tobytes()
-        os.write(self._file, _HEAD.pack(batch, len(values), _checksum(batch, body)) + body)
+        record = _HEAD.pack(batch, len(values), _checksum(batch, body)) + body
+        try:
+            if os.write(self._file, record) < len(record):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as exc:
+            raise disk_error(self._path, exc) from exc
         self.done.append(values)
 
     def __enter__(self) -> Self:

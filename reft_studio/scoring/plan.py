@@ -9,6 +9,7 @@ import hashlib
 import io
 from dataclasses import dataclass, replace
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,7 +71,8 @@ class Plan:
         return replace(self, splits=(*self.splits, batch))
 
     def save(self, folder: Path) -> None:
-        """Write it whole, before its first batch runs."""
+        """Write it whole, before its first batch runs; a plan that was there is gone first, or its batches could pass for these."""
+        (folder / "plan.npz").unlink(missing_ok=True)
         buffer = io.BytesIO()
         np.savez(buffer, known=self.known, order=self.order, sizes=self.sizes, prefix=np.array(self.prefix))
         write_json(folder / "splits.json", {"plan": self.fingerprint, "splits": self.splits})
@@ -87,10 +89,10 @@ class Plan:
             return None
         try:
             marks = read_json(folder / "splits.json")
-            with np.load(folder / "plan.npz", allow_pickle=False) as parts:
+            with (folder / "plan.npz").open("rb") as file, np.load(file, allow_pickle=False) as parts:
                 known, order, sizes, prefix = (parts[name] for name in ("known", "order", "sizes", "prefix"))
             return cls(marks["plan"], known, order, sizes, int(prefix), tuple(marks["splits"]))
-        except (OSError, ValueError, KeyError, TypeError, StoreError):
+        except (OSError, EOFError, BadZipFile, ValueError, KeyError, TypeError, StoreError):
             return None  # a damaged plan is made anew, and its journal with it
 
 

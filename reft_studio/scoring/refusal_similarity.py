@@ -101,7 +101,7 @@ def check_match(session: Session, teacher: TeacherInfo) -> None:
 def _numerics(session: Session) -> dict[str, str]:
     used = session.model.loading
     dtype = used.dtype if used.dtype != "auto" else str(next(session.model.base.parameters()).dtype).removeprefix("torch.")
-    return {"dtype": dtype, "quantization": used.quantization}
+    return {"dtype": dtype, "quantization": used.quantization, "attention": used.attention, "device": session.model.device.type}
 
 
 @contextmanager

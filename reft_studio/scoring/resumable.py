@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -153,8 +154,8 @@ def _read(path: Path) -> Scored | None:
     if not path.is_file():
         return None
     try:
-        with np.load(path, allow_pickle=False) as parts:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as parts:
             counts = dict(zip(COUNTS, parts["counts"].tolist(), strict=True))
             return Scored(parts["scores"], parts["reasons"], len(parts["scores"]), counts, float(parts["unfamiliar"]))
-    except (OSError, ValueError, KeyError):
+    except (OSError, EOFError, BadZipFile, ValueError, KeyError):
         return None  # a damaged one is computed again

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -53,8 +54,9 @@ def teacher(workspace: Workspace, tmp_path: Path) -> TeacherInfo:
     return replace(shipped, folder=Path(shutil.copytree(shipped.folder, tmp_path / "teacher")))
 
 
-def key(teacher: TeacherInfo, *, dtype: str = "float32", quantization: str = "none", merged: bool = True) -> str:
-    return prompt_key(teacher_content(teacher), dtype=dtype, quantization=quantization, merged=merged)
+def key(teacher: TeacherInfo, **changes: Any) -> str:
+    usual = {"dtype": "float32", "quantization": "none", "attention": "sdpa", "device": "cpu", "merged": True}
+    return prompt_key(teacher_content(teacher), **{**usual, **changes})
 
 
 def test_everything_that_changes_a_score_changes_the_key(teacher: TeacherInfo) -> None:
@@ -66,6 +68,8 @@ def test_everything_that_changes_a_score_changes_the_key(teacher: TeacherInfo) -
         key(teacher, dtype="bfloat16"),
         key(teacher, quantization="nf4"),
         key(teacher, merged=False),
+        key(teacher, attention="eager"),
+        key(teacher, device="cuda"),
         key(replace(teacher, spec={**teacher.spec, "kind": "ready"})),
     ]
     for file in ("refusal_feature.safetensors", "adapter/adapter_model.safetensors", "adapter/adapter_config.json"):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from reft_studio.errors import PrerequisiteError
 from reft_studio.models.prompts import TokenLists
 from reft_studio.scoring.cache import digests_of
 from reft_studio.scoring.journal import Journal
@@ -68,9 +70,24 @@ def test_a_plan_comes_back_from_disk_with_its_splits(tmp_path: Path) -> None:
 @pytest.mark.parametrize("file", ["plan.npz", "splits.json"])
 def test_a_damaged_plan_is_no_plan(tmp_path: Path, file: str) -> None:
     plan().save(tmp_path)
-    (tmp_path / file).write_bytes(b"half")
-    assert Plan.load(tmp_path) is None
+    for damage in (b"half", (tmp_path / file).read_bytes()[:-30]):
+        (tmp_path / file).write_bytes(damage)
+        assert Plan.load(tmp_path) is None
     assert Plan.load(tmp_path / "elsewhere") is None
+
+
+def test_a_kill_while_a_plan_replaces_another_never_mixes_the_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan().save(tmp_path)
+    other, written = plan(seed=1, budget=1000), []
+
+    def dies(path: Path, content: bytes) -> None:
+        written.append(path.name)
+        raise InterruptedError
+
+    monkeypatch.setattr("reft_studio.scoring.plan.write_atomic", dies)
+    with pytest.raises(InterruptedError):
+        other.save(tmp_path)
+    assert written == ["plan.npz"] and Plan.load(tmp_path) is None
 
 
 def test_progress_counts_tokens_and_ends_at_one() -> None:
@@ -105,6 +122,19 @@ def test_whatever_was_cut_off_is_done_again_and_nothing_else(tmp_path: Path) -> 
         (tmp_path / "journal").write_bytes(data[:size])
         with Journal(tmp_path / "journal") as journal:
             assert len(journal.done) == (1 if size >= len(data) // 2 else 0)
+
+
+def test_a_full_disk_is_told_and_the_journal_stays_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = os.write
+    with Journal(tmp_path / "journal") as journal:
+        journal.append(values(0.1))
+        monkeypatch.setattr(os, "write", lambda file, data: write(file, data[:5]))
+        with pytest.raises(PrerequisiteError, match="Writing journal failed"):
+            journal.append(values(0.2))
+        assert len(journal.done) == 1
+    monkeypatch.undo()
+    with Journal(tmp_path / "journal") as journal:
+        assert [one.tolist() for one in journal.done] == [values(0.1).tolist()]
 
 
 def test_a_batch_written_twice_or_wrongly_is_not_believed(tmp_path: Path) -> None:
