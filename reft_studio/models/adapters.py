@@ -55,7 +55,7 @@ class AdaptedModel:
             torch.manual_seed(seed)
             try:
                 if self._peft is None:
-                    self._peft = get_peft_model(self.model.base, config, adapter_name=name)
+                    self._peft = get_peft_model(self.model.base, config, adapter_name=name).eval()  # peft's own mode: `mixed` needs it
                 else:
                     self._peft.add_adapter(name, config)
             except ValueError as exc:

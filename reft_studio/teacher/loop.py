@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from reft_studio import seeding, stats
-from reft_studio.models.batching import IGNORE, Batch, Example, collate, endless, join
+from reft_studio.models.batching import Batch, Example, collate, endless, join
 from reft_studio.models.features import captured
 from reft_studio.models.fit import StepLog, backward, fit
 from reft_studio.models.loading import LoadedModel
@@ -102,7 +102,7 @@ def pull(feature: RefusalFeature, states: tuple[Tensor, Tensor], *, through: boo
 
 def joint_cross_entropy(model: LoadedModel, backbone: nn.Module, batches: list[Batch]) -> Tensor:
     """½ [CE(harmful, refusals) + CE(harmless, answers)]; a batch without any answer has no term."""
-    if all(bool((batch.labels != IGNORE).any()) for batch in batches):
+    if all(batch.supervised for batch in batches):
         harmful, helpful = supervise(model, backbone, batches)
         return 0.5 * (harmful.cross_entropy() + helpful.cross_entropy())
     return 0.5 * supervise(model, backbone, [join(batches, pad_id=model.pad_id)])[0].cross_entropy()

@@ -113,6 +113,14 @@ def test_a_refused_adapter_leaves_nothing_that_is_taken_for_one(session: Session
         assert session.adapted.parameters("student")
 
 
+def test_a_fresh_adapter_answers_beside_the_base_in_one_batch(session: Session) -> None:
+    session.add("student", LoraSpec(), seed=1)
+    ids = torch.tensor([session.encoder.prompt_ids([{"role": "user", "content": "how do i bake bread"}])] * 2)
+    with session.adapted.mixed(["student", None]) as network:
+        first, second = network(input_ids=ids).logits
+    assert torch.equal(first, second), "a fresh adapter changes nothing yet"
+
+
 def damaged(folder: Path, how: str) -> None:
     weights, config = folder / "adapter_model.safetensors", folder / "adapter_config.json"
     if how == "cut off":
