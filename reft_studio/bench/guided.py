@@ -92,7 +92,7 @@ class Ours:
 
     def answer_all(self) -> None:
         """Fill the teacher's cache, as a first pass over the alignment data does."""
-        run = Run(self._spec(1), self.session, [], [], self.alignment)
+        run = Run(self._spec(1), self.session, [], self.alignment)
         with run.training():
             self.alignment.ask(run.collate(self.alignment.examples), packer=None, pieces=Pieces(ROWS))
 
@@ -105,7 +105,7 @@ class Ours:
         """Train; milliseconds of each step but the first, from one log line to the next."""
         spec = self._spec(count)
         guided = DEFENSES.get(self.method).info.needs_alignment
-        run = Run(spec, self.session, [], [], self.alignment if guided else None)
+        run = Run(spec, self.session, [], self.alignment if guided else None)
         defense = DEFENSES.get(self.method)(DEFENSES.get(self.method).Config(), run)
         clock = _Clock()
         finetune(spec, run, defense, examples(8 * spec.optim.batch_size, seed=6), clock)

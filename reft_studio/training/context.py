@@ -28,11 +28,11 @@ CONFLICT_EVERY = 20
 class AlignmentData:
     """Tokenised alignment rows of both kinds, and the teacher's hidden states on those that were drawn.
 
-    Harmful rows come first; an example's index is its position in `examples`.
+    Harmful rows come first; an example's index is its position in `examples`. `truncated` of them were cut.
     """
 
-    def __init__(self, session: Session, harmful: Sequence[Example], helpful: Sequence[Example]) -> None:
-        self.session = session
+    def __init__(self, session: Session, harmful: Sequence[Example], helpful: Sequence[Example], *, truncated: int = 0) -> None:
+        self.session, self.truncated = session, truncated
         rows = [*harmful, *helpful]
         self.examples = [Example(row.ids, row.prompt, index) for index, row in enumerate(rows)]
         self.harmful = self.examples[: len(harmful)]
@@ -92,13 +92,12 @@ class Run:
         self,
         spec: RunSpec,
         session: Session,
-        user: Sequence[Example],
         kept: list[int],
         alignment: AlignmentData | None,
         *,
         warn: Callable[[str], None] = lambda message: None,
     ) -> None:
-        self.spec, self.session, self.user, self.alignment = spec, session, user, alignment
+        self.spec, self.session, self.alignment = spec, session, alignment
         self.step = 0
         self._kept = kept
         self._streams = self._alignment_streams()

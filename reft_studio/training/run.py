@@ -44,20 +44,22 @@ def train(
     started = time.perf_counter()
     user = open_dataset(workspace, spec.dataset)
     kept = _unflagged(workspace, spec, user, session, progress)
-    examples = session.encoder.examples(user.read(["row_id", "prompt", "response", "messages"]))
     alignment = _alignment(workspace, spec, session, cache if cache is not None else {})
-    run = Run(spec, session, examples, kept, alignment, warn=progress.warn)
+    run = Run(spec, session, kept, alignment, warn=progress.warn)
     defense = DEFENSES.get(spec.method)(DEFENSES.get(spec.method).Config(**spec.method_config), run)
-    chosen = [position for position in defense.select() if examples[position].answered]
+    before = session.encoder.truncated
+    examples = _answered(session, user, defense.select())
+    truncated = session.encoder.truncated - before + (alignment.truncated if alignment is not None else 0)
+    chosen = list(examples)
     if not chosen:
         raise TrainingError(
             f"The filter removed all {user.rows} rows, or none has a response, so there is nothing to train on. "
             "Raise the threshold or check the teacher."
         )
     _start_student(workspace, spec, session)
-    log = finetune(spec, run, defense, [examples[position] for position in chosen], progress)
+    log = finetune(spec, run, defense, list(examples.values()), progress)
     defense.finish()
-    result = _result(spec, user, chosen, log, time.perf_counter() - started, session)
+    result = {**_result(spec, user, chosen, log, time.perf_counter() - started, session), "truncated": truncated}
     _save(workspace, spec, session, user, chosen, log, result)
     return open_run(workspace, spec.run_id)
 
@@ -76,6 +78,18 @@ def _unflagged(workspace: Workspace, spec: RunSpec, user: Dataset, session: Sess
     return [int(position) for position in np.flatnonzero(~flagged(scores, threshold) & ~np.isnan(scores))]
 
 
+def _answered(session: Session, user: Dataset, positions: list[int]) -> dict[int, Example]:
+    """Tokens of the rows at these positions that have a response, by position, in the order given.
+
+    Other rows are not tokenised: a row that the filter dropped may be one that the template refuses.
+    """
+    wanted = set(positions)
+    rows = user.read(["row_id", "prompt", "response", "messages"])
+    found = session.encoder.examples(row for position, row in enumerate(rows) if position in wanted)
+    examples = dict(zip(sorted(wanted), found, strict=True))
+    return {position: examples[position] for position in positions if examples[position].answered}
+
+
 def _alignment(workspace: Workspace, spec: RunSpec, session: Session, cache: dict[str, AlignmentData]) -> AlignmentData | None:
     if not (spec.harmful and spec.helpful):
         return None
@@ -85,10 +99,11 @@ def _alignment(workspace: Workspace, spec: RunSpec, session: Session, cache: dic
         harmful, helpful = (open_dataset(workspace, name) for name in (spec.harmful, spec.helpful))
         # harmless prompts pooled for a teacher may have no answer: there is nothing to learn from those here
         rows = (row for row in helpful.read() if row["response"].strip())
+        before = session.encoder.truncated
         kinds = [session.encoder.answered(data, name=one.name) for one, data in ((harmful, harmful.read()), (helpful, rows))]
         if not kinds[1]:
             raise DataError(f"No row of the alignment data '{helpful.name}' has a response, so it cannot guide. Give harmless answers.")
-        cache[key] = AlignmentData(session, *kinds)
+        cache[key] = AlignmentData(session, *kinds, truncated=session.encoder.truncated - before)
     if info.needs_teacher and spec.teacher:
         teacher: TeacherInfo = open_teacher(workspace, spec.teacher)
         check_match(session, teacher)
@@ -153,7 +168,6 @@ def _result(spec: RunSpec, user: Dataset, chosen: list[int], log: list[StepLog],
         "seconds": round(seconds, 2),
         "final": log[-1],
         "gradient_cosine": sum(conflicts) / len(conflicts) if conflicts else None,
-        "truncated": session.encoder.truncated,
         "template_hash": session.model.template.hash,
         "loading": session.model.loading.model_dump(mode="json"),
         "base_fingerprint": session.model.fingerprint,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from safetensors.torch import load_file
 
 from reft_studio.data.dataset import Dataset, write_dataset
 from reft_studio.defenses import DEFENSES
-from reft_studio.errors import SpecError, TrainingError
+from reft_studio.errors import DataError, SpecError, TrainingError
+from reft_studio.models.loading import load
 from reft_studio.models.session import Session
 from reft_studio.models.spec import OptimSpec
 from reft_studio.progress import Silent
@@ -213,6 +215,31 @@ def test_a_base_in_float16_is_refused_for_training_since_its_gradients_overflow(
             session,
             Silent(),
         )
+
+
+def test_a_row_that_the_template_refuses_is_dropped_by_the_filter_and_named_without_one(bench: Bench) -> None:
+    model = load(bench.model)
+
+    def picky(messages: Any) -> str:
+        if messages[0]["content"] == "no":
+            raise DataError("The chat template of this model refuses it.")
+        return model.template.render(messages)
+
+    rows: list[Any] = [{"prompt": row["prompt"], "response": "Sure."} for row in bench.data["helpful"].read()]
+    odd = write_dataset(bench.workspace, [*rows[:6], {"prompt": "no", "response": "Sure."}], name="odd", role="user")
+    choice: dict[str, Any] = {"method": "filter_only", "teacher": bench.teacher.id, "filter": True, "threshold": 1.0}
+    spec = RunSpec(model=bench.model, dataset=odd.id, **choice, optim=OPTIM)
+    session = Session(dataclasses.replace(model, template=dataclasses.replace(model.template, render=picky)))
+    assert train(bench.workspace, spec, session, Silent()).result["kept"] == 6
+    with pytest.raises(DataError, match=r"Row .*refuses it"):
+        train(bench.workspace, spec.model_copy(update={"method": "sft", "filter": False}), session, Silent())
+
+
+def test_cut_rows_are_counted_for_this_run_alone(bench: Bench) -> None:
+    rows: list[Any] = [{"prompt": f"how do i bake {number} " + "tin " * 600, "response": "Sure."} for number in range(3)]
+    long = write_dataset(bench.workspace, rows, name="long", role="user")
+    assert [bench.run("sft", dataset=long.id, seed=seed).result["truncated"] for seed in (0, 1)] == [3, 3]
+    assert bench.run("sft", seed=2).result["truncated"] == 0
 
 
 def half_data(tmp_path: Path) -> str:
