@@ -8,9 +8,10 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from reft_studio.errors import TrainingError
+from reft_studio.errors import TrainingError, is_out_of_memory
 from reft_studio.models.batching import Batch
 from reft_studio.models.fit import StepLog, cosine
+from reft_studio.models.generation import free_memory
 from reft_studio.models.loading import LoadedModel
 from reft_studio.models.packing import Packer
 from reft_studio.models.supervised import supervise
@@ -39,19 +40,23 @@ class Pieces:
             piece = items[done : done + (self.rows or len(items))]
             try:
                 do(piece)
+            except (RuntimeError, MemoryError) as exc:
+                if not is_out_of_memory(exc):
+                    raise
+                if len(piece) == 1:
+                    raise TrainingError(
+                        "A single row does not fit into memory. Lower max_length, switch gradient_checkpointing on, or hold the base in "
+                        "4 bits."
+                    ) from exc
+            else:
                 done += len(piece)
-            except torch.OutOfMemoryError as exc:
-                self._halve(len(piece), exc)
+                continue
+            self._halve(len(piece))  # outside the handler, whose traceback would hold what the piece took
 
-    def _halve(self, rows: int, exc: torch.OutOfMemoryError) -> None:
-        if rows == 1:
-            raise TrainingError(
-                "A single row does not fit into memory. Lower max_length, switch gradient_checkpointing on, or hold the base in 4 bits."
-            ) from exc
+    def _halve(self, rows: int) -> None:
         self.rows = (rows + 1) // 2
         self.warn(f"Out of memory with {rows} rows at once; going on with {self.rows} at a time, which gives the same result more slowly.")
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        free_memory()
 
 
 class Accumulator:

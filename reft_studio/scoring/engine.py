@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from reft_studio.errors import PrerequisiteError, is_out_of_memory
 from reft_studio.models.features import last_states
+from reft_studio.models.generation import free_memory
 from reft_studio.models.loading import LoadedModel
 from reft_studio.models.prefix import LEAST, SharedPrefix, common_prefix
 from reft_studio.models.prompts import TokenLists
@@ -80,25 +81,22 @@ class Engine:
             batch = batches[len(journal.done)]
             try:
                 journal.append(self.scores([lists[int(place)] for place in batch], prefix=prefix))
-            except RuntimeError as exc:
+            except (RuntimeError, MemoryError) as exc:
                 if not is_out_of_memory(exc):
                     raise
-                plan = self._halved(plan, len(journal.done), batch, lists, exc)
-                on_split(plan)
-                batches, shares = plan.batches(), token_shares(plan.batches(), lists.lengths)
+                if len(batch) == 1:
+                    raise PrerequisiteError(
+                        f"A prompt of {len(lists[int(batch[0])])} tokens does not fit into memory, alone in its batch. Close other "
+                        "programs, prepare the teacher with a smaller max_length, or load the model in 4 bits."
+                    ) from exc
+            else:
+                progress(shares[len(journal.done) - 1])
                 continue
-            progress(shares[len(journal.done) - 1])
+            free_memory()  # outside the handler, whose traceback would hold the batch
+            plan = plan.split(len(journal.done))
+            on_split(plan)
+            batches, shares = plan.batches(), token_shares(plan.batches(), lists.lengths)
         values = plan.known.copy()
         for batch, found in zip(batches, journal.done, strict=True):
             values[batch] = found
         return values
-
-    def _halved(self, plan: Plan, place: int, batch: NDArray[np.int32], lists: TokenLists, exc: RuntimeError) -> Plan:
-        if self.model.device.type == "cuda":
-            torch.cuda.empty_cache()
-        if len(batch) == 1:
-            raise PrerequisiteError(
-                f"A prompt of {len(lists[int(batch[0])])} tokens does not fit into memory, alone in its batch. Close other programs, "
-                "prepare the teacher with a smaller max_length, or load the model in 4 bits."
-            ) from exc
-        return plan.split(place)

@@ -64,7 +64,7 @@ def check_enough(count: int) -> None:
 
 def quantile_threshold(harmful: NDArray[np.float32], *, recall: float, most: float | None) -> float:
     """`threshold_for_recall` for any number of prompts: for comparing settings, not for a filter."""
-    missed = int(np.floor((1 - recall) * len(harmful)))
+    missed = int(np.floor((1 - recall) * len(harmful) + 1e-9))  # 1 - 0.9 is a little less than a tenth
     found = float(np.sort(harmful)[missed])
     return found if most is None else min(found, most)
 

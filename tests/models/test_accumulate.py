@@ -99,6 +99,26 @@ def test_packing_and_micro_batches_and_recomputation_go_together(bench: Bench) -
     assert_same(bench.learn(Pieces(3), packing=True, checkpointing=True), bench.learn())
 
 
+def test_memory_of_the_machine_counts_as_that_of_an_accelerator() -> None:
+    done: list[int] = []
+
+    def scarce(items: Sequence[int]) -> None:
+        if len(items) > 2:
+            raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")
+        done.extend(items)
+
+    Pieces().work([1, 2, 3, 4, 5], scarce)
+    assert done == [1, 2, 3, 4, 5]
+
+
+def test_what_is_no_want_of_memory_is_raised_as_it_is() -> None:
+    def broken(_items: Sequence[int]) -> None:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    with pytest.raises(RuntimeError, match="mat1"):
+        Pieces().work([1, 2, 3], broken)
+
+
 @pytest.mark.parametrize("where", ["forward", "backward"])
 def test_out_of_memory_halves_the_pieces_and_leaves_the_result_as_it_is(bench: Bench, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = bench.learn()

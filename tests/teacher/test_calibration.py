@@ -25,6 +25,12 @@ def test_the_threshold_never_lies_above_the_boundary_of_the_regulariser() -> Non
     assert threshold_for_recall(np.full(50, 0.99, dtype=np.float32), recall=0.97) == 0
 
 
+@pytest.mark.parametrize(("recall", "missed"), [(0.9, 3), (0.8, 6), (0.97, 0)])
+def test_the_threshold_is_the_largest_that_does(recall: float, missed: int) -> None:
+    scores = np.linspace(-1, -0.5, 30, dtype=np.float32)
+    assert threshold_for_recall(scores, recall=recall) == scores[missed]
+
+
 def test_too_few_held_out_prompts_are_refused_with_the_number_needed() -> None:
     with pytest.raises(DataError, match="at least 30"):
         threshold_for_recall(np.zeros(29, dtype=np.float32), recall=0.97)
