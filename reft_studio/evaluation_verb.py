@@ -9,7 +9,7 @@ from typing import Any, Literal
 from reft_studio.console import Console, show
 from reft_studio.errors import SpecError
 from reft_studio.evaluation.agreement import Agreement
-from reft_studio.evaluation.judges import PHRASES
+from reft_studio.evaluation.judges import JUDGES, PHRASES
 from reft_studio.evaluation.judges.spec import JudgeSpec
 from reft_studio.evaluation.labels import import_labels, store
 from reft_studio.evaluation.presets import preset_named, preset_set
@@ -82,6 +82,8 @@ def suite_of(workspace: Workspace, prompts: Prompts) -> Suite:
 
 def judge_of(workspace: Workspace, chosen: dict[str, Any], *, subject: str, labels: Path | None) -> JudgeSpec:
     """The judge that was chosen; a person's labels are taken into the workspace first."""
+    if "name" in chosen:
+        JUDGES.get(chosen["name"])
     spec = JudgeSpec.checked(**chosen)
     if spec.name != "human":
         if labels is not None:

@@ -189,7 +189,8 @@ class Studio:
         return self.jobs.submit("quick_teacher", params, title=f"Quick teacher for {model}")
 
     def fits(self, model: str, loading: LoadSpec = DEFAULT) -> str:
-        """Memory a model takes, in words, empty if that is not known. Raises PrerequisiteError if it surely does not fit."""
+        """Memory a model takes, in words, empty if that is not known. Raises PrerequisiteError if it is missing or surely does not fit."""
+        fitting.be_there(source_of(model), loading)
         return fitting.fit(source_of(model), loading).memory
 
     def score(self, dataset_id: str, teacher: str = "lab") -> str:

@@ -124,8 +124,8 @@ def _fitting(preset: Preset, path: Path) -> Iterator[Row]:
             row = preset.read(value, place)
         except (KeyError, ValueError, IndexError) as exc:
             raise DataError(
-                f"{path.name}, row {place}: it has not the columns or labels of {preset.title} (needed: {preset.columns}; columns found: "
-                f"{', '.join(map(str, value))[:200]})."
+                f"{path.name}, row {place}: it does not have the columns or labels of {preset.title} (needed: {preset.columns}; "
+                f"columns found: {', '.join(map(str, value))[:200]})."
             ) from exc
         if row is not None:
             yield row

@@ -21,7 +21,8 @@ _OPEN: dict[str, Callable[[Path], bytes]] = {
 def read_rows(path: Path) -> list[dict[str, Any]]:
     """Every row, in order. Raises DataError if the file is not there, of another kind or damaged."""
     if not path.is_file():
-        raise DataError(f"There is no file {path.name}. Check the path.")
+        told = "is a folder, not a file" if path.is_dir() else "is not there"
+        raise DataError(f"{path} {told}. Give the path of the file.")
     packed = path.suffix in _OPEN
     kind = Path(path.stem).suffix if packed else path.suffix
     try:

@@ -14,6 +14,7 @@ from reft_studio.evaluation.benchmarks import BENCHMARKS
 from reft_studio.evaluation.grade import SetName
 from reft_studio.fingerprint import SHORT, of_rows, of_value
 from reft_studio.lab import sets as lab
+from reft_studio.models.spec import Settings
 from reft_studio.workspace import Workspace
 
 PREFERENCE = "preference"
@@ -21,10 +22,8 @@ PREFERENCE = "preference"
 _LAB_OF: dict[SetName, str] = {"harmful": "harmful", "harmless": "lookalike"}
 
 
-class PromptSet(BaseModel):
+class PromptSet(Settings):
     """One group of prompts: harmful ones (HS), harmless ones that sound alike (over-refusal), or a task with right answers (FA)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: SetName
     source: Literal["lab", "dataset"] = Field(description="the embedded lab, or a dataset of the workspace")
@@ -86,7 +85,7 @@ def lab_suite(
         raise SpecError(f"The lab has no task '{task}'. Choose one of: {', '.join(lab.TASKS)}.")
     asked: tuple[SetName, ...] = ("harmful", "harmless", "task")
     parts = tuple(
-        PromptSet(
+        PromptSet.checked(
             name=name,
             source="lab",
             of=_LAB_OF.get(name, task),
@@ -113,7 +112,7 @@ def dataset_suite(
     """A suite over datasets of the workspace, by id: harmful prompts, harmless prompts, a task (its responses are the right answers)."""
     chosen = {"harmful": harmful, "harmless": harmless, "task": task}
     parts = tuple(
-        PromptSet(
+        PromptSet.checked(
             name=cast(SetName, part),
             source="dataset",
             of=dataset,
@@ -143,6 +142,11 @@ def _dataset_rows(workspace: Workspace, part: PromptSet) -> list[Row]:
     found = [cast(Row, row) for row in islice(dataset.read(["row_id", "prompt", "response", "category"]), part.rows)]
     if not any(row["prompt"].strip() for row in found):
         raise DataError(f"'{dataset.name}' has no prompt to ask. Choose a dataset whose rows have prompts.")
+    if part.name == "task" and (without := sum(not row["response"].strip() for row in found)):
+        raise DataError(
+            f"{without:,} of {len(found):,} rows of '{dataset.name}' have no right answer, so accuracy would count them as mistakes. "
+            "Give a file whose responses are the right answers."
+        )
     return found
 
 

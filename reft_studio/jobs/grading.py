@@ -6,40 +6,20 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from reft_studio.errors import PrerequisiteError
 from reft_studio.evaluation import evaluate as evaluation
 from reft_studio.evaluation.evaluate import Answered
-from reft_studio.evaluation.judges import PHRASES, Judge, judge_for, needs_model
+from reft_studio.evaluation.judges import PHRASES, Judge, ready_judge
 from reft_studio.evaluation.judges.spec import JudgeSpec
 from reft_studio.evaluation.regrade import regrade
 from reft_studio.evaluation.result import EvaluationResult, evaluated, load_result
 from reft_studio.evaluation.suite import Suite
 from reft_studio.models.generation import Sampling, complete
 from reft_studio.models.session import Session
-from reft_studio.models.source import locate
 from reft_studio.progress import Progress
 from reft_studio.workspace import Workspace
 
 GREEDY = Sampling()
 BATCHES = "left-padded, by length"
-
-
-def ready_judge(spec: JudgeSpec) -> Judge:
-    """The judge of a spec, sure to have what it needs: its model is looked for now, and not when all answers are made.
-
-    Raises PrerequisiteError, DataError or SpecError if something is missing.
-    """
-    judge = judge_for(spec)
-    if needs_model(spec.name):
-        try:
-            locate(spec.model or judge.default_model, revision=spec.load_spec.revision)
-        except PrerequisiteError as exc:
-            raise PrerequisiteError(f"The judge cannot be loaded. {exc} {judge.where}".strip()) from exc
-    elif spec.name == "human":
-        judge.grade_all([], [])
-    if spec.preference_model:
-        locate(spec.preference_model)
-    return judge
 
 
 def answer_adapter(

@@ -111,9 +111,10 @@ def score(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
 
 def train(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     """Do one run and, where a suite is given, evaluate it. params: spec (RunSpec), suite (Suite) or none, judge (JudgeSpec) or none."""
+    from reft_studio.evaluation.judges import ready_judge
     from reft_studio.evaluation.judges.spec import JudgeSpec
     from reft_studio.evaluation.suite import suite_from
-    from reft_studio.jobs.grading import answer_adapter, grade_answers, ready_judge
+    from reft_studio.jobs.grading import answer_adapter, grade_answers
     from reft_studio.jobs.subjects import base_id
     from reft_studio.models.generation import free_memory
     from reft_studio.models.memory import Work
@@ -165,9 +166,10 @@ def _plain(text: str) -> str:
 
 def evaluate(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     """Evaluate one model of the workspace. params: subject (base, a run id or a teacher id), model, suite, judge, temperature, seed."""
+    from reft_studio.evaluation.judges import ready_judge
     from reft_studio.evaluation.judges.spec import JudgeSpec
     from reft_studio.evaluation.suite import suite_from
-    from reft_studio.jobs.grading import answer_adapter, grade_answers, ready_judge
+    from reft_studio.jobs.grading import answer_adapter, grade_answers
     from reft_studio.jobs.subjects import find
     from reft_studio.models.generation import Sampling, free_memory
     from reft_studio.models.session import Session
@@ -191,9 +193,9 @@ def evaluate(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
 
 def regrade(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     """Let another judge grade stored answers; no model answers again. params: subjects, judge (JudgeSpec)."""
+    from reft_studio.evaluation.judges import ready_judge
     from reft_studio.evaluation.judges.spec import JudgeSpec
     from reft_studio.evaluation.regrade import regrade as again
-    from reft_studio.jobs.grading import ready_judge
 
     spec = JudgeSpec.checked(**params["judge"])
     grader, subjects = ready_judge(spec), list(params["subjects"])

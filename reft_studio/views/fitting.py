@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 from reft_studio.errors import PrerequisiteError
 from reft_studio.models import memory
 from reft_studio.models.memory import Room, Work
-from reft_studio.models.source import Source, locate
+from reft_studio.models.source import Source, locate, offline
 from reft_studio.models.spec import LoadSpec
 from reft_studio.teacher.spec import TeacherSpec
 
@@ -19,30 +20,46 @@ _KEPT_S = 10.0
 
 @dataclass(frozen=True)
 class Fit:
-    """`memory` like "about 15.0 GB of 141.0 GB on cuda:0", empty if it is not known; `warning` if full-length rows may not fit."""
+    """`memory` like "about 15.0 GB of 141.0 GB on cuda:0", empty if it is not known; `warning` if full-length rows may not fit.
+
+    `most` (bytes, with full-length rows) and `space` say the same in numbers.
+    """
 
     memory: str = ""
     warning: str = ""
     most: float = 0.0
-    """Bytes with full-length rows."""
+    space: Room | None = None
+
+
+UNKNOWN = Fit()
 
 
 def fit(model: str, loading: LoadSpec, work: Work | None = None) -> Fit:
     """Compare a model and its work with free memory. Raises PrerequisiteError, with what would fit, if they surely do not.
 
-    A model of the hub that is not on this disk yet is not known here: the job measures it before it downloads it.
+    A model that is not on this disk is not known here: the job that opens it says what is missing, or measures it before it downloads it.
     """
     now = int(time.monotonic() / _KEPT_S)
     found, space = _found(model, loading.revision, now), _room(loading.device, now)
     if found is None or space is None:
-        return Fit()
+        return UNKNOWN
     needed = memory.check(found, loading, space, work=work)
     warning = memory.warning(found, loading, space, work=work) if work else ""
-    return Fit(memory.summary(found, loading, space, work=work), warning, needed.most)
+    return Fit(memory.summary(found, loading, space, work=work), warning, needed.most, space)
+
+
+def be_there(model: str, loading: LoadSpec) -> None:
+    """Raises PrerequisiteError if a model is missing or damaged and no download could help."""
+    try:
+        locate(model, revision=loading.revision, network=False)
+    except PrerequisiteError:
+        if offline() or _is_path(model):
+            raise
 
 
 def fit_teacher(spec: TeacherSpec) -> Fit:
-    """`fit` for the preparation of a teacher; a ready one is only read, not trained."""
+    """`fit` for the preparation of a teacher; a ready one is only read, not trained. Raises PrerequisiteError as `be_there` too."""
+    be_there(spec.model, spec.loading)
     return fit(spec.model, spec.loading, Work.training(spec.optim, spec.lora) if spec.kind == "trained" else None)
 
 
@@ -50,8 +67,12 @@ def fit_teacher(spec: TeacherSpec) -> Fit:
 def _found(model: str, revision: str | None, now: int) -> Source | None:
     try:
         return locate(model, revision=revision, network=False)
-    except PrerequisiteError:  # missing or damaged: the job that opens it says which, with what to do
+    except PrerequisiteError:
         return None
+
+
+def _is_path(model: str) -> bool:
+    return model.startswith(("/", ".", "~")) or "\\" in model or Path(model).exists()
 
 
 @lru_cache(maxsize=8)

@@ -11,7 +11,7 @@ from reft_studio.data.dataset import Dataset, list_datasets, open_dataset
 from reft_studio.errors import SpecError, StoreError
 from reft_studio.evaluation import labels
 from reft_studio.evaluation.evaluate import cut
-from reft_studio.evaluation.judges import JUDGES, PHRASES, judge_for, needs_model
+from reft_studio.evaluation.judges import JUDGES, PHRASES, judge_for, needs_model, ready_judge
 from reft_studio.evaluation.judges.human import key_of
 from reft_studio.evaluation.judges.spec import JudgeSpec
 from reft_studio.evaluation.presets import PRESETS, preset_set
@@ -80,7 +80,9 @@ class Grading:
         settings.set(self.workspace, "judge", self.complete(spec).model_dump(mode="json", exclude_defaults=True))
 
     def complete(self, spec: JudgeSpec) -> JudgeSpec:
-        """The spec with the labels of this workspace, for the judge that reads them."""
+        """The spec with the labels of this workspace, for the judge that reads them. A model named by a person must be there."""
+        if spec.model:
+            ready_judge(spec)
         if spec.name == "human" and spec.labels is None:
             if not labels.stored(self.workspace):
                 raise SpecError("No answer has been labelled yet. Label some on the Compare page, then choose this judge.")

@@ -24,7 +24,7 @@ from reft_studio.teacher.quick import MADE_BY as SHIPPED_PROMPTS
 from reft_studio.teacher.teacher import TeacherInfo, list_teachers, open_teacher
 from reft_studio.training.run_folder import RunInfo, list_runs
 from reft_studio.training.spec import RunSpec
-from reft_studio.views.fitting import fit
+from reft_studio.views.fitting import UNKNOWN, Fit, fit
 from reft_studio.views.grading import stored_judge, stored_suite
 from reft_studio.views.project import chosen_scores, chosen_threshold
 from reft_studio.workspace import Workspace
@@ -60,10 +60,7 @@ class RunPlan:
     warnings: list[str]
     command: str
     done_already: bool
-    memory: str = ""
-    """Like "about 15.0 GB of 141.0 GB on cuda:0"; empty if it is not known."""
-    memory_most: float = 0.0
-    """Bytes with full-length rows."""
+    fit: Fit = UNKNOWN
 
 
 @dataclass(frozen=True)
@@ -134,8 +131,7 @@ def plan(workspace: Workspace, form: RunForm) -> RunPlan:
         command=f"python launch.py run --dataset {user.id} --method {form.method} --teacher {shlex.quote(form.teacher)} --seed {form.seed}"
         + ("" if form.optim else f" --preset {form.preset}"),
         done_already=(workspace.folder("runs", spec.run_id) / "result.json").is_file(),
-        memory=fitting.memory,
-        memory_most=fitting.most,
+        fit=fitting,
     )
 
 

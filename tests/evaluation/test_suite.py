@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from pydantic import ValidationError
 
+from reft_studio.data.dataset import write_dataset
 from reft_studio.errors import DataError, SpecError, StoreError
 from reft_studio.evaluation.suite import Suite, dataset_suite, lab_suite, suite_from
 from reft_studio.lab import sets
@@ -83,3 +86,16 @@ def test_a_dataset_without_prompts_cannot_be_asked(workspace: Workspace) -> None
 def test_only_the_first_rows_are_asked_where_a_number_is_given(workspace: Workspace, suite: Suite) -> None:
     shorter = dataset_suite("x", harmful=suite.sets[0].of, rows=2)
     assert [row["prompt"] for row in shorter.rows(workspace)["harmful"]] == ["harmful 0", "harmful 1"]
+
+
+@pytest.mark.parametrize(("wrong", "told"), [({"rows": 0}, "rows is 0"), ({"max_new_tokens": 10**8}, "max_new_tokens is 100000000")])
+def test_a_size_out_of_range_is_named(wrong: dict[str, int], told: str) -> None:
+    with pytest.raises(SpecError, match=told):
+        dataset_suite("own", harmful="0123456789abcdef", **wrong)  # type: ignore[arg-type]  # one of two whole numbers
+
+
+def test_a_task_without_right_answers_is_refused(workspace: Workspace) -> None:
+    rows: list[Any] = [{"prompt": "two and two", "response": "4"}, {"prompt": "two and three", "response": " "}]
+    dataset = write_dataset(workspace, rows, name="sums", role="benchmark")
+    with pytest.raises(DataError, match="1 of 2 rows of 'sums' have no right answer"):
+        dataset_suite("own", task=dataset.id).rows(workspace)

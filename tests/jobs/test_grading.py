@@ -9,11 +9,12 @@ import pytest
 
 from reft_studio.data.dataset import Row, write_dataset
 from reft_studio.errors import PrerequisiteError, SpecError
+from reft_studio.evaluation.judges import ready_judge
 from reft_studio.evaluation.judges.spec import JudgeSpec
 from reft_studio.evaluation.result import evaluated, load_result, read_graded
 from reft_studio.evaluation.suite import Suite, dataset_suite
 from reft_studio.jobs import grading
-from reft_studio.jobs.grading import evaluate_adapter, ready_judge
+from reft_studio.jobs.grading import evaluate_adapter
 from reft_studio.models.generation import Sampling
 from reft_studio.models.session import Session
 from reft_studio.models.spec import LoraSpec

@@ -75,7 +75,7 @@ def test_prompts_and_judge_are_saved_and_a_bad_file_is_told(page: Page, studio: 
         page.locator("#suite-published button").first.click()
         page.locator("#preset-path input, #preset-path textarea").first.fill("/nowhere/test.jsonl")
         page.locator("#preset-read").click()
-        expect(page.locator("#preset-status")).to_contain_text("There is no file test.jsonl")
+        expect(page.locator("#preset-status")).to_contain_text("test.jsonl is not there")
     finally:
         for key in ("suite", "judge"):
             settings.remove(studio.workspace, key)

@@ -14,7 +14,7 @@ from reft_studio.models.spec import LoadSpec
 from reft_studio.studio import Studio
 from reft_studio.teacher.spec import TeacherSpec
 from reft_studio.views import fitting
-from reft_studio.views.fitting import Fit, fit
+from reft_studio.views.fitting import UNKNOWN, be_there, fit
 from reft_studio.views.runs import RunForm
 from reft_studio.workspace import Workspace
 
@@ -42,9 +42,22 @@ def test_full_length_rows_that_may_not_fit_are_a_warning(space: Any) -> None:
     assert "Batches of 36 rows need up to" in fit("lab", LoadSpec(), WORK).warning
 
 
-def test_a_model_that_is_not_on_this_disk_is_not_guessed(space: Any, tmp_path: Path) -> None:
+def test_a_model_that_the_job_will_download_is_not_guessed(space: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     space(1.0)
-    assert fit("someone/some-model", LoadSpec()) == Fit() == fit(str(tmp_path), LoadSpec())
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    be_there("someone/some-model", LoadSpec())
+    assert fit("someone/some-model", LoadSpec()) == UNKNOWN
+
+
+def test_what_is_no_model_is_said_before_a_job_is_queued(tmp_path: Path) -> None:
+    for model, told in (
+        (str(tmp_path), "no config.json"),
+        ("/nowhere", "no model folder"),
+        ("<b>x", "neither a folder"),
+        ("a/b", "offline"),
+    ):
+        with pytest.raises(PrerequisiteError, match=told):
+            be_there(model, LoadSpec())
 
 
 def test_runs_and_teachers_that_cannot_fit_are_not_queued(space: Any, workspace: Workspace) -> None:
@@ -53,7 +66,7 @@ def test_runs_and_teachers_that_cannot_fit_are_not_queued(space: Any, workspace:
     user = write_dataset(workspace, rows, name="user data", role="user", extra={"task": "topic"})
     space(8e9)
     planned = studio.plan_run(RunForm(dataset=user.id, method="sft"))
-    assert planned.memory.endswith("with full-length rows") and planned.spec.loading == LoadSpec()
+    assert planned.fit.memory.endswith("with full-length rows") and planned.spec.loading == LoadSpec()
     space(1e6)
     with pytest.raises(PrerequisiteError, match="'lab' needs about .* in float32, but 1 MB of 16.0 GB are free"):  # noqa: RUF043
         studio.start_run(RunForm(dataset=user.id, method="sft"))

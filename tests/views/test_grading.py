@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from reft_studio.data.dataset import Row, write_dataset
-from reft_studio.errors import DataError, SpecError, StoreError
+from reft_studio.errors import DataError, PrerequisiteError, SpecError, StoreError
 from reft_studio.evaluation.evaluate import evaluate
 from reft_studio.evaluation.judges.spec import JudgeSpec
 from reft_studio.evaluation.suite import dataset_suite
@@ -71,11 +71,18 @@ def test_a_published_set_keeps_its_rule_and_length(studio: Studio, tmp_path: Pat
     assert [(one.benchmark, one.max_new_tokens) for one in suite.sets] == [("last_number", 200)]
     with pytest.raises(SpecError, match="path"):
         studio.grading.use_preset("gsm8k", " ")
-    with pytest.raises(DataError, match="no file"):
+    with pytest.raises(DataError, match="is not there"):
         studio.grading.use_preset("gsm8k", str(tmp_path / "none.jsonl"))
 
 
-def test_the_judge_is_kept_and_goes_into_the_plan_of_a_run(studio: Studio) -> None:
+def test_a_judge_that_is_no_model_is_not_kept(studio: Studio, tmp_path: Path) -> None:
+    with pytest.raises(PrerequisiteError, match=r"no config\.json"):
+        studio.grading.save_judge(JudgeSpec(name="beaver_dam", model=str(tmp_path)))
+    assert studio.grading.judge() == JudgeSpec()
+
+
+def test_the_judge_is_kept_and_goes_into_the_plan_of_a_run(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reft_studio.evaluation.judges.locate", lambda *_, **__: None)
     assert stored_judge(studio.workspace) == JudgeSpec()
     spec = JudgeSpec(name="wildguard", model="own/guard")
     studio.grading.save_judge(spec)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ui.text import count, counted, seconds, show
+from ui.text import count, counted, seconds, show, size
 
 if TYPE_CHECKING:
     from reft_studio.studio import Studio
     from reft_studio.views.runs import RunForm, RunPlan
 
-NOT_READY = {"title": "What will run", "text": "", "kpis": [], "warnings": [], "command": ""}
+NOT_READY = {"title": "What will run", "text": "", "memory": "", "kpis": [], "warnings": [], "command": ""}
 
 
 def plan_value(studio: Studio, forms: Sequence[RunForm]) -> dict[str, Any]:
@@ -21,6 +21,8 @@ def plan_value(studio: Studio, forms: Sequence[RunForm]) -> dict[str, Any]:
     return {
         "title": "What will run",
         "text": summary(plans),
+        "memory": memory(plans),
+        "memory_details": memory_details(plans),
         "kpis": [["runs", count(len(fresh))], ["rows", rows(plans)], ["steps each", steps(plans)], ["about", duration(fresh)]],
         "warnings": [{"text": show(text, 400), "kind": "warn"} for text in [*warnings(plans), *unsaid(forms)]],
         "command": "\n".join(plan.command for form, plan in zip(forms, plans, strict=True) if has_command(form)),
@@ -45,13 +47,21 @@ def summary(plans: Sequence[RunPlan]) -> str:
     if not names:
         return "All of this has been run already; the results are in the table below."
     more = f" and {len(names) - 6} more" if len(names) > 6 else ""
-    return "; ".join(names[:6]) + more + "." + memory(plans)
+    return "; ".join(names[:6]) + more + "."
 
 
 def memory(plans: Sequence[RunPlan]) -> str:
-    """A sentence on the run that needs most, like ` Memory: about 15.0 GB of 141.0 GB on cuda:0.`, or nothing if that is not known."""
-    known = [plan for plan in plans if plan.memory and not plan.done_already]
-    return f" Memory: {max(known, key=lambda plan: plan.memory_most).memory}." if known else ""
+    """A sentence on the run that needs most, like `Needs up to 15.0 GB of 141.0 GB on cuda:0.`; empty if that is not known."""
+    known = [(plan.fit.most, plan.fit.space) for plan in plans if plan.fit.space and not plan.done_already]
+    most, space = max(known, key=lambda one: one[0], default=(0.0, None))
+    if space is None:
+        return ""
+    return f"Needs up to {size(most)} of {size(space.total)} on {'the CPU' if space.device == 'cpu' else space.device}."
+
+
+def memory_details(plans: Sequence[RunPlan]) -> str:
+    """For each run what its memory depends on, one line each."""
+    return "\n".join(f"{show(plan.title, 60)}: {plan.fit.memory}" for plan in plans if plan.fit.memory and not plan.done_already)
 
 
 def rows(plans: Sequence[RunPlan]) -> str:

@@ -1,4 +1,4 @@
-// What will run, in words and numbers. dom.js comes first. value = {title, text, kpis: [[label, value]], warnings: [{text, kind}], command}
+// What will run, in words and numbers. dom.js comes first. value = {title, text, memory, memory_details, kpis: [[label, value]], warnings: [{text, kind}], command}
 const $ = (name) => element.querySelector(`.rp-${name}`);
 const copy = element.querySelector('button');
 
@@ -16,6 +16,9 @@ function draw() {
   $('title').textContent = plan.title || '';
   $('text').textContent = plan.text || '';
   $('kpis').replaceChildren(...(plan.kpis || []).map(([label, value]) => h('div', { class: 'rs-kpi' }, h('b', { text: value }), h('span', { text: label }))));
+  $('memory').hidden = !plan.memory;
+  $('memory').textContent = plan.memory || '';
+  $('memory').title = plan.memory_details || '';
   $('warnings').replaceChildren(...(plan.warnings || []).map((note) => h('li', { 'data-kind': note.kind, text: note.text })));
   $('command').hidden = !plan.command;
   element.querySelector('pre').textContent = plan.command || '';

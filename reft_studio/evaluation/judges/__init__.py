@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from reft_studio.errors import PrerequisiteError
 from reft_studio.evaluation.grade import Grade
 from reft_studio.evaluation.judges.spec import JudgeSpec
+from reft_studio.models.source import locate
 from reft_studio.registry import Registry
 
 PHRASES = JudgeSpec()
@@ -76,3 +78,21 @@ def judge_named(name: str) -> Judge:
 def needs_model(name: str) -> bool:
     """Whether a judge is a model of its own, which takes memory and, for its size, a GPU."""
     return bool(JUDGES.get(name).default_model)
+
+
+def ready_judge(spec: JudgeSpec) -> Judge:
+    """The judge of a spec, sure to have what it needs: its model is looked for now, and not when all answers are made.
+
+    Raises PrerequisiteError, DataError or SpecError if something is missing.
+    """
+    judge = judge_for(spec)
+    if needs_model(spec.name):
+        try:
+            locate(spec.model or judge.default_model, revision=spec.load_spec.revision)
+        except PrerequisiteError as exc:
+            raise PrerequisiteError(f"The judge cannot be loaded. {exc} {judge.where}".strip()) from exc
+    elif spec.name == "human":
+        judge.grade_all([], [])
+    if spec.preference_model:
+        locate(spec.preference_model)
+    return judge
