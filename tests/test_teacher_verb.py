@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from reft_studio import cli
+from reft_studio.errors import StoreError
 from reft_studio.teacher.teacher import adopt, open_teacher
 from reft_studio.workspace import Workspace
 from tests.tiny_models import toy_rows
@@ -96,6 +98,25 @@ def test_an_adopted_teacher_is_copied_once(tmp_path: Path) -> None:
     first = adopt(workspace, lab)
     assert adopt(workspace, lab) == first and len(workspace.finished("teachers")) == 1
     assert open_teacher(workspace, first).threshold == open_teacher(workspace, "lab").threshold
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"spec": {}},
+        {"layer": "deep"},
+        {"threshold": None},
+        {"record": {"loaded": {"dtype": "int3"}}},
+        {"spec": {"optim": {"max_length": 0}}},
+    ],
+)
+def test_a_damaged_teacher_folder_is_named(tmp_path: Path, changes: dict[str, Any]) -> None:
+    workspace = Workspace.open(tmp_path / "workspace")
+    folder = Path(shutil.copytree(open_teacher(workspace, "lab").folder, tmp_path / "mine"))
+    facts = json.loads((folder / "teacher.json").read_text("utf-8"))
+    (folder / "teacher.json").write_text(json.dumps({**facts, **changes}))
+    with pytest.raises(StoreError, match=r"teacher\.json is damaged"):
+        adopt(workspace, folder)
 
 
 WRONG: list[tuple[list[str], str]] = [

@@ -236,6 +236,8 @@ def _stored(path: Path, teacher: str) -> dict[str, dict[str, float]]:
             f"The teacher '{teacher}' has no calibration scores, so only a fixed threshold is possible. Prepare it again."
         ) from exc
     found: dict[str, dict[str, float]] = {"harmful": {}, "harmless": {}}
+    if not all(row["kind"] in found and isinstance(row["score"], float) and math.isfinite(row["score"]) for row in rows):
+        raise StoreError(f"The calibration scores of the teacher '{teacher}' are damaged. Prepare it again.")
     for row in rows:
         kind, worse = found[row["kind"]], min if row["kind"] == "harmful" else max
         kind[row["group"]] = worse(kind.get(row["group"], row["score"]), row["score"])

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from reft_studio import fingerprint
-from reft_studio.errors import PrerequisiteError, StoreError
+from reft_studio.errors import PrerequisiteError, SpecError, StoreError
 from reft_studio.models.spec import LoadSpec
 from reft_studio.teacher.spec import KEY
 from reft_studio.workspace import ASSETS, Workspace, new_folder, read_json
@@ -74,17 +75,28 @@ class TeacherInfo:
 def adopt(workspace: Workspace, folder: Path) -> str:
     """Copy a teacher's folder into the workspace; returns its id there. One that is there already is not copied again.
 
-    Raises StoreError if the folder holds no teacher.
+    Raises StoreError if the folder holds no teacher, or a damaged one.
     """
     if not (folder / "teacher.json").is_file():
         raise StoreError(f"{folder} holds no teacher: there is no teacher.json in it. Name a folder made by the verb 'teacher'.")
     facts = read_json(folder / "teacher.json")
+    if not _whole(facts, folder):
+        raise StoreError(f"{folder}/teacher.json is damaged or of another version. Prepare the teacher again.")
     teacher_id = "f" + fingerprint.of_value(facts)[:KEY]
     final = workspace.folder("teachers", teacher_id)
     if not final.exists():
         with new_folder(final) as building:
             shutil.copytree(folder, building, dirs_exist_ok=True)
     return open_teacher(workspace, teacher_id).id
+
+
+def _whole(facts: Any, folder: Path) -> bool:
+    """Whether a teacher.json that came from elsewhere says all that scoring reads, in numbers that can be."""
+    try:
+        found = TeacherInfo(**{**facts, "id": "", "folder": folder})
+        return isinstance(found.layer, int) and math.isfinite(found.threshold) and found.max_length > 0 and found.loading is not None
+    except (TypeError, KeyError, ValueError, AttributeError, SpecError):
+        return False
 
 
 def deliver(teacher: TeacherInfo, out: Path) -> None:

@@ -137,3 +137,9 @@ def test_settings_out_of_range_are_named(wrong: dict[str, object]) -> None:
 def test_the_promise_counts_the_rows_of_this_file_and_names_its_rule(dataset: Dataset) -> None:
     found = choose(ThresholdRule(rule="fixed", value=0.25), calibration([], []), np.array([0.2, 0.25, 0.3], dtype=np.float32))
     assert (found.threshold, found.flagged, found.rule, found.recall) == (pytest.approx(0.25), 2, "fixed", None)
+
+
+@pytest.mark.parametrize("odd", [("unknown", 0.1, "x"), ("harmful", float("nan"), "x"), ("harmless", None, "x")])
+def test_damaged_calibration_scores_set_no_threshold(teacher: Teacher, odd: tuple[str, float, str]) -> None:
+    with pytest.raises(StoreError, match="are damaged"):
+        Calibration.of(teacher([("harmful", 0.5, "a"), odd]))
