@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -36,29 +38,32 @@ LONG = {"scoring_memory"}
 
 
 def run_benchmarks(*, only: str | None, json_file: Path | None) -> None:
-    """Run all benchmarks, or one; prints a table and writes JSON with the machine it ran on."""
+    """Run all benchmarks, or one; tells each result as it comes and keeps it in the file at once, with the machine it ran on."""
     if only is not None and only not in BENCHMARKS:
         raise SpecError(f"There is no benchmark '{only}'. Choose one of: {', '.join(BENCHMARKS)}.")
-    found = [measure() for name, measure in BENCHMARKS.items() if name == only or (only is None and name not in LONG)]
-    rows = [
-        [
-            one.name,
-            f"{one.ours:.1f} {one.unit}",
-            f"{one.anchor_value:.1f} {one.unit}",
-            f"{one.ratio:.3f}",
-            f"{one.target:.3f}",
-            "yes" if one.met else "NO",
-        ]
-        for one in found
-    ]
-    print(table(rows, ["benchmark", "ours", "anchor", "ratio", "target", "met"]))
-    machine = {
+    chosen = [name for name in BENCHMARKS if name == only or (only is None and name not in LONG)]
+    found: list[Measured] = []
+    for place, name in enumerate(chosen, start=1):
+        sys.stderr.write(f"[{place}/{len(chosen)}] {name}\n")
+        found.append(BENCHMARKS[name]())
+        save_json(json_file, {"machine": _machine(), "results": [{**asdict(one), "met": one.met} for one in found]})
+    print(table([_row(one) for one in found], ["benchmark", "ours", "anchor", "ratio", "target", "met"]))
+    for one in found:
+        if one.note:
+            print(f"{one.name}: {one.note}")
+
+
+def _row(one: Measured) -> list[str]:
+    values = (f"{value:,.1f} {one.unit}" for value in (one.ours, one.anchor_value))
+    return [one.name, *values, f"{one.ratio:.3f}", f"{one.target:.3f}", "yes" if one.met else "NO"]
+
+
+def _machine() -> dict[str, Any]:
+    return {
         "cores": os.cpu_count(),
         "platform": platform.platform(),
         "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
         "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "load": os.getloadavg()[0],
     }
-    save_json(
-        json_file, {"machine": machine, "threads": torch.get_num_threads(), "results": [{**asdict(one), "met": one.met} for one in found]}
-    )
