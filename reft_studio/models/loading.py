@@ -167,7 +167,10 @@ def _check_four_bit(*, cuda: bool) -> None:
     if not cuda:
         raise PrerequisiteError("4-bit weights (nf4) need an NVIDIA GPU, and the model would run on none. Choose quantization none.")
     if find_spec("bitsandbytes") is None:
-        raise PrerequisiteError("4-bit weights (nf4) need the package bitsandbytes: pip install 'reft-studio[4bit]', or choose none.")
+        raise PrerequisiteError(
+            "4-bit weights (nf4) need the package bitsandbytes: run .venv/bin/pip install 'bitsandbytes>=0.49' in the app's folder, or "
+            "choose none."
+        )
 
 
 def _check_flash(loading: LoadSpec, *, cuda: bool) -> None:

@@ -158,7 +158,7 @@ def test_what_this_machine_has_not_got_is_said_with_what_to_choose(tmp_path: Pat
 
 def test_packages_that_are_missing_are_named_with_how_to_get_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loading, "find_spec", lambda _: None)
-    with pytest.raises(PrerequisiteError, match=r"bitsandbytes: pip install 'reft-studio\[4bit\]'"):
+    with pytest.raises(PrerequisiteError, match="pip install 'bitsandbytes"):
         loading._check_four_bit(cuda=True)
     with pytest.raises(PrerequisiteError, match="pip install flash-attn"):
         loading._check_flash(LoadSpec(attention="flash_attention_2"), cuda=True)
