@@ -17,7 +17,11 @@ SPARE = 2.0
 
 
 def mergeable(adapted: AdaptedModel, name: str | None, *, layer: int) -> bool:
-    """Whether the adapter can be folded into blocks 1 to `layer`: plain LoRA on plain linear weights, and memory for copies."""
+    """Whether the adapter can be folded into blocks 1 to `layer`: plain LoRA on linear weights in float32, and memory for copies.
+
+    Not in half precision: what is smaller than half a step of a weight's grid would be rounded away, always, while the
+    threshold was set with the whole adapter.
+    """
     if name is None:
         return False
     parts = _adapted_parts(adapted, name, layer)
@@ -33,7 +37,7 @@ def mergeable(adapted: AdaptedModel, name: str | None, *, layer: int) -> bool:
 def merged(adapted: AdaptedModel, name: str, *, layer: int) -> Iterator[nn.Module]:
     """The backbone with the adapter folded into blocks 1 to `layer`, for states up to there and no further.
 
-    W + (alpha / rank)·B·A is formed in float32 and rounded once to the weights' type. The weights get their own bits back
+    For weights in float32, W + (alpha / rank)·B·A. The weights get their own bits back
     at the end, whatever happens: kept copies, since taking the product away again would round.
     """
     kept: list[tuple[Tensor, Tensor]] = []
@@ -41,7 +45,7 @@ def merged(adapted: AdaptedModel, name: str, *, layer: int) -> Iterator[nn.Modul
         for part in _adapted_parts(adapted, name, layer):
             weight = part.get_base_layer().weight
             kept.append((weight, weight.detach().to("cpu", copy=True)))
-            weight.copy_((weight.float() + _update(part, name, like=weight)).to(weight.dtype))
+            weight.add_(_update(part, name, like=weight))
         with adapted.active(None) as backbone:
             yield backbone
     finally:
@@ -57,7 +61,7 @@ def _adapted_parts(adapted: AdaptedModel, name: str, layer: int) -> list[Any]:
 def _is_plain(part: Any, name: str) -> bool:
     weight = part.get_base_layer().weight
     odd = getattr(part, "use_dora", {}).get(name) or getattr(part, "lora_bias", {}).get(name) or name in getattr(part, "lora_variant", ())
-    return weight.ndim == 2 and weight.dtype in (torch.float32, torch.bfloat16, torch.float16) and not odd and not part.merged
+    return weight.ndim == 2 and weight.dtype == torch.float32 and not odd and not part.merged
 
 
 def _update(part: Any, name: str, *, like: Tensor) -> Tensor:
