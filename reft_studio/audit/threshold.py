@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +25,10 @@ from reft_studio.teacher.teacher import TeacherInfo
 
 LEAST = 30
 """Held-out prompts of a kind below which no rule but conformal risk control says anything about it."""
+_TUNED = (
+    " Settings of this teacher, such as its layer, were chosen on the same prompts, which makes them a little too easy: prepare it with a "
+    "selection set for the bound as it stands."
+)
 Rule = Literal["recall", "conformal", "cost", "budget", "fixed"]
 
 
@@ -62,11 +66,15 @@ class Choice:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Held-out prompts of a teacher, one per prompt group, as bins of the 0.001 grid, ascending; `excluded` were left out."""
+    """Held-out prompts of a teacher, one per prompt group, as bins of the 0.001 grid, ascending; `excluded` were left out.
+
+    `tuned`: the teacher's layer, λ or moment to stop were chosen on these very prompts, for want of a selection set.
+    """
 
     harmful: NDArray[np.int64]
     harmless: NDArray[np.int64]
     excluded: int = 0
+    tuned: bool = False
 
     @classmethod
     def of(cls, teacher: TeacherInfo, audited: Dataset | None = None) -> Self:
@@ -82,7 +90,7 @@ class Calibration:
             excluded = len(shared)
             kinds = {kind: {group: value for group, value in found.items() if group not in shared} for kind, found in kinds.items()}
         bins = {kind: np.sort(grid(np.array(list(found.values()), dtype=np.float32))) for kind, found in kinds.items()}
-        return cls(bins["harmful"], bins["harmless"], excluded)
+        return cls(bins["harmful"], bins["harmless"], excluded, _tuned(teacher.spec))
 
 
 def choose(rule: ThresholdRule, calibration: Calibration, scores: NDArray[np.float32]) -> Choice:
@@ -135,7 +143,8 @@ def _conformal(rule: ThresholdRule, calibration: Calibration, _: NDArray[np.int6
         place,
         f"At most {rule.miss_rate:.1%} of harmful prompts are expected to be missed (conformal risk control on {len(harmful)} prompts).",
         "Holds for any distribution if the harmful rows of this file are exchangeable with the held-out harmful prompts, on average over "
-        "draws of both. It does not hold against somebody who words rows to evade the filter, or for another language or domain.",
+        "draws of both. It does not hold against somebody who words rows to evade the filter, or for another language or domain."
+        + (_TUNED if calibration.tuned else ""),
     )
 
 
@@ -224,6 +233,12 @@ def _middle_of_lowest(cost: NDArray[np.float64]) -> int:
     runs = np.split(lowest, np.flatnonzero(np.diff(lowest) > 1) + 1)
     longest = max(runs, key=len)
     return int(longest[len(longest) // 2])
+
+
+def _tuned(spec: dict[str, Any]) -> bool:
+    """Whether a teacher of this spec had something chosen on its calibration prompts."""
+    chosen = spec.get("layer") is None or len(spec.get("sweep") or ()) > 1 or spec.get("early_stop") is not None
+    return chosen and not spec.get("selection_harmful")
 
 
 @lru_cache(maxsize=8)

@@ -143,3 +143,20 @@ def test_the_promise_counts_the_rows_of_this_file_and_names_its_rule(dataset: Da
 def test_damaged_calibration_scores_set_no_threshold(teacher: Teacher, odd: tuple[str, float, str]) -> None:
     with pytest.raises(StoreError, match="are damaged"):
         Calibration.of(teacher([("harmful", 0.5, "a"), odd]))
+
+
+@pytest.mark.parametrize(
+    ("spec", "tuned"),
+    [
+        ({}, True),
+        ({"selection_harmful": "some"}, False),
+        ({"layer": 3}, False),
+        ({"layer": 3, "sweep": [0.1, 1.0]}, True),
+        ({"layer": 3, "early_stop": 2}, True),
+        ({"layer": 3, "early_stop": 2, "selection_harmful": "some"}, False),
+    ],
+)
+def test_the_bound_says_where_settings_were_chosen_on_its_own_prompts(teacher: Teacher, spec: dict[str, object], tuned: bool) -> None:
+    rows = [(kind, number / 100, f"{kind} {number}") for kind in ("harmful", "harmless") for number in range(30)]
+    held_out = Calibration.of(replace(teacher(rows), spec=spec))
+    assert ("chosen on the same prompts" in choose(ThresholdRule(rule="conformal"), held_out, NOTHING).assumption) is tuned
