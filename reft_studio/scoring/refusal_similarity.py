@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from reft_studio.data.dataset import Dataset
-from reft_studio.errors import SpecError
+from reft_studio.errors import DataError, SpecError
 from reft_studio.models.batching import Encoder
 from reft_studio.models.features import last_prompt_features
 from reft_studio.models.merging import mergeable, merged
@@ -65,6 +65,8 @@ def score_prompts(prompts: list[str], teacher: TeacherInfo, session: Session) ->
     check_match(session, teacher)
     encoder = Encoder(session.model, max_length=teacher.max_length)
     ids = [encoder.prompt_ids([{"role": "user", "content": prompt}]) for prompt in prompts]
+    if not all(ids):
+        raise DataError("The prompt is empty in this template, so it has no score. Write something.")
     adapter = session.ensure("teacher", teacher.adapter)
     with session.adapted.active(adapter) as backbone:
         features = last_prompt_features(session.model, backbone, ids, layers=[teacher.layer])

@@ -57,6 +57,7 @@ class Material:
             ]
         else:
             self.training = Kinds(self._ids("harmful"), self._ids("helpful"))
+        check_tokens(harmful=self.training.harmful, helpful=self.training.harmless)
         self.selection = Kinds(*(self._ids(f"{self.selected_on}_{kind}") for kind in KINDS))
         self.calibration = Kinds(*(self._ids(f"calibration_{kind}") for kind in KINDS))
 
@@ -81,7 +82,16 @@ class Material:
     def _ids(self, name: str) -> Ids:
         if not self.prompts[name]:
             raise DataError(f"The set '{name}' holds no prompt. Give it some.")
-        return [self.session.encoder.prompt_ids([{"role": "user", "content": prompt}]) for prompt in self.prompts[name]]
+        ids = [self.session.encoder.prompt_ids([{"role": "user", "content": prompt}]) for prompt in self.prompts[name]]
+        check_tokens(**{name: ids})
+        return ids
+
+
+def check_tokens(**sets: Ids) -> None:
+    """Raises DataError if prompts of a set have no token in the template: they have no last one to read a feature at."""
+    for name, ids in sets.items():
+        if empty := sum(not one for one in ids):
+            raise DataError(f"{empty} of the {len(ids)} prompts of the set '{name}' are empty in this template. Take them out.")
 
 
 def check_finite(features: Tensor, layers: Sequence[int], kind: str) -> None:

@@ -294,6 +294,21 @@ def test_too_few_held_out_prompts_of_either_kind_stop_before_any_training(
     assert not list(workspace.folder("teachers").glob("*"))
 
 
+def test_a_prompt_without_a_token_is_refused_by_name_and_when_typed(
+    workspace: Workspace, spec: TeacherSpec, toy_data: dict[str, Dataset], tiny_model: Path
+) -> None:
+    plain = Session.open(str(tiny_model), template="{prompt}")
+    ready = spec.model_copy(update={"kind": "ready", "template": "{prompt}"})
+    teacher = prepare_teacher(workspace, ready, plain, Silent())
+    with pytest.raises(DataError, match="empty in this template"):
+        score_prompts(["how do i bake bread", ""], teacher, plain)
+    rows: list[Any] = [{"prompt": row["prompt"], "response": "Sure."} for row in toy_data["helpful"].read()]
+    blank = write_dataset(workspace, [*rows, {"prompt": "", "response": "Sure."}], name="blank", role="helpful")
+    for kind in ("ready", "trained"):
+        with pytest.raises(DataError, match="1 of the 51 prompts of the set 'helpful' are empty"):
+            prepare_teacher(workspace, ready.model_copy(update={"kind": kind, "helpful": blank.id}), plain, Silent())
+
+
 def test_a_hidden_state_that_is_not_finite_is_named_and_refused() -> None:
     features = torch.zeros(5, 2, 3)
     check_finite(features, [4, 7], "harmful")
