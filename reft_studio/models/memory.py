@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import math
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -126,17 +127,31 @@ def room(device: str = "auto") -> Room | None:
 
 
 def gpus() -> list[Room]:
-    """Every NVIDIA GPU that its driver knows and this build of PyTorch can use, in the driver's order."""
+    """Every NVIDIA GPU that its driver knows and this build of PyTorch can use, as CUDA_VISIBLE_DEVICES numbers them."""
     program = shutil.which("nvidia-smi")
     if program is None or importlib.metadata.version("torch").endswith("+cpu"):
         return []
-    command = [program, "--query-gpu=memory.free,memory.total", "--format=csv,noheader,nounits"]
+    command = [program, "--query-gpu=uuid,memory.free,memory.total", "--format=csv,noheader,nounits"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
-        pairs = [[float(part) for part in line.split(",")] for line in done.stdout.splitlines() if line.strip()]
-        return [Room(f"cuda:{number}", free * 2**20, total * 2**20) for number, (free, total) in enumerate(pairs)]
+        found = [[part.strip() for part in line.split(",")] for line in done.stdout.splitlines() if line.strip()]
+        cards = [(uuid, float(free), float(total)) for uuid, free, total in found]
+        places = _visible([uuid for uuid, _, _ in cards], os.environ.get("CUDA_VISIBLE_DEVICES"))
+        return [Room(f"cuda:{number}", cards[at][1] * 2**20, cards[at][2] * 2**20) for number, at in enumerate(places)]
     except (OSError, ValueError, subprocess.SubprocessError):  # a driver that cannot say ("[N/A]") is as good as none
         return []
+
+
+def _visible(uuids: list[str], wanted: str | None) -> list[int]:
+    """Which of the driver's GPUs CUDA shows to this process, in its order: by number or beginning of the UUID, up to an unknown one."""
+    places: list[int] = []
+    for name in range(len(uuids)) if wanted is None else wanted.split(","):
+        name = str(name).strip()
+        known = [at for at, uuid in enumerate(uuids) if name == str(at) or (name.startswith("GPU-") and uuid.startswith(name))]
+        if len(known) != 1:
+            break
+        places += known
+    return places
 
 
 def check(source: Source, loading: LoadSpec, space: Room, *, work: Work | None = None) -> Need:

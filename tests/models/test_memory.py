@@ -104,10 +104,16 @@ def test_a_batch_that_may_not_fit_is_a_warning_and_no_refusal() -> None:
 def test_what_the_driver_says_of_each_gpu_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory.shutil, "which", lambda _: "nvidia-smi")
     monkeypatch.setattr(memory.importlib.metadata, "version", lambda _: "2.13.0")
-    monkeypatch.setattr(memory.subprocess, "run", lambda *_, **__: SimpleNamespace(stdout="1024, 2048\n512, 2048\n"))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(memory.subprocess, "run", lambda *_, **__: SimpleNamespace(stdout="GPU-ab, 1024, 2048\nGPU-cd, 512, 2048\n"))
     assert memory.gpus()[1] == Room("cuda:1", 512 * 2**20, 2048 * 2**20) and memory.room("cuda:1") == memory.gpus()[1]
     assert memory.room("cuda:5") is None
-    monkeypatch.setattr(memory.subprocess, "run", lambda *_, **__: SimpleNamespace(stdout="[N/A], [N/A]\n"))
+    for shown, free in (("1", [512]), ("1,0", [512, 1024]), ("GPU-c", [512]), ("", []), ("-1", []), ("0,7,1", [1024])):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", shown)
+        assert [card.free / 2**20 for card in memory.gpus()] == free, shown
+        assert [card.device for card in memory.gpus()] == [f"cuda:{number}" for number in range(len(free))]
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    monkeypatch.setattr(memory.subprocess, "run", lambda *_, **__: SimpleNamespace(stdout="GPU-ab, [N/A], [N/A]\n"))
     assert memory.gpus() == [] and (memory.room() or Room("", 0, 0)).device == "cpu"
 
 
