@@ -54,7 +54,7 @@ class Place:
         folder = workspace.folder("cache", "teacher-states", key[: fingerprint.SHORT])
         folder.mkdir(parents=True, exist_ok=True)
         folder.touch()
-        others = sorted((path for path in folder.parent.iterdir() if path != folder), key=lambda path: path.stat().st_mtime)
+        others = sorted((path for path in folder.parent.iterdir() if path != folder), key=_used)
         for old in others[: max(0, len(others) + 1 - KEPT)]:
             shutil.rmtree(old, ignore_errors=True)  # another process may be removing it too
         return cls(folder)
@@ -95,6 +95,7 @@ class TeacherStates:
 
     def _open(self, folder: Path, size: int, row: int) -> Tensor:
         """Map the file. Its room on disk is taken now: a disk that fills up later would kill a process that writes to a map."""
+        folder.mkdir(parents=True, exist_ok=True)  # another process may have made room in between
         path, filled = folder / _STATES, folder / _FILLED
         with path.open("ab") as file:
             there, self._id = file.tell() // row, _identity(os.fstat(file.fileno()))
@@ -141,6 +142,14 @@ class TeacherStates:
             buffer = io.BytesIO()
             np.save(buffer, self._filled)
             write_atomic(self._place.folder / _FILLED, buffer.getvalue())
+
+
+def _used(folder: Path) -> float:
+    """When a cache was last taken into use; long ago if another process has just removed it."""
+    try:
+        return folder.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def _identity(status: os.stat_result) -> tuple[int, int]:

@@ -148,9 +148,9 @@ def test_a_cancelled_job_keeps_what_is_done(workspace: Workspace, session: Sessi
 
 @pytest.mark.usefixtures("small")
 def test_memory_that_runs_out_midway_changes_the_plan_for_good(
-    workspace: Workspace, session: Session, monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Halved batches are halved again when the run goes on, so that its scores have the bits of the first attempt."""
+    """Halved batches are halved again when the run goes on, so that its scores have the bits of a run that was not cut short."""
     dataset, usual = dataset_in(workspace), engine.Engine.scores
 
     def scarce(self: engine.Engine, prompts: Any, **how: Any) -> Any:
@@ -163,9 +163,11 @@ def test_memory_that_runs_out_midway_changes_the_plan_for_good(
         scored(workspace, session, dataset, Stopping(9))
     folder = next((workspace.root / "cache" / "scoring").iterdir())
     assert json.loads((folder / "splits.json").read_text("utf-8"))["splits"]
-    monkeypatch.setattr(engine.Engine, "scores", usual)
     found = scored(workspace, session, dataset)
     assert found.missing == 0 and found.rows == ROWS
+    elsewhere = Workspace.open(tmp_path / "other")
+    whole = scored(elsewhere, session, dataset_in(elsewhere))
+    assert of_file(found.folder / "scores.parquet") == of_file(whole.folder / "scores.parquet")
 
 
 def test_the_same_work_is_not_done_twice_at_once(workspace: Workspace) -> None:
