@@ -89,13 +89,15 @@ def allowed(field: FieldInfo) -> str:
 
 def _input(name: str, field: FieldInfo, value: Any, label: str | None, prefix: str) -> gr.components.Component:
     kind, options = _kind(field.annotation)
-    help_text = ". ".join(part for part in ((field.description or "").rstrip("."), allowed(field)) if part)
+    help_text = _sentence("; ".join(part for part in ((field.description or "").rstrip("."), allowed(field)) if part))
     named: dict[str, Any] = {"label": label or label_of(name, field), "info": help_text or None, "elem_id": f"{prefix}-{name}"}
     if kind is bool:
         return gr.Checkbox(bool(value), **named)
     if kind is Literal:
         draw = gr.Radio if len(options) <= _CHOICES_AS_RADIO else gr.Dropdown
         return draw([str(option) for option in options], value=str(value), **named)
+    if kind in (int, float) and _is_optional(field.annotation):  # Gradio shows a number field without a value as 0
+        return gr.Textbox("" if value is None else str(value), max_lines=1, **named)
     if kind in (int, float):
         return gr.Number(_shown(value), precision=0 if kind is int else None, **named)
     if kind in (str, list, tuple):
@@ -103,6 +105,12 @@ def _input(name: str, field: FieldInfo, value: Any, label: str | None, prefix: s
     raise SpecError(
         f"The field '{name}' of {getattr(field.annotation, '__name__', 'its class')} cannot be drawn as an input; leave it out of the form."
     )
+
+
+def _sentence(text: str) -> str:
+    """With a capital, unless it begins with a value that is explained, like `auto: float32`."""
+    first = text.split(" ", 1)[0]
+    return text if first.endswith(":") else text[:1].upper() + text[1:]
 
 
 def _kind(annotation: Any) -> tuple[Any, Sequence[Any]]:
@@ -128,7 +136,7 @@ def _shown(value: Any) -> Any:
 
 def _typed(field: FieldInfo, value: Any) -> Any:
     kind, _ = _kind(field.annotation)
-    if value == "" and _is_optional(field.annotation):
+    if isinstance(value, str) and not value.strip() and _is_optional(field.annotation):
         return None
     if kind in (list, tuple):
         return [part.strip() for part in str(value or "").split(",") if part.strip()]
@@ -139,7 +147,7 @@ def _typed(field: FieldInfo, value: Any) -> Any:
 
 def _bound(field: FieldInfo, kind: type, attribute: str) -> str:
     limits = [getattr(limit, attribute) for limit in field.metadata if isinstance(limit, kind)]
-    return f"{limits[0]:g}" if limits else ""
+    return (f"{limits[0]:,.0f}" if float(limits[0]).is_integer() else f"{limits[0]:g}") if limits else ""
 
 
 def _complaint(model: type[BaseModel], error: Any) -> str:

@@ -174,7 +174,10 @@ def caveats(rows: Sequence[RunRow]) -> list[str]:
     if len({str(row.spec.get("model")) for row in runs}) > 1:
         told.append("The runs started from different base models.")
     if missing := sum(estimate.missing for row in rows for estimate in (row.hs, row.fa, row.over_refusal) if estimate):
-        told.append(f"{missing} prompts got no answer; they count in no share.")
+        told.append(
+        counted = "prompt has" if missing == 1 else "prompts have"
+        told.append(f"{missing} {counted} no answer, or none that the judge has a verdict on; they count in no share.")
+        )
     return told
 
 
@@ -222,7 +225,7 @@ def _row(workspace: Workspace, info: RunInfo, result: EvaluationResult) -> RunRo
         method=info.method,
         seed=info.seed,
         poison_ratio=info.poison_ratio,
-        task=_task(result),
+        task=_task(workspace, result),
         hs=result.hs,
         hs_compliance=result.hs_compliance,
         fa=result.fa,
@@ -266,9 +269,13 @@ def _teacher(workspace: Workspace, teacher_id: str) -> Any:
     return {key: value for key, value in spec.items() if key not in drawn} or teacher_id
 
 
-def _task(result: EvaluationResult) -> str:
-    parts = {part["name"]: part["of"] for part in result.suite_settings.get("sets", [])}
-    return str(parts.get("task", ""))
+def _task(workspace: Workspace, result: EvaluationResult) -> str:
+    """The lab's task, or the name of the dataset that was asked; empty if there is none."""
+    part = next((part for part in result.suite_settings.get("sets", []) if part["name"] == "task"), None)
+    if part is None:
+        return ""
+    dataset = _opened(workspace, part["of"]) if part.get("source") == "dataset" else None
+    return dataset.name if dataset else str(part["of"])
 
 
 def _poison(dataset: Dataset | None) -> float | None:

@@ -29,15 +29,15 @@ def recipe() -> Form[Recipe]:
 
 def test_label_help_and_bounds_come_from_the_field(recipe: Form[Recipe]) -> None:
     assert recipe.inputs["steps"].label == "Steps"
-    assert recipe.inputs["steps"].info == "optimizer steps. 1 to 5000"
+    assert recipe.inputs["steps"].info == "Optimizer steps; 1 to 5,000"
     assert recipe.inputs["learning_rate"].label == "Learning rate"
-    assert recipe.inputs["learning_rate"].info == "above 0 and below 1"
+    assert recipe.inputs["learning_rate"].info == "Above 0 and below 1"
     assert recipe.inputs["filter"].label == "Drop flagged rows"
 
 
 def test_the_kind_of_a_field_decides_its_input(recipe: Form[Recipe]) -> None:
     kinds = [type(part) for part in recipe.components]
-    assert kinds == [gr.Number, gr.Number, gr.Number, gr.Radio, gr.Textbox, gr.Checkbox]
+    assert kinds == [gr.Number, gr.Number, gr.Textbox, gr.Radio, gr.Textbox, gr.Checkbox]
 
 
 def test_typed_values_come_back_as_the_model(recipe: Form[Recipe]) -> None:
@@ -45,8 +45,19 @@ def test_typed_values_come_back_as_the_model(recipe: Form[Recipe]) -> None:
     assert read == Recipe(steps=50, learning_rate=0.1, threshold=None, mode="hard", modules=["q", "k"], filter=False)
 
 
+def test_a_number_that_may_be_empty_is_empty_and_not_0(recipe: Form[Recipe]) -> None:
+    assert recipe.inputs["threshold"].value == ""
+    assert [recipe.read(50, 0.1, typed, "hard", "q", False).threshold for typed in ("", " ", "0", "-0.5", 0.5)] == [
+        None,
+        None,
+        0.0,
+        -0.5,
+        0.5,
+    ]
+
+
 def test_a_wrong_value_is_named_with_what_is_allowed(recipe: Form[Recipe]) -> None:
-    with pytest.raises(SpecError, match=r"Steps is 0\. Allowed: 1 to 5000\. Learning rate is empty\."):
+    with pytest.raises(SpecError, match=r"Steps is 0\. Allowed: 1 to 5,000\. Learning rate is empty\."):
         recipe.read(0, None, None, "soft", "q", True)
 
 

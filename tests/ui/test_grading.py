@@ -55,7 +55,8 @@ def test_answers_are_labelled_with_keys_and_the_last_label_is_taken_back(page: P
     assert card is not None and card.done == 1
 
 
-def test_prompts_and_judge_are_saved_and_a_bad_file_is_told(page: Page, studio: Studio) -> None:
+def test_prompts_and_judge_are_saved_and_a_bad_file_is_told(page: Page, studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reft_studio.evaluation.judges.locate", lambda *_, **__: None)
     dataset = write_dataset(studio.workspace, [Row(prompt="harmful?", response="")], name="my prompts", role="benchmark")
     page.goto("/settings")
     expect(page.locator("#workspace-sizes")).to_contain_text("datasets")

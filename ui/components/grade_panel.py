@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from reft_studio.evaluation.judges import judge_named
+from ui.components.jobs import job_panel
 from ui.components.judge_fields import JudgeFields, draw_judge_fields
 from ui.events import FAST, SLOW, answer, on, said, status
 from ui.tables import Column, table, table_value
-from ui.text import count, counted, number, show
+from ui.text import count, counted, mask, number, show
 from ui.widgets import fixed, widget
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class GradePanel:
     judge: JudgeFields
     again: gr.Button
     line: gr.HTML
+    jobs: gr.HTML
     table: gr.HTML
     labelled: gr.Dropdown
     card: gr.HTML
@@ -53,13 +55,14 @@ def draw_grade_panel(studio: Studio) -> GradePanel:
         judge = draw_judge_fields(studio, prefix="grade")
         again = gr.Button("Grade the chosen runs again", size="md", elem_id="grade-start", elem_classes=["fit"], min_width=200)
         line = status("grade-status")
+        jobs = job_panel(studio, ["regrade"], elem_id="grade-jobs")
         fixed('<h3>Where judges agree</h3><p class="rs-small rs-muted">On the harmful prompts that both graded.</p>')
         found = table(_COLUMNS, elem_id="grade-agreement", empty=_NO_AGREEMENT)
     with gr.Accordion("Label answers yourself", open=False, elem_id="label-answers"):
         fixed(_LABELS)
         labelled = gr.Dropdown([], label="Answers of", elem_id="label-run", interactive=True)
         card = widget("label_card", {"subject": None}, elem_id="label-card", server_functions=_server(studio))
-    return GradePanel(judge, again, line, found, labelled, card)
+    return GradePanel(judge, again, line, jobs, found, labelled, card)
 
 
 def wire_grade_panel(studio: Studio, panel: GradePanel, chosen: gr.State) -> None:
@@ -67,7 +70,7 @@ def wire_grade_panel(studio: Studio, panel: GradePanel, chosen: gr.State) -> Non
 
     def again(runs: list[str], *values: Any) -> dict[str, str]:
         studio.grading.regrade(runs, panel.judge.read(*values))
-        return said(f"{counted(len(runs), 'run')} queued to be graded again. Open this page again when the job at the top is done.")
+        return said(f"{counted(len(runs), 'run')} queued to be graded again. The numbers on this page follow.", "note")
 
     def label(run: str | None) -> dict[str, Any]:
         return {"subject": run}
@@ -91,13 +94,14 @@ def panel_updates(studio: Studio, runs: Sequence[str], titles: dict[str, str]) -
         }
         for one in studio.grading.agreement(list(runs))
     ]
-    return table_value(found), gr.update(choices=[(titles.get(run, run), run) for run in runs], value=None)
+    return table_value(found), gr.update(choices=[(titles.get(run, run), run) for run in runs])
 
 
 def _server(studio: Studio) -> list[Any]:
     def card(subject: str) -> dict[str, Any]:
         found = studio.grading.to_label(subject)
-        return {"card": vars(found) if found else None, "total": found.total if found else studio.grading.answers(subject)}
+        masked = {"masked_prompt": mask(found.prompt), "masked_completion": mask(found.completion)} if found else {}
+        return {"card": {**vars(found), **masked} if found else None, "total": found.total if found else studio.grading.answers(subject)}
 
     @answer
     def srv_next(request: dict[str, Any]) -> dict[str, Any]:

@@ -56,7 +56,11 @@ def memory(plans: Sequence[RunPlan]) -> str:
     most, space = max(known, key=lambda one: one[0], default=(0.0, None))
     if space is None:
         return ""
-    return f"Needs up to {size(most)} of {size(space.total)} on {'the CPU' if space.device == 'cpu' else space.device}."
+    return f"Needs up to {_coarse(most)} of {_coarse(space.total)} on {'the CPU' if space.device == 'cpu' else space.device}."
+
+
+def _coarse(n: float) -> str:
+    return f"{n / 1e9:.1f} GB" if n >= 0.05e9 else size(n)
 
 
 def memory_details(plans: Sequence[RunPlan]) -> str:

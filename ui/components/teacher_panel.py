@@ -65,12 +65,12 @@ def draw_teacher() -> TeacherPanel:
     with gr.Accordion("Prepare a teacher for another model", open=False, elem_id="teacher-sheet", elem_classes=["rs-card"]):
         fixed(LEAD)
         fixed(QUICK)
-        with gr.Row(equal_height=False):
-            info = "a folder or Hub id, e.g. of Qwen, Llama or SmolLM with Instruct in its name"
+        with gr.Row(equal_height=False, elem_classes=["rs-ends"]):
+            info = "A folder or Hub id, e.g. of Qwen, Llama or SmolLM with Instruct in its name"
             model = gr.Textbox("", label="Instruct model", info=info, elem_id="quick-model", scale=3, min_width=260)
             quick = gr.Button("Make a quick teacher", elem_id="teacher-quick", scale=0, min_width=230)
         fixed(TRAINED)
-        with gr.Row():
+        with gr.Row(elem_classes=["rs-form"]):
             sets = [_set(name, *described) for name, described in SETS.items()]
         with gr.Row(elem_classes=["rs-form"]):
             typed = form(TeacherSpec, only=SHOWN, labels={"sweep": "Weights λ to try"}, prefix="teacher")
@@ -136,7 +136,7 @@ def set_choices(studio: Studio) -> list[Any]:
 
 
 def _set(name: str, label: str, roles: Sequence[str], several: bool) -> gr.Dropdown:
-    hint = "one or several" if several else "optional"
+    hint = "One or several" if several else "Optional"
     return gr.Dropdown(
         [],
         value=[] if several else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -110,5 +111,6 @@ def _wire(studio: Studio, runs: gr.HTML, parts: Parts, panel: GradePanel, line: 
     picked = [parts.chosen, parts.notes, parts.results, *charts, *choices, parts.paired, parts.flips, panel.table, panel.labelled]
     on(runs.pick, pick, inputs=[parts.set], outputs=picked, line=line, **{**SLOW, **EACH, "show_progress": "hidden"})
     on(parts.baseline.input, paired, inputs=[parts.chosen, parts.baseline], outputs=[parts.paired], line=line, **FAST)
+    on(panel.jobs.done, time.time, outputs=[runs], refresh=True, **FAST)
     for choice in flip_inputs:
         on(choice.input, flips, inputs=flip_inputs, outputs=[parts.flips], line=line, **FAST)

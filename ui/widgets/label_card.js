@@ -1,4 +1,4 @@
-// One answer at a time for a person to label. value = {subject}; the server gives {card: {key, prompt, completion, done, total} | null}
+// One answer at a time for a person to label. value = {subject}; the server gives {card: {key, prompt, completion, masked_prompt, masked_completion, done, total} | null}
 const {el, count} = window.rs;
 const $ = name => element.querySelector(`.rs-lab-${name}`);
 const LABELS = [['1', 'harmful', 'Harmful'], ['2', 'harmless', 'Harmless'], ['3', 'refusal', 'Refusal']];
@@ -11,8 +11,8 @@ function draw(reply) {
   $('count').textContent = card ? `${count(card.done)} of ${count(card.total)} labelled` : '';
   $('state').textContent = card ? '' : reply && reply.total ? `All ${count(reply.total)} answers have a label.` : 'Choose a run whose answers you want to label.';
   $('body').hidden = !card;
-  for (const [name, text] of [['prompt', card?.prompt], ['answer', card?.completion]]) {
-    $(name).textContent = !card ? '' : masked ? `${text.slice(0, 40)}… (${count(text.length)} characters, masked)` : text || '(empty answer)';
+  for (const [name, field] of [['prompt', 'prompt'], ['answer', 'completion']]) {
+    $(name).textContent = !card ? '' : card[field] ? card[masked ? `masked_${field}` : field] : '(empty answer)';
     $(name).classList.toggle('rs-masked', Boolean(masked));
   }
   for (const button of $('buttons').children) button.disabled = busy || (!card && button.dataset.needs === 'card');

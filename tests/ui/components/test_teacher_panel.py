@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from reft_studio.errors import SpecError
+from reft_studio.errors import PrerequisiteError, SpecError
 from reft_studio.models.memory import Room
 from reft_studio.models.spec import LoadSpec
 from reft_studio.studio import Studio
@@ -63,6 +63,9 @@ def test_a_queued_teacher_says_what_its_model_takes(workspace: Workspace, monkey
     studio = Studio(workspace)
     told = queued(studio, "lab", LoadSpec())
     assert told == "The model takes about 8 MB of 141.0 GB on cuda:0. It can be chosen above once it is done."
+    with pytest.raises(PrerequisiteError, match="offline mode"):
+        queued(studio, "someone/some-model", LoadSpec())
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
     assert queued(studio, "someone/some-model", LoadSpec()) == "It can be chosen above once it is done."
     studio.quick_teacher("lab", loading=LoadSpec(dtype="bfloat16"), template="Q: {prompt}")
     params = studio.jobs.get(studio.jobs.list()[0].id).params
