@@ -174,10 +174,8 @@ def caveats(rows: Sequence[RunRow]) -> list[str]:
     if len({str(row.spec.get("model")) for row in runs}) > 1:
         told.append("The runs started from different base models.")
     if missing := sum(estimate.missing for row in rows for estimate in (row.hs, row.fa, row.over_refusal) if estimate):
-        told.append(
         counted = "prompt has" if missing == 1 else "prompts have"
         told.append(f"{missing} {counted} no answer, or none that the judge has a verdict on; they count in no share.")
-        )
     return told
 
 
