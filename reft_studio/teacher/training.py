@@ -84,6 +84,11 @@ class _Preparation:
     def best_training(self, layer: int) -> tuple[Trained, list[dict[str, Any]]]:
         """The training with the best λ, its weights in the adapter, and what was measured for every λ of a sweep."""
         weights = self.spec.weights
+        if self.spec.optim.micro_batch_size is not None:
+            self.progress.warn(
+                "micro_batch_size splits the steps of a run, not those of a teacher, whose batches are balanced. To use less memory, lower "
+                "batch_size or switch gradient_checkpointing on."
+            )
         if len(weights) == 1:
             return train(self.material, self.spec, layer, weights[0], self.progress), []
         best: Trained | None = None

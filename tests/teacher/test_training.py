@@ -294,6 +294,12 @@ def test_too_few_held_out_prompts_of_either_kind_stop_before_any_training(
     assert not list(workspace.folder("teachers").glob("*"))
 
 
+def test_a_setting_that_a_teacher_does_not_use_is_said(workspace: Workspace, session: Session, spec: TeacherSpec) -> None:
+    heard = Silent()
+    prepare_teacher(workspace, spec.model_copy(update={"optim": QUICK.model_copy(update={"micro_batch_size": 2})}), session, heard)
+    assert any("micro_batch_size" in warning for warning in heard.warnings)
+
+
 def test_a_prompt_without_a_token_is_refused_by_name_and_when_typed(
     workspace: Workspace, spec: TeacherSpec, toy_data: dict[str, Dataset], tiny_model: Path
 ) -> None:
