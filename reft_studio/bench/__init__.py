@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import platform
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 
 from reft_studio.bench import app, memory, scoring, training
 from reft_studio.bench.race import Measured
@@ -43,6 +45,7 @@ def run_benchmarks(*, only: str | None, json_file: Path | None) -> None:
         raise SpecError(f"There is no benchmark '{only}'. Choose one of: {', '.join(BENCHMARKS)}.")
     chosen = [name for name in BENCHMARKS if name == only or (only is None and name not in LONG)]
     found: list[Measured] = []
+    _quiet()
     for place, name in enumerate(chosen, start=1):
         sys.stderr.write(f"[{place}/{len(chosen)}] {name}\n")
         found.append(BENCHMARKS[name]())
@@ -51,6 +54,13 @@ def run_benchmarks(*, only: str | None, json_file: Path | None) -> None:
     for one in found:
         if one.note:
             print(f"{one.name}: {one.note}")
+
+
+def _quiet() -> None:
+    """What the libraries of the peers say while they are raced is of no use to a reader of the table."""
+    os.environ |= {"TRL_EXPERIMENTAL_SILENCE": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
+    warnings.simplefilter("ignore", FutureWarning)
+    transformers.utils.logging.disable_progress_bar()
 
 
 def _row(one: Measured) -> list[str]:
