@@ -24,7 +24,7 @@ ROOM = 1.05
 
 
 def scoring_memory(few: int = FEW, many: int = MANY) -> Measured:
-    """Score `many` and `few` rows on the lab's model; the limit is that of the issue this was built for: 5 % and 12 bytes a row."""
+    """Score `many` and `few` rows on the lab's model; the limit is 5 % more and 12 bytes a row."""
     small, large = (_measured(rows) for rows in (few, many))
     allowed = (ROOM * small["peak_mb"] + BYTES_A_ROW * (many - few) / 1e6) / small["peak_mb"]
     return Measured(
