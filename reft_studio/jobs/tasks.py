@@ -62,7 +62,7 @@ def prepare_teacher(context: JobContext, params: dict[str, Any]) -> dict[str, An
     context.stage("load the model", 1, 2)
     work = Work.training(spec.optim, spec.lora) if spec.kind == "trained" else None
     session = Session.open(spec.model, max_length=spec.optim.max_length, template=spec.template, loading=spec.loading, work=work)
-    context.stage("train the teacher", 2, 2)
+    context.stage("train the teacher" if spec.kind == "trained" else "measure the teacher", 2, 2)
     info = prepare(context.workspace, spec, session, context, pooled=pooled.facts if pooled else None)
     return {"teacher": info.id, "layer": info.layer, "threshold": info.threshold, "auroc": info.calibration["auroc"]}
 

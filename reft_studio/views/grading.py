@@ -34,8 +34,8 @@ class SuiteForm(Settings):
     harmless: str | None = Field(None, description="harmless prompts that sound alike: how many are refused")
     task: str | None = Field(None, description="a task whose responses are the right answers: the accuracy")
     benchmark: str = Field("label_match", description="what counts as right")
-    rows: int | None = Field(None, ge=1, description="first rows of each; empty: all")
-    max_new_tokens: int = Field(256, ge=1, le=4096, description="longest answer, in tokens")
+    rows: int | None = Field(None, ge=1, title="First rows of each", description="empty: all")
+    max_new_tokens: int = Field(256, ge=1, le=4096, title="Longest answer", description="in tokens")
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from reft_studio.evaluation.suite import PREFERENCE
 from reft_studio.views.grading import SuiteForm
 from ui.components.judge_fields import JudgeFields, draw_judge_fields
 from ui.events import FAST, SLOW, on, on_load, said, status
+from ui.forms import checked
 from ui.text import show
 from ui.widgets import fixed
 
@@ -51,7 +52,8 @@ class SuiteInputs:
         """What was chosen. Raises SpecError naming a value that cannot be."""
         harmful, harmless, task, rule, rows, longest = values
         chosen = {"harmful": harmful or None, "harmless": harmless or None, "task": task or None}
-        return SuiteForm.checked(**chosen, benchmark=rule, rows=int(rows) if rows else None, max_new_tokens=int(longest or 0))
+        sizes = {"rows": rows or None, "max_new_tokens": longest or 0}
+        return checked(SuiteForm, {**chosen, "benchmark": rule, **sizes})
 
 
 def draw_suite_form(studio: Studio) -> None:

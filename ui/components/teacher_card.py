@@ -41,7 +41,7 @@ def card_value(studio: Studio, teacher_id: str | None) -> str:
 def kind_of(teacher: TeacherInfo) -> str:
     """In a few words, what it can be used for."""
     if teacher.ready:
-        return "an untouched model with a refusal feature; it filters, and guides only as far as the model refuses by itself"
+        return "an untouched model with a refusal feature; it filters; only one made from prompts with answers can guide too"
     return "an adapter trained to refuse; it filters, and guides finetuning on the same base"
 
 

@@ -31,7 +31,7 @@ SHOWN = ("model", "regularisation", "sweep", "recall", "seed")
 LEAD = (
     "<p class='rs-lead'>The lab's teacher only knows the lab's tiny language. For real text there are two ways to a teacher. A "
     "<b>quick teacher</b> takes an instruct model as it is: no training and no data of your own, minutes on a laptop with a model of "
-    "half a billion parameters; it is a frozen probe that filters, and can guide only as far as that model refuses by itself. A "
+    "half a billion parameters; it is a frozen probe that filters, but its prompts have no answers to guide finetuning with. A "
     "<b>trained teacher</b> starts from the base model you are going to finetune and needs alignment data (harmful and harmless "
     "prompts), a training run and, for 7 B and more, a GPU; its regulariser pulls the two kinds apart, and its soft refusals guide "
     "the finetuning.</p>"

@@ -75,6 +75,7 @@ function writePrevalence() {
 }
 
 function draw() {
+  const before = data && `${data.dataset} ${data.key}`;
   data = readJson(props.value, null);
   sums = data && suffixSums(data.bins);
   element.closest('.block').hidden = panel.hidden = !data || !(sums.harmful[0] + sums.harmless[0] > 0);
@@ -89,7 +90,8 @@ function draw() {
   prevalence.value = Math.log10(Math.min(0.5, Math.max(0.001, share)));
   drawPlots();
   writeCost();
-  follow(countsAt(sums, toIndex(last ? last.t : data.threshold ?? 0)));
+  const t = last && before === `${data.dataset} ${data.key}` ? last.t : data.threshold ?? data.calibrated ?? 0;
+  follow({ t, ...countsAt(sums, toIndex(t)) });
 }
 
 ratio.addEventListener('input', writeCost);

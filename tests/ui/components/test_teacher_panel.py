@@ -88,6 +88,6 @@ def test_the_card_of_a_ready_teacher_promises_no_guidance(tmp_path: Any) -> None
     ready = type(lab)(**{**vars(lab), "spec": {**lab.spec, "kind": "ready"}, "record": record})
     studio: Any = SimpleNamespace(teachers=lambda: [ready])
     card = json.loads(card_value(studio, "lab"))
-    assert "only as far as the model refuses by itself" in card["title"]
+    assert "only one made from prompts with answers can guide" in card["title"]
     assert ["Layer", "block 2, centred"] in card["facts"] and ["Loaded as", "float32"] in card["facts"]
     assert not any(name in ("Regulariser", "Training") for name, _ in card["facts"])
