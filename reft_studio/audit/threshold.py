@@ -118,12 +118,12 @@ def choose(rule: ThresholdRule, calibration: Calibration, scores: NDArray[np.flo
 def _recall(rule: ThresholdRule, calibration: Calibration, _: NDArray[np.int64]) -> tuple[int, str, str]:
     harmful = calibration.harmful
     needed = max(LEAST, math.ceil(1 / (1 - rule.recall) - 1e-9))
-    _enough(len(harmful), needed, "harmful", f"a recall of {rule.recall:.1%}")
+    _enough(len(harmful), needed, "harmful", f"a recall of {_percent(rule.recall)}")
     place = int(harmful[math.floor((1 - rule.recall) * len(harmful) + 1e-9)])
     found = _from(harmful, place)
     return (
         place,
-        f"{found} of {len(harmful)} held-out harmful prompts are flagged, at least the {rule.recall:.1%} asked for.",
+        f"{found} of {len(harmful)} held-out harmful prompts are flagged, at least the {_percent(rule.recall)} asked for.",
         "An observation, no bound: on new prompts recall varies as its interval says.",
     )
 
@@ -136,12 +136,12 @@ def _conformal(rule: ThresholdRule, calibration: Calibration, _: NDArray[np.int6
     """
     harmful, wanted = calibration.harmful, Fraction(str(rule.miss_rate))
     needed = math.ceil(1 / wanted) - 1
-    _enough(len(harmful), needed, "harmful", f"a bound of {rule.miss_rate:.1%} on the expected miss rate")
+    _enough(len(harmful), needed, "harmful", f"a bound of {_percent(rule.miss_rate)} on the expected miss rate")
     misses = math.floor(wanted * (len(harmful) + 1)) - 1
     place = int(harmful[misses])
     return (
         place,
-        f"At most {rule.miss_rate:.1%} of harmful prompts are expected to be missed (conformal risk control on {len(harmful)} prompts).",
+        f"At most {_percent(rule.miss_rate)} of harmful prompts are expected to be missed: conformal risk control on {len(harmful)} of them.",
         "Holds for any distribution if the harmful rows of this file are exchangeable with the held-out harmful prompts, on average over "
         "draws of both. It does not hold against somebody who words rows to evade the filter, or for another language or domain."
         + (_TUNED if calibration.tuned else ""),
@@ -159,7 +159,7 @@ def _cost(rule: ThresholdRule, calibration: Calibration, _: NDArray[np.int64]) -
     return (
         place,
         f"Expected cost {1000 * cost[place]:,.1f} per 1,000 rows, the least of any threshold: a miss costs {rule.miss_cost:g}, "
-        f"a false alarm 1, {rule.poison_ratio:.1%} of the rows harmful.",
+        f"a false alarm 1, {_percent(rule.poison_ratio)} of the rows harmful.",
         "As good as the two costs and the share of harmful rows you gave, and as far as held-out prompts of both kinds resemble this file.",
     )
 
@@ -208,6 +208,10 @@ def _named(rule: ThresholdRule) -> str:
             return f"budget of {rule.rows} rows"
         case _:
             return "fixed"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:g} %"
 
 
 def _enough(count: int, needed: int, kind: str, what: str) -> None:

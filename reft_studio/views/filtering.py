@@ -131,7 +131,9 @@ def rows_on_side(
     return RowPage(len(positions), offset, with_scores(dataset, score, decisions, positions[offset : offset + limit]))
 
 
-def with_scores(dataset: Dataset, score: ScoreSet, decisions: dict[int, Decision], positions: NDArray[np.integer[Any]]) -> list[dict[str, Any]]:
+def with_scores(
+    dataset: Dataset, score: ScoreSet, decisions: dict[int, Decision], positions: NDArray[np.integer[Any]]
+) -> list[dict[str, Any]]:
     """Rows at these positions, in this order, with `score` (None: not scored), `reason` (why not) and `decision` (a person's, or None)."""
     values, ids = score.scores(), score.row_ids()
     rows = rows_by_id(dataset, [int(ids[position]) for position in positions])
