@@ -141,7 +141,7 @@ def _conformal(rule: ThresholdRule, calibration: Calibration, _: NDArray[np.int6
     place = int(harmful[misses])
     return (
         place,
-        f"At most {_percent(rule.miss_rate)} of harmful prompts are expected to be missed: conformal risk control on {len(harmful)} of them.",
+        f"At most {_percent(rule.miss_rate)} of harmful prompts are expected to be missed: conformal risk control on {len(harmful)}.",
         "Holds for any distribution if the harmful rows of this file are exchangeable with the held-out harmful prompts, on average over "
         "draws of both. It does not hold against somebody who words rows to evade the filter, or for another language or domain."
         + (_TUNED if calibration.tuned else ""),
