@@ -59,7 +59,7 @@ def build(studio: Studio) -> None:
         with gr.Column(elem_classes=["rs-card"], scale=5, min_width=400):
             fixed('<div class="rs-spread"><h2>Datasets</h2><a href="/data">All datasets</a></div>')
             datasets = table(_DATASETS, elem_id="home-datasets", empty="No dataset yet. Press “Try it now”, or bring a file.", pick=True)
-        with gr.Column(elem_classes=["rs-card"], scale=9, min_width=580):
+        with gr.Column(elem_classes=["rs-card"], scale=9, min_width=760):
             fixed('<div class="rs-spread"><h2>Latest runs</h2><a href="/train">All runs</a></div>')
             runs = table(
                 _RUNS, elem_id="home-runs", empty="No run yet. Finished runs are listed here with what they did to safety and accuracy."
