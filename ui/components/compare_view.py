@@ -67,9 +67,9 @@ class View:
 
 
 def table_value(studio: Studio, asked: Sequence[str]) -> dict[str, Any]:
-    """The run table: runs of the newest comparable group, or of the one that holds the asked runs, can be chosen."""
+    """The run table: runs of one comparable group can be chosen, that with most of the asked runs, else the largest."""
     groups = studio.comparison().groups
-    main = next((group for group in groups if any(row.run_id in asked for row in group)), groups[0] if groups else [])
+    main = max(groups, key=lambda group: sum(row.run_id in asked for row in group), default=[])
     rows = [compared_run(row) for row in newest_first(main)]
     for group in groups:
         if group is not main:
