@@ -231,7 +231,7 @@ def test_bad_labels_are_named(tmp_path: Path, name: str, text: str, told: str) -
 
 
 def test_a_missing_label_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no file"):
+    with pytest.raises(DataError, match="is not there"):
         read_labels(tmp_path / "none.csv")
 
 
