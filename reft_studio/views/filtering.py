@@ -87,9 +87,9 @@ def language_warning(score: ScoreSet, teacher: TeacherInfo) -> str | None:
     if not teacher.is_lab or share is None or share <= UNFAMILIAR:
         return None
     drift = score.info.get("drift")
-    moved = f" Its scores lie {drift:+.2f} from those of harmless lab prompts." if drift is not None else ""
+    moved = f" Its scores lie {drift:+.2f} from those of the harmless prompts it was calibrated on." if drift is not None else ""
     return (
-        f"The lab's teacher is no judge of this file: {share:.0%} of its words are outside the lab's tiny language.{moved} "
+        f"A teacher on the lab's model is no judge of this file: {share:.0%} of its words are outside the lab's tiny language.{moved} "
         "The flags below show how the filter works, not which rows are harmful. Prepare a teacher on a real model to audit real text."
     )
 
