@@ -10,32 +10,27 @@ from pathlib import Path
 from typing import Any, Literal
 
 from reft_studio import doctor
-from reft_studio.audit.bundle import write_bundle
-from reft_studio.audit.freeze import freeze, noted_hashes
-from reft_studio.audit.policy import name
-from reft_studio.audit.queue import QueueItem
 from reft_studio.audit.threshold import Calibration, Choice, ThresholdRule
 from reft_studio.audit.threshold import choose as by_rule
 from reft_studio.comparison.flips import Flips, Paired, flips, paired
-from reft_studio.data.dataset import Dataset, Role, list_datasets, open_dataset
-from reft_studio.data.export import export_kept
+from reft_studio.data.dataset import Role, list_datasets, open_dataset
 from reft_studio.data.mapping import Mapping
 from reft_studio.data.quarantine import read_quarantine
 from reft_studio.data.query import Profile, RowPage, profile, rows_page
 from reft_studio.data.readers import Preview, preview
 from reft_studio.defenses import DEFENSES
 from reft_studio.defenses.defense import DefenseInfo
-from reft_studio.errors import DataError, SpecError, StoreError
+from reft_studio.errors import SpecError, StoreError
 from reft_studio.jobs.host import ModelHost
 from reft_studio.jobs.queue import JobQueue
 from reft_studio.models.spec import DEFAULT, PRESETS, LoadSpec, OptimSpec
 from reft_studio.scoring.scores import ScoreSet, list_score_sets, open_score_set
 from reft_studio.store import settings
-from reft_studio.store.decisions import Action, ChainReport, Decision, DecisionLog
+from reft_studio.store.decisions import DecisionLog
 from reft_studio.teacher.spec import TeacherSpec, source_of
 from reft_studio.teacher.teacher import TeacherInfo, list_teachers, open_teacher
 from reft_studio.training.run_folder import open_run
-from reft_studio.views import bulk, example, exporting, filtering, fitting, grading, models, project, reviewing, runs
+from reft_studio.views import auditing, example, filtering, fitting, grading, models, project, reviewing, runs
 from reft_studio.workspace import Workspace, new_folder
 
 
@@ -55,6 +50,7 @@ class Studio:
         self.workspace = workspace
         self.jobs = JobQueue(workspace)
         self.log = DecisionLog(workspace)
+        self.audit = auditing.Audit(workspace, self.log)
         self.grading = grading.Grading(workspace, self.jobs)
         self.host = ModelHost(workspace)
         self._device = ""
@@ -226,85 +222,6 @@ class Studio:
             self.workspace, score, current, threshold=threshold, side=side, offset=offset, limit=min(limit, 200), search=search
         )
 
-    # review
-
-    def review_batch(self, dataset_id: str, *, size: int = 50, seed: int = reviewing.SEED) -> list[QueueItem]:
-        return reviewing.batch(self.log, *self._audited(dataset_id), size=size, seed=seed)
-
-    def card(self, dataset_id: str, row_id: int) -> reviewing.Card:
-        _, score, threshold = self._audited(dataset_id)
-        return reviewing.card(self.workspace, self.log, dataset_id, row_id, score, threshold)
-
-    def decide(self, dataset_id: str, row_id: int, action: Action, reason: str = "") -> Decision:
-        """Record a decision; it is on disk when this returns."""
-        shown = self.card(dataset_id, row_id)
-        return self.log.decide(dataset_id, row_id, action, reason=reason, by=self._by(), score=shown.score, threshold=shown.threshold)
-
-    def decide_many(self, dataset_id: str, row_ids: Sequence[int], action: Action, reason: str = "") -> int:
-        """One decision for many rows, undone in one step; returns how many. Raises DataError if the dataset has not got one of them."""
-        dataset, _, threshold = self._audited(dataset_id)
-        if unknown := set(row_ids) - set(dataset.table(["row_id"]).column(0).to_pylist()):
-            raise DataError(f"'{dataset.name}' has no row {min(unknown)}, so nothing was decided. Choose rows that it has.")
-        return len(self.log.decide_many(dataset_id, row_ids, action, reason=reason, by=self._by(), threshold=threshold))
-
-    def select_rows(
-        self, dataset_id: str, *, side: str = "all", search: str = "", origin: str | None = None, overrule: bool = False
-    ) -> bulk.Selection:
-        """Rows that a filter selects for one decision, and how many of them a person has decided already."""
-        decisions = self.log.current(dataset_id)
-        return bulk.select(*self._audited(dataset_id), decisions, side=side, search=search, origin=origin, overrule=overrule)
-
-    def undecided_rows(self, dataset_id: str) -> list[int]:
-        """Rows that stop a freeze: without a score and a decision, or marked unsure."""
-        dataset, score, _ = self._audited(dataset_id)
-        return bulk.undecided(dataset, score, self.log.current(dataset_id))
-
-    def undo(self, dataset_id: str) -> Decision | None:
-        return self.log.undo(dataset_id, self._by())
-
-    def redo(self, dataset_id: str) -> Decision | None:
-        return self.log.redo(dataset_id, self._by())
-
-    def review_progress(self, dataset_id: str) -> reviewing.ReviewProgress:
-        return reviewing.progress(self.log, *self._audited(dataset_id))
-
-    def freeze(self, dataset_id: str, *, allow_undecided: bool = False) -> Dataset:
-        """Turn scores and decisions into a new dataset with its audit trail, and choose it."""
-        dataset, score, threshold = self._audited(dataset_id)
-        at = threshold if threshold is not None else 1.0
-        frozen = freeze(
-            self.workspace,
-            dataset,
-            scores=score,
-            threshold=at,
-            decisions=self.log.current(dataset_id),
-            policy_by=name(at, settings.get(self.workspace, f"threshold-rule:{dataset.id}:{score.key}") if score else None),
-            allow_undecided=allow_undecided,
-        )
-        self.choose(dataset=frozen.id)
-        return frozen
-
-    def export(self, dataset_id: str, target: Path | None = None) -> Path:
-        """Write the cleaned file in the format of the upload: kept rows as they were, relabelled ones with a refusal."""
-        found = exporting.cleaned(self.workspace, *self._audited(dataset_id), self.log.current(dataset_id))
-        return export_kept(found.upload, found.kept, target or self._export_path(found.upload), responses=found.responses)
-
-    def bundle(self, dataset_id: str) -> Path:
-        """The audit bundle of a frozen dataset: manifest, decisions, scores' facts, sealed by hashes."""
-        frozen = open_dataset(self.workspace, dataset_id)
-        lineage = frozen.manifest.get("lineage")
-        if not lineage:
-            raise SpecError("Only a frozen dataset has an audit bundle. Freeze the decisions on the Review page first.")
-        source = open_dataset(self.workspace, lineage["source"])
-        scores = open_score_set(self.workspace, source.id, lineage["score_key"]).info if lineage.get("score_key") else {}
-        folder = self.workspace.folder("exports")
-        folder.mkdir(parents=True, exist_ok=True)
-        return write_bundle(frozen, source, folder / f"audit-{frozen.id}.zip", decisions=self.log.entries(source.id), scores=scores)
-
-    def verify(self) -> ChainReport:
-        """Check the chain of decisions against itself and against what frozen datasets noted."""
-        return self.log.verify(noted_hashes(list_datasets(self.workspace)))
-
     # train
 
     def methods(self) -> list[DefenseInfo]:
@@ -366,10 +283,10 @@ class Studio:
         if sections is not None:
             given["sections"] = tuple(sections)
         if current is not None:
-            dataset, score, threshold = self._audited(current)
+            dataset, score, threshold = self.audit.audited(current)
             reviewed = reviewing.progress(self.log, dataset, score, threshold)
             given |= {"dataset": dataset.id, "score": score, "threshold": threshold, "decisions": self.log.current(dataset.id)}
-            given |= {"assurance": reviewed.assurance, "chain": self.verify()}
+            given |= {"assurance": reviewed.assurance, "chain": self.audit.verify()}
         return build_report(self.workspace, ReportInput(**given), self.workspace.folder("reports"))
 
     def reports(self) -> list[Path]:
@@ -379,18 +296,3 @@ class Studio:
 
     def doctor(self) -> list[doctor.Check]:
         return doctor.examine(self.workspace)
-
-    # parts
-
-    def _audited(self, dataset_id: str) -> tuple[Dataset, ScoreSet | None, float | None]:
-        """A dataset with the scores and threshold in use for it."""
-        score = project.chosen_scores(self.workspace, dataset_id)
-        return open_dataset(self.workspace, dataset_id), score, project.chosen_threshold(self.workspace, score)
-
-    def _by(self) -> str:
-        return f"human:{self.setting('reviewer') or 'me'}"
-
-    def _export_path(self, dataset: Dataset) -> Path:
-        folder = self.workspace.folder("exports")
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder / f"cleaned-{Path((dataset.manifest.get('source') or {}).get('file') or f'{dataset.id}.jsonl').name}"

@@ -100,13 +100,13 @@ def review(workspace: Workspace, data: str, *, decisions: Sequence[str], thresho
     studio = Studio(workspace)
     wanted = [_decision(text) for text in decisions]
     for row, _ in wanted:
-        studio.card(data, row)  # all are known before one is recorded
+        studio.audit.card(data, row)  # all are known before one is recorded
     if threshold is not None:
         studio.choose(dataset=data)
         studio.choose(threshold=threshold)
     for row, action in wanted:
-        studio.decide(data, row, action, reason)
-    progress = studio.review_progress(data)
+        studio.audit.decide(data, row, action, reason)
+    progress = studio.audit.review_progress(data)
     text = f"{progress.decided} rows decided by a person, {progress.flagged} flagged, {progress.undecided} undecided, "
     text += f"{progress.removed_in_effect} would be removed."
     show({**vars(progress), "assurance": progress.assurance and vars(progress.assurance)}, as_json=as_json, text=lambda: text)
@@ -121,7 +121,7 @@ def _decision(text: str) -> tuple[int, Action]:
 
 def freeze(workspace: Workspace, data: str, *, allow_undecided: bool, as_json: bool) -> None:
     """Freeze, and say what was kept."""
-    frozen = Studio(workspace).freeze(data, allow_undecided=allow_undecided)
+    frozen = Studio(workspace).audit.freeze(data, allow_undecided=allow_undecided)
     lineage = frozen.manifest["lineage"]
     show(
         {"dataset": frozen.id, "rows": frozen.rows, "lineage": lineage},
@@ -187,16 +187,16 @@ def export(workspace: Workspace, dataset: str, out: Path) -> None:
     """Write the cleaned file."""
     if not out.is_dir():
         writable(out)
-    path = Studio(workspace).export(dataset, out)
+    path = Studio(workspace).audit.export(dataset, out)
     show(None, as_json=False, text=lambda: str(path))
 
 
 def gate(workspace: Workspace, dataset: str, *, as_json: bool) -> int:
     """0 if nothing is undecided and the log is intact, else 1."""
     studio = Studio(workspace)
-    chain = studio.verify()
+    chain = studio.audit.verify()
     opened = open_dataset(workspace, dataset)
-    undecided = 0 if "lineage" in opened.manifest else studio.review_progress(dataset).undecided
+    undecided = 0 if "lineage" in opened.manifest else studio.audit.review_progress(dataset).undecided
     passed = chain.ok and undecided == 0
     why = [] if chain.ok else [f"the decision log is damaged: {chain.reason}"]
     why += [f"{undecided} rows are undecided"] if undecided else []
@@ -214,7 +214,7 @@ def verify(workspace: Workspace, bundle: Path | None, *, as_json: bool) -> int:
             text=lambda: "intact" if checked.ok else "\n".join(checked.problems),
         )
         return 0 if checked.ok else 1
-    chain = Studio(workspace).verify()
+    chain = Studio(workspace).audit.verify()
     show(vars(chain), as_json=as_json, text=lambda: f"intact, {chain.entries} entries" if chain.ok else f"damaged: {chain.reason}")
     return 0 if chain.ok else 1
 

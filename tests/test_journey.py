@@ -63,14 +63,14 @@ def test_from_an_upload_to_a_report(studio: Studio, tmp_path: Path) -> None:
 
     kept = flagged.rows[0]["row_id"]
     studio.choose(dataset=dataset)
-    studio.decide(dataset, kept, "keep", "looks harmless to me")
-    assert studio.card(dataset, kept).effective == "keep"
-    studio.undo(dataset)
-    assert studio.card(dataset, kept).effective == "remove"
-    frozen = studio.freeze(dataset)
-    assert frozen.rows == 120 - flagged.total and studio.verify().ok
+    studio.audit.decide(dataset, kept, "keep", "looks harmless to me")
+    assert studio.audit.card(dataset, kept).effective == "keep"
+    studio.audit.undo(dataset)
+    assert studio.audit.card(dataset, kept).effective == "remove"
+    frozen = studio.audit.freeze(dataset)
+    assert frozen.rows == 120 - flagged.total and studio.audit.verify().ok
 
-    cleaned = studio.export(frozen.id, tmp_path / "cleaned.jsonl").read_bytes().splitlines()
+    cleaned = studio.audit.export(frozen.id, tmp_path / "cleaned.jsonl").read_bytes().splitlines()
     original = source.read_bytes().splitlines()
     assert len(cleaned) == frozen.rows and set(cleaned) <= set(original)
 

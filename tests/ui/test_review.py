@@ -76,7 +76,7 @@ def test_keys_decide_and_undo_in_order(opened: Page, studio: Studio, audit: Scor
     opened.keyboard.press("Shift+Z")
     expect(status).to_contain_text(f"Done again: row {rows[2]}, unsure")
     assert studio.log.current(audit.dataset)[rows[2]].action == "unsure"
-    assert studio.verify().ok
+    assert studio.audit.verify().ok
 
 
 def test_a_reason_goes_with_the_decision_and_typing_decides_nothing(opened: Page, studio: Studio, audit: Scored) -> None:

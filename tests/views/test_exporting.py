@@ -21,7 +21,7 @@ def audited(workspace: Workspace, *, scored: bool) -> tuple[Studio, str]:
 
 
 def written(studio: Studio, dataset: str, folder: Path) -> str:
-    return studio.export(dataset, folder / "out.jsonl").read_text("utf-8")
+    return studio.audit.export(dataset, folder / "out.jsonl").read_text("utf-8")
 
 
 def test_an_export_leaves_out_flagged_and_undecided_rows(workspace: Workspace, tmp_path: Path) -> None:
@@ -32,9 +32,9 @@ def test_an_export_leaves_out_flagged_and_undecided_rows(workspace: Workspace, t
 
 def test_a_persons_word_counts_more_than_the_threshold(workspace: Workspace, tmp_path: Path) -> None:
     studio, dataset = audited(workspace, scored=True)
-    studio.decide(dataset, 0, "keep")
-    studio.decide(dataset, 1, "remove")
-    studio.decide(dataset, 2, "relabel")
+    studio.audit.decide(dataset, 0, "keep")
+    studio.audit.decide(dataset, 1, "remove")
+    studio.audit.decide(dataset, 2, "relabel")
     text = written(studio, dataset, tmp_path)
     assert [f"answer {number}" in text for number in range(4)] == [True, False, False, False]
     assert REFUSAL in text and "question 2" in text
@@ -42,14 +42,14 @@ def test_a_persons_word_counts_more_than_the_threshold(workspace: Workspace, tmp
 
 def test_a_frozen_dataset_exports_its_relabelled_answers(workspace: Workspace, tmp_path: Path) -> None:
     studio, dataset = audited(workspace, scored=True)
-    studio.decide(dataset, 0, "relabel")
-    frozen = studio.freeze(dataset, allow_undecided=True)
+    studio.audit.decide(dataset, 0, "relabel")
+    frozen = studio.audit.freeze(dataset, allow_undecided=True)
     text = written(studio, frozen.id, tmp_path)
     assert REFUSAL in text and "answer 0" not in text and "question 3" not in text
 
 
 def test_without_scores_only_what_a_person_removed_is_left_out(workspace: Workspace, tmp_path: Path) -> None:
     studio, dataset = audited(workspace, scored=False)
-    studio.decide(dataset, 1, "remove")
+    studio.audit.decide(dataset, 1, "remove")
     text = written(studio, dataset, tmp_path)
     assert [f"answer {number}" in text for number in range(4)] == [True, False, True, True]

@@ -60,7 +60,7 @@ def test_a_threshold_of_zero_is_a_choice_like_any_other(studio: Studio, workspac
 def test_frozen_data_goes_on_to_training_without_scores(studio: Studio, workspace: Workspace) -> None:
     dataset = upload(workspace)
     scored(workspace, dataset)
-    frozen = studio.freeze(dataset.id)
+    frozen = studio.audit.freeze(dataset.id)
     state = studio.state()
     assert state.dataset is not None and (state.dataset.id, state.dataset.frozen_from) == (frozen.id, dataset.id)
     assert state.next_step.page == "train"
@@ -115,7 +115,7 @@ def test_a_damaged_dataset_is_left_out_and_the_others_stay(studio: Studio, works
 def test_an_upload_that_was_audited_stays_as_long_as_its_audit(studio: Studio, workspace: Workspace) -> None:
     dataset = upload(workspace)
     scored(workspace, dataset)
-    frozen = studio.freeze(dataset.id)
+    frozen = studio.audit.freeze(dataset.id)
     with pytest.raises(StoreError, match="rest on it"):
         studio.delete_dataset(dataset.id)
     studio.delete_dataset(frozen.id)

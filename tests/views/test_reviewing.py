@@ -40,54 +40,54 @@ def make(workspace: Workspace, *, scored: bool = True) -> Dataset:
 
 def test_a_card_holds_the_row_of_its_id_and_how_it_stands(studio: Studio, workspace: Workspace) -> None:
     dataset = make(workspace)
-    card = studio.card(dataset.id, 2)
+    card = studio.audit.card(dataset.id, 2)
     assert (card.prompt, card.response) == ("question 2", "answer 2") and card.score == pytest.approx(0.1)
     assert (card.effective, card.percentile, card.threshold) == ("remove", 50.0, 0.0), "two of four scored rows lie below"
     assert card.why.startswith("The prompt's cosine to the refusal feature is +0.100, at or above the threshold +0.000")
-    assert "below the threshold" in studio.card(dataset.id, 8).why and studio.card(dataset.id, 8).percentile == 0.0
+    assert "below the threshold" in studio.audit.card(dataset.id, 8).why and studio.audit.card(dataset.id, 8).percentile == 0.0
 
 
 def test_a_card_shows_the_whole_chat(studio: Studio, workspace: Workspace) -> None:
-    assert [turn["content"] for turn in studio.card(make(workspace).id, 4).messages] == ["first", "a", "question 4", "answer 4"]
+    assert [turn["content"] for turn in studio.audit.card(make(workspace).id, 4).messages] == ["first", "a", "question 4", "answer 4"]
 
 
 def test_a_row_without_a_score_waits_for_a_person(studio: Studio, workspace: Workspace) -> None:
-    card = studio.card(make(workspace).id, 16)
+    card = studio.audit.card(make(workspace).id, 16)
     assert (card.score, card.percentile, card.effective) == (None, None, "undecided")
     assert card.why == "No score: only a person can decide this row."
 
 
 def test_a_row_that_does_not_exist_is_named(studio: Studio, workspace: Workspace) -> None:
     with pytest.raises(DataError, match="no row 3"):
-        studio.card(make(workspace).id, 3)
+        studio.audit.card(make(workspace).id, 3)
 
 
 def test_many_decisions_are_refused_whole_if_one_row_does_not_exist(studio: Studio, workspace: Workspace) -> None:
     dataset = make(workspace)
     with pytest.raises(DataError, match="no row 3"):
-        studio.decide_many(dataset.id, [1, 2, 3], "keep")
+        studio.audit.decide_many(dataset.id, [1, 2, 3], "keep")
     assert studio.log.current(dataset.id) == {}
-    assert studio.decide_many(dataset.id, [1, 2], "keep") == 2
+    assert studio.audit.decide_many(dataset.id, [1, 2], "keep") == 2
 
 
 def test_a_persons_word_is_the_reason_shown_and_undo_gives_the_threshold_back(studio: Studio, workspace: Workspace) -> None:
     dataset = make(workspace)
     studio.save_setting("reviewer", "Ada")
-    studio.decide(dataset.id, 1, "keep", "a quotation")
-    card = studio.card(dataset.id, 1)
+    studio.audit.decide(dataset.id, 1, "keep", "a quotation")
+    card = studio.audit.card(dataset.id, 1)
     assert (card.effective, card.why) == ("keep", "Ada decided: keep (a quotation)")
     assert [entry.action for entry in card.history] == ["keep"]
-    studio.undo(dataset.id)
-    assert studio.card(dataset.id, 1).effective == "remove" and "cosine" in studio.card(dataset.id, 1).why
+    studio.audit.undo(dataset.id)
+    assert studio.audit.card(dataset.id, 1).effective == "remove" and "cosine" in studio.audit.card(dataset.id, 1).why
 
 
 def test_progress_counts_what_the_threshold_does_and_what_people_changed(studio: Studio, workspace: Workspace) -> None:
     dataset = make(workspace)
-    before = studio.review_progress(dataset.id)
+    before = studio.audit.review_progress(dataset.id)
     assert (before.rows, before.flagged, before.decided, before.undecided, before.removed_in_effect, before.overruled) == (5, 2, 0, 1, 2, 0)
     for row_id, action in ((1, "remove"), (2, "keep"), (4, "unsure"), (8, "remove"), (16, "relabel")):
-        studio.decide(dataset.id, row_id, action)  # type: ignore[arg-type]
-    after = studio.review_progress(dataset.id)
+        studio.audit.decide(dataset.id, row_id, action)  # type: ignore[arg-type]
+    after = studio.audit.review_progress(dataset.id)
     assert (after.decided, after.keep, after.remove, after.relabel, after.unsure) == (5, 1, 2, 1, 1)
     assert (after.undecided, after.removed_in_effect) == (1, 2), "row 4 is unsure; rows 1 and 8 are removed"
     assert (before.flagged_open, after.flagged_open) == (2, 0), "both flagged rows were decided by a person"
@@ -97,22 +97,22 @@ def test_progress_counts_what_the_threshold_does_and_what_people_changed(studio:
 def test_progress_moves_with_the_threshold(studio: Studio, workspace: Workspace) -> None:
     dataset = make(workspace)
     studio.choose(dataset=dataset.id, threshold=-0.5)
-    assert studio.review_progress(dataset.id).flagged == 3
+    assert studio.audit.review_progress(dataset.id).flagged == 3
 
 
 def test_without_scores_every_row_waits_and_is_read_in_some_order(studio: Studio, workspace: Workspace) -> None:
     dataset = make(workspace, scored=False)
-    assert {item.row_id for item in studio.review_batch(dataset.id)} == set(IDS)
-    studio.decide(dataset.id, 4, "keep")
-    studio.decide(dataset.id, 8, "unsure")
-    progress = studio.review_progress(dataset.id)
+    assert {item.row_id for item in studio.audit.review_batch(dataset.id)} == set(IDS)
+    studio.audit.decide(dataset.id, 4, "keep")
+    studio.audit.decide(dataset.id, 8, "unsure")
+    progress = studio.audit.review_progress(dataset.id)
     assert (progress.flagged, progress.decided, progress.undecided, progress.assurance) == (0, 2, 4, None)
 
 
 def test_the_next_rows_to_read_are_those_nobody_decided(studio: Studio, workspace: Workspace) -> None:
     dataset = make(workspace)
-    assert {item.row_id for item in studio.review_batch(dataset.id)} == set(IDS)
-    studio.decide(dataset.id, 2, "keep")
-    items = studio.review_batch(dataset.id)
+    assert {item.row_id for item in studio.audit.review_batch(dataset.id)} == set(IDS)
+    studio.audit.decide(dataset.id, 2, "keep")
+    items = studio.audit.review_batch(dataset.id)
     assert {item.row_id for item in items} == {1, 4, 8, 16}
     assert items[-1].row_id == 16 and items[-1].why == "unscored"

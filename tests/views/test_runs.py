@@ -89,7 +89,7 @@ def test_a_threshold_that_a_person_moved_goes_into_the_spec(studio: Studio, work
 
 def test_audited_data_is_not_filtered_again_unless_asked_for(studio: Studio, workspace: Workspace, user: Dataset) -> None:
     score(workspace, user, flagged=10)
-    frozen = studio.freeze(user.id)
+    frozen = studio.audit.freeze(user.id)
     careful, twice = plan(studio, frozen), plan(studio, frozen, filter=True)
     assert not careful.spec.filter and careful.rows == 30
     assert twice.spec.filter and any("audited already" in line for line in twice.warnings)

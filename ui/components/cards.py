@@ -59,7 +59,7 @@ def card_server(studio: Studio) -> ServerFunction:
 
     @answer
     def srv_card(request: dict[str, Any]) -> dict[str, Any]:
-        card = studio.card(str(request["dataset"]), int(request["row"]))
+        card = studio.audit.card(str(request["dataset"]), int(request["row"]))
         threshold = _threshold(request) if "t" in request else card.threshold
         masked, reveal = bool(request.get("mask", True)), bool(request.get("reveal", False))
         return {"card": card_view(card, threshold, masked=masked, reveal=reveal, everything=masks_all(studio))}

@@ -142,7 +142,7 @@ def freeze_values(studio: Studio, state: State) -> tuple[Any, ...]:
     """(sheet, facts, sentence, reason, button) for the dataset in work."""
     if state.dataset is None or state.dataset.frozen_from is not None:
         return gr.Column(visible=False), {}, said("", "quiet"), gr.Textbox(visible=False), gr.Button()
-    progress = studio.review_progress(state.dataset.id)
+    progress = studio.audit.review_progress(state.dataset.id)
     return (
         gr.Column(visible=True),
         plan_view(progress),
@@ -161,7 +161,7 @@ def frozen_values(studio: Studio, state: State) -> tuple[Any, ...]:
 
 def selection(studio: Studio, dataset: str, side: str, origin: str, search: str, overrule: bool) -> Selection:
     """The rows that the filter of the bulk sheet selects."""
-    return studio.select_rows(dataset, side=side, search=search.strip(), origin=None if origin == ANY else origin, overrule=overrule)
+    return studio.audit.select_rows(dataset, side=side, search=search.strip(), origin=None if origin == ANY else origin, overrule=overrule)
 
 
 def preview_sentence(chosen: Selection, action: str, overrule: bool) -> str:
@@ -178,15 +178,15 @@ def freeze_now(studio: Studio, reason: str) -> str:
     state = studio.state()
     if state.dataset is None:
         raise SpecError("There is no dataset to freeze. Import one on the Data page.")
-    waiting = studio.undecided_rows(state.dataset.id)
+    waiting = studio.audit.undecided_rows(state.dataset.id)
     if waiting and not reason.strip():
         raise SpecError(f"{counted(len(waiting), 'row is', 'rows are')} undecided. Decide above, or say why to leave that out.")
     if waiting:
-        studio.decide_many(state.dataset.id, waiting, "remove", reason=f"undecided, left out when freezing: {reason.strip()}")
+        studio.audit.decide_many(state.dataset.id, waiting, "remove", reason=f"undecided, left out when freezing: {reason.strip()}")
     try:
-        frozen = studio.freeze(state.dataset.id)
+        frozen = studio.audit.freeze(state.dataset.id)
     except StudioError:
         if waiting:
-            studio.undo(state.dataset.id)  # nothing was frozen, so nothing was left out
+            studio.audit.undo(state.dataset.id)  # nothing was frozen, so nothing was left out
         raise
     return f"Frozen: {counted(frozen.rows, 'row')} in '{show(frozen.name, 80)}'. It is now the dataset in use."

@@ -53,7 +53,7 @@ def checklist(studio: Studio) -> list[dict[str, Any]]:
 
 def _decided(studio: Studio, dataset: str) -> dict[str, Any]:
     """Whether the report would be a draft, by the rule of the report itself."""
-    progress = studio.review_progress(dataset)
+    progress = studio.audit.review_progress(dataset)
     if progress.flagged_open:
         text = f"{counted(progress.flagged_open, 'flagged row')} that no person decided"
     elif progress.undecided:

@@ -51,19 +51,19 @@ def decide(studio: Studio, request: Request) -> tuple[Decision | None, str]:
     """Save one decision: the entry, and the sentence that is said once it is on disk."""
     if request.row is None or request.action is None:
         raise SpecError("A decision needs a row and an action.")
-    entry = studio.decide(request.dataset, request.row, request.action, reason=request.reason)
+    entry = studio.audit.decide(request.dataset, request.row, request.action, reason=request.reason)
     return entry, f"Saved: {_told(entry)}."
 
 
 def undo(studio: Studio, request: Request) -> tuple[Decision | None, str]:
     """Take back this person's last step."""
-    entry = studio.undo(request.dataset)
+    entry = studio.audit.undo(request.dataset)
     return entry, f"Undone: {_told(entry)}." if entry else "There is nothing to undo."
 
 
 def redo(studio: Studio, request: Request) -> tuple[Decision | None, str]:
     """Bring back what was undone last."""
-    entry = studio.redo(request.dataset)
+    entry = studio.audit.redo(request.dataset)
     return entry, f"Done again: {_told(entry)}." if entry else "There is nothing to do again."
 
 
@@ -77,7 +77,7 @@ def receipt(studio: Studio, values: Mapping[str, Any], act: Callable[[Studio, Re
             "text": text,
             "row": entry.row_id if entry else None,
             "action": entry.action if entry else None,
-            "progress": progress_view(studio.review_progress(request.dataset)),
+            "progress": progress_view(studio.audit.review_progress(request.dataset)),
             "recent": recent(studio, request.dataset),
         }
     except Exception as exc:  # the edge of the app: what is ours is told, the rest goes to the log
@@ -94,8 +94,8 @@ def batch_value(studio: Studio, *, start: int | None = None, turn: int = 0) -> s
     return review_value(
         dataset,
         state.threshold,
-        studio.review_batch(dataset),
-        progress=progress_view(studio.review_progress(dataset)),
+        studio.audit.review_batch(dataset),
+        progress=progress_view(studio.audit.review_progress(dataset)),
         recent=recent(studio, dataset),
         start=start,
         turn=turn,

@@ -117,7 +117,7 @@ def page_states(studio: Studio, state: State) -> dict[str, Dot]:
 def _review_dot(studio: Studio, state: State) -> Dot:
     if state.dataset is None or state.score is None:
         return "empty"
-    progress = studio.review_progress(state.dataset.id)
+    progress = studio.audit.review_progress(state.dataset.id)
     return _dot(done=progress.decided > 0 and progress.undecided == 0, busy=progress.decided > 0)
 
 

@@ -172,7 +172,7 @@ def _row_values(studio: Studio, offset: int, text: str) -> tuple[Any, ...]:
     if current is None:
         return {"rows": []}, _pager(0, 0), 0
     page = studio.rows(current.id, offset=offset, limit=PAGE, search=text.strip())
-    rows = [views.card_row(studio.card(current.id, row["row_id"])) for row in page.rows]
+    rows = [views.card_row(studio.audit.card(current.id, row["row_id"])) for row in page.rows]
     hide_all = studio.setting("mask_rule", "known") == "all"
     return views.chats(rows, hide_all=hide_all), _pager(page.offset, page.total), page.offset
 

@@ -86,12 +86,12 @@ def _wire_bulk(studio: Studio, bulk: ends.Bulk, values: Values, turn: gr.State, 
     def apply(side: str, origin: str, search: str, overrule: bool, action: str, reason: str, times: int) -> tuple[Any, ...]:
         dataset = _dataset(studio)
         chosen = ends.selection(studio, dataset, side, origin, search, overrule)
-        n = studio.decide_many(dataset, chosen.row_ids, action, reason=reason.strip() or "decided in bulk")  # type: ignore[arg-type]
+        n = studio.audit.decide_many(dataset, chosen.row_ids, action, reason=reason.strip() or "decided in bulk")  # type: ignore[arg-type]
         said_so = said(f"{counted(n, 'row')} {ends.PAST[action]}. One undo takes all of it back.")
         return (*values(times), gr.Button("Decide", interactive=False), said_so)
 
     def undo(times: int) -> tuple[Any, ...]:
-        taken = studio.undo(_dataset(studio))
+        taken = studio.audit.undo(_dataset(studio))
         text = said("There is nothing to undo.", "note") if taken is None else said("The last step is undone.")
         return (*values(times), gr.Button("Decide", interactive=False), text)
 
@@ -110,7 +110,7 @@ def _wire_freeze(studio: Studio, freeze: ends.Freeze, values: Values, turn: gr.S
         return (*values(times), said(text), said("", "quiet"))
 
     def export() -> gr.DownloadButton:
-        return offer(studio.export(_dataset(studio)), "Save the cleaned file")
+        return offer(studio.audit.export(_dataset(studio)), "Save the cleaned file")
 
     on(freeze.freeze.click, run, inputs=[freeze.reason, turn], outputs=[*outputs, done], line=freeze.line, refresh=True, **SLOW)
     on(freeze.export.click, export, outputs=[freeze.file], line=freeze.line, **SLOW)
@@ -123,10 +123,10 @@ def _wire_frozen(studio: Studio, frozen: ends.Frozen, values: Values, turn: gr.S
         return values(times)
 
     def export() -> gr.DownloadButton:
-        return offer(studio.export(_dataset(studio)), "Save the cleaned file")
+        return offer(studio.audit.export(_dataset(studio)), "Save the cleaned file")
 
     def bundle() -> gr.DownloadButton:
-        return offer(studio.bundle(_dataset(studio)), "Save the audit bundle")
+        return offer(studio.audit.bundle(_dataset(studio)), "Save the audit bundle")
 
     on(frozen.back.click, back, inputs=[turn], outputs=outputs, line=frozen.line, refresh=True, **SLOW)
     on(frozen.export.click, export, outputs=[frozen.file], line=frozen.line, **SLOW)

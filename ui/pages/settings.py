@@ -57,7 +57,7 @@ def build(studio: Studio) -> None:
     _wire_switches(studio, masked, rule, keys)
 
     def verified() -> dict[str, str]:
-        return views.verdict(studio.verify())
+        return views.verdict(studio.audit.verify())
 
     on(verify.click, verified, line=verdict, **SLOW)
 

@@ -89,7 +89,7 @@ def test_a_freeze_that_fails_leaves_no_override_behind(studio: Studio, audit: Sc
 
 def test_the_preview_says_who_would_be_overruled(studio: Studio, audit: Scored) -> None:
     flagged = [int(row) for row in (audit.scores >= 0).nonzero()[0]]
-    studio.decide(audit.dataset, flagged[0], "keep")
+    studio.audit.decide(audit.dataset, flagged[0], "keep")
     careful = freeze_panel.selection(studio, audit.dataset, "flagged", freeze_panel.ANY, "", False)
     firm = freeze_panel.selection(studio, audit.dataset, "flagged", freeze_panel.ANY, "", True)
     n = len(flagged)
@@ -99,7 +99,7 @@ def test_the_preview_says_who_would_be_overruled(studio: Studio, audit: Scored) 
 
 
 def test_the_plan_counts_what_freezing_does(studio: Studio, audit: Scored) -> None:
-    plan = review_panel.plan_view(studio.review_progress(audit.dataset))
+    plan = review_panel.plan_view(studio.audit.review_progress(audit.dataset))
     facts = {fact["label"]: fact["value"] for fact in plan["kpis"]}
     freeze_panel.freeze_now(studio, "not readable")
     frozen = studio.state().dataset
