@@ -20,7 +20,7 @@ from reft_studio.views import bulk, exporting, project, reviewing
 from reft_studio.workspace import Workspace
 
 
-@dataclass(frozen=True)
+@dataclass
 class Audit:
     """The decisions of one workspace, made and used."""
 

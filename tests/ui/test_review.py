@@ -100,7 +100,7 @@ def test_what_the_store_refused_is_not_called_saved(opened: Page, studio: Studio
 
     row = shown(opened)
     with monkeypatch.context() as patch:
-        patch.setattr(studio, "decide", refuse)
+        patch.setattr(studio.audit, "decide", refuse)
         opened.keyboard.press("2")
         expect(opened.locator(".rv-status")).to_contain_text("Not saved. The disk is full.")
         expect(opened.locator(".rv-queue i[data-kind=remove]")).to_have_count(0)

@@ -81,7 +81,7 @@ def test_a_freeze_that_fails_leaves_no_override_behind(studio: Studio, audit: Sc
     def full(*_: object, **__: object) -> None:
         raise StoreError("The disk is full.")
 
-    monkeypatch.setattr(studio, "freeze", full)
+    monkeypatch.setattr(studio.audit, "freeze", full)
     with pytest.raises(StoreError):
         freeze_panel.freeze_now(studio, "not readable")
     assert studio.log.current(audit.dataset) == {}
