@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,6 +13,8 @@ from typing import get_args
 from reft_studio.audit.decision import GENESIS, Action, Chain, ChainReport, Decision, Kind, entry_hash
 from reft_studio.errors import SpecError, StoreError
 from reft_studio.store.connection import reading, transaction
+from reft_studio.store.decided import Decided
+from reft_studio.store.decided import decided as decided_now
 from reft_studio.workspace import Workspace
 
 __all__ = ["Action", "ChainReport", "Decision", "DecisionLog"]
@@ -31,6 +34,13 @@ WITH undone (step) AS (
 _HOLDING = (
     f"{_UNDONE} SELECT {_COLUMNS}, max(seq) FROM decisions "
     "WHERE dataset = :dataset AND kind = 'decide' AND step NOT IN undone {rows} GROUP BY row_id"
+)
+# For a few rows, asking each entry's step for its newest undo or redo is one look into an index.
+_HOLDING_OF = (
+    f"SELECT {_COLUMNS}, max(seq) FROM decisions AS entry WHERE dataset = :dataset AND kind = 'decide' "
+    "AND row_id IN (SELECT value FROM json_each(:rows)) AND coalesce((SELECT toggle.kind FROM decisions AS toggle "
+    "WHERE toggle.dataset = :dataset AND toggle.step = entry.step AND toggle.kind <> 'decide' ORDER BY toggle.seq DESC LIMIT 1), 'redo') "
+    "<> 'undo' GROUP BY row_id"
 )
 
 
@@ -89,21 +99,25 @@ class DecisionLog:
             step = _last_undone_step(connection, dataset, by)
             return None if step is None else _toggle(connection, dataset, by, step, "redo")
 
+    def decided(self, dataset: str) -> Decided:
+        """What holds for every decided row, as arrays: kept in memory, brought up to date from the end of the log."""
+        return decided_now(self.workspace, dataset)
+
+    def current_of(self, dataset: str, row_ids: Iterable[int]) -> dict[int, Decision]:
+        """The decision that holds for each of a few rows (a page, a card); a row that nobody decided, or that was cleared, is not in it."""
+        wanted = {"dataset": dataset, "rows": json.dumps([int(row_id) for row_id in row_ids])}
+        with reading(self.workspace) as connection:
+            return {row["row_id"]: _decision(row) for row in connection.execute(_HOLDING_OF, wanted) if row["action"] != "clear"}
+
     def current(self, dataset: str) -> dict[int, Decision]:
-        """The decision that holds for each decided row; a row that was cleared is not in it."""
+        """The decision that holds for each decided row; one object per row: for small logs only, else `decided` and `current_of`."""
         with reading(self.workspace) as connection:
             found = connection.execute(_HOLDING.format(rows=""), {"dataset": dataset})
             return {row["row_id"]: _decision(row) for row in found if row["action"] != "clear"}
 
     def counts(self, dataset: str) -> dict[Action, int]:
         """Rows by the action that holds for them; every action but `clear` is a key."""
-        counts: dict[Action, int] = {action: 0 for action in get_args(Action) if action != "clear"}
-        query = _HOLDING.replace(_COLUMNS, "action").format(rows="")
-        with reading(self.workspace) as connection:
-            for row in connection.execute(f"SELECT action, count(*) AS n FROM ({query}) GROUP BY action", {"dataset": dataset}):
-                if row["action"] in counts:
-                    counts[row["action"]] = row["n"]
-        return counts
+        return self.decided(dataset).counts()
 
     def history(self, dataset: str, row_id: int | None = None, limit: int = 100) -> list[Decision]:
         """Entries of a dataset, or of one row, newest first; undone ones and the undoing included."""
