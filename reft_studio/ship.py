@@ -1,11 +1,13 @@
 """Makes what ships beside the lab's base model: its teacher, its aligned weights, and the finished example project.
 
 python -m reft_studio.ship            all three, with the settings that the app uses (docs/lab.md)
+python -m reft_studio.ship details    only what the teachers' folders say about layers, positions and neighbours, without training
 """
 
 from __future__ import annotations
 
 import shutil
+import sys
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,8 +19,9 @@ from reft_studio.jobs.grading import evaluate_adapter
 from reft_studio.jobs.pipeline import DemoSpec, demo, teacher_spec
 from reft_studio.jobs.subjects import base_id, find
 from reft_studio.models.session import Session
-from reft_studio.teacher.teacher import SHIPPED, TeacherInfo
-from reft_studio.teacher.training import prepare_teacher
+from reft_studio.teacher.material import Material
+from reft_studio.teacher.teacher import SHIPPED, TeacherInfo, open_teacher
+from reft_studio.teacher.training import complete, prepare_teacher
 from reft_studio.views import example
 from reft_studio.workspace import Workspace, new_folder, read_json, write_json
 
@@ -45,6 +48,18 @@ def main() -> None:
         console.done()
 
 
+def details() -> None:
+    """Measure the shipped teachers on the prompts they were made of, and put the files of `teacher.details` into their folders."""
+    with tempfile.TemporaryDirectory(prefix="reft-studio-ship-") as folder:
+        workspace = Workspace.open(Path(folder))
+        console, session = Console(workspace), Session.open("lab")
+        spec = teacher_spec(lab_data.alignment(workspace))
+        for name in SHIPPED:
+            console.stage(f"measure {name}", 1, 1)
+            complete(open_teacher(workspace, name), Material(workspace, spec, session, console))
+        console.done()
+
+
 def _ship(info: TeacherInfo, name: str) -> None:
     title = "Lab teacher" if info.regularised else "Lab aligned weights"
     with new_folder(SHIPPED[name]) as building:
@@ -53,4 +68,4 @@ def _ship(info: TeacherInfo, name: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    details() if sys.argv[1:] == ["details"] else main()

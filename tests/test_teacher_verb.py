@@ -63,7 +63,8 @@ def test_from_files_of_prompts_to_scores(command: Command, files: dict[str, Path
     assert "160 harmful prompts: 112 training, 16 selection, 32 calibration." in err and "160 ours" in err
     assert "AUROC" in told and str(out) in told
     assert {path.name for path in out.iterdir()} == {
-        "adapter", "calibration.parquet", "log.jsonl", "refusal_feature.safetensors", "teacher.json",
+        "adapter", "calibration.parquet", "layers.safetensors", "log.jsonl", "neighbours.parquet", "refusal_feature.safetensors",
+        "separation.json", "teacher.json",
     }  # fmt: skip
     assert not (tmp_path / "workspace" / "datasets").exists(), "what was made for a folder leaves no trace in the project"
     code, told, err = command("score", files["audit.parquet"], "--teacher", out, "--out", scores)

@@ -23,10 +23,13 @@ class _Reached(Exception):
 
 
 @contextmanager
-def captured(model: LoadedModel, layers: Sequence[int], *, stop: bool = False) -> Iterator[dict[int, Tensor]]:
+def captured(
+    model: LoadedModel, layers: Sequence[int], *, stop: bool = False, take: Callable[[Tensor], Tensor] | None = None
+) -> Iterator[dict[int, Tensor]]:
     """Collect the outputs (n, t, d_model) of blocks `layers` (counted from 1) during the forward passes inside.
 
-    The raw block output is read, before the final norm. With `stop`, the pass ends after the deepest of them.
+    The raw block output is read, before the final norm. With `stop`, the pass ends after the deepest of them. Only what `take`
+    makes of an output is kept, so that the states of all blocks never lie in memory together.
     """
     for layer in layers:
         if not 1 <= layer <= model.layers:
@@ -35,7 +38,8 @@ def captured(model: LoadedModel, layers: Sequence[int], *, stop: bool = False) -
 
     def hook(layer: int) -> Callable[[nn.Module, Any, Any], None]:
         def keep(_module: nn.Module, _inputs: Any, output: Any) -> None:
-            found[layer] = output[0] if isinstance(output, tuple) else output
+            states = output[0] if isinstance(output, tuple) else output
+            found[layer] = states if take is None else take(states)
             if stop and layer == max(layers):
                 raise _Reached
 
@@ -90,3 +94,48 @@ def last_prompt_features(
         done += len(plan)
         progress(done)
     return features
+
+
+@torch.no_grad()
+def token_states(model: LoadedModel, backbone: nn.Module, prompt: Tokens, *, layer: int) -> tuple[Tensor, Tensor]:
+    """Of one prompt: the states of all its tokens after block `layer` (t, d_model), and of its last token after every block (L, d_model).
+
+    Both float32 on the CPU, from one forward pass.
+    """
+    layers = range(1, model.layers + 1)
+    ids = torch.tensor([[int(one) for one in prompt]], device=model.device)
+    with (
+        captured(model, [layer], take=lambda states: states[0].float().cpu()) as whole,
+        captured(model, layers, stop=True, take=lambda states: states[0, -1].float().cpu()) as last,
+    ):
+        backbone(input_ids=ids, use_cache=False)
+    return whole[layer], torch.stack([last[one] for one in layers])
+
+
+@torch.no_grad()
+def tail_states(
+    model: LoadedModel, backbone: nn.Module, prompts: Sequence[Tokens], *, tail: int, numbers: int = 64_000_000
+) -> Iterator[tuple[list[int], Tensor]]:
+    """Batch by batch: places in `prompts`, and the states of their last `tail` tokens after every block.
+
+    (n, L, tail, d_model) float32 on the CPU, the last token first; NaN where a prompt is shorter. `numbers` bounds one batch, since
+    for a large model the states of all prompts would not fit into memory.
+    """
+    layers, width = range(1, model.layers + 1), int(model.base.config.get_text_config().hidden_size)
+    rows = max(1, min(256, numbers // (len(layers) * tail * width)))
+    back = torch.arange(1, tail + 1)
+    for plan in by_length([len(prompt) for prompt in prompts], max_rows=rows):
+        lengths = torch.tensor([len(prompts[place]) for place in plan])
+        ids = np.full((len(plan), int(lengths.max())), model.pad_id, dtype=np.int64)
+        for row, place in enumerate(plan):
+            ids[row, : len(prompts[place])] = prompts[place]
+        at = lengths[:, None] - back
+        short, row_of = at < 0, torch.arange(len(plan))[:, None]
+
+        def take(states: Tensor, at: Tensor = at, short: Tensor = short, row_of: Tensor = row_of) -> Tensor:
+            found = states[row_of.to(states.device), at.clamp(min=0).to(states.device)].float().cpu()
+            return found.masked_fill(short[..., None], torch.nan)
+
+        with captured(model, layers, stop=True, take=take) as kept:
+            backbone(input_ids=torch.from_numpy(ids).to(model.device), use_cache=False)
+        yield plan, torch.stack([kept[layer] for layer in layers], dim=1)

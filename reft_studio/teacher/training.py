@@ -13,18 +13,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from reft_studio.errors import SpecError
 from reft_studio.models.session import Session
 from reft_studio.progress import Progress
 from reft_studio.teacher import calibration
+from reft_studio.teacher.details import FILES, is_complete
 from reft_studio.teacher.loop import ADAPTER, Trained, better, measure, train
 from reft_studio.teacher.material import Material
 from reft_studio.teacher.pool import KINDS
 from reft_studio.teacher.refusal_feature import RefusalFeature
+from reft_studio.teacher.separation import write_details
 from reft_studio.teacher.spec import TeacherSpec
 from reft_studio.teacher.teacher import TeacherInfo, open_teacher
-from reft_studio.workspace import Workspace, new_folder, write_json
+from reft_studio.workspace import Workspace, new_folder, staging, write_json
 
-__all__ = ["ADAPTER", "prepare_teacher"]
+__all__ = ["ADAPTER", "complete", "prepare_teacher"]
 PACKAGES = ("torch", "transformers", "peft")
 
 
@@ -33,12 +36,16 @@ def prepare_teacher(
 ) -> TeacherInfo:
     """Train (unless the model is a ready teacher), compute the refusal feature, calibrate, and store under `teachers/<spec.id>`.
 
-    `pooled` says how the sets came to be, for the record. A teacher of the same spec is not made twice. Raises SpecError
-    if a prompt is in two sets, DataError if one is too small, TrainingError if a hidden state is not finite.
+    `pooled` says how the sets came to be, for the record. A teacher of the same spec is not made twice; one of an older version
+    gets the files it lacks. Raises SpecError if a prompt is in two sets, DataError if one is too small, TrainingError if a hidden
+    state is not finite.
     """
     folder = workspace.folder("teachers", spec.id)
     if (folder / "teacher.json").is_file():
-        return open_teacher(workspace, spec.id)
+        ready = open_teacher(workspace, spec.id)
+        if not is_complete(ready):
+            complete(ready, Material(workspace, spec, session, progress))
+        return ready
     work = _Preparation(spec, Material(workspace, spec, session, progress), progress)
     started = time.perf_counter()
     layer, aurocs = work.choose_layer()
@@ -55,8 +62,25 @@ def prepare_teacher(
         calibration.write_scores(building / "calibration.parquet", list(zip(KINDS, scores, prompts, strict=True)))
         log = trained.log if trained else []
         (building / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log), "utf-8")
+        write_details(building, work.material, feature, adapter=work.adapter)
         write_json(building / "teacher.json", {**facts, "pooled": pooled})
     return open_teacher(workspace, spec.id)
+
+
+def complete(teacher: TeacherInfo, material: Material) -> None:
+    """Write what a teacher of an older version lacks (`details.FILES`) into its folder, from the prompts it was made of.
+
+    Raises SpecError if these are others than teacher.json names, or the session holds another base.
+    """
+    if material.fingerprints != teacher.calibration.get("data"):
+        raise SpecError(f"The prompts of '{teacher.id}' are not the ones it was prepared from, so its map cannot be made. Prepare it anew.")
+    if material.session.model.fingerprint != teacher.base_fingerprint:
+        raise SpecError(f"'{teacher.id}' was prepared on another base than '{material.session.model.source}'. Prepare it anew.")
+    feature = RefusalFeature.load(teacher.folder / "refusal_feature.safetensors", layer=teacher.layer)
+    with staging(teacher.folder) as building:
+        write_details(building, material, feature, adapter=material.session.ensure("measured", teacher.adapter))
+        for name in FILES:
+            (building / name).replace(teacher.folder / name)
 
 
 class _Preparation:
