@@ -1,25 +1,20 @@
-"""Pages of rows, search and profiles of a dataset: DuckDB in memory, locked to that dataset's one file."""
+"""Pages of rows from the row store; search and profiles by DuckDB in memory, locked to that dataset's one file."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from reft_studio.data.dataset import Dataset
-from reft_studio.errors import PrerequisiteError, SpecError, StoreError
+from reft_studio.data.rowstore import COLUMNS, Ids, damaged, row_store
+from reft_studio.errors import PrerequisiteError, SpecError
 
-COLUMNS = ("row_id", "prompt", "response", "origin", "category", "known_harmful")
 MAX_PAGE = 1000
 MAX_SEARCH = 500
 """Characters of a search text."""
@@ -27,8 +22,6 @@ LISTED = 50
 """Origins and categories named in a profile; the rest is counted under OTHER."""
 OTHER = "(other)"
 MEMORY = "2GB"
-
-Ids = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -88,7 +81,7 @@ def rows_page(
         found = matching_ids(dataset, search.strip(), origin)
         chosen = found if chosen is None else chosen[np.isin(chosen, found)]
     if chosen is None:
-        return RowPage(dataset.rows, offset, _slice(dataset, offset, limit))
+        return RowPage(dataset.rows, offset, row_store(dataset).take(np.arange(offset, min(offset + limit, dataset.rows))))
     return RowPage(len(chosen), offset, rows_by_id(dataset, chosen[offset : offset + limit]))
 
 
@@ -97,50 +90,9 @@ def rows_by_id(dataset: Dataset, ids: Sequence[int] | Ids, *, messages: bool = F
     wanted = np.asarray(ids, dtype=np.int64)
     if not len(wanted):
         return []
-    lows, highs, _ = _groups(dataset.path, dataset.path.stat().st_mtime_ns)
-    unique = np.unique(wanted)
-    hits = np.searchsorted(unique, lows) < np.searchsorted(unique, highs, side="right")
-    found: dict[int, dict[str, Any]] = {}
-    with pq.ParquetFile(dataset.path) as file:
-        for group in np.flatnonzero(hits):
-            table = file.read_row_group(int(group), columns=[*COLUMNS, "messages"] if messages else list(COLUMNS))
-            kept = table.filter(pc.is_in(table["row_id"], pa.array(unique)))
-            found.update((row["row_id"], row) for row in kept.to_pylist())
-    return [found[row_id] for row_id in wanted.tolist() if row_id in found]
-
-
-def _slice(dataset: Dataset, offset: int, limit: int) -> list[dict[str, Any]]:
-    """Rows by position, reading only the row groups that hold them."""
-    _, _, starts = _groups(dataset.path, dataset.path.stat().st_mtime_ns)
-    rows: list[dict[str, Any]] = []
-    with pq.ParquetFile(dataset.path) as file:
-        for group in range(len(starts) - 1):
-            if starts[group + 1] > offset and starts[group] < offset + limit:
-                table = file.read_row_group(group, columns=list(COLUMNS))
-                first = max(0, offset - int(starts[group]))
-                rows += table.slice(first, offset + limit - int(starts[group]) - first).to_pylist()
-    return rows
-
-
-@lru_cache(maxsize=64)
-def _groups(path: Path, _modified: int) -> tuple[Ids, Ids, Ids]:
-    """Of each row group the least and the greatest row id, and the positions where groups start."""
-    lows, highs, starts = [], [], [0]
-    try:
-        metadata = pq.read_metadata(path)
-        for number in range(metadata.num_row_groups):
-            group = metadata.row_group(number)
-            statistics = group.column(0).statistics
-            lows.append(statistics.min)
-            highs.append(statistics.max)
-            starts.append(starts[-1] + group.num_rows)
-    except (pa.ArrowException, OSError, AttributeError) as exc:
-        raise _damaged(path) from exc
-    return np.array(lows, np.int64), np.array(highs, np.int64), np.array(starts, np.int64)
-
-
-def _damaged(path: Path) -> StoreError:
-    return StoreError(f"datasets/{path.parent.name}/{path.name} cannot be read: it is damaged. Import the file again.")
+    store = row_store(dataset)
+    places = store.positions(wanted)
+    return store.take(places[places >= 0], [*COLUMNS, "messages"] if messages else COLUMNS)
 
 
 @contextmanager
@@ -162,7 +114,7 @@ def _engine(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
                 f"The question needs more than {MEMORY} of memory. Ask for less: a longer search text, or one origin."
             ) from exc
         except duckdb.Error as exc:
-            raise _damaged(path) from exc
+            raise damaged(path) from exc
 
 
 def matching_ids(dataset: Dataset, search: str, origin: str | None) -> Ids:

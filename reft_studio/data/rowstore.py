@@ -1,0 +1,142 @@
+"""Any rows of a dataset at once, by position or by id, whatever its size: its memory-mapped Arrow copy."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from reft_studio.data.dataset import SCHEMA, Dataset
+from reft_studio.data.row_files import IDS, NOTE, ROWS, RowFiles, note_of
+from reft_studio.errors import PrerequisiteError, StoreError
+from reft_studio.workspace import read_json, staging
+
+COLUMNS = ("row_id", "prompt", "response", "origin", "category", "known_harmful")
+BUILD = 8192
+"""Rows in a batch of a store that is built later than at import."""
+IN_MEMORY = 200_000
+"""Rows up to which a store is held in memory where it cannot be written."""
+_BUILDING = threading.Lock()
+
+Ids = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class RowStore:
+    """An open store. Nothing in it changes, so that any number of threads may ask."""
+
+    row_ids: Ids
+    """(rows,) id of the row at each position; memory-mapped."""
+    _batches: list[pa.RecordBatch] = field(repr=False)
+    _starts: Ids = field(repr=False)
+    """Position of the first row of each batch, and the number of rows."""
+    _order: Ids | None = field(repr=False)
+    """Positions in ascending order of the ids, where the ids themselves do not ascend."""
+
+    @property
+    def rows(self) -> int:
+        return int(self._starts[-1])
+
+    def positions(self, row_ids: Sequence[int] | Ids) -> Ids:
+        """Position of each id, -1 where there is no such row."""
+        wanted = np.asarray(row_ids, dtype=np.int64)
+        found = np.searchsorted(self.row_ids, wanted, sorter=self._order)
+        places = np.minimum(found, self.rows - 1)
+        if self._order is not None:
+            places = self._order[places]
+        return np.where((found < self.rows) & (self.row_ids[places] == wanted), places, -1)
+
+    def take(self, positions: Sequence[int] | Ids, columns: Sequence[str] = COLUMNS) -> list[dict[str, Any]]:
+        """The rows at these positions, in this order, as dictionaries; `messages` is JSON text. For what is shown, not for all rows."""
+        wanted = np.asarray(positions, dtype=np.int64)
+        if len(wanted) and not (wanted.min() >= 0 and wanted.max() < self.rows):
+            raise IndexError(f"positions must lie in 0..{self.rows - 1}")
+        batches = np.searchsorted(self._starts, wanted, side="right") - 1
+        places = zip(batches.tolist(), (wanted - self._starts[batches]).tolist(), strict=True)
+        return [{name: self._batches[number].column(name)[place].as_py() for name in columns} for number, place in places]
+
+    def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """All rows in order, some thousands at a time, without copying them."""
+        for batch in self._batches:
+            yield batch if columns is None else batch.select(list(columns))
+
+
+def row_store(dataset: Dataset) -> RowStore:
+    """The store of a dataset, kept open; a dataset without one gets it now (seconds per million rows).
+
+    Raises StoreError if the dataset is damaged.
+    """
+    try:
+        parquet = dataset.path.stat()
+        return _opened(dataset.folder, dataset.fingerprint, parquet.st_mtime_ns, parquet.st_size)
+    except (pa.ArrowException, OSError, ValueError) as exc:
+        raise damaged(dataset.path) from exc
+
+
+def damaged(path: Path) -> StoreError:
+    """The error for a file of a dataset that cannot be read."""
+    return StoreError(f"datasets/{path.parent.name}/{path.name} cannot be read: it is damaged. Import the file again.")
+
+
+@lru_cache(maxsize=16)
+def _opened(folder: Path, _fingerprint: str, _modified: int, _size: int) -> RowStore:
+    dataset = Dataset.open(folder)
+    with _BUILDING:
+        if not _whole(dataset):
+            try:
+                _build(dataset)
+            except PrerequisiteError:
+                if dataset.rows > IN_MEMORY:
+                    raise
+                return _held(dataset)  # e.g. a dataset that ships with the app, in a folder that is not ours to write
+    note = read_json(folder / NOTE)
+    ids = np.load(folder / IDS, mmap_mode="r", allow_pickle=False)
+    with pa.memory_map(str(folder / ROWS)) as file:
+        reader = pa.ipc.open_file(file)
+        batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
+    return _store(ids, batches, ascending=note["ascending"])
+
+
+def _store(ids: Ids, batches: list[pa.RecordBatch], *, ascending: bool) -> RowStore:
+    starts = np.concatenate([[0], np.cumsum([batch.num_rows for batch in batches], dtype=np.int64)]).astype(np.int64)
+    return RowStore(ids, batches, starts, None if ascending else np.argsort(ids, kind="stable"))
+
+
+def _whole(dataset: Dataset) -> bool:
+    """Whether the store was written to its end, and belongs to this Parquet file."""
+    if not (dataset.folder / NOTE).is_file():
+        return False
+    try:
+        note = read_json(dataset.folder / NOTE)
+        return bool(note["rows"] == dataset.rows and note == {**note, **note_of(dataset.folder, dataset.path)})
+    except (StoreError, OSError, KeyError, TypeError):
+        return False
+
+
+def _build(dataset: Dataset) -> None:
+    """Make the store in the dataset's folder. Raises PrerequisiteError if it cannot be written there."""
+    with staging(dataset.folder) as scratch:
+        with RowFiles(scratch, SCHEMA) as files:
+            for batch in dataset.batches(size=BUILD):
+                files.add(_plain(batch))
+        files.seal(dataset.path)
+        for name in (ROWS, IDS, NOTE):  # the note last: it makes the others count
+            (scratch / name).replace(dataset.folder / name)
+
+
+def _held(dataset: Dataset) -> RowStore:
+    """A store in memory."""
+    batches = [_plain(batch) for batch in dataset.batches(size=BUILD)]
+    ids = np.concatenate([batch.column("row_id").to_numpy() for batch in batches])
+    return _store(ids, batches, ascending=bool((np.diff(ids) > 0).all()))
+
+
+def _plain(batch: pa.RecordBatch) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays([batch.column(name).cast(SCHEMA.field(name).type) for name in SCHEMA.names], schema=SCHEMA)
