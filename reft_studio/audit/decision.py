@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from operator import itemgetter
 from typing import Any, Literal
-
-from reft_studio.fingerprint import of_value
 
 Action = Literal["keep", "remove", "relabel", "unsure", "clear"]
 """`relabel`: keep the prompt, train on a refusal; `clear`: back to what the policy says."""
@@ -53,12 +54,7 @@ class ChainReport:
     heads: dict[str, str]
 
 
-def entry_hash(values: Mapping[str, Any]) -> str:
-    """SHA-256 (hex) over every field of a decision but its own hash."""
-    return of_value([values[name] for name in _HASHED])
-
-
-_HASHED = (
+HASHED = (
     "seq",
     "dataset",
     "row_id",
@@ -72,6 +68,29 @@ _HASHED = (
     "kind",
     "step",
 )
+"""The fields that an entry's hash covers, in their order."""
+_values = itemgetter(*HASHED)
+
+
+def entry_hash(values: Mapping[str, Any]) -> str:
+    """SHA-256 (hex) over every field of a decision but its own hash: of the fields in their order as a list in canonical JSON."""
+    return hashlib.sha256(_text(_values(values)).encode("ascii")).hexdigest()
+
+
+def _text(values: tuple[Any, ...]) -> str:
+    """`canonical_json` of the values, spelled out: a million entries are checked at once. Raises TypeError for other types."""
+    seq, dataset, row_id, action, reason, by, at, score, threshold, previous, kind, step = values
+    if not type(seq) is type(row_id) is type(step) is int:
+        raise TypeError("seq, row_id and step are whole numbers")
+    words = f"{_quoted(action)},{_quoted(reason)},{_quoted(by)},{_quoted(at)}"
+    return f"[{seq},{_quoted(dataset)},{row_id},{words},{_number(score)},{_number(threshold)},{_quoted(previous)},{_quoted(kind)},{step}]"
+
+
+def _number(value: float | None) -> str:
+    return "null" if value is None else float.__repr__(value)
+
+
+_quoted = json.encoder.encode_basestring_ascii
 
 
 class Chain:
@@ -84,16 +103,20 @@ class Chain:
 
     def add(self, values: Mapping[str, Any]) -> str:
         """Take the next entry; the answer is "" or what is wrong with it."""
-        dataset, self.entries = str(values["dataset"]), self.entries + 1
+        return self.add_values(_values(values), values["hash"])
+
+    def add_values(self, values: tuple[Any, ...], claimed: Any) -> str:
+        """`add` for the values of the fields `HASHED` and the hash that stands with them."""
+        seq, dataset, self.entries = values[0], str(values[1]), self.entries + 1
         problem = ""
-        if not isinstance(values["seq"], int) or values["seq"] <= self._last_seq:
+        if not isinstance(seq, int) or seq <= self._last_seq:
             problem = "is out of order"
-        elif values["previous"] != self.heads.get(dataset, GENESIS):
+        elif values[9] != self.heads.get(dataset, GENESIS):
             problem = "does not follow the entry before it: one was removed, added or changed"
-        elif _safe_hash(values) != values["hash"]:
+        elif _safe_hash(values) != claimed:
             problem = "was changed after it was written"
-        self._last_seq = values["seq"] if isinstance(values["seq"], int) else self._last_seq
-        self.heads[dataset] = str(values["hash"])
+        self._last_seq = seq if isinstance(seq, int) else self._last_seq
+        self.heads[dataset] = str(claimed)
         return problem
 
 
@@ -106,8 +129,8 @@ def check_chain(decisions: Iterable[Decision]) -> ChainReport:
     return ChainReport(True, chain.entries, None, "", chain.heads)
 
 
-def _safe_hash(values: Mapping[str, Any]) -> str:
+def _safe_hash(values: tuple[Any, ...]) -> str:
     try:
-        return entry_hash(values)
-    except (TypeError, ValueError):  # bytes or an infinity where none was ever written: damage, not a bug
+        return hashlib.sha256(_text(values).encode("ascii")).hexdigest()
+    except (TypeError, ValueError):  # bytes or a text where a number was written: damage, not a bug
         return ""

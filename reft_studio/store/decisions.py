@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import math
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import get_args
 
-from reft_studio.audit.decision import GENESIS, Action, Chain, ChainReport, Decision, Kind, entry_hash
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from reft_studio.audit.decision import GENESIS, HASHED, Action, Chain, ChainReport, Decision
 from reft_studio.errors import SpecError, StoreError
 from reft_studio.store.connection import reading, transaction
 from reft_studio.store.decided import Decided
 from reft_studio.store.decided import decided as decided_now
+from reft_studio.store.writing import append, last_active_step, last_undone_step, toggle
 from reft_studio.workspace import Workspace
 
 __all__ = ["Action", "ChainReport", "Decision", "DecisionLog"]
@@ -76,28 +79,62 @@ class DecisionLog:
         scores: Mapping[int, float] | None = None,
         threshold: float | None = None,
     ) -> list[Decision]:
-        """Append the same decision for many rows as one step: one `undo` takes all of it back. Each row counts once."""
-        rows = list(dict.fromkeys(int(row_id) for row_id in row_ids))
-        _check(rows, action, reason, by)
+        """Append the same decision for some rows as one step: one `undo` takes all of it back. Each row counts once."""
+        rows = np.fromiter(dict.fromkeys(int(row_id) for row_id in row_ids), np.int64)
         known = scores or {}
+        values = np.array([known.get(row_id, np.nan) for row_id in rows.tolist()], dtype=np.float64)
+        first, last = self._append(dataset, rows, action, reason=reason, by=by, scores=values, threshold=threshold)
+        with reading(self.workspace) as connection:
+            query = f"SELECT {_COLUMNS} FROM decisions WHERE seq BETWEEN ? AND ? ORDER BY seq"
+            return [_decision(row) for row in connection.execute(query, (first, last))]
+
+    def decide_bulk(
+        self,
+        dataset: str,
+        row_ids: ArrayLike,
+        action: Action,
+        *,
+        reason: str = "",
+        by: str = "human:me",
+        scores: ArrayLike | None = None,
+        threshold: float | None = None,
+    ) -> int:
+        """`decide_many` for arrays of any size, without an object per row; returns how many. `scores` are (rows,), NaN where none."""
+        given = np.asarray(row_ids, dtype=np.int64)
+        rows, at = np.unique(given, return_index=True)
+        values = np.full(len(rows), np.nan) if scores is None else np.asarray(scores, dtype=np.float64)[at]
+        first, last = self._append(dataset, rows, action, reason=reason, by=by, scores=values, threshold=threshold)
+        return last - first + 1
+
+    def _append(
+        self,
+        dataset: str,
+        rows: NDArray[np.int64],
+        action: Action,
+        *,
+        reason: str,
+        by: str,
+        scores: NDArray[np.float64],
+        threshold: float | None,
+    ) -> tuple[int, int]:
+        """First and last seq of the new step."""
+        _check(rows, action, reason, by)
+        at = _finite(threshold)
+        entries = ((row_id, action, reason, _finite(score), at) for row_id, score in zip(rows.tolist(), scores.tolist(), strict=True))
         with transaction(self.workspace) as connection:
-            writer = _Writer(connection, dataset, by)
-            step = writer.seq + 1
-            for row_id in rows:
-                writer.add(row_id, action, reason, score=known.get(row_id), threshold=threshold, kind="decide", step=step)
-            return writer.finish()
+            return append(connection, dataset, by, entries)
 
     def undo(self, dataset: str, by: str) -> Decision | None:
         """Take back the last step of this person; None if there is none. Rows fall back to the decision that held without it."""
         with transaction(self.workspace) as connection:
-            step = _last_active_step(connection, dataset, by)
-            return None if step is None else _toggle(connection, dataset, by, step, "undo")
+            step = last_active_step(connection, dataset, by)
+            return None if step is None else _newest(connection, toggle(connection, dataset, by, step, "undo"))
 
     def redo(self, dataset: str, by: str) -> Decision | None:
         """Bring back the step this person undid last; None if there is none, or if they decided something since."""
         with transaction(self.workspace) as connection:
-            step = _last_undone_step(connection, dataset, by)
-            return None if step is None else _toggle(connection, dataset, by, step, "redo")
+            step = last_undone_step(connection, dataset, by)
+            return None if step is None else _newest(connection, toggle(connection, dataset, by, step, "redo"))
 
     def decided(self, dataset: str) -> Decided:
         """What holds for every decided row, as arrays: kept in memory, brought up to date from the end of the log."""
@@ -151,50 +188,6 @@ class DecisionLog:
             return ChainReport(False, 0, None, str(exc), {})
 
 
-class _Writer:
-    """Appends entries for one dataset inside a transaction, linking each to the one before."""
-
-    def __init__(self, connection: sqlite3.Connection, dataset: str, by: str) -> None:
-        self.connection, self.dataset, self.by = connection, dataset, by
-        head = connection.execute("SELECT hash FROM chain_heads WHERE dataset = ?", (dataset,)).fetchone()
-        self.previous = GENESIS if head is None else head["hash"]
-        newest = "SELECT max(coalesce((SELECT max(seq) FROM decisions), 0), coalesce((SELECT max(seq) FROM chain_heads), 0))"
-        self.seq = int(connection.execute(newest).fetchone()[0])
-        self.at = datetime.now(UTC).isoformat(timespec="milliseconds")
-        self.entries: list[Decision] = []
-
-    def add(self, row_id: int, action: Action, reason: str, *, score: float | None, threshold: float | None, kind: Kind, step: int) -> None:
-        self.seq += 1
-        values = {
-            "seq": self.seq,
-            "dataset": self.dataset,
-            "row_id": row_id,
-            "action": action,
-            "reason": reason,
-            "decided_by": self.by,
-            "at": self.at,
-            "score": _finite(score),
-            "threshold": _finite(threshold),
-            "previous": self.previous,
-            "kind": kind,
-            "step": step,
-        }
-        self.previous = entry_hash(values)
-        self.entries.append(Decision(hash=self.previous, **values))  # type: ignore[arg-type]
-
-    def finish(self) -> list[Decision]:
-        marks = ", ".join("?" * len(_FIELDS))
-        self.connection.executemany(
-            f"INSERT INTO decisions ({_COLUMNS}) VALUES ({marks})", ([getattr(entry, name) for name in _FIELDS] for entry in self.entries)
-        )
-        self.connection.execute(
-            "INSERT INTO chain_heads (dataset, seq, entries, hash) VALUES (?, ?, ?, ?) "
-            "ON CONFLICT (dataset) DO UPDATE SET seq = excluded.seq, entries = entries + excluded.entries, hash = excluded.hash",
-            (self.dataset, self.seq, len(self.entries), self.previous),
-        )
-        return self.entries
-
-
 def _entries(connection: sqlite3.Connection, dataset: str | None) -> Iterator[Decision]:
     where = "" if dataset is None else "WHERE dataset = :dataset "
     yield from map(_decision, connection.execute(f"SELECT {_COLUMNS} FROM decisions {where}ORDER BY seq", {"dataset": dataset}))
@@ -202,11 +195,13 @@ def _entries(connection: sqlite3.Connection, dataset: str | None) -> Iterator[De
 
 def _verify(connection: sqlite3.Connection, missing: set[str]) -> ChainReport:
     chain, expected = Chain(), 1
-    for decision in _entries(connection, None):
-        problem = f"is missing; the next one is {decision.seq}" if decision.seq != expected else chain.add(vars(decision))
+    cursor = connection.cursor()
+    cursor.row_factory = None  # plain tuples: a million of them
+    for *values, claimed in cursor.execute(f"SELECT {', '.join(HASHED)}, hash FROM decisions ORDER BY seq"):
+        problem = f"is missing; the next one is {values[0]}" if values[0] != expected else chain.add_values(tuple(values), claimed)
         if problem:
             return ChainReport(False, chain.entries, expected, f"Decision {expected} {problem}.", chain.heads)
-        missing.discard(decision.hash)
+        missing.discard(claimed)
         expected += 1
     heads = {row["dataset"]: row["hash"] for row in connection.execute("SELECT dataset, hash FROM chain_heads")}
     if heads != chain.heads:
@@ -217,13 +212,17 @@ def _verify(connection: sqlite3.Connection, missing: set[str]) -> ChainReport:
     return ChainReport(True, chain.entries, None, "", chain.heads)
 
 
-def _check(rows: Sequence[int], action: str, reason: str, by: str) -> None:
+def _newest(connection: sqlite3.Connection, seq: int) -> Decision:
+    return _decision(connection.execute(f"SELECT {_COLUMNS} FROM decisions WHERE seq = ?", (seq,)).fetchone())
+
+
+def _check(rows: NDArray[np.int64], action: str, reason: str, by: str) -> None:
     if action not in get_args(Action):
         raise SpecError(f"There is no decision '{action[:40]}'. Choose one of: {', '.join(get_args(Action))}.")
-    if not rows:
+    if not len(rows):
         raise SpecError("No row was chosen. Choose at least one row to decide about.")
-    if min(rows) < 0:
-        raise SpecError(f"Row {min(rows)} does not exist: rows are counted from 0.")
+    if rows.min() < 0:
+        raise SpecError(f"Row {rows.min()} does not exist: rows are counted from 0.")
     if len(reason) > REASON_LIMIT:
         raise SpecError(f"The reason has {len(reason)} characters; at most {REASON_LIMIT} are kept. Shorten it.")
     if not by.strip():
@@ -237,43 +236,3 @@ def _finite(value: float | None) -> float | None:
 
 def _decision(row: sqlite3.Row) -> Decision:
     return Decision(**{name: row[name] for name in _FIELDS})
-
-
-def _last_active_step(connection: sqlite3.Connection, dataset: str, by: str) -> int | None:
-    query = (
-        f"{_UNDONE} SELECT seq FROM decisions WHERE dataset = :dataset AND decided_by = :by AND kind = 'decide' AND seq = step "
-        "AND seq NOT IN undone ORDER BY seq DESC LIMIT 1"
-    )
-    row = connection.execute(query, {"dataset": dataset, "by": by}).fetchone()
-    return None if row is None else int(row["seq"])
-
-
-def _last_undone_step(connection: sqlite3.Connection, dataset: str, by: str) -> int | None:
-    """The step of this person's newest `undo` that was not redone; a decision after it closes the way forward."""
-    query = (
-        "SELECT step FROM (SELECT step, kind, max(seq) AS toggled FROM decisions WHERE dataset = :dataset AND kind <> 'decide' "
-        "AND decided_by = :by GROUP BY step) WHERE kind = 'undo' AND toggled > coalesce((SELECT max(seq) FROM decisions "
-        "WHERE dataset = :dataset AND decided_by = :by AND kind = 'decide' AND seq = step), 0) ORDER BY toggled DESC LIMIT 1"
-    )
-    row = connection.execute(query, {"dataset": dataset, "by": by}).fetchone()
-    return None if row is None else int(row["step"])
-
-
-def _toggle(connection: sqlite3.Connection, dataset: str, by: str, step: int, kind: Kind) -> Decision:
-    """Append, for each row of a step, the decision that holds once the step is undone or redone."""
-    rows = [
-        row["row_id"] for row in connection.execute("SELECT row_id FROM decisions WHERE step = ? AND kind = 'decide' ORDER BY seq", (step,))
-    ]
-    among = "AND row_id IN (SELECT row_id FROM decisions WHERE step = :step AND kind = 'decide')"
-    if kind == "undo":
-        query = _HOLDING.format(rows=f"AND step <> :step {among}")
-    else:
-        query = _HOLDING.replace("step NOT IN undone", "(step NOT IN undone OR step = :step)").format(rows=among)
-    holding = {row["row_id"]: row for row in connection.execute(query, {"dataset": dataset, "step": step})}
-    writer = _Writer(connection, dataset, by)
-    for row_id in rows:
-        held = holding.get(row_id)
-        score, threshold = (held["score"], held["threshold"]) if held is not None else (None, None)
-        action: Action = held["action"] if held is not None else "clear"
-        writer.add(row_id, action, "", score=score, threshold=threshold, kind=kind, step=step)
-    return writer.finish()[-1]

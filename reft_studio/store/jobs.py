@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -73,20 +74,23 @@ def running(workspace: Workspace) -> list[JobRecord]:
         return [_record(row) for row in connection.execute("SELECT * FROM jobs WHERE state = 'running' ORDER BY position")]
 
 
-def claim(workspace: Workspace, *, now: float) -> JobRecord | None:
+def claim(workspace: Workspace, *, now: float, background: Collection[str] = (), beside: bool = False) -> JobRecord | None:
     """Mark the next job as running and return it: None if one runs already, or none is ready.
 
+    Jobs of the `background` kinds run one at a time beside the others: they are what is claimed if `beside`, else they are left.
     Of several processes that ask at once, one gets it. A job whose forerunner did not end well is cancelled here.
     """
+    kinds = sorted(background)
+    lane = f"kind {'IN' if beside else 'NOT IN'} ({', '.join('?' * len(kinds))})"
     ready = (
-        "SELECT id FROM jobs WHERE state = 'queued' AND (after IS NULL OR after IN (SELECT id FROM jobs WHERE state = 'done')) "
-        "ORDER BY position LIMIT 1"
+        f"SELECT id FROM jobs WHERE state = 'queued' AND {lane} "
+        "AND (after IS NULL OR after IN (SELECT id FROM jobs WHERE state = 'done')) ORDER BY position LIMIT 1"
     )
     with transaction(workspace) as connection:
         _cancel_blocked(connection, now)
-        if connection.execute("SELECT 1 FROM jobs WHERE state = 'running' LIMIT 1").fetchone():
+        if connection.execute(f"SELECT 1 FROM jobs WHERE state = 'running' AND {lane} LIMIT 1", kinds).fetchone():
             return None
-        row = connection.execute(ready).fetchone()
+        row = connection.execute(ready, kinds).fetchone()
         if row is None:
             return None
         connection.execute(

@@ -4,7 +4,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from reft_studio.audit.decision import Action, Decision, check_chain
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reft_studio.audit.decision import HASHED, Action, Decision, check_chain, entry_hash
+from reft_studio.fingerprint import of_value
 
 Decide = Callable[[int, Action], Decision]
 
@@ -55,3 +59,13 @@ def test_an_entry_missing_inserted_or_swapped_breaks_the_chain(decide: Decide) -
 def test_values_that_no_log_ever_holds_are_damage_not_a_crash(decide: Decide) -> None:
     for value in (float("inf"), b"bytes", None):
         assert not check_chain([replace(decide(1, "keep"), row_id=value)]).ok  # type: ignore[arg-type]
+
+
+@given(
+    st.text(),
+    st.none() | st.floats(allow_nan=False, allow_infinity=False),
+    st.integers(0, 2**40),
+)
+def test_the_hash_is_that_of_the_canonical_json_of_the_fields(text: str, number: float | None, row_id: int) -> None:
+    values = dict.fromkeys(HASHED, text) | {"score": number, "threshold": number, "seq": row_id, "row_id": row_id, "step": row_id}
+    assert entry_hash(values) == of_value([values[name] for name in HASHED])
