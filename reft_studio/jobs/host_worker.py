@@ -1,8 +1,9 @@
-"""The model host: a long-lived process that answers chat and scores single prompts. One JSON request a line in, events out.
+"""The model host: a long-lived process that answers chat, scores and explains prompts. One JSON request a line in, events out.
 
 Requests: {"id", "op": "chat", "prompt", "models": [subject ids], "max_new_tokens", "temperature", "seed"},
-{"id", "op": "score", "prompt", "teacher"}, {"op": "stop", "id"}. Events: {"id", "model", "delta"}, {"id", "model", "done", "stop",
-"tokens", "seconds"}, {"id", "cosine", "threshold"}, {"id", "error"}, and at last {"id", "end": true}.
+{"id", "op": "score", "prompt", "teacher"}, {"id", "op": "explain", "turns", "teacher"}, {"op": "stop", "id"}.
+Events: {"id", "model", "delta"}, {"id", "model", "done", "stop", "tokens", "seconds"}, {"id", "cosine", "threshold"},
+{"id", "inside": `Inside.as_json()`}, {"id", "error"}, and at last {"id", "end": true}.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from reft_studio.models.session import Session
 from reft_studio.models.source import locate
 from reft_studio.models.spec import DEFAULT, LoadSpec
 from reft_studio.models.streaming import Lane, stream
+from reft_studio.scoring.explain import explain
 from reft_studio.scoring.refusal_similarity import score_prompts
 from reft_studio.teacher.teacher import open_teacher
 from reft_studio.workspace import Workspace
@@ -50,6 +52,11 @@ class Host:
             session = self._session(teacher.model, teacher.template, teacher.loading)
             cosine = score_prompts([request["prompt"]], teacher, session)[0]
             yield {"cosine": float(cosine), "threshold": teacher.threshold}
+            return
+        if request["op"] == "explain":
+            teacher = open_teacher(self.workspace, request["teacher"])
+            session = self._session(teacher.model, teacher.template, teacher.loading)
+            yield {"inside": explain(list(request["turns"]), teacher, session).as_json()}
             return
         subjects = [find(self.workspace, name, model=request.get("base", "lab")) for name in request["models"]]
         yield from self._chat(subjects, request)

@@ -21,6 +21,7 @@ from reft_studio.models.session import Session
 from reft_studio.models.spec import LoadSpec, OptimSpec
 from reft_studio.models.streaming import Lane, stream
 from reft_studio.progress import Silent
+from reft_studio.scoring.inside import Inside
 from reft_studio.teacher.spec import TeacherSpec
 from reft_studio.teacher.training import prepare_teacher
 from reft_studio.workspace import Workspace
@@ -75,6 +76,15 @@ def test_the_host_streams_several_models_and_scores_a_prompt(host: ModelHost, pr
     assert set(ask(host, prepared, models)) == set(models)
     event = next(iter(host.request(op="score", prompt=PROMPT, teacher=prepared.teacher.id)))
     assert -1 <= event["cosine"] <= 1 and event["threshold"] == prepared.teacher.threshold
+
+
+def test_the_host_explains_a_row_with_the_score_it_gives_its_prompt(host: ModelHost, prepared: Prepared) -> None:
+    score = next(iter(host.request(op="score", prompt=PROMPT, teacher=prepared.teacher.id)))["cosine"]
+    inside = Inside.of(next(iter(host.request(op="explain", turns=[PROMPT], teacher=prepared.teacher.id)))["inside"])
+    assert inside.score == pytest.approx(score, abs=1e-5) and len(inside.layers) == 3
+    assert "".join(token.text for token in inside.tokens if token.own) == PROMPT
+    with pytest.raises(EvaluationError, match="no user turn"):
+        list(host.request(op="explain", turns=[], teacher=prepared.teacher.id))
 
 
 def test_a_model_that_is_gone_is_named_and_the_host_lives_on(host: ModelHost, prepared: Prepared) -> None:
