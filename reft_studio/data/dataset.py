@@ -15,9 +15,11 @@ from typing import Any, Literal, TypedDict, get_args
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from reft_studio.data.column_digest import COLUMNS, ColumnDigest
+from reft_studio.data.row_files import ROWS, RowFiles
 from reft_studio.errors import DataError, StoreError
 from reft_studio.fingerprint import SHORT, canonical_json
-from reft_studio.workspace import Workspace, publish, read_json, staging, write_json
+from reft_studio.workspace import Workspace, read_json, staging, write_json
 
 Role = Literal["user", "harmful", "helpful", "benchmark"]
 """`harmful`: harmful prompts with refusals; `helpful`: harmless prompts with answers (both alignment data)."""
@@ -33,8 +35,10 @@ SCHEMA = pa.schema(
         ("known_harmful", pa.bool_()),  # ground truth where the upload has it; never read by a scorer
     ]
 )
+_PACKED = {"compression": "zstd", "compression_level": 1, "use_dictionary": ["origin", "category"], "write_page_index": False}
+"""Texts are hardly ever repeated, so that a dictionary of them only costs time."""
 _LOG = logging.getLogger(__name__)
-_JSON = json.JSONEncoder(ensure_ascii=False, default=str)  # turns from Parquet may carry dates
+_JSON = json.JSONEncoder(ensure_ascii=False, default=str, separators=(",", ":"))  # turns from Parquet may carry dates
 _SURROGATES = re.compile("[\ud800-\udfff]")
 BATCH = 4096
 """Rows held at once while reading or writing."""
@@ -129,7 +133,21 @@ def write_dataset(
     attach: Callable[[Path], None] | None = None,
     salt: str = "",
 ) -> Dataset:
-    """Stream `rows` into a new dataset; the same rows in the same order, role and `salt` give the same id.
+    """Stream `rows` into a new dataset; everything else as in `write_batches`."""
+    return write_batches(workspace, _batches(rows), name=name, role=role, extra=extra, attach=attach, salt=salt)
+
+
+def write_batches(
+    workspace: Workspace,
+    batches: Iterable[pa.RecordBatch],
+    *,
+    name: str,
+    role: Role,
+    extra: Mapping[str, Any] | None = None,
+    attach: Callable[[Path], None] | None = None,
+    salt: str = "",
+) -> Dataset:
+    """Stream batches of `SCHEMA` into a new dataset; the same rows in the same order, role and `salt` give the same id.
 
     `salt` keeps apart what holds the same rows but is another thing, e.g. two uploads in different formats.
     `extra` goes into the manifest (source file, lineage); it is read after the last row. `attach` is called with the
@@ -138,48 +156,84 @@ def write_dataset(
     """
     if role not in get_args(Role):
         raise DataError(f"role is '{role}'. Choose one of: {', '.join(get_args(Role))}.")
-    digest, count = _digest(role, salt), 0
+    digest = ColumnDigest(SCHEMA, role=role, salt=salt)
     with staging(workspace.folder("datasets")) as building:
-        with pq.ParquetWriter(building / "data.parquet", SCHEMA, compression="zstd") as writer:
-            for chunk in _chunks(rows):
-                records = [_record(row, count + offset) for offset, row in enumerate(chunk)]
-                for record in records:
-                    digest.update(canonical_json(record).encode("ascii"))
-                writer.write_table(pa.Table.from_pylist(records, schema=SCHEMA))
-                count += len(records)
-        if count == 0:
+        with RowFiles(building, SCHEMA) as files, pq.ParquetWriter(building / "data.parquet", SCHEMA, **_PACKED) as writer:
+            for batch in batches:
+                digest.add(batch)
+                files.add(batch)
+                writer.write_batch(batch)
+        if files.rows == 0:
             raise DataError(f"'{name}' holds no usable row. A row needs a prompt and a response.")
+        files.seal(building / "data.parquet")
         if attach is not None:
             attach(building)
         manifest = {
             "fingerprint": digest.hexdigest(),
+            "fingerprint_of": COLUMNS,
             "name": name,
             "role": role,
-            "rows": count,
+            "rows": files.rows,
             "salt": salt,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             **(extra or {}),
         }
         write_json(building / "manifest.json", manifest)
         final = workspace.folder("datasets", digest.hexdigest()[:SHORT])
-        if not final.exists():
-            publish(building, final)
+        _name(building, final)
     return Dataset.open(final)
 
 
-def is_intact(dataset: Dataset) -> bool:
-    """Whether the rows on disk still give the dataset's fingerprint. Reads them all."""
-    digest = _digest(dataset.role, dataset.manifest.get("salt", ""))
+def _name(building: Path, final: Path) -> None:
+    """Give a finished folder its name, unless the same rows have it already: another import may be a moment ahead."""
     try:
+        if not final.exists():
+            building.rename(final)
+    except OSError:
+        if not (final / "manifest.json").is_file():
+            raise
+
+
+def is_intact(dataset: Dataset) -> bool:
+    """Whether the rows on disk still give the dataset's fingerprint. Reads them all, and their copy for random access."""
+    try:
+        if dataset.manifest.get("fingerprint_of") == COLUMNS:
+            return _columns_intact(dataset)
+        digest = hashlib.sha256(f"{dataset.role}\n{dataset.manifest.get('salt', '')}\n".encode())
         for record in dataset.read():
             digest.update(canonical_json(record).encode("ascii"))
-    except (pa.ArrowException, OSError):
+    except (pa.ArrowException, OSError, KeyError):
         return False
     return digest.hexdigest() == dataset.fingerprint
 
 
-def _digest(role: str, salt: str) -> hashlib._Hash:
-    return hashlib.sha256(f"{role}\n{salt}\n".encode())
+def _columns_intact(dataset: Dataset) -> bool:
+    for batches in (dataset.batches(), _copies(dataset)):
+        digest = ColumnDigest(SCHEMA, role=dataset.role, salt=dataset.manifest.get("salt", ""))
+        for batch in batches:
+            digest.add(batch)
+        if digest.hexdigest() != dataset.fingerprint:
+            return False
+    return True
+
+
+def _copies(dataset: Dataset) -> Iterator[pa.RecordBatch]:
+    """The rows of the copy for random access, or the rows themselves where there is none."""
+    if not (dataset.folder / ROWS).is_file():
+        yield from dataset.batches()
+        return
+    with pa.memory_map(str(dataset.folder / ROWS)) as file:
+        reader = pa.ipc.open_file(file)
+        for number in range(reader.num_record_batches):
+            yield reader.get_batch(number)
+
+
+def _batches(rows: Iterable[Row]) -> Iterator[pa.RecordBatch]:
+    count = 0
+    for chunk in _chunks(rows):
+        records = [_record(row, count + offset) for offset, row in enumerate(chunk)]
+        count += len(records)
+        yield pa.RecordBatch.from_pylist(records, schema=SCHEMA)
 
 
 def _record(row: Row, position: int) -> dict[str, Any]:

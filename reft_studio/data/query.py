@@ -140,10 +140,10 @@ def _whole(text: str) -> str:
 def profile(dataset: Dataset) -> Profile:
     """Count what a dataset holds; takes about a second for a million rows."""
     # in JSON text every quote inside a string is escaped, so this cannot come from what somebody wrote
-    turn = '"role": "user"'
+    turn = '"role": ?"user"'
     totals = f"""
         SELECT count(*), count(*) - count(DISTINCT hash(prompt, response, messages)),
-            count(*) FILTER (length(messages) - length(replace(messages, '{turn}', '')) > {len(turn)}),
+            count(*) FILTER (regexp_matches(messages, '{turn}.*{turn}', 's')),
             count(*) FILTER (trim(response) = ''), count(*) FILTER (known_harmful), count(*) FILTER (NOT known_harmful)
         FROM data"""
     with _engine(dataset.path) as engine:

@@ -7,7 +7,7 @@ import pytest
 
 from reft_studio.data.dataset import Dataset, Row, is_intact, list_datasets, open_dataset, write_dataset
 from reft_studio.errors import DataError, StoreError
-from reft_studio.workspace import Workspace
+from reft_studio.workspace import ASSETS, Workspace
 
 ROWS = [Row(prompt="a", response="b"), Row(prompt="c", response="d", origin="o", category="k", known_harmful=True)]
 
@@ -80,3 +80,28 @@ def test_a_dataset_that_is_not_there_is_named(workspace: Workspace) -> None:
     with pytest.raises(StoreError, match="is not an id"):
         open_dataset(workspace, "../abc")
     assert isinstance(write_dataset(workspace, ROWS, name="n", role="user"), Dataset)
+
+
+def test_a_changed_copy_for_random_access_breaks_the_fingerprint(workspace: Workspace) -> None:
+    dataset = write_dataset(workspace, ROWS, name="n", role="user")
+    other = write_dataset(workspace, [ROWS[0], Row(prompt="c", response="e")], name="n", role="user")
+    assert dataset.manifest["fingerprint_of"] == "columns"
+    (dataset.folder / "rows.arrow").write_bytes((other.folder / "rows.arrow").read_bytes())
+    assert not is_intact(dataset)
+
+
+def test_a_dataset_with_a_fingerprint_of_each_row_is_still_checked() -> None:
+    example = ASSETS / "lab" / "example" / "datasets"
+    if not example.is_dir():
+        pytest.skip("The example does not ship with this checkout.")
+    (dataset,) = (Dataset.open(folder) for folder in example.iterdir())
+    assert "fingerprint_of" not in dataset.manifest
+    assert is_intact(dataset)
+
+
+def test_two_that_write_the_same_rows_at_once_give_one_dataset(workspace: Workspace) -> None:
+    def slower(folder: Path) -> None:
+        write_dataset(workspace, ROWS, name="faster", role="user")
+
+    assert write_dataset(workspace, ROWS, name="slower", role="user", attach=slower).name == "faster"
+    assert [path.name for path in (workspace.root / "datasets").iterdir()] == [dataset.id for dataset in list_datasets(workspace)]

@@ -59,8 +59,8 @@ def test_ids_that_do_not_ascend_are_found_too(workspace: Workspace) -> None:
 
 
 def test_batches_give_all_rows_in_order(dataset: Dataset) -> None:
-    found = [batch.column("prompt").to_pylist() for batch in row_store(dataset).batches(["prompt"])]
-    assert sum(found, []) == [f"p{n}" for n in range(100)]
+    found = [text for batch in row_store(dataset).batches(["prompt"]) for text in batch.column("prompt").to_pylist()]
+    assert found == [f"p{n}" for n in range(100)]
 
 
 def test_a_dataset_without_store_gets_one_when_it_is_opened(dataset: Dataset) -> None:
