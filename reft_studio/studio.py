@@ -30,7 +30,7 @@ from reft_studio.store.decisions import DecisionLog
 from reft_studio.teacher.spec import TeacherSpec, source_of
 from reft_studio.teacher.teacher import TeacherInfo, list_teachers, open_teacher
 from reft_studio.training.run_folder import open_run
-from reft_studio.views import auditing, example, filtering, fitting, grading, models, project, reviewing, runs, selection
+from reft_studio.views import auditing, example, explaining, filtering, fitting, grading, models, project, reviewing, runs, selection
 from reft_studio.workspace import Workspace, new_folder
 
 
@@ -54,6 +54,7 @@ class Studio:
         self.grading = grading.Grading(workspace, self.jobs)
         self.table = selection.Table(workspace)
         self.host = ModelHost(workspace)
+        self.explain = explaining.Explaining(workspace, self.host)
         self._device = ""
 
     def start(self) -> None:
