@@ -19,6 +19,7 @@ KINDS: Registry[JobFunction] = Registry(
         "evaluate": "reft_studio.jobs.tasks:evaluate",
         "regrade": "reft_studio.jobs.tasks:regrade",
         "demo": "reft_studio.jobs.tasks:demo",
+        "inspect": "reft_studio.jobs.inspecting:inspect_dataset",
     },
 )
 EXTRA_KINDS = "REFT_STUDIO_EXTRA_KINDS"

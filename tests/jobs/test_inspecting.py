@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from reft_studio.data.inspect import inspection
+from reft_studio.jobs import lab_data
+from reft_studio.jobs.inspecting import inspect_dataset
+from reft_studio.jobs.kinds import job_function
+from reft_studio.progress import Silent
+from reft_studio.workspace import Workspace
+
+
+@dataclass
+class Context(Silent):
+    workspace: Workspace
+    job_id: str = "inspect-1"
+    warnings: list[str] = field(default_factory=list)
+
+
+def test_a_sample_is_inspected_with_the_tokenizer_of_the_lab(tmp_path: Path) -> None:
+    context = Context(Workspace.open(tmp_path))
+    dataset = lab_data.sample(context.workspace, rows=40)
+    result = job_function("inspect")(context, {"dataset": dataset.id})
+    found = inspection(dataset)
+    assert found is not None and found.tokens is not None
+    assert result["near"] == found.near and found.tokens.tokenizer == "lab" and 0 < found.tokens.quantiles["row"]["max"] < 1000
+
+
+def test_a_teacher_that_is_gone_costs_the_tokens_only(tmp_path: Path) -> None:
+    context = Context(Workspace.open(tmp_path))
+    dataset = lab_data.sample(context.workspace, rows=10)
+    inspect_dataset(context, {"dataset": dataset.id, "teacher": "gone"})
+    found = inspection(dataset)
+    assert found is not None and found.tokens is None and "gone" in context.warnings[0]
