@@ -19,9 +19,12 @@ KINDS: Registry[JobFunction] = Registry(
         "evaluate": "reft_studio.jobs.tasks:evaluate",
         "regrade": "reft_studio.jobs.tasks:regrade",
         "demo": "reft_studio.jobs.tasks:demo",
+        "index": "reft_studio.jobs.preparing:index",
         "inspect": "reft_studio.jobs.inspecting:inspect_dataset",
     },
 )
+BACKGROUND = frozenset({"index", "inspect"})
+"""Kinds that only make something quicker or better known: they run one at a time beside the job a person waits for."""
 EXTRA_KINDS = "REFT_STUDIO_EXTRA_KINDS"
 """Environment variable with kinds for tests, `name=module:function` separated by commas; worker processes inherit it."""
 

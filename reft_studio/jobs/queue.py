@@ -1,4 +1,4 @@
-"""The queue: one job at a time, each in a detached process that is found again after the app restarts."""
+"""The queue: one job at a time and one in the background, each in a detached process that is found again after the app restarts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from reft_studio.errors import StudioError
 from reft_studio.jobs import status as files
 from reft_studio.jobs.events import read_events
 from reft_studio.jobs.job import LIVE
-from reft_studio.jobs.kinds import check_kind
+from reft_studio.jobs.kinds import BACKGROUND, check_kind
 from reft_studio.jobs.launch import LOG, launch, reap
 from reft_studio.jobs.process import Process
 from reft_studio.jobs.status import Status, read_status
@@ -127,15 +127,16 @@ class JobQueue:
             time.sleep(WAIT_S)
 
     def tick(self) -> None:
-        """Settle jobs whose worker has ended, then start the next if none runs. Cheap; call it about once a second."""
+        """Settle jobs whose worker has ended, then start the next of each lane if none runs. Cheap; call it about once a second."""
         if not self._ticking.acquire(blocking=False):
             return
         try:
             for record in table.running(self.workspace):
                 self._settled(record)
             self._children = {child for child in self._children if not reap(child)}
-            if claimed := table.claim(self.workspace, now=time.time()):
-                self._start(claimed)
+            for beside in (False, True):
+                if claimed := table.claim(self.workspace, now=time.time(), background=BACKGROUND, beside=beside):
+                    self._start(claimed)
         finally:
             self._ticking.release()
 
@@ -217,11 +218,12 @@ class JobQueue:
         return Process.parse(record.worker) if record.worker else None
 
     def _views(self, records: Iterable[JobRecord]) -> Views:
-        now, place, views = time.time(), 0, Views()
+        now, places, views = time.time(), {True: 0, False: 0}, Views()
         for record in records:
-            place += record.state == "queued"
+            lane = record.kind in BACKGROUND
+            places[lane] += record.state == "queued"
             status = read_status(self._folder(record.id), record.attempt)
-            position = place if record.state == "queued" else None
+            position = places[lane] if record.state == "queued" else None
             views.append(view(record, status, self._folder(record.id), position=position, now=now))
         return views
 

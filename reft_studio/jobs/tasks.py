@@ -18,8 +18,10 @@ def import_file(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     """Read an upload. params: path, name, mapping, role."""
     from dataclasses import asdict
 
+    from reft_studio.data.dataset import open_dataset
     from reft_studio.data.mapping import Mapping
     from reft_studio.data.readers import import_file as read
+    from reft_studio.jobs.preparing import prepare
 
     context.stage("read the file", 1, 1)
     mapping = Mapping(**params["mapping"]) if params.get("mapping") else None
@@ -37,6 +39,7 @@ def import_file(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
         kept.unlink(missing_ok=True)
         with suppress(OSError):  # not empty: not the folder that was made for it
             kept.parent.rmdir()
+    prepare(context, open_dataset(context.workspace, report.dataset_id))
     return asdict(report)
 
 

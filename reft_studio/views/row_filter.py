@@ -8,7 +8,8 @@ from typing import Any, Literal, get_args
 
 from reft_studio.errors import SpecError
 
-Side = Literal["all", "flagged", "kept", "unscored"]
+Side = Literal["all", "flagged", "kept", "unscored", "borderline"]
+"""`borderline` is short for all rows in that order."""
 Decisions = Literal["any", "open", "keep", "remove", "relabel", "unsure", "conflict"]
 Change = Literal["added", "dropped", "both"]
 Order = Literal["score", "-score", "borderline", "file"]
@@ -39,6 +40,9 @@ class RowFilter:
     order: Order = "score"
 
     def __post_init__(self) -> None:
+        if self.side == "borderline":
+            object.__setattr__(self, "side", "all")
+            object.__setattr__(self, "order", "borderline")
         for name, allowed in _CHOICES.items():
             _one_of(name, getattr(self, name), allowed)
         for name in ("low", "high"):

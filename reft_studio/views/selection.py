@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from reft_studio.data.dataset import Dataset, open_dataset
 from reft_studio.data.facets import facet
-from reft_studio.data.query import RowPage, matching_ids, rows_by_id
+from reft_studio.data.query import RowPage, rows_by_id
+from reft_studio.data.search import search, stamp
 from reft_studio.errors import SpecError
 from reft_studio.scoring.scores import ScoreSet, flagged, grid, open_score_set
 from reft_studio.store.decided import ACTIONS, Decided
@@ -91,7 +92,8 @@ class _Asked:
         line = int(grid(self.threshold)) if looks and self.threshold is not None else None
         exact = self.threshold if wanted.order == "borderline" else None
         decisions = (self.decided.seq, self.decided.hash) if wanted.decided != "any" else None
-        return self.dataset.folder, _stamp(self.score), line, exact, wanted, decisions
+        found = stamp(self.dataset) if wanted.search else 0
+        return self.dataset.folder, _stamp(self.score), line, exact, wanted, decisions, found
 
     def scores(self) -> ScoreSet:
         if self.score is None:
@@ -221,7 +223,9 @@ def _conditions(asked: _Asked) -> list[NDArray[np.bool_]]:
     wanted, dataset = asked.filter, asked.dataset
     masks = _facet_masks(dataset, wanted)
     if wanted.search.strip():
-        masks.append(_mask_of_ids(asked, matching_ids(dataset, wanted.search.strip(), None)))
+        mask = np.zeros(dataset.rows, dtype=bool)
+        mask[search(dataset, wanted.search).positions] = True
+        masks.append(mask)
     if wanted.decided != "any":
         masks.append(_decided_mask(asked))
     if wanted.other is not None:

@@ -34,6 +34,10 @@ def test_a_filter_that_asks_for_nothing_adds_nothing_to_the_address() -> None:
     assert RowFilter().plain and not FULL.plain
 
 
+def test_borderline_is_short_for_all_rows_in_that_order() -> None:
+    assert RowFilter(side="borderline") == RowFilter(order="borderline") == RowFilter.from_query({"side": "borderline"})
+
+
 def test_parameters_of_other_things_are_ignored() -> None:
     assert RowFilter.from_query({"__theme": "dark", "row": "7", "side": ["kept"]}) == RowFilter(side="kept")
 

@@ -1,0 +1,44 @@
+"""Jobs in the background that make a dataset quicker to work with, and what is queued when an import ends."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from reft_studio.data import search
+from reft_studio.data.dataset import Dataset, open_dataset
+from reft_studio.errors import StudioError
+from reft_studio.jobs.job import LIVE, JobContext
+from reft_studio.jobs.queue import JobQueue
+
+if TYPE_CHECKING:
+    from reft_studio.workspace import Workspace
+
+
+def index(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
+    """Make the search index of a dataset. params: dataset."""
+    dataset = open_dataset(context.workspace, params["dataset"])
+    context.stage("read the words", 1, 1)
+    search.build(dataset, context)
+    return {"dataset": dataset.id, "rows": dataset.rows}
+
+
+def prepare(context: JobContext, dataset: Dataset) -> None:
+    """Queue what a new dataset is worth in the background. If that cannot be, the dataset is there all the same, and a warning says so."""
+    try:
+        if dataset.rows >= search.WORTH_ROWS:
+            queue_index(context.workspace, dataset)
+    except StudioError as exc:
+        context.warn(f"The search index could not be queued: {exc} Searches read the rows until it is made.")
+
+
+def queue_index(workspace: Workspace, dataset: Dataset) -> str | None:
+    """Queue the search index of a dataset; None if it has one, or one is on its way."""
+    if search.indexed(dataset) or live(workspace, "index", dataset.id):
+        return None
+    return JobQueue(workspace).submit("index", {"dataset": dataset.id}, title=f"Index {dataset.name} for search")
+
+
+def live(workspace: Workspace, kind: str, dataset_id: str) -> bool:
+    """Whether a job of this kind on this dataset runs or waits."""
+    records = JobQueue(workspace).list(0)
+    return any(job.kind == kind and job.state in LIVE and job.params.get("dataset") == dataset_id for job in records)
