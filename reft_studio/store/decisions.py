@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from reft_studio.audit.decision import GENESIS, HASHED, Action, Chain, ChainReport, Decision
+from reft_studio.audit.opinion import Opinion, Opinions
 from reft_studio.errors import SpecError, StoreError
+from reft_studio.store import opinions
 from reft_studio.store.connection import reading, transaction
 from reft_studio.store.decided import Decided
 from reft_studio.store.decided import decided as decided_now
@@ -155,6 +157,18 @@ class DecisionLog:
     def counts(self, dataset: str) -> dict[Action, int]:
         """Rows by the action that holds for them; every action but `clear` is a key."""
         return self.decided(dataset).counts()
+
+    def opinions(self, dataset: str) -> Opinions:
+        """What each person thinks of the rows that at least two of them decided."""
+        return opinions.opinions(self.workspace, dataset)
+
+    def opinions_of(self, dataset: str, row_ids: Iterable[int]) -> dict[int, list[Opinion]]:
+        """For each of a few rows that somebody decided, one opinion of each person, newest first."""
+        return opinions.opinions_of(self.workspace, dataset, row_ids)
+
+    def conflicts(self, dataset: str) -> NDArray[np.int64]:
+        """Ids of rows on which two people differ and nobody overruled the others, ascending."""
+        return self.opinions(dataset).conflicts()
 
     def history(self, dataset: str, row_id: int | None = None, limit: int = 100) -> list[Decision]:
         """Entries of a dataset, or of one row, newest first; undone ones and the undoing included."""

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
 from reft_studio.audit.bundle import write_bundle
 from reft_studio.audit.freeze import freeze, noted_hashes
+from reft_studio.audit.opinion import Agreement, agreement, overruling
 from reft_studio.audit.policy import name
 from reft_studio.audit.queue import QueueItem
 from reft_studio.data.dataset import Dataset, list_datasets, open_dataset
 from reft_studio.data.export import export_kept
+from reft_studio.data.rowstore import row_store
 from reft_studio.errors import DataError, SpecError
 from reft_studio.scoring.scores import ScoreSet, open_score_set
 from reft_studio.store import settings
@@ -34,17 +38,31 @@ class Audit:
         _, score, threshold = self.audited(dataset_id)
         return reviewing.card(self.workspace, self.log, dataset_id, row_id, score, threshold)
 
-    def decide(self, dataset_id: str, row_id: int, action: Action, reason: str = "") -> Decision:
-        """Record a decision; it is on disk when this returns."""
-        shown = self.card(dataset_id, row_id)
-        return self.log.decide(dataset_id, row_id, action, reason=reason, by=self._by(), score=shown.score, threshold=shown.threshold)
+    def decide(
+        self, dataset_id: str, row_id: int, action: Action, reason: str = "", *, by: str | None = None, overrule: bool = False
+    ) -> Decision:
+        """Record a decision; it is on disk when this returns. Raises DataError if the dataset has no such row.
 
-    def decide_many(self, dataset_id: str, row_ids: Sequence[int], action: Action, reason: str = "") -> int:
+        `overrule` settles what others decided otherwise, and needs a reason; `by` is the reviewer, else the one of the settings.
+        """
+        score, threshold = self._known(dataset_id, [row_id])
+        told = overruling(reason) if overrule else reason
+        value = None if score is None else float(score[0])
+        return self.log.decide(dataset_id, row_id, action, reason=told, by=self._by(by), score=value, threshold=threshold)
+
+    def decide_many(self, dataset_id: str, row_ids: ArrayLike, action: Action, reason: str = "", *, by: str | None = None) -> int:
         """One decision for many rows, undone in one step; returns how many. Raises DataError if the dataset has not got one of them."""
-        dataset, _, threshold = self.audited(dataset_id)
-        if unknown := set(row_ids) - set(dataset.table(["row_id"]).column(0).to_pylist()):
-            raise DataError(f"'{dataset.name}' has no row {min(unknown)}, so nothing was decided. Choose rows that it has.")
-        return len(self.log.decide_many(dataset_id, row_ids, action, reason=reason, by=self._by(), threshold=threshold))
+        score, threshold = self._known(dataset_id, row_ids)
+        return self.log.decide_bulk(dataset_id, row_ids, action, reason=reason, by=self._by(by), scores=score, threshold=threshold)
+
+    def _known(self, dataset_id: str, row_ids: ArrayLike) -> tuple[NDArray[np.float32] | None, float | None]:
+        """Scores of rows that exist, and the threshold in use."""
+        dataset, score, threshold = self.audited(dataset_id)
+        wanted = np.asarray(row_ids, dtype=np.int64)
+        at = row_store(dataset).positions(wanted)
+        if (unknown := wanted[at < 0]).size:
+            raise DataError(f"'{dataset.name}' has no row {unknown.min()}, so nothing was decided. Choose rows that it has.")
+        return (None if score is None else score.scores()[at]), threshold
 
     def select_rows(
         self, dataset_id: str, *, side: str = "all", search: str = "", origin: str | None = None, overrule: bool = False
@@ -58,11 +76,15 @@ class Audit:
         dataset, score, _ = self.audited(dataset_id)
         return bulk.undecided(dataset, score, self.log.current(dataset_id))
 
-    def undo(self, dataset_id: str) -> Decision | None:
-        return self.log.undo(dataset_id, self._by())
+    def undo(self, dataset_id: str, *, by: str | None = None) -> Decision | None:
+        return self.log.undo(dataset_id, self._by(by))
 
-    def redo(self, dataset_id: str) -> Decision | None:
-        return self.log.redo(dataset_id, self._by())
+    def redo(self, dataset_id: str, *, by: str | None = None) -> Decision | None:
+        return self.log.redo(dataset_id, self._by(by))
+
+    def agreement(self, dataset_id: str) -> Agreement:
+        """How well the reviewers agree on the rows that several of them decided."""
+        return agreement(self.log.opinions(dataset_id))
 
     def review_progress(self, dataset_id: str) -> reviewing.ReviewProgress:
         return reviewing.progress(self.log, *self.audited(dataset_id))
@@ -109,8 +131,8 @@ class Audit:
         score = project.chosen_scores(self.workspace, dataset_id)
         return open_dataset(self.workspace, dataset_id), score, project.chosen_threshold(self.workspace, score)
 
-    def _by(self) -> str:
-        return f"human:{settings.get(self.workspace, 'reviewer', '') or 'me'}"
+    def _by(self, name: str | None = None) -> str:
+        return f"human:{name or settings.get(self.workspace, 'reviewer', '') or 'me'}"
 
     def _export_path(self, dataset: Dataset) -> Path:
         folder = self.workspace.folder("exports")
