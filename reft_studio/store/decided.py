@@ -5,20 +5,21 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from reft_studio.audit.decision import GENESIS, Action
+from reft_studio.audit.held import ACTIONS as ACTIONS
+from reft_studio.audit.held import KEEP as KEEP
+from reft_studio.audit.held import NONE as NONE
+from reft_studio.audit.held import RELABEL as RELABEL
+from reft_studio.audit.held import REMOVE as REMOVE
+from reft_studio.audit.held import UNSURE as UNSURE
+from reft_studio.audit.held import Decided as Decided
 from reft_studio.store.connection import reading
 from reft_studio.workspace import Workspace
 
-ACTIONS: Final[tuple[Action, ...]] = ("keep", "remove", "relabel", "unsure")
-"""Their codes are 1 to 4; 0 is a row that nobody decided."""
-KEEP, REMOVE, RELABEL, UNSURE = 1, 2, 3, 4
 CODE = "CASE action WHEN 'keep' THEN 1 WHEN 'remove' THEN 2 WHEN 'relabel' THEN 3 WHEN 'unsure' THEN 4 ELSE 0 END"
 """SQL for the code of an action; 0 for `clear`."""
 _KEPT = 8
@@ -28,39 +29,6 @@ _ENTRY = np.dtype([("row_id", np.int64), ("code", np.uint8), ("score", np.float3
 _TAIL = f"SELECT row_id, {CODE}, coalesce(score, 9e999) FROM decisions WHERE seq > ? AND +dataset = ? ORDER BY seq"
 
 
-@dataclass(frozen=True)
-class Decided:
-    """What holds at entry `seq` of the log. Arrays are (decided,) and ascending by row id; a cleared row is not among them.
-
-    `scores` are those noted with the decision, NaN where there was none. The arrays are shared: nobody changes them.
-    """
-
-    seq: int
-    row_ids: NDArray[np.int64]
-    codes: NDArray[np.uint8]
-    scores: NDArray[np.float32]
-    hash: str = field(default=GENESIS, repr=False)
-
-    def code_of(self, row_ids: ArrayLike) -> NDArray[np.uint8]:
-        """(n,) the codes that hold for these rows, 0 where nobody decided."""
-        wanted = np.asarray(row_ids, dtype=np.int64)
-        if not len(self.row_ids):
-            return np.zeros(wanted.shape, dtype=np.uint8)
-        at = np.minimum(np.searchsorted(self.row_ids, wanted), len(self.row_ids) - 1)
-        return np.where(self.row_ids[at] == wanted, self.codes[at], 0).astype(np.uint8)
-
-    def counts(self) -> dict[Action, int]:
-        """Rows by the action that holds for them; every action but `clear` is a key."""
-        found = np.bincount(self.codes, minlength=len(ACTIONS) + 1)
-        return {action: int(found[code]) for code, action in enumerate(ACTIONS, start=1)}
-
-    def rows_with(self, *codes: int) -> NDArray[np.int64]:
-        """Ids of the rows that one of these codes holds for, ascending."""
-        return self.row_ids[np.isin(self.codes, codes)]
-
-
-NONE = Decided(0, np.zeros(0, np.int64), np.zeros(0, np.uint8), np.zeros(0, np.float32))
-"""Before the first decision."""
 _cache: OrderedDict[tuple[Path, str], Decided] = OrderedDict()
 _lock = threading.Lock()
 

@@ -1,0 +1,164 @@
+"""Rows drawn at random, written down before anybody reads them: what every statement about unread rows rests on."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reft_studio.audit.held import Decided
+from reft_studio.errors import SpecError
+from reft_studio.scoring.scores import NO_BIN, ScoreSet, grid
+from reft_studio.seeding import derive
+
+Region = Literal["below", "above"]
+MOST = 100_000
+"""Rows of one draw."""
+_KEPT = 4
+
+
+@dataclass(frozen=True)
+class Line:
+    """One side of a threshold for one set of scores: the rows that a statement is about. `line` is a bin of the 0.001 grid."""
+
+    region: Region
+    score_key: str
+    line: int
+
+    @classmethod
+    def at(cls, score: ScoreSet, threshold: float, region: Region) -> Line:
+        if region not in get_args(Region):
+            raise SpecError(f"There is no side '{region}' of the threshold. Choose below or above.")
+        return cls(region, score.key, int(grid(threshold)))
+
+    def holds(self, bins: NDArray[np.uint16]) -> NDArray[np.bool_]:
+        """Which rows are on this side; those without a score are on none."""
+        return (bins < self.line) if self.region == "below" else (bins >= self.line) & (bins != NO_BIN)
+
+    def rows(self, score: ScoreSet) -> int:
+        """How many rows are on this side."""
+        below = _rows_below(score)
+        return int(below[self.line] if self.region == "below" else below[-1] - below[self.line])
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One draw as it stands in the log; its `rows` are to be read in their order.
+
+    `population` rows were on this side of the line (`fingerprint`: SHA-256 of their ids), of which those in `seen` had been drawn and
+    decided before: they are known, the others are what was drawn from. `seed` gives every row of the dataset its place in one random
+    order, from which each draw takes the first ones on its side that no draw for this line has taken. `decisions` is how far the log of
+    decisions had come: seq and hash of its newest entry.
+    """
+
+    region: Region
+    score_key: str
+    line: int
+    threshold: float
+    population: int
+    fingerprint: str
+    seed: str
+    seen: list[int]
+    rows: list[int]
+    decisions: tuple[int, str]
+
+    @property
+    def place(self) -> Line:
+        return Line(self.region, self.score_key, self.line)
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-friendly."""
+        return asdict(self)
+
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> Draw:
+        """From JSON."""
+        return cls(**{**values, "decisions": tuple(values["decisions"])})
+
+
+def make(
+    score: ScoreSet, threshold: float, region: Region, *, count: int, before: Sequence[Draw], decided: Decided, head: tuple[int, str]
+) -> Draw:
+    """The next `count` rows on one side of the threshold (fewer if no more are left), given every draw made for the dataset before.
+
+    Raises SpecError if all of them have been drawn.
+    """
+    line = Line.at(score, threshold, region)
+    if not 1 <= count <= MOST:
+        raise SpecError(f"{count:,} rows cannot be drawn at once. Draw 1 to {MOST:,}.")
+    ids, inside = score.row_ids(), line.holds(score.bins())
+    here = [draw for draw in before if draw.place == line]
+    seen = here[0].seen if here else _seen(before, ids[inside], decided)
+    taken = np.array([row for draw in here for row in draw.rows] + seen, dtype=np.int64)
+    seed = before[0].seed if before else secrets.token_hex(16)
+    free = inside & ~np.isin(ids, taken, kind="table") if len(taken) else inside
+    rows = ids[_first(keys(seed, len(ids)), np.flatnonzero(free), count)].tolist()
+    if not rows:
+        raise SpecError(f"All {int(inside.sum()):,} rows {region} the threshold have been drawn: there are no more.")
+    mark = hashlib.sha256(np.ascontiguousarray(ids[inside], dtype="<i8").tobytes()).hexdigest()
+    return Draw(region, score.key, line.line, round(threshold, 6), int(inside.sum()), mark, seed, seen, rows, head)
+
+
+@lru_cache(maxsize=_KEPT)
+def keys(seed: str, rows: int) -> NDArray[np.float64]:
+    """(rows,) the place of each row in the random order, as a number: it depends on nothing but the seed and the row's position."""
+    return np.random.default_rng(derive(int(seed, 16), "draw")).random(rows)
+
+
+def is_honest(draw: Draw, score: ScoreSet, before: Sequence[Draw]) -> bool:
+    """Whether the rows of a draw are those that its seed gives. `before` are the draws of the dataset before it."""
+    ids, inside = score.row_ids(), draw.place.holds(score.bins())
+    taken = [row for one in before if one.place == draw.place for row in one.rows] + draw.seen
+    free = inside & ~np.isin(ids, np.array(taken, dtype=np.int64))
+    rows = ids[_first(keys(draw.seed, len(ids)), np.flatnonzero(free), len(draw.rows))].tolist()
+    mark = hashlib.sha256(np.ascontiguousarray(ids[inside], dtype="<i8").tobytes()).hexdigest()
+    return rows == draw.rows and mark == draw.fingerprint and all(draw.seed == one.seed for one in before)
+
+
+def pending(draws: Sequence[Draw], line: Line, decided: Decided) -> NDArray[np.int64]:
+    """Rows drawn for this line and not decided yet, in the order in which they are to be read."""
+    rows = drawn_rows(draws, line)
+    return rows[decided.code_of(rows) == 0]
+
+
+def drawn_rows(draws: Sequence[Draw], line: Line) -> NDArray[np.int64]:
+    """Rows drawn for this line, in their order."""
+    return np.array([row for draw in draws if draw.place == line for row in draw.rows], dtype=np.int64)
+
+
+def _seen(before: Sequence[Draw], population: NDArray[np.int64], decided: Decided) -> list[int]:
+    """Rows of earlier draws (for other lines) that were read: whoever chose this line knew them."""
+    drawn = np.unique(np.array([row for draw in before for row in draw.rows], dtype=np.int64))
+    read = drawn[decided.code_of(drawn) > 0]
+    found: list[int] = read[np.isin(read, population)].tolist()
+    return found
+
+
+def _first(order: NDArray[np.float64], positions: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Of `positions`, the `count` that come first in the order, in that order."""
+    values = order[positions]
+    if count < len(positions):
+        nearest = np.argpartition(values, count)[:count]
+        positions, values = positions[nearest], values[nearest]
+    return positions[np.argsort(values, kind="stable")]
+
+
+def _rows_below(score: ScoreSet) -> NDArray[np.int64]:
+    """(BINS + 1,) how many rows lie below each bin; the last counts all that have a score."""
+    key = (score.folder, score.stamp())
+    if key not in _known:
+        while len(_known) >= _KEPT:
+            _known.pop(next(iter(_known)), None)
+        counts = np.bincount(score.bins(), minlength=NO_BIN + 1)[:NO_BIN]
+        _known[key] = np.concatenate([[0], np.cumsum(counts)])
+    return _known[key]
+
+
+_known: dict[tuple[Path, int], NDArray[np.int64]] = {}
