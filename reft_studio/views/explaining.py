@@ -63,6 +63,8 @@ class Facts:
     duplicates: list[int] | None
     more: bool
     lacks: str
+    ready: bool
+    """Whether the teacher can be asked without loading a large model first."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ class Explaining:
     def __init__(self, workspace: Workspace, host: ModelHost) -> None:
         self.workspace, self.host = workspace, host
         self._given: OrderedDict[tuple[str, ...], Inside] = OrderedDict()
+        self._loaded: set[str] = set()
         self._lock = threading.Lock()
 
     def facts(self, dataset_id: str, row_id: int, key: str | None = None) -> Facts:
@@ -112,6 +115,7 @@ class Explaining:
             duplicates=duplicates,
             more=more,
             lacks=lacks,
+            ready=teacher is not None and (teacher.is_lab or (self.host.alive and teacher.id in self._loaded)),
         )
 
     def asked(self, dataset_id: str, row_id: int, key: str | None = None) -> Asked:
@@ -150,6 +154,7 @@ class Explaining:
             raise EvaluationError("The model host gave no explanation. Try again.")
         found = Inside.of(event["inside"])
         with self._lock:
+            self._loaded.add(teacher.id)
             self._given[name] = found
             while len(self._given) > KEPT:
                 self._given.popitem(last=False)

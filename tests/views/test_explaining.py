@@ -115,7 +115,7 @@ def test_a_teacher_without_the_files_says_what_is_missing_and_how_to_get_it(scen
     facts: dict[str, Any] = {"scorer": "s", "teacher": name, "threshold": 0.0, "info": {}}
     write_scores(scene.workspace, scene.dataset, scene.scores.scores(), key="older", **facts)
     found, asked = scene.explain.facts(scene.dataset.id, 2, "older"), scene.explain.asked(scene.dataset.id, 2, "older")
-    assert "Prepare it again" in found.lacks and asked.layers == [] and asked.inside.neighbours == {}
+    assert found.ready and "Prepare it again" in found.lacks and asked.layers == [] and asked.inside.neighbours == {}
     assert scene.explain.separation(name) is None
     shutil.rmtree(scene.scores.folder.parent / "older")
 
@@ -124,7 +124,7 @@ def test_a_teacher_that_is_gone_is_named_and_the_facts_stay(scene: Scene) -> Non
     facts: dict[str, Any] = {"scorer": "s", "teacher": "tgone", "threshold": 0.0, "info": {}}
     write_scores(scene.workspace, scene.dataset, scene.scores.scores(), key="gone", **facts)
     found = scene.explain.facts(scene.dataset.id, 2, "gone")
-    assert "no teacher 'tgone'" in found.lacks and found.score is not None
+    assert "no teacher 'tgone'" in found.lacks and found.score is not None and not found.ready
     shutil.rmtree(scene.scores.folder.parent / "gone")
 
 

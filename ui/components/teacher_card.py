@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from reft_studio.errors import StudioError
+from reft_studio.teacher.details import MISSING
 from ui.text import count, counted, number, percent, show
 from ui.widgets.compose import composed
 
@@ -32,10 +34,43 @@ def card_value(studio: Studio, teacher_id: str | None) -> str:
         "alt": f"AUROC by decoder block; block {found.layer} is in use",
         "layers": layers,
         "layer": found.layer,
+        **map_view(studio, found),
         "facts": [[name, show(text, 200)] for name, text in facts(found) if text],
         "sweep": [_line(line, kept=line["regularisation"] == found.record.get("regularisation")) for line in found.record.get("sweep", [])],
     }
     return json.dumps(value, allow_nan=False)
+
+
+def map_view(studio: Studio, teacher: TeacherInfo) -> dict[str, Any]:
+    """The separation map of a teacher as `map`, or as `map_note` why there is none and how to get it."""
+    try:
+        found = studio.explain.separation(teacher.id)
+    except StudioError as exc:
+        return {"map": None, "map_note": show(exc, 300)}
+    if found is None:
+        return {"map": None, "map_note": MISSING}
+    chosen = found.at(found.layer, found.position)
+    cells = [
+        (value, layer, position)
+        for layer, line in zip(found.layers, found.auroc, strict=True)
+        for position, value in zip(found.positions, line, strict=True)
+        if value is not None
+    ]
+    best = max(cells, default=None)
+    # ties with the chosen cell are no reason to look elsewhere
+    other = best if best and chosen is not None and round(best[0], 3) > round(chosen, 3) else None
+    caption = (
+        f"AUROC of the finished teacher on {count(found.harmful)} harmful and {count(found.harmless)} harmless held-out prompts; 0.5 is "
+        f"chance. In use: block {found.layer}, {_position(found.position)}, {number(chosen, digits=4)}."
+    )
+    if other:
+        caption += f" Highest: block {other[1]}, {_position(other[2])}, {number(other[0], digits=4)}."
+    facts = {"layers": found.layers, "positions": found.positions, "auroc": found.auroc, "layer": found.layer, "position": found.position}
+    return {"map": {**facts, "caption": caption}, "map_note": ""}
+
+
+def _position(position: int) -> str:
+    return "last token" if position == -1 else f"token {position} from the end".replace("-", "\u2212")
 
 
 def kind_of(teacher: TeacherInfo) -> str:

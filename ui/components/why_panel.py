@@ -96,6 +96,7 @@ def facts_view(facts: Facts, threshold: float, *, hide: bool, sensitive: bool) -
         "duplicates": facts.duplicates,
         "more": facts.more,
         "lacks": show(facts.lacks, 400),
+        "ready": facts.ready,
     }
 
 

@@ -1,4 +1,4 @@
-// What is known about the chosen teacher: AUROC by layer with the chosen layer marked, facts, and the λ that were tried.
+// What is known about the chosen teacher: AUROC by layer with the chosen layer marked, facts, the separation map, the λ that were tried.
 const $ = (selector) => element.querySelector(selector);
 const card = $('.tc'), host = $('.tc-plot');
 const SIZE = { height: 190, left: 60, right: 16, top: 22, bottom: 36 };
@@ -33,7 +33,31 @@ function plot() {
       svg('text', { class: 'tc-name', x: left, y: SIZE.top - 11, 'text-anchor': end, text: `block ${chosen[0]} chosen: ${chosen[1].toFixed(4)}` }));
   }
   host.replaceChildren(root);
-  drawn = host.clientWidth;
+}
+
+// AUROC by block (upwards) and token position (towards the end of the prompt); the cell in use is outlined.
+function cells() {
+  const found = data.map, grid = $('.tc-cells'), width = Math.max(260, grid.clientWidth);
+  const rows = found.layers.length, columns = found.positions.length, tall = Math.max(9, Math.min(30, Math.floor(300 / rows)));
+  const left = 60, top = 6, wide = Math.min(86, (width - left - 12) / columns), height = top + rows * tall + 40, numbers = tall >= 20 && wide >= 36;
+  const order = found.positions.map((_, place) => place).reverse();
+  const root = svg('svg', { width, height, role: 'img', 'aria-label': found.caption });
+  found.layers.forEach((layer, row) => {
+    const y = top + (rows - 1 - row) * tall;
+    order.forEach((place, column) => {
+      const auroc = found.auroc[row][place], x = left + column * wide, share = auroc === null ? 0 : Math.min(1, Math.max(0, 2 * auroc - 1));
+      const box = { x: x + 1, y: y + 1, width: wide - 2, height: tall - 2, rx: 2 };
+      const told = `block ${layer}, position ${found.positions[place]}: ${auroc === null ? 'too few prompts have this token' : auroc.toFixed(4)}`;
+      root.append(svg('rect', { ...box, class: auroc === null ? 'tc-none' : 'tc-cell', 'fill-opacity': (0.05 + 0.95 * share * share).toFixed(3) }, svg('title', { text: told })));
+      if (numbers && auroc !== null) root.append(svg('text', { class: 'tc-figure', 'data-strong': share > 0.87, x: x + wide / 2, y: y + tall / 2 + 4, 'text-anchor': 'middle', text: auroc.toFixed(auroc > 0.9995 ? 2 : 3) }));
+      if (layer === found.layer && found.positions[place] === found.position) root.append(svg('rect', { ...box, class: 'tc-frame' }));
+    });
+    if (row % Math.max(1, Math.ceil(rows / 12)) === 0) root.append(svg('text', { class: 'tc-tick', x: left - 8, y: y + tall / 2 + 4, 'text-anchor': 'end', text: `${layer}` }));
+  });
+  order.forEach((place, column) => root.append(svg('text', { class: 'tc-tick', x: left + (column + 0.5) * wide, y: top + rows * tall + 15, 'text-anchor': 'middle', text: found.positions[place] === -1 ? 'last' : `\u2212${-found.positions[place]}` })));
+  root.append(svg('text', { class: 'tc-tick', x: left + (columns * wide) / 2, y: height - 4, 'text-anchor': 'middle', text: 'token of the prompt, from its end' }),
+    svg('text', { class: 'tc-tick', transform: `translate(14 ${top + (rows * tall) / 2}) rotate(-90)`, 'text-anchor': 'middle', text: 'block' }));
+  grid.replaceChildren(root);
 }
 
 function sweep() {
@@ -51,10 +75,19 @@ function draw() {
   $('.tc-caption').textContent = data.caption;
   $('.tc-layers').hidden = !data.layers.length;
   $('.tc-facts').replaceChildren(...data.facts.flatMap(([name, value]) => [h('dt', { text: name }), h('dd', { text: value })]));
+  $('.tc-map').hidden = !data.map;
+  $('.tc-map-note').hidden = !data.map_note;
+  $('.tc-map-note').textContent = data.map_note || '';
   sweep();
-  if (data.layers.length) plot();
+  redraw();
 }
 
-new ResizeObserver(() => { if (data && data.layers.length && host.clientWidth !== drawn) plot(); }).observe(card);
+function redraw() {
+  if (data.layers.length) plot();
+  if (data.map) { $('.tc-map-caption').textContent = data.map.caption; cells(); }
+  drawn = card.clientWidth;
+}
+
+new ResizeObserver(() => { if (data && card.clientWidth !== drawn) redraw(); }).observe(card);
 watch('value', draw);
 draw();

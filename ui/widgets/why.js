@@ -5,7 +5,7 @@ const panel = $('.wy'), fold = $('.wy-fold'), body = $('.wy-body'), wait = $('.w
 const signed = (value) => ['\u2212', '', '+'][Math.sign(Math.round(value * 1000)) + 1] + Math.abs(value).toFixed(3);
 const count = (n) => Number(n).toLocaleString('en-US');
 const SIZE = { height: 200, left: 44, right: 14, top: 20, bottom: 36 };
-let data = null, row = null, line = 0, open = !props.folded, revealed = false, masked = null, facts = null, inside = null, mode = 'cosine', drawn = 0, asked = 0;
+let data = null, row = null, line = 0, open = !props.folded, revealed = false, masked = null, facts = null, inside = null, mode = 'cosine', drawn = 0, asked = 0, ready = false, wished = false;
 
 const over = () => Math.round(facts.score * 1000) >= Math.round(line * 1000);
 
@@ -127,15 +127,20 @@ async function ask() {
   const wanted = { dataset: data.dataset, row, key: data.key, t: line, mask: rs.masked, reveal: revealed }, turn = ++asked;
   masked = rs.masked;
   const late = () => turn !== asked;
-  const slow = setTimeout(() => { if (!late()) tell('Asking the teacher. The first time its model has to be loaded, which takes some seconds.'); }, 400);
-  const model = server.srv_why_inside(wanted);
+  let model = ready || wished ? server.srv_why_inside(wanted) : null;
   const stored = await server.srv_why(wanted);
   if (late()) return;
-  if (!stored || !stored.ok) { clearTimeout(slow); asked++; empty((stored && stored.error) || 'This row could not be explained. Is the app still running?'); tell(''); return; }
+  if (!stored || !stored.ok) { asked++; empty((stored && stored.error) || 'This row could not be explained. Is the app still running?'); tell(''); return; }
   if (!inside) $('.wy-inside').hidden = true;
   empty('');
   facts = stored.why;
+  ready = facts.ready;
   drawFacts();
+  const askable = ready || wished || facts.score === null;
+  $('.wy-load').hidden = askable;
+  if (!askable || facts.score === null) { tell(''); return; }
+  model = model || server.srv_why_inside(wanted);
+  const slow = setTimeout(() => { if (!late()) tell('Asking the teacher. The first time its model has to be loaded, which takes some seconds.'); }, 300);
   const reply = await model;
   clearTimeout(slow);
   if (late()) return;
@@ -152,6 +157,7 @@ function unfold(wanted) {
 }
 
 fold.addEventListener('click', () => unfold(!open));
+$('.wy-load button').addEventListener('click', () => { wished = true; ask(); });
 reveal.addEventListener('click', () => {
   revealed = !revealed;
   if (revealed) rs.emit('rs:exposed', { row, from: 'why' });
@@ -190,7 +196,7 @@ function draw() {
   data = readJson(props.value, null);
   element.closest('.block').hidden = panel.hidden = !data;
   if (!data) return;
-  if (before !== `${data.dataset} ${data.key}`) { row = null; facts = inside = null; line = data.threshold || 0; }
+  if (before !== `${data.dataset} ${data.key}`) { row = null; facts = inside = null; ready = wished = false; line = data.threshold || 0; }
   unfold(open);
 }
 watch('value', draw);
