@@ -6,7 +6,7 @@ import os
 import platform
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,12 @@ from typing import Any
 import torch
 import transformers
 
-from reft_studio.bench import app, memory, scoring, training
+from reft_studio.bench import app, audit, memory, scoring, training
 from reft_studio.bench.race import Measured
 from reft_studio.console import save_json, table
 from reft_studio.errors import SpecError
 
-BENCHMARKS: dict[str, Callable[[], Measured]] = {
+BENCHMARKS: dict[str, Callable[[], Measured | Sequence[Measured]]] = {
     "first_page": app.first_page,
     "threshold": app.threshold,
     "scoring": scoring.scoring,
@@ -34,8 +34,10 @@ BENCHMARKS: dict[str, Callable[[], Measured]] = {
     "guided_vs_gkd_time": training.guided_vs_gkd_time,
     "guided_vs_gkd_memory": training.guided_vs_gkd_memory,
     "plain_step_time": training.plain_step_time,
+    "audit": audit.audit,
+    "audit_10m": audit.audit_10m,
 }
-LONG = {"scoring_memory"}
+LONG = {"scoring_memory", "audit", "audit_10m"}
 """Takes many minutes: run only when it is asked for by name."""
 
 
@@ -48,7 +50,8 @@ def run_benchmarks(*, only: str | None, json_file: Path | None) -> None:
     _quiet()
     for place, name in enumerate(chosen, start=1):
         sys.stderr.write(f"[{place}/{len(chosen)}] {name}\n")
-        found.append(BENCHMARKS[name]())
+        answer = BENCHMARKS[name]()
+        found += [answer] if isinstance(answer, Measured) else answer
         save_json(json_file, {"machine": _machine(), "results": [{**asdict(one), "met": one.met} for one in found]})
     print(table([_row(one) for one in found], ["benchmark", "ours", "anchor", "ratio", "target", "met"]))
     for one in found:
