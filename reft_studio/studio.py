@@ -31,6 +31,7 @@ from reft_studio.teacher.spec import TeacherSpec, source_of
 from reft_studio.teacher.teacher import TeacherInfo, list_teachers, open_teacher
 from reft_studio.training.run_folder import open_run
 from reft_studio.views import auditing, example, explaining, filtering, fitting, grading, models, project, reviewing, runs, selection
+from reft_studio.views.sources import Sources
 from reft_studio.workspace import Workspace, new_folder
 
 
@@ -52,6 +53,7 @@ class Studio:
         self.log = DecisionLog(workspace)
         self.audit = auditing.Audit(workspace, self.log)
         self.grading = grading.Grading(workspace, self.jobs)
+        self.sources = Sources(workspace, self.jobs)
         self.table = selection.Table(workspace)
         self.host = ModelHost(workspace)
         self.explain = explaining.Explaining(workspace, self.host)

@@ -11,6 +11,7 @@ KINDS: Registry[JobFunction] = Registry(
     "job kind",
     {
         "import": "reft_studio.jobs.tasks:import_file",
+        "fetch": "reft_studio.jobs.fetching:fetch",
         "sample": "reft_studio.jobs.tasks:lab_sample",
         "teacher": "reft_studio.jobs.tasks:prepare_teacher",
         "quick_teacher": "reft_studio.jobs.tasks:quick_teacher",
