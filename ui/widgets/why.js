@@ -137,7 +137,7 @@ async function ask() {
   ready = facts.ready;
   drawFacts();
   const askable = ready || wished || facts.score === null;
-  $('.wy-load').hidden = askable;
+  $('.wy-load').hidden = askable || facts.layer === null;
   if (!askable || facts.score === null) { tell(''); return; }
   model = model || server.srv_why_inside(wanted);
   const slow = setTimeout(() => { if (!late()) tell('Asking the teacher. The first time its model has to be loaded, which takes some seconds.'); }, 300);
