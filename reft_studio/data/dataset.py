@@ -231,12 +231,12 @@ def _copies(dataset: Dataset) -> Iterator[pa.RecordBatch]:
 def _batches(rows: Iterable[Row]) -> Iterator[pa.RecordBatch]:
     count = 0
     for chunk in _chunks(rows):
-        records = [_record(row, count + offset) for offset, row in enumerate(chunk)]
+        records = [full_row(row, count + offset) for offset, row in enumerate(chunk)]
         count += len(records)
         yield pa.RecordBatch.from_pylist(records, schema=SCHEMA)
 
 
-def _record(row: Row, position: int) -> dict[str, Any]:
+def full_row(row: Row, position: int) -> dict[str, Any]:
     """A row with every column; lone surrogates (common in dumps) become U+FFFD, since Parquet holds UTF-8."""
     prompt, response = _clean(row["prompt"]), _clean(row["response"])
     messages = row.get("messages") or [{"role": "user", "content": prompt}, {"role": "assistant", "content": response}]

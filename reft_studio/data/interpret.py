@@ -18,7 +18,7 @@ from reft_studio.data.records import Record
 LONG_TEXT = 100_000
 """Characters above which a text is pointed out: most models cut it off."""
 MAIN = ("messages", "prompt", "response", "text")
-_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
+CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -125,7 +125,7 @@ class Interpreter:
         for text in (prompt, response):
             if len(text) > LONG_TEXT:
                 reasons.append(f"a text of more than {LONG_TEXT:,} characters, which most models cut off")
-            if _CONTROL.search(text):
+            if CONTROL.search(text):
                 reasons.append("control characters in the text")
             if not text.isascii() and _SURROGATE.search(text):
                 reasons.append("half a surrogate pair, replaced by the replacement character")

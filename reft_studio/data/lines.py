@@ -22,25 +22,29 @@ class Line(NamedTuple):
     """Why the text is not what the bytes say, or ""."""
 
 
-def read_lines(path: Path, encoding: str, *, skip: int = 0, newline: str = "\n") -> Iterator[Line]:
-    """Every line after the first `skip` bytes (a byte order mark)."""
-    end = newline.encode(encoding)
+def read_lines(path: Path, encoding: str, *, skip: int = 0, newline: str = "\n", end: int | None = None) -> Iterator[Line]:
+    """Every line after the first `skip` bytes (a byte order mark); with `end`, those that begin before this place."""
+    mark = newline.encode(encoding)
     with path.open("rb") as file:
         file.seek(skip)
-        raws = _narrow(file) if end == b"\n" else _wide(file, end)
+        raws = _narrow(file, end) if mark == b"\n" else _wide(file, mark)
         for number, (raw, whole) in enumerate(raws, start=1):
-            if not whole:
-                yield Line(number, raw, "", f"the line is longer than {MAX_ROW_BYTES >> 20} MiB")
-                continue
-            try:
-                yield Line(number, raw, raw.decode(encoding), "")
-            except UnicodeDecodeError:
-                yield Line(number, raw, raw.decode(encoding, "replace"), f"bytes that are not valid {encoding}")
+            yield line_of(number, raw, encoding) if whole else Line(number, raw, "", f"the line is longer than {MAX_ROW_BYTES >> 20} MiB")
 
 
-def _narrow(file: BinaryIO) -> Iterator[tuple[bytes, bool]]:
+def line_of(number: int, raw: bytes, encoding: str) -> Line:
+    """A line as text, with what is wrong with it."""
+    if len(raw) > MAX_ROW_BYTES and not raw.endswith(b"\n", 0, MAX_ROW_BYTES + 1):
+        return Line(number, raw[:BLOCK], "", f"the line is longer than {MAX_ROW_BYTES >> 20} MiB")
+    try:
+        return Line(number, raw, raw.decode(encoding), "")
+    except UnicodeDecodeError:
+        return Line(number, raw, raw.decode(encoding, "replace"), f"bytes that are not valid {encoding}")
+
+
+def _narrow(file: BinaryIO, end: int | None) -> Iterator[tuple[bytes, bool]]:
     """Lines ended by one byte; of a line that is too long only the beginning is kept."""
-    while raw := file.readline(MAX_ROW_BYTES + 1):
+    while (end is None or file.tell() < end) and (raw := file.readline(MAX_ROW_BYTES + 1)):
         whole = len(raw) <= MAX_ROW_BYTES or raw.endswith(b"\n")
         tail = raw
         while not tail.endswith(b"\n") and len(tail) > 0 and not whole:

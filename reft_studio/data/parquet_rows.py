@@ -37,20 +37,40 @@ class ParquetRow(NamedTuple):
     error: str
 
 
-def parquet_rows(path: Path, *, columns: Sequence[str] | None = None) -> Iterator[ParquetRow]:
-    """Every row, with these top-level columns.
+class ParquetBatch(NamedTuple):
+    """Some rows, with the bytes of text that each would take."""
+
+    batch: pa.RecordBatch
+    sizes: Sizes
+
+
+def parquet_batches(path: Path, *, columns: Sequence[str] | None = None) -> Iterator[ParquetBatch]:
+    """All rows, some at a time, with these top-level columns.
 
     Raises DataError if the file is damaged or unpacks to more than its byte budget.
     """
-    budget, spent, place = _budget(path), 0, 0
+    budget, spent = _budget(path), 0
     for batch in _batches(path, columns):
         sizes = row_bytes(batch)
         spent += int(sizes.sum())
         if spent > budget:
             raise _too_large(path)
-        for error, value, size in _values(batch, sizes):
-            yield ParquetRow(place, value, size, error)
+        yield ParquetBatch(batch, sizes)
+
+
+def parquet_rows(path: Path, *, columns: Sequence[str] | None = None) -> Iterator[ParquetRow]:
+    """Every row, as `parquet_batches` gives them."""
+    place = 0
+    for batch in parquet_batches(path, columns=columns):
+        for row in batch_rows(batch, place):
+            yield row
             place += 1
+
+
+def batch_rows(batch: ParquetBatch, place: int) -> Iterator[ParquetRow]:
+    """The rows of a batch, the first of which is at `place`."""
+    for number, (error, value, size) in enumerate(_values(batch.batch, batch.sizes), start=place):
+        yield ParquetRow(number, value, size, error)
 
 
 def check_parquet(path: Path, columns: Sequence[str] | None = None) -> int:

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
-from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from reft_studio.data.columns import find_column
-from reft_studio.data.dataset import Role, Row, write_dataset
+from reft_studio.data.dataset import Role, Row, write_batches
 from reft_studio.data.detect import Layout, detect
+from reft_studio.data.importing import ImportPass, unit_of
 from reft_studio.data.interpret import Interpreter, columns_of, guess_file, objects_of
 from reft_studio.data.mapping import FORMATS, SURE, Guess, Mapping, name_list
-from reft_studio.data.parquet_rows import check_parquet, parquet_columns
+from reft_studio.data.parquet_rows import parquet_columns
+from reft_studio.data.parts import Reading
 from reft_studio.data.quarantine import Problem, Quarantine
-from reft_studio.data.records import Record, csv_header, read_records, sample
+from reft_studio.data.records import Record, csv_header, sample
 from reft_studio.errors import DataError, PrerequisiteError
 from reft_studio.workspace import Workspace, staging
 
@@ -30,8 +30,6 @@ __all__ = ["FORMATS", "ImportReport", "Mapping", "Preview", "Problem", "import_f
 SAMPLE = 200
 """Records looked at to decide the mapping and to show problems."""
 SHOWN = 20
-STEP = 512
-"""Records between two looks at progress and cancellation."""
 
 
 @dataclass(frozen=True)
@@ -139,11 +137,6 @@ def _file_problems(path: Path, layout: Layout, columns: list[str], records: list
     return problems
 
 
-def _unit(layout: Layout) -> str:
-    """What Problem.line counts."""
-    return "line" if layout.container in ("jsonl", "csv") else "row"
-
-
 def _nothing() -> None:
     return None
 
@@ -177,25 +170,32 @@ def import_file(
             f"{path.name} has no row: it holds a header and nothing below, or an empty list. Choose a file with at least one row."
         )
     if found.confidence < SURE:
-        raise DataError(_unclear(path, _unit(layout), columns, head))
+        raise DataError(_unclear(path, unit_of(layout.container), columns, head))
     _check_room(workspace, path)
     with staging(workspace.folder("datasets")) as scratch:
-        source = _copy_upload(path, scratch)
+        source = _copy_upload(path, scratch, check)
+        stored = scratch / "original" / source["stored"]
+        header, raw = csv_header(stored, layout) if layout.container == "csv" else ([], b"")
+        free = mapping is None or not mapping.columns
         with Quarantine(scratch / "quarantine.parquet") as quarantine:
-            interpreter = Interpreter(found.mapping, role, mapping is None or not mapping.columns, layout.encoding)
-            run = _Import(scratch / "original" / source["stored"], path.name, layout, interpreter, quarantine, progress, check)
+            reading = Reading(stored, layout, found.mapping, role, free, header)
+            run = ImportPass(reading, path.name, len(raw), _line_count(raw, layout), quarantine, progress, check)
             extra: dict[str, Any] = {"source": source | _reading_of(layout, found.mapping)}
 
             def attach(folder: Path) -> None:
                 quarantine.close()
-                extra["report"] = run.report("")
+                extra["report"] = asdict(_report(run, ""))
                 for made in (scratch / "original", scratch / "quarantine.parquet"):
                     shutil.move(made, folder / made.name)
 
-            dataset = write_dataset(
-                workspace, run.rows(), name=name or path.stem, role=role, extra=extra, attach=attach, salt=source["sha256"]
+            dataset = write_batches(
+                workspace, run.batches(), name=name or path.stem, role=role, extra=extra, attach=attach, salt=source["sha256"]
             )
-    return ImportReport(**run.report(dataset.id))
+    return _report(run, dataset.id)
+
+
+def _line_count(raw: bytes, layout: Layout) -> int:
+    return raw.count(layout.newline.encode(layout.encoding)) if layout.encoding else 0
 
 
 def _unclear(path: Path, unit: str, columns: list[str], head: list[Record]) -> str:
@@ -232,97 +232,42 @@ def _check_room(workspace: Workspace, path: Path) -> None:
         )
 
 
-def _copy_upload(path: Path, scratch: Path) -> dict[str, Any]:
+def _copy_upload(path: Path, scratch: Path, check: Callable[[], None]) -> dict[str, Any]:
     """Copy the upload byte by byte into `scratch/original`, under a name that is safe everywhere."""
     stored = re.sub(r"[^\w.\- ]", "_", path.name, flags=re.ASCII).lstrip(". ")[-120:] or "upload"
     (scratch / "original").mkdir()
     digest, size = hashlib.sha256(), 0
-    try:
-        with path.open("rb") as source, (scratch / "original" / stored).open("wb") as target:
-            while block := source.read(1 << 20):
-                digest.update(block)
-                size += len(block)
-                target.write(block)
-    except FileNotFoundError as exc:
-        raise DataError(f"{path.name} disappeared while it was read. Choose it again.") from exc
+    with path.open("rb") as source, (scratch / "original" / stored).open("wb") as target:
+        before = os.fstat(source.fileno())
+        while block := source.read(1 << 20):
+            if size % (64 << 20) == 0:
+                check()
+            digest.update(block)
+            size += len(block)
+            target.write(block)
+        after = os.fstat(source.fileno())
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns) or size != after.st_size:
+        raise DataError(f"{path.name} changed while it was read: it is still being written or copied. Import it when it is complete.")
     return {"file": path.name, "stored": stored, "sha256": digest.hexdigest(), "bytes": size}
 
 
-@dataclass
-class _Import:
-    """One pass over an upload, with its counts."""
-
-    path: Path
-    name: str
-    layout: Layout
-    interpreter: Interpreter
-    quarantine: Quarantine
-    progress: Callable[[int, int | None], None]
-    check: Callable[[], None]
-    count: int = 0
-    multi_turn: int = 0
-    empty_responses: int = 0
-    hashes: array[int] = field(default_factory=lambda: array("q"))
-    """One number per row: 8 bytes, so that ten million rows are counted in 80 MB."""
-
-    def rows(self) -> Iterator[Row]:
-        """The usable rows in order. Raises DataError at the end if there was none."""
-        parquet = self.layout.container == "parquet"
-        total = check_parquet(self.path, list(self.interpreter.mapping.columns.values())) if parquet else self.path.stat().st_size
-        done = 0
-        for number, record in enumerate(read_records(self.path, self.layout, columns=list(self.interpreter.mapping.columns.values()))):
-            if number % STEP == 0:
-                self.check()
-                self.progress(min(done, total), total)
-            done += 1 if parquet else record.size
-            row = self._row(record)
-            if row is not None:
-                yield row
-        if self.count == 0:
-            raise DataError(self._hopeless())
-        self.progress(total, total)
-
-    def _row(self, record: Record) -> Row | None:
-        reading = self.interpreter.read(record)
-        for problem in reading.problems:
-            self.quarantine.add(problem)
-        self.empty_responses += reading.empty_response
-        row = reading.row
-        if row is not None:
-            self.count += 1
-            self.multi_turn += reading.user_turns > 1
-            earlier = repr(row["messages"]) if len(row["messages"]) > 2 else ""
-            self.hashes.append(hash((row["prompt"], row["response"], earlier)))
-        return row
-
-    def _hopeless(self) -> str:
-        reasons = self.quarantine.errors.most_common(3)
-        told = "; ".join(
-            f"{reason} ({count}, first at {_unit(self.layout)} {self.quarantine.examples[reason][0]})" for reason, count in reasons
-        )
-        count = sum(self.quarantine.errors.values())
-        return f"{self.name}: none of its {count} rows can be used. Reasons: {told}. Correct the file or the choice of columns."
-
-    def report(self, dataset_id: str) -> dict[str, Any]:
-        """The fields of an ImportReport."""
-        errors, warnings = self.quarantine.errors, self.quarantine.warnings
-        return asdict(
-            ImportReport(
-                dataset_id=dataset_id,
-                rows=self.count,
-                warnings=sum(warnings.values()),
-                quarantined=sum(errors.values()),
-                duplicates=self.count - len(np.unique(np.frombuffer(self.hashes, dtype=np.int64))),
-                reasons=_by_count(errors),
-                format=self.interpreter.mapping.format or "",
-                container=self.layout.container,
-                encoding=self.layout.label,
-                multi_turn=self.multi_turn,
-                empty_responses=self.empty_responses,
-                warning_reasons=_by_count(warnings),
-                examples=self.quarantine.examples,
-            )
-        )
+def _report(run: ImportPass, dataset_id: str) -> ImportReport:
+    errors, warnings = run.quarantine.errors, run.quarantine.warnings
+    return ImportReport(
+        dataset_id=dataset_id,
+        rows=run.count,
+        warnings=sum(warnings.values()),
+        quarantined=sum(errors.values()),
+        duplicates=run.duplicates,
+        reasons=_by_count(errors),
+        format=run.reading.mapping.format or "",
+        container=run.reading.layout.container,
+        encoding=run.reading.layout.label,
+        multi_turn=run.multi_turn,
+        empty_responses=run.empty_responses,
+        warning_reasons=_by_count(warnings),
+        examples=run.quarantine.examples,
+    )
 
 
 def _by_count(counter: Counter[str]) -> dict[str, int]:

@@ -60,7 +60,7 @@ def read_records(path: Path, layout: Layout, *, columns: Sequence[str] | None = 
 
 def csv_header(path: Path, layout: Layout) -> tuple[list[str], bytes]:
     """Column names of a CSV file, made distinct, and the bytes of its header."""
-    feed = _LineFeed(read_lines(path, layout.encoding, skip=layout.bom, newline=layout.newline))
+    feed = LineFeed(read_lines(path, layout.encoding, skip=layout.bom, newline=layout.newline))
     cells: list[str] | None
     try:
         cells = next((row for row in _csv_reader(feed, layout) if row), [])
@@ -116,29 +116,37 @@ def _json_hint(text: str, exc: json.JSONDecodeError) -> str:
 def _jsonl(path: Path, layout: Layout) -> Iterator[Record]:
     reader = JsonText()
     for line in read_lines(path, layout.encoding, skip=layout.bom, newline=layout.newline):
-        row_id = line.number - 1
-        if line.damage:
-            yield Record(row_id, line.number, None, line.raw, len(line.raw), line.damage, _damage_hint(line.damage))
-            continue
-        text = line.text.strip().strip("\ufeff\0")
-        if text:
-            value, error, hint, warnings = reader.read(text)
-            yield Record(row_id, line.number, value, line.raw, len(line.raw), error, hint, warnings)
+        if (record := jsonl_record(line, reader)) is not None:
+            yield record
+
+
+def jsonl_record(line: Line, reader: JsonText) -> Record | None:
+    """The record on a line, None if the line is blank."""
+    row_id = line.number - 1
+    if line.damage:
+        return Record(row_id, line.number, None, line.raw, len(line.raw), line.damage, _damage_hint(line.damage))
+    text = line.text.strip().strip("\ufeff\0")
+    if not text:
+        return None
+    value, error, hint, warnings = reader.read(text)
+    return Record(row_id, line.number, value, line.raw, len(line.raw), error, hint, warnings)
 
 
 def _damage_hint(damage: str) -> str:
     return "Save the file as UTF-8." if "bytes" in damage else "Split or shorten the row."
 
 
-class _LineFeed:
+class LineFeed:
     """Gives lines to the CSV reader and remembers which it took for the record at hand."""
 
     def __init__(self, lines: Iterator[Line]) -> None:
         self._lines = lines
         self._again: deque[Line] = deque()
         self.taken: list[Line] = []
+        self.given_back = 0
+        """How often a quote was found open, and lines after it were read again."""
 
-    def __iter__(self) -> _LineFeed:
+    def __iter__(self) -> LineFeed:
         return self
 
     def __next__(self) -> str:
@@ -150,21 +158,26 @@ class _LineFeed:
 
     def give_back(self) -> None:
         """Let all lines of the record but its first be read again."""
+        self.given_back += 1
         self._again.extendleft(reversed(self.taken[1:]))
         del self.taken[1:]
 
 
-def _csv_reader(feed: _LineFeed, layout: Layout) -> Iterator[list[str]]:
+def _csv_reader(feed: LineFeed, layout: Layout) -> Iterator[list[str]]:
     # the limit is one setting of the whole process; ours is above every row we accept
     csv.field_size_limit(MAX_ROW_BYTES)
     return csv.reader(feed, delimiter=layout.delimiter)
 
 
 def _csv(path: Path, layout: Layout) -> Iterator[Record]:
-    feed = _LineFeed(read_lines(path, layout.encoding, skip=layout.bom, newline=layout.newline))
+    feed = LineFeed(read_lines(path, layout.encoding, skip=layout.bom, newline=layout.newline))
+    return csv_records(path, layout, feed, [])
+
+
+def csv_records(path: Path, layout: Layout, feed: LineFeed, header: list[str]) -> Iterator[Record]:
+    """The records of these lines; if `header` is empty, the first one is it."""
     reader = _csv_reader(feed, layout)
-    header: list[str] = []
-    row_id, reread = 0, 0
+    row_id = 0
     while True:
         feed.taken.clear()
         cells: list[str] | None
@@ -179,13 +192,13 @@ def _csv(path: Path, layout: Layout) -> Iterator[Record]:
         if not header:
             header = _checked_header(path, cells)
             continue
-        if len(feed.taken) > 1 and (cells is None or _is_open(feed.taken, layout)):
+        if len(feed.taken) > 1 and (cells is None or is_open([line.text for line in feed.taken], layout)):
             # an open quote has swallowed what follows; a file with hundreds of them is not worth reading again and again
-            cells, reread = None, reread + 1
-            if reread <= MAX_REREADS:
+            cells = None
+            if feed.given_back < MAX_REREADS:
                 feed.give_back()
                 reader = _csv_reader(feed, layout)
-        yield _csv_record(row_id, cells, feed.taken, header)
+        yield csv_record(row_id, cells, feed.taken, header)
         row_id += 1
 
 
@@ -198,7 +211,8 @@ def _checked_header(path: Path, cells: list[str] | None) -> list[str]:
     return unique_headers(cells)
 
 
-def _csv_record(row_id: int, cells: list[str] | None, lines: list[Line], header: list[str]) -> Record:
+def csv_record(row_id: int, cells: list[str] | None, lines: list[Line], header: list[str]) -> Record:
+    """The record that these lines hold; `cells` is None if they hold none."""
     raw, number = b"".join(line.raw for line in lines), lines[0].number
     damage = next((line.damage for line in lines if line.damage), "")
     if damage:
@@ -213,13 +227,13 @@ def _csv_record(row_id: int, cells: list[str] | None, lines: list[Line], header:
     return Record(row_id, number, dict(zip(header, cells, strict=False)), raw, len(raw), warnings=warnings)
 
 
-def _is_open(lines: list[Line], layout: Layout) -> bool:
+def is_open(lines: list[str], layout: Layout) -> bool:
     """Whether a record of several lines is held together by an open quote, which Python's reader forgives.
 
     It does so at the end of a file, and where a quote that opens a later cell seems to close this one.
     """
     try:
-        list(csv.reader((line.text for line in lines), delimiter=layout.delimiter, strict=True))
+        list(csv.reader(lines, delimiter=layout.delimiter, strict=True))
     except csv.Error:
         return True
     return False
@@ -232,10 +246,11 @@ def _json(path: Path, layout: Layout) -> Iterator[Record]:
         return
     reader = JsonText()
     for row_id, element in enumerate(elements(path, layout.encoding, layout.bom, where)):
-        yield _json_record(row_id, element, reader, layout)
+        yield json_record(row_id, element, reader, layout)
 
 
-def _json_record(row_id: int, element: Element, reader: JsonText, layout: Layout) -> Record:
+def json_record(row_id: int, element: Element, reader: JsonText, layout: Layout) -> Record:
+    """The record that an element of a JSON document is."""
     raw = element.text.encode(layout.encoding, "surrogateescape" if layout.encoding == "utf-8" else "replace")
     if element.damage:
         return Record(
