@@ -30,7 +30,23 @@ from reft_studio.store.decisions import DecisionLog
 from reft_studio.teacher.spec import TeacherSpec, source_of
 from reft_studio.teacher.teacher import TeacherInfo, list_teachers, open_teacher
 from reft_studio.training.run_folder import open_run
-from reft_studio.views import auditing, example, explaining, filtering, fitting, grading, models, project, reviewing, runs, selection
+from reft_studio.views import (
+    auditing,
+    desk,
+    example,
+    explaining,
+    filtering,
+    fitting,
+    grading,
+    measuring,
+    models,
+    project,
+    queueing,
+    reviewing,
+    rows,
+    runs,
+)
+from reft_studio.views.rows import Table
 from reft_studio.views.sources import Sources
 from reft_studio.workspace import Workspace, new_folder
 
@@ -54,7 +70,10 @@ class Studio:
         self.audit = auditing.Audit(workspace, self.log)
         self.grading = grading.Grading(workspace, self.jobs)
         self.sources = Sources(workspace, self.jobs)
-        self.table = selection.Table(workspace)
+        self.measure = measuring.Measure(workspace)
+        self.table = Table(workspace)
+        self.queue = queueing.Queue(workspace, self.log)
+        self.desk = desk.Desk(workspace)
         self.host = ModelHost(workspace)
         self.explain = explaining.Explaining(workspace, self.host)
         self._device = ""
@@ -212,9 +231,6 @@ class Studio:
         score = open_score_set(self.workspace, dataset_id, key)
         calibration = Calibration.of(open_teacher(self.workspace, score.teacher), open_dataset(self.workspace, dataset_id))
         return by_rule(rule, calibration, score.scores())
-
-    def slices(self, dataset_id: str, key: str, threshold: float) -> list[filtering.Slice]:
-        return filtering.slices(self.workspace, dataset_id, key, threshold)
 
     def flagged_rows(
         self, dataset_id: str, key: str, *, threshold: float, side: filtering.Side, offset: int = 0, limit: int = 50, search: str = ""

@@ -101,6 +101,11 @@ def keep_facet(dataset: Dataset, name: str, labels: list[str], codes: Codes) -> 
     write_json(about, {"name": name, "labels": labels, "rows": len(codes)})
 
 
+def facet_file(dataset: Dataset, name: str) -> Path:
+    """Where the codes of a facet are kept, as NumPy's own file."""
+    return _files(dataset, name)[0]
+
+
 def _files(dataset: Dataset, name: str) -> tuple[Path, Path]:
     folder = dataset.folder / "facets"
     return folder / f"{name}.npy", folder / f"{name}.json"

@@ -24,6 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from reft_studio.data.dataset import Dataset
+from reft_studio.data.rowstore import row_store
 from reft_studio.errors import SpecError, StoreError
 from reft_studio.progress import Progress
 from reft_studio.workspace import disk_error, staging
@@ -178,10 +179,7 @@ def _by_scan(dataset: Dataset, phrases: list[list[str]], text: str) -> Found:
 
 
 def _texts(dataset: Dataset) -> Iterator[pa.RecordBatch]:
-    try:
-        yield from dataset.batches(["prompt", "response"], size=BATCH)
-    except pa.ArrowException as exc:
-        raise StoreError(f"The rows of '{dataset.name}' cannot be read: the file is damaged. Import it again.") from exc
+    yield from row_store(dataset).batches(["prompt", "response"])
 
 
 def _pattern(tokens: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""The rows that a filter selects, ranked, and pages of them. Nothing here makes a Python object for a row that is not shown."""
+"""The rows that a filter selects, ranked. Nothing here makes a Python object for a row."""
 
 from __future__ import annotations
 
@@ -6,26 +6,24 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from reft_studio.data.dataset import Dataset, open_dataset
+from reft_studio.data.dataset import Dataset
 from reft_studio.data.facets import facet
-from reft_studio.data.query import RowPage, rows_by_id
+from reft_studio.data.rowstore import row_store
 from reft_studio.data.search import search, stamp
+from reft_studio.data.sql import Tables, row_ids
 from reft_studio.errors import SpecError
 from reft_studio.scoring.scores import ScoreSet, flagged, grid, open_score_set
 from reft_studio.store.decided import ACTIONS, Decided
-from reft_studio.store.decided import decided as decided_now
+from reft_studio.store.decisions import DecisionLog
 from reft_studio.views.ranking import Chain, Every, Nearest, Places, Ranked, Run, first_below, whole
 from reft_studio.views.row_filter import RowFilter as RowFilter
 from reft_studio.views.row_filter import Side as Side
 from reft_studio.workspace import Workspace
 
-MOST_ROWS = 200
-"""Rows of one page."""
 FEW = 16
 """A search that finds less than one row in so many is ranked by itself instead of looked up in the ranking of all."""
 
@@ -49,32 +47,6 @@ def ranked(
 
 
 @dataclass(frozen=True)
-class Table:
-    """Pages of the rows of one workspace."""
-
-    workspace: Workspace
-
-    def rows(
-        self, dataset_id: str, key: str | None, threshold: float | None, row_filter: RowFilter, *, offset: int = 0, limit: int = 50
-    ) -> RowPage:
-        """A page of at most 200 rows, each with `position`, `score` (None: not scored), `reason` (why not), `decision` and `flagged`."""
-        dataset, score = self._opened(dataset_id, key)
-        held = decided_now(self.workspace, dataset.id)
-        found = ranked(self.workspace, dataset, score, threshold, row_filter, held)
-        places = np.asarray(found.page(max(0, offset), min(max(1, limit), MOST_ROWS)), dtype=np.int64)
-        return RowPage(len(found), offset, _rows(dataset, score, threshold, held, places))
-
-    def count(self, dataset_id: str, key: str | None, threshold: float | None, row_filter: RowFilter) -> int:
-        """How many rows the filter selects."""
-        dataset, score = self._opened(dataset_id, key)
-        return len(ranked(self.workspace, dataset, score, threshold, row_filter, decided_now(self.workspace, dataset.id)))
-
-    def _opened(self, dataset_id: str, key: str | None) -> tuple[Dataset, ScoreSet | None]:
-        score = open_score_set(self.workspace, dataset_id, key) if key else None
-        return open_dataset(self.workspace, dataset_id), score
-
-
-@dataclass(frozen=True)
 class _Asked:
     """One question."""
 
@@ -88,10 +60,11 @@ class _Asked:
     def key(self) -> Hashable:
         """What its answer depends on; a threshold only where the filter looks at it, so that moving the line keeps the rest."""
         wanted = self.filter
-        looks = wanted.side in ("flagged", "kept") or wanted.order == "borderline" or wanted.other is not None
+        asks = (wanted.sql or "").lower()
+        looks = wanted.side in ("flagged", "kept") or wanted.order == "borderline" or wanted.other is not None or "flagged" in asks
         line = int(grid(self.threshold)) if looks and self.threshold is not None else None
         exact = self.threshold if wanted.order == "borderline" else None
-        decisions = (self.decided.seq, self.decided.hash) if wanted.decided != "any" else None
+        decisions = (self.decided.seq, self.decided.hash) if wanted.decided != "any" or "decisions" in asks else None
         found = stamp(self.dataset) if wanted.search else 0
         return self.dataset.folder, _stamp(self.score), line, exact, wanted, decisions, found
 
@@ -104,6 +77,12 @@ class _Asked:
         if self.threshold is None:
             raise SpecError("There is no threshold yet, so no row is flagged or kept. Score the dataset first, or choose all rows.")
         return self.threshold
+
+
+def tables(dataset: Dataset, score: ScoreSet | None, threshold: float | None, decided: Decided) -> Tables:
+    """What a question in SQL can ask about."""
+    scores = score.folder / "scores.parquet" if score else None
+    return Tables(dataset, scores, threshold, decided.row_ids, decided.codes, ACTIONS)
 
 
 def _stamp(score: ScoreSet | None) -> Hashable:
@@ -230,6 +209,8 @@ def _conditions(asked: _Asked) -> list[NDArray[np.bool_]]:
         masks.append(_decided_mask(asked))
     if wanted.other is not None:
         masks.append(_changed_mask(asked))
+    if wanted.sql:
+        masks.append(_mask_of_ids(asked, row_ids(tables(dataset, asked.score, asked.threshold, asked.decided), wanted.sql)))
     if asked.score is None and wanted.side == "unscored" and not masks:
         masks.append(np.ones(dataset.rows, dtype=bool))
     return masks
@@ -259,7 +240,7 @@ def _facet_mask(dataset: Dataset, name: str, labels: list[str]) -> NDArray[np.bo
 def _decided_mask(asked: _Asked) -> NDArray[np.bool_]:
     wanted, held = asked.filter.decided, asked.decided
     if wanted == "conflict":
-        raise SpecError("Rows that two reviewers decided differently are not listed yet. Choose another state.")
+        return _mask_of_ids(asked, DecisionLog(asked.workspace).conflicts(asked.dataset.id))
     if wanted == "open":
         return ~_mask_of_ids(asked, held.row_ids)
     return _mask_of_ids(asked, held.row_ids[held.codes == ACTIONS.index(wanted) + 1])
@@ -276,27 +257,6 @@ def _changed_mask(asked: _Asked) -> NDArray[np.bool_]:
 
 def _mask_of_ids(asked: _Asked, row_ids: NDArray[np.int64]) -> NDArray[np.bool_]:
     mask = np.zeros(asked.dataset.rows, dtype=bool)
-    ids = asked.score.row_ids() if asked.score else np.asarray(asked.dataset.table(["row_id"]).column(0).to_numpy())
-    at = np.minimum(np.searchsorted(ids, row_ids), max(0, len(ids) - 1))
-    mask[at[ids[at] == row_ids]] = True
+    at = row_store(asked.dataset).positions(row_ids)
+    mask[at[at >= 0]] = True
     return mask
-
-
-def _rows(
-    dataset: Dataset, score: ScoreSet | None, threshold: float | None, held: Decided, places: NDArray[np.int64]
-) -> list[dict[str, Any]]:
-    """The rows at these positions with what is known of them."""
-    ids = score.row_ids() if score else np.asarray(dataset.table(["row_id"]).column(0).to_numpy())
-    rows = rows_by_id(dataset, ids[places])
-    values = score.scores()[places] if score else np.full(len(places), np.nan, dtype=np.float32)
-    missing = np.isnan(values)
-    over = flagged(values, threshold) if threshold is not None else np.zeros(len(places), dtype=bool)
-    codes = held.code_of(ids[places])
-    reasons = score.reasons(places.tolist()) if score and missing.any() else [None] * len(places)
-    for at, row in enumerate(rows):
-        row["position"] = int(places[at])
-        row["score"] = None if missing[at] else float(values[at])
-        row["reason"] = reasons[at]
-        row["decision"] = ACTIONS[codes[at] - 1] if codes[at] else None
-        row["flagged"] = bool(over[at])
-    return rows

@@ -15,7 +15,8 @@ from reft_studio.scoring.scores import ScoreSet, flagged, grid, write_scores
 from reft_studio.store.decided import decided
 from reft_studio.store.decisions import DecisionLog
 from reft_studio.views.ranking import Nearest, whole
-from reft_studio.views.selection import RowFilter, Table, positions, ranked
+from reft_studio.views.rows import Table
+from reft_studio.views.selection import RowFilter, positions, ranked
 from reft_studio.workspace import Workspace
 
 ROWS = 300
