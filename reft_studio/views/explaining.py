@@ -46,7 +46,8 @@ class Facts:
     """What is stored of a row and its score; no model is asked.
 
     `reason`: why there is no score. `duplicates`: ids of other rows with the same prompt, at most LISTED; `more` if there are or may
-    be others; None: not known, since the row has no score to look them up by. `lacks`: what the teacher cannot tell, in words.
+    be others; None: not known, since the row has no score to look them up by. `near`: rows that repeat this one, prompt and answer,
+    almost word for word, at most LISTED; None before an inspection of the dataset. `lacks`: what the teacher cannot tell, in words.
     """
 
     row_id: int
@@ -62,6 +63,7 @@ class Facts:
     verdicts: list[Verdict]
     duplicates: list[int] | None
     more: bool
+    near: list[int] | None
     lacks: str
     ready: bool
     """Whether the teacher can be asked without loading a large model first."""
@@ -114,6 +116,7 @@ class Explaining:
             verdicts=self._verdicts(dataset_id, score.key, place),
             duplicates=duplicates,
             more=more,
+            near=_near(dataset, place, duplicates or []),
             lacks=lacks,
             ready=teacher is not None and (teacher.is_lab or (self.host.alive and teacher.id in self._loaded)),
         )
@@ -203,3 +206,14 @@ def _duplicates(dataset: Dataset, score: ScoreSet, place: int, value: float, pro
     rows = row_store(dataset).take(alike[:LOOKED_AT], ("row_id", "prompt"))
     same = [int(row["row_id"]) for row in rows if row["prompt"] == prompt]
     return same[:LISTED], len(same) > LISTED or len(alike) > LOOKED_AT
+
+
+def _near(dataset: Dataset, place: int, known: list[int]) -> list[int] | None:
+    """Ids of other rows that an inspection found to repeat this one, without those that are `known` already."""
+    from reft_studio.data.inspect import repeats_of  # brings pandas, which would slow every start
+
+    found = repeats_of(dataset, place, limit=LISTED + len(known))
+    if found is None:
+        return None
+    ids = row_store(dataset).row_ids[found].tolist()
+    return [row_id for row_id in ids if row_id not in known][:LISTED]

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from reft_studio.data.dataset import Dataset, write_dataset
+from reft_studio.data.inspect import inspect
 from reft_studio.errors import DataError, SpecError
 from reft_studio.jobs.host import ModelHost
 from reft_studio.jobs.host_worker import Host
@@ -72,6 +73,20 @@ def test_rows_with_the_same_prompt_are_named_and_no_others(scene: Scene) -> None
         found = scene.explain.facts(scene.dataset.id, row_id)
         assert found.duplicates == [one for one in TWICE if one != row_id] and not found.more
     assert scene.explain.facts(scene.dataset.id, 3).duplicates == []
+
+
+def test_after_an_inspection_rows_that_nearly_repeat_it_are_named_too(workspace: Workspace) -> None:
+    text = "Please tell me in a few words what the baker at the corner of our street does every morning before he opens his shop "
+    text += "and what he does in the afternoon when nobody wants to buy bread because the rain keeps all the people of our town at home"
+    rows: list[Any] = [{"prompt": prompt, "response": "He bakes."} for prompt in (text, f"{text} then", "what is rain", text)]
+    dataset = write_dataset(workspace, rows, name="near", role="user")
+    values = np.array([0.25, 0.24, 0.25, 0.25], np.float32)
+    write_scores(workspace, dataset, values, key="k", scorer="s", teacher="lab", threshold=0.0, info={})
+    explaining = Explaining(workspace, ModelHost(workspace))
+    assert explaining.facts(dataset.id, 0).near is None
+    inspect(dataset, Silent())
+    found = explaining.facts(dataset.id, 0)
+    assert (found.duplicates, found.near) == ([3], [1])
 
 
 def test_a_row_without_a_score_says_why_and_nothing_is_guessed(scene: Scene) -> None:

@@ -95,6 +95,7 @@ def facts_view(facts: Facts, threshold: float, *, hide: bool, sensitive: bool) -
         "verdicts": [verdict_view(one) for one in facts.verdicts],
         "duplicates": facts.duplicates,
         "more": facts.more,
+        "near": facts.near,
         "lacks": show(facts.lacks, 400),
         "ready": facts.ready,
     }

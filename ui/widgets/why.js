@@ -16,6 +16,8 @@ function sentence() {
   return ['The cosine of its prompt with the refusal feature is ', h('b', { text: signed(facts.score) }), `, ${distance} ${over() ? 'above' : 'below'} the line at ${signed(line)}, so the filter ${over() ? 'flags' : 'keeps'} it. (${teller})`];
 }
 
+const links = (ids) => ids.map((id) => h('a', { href: `/review?row=${id}`, text: count(id) }));
+
 function drawLine() {
   $('.wy h2').textContent = facts.score === null ? 'Why has it no score?' : over() ? 'Why was it flagged?' : 'Why was it kept?';
   $('.wy-sentence').replaceChildren(...sentence());
@@ -33,7 +35,10 @@ function drawFacts() {
   const same = $('.wy-same');
   if (facts.duplicates === null) same.textContent = 'Not looked up, since the row has no score.';
   else if (!facts.duplicates.length) same.textContent = facts.more ? 'None among the rows that were compared.' : 'None.';
-  else same.replaceChildren(...facts.duplicates.map((id) => h('a', { href: `/review?row=${id}`, text: count(id) })), facts.more ? 'and more' : '');
+  else same.replaceChildren(...links(facts.duplicates), facts.more ? 'and more' : '');
+  const near = $('.wy-near-same');
+  near.replaceChildren(...(facts.near && facts.near.length ? ['Nearly the same: ', ...links(facts.near)] : []));
+  near.hidden = !near.firstChild;
   $('.wy-response').textContent = facts.response.text || '(empty)';
   $('.wy-response').classList.toggle('rs-masked', facts.masked);
   $('.wy-response-note').textContent = facts.response.note;
