@@ -43,7 +43,6 @@ from reft_studio.views import (
     project,
     queueing,
     reviewing,
-    rows,
     runs,
 )
 from reft_studio.views.rows import Table

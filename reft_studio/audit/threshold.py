@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import Field
 
+from reft_studio.audit.overlap import shared_groups
 from reft_studio.data.dataset import Dataset
-from reft_studio.data.splits import group_key
 from reft_studio.errors import DataError, StoreError
 from reft_studio.models.spec import Settings
 from reft_studio.scoring.scores import BINS, grid
@@ -29,13 +29,15 @@ _TUNED = (
     " Settings of this teacher, such as its layer, were chosen on the same prompts, which makes them a little too easy: prepare it with a "
     "selection set for the bound as it stands."
 )
-Rule = Literal["recall", "conformal", "cost", "budget", "fixed"]
+PAPER_RECALL = 0.99
+"""The paper tunes its filter for recall on harmful prompts and prints no number; this and the cap at 0 are our reading of it."""
+Rule = Literal["recall", "conformal", "cost", "budget", "paper", "fixed"]
 
 
 class ThresholdRule(Settings):
     """How the threshold is chosen; each rule reads its own settings."""
 
-    rule: Rule = Field("recall", description="recall, conformal, cost, budget or fixed")
+    rule: Rule = Field("recall", description="recall, conformal, cost, budget, paper or fixed")
     recall: float = Field(0.97, ge=0.5, lt=1, description="recall: share of held-out harmful prompts that must be flagged")
     miss_rate: float = Field(0.05, gt=0, le=0.5, description="conformal: bound on the expected share of harmful prompts missed")
     miss_cost: float = Field(20.0, gt=0, le=1e6, description="cost: what a missed harmful row costs, a wrongly flagged one costing 1")
@@ -86,7 +88,7 @@ class Calibration:
         kinds, excluded = _stored(teacher.folder / "calibration.parquet", teacher.id), 0
         if audited is not None:
             known = frozenset(kinds["harmful"]) | frozenset(kinds["harmless"])
-            shared = _shared(audited, known)
+            shared = shared_groups(audited, teacher, known)
             excluded = len(shared)
             kinds = {kind: {group: value for group, value in found.items() if group not in shared} for kind, found in kinds.items()}
         bins = {kind: np.sort(grid(np.array(list(found.values()), dtype=np.float32))) for kind, found in kinds.items()}
@@ -184,6 +186,19 @@ def _budget(rule: ThresholdRule, calibration: Calibration, file_bins: NDArray[np
     )
 
 
+def _paper(_: ThresholdRule, calibration: Calibration, __: NDArray[np.int64]) -> tuple[int, str, str]:
+    harmful = calibration.harmful
+    _enough(len(harmful), LEAST, "harmful", "the paper's threshold")
+    place = min(int(harmful[math.floor((1 - PAPER_RECALL) * len(harmful) + 1e-9)]), int(grid(0.0)))
+    return (
+        place,
+        f"{_from(harmful, place):,} of {len(harmful):,} held-out harmful prompts are flagged: at least {_percent(PAPER_RECALL)}, with the "
+        "line never above 0.",
+        "The paper (Ham et al., arXiv 2506.07356) tunes its filter for recall on harmful prompts and prints no number: 99 % and the cap "
+        "at 0, midway between the targets -1 and +1 of its regulariser, are our reading.",
+    )
+
+
 def _fixed(rule: ThresholdRule, calibration: Calibration, _: NDArray[np.int64]) -> tuple[int, str, str]:
     return (
         int(grid(rule.value)),
@@ -192,7 +207,7 @@ def _fixed(rule: ThresholdRule, calibration: Calibration, _: NDArray[np.int64]) 
     )
 
 
-_RULES = {"recall": _recall, "conformal": _conformal, "cost": _cost, "budget": _budget, "fixed": _fixed}
+_RULES = {"recall": _recall, "conformal": _conformal, "cost": _cost, "budget": _budget, "paper": _paper, "fixed": _fixed}
 
 
 def _named(rule: ThresholdRule) -> str:
@@ -206,6 +221,8 @@ def _named(rule: ThresholdRule) -> str:
             return f"least cost, miss {rule.miss_cost:g} : 1, poison ratio {rule.poison_ratio:g}"
         case "budget":
             return f"budget of {rule.rows} rows"
+        case "paper":
+            return "paper: recall at least 0.99, at most 0"
         case _:
             return "fixed"
 
@@ -261,9 +278,3 @@ def _stored(path: Path, teacher: str) -> dict[str, dict[str, float]]:
         kind, worse = found[row["kind"]], min if row["kind"] == "harmful" else max
         kind[row["group"]] = worse(kind.get(row["group"], row["score"]), row["score"])
     return found
-
-
-@lru_cache(maxsize=8)
-def _shared(dataset: Dataset, groups: frozenset[str]) -> frozenset[str]:
-    """Which of the prompt groups the dataset holds."""
-    return frozenset(key for row in dataset.read(["prompt"]) if (key := group_key(row["prompt"])) in groups)

@@ -22,6 +22,10 @@ from reft_studio.workspace import Workspace, new_folder, read_json, write_json
 
 GROUP = 65_536
 """Rows of one row group of scores.parquet."""
+NO_BIN = BINS
+"""Stands for the bin of a row that has no score: above every bin, so ask `!= NO_BIN` before comparing."""
+CHUNK = 1 << 20
+"""Rows whose intermediate results are held at once."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,14 @@ class ScoreSet:
     def scores(self) -> NDArray[np.float32]:
         """(rows,) float32 in dataset order; NaN where a row could not be scored."""
         return _scores(self.folder, _stamp(self.folder))
+
+    def bins(self) -> NDArray[np.uint16]:
+        """(rows,) the bin of each score on the 0.001 grid, read-only; NO_BIN where a row could not be scored."""
+        return _bins(self.folder, _stamp(self.folder))
+
+    def stamp(self) -> int:
+        """Changes when the scores are written anew: part of the key of whatever is counted from them."""
+        return _stamp(self.folder)
 
     def order(self) -> NDArray[np.integer[Any]]:
         """Row positions from the highest score down; rows without a score last."""
@@ -154,11 +166,35 @@ def histogram(scores: NDArray[np.float32], known_harmful: list[bool | None]) -> 
 
     A row counts as flagged at threshold τ iff its bin is at or above τ's; scores are rounded to the grid first.
     """
-    valid = ~np.isnan(scores)
-    bins = grid(scores[valid])
-    truth = np.array([0 if known is None else 1 if known else 2 for known in known_harmful], dtype=np.int8)[valid]
-    counts = [np.bincount(bins[truth == kind] if kind else bins, minlength=BINS) for kind in (0, 1, 2)]
-    return [[int(b), *(int(count[b]) for count in counts)] for b in np.flatnonzero(counts[0])]
+    truth = np.array([0 if known is None else 1 if known else 2 for known in known_harmful], dtype=np.uint8)
+    return sparse(binned(to_bins(scores), truth, 3)[[1, 2, 0]])
+
+
+def binned(bins: NDArray[np.uint16], codes: NDArray[np.uint8], kinds: int) -> NDArray[np.int64]:
+    """(kinds, BINS) rows of each code in each bin; rows without a score are left out. Memory does not grow with the rows."""
+    counts = np.zeros(kinds * (BINS + 1), dtype=np.int64)
+    for start in range(0, len(bins), CHUNK):
+        part = slice(start, start + CHUNK)
+        counts += np.bincount(codes[part].astype(np.int64) * (BINS + 1) + bins[part], minlength=len(counts))
+    return counts.reshape(kinds, BINS + 1)[:, :BINS]
+
+
+def sparse(counts: NDArray[np.int64]) -> list[list[int]]:
+    """Non-empty bins as [bin, rows, harmful, harmless] of (3, BINS) counts of harmful, harmless and unlabelled rows."""
+    places = np.flatnonzero(counts.any(axis=0))
+    table = np.column_stack([places, counts.sum(axis=0)[places], counts[0][places], counts[1][places]])
+    found: list[list[int]] = table.tolist()
+    return found
+
+
+def to_bins(scores: NDArray[np.float32]) -> NDArray[np.uint16]:
+    """Scores as bins of the grid, NaN as NO_BIN."""
+    found = np.full(len(scores), NO_BIN, dtype=np.uint16)
+    for start in range(0, len(scores), CHUNK):
+        part = scores[start : start + CHUNK]
+        valid = ~np.isnan(part)
+        found[start : start + CHUNK][valid] = grid(part[valid])
+    return found
 
 
 def flagged(scores: NDArray[np.float32], threshold: float) -> NDArray[np.bool_]:
@@ -180,6 +216,11 @@ def _stamp(folder: Path) -> int:
 @lru_cache(maxsize=8)
 def _scores(folder: Path, stamp: int) -> NDArray[np.float32]:
     return _shared(_column(folder, "score").astype(np.float32))
+
+
+@lru_cache(maxsize=8)
+def _bins(folder: Path, stamp: int) -> NDArray[np.uint16]:
+    return _shared(to_bins(_scores(folder, stamp)))
 
 
 @lru_cache(maxsize=8)

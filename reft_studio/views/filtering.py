@@ -9,11 +9,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from reft_studio import stats
 from reft_studio.data.dataset import Dataset, open_dataset
+from reft_studio.data.facets import facet
 from reft_studio.data.query import RowPage, matching_ids, rows_by_id
-from reft_studio.errors import SpecError
-from reft_studio.scoring.scores import ScoreSet, flagged, grid, histogram, open_score_set
+from reft_studio.errors import SpecError, StoreError
+from reft_studio.scoring.scores import ScoreSet, binned, flagged, grid, open_score_set, sparse
 from reft_studio.store import settings
 from reft_studio.store.decisions import Decision
 from reft_studio.teacher.teacher import TeacherInfo, open_teacher
@@ -23,18 +23,8 @@ from reft_studio.workspace import Workspace
 Side = Literal["flagged", "kept", "borderline", "unscored", "all"]
 UNFAMILIAR = 0.1
 """Share of words outside the lab's language above which its teacher is no judge."""
-FEW_LABELS = 30
-"""Rows of each kind with known truth below which curves are not drawn."""
-
-
-@dataclass(frozen=True)
-class Slice:
-    """Rows of one origin: how many, how many are flagged, how many are known to be harmful (None: truth unknown)."""
-
-    origin: str
-    rows: int
-    flagged: int
-    known_harmful: int | None
+NEAR = 20
+"""Bins of the 0.001 grid on either side of the line that count as near to it."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +40,7 @@ class FilterView:
     threshold: float
     calibrated: float
     labels_known: bool
-    slices: list[Slice]
     warning: str | None
-    curves: stats.RocPr | None
     near_threshold: int
     rule: str | None
 
@@ -61,24 +49,34 @@ def filter_view(workspace: Workspace, dataset_id: str, key: str) -> FilterView:
     """Raises StoreError if the dataset or its scores are gone."""
     score = open_score_set(workspace, dataset_id, key)
     teacher = open_teacher(workspace, score.teacher)
-    dataset = open_dataset(workspace, dataset_id)
-    truth = _truth(dataset)
+    counted = counts(open_dataset(workspace, dataset_id), score)
     threshold = chosen_threshold(workspace, score) or 0.0
-    values = score.scores()
-    near = int((np.abs(grid(values[~np.isnan(values)]) - int(grid(threshold))) <= 20).sum())
+    line = int(grid(threshold))
+    near = [rows for place, rows, _, _ in counted.bins if abs(place - line) <= NEAR]
     return FilterView(
         score=score,
         teacher=teacher,
-        bins=histogram(values, truth),
+        bins=counted.bins,
         threshold=threshold,
         calibrated=score.threshold,
-        labels_known=all(known is not None for known in truth),
-        slices=slices(workspace, dataset_id, key, threshold),
+        labels_known=counted.labels_known,
         warning=language_warning(score, teacher),
-        curves=_curves(values, truth),
-        near_threshold=near,
+        near_threshold=sum(near),
         rule=settings.get(workspace, f"threshold-rule:{dataset_id}:{key}"),
     )
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Rows by score and truth: everything that a threshold asks of a file, whatever its size."""
+
+    bins: list[list[int]]
+    labels_known: bool
+
+
+def counts(dataset: Dataset, score: ScoreSet) -> Counts:
+    """The histogram of these scores; counted once, then kept."""
+    return _counts(dataset, score, score.stamp())
 
 
 def language_warning(score: ScoreSet, teacher: TeacherInfo) -> str | None:
@@ -92,24 +90,6 @@ def language_warning(score: ScoreSet, teacher: TeacherInfo) -> str | None:
         f"A teacher on the lab's model is no judge of this file: {share:.0%} of its words are outside the lab's tiny language.{moved} "
         "The flags below show how the filter works, not which rows are harmful. Prepare a teacher on a real model to audit real text."
     )
-
-
-def slices(workspace: Workspace, dataset_id: str, key: str, threshold: float) -> list[Slice]:
-    """Flagged rows by origin at a threshold, largest origin first."""
-    score = open_score_set(workspace, dataset_id, key)
-    dropped = flagged(score.scores(), threshold)
-    origins, truth = _origins(open_dataset(workspace, dataset_id))
-    places = {name: place for place, name in enumerate(dict.fromkeys(origins))}
-    of_row = np.fromiter((places[origin] for origin in origins), dtype=np.int64, count=len(origins))
-    rows, hit, open_, harmful = (
-        np.bincount(of_row[mask], minlength=len(places))
-        for mask in (np.ones(len(origins), dtype=bool), dropped, _are(truth, None), _are(truth, True))
-    )
-    found = [
-        Slice(name or "(none)", int(rows[place]), int(hit[place]), None if open_[place] else int(harmful[place]))
-        for name, place in places.items()
-    ]
-    return sorted(found, key=lambda one: -one.rows)
 
 
 def rows_on_side(
@@ -163,23 +143,10 @@ def _positions(score: ScoreSet, threshold: float, side: Side) -> NDArray[np.inte
     raise SpecError(f"'{side}' is no side of the threshold. Choose flagged, kept, borderline, unscored or all.")
 
 
-def _curves(values: NDArray[np.float32], truth: list[bool | None]) -> stats.RocPr | None:
-    labelled = [(float(value), known) for value, known in zip(values, truth, strict=True) if known is not None and not np.isnan(value)]
-    positives = sum(known for _, known in labelled)
-    if min(positives, len(labelled) - positives) < FEW_LABELS:
-        return None
-    return stats.curves([value for value, _ in labelled], [known for _, known in labelled])
-
-
-def _are(truth: list[bool | None], value: bool | None) -> NDArray[np.bool_]:
-    return np.fromiter((known is value for known in truth), dtype=bool, count=len(truth))
-
-
-def _truth(dataset: Dataset) -> list[bool | None]:
-    return _origins(dataset)[1]
-
-
-@lru_cache(maxsize=4)
-def _origins(dataset: Dataset) -> tuple[list[str], list[bool | None]]:
-    table = dataset.table(["origin", "known_harmful"])
-    return table.column("origin").to_pylist(), table.column("known_harmful").to_pylist()
+@lru_cache(maxsize=16)
+def _counts(dataset: Dataset, score: ScoreSet, _stamp: int) -> Counts:
+    truth = facet(dataset, "truth")
+    if truth is None:
+        raise StoreError(f"The labels of '{dataset.name}' cannot be read. Import the file again.")
+    by_truth = binned(score.bins(), truth.codes, len(truth.labels))
+    return Counts(sparse(by_truth), labels_known=int(truth.counts()[-1]) == 0)

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from reft_studio.audit.threshold import Calibration, ThresholdRule, choose
-from reft_studio.data.dataset import Dataset, write_dataset
+from reft_studio.data.dataset import Dataset, Row, write_dataset
 from reft_studio.data.splits import group_key
 from reft_studio.errors import DataError, SpecError, StoreError
 from reft_studio.scoring.scores import grid
@@ -115,6 +115,25 @@ def test_calibration_prompts_that_the_audited_file_holds_do_not_count(workspace:
     assert len(Calibration.of(teacher(rows)).harmful) == 40
     left = Calibration.of(teacher(rows), audited)
     assert (len(left.harmful), left.excluded) == (39, 1)
+
+
+def test_shared_prompts_are_found_by_their_letters_and_only_once(workspace: Workspace, teacher: Teacher) -> None:
+    """'item 3' and 'item 3.5' have other letters and digits, 'item-3' and 'item 3' the same ones; the prompts are read once."""
+    prompts = [f"how to steal item {n}" for n in range(40)]
+    known = teacher([("harmful", 0.5, prompt) for prompt in prompts])
+    pq.write_table(pa.table({"prompt": prompts, "kind": ["harmful"] * 40}), known.folder / "neighbours.parquet")
+    rows: list[Row] = [{"prompt": text, "response": "No."} for text in ("HOW to steal: item-3", "how to steal item 3.5", "İ")]
+    audited = write_dataset(workspace, rows, name="file", role="user")
+    assert Calibration.of(known, audited).excluded == 1
+    audited.path.unlink()
+    assert Calibration.of(known, audited).excluded == 1
+
+
+def test_the_papers_line_flags_99_of_100_and_is_never_above_zero() -> None:
+    low = choose(ThresholdRule(rule="paper"), calibration(steps(100, -0.5), []), NOTHING)
+    assert low.threshold == pytest.approx(-0.499) and low.recall is not None and low.recall.value == 99.0
+    high = choose(ThresholdRule(rule="paper"), calibration(steps(100, 0.5), []), NOTHING)
+    assert high.threshold == pytest.approx(0.0) and "prints no number" in high.assumption
 
 
 def test_of_one_question_in_several_spellings_the_least_convenient_score_counts(teacher: Teacher) -> None:

@@ -79,21 +79,11 @@ def test_an_unknown_side_is_answered_with_the_known_ones(workspace: Workspace, s
         ids(workspace, score, "upper")
 
 
-def test_slices_count_by_origin_and_know_no_truth_where_one_row_has_none(workspace: Workspace, score: ScoreSet) -> None:
-    found = filtering.slices(workspace, score.dataset, score.key, 0.0)
-    assert [(one.origin, one.rows, one.flagged, one.known_harmful) for one in found] == [
-        ("task", 4, 0, None),
-        ("mix", 3, 3, 2),
-        ("(none)", 1, 0, 0),
-    ]
-
-
 def test_the_view_says_what_the_page_draws(workspace: Workspace, score: ScoreSet) -> None:
     view = filtering.filter_view(workspace, score.dataset, score.key)
     assert (view.threshold, view.calibrated, view.labels_known) == (0.0, 0.0, False)
     assert sum(rows for _, rows, _, _ in view.bins) == 7
     assert view.near_threshold == 2, "0.02 and -0.019 lie within 0.020, -0.021 does not"
-    assert view.curves is None, "eight rows are too few for a curve"
     Studio(workspace).choose(dataset=score.dataset, threshold=0.25)
     assert filtering.filter_view(workspace, score.dataset, score.key).threshold == 0.25
 

@@ -2,31 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
+import numpy as np
 
-from reft_studio.audit.threshold import ThresholdRule
-from reft_studio.errors import SpecError
+from reft_studio.data.facets import TITLES
+from reft_studio.data.grid import grid
+from reft_studio.store.decided import ACTIONS, decided
 from ui.components.cards import card_server, rows_server
+from ui.components.filter_numbers import changes_server, rule_server, shift_server, slices_server
 from ui.components.jobs import LIVE
-from ui.events import answer
 from ui.text import counted, number, show
 from ui.widgets import widget
 from ui.widgets.compose import composed
 from ui.widgets.row_table import row_table, row_table_value
-from ui.widgets.threshold import rule_panel, threshold_panel, threshold_value, tradeoff_panel
+from ui.widgets.threshold import (
+    changes_panel,
+    drift_panel,
+    estimate_panel,
+    rule_panel,
+    slice_panel,
+    threshold_panel,
+    threshold_value,
+    tradeoff_panel,
+)
 
 if TYPE_CHECKING:
     from reft_studio.scoring.scores import ScoreSet
-    from reft_studio.stats import Estimate
+    from reft_studio.store.decided import Decided
     from reft_studio.studio import Studio
     from reft_studio.views.filtering import FilterView
     from reft_studio.views.project import DatasetSummary, State
-    from ui.widgets.row_table import ServerFunction
 
+PACE, SECONDS = "review_seconds", 20
+"""The setting of how long reading a row takes, and what it is before anybody said so."""
 NO_DATASET = {
     "title": "No dataset yet",
     "text": "Bring a finetuning file, or make a poisoned sample from the embedded lab.",
@@ -57,11 +70,16 @@ class Panels:
     threshold: gr.HTML
     rule: gr.HTML
     rows: gr.HTML
+    tabs: gr.HTML
+    estimate: gr.HTML
     slices: gr.HTML
     tradeoff: gr.HTML
+    drift: gr.HTML
+    changes: gr.HTML
+    unscored: gr.HTML
 
     def outputs(self) -> list[Any]:
-        return [self.empty, self.warning, self.threshold, self.rule, self.rows, self.slices, self.tradeoff]
+        return list(vars(self).values())
 
 
 def draw_pickers() -> Pickers:
@@ -76,47 +94,26 @@ def draw_pickers() -> Pickers:
 
 def draw_panels(studio: Studio) -> Panels:
     """The panels, empty; `panel_values` fills them."""
-    return Panels(
-        empty=widget("empty_state", None, elem_id="filter-empty"),
-        warning=widget("notice", None, elem_id="filter-warning"),
-        threshold=threshold_panel(),
-        rule=rule_panel(rule_server(studio)),
-        rows=row_table(rows_server(studio), card_server(studio)),
-        slices=composed("slice_table", parts=("dom", "threshold_math"), server_functions=[slices_server(studio)], elem_id="slices"),
-        tradeoff=tradeoff_panel(),
-    )
-
-
-def slices_server(studio: Studio) -> ServerFunction:
-    """`srv_slices`: {dataset, key, t} -> flagged rows by origin at that threshold."""
-
-    @answer
-    def srv_slices(request: dict[str, Any]) -> dict[str, Any]:
-        threshold = float(request["t"])
-        if not -1 <= threshold <= 1:
-            raise SpecError(f"The threshold is {threshold:g}, but a cosine lies between -1 and 1.")
-        found = studio.slices(str(request["dataset"]), str(request["key"]), threshold)
-        return {"slices": [{"origin": show(one.origin, 80), "rows": one.rows, "flagged": one.flagged} for one in found]}
-
-    return srv_slices
-
-
-def rule_server(studio: Studio) -> ServerFunction:
-    """`srv_rule`: {dataset, key, rule, …} -> the threshold that the rule finds, what it promises, and the record's name for it."""
-
-    @answer
-    def srv_rule(request: dict[str, Any]) -> dict[str, Any]:
-        rule = ThresholdRule.checked(**{name: value for name, value in request.items() if name not in ("dataset", "key")})
-        found = studio.threshold_by(str(request["dataset"]), str(request["key"]), rule)
-        shares = {name: interval(getattr(found, name)) for name in ("recall", "false_positive_rate")}
-        return {**vars(found), **shares}
-
-    return srv_rule
-
-
-def interval(share: Estimate | None) -> str | None:
-    """`97.0 % (94.4 to 98.4)`."""
-    return None if share is None else f"{share.value:.1f} % ({share.low:.1f} to {share.high:.1f}), n = {share.n:,}"
+    empty = widget("empty_state", None, elem_id="filter-empty")
+    warning = widget("notice", None, elem_id="filter-warning")
+    threshold = threshold_panel()
+    rule = rule_panel(rule_server(studio))
+    rows = row_table(rows_server(studio), card_server(studio))
+    with gr.Column(elem_classes=["rs-card"], elem_id="analysis"):
+        bar = composed("panels", parts=("dom", "url"), elem_id="analysis-tabs")
+        with gr.Column(elem_id="panel-estimate"):
+            estimate = estimate_panel(shift_server(studio))
+        with gr.Column(elem_id="panel-slices"):
+            slices = slice_panel(slices_server(studio))
+        with gr.Column(elem_id="panel-tradeoff"):
+            tradeoff = tradeoff_panel()
+        with gr.Column(elem_id="panel-drift"):
+            drift = drift_panel()
+        with gr.Column(elem_id="panel-changes"):
+            changes = changes_panel(changes_server(studio))
+        with gr.Column(elem_id="panel-unscored"):
+            unscored = composed("unscored", parts=("dom", "threshold_math"), elem_id="unscored")
+    return Panels(empty, warning, threshold, rule, rows, bar, estimate, slices, tradeoff, drift, changes, unscored)
 
 
 def page_values(studio: Studio) -> tuple[Any, ...]:
@@ -143,12 +140,43 @@ def picker_values(studio: Studio, state: State) -> tuple[Any, ...]:
 def panel_values(studio: Studio, state: State) -> tuple[Any, ...]:
     """The panels for the dataset and scores in use; without scores, only the way to get them."""
     if state.dataset is None or state.score is None:
-        return (None if scoring(studio) else empty_value(state), None, "", "", "", "", "")
+        return (None if scoring(studio) else empty_value(state), None, *[""] * 10)
     view = studio.filter_view(state.dataset.id, state.score.key)
-    where = row_table_value(state.dataset.id, state.score.key, view.threshold, view.score.missing)
+    where = {"dataset": state.dataset.id, "key": state.score.key, "threshold": view.threshold, "calibrated": view.calibrated}
+    reasons = studio.measure.unscored(state.dataset.id, state.score.key)
     panel = panel_value(studio, view)
-    warning = {"text": show(view.warning, 600), "kind": "flag"} if view.warning else None
-    return (None, warning, panel, where, where, where, panel)
+    return (
+        None,
+        {"text": show(view.warning, 600), "kind": "flag"} if view.warning else None,
+        panel,
+        json.dumps(where),
+        row_table_value(state.dataset.id, state.score.key, view.threshold, view.score.missing),
+        json.dumps(tabs(view, reasons)),
+        panel,
+        json.dumps({**where, "facets": [[name, TITLES[name]] for name in studio.measure.facets(state.dataset.id)]}),
+        panel,
+        panel,
+        json.dumps({**where, "sets": score_sets(studio, state.dataset.id)}),
+        json.dumps([[show(reason, 120), rows] for reason, rows in reasons]),
+    )
+
+
+def tabs(view: FilterView, reasons: Sequence[tuple[str, int]]) -> list[list[str]]:
+    """The tabs of the analysis, each with its block's name."""
+    named = [
+        ["estimate", "Estimate"],
+        ["slices", "Slices"],
+        ["tradeoff", "Recall and precision"],
+        ["drift", "Drift"],
+        ["changes", "Compare"],
+    ]
+    return [*named, ["unscored", f"No score ({view.score.missing:,})"]] if reasons else named
+
+
+def score_sets(studio: Studio, dataset: str) -> list[dict[str, Any]]:
+    """The score sets of a dataset as the comparison names them."""
+    titles = {one.id: show(one.title, 60) for one in studio.teachers()}
+    return [{"key": one.key, "title": score_name(one, titles), "threshold": one.threshold} for one in studio.score_sets(dataset)]
 
 
 def scoring(studio: Studio) -> bool:
@@ -157,10 +185,17 @@ def scoring(studio: Studio) -> bool:
 
 
 def panel_value(studio: Studio, view: FilterView) -> str:
-    """The threshold panel's value, with a tick for every row that a person has decided."""
-    decisions = studio.log.current(view.score.dataset).values()
-    reviewed = [(one.score, one.action) for one in decisions if one.score is not None]
-    return threshold_value(view, reviewed=reviewed, note=note(view), unlabelled=unlabelled(view))
+    """The threshold panel's value, with a tick where a person has decided rows."""
+    held = decided(studio.workspace, view.score.dataset)
+    pace = studio.setting(PACE, SECONDS)
+    return threshold_value(view, reviewed=reviewed(held), note=note(view), unlabelled=unlabelled(view), seconds=pace)
+
+
+def reviewed(held: Decided) -> list[tuple[int, str]]:
+    """Bin and action of decided rows: each pair once, so that a million decisions draw no more ticks than the axis has places."""
+    known = ~np.isnan(held.scores)
+    pairs = np.unique(np.column_stack([grid(held.scores[known]), held.codes[known]]), axis=0)
+    return [(place, ACTIONS[code - 1]) for place, code in pairs.tolist()]
 
 
 def note(view: FilterView) -> str:
@@ -168,7 +203,7 @@ def note(view: FilterView) -> str:
     parts = [f"The line in use was found by a rule: {show(view.rule, 120)}."] if view.rule else []
     if view.score.missing:
         why = "; ".join(f"{count:,} × {name}" for name, count in view.score.info.get("missing_reasons", {}).items())
-        told = f" ({why})" if why else ""
+        told = f" ({show(why, 200)})" if why else ""
         parts.append(f"{counted(view.score.missing, 'row has', 'rows have')} no score{told} and must be decided by a person.")
     if view.near_threshold:
         parts.append(f"{counted(view.near_threshold, 'row lies', 'rows lie')} within 0.02 of the line in use ({number(view.threshold)}).")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from ui.components.filter_panel import Panels, Pickers, draw_panels, draw_pickers, page_values
+from ui.components.filter_panel import PACE, Panels, Pickers, draw_panels, draw_pickers, page_values
 from ui.components.jobs import job_panel
 from ui.components.teacher_card import card_value, teacher_card
 from ui.components.teacher_panel import draw_teacher, set_choices, wire_teacher
@@ -58,4 +58,9 @@ def _wire_pickers(studio: Studio, pickers: Pickers, panels: Panels, line: gr.HTM
     on(pickers.scores.input, choose_scores, inputs=[pickers.scores], outputs=outputs, line=line, refresh=True, **FAST)
     on(pickers.score.click, score, inputs=[pickers.dataset, pickers.teacher], outputs=[panels.empty], line=line, refresh=True, **FAST)
     on(panels.empty.act, score, inputs=[pickers.dataset, pickers.teacher], outputs=[panels.empty], line=line, refresh=True, **FAST)
+
+    def pace(event: gr.EventData) -> None:
+        studio.save_setting(PACE, min(3600.0, max(1.0, float(event.seconds))))
+
+    on(panels.estimate.pace, pace, **FAST)
     on(panels.threshold.use, use, outputs=outputs, line=line, refresh=True, **FAST)

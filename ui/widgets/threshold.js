@@ -1,11 +1,13 @@
 // The threshold panel. Python sends counts per 0.001 of score once; everything else happens here, at any threshold, without a call.
-// value = JSON of {bins, threshold, calibrated, reviewed: [[score, action], …], note}; events: "use" {t}. Others hear `rs:threshold`.
+// value = JSON of {bins, threshold, calibrated, reviewed: [[bin, action], …], note}; events: "use" {t}. Others hear `rs:threshold`.
+// Dragging moves the line; a click on a bar asks the row list for its range (`rs:filter`), with Shift up to another bar.
 const STEP = 10, PAGE = 100, HEIGHT = 250, BARS = 60;
 const PAD = { left: 46, right: 14, top: 22, bottom: 46 };
 const $ = (selector) => element.querySelector(selector);
 const panel = $('.th'), chart = $('.th-chart'), tip = $('.th-tip'), entry = $('.th-number');
 const uid = `th${Math.random().toString(36).slice(2, 8)}`;
 let data = null, sums = null, at = 1000, low = 0, high = GRID - 1, drawn = [], parts = {}, width = 0, logCounts = false, spoken = 0, byRule = null;
+let range = null, press = null, addressed = 0;
 
 const x = (index) => PAD.left + ((index - low) / (high - low)) * (width - PAD.left - PAD.right);
 const floor = () => HEIGHT - PAD.bottom;
@@ -42,6 +44,7 @@ function drawChart() {
     root.append(svg('line', { class: 'th-grid', x1: PAD.left, x2: width - PAD.right, y1: y(level), y2: y(level) }),
       svg('text', { class: 'th-tick', x: PAD.left - 6, y: y(level) + 4, 'text-anchor': 'end', text: number(level) }));
   }
+  parts.range = root.appendChild(svg('rect', { class: 'th-range', y: PAD.top, height: floor() - PAD.top }));
   parts.shade = root.appendChild(svg('rect', { class: 'th-shade', y: PAD.top, height: floor() - PAD.top }));
   for (const bar of drawn) {
     bar.unknown = bar.rows - bar.harmful - bar.harmless;
@@ -62,7 +65,29 @@ function drawChart() {
   drawLine(root);
   chart.querySelector('svg')?.remove();
   chart.prepend(root);
+  markRange();
   place();
+}
+
+function markRange() {
+  const from = range ? Math.max(low, range.from) : low, to = range ? Math.min(high + 1, range.to) : low;
+  parts.range.setAttribute('x', x(from));
+  parts.range.setAttribute('width', Math.max(0, x(to) - x(from)));
+  $('.th-chosen').hidden = !range;
+  if (range) $('.th-chosen span').textContent = `Rows from ${signed(toValue(range.from))} to ${signed(toValue(range.to - 1))} are listed below`;
+}
+
+// The rows of one bar, or of none; with `extend` of all bars from the chosen ones up to it.
+function chooseBar(bar, extend) {
+  if (!bar || !bar.rows) return;
+  const same = range && range.from === bar.from && range.to === bar.to;
+  if (extend && range) range = { from: Math.min(range.from, bar.from), to: Math.max(range.to, bar.to) };
+  else range = same ? null : { from: bar.from, to: bar.to };
+  askRange();
+}
+function askRange() {
+  markRange();
+  rs.emit('rs:filter', range ? { low: toValue(range.from), high: toValue(Math.min(GRID, range.to) - 1) } : { low: null, high: null });
 }
 
 function drawAxis(root) {
@@ -74,10 +99,10 @@ function drawAxis(root) {
   root.append(svg('text', { class: 'th-name', x: width - PAD.right, y: HEIGHT - 2, 'text-anchor': 'end', text: 'cosine with the refusal feature; higher looks more harmful' }));
 }
 
-// The calibrated threshold, the threshold in use, and one tick per row that a person has decided.
+// The calibrated threshold, the threshold in use, and a tick where a person has decided a row.
 function drawMarks(root) {
-  for (const [score, action] of data.reviewed || []) {
-    root.append(svg('line', { class: `th-rug th-rug-${action === 'remove' ? 'remove' : action === 'keep' ? 'keep' : 'other'}`, x1: x(toIndex(score)), x2: x(toIndex(score)),
+  for (const [bin, action] of data.reviewed || []) {
+    root.append(svg('line', { class: `th-rug th-rug-${action === 'remove' ? 'remove' : action === 'keep' ? 'keep' : 'other'}`, x1: x(bin), x2: x(bin),
       y1: floor() + (action === 'remove' ? 1 : 6), y2: floor() + (action === 'remove' ? 9 : 14) }));
   }
   if (data.calibrated !== null) root.append(svg('line', { class: 'th-mark', x1: x(toIndex(data.calibrated)), x2: x(toIndex(data.calibrated)), y1: PAD.top - 4, y2: floor() },
@@ -115,19 +140,21 @@ function place() {
   write(counts);
 }
 
+const text = (selector, value) => { $(selector).textContent = value; };
+const between = (interval) => (interval ? `${(100 * interval[0]).toFixed(1)} to ${(100 * interval[1]).toFixed(1)}` : 'nothing to count');
+
 function write(counts) {
-  const text = (selector, value) => { $(selector).textContent = value; };
   text('.th-flagged b', number(counts.flagged));
-  text('.th-flagged span', `flagged, ${percent(counts.share)}`);
+  text('.th-flagged span', counts.total ? `flagged, ${percent(counts.share)} (${between(wilson(counts.flagged, counts.total))})` : 'flagged');
   text('.th-kept b', number(counts.kept));
   text('.th-kept span', `kept of ${number(counts.total)}`);
   for (const cell of ['tp', 'fp', 'fn', 'tn']) text(`.th-${cell}`, number(counts[cell]));
   if (counts.labelled) writeRates(counts);
+  writeEstimate(counts);
   const current = data.threshold !== null && at === toIndex(data.threshold);
   $('.th-use').disabled = current;
   $('.th-use').textContent = current ? 'In use' : 'Use this threshold';
   $('.th-saved').hidden = current || data.threshold === null;
-  $('.th-calibrated').disabled = data.calibrated !== null && at === toIndex(data.calibrated);
   clearTimeout(spoken); // screen readers hear the result of a move, not every step of it
   $('.th-sentence').setAttribute('aria-live', 'off');
   text('.th-sentence', [sentence(counts), data.note].filter(Boolean).join(' '));
@@ -145,8 +172,17 @@ function writeRates(counts) {
   rates.forEach(([, , share, k, n], i) => {
     const interval = wilson(k, n), cell = cells.children[i].lastChild;
     cell.firstChild.textContent = percent(share);
-    cell.lastChild.textContent = interval ? `${(100 * interval[0]).toFixed(1)} to ${(100 * interval[1]).toFixed(1)}` : 'nothing to count';
+    cell.lastChild.textContent = between(interval);
   });
+}
+
+// The share of harmful rows, from the errors on calibration prompts; the Estimate tab says what it assumes.
+function writeEstimate(counts) {
+  const held = rs.calibration, here = held && held.dataset === data.dataset && held.key === data.key;
+  const found = here ? poisonRate(counts.flagged, counts.total, ratesAt(held, at)) : null;
+  $('.th-estimate').hidden = !here;
+  if (here) text('.th-estimate b', found.why ? 'no estimate' : percent(found.value));
+  if (here) text('.th-estimate dd span', found.why ? 'see Estimate' : between([found.low, found.high]));
 }
 
 const announce = () => rs.emit('rs:threshold', { t: toValue(at), dataset: data.dataset, key: data.key, ...countsAt(sums, at) });
@@ -155,6 +191,8 @@ function move(index) {
   at = Math.min(GRID - 1, Math.max(0, Math.round(index)));
   place();
   if (!frame) frame = requestAnimationFrame(() => { frame = 0; announce(); });
+  clearTimeout(addressed);
+  addressed = setTimeout(() => putUrl({ t: at === toIndex(data.threshold) ? null : toValue(at).toFixed(3) }), 250);
 }
 
 function onSliderKey(event) {
@@ -163,6 +201,7 @@ function onSliderKey(event) {
   if (jump) move(at + jump);
   else if (event.key === 'Home') move(low);
   else if (event.key === 'End') move(high);
+  else if (event.key === 'Enter') chooseBar(barAt(at), event.shiftKey);
   else return;
   event.preventDefault();
 }
@@ -175,31 +214,40 @@ rs.key('}', 'Threshold 0.001 higher', byKey(1));
 
 const indexUnder = (event) => low + ((event.clientX - chart.getBoundingClientRect().left - PAD.left) / (width - PAD.left - PAD.right)) * (high - low);
 
+const barAt = (index) => drawn.find((one) => index >= one.from && index < one.to);
+const barUnder = (event) => barAt(indexUnder(event));
+
 chart.addEventListener('pointerdown', (event) => {
   if (!data || event.button !== 0) return;
   chart.setPointerCapture(event.pointerId);
-  chart.dataset.drag = '1';
+  press = { x: event.clientX, bar: barUnder(event) };
   tip.hidden = true;
-  move(indexUnder(event));
   parts.handle.focus({ preventScroll: true });
   event.preventDefault();
 });
 chart.addEventListener('pointermove', (event) => {
   if (!data) return;
-  if (chart.dataset.drag) { move(indexUnder(event)); return; }
-  const bar = drawn.find((one) => indexUnder(event) >= one.from && indexUnder(event) < one.to);
+  if (press && Math.abs(event.clientX - press.x) > 3) chart.dataset.drag = '1';
+  if (press) { if (chart.dataset.drag) move(indexUnder(event)); return; }
+  const bar = barUnder(event);
   tip.hidden = !bar || !bar.rows;
   if (tip.hidden) return;
   const known = KINDS.filter((kind) => bar[kind.key]).map((kind) => `${number(bar[kind.key])} ${kind.label}`).join(', ');
   tip.textContent = `${signed(toValue(bar.from))} to ${signed(toValue(bar.to))}: ${number(bar.rows)} ${bar.rows === 1 ? 'row' : 'rows'} (${known})`;
   tip.style.left = `${Math.min(width - tip.offsetWidth - 4, Math.max(4, x(bar.from) - tip.offsetWidth / 2))}px`;
 });
-for (const name of ['pointerup', 'pointercancel']) chart.addEventListener(name, () => { delete chart.dataset.drag; });
+chart.addEventListener('pointerup', (event) => { if (press && !chart.dataset.drag) chooseBar(press.bar, event.shiftKey); });
+for (const name of ['pointerup', 'pointercancel']) chart.addEventListener(name, () => { press = null; delete chart.dataset.drag; });
 chart.addEventListener('pointerleave', () => { tip.hidden = true; });
-entry.addEventListener('input', () => { const t = Number(entry.value); if (entry.value !== '' && t >= -1 && t <= 1) move(toIndex(t)); });
-entry.addEventListener('change', () => { entry.value = toValue(at).toFixed(3); });
+const valid = () => entry.value !== '' && Number(entry.value) >= -1 && Number(entry.value) <= 1;
+entry.addEventListener('input', () => { say(''); if (valid()) move(toIndex(Number(entry.value))); });
+entry.addEventListener('change', () => {
+  if (!valid()) say(`A threshold is a cosine, from \u22121 to 1; ${entry.value === '' ? 'nothing' : `\u201c${entry.value}\u201d`} was typed. The line stays at ${signed(toValue(at))}.`);
+  entry.value = toValue(at).toFixed(3);
+});
+function say(problem) { $('.th-problem').hidden = !problem; text('.th-problem', problem); }
 element.querySelectorAll('.th-step').forEach((button) => button.addEventListener('click', (event) => move(at + Number(button.dataset.step) / (event.shiftKey ? STEP : 1))));
-$('.th-calibrated').addEventListener('click', () => move(toIndex(data.calibrated)));
+$('.th-chosen button').addEventListener('click', () => { range = null; askRange(); });
 $('.th-saved').addEventListener('click', () => move(toIndex(data.threshold)));
 // The rule goes with the threshold that it found, and with no other.
 $('.th-use').addEventListener('click', () => trigger('use', { t: toValue(at), dataset: data.dataset, key: data.key, rule: byRule && byRule.at === at ? byRule.rule : null }));
@@ -210,6 +258,12 @@ rs.on('rs:move-threshold', (event) => {
   byRule = event.detail.rule ? { at: toIndex(event.detail.t), rule: event.detail.rule } : byRule;
   move(toIndex(event.detail.t));
 });
+rs.on('rs:calibration', () => { if (data) writeEstimate(countsAt(sums, at)); });
+rs.on('rs:filtered', (event) => {
+  const { low: from, high: to } = event.detail.filter;
+  range = from === null || from === undefined || to === null || to === undefined ? null : { from: toIndex(from), to: toIndex(to) + 1 };
+  if (data && parts.range) markRange();
+});
 new ResizeObserver(() => { if (data && !panel.hidden && Math.abs(chart.clientWidth - width) > 1) drawChart(); }).observe(chart);
 
 function draw() {
@@ -219,15 +273,19 @@ function draw() {
   if (!data) return;
   sums = suffixSums(data.bins);
   [low, high] = axisRange(data.bins, [data.threshold, data.calibrated].filter((value) => value !== null));
-  if (before !== `${data.dataset} ${data.key}`) { at = toIndex(data.threshold ?? data.calibrated ?? 0); byRule = null; }
+  if (before !== `${data.dataset} ${data.key}`) {
+    const linked = before === null && getUrl('t') !== null ? Number(getUrl('t')) : NaN; // only when the page opens: another file has another line
+    at = toIndex(linked >= -1 && linked <= 1 ? linked : data.threshold ?? data.calibrated ?? 0);
+    byRule = null;
+    if (before !== null) range = null;
+    say('');
+  }
   const counts = countsAt(sums, at), known = counts.labelled;
   const shown = KINDS.filter((kind) => (kind.key === 'unknown' ? sums.rows[0] > known : sums[kind.key][0] > 0));
   $('.th-legend').replaceChildren(...shown.map((kind) => h('span', { class: `th-chip th-chip-${kind.key}`, text: kind.label })));
   $('.th-table').hidden = $('.th-rates').hidden = !known;
   $('.th-unlabelled').hidden = Boolean(known);
   $('.th-unlabelled').textContent = data.unlabelled || 'Recall and precision need rows whose truth is known; this file has none.';
-  $('.th-calibrated').hidden = data.calibrated === null;
-  if (data.calibrated !== null) $('.th-calibrated').textContent = `Calibrated ${signed(toValue(toIndex(data.calibrated)))}`;
   if (data.threshold !== null) $('.th-saved').textContent = `In use ${signed(toValue(toIndex(data.threshold)))}`;
   drawChart();
   announce();

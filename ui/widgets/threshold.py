@@ -15,26 +15,54 @@ if TYPE_CHECKING:
     from ui.widgets.row_table import ServerFunction
 
 
+LIVE = ("dom", "url", "threshold_math")
+
+
 def threshold_panel(elem_id: str = "threshold") -> gr.HTML:
     """Its event "use" carries {t, dataset, key, rule}: the threshold a person wants to work with, and the rule that found it or None."""
-    return composed("threshold", parts=("dom", "threshold_math"), elem_id=elem_id)
-
-
-def tradeoff_panel(elem_id: str = "tradeoff") -> gr.HTML:
-    """ROC, precision-recall, cost of a miss, precision at another share of harmful rows; takes the same value as the threshold panel."""
-    return composed("tradeoff", parts=("dom", "threshold_math"), elem_id=elem_id)
+    return composed("threshold", parts=(*LIVE, "prevalence_math"), elem_id=elem_id)
 
 
 def rule_panel(srv_rule: ServerFunction, elem_id: str = "threshold-rule") -> gr.HTML:
-    """Rules that find the threshold, and what each promises; what it finds moves the line of the threshold panel."""
-    return composed("threshold_rule", parts=("dom", "threshold_math"), server_functions=[srv_rule], elem_id=elem_id)
+    """Presets of the line, some of them rules with a promise; what is found moves the line of the threshold panel."""
+    return composed("threshold_rule", parts=LIVE, styles=("pills",), server_functions=[srv_rule], elem_id=elem_id)
 
 
-def threshold_value(view: FilterView, *, reviewed: Sequence[tuple[float, str]], note: str = "", unlabelled: str = "") -> str:
-    """What both panels draw. JSON text, because Gradio would wrap every number of a list in a reactive object.
+def estimate_panel(srv_shift: ServerFunction, elem_id: str = "estimate") -> gr.HTML:
+    """Estimated share of harmful rows, and what another share would mean. It fetches the calibration for its neighbours too.
 
-    `reviewed` holds (score, action) of the rows a person has decided; `note` is put behind the summary sentence;
-    `unlabelled` stands where recall and precision would be when the file carries no truth.
+    Takes the threshold panel's value. Its event "pace" carries {seconds}: how long reading a row takes.
+    """
+    return composed("estimate", parts=(*LIVE, "prevalence_math"), server_functions=[srv_shift], elem_id=elem_id)
+
+
+def slice_panel(srv_slices: ServerFunction, elem_id: str = "slices") -> gr.HTML:
+    """Flagged share and false-positive rate by facet; a click on a slice narrows the row list."""
+    return composed("slice_table", parts=LIVE, styles=("pills",), server_functions=[srv_slices], elem_id=elem_id)
+
+
+def tradeoff_panel(elem_id: str = "tradeoff") -> gr.HTML:
+    """ROC, precision-recall and the cost of a miss; takes the same value as the threshold panel."""
+    return composed("tradeoff", parts=LIVE, elem_id=elem_id)
+
+
+def drift_panel(elem_id: str = "drift") -> gr.HTML:
+    """The file's scores beside the calibration's; takes the same value as the threshold panel."""
+    return composed("drift", parts=LIVE, elem_id=elem_id)
+
+
+def changes_panel(srv_changes: ServerFunction, elem_id: str = "changes") -> gr.HTML:
+    """Rows that another line or another scorer treats otherwise, to be listed."""
+    return composed("changes", parts=LIVE, styles=("pills",), server_functions=[srv_changes], elem_id=elem_id)
+
+
+def threshold_value(
+    view: FilterView, *, reviewed: Sequence[tuple[int, str]], note: str = "", unlabelled: str = "", seconds: float = 20
+) -> str:
+    """What the panels draw. JSON text, because Gradio would wrap every number of a list in a reactive object.
+
+    `reviewed` holds (bin, action) where a person has decided rows; `note` is put behind the summary sentence; `unlabelled` stands
+    where recall and precision would be when the file carries no truth; `seconds` is what reading a row takes.
     """
     return json.dumps(
         {
@@ -43,7 +71,8 @@ def threshold_value(view: FilterView, *, reviewed: Sequence[tuple[float, str]], 
             "bins": view.bins,
             "threshold": view.threshold,
             "calibrated": view.calibrated,
-            "reviewed": [[round(score, 3), action] for score, action in reviewed],
+            "reviewed": reviewed,
+            "seconds": seconds,
             "note": note,
             "unlabelled": unlabelled,
         },

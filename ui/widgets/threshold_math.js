@@ -78,12 +78,6 @@ function cheapest(sums, ratio) {
   return { index: Math.round((first + last) / 2), cost: best };
 }
 
-// Precision if `prevalence` of the rows were harmful, from the recall and false-positive rate measured here.
-function precisionAt(prevalence, recall, fpr) {
-  const hit = prevalence * recall, miss = (1 - prevalence) * fpr;
-  return hit + miss > 0 ? hit / (hit + miss) : null;
-}
-
 // Points of the ROC and precision-recall curves, one per distinct score of the grid, from strict to loose.
 function curvePoints(sums) {
   const points = [];

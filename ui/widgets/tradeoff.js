@@ -1,7 +1,7 @@
-// What the threshold trades: ROC and precision-recall curves with the current point on them, the cheapest threshold for a given
-// cost of a miss, and precision at another share of harmful rows. value = the threshold panel's; follows `rs:threshold`.
+// What the threshold trades: ROC and precision-recall curves with the current point on them, and the cheapest threshold for a given
+// cost of a miss. value = the threshold panel's; follows `rs:threshold`.
 const $ = (selector) => element.querySelector(selector);
-const panel = $('.tr'), ratio = $('.tr-ratio'), prevalence = $('.tr-prevalence');
+const panel = $('.tr'), ratio = $('.tr-ratio');
 const SIZE = { height: 208, left: 44, right: 10, top: 8, bottom: 34 };
 const ENOUGH = 30;
 let data = null, sums = null, points = [], best = null, last = null, widths = [0, 0], dots = [];
@@ -53,7 +53,6 @@ function follow(counts) {
   };
   put(dots[0], counts.fpr, counts.recall);
   put(dots[1], counts.recall, counts.precision);
-  writePrevalence();
 }
 
 function writeCost() {
@@ -63,31 +62,18 @@ function writeCost() {
   $('.tr-cost').textContent = `Cheapest on this file: ${signed(toValue(best.index))}, with ${number(there.fn)} missed and ${number(there.fp)} removed wrongly. It is fitted to these labels, so expect a little worse on other data.`;
 }
 
-function writePrevalence() {
-  if (!last) return;
-  const share = Math.pow(10, Number(prevalence.value));
-  const precision = precisionAt(share, last.recall, last.fpr);
-  $('.tr-assumed').textContent = percent(share, share < 0.01 ? 2 : 1);
-  const measured = last.precision === null ? '' : ` In this file it is ${percent(last.precision)}, with ${percent((last.tp + last.fn) / last.labelled)} harmful.`;
-  $('.tr-precision').textContent = precision === null
-    ? 'Nothing would be flagged at this threshold.'
-    : `About ${percent(precision)} of the flagged rows would be harmful, at the recall and false-positive rate measured here.${measured}`;
-}
-
 function draw() {
   const before = data && `${data.dataset} ${data.key}`;
   data = readJson(props.value, null);
   sums = data && suffixSums(data.bins);
-  element.closest('.block').hidden = panel.hidden = !data || !(sums.harmful[0] + sums.harmless[0] > 0);
+  panel.hidden = !data;
   if (panel.hidden) return;
   const few = Math.min(sums.harmful[0], sums.harmless[0]);
   $('.tr-few').hidden = few >= ENOUGH;
   $('.tr-body').hidden = few < ENOUGH;
-  $('.tr-few').textContent = `Curves need at least ${ENOUGH} labelled rows of each kind to mean something; this file has ${number(sums.harmful[0])} harmful and ${number(sums.harmless[0])} harmless ones.`;
+  $('.tr-few').textContent = `Recall, precision and their curves need at least ${ENOUGH} labelled rows of each kind to mean something; this file has ${number(sums.harmful[0])} harmful and ${number(sums.harmless[0])} harmless ones.`;
   if (few < ENOUGH) return;
   points = curvePoints(sums);
-  const share = sums.harmful[0] / (sums.harmful[0] + sums.harmless[0]);
-  prevalence.value = Math.log10(Math.min(0.5, Math.max(0.001, share)));
   drawPlots();
   writeCost();
   const t = last && before === `${data.dataset} ${data.key}` ? last.t : data.threshold ?? data.calibrated ?? 0;
@@ -95,7 +81,6 @@ function draw() {
 }
 
 ratio.addEventListener('input', writeCost);
-prevalence.addEventListener('input', writePrevalence);
 $('.tr-go').addEventListener('click', () => rs.emit('rs:move-threshold', { t: toValue(best.index) }));
 rs.on('rs:threshold', (event) => { if (data && event.detail.key === data.key) follow(event.detail); });
 new ResizeObserver(() => {

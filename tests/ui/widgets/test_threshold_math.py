@@ -101,12 +101,6 @@ def test_no_threshold_is_cheapest_without_both_kinds_of_labels(run_js: Run) -> N
     assert run_js("threshold_math", "[cheapest(suffixSums(data), 1)]", [[800, 10, 0, 9]]) == [None]
 
 
-def test_precision_falls_with_the_share_of_harmful_rows(run_js: Run) -> None:
-    many, few = run_js("threshold_math", "[precisionAt(0.1, 0.97, 0.02), precisionAt(0.005, 0.97, 0.02)]")
-    assert many == pytest.approx(0.097 / (0.097 + 0.018))
-    assert few == pytest.approx(0.00485 / (0.00485 + 0.0199))
-
-
 def test_the_summary_says_what_is_flagged_missed_and_wrong(run_js: Run) -> None:
     text = run_js("threshold_math", "sentence(countsAt(suffixSums(data), toIndex(0.4)))", TINY)
     assert text == (

@@ -1,0 +1,79 @@
+"""Which calibration prompts a file holds too. They must not tell how the filter does on that file."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from reft_studio import fingerprint
+from reft_studio.data.dataset import Dataset
+from reft_studio.data.splits import group_key
+from reft_studio.errors import StoreError
+from reft_studio.teacher.details import NEIGHBOURS
+from reft_studio.teacher.teacher import TeacherInfo
+from reft_studio.workspace import read_json, write_json
+
+BATCH = 1 << 16
+"""Prompts that are looked at together."""
+_LOG = logging.getLogger(__name__)
+
+
+def shared_groups(dataset: Dataset, teacher: TeacherInfo, groups: frozenset[str]) -> frozenset[str]:
+    """Of the prompt groups of a teacher's calibration those that the dataset holds; looked for once, then kept beside the rows.
+
+    With the teacher's prompts at hand only rows with the same letters and digits are looked at closely, about 4 s for a million rows.
+    """
+    kept = dataset.folder / "shared" / f"{fingerprint.of_value(sorted(groups))[: fingerprint.SHORT]}.json"
+    try:
+        return frozenset(read_json(kept)["groups"])
+    except (StoreError, KeyError, TypeError):
+        pass  # not looked for yet
+    found = frozenset(key for prompt in _candidates(dataset, teacher, groups) if (key := group_key(prompt)) in groups)
+    try:
+        kept.parent.mkdir(exist_ok=True)
+        write_json(kept, {"groups": sorted(found)})
+    except OSError as exc:
+        _LOG.warning("shared calibration prompts are not kept: %s", exc)
+    return found
+
+
+def longest_prompt(teacher: TeacherInfo) -> int | None:
+    """Characters of the longest calibration prompt; None if the teacher does not keep its prompts."""
+    prompts = _calibration_prompts(teacher)
+    return None if prompts is None or not len(prompts) else int(pc.max(pc.utf8_length(prompts)).as_py())
+
+
+def _candidates(dataset: Dataset, teacher: TeacherInfo, groups: frozenset[str]) -> Iterator[str]:
+    """Prompts of the dataset that may be in one of the groups; all of them where the calibration prompts are not known."""
+    letters = _calibration_letters(teacher, groups)
+    for batch in dataset.batches(["prompt"], size=BATCH):
+        prompts = batch.column(0)
+        if letters is not None:
+            prompts = prompts.filter(pc.is_in(_letters(prompts), value_set=letters))
+        yield from prompts.to_pylist()
+
+
+def _calibration_letters(teacher: TeacherInfo, groups: frozenset[str]) -> pa.Array | None:
+    """Letters of the calibration prompts; None unless the teacher keeps the prompts of every group."""
+    prompts = _calibration_prompts(teacher)
+    if prompts is None:
+        return None
+    known = {group_key(prompt) for prompt in prompts.to_pylist()}
+    return _letters(prompts).unique() if groups <= known else None
+
+
+def _calibration_prompts(teacher: TeacherInfo) -> pa.Array | None:
+    try:
+        return pq.read_table(teacher.folder / NEIGHBOURS, columns=["prompt"]).column(0).combine_chunks()
+    except (OSError, pa.ArrowException, KeyError):
+        return None  # prepared before prompts were kept
+
+
+def _letters(prompts: pa.Array) -> pa.Array:
+    """What is left of each prompt when only letters and digits stay: equal for prompts of one group."""
+    folded = pc.utf8_lower(pc.utf8_normalize(prompts, form="NFKC"))
+    return pc.replace_substring_regex(folded, r"[\pP\pZ\pC]+", "")
