@@ -67,7 +67,7 @@ class FastRows:
         """
         names = tuple(value)
         shape = self._shapes[names] if names in self._shapes else self._new_shape(names)
-        if shape is None or not all(_plain(value[key]) for key in shape.extra):
+        if shape is None or (shape.extra and not all(_plain(value[key]) for key in shape.extra)):
             return False
         try:
             read = self._conversation(value) if self._format in ("openai", "sharegpt") else self._pair(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import queue
 import secrets
@@ -10,6 +11,7 @@ import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -23,6 +25,7 @@ from reft_studio.errors import DataError, PrerequisiteError
 PARALLEL_BYTES = 24 << 20
 """Uploads below it are read sooner than another process has started."""
 MAX_WORKERS = 4
+PIPE_BYTES = 1 << 20
 _PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -98,7 +101,9 @@ class _Worker:
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": path, "PYTHONHASHSEED": seed},
         )
-        wire.send(self._stdin, wire.reading_to(reading))
+        for pipe in (self._process.stdin, self._process.stdout):
+            _widen(pipe)
+        wire.send(self._stdin, wire.reading_to(reading), [])
 
     @property
     def _stdin(self) -> IO[bytes]:
@@ -122,9 +127,17 @@ class _Worker:
         """End the process at once."""
         self._process.kill()
         self._process.wait()
-        self._stdin.close()
+        with suppress(BrokenPipeError):  # what was not sent yet
+            self._stdin.close()
         assert self._process.stdout is not None
         self._process.stdout.close()
+
+
+def _widen(pipe: IO[bytes] | None) -> None:
+    """Give a pipe room for a megabyte, where the system lets one choose: both sides then wait less for each other."""
+    if pipe is not None and (size := getattr(fcntl, "F_SETPIPE_SZ", None)) is not None:
+        with suppress(OSError):  # a limit for this user
+            fcntl.fcntl(pipe, size, PIPE_BYTES)
 
 
 def readers(reading: Reading) -> Here | Beside:
@@ -147,5 +160,5 @@ def serve(source: IO[bytes], target: IO[bytes]) -> None:
         try:
             answer = wire.part_to(reader.read(piece))
         except DataError as exc:
-            answer = {"error": str(exc)}, None
+            answer = {"error": str(exc)}, []
         wire.send(target, *answer)

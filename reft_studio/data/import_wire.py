@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import IO, Any
@@ -20,25 +19,28 @@ from reft_studio.data.quarantine import Problem
 from reft_studio.data.row_columns import Part
 
 
-def send(stream: IO[bytes], words: dict[str, Any], rows: pa.Buffer | None = None) -> None:
-    """Write one message: two lengths, then JSON, then rows."""
-    data = json.dumps(words).encode("ascii")
-    stream.write(len(data).to_bytes(8, "little") + (rows.size if rows is not None else 0).to_bytes(8, "little"))
-    stream.write(data)
-    if rows is not None:
-        stream.write(rows)
+def send(stream: IO[bytes], words: dict[str, Any], rows: list[pa.RecordBatch]) -> None:
+    """Write one message: JSON on a line, then rows, if there are any."""
+    stream.write(json.dumps([words, bool(rows)]).encode("ascii") + b"\n")
+    if rows:
+        # not closed: that would close the stream
+        with pa.ipc.new_stream(pa.PythonFile(stream, "w"), rows[0].schema) as writer:
+            for batch in rows:
+                writer.write_batch(batch)
     stream.flush()
 
 
-def receive(stream: IO[bytes]) -> tuple[dict[str, Any], pa.Buffer]:
-    """Read one message. Raises EOFError if the other side is gone, ValueError if it speaks of something else."""
-    head = stream.read(16)
-    sizes = int.from_bytes(head[:8], "little"), int.from_bytes(head[8:], "little")
-    data, rows = stream.read(sizes[0]), stream.read(sizes[1])
-    if len(head) < 16 or (len(data), len(rows)) != sizes:
+def receive(stream: IO[bytes]) -> tuple[dict[str, Any], list[pa.RecordBatch]]:
+    """Read one message. Raises EOFError if the other side is gone."""
+    line = stream.readline()
+    if not line.endswith(b"\n"):
         raise EOFError
-    words: dict[str, Any] = json.loads(data)
-    return words, pa.py_buffer(rows)
+    words, more = json.loads(line)
+    rows: list[pa.RecordBatch] = []
+    if more:
+        with pa.ipc.open_stream(pa.PythonFile(stream, "r")) as reader:
+            rows = list(reader)
+    return words, rows
 
 
 def reading_to(reading: Reading) -> dict[str, Any]:
@@ -51,22 +53,22 @@ def reading_from(words: dict[str, Any]) -> Reading:
     return Reading(**{**words, "path": Path(words["path"]), "mapping": Mapping(**words["mapping"]), "layout": Layout(**words["layout"])})
 
 
-def piece_to(piece: Piece) -> tuple[dict[str, Any], pa.Buffer | None]:
+def piece_to(piece: Piece) -> tuple[dict[str, Any], list[pa.RecordBatch]]:
     """A piece as JSON and rows. Records are read where they are."""
     match piece:
         case LinesPiece():
-            return {"lines": piece}, None
+            return {"lines": piece}, []
         case TablePiece():
-            return {"table": piece}, None
+            return {"table": piece}, []
         case ElementsPiece():
-            return {"elements": piece.elements}, None
+            return {"elements": piece.elements}, []
         case BatchesPiece():
-            return {}, _stream([one.batch for one in piece.batches])
+            return {}, [one.batch for one in piece.batches]
         case RecordsPiece():
             raise TypeError("records have no form to be sent in")
 
 
-def piece_from(words: dict[str, Any], rows: pa.Buffer) -> Piece:
+def piece_from(words: dict[str, Any], rows: list[pa.RecordBatch]) -> Piece:
     """The inverse of `piece_to`."""
     if "lines" in words:
         return LinesPiece(*words["lines"])
@@ -74,35 +76,22 @@ def piece_from(words: dict[str, Any], rows: pa.Buffer) -> Piece:
         return TablePiece(*words["table"])
     if "elements" in words:
         return ElementsPiece([Element(*element) for element in words["elements"]])
-    return BatchesPiece([ParquetBatch(batch, row_bytes(batch)) for batch in _batches(rows)])
+    return BatchesPiece([ParquetBatch(batch, row_bytes(batch)) for batch in rows])
 
 
-def part_to(part: Part | None) -> tuple[dict[str, Any], pa.Buffer | None]:
+def part_to(part: Part | None) -> tuple[dict[str, Any], list[pa.RecordBatch]]:
     """A part as JSON and rows."""
     if part is None:
-        return {"part": None}, None
+        return {"part": None}, []
     counts = [part.ids, part.lines, part.multi_turn, part.empty_responses]
     batch = part.batch.append_column("hash", pa.array(part.hashes))
-    return {"part": counts, "problems": [astuple(problem) for problem in part.problems]}, _stream([batch])
+    return {"part": counts, "problems": [astuple(problem) for problem in part.problems]}, [batch]
 
 
-def part_from(words: dict[str, Any], rows: pa.Buffer) -> Part | None:
+def part_from(words: dict[str, Any], rows: list[pa.RecordBatch]) -> Part | None:
     """The inverse of `part_to`."""
     if words["part"] is None:
         return None
-    (batch,) = _batches(rows)
+    (batch,) = rows
     hashes = np.asarray(batch.column("hash"), dtype=np.int64)
     return Part(batch.drop_columns(["hash"]), hashes, [Problem(*problem) for problem in words["problems"]], *words["part"])
-
-
-def _stream(batches: list[pa.RecordBatch]) -> pa.Buffer:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, batches[0].schema) as writer:
-        for batch in batches:
-            writer.write_batch(batch)
-    return sink.getvalue()
-
-
-def _batches(rows: pa.Buffer) -> Iterator[pa.RecordBatch]:
-    with pa.ipc.open_stream(rows) as reader:
-        yield from reader

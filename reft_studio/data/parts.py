@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import orjson
 
 from reft_studio.data.dataset import Role
@@ -26,7 +27,7 @@ HOLD_BYTES = 4 * MAX_ROW_BYTES
 """A larger piece holds a line that is too long: it is read line by line instead of at once."""
 _SPACED = re.compile(rb'"[ \t\r\n]+:')
 _LINE = re.compile(rb"[^\n]*+\n|[^\n]++")
-_ESCAPED_CONTROLS = (b"\\u000", b"\\u001", b"\\u007", b"\\b", b"\x7f")
+_ESCAPED_CONTROL = re.compile(rb"\\(?:u00[017]|b)")
 _CONTROLS = bytes({*range(9), *range(14, 32), 127})
 
 
@@ -127,9 +128,9 @@ class PartReader:
     def _lines(self, piece: LinesPiece) -> Part:
         block = self._bytes(piece)
         lines = block.splitlines(keepends=True) if b"\r" not in block else _LINE.findall(block)
-        controls = any(mark in block for mark in _ESCAPED_CONTROLS)
-        spaced = any(mark in block for mark in (b" :", b"\t:", b"\r:"))
-        part = None if spaced else self._all_lines(lines, controls, keys=_keys(block))
+        controls = _has_controls(block)
+        keys = _keys_of_all(block)
+        part = None if keys is None else self._all_lines(lines, controls, keys=keys)
         return part or self._each_line(lines, controls)
 
     def _all_lines(self, lines: list[bytes], controls: bool, *, keys: int) -> Part | None:
@@ -183,7 +184,7 @@ class PartReader:
         columns = RowColumns()
         for number, element in enumerate(piece.elements):
             text = b"" if element.damage else element.text.encode("utf-8", "replace")
-            controls = any(mark in text for mark in _ESCAPED_CONTROLS)
+            controls = _has_controls(text)
             if element.damage or _beyond_unicode(element.text) or not self._quick(text, number, columns, controls):
                 self._read(json_record(number, element, self._json, self.reading.layout), columns)
         return columns.part(ids=len(piece.elements), lines=len(piece.elements))
@@ -251,6 +252,22 @@ class PartReader:
 def _keys(text: bytes) -> int:
     """Keys in a valid JSON text, if no space stands before a colon and no key ends in a backslash: a quote inside a string is escaped."""
     return text.count(b'":') - text.count(b'\\":')
+
+
+def _keys_of_all(block: bytes) -> int | None:
+    """The same for megabytes; None if a space stands before a colon somewhere."""
+    signs = np.frombuffer(block, np.uint8)
+    colons = np.flatnonzero(signs == ord(":"))
+    colons = colons[colons >= 2]
+    before = signs[colons - 1]
+    if np.isin(before, np.frombuffer(b" \t\r\n", np.uint8)).any():
+        return None
+    return int(((before == ord('"')) & (signs[colons - 2] != ord("\\"))).sum())
+
+
+def _has_controls(text: bytes) -> bool:
+    """Whether JSON text may hold control characters, which it must write as escapes (all but DEL)."""
+    return b"\x7f" in text or _ESCAPED_CONTROL.search(text) is not None
 
 
 def _odd(line: str) -> bool:
