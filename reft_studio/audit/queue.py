@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,9 +13,14 @@ from reft_studio.errors import SpecError
 from reft_studio.scoring.scores import flagged
 from reft_studio.seeding import derive
 
-Why = Literal["borderline", "random", "flagged", "unscored"]
+Why = Literal["borderline", "random", "flagged", "unscored", "highest", "disagreement", "filter"]
+Order = Literal["borderline", "highest", "disagreement", "random"]
+"""`borderline`: nearest the threshold first, with random draws and clear cases mixed in; `highest`: highest score first;
+`disagreement`: rows that two scorers judge differently, the clearest first; `random`: any row, each equally likely."""
 FLAGGED_SHARE = 0.2
 """Share of a batch taken from all over the flagged rows, so that clear cases are checked too."""
+BLOCK = 4096
+"""Positions drawn at once."""
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
@@ -56,10 +61,52 @@ def review_order(
     rest = below | above
     rest[drawn] = rest[spread] = False
     near = _smallest(np.abs(values - threshold), np.flatnonzero(rest), size - len(drawn) - len(spread))
-    order = _mixed({"borderline": near, "random": drawn, "flagged": spread})
+    order = mixed({"borderline": near, "random": drawn, "flagged": spread})
     unscored = np.flatnonzero(open_rows & np.isnan(values))[: size - len(order)]
     order += [("unscored", int(position)) for position in unscored]
     return [QueueItem(int(ids[at]), why, None if np.isnan(values[at]) else float(values[at])) for why, at in order]
+
+
+def disagreement_order(scores: Floats, threshold: float, others: Floats, other_threshold: float) -> Ints:
+    """Positions of the rows that one scorer flags and the other does not, the clearest disagreement first.
+
+    How clear: by how much the score that is nearer to its own line lies off it, in standard deviations of that score, since two
+    scorers may measure on different scales. A row without one of the scores is left out. Memory: a few arrays of the changed rows.
+    """
+    changed = np.flatnonzero(flagged(scores, threshold) != flagged(others, other_threshold))
+    changed = changed[~np.isnan(scores[changed]) & ~np.isnan(others[changed])]
+    here = np.abs(scores[changed] - threshold) / _deviation(scores)
+    there = np.abs(others[changed] - other_threshold) / _deviation(others)
+    return changed[np.argsort(-np.minimum(here, there), kind="stable")]
+
+
+def random_order(rows: int, *, seed: int) -> Iterator[Ints]:
+    """All positions 0 to rows - 1 in a random order, in blocks, without ever holding more of the order than was asked for.
+
+    Independent draws whose repeats are left out are a random order; once most of it is drawn, the rest is shuffled.
+    """
+    rng = np.random.default_rng(derive(seed, "random review"))
+    seen = np.zeros(rows, dtype=bool)
+    left = rows
+    while left > rows // 2:
+        drawn = rng.integers(0, rows, size=BLOCK)
+        _, first = np.unique(drawn, return_index=True)
+        fresh = drawn[np.sort(first)]
+        fresh = fresh[~seen[fresh]]
+        seen[fresh] = True
+        left -= len(fresh)
+        yield fresh
+    yield rng.permutation(np.flatnonzero(~seen))
+
+
+def mixed(groups: Mapping[Why, Sequence[int] | Ints]) -> list[tuple[Why, int]]:
+    """All groups in one list, each keeping its order, spread evenly; the first group begins."""
+    placed = [
+        ((place + (0.5 if number else 0.0)) / len(positions), number, why, int(position))
+        for number, (why, positions) in enumerate(groups.items())
+        for place, position in enumerate(positions)
+    ]
+    return [(why, position) for _, _, why, position in sorted(placed)]
 
 
 def sample_order(*, seed: int, count: int, eligible: NDArray[np.bool_]) -> Ints:
@@ -88,6 +135,11 @@ def arrays(scores: ArrayLike, row_ids: ArrayLike | None) -> tuple[Floats, Ints]:
     return values, ids
 
 
+def _deviation(scores: Floats) -> float:
+    spread = float(np.nanstd(scores)) if len(scores) else 0.0
+    return spread or 1.0
+
+
 def _share(size: int, share: float) -> int:
     return round(size * share)
 
@@ -109,13 +161,3 @@ def _spread(scores: Floats, positions: Ints, *, count: int, seed: int) -> Ints:
     ordered = positions[np.argsort(-scores[positions], kind="stable")]
     slices = np.array_split(ordered, min(count, len(ordered)))
     return np.array([rng.choice(part) for part in slices], dtype=np.int64)
-
-
-def _mixed(groups: dict[Why, Ints]) -> list[tuple[Why, int]]:
-    """All groups in one list, each keeping its order, spread evenly; the first group begins."""
-    placed = [
-        ((place + (0.5 if number else 0.0)) / len(positions), number, why, int(position))
-        for number, (why, positions) in enumerate(groups.items())
-        for place, position in enumerate(positions)
-    ]
-    return [(why, position) for _, _, why, position in sorted(placed)]
