@@ -57,13 +57,14 @@ def facts_server(studio: Studio) -> ServerFunction:
 
 
 def model_server(studio: Studio) -> ServerFunction:
-    """`srv_why_inside`: the same request -> {inside}: tokens, layers and neighbours, from the teacher itself."""
+    """`srv_why_inside`: the same request, and `near` to reveal neighbours -> {inside}: tokens, layers, neighbours, from the teacher."""
 
     @answer
     def srv_why_inside(request: dict[str, Any]) -> dict[str, Any]:
         facts, _, hide, _ = _row(studio, request)
         asked = studio.explain.asked(str(request["dataset"]), facts.row_id, facts.key)
-        shown = not bool(request.get("mask", True)) or bool(request.get("reveal", False))
+        # other texts than the row's own: revealing the row is no wish to read these too
+        shown = not bool(request.get("mask", True)) or bool(request.get("near", False))
         return {"inside": inside_view(asked, hide=hide, hide_harmful=not shown, hide_harmless=not shown and masks_all(studio))}
 
     return srv_why_inside

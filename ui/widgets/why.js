@@ -5,7 +5,7 @@ const panel = $('.wy'), fold = $('.wy-fold'), body = $('.wy-body'), wait = $('.w
 const signed = (value) => ['\u2212', '', '+'][Math.sign(Math.round(value * 1000)) + 1] + Math.abs(value).toFixed(3);
 const count = (n) => Number(n).toLocaleString('en-US');
 const SIZE = { height: 200, left: 44, right: 14, top: 20, bottom: 36 };
-let data = null, row = null, line = 0, open = !props.folded, revealed = false, masked = null, facts = null, inside = null, mode = 'cosine', drawn = 0, asked = 0, ready = false, wished = false;
+let data = null, row = null, line = 0, open = !props.folded, revealed = false, masked = null, facts = null, inside = null, mode = 'cosine', drawn = 0, asked = 0, ready = false, wished = false, near = false;
 
 const over = () => Math.round(facts.score * 1000) >= Math.round(line * 1000);
 
@@ -36,9 +36,9 @@ function drawFacts() {
   if (facts.duplicates === null) same.textContent = 'Not looked up, since the row has no score.';
   else if (!facts.duplicates.length) same.textContent = facts.more ? 'None among the rows that were compared.' : 'None.';
   else same.replaceChildren(...links(facts.duplicates), facts.more ? 'and more' : '');
-  const near = $('.wy-near-same');
-  near.replaceChildren(...(facts.near && facts.near.length ? ['Nearly the same: ', ...links(facts.near)] : []));
-  near.hidden = !near.firstChild;
+  const close = $('.wy-near-same');
+  close.replaceChildren(...(facts.near && facts.near.length ? ['Nearly the same: ', ...links(facts.near)] : []));
+  close.hidden = !close.firstChild;
   $('.wy-response').textContent = facts.response.text || '(empty)';
   $('.wy-response').classList.toggle('rs-masked', facts.masked);
   $('.wy-response-note').textContent = facts.response.note;
@@ -93,6 +93,10 @@ function drawLayers() {
 
 function drawNear() {
   $('.wy-near').hidden = !inside.harmful.length && !inside.harmless.length;
+  const toggle = $('.wy-near-reveal');
+  toggle.hidden = !near && ![...inside.harmful, ...inside.harmless].some((one) => one.masked);
+  toggle.textContent = near ? 'Mask again' : 'Reveal these';
+  toggle.setAttribute('aria-pressed', String(near));
   for (const kind of ['harmful', 'harmless']) {
     $(`.wy-${kind}`).replaceChildren(...inside[kind].map((one) => h('li', {}, h('b', { text: one.cosine.toFixed(3), title: 'cosine of its feature with this row\u2019s' }),
       h('span', { class: one.masked ? 'rs-masked' : null, text: one.text }), h('small', { text: `its own score ${signed(one.score)}` }))));
@@ -129,7 +133,7 @@ function empty(text) {
 async function ask() {
   if (!data || !open) return;
   if (row === null) { empty('Open a row to see why it was flagged.'); return; }
-  const wanted = { dataset: data.dataset, row, key: data.key, t: line, mask: rs.masked, reveal: revealed }, turn = ++asked;
+  const wanted = { dataset: data.dataset, row, key: data.key, t: line, mask: rs.masked, reveal: revealed, near }, turn = ++asked;
   masked = rs.masked;
   const late = () => turn !== asked;
   let model = ready || wished ? server.srv_why_inside(wanted) : null;
@@ -168,6 +172,11 @@ reveal.addEventListener('click', () => {
   if (revealed) rs.emit('rs:exposed', { row, from: 'why' });
   ask();
 });
+$('.wy-near-reveal').addEventListener('click', () => {
+  near = !near;
+  if (near) rs.emit('rs:exposed', { row, from: 'neighbours' });
+  ask();
+});
 panel.querySelector('.wy-modes').addEventListener('click', (event) => {
   const chosen = event.target.closest('button');
   if (chosen && !chosen.disabled && inside) { mode = chosen.dataset.mode; drawInside(); }
@@ -180,7 +189,7 @@ rs.on('rs:why', (event) => {
   if (!other && (wanted.revealed === undefined || wanted.revealed === revealed) && !wanted.open) return;
   row = wanted.row;
   revealed = wanted.revealed === undefined ? (other ? false : revealed) : Boolean(wanted.revealed);
-  if (other) { facts = inside = null; asked++; tell(''); }
+  if (other) { facts = inside = null; near = false; asked++; tell(''); }
   if (wanted.open && !open) unfold(true); else ask();
 });
 rs.on('rs:threshold', (event) => {
@@ -191,7 +200,7 @@ rs.on('rs:threshold', (event) => {
   drawLine();
   if (facts.score !== null && over() !== before) ask(); // whether the text is masked depends on the side
 });
-const remask = () => { if (data && masked !== null && masked !== rs.masked) { revealed = false; ask(); } };
+const remask = () => { if (data && masked !== null && masked !== rs.masked) { revealed = near = false; ask(); } };
 rs.on('rs:state', remask);
 rs.on('rs:mask', remask);
 new ResizeObserver(() => { if (inside && inside.layers.length && plotHost.clientWidth && plotHost.clientWidth !== drawn) drawLayers(); }).observe(panel);
