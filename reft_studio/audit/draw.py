@@ -125,7 +125,8 @@ def is_honest(draw: Draw, score: ScoreSet, before: Sequence[Draw]) -> bool:
 def pending(draws: Sequence[Draw], line: Line, decided: Decided) -> NDArray[np.int64]:
     """Rows drawn for this line and not decided yet, in the order in which they are to be read."""
     rows = drawn_rows(draws, line)
-    return rows[decided.code_of(rows) == 0]
+    found: NDArray[np.int64] = rows[decided.code_of(rows) == 0]
+    return found
 
 
 def drawn_rows(draws: Sequence[Draw], line: Line) -> NDArray[np.int64]:

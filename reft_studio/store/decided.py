@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import threading
 from collections import OrderedDict
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +30,14 @@ _ENTRY = np.dtype([("row_id", np.int64), ("code", np.uint8), ("score", np.float3
 # "+dataset" keeps SQLite from walking every entry of the dataset by its index: the end of the log is a range of seq.
 _TAIL = f"SELECT row_id, {CODE}, coalesce(score, 9e999) FROM decisions WHERE seq > ? AND +dataset = ? ORDER BY seq"
 
-
+# Where SQLite finds max() among plain columns, it takes these from the row that holds the maximum (documented behaviour).
+_SINGLY = (
+    f"SELECT row_id, {CODE}, coalesce(score, 9e999) FROM (SELECT row_id, action, score, step, max(seq) FROM decisions AS entry "
+    "WHERE dataset = ? AND kind = 'decide' AND row_id IN (SELECT value FROM json_each(?)) AND coalesce((SELECT toggle.kind FROM decisions "
+    "AS toggle WHERE toggle.dataset = entry.dataset AND toggle.step = entry.step AND toggle.kind <> 'decide' ORDER BY toggle.seq DESC "
+    "LIMIT 1), 'redo') <> 'undo' GROUP BY row_id) AS held WHERE action <> 'clear' AND NOT EXISTS (SELECT 1 FROM decisions AS mate "
+    "WHERE mate.step = held.step AND mate.kind = 'decide' AND mate.row_id <> held.row_id) ORDER BY row_id"
+)
 _cache: OrderedDict[tuple[Path, str], Decided] = OrderedDict()
 _lock = threading.Lock()
 
@@ -49,6 +58,16 @@ def decided(workspace: Workspace, dataset: str) -> Decided:
         while len(_cache) > _KEPT:
             _cache.popitem(last=False)
         return held
+
+
+def read_singly(workspace: Workspace, dataset: str, row_ids: Iterable[int]) -> Decided:
+    """What holds for those of these rows whose decision was for them alone."""
+    with reading(workspace) as connection:
+        cursor = connection.cursor()
+        cursor.row_factory = None
+        found = np.fromiter(cursor.execute(_SINGLY, (dataset, json.dumps([int(row_id) for row_id in row_ids]))), dtype=_ENTRY)
+    scores = np.where(np.isinf(found["score"]), np.float32(np.nan), found["score"])
+    return Decided(0, found["row_id"].copy(), found["code"].copy(), scores)
 
 
 def brought_up(connection: sqlite3.Connection, dataset: str, held: Decided, *, seq: int, newest: str) -> Decided:

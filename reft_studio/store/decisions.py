@@ -15,9 +15,9 @@ from numpy.typing import ArrayLike, NDArray
 from reft_studio.audit.decision import GENESIS, HASHED, Action, Chain, ChainReport, Decision
 from reft_studio.audit.opinion import Opinion, Opinions
 from reft_studio.errors import SpecError, StoreError
-from reft_studio.store import opinions
+from reft_studio.store import opinions, records
 from reft_studio.store.connection import reading, transaction
-from reft_studio.store.decided import Decided
+from reft_studio.store.decided import Decided, read_singly
 from reft_studio.store.decided import decided as decided_now
 from reft_studio.store.writing import append, last_active_step, last_undone_step, toggle
 from reft_studio.workspace import Workspace
@@ -142,6 +142,10 @@ class DecisionLog:
         """What holds for every decided row, as arrays: kept in memory, brought up to date from the end of the log."""
         return decided_now(self.workspace, dataset)
 
+    def read_singly(self, dataset: str, row_ids: Iterable[int]) -> Decided:
+        """What holds for those of these rows that were decided one at a time: a decision for many rows at once is no reading."""
+        return read_singly(self.workspace, dataset, row_ids)
+
     def current_of(self, dataset: str, row_ids: Iterable[int]) -> dict[int, Decision]:
         """The decision that holds for each of a few rows (a page, a card); a row that nobody decided, or that was cleared, is not in it."""
         wanted = {"dataset": dataset, "rows": json.dumps([int(row_id) for row_id in row_ids])}
@@ -220,6 +224,9 @@ def _verify(connection: sqlite3.Connection, missing: set[str]) -> ChainReport:
     heads = {row["dataset"]: row["hash"] for row in connection.execute("SELECT dataset, hash FROM chain_heads")}
     if heads != chain.heads:
         return ChainReport(False, chain.entries, expected, "The newest decisions are missing from the end of the log.", chain.heads)
+    beside = records.verify(connection)
+    if not beside.ok:
+        return ChainReport(False, chain.entries, None, beside.reason, chain.heads)
     if missing:
         reason = f"{len(missing)} decisions that frozen datasets or bundles refer to are not in the log."
         return ChainReport(False, chain.entries, None, reason, chain.heads)

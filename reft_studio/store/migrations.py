@@ -18,6 +18,13 @@ CREATE TABLE jobs (
   worker TEXT, cancel_at REAL, blocked_by TEXT, message TEXT NOT NULL DEFAULT '', result TEXT
 )"""
 
+# What a statement rests on besides decisions: draws, overrides of the gate, whether a second name is asked for.
+_RECORDS = """
+CREATE TABLE records (
+  seq INTEGER PRIMARY KEY, dataset TEXT NOT NULL, kind TEXT NOT NULL, body TEXT NOT NULL, recorded_by TEXT NOT NULL, at TEXT NOT NULL,
+  previous TEXT NOT NULL, hash TEXT NOT NULL
+)"""
+
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
         _SETTINGS,
@@ -32,5 +39,12 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE TRIGGER decisions_never_go BEFORE DELETE ON decisions BEGIN SELECT RAISE (ABORT, 'decisions are append-only'); END",
         _JOBS,
         "CREATE INDEX jobs_by_state ON jobs (state, position)",
+    ),
+    (
+        _RECORDS,
+        "CREATE INDEX records_by_dataset ON records (dataset, kind, seq)",
+        "CREATE TABLE record_heads (dataset TEXT PRIMARY KEY, seq INTEGER NOT NULL, entries INTEGER NOT NULL, hash TEXT NOT NULL)",
+        "CREATE TRIGGER records_never_change BEFORE UPDATE ON records BEGIN SELECT RAISE (ABORT, 'records are append-only'); END",
+        "CREATE TRIGGER records_never_go BEFORE DELETE ON records BEGIN SELECT RAISE (ABORT, 'records are append-only'); END",
     ),
 )

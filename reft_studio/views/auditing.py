@@ -10,26 +10,23 @@ from numpy.typing import ArrayLike, NDArray
 
 from reft_studio.audit.bundle import write_bundle
 from reft_studio.audit.freeze import freeze, noted_hashes
-from reft_studio.audit.opinion import Agreement, agreement, overruling
+from reft_studio.audit.opinion import overruling
 from reft_studio.audit.policy import name
 from reft_studio.audit.queue import QueueItem
 from reft_studio.data.dataset import Dataset, list_datasets, open_dataset
 from reft_studio.data.export import export_kept
 from reft_studio.data.rowstore import row_store
 from reft_studio.errors import DataError, SpecError
-from reft_studio.scoring.scores import ScoreSet, open_score_set
+from reft_studio.scoring.scores import open_score_set
 from reft_studio.store import settings
-from reft_studio.store.decisions import Action, ChainReport, Decision, DecisionLog
-from reft_studio.views import bulk, exporting, project, reviewing
-from reft_studio.workspace import Workspace
+from reft_studio.store.decisions import Action, ChainReport, Decision
+from reft_studio.views import bulk, exporting, reviewing
+from reft_studio.views.assuring import Assuring
 
 
 @dataclass
-class Audit:
+class Audit(Assuring):
     """The decisions of one workspace, made and used."""
-
-    workspace: Workspace
-    log: DecisionLog
 
     def review_batch(self, dataset_id: str, *, size: int = 50, seed: int = reviewing.SEED) -> list[QueueItem]:
         return reviewing.batch(self.log, *self.audited(dataset_id), size=size, seed=seed)
@@ -48,12 +45,12 @@ class Audit:
         score, threshold = self._known(dataset_id, [row_id])
         told = overruling(reason) if overrule else reason
         value = None if score is None else float(score[0])
-        return self.log.decide(dataset_id, row_id, action, reason=told, by=self._by(by), score=value, threshold=threshold)
+        return self.log.decide(dataset_id, row_id, action, reason=told, by=self.reviewer(by), score=value, threshold=threshold)
 
     def decide_many(self, dataset_id: str, row_ids: ArrayLike, action: Action, reason: str = "", *, by: str | None = None) -> int:
         """One decision for many rows, undone in one step; returns how many. Raises DataError if the dataset has not got one of them."""
         score, threshold = self._known(dataset_id, row_ids)
-        return self.log.decide_bulk(dataset_id, row_ids, action, reason=reason, by=self._by(by), scores=score, threshold=threshold)
+        return self.log.decide_bulk(dataset_id, row_ids, action, reason=reason, by=self.reviewer(by), scores=score, threshold=threshold)
 
     def _known(self, dataset_id: str, row_ids: ArrayLike) -> tuple[NDArray[np.float32] | None, float | None]:
         """Scores of rows that exist, and the threshold in use."""
@@ -77,14 +74,10 @@ class Audit:
         return bulk.undecided(dataset, score, self.log.current(dataset_id))
 
     def undo(self, dataset_id: str, *, by: str | None = None) -> Decision | None:
-        return self.log.undo(dataset_id, self._by(by))
+        return self.log.undo(dataset_id, self.reviewer(by))
 
     def redo(self, dataset_id: str, *, by: str | None = None) -> Decision | None:
-        return self.log.redo(dataset_id, self._by(by))
-
-    def agreement(self, dataset_id: str) -> Agreement:
-        """How well the reviewers agree on the rows that several of them decided."""
-        return agreement(self.log.opinions(dataset_id))
+        return self.log.redo(dataset_id, self.reviewer(by))
 
     def review_progress(self, dataset_id: str) -> reviewing.ReviewProgress:
         return reviewing.progress(self.log, *self.audited(dataset_id))
@@ -125,14 +118,6 @@ class Audit:
     def verify(self) -> ChainReport:
         """Check the chain of decisions against itself and against what frozen datasets noted."""
         return self.log.verify(noted_hashes(list_datasets(self.workspace)))
-
-    def audited(self, dataset_id: str) -> tuple[Dataset, ScoreSet | None, float | None]:
-        """A dataset with the scores and threshold in use for it."""
-        score = project.chosen_scores(self.workspace, dataset_id)
-        return open_dataset(self.workspace, dataset_id), score, project.chosen_threshold(self.workspace, score)
-
-    def _by(self, name: str | None = None) -> str:
-        return f"human:{name or settings.get(self.workspace, 'reviewer', '') or 'me'}"
 
     def _export_path(self, dataset: Dataset) -> Path:
         folder = self.workspace.folder("exports")

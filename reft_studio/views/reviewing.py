@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from reft_studio.audit.assurance import Assurance, residual_risk
+from reft_studio.audit.assurance import Assurance
+from reft_studio.audit.draw import Line
+from reft_studio.audit.opinion import Opinion
 from reft_studio.audit.policy import Outcome, effective
 from reft_studio.audit.policy import flagged as is_flagged
 from reft_studio.audit.queue import QueueItem, review_order
 from reft_studio.data.dataset import Dataset, open_dataset
 from reft_studio.data.query import rows_by_id
+from reft_studio.data.rowstore import row_store
 from reft_studio.errors import DataError
-from reft_studio.scoring.scores import ScoreSet, flagged
+from reft_studio.scoring.scores import NO_BIN, ScoreSet, grid
+from reft_studio.store.decided import KEEP, RELABEL, REMOVE, UNSURE
 from reft_studio.store.decisions import Decision, DecisionLog
+from reft_studio.views.assuring import unapproved
+from reft_studio.views.sampling import Sampling
 from reft_studio.workspace import Workspace
 
 SEED = 0
@@ -41,13 +47,15 @@ class Card:
     decision: Decision | None
     history: list[Decision]
     why: str
+    opinions: list[Opinion] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class ReviewProgress:
     """Counts over the whole dataset. `undecided` rows have neither a score nor a final decision, or are marked unsure.
 
-    `flagged_open` are flagged rows that no person kept, removed or relabelled: the threshold alone decides them.
+    `flagged_open` are flagged rows that no person kept, removed or relabelled (or whose decision lacks the second name that is asked
+    for): the threshold alone decides them. `conflicts` are rows on which two people differ.
     """
 
     rows: int
@@ -62,14 +70,14 @@ class ReviewProgress:
     removed_in_effect: int
     overruled: int
     assurance: Assurance | None
+    conflicts: int = 0
 
 
 def batch(log: DecisionLog, dataset: Dataset, score: ScoreSet | None, threshold: float | None, *, size: int, seed: int) -> list[QueueItem]:
     """The next rows to read; a dataset without scores is read in a random order."""
-    decided = set(log.current(dataset.id))
+    decided = log.decided(dataset.id).row_ids
     if score is None or threshold is None:
-        ids = dataset.table(["row_id"]).column(0).to_numpy()
-        return review_order(np.full(dataset.rows, np.nan), 0.0, decided, seed=seed, size=size, row_ids=ids)
+        return review_order(np.full(dataset.rows, np.nan), 0.0, decided, seed=seed, size=size, row_ids=row_store(dataset).row_ids)
     return review_order(score.scores(), threshold, decided, seed=seed, size=size, row_ids=score.row_ids())
 
 
@@ -80,8 +88,8 @@ def card(workspace: Workspace, log: DecisionLog, dataset_id: str, row_id: int, s
     if not rows:
         raise DataError(f"'{dataset.name}' has no row {row_id}. Its rows are numbered from 0.")
     row = rows[0]
-    value, percentile = _score_of(score, row_id)
-    decision = log.current(dataset_id).get(row_id)
+    value, percentile = _score_of(dataset, score, row_id)
+    decision = log.current_of(dataset_id, [row_id]).get(row_id)
     return Card(
         row_id=row_id,
         prompt=row["prompt"],
@@ -97,63 +105,45 @@ def card(workspace: Workspace, log: DecisionLog, dataset_id: str, row_id: int, s
         decision=decision,
         history=log.history(dataset_id, row_id),
         why=_why(value, threshold, decision),
+        opinions=log.opinions_of(dataset_id, [row_id]).get(row_id, []),
     )
 
 
 def progress(log: DecisionLog, dataset: Dataset, score: ScoreSet | None, threshold: float | None) -> ReviewProgress:
     """How far the review has come, and what can be said of the rows below the threshold."""
-    current = log.current(dataset.id)
-    counts = {action: sum(decision.action == action for decision in current.values()) for action in ("keep", "remove", "relabel", "unsure")}
+    held = log.decided(dataset.id)
+    counts = {str(action): count for action, count in held.counts().items()}
+    shared: dict[str, Any] = {"rows": dataset.rows, "decided": len(held.row_ids), **counts, "conflicts": len(log.conflicts(dataset.id))}
     if score is None or threshold is None:
         finished = sum(counts[action] for action in ("keep", "remove", "relabel"))
-        return ReviewProgress(
-            rows=dataset.rows,
-            flagged=0,
-            flagged_open=0,
-            decided=len(current),
-            **counts,
-            undecided=dataset.rows - finished,
-            removed_in_effect=counts["remove"],
-            overruled=0,
-            assurance=None,
-        )
-    values, ids = score.scores(), score.row_ids()
-    dropped = flagged(values, threshold)
-    position = {int(row_id): place for place, row_id in enumerate(ids)} if current else {}
-    removed, undecided, overruled, closed = int(dropped.sum()), int(np.isnan(values).sum()), 0, 0
-    for row_id, decision in current.items():
-        place = position[row_id]
-        before, after = _outcome(values[place], threshold, None), _outcome(values[place], threshold, decision)
-        removed += (after == "remove") - (before == "remove")
-        undecided += (after == "undecided") - (before == "undecided")
-        overruled += after != before and before != "undecided"
-        closed += bool(dropped[place]) and decision.action != "unsure"
+        open_rows = {"flagged": 0, "flagged_open": 0, "undecided": dataset.rows - finished, "removed_in_effect": counts["remove"]}
+        return ReviewProgress(**shared, **open_rows, overruled=0, assurance=None)
+    line = int(grid(threshold))
+    flagged = Line("above", score.key, line).rows(score)
+    bins = score.bins()[row_store(dataset).positions(held.row_ids)]
+    unscored, above = bins == NO_BIN, (bins >= line) & (bins != NO_BIN)
+    removed, kept, unsure = held.codes == REMOVE, np.isin(held.codes, (KEEP, RELABEL)), held.codes == UNSURE
+    lost = above & ~removed  # flagged, and not removed in the end
     return ReviewProgress(
-        rows=dataset.rows,
-        flagged=int(dropped.sum()),
-        flagged_open=int(dropped.sum()) - closed,
-        decided=len(current),
-        **counts,
-        undecided=undecided,
-        removed_in_effect=removed,
-        overruled=overruled,
-        assurance=residual_risk(values, threshold, current, seed=SEED, row_ids=ids),
+        **shared,
+        flagged=flagged,
+        flagged_open=flagged - int((above & ~unsure).sum()) + len(unapproved(log.workspace, log, dataset.id, score, threshold)),
+        undecided=score.missing - int((unscored & (removed | kept)).sum()) + int((unsure & ~unscored).sum()),
+        removed_in_effect=flagged - int(lost.sum()) + int((removed & ~above).sum()),
+        overruled=int(lost.sum()) + int((~unscored & ~above & (removed | unsure)).sum()),
+        assurance=Sampling(log, score, threshold).standing().below,
     )
 
 
-def _outcome(value: float, threshold: float, decision: Decision | None) -> Outcome:
-    return effective(None if np.isnan(value) else float(value), threshold, decision)
-
-
-def _score_of(score: ScoreSet | None, row_id: int) -> tuple[float | None, float | None]:
+def _score_of(dataset: Dataset, score: ScoreSet | None, row_id: int) -> tuple[float | None, float | None]:
     if score is None:
         return None, None
-    places = np.flatnonzero(score.row_ids() == row_id)
-    values = score.scores()
-    if not len(places) or np.isnan(values[places[0]]):
+    place = int(row_store(dataset).positions([row_id])[0])
+    value = score.scores()[place]
+    if np.isnan(value):
         return None, None
-    valid = values[~np.isnan(values)]
-    return float(values[places[0]]), float(100 * (valid < values[places[0]]).mean())
+    lower = Line("below", score.key, int(score.bins()[place])).rows(score)
+    return float(value), 100 * lower / (score.rows - score.missing)
 
 
 def _why(score: float | None, threshold: float | None, decision: Decision | None) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from reft_studio.audit.assurance import residual_risk
+from reft_studio.audit.assurance import statement
 from reft_studio.audit.decision import GENESIS, ChainReport, Decision
 from reft_studio.comparison.report import ReportInput, build_report
 from reft_studio.comparison.table import RunRow
@@ -57,7 +57,7 @@ def given(workspace: Workspace, dataset: Dataset) -> ReportInput:
     found = write_scores(workspace, dataset, scores, key="k", scorer="refusal_similarity", teacher="gone", threshold=0.1, info={})
     decisions = {row_id: decision(row_id, "remove") for row_id in range(1, 36)} | {99: decision(99, "keep")}
     chain = ChainReport(True, 36, None, "", {})
-    assurance = residual_risk(scores, 0.2, decisions, seed=0)
+    assurance = statement(59, 0, 0)
     return ReportInput(
         dataset=dataset.id, score=found, threshold=0.2, decisions=decisions, assurance=assurance, chain=chain, reviewer="eva"
     )

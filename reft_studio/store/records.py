@@ -1,0 +1,93 @@
+"""What statements rest on besides decisions: draws, overrides, rules of review. Append-only and hash-chained, like the decisions."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from reft_studio.audit.decision import GENESIS, ChainReport
+from reft_studio.audit.record import Record, RecordChain, RecordKind, record_hash
+from reft_studio.errors import SpecError
+from reft_studio.fingerprint import canonical_json
+from reft_studio.store.connection import reading, transaction
+from reft_studio.workspace import Workspace
+
+_FIELDS = tuple(Record.__dataclass_fields__)
+_COLUMNS = ", ".join("recorded_by" if name == "by" else name for name in _FIELDS)
+
+
+def append(
+    workspace: Workspace, dataset: str, kind: RecordKind, by: str, body: Callable[[list[Record], tuple[int, str]], dict[str, Any]]
+) -> Record:
+    """Append one record; it is on disk when this returns.
+
+    `body` is given the records of the same kind so far and the newest decision (seq and hash) and makes the content; nobody else
+    can write meanwhile, so that two people who draw at once do not draw the same rows.
+    """
+    if not by.strip():
+        raise SpecError("A record needs a name. Give the reviewer's name in Settings.")
+    with transaction(workspace) as connection:
+        content = body(_of_kind(connection, dataset, kind), _decisions(connection, dataset))
+        head = connection.execute("SELECT hash FROM record_heads WHERE dataset = ?", (dataset,)).fetchone()
+        newest = "SELECT max(coalesce((SELECT max(seq) FROM records), 0), coalesce((SELECT max(seq) FROM record_heads), 0)) + 1"
+        values = {
+            "seq": int(connection.execute(newest).fetchone()[0]),
+            "dataset": dataset,
+            "kind": kind,
+            "body": canonical_json(content),
+            "by": by,
+            "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "previous": head["hash"] if head else GENESIS,
+        }
+        record = Record(**values, hash=record_hash(values))  # type: ignore[arg-type]
+        marks = ", ".join("?" * len(_FIELDS))
+        connection.execute(f"INSERT INTO records ({_COLUMNS}) VALUES ({marks})", [getattr(record, name) for name in _FIELDS])
+        connection.execute(
+            "INSERT INTO record_heads (dataset, seq, entries, hash) VALUES (?, ?, 1, ?) "
+            "ON CONFLICT (dataset) DO UPDATE SET seq = excluded.seq, entries = entries + 1, hash = excluded.hash",
+            (dataset, record.seq, record.hash),
+        )
+        return record
+
+
+def of_kind(workspace: Workspace, dataset: str, kind: RecordKind) -> list[Record]:
+    """Records of one kind about a dataset, oldest first."""
+    with reading(workspace) as connection:
+        return _of_kind(connection, dataset, kind)
+
+
+def entries(workspace: Workspace, dataset: str | None = None) -> Iterator[Record]:
+    """Every record, or every one about a dataset, oldest first."""
+    where = "" if dataset is None else "WHERE dataset = :dataset "
+    with reading(workspace) as connection:
+        yield from map(_record, connection.execute(f"SELECT {_COLUMNS} FROM records {where}ORDER BY seq", {"dataset": dataset}))
+
+
+def verify(connection: sqlite3.Connection) -> ChainReport:
+    """Check every record: hash, link, no gap, nothing cut off at the end."""
+    chain, expected = RecordChain(), 1
+    for record in map(_record, connection.execute(f"SELECT {_COLUMNS} FROM records ORDER BY seq")):
+        problem = f"is missing; the next one is {record.seq}" if record.seq != expected else chain.add(record)
+        if problem:
+            return ChainReport(False, expected, expected, f"Record {expected} {problem}.", chain.heads)
+        expected += 1
+    heads = {row["dataset"]: row["hash"] for row in connection.execute("SELECT dataset, hash FROM record_heads")}
+    if heads != chain.heads:
+        return ChainReport(False, expected - 1, expected, "The newest records of draws are missing from the end of the log.", chain.heads)
+    return ChainReport(True, expected - 1, None, "", chain.heads)
+
+
+def _of_kind(connection: sqlite3.Connection, dataset: str, kind: RecordKind) -> list[Record]:
+    query = f"SELECT {_COLUMNS} FROM records WHERE dataset = ? AND kind = ? ORDER BY seq"
+    return [_record(row) for row in connection.execute(query, (dataset, kind))]
+
+
+def _decisions(connection: sqlite3.Connection, dataset: str) -> tuple[int, str]:
+    row = connection.execute("SELECT seq, hash FROM chain_heads WHERE dataset = ?", (dataset,)).fetchone()
+    return (0, GENESIS) if row is None else (int(row["seq"]), str(row["hash"]))
+
+
+def _record(row: sqlite3.Row) -> Record:
+    return Record(*row)

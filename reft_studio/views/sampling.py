@@ -1,0 +1,80 @@
+"""Random draws for the line in use: made and recorded before anybody sees a row, and what they say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reft_studio.audit.assurance import Standing, standing
+from reft_studio.audit.bounds import smallest_sample
+from reft_studio.audit.draw import MOST, Draw, Line, Region, make, pending
+from reft_studio.audit.held import Decided
+from reft_studio.audit.record import Record
+from reft_studio.scoring.scores import ScoreSet
+from reft_studio.store import records
+from reft_studio.store.decisions import DecisionLog
+from reft_studio.workspace import Workspace
+
+CONFIDENCE, TARGET = 0.95, 0.01
+"""What the first draw for a line is large enough to claim, if no drawn row is harmful."""
+ABOVE = 100
+"""Rows of the first draw above a line: precision to about 10 points."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """The draws of one dataset."""
+
+    log: DecisionLog
+    score: ScoreSet
+    threshold: float
+
+    @property
+    def workspace(self) -> Workspace:
+        return self.log.workspace
+
+    def draws(self) -> list[Draw]:
+        """All draws of the dataset, oldest first."""
+        return [Draw.of(record.content()) for record in records.of_kind(self.workspace, self.score.dataset, "draw")]
+
+    def read(self, draws: list[Draw]) -> Decided:
+        """The decisions on drawn rows that were made one row at a time."""
+        rows = {row for draw in draws for row in (*draw.rows, *draw.seen)}
+        return self.log.read_singly(self.score.dataset, rows)
+
+    def draw(self, region: Region, *, count: int | None, by: str) -> Draw:
+        """Draw and record `count` more rows on one side of the line; None: as many as a first claim needs."""
+        size = count or (smallest_sample(TARGET, confidence=CONFIDENCE) if region == "below" else ABOVE)
+        made: list[Draw] = []
+
+        def body(before: list[Record], head: tuple[int, str]) -> dict[str, object]:
+            known = [Draw.of(record.content()) for record in before]
+            made.append(make(self.score, self.threshold, region, count=size, before=known, decided=self.read(known), head=head))
+            return made[0].as_dict()
+
+        records.append(self.workspace, self.score.dataset, "draw", by, body)
+        return made[0]
+
+    def to_read(self, region: Region, *, by: str) -> NDArray[np.int64]:
+        """Drawn rows of this line that nobody read yet, in their order; the first draw for a line is made here."""
+        line, draws = Line.at(self.score, self.threshold, region), self.draws()
+        if not any(draw.place == line for draw in draws):
+            if not line.rows(self.score):
+                return np.zeros(0, dtype=np.int64)
+            draws = [*draws, self.draw(region, count=None, by=by)]
+        return pending(draws, line, self.read(draws))
+
+    def waiting(self, region: Region) -> NDArray[np.int64]:
+        """`to_read` without drawing."""
+        draws = self.draws()
+        return pending(draws, Line.at(self.score, self.threshold, region), self.read(draws))
+
+    def standing(self) -> Standing:
+        """What can be said about this line now."""
+        draws = self.draws()
+        return standing(self.score, self.threshold, draws, self.read(draws), confidence=CONFIDENCE, target=TARGET)
+
+
+__all__ = ["ABOVE", "CONFIDENCE", "MOST", "TARGET", "Sampling"]
