@@ -3,7 +3,7 @@
 const $ = (selector) => element.querySelector(selector);
 const panel = $('.dr'), SIZE = { height: 250, left: 46, right: 12, top: 8, bottom: 40 };
 const CURVES = [['file', 'this file'], ['mix', 'nearest mix'], ['harmless', 'calibration, harmless'], ['harmful', 'calibration, harmful']];
-let data = null, drawn = 0;
+let data = null, drawn = 0, counts = null;
 
 const here = () => (rs.calibration && data && rs.calibration.dataset === data.dataset && rs.calibration.key === data.key ? rs.calibration : null);
 
@@ -52,7 +52,16 @@ function write() {
   $('tbody').replaceChildren(...rows.filter(([, one]) => one).map(([name, one]) => h('tr', {}, h('td', { class: 'text', text: name }), h('td', { class: 'num', text: one.value.toFixed(3) }), h('td', { class: 'num', text: one.chance.toFixed(3) }))));
   $('.dr-more').replaceChildren(...more.map((text) => h('li', { text })));
   $('.dr-legend').replaceChildren(...CURVES.map(([name, title]) => h('span', {}, svg('svg', { width: 26, height: 8 }, svg('path', { class: `dr-curve dr-${name}`, d: 'M0 4H26' })), title)));
+  writeLine();
   if (panel.offsetParent !== null) plot(held);
+}
+
+// What matters to a threshold is the gap where it lies, however large the curves' largest gap is elsewhere.
+function writeLine() {
+  const held = here();
+  if (!held || !held.shift.drift || !counts || !counts.total) return;
+  const { share } = held.shift.drift, at = toIndex(counts.t), rates = [held.harmful, held.harmless].map((sums) => sums[at] / sums[0]);
+  $('.dr-line').textContent = `At the line, ${signed(counts.t)}: ${percent(counts.share)} of this file is flagged, and ${percent(share * rates[0] + (1 - share) * rates[1])} of the nearest mix.`;
 }
 
 function mark() {
@@ -61,6 +70,11 @@ function mark() {
 }
 
 rs.on('rs:calibration', () => { if (data) { write(); mark(); } });
+rs.on('rs:threshold', (event) => {
+  if (!data || event.detail.key !== data.key || event.detail.dataset !== data.dataset) return;
+  counts = event.detail;
+  if (panel.offsetParent !== null) writeLine();
+});
 rs.on('rs:panel', (event) => { if (data && event.detail.name === 'drift') write(); });
 new ResizeObserver(() => { if (data && here() && here().shift.drift && panel.offsetParent !== null && Math.abs($('.dr-plot').clientWidth - drawn) > 1) plot(here()); }).observe(panel);
 function draw() {

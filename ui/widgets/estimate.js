@@ -25,7 +25,11 @@ function writeEstimate() {
   }
   const known = counts.tp + counts.fn, check = $('.es-check'), labelled = counts.labelled;
   check.hidden = !labelled;
-  if (labelled) check.textContent = `For comparison: ${percent(known / labelled)} of the ${number(labelled)} labelled rows are harmful by their labels.`;
+  if (labelled) {
+    const share = known / labelled, apart = !found.why && labelled === counts.total && (share < found.low || share > found.high);
+    check.textContent = `For comparison: ${percent(share)} of the ${number(labelled)} labelled rows are harmful by their labels.`
+      + (apart ? ' The two disagree: the calibration does not hold for this file, or the labels do not.' : '');
+  }
   const left = calibration.excluded ? ` ${number(calibration.excluded)} of its prompts are in this file too and were left out.` : '';
   $('.es-assumes').textContent = `The flagged share, corrected for misses and false alarms (Rogan-Gladen; the 95 % interval of Lang and Reiczigel counts the calibration's own error). `
     + `It assumes that rows of this file score like the teacher's ${number(rates.harmful)} harmful and ${number(rates.harmless)} harmless calibration prompts: see Drift.${left}`;

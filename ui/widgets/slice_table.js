@@ -46,7 +46,7 @@ function write() {
 function choose(label) {
   chosen = chosen === label ? null : label;
   mark();
-  rs.emit('rs:filter', { facet: [facet, chosen] });
+  listRows({ facet: [facet, chosen] });
 }
 const mark = () => { for (const one of lines) one.row.setAttribute('aria-selected', String(one.slice.label === chosen)); };
 

@@ -145,7 +145,7 @@ const between = (interval) => (interval ? `${(100 * interval[0]).toFixed(1)} to 
 
 function write(counts) {
   text('.th-flagged b', number(counts.flagged));
-  text('.th-flagged span', counts.total ? `flagged, ${percent(counts.share)} (${between(wilson(counts.flagged, counts.total))})` : 'flagged');
+  text('.th-flagged span', counts.total ? `flagged, ${percent(counts.share)}\n(${between(wilson(counts.flagged, counts.total))})` : 'flagged');
   text('.th-kept b', number(counts.kept));
   text('.th-kept span', `kept of ${number(counts.total)}`);
   for (const cell of ['tp', 'fp', 'fn', 'tn']) text(`.th-${cell}`, number(counts[cell]));

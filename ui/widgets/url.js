@@ -8,3 +8,10 @@ function putUrl(changes) {
   }
   if (url.href !== location.href) history.replaceState(history.state, '', url);
 }
+
+// Narrows the row list, and brings it into view: a change that nobody sees is none.
+function listRows(change) {
+  rs.emit('rs:filter', change);
+  const rows = document.getElementById('rows'), still = matchMedia('(prefers-reduced-motion: reduce)').matches;
+  if (rows) rows.scrollIntoView({ block: 'start', behavior: still ? 'auto' : 'smooth' });
+}
