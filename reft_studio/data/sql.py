@@ -34,6 +34,30 @@ TABLES = {
     "facets": ["row_id"],
 }
 """Columns of each table; `facets` has one more for each facet that is known."""
+EXAMPLES = (
+    (
+        "Flagged rows that nobody decided",
+        "SELECT row_id, score FROM scores LEFT JOIN decisions USING (row_id)\nWHERE flagged AND action IS NULL",
+    ),
+    (
+        "High scores without a certain word",
+        "SELECT row_id, score FROM rows JOIN scores USING (row_id)\nWHERE score > 0 AND prompt NOT ILIKE '%please%' ORDER BY score DESC",
+    ),
+    (
+        "Flagged share by origin",
+        "SELECT origin, count(*) AS rows, round(100 * avg(flagged::INT), 1) AS percent\n"
+        "FROM rows JOIN scores USING (row_id) GROUP BY origin ORDER BY percent DESC",
+    ),
+    (
+        "Prompts that occur more than once",
+        "SELECT min(row_id) AS row_id, count(*) AS times FROM rows\nGROUP BY prompt HAVING count(*) > 1 ORDER BY times DESC",
+    ),
+    (
+        "Longest answers",
+        "SELECT row_id, length(response) AS characters FROM rows\nORDER BY characters DESC LIMIT 100",
+    ),
+)
+"""A title and a question each."""
 _CHILD = Path(__file__).with_name("sql_child.py")
 _AT_ONCE = threading.BoundedSemaphore(2)
 

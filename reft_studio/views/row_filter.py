@@ -76,7 +76,7 @@ class RowFilter:
             if (edge := getattr(self, name)) is not None:
                 values[name] = f"{edge:.3f}"
         if self.facets:
-            values["facet"] = [f"{name}:{label}" for name, label in self.facets]
+            values["label"] = [f"{name}:{label}" for name, label in self.facets]
         if self.other:
             values["other"] = f"{self.other[0]}:{self.other[1]:.3f}"
         return values
@@ -85,7 +85,7 @@ class RowFilter:
     def from_query(cls, query: Mapping[str, Any]) -> RowFilter:
         """The filter that an address or a widget describes; parameters of other things are ignored.
 
-        Values are texts, or lists of texts (the last one counts, of `facet` all). Raises SpecError where a value cannot be.
+        Values are texts, or lists of texts (the last one counts, of `label` all). Raises SpecError where a value cannot be.
         """
         given = {name: _last(query.get(name)) for name in (*_DEFAULTS, "low", "high", "other")}
         values: dict[str, Any] = {name: given[name] for name in _DEFAULTS if given[name]}
@@ -95,7 +95,7 @@ class RowFilter:
         if given["other"]:
             key, _, threshold = given["other"].rpartition(":")
             values["other"] = (key, _number("the other threshold", threshold))
-        values["facets"] = tuple(_facet(text) for text in _all(query.get("facet")))
+        values["facets"] = tuple(_facet(text) for text in _all(query.get("label")))
         return cls(**values)
 
 
@@ -139,5 +139,5 @@ def _last(value: Any) -> str:
 def _facet(text: str) -> tuple[str, str]:
     name, colon, label = text.partition(":")
     if not colon:
-        raise SpecError(f"The facet '{text[:40]}' has no label. Write it as name:label, such as origin:task.")
+        raise SpecError(f"The label '{text[:40]}' is of no facet. Write it as name:label, such as origin:task.")
     return name, label

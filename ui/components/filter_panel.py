@@ -13,13 +13,13 @@ import numpy as np
 from reft_studio.data.facets import TITLES
 from reft_studio.data.grid import grid
 from reft_studio.store.decided import ACTIONS, decided
-from ui.components.cards import card_server, rows_server
 from ui.components.filter_numbers import changes_server, rule_server, shift_server, slices_server
 from ui.components.jobs import LIVE
+from ui.components.rows_panel import draw_rows, rows_value
+from ui.components.why_panel import draw_why, why_value
 from ui.text import counted, number, show
 from ui.widgets import widget
 from ui.widgets.compose import composed
-from ui.widgets.row_table import row_table, row_table_value
 from ui.widgets.threshold import (
     changes_panel,
     drift_panel,
@@ -70,6 +70,7 @@ class Panels:
     threshold: gr.HTML
     rule: gr.HTML
     rows: gr.HTML
+    why: gr.HTML
     tabs: gr.HTML
     estimate: gr.HTML
     slices: gr.HTML
@@ -98,7 +99,8 @@ def draw_panels(studio: Studio) -> Panels:
     warning = widget("notice", None, elem_id="filter-warning")
     threshold = threshold_panel()
     rule = rule_panel(rule_server(studio))
-    rows = row_table(rows_server(studio), card_server(studio))
+    rows = draw_rows(studio)
+    why = draw_why(studio)
     with gr.Column(elem_classes=["rs-card"], elem_id="analysis"):
         bar = composed("panels", parts=("dom", "url"), elem_id="analysis-tabs")
         with gr.Column(elem_id="panel-estimate"):
@@ -112,8 +114,8 @@ def draw_panels(studio: Studio) -> Panels:
         with gr.Column(elem_id="panel-changes"):
             changes = changes_panel(changes_server(studio))
         with gr.Column(elem_id="panel-unscored"):
-            unscored = composed("unscored", parts=("dom", "threshold_math"), elem_id="unscored")
-    return Panels(empty, warning, threshold, rule, rows, bar, estimate, slices, tradeoff, drift, changes, unscored)
+            unscored = composed("unscored", parts=("dom", "url", "threshold_math"), elem_id="unscored")
+    return Panels(empty, warning, threshold, rule, rows, why, bar, estimate, slices, tradeoff, drift, changes, unscored)
 
 
 def page_values(studio: Studio) -> tuple[Any, ...]:
@@ -140,7 +142,7 @@ def picker_values(studio: Studio, state: State) -> tuple[Any, ...]:
 def panel_values(studio: Studio, state: State) -> tuple[Any, ...]:
     """The panels for the dataset and scores in use; without scores, only the way to get them."""
     if state.dataset is None or state.score is None:
-        return (None if scoring(studio) else empty_value(state), None, *[""] * 10)
+        return (None if scoring(studio) else empty_value(state), None, *[""] * 11)
     view = studio.filter_view(state.dataset.id, state.score.key)
     where = {"dataset": state.dataset.id, "key": state.score.key, "threshold": view.threshold, "calibrated": view.calibrated}
     reasons = studio.measure.unscored(state.dataset.id, state.score.key)
@@ -150,7 +152,8 @@ def panel_values(studio: Studio, state: State) -> tuple[Any, ...]:
         {"text": show(view.warning, 600), "kind": "flag"} if view.warning else None,
         panel,
         json.dumps(where),
-        row_table_value(state.dataset.id, state.score.key, view.threshold, view.score.missing),
+        rows_value(state.dataset.id, state.score.key, view.threshold, view.score.missing),
+        why_value(studio),
         json.dumps(tabs(view, reasons)),
         panel,
         json.dumps({**where, "facets": [[name, TITLES[name]] for name in studio.measure.facets(state.dataset.id)]}),

@@ -8,6 +8,7 @@ import gradio as gr
 
 from ui.components.filter_panel import PACE, Panels, Pickers, draw_panels, draw_pickers, page_values
 from ui.components.jobs import job_panel
+from ui.components.rows_panel import wire_rows
 from ui.components.teacher_card import card_value, teacher_card
 from ui.components.teacher_panel import draw_teacher, set_choices, wire_teacher
 from ui.events import FAST, SLOW, on, on_load, said, status
@@ -26,6 +27,7 @@ def build(studio: Studio) -> None:
     panels = draw_panels(studio)
     outputs = [*pickers.outputs(), *panels.outputs()]
     _wire_pickers(studio, pickers, panels, line)
+    wire_rows(studio, panels.rows, line)
     card = teacher_card()
     teacher = draw_teacher()
     wire_teacher(studio, teacher)

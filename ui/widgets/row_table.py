@@ -1,4 +1,4 @@
-"""A table over any number of rows that asks the server for what is on the screen, with a detail pane beside it."""
+"""A table over any number of rows that asks the server for what is on the screen, with filters, a SQL box and a detail pane."""
 
 from __future__ import annotations
 
@@ -13,17 +13,22 @@ from ui.widgets.compose import composed
 ServerFunction = Callable[[Any], dict[str, Any]]
 
 
-def row_table(rows: ServerFunction, card: ServerFunction, elem_id: str = "rows") -> gr.HTML:
-    """`rows` must be named `srv_rows` and `card` `srv_card`; see `ui.components.cards` for what they answer."""
+def row_table(
+    rows: ServerFunction, card: ServerFunction, choices: ServerFunction, sql: ServerFunction, *, elem_id: str = "rows"
+) -> gr.HTML:
+    """The functions must be named `srv_rows`, `srv_card`, `srv_choices` and `srv_sql`; see `ui.components.rows_panel`.
+
+    Event: "make_index" {dataset}, a person asks for the search index.
+    """
     return composed(
         "row_table",
-        parts=("dom", "threshold_math", "card"),
+        parts=("dom", "threshold_math", "row_filter", "card", "row_sql", "row_pick"),
         styles=("card",),
-        server_functions=[rows, card],
+        server_functions=[rows, card, choices, sql],
         elem_id=elem_id,
     )
 
 
-def row_table_value(dataset: str, key: str, threshold: float, missing: int) -> str:
+def row_table_value(dataset: str, key: str | None, threshold: float | None, missing: int) -> str:
     """Which rows the table shows, how many of them have no score; the line's position then follows the threshold panel without a call."""
     return json.dumps({"dataset": dataset, "key": key, "threshold": threshold, "missing": missing})
