@@ -66,7 +66,7 @@ class Studio:
         self.workspace = workspace
         self.jobs = JobQueue(workspace)
         self.log = DecisionLog(workspace)
-        self.audit = auditing.Audit(workspace, self.log)
+        self.audit = auditing.Audit(workspace, self.log, self.jobs)
         self.grading = grading.Grading(workspace, self.jobs)
         self.sources = Sources(workspace, self.jobs)
         self.measure = measuring.Measure(workspace)

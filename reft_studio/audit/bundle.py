@@ -2,36 +2,43 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
+import platform
 import shutil
 import zipfile
-import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from reft_studio.audit.decision import Decision, check_chain
-from reft_studio.audit.freeze import AUDIT
+from reft_studio import __version__
+from reft_studio.audit.bundle_check import DAMAGE, Check
+from reft_studio.audit.bundle_format import (
+    AUDIT,
+    DECISIONS,
+    FORMAT,
+    FROZEN,
+    MANIFEST,
+    RECORDS,
+    REPORT,
+    ROW_SCORES,
+    SCORES,
+    SOURCE,
+    VERSION,
+    hash_but_comment,
+)
+from reft_studio.audit.decision import Decision
+from reft_studio.audit.record import Record
 from reft_studio.data.dataset import Dataset
 from reft_studio.errors import SpecError, StoreError
-from reft_studio.fingerprint import SHORT, of_file
+from reft_studio.fingerprint import of_file
 from reft_studio.workspace import staging, write_json
 
-FORMAT = "reft-studio audit bundle"
-VERSION = 1
-MANIFEST = "manifest.json"
-DECISIONS = "decisions.jsonl"
-FROZEN, SOURCE, SCORES = "dataset.json", "source.json", "scores.json"
-MEMBERS = (DECISIONS, AUDIT, FROZEN, SOURCE, SCORES)
-SIZE_LIMIT, LINE_LIMIT = 4 << 30, 1 << 20
-"""Bytes of a member and of one line; more is no bundle of ours, however small it is packed."""
 _BLOCK = 1 << 20
-# What zipfile, zlib and json raise on bytes that are no archive, or an archive of something else.
-DAMAGE = (zipfile.BadZipFile, zlib.error, RuntimeError, LookupError, EOFError, OSError, ValueError, TypeError, AttributeError)
 _EPOCH = (1980, 1, 1, 0, 0, 0)
+_LIBRARIES = ("torch", "transformers", "peft", "numpy", "pyarrow")
 
 
 @dataclass(frozen=True)
@@ -45,137 +52,77 @@ class BundleReport:
     manifest: dict[str, Any] = field(repr=False)
 
 
-def write_bundle(frozen: Dataset, source: Dataset, target: Path, *, decisions: Iterable[Decision], scores: Mapping[str, Any]) -> Path:
-    """Write the bundle of a frozen dataset: its record, both manifests, every decision about the source, how it was scored.
+def write_bundle(
+    frozen: Dataset,
+    source: Dataset,
+    target: Path,
+    *,
+    decisions: Iterable[Decision],
+    scores: Mapping[str, Any],
+    records: Iterable[Record] = (),
+    row_scores: Path | None = None,
+    report: Path | None = None,
+) -> Path:
+    """Write the bundle of a frozen dataset: its record, both manifests, every decision and draw about the source, how it was scored.
 
-    `decisions` are all entries about the source, oldest first (`DecisionLog.entries`). Raises SpecError if `frozen` does not
-    come from `source`.
+    `decisions` and `records` are all entries about the source, oldest first; `row_scores` is the table of its scores, `report` a
+    redacted report. Raises SpecError if `frozen` does not come from `source`.
     """
     lineage = frozen.manifest.get("lineage")
     if lineage is None or lineage["source"] != source.id:
         raise SpecError(f"Dataset '{frozen.id}' was not frozen from '{source.id}'. Freeze the audited dataset first.")
     target.parent.mkdir(parents=True, exist_ok=True)
     with staging(target.parent) as building:
-        with (building / DECISIONS).open("w", encoding="utf-8") as file:
-            file.writelines(json.dumps(decision.as_dict()) + "\n" for decision in decisions)
+        for name, entries in ((DECISIONS, decisions), (RECORDS, records)):
+            with (building / name).open("w", encoding="utf-8") as file:
+                file.writelines(json.dumps(entry.as_dict()) + "\n" for entry in entries)
         shutil.copyfile(frozen.folder / AUDIT, building / AUDIT)
         shutil.copyfile(frozen.folder / "manifest.json", building / FROZEN)
         shutil.copyfile(source.folder / "manifest.json", building / SOURCE)
         write_json(building / SCORES, dict(scores))
+        members = [DECISIONS, RECORDS, AUDIT, FROZEN, SOURCE, SCORES]
+        for name, path in ((ROW_SCORES, row_scores), (REPORT, report)):
+            if path is not None:
+                shutil.copyfile(path, building / name)
+                members.append(name)
         manifest = {
             "format": FORMAT,
             "version": VERSION,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "dataset": frozen.fingerprint,
             "data_sha256": of_file(frozen.path),
-            "files": {name: of_file(building / name) for name in MEMBERS},
+            "upload_sha256": (source.manifest.get("source") or {}).get("sha256"),
+            "threshold": lineage["threshold"],
+            "chosen_by": lineage["policy_by"],
+            "versions": _versions(),
+            "files": {name: of_file(building / name) for name in members},
         }
         write_json(building / MANIFEST, manifest)
         with zipfile.ZipFile(building / "bundle.zip", "w") as archive:
-            for name in (MANIFEST, *MEMBERS):
+            archive.comment = b"0" * 64
+            for name in (MANIFEST, *members):
                 _pack(archive, building / name)
+        _close(building / "bundle.zip")
         (building / "bundle.zip").replace(target)
     return target
 
 
-def verify(path: Path, *, data: Path | None = None) -> BundleReport:
+def verify(path: Path, *, data: Path | None = None, seals: Iterable[str] = ()) -> BundleReport:
     """Check a bundle by itself, and, if `data` (the frozen `data.parquet`) is given, that it is the one audited.
 
-    Checks the hash of every file, the chain of decisions, and that record, manifests and decisions tell the same story. Every
-    problem is listed. Raises StoreError if the file is no bundle at all.
+    Checks the hash of every file and of the whole, the chains of decisions and of draws, and that record, manifests and decisions
+    tell the same story. `seals` are those noted when bundles were made: if any is given, the bundle's must be among them, so that
+    one written anew as a whole is seen too. Every problem is listed. Raises StoreError if the file is no bundle at all.
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            return _Check(archive).report(data)
+            check = Check(archive, path)
+            check.run(data, set(seals))
+            return BundleReport(not check.problems, check.problems, check.seal, check.decisions, check.manifest)
     except FileNotFoundError as exc:
         raise StoreError(f"There is no file {path.name}.") from exc
     except DAMAGE as exc:
         raise StoreError(f"{path.name} is no audit bundle, or it is damaged ({type(exc).__name__}).") from exc
-
-
-class _Check:
-    """One pass over a bundle, collecting problems."""
-
-    def __init__(self, archive: zipfile.ZipFile) -> None:
-        self.archive = archive
-        self.problems: list[str] = []
-
-    def report(self, data: Path | None) -> BundleReport:
-        infos = self.archive.infolist()
-        self._expect(sorted(info.filename for info in infos) == sorted((MANIFEST, *MEMBERS)), "It holds other files than a bundle does.")
-        if any(info.file_size > SIZE_LIMIT for info in infos) or self.problems:
-            self._expect(bool(self.problems), f"One of its files is larger than {SIZE_LIMIT >> 30} GB.")
-            return BundleReport(False, self.problems, "", 0, {})
-        manifest = json.loads(self._small(MANIFEST))
-        known = manifest["format"] == FORMAT and manifest["version"] == VERSION
-        self._expect(known, f"It is of another format or version (this app reads version {VERSION}).")
-        for name in MEMBERS:
-            self._expect(manifest["files"].get(name) == self._hash(name), f"{name} was changed.")
-        hashes = self._decisions()
-        self._story(manifest, hashes)
-        if data is not None:
-            self._expect(of_file(data) == manifest["data_sha256"], f"{data.name} is not the data that was audited.")
-        return BundleReport(not self.problems, self.problems, self._hash(MANIFEST), len(hashes), manifest)
-
-    def _decisions(self) -> set[str]:
-        """Check the chain; gives the hashes in it."""
-        found: set[str] = set()
-
-        def read() -> Iterator[Decision]:
-            for values in self._lines(DECISIONS):
-                decision = Decision(**values)
-                found.add(decision.hash)
-                yield decision
-
-        chain = check_chain(read())
-        self._expect(chain.ok, chain.reason)
-        self._expect(len(chain.heads) <= 1, "The decisions are about more than one dataset.")
-        return found
-
-    def _story(self, manifest: Mapping[str, Any], hashes: set[str]) -> None:
-        """Manifests, record and decisions against each other."""
-        frozen, source = json.loads(self._small(FROZEN)), json.loads(self._small(SOURCE))
-        lineage = frozen["lineage"]
-        self._expect(frozen["fingerprint"] == manifest["dataset"], "The bundle names another dataset than its own manifest.")
-        self._expect(
-            lineage["source_fingerprint"] == source["fingerprint"], "The dataset was frozen from another one than the bundle holds."
-        )
-        self._expect(lineage["audit_sha256"] == manifest["files"][AUDIT], "The record is not the one that was written when freezing.")
-        self._expect(lineage["decisions_hash"] in {None, *hashes}, "The newest decision that was used is not in the log.")
-        self._expect(lineage["rows"] == source["rows"] and lineage["kept"] == frozen["rows"], "The numbers of rows do not add up.")
-        counts, unknown, here = {"keep": 0, "remove": 0, "undecided": 0}, 0, source["fingerprint"][:SHORT]
-        notes = self._lines(AUDIT)
-        next(notes, None)  # the policy
-        for note in notes:
-            counts[note["outcome"]] += 1
-            decision = note["decision"]
-            unknown += decision is not None and (decision["hash"] not in hashes or decision["dataset"] != here)
-        self._expect(not unknown, f"{unknown} decisions in the record are not in the log.")
-        agree = counts["remove"] == lineage["removed"] and counts["undecided"] == lineage["undecided"]
-        self._expect(agree, "The record and its manifest count different rows.")
-
-    def _expect(self, fine: bool, problem: str) -> None:
-        if not fine:
-            self.problems.append(problem)
-
-    def _small(self, name: str) -> bytes:
-        with self.archive.open(name) as member:
-            content = member.read(_BLOCK + 1)
-        if len(content) > _BLOCK:
-            raise ValueError(f"{name} is too large")
-        return content
-
-    def _hash(self, name: str) -> str:
-        digest = hashlib.sha256()
-        with self.archive.open(name) as member:
-            while block := member.read(_BLOCK):
-                digest.update(block)
-        return digest.hexdigest()
-
-    def _lines(self, name: str) -> Iterator[Any]:
-        with self.archive.open(name) as member:
-            while line := member.readline(LINE_LIMIT):
-                yield json.loads(line)
 
 
 def _pack(archive: zipfile.ZipFile, path: Path) -> None:
@@ -184,3 +131,15 @@ def _pack(archive: zipfile.ZipFile, path: Path) -> None:
     info.file_size = path.stat().st_size  # tells zipfile whether the long format is needed
     with path.open("rb") as file, archive.open(info, "w") as member:
         shutil.copyfileobj(file, member, _BLOCK)
+
+
+def _close(path: Path) -> None:
+    """Put the hash of all other bytes into the comment at the end, so that a change to any byte is seen, also where no file's is."""
+    with path.open("r+b") as file:
+        mark = hash_but_comment(file)
+        file.seek(-64, 2)
+        file.write(mark.encode("ascii"))
+
+
+def _versions() -> dict[str, str]:
+    return {"reft-studio": __version__, "python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}}

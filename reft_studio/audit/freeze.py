@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -13,29 +13,39 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from reft_studio.audit.decision import Decision
-from reft_studio.audit.policy import REFUSAL, effective
-from reft_studio.audit.queue import among
-from reft_studio.data.dataset import Dataset, Row, write_dataset
+from reft_studio.audit.held import KEEP, RELABEL, REMOVE, UNSURE, Decided
+from reft_studio.audit.policy import REFUSAL
+from reft_studio.data.dataset import SCHEMA, Dataset, Row, full_row, write_batches
+from reft_studio.data.rowstore import row_store
 from reft_studio.errors import SpecError
 from reft_studio.fingerprint import of_file, of_value
-from reft_studio.scoring.scores import ScoreSet, flagged
+from reft_studio.scoring.scores import NO_BIN, ScoreSet, grid
 from reft_studio.workspace import Workspace
 
 AUDIT = "audit.jsonl"
 """First line: the policy; then one line for each row that was not simply kept because its score is below the threshold."""
 _KEEP, _REMOVE, _UNDECIDED = 0, 1, 2
 _OUTCOMES = ("keep", "remove", "undecided")
+_CHUNK = 2000
+"""Decisions asked for at once."""
+Entries = Callable[[Sequence[int]], Mapping[int, Decision]]
+"""The decisions that hold for some rows, by row id; rows that nobody decided are not in it."""
+Check = Callable[[int, int], None]
+"""Told how many of how many rows are done; may raise to stop the work."""
+
+
+def unheeded(done: int, total: int) -> None:
+    """Nobody follows."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What will happen to each row, before anything is written. Arrays are (rows,), in dataset order."""
+    """What will happen to each row, before anything is written. Arrays are (rows,), in dataset order; `codes` 0: nobody decided."""
 
     row_ids: NDArray[np.int64]
     scores: NDArray[np.float32]
     outcomes: NDArray[np.int8]
-    decided: NDArray[np.bool_]
-    decisions: Mapping[int, Decision]
+    codes: NDArray[np.uint8]
 
     @property
     def kept(self) -> NDArray[np.bool_]:
@@ -43,45 +53,49 @@ class Plan:
 
     def counts(self) -> dict[str, int]:
         """Rows by what happens to them; `relabelled` ones are among the kept."""
-        human = {action: sum(1 for decision in self.decisions.values() if decision.action == action) for action in ("keep", "remove")}
+        outcomes, human = np.bincount(self.outcomes, minlength=3), np.bincount(self.codes, minlength=5)
         return {
             "rows": len(self.outcomes),
-            "kept": int(self.kept.sum()),
-            "removed": int((self.outcomes == _REMOVE).sum()),
-            "undecided": int((self.outcomes == _UNDECIDED).sum()),
-            "relabelled": sum(1 for decision in self.decisions.values() if decision.action == "relabel"),
-            "kept_by_human": human["keep"],
-            "removed_by_human": human["remove"],
+            "kept": int(outcomes[_KEEP]),
+            "removed": int(outcomes[_REMOVE]),
+            "undecided": int(outcomes[_UNDECIDED]),
+            "relabelled": int(human[RELABEL]),
+            "kept_by_human": int(human[KEEP]),
+            "removed_by_human": int(human[REMOVE]),
         }
 
-    def noted(self) -> Iterator[dict[str, Any]]:
+    def noted(self, entries: Entries) -> Iterator[dict[str, Any]]:
         """Rows with something to tell: removed, undecided, or decided by a person."""
-        for at in np.flatnonzero(self.decided | ~self.kept).tolist():
-            row_id, score = int(self.row_ids[at]), float(self.scores[at])
-            decision = self.decisions.get(row_id)
-            yield {
-                "row_id": row_id,
-                "outcome": _OUTCOMES[self.outcomes[at]],
-                "score": None if np.isnan(score) else score,
-                "decision": None if decision is None else decision.as_dict(),
-            }
+        places = np.flatnonzero((self.codes > 0) | ~self.kept)
+        for start in range(0, len(places), _CHUNK):
+            part = places[start : start + _CHUNK]
+            found = entries(self.row_ids[part[self.codes[part] > 0]].tolist())
+            columns = (self.row_ids[part], self.outcomes[part], self.scores[part])
+            for row_id, outcome, score in zip(*(column.tolist() for column in columns), strict=True):
+                decision = found.get(row_id)
+                yield {
+                    "row_id": row_id,
+                    "outcome": _OUTCOMES[outcome],
+                    "score": None if np.isnan(score) else score,
+                    "decision": None if decision is None else decision.as_dict(),
+                }
 
 
-def plan(dataset: Dataset, *, scores: ScoreSet | None, threshold: float, decisions: Mapping[int, Decision]) -> Plan:
+def plan(dataset: Dataset, *, scores: ScoreSet | None, threshold: float, decided: Decided) -> Plan:
     """What freezing would do. Raises SpecError if scores or decisions are not about this dataset."""
-    row_ids = dataset.table(["row_id"]).column("row_id").to_numpy()
-    values = np.full(len(row_ids), np.nan, dtype=np.float32) if scores is None else scores.scores()
-    if scores is not None and (scores.dataset != dataset.id or len(values) != len(row_ids)):
+    row_ids = row_store(dataset).row_ids
+    if scores is not None and (scores.dataset != dataset.id or scores.rows != len(row_ids)):
         raise SpecError(f"These scores are of dataset '{scores.dataset}', but '{dataset.id}' is to be frozen. Score that one.")
-    outcomes = np.where(np.isnan(values), _UNDECIDED, np.where(flagged(values, threshold), _REMOVE, _KEEP)).astype(np.int8)
-    decided = among(row_ids, decisions)
-    found = np.flatnonzero(decided)
-    if len(found) != len(decisions):
-        raise SpecError(f"{len(decisions) - len(found)} decisions are about rows that dataset '{dataset.id}' does not have.")
-    for at in found.tolist():
-        score = None if np.isnan(values[at]) else float(values[at])
-        outcomes[at] = _OUTCOMES.index(effective(score, threshold, decisions[int(row_ids[at])]))
-    return Plan(row_ids, values, outcomes, decided, decisions)
+    codes = decided.code_of(row_ids)
+    if strangers := len(decided.row_ids) - int(np.count_nonzero(codes)):
+        raise SpecError(f"{strangers} decisions are about rows that dataset '{dataset.id}' does not have.")
+    values = np.full(len(row_ids), np.nan, dtype=np.float32) if scores is None else scores.scores()
+    bins = np.full(len(row_ids), NO_BIN, dtype=np.uint16) if scores is None else scores.bins()
+    outcomes = np.where(bins >= int(grid(threshold)), _REMOVE, _KEEP).astype(np.int8)
+    outcomes[(bins == NO_BIN) | (codes == UNSURE)] = _UNDECIDED
+    outcomes[(codes == KEEP) | (codes == RELABEL)] = _KEEP
+    outcomes[codes == REMOVE] = _REMOVE
+    return Plan(row_ids, values, outcomes, codes)
 
 
 def freeze(
@@ -90,19 +104,21 @@ def freeze(
     *,
     scores: ScoreSet | None,
     threshold: float,
-    decisions: Mapping[int, Decision],
+    decided: Decided,
+    entries: Entries,
     policy_by: str,
     allow_undecided: bool = False,
     refusal: str = REFUSAL,
-    check: Callable[[], None] = lambda: None,
+    check: Check = unheeded,
+    noted: Mapping[str, Any] | None = None,
 ) -> Dataset:
     """Write the rows that are kept as a new dataset, with `audit.jsonl` beside them and `lineage` in the manifest.
 
     Rows keep their `row_id` and order; a relabelled one is answered with `refusal`. Undecided rows (no score and no decision, or
-    marked unsure) stop it with a SpecError, or are left out if `allow_undecided`. `check` is called between batches and may raise.
-    Nothing is held but one number per row.
+    marked unsure) stop it with a SpecError, or are left out if `allow_undecided`. `noted` is put into the policy too. Memory: some
+    numbers per row.
     """
-    what = plan(dataset, scores=scores, threshold=threshold, decisions=decisions)
+    what = plan(dataset, scores=scores, threshold=threshold, decided=decided)
     counts = what.counts()
     _check(counts, what, allow_undecided)
     policy: dict[str, Any] = {
@@ -114,29 +130,30 @@ def freeze(
         "policy_by": policy_by,
         **counts,
         "refusal": refusal if counts["relabelled"] else None,
-        "decisions_hash": _newest_hash(decisions.values()),
+        "decisions_hash": decided.hash if decided.seq else None,
+        **(noted or {}),
     }
 
     lineage = dict(policy)
 
     def attach(folder: Path) -> None:
-        _write_audit(folder / AUDIT, policy, what)
+        _write_audit(folder / AUDIT, policy, what, entries)
         lineage["audit_sha256"] = of_file(folder / AUDIT)
 
     # The salt keeps every audit a dataset of its own, also where two keep the same rows, or one keeps them all.
-    rows, extra, salt = _rows(dataset, what, refusal, check), {"lineage": lineage}, of_value(policy)
-    return write_dataset(workspace, rows, name=f"{dataset.name} (audited)", role="user", extra=extra, attach=attach, salt=salt)
+    batches, extra, salt = _batches(dataset, what, refusal, check), {"lineage": lineage}, of_value(policy)
+    return write_batches(workspace, batches, name=f"{dataset.name} (audited)", role="user", extra=extra, attach=attach, salt=salt)
 
 
 def noted_hashes(datasets: Iterable[Dataset]) -> list[str]:
-    """Decision hashes that frozen datasets refer to: `DecisionLog.verify` must find each."""
-    found = (dataset.manifest.get("lineage", {}).get("decisions_hash") for dataset in datasets)
-    return [noted for noted in found if noted]
+    """Hashes of decisions and of records that frozen datasets refer to: `DecisionLog.verify` must find each."""
+    lineages = [dataset.manifest.get("lineage", {}) for dataset in datasets]
+    return [lineage[name] for lineage in lineages for name in ("decisions_hash", "records_hash") if lineage.get(name)]
 
 
 def _check(counts: Mapping[str, int], what: Plan, allow_undecided: bool) -> None:
     if counts["undecided"] and not allow_undecided:
-        unsure = int((what.decided & (what.outcomes == _UNDECIDED)).sum())
+        unsure = int((what.codes == UNSURE).sum())
         raise SpecError(
             f"{counts['undecided']:,} rows are undecided ({unsure:,} marked unsure, {counts['undecided'] - unsure:,} without a score). "
             "Decide them, or leave undecided rows out."
@@ -145,34 +162,31 @@ def _check(counts: Mapping[str, int], what: Plan, allow_undecided: bool) -> None
         raise SpecError(f"None of the {counts['rows']:,} rows would be left. Raise the threshold or keep some rows.")
 
 
-def _rows(dataset: Dataset, what: Plan, refusal: str, check: Callable[[], None]) -> Iterator[Row]:
-    kept, at = what.kept, 0
-    relabelled = {row_id for row_id, decision in what.decisions.items() if decision.action == "relabel"}
+def _batches(dataset: Dataset, what: Plan, refusal: str, check: Check) -> Iterator[pa.RecordBatch]:
+    kept, relabelled, at = what.kept, what.codes == RELABEL, 0
     for batch in dataset.batches():
-        check()
-        chosen = batch.filter(pa.array(kept[at : at + len(batch)]))
+        part = slice(at, at + len(batch))
         at += len(batch)
-        for values in chosen.to_pylist():
-            row = cast(Row, {**values, "messages": json.loads(values["messages"])})
-            yield _refusing(row, refusal) if row["row_id"] in relabelled else row
+        check(at, len(kept))
+        chosen = batch.filter(pa.array(kept[part]))
+        changed = relabelled[part][kept[part]]
+        if changed.any():
+            rows = [refusing(row, refusal) if new else row for row, new in zip(chosen.to_pylist(), changed.tolist(), strict=True)]
+            chosen = pa.RecordBatch.from_pylist(rows, schema=SCHEMA)
+        yield chosen
 
 
-def _refusing(row: Row, refusal: str) -> Row:
-    """The same row, its last answer replaced."""
-    messages = [dict(message) for message in row["messages"]]
+def refusing(values: dict[str, Any], refusal: str) -> dict[str, Any]:
+    """The same stored row, its last answer replaced."""
+    messages = [dict(message) for message in json.loads(values["messages"])]
     for message in reversed(messages):
         if message.get("role") == "assistant":
             message["content"] = refusal
             break
-    return {**row, "messages": messages, "response": refusal}
+    return full_row(cast(Row, {**values, "messages": messages, "response": refusal}), values["row_id"])
 
 
-def _write_audit(path: Path, policy: Mapping[str, Any], what: Plan) -> None:
+def _write_audit(path: Path, policy: Mapping[str, Any], what: Plan, entries: Entries) -> None:
     with path.open("w", encoding="utf-8") as file:
         file.write(json.dumps({"policy": dict(policy)}) + "\n")
-        file.writelines(json.dumps(note) + "\n" for note in what.noted())
-
-
-def _newest_hash(decisions: Iterable[Decision]) -> str | None:
-    newest = max(decisions, key=lambda decision: decision.seq, default=None)
-    return None if newest is None else newest.hash
+        file.writelines(json.dumps(note) + "\n" for note in what.noted(entries))

@@ -224,11 +224,11 @@ def _verify(connection: sqlite3.Connection, missing: set[str]) -> ChainReport:
     heads = {row["dataset"]: row["hash"] for row in connection.execute("SELECT dataset, hash FROM chain_heads")}
     if heads != chain.heads:
         return ChainReport(False, chain.entries, expected, "The newest decisions are missing from the end of the log.", chain.heads)
-    beside = records.verify(connection)
+    beside = records.verify(connection, missing)
     if not beside.ok:
         return ChainReport(False, chain.entries, None, beside.reason, chain.heads)
     if missing:
-        reason = f"{len(missing)} decisions that frozen datasets or bundles refer to are not in the log."
+        reason = f"{len(missing)} decisions or records that frozen datasets or bundles refer to are not in the log."
         return ChainReport(False, chain.entries, None, reason, chain.heads)
     return ChainReport(True, chain.entries, None, "", chain.heads)
 

@@ -65,13 +65,21 @@ def entries(workspace: Workspace, dataset: str | None = None) -> Iterator[Record
         yield from map(_record, connection.execute(f"SELECT {_COLUMNS} FROM records {where}ORDER BY seq", {"dataset": dataset}))
 
 
-def verify(connection: sqlite3.Connection) -> ChainReport:
-    """Check every record: hash, link, no gap, nothing cut off at the end."""
+def head(workspace: Workspace, dataset: str) -> str | None:
+    """Hash of the newest record about a dataset, None before the first."""
+    with reading(workspace) as connection:
+        row = connection.execute("SELECT hash FROM record_heads WHERE dataset = ?", (dataset,)).fetchone()
+    return None if row is None else str(row["hash"])
+
+
+def verify(connection: sqlite3.Connection, missing: set[str]) -> ChainReport:
+    """Check every record: hash, link, no gap, nothing cut off at the end. Hashes that are found leave `missing`."""
     chain, expected = RecordChain(), 1
     for record in map(_record, connection.execute(f"SELECT {_COLUMNS} FROM records ORDER BY seq")):
         problem = f"is missing; the next one is {record.seq}" if record.seq != expected else chain.add(record)
         if problem:
             return ChainReport(False, expected, expected, f"Record {expected} {problem}.", chain.heads)
+        missing.discard(record.hash)
         expected += 1
     heads = {row["dataset"]: row["hash"] for row in connection.execute("SELECT dataset, hash FROM record_heads")}
     if heads != chain.heads:

@@ -4,29 +4,31 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from reft_studio.audit.bundle import write_bundle
-from reft_studio.audit.freeze import freeze, noted_hashes
+from reft_studio.audit.freeze import noted_hashes
 from reft_studio.audit.opinion import overruling
 from reft_studio.audit.policy import name
 from reft_studio.audit.queue import QueueItem
 from reft_studio.data.dataset import Dataset, list_datasets, open_dataset
-from reft_studio.data.export import export_kept
 from reft_studio.data.rowstore import row_store
-from reft_studio.errors import DataError, SpecError
-from reft_studio.scoring.scores import open_score_set
+from reft_studio.errors import DataError
+from reft_studio.jobs import outgoing
+from reft_studio.jobs.queue import JobQueue
 from reft_studio.store import settings
 from reft_studio.store.decisions import Action, ChainReport, Decision
-from reft_studio.views import bulk, exporting, reviewing
+from reft_studio.views import bulk, reviewing
 from reft_studio.views.assuring import Assuring
 
 
 @dataclass
 class Audit(Assuring):
     """The decisions of one workspace, made and used."""
+
+    jobs: JobQueue | None = None
 
     def review_batch(self, dataset_id: str, *, size: int = 50, seed: int = reviewing.SEED) -> list[QueueItem]:
         return reviewing.batch(self.log, *self.audited(dataset_id), size=size, seed=seed)
@@ -82,44 +84,67 @@ class Audit(Assuring):
     def review_progress(self, dataset_id: str) -> reviewing.ReviewProgress:
         return reviewing.progress(self.log, *self.audited(dataset_id))
 
-    def freeze(self, dataset_id: str, *, allow_undecided: bool = False) -> Dataset:
+    def freeze(self, dataset_id: str, *, allow_undecided: bool = False, by: str | None = None) -> Dataset:
         """Turn scores and decisions into a new dataset with its audit trail, and choose it."""
-        dataset, score, threshold = self.audited(dataset_id)
-        at = threshold if threshold is not None else 1.0
-        frozen = freeze(
-            self.workspace,
-            dataset,
-            scores=score,
-            threshold=at,
-            decisions=self.log.current(dataset_id),
-            policy_by=name(at, settings.get(self.workspace, f"threshold-rule:{dataset.id}:{score.key}") if score else None),
-            allow_undecided=allow_undecided,
-        )
+        frozen = outgoing.frozen(self.workspace, **self._to_freeze(dataset_id, allow_undecided, by))
         settings.set(self.workspace, "dataset", frozen.id)
         return frozen
 
-    def export(self, dataset_id: str, target: Path | None = None) -> Path:
-        """Write the cleaned file in the format of the upload: kept rows as they were, relabelled ones with a refusal."""
-        found = exporting.cleaned(self.workspace, *self.audited(dataset_id), self.log.current(dataset_id))
-        return export_kept(found.upload, found.kept, target or self._export_path(found.upload), responses=found.responses)
+    def start_freeze(self, dataset_id: str, *, allow_undecided: bool = False, by: str | None = None) -> str:
+        """`freeze` as a job, for data that takes longer than a person waits; its result names the dataset."""
+        params = self._to_freeze(dataset_id, allow_undecided, by)
+        return self._jobs().submit("freeze", params, title=f"Freeze {open_dataset(self.workspace, dataset_id).name}")
 
-    def bundle(self, dataset_id: str) -> Path:
-        """The audit bundle of a frozen dataset: manifest, decisions, scores' facts, sealed by hashes."""
-        frozen = open_dataset(self.workspace, dataset_id)
-        lineage = frozen.manifest.get("lineage")
-        if not lineage:
-            raise SpecError("Only a frozen dataset has an audit bundle. Freeze the decisions on the Review page first.")
-        source = open_dataset(self.workspace, lineage["source"])
-        scores = open_score_set(self.workspace, source.id, lineage["score_key"]).info if lineage.get("score_key") else {}
-        folder = self.workspace.folder("exports")
-        folder.mkdir(parents=True, exist_ok=True)
-        return write_bundle(frozen, source, folder / f"audit-{frozen.id}.zip", decisions=self.log.entries(source.id), scores=scores)
+    def export(self, dataset_id: str, target: Path | None = None) -> Path:
+        """Write the cleaned file in the format of the upload: kept rows as they were, relabelled ones with a refusal.
+
+        Beside it stands `<name>.removed.jsonl`: one line for each row that is not in it, with the reason.
+        """
+        return outgoing.exported(self.workspace, **{**self._to_export(dataset_id), "target": target or self._export_path(dataset_id)}).path
+
+    def start_export(self, dataset_id: str) -> str:
+        """`export` as a job; its result names both files."""
+        params = {**self._to_export(dataset_id), "target": str(self._export_path(dataset_id))}
+        return self._jobs().submit("export", params, title=f"Export {open_dataset(self.workspace, dataset_id).name}")
+
+    def bundle(self, dataset_id: str, *, by: str | None = None, report: Path | None = None) -> Path:
+        """The audit bundle of a frozen dataset: manifests, decisions, draws, scores, and the report if given, sealed by hashes."""
+        return outgoing.bundled(self.workspace, dataset_id, by=self.reviewer(by), report=report)
+
+    def start_bundle(self, dataset_id: str, *, by: str | None = None, report: Path | None = None) -> str:
+        """`bundle` as a job; its result names the file."""
+        params = {"dataset": dataset_id, "by": self.reviewer(by), "report": None if report is None else str(report)}
+        return self._jobs().submit("bundle", params, title=f"Pack the audit of {open_dataset(self.workspace, dataset_id).name}")
 
     def verify(self) -> ChainReport:
         """Check the chain of decisions against itself and against what frozen datasets noted."""
         return self.log.verify(noted_hashes(list_datasets(self.workspace)))
 
-    def _export_path(self, dataset: Dataset) -> Path:
+    def _to_freeze(self, dataset_id: str, allow_undecided: bool, by: str | None) -> dict[str, Any]:
+        dataset, score, threshold = self.audited(dataset_id)
+        at = threshold if threshold is not None else 1.0
+        rule = settings.get(self.workspace, f"threshold-rule:{dataset.id}:{score.key}") if score else None
+        key = score.key if score else None
+        return {
+            "dataset": dataset.id,
+            "score_key": key,
+            "threshold": at,
+            "policy_by": name(at, rule),
+            "by": self.reviewer(by),
+            "allow_undecided": allow_undecided,
+        }
+
+    def _to_export(self, dataset_id: str) -> dict[str, Any]:
+        dataset, score, threshold = self.audited(dataset_id)
+        return {"dataset": dataset.id, "score_key": score.key if score else None, "threshold": threshold}
+
+    def _jobs(self) -> JobQueue:
+        return self.jobs or JobQueue(self.workspace)
+
+    def _export_path(self, dataset_id: str) -> Path:
+        dataset = open_dataset(self.workspace, dataset_id)
+        if lineage := dataset.manifest.get("lineage"):
+            dataset = open_dataset(self.workspace, lineage["source"])
         folder = self.workspace.folder("exports")
         folder.mkdir(parents=True, exist_ok=True)
         return folder / f"cleaned-{Path((dataset.manifest.get('source') or {}).get('file') or f'{dataset.id}.jsonl').name}"

@@ -1,19 +1,24 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from reft_studio.audit.bundle import DECISIONS, FROZEN, MANIFEST, MEMBERS, SCORES, verify, write_bundle
-from reft_studio.audit.decision import Action, Decision
-from reft_studio.audit.freeze import AUDIT, freeze
+from reft_studio.audit.bundle import verify, write_bundle
+from reft_studio.audit.bundle_format import AUDIT, DECISIONS, FROZEN, MANIFEST, MEMBERS, OPTIONAL, RECORDS, SCORES, SOURCE
+from reft_studio.audit.decision import GENESIS, Action, Decision
+from reft_studio.audit.freeze import freeze
+from reft_studio.audit.held import ACTIONS, Decided
+from reft_studio.audit.record import Record, record_hash
 from reft_studio.data.dataset import Dataset
 from reft_studio.errors import SpecError, StoreError
-from reft_studio.fingerprint import of_file
+from reft_studio.fingerprint import canonical_json, of_file
 from reft_studio.scoring.scores import ScoreSet
 from reft_studio.workspace import Workspace
 
@@ -21,9 +26,29 @@ Decide = Callable[[int, Action], Decision]
 
 
 @pytest.fixture
-def frozen(workspace: Workspace, dataset: Dataset, scores: ScoreSet, decisions: list[Decision]) -> Dataset:
-    by_row = {decision.row_id: decision for decision in decisions}
-    return freeze(workspace, dataset, scores=scores, threshold=0.3, decisions=by_row, policy_by="policy:threshold=0.3")
+def frozen(workspace: Workspace, dataset: Dataset, scores: ScoreSet, decisions: list[Decision], records: list[Record]) -> Dataset:
+    made = sorted(decisions, key=lambda decision: decision.row_id)
+    rows, codes = (np.array([decision.row_id for decision in made]), [ACTIONS.index(decision.action) + 1 for decision in made])
+    held = Decided(4, rows, np.array(codes, np.uint8), np.full(4, np.nan, np.float32), decisions[-1].hash)
+    noted = {"records_hash": records[-1].hash}
+
+    def entries(asked: Sequence[int]) -> dict[int, Decision]:
+        return {decision.row_id: decision for decision in decisions if decision.row_id in asked}
+
+    return freeze(
+        workspace, dataset, scores=scores, threshold=0.3, decided=held, entries=entries, policy_by="policy:threshold=0.3", noted=noted
+    )
+
+
+@pytest.fixture
+def records(dataset: Dataset) -> list[Record]:
+    """A draw and an override."""
+    made: list[Record] = []
+    for kind, body in (("draw", {"rows": [2, 4, 6], "seed": "ab"}), ("override", {"reason": "known"})):
+        values = {"seq": len(made) + 1, "dataset": dataset.id, "kind": kind, "body": canonical_json(body), "by": "human:me", "at": "2026"}
+        values |= {"previous": made[-1].hash if made else GENESIS}
+        made.append(Record(**values, hash=record_hash(values)))  # type: ignore[arg-type]
+    return made
 
 
 @pytest.fixture
@@ -32,8 +57,13 @@ def decisions(decide: Decide) -> list[Decision]:
 
 
 @pytest.fixture
-def bundle(tmp_path: Path, frozen: Dataset, dataset: Dataset, decisions: list[Decision]) -> Path:
-    return write_bundle(frozen, dataset, tmp_path / "audit.zip", decisions=decisions, scores={"key": "k1", "teacher": "lab"})
+def bundle(tmp_path: Path, frozen: Dataset, dataset: Dataset, decisions: list[Decision], records: list[Record], scores: ScoreSet) -> Path:
+    report = tmp_path / "report.html"
+    report.write_text("<p>redacted</p>")
+    facts, rows = {"key": "k1", "teacher": "lab"}, scores.folder / "scores.parquet"
+    return write_bundle(
+        frozen, dataset, tmp_path / "audit.zip", decisions=decisions, scores=facts, records=records, row_scores=rows, report=report
+    )
 
 
 def members(path: Path) -> dict[str, bytes]:
@@ -43,15 +73,16 @@ def members(path: Path) -> dict[str, bytes]:
 
 def repack(path: Path, files: dict[str, bytes], *, seal: bool = False) -> Path:
     """Pack other contents; with `seal`, the hashes in the manifest follow, as a careful forger would have it."""
-    import hashlib
-
     if seal:
         manifest = json.loads(files[MANIFEST])
-        manifest["files"] = {name: hashlib.sha256(files[name]).hexdigest() for name in MEMBERS}
+        manifest["files"] = {name: hashlib.sha256(content).hexdigest() for name, content in files.items() if name != MANIFEST}
         files = {**files, MANIFEST: json.dumps(manifest).encode()}
     with zipfile.ZipFile(path, "w") as archive:
+        archive.comment = b"0" * 64
         for name, content in files.items():
             archive.writestr(name, content)
+    whole = path.read_bytes()[:-64]
+    path.write_bytes(whole + hashlib.sha256(whole).hexdigest().encode())
     return path
 
 
@@ -71,14 +102,13 @@ def test_the_same_audit_packs_to_the_same_files(
 ) -> None:
     again = write_bundle(frozen, dataset, tmp_path / "again.zip", decisions=decisions, scores={"key": "k1", "teacher": "lab"})
     first, second = members(bundle), members(again)
-    first.pop(MANIFEST), second.pop(MANIFEST)  # it holds the time
-    assert first == second
+    assert all(first[name] == second[name] for name in (DECISIONS, AUDIT, FROZEN, SOURCE, SCORES))
 
 
-@pytest.mark.parametrize("name", MEMBERS)
+@pytest.mark.parametrize("name", [*MEMBERS[2], *OPTIONAL[2]])
 def test_a_change_to_any_file_is_named(bundle: Path, name: str) -> None:
     files = members(bundle)
-    files[name] = files[name].replace(b"1", b"2", 1) if name != SCORES else b"{}"
+    files[name] = b"{}" if name == SCORES else files[name][:-1] + bytes([files[name][-1] ^ 1])
     report = verify(repack(bundle, files))
     assert not report.ok and f"{name} was changed." in report.problems
 
@@ -89,6 +119,9 @@ def test_another_manifest_has_another_seal(bundle: Path) -> None:
     files[SCORES] = b"{}"
     report = verify(repack(bundle, files, seal=True))
     assert report.ok and report.seal != before  # a forgery that changes nothing else is seen only by the seal noted elsewhere
+    assert verify(repack(bundle, files, seal=True), seals=[before]).problems == [
+        "Its seal is none of those that were noted when bundles were made here."
+    ]
 
 
 def lines(content: bytes) -> list[bytes]:
@@ -101,6 +134,10 @@ def lines(content: bytes) -> list[bytes]:
         (DECISIONS, lambda text: text.replace(b'"remove"', b'"keep"'), "was changed after it was written"),
         (DECISIONS, lambda text: b"".join(lines(text)[1:]), "does not follow the entry before it"),
         (DECISIONS, lambda text: b"".join(lines(text)[:-1]), "not in the log"),
+        (RECORDS, lambda text: text.replace(b"[2,4,6]", b"[2,4,8]"), "Record 1 was changed after it was written"),
+        (RECORDS, lambda text: b"".join(lines(text)[1:]), "does not follow the record before it"),
+        (RECORDS, lambda text: b"".join(lines(text)[:-1]), "The newest draw that was used is not among the records"),
+        (FROZEN, lambda text: text.replace(b'"threshold": 0.3', b'"threshold": 0.4'), "names another threshold"),
         (AUDIT, lambda text: b"".join(lines(text)[:-1]), "not the one that was written when freezing"),
         (FROZEN, lambda text: text.replace(b'"removed": 2', b'"removed": 1'), "count different rows"),
         (FROZEN, lambda text: text.replace(b'"kept": 8', b'"kept": 9'), "do not add up"),

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reft_studio.audit.decision import Action, Decision
-from reft_studio.audit.freeze import AUDIT, freeze, noted_hashes
+from reft_studio.audit.decision import GENESIS, Action, Decision
+from reft_studio.audit.freeze import AUDIT, Entries, freeze, noted_hashes
+from reft_studio.audit.held import ACTIONS, Decided
 from reft_studio.audit.policy import REFUSAL, name
 from reft_studio.data.dataset import Dataset, list_datasets, open_dataset
 from reft_studio.errors import SpecError
@@ -20,13 +21,24 @@ Decide = Callable[[int, Action], Decision]
 TAU = 0.3
 
 
+def held_by(by_row: dict[int, Decision]) -> tuple[Decided, Entries]:
+    """What the log would say of these decisions."""
+    rows = sorted(by_row)
+    codes = np.array([ACTIONS.index(by_row[row].action) + 1 for row in rows], dtype=np.uint8)
+    newest = max(by_row.values(), key=lambda decision: decision.seq, default=None)
+    seq, mark = (newest.seq, newest.hash) if newest else (0, GENESIS)
+    held = Decided(seq, np.array(rows, dtype=np.int64), codes, np.full(len(rows), np.nan, np.float32), mark)
+    return held, lambda asked: {row: by_row[row] for row in asked if row in by_row}
+
+
 def ids(dataset: Dataset) -> list[int]:
     return [row["row_id"] for row in dataset.read(["row_id"])]
 
 
 def go(workspace: Workspace, dataset: Dataset, scores: ScoreSet | None, *decisions: Decision, **options: object) -> Dataset:
     by_row = {decision.row_id: decision for decision in decisions}
-    return freeze(workspace, dataset, scores=scores, threshold=TAU, decisions=by_row, policy_by=name(TAU), **options)  # type: ignore[arg-type]
+    held, entries = held_by(by_row)
+    return freeze(workspace, dataset, scores=scores, threshold=TAU, decided=held, entries=entries, policy_by=name(TAU), **options)  # type: ignore[arg-type]
 
 
 def notes(dataset: Dataset) -> list[dict[str, object]]:
@@ -136,7 +148,7 @@ def test_every_audit_is_a_dataset_of_its_own_even_with_the_same_rows(
 
 
 def test_cancelling_half_way_leaves_nothing(workspace: Workspace, dataset: Dataset, scores: ScoreSet) -> None:
-    def cancelled() -> None:
+    def cancelled(done: int, total: int) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -1,0 +1,127 @@
+"""The cleaned file: which rows of an upload are kept, which get another answer, and why the others are not there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reft_studio.audit.freeze import AUDIT, Check, Entries, plan, unheeded
+from reft_studio.audit.held import RELABEL, Decided
+from reft_studio.audit.policy import REFUSAL
+from reft_studio.data.dataset import Dataset, open_dataset
+from reft_studio.data.export import export_kept
+from reft_studio.data.rowstore import row_store
+from reft_studio.data.writing import replacing
+from reft_studio.errors import StoreError
+from reft_studio.scoring.scores import ScoreSet
+from reft_studio.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """What an export writes: the dataset as uploaded, the ids of the rows to keep (ascending), new answers of relabelled rows by row id.
+
+    `notes` tells of each row with something to tell, as `audit.jsonl` does.
+    """
+
+    upload: Dataset
+    kept: NDArray[np.int64]
+    responses: dict[int, str]
+    notes: Callable[[], Iterator[dict[str, Any]]]
+    threshold: float | None
+    reasons: Callable[[int], str | None]
+    """Why a row has no score, by row id."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """The cleaned file and the list of what is not in it."""
+
+    path: Path
+    removed_path: Path
+    kept: int
+    removed: int
+
+
+def cleaned(
+    workspace: Workspace, dataset: Dataset, score: ScoreSet | None, threshold: float | None, decided: Decided, entries: Entries
+) -> Cleaned:
+    """What an export writes. A frozen dataset is what its audit made it; else decisions and threshold hold, undecided rows stay out."""
+    if lineage := dataset.manifest.get("lineage"):
+        upload, audit = open_dataset(workspace, lineage["source"]), dataset.folder / AUDIT
+        changed = [note["row_id"] for note in _notes(audit) if note["outcome"] == "keep" and _action(note) == "relabel"]
+        responses = dict.fromkeys(changed, lineage["refusal"] or REFUSAL)
+        return Cleaned(upload, row_store(dataset).row_ids, responses, lambda: _notes(audit), lineage["threshold"], _unknown)
+    what = plan(dataset, scores=score, threshold=threshold or 0.0, decided=decided)
+    kept = what.kept if score is not None else what.kept | (what.codes == 0)  # nobody judged an undecided row: it is copied
+    responses = dict.fromkeys(decided.rows_with(RELABEL).tolist(), REFUSAL)
+
+    def why(row_id: int) -> str | None:
+        return score.reasons(row_store(dataset).positions([row_id]).tolist())[0] if score is not None else None
+
+    def notes() -> Iterator[dict[str, Any]]:
+        noted = what.noted(entries)
+        return noted if score is not None else (note for note in noted if note["decision"] is not None)
+
+    return Cleaned(dataset, what.row_ids[kept], responses, notes, threshold, why)
+
+
+def write_cleaned(found: Cleaned, target: Path, *, check: Check = unheeded) -> Written:
+    """Write the cleaned file, and beside it `<its name>.removed.jsonl`: one line per row that is not in it, with the reason, no text."""
+    flags = np.zeros(int(found.kept.max()) + 1 if len(found.kept) else 0, dtype=np.bool_)
+    flags[found.kept] = True
+    wanted, size = flags.tobytes(), len(flags)
+    seen = 0
+
+    def keep(row_id: int) -> bool:
+        nonlocal seen
+        seen += 1
+        if not seen % 10_000:
+            check(seen, found.upload.rows)
+        return row_id < size and wanted[row_id] == 1
+
+    path = export_kept(found.upload, keep, target, responses=found.responses)
+    beside, count = path.with_name(f"{path.stem}.removed.jsonl"), 0
+    with replacing(beside) as file:
+        for note in found.notes():
+            if note["outcome"] != "keep":
+                count += 1
+                file.write(json.dumps(_reason(note, found)).encode("ascii") + b"\n")
+    return Written(path, beside, len(found.kept), count)
+
+
+def _reason(note: dict[str, Any], found: Cleaned) -> dict[str, Any]:
+    """Why a row is not in the cleaned file. `row_id` counts the rows of the upload from 0."""
+    decision = note["decision"]
+    value: dict[str, Any] = {"row_id": note["row_id"], "outcome": note["outcome"], "score": note["score"], "threshold": found.threshold}
+    if decision is not None and (note["outcome"] == "remove" or decision["action"] == "unsure"):
+        person = {"decided_by": decision["decided_by"], "at": decision["at"], "comment": decision["reason"]}
+        return {**value, "reason": "marked unsure" if note["outcome"] == "undecided" else "removed by a person", **person}
+    if note["score"] is None:
+        why = found.reasons(note["row_id"])
+        return {**value, "reason": "it has no score and no decision" + (f" ({why})" if why else "")}
+    return {**value, "reason": "the score is at or above the threshold"}
+
+
+def _notes(audit: Path) -> Iterator[dict[str, Any]]:
+    try:
+        with audit.open(encoding="utf-8") as file:
+            next(file, None)  # the policy
+            for line in file:
+                yield json.loads(line)
+    except (OSError, ValueError) as exc:
+        raise StoreError("The record of this frozen dataset is missing or damaged. Freeze the audited dataset again.") from exc
+
+
+def _action(note: dict[str, Any]) -> str:
+    return "" if note["decision"] is None else str(note["decision"]["action"])
+
+
+def _unknown(row_id: int) -> str | None:
+    return None

@@ -1,0 +1,125 @@
+"""What leaves the audit: the frozen dataset, the cleaned file, the bundle. Small ones are made at once, large ones by a job."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from reft_studio.audit.bundle import verify, write_bundle
+from reft_studio.audit.cleaned import Written, cleaned, write_cleaned
+from reft_studio.audit.decision import Decision
+from reft_studio.audit.freeze import Check, Entries, freeze, unheeded
+from reft_studio.data.dataset import Dataset, open_dataset
+from reft_studio.errors import SpecError
+from reft_studio.jobs.job import JobContext
+from reft_studio.scoring.scores import ScoreSet, open_score_set
+from reft_studio.store import records, settings
+from reft_studio.store.decisions import DecisionLog
+from reft_studio.workspace import Workspace
+
+
+def freeze_dataset(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
+    """Freeze a dataset and choose the result. params: dataset, score_key, threshold, policy_by, by, allow_undecided."""
+    context.stage("freeze the rows", 1, 1)
+    made = frozen(context.workspace, check=_told(context), **params)
+    settings.set(context.workspace, "dataset", made.id)
+    return {"dataset": made.id, "rows": made.rows}
+
+
+def export_dataset(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
+    """Write the cleaned file. params: dataset, score_key, threshold, target."""
+    context.stage("write the cleaned file", 1, 1)
+    made = exported(context.workspace, check=_told(context), **{**params, "target": Path(params["target"])})
+    return {"path": str(made.path), "removed": str(made.removed_path), "kept_rows": made.kept, "removed_rows": made.removed}
+
+
+def bundle_dataset(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
+    """Write the audit bundle of a frozen dataset. params: dataset, by, report (path of a redacted one, or None)."""
+    context.stage("pack the bundle", 1, 1)
+    report = params.get("report")
+    path = bundled(context.workspace, params["dataset"], by=params["by"], report=None if report is None else Path(report))
+    return {"path": str(path)}
+
+
+def frozen(
+    workspace: Workspace,
+    *,
+    dataset: str,
+    score_key: str | None,
+    threshold: float,
+    policy_by: str,
+    by: str,
+    allow_undecided: bool = False,
+    check: Check = unheeded,
+) -> Dataset:
+    """The dataset that scores and decisions make, and how it came about."""
+    log, opened = DecisionLog(workspace), open_dataset(workspace, dataset)
+    return freeze(
+        workspace,
+        opened,
+        scores=_scores(workspace, dataset, score_key),
+        threshold=threshold,
+        decided=log.decided(dataset),
+        entries=_entries(log, dataset),
+        policy_by=policy_by,
+        allow_undecided=allow_undecided,
+        noted={"records_hash": records.head(workspace, dataset), "frozen_by": by},
+        check=check,
+    )
+
+
+def exported(
+    workspace: Workspace, *, dataset: str, score_key: str | None, threshold: float | None, target: Path, check: Check = unheeded
+) -> Written:
+    """The cleaned file in the format of the upload, and beside it the list of what is not in it."""
+    log, opened = DecisionLog(workspace), open_dataset(workspace, dataset)
+    score = _scores(workspace, dataset, score_key)
+    found = cleaned(workspace, opened, score, threshold, log.decided(dataset), _entries(log, dataset))
+    return write_cleaned(found, target, check=check)
+
+
+def bundled(workspace: Workspace, dataset: str, *, by: str, report: Path | None = None) -> Path:
+    """The audit bundle of a frozen dataset; its seal is recorded, so that another bundle in its place is seen."""
+    made = open_dataset(workspace, dataset)
+    lineage = made.manifest.get("lineage")
+    if not lineage:
+        raise SpecError("Only a frozen dataset has an audit bundle. Freeze the decisions on the Review page first.")
+    source = open_dataset(workspace, lineage["source"])
+    scores = _scores(workspace, source.id, lineage.get("score_key"))
+    path = write_bundle(
+        made,
+        source,
+        workspace.folder("exports") / f"audit-{made.id}.zip",
+        decisions=DecisionLog(workspace).entries(source.id),
+        scores={} if scores is None else scores.info,
+        records=records.entries(workspace, source.id),
+        row_scores=None if scores is None else scores.folder / "scores.parquet",
+        report=report,
+    )
+    content = {"seal": verify(path).seal, "dataset": made.id}
+    records.append(workspace, source.id, "bundle", by, lambda before, head: content)
+    return path
+
+
+def seals(workspace: Workspace, dataset: str) -> list[str]:
+    """Seals of the bundles that were made from a dataset here."""
+    return [str(record.content()["seal"]) for record in records.of_kind(workspace, dataset, "bundle")]
+
+
+def _scores(workspace: Workspace, dataset: str, key: str | None) -> ScoreSet | None:
+    return open_score_set(workspace, dataset, key) if key else None
+
+
+def _entries(log: DecisionLog, dataset: str) -> Entries:
+    def entries(row_ids: Sequence[int]) -> Mapping[int, Decision]:
+        return log.current_of(dataset, row_ids)
+
+    return entries
+
+
+def _told(context: JobContext) -> Check:
+    def told(done: int, total: int) -> None:
+        context.progress(done, total)
+
+    return told
