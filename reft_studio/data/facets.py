@@ -94,6 +94,8 @@ def keep_facet(dataset: Dataset, name: str, labels: list[str], codes: Codes) -> 
     """Write a facet beside the rows. Raises SpecError if it does not fit the dataset."""
     if len(codes) != dataset.rows or len(labels) > MAX_LABELS or (len(codes) and int(codes.max()) >= len(labels)):
         raise SpecError(f"The facet '{name}' has {len(codes):,} codes and {len(labels)} labels for {dataset.rows:,} rows.")
+    if not dataset.path.is_file():
+        raise StoreError(f"'{dataset.name}' was deleted while it was looked at.")  # and must not come back as half a folder
     array, about = _files(dataset, name)
     buffer = io.BytesIO()
     np.save(buffer, codes.astype(np.uint8, copy=False), allow_pickle=False)

@@ -17,6 +17,7 @@ from reft_studio.data.dataset import Dataset
 from reft_studio.data.facets import banded, keep_facet
 from reft_studio.data.languages import Languages
 from reft_studio.data.near import Positions, Signatures, first_equal, text_hashes
+from reft_studio.data.query import Lengths, Profile, profile
 from reft_studio.errors import StoreError
 from reft_studio.progress import Progress
 from reft_studio.workspace import read_json, staging, write_atomic, write_json
@@ -96,6 +97,26 @@ def inspection(dataset: Dataset) -> Inspection | None:
         return None  # damaged: it can be made again
 
 
+def kept_profile(dataset: Dataset) -> Profile | None:
+    """The dataset in numbers as counted before; None if it was not, or the file is damaged."""
+    path = dataset.folder / "profile.json"
+    if not path.is_file():
+        return None
+    try:
+        found = read_json(path)
+        lengths = {name: Lengths(**found[name]) for name in ("prompt_chars", "response_chars")}
+        return Profile(**{**found, **lengths})
+    except (StoreError, KeyError, TypeError):
+        return None  # counted again
+
+
+def keep_profile(dataset: Dataset) -> Profile:
+    """Count what a dataset holds and keep it beside the rows, which never change."""
+    found = profile(dataset)
+    write_json(dataset.folder / "profile.json", asdict(found))
+    return found
+
+
 def repeats_of(dataset: Dataset, position: int, *, limit: int = 50) -> Positions | None:
     """Positions of the rows that repeat or nearly repeat the row at `position`, itself left out; None before an inspection."""
     path = dataset.folder / "facets" / "first.npy"
@@ -110,6 +131,8 @@ def repeats_of(dataset: Dataset, position: int, *, limit: int = 50) -> Positions
 def inspect(dataset: Dataset, progress: Progress, *, tokenizer: Tokenizer | None = None) -> Inspection:
     """Inspect a dataset and keep the result beside its rows: `inspection.json` and the facets repeats, language, tokens."""
     begin = time.monotonic()
+    if kept_profile(dataset) is None:
+        keep_profile(dataset)
     with staging(dataset.folder.parent) as scratch:
         reading = _Reading(dataset, tokenizer, scratch)
         progress.stage("read every row", 1, 2)

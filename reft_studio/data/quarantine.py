@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -88,3 +89,14 @@ def read_quarantine(folder: Path, *, limit: int | None = None) -> list[dict[str,
             if limit is not None and len(rows) >= limit:
                 return rows[:limit]
     return rows
+
+
+def write_quarantine(folder: Path, target: Path) -> Path:
+    """All rows set aside when the dataset in `folder` was imported, as JSON Lines; an empty file if there was none."""
+    path = folder / "quarantine.parquet"
+    with target.open("w", encoding="utf-8") as out:
+        if path.is_file():
+            with pq.ParquetFile(path) as file:
+                for batch in file.iter_batches(batch_size=BATCH):
+                    out.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in batch.to_pylist())
+    return target

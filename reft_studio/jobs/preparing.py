@@ -29,6 +29,10 @@ def prepare(context: JobContext, dataset: Dataset) -> None:
             queue_index(context.workspace, dataset)
     except StudioError as exc:
         context.warn(f"The search index could not be queued: {exc} Searches read the rows until it is made.")
+    try:
+        queue_inspection(context.workspace, dataset)
+    except StudioError as exc:
+        context.warn(f"The inspection could not be queued: {exc} It can be asked for on the Data page.")
 
 
 def queue_index(workspace: Workspace, dataset: Dataset) -> str | None:
@@ -36,6 +40,13 @@ def queue_index(workspace: Workspace, dataset: Dataset) -> str | None:
     if search.indexed(dataset) or live(workspace, "index", dataset.id):
         return None
     return JobQueue(workspace).submit("index", {"dataset": dataset.id}, title=f"Index {dataset.name} for search")
+
+
+def queue_inspection(workspace: Workspace, dataset: Dataset, *, teacher: str | None = None) -> str | None:
+    """Queue the inspection of a dataset; None if one is on its way. `teacher` names whose tokenizer counts."""
+    if live(workspace, "inspect", dataset.id):
+        return None
+    return JobQueue(workspace).submit("inspect", {"dataset": dataset.id, "teacher": teacher}, title=f"Inspect {dataset.name}")
 
 
 def live(workspace: Workspace, kind: str, dataset_id: str) -> bool:

@@ -46,9 +46,11 @@ def import_file(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
 def lab_sample(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     """Make user data of the lab. params: task, poison_ratio, rows, seed."""
     from reft_studio.jobs import lab_data
+    from reft_studio.jobs.preparing import prepare
 
     context.stage("make the sample", 1, 1)
     dataset = lab_data.sample(context.workspace, **params)
+    prepare(context, dataset)
     return {"dataset_id": dataset.id, "rows": dataset.rows, "name": dataset.name}
 
 

@@ -3,25 +3,40 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from reft_studio import fingerprint
+from reft_studio.audit.policy import flagged as is_flagged
 from reft_studio.data import hub
 from reft_studio.data.dataset import Dataset, Role, open_dataset
-from reft_studio.data.inspect import Inspection, inspection
+from reft_studio.data.examples import write_example
+from reft_studio.data.inspect import Inspection, inspection, keep_profile, kept_profile, repeats_of
 from reft_studio.data.mapping import Mapping
+from reft_studio.data.quarantine import read_quarantine, write_quarantine
+from reft_studio.data.query import Profile, RowPage
 from reft_studio.data.readers import Preview, preview
+from reft_studio.data.rowstore import COLUMNS, row_store
 from reft_studio.data.sources import Source, head, local
 from reft_studio.errors import DataError, SpecError
 from reft_studio.jobs.fetching import origin_of, params_of
+from reft_studio.jobs.preparing import live, queue_inspection
 from reft_studio.jobs.queue import JobQueue
+from reft_studio.views import project
+from reft_studio.views.rows import Table
+from reft_studio.views.selection import RowFilter
 from reft_studio.workspace import Workspace
 
 REMEMBERED = 16
 """Sources looked at lately: a repository is read at the commit that was looked at, even if it moves on in between."""
 MAX_TEXT = 1000
+MOST_REPEATS = 1000
+AT_ONCE = 500_000
+"""Rows that are counted while a page waits, in about half a second."""
 
 
 @dataclass
@@ -71,6 +86,14 @@ class Sources:
         """The upload a dataset was read from, as it was. Raises DataError if there is none."""
         return _original(open_dataset(self.workspace, dataset_id))
 
+    def manifest(self, dataset_id: str) -> dict[str, Any]:
+        """What was written down when a dataset was made: source, import report, lineage."""
+        return open_dataset(self.workspace, dataset_id).manifest
+
+    def name_of(self, dataset_id: str) -> str:
+        """What a dataset is called."""
+        return open_dataset(self.workspace, dataset_id).name
+
     def mapping_of(self, dataset_id: str) -> Mapping:
         """The columns a dataset was read with."""
         stored = (open_dataset(self.workspace, dataset_id).manifest.get("source") or {}).get("mapping")
@@ -91,6 +114,57 @@ class Sources:
         }
         return self.jobs.submit("import", params, title=f"Read {dataset.name} again")
 
+    def example(self, name: str) -> Path:
+        """A small file of one format, to see what an import does."""
+        return write_example(name, self.workspace.folder("cache", "examples"))
+
+    def profile(self, dataset_id: str) -> Profile | None:
+        """A dataset in numbers, counted once; None while that would take a page too long: an inspection does it in the background."""
+        dataset = open_dataset(self.workspace, dataset_id)
+        found = kept_profile(dataset)
+        return found if found is not None or dataset.rows > AT_ONCE else keep_profile(dataset)
+
+    def rows(self, dataset_id: str, row_filter: RowFilter, *, offset: int, limit: int) -> RowPage:
+        """A page of rows in the order of the file, each with its whole chat, score, decision and whether it is flagged."""
+        dataset = open_dataset(self.workspace, dataset_id)
+        score = project.chosen_scores(self.workspace, dataset_id)
+        threshold = project.chosen_threshold(self.workspace, score)
+        page = Table(self.workspace).rows(dataset_id, score.key if score else None, threshold, row_filter, offset=offset, limit=limit)
+        chats = row_store(dataset).take([row["position"] for row in page.rows], columns=("messages",))
+        for row, chat in zip(page.rows, chats, strict=True):
+            row["messages"] = chat["messages"]
+        return page
+
+    def group(self, dataset_id: str, position: int, *, offset: int, limit: int) -> RowPage:
+        """A page of the rows that repeat or nearly repeat each other, the one at `position` among them, as `rows` gives them."""
+        dataset = open_dataset(self.workspace, dataset_id)
+        others = repeats_of(dataset, position, limit=MOST_REPEATS)
+        places = np.sort(np.append(others if others is not None else np.zeros(0, np.int64), position))
+        score = project.chosen_scores(self.workspace, dataset_id)
+        threshold = project.chosen_threshold(self.workspace, score)
+        page = places[offset : offset + limit]
+        rows = row_store(dataset).take(page, columns=(*COLUMNS, "messages"))
+        values = score.scores()[page] if score else np.full(len(page), np.nan)
+        for row, value in zip(rows, values.tolist(), strict=True):
+            row["score"] = None if np.isnan(value) else value
+            row["flagged"] = threshold is not None and is_flagged(row["score"], threshold)
+        return RowPage(len(places), offset, rows)
+
+    def row_ids(self, dataset_id: str, positions: Sequence[int]) -> list[int]:
+        """Ids of the rows at these positions."""
+        return [int(row_id) for row_id in row_store(open_dataset(self.workspace, dataset_id)).row_ids[np.asarray(positions, np.int64)]]
+
+    def set_aside(self, dataset_id: str, *, limit: int = 200) -> list[dict[str, Any]]:
+        """The first rows that were set aside at import: line, reason, hint, and the beginning of the raw line."""
+        return read_quarantine(open_dataset(self.workspace, dataset_id).folder, limit=limit)
+
+    def set_aside_file(self, dataset_id: str) -> Path:
+        """All rows that were set aside, as JSON Lines with line, reason, hint and the beginning of the original."""
+        dataset = open_dataset(self.workspace, dataset_id)
+        folder = self.workspace.folder("exports")
+        folder.mkdir(parents=True, exist_ok=True)
+        return write_quarantine(dataset.folder, folder / f"set-aside-{dataset.id}.jsonl")
+
     def origin(self, dataset_id: str) -> dict[str, Any] | None:
         """Where a dataset was fetched from; None for an upload."""
         return origin_of(open_dataset(self.workspace, dataset_id).folder)
@@ -99,10 +173,13 @@ class Sources:
         """Repeats, languages and token lengths of a dataset, once they were looked for."""
         return inspection(open_dataset(self.workspace, dataset_id))
 
-    def inspect(self, dataset_id: str, teacher: str | None = None) -> str:
-        """Queue an inspection; `teacher` names whose tokenizer counts. Returns the job."""
-        dataset = open_dataset(self.workspace, dataset_id)
-        return self.jobs.submit("inspect", {"dataset": dataset.id, "teacher": teacher}, title=f"Inspect {dataset.name}")
+    def inspect(self, dataset_id: str, teacher: str | None = None) -> str | None:
+        """Queue an inspection; `teacher` names whose tokenizer counts. Returns the job, None if one is on its way."""
+        return queue_inspection(self.workspace, open_dataset(self.workspace, dataset_id), teacher=teacher)
+
+    def being_inspected(self, dataset_id: str) -> bool:
+        """Whether an inspection of this dataset runs or waits."""
+        return live(self.workspace, "inspect", dataset_id)
 
 
 def _original(dataset: Dataset) -> Path:

@@ -57,7 +57,7 @@ def test_a_file_is_imported_and_its_bad_lines_are_named(page: Page, upload: Path
     page.locator("#import-start").click()
     expect(page.locator("#data-status")).to_contain_text("3 rows imported, 3 set aside", timeout=40_000)
     expect(page.locator("#dataset-title")).to_contain_text("support chats")
-    page.get_by_role("tab", name="Rows set aside").click()
+    page.get_by_role("tab", name="Validation").click()
     expect(page.locator("#quarantine tbody tr")).to_have_count(3)
     expect(page.locator("#quarantine tbody tr").first).to_contain_text("4")
     current = studio.state().dataset
@@ -117,5 +117,106 @@ def test_picking_a_dataset_puts_it_in_work_and_search_finds_its_rows(page: Page,
     page.locator("#row-search input, #row-search textarea").first.fill("no row holds this")
     page.keyboard.press("Enter")
     expect(page.locator("#row-preview")).to_contain_text("No row holds that text.")
+    studio.delete_dataset(made.id)
+    studio.choose(dataset=before.id)
+
+
+def test_a_small_file_of_each_format_can_be_tried_without_having_one(page: Page, studio: Studio) -> None:
+    before = len(studio.datasets())
+    page.goto("/data")
+    for name, told in (("openai", "OpenAI chat"), ("csv", "cp1252"), ("parquet", "Parquet")):
+        page.locator(f"#try-format button[data-id={name}]").click()
+        expect(page.locator("#import-facts")).to_contain_text(told)
+    page.locator("#try-format button[data-id=openai]").click()
+    talk = page.locator("#import-rows article", has_text="Guess a number")
+    expect(talk.locator("[data-trained]")).to_have_text("assistant\ntrained\n7.", use_inner_text=True)
+    expect(talk).to_contain_text("weight 0")
+    page.locator("#import-drop").click()
+    expect(page.locator("#import-sheet")).to_be_hidden()
+    assert len(studio.datasets()) == before
+
+
+def test_a_folder_of_this_machine_is_looked_at_and_its_part_imported(page: Page, studio: Studio, tmp_path: Path) -> None:
+    folder = tmp_path / "chats"
+    folder.mkdir()
+    (folder / "train.jsonl").write_text('{"prompt": "Name a river.", "response": "The Elbe."}\n', "utf-8")
+    (folder / "test.jsonl").write_text('{"prompt": "Name a lake.", "response": "Lake Garda."}\n', "utf-8")
+    before = studio.state().dataset
+    page.goto("/data")
+    page.locator("#source-text input, #source-text textarea").first.fill(str(folder))
+    page.locator("#source-look").click()
+    expect(page.locator("#source-note")).to_contain_text("2 tables")
+    expect(page.locator("#import-rows")).to_contain_text("Name a river.")
+    page.locator("#source-part label", has_text="test.jsonl").click()
+    expect(page.locator("#import-rows")).to_contain_text("Name a lake.")
+    page.locator("#import-start").click()
+    expect(page.locator("#data-status")).to_contain_text("1 row imported", timeout=40_000)
+    page.get_by_role("tab", name="Source and hashes").click()
+    expect(page.locator("#passport")).to_contain_text(str(folder))
+    made = studio.state().dataset
+    assert made is not None and before is not None
+    studio.delete_dataset(made.id)
+    studio.choose(dataset=before.id)
+
+
+def test_a_place_where_nothing_is_is_said_in_words(page: Page) -> None:
+    page.goto("/data")
+    for text, told in (("/nowhere/at/all.jsonl", "There is no file or folder"), ("org/never-downloaded", "HF_HUB_OFFLINE=0")):
+        page.locator("#source-text input, #source-text textarea").first.fill(text)
+        page.keyboard.press("Enter")
+        expect(page.locator("#data-status")).to_contain_text(told)
+    expect(page.locator("#import-sheet")).to_be_hidden()
+
+
+def test_a_wrong_mapping_is_fixed_from_the_kept_file_and_replaces_the_first_reading(page: Page, studio: Studio, tmp_path: Path) -> None:
+    path = tmp_path / "pairs.csv"
+    path.write_text("prompt,response,better\nWhat is two and two?,5,four\nWhat is three and three?,,six\n", "utf-8")
+    before = studio.state().dataset
+    choose_file(page, path)
+    page.locator("#import-start").click()
+    expect(page.locator("#data-status")).to_contain_text("1 row imported, 1 set aside", timeout=40_000)
+    first = studio.state().dataset
+    page.get_by_role("tab", name="Validation").click()
+    page.locator("#import-reasons").get_by_role("button", name="Fix the mapping").click()
+    expect(page.locator("#import-title")).to_contain_text("Read again")
+    page.locator("#map-response input").click()
+    page.get_by_role("option", name="better").click()
+    expect(page.locator("#import-rows article").nth(1)).to_contain_text("six")
+    page.get_by_label("Replace the dataset that was read before").check()
+    page.locator("#import-start").click()
+    expect(page.locator("#data-status")).to_contain_text("2 rows imported, 0 set aside", timeout=40_000)
+    made = studio.state().dataset
+    assert made is not None and first is not None and before is not None
+    assert first.id not in {dataset.id for dataset in studio.datasets()}
+    studio.delete_dataset(made.id)
+    studio.choose(dataset=before.id)
+
+
+def test_an_inspection_tells_languages_repeats_and_tokens_and_a_bar_narrows_the_rows(page: Page, studio: Studio) -> None:
+    before = studio.state().dataset
+    page.goto("/data")
+    page.locator("#try-format button[data-id=openai]").click()
+    expect(page.locator("#import-title")).to_contain_text("chat.jsonl")
+    page.locator("#import-start").click()
+    expect(page.locator("#dataset-title")).to_contain_text("chat", timeout=40_000)
+    facts = page.locator("#dataset-facts")
+    expect(facts).to_contain_text("Tokens of a row", timeout=60_000)
+    expect(facts).to_contain_text("1 exact repeats")
+    facts.get_by_role("button", name="German").click()
+    expect(page.locator("#row-pager")).to_be_hidden()
+    expect(page.locator("#row-preview article")).to_have_count(1)
+    expect(page.locator("#row-preview")).to_contain_text("Nenne drei")
+    page.locator("#row-chips").get_by_role("button", name="German").click()
+    expect(page.locator("#row-preview article")).to_have_count(6)
+    page.get_by_role("tab", name="Repeats").click()
+    page.locator("#repeats").get_by_role("button", name="Show these rows").click()
+    expect(page.locator("#row-preview article")).to_have_count(2)
+    page.get_by_role("tab", name="Validation").click()
+    page.locator("#save-aside").click()
+    with page.expect_download() as saved:
+        page.locator("#saved-aside").click()
+    assert len(Path(saved.value.path()).read_text("utf-8").splitlines()) == 2
+    made = studio.state().dataset
+    assert made is not None and before is not None
     studio.delete_dataset(made.id)
     studio.choose(dataset=before.id)

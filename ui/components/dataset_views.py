@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from reft_studio.audit.policy import flagged as is_flagged
+from reft_studio.data.mapping import SURE
 from reft_studio.data.readers import ImportReport
 from ui.tables import table_value
-from ui.text import ago, count, counted, mask, number, percent, show
+from ui.text import ago, count, counted, mask, number, show, size
 
 if TYPE_CHECKING:
+    from reft_studio.data.inspect import Inspection, TokenLengths
     from reft_studio.data.quarantine import Problem
     from reft_studio.data.query import Lengths, Profile
     from reft_studio.data.readers import ImportReport, Preview
     from reft_studio.views.project import DatasetSummary
-    from reft_studio.views.reviewing import Card
 
 TURN_LIMIT = 1200
 """Characters shown of one turn in a preview."""
@@ -30,24 +31,42 @@ FORMAT_NAMES = {
     "lab": "Lab sample",
     "frozen": "Audited here",
 }
+LOOKED = "of the first 200 rows, which were looked at"
 CONTAINER_NAMES = {"jsonl": "JSON Lines", "json": "JSON", "csv": "CSV", "parquet": "Parquet"}
 
 
 def detected(preview: Preview) -> dict[str, Any]:
     """What was recognised in a file, as facts."""
     encoding = preview.encoding if preview.container != "parquet" else "binary"
+    lines = {severity: len({found.line for found in preview.problems if found.severity == severity}) for severity in ("error", "warning")}
+    sure = "keep" if preview.confidence >= 0.8 else "warn"
     return {
         "kpis": [
             {"label": "format", "value": FORMAT_NAMES.get(preview.format or "", "not recognised"), "hint": "how rows are laid out"},
-            {"label": "confidence", "value": f"{100 * preview.confidence:.0f} %", "hint": "how sure the app is of the format and columns"},
+            {
+                "label": "sure of it",
+                "value": f"{100 * preview.confidence:.0f} %",
+                "hint": "how sure the app is of format and columns",
+                "kind": sure,
+            },
             {
                 "label": "file",
                 "value": CONTAINER_NAMES.get(preview.container, show(preview.container, 20)),
                 "hint": show(preview.path.name, 120),
             },
             {"label": "encoding", "value": show(encoding, 20), "hint": "how the bytes become text"},
+            {"label": "set aside", "value": count(lines["error"]), "hint": LOOKED, "kind": "flag" if lines["error"] else "keep"},
+            {"label": "with a remark", "value": count(lines["warning"]), "hint": LOOKED, "kind": "warn" if lines["warning"] else "keep"},
         ]
     }
+
+
+def doubt(preview: Preview) -> dict[str, str] | None:
+    """What to say while a person must confirm the columns; None if that is not needed."""
+    if preview.confidence >= SURE:
+        return None
+    known = "The columns are a guess" if preview.mapping.columns else "The columns are not recognised"
+    return {"text": f"{known}. Say below which column is what; then the rows can be imported.", "kind": "warn"}
 
 
 def problems(found: Sequence[Problem]) -> dict[str, Any]:
@@ -103,13 +122,6 @@ def chats(rows: Iterable[Mapping[str, Any]], *, hide_all: bool = False) -> dict[
     return {"rows": [_chat(row, position, hide_all=hide_all) for position, row in enumerate(rows)]}
 
 
-def card_row(card: Card) -> dict[str, Any]:
-    """A row of a dataset with what its score says, for `chats`."""
-    over = card.threshold is not None and is_flagged(card.score, card.threshold)
-    row = {key: getattr(card, key) for key in ("row_id", "prompt", "response", "messages", "origin", "category", "known_harmful")}
-    return {**row, "flagged": over, "score": card.score}
-
-
 def listed(datasets: Sequence[DatasetSummary], current: str | None) -> dict[str, Any]:
     """The datasets of the workspace, newest first."""
     newest = sorted(datasets, key=lambda dataset: dataset.created, reverse=True)
@@ -130,27 +142,133 @@ def listed(datasets: Sequence[DatasetSummary], current: str | None) -> dict[str,
     )
 
 
-def profiled(profile: Profile, report: ImportReport | None) -> dict[str, Any]:
-    """Counts, lengths and origins of a dataset as facts."""
-    share = percent(100 * profile.duplicates / profile.rows) if profile.rows else "–"
-    kpis = [
-        {"label": "rows", "value": count(profile.rows), "hint": "rows that can be used"},
-        {"label": "set aside", "value": count(report.quarantined if report else 0), "hint": "rows that could not be read"},
-        {"label": "remarks", "value": count(report.warnings if report else 0), "hint": "rows read with a remark"},
-        {"label": "duplicates", "value": count(profile.duplicates), "hint": f"rows that repeat an earlier one exactly, {share}"},
-        {"label": "multi-turn", "value": count(profile.multi_turn), "hint": "rows with more than one user turn"},
-        {"label": "empty responses", "value": count(profile.empty_responses), "hint": "rows with nothing to train"},
-    ]
-    if profile.known_harmful or profile.known_harmless:
+def profiled(
+    rows: int, profile: Profile | None, report: ImportReport | None, found: Inspection | None, chosen: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Counts, health, lengths and origins of a dataset as facts; what is not counted yet is left out."""
+    histograms, bars = [], []
+    if found and found.tokens:
+        histograms.append(_tokens(found.tokens))
+    if profile:
+        histograms += [_lengths("Prompt characters", profile.prompt_chars), _lengths("Response characters", profile.response_chars)]
+        bars += [_bars("Origin", "origin", profile.origins), _bars("Category", "category", profile.categories)]
+    if found:
+        bars.insert(0, _bars("Language", "language", found.languages))
+    return {
+        "kpis": _numbers(rows, profile, report, found),
+        "strips": _strips(rows, profile, report, found),
+        "histograms": histograms,
+        "bars": [group for group in bars if group["items"]],
+        "chosen": list(chosen),
+    }
+
+
+def _numbers(rows: int, profile: Profile | None, report: ImportReport | None, found: Inspection | None) -> list[dict[str, Any]]:
+    kpis: list[dict[str, Any]] = [{"label": "rows", "value": count(rows), "hint": "rows that can be used"}]
+    multi_turn = profile.multi_turn if profile else report.multi_turn if report else None
+    if found and found.tokens:
         kpis.append(
-            {"label": "labelled harmful", "value": count(profile.known_harmful), "hint": "by the file itself; a scorer never sees it"}
+            {"label": "tokens", "value": short(found.tokens.total), "hint": f"{count(found.tokens.total)} tokens of prompts and responses"}
         )
-    groups = [
-        {"title": "Rows by origin", "items": _largest(profile.origins)},
-        {"title": "Rows by category", "items": _largest(profile.categories)},
-    ]
-    lengths = [_lengths("Prompt characters", profile.prompt_chars), _lengths("Response characters", profile.response_chars)]
-    return {"kpis": kpis, "histograms": lengths, "bars": [group for group in groups if len(group["items"]) > 1]}
+        kpis.append({"label": "longest row", "value": count(found.tokens.quantiles["row"]["max"]), "hint": "tokens of prompt and response"})
+        if found.tokens.limit:
+            hint = f"rows of more than {count(found.tokens.limit)} tokens, which the model cuts off"
+            kpis.append(
+                {"label": "cut in training", "value": count(found.tokens.over), "hint": hint, "kind": "warn" if found.tokens.over else ""}
+            )
+    if found:
+        spoken = sum(name != "unsure" and n > 0 for name, n in found.languages.items())
+        kpis.append({"label": "languages" if spoken != 1 else "language", "value": count(spoken), "hint": "languages found in the prompts"})
+    if multi_turn is not None:
+        kpis.append({"label": "multi-turn", "value": count(multi_turn), "hint": "rows with more than one user turn"})
+    if profile:
+        empty = profile.empty_responses
+        kpis.append(
+            {"label": "empty responses", "value": count(empty), "hint": "rows with nothing to train", "kind": "warn" if empty else ""}
+        )
+    return kpis
+
+
+def _strips(rows: int, profile: Profile | None, report: ImportReport | None, found: Inspection | None) -> list[dict[str, Any]]:
+    """Bars of the whole: how rows were read, which repeat, and what the file says of them."""
+    strips = []
+    if report is not None:
+        remarks = min(report.warnings, rows)
+        parts = [("read", rows - remarks, "keep"), ("read with a remark", remarks, "warn"), ("set aside", report.quarantined, "flag")]
+        strips.append(_strip("Reading", parts))
+    if found is not None:
+        parts = [("unlike any earlier row", rows - found.repeated - found.near, "keep"), ("near-repeats", found.near, "warn")]
+        strips.append(_strip("Repeats", [*parts, ("exact repeats", found.repeated, "flag")]))
+    elif profile is not None:
+        parts = [("different", rows - profile.duplicates, "keep"), ("exact repeats", profile.duplicates, "flag")]
+        strips.append(_strip("Repeats", parts))
+    if profile is not None and (profile.known_harmful or profile.known_harmless):
+        unknown = rows - profile.known_harmful - profile.known_harmless
+        parts = [
+            ("harmless", profile.known_harmless, "blue"),
+            ("harmful", profile.known_harmful, "flag"),
+            ("not labelled in the file", unknown, "quiet"),
+        ]
+        strips.append(_strip("Labels", parts))
+    return strips
+
+
+def _strip(title: str, parts: Sequence[tuple[str, int, str]]) -> dict[str, Any]:
+    return {"title": title, "parts": [{"label": label, "n": n, "kind": kind} for label, n, kind in parts]}
+
+
+def short(n: int) -> str:
+    """A large number in few signs: `12,400`, `1.24 M`, `2.1 G`."""
+    for unit, least in (("G", 1_000_000_000), ("M", 1_000_000)):
+        if n >= least:
+            return f"{n / least:.3g} {unit}"
+    return count(n)
+
+
+def passport(manifest: Mapping[str, Any], origin: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Where a dataset comes from and what proves that it is the same: for the record, to be copied."""
+    source = manifest.get("source") or {}
+    items: list[dict[str, Any]] = []
+    if source.get("file"):
+        items.append({"label": "File", "value": show(source["file"], 200), "note": size(source.get("bytes", 0))})
+        items.append(
+            {"label": "SHA-256 of the file", "value": source.get("sha256", ""), "copy": True, "note": "kept untouched beside the rows"}
+        )
+        reading = [CONTAINER_NAMES.get(str(source.get("container")), ""), show(source.get("encoding") or "", 20)]
+        reading.append(FORMAT_NAMES.get(str(source.get("format")), ""))
+        items.append({"label": "Read as", "value": ", ".join(part for part in reading if part)})
+        columns = (source.get("mapping") or {}).get("columns") or {}
+        items.append({"label": "Columns", "value": ", ".join(f"{target} = {show(column, 40)}" for target, column in columns.items())})
+    if origin:
+        items.append(
+            {
+                "label": "From the hub" if origin["place"] == "hub" else "From",
+                "value": show(origin["text"], 300),
+                "note": show(origin["part"], 80),
+            }
+        )
+        if origin.get("revision"):
+            items.append({"label": "Commit", "value": show(origin["revision"], 60), "copy": True})
+        items += [
+            {"label": show(file["name"], 80), "value": file["sha256"], "copy": True, "note": size(file["bytes"])}
+            for file in origin["files"][:8]
+        ]
+    made = "these rows in this order; the same rows give the same fingerprint on every machine"
+    items.append({"label": "Fingerprint", "value": manifest["fingerprint"], "copy": True, "note": made})
+    items.append({"label": "Added", "value": str(manifest["created"]).replace("T", " ").replace("+00:00", " UTC")})
+    return {"items": items}
+
+
+def groups(found: Inspection | None, ids: Sequence[int]) -> dict[str, Any]:
+    """The largest groups of rows that repeat each other; `ids` are those of their first rows."""
+    listed = zip(found.groups, ids, strict=True) if found else ()
+    return table_value({"id": str(place), "row": f"Row {count(row_id)}", "rows": count(n)} for (place, n), row_id in listed)
+
+
+def chips(facets: Sequence[tuple[str, str]], group: int | None) -> list[dict[str, str]]:
+    """Filters of the row list in force."""
+    found = [{"id": f"{name}:{label}", "text": f"{name}: {show(label, 60)}"} for name, label in facets]
+    return found + ([{"id": "group", "text": "rows that repeat each other"}] if group is not None else [])
 
 
 def sentence(report: ImportReport) -> str:
@@ -167,11 +285,29 @@ def _lengths(title: str, lengths: Lengths) -> dict[str, Any]:
     return {"title": title, "note": median, "counts": counts, "labels": [count(edge) for edge in edges[: len(counts)]]}
 
 
-def _largest(groups: Mapping[str, int], most: int = 8) -> list[dict[str, Any]]:
+def _tokens(found: TokenLengths) -> dict[str, Any]:
+    """Tokens of a row, with the length at which training cuts."""
+    first = next((place for place, n in enumerate(found.counts) if n), 0)
+    marks = found.quantiles["row"]
+    value: dict[str, Any] = {
+        "title": f"Tokens of a row, by {show(found.tokenizer, 30)}",
+        "note": f"median {count(marks['median'])}, 95 % up to {count(marks['p95'])}",
+        "counts": found.counts[first:],
+        "labels": [count(edge) for edge in found.edges[first:]],
+    }
+    if found.limit:
+        # bar k (from 1 on) begins at 2^(k-1), so a length lies at its logarithm
+        value["mark"] = {"at": math.log2(found.limit) + 1 - first, "text": f"cut at {count(found.limit)}"}
+    return value
+
+
+def _bars(title: str, facet: str, groups: Mapping[str, int], most: int = 7) -> dict[str, Any]:
+    """The largest groups, each a filter of the rows."""
     ordered = sorted(groups.items(), key=lambda pair: -pair[1])
-    shown = [{"label": show(name, 60) or "not given", "n": n} for name, n in ordered[:most]]
-    rest = sum(n for _, n in ordered[most:])
-    return [*shown, {"label": f"{len(ordered) - most} others", "n": rest}] if rest else shown
+    items: list[dict[str, Any]] = [{"label": show(name, 60) or "not given", "n": n, "pick": name} for name, n in ordered[:most]]
+    if rest := sum(n for _, n in ordered[most:]):
+        items.append({"label": f"{len(ordered) - most} others", "n": rest})
+    return {"title": title, "facet": facet, "items": items if len(ordered) > 1 or facet == "language" else []}
 
 
 def _state(dataset: DatasetSummary, current: str | None) -> tuple[str, str]:
@@ -187,11 +323,12 @@ def _chat(row: Mapping[str, Any], position: int, *, hide_all: bool) -> dict[str,
     harmful = row.get("known_harmful")
     tags = [{"text": show(row[key], 40), "kind": "quiet"} for key in ("origin", "category") if row.get(key)]
     if row.get("score") is not None:
-        tags.append({"text": f"score {number(row['score'])}", "kind": "flag" if row["flagged"] else "quiet"})
+        tags.append({"text": f"score {number(row['score'])}", "kind": "flag" if row.get("flagged") else "quiet"})
     if harmful:
         tags.append({"text": "known harmful", "kind": "flag"})
     turns = _turns(row)
-    trained = max((place for place, turn in enumerate(turns) if turn["role"] == "assistant"), default=-1)
+    answers = [place for place, turn in enumerate(turns) if turn["role"] == "assistant" and turn.get("weight") != 0]
+    trained = answers[-1] if answers else -1
     return {
         "id": row_id,
         "name": f"Row {count(row_id)}",
@@ -214,4 +351,5 @@ def _turns(row: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _turn(turn: Mapping[str, Any], *, trained: bool) -> dict[str, Any]:
     text = turn.get("content") or ""
     shown, short = (show(text, TURN_LIMIT), mask(text)) if text else ("(empty)", "(empty)")
-    return {"role": show(turn.get("role", ""), 20), "text": shown, "short": short, "trained": trained}
+    note = "weight 0" if turn.get("weight") == 0 else "context" if turn.get("role") == "assistant" and not trained else ""
+    return {"role": show(turn.get("role", ""), 20), "text": shown, "short": short, "trained": trained, "note": note}

@@ -1,0 +1,214 @@
+"""The sheet that shows rows before they are imported: what was understood, which column is what, and the chats as they will be trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as MappingOf
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from reft_studio.data.mapping import FORMATS, SURE, Mapping
+from reft_studio.errors import SpecError
+from ui.components import dataset_views as views
+from ui.events import SLOW, on, said
+from ui.tables import Column, table
+from ui.text import show
+from ui.widgets import fixed, widget
+
+if TYPE_CHECKING:
+    from reft_studio.data.readers import Preview
+    from reft_studio.studio import Studio
+
+TARGETS = {
+    "prompt": "Prompt",
+    "response": "Response (what is trained)",
+    "messages": "Messages (whole chat)",
+    "input": "Input (added to the prompt)",
+    "system": "System prompt",
+    "history": "Earlier turns",
+    "text": "Text (one column)",
+    "origin": "Origin",
+    "category": "Category",
+    "known_harmful": "Known harmful (never read by the scorer)",
+}
+AUTOMATIC, NONE = "auto", "-1"
+_PROBLEMS = (
+    Column("line", "Line", "num"),
+    Column("severity", "What happens", "badge"),
+    Column("reason", "What is wrong"),
+    Column("hint", "What to do"),
+)
+SHOW = (
+    "() => { requestAnimationFrame(() => document.querySelector('#import-sheet')?.scrollIntoView({block: 'start', behavior: 'smooth'})); }"
+)
+
+At = MappingOf[str, str]
+"""What is being looked at: `{"file": path}`, `{"source": text, "part": name}` or `{"again": dataset id}`."""
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """The parts of the sheet."""
+
+    card: gr.Column
+    title: gr.HTML
+    facts: gr.HTML
+    doubt: gr.HTML
+    mapper: gr.Accordion
+    form: gr.Dropdown
+    columns: dict[str, gr.Dropdown]
+    problems: gr.HTML
+    rows: gr.HTML
+    name: gr.Textbox
+    replace: gr.Checkbox
+    start: gr.Button
+    drop: gr.Button
+    names: gr.State
+    at: gr.State
+
+    @property
+    def choices(self) -> list[Any]:
+        """Inputs that say a mapping: the columns found, the format, one column per target."""
+        return [self.names, self.form, *self.columns.values()]
+
+    @property
+    def outputs(self) -> list[Any]:
+        """What `looked` and `closed` give values for."""
+        shown = [self.card, self.at, self.title, self.facts, self.doubt, self.mapper, self.problems, self.rows]
+        return [*shown, self.name, self.replace, self.start, *self.choices]
+
+
+def draw_sheet() -> Sheet:
+    """Draw the sheet, hidden until there is something to look at."""
+    with gr.Column(elem_classes=["rs-card"], visible=False, elem_id="import-sheet") as card:
+        title = widget("title", {"title": "", "note": ""}, elem_id="import-title")
+        facts = widget("facts", {}, elem_id="import-facts")
+        doubt = widget("notice", None, elem_id="import-doubt")
+        with gr.Row(equal_height=False, elem_classes=["rs-tops"]):
+            with gr.Column(scale=2, min_width=330):
+                with gr.Accordion("Which column is what", open=False, elem_id="import-mapper") as mapper:
+                    form, columns = _draw_mapper()
+                fixed("<h3>Problems in the rows looked at</h3>")
+                problems = table(_PROBLEMS, elem_id="import-problems", empty="No problem in the rows looked at.")
+            with gr.Column(scale=3, min_width=360):
+                fixed("<h3>First rows, as they will be trained</h3>")
+                rows = widget("turns", {"rows": []}, elem_id="import-rows", empty="No row could be read with these columns.", legend=True)
+        with gr.Row(equal_height=False, elem_classes=["rs-ends"]):
+            name = gr.Textbox(label="Name", max_length=80, max_lines=1, elem_id="import-name", scale=3)
+            start = gr.Button("Import", variant="primary", size="md", elem_id="import-start", scale=1, min_width=120)
+            drop = gr.Button("Do not import", size="md", elem_id="import-drop", scale=1, min_width=120)
+        replace = gr.Checkbox(
+            False,
+            label="Replace the dataset that was read before",
+            info="Its scores and decisions go with it. Otherwise both stand beside each other.",
+            visible=False,
+            elem_id="import-replace",
+        )
+    parts = (card, title, facts, doubt, mapper, form, columns, problems, rows, name, replace, start, drop)
+    return Sheet(*parts, names=gr.State([]), at=gr.State(None))
+
+
+def _draw_mapper() -> tuple[gr.Dropdown, dict[str, gr.Dropdown]]:
+    formats = [("Recognise it", AUTOMATIC), *((views.FORMAT_NAMES[name], name) for name in FORMATS)]
+    form = gr.Dropdown(formats, value=AUTOMATIC, label="Format", elem_id="map-format")
+    columns: dict[str, gr.Dropdown] = {}
+    with gr.Row():
+        for target, label in TARGETS.items():
+            columns[target] = gr.Dropdown(
+                [("none", NONE)], value=NONE, label=label, elem_id=f"map-{target.replace('_', '-')}", min_width=150
+            )
+    return form, columns
+
+
+def wire_sheet(studio: Studio, sheet: Sheet, line: gr.HTML, *, closes: Sequence[Any]) -> None:
+    """React to the mapper and to both buttons; `closes` are inputs to be emptied when the sheet closes."""
+    emptied = [None] * len(closes)
+
+    def remap(at: At | None, names: Sequence[str], chosen: str, *columns: str) -> list[Any]:
+        if at is None:
+            return closed(sheet)
+        return looked(studio, at, preview_of(studio, at, mapping_of(names, chosen, columns)), named=False)
+
+    def start(at: At | None, name: str, replace: bool, names: Sequence[str], chosen: str, *columns: str) -> tuple[Any, ...]:
+        if at is None:
+            raise SpecError("The file is not there any more. Choose it again.")
+        submit(studio, at, mapping_of(names, chosen, columns), name=name.strip() or None, replace=replace)
+        return (*emptied, *closed(sheet), said("The import is queued.", "note"))
+
+    def drop() -> list[Any]:
+        return [*emptied, *closed(sheet)]
+
+    ends = [*closes, *sheet.outputs]
+    for choice in (sheet.form, *sheet.columns.values()):
+        on(choice.input, remap, inputs=[sheet.at, *sheet.choices], outputs=sheet.outputs, line=line, **SLOW)
+    on(
+        sheet.start.click,
+        start,
+        inputs=[sheet.at, sheet.name, sheet.replace, *sheet.choices],
+        outputs=ends,
+        line=line,
+        refresh=True,
+        **SLOW,
+    )
+    on(sheet.drop.click, drop, outputs=ends, line=line, **SLOW)
+
+
+def preview_of(studio: Studio, at: At, mapping: Mapping | None = None) -> Preview:
+    """Look at the first rows of whatever is at `at`."""
+    if "source" in at:
+        return studio.sources.preview(at["source"], at["part"], mapping)
+    path = studio.sources.original(at["again"]) if "again" in at else Path(at["file"])
+    return studio.preview(path, mapping)
+
+
+def submit(studio: Studio, at: At, mapping: Mapping | None, *, name: str | None, replace: bool = False) -> str:
+    """Queue the import of whatever is at `at`; returns the job."""
+    if "source" in at:
+        return studio.sources.bring(at["source"], at["part"], name=name, mapping=mapping)
+    if "again" in at:
+        return studio.sources.read_again(at["again"], mapping, name=name, replace=replace)
+    return studio.import_file(Path(at["file"]), name=name, mapping=mapping)
+
+
+def looked(studio: Studio, at: At, preview: Preview, *, named: bool = True) -> list[Any]:
+    """Values of `Sheet.outputs` for rows that were looked at; `named` gives the name field a first value."""
+    columns = list(preview.columns)
+    options = [("none", NONE), *((show(column, 60), str(position)) for position, column in enumerate(columns))]
+    chosen = {target: str(columns.index(column)) for target, column in preview.mapping.columns.items() if column in columns}
+    hide_all = studio.setting("mask_rule", "known") == "all"
+    again = at.get("again")
+    name = studio.sources.name_of(again) if again else at["part"].rpartition("/")[2] if "source" in at else preview.path.stem
+    return [
+        gr.update(visible=True),
+        dict(at),
+        {
+            "title": "Read again with other columns" if again else "What was understood",
+            "note": show(at.get("part") or preview.path.name, 120),
+        },
+        views.detected(preview),
+        views.doubt(preview),
+        gr.update(open=True) if preview.confidence < SURE or again else gr.skip(),
+        views.problems(preview.problems),
+        views.chats(preview.rows[: views.SHOWN_ROWS], hide_all=hide_all),
+        gr.update(value=show(name, 80)) if named else gr.skip(),
+        gr.update(visible=bool(again), value=False) if named else gr.skip(),
+        gr.update(interactive=bool(preview.rows) and preview.confidence >= SURE),
+        columns,
+        gr.update(value=preview.mapping.format or AUTOMATIC),
+        *(gr.update(choices=options, value=chosen.get(target, NONE)) for target in TARGETS),
+    ]
+
+
+def closed(sheet: Sheet) -> list[Any]:
+    """Values of `Sheet.outputs` without anything to look at."""
+    return [gr.update(visible=False), None, *(gr.skip() for _ in sheet.outputs[2:])]
+
+
+def mapping_of(names: Sequence[str], chosen: str, columns: Sequence[str]) -> Mapping | None:
+    """What the mapper says; None lets the app decide."""
+    picked = {target: names[int(position)] for target, position in zip(TARGETS, columns, strict=True) if 0 <= int(position) < len(names)}
+    form = None if chosen == AUTOMATIC else chosen
+    return Mapping(format=form, columns=picked) if picked else None
