@@ -142,10 +142,10 @@ def _widen(pipe: IO[bytes] | None) -> None:
 
 def readers(reading: Reading) -> Here | Beside:
     """The readers for an upload of this size, on this machine."""
-    workers = min(MAX_WORKERS, os.cpu_count() or 1)
-    if workers < 2 or reading.path.stat().st_size < PARALLEL_BYTES:
+    cores = os.cpu_count() or 1
+    if cores < 2 or reading.path.stat().st_size < PARALLEL_BYTES:
         return Here(reading)
-    return Beside(reading, workers)
+    return Beside(reading, min(MAX_WORKERS, cores))
 
 
 def serve(source: IO[bytes], target: IO[bytes]) -> None:

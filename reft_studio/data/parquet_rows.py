@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,11 +14,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from reft_studio.data.lines import MAX_ROW_BYTES
+from reft_studio.data.parquet_pages import longest_entry
 from reft_studio.errors import DataError
 
-BATCH_BYTES = 32 << 20
-NESTED_BYTES = 256 << 20
-MAX_BATCH = 1024
+BATCH_BYTES = 16 << 20
+HELD_BYTES = 256 << 20
+MAX_BATCH = 4096
 """Rows read at once, fewer if the file says that they are large."""
 FLOOR_BYTES = 1 << 30
 RATIO = 100
@@ -119,29 +120,22 @@ def _batches(path: Path, columns: Sequence[str] | None) -> Iterator[pa.RecordBat
         metadata = pq.read_metadata(path)
         if metadata.num_columns > MAX_COLUMNS:
             raise DataError(f"{path.name} has {metadata.num_columns} columns; at most {MAX_COLUMNS} are read. Keep those that matter.")
-        # left as a dictionary, a text that is repeated a million times is held once, and measured before it is written out
-        texts = [leaf.path for leaf in _leaves(metadata) if leaf.physical_type == "BYTE_ARRAY" and "." not in leaf.path]
-        with pq.ParquetFile(path, read_dictionary=texts) as file:
-            yield from file.iter_batches(batch_size=_batch_rows(metadata), columns=chosen)
+        if sum(metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups)) > _budget(path):
+            raise _too_large(path)
+        with path.open("rb") as pages, pq.ParquetFile(path) as file:
+            for number in range(metadata.num_row_groups):
+                size = _batch_rows(pages, metadata.row_group(number))
+                yield from file.iter_batches(batch_size=size, row_groups=[number], columns=chosen)
 
 
-def _leaves(metadata: pq.FileMetaData) -> list[Any]:
-    return [metadata.schema.column(number) for number in range(metadata.num_columns)]
-
-
-def _batch_rows(metadata: pq.FileMetaData) -> int:
-    """Rows to read at once, so that even texts as long as the file allows fit into memory.
-
-    Nested texts cannot be left as a dictionary: the longest is bounded only by its column in a row group.
-    """
-    nested = [number for number, leaf in enumerate(_leaves(metadata)) if leaf.physical_type == "BYTE_ARRAY" and "." in leaf.path]
-    size, worst = 0, 0
-    for group in (metadata.row_group(number) for number in range(metadata.num_row_groups)):
-        size += group.total_byte_size
-        for column in (group.column(number) for number in nested):
-            worst = max(worst, column.total_uncompressed_size * column.num_values // max(1, group.num_rows))
-    usual = min(MAX_BATCH, BATCH_BYTES * metadata.num_rows // max(1, size))
-    return int(max(1, min(usual, max(4, NESTED_BYTES // max(1, worst)))))
+def _batch_rows(pages: BinaryIO, group: pq.RowGroupMetaData) -> int:
+    """Rows to read at once, so that even rows of nothing but the longest text in a dictionary fit into memory."""
+    worst = 0
+    for column in (group.column(number) for number in range(group.num_columns)):
+        if column.physical_type == "BYTE_ARRAY":
+            worst = max(worst, longest_entry(pages, column) * column.num_values // max(1, group.num_rows))
+    usual = min(MAX_BATCH, BATCH_BYTES * group.num_rows // max(1, group.total_byte_size))
+    return int(max(1, min(usual, HELD_BYTES // max(1, worst))))
 
 
 def row_bytes(batch: pa.RecordBatch) -> Sizes:

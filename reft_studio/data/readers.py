@@ -18,7 +18,7 @@ from reft_studio.data.detect import Layout, detect
 from reft_studio.data.importing import ImportPass, unit_of
 from reft_studio.data.interpret import Interpreter, columns_of, guess_file, objects_of
 from reft_studio.data.mapping import FORMATS, SURE, Guess, Mapping, name_list
-from reft_studio.data.parquet_rows import parquet_columns
+from reft_studio.data.parquet_rows import check_parquet, parquet_columns
 from reft_studio.data.parts import Reading
 from reft_studio.data.quarantine import Problem, Quarantine
 from reft_studio.data.records import Record, csv_header, sample
@@ -170,6 +170,8 @@ def import_file(
             f"{path.name} has no row: it holds a header and nothing below, or an empty list. Choose a file with at least one row."
         )
     if found.confidence < SURE:
+        if layout.container == "parquet":
+            check_parquet(path)  # that it is a bomb is the better reason
         raise DataError(_unclear(path, unit_of(layout.container), columns, head))
     _check_room(workspace, path)
     with staging(workspace.folder("datasets")) as scratch:
@@ -200,9 +202,10 @@ def _line_count(raw: bytes, layout: Layout) -> int:
 
 def _unclear(path: Path, unit: str, columns: list[str], head: list[Record]) -> str:
     broken = next((record for record in head if record.error), None)
-    if not columns and broken is not None:
+    objects = objects_of(record.value for record in head)
+    if broken is not None and not (columns and objects):
         return f"{path.name}, {unit} {broken.line}: {broken.error}. {broken.hint}"
-    if not objects_of(record.value for record in head):
+    if not objects:
         return f"{path.name}: its rows are no objects with named parts. Each row needs prompt and response, or messages."
     return (
         f"{path.name}: no column is recognised as prompt and response. Columns found: {name_list(columns)}. "

@@ -71,6 +71,7 @@ def _in_small_pieces(folder: Path, path: Path) -> Outcome:
 def _by_others(folder: Path, path: Path) -> Outcome:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(import_pool, "PARALLEL_BYTES", 0)
+        patch.setattr(import_pool, "MAX_WORKERS", 1)
         for name, value in (("PIECE_BYTES", 200), ("PIECE_ROWS", 3)):
             patch.setattr(pieces, name, value)
         return _outcome(folder, path)
@@ -229,6 +230,7 @@ def test_a_reader_that_dies_is_an_error_in_words_and_leaves_nothing(
     workspace: Workspace, upload: Upload, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(import_pool, "PARALLEL_BYTES", 0)
+    monkeypatch.setattr(import_pool, "MAX_WORKERS", 1)
     started: list[import_pool.Beside] = []
     before = import_pool.Beside.__enter__
 
@@ -249,6 +251,7 @@ def test_cancelling_ends_the_readers(workspace: Workspace, upload: Upload, monke
     class CancelledError(Exception): ...
 
     monkeypatch.setattr(import_pool, "PARALLEL_BYTES", 0)
+    monkeypatch.setattr(import_pool, "MAX_WORKERS", 1)
     monkeypatch.setattr(pieces, "PIECE_BYTES", 1000)
     started: list[import_pool.Beside] = []
     before = import_pool.Beside.__enter__
