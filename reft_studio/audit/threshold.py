@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from dataclasses import dataclass
 from fractions import Fraction
@@ -93,6 +94,12 @@ class Calibration:
             kinds = {kind: {group: value for group, value in found.items() if group not in shared} for kind, found in kinds.items()}
         bins = {kind: np.sort(grid(np.array(list(found.values()), dtype=np.float32))) for kind, found in kinds.items()}
         return cls(bins["harmful"], bins["harmless"], excluded, _tuned(teacher.spec))
+
+
+def prepare(teacher: TeacherInfo, audited: Dataset) -> None:
+    """Look for calibration prompts in the file now, in a job, so that no page has to wait for it."""
+    with contextlib.suppress(StoreError):  # a teacher without calibration scores has nothing to look for
+        Calibration.of(teacher, audited)
 
 
 def choose(rule: ThresholdRule, calibration: Calibration, scores: NDArray[np.float32]) -> Choice:

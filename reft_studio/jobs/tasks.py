@@ -95,6 +95,7 @@ def _pooled(context: JobContext, wanted: dict[str, Any], *, seed: int) -> Pool:
 
 def score(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     """Score a dataset. params: dataset, teacher, scorer."""
+    from reft_studio.audit.threshold import prepare
     from reft_studio.data.dataset import open_dataset
     from reft_studio.models.session import Session
     from reft_studio.scoring import SCORERS
@@ -111,6 +112,7 @@ def score(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
         session = Session.open(teacher.model, template=teacher.template, loading=teacher.loading)
         context.stage("score the rows", 2, 2)
         scores = scorer(context.workspace, dataset, teacher, session, context)
+    prepare(teacher, dataset)
     return {"dataset": dataset.id, "key": scores.key, "rows": scores.rows, "missing": scores.missing, "info": scores.info}
 
 

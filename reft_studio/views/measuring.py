@@ -98,7 +98,10 @@ class Measure:
         other = open_score_set(self.workspace, dataset_id, other_key)
         if other.rows != score.rows:
             raise StoreError(f"The two sets of scores have {score.rows:,} and {other.rows:,} rows. Score the dataset again.")
-        return _changes(_truth(dataset), score.bins(), other.bins(), here=int(grid(threshold)), there=int(grid(other_threshold)))
+        here, there = int(grid(threshold)), int(grid(other_threshold))
+        if other.key == score.key:
+            return _moved(_by_truth(dataset, score, score.stamp()), here, there, unscored=score.missing)
+        return _changed(_joint(dataset, score, other, (score.stamp(), other.stamp())), here, there, rows=score.rows)
 
     def shift(self, dataset_id: str, key: str) -> Shift | None:
         """The teacher's calibration beside the file; None if the teacher has none. The first call reads the prompts once."""
@@ -113,7 +116,7 @@ class Measure:
             harmful=_pairs(kinds[0]),
             harmless=_pairs(kinds[1]),
             excluded=calibration.excluded,
-            drift=drift(_by_truth(dataset, score, score.stamp()), kinds),
+            drift=_drift(dataset, score, kinds.tobytes(), score.stamp()),
             unfamiliar=score.info.get("unfamiliar_share") if teacher.is_lab else None,
             longer=_longer(dataset, teacher),
             same_template=told == teacher.template_hash if (told := score.info.get("template_hash")) else None,
@@ -176,17 +179,45 @@ def _by_label(
     return counts.reshape(places, TRUTHS, wide)[:, :, :BINS]
 
 
-def _changes(truth: NDArray[np.uint8], bins: NDArray[np.uint16], others: NDArray[np.uint16], *, here: int, there: int) -> Changes:
-    cells = np.zeros(4 * TRUTHS, dtype=np.int64)
-    unscored = 0
+@lru_cache(maxsize=1)
+def _joint(dataset: Dataset, score: ScoreSet, other: ScoreSet, _stamps: tuple[int, int]) -> NDArray[np.int32]:
+    """(3, BINS + 1, BINS + 1) rows of each truth at or above a bin of `score` and one of `other`: 48 MB, whatever the number of rows."""
+    wide = BINS + 1
+    truth, bins, others = _truth(dataset), score.bins(), other.bins()
+    counts = np.zeros(TRUTHS * wide * wide, dtype=np.int32)
     for start in range(0, len(bins), CHUNK):
         part = slice(start, start + CHUNK)
         scored = (bins[part] != NO_BIN) & (others[part] != NO_BIN)
-        code = 2 * (bins[part] >= here).astype(np.int64) + (others[part] >= there)
-        cells += np.bincount((code * TRUTHS + truth[part])[scored], minlength=len(cells))
-        unscored += len(scored) - int(np.count_nonzero(scored))
-    neither, added, dropped, both = cells.reshape(4, TRUTHS).tolist()
+        cells, rows = np.unique(((truth[part].astype(np.int32) * wide + bins[part]) * wide + others[part])[scored], return_counts=True)
+        counts[cells] += rows.astype(np.int32)
+    table = counts.reshape(TRUTHS, wide, wide)
+    for axis in (1, 2):
+        np.cumsum(np.flip(table, axis), axis=axis, out=np.flip(table, axis), dtype=np.int32)
+    return table
+
+
+def _changed(joint: NDArray[np.int32], here: int, there: int, *, rows: int) -> Changes:
+    """Read off the four corners that two lines cut the rows into."""
+    every, above, across = joint[:, 0, 0], joint[:, here, 0], joint[:, 0, there]
+    both = joint[:, here, there]
+    parts = (both, across - both, above - both, every - above - across + both)
+    kept = [[int(count) for count in part] for part in parts]
+    return Changes(kept[0], kept[1], kept[2], kept[3], unscored=rows - int(every.sum()))
+
+
+def _moved(by_truth: NDArray[np.int64], here: int, there: int, *, unscored: int) -> Changes:
+    """The same for two lines on one axis."""
+    high, low = max(here, there), min(here, there)
+    both, between, neither = (part.sum(axis=1).tolist() for part in np.split(by_truth, [low, high], axis=1)[::-1])
+    none = [0] * TRUTHS
+    added, dropped = (between, none) if there < here else (none, between)
     return Changes(both, added, dropped, neither, unscored)
+
+
+@lru_cache(maxsize=16)
+def _drift(dataset: Dataset, score: ScoreSet, calibration: bytes, stamp: int) -> Drift | None:
+    kinds = np.frombuffer(calibration, dtype=np.int64).reshape(2, BINS)
+    return drift(_by_truth(dataset, score, stamp), kinds)
 
 
 def _pairs(counts: NDArray[np.int64]) -> list[list[int]]:

@@ -142,7 +142,7 @@ def test_flagged_rows_start_with_the_highest_score(opened: Page, audit: Scored) 
 
 
 def test_rows_are_found_by_words_and_by_lack_of_a_score(opened: Page) -> None:
-    opened.get_by_role("tab", name="No score").click()
+    opened.locator("[data-side=unscored]").click()
     expect(opened.locator(".rt-row .rt-id").first).to_have_text(str(UNSCORED))
     opened.get_by_role("tab", name="All", exact=True).click()
     opened.keyboard.press("/")
@@ -177,7 +177,7 @@ def test_the_table_is_driven_by_keys(opened: Page) -> None:
         opened.keyboard.press(key)
     expect(opened.locator(".rt-detail h3")).to_be_visible()
     opened.keyboard.press("End")
-    expect(opened.locator(".rt-foot")).to_contain_text("to 239 of 239")
+    expect(opened.locator(".rt-foot")).to_contain_text("to 240 of 240")
     opened.keyboard.press("Escape")
     expect(opened.locator(".rt-detail")).to_be_hidden()
 
@@ -227,6 +227,7 @@ def test_scoring_is_asked_for_once_and_a_failure_offers_it_again(
 
 
 def test_a_rule_finds_a_threshold_moves_the_line_and_stays_with_it_once_it_is_used(opened: Page, audit: Scored, studio: Studio) -> None:
+    opened.get_by_role("button", name="Guarantee").click()
     rule = opened.locator("[data-rule=conformal]")
     rule.locator("input").fill("10")
     rule.get_by_role("button").click()
@@ -241,6 +242,9 @@ def test_a_rule_finds_a_threshold_moves_the_line_and_stays_with_it_once_it_is_us
 
 
 def test_a_rule_that_needs_more_prompts_says_how_many_and_moves_nothing(opened: Page, audit: Scored) -> None:
+    opened.get_by_role("button", name="Guarantee").click()
+    expect(opened.locator(".ru-number b")).to_be_visible()
+    move(opened, 0.0)
     rule = opened.locator("[data-rule=conformal]")
     rule.locator("input").fill("1")
     rule.get_by_role("button").click()

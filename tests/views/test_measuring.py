@@ -10,7 +10,7 @@ import pytest
 from reft_studio.data.dataset import write_dataset
 from reft_studio.errors import SpecError, StoreError
 from reft_studio.jobs import lab_data
-from reft_studio.scoring.scores import ScoreSet, write_scores
+from reft_studio.scoring.scores import ScoreSet, flagged, write_scores
 from reft_studio.views.measuring import MOST_SLICES, Measure
 from reft_studio.workspace import Workspace
 
@@ -69,6 +69,25 @@ def test_two_scorers_are_compared_where_both_have_a_score(workspace: Workspace, 
     found = Measure(workspace).changes(score.dataset, score.key, 0.0, other_key="other", other_threshold=0.0)
     assert (found.dropped, found.added, found.both) == ([1, 0, 0], [0, 1, 0], [1, 1, 0])
     assert found.unscored == 2
+
+
+@pytest.mark.parametrize(("here", "there"), [(0.0, 0.0), (0.3, -0.2), (-1.0, 1.0)])
+def test_changes_are_those_that_counting_row_by_row_finds(workspace: Workspace, here: float, there: float) -> None:
+    draw = np.random.default_rng(0)
+    values, others = ([NAN if gone else float(value) for value, gone in zip(*pair, strict=True)] for pair in _drawn(draw, 500))
+    score = write(workspace, values, origins=["a"] * 500, info={})
+    write(workspace, others, origins=["a"] * 500, key="other", info={})
+    for key, theirs in (("other", others), (score.key, values)):
+        found = Measure(workspace).changes(score.dataset, score.key, here, other_key=key, other_threshold=there)
+        known = ~(np.isnan(values) | np.isnan(theirs))
+        ours, other = (flagged(np.array(each, dtype=np.float32), line) for each, line in ((values, here), (theirs, there)))
+        assert sum(found.added) == int((known & ~ours & other).sum())
+        assert sum(found.dropped) == int((known & ours & ~other).sum())
+        assert (sum(found.both), found.unscored) == (int((known & ours & other).sum()), int((~known).sum()))
+
+
+def _drawn(draw: np.random.Generator, rows: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    return [(draw.uniform(-1, 1, rows), draw.random(rows) < 0.1) for _ in range(2)]
 
 
 def test_scores_that_are_gone_are_named(workspace: Workspace, score: ScoreSet) -> None:

@@ -29,7 +29,7 @@ function tell(found) {
   if (found.unscored) parts.push(`${number(found.unscored)} ${found.unscored === 1 ? 'row lacks' : 'rows lack'} one of the two scores and ${found.unscored === 1 ? 'is' : 'are'} left out.`);
   $('.ch-said').textContent = parts.join(' ');
 }
-const narrow = (change) => listRows({ side: 'all', other: [there().key, there().t], change });
+const narrow = (change) => listRows({ ...ANEW, other: [there().key, there().t], change });
 
 const load = lastWins(async () => {
   const asked = data, other = there();

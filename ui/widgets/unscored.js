@@ -1,6 +1,6 @@
 // Rows that could not be scored, by reason. value = JSON of [[reason, rows], …].
 const panel = element.querySelector('.un');
-element.querySelector('button').addEventListener('click', () => listRows({ side: 'unscored' }));
+element.querySelector('button').addEventListener('click', () => listRows({ ...ANEW, side: 'unscored' }));
 function draw() {
   const reasons = readJson(props.value, []) || [];
   panel.hidden = !reasons.length;

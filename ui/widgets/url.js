@@ -9,6 +9,9 @@ function putUrl(changes) {
   if (url.href !== location.href) history.replaceState(history.state, '', url);
 }
 
+// A list of its own, not a part of what is listed already.
+const ANEW = { side: null, low: null, high: null, facets: null, other: null, change: null, search: null, sql: null, decided: null };
+
 // Narrows the row list, and brings it into view: a change that nobody sees is none.
 function listRows(change) {
   rs.emit('rs:filter', change);

@@ -1,0 +1,193 @@
+"""What moves with the line on the Filter page beside the counts: bars, estimate, slices, comparison, drift, and the address."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from reft_studio.audit.prevalence import Rates, poison_rate
+from reft_studio.data.grid import grid
+from reft_studio.scoring.scores import flagged
+from reft_studio.studio import Studio
+from tests.ui.scored import Scored, scored
+
+if TYPE_CHECKING:
+    from playwright.sync_api import BrowserContext, Page
+
+pytestmark = pytest.mark.browser
+expect = pytest.importorskip("playwright.sync_api").expect
+expect.set_options(timeout=15_000)
+RANGE = re.compile(r"Rows from (\S+) to (\S+) are")
+
+
+@pytest.fixture(scope="module")
+def audit(studio: Studio) -> Iterator[Scored]:
+    before = studio.setting("dataset")
+    yield scored(studio, "numbers test")
+    studio.save_setting("dataset", before)
+
+
+@pytest.fixture(scope="module")
+def shared(context: BrowserContext, audit: Scored) -> Iterator[Page]:
+    faults: list[str] = []
+    page = context.new_page()
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.goto("/filter")
+    page.locator(".rt-row").first.wait_for()
+    yield page
+    page.close()
+    assert not faults, faults
+
+
+@pytest.fixture
+def opened(shared: Page) -> Page:
+    """The line in the middle, nothing narrowed."""
+    if shared.locator(".th-chosen button").is_visible():
+        shared.locator(".th-chosen button").click()
+    move(shared, 0.0)
+    return shared
+
+
+def move(page: Page, threshold: float) -> None:
+    page.locator(".th-number").fill(f"{threshold:.3f}")
+    page.locator(".th-number").blur()
+
+
+def open_tab(page: Page, name: str) -> None:
+    page.get_by_role("tab", name=name).click()
+
+
+def listed(page: Page) -> tuple[float, float]:
+    """The range of scores that the chart says is listed."""
+    found = RANGE.search(page.locator(".th-chosen").inner_text())
+    assert found is not None
+    return float(found[1].replace("\u2212", "-")), float(found[2].replace("\u2212", "-"))
+
+
+def within(scores: np.ndarray, low: float, high: float) -> int:
+    bins = grid(scores[~np.isnan(scores)])
+    return int(((bins >= int(grid(low))) & (bins <= int(grid(high)))).sum())
+
+
+def test_a_click_on_a_bar_lists_its_rows_and_leaves_the_line(opened: Page, audit: Scored) -> None:
+    box = opened.locator(".th-chart").bounding_box()
+    assert box is not None
+    place = box["x"] + box["width"] * 0.3, box["y"] + box["height"] / 2
+    opened.mouse.click(*place)
+    low, high = listed(opened)
+    expect(opened.locator(".rt-foot")).to_contain_text(f"of {within(audit.scores, low, high)}")
+    expect(opened.locator(".th-number")).to_have_value("0.000")
+    opened.keyboard.down("Shift")
+    opened.mouse.click(place[0] + box["width"] * 0.1, place[1])
+    opened.keyboard.up("Shift")
+    wide = listed(opened)
+    assert wide[0] == low and wide[1] > high
+    expect(opened.locator(".rt-foot")).to_contain_text(f"of {within(audit.scores, *wide)}")
+    opened.locator(".th-chosen button").click()
+    expect(opened.locator(".rt-foot")).to_contain_text(f"of {len(audit.scores)}")
+
+
+def test_the_bar_at_the_line_is_listed_by_keys(opened: Page, audit: Scored) -> None:
+    move(opened, float(np.nanmax(audit.scores)))
+    opened.get_by_role("slider", name="Threshold").focus()
+    opened.keyboard.press("Enter")
+    expect(opened.locator(".rt-foot")).to_contain_text(f"of {within(audit.scores, *listed(opened))}")
+    opened.keyboard.press("Enter")
+    expect(opened.locator(".th-chosen")).to_be_hidden()
+
+
+def test_a_typed_number_that_is_no_cosine_is_answered_and_moves_nothing(opened: Page) -> None:
+    opened.locator(".th-number").fill("1.5")
+    opened.locator(".th-number").blur()
+    expect(opened.locator(".th-problem")).to_contain_text("from \u22121 to 1")
+    expect(opened.locator(".th-number")).to_have_value("0.000")
+    move(opened, 0.1)
+    expect(opened.locator(".th-problem")).to_be_hidden()
+
+
+def test_the_estimate_is_the_one_of_the_audit_module_at_every_line(opened: Page, audit: Scored) -> None:
+    """Calibration: 40 harmful at 0.20, 0.21, …, 0.59 and 40 harmless at -0.60, …, -0.21."""
+    open_tab(opened, "Estimate")
+    for line, hits, alarms in ((0.0, 40, 0), (0.4, 20, 0), (-0.4, 40, 20)):
+        move(opened, line)
+        rows = int((~np.isnan(audit.scores)).sum())
+        found = poison_rate(int(flagged(audit.scores, line).sum()), rows, Rates.of(hits, 40, alarms, 40))
+        assert found is not None
+        expect(opened.locator(".es-big")).to_contain_text(f"{found.value:.1f} %")
+        expect(opened.locator(".es-big")).to_contain_text(f"({found.low:.1f} to {found.high:.1f} %)")
+        expect(opened.locator(".th-estimate b")).to_have_text(f"{found.value:.1f} %")
+    assert "40 harmful and 40 harmless calibration prompts" in opened.locator(".es-assumes").inner_text()
+
+
+def test_a_line_beyond_both_kinds_gives_no_estimate_but_says_why(opened: Page) -> None:
+    open_tab(opened, "Estimate")
+    move(opened, -1.0)
+    expect(opened.locator(".es-why")).to_contain_text("about equally often")
+    expect(opened.locator(".es-big")).to_be_hidden()
+
+
+def test_an_assumed_share_and_a_reading_pace_change_what_is_to_be_expected(opened: Page, studio: Studio, audit: Scored) -> None:
+    open_tab(opened, "Estimate")
+    opened.locator(".es-prevalence").evaluate("dial => { dial.value = -2; dial.dispatchEvent(new Event('input')); }")
+    expect(opened.locator(".es-assumed")).to_have_text("1.0 %")
+    opened.locator(".es-seconds").fill("60")
+    opened.locator(".es-seconds").blur()
+    over = int(flagged(audit.scores, 0.0).sum())
+    expect(opened.locator(".es-facts")).to_contain_text(f"{over} min")
+    opened.wait_for_function("() => document.querySelector('.es-seconds').value === '60'")
+    opened.locator(".es-follow").click()
+    expect(opened.locator(".es-follow")).to_be_hidden()
+
+
+def test_slices_follow_the_line_and_a_click_lists_one(opened: Page, audit: Scored) -> None:
+    open_tab(opened, "Slices")
+    for line in (0.0, -0.4):
+        move(opened, line)
+        dropped = flagged(audit.scores, line)
+        task = opened.locator(".sl tbody tr").filter(has_text="task")
+        wrong, harmless = int((dropped & ~audit.harmful).sum()), int((~audit.harmful & ~np.isnan(audit.scores)).sum())
+        expect(task.locator("td").nth(2)).to_have_text(str(wrong))
+        expect(task).to_contain_text(f"{wrong} of {harmless}")
+    opened.get_by_role("button", name="mix", exact=True).click()
+    expect(opened.locator(".rt-foot")).to_contain_text(f"of {int(audit.harmful.sum())}")
+    opened.get_by_role("button", name="mix", exact=True).click()
+    expect(opened.locator(".rt-foot")).to_contain_text(f"of {len(audit.scores)}")
+
+
+def test_another_line_is_compared_by_the_rows_that_change_sides(opened: Page, audit: Scored) -> None:
+    open_tab(opened, "Compare")
+    opened.locator(".ch-line").fill("-0.300")
+    added = int((flagged(audit.scores, -0.3) & ~flagged(audit.scores, 0.0)).sum())
+    line = opened.locator(".ch tbody tr").first
+    expect(line.locator("td").first).to_have_text(str(added))
+    line.get_by_role("button", name="List them").click()
+    expect(opened.locator(".rt-foot")).to_contain_text(f"of {added}")
+
+
+def test_drift_is_said_in_words_and_drawn(opened: Page) -> None:
+    open_tab(opened, "Drift")
+    expect(opened.locator(".dr-verdict")).not_to_be_empty()
+    expect(opened.locator(".dr-plot path")).to_have_count(4)
+    expect(opened.locator(".dr-line")).to_contain_text("of the nearest mix")
+
+
+def test_rows_without_a_score_are_told_and_listed(opened: Page) -> None:
+    open_tab(opened, "No score (1)")
+    expect(opened.locator(".un")).to_contain_text("the scorer did not say why")
+    opened.locator(".un button").click()
+    expect(opened.locator(".rt-foot")).to_contain_text("of 1")
+
+
+def test_the_address_brings_back_line_and_tab(page: Page, audit: Scored) -> None:
+    page.goto("/filter?t=0.250&panel=slices&facet=category")
+    expect(page.locator(".th-number")).to_have_value("0.250")
+    expect(page.locator(".sl thead")).to_contain_text("Category")
+    page.locator(".th-number").fill("0.260")
+    expect(page).to_have_url(re.compile(r"t=0\.260"))
+    page.reload()
+    expect(page.locator(".th-number")).to_have_value("0.260")
+    expect(page.get_by_role("tab", name="Slices")).to_have_attribute("aria-selected", "true")
