@@ -63,7 +63,7 @@ class TokenLengths:
     """By part (prompt, response, row): median, p95, max."""
     edges: list[int]
     counts: list[int]
-    """Rows from each edge up to the next; edges double."""
+    """Rows from each edge up to the next, the last one open."""
 
 
 @dataclass(frozen=True)
@@ -205,9 +205,8 @@ class _Reading:
 
     def token_lengths(self, tokenizer: Tokenizer) -> TokenLengths:
         whole = self._tallies["row"]
-        longest = int(np.flatnonzero(whole)[-1]) if whole.any() else 0
-        edges = [0, *(1 << power for power in range(longest.bit_length()))]
-        counts = np.add.reduceat(whole, edges) if len(edges) > 1 else whole[:1]
+        edges = _edges(whole)
+        counts = np.add.reduceat(whole, edges)
         return TokenLengths(
             tokenizer=tokenizer.name,
             total=int(whole @ np.arange(len(whole))),
@@ -217,6 +216,13 @@ class _Reading:
             edges=edges,
             counts=[int(n) for n in counts],
         )
+
+
+def _edges(tally: npt.NDArray[np.int64]) -> list[int]:
+    """At most 25 round edges, a step apart, that show all rows but the longest thousandth, which the last bin takes together."""
+    top = int(np.searchsorted(np.cumsum(tally), 0.999 * tally.sum()))
+    step = next(unit * 10**power for power in range(7) for unit in (1, 2, 5) if top // (unit * 10**power) < 24)
+    return list(range(0, top + step, step))[:25]
 
 
 def _quantiles(tally: npt.NDArray[np.int64]) -> dict[str, int]:

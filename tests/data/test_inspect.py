@@ -73,7 +73,14 @@ def test_tokens_are_counted_by_part_and_rows_that_are_cut_are_named(workspace: W
     assert tokens is not None
     assert (tokens.total, tokens.limit, tokens.over) == (15, 8, 1)
     assert tokens.quantiles["row"] == {"median": 4, "p95": 9, "max": 9} and tokens.quantiles["prompt"]["max"] == 7
-    assert dict(zip(tokens.edges, tokens.counts, strict=True)) == {0: 0, 1: 0, 2: 1, 4: 1, 8: 1}
+    assert {edge: n for edge, n in zip(tokens.edges, tokens.counts, strict=True) if n} == {2: 1, 4: 1, 9: 1}
+
+
+def test_lengths_are_shown_in_round_steps_and_the_last_bar_takes_the_longest(workspace: Workspace) -> None:
+    rows = [("word " * 100, "word " * 140)] * 2000
+    found = inspect(made(workspace, *rows, ("word " * 90_000, "end")), Silent(), tokenizer=words()).tokens
+    assert found is not None and found.edges[:3] == [0, 20, 40] and found.edges[-1] == 240
+    assert found.counts[-1] == 2001 == sum(found.counts) and found.quantiles["row"]["max"] == 90_001
 
 
 def test_without_a_tokenizer_the_rest_is_found(workspace: Workspace) -> None:

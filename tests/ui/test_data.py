@@ -200,7 +200,7 @@ def test_an_inspection_tells_languages_repeats_and_tokens_and_a_bar_narrows_the_
     page.locator("#import-start").click()
     expect(page.locator("#dataset-title")).to_contain_text("chat", timeout=40_000)
     facts = page.locator("#dataset-facts")
-    expect(facts).to_contain_text("Tokens of a row", timeout=60_000)
+    expect(facts).to_contain_text("Tokens by lab", timeout=60_000)
     expect(facts).to_contain_text("1 exact repeats")
     facts.get_by_role("button", name="German").click()
     expect(page.locator("#row-pager")).to_be_hidden()

@@ -63,7 +63,8 @@ def draw_import(studio: Studio) -> Bring:
     _wire_file(studio, file, sheet, line)
     _wire_place(studio, place, sheet, line)
     _wire_examples(studio, tried, sheet, line)
-    wire_sheet(studio, sheet, line, closes=[file])
+    nowhere = gr.update(visible=False, value=None)
+    wire_sheet(studio, sheet, line, empties=[(file, None), (place.text, ""), (place.note, None), (place.part, nowhere)])
     _wire_sample(studio, sample, line)
     return Bring(line, sheet)
 

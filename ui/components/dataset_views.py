@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -287,17 +286,15 @@ def _lengths(title: str, lengths: Lengths) -> dict[str, Any]:
 
 def _tokens(found: TokenLengths) -> dict[str, Any]:
     """Tokens of a row, with the length at which training cuts."""
-    first = next((place for place, n in enumerate(found.counts) if n), 0)
-    marks = found.quantiles["row"]
+    marks, edges = found.quantiles["row"], found.edges
     value: dict[str, Any] = {
-        "title": f"Tokens of a row, by {show(found.tokenizer, 30)}",
+        "title": f"Tokens by {show(found.tokenizer, 30)}",
         "note": f"median {count(marks['median'])}, 95 % up to {count(marks['p95'])}",
-        "counts": found.counts[first:],
-        "labels": [count(edge) for edge in found.edges[first:]],
+        "counts": found.counts,
+        "labels": [count(edge) for edge in edges],
     }
-    if found.limit:
-        # bar k (from 1 on) begins at 2^(k-1), so a length lies at its logarithm
-        value["mark"] = {"at": math.log2(found.limit) + 1 - first, "text": f"cut at {count(found.limit)}"}
+    if found.limit and len(edges) > 1:
+        value["mark"] = {"at": found.limit / (edges[1] - edges[0]), "text": f"cut at {count(found.limit)}"}
     return value
 
 

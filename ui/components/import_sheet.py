@@ -88,12 +88,12 @@ def draw_sheet() -> Sheet:
         facts = widget("facts", {}, elem_id="import-facts")
         doubt = widget("notice", None, elem_id="import-doubt")
         with gr.Row(equal_height=False, elem_classes=["rs-tops"]):
-            with gr.Column(scale=2, min_width=330):
+            with gr.Column(scale=2, min_width=400):
                 with gr.Accordion("Which column is what", open=False, elem_id="import-mapper") as mapper:
                     form, columns = _draw_mapper()
                 fixed("<h3>Problems in the rows looked at</h3>")
                 problems = table(_PROBLEMS, elem_id="import-problems", empty="No problem in the rows looked at.")
-            with gr.Column(scale=3, min_width=360):
+            with gr.Column(scale=3, min_width=400):
                 fixed("<h3>First rows, as they will be trained</h3>")
                 rows = widget("turns", {"rows": []}, elem_id="import-rows", empty="No row could be read with these columns.", legend=True)
         with gr.Row(equal_height=False, elem_classes=["rs-ends"]):
@@ -123,9 +123,9 @@ def _draw_mapper() -> tuple[gr.Dropdown, dict[str, gr.Dropdown]]:
     return form, columns
 
 
-def wire_sheet(studio: Studio, sheet: Sheet, line: gr.HTML, *, closes: Sequence[Any]) -> None:
-    """React to the mapper and to both buttons; `closes` are inputs to be emptied when the sheet closes."""
-    emptied = [None] * len(closes)
+def wire_sheet(studio: Studio, sheet: Sheet, line: gr.HTML, *, empties: Sequence[tuple[Any, Any]]) -> None:
+    """React to the mapper and to both buttons; `empties` are inputs with the value they get when the sheet closes."""
+    closes, emptied = [part for part, _ in empties], [value for _, value in empties]
 
     def remap(at: At | None, names: Sequence[str], chosen: str, *columns: str) -> list[Any]:
         if at is None:

@@ -61,7 +61,8 @@ function histogram({title, note, counts, labels, mark}) {
     if (mark.at > counts.length / 2) line.dataset.side = 'left';
     place.append(line);
   }
-  const axis = el('div', 'rs-facts-axis', null, {}, labels.map(label => el('span', '', label)));
+  const every = Math.ceil(counts.length / 6);
+  const axis = el('div', 'rs-facts-axis', null, {}, labels.map((label, index) => el('span', '', index % every ? '' : label)));
   axis.style.gridTemplateColumns = `repeat(${counts.length}, 1fr)`;
   return el('figure', '', null, {}, [el('figcaption', '', title, {}, note ? [el('small', '', note)] : []), place, axis]);
 }
