@@ -281,23 +281,48 @@ def export(
 
 
 @app.command()
-def gate(dataset: Annotated[str, typer.Argument(help="id of a dataset")], as_json: AsJson = False, workspace: Where = None) -> None:
-    """Exit 0 if every row of a dataset is decided and the decision log is intact, else 1."""
+def bundle(
+    dataset: Annotated[str, typer.Argument(help="id of a frozen dataset")],
+    out: Annotated[Path | None, typer.Option(help="copy the bundle here")] = None,
+    report: Annotated[bool, typer.Option(help="put a redacted report in")] = True,
+    as_json: AsJson = False,
+    workspace: Where = None,
+) -> None:
+    """Pack the audit of a frozen dataset into one file that `verify` checks anywhere."""
     from reft_studio import verbs
 
-    raise typer.Exit(verbs.gate(Workspace.open(workspace), dataset, as_json=as_json))
+    verbs.bundle(Workspace.open(workspace), dataset, out=out, report=report, as_json=as_json)
+
+
+@app.command()
+def gate(
+    dataset: Annotated[str, typer.Argument(help="id of a dataset")],
+    max_residual: Annotated[
+        float | None, typer.Option(help="share of harmful rows that may be left below the threshold, e.g. 0.01")
+    ] = None,
+    override: Annotated[str, typer.Option(help="let it pass all the same, for this reason, which is recorded")] = "",
+    as_json: AsJson = False,
+    workspace: Where = None,
+) -> None:
+    """Exit 0 if people decided every flagged and every unclear row (and few enough harmful ones may be left), else 1."""
+    from reft_studio import verbs
+
+    place = Workspace.open(workspace)
+    raise typer.Exit(verbs.gate(place, dataset, max_residual=max_residual, override=override, as_json=as_json))
 
 
 @app.command()
 def verify(
     bundle: Annotated[Path | None, typer.Argument(help="an audit bundle; default: the decision log of the workspace")] = None,
+    data: Annotated[Path | None, typer.Option(help="the frozen data.parquet that the bundle is about")] = None,
+    seal: Annotated[str | None, typer.Option(help="the seal that was noted when the bundle was made")] = None,
     as_json: AsJson = False,
     workspace: Where = None,
 ) -> None:
     """Exit 0 if the decision log (or an audit bundle) is intact, else 1."""
     from reft_studio import verbs
 
-    raise typer.Exit(verbs.verify(Workspace.open(workspace), bundle, as_json=as_json))
+    raise typer.Exit(verbs.verify(Workspace.open(workspace), bundle, data=data, seal=seal, as_json=as_json))
 
 
 def _numbers(text: str, kind: type[N], example: str) -> tuple[N, ...]:

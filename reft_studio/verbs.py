@@ -24,6 +24,7 @@ from reft_studio.stats import Estimate
 from reft_studio.store.decisions import Action
 from reft_studio.studio import Studio
 from reft_studio.teacher.teacher import SHIPPED, adopt, open_teacher
+from reft_studio.views import gating
 from reft_studio.views.filtering import language_warning
 from reft_studio.views.project import chosen_scores
 from reft_studio.views.runs import RunForm
@@ -184,37 +185,53 @@ def report(workspace: Workspace, dataset: str | None, *, out: Path | None, redac
 
 
 def export(workspace: Workspace, dataset: str, out: Path) -> None:
-    """Write the cleaned file."""
+    """Write the cleaned file, and beside it the list of what is not in it."""
     if not out.is_dir():
         writable(out)
     path = Studio(workspace).audit.export(dataset, out)
     show(None, as_json=False, text=lambda: str(path))
 
 
-def gate(workspace: Workspace, dataset: str, *, as_json: bool) -> int:
-    """0 if nothing is undecided and the log is intact, else 1."""
+def bundle(workspace: Workspace, dataset: str, *, out: Path | None, report: bool, as_json: bool) -> None:
+    """Pack the audit of a frozen dataset, with a redacted report if one is wanted."""
+    writable(out)
     studio = Studio(workspace)
-    chain = studio.audit.verify()
-    opened = open_dataset(workspace, dataset)
-    undecided = 0 if "lineage" in opened.manifest else studio.audit.review_progress(dataset).undecided
-    passed = chain.ok and undecided == 0
-    why = [] if chain.ok else [f"the decision log is damaged: {chain.reason}"]
-    why += [f"{undecided} rows are undecided"] if undecided else []
-    show({"passed": passed, "reasons": why}, as_json=as_json, text=lambda: "passed" if passed else f"not passed: {'; '.join(why)}")
-    return 0 if passed else 1
+    lineage = open_dataset(workspace, dataset).manifest.get("lineage")
+    told = studio.report(dataset_id=lineage["source"], redact=True) if report and lineage else None
+    path = studio.audit.bundle(dataset, report=told)
+    if out is not None:
+        write_atomic(out, path.read_bytes())
+    seal = bundles.verify(path).seal
+    show({"path": str(out or path), "seal": seal}, as_json=as_json, text=lambda: f"{out or path}\nseal {seal}: note it elsewhere")
 
 
-def verify(workspace: Workspace, bundle: Path | None, *, as_json: bool) -> int:
+def gate(workspace: Workspace, dataset: str, *, max_residual: float | None, override: str, as_json: bool) -> int:
+    """0 if a dataset may be used, or somebody says why it may all the same, else 1."""
+    found = gating.gate(Studio(workspace).audit, dataset, max_residual=max_residual, override=override)
+    why = "; ".join(found.reasons)
+    text = (
+        f"passed by override ({found.overridden}), recorded: {why}"
+        if found.overridden
+        else "passed"
+        if found.passed
+        else f"not passed: {why}"
+    )
+    show(asdict(found), as_json=as_json, text=lambda: text)
+    return 0 if found.passed else 1
+
+
+def verify(workspace: Workspace, bundle: Path | None, *, data: Path | None, seal: str | None, as_json: bool) -> int:
     """0 if the log, or the bundle, is what it was, else 1."""
+    audit = Studio(workspace).audit
     if bundle is not None:
-        checked = bundles.verify(bundle)
+        checked = audit.verify_bundle(bundle, data=data, seal=seal)
         show(
-            {"ok": checked.ok, "problems": checked.problems},
+            {"ok": checked.ok, "problems": checked.problems, "seal": checked.seal},
             as_json=as_json,
-            text=lambda: "intact" if checked.ok else "\n".join(checked.problems),
+            text=lambda: f"intact, seal {checked.seal}" if checked.ok else "\n".join(checked.problems),
         )
         return 0 if checked.ok else 1
-    chain = Studio(workspace).audit.verify()
+    chain = audit.verify()
     show(vars(chain), as_json=as_json, text=lambda: f"intact, {chain.entries} entries" if chain.ok else f"damaged: {chain.reason}")
     return 0 if chain.ok else 1
 

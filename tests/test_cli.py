@@ -123,11 +123,31 @@ def test_scores_are_written_alike_in_every_format(tmp_path: Path, ending: str) -
 # --- review, gate, freeze, verify, export -------------------------------------------------------------------------------------------
 
 
-def test_the_gate_opens_once_every_row_is_decided(command: Command, scored: Dataset) -> None:
+def test_the_gate_opens_once_every_flagged_or_unclear_row_is_decided(command: Command, scored: Dataset) -> None:
     shut = command("gate", scored.id, "--json")
-    assert shut.code == 1 and shut.json == {"passed": False, "reasons": ["1 rows are undecided"]}
-    assert command("review", scored.id, "--decide", "4=keep", "--reason", "read it").code == 0
+    assert shut.code == 1 and shut.json["reasons"] == ["1 rows are undecided", "1 flagged rows were not decided by a person"]
+    assert command("review", scored.id, "--decide", "4=keep", "--decide", "0=remove", "--reason", "read it").code == 0
     assert command("gate", scored.id).code == 0
+
+
+def test_the_gate_asks_for_a_bound_and_can_be_overruled_with_a_reason(command: Command, scored: Dataset) -> None:
+    command("review", scored.id, "--decide", "4=keep", "--decide", "0=remove")
+    shut = command("gate", scored.id, "--max-residual", "0.05")
+    assert shut.code == 1 and "up to 1e+02 % of the rows below it may be harmful, more than the 5 % allowed" in shut.out
+    passed = command("gate", scored.id, "--max-residual", "0.05", "--override", "a trial only")
+    assert passed.code == 0 and "passed by override (a trial only), recorded" in passed.out
+    assert command("verify").code == 0
+
+
+def test_a_bundle_is_packed_and_checked_by_its_seal(command: Command, scored: Dataset, tmp_path: Path) -> None:
+    frozen = command("freeze", scored.id, "--allow-undecided", "--json").json["dataset"]
+    out = tmp_path / "audit.zip"
+    packed = command("bundle", frozen, "--out", str(out), "--no-report", "--json")
+    assert packed.code == 0
+    assert command("verify", str(out), "--seal", packed.json["seal"]).code == 0
+    assert command("verify", str(out), "--seal", "0" * 64).code == 1
+    out.write_bytes(out.read_bytes()[:-1] + b"0")
+    assert command("verify", str(out)).code == 1
 
 
 def test_a_wrong_decision_records_none_of_those_beside_it(command: Command, scored: Dataset, workspace: Workspace) -> None:

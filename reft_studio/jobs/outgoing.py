@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from reft_studio.audit.bundle import verify, write_bundle
+from reft_studio.audit.bundle import BundleReport, verify, write_bundle
 from reft_studio.audit.cleaned import Written, cleaned, write_cleaned
 from reft_studio.audit.decision import Decision
 from reft_studio.audit.freeze import Check, Entries, freeze, unheeded
 from reft_studio.data.dataset import Dataset, open_dataset
 from reft_studio.errors import SpecError
+from reft_studio.fingerprint import SHORT
 from reft_studio.jobs.job import JobContext
 from reft_studio.scoring.scores import ScoreSet, open_score_set
 from reft_studio.store import records, settings
@@ -102,9 +104,17 @@ def bundled(workspace: Workspace, dataset: str, *, by: str, report: Path | None 
     return path
 
 
-def seals(workspace: Workspace, dataset: str) -> list[str]:
-    """Seals of the bundles that were made from a dataset here."""
-    return [str(record.content()["seal"]) for record in records.of_kind(workspace, dataset, "bundle")]
+def check_bundle(workspace: Workspace, path: Path, *, data: Path | None = None, seal: str | None = None) -> BundleReport:
+    """Check a bundle by itself, against `seal` if given, and against the seals noted when bundles of its dataset were made here."""
+    found = verify(path, data=data, seals=[] if seal is None else [seal])
+    dataset = str(found.manifest.get("dataset", ""))[:SHORT]
+    contents = [record.content() for record in records.entries(workspace) if record.kind == "bundle"]
+    noted = [content["seal"] for content in contents if content["dataset"] == dataset]
+    if noted and found.seal not in noted:
+        return replace(
+            found, ok=False, problems=[*found.problems, "Another bundle of this dataset was made here: its seal is not this one."]
+        )
+    return found
 
 
 def _scores(workspace: Workspace, dataset: str, key: str | None) -> ScoreSet | None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from reft_studio.audit.bundle import BundleReport
 from reft_studio.audit.freeze import noted_hashes
 from reft_studio.audit.opinion import overruling
 from reft_studio.audit.policy import name
@@ -20,7 +21,7 @@ from reft_studio.jobs import outgoing
 from reft_studio.jobs.queue import JobQueue
 from reft_studio.store import settings
 from reft_studio.store.decisions import Action, ChainReport, Decision
-from reft_studio.views import bulk, reviewing
+from reft_studio.views import bulk, reviewing, sampling
 from reft_studio.views.assuring import Assuring
 
 
@@ -117,8 +118,14 @@ class Audit(Assuring):
         return self._jobs().submit("bundle", params, title=f"Pack the audit of {open_dataset(self.workspace, dataset_id).name}")
 
     def verify(self) -> ChainReport:
-        """Check the chain of decisions against itself and against what frozen datasets noted."""
-        return self.log.verify(noted_hashes(list_datasets(self.workspace)))
+        """Check the chains of decisions and of draws, what frozen datasets noted of them, and that every draw follows from its seed."""
+        found = self.log.verify(noted_hashes(list_datasets(self.workspace)))
+        wrong = sampling.dishonest(self.workspace) if found.ok else None
+        return found if wrong is None else ChainReport(False, found.entries, None, wrong, found.heads)
+
+    def verify_bundle(self, path: Path, *, data: Path | None = None, seal: str | None = None) -> BundleReport:
+        """Check a bundle; one of a dataset whose bundles were made in this workspace must have a seal that was noted here."""
+        return outgoing.check_bundle(self.workspace, path, data=data, seal=seal)
 
     def _to_freeze(self, dataset_id: str, allow_undecided: bool, by: str | None) -> dict[str, Any]:
         dataset, score, threshold = self.audited(dataset_id)

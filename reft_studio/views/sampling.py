@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,10 +10,11 @@ from numpy.typing import NDArray
 
 from reft_studio.audit.assurance import Standing, standing
 from reft_studio.audit.bounds import smallest_sample
-from reft_studio.audit.draw import MOST, Draw, Line, Region, make, pending
+from reft_studio.audit.draw import MOST, Draw, Line, Region, is_honest, make, pending
 from reft_studio.audit.held import Decided
 from reft_studio.audit.record import Record
-from reft_studio.scoring.scores import ScoreSet
+from reft_studio.errors import StoreError
+from reft_studio.scoring.scores import ScoreSet, open_score_set
 from reft_studio.store import records
 from reft_studio.store.decisions import DecisionLog
 from reft_studio.workspace import Workspace
@@ -77,4 +79,18 @@ class Sampling:
         return standing(self.score, self.threshold, draws, self.read(draws), confidence=CONFIDENCE, target=TARGET)
 
 
-__all__ = ["ABOVE", "CONFIDENCE", "MOST", "TARGET", "Sampling"]
+def dishonest(workspace: Workspace) -> str | None:
+    """The first draw whose rows are not those that its seed gives, in words; None if all are. Draws of scores that are gone pass."""
+    before: dict[str, list[Draw]] = {}
+    for record in records.entries(workspace):
+        if record.kind != "draw":
+            continue
+        draw, known = Draw.of(record.content()), before.setdefault(record.dataset, [])
+        known.append(draw)
+        with suppress(StoreError):  # the dataset, or these scores of it, were deleted
+            if not is_honest(draw, open_score_set(workspace, record.dataset, draw.score_key), known[:-1]):
+                return f"The rows of draw {record.seq} are not those that its seed gives: the scores were changed, or the rows were chosen."
+    return None
+
+
+__all__ = ["ABOVE", "CONFIDENCE", "MOST", "TARGET", "Sampling", "dishonest"]

@@ -1,0 +1,81 @@
+"""The gate before training or release: passed only if people decided what is flagged, and enough is known of the rest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from reft_studio.audit.freeze import AUDIT
+from reft_studio.data.dataset import Dataset, is_intact, open_dataset
+from reft_studio.errors import SpecError
+from reft_studio.fingerprint import of_file
+from reft_studio.scoring.scores import open_score_set
+from reft_studio.store import records
+from reft_studio.views import reviewing
+from reft_studio.views.auditing import Audit
+
+
+@dataclass(frozen=True)
+class GateReport:
+    """Whether a dataset may pass. `reasons` say why not; `overridden` is the reason somebody gave to let it pass all the same.
+
+    `bound` is the share of harmful rows, 0 to 1, that may be left below the threshold; None where nothing is scored.
+    """
+
+    passed: bool
+    reasons: list[str]
+    undecided: int
+    flagged_open: int
+    bound: float | None
+    overridden: str = ""
+
+
+def gate(audit: Audit, dataset_id: str, *, max_residual: float | None = None, override: str = "", by: str | None = None) -> GateReport:
+    """Ask whether a dataset, or a frozen one, may be used.
+
+    No, if the log is damaged, a row is undecided, a flagged row was not decided by a person (by two where that is asked for), two people
+    differ, or the bound on what is left is above `max_residual` (0 to 1). `override` lets all but damage pass and is recorded.
+    """
+    if max_residual is not None and not 0 < max_residual < 1:
+        raise SpecError(f"max-residual is {max_residual:g}, but it is a share of the rows: give more than 0 and less than 1 (1 % is 0.01).")
+    dataset = open_dataset(audit.workspace, dataset_id)
+    damage, about = _damage(audit, dataset)
+    lineage = dataset.manifest.get("lineage")
+    if lineage:
+        source = open_dataset(audit.workspace, lineage["source"])
+        score = open_score_set(audit.workspace, source.id, lineage["score_key"]) if lineage["score_key"] else None
+        found = reviewing.progress(audit.log, source, score, lineage["threshold"])
+    else:
+        source = dataset
+        found = reviewing.progress(audit.log, *audit.audited(dataset_id))
+    undecided = 0 if lineage else found.undecided
+    bound = found.assurance.upper_bound if found.assurance else None
+    reasons = [f"{undecided:,} rows are undecided"] if undecided else []
+    reasons += [f"{found.flagged_open:,} flagged rows were not decided by a person{about}"] if found.flagged_open else []
+    reasons += [f"two people differ on {found.conflicts:,} rows"] if found.conflicts else []
+    if max_residual is not None and (bound is None or bound > max_residual):
+        claim = "nothing can be said of unread rows" if bound is None else f"up to {100 * bound:.2g} % of the rows below it may be harmful"
+        reasons.append(f"{claim}, more than the {100 * max_residual:g} % allowed")
+    overridden = ""
+    if reasons and not damage and override:
+        overridden = _let_pass(audit, source, dataset, override, reasons, by)
+    passed = not damage and (not reasons or bool(overridden))
+    return GateReport(passed, damage + reasons, undecided, found.flagged_open, bound, overridden)
+
+
+def _damage(audit: Audit, dataset: Dataset) -> tuple[list[str], str]:
+    """What no reason can excuse; and a word on whom flagged rows wait for."""
+    chain = audit.verify()
+    damage = [] if chain.ok else [f"the decision log is damaged: {chain.reason}"]
+    lineage = dataset.manifest.get("lineage")
+    if lineage and (not is_intact(dataset) or of_file(dataset.folder / AUDIT) != lineage["audit_sha256"]):
+        damage.append("the frozen data or its record was changed")
+    asked = audit.approvals(lineage["source"] if lineage else dataset.id)
+    return damage, ", or lack a second name" if asked else ""
+
+
+def _let_pass(audit: Audit, source: Dataset, dataset: Dataset, reason: str, reasons: list[str], by: str | None) -> str:
+    if not reason.strip():
+        raise SpecError("An override needs a reason: say why this dataset may pass all the same.")
+    content = {"reason": reason, "dataset": dataset.id, "against": reasons}
+    records.append(audit.workspace, source.id, "override", audit.reviewer(by), lambda before, head: {**content, "decisions": head})
+    return reason
