@@ -11,7 +11,7 @@ from typing import Any
 from reft_studio.data.columns import find_column
 from reft_studio.data.conversation import UnusableRowError
 from reft_studio.data.dataset import Role, Row
-from reft_studio.data.mapping import SURE, Built, Guess, Mapping, build, guess, is_blank
+from reft_studio.data.mapping import MAX_COLUMNS, SURE, Built, Guess, Mapping, build, guess, is_blank
 from reft_studio.data.quarantine import RAW_LIMIT, Problem
 from reft_studio.data.records import Record
 
@@ -35,7 +35,7 @@ def objects_of(values: Iterable[Any]) -> list[dict[str, Any]]:
     return [value for value in known if isinstance(value, dict)]
 
 
-def columns_of(values: Sequence[dict[str, Any]], *, limit: int = 200) -> list[str]:
+def columns_of(values: Sequence[dict[str, Any]], *, limit: int = MAX_COLUMNS) -> list[str]:
     """Keys of the rows in order of appearance, at most `limit`."""
     return list(dict.fromkeys(str(key) for value in values for key in value))[:limit]
 

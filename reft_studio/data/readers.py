@@ -7,7 +7,8 @@ import os
 import re
 import shutil
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -76,9 +77,10 @@ class ImportReport:
 def preview(path: Path, mapping: Mapping | None = None) -> Preview:
     """Look at the beginning of a file. Raises DataError if it is no dataset, SpecError if the mapping does not fit it."""
     path = Path(path)
-    layout = detect(path)
-    records = sample(path, layout, SAMPLE)
-    columns = _columns(path, layout, records)
+    with _there(path):
+        layout = detect(path)
+        records = sample(path, layout, SAMPLE)
+        columns = _columns(path, layout, records)
     found = _mapping(columns, records, mapping)
     problems = _file_problems(path, layout, columns, records, found)
     rows: list[Row] = []
@@ -161,9 +163,11 @@ def import_file(
     with the commonest reasons, if no row is usable, and then, as on any error, leaves nothing behind.
     """
     path = Path(path)
-    layout = detect(path)
-    head = sample(path, layout, SAMPLE)
-    columns = _columns(path, layout, head)
+    with _there(path):
+        layout = detect(path)
+        head = sample(path, layout, SAMPLE)
+        columns = _columns(path, layout, head)
+        _check_room(workspace, path)
     found = _mapping(columns, head, mapping)
     if not head:
         raise DataError(
@@ -173,9 +177,9 @@ def import_file(
         if layout.container == "parquet":
             check_parquet(path)  # that it is a bomb is the better reason
         raise DataError(_unclear(path, unit_of(layout.container), columns, head))
-    _check_room(workspace, path)
     with staging(workspace.folder("datasets")) as scratch:
-        source = _copy_upload(path, scratch, check)
+        with _there(path):
+            source = _copy_upload(path, scratch, check)
         stored = scratch / "original" / source["stored"]
         header, raw = csv_header(stored, layout) if layout.container == "csv" else ([], b"")
         free = mapping is None or not mapping.columns
@@ -222,6 +226,17 @@ def _reading_of(layout: Layout, mapping: Mapping) -> dict[str, Any]:
         "mapping": mapping.model_dump(),
         "layout": layout.to_json(),
     }
+
+
+@contextmanager
+def _there(path: Path) -> Iterator[None]:
+    """Say it in words if the upload is deleted while it is read."""
+    try:
+        yield
+    except FileNotFoundError as exc:
+        if path.exists():
+            raise
+        raise DataError(f"{path.name} disappeared while it was read. Choose it again.") from exc
 
 
 def _check_room(workspace: Workspace, path: Path) -> None:
