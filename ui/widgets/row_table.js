@@ -138,7 +138,12 @@ function address() {
   if (url.href !== location.href) history.replaceState(history.state, '', url);
 }
 function changed() { tell(); restart(); }
-function change(what) { filter = patched(filter, what); changed(); }
+// What was typed and not yet searched for counts too.
+function change(what) {
+  if (typing) { clearTimeout(typing); typing = 0; what = { search: search.value.trim(), ...what }; }
+  filter = patched(filter, what);
+  changed();
+}
 
 async function open(row) {
   opened = row;
@@ -216,8 +221,8 @@ panel.querySelectorAll('[data-order]').forEach((head) => head.addEventListener('
   const turn = { score: '-score', '-score': 'borderline' };
   change({ order: head.dataset.order === 'file' ? 'file' : turn[filter.order] || 'score' });
 }));
-search.addEventListener('input', () => { clearTimeout(typing); typing = setTimeout(() => change({ search: search.value.trim() }), 180); });
-search.addEventListener('keydown', (event) => { if (event.key === 'Escape') { clearTimeout(typing); search.value = ''; change({ search: '' }); grid.focus(); } });
+search.addEventListener('input', () => { clearTimeout(typing); typing = setTimeout(() => change({}), 180); });
+search.addEventListener('keydown', (event) => { if (event.key === 'Escape') { search.value = ''; change({ search: '' }); grid.focus(); } });
 $('.rt-more').addEventListener('click', () => fold($('.rt-more'), $('.rt-pick')));
 $('.rt-ask').addEventListener('click', () => fold($('.rt-ask'), $('.rt-sql'), sql.focus));
 $('.rt-close').addEventListener('click', close);
