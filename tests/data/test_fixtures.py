@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,10 @@ REFUSED = {
     "19_only_bom_and_blank_lines.jsonl": "only blank lines",
     "32_not_a_dataset.csv": "is a binary file",
 }
+RAGGED, CORRUPT = "14_csv_ragged.csv", "20_corrupt_lines.openai.jsonl"
+USABLE = {0, 31, 44, 55, 60}
+"""Lines of the corrupt file that are no good ones, but are read: byte order mark, lone surrogate, key twice, other schema, other case."""
+BLANK = {11, 13}
 TRUTH = [name for name in READ if name[:2] in ("01", "02", "03", "04", "05", "06", "07", "08", "22", "24")]
 
 
@@ -61,12 +67,18 @@ def _expected(fixtures: Path) -> dict[str, Any]:
     return found
 
 
+def _corrupt_lines(fixtures: Path) -> dict[int, dict[str, str]]:
+    """What its maker says about each line of the corrupt file."""
+    with (fixtures / f"{CORRUPT}.lines.csv").open(newline="") as file:
+        return {int(row["line"]): row for row in csv.DictReader(file)}
+
+
 def _rows(workspace: Workspace, report: ImportReport) -> list[dict[str, Any]]:
     return list(open_dataset(workspace, report.dataset_id).read())
 
 
 def test_every_fixture_is_tested(fixtures: Path) -> None:
-    assert set(_expected(fixtures)) == {*READ, *REFUSED, "14_csv_ragged.csv", "20_corrupt_lines.openai.jsonl"}
+    assert set(_expected(fixtures)) == {*READ, *REFUSED, RAGGED, CORRUPT}
 
 
 @pytest.mark.parametrize("name", READ)
@@ -123,18 +135,14 @@ def test_row_ids_are_the_indices_of_the_truth_files(name: str, fixtures: Path, w
 
 
 def test_a_corrupt_file_keeps_its_good_lines_and_names_the_others(fixtures: Path, workspace: Workspace) -> None:
-    name = "20_corrupt_lines.openai.jsonl"
-    report = import_file(workspace, fixtures / name)
-    with (fixtures / f"{name}.lines.csv").open(newline="") as file:
-        lines = {int(row["line"]): row for row in csv.DictReader(file)}
+    report = import_file(workspace, fixtures / CORRUPT)
+    lines = _corrupt_lines(fixtures)
     imported = {row["row_id"] for row in _rows(workspace, report)}
     set_aside = {row["line"] - 1 for row in read_quarantine(open_dataset(workspace, report.dataset_id).folder)}
     good = {line for line, row in lines.items() if row["what"].startswith("good")}
-    usable = {0, 31, 44, 55, 60}  # byte order mark, lone surrogate, duplicate key, other schema, key in another case
-    blank = {11, 13}
-    assert imported == good | usable
-    assert set_aside == set(lines) - good - usable - blank
-    assert {line for line, row in lines.items() if row["python_json_loads_ok"] == "no"} - blank <= set_aside
+    assert imported == good | USABLE
+    assert set_aside == set(lines) - good - USABLE - BLANK
+    assert {line for line, row in lines.items() if row["python_json_loads_ok"] == "no"} - BLANK <= set_aside
 
 
 def test_a_corrupt_file_exports_its_good_lines_byte_for_byte(fixtures: Path, workspace: Workspace, tmp_path: Path) -> None:
@@ -158,7 +166,7 @@ def test_a_ragged_table_keeps_what_fits_its_header(fixtures: Path, workspace: Wo
     }
 
 
-@pytest.mark.parametrize("name", sorted([*READ, "14_csv_ragged.csv", "20_corrupt_lines.openai.jsonl", "32_not_a_dataset.csv"]))
+@pytest.mark.parametrize("name", sorted([*READ, RAGGED, CORRUPT, "32_not_a_dataset.csv"]))
 def test_half_a_file_gives_its_whole_rows_or_a_clear_refusal(name: str, fixtures: Path, workspace: Workspace, tmp_path: Path) -> None:
     whole = (fixtures / name).read_bytes()
     (tmp_path / name).write_bytes(whole[: len(whole) // 2])
@@ -194,3 +202,54 @@ def test_poison_is_not_read_from_a_source_column(fixtures: Path, workspace: Work
     rows = _rows(workspace, import_file(workspace, fixtures / "26_nested_messages.parquet"))
     assert {row["origin"] for row in rows} == {"benign", "compliant_opening_only"}
     assert {row["known_harmful"] for row in rows} == {None}
+
+
+def expected_counts(fixtures: Path, name: str) -> tuple[int, int] | None:
+    """Rows to import and rows to set aside; None for a file to refuse."""
+    if name in REFUSED:
+        return None
+    if name == RAGGED:
+        return 5, 4
+    if name == CORRUPT:
+        good = {line for line, row in _corrupt_lines(fixtures).items() if row["what"].startswith("good")} | USABLE
+        return len(good), len(set(_corrupt_lines(fixtures)) - good - BLANK)
+    return _expected(fixtures)[name]["rows"] - READ[name][3], READ[name][3]
+
+
+def result_table(fixtures: Path, folder: Path) -> list[tuple[str, str, str, str, str]]:
+    """For each file: name, what it is, what is expected, what came, whether that is the same."""
+    table = []
+    for name in sorted(_expected(fixtures)):
+        expected = expected_counts(fixtures, name)
+        try:
+            report = import_file(Workspace.open(folder / name), fixtures / name)
+        except DataError as exc:
+            said = str(exc).removeprefix(name).lstrip(": ")
+            table.append((name, "no dataset", _told(expected), f"refused: {said.split('. ')[0]}", _same(expected is None)))
+            continue
+        kind = " ".join(filter(None, (report.container, report.encoding, report.format)))
+        reasons = "; ".join(f"{reason} ({count})" for reason, count in report.reasons.items())
+        found = (report.rows, report.quarantined)
+        table.append((name, kind, _told(expected), _told(found) + (f": {reasons}" if reasons else ""), _same(found == expected)))
+    return table
+
+
+def _told(counts: tuple[int, int] | None) -> str:
+    return "refused" if counts is None else f"{counts[0]} imported, {counts[1]} set aside"
+
+
+def _same(same: bool) -> str:
+    return "yes" if same else "NO"
+
+
+def test_the_table_of_all_fixtures_holds(fixtures: Path, tmp_path: Path) -> None:
+    table = result_table(fixtures, tmp_path)
+    assert len(table) == 32
+    assert [row for row in table if row[-1] != "yes"] == []
+
+
+if __name__ == "__main__":  # python -m tests.data.test_fixtures FOLDER > table
+    print("| file | read as | expected | got | same |\n| --- | --- | --- | --- | --- |")
+    with tempfile.TemporaryDirectory() as scratch:
+        for line in result_table(Path(sys.argv[1]), Path(scratch)):
+            print(f"| {' | '.join(line)} |")
