@@ -13,10 +13,11 @@ from reft_studio.errors import SpecError
 from reft_studio.scoring.scores import flagged
 from reft_studio.seeding import derive
 
-Why = Literal["borderline", "random", "flagged", "unscored", "highest", "disagreement", "filter"]
-Order = Literal["borderline", "highest", "disagreement", "random"]
+Why = Literal["borderline", "random", "flagged", "unscored", "precision", "highest", "disagreement", "approval", "filter"]
+Order = Literal["borderline", "highest", "disagreement", "random", "approval"]
 """`borderline`: nearest the threshold first, with random draws and clear cases mixed in; `highest`: highest score first;
-`disagreement`: rows that two scorers judge differently, the clearest first; `random`: any row, each equally likely."""
+`disagreement`: rows that two scorers judge differently, the clearest first; `random`: any row, each equally likely;
+`approval`: decided rows that wait for a second person."""
 FLAGGED_SHARE = 0.2
 """Share of a batch taken from all over the flagged rows, so that clear cases are checked too."""
 BLOCK = 4096

@@ -64,17 +64,15 @@ class Audit(Assuring):
             raise DataError(f"'{dataset.name}' has no row {unknown.min()}, so nothing was decided. Choose rows that it has.")
         return (None if score is None else score.scores()[at]), threshold
 
-    def select_rows(
-        self, dataset_id: str, *, side: str = "all", search: str = "", origin: str | None = None, overrule: bool = False
-    ) -> bulk.Selection:
+    def select_rows(self, dataset_id: str, row_filter: RowFilter, *, overrule: bool = False) -> bulk.Selection:
         """Rows that a filter selects for one decision, and how many of them a person has decided already."""
-        decisions = self.log.current(dataset_id)
-        return bulk.select(*self.audited(dataset_id), decisions, side=side, search=search, origin=origin, overrule=overrule)
+        asked = self.audited(dataset_id)
+        return bulk.select(self.workspace, *asked, self.log.decided(dataset_id), row_filter, overrule=overrule)
 
-    def undecided_rows(self, dataset_id: str) -> list[int]:
+    def undecided_rows(self, dataset_id: str) -> NDArray[np.int64]:
         """Rows that stop a freeze: without a score and a decision, or marked unsure."""
         dataset, score, _ = self.audited(dataset_id)
-        return bulk.undecided(dataset, score, self.log.current(dataset_id))
+        return bulk.undecided(dataset, score, self.log.decided(dataset_id))
 
     def undo(self, dataset_id: str, *, by: str | None = None) -> Decision | None:
         return self.log.undo(dataset_id, self.reviewer(by))

@@ -1,4 +1,4 @@
-"""Many rows at once: which rows a filter of the Review page selects, and which rows still wait for a decision."""
+"""Many rows at once: which rows a filter selects for one decision, and which rows still wait for a decision."""
 
 from __future__ import annotations
 
@@ -7,71 +7,48 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from reft_studio.audit.queue import among
 from reft_studio.data.dataset import Dataset
-from reft_studio.data.query import matching_ids
-from reft_studio.errors import SpecError
-from reft_studio.scoring.scores import ScoreSet, flagged
-from reft_studio.store.decisions import Decision
-
-SIDES = ("flagged", "kept", "unscored", "all")
+from reft_studio.data.rowstore import row_store
+from reft_studio.scoring.scores import ScoreSet
+from reft_studio.store.decided import UNSURE, Decided
+from reft_studio.views.row_filter import RowFilter
+from reft_studio.views.selection import positions
+from reft_studio.workspace import Workspace
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Rows of a filter: `row_ids` would be decided; `decided` more match, but a person has decided them already."""
+    """Rows of a filter: `row_ids` (n,) would be decided; `decided` more match, but a person has decided them already."""
 
-    row_ids: list[int]
+    row_ids: NDArray[np.int64]
     matched: int
     decided: int
 
 
 def select(
+    workspace: Workspace,
     dataset: Dataset,
     score: ScoreSet | None,
     threshold: float | None,
-    decisions: dict[int, Decision],
+    decided: Decided,
+    row_filter: RowFilter,
     *,
-    side: str = "all",
-    search: str = "",
-    origin: str | None = None,
     overrule: bool = False,
 ) -> Selection:
-    """Rows on one side of the threshold whose text holds `search` and whose origin is `origin`, in dataset order.
+    """The rows that a filter selects, in dataset order; those that a person decided are left alone unless `overrule`.
 
-    Rows that a person decided are left alone unless `overrule`. Raises SpecError for an unknown side, or one that needs scores.
+    Raises SpecError for a filter that needs scores where there are none.
     """
-    ids = dataset.table(["row_id"]).column(0).to_numpy()
-    wanted = _on_side(len(ids), score, threshold, side)
-    if search or origin is not None:
-        wanted &= among(ids, matching_ids(dataset, search, origin).tolist())
-    taken = wanted & among(ids, decisions)
-    chosen = wanted if overrule else wanted & ~taken
-    return Selection(ids[chosen].tolist(), int(wanted.sum()), int(taken.sum()))
+    places = positions(workspace, dataset, score, threshold, row_filter.without_order(), decided)
+    ids = row_store(dataset).row_ids[places]
+    taken = decided.code_of(ids) > 0
+    return Selection(ids if overrule else ids[~taken], len(ids), int(taken.sum()))
 
 
-def undecided(dataset: Dataset, score: ScoreSet | None, decisions: dict[int, Decision]) -> list[int]:
-    """Rows that stop a freeze: without a score and a decision, or marked unsure."""
-    unsure = {row_id for row_id, decision in decisions.items() if decision.action == "unsure"}
-    final = decisions.keys() - unsure
-    ids = dataset.table(["row_id"]).column(0).to_numpy()
-    open_rows = _unscored(len(ids), score) & ~among(ids, final) | among(ids, unsure)
-    return [int(row_id) for row_id in ids[open_rows]]
-
-
-def _on_side(rows: int, score: ScoreSet | None, threshold: float | None, side: str) -> NDArray[np.bool_]:
-    if side not in SIDES:
-        raise SpecError(f"'{side}' is no part of a dataset. Choose one of: {', '.join(SIDES)}.")
-    if side == "all":
-        return np.ones(rows, dtype=bool)
-    unscored = _unscored(rows, score)
-    if side == "unscored":
-        return unscored
-    if score is None or threshold is None:
-        raise SpecError("There are no scores, so no row is flagged or kept yet. Score the dataset first, or choose all rows.")
-    dropped = flagged(score.scores(), threshold)
-    return dropped if side == "flagged" else ~dropped & ~unscored
-
-
-def _unscored(rows: int, score: ScoreSet | None) -> NDArray[np.bool_]:
-    return np.ones(rows, dtype=bool) if score is None else np.isnan(score.scores())
+def undecided(dataset: Dataset, score: ScoreSet | None, decided: Decided) -> NDArray[np.int64]:
+    """Ids of the rows that stop a freeze: without a score and a decision, or marked unsure. Ascending by position."""
+    ids = row_store(dataset).row_ids
+    unsure = decided.rows_with(UNSURE)
+    places = np.arange(len(ids)) if score is None else np.flatnonzero(np.isnan(score.scores()))
+    waiting = ids[places[decided.code_of(ids[places]) == 0]]
+    return np.union1d(waiting, unsure)

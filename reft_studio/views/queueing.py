@@ -9,17 +9,20 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from reft_studio.audit.queue import FLAGGED_SHARE, Order, QueueItem, Why, disagreement_order, mixed, random_order, sample_order
+from reft_studio.audit.draw import Region
+from reft_studio.audit.queue import FLAGGED_SHARE, Order, QueueItem, Why, disagreement_order, mixed, random_order
 from reft_studio.data.dataset import Dataset, open_dataset
 from reft_studio.data.rowstore import row_store
 from reft_studio.errors import SpecError
-from reft_studio.scoring.scores import ScoreSet, flagged, list_score_sets
+from reft_studio.scoring.scores import ScoreSet, list_score_sets
 from reft_studio.seeding import derive
 from reft_studio.store.decided import Decided
 from reft_studio.store.decisions import DecisionLog
 from reft_studio.views import project
+from reft_studio.views.assuring import unapproved
 from reft_studio.views.ranking import Ranked, Run
 from reft_studio.views.row_filter import RowFilter
+from reft_studio.views.sampling import Sampling
 from reft_studio.views.selection import ranked
 from reft_studio.workspace import Workspace
 
@@ -52,18 +55,19 @@ class Queue:
     log: DecisionLog
 
     def batch(
-        self, dataset_id: str, *, order: Order = "borderline", row_filter: RowFilter | None = None, size: int = SIZE, skip: int = 0
+        self, dataset_id: str, *, order: Order = "borderline", row_filter: RowFilter | None = None, size: int = SIZE, by: str = "me"
     ) -> Batch:
         """The next `size` open rows: those of the filter in its order, else of the whole dataset in `order`.
 
-        Open rows are those nobody decided. With a filter on decided rows, those that it selects are shown, after the first `skip`.
+        Open rows are those nobody decided; random draws also wait for a person if a bulk decision took them. With a filter on decided
+        rows, those that it selects are shown. `by` is who reads: the first look at a line draws rows in that name.
         Raises SpecError for an order that the dataset does not allow.
         """
         if order not in get_args(Order):
             raise SpecError(f"The queue's order is '{str(order)[:20]}'. Choose one of: {', '.join(get_args(Order))}.")
-        asked = _Asked.of(self.workspace, self.log, dataset_id, max(1, min(size, MOST)))
+        asked = _Asked.of(self.log, dataset_id, max(1, min(size, MOST)), by)
         if row_filter is not None:
-            return asked.of_filter(row_filter, order, skip)
+            return asked.of_filter(row_filter, order)
         if asked.score is None or asked.threshold is None:
             return Batch(asked.items([("unscored", place) for place in asked.random()]), order)
         chosen: dict[Order, Callable[[], list[QueueItem]]] = {
@@ -71,6 +75,7 @@ class Queue:
             "highest": asked.by_highest,
             "disagreement": asked.by_disagreement,
             "random": asked.by_random,
+            "approval": asked.by_approval,
         }
         return Batch(chosen[order](), order)
 
@@ -79,36 +84,44 @@ class Queue:
 class _Asked:
     """One question for rows to read, and what is known to answer it."""
 
-    workspace: Workspace
+    log: DecisionLog
     dataset: Dataset
     score: ScoreSet | None
     threshold: float | None
     decided: Decided
     ids: NDArray[np.int64]
     size: int
+    by: str
 
     @classmethod
-    def of(cls, workspace: Workspace, log: DecisionLog, dataset_id: str, size: int) -> _Asked:
+    def of(cls, log: DecisionLog, dataset_id: str, size: int, by: str) -> _Asked:
+        workspace = log.workspace
         dataset, score = open_dataset(workspace, dataset_id), project.chosen_scores(workspace, dataset_id)
         ids = row_store(dataset).row_ids
-        return cls(workspace, dataset, score, project.chosen_threshold(workspace, score), log.decided(dataset_id), ids, size)
+        return cls(log, dataset, score, project.chosen_threshold(workspace, score), log.decided(dataset_id), ids, size, by)
 
-    def of_filter(self, row_filter: RowFilter, order: Order, skip: int) -> Batch:
+    @property
+    def workspace(self) -> Workspace:
+        return self.log.workspace
+
+    def of_filter(self, row_filter: RowFilter, order: Order) -> Batch:
         """Rows that a filter selects, in its order."""
         found = self.ranked(row_filter)
         if row_filter.decided in ("any", "open"):
             places = _first(found, self.open, self.size)
         else:
-            places = np.asarray(found.page(skip, self.size), dtype=np.int64)
+            places = np.asarray(found.page(0, self.size), dtype=np.int64)
         return Batch(self.items([("filter", place) for place in places.tolist()]), order, len(found))
 
     def by_borderline(self) -> list[QueueItem]:
-        """Nearest the line, random draws from below it, and flagged rows of every score, spread evenly; rows without a score last."""
-        drawn = self.drawn(round(self.size * RANDOM_SHARE))
-        spread = self.spread(round(self.size * FLAGGED_SHARE))
-        taken = np.concatenate([drawn, spread])
-        near = _first(self.ranked(RowFilter(order="borderline")), self.open, self.size - len(taken), without=taken, scored=self.values())
-        order = mixed({"borderline": near, "random": drawn, "flagged": spread})
+        """Nearest the line, random draws from both sides of it, and flagged rows of every score, spread evenly; unscored rows last."""
+        below, above = self.drawn("below", round(self.size * RANDOM_SHARE)), self.drawn("above", round(self.size * FLAGGED_SHARE))
+        spread = self.spread(round(self.size * FLAGGED_SHARE) - len(above))
+        taken = np.unique(np.concatenate([below, above, spread]))
+        spread = spread[~np.isin(spread, above)]
+        rest = self.size - len(taken)
+        near = _first(self.ranked(RowFilter(order="borderline")), self.open, rest, without=taken, scored=self.values())
+        order = mixed({"borderline": near, "random": below, "precision": above, "flagged": spread})
         rest = self.size - len(order)
         without = _first(self.ranked(RowFilter(side="unscored")), self.open, rest) if rest else near[:0]
         return self.items(order + [("unscored", int(place)) for place in without])
@@ -139,16 +152,38 @@ class _Asked:
                 break
         return found[: self.size]
 
-    def drawn(self, count: int) -> Places:
-        """Random draws from below the line that nobody decided."""
-        values = self.values()
-        eligible = ~flagged(values, self.line()) & ~np.isnan(values) & self.open(np.arange(len(values)))
-        return sample_order(seed=SEED, count=count, eligible=eligible)
+    def by_approval(self) -> list[QueueItem]:
+        """Decided rows that wait for a second person, without those that this one decided."""
+        waiting = unapproved(self.workspace, self.log, self.dataset.id, self.score, self.threshold)
+        rows: list[int] = []
+        for start in range(0, len(waiting), MOST):
+            some = waiting[start : start + MOST].tolist()
+            opinions = self.log.opinions_of(self.dataset.id, some)
+            rows += [row for row in some if all(one.by != f"human:{self.by}" for one in opinions.get(row, []))]
+            if len(rows) >= self.size:
+                break
+        places = row_store(self.dataset).positions(np.array(rows[: self.size], dtype=np.int64))
+        return self.items([("approval", place) for place in places.tolist()])
+
+    def drawn(self, region: Region, count: int) -> Places:
+        """Random draws from one side of the line that nobody read, in the order in which they are to be read.
+
+        Once all were read and the claim needs more, that many more are drawn: how many is fixed before any of them is seen.
+        """
+        if self.score is None or self.threshold is None:
+            return np.zeros(0, dtype=np.int64)
+        sampling = Sampling(self.log, self.score, self.threshold)
+        rows = sampling.to_read(region, by=f"human:{self.by}")
+        if not len(rows) and region == "below":
+            below = sampling.standing().below
+            if below and below.review_more and below.sampled < below.population:
+                rows = np.array(sampling.draw(region, count=below.review_more, by=f"human:{self.by}").rows, dtype=np.int64)
+        return row_store(self.dataset).positions(rows[:count])
 
     def spread(self, count: int) -> Places:
         """One open row from each of `count` equal slices of the flagged rows, from the highest score down."""
         found = self.ranked(RowFilter(side="flagged"))
-        if not len(found) or not count:
+        if not len(found) or count <= 0:
             return np.zeros(0, dtype=np.int64)
         rng = np.random.default_rng(derive(SEED, "flagged strata"))
         edges = np.linspace(0, len(found), min(count, len(found)) + 1).astype(np.int64)
@@ -169,9 +204,6 @@ class _Asked:
         if self.score is None:
             return np.full(self.dataset.rows, np.nan, dtype=np.float32)
         return self.score.scores()
-
-    def line(self) -> float:
-        return 0.0 if self.threshold is None else self.threshold
 
     def items(self, order: list[tuple[Why, int]]) -> list[QueueItem]:
         """Positions as what the page shows of them."""

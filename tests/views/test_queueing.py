@@ -41,7 +41,7 @@ def dataset(studio: Studio) -> str:
 def test_the_mixed_order_begins_at_the_line_and_holds_random_and_clear_rows(studio: Studio) -> None:
     items = studio.queue.batch(dataset(studio), size=20).items
     kinds = {item.why for item in items}
-    assert kinds == {"borderline", "random", "flagged"}
+    assert kinds == {"borderline", "random", "precision"}
     assert items[0].why == "borderline"
     assert abs(items[0].score or 1) < 0.02
     assert len({item.row_id for item in items}) == 20
@@ -50,8 +50,15 @@ def test_the_mixed_order_begins_at_the_line_and_holds_random_and_clear_rows(stud
 def test_decided_rows_do_not_come_again_in_any_order(studio: Studio) -> None:
     for order in ("borderline", "highest", "random"):
         first = ids(studio, order=order, size=10)
-        studio.audit.decide_many(dataset(studio), first, "keep")
+        for row in first:
+            studio.audit.decide(dataset(studio), row, "keep")
         assert not set(first) & set(ids(studio, order=order, size=10))
+
+
+def test_a_random_draw_that_a_bulk_decision_took_still_waits_for_a_reader(studio: Studio) -> None:
+    drawn = [item.row_id for item in studio.queue.batch(dataset(studio), size=20).items if item.why == "random"]
+    studio.audit.decide_many(dataset(studio), drawn, "keep")
+    assert set(drawn) <= set(ids(studio, size=20))
 
 
 def test_highest_comes_down_from_the_top(studio: Studio) -> None:
@@ -60,9 +67,12 @@ def test_highest_comes_down_from_the_top(studio: Studio) -> None:
 
 def test_every_row_comes_once_if_one_reads_long_enough_and_those_without_a_score_last(studio: Studio) -> None:
     read: list[int] = []
-    while batch := ids(studio, size=60):
+    while len(read) < ROWS and (items := studio.queue.batch(dataset(studio), size=100).items):
+        batch = [item.row_id for item in items]
         studio.audit.decide_many(dataset(studio), batch, "keep")
-        read += batch
+        for drawn in (item.row_id for item in items if item.why in ("random", "precision")):
+            studio.audit.decide(dataset(studio), drawn, "keep")  # a random draw is read one row at a time
+        read += [row for row in batch if row not in read]
     assert sorted(read) == list(range(ROWS))
     assert read[-1] == UNSCORED
 
@@ -107,5 +117,5 @@ def test_a_dataset_without_scores_is_read_at_random(tmp_path: Path) -> None:
 
 
 def test_an_unknown_order_names_the_known_ones(studio: Studio) -> None:
-    with pytest.raises(SpecError, match="borderline, highest, disagreement, random"):
+    with pytest.raises(SpecError, match="borderline, highest, disagreement, random, approval"):
         ids(studio, order="best")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, get_args
 
 from reft_studio.audit.policy import flagged as is_flagged
@@ -14,6 +14,7 @@ from ui.text import ago, mask, show
 
 if TYPE_CHECKING:
     from reft_studio.audit.decision import Decision
+    from reft_studio.audit.opinion import Opinion
     from reft_studio.studio import Studio
     from reft_studio.views.reviewing import Card
     from ui.widgets.row_table import ServerFunction
@@ -23,7 +24,10 @@ PREVIEW, FULL, NAME = 160, 6000, 60
 MOST_ROWS = 200
 """Rows one request may ask for."""
 HISTORY = 12
+HUMAN = "human:"
+"""How `decided_by` begins where a person decided."""
 ACTIONS = {"keep": "Keep", "remove": "Remove", "relabel": "Relabel", "unsure": "Unsure", "clear": "Back to the threshold"}
+PAST = {"keep": "kept", "remove": "removed", "relabel": "relabelled", "unsure": "was unsure about", "clear": "gave back"}
 ROLES = {"user": "Prompt", "assistant": "Answer", "system": "System", "developer": "System", "tool": "Tool"}
 
 
@@ -55,14 +59,22 @@ def rows_server(studio: Studio) -> ServerFunction:
 
 
 def card_server(studio: Studio) -> ServerFunction:
-    """`srv_card`: {dataset, row, t?, reveal, mask} -> {card}; `t` previews another threshold than the one in use."""
+    """`srv_card`: {dataset, row, t?, reveal, mask, by?} -> {card}; `t` previews another threshold than the one in use.
+
+    With `by`, the card tells what each reviewer thinks of the row, seen by that one.
+    """
 
     @answer
     def srv_card(request: dict[str, Any]) -> dict[str, Any]:
-        card = studio.audit.card(str(request["dataset"]), int(request["row"]))
+        dataset, row = str(request["dataset"]), int(request["row"])
+        card = studio.audit.card(dataset, row)
         threshold = _threshold(request) if "t" in request else card.threshold
         masked, reveal = bool(request.get("mask", True)), bool(request.get("reveal", False))
-        return {"card": card_view(card, threshold, masked=masked, reveal=reveal, everything=masks_all(studio))}
+        view = card_view(card, threshold, masked=masked, reveal=reveal, everything=masks_all(studio))
+        if "by" in request:
+            opinions = studio.log.opinions_of(dataset, [row]).get(row, [])
+            view |= people_view(opinions, studio.desk.reviewer(request["by"]), approvals=studio.audit.approvals(dataset))
+        return {"card": view}
 
     return srv_card
 
@@ -105,6 +117,51 @@ def card_view(card: Card, threshold: float | None, *, masked: bool, reveal: bool
     }
 
 
+def people_view(opinions: Sequence[Opinion], me: str, *, approvals: bool) -> dict[str, Any]:
+    """What others think of a row, whether they differ, and whether it still waits for a second person."""
+    counted = standing_opinions(opinions)
+    other = standing_opinion(opinions, me)
+    spoken = [one for one in counted if one.action != "clear"]
+    agreed = bool(spoken) and sum(one.action == spoken[0].action for one in spoken) > 1
+    approval = ""
+    if approvals and spoken and not agreed:
+        approval = "It waits for a second person to decide the same." if is_by(spoken[0], me) else "It waits for a second person: you?"
+    elif approvals and agreed:
+        approval = "Two people decided the same."
+    return {
+        "opinions": [
+            {"by": person(one.by), "action": one.action, "when": ago(one.at), "reason": show(one.reason, 300), "mine": is_by(one, me)}
+            for one in counted
+        ],
+        "conflict": len({one.action for one in spoken}) > 1,
+        "other": None
+        if other is None
+        else {"by": person(other.by), "action": other.action, "past": PAST[other.action], "when": ago(other.at)},
+        "approval": approval,
+    }
+
+
+def standing_opinions(opinions: Sequence[Opinion]) -> list[Opinion]:
+    """Those that count, newest first: an overruling one settles all before it."""
+    settled = max((one.seq for one in opinions if one.overrules), default=0)
+    return [one for one in opinions if one.seq >= settled]
+
+
+def standing_opinion(opinions: Sequence[Opinion], me: str) -> Opinion | None:
+    """The newest opinion of another person that counts; None if none does."""
+    return next((one for one in standing_opinions(opinions) if not is_by(one, me) and one.action != "clear"), None)
+
+
+def is_by(opinion: Opinion, me: str) -> bool:
+    """Whether this reviewer has the opinion."""
+    return opinion.by.removeprefix(HUMAN) == me
+
+
+def person(decided_by: str) -> str:
+    """The name of who decided, as it may be shown."""
+    return show(decided_by.removeprefix(HUMAN), NAME)
+
+
 def texts(card: Card, *, hide: bool) -> list[dict[str, Any]]:
     """The conversation, or prompt and answer where the row is one exchange."""
     messages = card.messages if isinstance(card.messages, list) else json.loads(card.messages or "[]")
@@ -129,7 +186,7 @@ def history_line(entry: Decision) -> dict[str, str]:
     name = ACTIONS.get(entry.action, entry.action)
     return {
         "what": kind + (name.lower() if kind else name),
-        "by": show(entry.decided_by.removeprefix("human:"), NAME),
+        "by": person(entry.decided_by),
         "when": ago(entry.at),
         "reason": show(entry.reason, 300),
     }

@@ -1,25 +1,30 @@
-"""Many rows at once, and the end of a review: freeze, export, audit bundle."""
+"""The end of a review: freeze, cleaned file, audit bundle."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import gradio as gr
 
+from reft_studio.data.dataset import open_dataset
 from reft_studio.errors import SpecError, StudioError
-from ui.components.review_panel import lineage_view, plan_sentence, plan_view
+from ui.downloads import offer
 from ui.events import said, status
-from ui.text import counted, show
+from ui.text import count, counted, number, show
 from ui.widgets import fixed, widget
 
 if TYPE_CHECKING:
     from reft_studio.studio import Studio
-    from reft_studio.views.bulk import Selection
     from reft_studio.views.project import State
+    from reft_studio.views.reviewing import ReviewProgress
 
-ANY = "(any)"
-SIDES = [("Flagged rows", "flagged"), ("Kept rows", "kept"), ("Rows without a score", "unscored"), ("All rows", "all")]
+LARGE = 100_000
+"""Rows above which freezing and exporting are jobs."""
+SAVE_FILE, SAVE_BUNDLE = "Save the cleaned file", "Save the audit bundle"
+WRITING = "The file is made by a job. It is offered here when it has ended."
 FREEZE_LEAD = (
     "<h2>Freeze</h2><p class='rs-lead'>Turns the decisions into a new dataset with its audit trail. The one you have stays as it is.</p>"
 )
@@ -27,28 +32,6 @@ FROZEN_LEAD = (
     "<h2>This dataset is frozen</h2><p class='rs-lead'>It holds what an audit left, and every decision that led to it. "
     "Train on it, or hand it on.</p>"
 )
-BULK_ACTIONS = [("Keep", "keep"), ("Remove", "remove"), ("Back to the threshold", "clear")]
-PAST = {"keep": "marked Keep", "remove": "marked Remove", "clear": "given back to the threshold"}
-
-
-@dataclass(frozen=True)
-class Bulk:
-    """A filter, what to do with its rows, a count before it is done."""
-
-    sheet: gr.Accordion
-    side: gr.Dropdown
-    origin: gr.Dropdown
-    search: gr.Textbox
-    overrule: gr.Checkbox
-    action: gr.Radio
-    reason: gr.Textbox
-    preview: gr.Button
-    apply: gr.Button
-    undo: gr.Button
-    line: gr.HTML
-
-    def filter(self) -> list[Any]:
-        return [self.side, self.origin, self.search, self.overrule]
 
 
 @dataclass(frozen=True)
@@ -64,6 +47,10 @@ class Freeze:
     file: gr.DownloadButton
     line: gr.HTML
 
+    def plan(self) -> list[Any]:
+        """What `plan_values` are for."""
+        return [self.sheet, self.facts, self.sentence, self.reason, self.freeze]
+
 
 @dataclass(frozen=True)
 class Frozen:
@@ -77,25 +64,6 @@ class Frozen:
     file: gr.DownloadButton
     archive: gr.DownloadButton
     line: gr.HTML
-
-
-def draw_bulk() -> Bulk:
-    """Closed until it is asked for, by click or with the key B."""
-    with gr.Accordion("Decide many rows at once (B)", open=False, elem_id="bulk", elem_classes=["rs-card"]) as sheet:
-        with gr.Row():
-            side = gr.Dropdown(SIDES, value="flagged", label="Which rows", elem_id="bulk-side", min_width=150)
-            origin = gr.Dropdown([ANY], value=ANY, label="From", elem_id="bulk-origin", min_width=150)
-            search = gr.Textbox(label="That hold the words", placeholder="optional", max_lines=1, elem_id="bulk-search", min_width=180)
-        overrule = gr.Checkbox(False, label="Also rows that a person has decided already", elem_id="bulk-overrule")
-        with gr.Row():
-            action = gr.Radio(BULK_ACTIONS, value="keep", label="Decision", elem_id="bulk-action", min_width=280)
-            reason = gr.Textbox(label="Reason", placeholder="kept with every one of these decisions", max_lines=1, elem_id="bulk-reason")
-        line = status("bulk-status")
-        with gr.Row():
-            preview = gr.Button("Count the rows", elem_id="bulk-preview", scale=0, min_width=180)
-            apply = gr.Button("Decide", variant="primary", interactive=False, elem_id="bulk-apply", scale=0, min_width=210)
-            undo = gr.Button("Undo the last step", elem_id="bulk-undo", scale=0, min_width=200)
-    return Bulk(sheet, side, origin, search, overrule, action, reason, preview, apply, undo, line)
 
 
 def draw_freeze() -> Freeze:
@@ -130,15 +98,13 @@ def draw_frozen() -> Frozen:
     return Frozen(sheet, facts, export, bundle, back, file, archive, line)
 
 
-def bulk_values(studio: Studio, state: State) -> tuple[Any, ...]:
-    """(sheet, origin) for the dataset in work."""
-    if state.dataset is None or state.dataset.frozen_from is not None:
-        return gr.Accordion(visible=False), gr.Dropdown(choices=[ANY], value=ANY)
-    origins = [(show(origin, 60), origin) for origin in studio.dataset(state.dataset.id).profile.origins]
-    return gr.Accordion(visible=True), gr.Dropdown(choices=[(ANY, ANY), *origins], value=ANY)
-
-
 def freeze_values(studio: Studio, state: State) -> tuple[Any, ...]:
+    """(sheet, facts, sentence, reason, button, file) for the dataset in work: a file that a job has made is offered again."""
+    made = None if state.dataset is None or state.dataset.frozen_from is not None else finished_file(studio, "export", state.dataset.id)
+    return (*plan_values(studio, state), offer(made, SAVE_FILE) if made else gr.DownloadButton(visible=False))
+
+
+def plan_values(studio: Studio, state: State) -> tuple[Any, ...]:
     """(sheet, facts, sentence, reason, button) for the dataset in work."""
     if state.dataset is None or state.dataset.frozen_from is not None:
         return gr.Column(visible=False), {}, said("", "quiet"), gr.Textbox(visible=False), gr.Button()
@@ -153,40 +119,107 @@ def freeze_values(studio: Studio, state: State) -> tuple[Any, ...]:
 
 
 def frozen_values(studio: Studio, state: State) -> tuple[Any, ...]:
-    """(sheet, facts) for the dataset in work."""
+    """(sheet, facts, file, archive) for the dataset in work."""
     if state.dataset is None or state.dataset.frozen_from is None:
-        return gr.Column(visible=False), {}
-    return gr.Column(visible=True), lineage_view(studio.dataset(state.dataset.id).manifest["lineage"])
+        return gr.Column(visible=False), {}, gr.DownloadButton(visible=False), gr.DownloadButton(visible=False)
+    file, archive = (finished_file(studio, kind, state.dataset.id) for kind in ("export", "bundle"))
+    return (
+        gr.Column(visible=True),
+        lineage_view(open_dataset(studio.workspace, state.dataset.id).manifest["lineage"]),
+        offer(file, SAVE_FILE) if file else gr.DownloadButton(visible=False),
+        offer(archive, SAVE_BUNDLE) if archive else gr.DownloadButton(visible=False),
+    )
 
 
-def selection(studio: Studio, dataset: str, side: str, origin: str, search: str, overrule: bool) -> Selection:
-    """The rows that the filter of the bulk sheet selects."""
-    return studio.audit.select_rows(dataset, side=side, search=search.strip(), origin=None if origin == ANY else origin, overrule=overrule)
+def plan_view(progress: ReviewProgress) -> dict[str, Any]:
+    """What a freeze would do, as facts."""
+    kept = progress.rows - progress.removed_in_effect - progress.undecided
+    return {
+        "kpis": [
+            {"label": "rows stay", "value": count(kept), "hint": "kept by the threshold or by a person"},
+            {"label": "rows are removed", "value": count(progress.removed_in_effect), "hint": "flagged, or removed by a person"},
+            {"label": "of them by a person", "value": count(progress.remove), "hint": "decided Remove in the review"},
+            {"label": "answers become a refusal", "value": count(progress.relabel), "hint": "decided Relabel in the review"},
+            {
+                "label": "against the threshold",
+                "value": count(progress.overruled),
+                "hint": "a person decided otherwise than the threshold",
+            },
+            {"label": "undecided", "value": count(progress.undecided), "hint": "no score and no decision, or marked Unsure"},
+        ]
+    }
 
 
-def preview_sentence(chosen: Selection, action: str, overrule: bool) -> str:
-    """What a bulk decision would do, before it is done."""
-    if not chosen.matched:
-        return "No row matches this filter."
-    left = "" if overrule or not chosen.decided else f" {counted(chosen.decided, 'row')} that a person decided would stay so."
-    over = f" {counted(chosen.decided, 'earlier decision')} would be replaced." if overrule and chosen.decided else ""
-    return f"{counted(len(chosen.row_ids), 'row')} of {counted(chosen.matched, 'matching row')} would be {PAST[action]}.{left}{over}"
+def plan_sentence(progress: ReviewProgress, threshold: float | None) -> str:
+    """The plan in words."""
+    policy = f"The threshold {number(threshold)} decides every row that nobody decided."
+    if threshold is None:
+        policy = "No threshold is in use, so only what people decided counts."
+    if not progress.undecided:
+        return f"{policy} Nothing is undecided: the dataset can be frozen."
+    rows = counted(progress.undecided, "row is", "rows are")
+    return f"{policy} {rows} undecided. Decide above, or leave out and say why; the reason is kept with the decisions."
 
 
-def freeze_now(studio: Studio, reason: str) -> str:
-    """Freeze the dataset in work; undecided rows are first removed by a decision that carries the reason. Returns what happened."""
+def lineage_view(lineage: Mapping[str, Any]) -> dict[str, Any]:
+    """What a freeze did, from the manifest of the frozen dataset."""
+    facts = [
+        ("rows stay", lineage["kept"]),
+        ("rows removed", lineage["removed"]),
+        ("of them by a person", lineage["removed_by_human"]),
+        ("answers became a refusal", lineage["relabelled"]),
+        ("left out undecided", lineage["undecided"]),
+    ]
+    kpis = [{"label": label, "value": count(n), "hint": label} for label, n in facts]
+    threshold = {"label": "threshold", "value": number(lineage["threshold"]), "hint": "cosine at or above which rows were flagged"}
+    return {"kpis": [*kpis, threshold]}
+
+
+def is_large(studio: Studio, dataset: str) -> bool:
+    """Whether freezing and exporting takes longer than a person waits: then a job does it."""
+    return open_dataset(studio.workspace, dataset).rows > LARGE
+
+
+def freeze_now(studio: Studio, reason: str, by: str) -> str:
+    """Freeze the dataset in work; undecided rows are first removed by a decision that carries the reason. Returns what happened.
+
+    A large dataset is frozen by a job; it becomes the dataset in use once that has ended.
+    """
     state = studio.state()
     if state.dataset is None:
         raise SpecError("There is no dataset to freeze. Import one on the Data page.")
-    waiting = studio.audit.undecided_rows(state.dataset.id)
-    if waiting and not reason.strip():
+    dataset = state.dataset.id
+    waiting = studio.audit.undecided_rows(dataset)
+    if len(waiting) and not reason.strip():
         raise SpecError(f"{counted(len(waiting), 'row is', 'rows are')} undecided. Decide above, or say why to leave that out.")
-    if waiting:
-        studio.audit.decide_many(state.dataset.id, waiting, "remove", reason=f"undecided, left out when freezing: {reason.strip()}")
+    if len(waiting):
+        told = f"undecided, left out when freezing: {reason.strip()}"
+        studio.audit.decide_many(dataset, waiting, "remove", reason=told, by=by)
     try:
-        frozen = studio.audit.freeze(state.dataset.id)
+        if is_large(studio, dataset):
+            studio.audit.start_freeze(dataset, by=by)
+            return "Freezing has begun as a job. You can leave this page; the frozen dataset comes into use when it has ended."
+        frozen = studio.audit.freeze(dataset)
     except StudioError:
-        if waiting:
-            studio.audit.undo(state.dataset.id)  # nothing was frozen, so nothing was left out
+        if len(waiting):
+            studio.audit.undo(dataset, by=by)  # nothing was frozen, so nothing was left out
         raise
     return f"Frozen: {counted(frozen.rows, 'row')} in '{show(frozen.name, 80)}'. It is now the dataset in use."
+
+
+def make_file(studio: Studio, kind: Literal["export", "bundle"], dataset: str) -> tuple[gr.DownloadButton, dict[str, str]]:
+    """(button, line): the cleaned file or the audit bundle; of a large dataset a job makes it."""
+    if is_large(studio, dataset):
+        (studio.audit.start_export if kind == "export" else studio.audit.start_bundle)(dataset)
+        return gr.DownloadButton(visible=False), said(WRITING, "note")
+    path = studio.audit.export(dataset) if kind == "export" else studio.audit.bundle(dataset)
+    return offer(path, SAVE_FILE if kind == "export" else SAVE_BUNDLE), said("", "quiet")
+
+
+def finished_file(studio: Studio, kind: str, dataset: str) -> Path | None:
+    """What the newest job of this kind has made of a dataset, if it has ended well and the file is still there."""
+    job = next((one for one in studio.jobs.list() if one.kind == kind and dataset in one.params.values()), None)
+    if job is None or job.state != "done" or not job.result:
+        return None
+    path = Path(str(job.result.get("path", "")))
+    return path if path.is_file() else None

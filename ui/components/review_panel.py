@@ -4,66 +4,102 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, get_args
 
 from reft_studio.audit.decision import Action
 from reft_studio.errors import SpecError
-from ui.components.cards import ACTIONS, masks_all, row_view
+from reft_studio.scoring.scores import list_score_sets
+from reft_studio.views.desk import Habits
+from reft_studio.views.row_filter import RowFilter
+from ui.components.cards import ACTIONS, PAST, masks_all, person, row_view, standing_opinion
+from ui.components.review_ask import Ask, filter_words
 from ui.events import answer, message_for
-from ui.text import ago, count, counted, number, show
+from ui.text import ago, count, counted, show
 from ui.widgets.review_card import review_value
 
 if TYPE_CHECKING:
     from reft_studio.audit.decision import Decision
     from reft_studio.studio import Studio
-    from reft_studio.views.reviewing import ReviewProgress
     from ui.widgets.row_table import ServerFunction
 
 RECENT = 6
 FOUND = 20
+MOST_MARKS = 200
 UNSCORED_RISK = "Without scores nothing can be said about the rows that nobody reads. Score the dataset on the Filter page."
 REASON = 1200
 """Characters of a reason that the page sends."""
+STANCES = ("", "overrule", "differ")
+ORDERS = (("borderline", "Near the line first"), ("highest", "Highest score first"), ("random", "At random"))
+
+
+class Disputed(SpecError):
+    """Somebody decided the row otherwise, and this decision does not say what to do about it."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """A message of the review widget, checked; `n` tells it which answer is which."""
+    """A message of the review widget, checked; `n` tells it which answer is which, `next` is the row that it shows meanwhile."""
 
     n: int
     dataset: str
+    by: str = ""
     row: int | None = None
     action: Action | None = None
     reason: str = ""
+    stance: str = ""
+    next: int | None = None
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> Request:
         """Raises SpecError if a field is not what the widget sends."""
-        action = values.get("action")
+        action, stance = values.get("action"), str(values.get("stance") or "")
         if action is not None and action not in get_args(Action):
             raise SpecError(f"There is no decision '{show(action, 20)}'. Choose one of: {', '.join(get_args(Action))}.")
-        row, reason = values.get("row"), str(values.get("reason", ""))[:REASON]
-        return cls(int(values["n"]), str(values["dataset"]), None if row is None else int(row), action, reason)
+        if stance not in STANCES:
+            raise SpecError("A decision against another one either overrules it or stands beside it.")
+        row, following = values.get("row"), values.get("next")
+        return cls(
+            int(values["n"]),
+            str(values["dataset"]),
+            str(values.get("by") or ""),
+            None if row is None else int(row),
+            action,
+            str(values.get("reason", ""))[:REASON],
+            stance,
+            None if following is None else int(following),
+        )
 
 
 def decide(studio: Studio, request: Request) -> tuple[Decision | None, str]:
-    """Save one decision: the entry, and the sentence that is said once it is on disk."""
+    """Save one decision: the entry, and the sentence that is said once it is on disk.
+
+    Raises Disputed where another person's opinion differs and the request takes no stance on it.
+    """
     if request.row is None or request.action is None:
         raise SpecError("A decision needs a row and an action.")
-    entry = studio.audit.decide(request.dataset, request.row, request.action, reason=request.reason)
+    by = studio.desk.reviewer(request.by)
+    if not request.stance:
+        other = standing_opinion(studio.log.opinions_of(request.dataset, [request.row]).get(request.row, []), by)
+        if other is not None and other.action != request.action:
+            what = f"{person(other.by)} {PAST[other.action]} this row {ago(other.at)}"
+            raise Disputed(f"{what}. Overrule it with a reason, or let both opinions stand.")
+    overrule = request.stance == "overrule"
+    entry = studio.audit.decide(request.dataset, request.row, request.action, request.reason, by=by, overrule=overrule)
+    if request.next is not None:
+        studio.desk.leave_at(request.dataset, by, request.next)
     return entry, f"Saved: {_told(entry)}."
 
 
 def undo(studio: Studio, request: Request) -> tuple[Decision | None, str]:
     """Take back this person's last step."""
-    entry = studio.audit.undo(request.dataset)
+    entry = studio.audit.undo(request.dataset, by=studio.desk.reviewer(request.by))
     return entry, f"Undone: {_told(entry)}." if entry else "There is nothing to undo."
 
 
 def redo(studio: Studio, request: Request) -> tuple[Decision | None, str]:
     """Bring back what was undone last."""
-    entry = studio.audit.redo(request.dataset)
+    entry = studio.audit.redo(request.dataset, by=studio.desk.reviewer(request.by))
     return entry, f"Done again: {_told(entry)}." if entry else "There is nothing to do again."
 
 
@@ -77,44 +113,109 @@ def receipt(studio: Studio, values: Mapping[str, Any], act: Callable[[Studio, Re
             "text": text,
             "row": entry.row_id if entry else None,
             "action": entry.action if entry else None,
-            "progress": progress_view(studio.audit.review_progress(request.dataset)),
-            "recent": recent(studio, request.dataset),
+            **news(studio, request.dataset),
         }
     except Exception as exc:  # the edge of the app: what is ours is told, the rest goes to the log
-        reply = {"ok": False, "error": message_for(exc)}
+        reply = {"ok": False, "disputed": isinstance(exc, Disputed), "error": message_for(exc)}
     return json.dumps({"n": values.get("n"), **reply})
 
 
-def batch_value(studio: Studio, *, start: int | None = None, turn: int = 0) -> str:
-    """The next batch of the dataset in work; empty without one, or if it is the frozen result of an audit."""
+def news(studio: Studio, dataset: str) -> dict[str, Any]:
+    """What every answer carries: the end of the log, how far the review is, the latest decisions."""
+    return {"head": head(studio, dataset), "progress": progress_view(studio, dataset), "recent": recent(studio, dataset)}
+
+
+def head(studio: Studio, dataset: str) -> str:
+    """The end of the log as a word: another one says that something was decided."""
+    seq, digest = studio.log.head(dataset)
+    return f"{seq}-{digest[:8]}"
+
+
+def batch_value(studio: Studio, ask: Ask | None = None, *, turn: int = 0, placed: bool = True) -> str:
+    """The next batch of the dataset in work; empty without one, or if it is the frozen result of an audit.
+
+    It begins with the row asked for, else (if `placed`) with the row that this person had on the screen last.
+    """
     state = studio.state()
     if state.dataset is None or state.dataset.frozen_from is not None:
         return ""
-    dataset = state.dataset.id
+    ask = ask or Ask()
+    dataset, by = state.dataset.id, studio.desk.reviewer(ask.by)
+    habits, note = studio.desk.habits(by), ask.note
+    try:
+        batch = studio.queue.batch(dataset, order=ask.order, row_filter=ask.row_filter(), size=habits.size, by=by)
+    except SpecError as exc:  # e.g. an address with an order or a filter that this dataset does not allow
+        ask, note = Ask(by=ask.by, row=ask.row), f"{exc} Rows near the line come first instead."
+        batch = studio.queue.batch(dataset, size=habits.size, by=by)
+    start = ask.row if ask.row is not None else studio.desk.place(dataset, by) if placed and not ask.query else None
     return review_value(
         dataset,
         state.threshold,
-        studio.audit.review_batch(dataset),
-        progress=progress_view(studio.audit.review_progress(dataset)),
-        recent=recent(studio, dataset),
+        batch,
+        held=held_by(studio, dataset, [item.row_id for item in batch.items]),
+        **news(studio, dataset),
         start=start,
+        query=ask.query,
+        words=filter_words(ask.row_filter()),
+        orders=orders(studio, dataset),
+        me=by,
+        known=bool(ask.by.strip()),
+        opened=studio.desk.opened(by),
+        habits=asdict(habits),
+        approvals=studio.audit.approvals(dataset),
+        note=note,
         turn=turn,
     )
 
 
-def progress_view(progress: ReviewProgress) -> dict[str, str]:
-    """How far the review is, and what can be said of the rows below the line."""
+def orders(studio: Studio, dataset: str) -> list[tuple[str, str]]:
+    """Orders that the dataset allows."""
+    sets = len(list_score_sets(studio.workspace, dataset))
+    if not sets:
+        return [("random", "At random")]
+    known = list(ORDERS)
+    if sets > 1:
+        known.append(("disagreement", "Where two scorers disagree"))
+    if studio.audit.approvals(dataset):
+        known.append(("approval", "Waiting for a second person"))
+    return known
+
+
+def held_by(studio: Studio, dataset: str, rows: list[int]) -> dict[int, dict[str, str]]:
+    """The decisions that hold for these few rows: by whom, and what."""
+    found = studio.log.current_of(dataset, rows[:MOST_MARKS])
+    return {row: {"action": entry.action, "by": person(entry.decided_by)} for row, entry in found.items()}
+
+
+def progress_view(studio: Studio, dataset: str) -> dict[str, str]:
+    """How far the review is, and what can be said of the rows below and above the line, and of the people who agree."""
+    progress, scored = studio.audit.review_progress(dataset), studio.audit.audited(dataset)[1] is not None
     kinds = [(progress.keep, "keep"), (progress.remove, "remove"), (progress.relabel, "relabel"), (progress.unsure, "unsure")]
     split = ", ".join(f"{count(n)} {name}" for n, name in kinds if n)
     text = f"{counted(progress.decided, 'row')} decided in all" + (f": {split}" if split else "")
-    risk = progress.assurance.sentence if progress.assurance else UNSCORED_RISK
-    return {"text": text, "risk": risk}
+    if progress.conflicts:
+        text += f". {counted(progress.conflicts, 'row')} in dispute"
+    if progress.flagged:
+        text += f". {count(progress.flagged_open)} of {count(progress.flagged)} flagged rows are open"
+    standing = studio.audit.standing(dataset) if scored else None
+    people = studio.audit.agreement(dataset)
+    return {
+        "text": text,
+        "risk": standing.below.sentence if standing and standing.below else UNSCORED_RISK,
+        "above": standing.above.sentence if standing and standing.above else "",
+        "people": people.sentence if len(people.people) > 1 else "",
+    }
 
 
 def recent(studio: Studio, dataset: str) -> list[dict[str, Any]]:
     """The latest entries of the log, newest first."""
     return [
-        {"row": entry.row_id, "what": f"{'undone, ' if entry.kind == 'undo' else ''}{ACTIONS[entry.action].lower()}", "when": ago(entry.at)}
+        {
+            "row": entry.row_id,
+            "what": f"{'undone, ' if entry.kind == 'undo' else ''}{ACTIONS[entry.action].lower()}",
+            "by": person(entry.decided_by),
+            "when": ago(entry.at),
+        }
         for entry in studio.log.history(dataset, limit=RECENT)
     ]
 
@@ -125,60 +226,40 @@ def find_server(studio: Studio) -> ServerFunction:
     @answer
     def srv_find(request: dict[str, Any]) -> dict[str, Any]:
         dataset, words = str(request["dataset"]), str(request.get("search", ""))[:200]
-        state = studio.state()
-        threshold = 1.0 if state.threshold is None else state.threshold
-        if state.score is not None and state.score.dataset == dataset:
-            page = studio.flagged_rows(dataset, state.score.key, threshold=threshold, side="all", limit=FOUND, search=words)
-        else:
-            page = studio.rows(dataset, limit=FOUND, search=words)
+        _, score, threshold = studio.audit.audited(dataset)
+        line = 1.0 if threshold is None else threshold
+        page = studio.table.rows(dataset, score.key if score else None, threshold, RowFilter(search=words), limit=FOUND)
         hidden, everything = bool(request.get("mask", True)), masks_all(studio)
-        return {"rows": [row_view(row, threshold, masked=hidden, everything=everything) for row in page.rows], "total": page.total}
+        return {"rows": [row_view(row, line, masked=hidden, everything=everything) for row in page.rows], "total": page.total}
 
     return srv_find
 
 
-def plan_view(progress: ReviewProgress) -> dict[str, Any]:
-    """What a freeze would do, as facts."""
-    kept = progress.rows - progress.removed_in_effect - progress.undecided
-    return {
-        "kpis": [
-            {"label": "rows stay", "value": count(kept), "hint": "kept by the threshold or by a person"},
-            {"label": "rows are removed", "value": count(progress.removed_in_effect), "hint": "flagged, or removed by a person"},
-            {"label": "of them by a person", "value": count(progress.remove), "hint": "decided Remove in the review"},
-            {"label": "answers become a refusal", "value": count(progress.relabel), "hint": "decided Relabel in the review"},
-            {
-                "label": "against the threshold",
-                "value": count(progress.overruled),
-                "hint": "a person decided otherwise than the threshold",
-            },
-            {"label": "undecided", "value": count(progress.undecided), "hint": "no score and no decision, or marked Unsure"},
-        ]
-    }
+def pulse_server(studio: Studio) -> ServerFunction:
+    """`srv_pulse`: {dataset, head, rows} -> {head}, and what is new if the log has gone on since `head`."""
+
+    @answer
+    def srv_pulse(request: dict[str, Any]) -> dict[str, Any]:
+        dataset = str(request["dataset"])
+        now = head(studio, dataset)
+        if request.get("head") == now:
+            return {"head": now}
+        rows = [int(row) for row in list(request.get("rows") or [])[:MOST_MARKS]]
+        return {"held": held_by(studio, dataset, rows), **news(studio, dataset)}
+
+    return srv_pulse
 
 
-def plan_sentence(progress: ReviewProgress, threshold: float | None) -> str:
-    """The plan in words."""
-    policy = f"The threshold {number(threshold)} decides every row that nobody decided."
-    if threshold is None:
-        policy = "No threshold is in use, so only what people decided counts."
-    if not progress.undecided:
-        return f"{policy} Nothing is undecided: the dataset can be frozen."
-    rows = counted(progress.undecided, "row is", "rows are")
-    return f"{policy} {rows} undecided. Decide above, or leave out and say why; the reason is kept with the decisions."
-
-
-def lineage_view(lineage: Mapping[str, Any]) -> dict[str, Any]:
-    """What a freeze did, from the manifest of the frozen dataset."""
-    facts = [
-        ("rows stay", lineage["kept"]),
-        ("rows removed", lineage["removed"]),
-        ("of them by a person", lineage["removed_by_human"]),
-        ("answers became a refusal", lineage["relabelled"]),
-        ("left out undecided", lineage["undecided"]),
-    ]
-    kpis = [{"label": label, "value": count(n), "hint": label} for label, n in facts]
-    threshold = {"label": "threshold", "value": number(lineage["threshold"]), "hint": "cosine at or above which rows were flagged"}
-    return {"kpis": [*kpis, threshold]}
+def keep_habits(studio: Studio, values: Mapping[str, Any]) -> Habits:
+    """Change how a person reviews, and whether this dataset asks for a second person."""
+    by = studio.desk.reviewer(values.get("by"))
+    if "approvals" in values:
+        studio.audit.set_approvals(str(values["dataset"]), bool(values["approvals"]), by=by)
+    changes = {name: values[name] for name in ("reveal", "nudge", "size") if name in values}
+    for name in ("nudge", "size"):
+        if name in changes:
+            changes[name] = int(changes[name])
+    return studio.desk.keep_habits(by, **changes)
 
 
 def _told(entry: Decision) -> str:

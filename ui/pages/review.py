@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from reft_studio.errors import StoreError
+from ui.components import bulk_panel as many
 from ui.components import freeze_panel as ends
 from ui.components import review_panel as panel
 from ui.components.cards import card_server
 from ui.components.filter_panel import NO_DATASET
-from ui.downloads import offer
-from ui.events import FAST, SLOW, on, on_load, said
+from ui.components.review_ask import ADDRESS_JS, Ask
+from ui.components.why_panel import draw_why, why_value
+from ui.events import FAST, SLOW, on, said
 from ui.text import counted
 from ui.widgets import widget
 from ui.widgets.review_card import review_card
@@ -29,33 +31,44 @@ SAVE: dict[str, Any] = {"show_progress": "hidden", "queue": False, "trigger_mode
 def build(studio: Studio) -> None:
     """Draw the page and wire it; every value comes when it loads."""
     empty = widget("empty_state", None, elem_id="review-empty")
-    card = review_card(card_server(studio), panel.find_server(studio))
-    bulk, freeze, frozen = ends.draw_bulk(), ends.draw_freeze(), ends.draw_frozen()
-    turn = gr.State(0)
-    parts = [empty, card, bulk.sheet, bulk.origin, freeze.sheet, freeze.facts, freeze.sentence, freeze.reason, freeze.freeze]
-    outputs = [*parts, frozen.sheet, frozen.facts, turn]
+    card = review_card(card_server(studio), panel.find_server(studio), panel.pulse_server(studio))
+    why = draw_why(studio, folded=True)
+    bulk, freeze, frozen = many.draw_bulk(), ends.draw_freeze(), ends.draw_frozen()
+    told, shown, asked, turn = gr.Textbox(visible=False), gr.State(""), gr.State(Ask()), gr.State(0)
+    parts = [empty, card, why, bulk.sheet, bulk.side, bulk.origin, *freeze.plan(), freeze.file]
+    outputs = [*parts, frozen.sheet, frozen.facts, frozen.file, frozen.archive, shown, asked, turn]
 
-    def values(times: int, start: int | None = None) -> tuple[Any, ...]:
+    def values(times: int, ask: Ask, *, placed: bool = True) -> tuple[Any, ...]:
         state = studio.state()
         return (
             NO_DATASET if state.dataset is None else None,
-            panel.batch_value(studio, start=start, turn=times + 1),
-            *ends.bulk_values(studio, state),
+            panel.batch_value(studio, ask, turn=times + 1, placed=placed),
+            why_value(studio),
+            *many.bulk_values(studio, state, ask),
             *ends.freeze_values(studio, state),
             *ends.frozen_values(studio, state),
+            state.dataset.id if state.dataset else "",
+            ask,
             times + 1,
         )
 
-    def load(request: gr.Request) -> tuple[Any, ...]:
-        asked = str(request.query_params.get("row", ""))
-        return values(0, int(asked) if asked.isdecimal() else None)
+    def load(browser: str) -> tuple[Any, ...]:
+        return values(0, Ask.of_browser(browser))
 
-    on_load(load, outputs=outputs)
-    on(card.batch, values, inputs=[turn], outputs=outputs, **SLOW)
+    def more(times: int, event: gr.EventData) -> tuple[Any, ...]:
+        return values(times, Ask.of_message(event._data), placed=False)
+
+    page = gr.context.Context.root_block
+    if page is None:
+        raise RuntimeError("the page is built inside of the app")
+    on(page.load, load, inputs=[told], outputs=outputs, js=ADDRESS_JS, **{**SLOW, "show_progress": "hidden"})
+    on(card.batch, more, inputs=[turn], outputs=outputs, **{**SLOW, "show_progress": "hidden"})
     _wire_decisions(studio, card, freeze)
-    _wire_bulk(studio, bulk, values, turn, outputs)
-    _wire_freeze(studio, freeze, values, turn, outputs, frozen.line)
-    _wire_frozen(studio, frozen, values, turn, outputs)
+    _wire_desk(studio, card, asked)
+    _wire_bulk(studio, bulk, values, (asked, turn), outputs)
+    _wire_freeze(studio, freeze, frozen, values, (asked, turn), outputs)
+    _wire_frozen(studio, frozen, values, (asked, turn), outputs)
+    _wire_jobs(studio, freeze, frozen, values, (shown, asked, turn), outputs)
 
 
 def _wire_decisions(studio: Studio, card: gr.HTML, freeze: ends.Freeze) -> None:
@@ -69,68 +82,126 @@ def _wire_decisions(studio: Studio, card: gr.HTML, freeze: ends.Freeze) -> None:
         return gr.HTML(receipt=panel.receipt(studio, event._data, panel.redo))
 
     def plan() -> tuple[Any, ...]:
-        return ends.freeze_values(studio, studio.state())
+        return ends.plan_values(studio, studio.state())
 
     for listener, handler in ((card.decide, decide), (card.undo, undo), (card.redo, redo)):
         listener(handler, None, card, **SAVE)
-    on(card.settled, plan, outputs=[freeze.sheet, freeze.facts, freeze.sentence, freeze.reason, freeze.freeze], refresh=True, **SLOW)
+    on(card.settled, plan, outputs=freeze.plan(), refresh=True, **{**SLOW, "show_progress": "hidden"})
 
 
-def _wire_bulk(studio: Studio, bulk: ends.Bulk, values: Values, turn: gr.State, outputs: list[Any]) -> None:
-    def count_rows(side: str, origin: str, search: str, overrule: bool, action: str) -> tuple[Any, ...]:
-        chosen = ends.selection(studio, _dataset(studio), side, origin, search, overrule)
+def _wire_desk(studio: Studio, card: gr.HTML, asked: gr.State) -> None:
+    """What is remembered of the person: the row in hand, opened texts, habits, the name that bulk decisions carry."""
+
+    def place(ask: Ask, event: gr.EventData) -> Ask:
+        by = studio.desk.reviewer(event.by)
+        studio.desk.leave_at(str(event.dataset), by, int(event.row))
+        return Ask(by=str(event.by), order=ask.order, query=ask.query)
+
+    def opened(event: gr.EventData) -> None:
+        studio.desk.open_more(studio.desk.reviewer(event.by), int(event.texts))
+
+    def habits(event: gr.EventData) -> None:
+        panel.keep_habits(studio, event._data)
+
+    on(card.place, place, inputs=[asked], outputs=[asked], **SAVE)
+    on(card.opened, opened, **SAVE)
+    on(card.habits, habits, refresh=True, **SAVE)
+
+
+def _wire_bulk(studio: Studio, bulk: many.Bulk, values: Values, held: tuple[gr.State, gr.State], outputs: list[Any]) -> None:
+    def selection(side: str, origin: str, search: str, overrule: bool, ask: Ask) -> tuple[str, Any]:
+        dataset = _dataset(studio)
+        return dataset, studio.audit.select_rows(dataset, many.chosen_filter(side, origin, search, ask), overrule=overrule)
+
+    def count_rows(side: str, origin: str, search: str, overrule: bool, action: str, ask: Ask) -> tuple[Any, ...]:
+        _, chosen = selection(side, origin, search, overrule, ask)
         n = len(chosen.row_ids)
         button = gr.Button(f"Decide {counted(n, 'row')}" if n else "Decide", interactive=n > 0)
-        return button, said(ends.preview_sentence(chosen, action, overrule), "note")
+        return button, said(many.preview_sentence(chosen, action, overrule), "note")
 
-    def apply(side: str, origin: str, search: str, overrule: bool, action: str, reason: str, times: int) -> tuple[Any, ...]:
-        dataset = _dataset(studio)
-        chosen = ends.selection(studio, dataset, side, origin, search, overrule)
-        n = studio.audit.decide_many(dataset, chosen.row_ids, action, reason=reason.strip() or "decided in bulk")  # type: ignore[arg-type]
-        said_so = said(f"{counted(n, 'row')} {ends.PAST[action]}. One undo takes all of it back.")
-        return (*values(times), gr.Button("Decide", interactive=False), said_so)
+    def apply(side: str, origin: str, search: str, overrule: bool, action: str, reason: str, ask: Ask, times: int) -> tuple[Any, ...]:
+        dataset, chosen = selection(side, origin, search, overrule, ask)
+        by = studio.desk.reviewer(ask.by)
+        n = studio.audit.decide_many(dataset, chosen.row_ids, action, reason.strip() or "decided in bulk", by=by)  # type: ignore[arg-type]
+        said_so = said(f"{counted(n, 'row')} {many.PAST[action]}. One undo takes all of it back.")
+        return (*values(times, ask), gr.Button("Decide", interactive=False), said_so)
 
-    def undo(times: int) -> tuple[Any, ...]:
-        taken = studio.audit.undo(_dataset(studio))
-        text = said("There is nothing to undo.", "note") if taken is None else said("The last step is undone.")
-        return (*values(times), gr.Button("Decide", interactive=False), text)
+    def undo(ask: Ask, times: int) -> tuple[Any, ...]:
+        taken = studio.audit.undo(_dataset(studio), by=studio.desk.reviewer(ask.by))
+        text = said("There is nothing to undo.", "note") if taken is None else said("Your last step is undone.")
+        return (*values(times, ask), gr.Button("Decide", interactive=False), text)
 
-    chosen = [*bulk.filter(), bulk.action]
+    asked, turn = held
+    fields = [*bulk.filter(), bulk.action]
     everything = [*outputs, bulk.apply]
-    on(bulk.preview.click, count_rows, inputs=chosen, outputs=[bulk.apply], line=bulk.line, **SLOW)
-    on(bulk.apply.click, apply, inputs=[*chosen, bulk.reason, turn], outputs=everything, line=bulk.line, refresh=True, **SLOW)
-    on(bulk.undo.click, undo, inputs=[turn], outputs=everything, line=bulk.line, refresh=True, **SLOW)
-    for part in chosen:  # what was counted no longer holds
+    on(bulk.preview.click, count_rows, inputs=[*fields, asked], outputs=[bulk.apply], line=bulk.line, **SLOW)
+    on(bulk.apply.click, apply, inputs=[*fields, bulk.reason, asked, turn], outputs=everything, line=bulk.line, refresh=True, **SLOW)
+    on(bulk.undo.click, undo, inputs=[asked, turn], outputs=everything, line=bulk.line, refresh=True, **SLOW)
+    for part in fields:  # what was counted no longer holds
         on(part.input, lambda: gr.Button("Decide", interactive=False), outputs=[bulk.apply], **FAST)
 
 
-def _wire_freeze(studio: Studio, freeze: ends.Freeze, values: Values, turn: gr.State, outputs: list[Any], done: gr.HTML) -> None:
-    def run(reason: str, times: int) -> tuple[Any, ...]:
-        text = ends.freeze_now(studio, reason)
-        return (*values(times), said(text), said("", "quiet"))
+def _wire_freeze(
+    studio: Studio, freeze: ends.Freeze, frozen: ends.Frozen, values: Values, held: tuple[gr.State, gr.State], outputs: list[Any]
+) -> None:
+    def run(reason: str, ask: Ask, times: int) -> tuple[Any, ...]:
+        text = ends.freeze_now(studio, reason, studio.desk.reviewer(ask.by))
+        begun = studio.state().dataset
+        large = begun is not None and begun.frozen_from is None
+        return (*values(times, ask), said(text), said(text if large else "", "done" if large else "quiet"))
 
-    def export() -> gr.DownloadButton:
-        return offer(studio.audit.export(_dataset(studio)), "Save the cleaned file")
+    def export() -> tuple[Any, ...]:
+        return ends.make_file(studio, "export", _dataset(studio))
 
-    on(freeze.freeze.click, run, inputs=[freeze.reason, turn], outputs=[*outputs, done], line=freeze.line, refresh=True, **SLOW)
+    asked, turn = held
+    on(
+        freeze.freeze.click,
+        run,
+        inputs=[freeze.reason, asked, turn],
+        outputs=[*outputs, frozen.line],
+        line=freeze.line,
+        refresh=True,
+        **SLOW,
+    )
     on(freeze.export.click, export, outputs=[freeze.file], line=freeze.line, **SLOW)
 
 
-def _wire_frozen(studio: Studio, frozen: ends.Frozen, values: Values, turn: gr.State, outputs: list[Any]) -> None:
-    def back(times: int) -> tuple[Any, ...]:
+def _wire_frozen(studio: Studio, frozen: ends.Frozen, values: Values, held: tuple[gr.State, gr.State], outputs: list[Any]) -> None:
+    def back(ask: Ask, times: int) -> tuple[Any, ...]:
         dataset = studio.state().dataset
         studio.choose(dataset=dataset.frozen_from if dataset else None)
-        return values(times)
+        return values(times, ask)
 
-    def export() -> gr.DownloadButton:
-        return offer(studio.audit.export(_dataset(studio)), "Save the cleaned file")
+    def export() -> tuple[Any, ...]:
+        return ends.make_file(studio, "export", _dataset(studio))
 
-    def bundle() -> gr.DownloadButton:
-        return offer(studio.audit.bundle(_dataset(studio)), "Save the audit bundle")
+    def bundle() -> tuple[Any, ...]:
+        return ends.make_file(studio, "bundle", _dataset(studio))
 
-    on(frozen.back.click, back, inputs=[turn], outputs=outputs, line=frozen.line, refresh=True, **SLOW)
+    asked, turn = held
+    on(frozen.back.click, back, inputs=[asked, turn], outputs=outputs, line=frozen.line, refresh=True, **SLOW)
     on(frozen.export.click, export, outputs=[frozen.file], line=frozen.line, **SLOW)
     on(frozen.bundle.click, bundle, outputs=[frozen.archive], line=frozen.line, **SLOW)
+
+
+def _wire_jobs(
+    studio: Studio,
+    freeze: ends.Freeze,
+    frozen: ends.Frozen,
+    values: Values,
+    held: tuple[gr.State, gr.State, gr.State],
+    outputs: list[Any],
+) -> None:
+    def ended(shown: str, ask: Ask, times: int) -> Any:
+        """A job went on: begin anew only if it made another dataset the one in work; else offer what it has made."""
+        state = studio.state()
+        if (state.dataset.id if state.dataset else "") != shown:
+            return values(times, ask)
+        found = dict(zip((*freeze.plan(), freeze.file), ends.freeze_values(studio, state), strict=True))
+        return found | dict(zip((frozen.sheet, frozen.facts, frozen.file, frozen.archive), ends.frozen_values(studio, state), strict=True))
+
+    signal = widget("signal")
+    on(signal.changed, ended, inputs=list(held), outputs=outputs, **{**SLOW, "show_progress": "hidden"})
 
 
 def _dataset(studio: Studio) -> str:

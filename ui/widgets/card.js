@@ -1,5 +1,5 @@
 // One row of the dataset, drawn the same way in the table's detail pane and in the review. All text through textContent.
-// card: see ui/components/cards.py. options: {threshold, onReveal(wanted), why, compact}
+// card: see ui/components/cards.py. options: {threshold, onReveal(wanted), hold (reveal only while the button is held), why, compact}
 const ACTIONS = { keep: 'Keep', remove: 'Remove', relabel: 'Relabel', unsure: 'Unsure', clear: 'Back to the threshold' };
 const KIND = { keep: 'keep', remove: 'flag', relabel: 'unsure', unsure: 'unsure' };
 
@@ -44,6 +44,19 @@ function historyList(history) {
     h('b', { text: entry.what }), h('span', { text: ` by ${entry.by}, ${entry.when}${entry.reason ? `: ${entry.reason}` : ''}` }))));
 }
 
+// How the button reveals. While it is held, the card is drawn anew under the pointer: the release is heard on the window.
+function revealing(card, options) {
+  if (!options.hold) return { onclick: () => options.onReveal(!card.revealed) };
+  const start = (event) => { event.preventDefault(); options.onReveal(true); window.addEventListener('pointerup', () => options.onReveal(false), { once: true }); };
+  const press = (event) => {
+    if (event.repeat || (event.key !== ' ' && event.key !== 'Enter')) return;
+    event.preventDefault();
+    options.onReveal(true);
+    window.addEventListener('keyup', () => options.onReveal(false), { once: true });
+  };
+  return { onpointerdown: start, onkeydown: press };
+}
+
 function drawCard(host, card, options) {
   const masked = card.texts.some((part) => part.masked);
   const head = h('div', { class: 'cd-head' }, h('h3', { text: `Row ${number(card.row)}` }), decisionBadge(card.decision, card.effective));
@@ -51,7 +64,7 @@ function drawCard(host, card, options) {
   if (card.category) head.append(badge(card.category, null, 'category in the file'));
   if (card.known !== null) head.append(badge(card.known ? 'known harmful' : 'known harmless', null, 'label that came with the file; no scorer reads it'));
   const reveal = masked || card.revealed
-    ? h('button', { type: 'button', class: 'rs-button cd-reveal', 'aria-pressed': String(card.revealed), text: card.revealed ? 'Mask again' : 'Reveal text', onclick: () => options.onReveal(!card.revealed) })
+    ? h('button', { type: 'button', class: 'rs-button cd-reveal', 'aria-pressed': String(card.revealed), text: options.hold ? 'Hold to reveal' : card.revealed ? 'Mask again' : 'Reveal text', ...revealing(card, options) })
     : null;
   if (reveal && !options.compact) reveal.append(h('kbd', { class: 'rs-key', text: 'R' }));
   host.replaceChildren(head,

@@ -1,21 +1,22 @@
-// The review: a batch of rows, one card at a time, decided by keys. The next card is fetched ahead, so it appears at once; "Saved"
-// is said only after the store has answered. value = JSON of {dataset, threshold, queue, start, progress}; receipt = JSON of
-// {n, ok, error, kind, row, action, progress, recent}; events: "decide", "undo", "redo", "batch", "settled"; server: srv_card, srv_find.
+// The review: a batch of rows, one card at a time, decided by keys. The next cards are fetched ahead, so they appear at once; "Saved"
+// is said only after the store has answered. value: see review_card.py; receipt = JSON of {n, ok, error, disputed, row, action, head,
+// progress, recent}; server: srv_card, srv_find, srv_pulse.
 const $ = (selector) => element.querySelector(selector);
 const panel = $('.rv'), go = $('.rv-go input'), found = $('.rv-found'), comment = $('.rv-comment'), statusLine = $('.rv-status');
 const DECISIONS = [['1', 'keep', 'Keep'], ['2', 'remove', 'Remove'], ['3', 'relabel', 'Relabel'], ['4', 'unsure', 'Unsure']];
 const MEANING = { keep: 'Train on this row as it is', remove: 'Leave this row out', relabel: 'Keep the prompt, train a refusal instead', unsure: 'Come back to it; the row stays undecided' };
 const REASONS = ['harmful request', 'harmful answer', 'harmless look-alike', 'task data', 'answer is a refusal', 'mislabelled'];
-const WHY = { borderline: 'near the line', random: 'random draw', flagged: 'flagged', unscored: 'no score', asked: 'asked for' };
+const WHY = { borderline: 'near the line', random: 'random draw', flagged: 'flagged', unscored: 'no score', asked: 'asked for', precision: 'random, flagged', highest: 'high score', disagreement: 'scorers differ', filter: 'this filter', approval: 'second look' };
 const WHY_LONG = {
   borderline: 'It is here because it lies near the line, where the filter is least sure.',
   random: 'It is here by a random draw below the line: reading these is what the statement about the remaining risk rests on.',
+  precision: 'It is here by a random draw among the flagged rows: reading these says how many of the flagged rows are harmful.',
   flagged: 'It is here as one of the flagged rows, from all over their range.',
-  unscored: '',
-  asked: '',
+  disagreement: 'It is here because two scorers judge it differently.',
+  approval: 'It is here because a second person has to look at it.',
 };
-const PATIENCE_MS = 10000;
-let data = null, queue = [], at = 0, cards = new Map(), revealed = false, masked = null, chips = new Set(), timeout = 0, typing = 0, quiet = 0;
+const PATIENCE_MS = 10000, AHEAD = 3, PLACE_MS = 300;
+let data = null, queue = [], at = 0, cards = new Map(), card = null, revealed = false, masked = null, chips = new Set(), timeout = 0, typing = 0, quiet = 0, placing = 0;
 
 const outbox = makeOutbox((message) => {
   clearTimeout(timeout);
@@ -23,11 +24,19 @@ const outbox = makeOutbox((message) => {
   trigger(message.kind, message);
 });
 const current = () => queue[at];
+const by = () => storedName() || (data ? data.me : 'me');
+const desk = {
+  $, by, data: () => data, rows: () => queue.map((item) => item.row), busy: () => outbox.busy, alive: () => element.isConnected,
+  send: (kind, message) => trigger(KINDS[kind], message),
+  renamed() { names.draw(); cards.clear(); showCard(); place(); },
+};
+const KINDS = { decide: 'decide', undo: 'undo', redo: 'redo', batch: 'batch', place: 'place', opened: 'opened', habits: 'habits', settled: 'settled' };
+const names = makeNames(desk), habits = makeHabits(desk, names), exposure = makeExposure(desk);
 const say = (text, kind = '') => { statusLine.replaceChildren(text); statusLine.dataset.kind = kind; };
 
 function cardOf(row) {
   const key = `${row} ${row === (current() || {}).row && revealed}`;
-  if (!cards.has(key)) cards.set(key, server.srv_card({ dataset: data.dataset, row, reveal: key.endsWith('true'), mask: rs.masked }));
+  if (!cards.has(key)) cards.set(key, server.srv_card({ dataset: data.dataset, row, reveal: key.endsWith('true'), mask: rs.masked, by: by() }));
   return cards.get(key);
 }
 const forget = (row) => { cards.delete(`${row} true`); cards.delete(`${row} false`); };
@@ -35,19 +44,45 @@ const forget = (row) => { cards.delete(`${row} true`); cards.delete(`${row} fals
 async function showCard() {
   const item = current(), asked = revealed;
   $('.rv-decide').hidden = $('.rv-card').hidden = !item;
-  if (!item) return;
+  if (!item) { $('.rv-others').hidden = true; return; }
   const waiting = cardOf(item.row);
-  const ahead = nextOpen(queue, at);
-  if (ahead >= 0) cardOf(queue[ahead].row);
-  if (at + 1 < queue.length) cardOf(queue[at + 1].row);
+  for (const row of comingRows(queue, at, AHEAD)) cardOf(row);
   const reply = await waiting;
-  if (current() !== item || asked !== revealed) return;
-  if (reply && reply.ok) {
-    drawCard($('.rv-card'), { ...reply.card, decision: item.action }, { threshold: data.threshold, why: WHY_LONG[item.why], onReveal: reveal });
+  if (!data || current() !== item || asked !== revealed) return;
+  card = reply && reply.ok ? reply.card : null;
+  if (card) {
+    drawCard($('.rv-card'), { ...card, decision: item.action || card.decision }, { threshold: data.threshold, why: WHY_LONG[item.why], onReveal: reveal, hold: data.habits.reveal === 'hold' });
+    rs.emit('rs:why', { dataset: data.dataset, row: item.row, revealed: card.revealed });
   } else {
     forget(item.row);
     $('.rv-card').replaceChildren(h('p', { class: 'cd-none', text: (reply && reply.error) || 'This row could not be read. Is the app still running?' }));
+    rs.emit('rs:why', { row: null });
   }
+  drawOthers();
+}
+
+// What other people think of the row on the card.
+function drawOthers() {
+  const box = $('.rv-others'), opinions = ((card || {}).opinions || []), others = opinions.filter((one) => !one.mine);
+  box.hidden = !others.length && !(card && card.approval);
+  if (box.hidden) return;
+  box.dataset.conflict = card.conflict ? '1' : '0';
+  const line = (one) => h('span', {}, h('b', { text: one.mine ? 'You' : one.by }), ` ${ACTIONS[one.action]}, ${one.when}${one.reason ? `: ${one.reason}` : ''}`);
+  box.replaceChildren(...(card.conflict ? [h('b', { text: 'You do not agree on this row.' })] : []), ...(others.length ? opinions.map(line) : []), ...(card.approval ? [h('span', { text: card.approval })] : []));
+}
+
+// The row on the screen is remembered in the project and in the address, so that a reload or another browser opens it.
+function place() {
+  clearTimeout(placing);
+  placing = setTimeout(() => {
+    const item = current();
+    if (!item || !data || !element.isConnected) return;
+    trigger('place', { dataset: data.dataset, by: by(), row: item.row });
+    const address = new URL(location.href);
+    address.searchParams.set('row', item.row);
+    if (data.order === 'borderline') address.searchParams.delete('queue'); else address.searchParams.set('queue', data.order);
+    history.replaceState(history.state, '', address);
+  }, PLACE_MS);
 }
 
 function drawQueue() {
@@ -59,7 +94,7 @@ function drawQueue() {
     line.firstChild.setAttribute('aria-current', i === at ? 'true' : 'false');
     row.textContent = number(item.row);
     why.textContent = WHY[item.why] || '';
-    mark.textContent = item.action ? ACTIONS[item.action] : '';
+    mark.textContent = item.action ? `${item.by ? `${item.by}: ` : ''}${ACTIONS[item.action]}` : '';
     mark.dataset.kind = item.action || '';
   });
   const line = list.children[at];
@@ -75,6 +110,8 @@ function drawProgress(progress) {
   if (!progress) return;
   $('.rv-all').textContent = progress.text;
   $('.rv-risk').textContent = progress.risk;
+  $('.rv-above').textContent = progress.above || '';
+  $('.rv-people').textContent = progress.people || '';
 }
 
 function drawDone() {
@@ -93,27 +130,54 @@ function move(index) {
   revealed = false;
   chips.clear();
   comment.value = '';
+  closeDispute();
   drawChips();
   drawQueue();
   showCard();
+  place();
 }
 
-function decide(action) {
+// `stance`: what to do about another person's different decision: '' (ask), 'overrule' or 'differ' (let both stand).
+function decide(action, stance = '') {
   const item = current();
   if (!item) return;
-  outbox.push({ kind: 'decide', row: item.row, action, reason: reasonText([...chips], comment.value), before: item.action || null, dataset: data.dataset });
+  const other = card && card.row === item.row ? card.other : null;
+  if (!stance && other && other.action !== action) { openDispute(action, `${other.by} ${other.past} this row, ${other.when}.`); return; }
+  const reason = reasonText([...chips], comment.value);
+  if (stance === 'overrule' && !reason) { comment.focus(); say('Give a reason, then press Enter.', 'error'); return; }
+  const before = { action: item.action || null, by: item.by || null };
   item.action = action;
+  item.by = null;
+  const ahead = nextOpen(queue, at), next = ahead >= 0 ? ahead : at;
+  outbox.push({ kind: 'decide', row: item.row, action, reason, stance, before, next: queue[next].row, by: by(), dataset: data.dataset });
   say('Saving\u2026');
   if (document.activeElement === comment) comment.blur();
-  const ahead = nextOpen(queue, at);
-  move(ahead >= 0 ? ahead : at);
+  move(next);
   drawProgress(null);
   drawDone();
+  exposure.worked();
 }
+
+function openDispute(action, told) {
+  const box = $('.rv-dispute');
+  const button = (text, kind, run) => h('button', { type: 'button', class: 'rs-button', 'data-kind': kind, text, onclick: run });
+  box.replaceChildren(h('p', { text: `${told} You chose ${ACTIONS[action]}.` }),
+    button('Overrule with a reason', 'primary', () => decide(action, 'overrule')), button('Let both opinions stand', null, () => decide(action, 'differ')), button('Cancel', 'quiet', closeDispute));
+  box.hidden = false;
+  box.dataset.action = action;
+  box.querySelector('button').focus();
+}
+function closeDispute() {
+  const box = $('.rv-dispute');
+  if (box.contains(document.activeElement)) document.activeElement.blur();
+  box.hidden = true;
+  box.replaceChildren();
+}
+$('.rv-dispute').addEventListener('keydown', (event) => { if (event.key === 'Escape') { closeDispute(); event.stopPropagation(); } });
 
 function step(kind) {
   if (!data) return;
-  outbox.push({ kind, dataset: data.dataset });
+  outbox.push({ kind, dataset: data.dataset, by: by() });
   say(kind === 'undo' ? 'Undoing\u2026' : 'Doing it again\u2026');
 }
 
@@ -122,42 +186,62 @@ function settle(receipt) {
   const message = outbox.settle(receipt);
   if (!message) return;
   if (!outbox.busy) clearTimeout(timeout);
-  if (!receipt.ok) { fail(message, receipt.error); return; }
+  if (!receipt.ok) { if (receipt.disputed) dispute(message, receipt.error); else fail(message, receipt.error); return; }
   if (receipt.row !== null && receipt.row !== undefined) {
     forget(receipt.row);
-    const place = placeOf(queue, receipt.row), action = receipt.action === 'clear' ? null : receipt.action;
-    if (message.kind !== 'decide' && place >= 0) { queue[place].action = action; move(place); }
+    const spot = placeOf(queue, receipt.row), action = receipt.action === 'clear' ? null : receipt.action;
+    if (message.kind !== 'decide' && spot >= 0) { queue[spot].action = action; queue[spot].by = null; move(spot); }
   }
+  data.head = receipt.head;
   drawQueue();
   drawProgress(receipt.progress);
   drawDone();
   drawRecent(receipt.recent);
   say(receipt.text, 'done');
   clearTimeout(quiet);
-  quiet = setTimeout(() => { if (!outbox.busy) trigger('settled', {}); }, 700); // the freeze plan below is counted anew
+  quiet = setTimeout(() => { if (!outbox.busy && element.isConnected) trigger('settled', {}); }, 700); // the freeze plan below is counted anew
+}
+
+const giveBack = (message) => { const spot = placeOf(queue, message.row); if (message.kind === 'decide' && spot >= 0) Object.assign(queue[spot], message.before); };
+
+// Somebody else decided the row a moment ago: it is shown again, and the person says what is to hold.
+function dispute(message, error) {
+  const [, ...rest] = outbox.drop();
+  giveBack(message);
+  forget(message.row);
+  openRow(message.row);
+  openDispute(message.action, String(error).split('. ')[0] + '.');
+  comment.value = message.reason;
+  for (const one of rest) outbox.push(one);
 }
 
 function fail(message, error) {
-  if (message.kind === 'decide') { const place = placeOf(queue, message.row); if (place >= 0) queue[place].action = message.before; }
+  giveBack(message);
   drawAll();
   say('', 'error');
   statusLine.append(h('span', { text: `Not saved. ${error || ''} ` }),
     h('button', { type: 'button', class: 'rs-button', text: `Try again (${outbox.failures})`, onclick: () => { say('Saving\u2026'); outbox.retry(); } }),
-    h('button', { type: 'button', class: 'rs-button', 'data-kind': 'quiet', text: 'Give up', onclick: () => { for (const one of outbox.drop()) { const place = placeOf(queue, one.row); if (place >= 0 && one.kind === 'decide') queue[place].action = one.before; } say(''); drawAll(); } }));
+    h('button', { type: 'button', class: 'rs-button', 'data-kind': 'quiet', text: 'Give up', onclick: () => { outbox.drop().forEach(giveBack); say(''); drawAll(); } }));
 }
 
 function drawRecent(recent) {
   $('.rv-recent-title').hidden = !recent || !recent.length;
-  $('.rv-recent').replaceChildren(...(recent || []).map((entry) => h('li', {}, h('button', { type: 'button', onclick: () => openRow(entry.row) }, h('b', { text: number(entry.row) }), h('span', { text: `${entry.what}, ${entry.when}` })))));
+  $('.rv-recent').replaceChildren(...(recent || []).map((entry) => h('li', {}, h('button', { type: 'button', onclick: () => openRow(entry.row) }, h('b', { text: number(entry.row) }), h('span', { text: `${entry.by === by() ? '' : `${entry.by}: `}${entry.what}, ${entry.when}` })))));
 }
 
 function openRow(row) {
-  const place = placeOf(queue, row);
-  move(place >= 0 ? place : insertAfter(queue, at, { row, why: 'asked', score: null, action: null }));
+  const spot = placeOf(queue, row);
+  move(spot >= 0 ? spot : insertAfter(queue, at, { row, why: 'asked', score: null, action: null, was: null, by: null }));
   drawDone();
 }
 
-function reveal(wanted) { revealed = wanted; showCard(); }
+function reveal(wanted) {
+  if (wanted === revealed) return;
+  revealed = wanted;
+  const masked = card && card.texts.some((part) => part.masked);
+  showCard();
+  if (wanted && masked) exposure.one();
+}
 
 function drawChips() {
   $('.rv-chips').replaceChildren(...REASONS.map((reason) => h('button', {
@@ -189,8 +273,43 @@ go.addEventListener('keydown', (event) => {
   } else return;
   event.preventDefault();
 });
-comment.addEventListener('keydown', (event) => { if (event.key === 'Escape' || event.key === 'Enter') { comment.blur(); event.preventDefault(); } });
-$('.rv-more').addEventListener('click', () => trigger('batch', { dataset: data.dataset }));
+comment.addEventListener('keydown', (event) => {
+  if (event.key !== 'Escape' && event.key !== 'Enter') return;
+  event.preventDefault();
+  comment.blur();
+  const waiting = $('.rv-dispute');
+  if (event.key === 'Enter' && !waiting.hidden) decide(waiting.dataset.action, 'overrule');
+});
+const more = (order, query) => trigger('batch', { by: by(), order, query });
+const nextBatch = () => more(data.order, data.query);
+$('.rv-more').addEventListener('click', nextBatch);
+$('.rv-who').addEventListener('click', () => habits.open());
+$('.rv-order select').addEventListener('change', (event) => { event.target.blur(); reorder(event.target.value); });
+
+function reorder(order) {
+  dropFilter();
+  say('The queue is put in order\u2026');
+  more(order, '');
+}
+function nextOrder() {
+  const names = data.orders.map(([name]) => name), here = names.indexOf(data.query ? '' : data.order);
+  reorder(names[(here + 1) % names.length]);
+}
+function dropFilter() {
+  const address = new URL(location.href);
+  for (const name of ['side', 'low', 'high', 'search', 'label', 'decided', 'sql', 'other', 'change', 'order']) address.searchParams.delete(name);
+  history.replaceState(history.state, '', address);
+}
+function drawDesk() {
+  names.draw();
+  $('.rv-order select').replaceChildren(...(data.query ? [h('option', { value: '', text: 'This filter', selected: true })] : []), ...data.orders.map(([value, text]) => h('option', { value, text, selected: !data.query && value === data.order })));
+  const chip = $('.rv-filter');
+  chip.hidden = !data.query;
+  chip.replaceChildren(`${data.words.join(', ')}: ${number(data.matching)} ${data.matching === 1 ? 'row' : 'rows'}`, h('button', { type: 'button', 'aria-label': 'Take the filter off', text: '\u00d7', onclick: () => reorder('borderline') }));
+  $('.rv-note').hidden = !data.note;
+  $('.rv-note').textContent = data.note;
+  exposure.start(data.opened);
+}
 $('.rv-buttons').append(...DECISIONS.map(([key, action, label]) => h('button', { type: 'button', class: `rv-action rv-${action}`, title: MEANING[action], onclick: () => decide(action) }, h('kbd', { class: 'rs-key', text: key }), label)),
   h('span', { class: 'rv-steps' }, h('button', { type: 'button', class: 'rs-button', text: 'Undo', title: 'Undo (Z)', onclick: () => step('undo') }), h('button', { type: 'button', class: 'rs-button', text: 'Redo', title: 'Redo (Shift+Z)', onclick: () => step('redo') })));
 
@@ -203,18 +322,31 @@ function openBulk() {
   setTimeout(() => { sheet.scrollIntoView({ block: 'center' }); field()?.focus(); }, 120);
 }
 
+function openEnd() {
+  const button = [...document.querySelectorAll('#freeze-button, #frozen-export')].find((one) => one.offsetParent);
+  if (!button) return;
+  button.scrollIntoView({ block: 'center' });
+  button.focus();
+}
+
+const holds = () => data.habits.reveal === 'hold';
 const KEYS = [
-  ['j', 'Next row', () => move(at + 1)], ['k', 'Previous row', () => move(at - 1)],
-  ['ArrowDown', 'Next row', () => move(at + 1)], ['ArrowUp', 'Previous row', () => move(at - 1)],
+  ['j', 'Next row', () => move(at + 1), true], ['k', 'Previous row', () => move(at - 1), true],
+  ['ArrowDown', 'Next row', () => move(at + 1), true], ['ArrowUp', 'Previous row', () => move(at - 1), true],
   ...DECISIONS.map(([key, action, label]) => [key, label, () => decide(action)]),
-  ['r', 'Reveal or mask the text', () => reveal(!revealed)], ['c', 'Comment', () => comment.focus()],
+  ['r', 'Reveal or mask the text', () => reveal(holds() || !revealed)], ['c', 'Comment', () => comment.focus()],
   ['z', 'Undo', () => step('undo')], ['Z', 'Redo', () => step('redo')],
   ['g', 'Go to row', () => go.focus()], ['/', 'Find rows', () => go.focus()], ['b', 'Decide many rows', openBulk],
+  ['n', 'Next batch', nextBatch], ['o', 'Next order of the queue', nextOrder], ['p', 'How you review', () => habits.open()],
+  ['e', 'Freeze and export', openEnd],
 ];
-for (const [key, label, run] of KEYS) rs.key(key, label, () => { if (data && element.isConnected) run(); });
+// A held key moves on, but decides once.
+for (const [key, label, run, repeats] of KEYS) rs.key(key, label, (event) => { if (data && element.isConnected && (repeats || !event?.repeat)) run(); });
+document.addEventListener('keyup', (event) => { if (event.key === 'r' && data && element.isConnected && holds()) reveal(false); });
+window.addEventListener('blur', () => { if (data && element.isConnected && holds()) reveal(false); });
 
 function drawKeys(typingNow) {
-  const shown = [['J', 'K', 'next, previous'], ['1', '4', 'decide'], ['R', 'reveal'], ['C', 'comment'], ['Z', 'undo'], ['\u21e7Z', 'redo'], ['G', 'go to row'], ['/', 'find'], ['B', 'many rows'], ['?', 'all keys']];
+  const shown = [['J', 'K', 'next, previous'], ['1', '4', 'decide'], ['R', 'reveal'], ['C', 'comment'], ['Z', 'undo'], ['\u21e7Z', 'redo'], ['G', 'go to row'], ['/', 'find'], ['B', 'many rows'], ['N', 'next batch'], ['O', 'order'], ['W', 'why'], ['E', 'freeze'], ['?', 'all keys']];
   const paused = !rs.keysOn ? 'Keys are off (Settings)' : typingNow ? 'Keys paused while you type' : '';
   $('.rv-keys').dataset.paused = paused ? '1' : '';
   $('.rv-keys').replaceChildren(...(paused ? [h('span', { class: 'rs-badge', 'data-kind': 'warn', text: paused })] : []),
@@ -229,18 +361,29 @@ rs.on('rs:mask', remask);
 function draw() {
   data = readJson(props.value, null);
   element.closest('.block').hidden = panel.hidden = !data;
-  if (!data) return;
+  if (!data) { queue = []; card = null; return; }
   cards.clear();
   masked = rs.masked;
-  queue = data.queue.map((item) => ({ ...item, action: item.action || null }));
-  const first = queue.findIndex(isOpen);
-  at = Math.max(0, first);
+  queue = data.queue.map((item) => ({ ...item, action: null, by: null, was: item.held || null }));
+  at = Math.max(0, queue.findIndex(isOpen));
   say('');
+  drawDesk();
   drawProgress(data.progress);
   drawRecent(data.recent);
   if (data.start !== null && data.start !== undefined) openRow(data.start); else move(at);
   drawDone();
 }
+makePulse(desk, (request) => server.srv_pulse(request), (reply) => {
+  const changed = mergeHeld(queue, reply.held, by());
+  changed.forEach(forget);
+  drawQueue();
+  drawProgress(reply.progress);
+  drawDone();
+  drawRecent(reply.recent);
+  if (current()) { forget(current().row); showCard(); }
+  clearTimeout(quiet);
+  quiet = setTimeout(() => { if (!outbox.busy && element.isConnected) trigger('settled', {}); }, 700);
+});
 drawKeys(false);
 watch('receipt', () => { const receipt = readJson(props.receipt, null); if (receipt) settle(receipt); });
 watch('value', draw);

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -11,21 +11,23 @@ import gradio as gr
 from ui.widgets.compose import composed
 
 if TYPE_CHECKING:
-    from reft_studio.audit.queue import QueueItem
+    from reft_studio.views.queueing import Batch
     from ui.widgets.row_table import ServerFunction
 
 
-def review_card(card: ServerFunction, find: ServerFunction, elem_id: str = "review", bulk: str = "bulk") -> gr.HTML:
-    """`card` must be named `srv_card`, `find` `srv_find`; `bulk` is the elem_id of the sheet that the key B opens.
+def review_card(card: ServerFunction, find: ServerFunction, pulse: ServerFunction, elem_id: str = "review", bulk: str = "bulk") -> gr.HTML:
+    """The functions must be named `srv_card`, `srv_find`, `srv_pulse`; `bulk` is the elem_id of the sheet that the key B opens.
 
-    Events: "decide" {n, dataset, row, action, reason}, "undo" and "redo" {n, dataset}, each answered by `gr.HTML(receipt=…)` with
-    the same `n`, since the widget sends one at a time, in order; "batch" asks for more rows; "settled" says that all is saved.
+    Events: "decide" {n, dataset, row, action, reason, stance, next, by}, "undo" and "redo" {n, dataset, by}, each answered by
+    `gr.HTML(receipt=…)` with the same `n`, since the widget sends one at a time, in order; "batch" {by, order, query} asks for more
+    rows; "place" {dataset, by, row} says which row is on the screen; "opened" {by, texts} counts revealed texts; "habits" {by,
+    dataset, reveal, nudge, size, approvals} changes how this person works; "settled" says that all is saved.
     """
     return composed(
         "review_card",
-        parts=("dom", "threshold_math", "card", "review_queue"),
-        styles=("card",),
-        server_functions=[card, find],
+        parts=("dom", "threshold_math", "card", "review_queue", "review_desk"),
+        styles=("card", "review_desk"),
+        server_functions=[card, find, pulse],
         elem_id=elem_id,
         receipt="",
         bulk=bulk,
@@ -35,23 +37,17 @@ def review_card(card: ServerFunction, find: ServerFunction, elem_id: str = "revi
 def review_value(
     dataset: str,
     threshold: float | None,
-    queue: Sequence[QueueItem],
+    batch: Batch,
     *,
-    progress: dict[str, str],
-    recent: list[dict[str, Any]],
-    start: int | None = None,
-    turn: int = 0,
+    held: Mapping[int, Mapping[str, str]],
+    **known: Any,
 ) -> str:
-    """A batch to review. `start` opens one row first; another `turn` makes the widget begin anew even if all else is equal."""
-    return json.dumps(
-        {
-            "dataset": dataset,
-            "threshold": threshold,
-            "queue": [{"row": item.row_id, "why": item.why, "score": item.score} for item in queue],
-            "progress": progress,
-            "recent": recent,
-            "start": start,
-            "turn": turn,
-        },
-        allow_nan=False,
-    )
+    """A batch to review, as JSON. `held` are decisions that hold for its rows; `known` is what else the widget shows.
+
+    `start` opens one row first; another `turn` makes the widget begin anew even if all else is equal.
+    """
+    queue: Sequence[dict[str, Any]] = [
+        {"row": item.row_id, "why": item.why, "score": item.score, "held": held.get(item.row_id)} for item in batch.items
+    ]
+    values = {"dataset": dataset, "threshold": threshold, "queue": queue, "order": batch.order, "matching": batch.matching, **known}
+    return json.dumps(values, allow_nan=False)

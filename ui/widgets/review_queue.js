@@ -10,6 +10,18 @@ function nextOpen(queue, at) {
   return -1;
 }
 
+// The rows that will be looked at next: the following open ones and the one just below.
+function comingRows(queue, at, count) {
+  const rows = new Set();
+  for (let i = at, left = count; left > 0; left--) {
+    i = nextOpen(queue, i);
+    if (i < 0 || i === at) break;
+    rows.add(queue[i].row);
+  }
+  if (at + 1 < queue.length) rows.add(queue[at + 1].row);
+  return [...rows];
+}
+
 const decidedIn = (queue) => queue.filter((item) => !isOpen(item)).length;
 const placeOf = (queue, row) => queue.findIndex((item) => item.row === row);
 
@@ -54,3 +66,21 @@ function makeOutbox(send) {
 
 // The reason that is stored: chosen chips, then the comment.
 const reasonText = (chips, comment) => [chips.join(', '), comment.trim()].filter(Boolean).join(': ');
+
+// True when the count passes a multiple of `every`; 0 means never.
+const nudgeDue = (before, now, every) => every > 0 && Math.floor(now / every) > Math.floor(before / every);
+
+// What others decided meanwhile: marks rows of the batch that were open, and opens those again that they took back. Answers the rows
+// that changed. `held` = {row: {action, by}}; an item keeps in `was` what held when the batch came.
+function mergeHeld(queue, held, me) {
+  const same = (a, b) => (a ? `${a.action} ${a.by}` : '') === (b ? `${b.action} ${b.by}` : '');
+  const changed = [];
+  for (const item of queue) {
+    const now = held[item.row] || null, before = item.by ? { action: item.action, by: item.by } : null;
+    if (now && now.by === me) continue;
+    if (now && !item.action && !same(now, item.was)) { item.action = now.action; item.by = now.by; changed.push(item.row); }
+    else if (before && !same(now, before)) { item.action = now ? now.action : null; item.by = now ? now.by : null; changed.push(item.row); }
+    else if (now && item.action && !item.by && now.action !== item.action) changed.push(item.row);
+  }
+  return changed;
+}

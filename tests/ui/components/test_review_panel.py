@@ -8,9 +8,11 @@ import pytest
 
 from reft_studio.errors import SpecError, StoreError
 from reft_studio.studio import Studio
+from reft_studio.views.row_filter import RowFilter
 from reft_studio.workspace import Workspace
 from tests.ui.scored import UNSCORED, Scored, scored
-from ui.components import freeze_panel, review_panel
+from ui.components import bulk_panel, freeze_panel, review_panel
+from ui.components.review_ask import Ask
 
 
 @pytest.fixture
@@ -31,7 +33,7 @@ def test_a_receipt_names_the_message_it_answers_and_what_was_saved(studio: Studi
     reply = receipt(studio, review_panel.decide, n=7, dataset=audit.dataset, row=3, action="remove", reason="r" * 5000)
     assert (reply["n"], reply["ok"], reply["row"], reply["action"]) == (7, True, 3, "remove")
     assert reply["text"] == "Saved: row 3, remove."
-    assert reply["progress"]["text"] == "1 row decided in all: 1 remove"
+    assert reply["progress"]["text"].startswith("1 row decided in all: 1 remove.")
     assert len(studio.log.current(audit.dataset)[3].reason) == review_panel.REASON
 
 
@@ -64,14 +66,14 @@ def test_a_batch_holds_no_text_of_a_row(studio: Studio, audit: Scored) -> None:
 
 
 def test_a_frozen_dataset_is_not_reviewed_again(studio: Studio, audit: Scored) -> None:
-    freeze_panel.freeze_now(studio, "not readable")
+    freeze_panel.freeze_now(studio, "not readable", "me")
     assert review_panel.batch_value(studio) == ""
 
 
 def test_freezing_needs_a_reason_for_undecided_rows_and_records_it(studio: Studio, audit: Scored) -> None:
     with pytest.raises(SpecError, match="1 row is undecided"):
-        freeze_panel.freeze_now(studio, "  ")
-    assert "Frozen" in freeze_panel.freeze_now(studio, "not readable")
+        freeze_panel.freeze_now(studio, "  ", "me")
+    assert "Frozen" in freeze_panel.freeze_now(studio, "not readable", "me")
     (entry,) = studio.log.history(audit.dataset)
     assert (entry.row_id, entry.action) == (UNSCORED, "remove")
     assert "not readable" in entry.reason
@@ -83,25 +85,71 @@ def test_a_freeze_that_fails_leaves_no_override_behind(studio: Studio, audit: Sc
 
     monkeypatch.setattr(studio.audit, "freeze", full)
     with pytest.raises(StoreError):
-        freeze_panel.freeze_now(studio, "not readable")
+        freeze_panel.freeze_now(studio, "not readable", "me")
     assert studio.log.current(audit.dataset) == {}
 
 
 def test_the_preview_says_who_would_be_overruled(studio: Studio, audit: Scored) -> None:
     flagged = [int(row) for row in (audit.scores >= 0).nonzero()[0]]
     studio.audit.decide(audit.dataset, flagged[0], "keep")
-    careful = freeze_panel.selection(studio, audit.dataset, "flagged", freeze_panel.ANY, "", False)
-    firm = freeze_panel.selection(studio, audit.dataset, "flagged", freeze_panel.ANY, "", True)
+    wanted = bulk_panel.chosen_filter("flagged", bulk_panel.ANY, "", Ask())
+    careful, firm = (studio.audit.select_rows(audit.dataset, wanted, overrule=over) for over in (False, True))
     n = len(flagged)
-    text = freeze_panel.preview_sentence(careful, "remove", False)
+    text = bulk_panel.preview_sentence(careful, "remove", False)
     assert text == f"{n - 1} rows of {n} matching rows would be marked Remove. 1 row that a person decided would stay so."
-    assert "1 earlier decision would be replaced" in freeze_panel.preview_sentence(firm, "remove", True)
+    assert "1 earlier decision would be replaced" in bulk_panel.preview_sentence(firm, "remove", True)
+
+
+def test_a_filter_of_the_address_can_be_narrowed_for_a_bulk_decision() -> None:
+    ask = Ask(query="side=flagged&label=origin%3Amix&search=house")
+    narrowed = bulk_panel.chosen_filter(bulk_panel.LINKED, "task", "", ask)
+    assert narrowed == RowFilter(side="flagged", facets=(("origin", "mix"), ("origin", "task")), search="house")
+    assert bulk_panel.chosen_filter("all", "task", " x ", ask) == RowFilter(facets=(("origin", "task"),), search="x")
+
+
+def test_an_address_that_cannot_be_understood_says_so_and_opens_the_usual_queue() -> None:
+    ask = Ask.of_browser(json.dumps({"by": "Ana", "search": "?queue=best&side=upper&row=12"}))
+    assert (ask.by, ask.order, ask.query, ask.row) == ("Ana", "borderline", "", 12)
+    assert "Choose one of" in ask.note
+    assert Ask.of_browser("no json") == Ask()
+
+
+def test_another_persons_decision_needs_a_stance(studio: Studio, audit: Scored) -> None:
+    studio.audit.decide(audit.dataset, 3, "remove", by="Ana")
+    asked = {"n": 1, "dataset": audit.dataset, "row": 3, "action": "keep", "by": "Ben"}
+    refused = receipt(studio, review_panel.decide, **asked)
+    assert (refused["ok"], refused["disputed"]) == (False, True)
+    assert "Ana removed this row just now" in refused["error"]
+    assert receipt(studio, review_panel.decide, **{**asked, "action": "remove"})["ok"]
+    assert receipt(studio, review_panel.undo, n=2, dataset=audit.dataset, by="Ben")["row"] == 3
+    assert receipt(studio, review_panel.decide, **asked, stance="differ")["ok"]
+    assert studio.log.conflicts(audit.dataset).tolist() == [3]
+    assert not receipt(studio, review_panel.decide, **asked, stance="overrule")["ok"]
+    assert receipt(studio, review_panel.decide, **asked, stance="overrule", reason="read twice")["ok"]
+    assert studio.log.conflicts(audit.dataset).tolist() == []
+
+
+def test_a_pulse_tells_what_others_decided_and_nothing_while_nobody_did(studio: Studio, audit: Scored) -> None:
+    pulse = review_panel.pulse_server(studio)
+    before = pulse({"dataset": audit.dataset, "head": "", "rows": [3, 4]})
+    assert pulse({"dataset": audit.dataset, "head": before["head"], "rows": [3, 4]}).keys() == {"ok", "head"}
+    studio.audit.decide(audit.dataset, 3, "remove", by="Ana")
+    after = pulse({"dataset": audit.dataset, "head": before["head"], "rows": [3, 4]})
+    assert after["held"] == {3: {"action": "remove", "by": "Ana"}}
+    assert "1 row decided" in after["progress"]["text"]
+
+
+def test_the_row_shown_next_is_where_this_person_goes_on(studio: Studio, audit: Scored) -> None:
+    receipt(studio, review_panel.decide, n=1, dataset=audit.dataset, row=3, action="keep", by="Ana", next=9)
+    assert json.loads(review_panel.batch_value(studio, Ask(by="Ana")))["start"] == 9
+    assert json.loads(review_panel.batch_value(studio, Ask(by="Ben")))["start"] is None
+    assert json.loads(review_panel.batch_value(studio, Ask(by="Ana", row=5)))["start"] == 5
 
 
 def test_the_plan_counts_what_freezing_does(studio: Studio, audit: Scored) -> None:
-    plan = review_panel.plan_view(studio.audit.review_progress(audit.dataset))
+    plan = freeze_panel.plan_view(studio.audit.review_progress(audit.dataset))
     facts = {fact["label"]: fact["value"] for fact in plan["kpis"]}
-    freeze_panel.freeze_now(studio, "not readable")
+    freeze_panel.freeze_now(studio, "not readable", "me")
     frozen = studio.state().dataset
     assert frozen is not None
     assert facts["rows stay"] == str(frozen.rows)

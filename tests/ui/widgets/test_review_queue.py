@@ -50,3 +50,28 @@ def test_giving_up_hands_back_what_was_not_saved(run_js: Run) -> None:
 
 def test_a_reason_is_its_chips_and_the_comment(run_js: Run) -> None:
     assert run_js("review_queue", "[reasonText(['a', 'b'], ' c '), reasonText([], ''), reasonText([], 'c')]") == ["a, b: c", "", "c"]
+
+
+def test_a_break_is_proposed_each_time_the_count_passes_a_multiple(run_js: Run) -> None:
+    assert run_js("review_queue", "[nudgeDue(39, 40, 40), nudgeDue(40, 41, 40), nudgeDue(79, 81, 40), nudgeDue(39, 40, 0)]") == [
+        True,
+        False,
+        True,
+        False,
+    ]
+
+
+def test_what_others_decide_meanwhile_closes_open_rows_and_opens_them_again(run_js: Run) -> None:
+    steps = """const queue = [{row: 1, action: null, by: null, was: null}, {row: 2, action: 'keep', by: null, was: null},
+      {row: 3, action: null, by: null, was: {action: 'remove', by: 'Ana'}}];
+    const ana = {action: 'remove', by: 'Ana'}, first = mergeHeld(queue, {1: ana, 2: {action: 'keep', by: 'Ben'}, 3: ana}, 'Ben');
+    const then = [queue[0].action, queue[0].by, queue[1].action, queue[2].action];
+    const second = mergeHeld(queue, {}, 'Ben');
+    return [first, then, second, queue[0].action, queue[1].action];"""
+    assert outbox(run_js, steps) == [[1], ["remove", "Ana", "keep", None], [1], None, "keep"]
+
+
+def test_the_rows_fetched_ahead_are_the_next_open_ones_and_the_one_below(run_js: Run) -> None:
+    queue = [{"row": 1}, {"row": 2, "action": "keep"}, {"row": 3}, {"row": 4}]
+    assert run_js("review_queue", "comingRows(data, 0, 2)", queue) == [3, 4, 2]
+    assert run_js("review_queue", "comingRows(data, 0, 3)", [{"row": 1}]) == []

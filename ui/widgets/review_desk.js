@@ -1,0 +1,106 @@
+// The reviewer's desk: who works in this browser, how, what others decide meanwhile, and a word when it is time for a break.
+// Comes after dom.js and review_queue.js; `page` is what review_card.js lends: {$, data(), by(), send(kind, message), …}.
+const NAME_KEY = 'rs-reviewer', PULSE_MS = 2500, LONG_MS = 50 * 60e3, PAUSE_MS = 5 * 60e3;
+const storedName = () => (localStorage.getItem(NAME_KEY) || '').trim();
+
+// The form that asks for a name once; later changes are made in the habits dialog.
+function makeNames(page) {
+  const form = page.$('.rv-name'), field = form.querySelector('input');
+  const keep = (name) => {
+    const clean = name.trim().replace(/\s+/g, ' ').slice(0, 60);
+    if (!clean) { field.focus(); return false; }
+    localStorage.setItem(NAME_KEY, clean);
+    form.hidden = true;
+    page.renamed(clean);
+    return true;
+  };
+  form.addEventListener('submit', (event) => { event.preventDefault(); if (keep(field.value)) field.blur(); });
+  field.addEventListener('keydown', (event) => { if (event.key === 'Escape') field.blur(); });
+  return {
+    keep,
+    draw() {
+      form.hidden = Boolean(storedName());
+      field.value = field.value || (page.data().me === 'me' ? '' : page.data().me);
+      page.$('.rv-who').textContent = `Reviewing as ${page.by()}`;
+    },
+  };
+}
+
+// How a person works: reveal by toggling or holding, breaks, batch size; a second person for this dataset.
+function makeHabits(page, names) {
+  const dialog = page.$('.rv-habits'), form = dialog.querySelector('form');
+  const field = (label, input, hint) => h('label', { class: 'rv-habit' }, h('span', {}, label, hint ? h('small', { text: hint }) : null), input);
+  const draw = () => {
+    const { habits, approvals } = page.data();
+    const name = h('input', { type: 'text', name: 'name', maxlength: 60, autocomplete: 'off', 'aria-label': 'Your name' });
+    name.value = page.by() === 'me' ? '' : page.by();
+    const option = (value, text, chosen) => h('option', { value, text, selected: chosen });
+    const reveal = h('select', { name: 'reveal', 'aria-label': 'Reveal a masked text' }, option('toggle', 'until I mask it again', habits.reveal === 'toggle'), option('hold', 'only while I hold R or the button', habits.reveal === 'hold'));
+    const number = (key, label, least, most) => { const input = h('input', { type: 'number', name: key, min: least, max: most, step: 1, 'aria-label': label }); input.value = habits[key]; return input; };
+    const second = h('input', { type: 'checkbox', name: 'approvals', checked: approvals, 'aria-label': 'A second person must agree' });
+    form.replaceChildren(
+      h('div', { class: 'rs-spread' }, h('h2', { text: 'How you review' }), h('button', { type: 'button', class: 'rs-button', 'data-kind': 'quiet', text: 'Close', onclick: () => dialog.close() })),
+      field('Your name', name, 'kept in this browser, written with each decision'),
+      field('A masked text is shown', reveal),
+      field('Propose a break after so many opened texts', number('nudge', 'Opened texts before a break', 0, 500), '0 for never'),
+      field('Rows in a batch', number('size', 'Rows in a batch', 10, 200)),
+      field('A second person must agree before a flagged row counts as decided', second, 'for this dataset, for everybody; kept in the record'),
+      h('div', {}, h('button', { type: 'submit', class: 'rs-button', 'data-kind': 'primary', text: 'Save' })));
+  };
+  form.addEventListener('submit', () => {
+    const values = new FormData(form);
+    if (String(values.get('name') || '').trim()) names.keep(String(values.get('name')));
+    const changed = { reveal: values.get('reveal'), nudge: Number(values.get('nudge')), size: Number(values.get('size')) };
+    Object.assign(page.data().habits, changed);
+    const approvals = values.get('approvals') !== null;
+    const message = approvals === page.data().approvals ? changed : { ...changed, approvals };
+    page.data().approvals = approvals;
+    page.send('habits', { ...message, dataset: page.data().dataset, by: page.by() });
+  });
+  return { open() { draw(); dialog.showModal(); dialog.querySelector('input')?.focus(); } };
+}
+
+// Counts opened texts and sends the count at most once a second; says when a break would do good.
+function makeExposure(page) {
+  const box = page.$('.rv-nudge');
+  let today = 0, unsent = 0, timer = 0, began = Date.now(), last = Date.now();
+  const draw = () => { page.$('.rv-opened').textContent = today ? `${number(today)} masked ${today === 1 ? 'text' : 'texts'} opened today` : ''; };
+  const nudge = (text) => { box.querySelector('p').textContent = text; box.hidden = false; };
+  const flush = () => { timer = 0; if (unsent) page.send('opened', { by: page.by(), texts: unsent }); unsent = 0; };
+  box.querySelector('button').addEventListener('click', () => { box.hidden = true; began = Date.now(); });
+  return {
+    start(opened) { today = Math.max(opened, today); draw(); },
+    one() {
+      const before = today;
+      today += 1;
+      unsent += 1;
+      timer = timer || setTimeout(flush, 1000);
+      draw();
+      const every = page.data().habits.nudge;
+      if (nudgeDue(before, today, every)) nudge(`You have opened ${number(today)} masked texts today. Look at something else for some minutes: this row waits, and nothing is lost.`);
+    },
+    worked() {
+      const now = Date.now();
+      if (now - last > PAUSE_MS) began = now;
+      last = now;
+      if (page.data().habits.nudge && now - began > LONG_MS) { began = now; nudge('You have been deciding for fifty minutes. A short break keeps the last decisions as good as the first.'); }
+    },
+  };
+}
+
+// Asks every few seconds whether somebody else decided something; costs one look at the end of the log while nobody did.
+function makePulse(page, ask, heard) {
+  let timer = 0;
+  const again = () => { clearTimeout(timer); timer = setTimeout(beat, PULSE_MS); };
+  const beat = async () => {
+    const data = page.data();
+    if (!page.alive()) return;
+    if (data && !document.hidden && !page.busy()) {
+      const reply = await ask({ dataset: data.dataset, head: data.head, rows: page.rows() });
+      if (reply && reply.ok && page.data() === data && !page.busy() && reply.head !== data.head) { data.head = reply.head; heard(reply); }
+    }
+    again();
+  };
+  document.addEventListener('visibilitychange', () => { if (!document.hidden && page.alive()) beat(); });
+  again();
+}
