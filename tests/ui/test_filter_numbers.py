@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from reft_studio.audit.prevalence import Rates, poison_rate
+from reft_studio.data.dataset import Row, write_dataset
 from reft_studio.data.grid import grid
-from reft_studio.scoring.scores import flagged
+from reft_studio.scoring.scores import flagged, write_scores
 from reft_studio.studio import Studio
 from tests.ui.scored import Scored, scored
 
@@ -191,3 +192,16 @@ def test_the_address_brings_back_line_and_tab(page: Page, audit: Scored) -> None
     page.reload()
     expect(page.locator(".th-number")).to_have_value("0.260")
     expect(page.get_by_role("tab", name="Slices")).to_have_attribute("aria-selected", "true")
+
+
+def test_a_file_without_labels_gets_the_curves_of_the_calibration_and_is_told_so(page: Page, studio: Studio, audit: Scored) -> None:
+    rows: list[Row] = [{"prompt": f"unlabelled {at}", "response": "r"} for at in range(40)]
+    dataset = write_dataset(studio.workspace, rows, name="no labels", role="user")
+    values = np.linspace(-0.5, 0.5, 40).astype(np.float32)
+    write_scores(studio.workspace, dataset, values, key="k", scorer="s", teacher="for-tests", threshold=0.0, info={})
+    studio.choose(dataset=dataset.id)
+    page.goto("/filter?panel=tradeoff")
+    expect(page.locator(".tr-few")).to_contain_text("0 harmful and 0 harmless")
+    expect(page.locator(".tr-roc figcaption")).to_contain_text("n = 40 harmful, 40 harmless calibration prompts")
+    expect(page.locator(".tr-dials")).to_be_hidden()
+    studio.choose(dataset=audit.dataset)

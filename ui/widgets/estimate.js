@@ -21,7 +21,7 @@ function writeEstimate() {
   $('.es-why').textContent = found.why || '';
   if (!found.why) {
     $('.es-big b').textContent = percent(found.value);
-    $('.es-big span').textContent = `(${(100 * found.low).toFixed(1)} to ${(100 * found.high).toFixed(1)} %), about ${number(found.value * counts.total)} of ${number(counts.total)} rows`;
+    $('.es-big span').textContent = `(${span([found.low, found.high])} %), about ${number(found.value * counts.total)} of ${number(counts.total)} rows`;
   }
   const known = counts.tp + counts.fn, check = $('.es-check'), labelled = counts.labelled;
   check.hidden = !labelled;

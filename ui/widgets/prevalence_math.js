@@ -58,7 +58,7 @@ function precisionIf(prevalence, rates) {
   return { value, low: Math.min(expit(odds - half), value), high: Math.max(expit(odds + half), value) };
 }
 
-const shareText = ({ value, low, high }) => `${percent(value)} (${(100 * low).toFixed(1)} to ${(100 * high).toFixed(1)})`;
+const shareText = ({ value, low, high }) => `${percent(value)} (${span([low, high])})`;
 
 // Hours and minutes of reading `rows` rows.
 function readingTime(rows, seconds) {

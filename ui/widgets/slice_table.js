@@ -14,7 +14,7 @@ function writeShare(to, k, n) {
   to.fill.style.width = interval ? `${(100 * k) / n}%` : '0';
   to.whisker.style.left = interval ? `${100 * interval[0]}%` : '0';
   to.whisker.style.width = interval ? `${100 * (interval[1] - interval[0])}%` : '0';
-  to.said.textContent = interval ? `${percent(k / n)} (${(100 * interval[0]).toFixed(1)} to ${(100 * interval[1]).toFixed(1)})` : 'none known';
+  to.said.textContent = interval ? `${percent(k / n)} (${span(interval)})` : 'none known';
 }
 
 function line(slice, labelled) {

@@ -141,7 +141,7 @@ function place() {
 }
 
 const text = (selector, value) => { $(selector).textContent = value; };
-const between = (interval) => (interval ? `${(100 * interval[0]).toFixed(1)} to ${(100 * interval[1]).toFixed(1)}` : 'nothing to count');
+const between = (interval) => (interval ? span(interval) : 'nothing to count');
 
 function write(counts) {
   text('.th-flagged b', number(counts.flagged));

@@ -43,7 +43,7 @@ def slice_panel(srv_slices: ServerFunction, elem_id: str = "slices") -> gr.HTML:
 
 def tradeoff_panel(elem_id: str = "tradeoff") -> gr.HTML:
     """ROC, precision-recall and the cost of a miss; takes the same value as the threshold panel."""
-    return composed("tradeoff", parts=LIVE, elem_id=elem_id)
+    return composed("tradeoff", parts=(*LIVE, "prevalence_math"), elem_id=elem_id)
 
 
 def drift_panel(elem_id: str = "drift") -> gr.HTML:

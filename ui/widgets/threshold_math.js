@@ -107,8 +107,13 @@ function ticks(low, high, most) {
 }
 
 const number = (n) => Math.round(n).toLocaleString('en-US');
-const percent = (share, digits = 1) => (share === null || share === undefined ? 'n/a' : `${(100 * share).toFixed(digits)} %`);
+// Small shares keep two decimals: "0.0 to 0.0 %" would say less than is known.
+const digitsOf = (share) => (share > 0 && share < 0.01 ? 2 : 1);
+const percent = (share, digits = digitsOf(share)) => (share === null || share === undefined ? 'n/a' : `${(100 * share).toFixed(digits)} %`);
 const signed = (value) => (Math.round(value * 1000) < 0 ? '\u2212' : '') + Math.abs(value).toFixed(3);
+
+// `0.02 to 0.05`, in percent, of two shares; both with the decimals that the upper one needs.
+const span = ([low, high]) => `${(100 * low).toFixed(digitsOf(high))} to ${(100 * high).toFixed(digitsOf(high))}`;
 
 // The one-sentence summary. `labels` says whether the file carries the truth for at least one row of each kind.
 function sentence(counts) {

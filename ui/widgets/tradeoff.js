@@ -1,10 +1,10 @@
 // What the threshold trades: ROC and precision-recall curves with the current point on them, and the cheapest threshold for a given
-// cost of a miss. value = the threshold panel's; follows `rs:threshold`.
+// cost of a miss. value = the threshold panel's; follows `rs:threshold`. A file with few labels gets the curves of the calibration prompts.
 const $ = (selector) => element.querySelector(selector);
 const panel = $('.tr'), ratio = $('.tr-ratio');
 const SIZE = { height: 208, left: 44, right: 10, top: 8, bottom: 34 };
 const ENOUGH = 30;
-let data = null, sums = null, points = [], best = null, last = null, widths = [0, 0], dots = [];
+let data = null, sums = null, calibrated = null, points = [], best = null, last = null, widths = [0, 0], dots = [];
 
 const frame = (width) => ({
   x: (share) => SIZE.left + share * (width - SIZE.left - SIZE.right),
@@ -32,16 +32,21 @@ function plot(host, name, horizontal, vertical, path, chance) {
 // At most a few hundred points are drawn; the corners that matter are kept because equal counts were merged before.
 const thin = (list) => (list.length <= 400 ? list : list.filter((_, i) => i % Math.ceil(list.length / 400) === 0 || i === list.length - 1));
 
+// Precision at a point if `base` of the rows were harmful: the labels' own share, or the estimated one.
+const precisionOf = (point, base) => { const hit = base * point.recall, miss = (1 - base) * point.fpr; return hit + miss > 0 ? hit / (hit + miss) : null; };
+
 function drawPlots() {
-  const roc = $('.tr-roc .tr-plot'), pr = $('.tr-pr .tr-plot'), shown = thin(points);
-  const base = sums.harmful[0] / (sums.harmful[0] + sums.harmless[0]);
+  const roc = $('.tr-roc .tr-plot'), pr = $('.tr-pr .tr-plot'), shown = thin(points), from = calibrated ? calibrated.sums : sums;
+  const base = calibrated ? calibrated.share : from.harmful[0] / (from.harmful[0] + from.harmless[0]);
+  const curve = shown.map((p) => [p.recall, precisionOf(p, base)]).filter(([, precision]) => precision !== null);
   widths = [roc.clientWidth, pr.clientWidth];
   dots = [
     plot(roc, 'ROC curve', 'false positives', 'recall', shown.map((p) => [p.fpr, p.recall]), [0, 1]),
-    plot(pr, 'Precision-recall curve', 'recall', 'precision', shown.filter((p) => p.precision !== null).map((p) => [p.recall, p.precision]), [base, base]),
+    plot(pr, 'Precision-recall curve', 'recall', 'precision', curve, [base, base]),
   ];
-  $('.tr-roc figcaption span').textContent = `area ${areaUnderRoc(points).toFixed(3)}, n = ${number(sums.harmful[0])} harmful, ${number(sums.harmless[0])} harmless`;
-  $('.tr-pr figcaption span').textContent = `dotted: no skill (${percent(base)})`;
+  const kind = calibrated ? 'calibration prompts' : 'rows';
+  $('.tr-roc figcaption span').textContent = `area ${areaUnderRoc(points).toFixed(3)}, n = ${number(from.harmful[0])} harmful, ${number(from.harmless[0])} harmless ${kind}`;
+  $('.tr-pr figcaption span').textContent = `dotted: no skill (${percent(base)}${calibrated ? ', the estimated share' : ''})`;
 }
 
 function follow(counts) {
@@ -51,8 +56,9 @@ function follow(counts) {
     dot.toggleAttribute('hidden', a === null || b === null);
     if (a !== null && b !== null) { dot.setAttribute('cx', x(a)); dot.setAttribute('cy', y(b)); }
   };
-  put(dots[0], counts.fpr, counts.recall);
-  put(dots[1], counts.recall, counts.precision);
+  const here = calibrated ? countsAt({ ...calibrated.sums, rows: calibrated.sums.harmful }, toIndex(counts.t)) : counts;
+  put(dots[0], here.fpr, here.recall);
+  put(dots[1], here.recall, calibrated ? precisionOf(here, calibrated.share) : here.precision);
 }
 
 function writeCost() {
@@ -62,20 +68,32 @@ function writeCost() {
   $('.tr-cost').textContent = `Cheapest on this file: ${signed(toValue(best.index))}, with ${number(there.fn)} missed and ${number(there.fp)} removed wrongly. It is fitted to these labels, so expect a little worse on other data.`;
 }
 
+// Counts of the calibration, and the share of harmful rows estimated at the line in use (1 % where there is no estimate).
+function ofCalibration() {
+  const held = rs.calibration;
+  if (!held || held.dataset !== data.dataset || held.key !== data.key) return null;
+  const at = toIndex(data.threshold ?? data.calibrated ?? 0), counts = countsAt(sums, at);
+  const found = poisonRate(counts.flagged, counts.total, ratesAt(held, at));
+  return { sums: { harmful: held.harmful, harmless: held.harmless }, share: Math.min(0.99, Math.max(0.001, found.why ? 0.01 : found.value)) };
+}
+
 function draw() {
   const before = data && `${data.dataset} ${data.key}`;
   data = readJson(props.value, null);
   sums = data && suffixSums(data.bins);
   panel.hidden = !data;
   if (panel.hidden) return;
-  const few = Math.min(sums.harmful[0], sums.harmless[0]);
-  $('.tr-few').hidden = few >= ENOUGH;
-  $('.tr-body').hidden = few < ENOUGH;
-  $('.tr-few').textContent = `Recall, precision and their curves need at least ${ENOUGH} labelled rows of each kind to mean something; this file has ${number(sums.harmful[0])} harmful and ${number(sums.harmless[0])} harmless ones.`;
-  if (few < ENOUGH) return;
-  points = curvePoints(sums);
+  const few = Math.min(sums.harmful[0], sums.harmless[0]) < ENOUGH;
+  calibrated = few ? ofCalibration() : null;
+  $('.tr-few').hidden = !few;
+  $('.tr-body').hidden = few && !calibrated;
+  $('.tr-dials').hidden = few;
+  const held = `this file has ${number(sums.harmful[0])} harmful and ${number(sums.harmless[0])} harmless ones.`;
+  $('.tr-few').textContent = `Recall and precision need at least ${ENOUGH} labelled rows of each kind; ${held}${calibrated ? ' These are the curves of the teacher\u2019s calibration prompts: they hold here only if this file scores like them.' : ''}`;
+  if (few && !calibrated) return;
+  points = curvePoints(calibrated ? calibrated.sums : sums);
   drawPlots();
-  writeCost();
+  if (!few) writeCost();
   const t = last && before === `${data.dataset} ${data.key}` ? last.t : data.threshold ?? data.calibrated ?? 0;
   follow({ t, ...countsAt(sums, toIndex(t)) });
 }
@@ -88,5 +106,6 @@ new ResizeObserver(() => {
   drawPlots();
   if (last) follow(last);
 }).observe(panel);
+rs.on('rs:calibration', () => { if (data && Math.min(sums.harmful[0], sums.harmless[0]) < ENOUGH) draw(); });
 watch('value', draw);
 draw();
