@@ -14,11 +14,13 @@ import pyarrow.parquet as pq
 from reft_studio.audit import bundle as bundles
 from reft_studio.audit.threshold import ThresholdRule
 from reft_studio.console import Console, show, table, writable
+from reft_studio.data import hub
 from reft_studio.data.dataset import Role, open_dataset
+from reft_studio.data.sources import local
 from reft_studio.errors import DataError, SpecError
 from reft_studio.evaluation.result import load_result
 from reft_studio.fingerprint import canonical_json
-from reft_studio.jobs import tasks
+from reft_studio.jobs import fetching, tasks
 from reft_studio.scoring.scores import flagged, open_score_set
 from reft_studio.stats import Estimate
 from reft_studio.store.decisions import Action
@@ -247,14 +249,22 @@ def dataset_named(workspace: Workspace, data: str, *, role: Role = "user") -> st
 
 
 def _imported(workspace: Workspace, file: Path, *, name: str | None, role: Role, columns: Sequence[str]) -> dict[str, Any]:
-    if not file.is_file():
-        raise DataError(f"There is no file {file}.")
     pairs = dict(column.partition("=")[::2] for column in columns)
     mapping = {"columns": pairs} if pairs else None
     console = Console(workspace)
-    result = tasks.import_file(console, {"path": str(file), "name": name or file.name, "role": role, "mapping": mapping})
+    wanted = {"name": name or file.name, "role": role, "mapping": mapping}
+    result = tasks.import_file(console, {"path": str(file), **wanted}) if file.is_file() else _fetched(console, str(file), wanted)
     console.done()
     return result
+
+
+def _fetched(console: Console, text: str, wanted: dict[str, Any]) -> dict[str, Any]:
+    """Import the first table (train, if there is one) of a folder, or of a dataset of the hub."""
+    source = hub.look(text) if hub.names_a_dataset(text) else local(text)
+    part = source.parts[0].name
+    if len(source.parts) > 1:
+        console.warn(f"{source.title} holds {len(source.parts)} tables; '{part}' is imported. The others: give their file or folder.")
+    return fetching.fetch(console, {**fetching.params_of(source, part), **wanted})
 
 
 def _imported_text(result: dict[str, Any]) -> str:

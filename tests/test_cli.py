@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from reft_studio import cli, demo, verbs
-from reft_studio.data.dataset import Dataset, write_dataset
+from reft_studio.data.dataset import Dataset, list_datasets, write_dataset
 from reft_studio.errors import OUT_OF_MEMORY, SpecError
 from reft_studio.scoring.scores import write_scores
 from reft_studio.store.decisions import DecisionLog
@@ -313,3 +314,13 @@ def test_without_a_verb_the_app_opens_with_the_options_of_serve(given: list[str]
     from reft_studio.cli import with_verb
 
     assert with_verb(given) == meant
+
+
+def test_a_folder_of_parquet_parts_is_imported_as_one_dataset(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    for place in range(2):
+        pq.write_table(pa.table({"prompt": [f"{place}?"], "response": ["yes"]}), tmp_path / "set" / f"train-{place:05d}-of-00002.parquet")
+    workspace = Workspace.open(tmp_path / "workspace")
+    verbs.import_data(workspace, tmp_path / "set", name="both", role="user", columns=[], as_json=True)
+    (made,) = list_datasets(workspace)
+    assert (made.name, made.rows) == ("both", 2)

@@ -30,6 +30,8 @@ FORMAT_NAMES = {
     "lab": "Lab sample",
     "frozen": "Audited here",
 }
+SYNTAX = ("not valid JSON", "JSON ", "not an object", "bytes ", "a quote ", "more cells", "a line ", "a row ")
+"""Beginnings of reasons that no other choice of columns takes away: the file itself must be mended."""
 LOOKED = "of the first 200 rows, which were looked at"
 CONTAINER_NAMES = {"jsonl": "JSON Lines", "json": "JSON", "csv": "CSV", "parquet": "Parquet"}
 
@@ -98,13 +100,13 @@ def quarantined(rows: Sequence[Mapping[str, Any]], total: int) -> dict[str, Any]
 
 
 def reasons(report: ImportReport | None) -> dict[str, Any]:
-    """Why rows were set aside or read with a remark, most frequent first, with their first lines."""
+    """Why rows were set aside or read with a remark, most frequent first; what another mapping may mend has the action `fix`."""
     if report is None:
         return table_value([])
     found = [(reason, n, ("set aside", "flag")) for reason, n in report.reasons.items()]
     found += [(reason, n, ("remark", "warn")) for reason, n in report.warning_reasons.items()]
     found.sort(key=lambda entry: -entry[1])
-    return table_value(
+    value = table_value(
         {
             "id": position,
             "reason": reason,
@@ -114,6 +116,9 @@ def reasons(report: ImportReport | None) -> dict[str, Any]:
         }
         for position, (reason, n, severity) in enumerate(found)
     )
+    for row, (reason, _, severity) in zip(value["rows"], found, strict=False):
+        row["without"] = ["fix"] if severity[0] == "remark" or reason.startswith(SYNTAX) else []
+    return value
 
 
 def chats(rows: Iterable[Mapping[str, Any]], *, hide_all: bool = False) -> dict[str, Any]:
@@ -289,7 +294,7 @@ def _tokens(found: TokenLengths) -> dict[str, Any]:
     marks, edges = found.quantiles["row"], found.edges
     value: dict[str, Any] = {
         "title": f"Tokens by {show(found.tokenizer, 30)}",
-        "note": f"median {count(marks['median'])}, 95 % up to {count(marks['p95'])}",
+        "note": f"median {count(marks['median'])}, 95 % ≤ {count(marks['p95'])}",
         "counts": found.counts,
         "labels": [count(edge) for edge in edges],
     }

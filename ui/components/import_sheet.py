@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping as MappingOf
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from reft_studio.data.mapping import FORMATS, SURE, Mapping
+from reft_studio.data.sources import SUFFIXES
 from reft_studio.errors import SpecError
 from ui.components import dataset_views as views
 from ui.events import SLOW, on, said
@@ -180,7 +181,7 @@ def looked(studio: Studio, at: At, preview: Preview, *, named: bool = True) -> l
     chosen = {target: str(columns.index(column)) for target, column in preview.mapping.columns.items() if column in columns}
     hide_all = studio.setting("mask_rule", "known") == "all"
     again = at.get("again")
-    name = studio.sources.name_of(again) if again else at["part"].rpartition("/")[2] if "source" in at else preview.path.stem
+    name = studio.sources.name_of(again) if again else _called(at["part"]) if "source" in at else preview.path.stem
     return [
         gr.update(visible=True),
         dict(at),
@@ -200,6 +201,12 @@ def looked(studio: Studio, at: At, preview: Preview, *, named: bool = True) -> l
         gr.update(value=preview.mapping.format or AUTOMATIC),
         *(gr.update(choices=options, value=chosen.get(target, NONE)) for target in TARGETS),
     ]
+
+
+def _called(part: str) -> str:
+    """A name for the dataset that a part becomes: a file's without its ending."""
+    path = PurePosixPath(part)
+    return path.stem if path.suffix.lower() in SUFFIXES else path.name
 
 
 def closed(sheet: Sheet) -> list[Any]:

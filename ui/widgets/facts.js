@@ -70,8 +70,9 @@ function draw() {
   const {kpis = [], bars: groups = [], histograms = [], strips = [], chosen = []} = props.value || {};
   element.querySelector('.rs-kpis').replaceChildren(...kpis.map(kpi));
   element.querySelector('.rs-facts-strips').replaceChildren(...strips.map(strip));
-  element.querySelector('.rs-facts-plots').replaceChildren(...histograms.filter(({counts}) => counts.length).map(histogram));
-  element.querySelector('.rs-facts-charts').replaceChildren(...groups.filter(({items}) => items.length).map(group => bars(group, chosen)));
+  const plots = histograms.filter(({counts}) => counts.length).map(histogram);
+  const groupsShown = groups.filter(({items}) => items.length).map(group => bars(group, chosen));
+  element.querySelector('.rs-facts-charts').replaceChildren(...plots, ...groupsShown);
 }
 watch('value', draw);
 draw();
