@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -17,13 +18,18 @@ from reft_studio.data.dataset import Dataset
 from reft_studio.data.detect import Layout
 from reft_studio.data.interpret import Interpreter
 from reft_studio.data.json_stream import elements, outline, text_errors
+from reft_studio.data.lines import line_of, raw_lines
 from reft_studio.data.mapping import Mapping as ColumnMapping
-from reft_studio.data.records import JsonText, Record, csv_header, load_columns, read_records
+from reft_studio.data.records import JsonText, Record, csv_header, jsonl_record, load_columns, read_records
 from reft_studio.data.relabel import with_response
+from reft_studio.data.rowstore import Ids, row_store
 from reft_studio.data.spreadsheet import export_csv_safe, safe_cell
 from reft_studio.data.writing import replacing
 from reft_studio.errors import DataError, StoreError
 from reft_studio.fingerprint import of_file
+
+STEP = 65_536
+"""Rows asked about at once."""
 
 __all__ = ["export_csv_safe", "export_kept", "safe_cell"]
 
@@ -50,12 +56,10 @@ def export_kept(
     original = dataset.folder / "original" / source["stored"]
     if not original.is_file() or of_file(original) != source["sha256"]:
         raise StoreError(f"The stored upload of dataset {dataset.id} is missing or was changed. Import the file again.")
-    # rows that were set aside have ids too, and nobody decided about them
-    imported = {row["row_id"] for row in dataset.read(["row_id"]) if wanted(row["row_id"])}
     layout = Layout(**source["layout"])
     reader = Interpreter(ColumnMapping(**source["mapping"]), dataset.role, True)
     with replacing(target) as file:
-        export = _Export(original, layout, imported, responses or {}, reader, file)
+        export = _Export(original, layout, _Kept(row_store(dataset).row_ids, wanted), responses or {}, reader, file)
         {"jsonl": export.text, "csv": export.text, "json": export.json, "parquet": export.parquet}[layout.container]()
     return target
 
@@ -77,13 +81,34 @@ def _json_bytes(value: Any, encoding: str) -> bytes:
         return json.dumps(value).encode(encoding)
 
 
+class _Kept:
+    """Ids of imported rows that are wanted, one byte each. Rows that were set aside have ids too, and nobody decided about them."""
+
+    def __init__(self, row_ids: Ids, wanted: Callable[[int], bool]) -> None:
+        self.flags = np.zeros(int(row_ids.max(initial=-1)) + 1, np.bool_)
+        for start in range(0, len(row_ids), STEP):
+            ids = row_ids[start : start + STEP].tolist()
+            self.flags[ids] = [wanted(row_id) for row_id in ids]
+        self._bytes = self.flags.tobytes()
+
+    def __contains__(self, row_id: int) -> bool:
+        return row_id < len(self._bytes) and self._bytes[row_id] == 1
+
+    def between(self, first: int, end: int) -> pa.BooleanArray:
+        """Whether each row of a stretch is wanted."""
+        found = np.zeros(end - first, np.bool_)
+        known = self.flags[first:end]
+        found[: len(known)] = known
+        return pa.array(found)
+
+
 @dataclass(frozen=True)
 class _Export:
     """One export of an upload."""
 
     original: Path
     layout: Layout
-    kept: set[int]
+    kept: _Kept
     responses: Mapping[int, str]
     reader: Interpreter
     file: BinaryIO
@@ -96,9 +121,23 @@ class _Export:
         if self.layout.container == "csv":
             header, raw = csv_header(self.original, self.layout)
             self.file.write(raw)
-        for record in read_records(self.original, self.layout):
+        for record in self._records():
             if record.row_id in self.kept:
                 self.file.write(self._line(record, header) if record.row_id in self.responses else record.raw)
+
+    def _records(self) -> Iterator[Record]:
+        """The records; of JSON Lines only those with a new answer are understood, since the others go out as they are."""
+        if self.layout.container != "jsonl":
+            yield from read_records(self.original, self.layout)
+            return
+        reader = JsonText()
+        lines = raw_lines(self.original, self.layout.encoding, skip=self.layout.bom, newline=self.layout.newline)
+        for row_id, (raw, _) in enumerate(lines):
+            if row_id in self.responses:
+                found = jsonl_record(line_of(row_id + 1, raw, self.layout.encoding), reader)
+                yield from [found] if found else []
+            else:
+                yield Record(row_id, row_id + 1, None, raw, len(raw))
 
     def _line(self, record: Record, header: list[str]) -> bytes:
         """A relabelled line, with the line end it had."""
@@ -163,14 +202,16 @@ class _Export:
         """Batch by batch, with the schema and its metadata as they were."""
         start = 0
         with pq.ParquetFile(self.original) as source, pq.ParquetWriter(self.file, source.schema_arrow, compression="zstd") as writer:
-            for batch in source.iter_batches(batch_size=1024):
-                ids = range(start, start + batch.num_rows)
-                start += batch.num_rows
-                kept = batch.filter(pa.array([row_id in self.kept for row_id in ids], pa.bool_()))
-                if not self.responses.keys().isdisjoint(ids):
-                    rows = zip((row_id for row_id in ids if row_id in self.kept), kept.to_pylist(), strict=True)
-                    changed = [
-                        with_response(row, self.reader, self.responses[row_id]) if row_id in self.responses else row for row_id, row in rows
-                    ]
-                    kept = pa.RecordBatch.from_pylist(changed, schema=source.schema_arrow)
-                writer.write_batch(kept)
+            for group in range(source.num_row_groups):  # one reader for all would keep some bytes of every row
+                for batch in source.iter_batches(batch_size=1024, row_groups=[group]):
+                    ids = range(start, start + batch.num_rows)
+                    start += batch.num_rows
+                    writer.write_batch(self._changed(batch.filter(self.kept.between(ids.start, ids.stop)), ids, source.schema_arrow))
+
+    def _changed(self, kept: pa.RecordBatch, ids: range, schema: pa.Schema) -> pa.RecordBatch:
+        """The kept rows among those with these ids, with their new answers."""
+        if self.responses.keys().isdisjoint(ids):
+            return kept
+        rows = zip((row_id for row_id in ids if row_id in self.kept), kept.to_pylist(), strict=True)
+        changed = [with_response(row, self.reader, self.responses[row_id]) if row_id in self.responses else row for row_id, row in rows]
+        return pa.RecordBatch.from_pylist(changed, schema=schema)

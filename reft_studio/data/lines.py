@@ -24,12 +24,16 @@ class Line(NamedTuple):
 
 def read_lines(path: Path, encoding: str, *, skip: int = 0, newline: str = "\n", end: int | None = None) -> Iterator[Line]:
     """Every line after the first `skip` bytes (a byte order mark); with `end`, those that begin before this place."""
+    for number, (raw, whole) in enumerate(raw_lines(path, encoding, skip=skip, newline=newline, end=end), start=1):
+        yield line_of(number, raw, encoding) if whole else Line(number, raw, "", f"the line is longer than {MAX_ROW_BYTES >> 20} MiB")
+
+
+def raw_lines(path: Path, encoding: str, *, skip: int = 0, newline: str = "\n", end: int | None = None) -> Iterator[tuple[bytes, bool]]:
+    """The same lines as bytes, and whether each is whole; of one that is too long there is only the beginning."""
     mark = newline.encode(encoding)
     with path.open("rb") as file:
         file.seek(skip)
-        raws = _narrow(file, end) if mark == b"\n" else _wide(file, mark)
-        for number, (raw, whole) in enumerate(raws, start=1):
-            yield line_of(number, raw, encoding) if whole else Line(number, raw, "", f"the line is longer than {MAX_ROW_BYTES >> 20} MiB")
+        yield from _narrow(file, end) if mark == b"\n" else _wide(file, mark)
 
 
 def line_of(number: int, raw: bytes, encoding: str) -> Line:
