@@ -16,7 +16,7 @@ from reft_studio.data.rowstore import row_store
 from reft_studio.jobs.preparing import live, queue_index
 from reft_studio.scoring.scores import ScoreSet, flagged, open_score_set
 from reft_studio.store.decided import ACTIONS, Decided, decided
-from reft_studio.views.selection import RowFilter, ranked, tables
+from reft_studio.views.selection import RowFilter, ranked, searched, tables
 from reft_studio.workspace import Workspace
 
 SearchState = Literal["index", "small", "building", "scan"]
@@ -68,6 +68,10 @@ class Table:
         if dataset.rows < search.WORTH_ROWS:
             return "small"
         return "building" if live(self.workspace, "index", dataset.id) else "scan"
+
+    def searched(self, dataset_id: str, text: str) -> search.Found:
+        """What a search finds by itself, with how it was made."""
+        return searched(open_dataset(self.workspace, dataset_id), text)
 
     def index(self, dataset_id: str) -> str | None:
         """Queue the search index of a dataset; None if it has one, or one is on its way."""

@@ -6,6 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from reft_studio.data.dataset import Dataset
 from reft_studio.data.facets import facet
 from reft_studio.data.rowstore import row_store
-from reft_studio.data.search import search, stamp
+from reft_studio.data.search import Found, search, stamp
 from reft_studio.data.sql import Tables, row_ids
 from reft_studio.errors import SpecError
 from reft_studio.scoring.scores import ScoreSet, flagged, grid, open_score_set
@@ -44,6 +45,16 @@ def ranked(
     """The same as `positions`, for pages: what a plain filter selects is not even copied."""
     asked = _Asked(workspace, dataset, score, threshold, row_filter, decided)
     return _RECENT.get(asked.key(), lambda: _ranked(asked))
+
+
+def searched(dataset: Dataset, text: str) -> Found:
+    """What a search finds; asked again, for another threshold or page, it is not made again."""
+    return _searched(dataset, text, stamp(dataset))
+
+
+@lru_cache(maxsize=2)
+def _searched(dataset: Dataset, text: str, _stamp: int) -> Found:
+    return search(dataset, text)
 
 
 @dataclass(frozen=True)
@@ -203,7 +214,7 @@ def _conditions(asked: _Asked) -> list[NDArray[np.bool_]]:
     masks = _facet_masks(dataset, wanted)
     if wanted.search.strip():
         mask = np.zeros(dataset.rows, dtype=bool)
-        mask[search(dataset, wanted.search).positions] = True
+        mask[searched(dataset, wanted.search).positions] = True
         masks.append(mask)
     if wanted.decided != "any":
         masks.append(_decided_mask(asked))

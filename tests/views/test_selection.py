@@ -171,6 +171,26 @@ def test_a_decision_moves_a_row_between_states_at_once(workspace: Workspace, dat
     assert table.count(dataset.id, "k", 0.0, RowFilter(decided="open")) == before
 
 
+def test_rows_on_which_two_reviewers_differ_are_a_filter(workspace: Workspace, dataset: Dataset, score: ScoreSet) -> None:
+    log, row = DecisionLog(workspace), int(row_ids(dataset)[20])
+    for who, action in (("ana", "keep"), ("bo", "remove")):
+        log.decide(dataset.id, row, action, reason="", by=f"human:{who}", score=0.1, threshold=0.0)  # type: ignore[arg-type]
+    assert chosen(workspace, dataset, score, 0.0, RowFilter(decided="conflict")).tolist() == [20]
+    log.undo(dataset.id, "human:bo")
+    assert chosen(workspace, dataset, score, 0.0, RowFilter(decided="conflict")).tolist() == []
+    log.undo(dataset.id, "human:ana")
+
+
+def test_a_question_in_sql_is_a_filter_that_follows_the_line_and_the_decisions(
+    workspace: Workspace, dataset: Dataset, score: ScoreSet, values: NDArray[np.float32]
+) -> None:
+    over = RowFilter(order="file", sql="SELECT row_id FROM scores WHERE flagged")
+    for threshold in (0.0, 0.3):
+        assert chosen(workspace, dataset, score, threshold, over).tolist() == np.flatnonzero(flagged(values, threshold)).tolist()
+    removed = RowFilter(order="file", sql="SELECT row_id FROM decisions WHERE action = 'remove'", facets=(("origin", "mix"),))
+    assert chosen(workspace, dataset, score, 0.0, removed).tolist() == [3]
+
+
 def test_without_scores_rows_come_in_the_order_of_the_file(workspace: Workspace, dataset: Dataset) -> None:
     assert chosen(workspace, dataset, None, None, RowFilter()).tolist() == list(range(ROWS))
     assert chosen(workspace, dataset, None, None, RowFilter(side="unscored")).tolist() == list(range(ROWS))

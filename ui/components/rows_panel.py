@@ -23,12 +23,9 @@ SHOWN = 200
 CELL, SAFE = 300, 40
 """Characters of a cell; texts longer than `SAFE` are masked with the rest, since they may come from a prompt."""
 SENSITIVE = ("prompt", "response", "messages")
-SEARCHES = {
-    "index": "",
-    "small": "",
-    "building": "The search index is being made. Until then a search reads the rows, for at most 5 s.",
-    "scan": "There is no search index yet, so a search reads the rows, for at most 5 s: of a very large file it may miss some.",
-}
+NO_INDEX = "There is no search index yet, so the rows are read for a search."
+BUILDING = "The search index is being made; until then the rows are read for a search."
+CUT = "It was stopped after 5 s: there may be more rows than these."
 
 
 def draw_rows(studio: Studio, elem_id: str = "rows") -> gr.HTML:
@@ -52,7 +49,10 @@ def wire_rows(studio: Studio, rows: gr.HTML, line: gr.HTML) -> None:
 
 
 def page_server(studio: Studio) -> ServerFunction:
-    """`srv_rows`: {dataset, key, t, filter, offset, limit, mask} -> {total, offset, rows, note}; `filter` as in an address."""
+    """`srv_rows`: {dataset, key, t, filter, offset, limit, mask} -> {total, offset, rows}, and of a search {note, index}.
+
+    `filter` is as in an address.
+    """
 
     @answer
     def srv_rows(request: dict[str, Any]) -> dict[str, Any]:
@@ -64,10 +64,19 @@ def page_server(studio: Studio) -> ServerFunction:
         masked, everything = bool(request.get("mask", True)), masks_all(studio)
         line = threshold if threshold is not None else 1.0
         rows = [row_view(row, line, masked=masked, everything=everything) for row in page.rows]
-        note = SEARCHES[studio.table.search_state(dataset)] if wanted.search else ""
-        return {"total": page.total, "offset": page.offset, "rows": rows, "note": note}
+        told = search_note(studio, dataset, wanted.search) if wanted.search.strip() else {}
+        return {"total": page.total, "offset": page.offset, "rows": rows, **told}
 
     return srv_rows
+
+
+def search_note(studio: Studio, dataset: str, text: str) -> dict[str, Any]:
+    """What must be said of a search: that it was slow for want of an index, that it may have missed rows; `index`: one can be asked for."""
+    state = studio.table.search_state(dataset)
+    notes = [NO_INDEX] if state == "scan" else [BUILDING] if state == "building" else []
+    if not studio.table.searched(dataset, text).exact:
+        notes.append(CUT)
+    return {"note": " ".join(notes), "index": state == "scan"}
 
 
 def choices_server(studio: Studio) -> ServerFunction:

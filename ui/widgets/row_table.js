@@ -34,9 +34,9 @@ const fetchRows = lastWins(async ({ signature: wanted, from }) => {
   page = { signature: wanted, offset: reply.offset, rows: reply.rows };
   space.style.height = `${Math.min(TALLEST, Math.max(total * ROW, 1))}px`;
   if (first > lastFirst()) first = lastFirst();
-  $('.rt-note').textContent = reply.note;
+  $('.rt-note').textContent = reply.note || '';
   $('.rt-note').hidden = !reply.note;
-  $('.rt-index').hidden = !reply.note.includes('no search index');
+  $('.rt-index').hidden = !reply.index;
   paint();
 });
 
