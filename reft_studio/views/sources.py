@@ -22,10 +22,11 @@ from reft_studio.data.query import Profile, RowPage
 from reft_studio.data.readers import Preview, preview
 from reft_studio.data.rowstore import COLUMNS, row_store
 from reft_studio.data.sources import Source, head, local
-from reft_studio.errors import DataError, SpecError
+from reft_studio.errors import DataError, SpecError, StudioError
 from reft_studio.jobs.fetching import origin_of, params_of
 from reft_studio.jobs.preparing import live, queue_inspection
 from reft_studio.jobs.queue import JobQueue
+from reft_studio.teacher.teacher import open_teacher
 from reft_studio.views import project
 from reft_studio.views.rows import Table
 from reft_studio.views.selection import RowFilter
@@ -176,6 +177,18 @@ class Sources:
     def inspect(self, dataset_id: str, teacher: str | None = None) -> str | None:
         """Queue an inspection; `teacher` names whose tokenizer counts. Returns the job, None if one is on its way."""
         return queue_inspection(self.workspace, open_dataset(self.workspace, dataset_id), teacher=teacher)
+
+    def uncounted(self, dataset_id: str) -> str | None:
+        """The teacher of the scores in use, if its tokens have not been counted yet: another model cuts the same texts elsewhere."""
+        score = project.chosen_scores(self.workspace, dataset_id)
+        found = self.inspection(dataset_id)
+        if score is None or found is None:
+            return None
+        try:
+            model = open_teacher(self.workspace, score.teacher).model
+        except StudioError:
+            return None  # a teacher that is gone counts nothing
+        return None if found.tokens is not None and found.tokens.tokenizer == model else score.teacher
 
     def being_inspected(self, dataset_id: str) -> bool:
         """Whether an inspection of this dataset runs or waits."""

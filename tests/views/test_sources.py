@@ -113,3 +113,21 @@ def test_a_sample_has_no_file_to_read_again(sources: Sources) -> None:
 
     with pytest.raises(DataError, match="not read from a file"):
         sources.original(lab_data.sample(sources.workspace, rows=10).id)
+
+
+def test_tokens_are_counted_again_for_another_teacher_only(sources: Sources, monkeypatch: pytest.MonkeyPatch) -> None:
+    from types import SimpleNamespace
+
+    from reft_studio.data.dataset import open_dataset
+    from reft_studio.jobs import lab_data
+    from reft_studio.jobs.inspecting import tokenizer_of
+    from reft_studio.teacher.teacher import open_teacher
+
+    made = lab_data.sample(sources.workspace, rows=10).id
+    monkeypatch.setattr("reft_studio.views.project.chosen_scores", lambda *_args: SimpleNamespace(teacher="lab"))
+    assert sources.uncounted(made) is None, "nobody has looked yet"
+    dataset = open_dataset(sources.workspace, made)
+    inspect(dataset, Silent())
+    assert sources.uncounted(made) == "lab"
+    inspect(dataset, Silent(), tokenizer=tokenizer_of(open_teacher(sources.workspace, "lab")))
+    assert sources.uncounted(made) is None

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 PAGE = 6
 LISTED = 200
 """Rows set aside that are listed; all of them are in the file that can be saved."""
+LOOK = "Look for repeats, languages and token lengths"
 _REASONS = (
     Column("severity", "What happened", "badge"),
     Column("reason", "Why"),
@@ -137,7 +138,7 @@ def wire_detail(studio: Studio, detail: Detail, line: gr.HTML) -> None:
     def inspect() -> tuple[Any, ...]:
         if (current := studio.state().dataset) is None:
             return (gr.skip(),)
-        studio.sources.inspect(current.id)
+        studio.sources.inspect(current.id, studio.sources.uncounted(current.id))
         return gr.update(visible=False), said("The inspection is queued. You can go on working.", "note")
 
     def save() -> tuple[Any, ...]:
@@ -213,7 +214,7 @@ def detail_values(studio: Studio) -> tuple[Any, ...]:
         gr.update(visible=True),
         {"title": show(current.name, 120), "note": f"{counted(current.rows, 'row')}, id {current.id}"},
         _facts(studio, _wide()),
-        gr.update(visible=found is None and not studio.sources.being_inspected(current.id)),
+        _inspect_button(studio, current.id, known=found is not None),
         "",
         *row_values(studio, 0, "", _wide()),
         views.reasons(report),
@@ -224,6 +225,15 @@ def detail_values(studio: Studio) -> tuple[Any, ...]:
         views.groups(found, ids),
         views.passport(manifest, studio.sources.origin(current.id)),
     )
+
+
+def _inspect_button(studio: Studio, dataset_id: str, *, known: bool) -> Any:
+    """Shown while nobody has looked, or the tokens of the teacher in use were not counted."""
+    if studio.sources.being_inspected(dataset_id):
+        return gr.update(visible=False)
+    if not known:
+        return gr.update(value=LOOK, visible=True)
+    return gr.update(value="Count tokens as the teacher in use does", visible=studio.sources.uncounted(dataset_id) is not None)
 
 
 def _facts(studio: Studio, narrowed: Narrowed) -> dict[str, Any]:
