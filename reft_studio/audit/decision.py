@@ -99,6 +99,8 @@ class Chain:
     def __init__(self) -> None:
         self.entries = 0
         self.heads: dict[str, str] = {}
+        self.ends: dict[str, tuple[int, int, str]] = {}
+        """By dataset: seq of its newest entry, how many it has, the newest hash."""
         self._last_seq = 0
 
     def add(self, values: Mapping[str, Any]) -> str:
@@ -117,6 +119,7 @@ class Chain:
             problem = "was changed after it was written"
         self._last_seq = seq if isinstance(seq, int) else self._last_seq
         self.heads[dataset] = str(claimed)
+        self.ends[dataset] = (seq, self.ends.get(dataset, (0, 0, ""))[1] + 1, str(claimed))
         return problem
 
 

@@ -48,6 +48,8 @@ class RecordChain:
 
     def __init__(self) -> None:
         self.heads: dict[str, str] = {}
+        self.ends: dict[str, tuple[int, int, str]] = {}
+        """By dataset: seq of its newest record, how many it has, the newest hash."""
         self._last_seq = 0
 
     def add(self, record: Record) -> str:
@@ -60,7 +62,9 @@ class RecordChain:
         elif _safe_hash(record) != record.hash:
             problem = "was changed after it was written"
         self._last_seq = record.seq if isinstance(record.seq, int) else self._last_seq
-        self.heads[str(record.dataset)] = str(record.hash)
+        dataset = str(record.dataset)
+        self.heads[dataset] = str(record.hash)
+        self.ends[dataset] = (record.seq, self.ends.get(dataset, (0, 0, ""))[1] + 1, str(record.hash))
         return problem
 
 

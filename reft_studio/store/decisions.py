@@ -221,12 +221,15 @@ def _verify(connection: sqlite3.Connection, missing: set[str]) -> ChainReport:
             return ChainReport(False, chain.entries, expected, f"Decision {expected} {problem}.", chain.heads)
         missing.discard(claimed)
         expected += 1
-    heads = {row["dataset"]: row["hash"] for row in connection.execute("SELECT dataset, hash FROM chain_heads")}
-    if heads != chain.heads:
+    heads = {row["dataset"]: (row["seq"], row["entries"], row["hash"]) for row in connection.execute("SELECT * FROM chain_heads")}
+    if heads != chain.ends:
         return ChainReport(False, chain.entries, expected, "The newest decisions are missing from the end of the log.", chain.heads)
     beside = records.verify(connection, missing)
     if not beside.ok:
         return ChainReport(False, chain.entries, None, beside.reason, chain.heads)
+    # An index that differs from its table would answer wrongly, though every entry is as it was written.
+    if (state := connection.execute("PRAGMA integrity_check(1)").fetchone()[0]) != "ok":
+        return ChainReport(False, chain.entries, None, f"The database file is damaged ({str(state).splitlines()[-1][:200]}).", chain.heads)
     if missing:
         reason = f"{len(missing)} decisions or records that frozen datasets or bundles refer to are not in the log."
         return ChainReport(False, chain.entries, None, reason, chain.heads)

@@ -81,8 +81,8 @@ def verify(connection: sqlite3.Connection, missing: set[str]) -> ChainReport:
             return ChainReport(False, expected, expected, f"Record {expected} {problem}.", chain.heads)
         missing.discard(record.hash)
         expected += 1
-    heads = {row["dataset"]: row["hash"] for row in connection.execute("SELECT dataset, hash FROM record_heads")}
-    if heads != chain.heads:
+    heads = {row["dataset"]: (row["seq"], row["entries"], row["hash"]) for row in connection.execute("SELECT * FROM record_heads")}
+    if heads != chain.ends:
         return ChainReport(False, expected - 1, expected, "The newest records of draws are missing from the end of the log.", chain.heads)
     return ChainReport(True, expected - 1, None, "", chain.heads)
 

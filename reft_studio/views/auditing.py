@@ -23,6 +23,7 @@ from reft_studio.store import settings
 from reft_studio.store.decisions import Action, ChainReport, Decision
 from reft_studio.views import bulk, reviewing, sampling
 from reft_studio.views.assuring import Assuring
+from reft_studio.views.row_filter import RowFilter
 
 
 @dataclass

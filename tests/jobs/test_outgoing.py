@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from reft_studio.audit.bundle import verify
-from reft_studio.data.dataset import open_dataset, write_dataset
+from reft_studio.data.dataset import Row, open_dataset, write_dataset
 from reft_studio.jobs import outgoing
 from reft_studio.progress import Silent
 from reft_studio.scoring.scores import write_scores
@@ -31,7 +31,7 @@ def audit(tmp_path: Path) -> Audit:
 
 
 def test_jobs_do_what_the_page_does_at_once(audit: Audit) -> None:
-    rows = [{"prompt": f"p{at}", "response": "r"} for at in range(30)]
+    rows: list[Row] = [{"prompt": f"p{at}", "response": "r"} for at in range(30)]
     dataset = write_dataset(audit.workspace, rows, name="thirty", role="user")
     values = np.linspace(-1, 1, 30).astype(np.float32)
     write_scores(audit.workspace, dataset, values, key="k", scorer="s", teacher="lab", threshold=0.5, info={})

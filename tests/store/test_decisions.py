@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
-import signal
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,7 +18,6 @@ from reft_studio.store.decisions import Action, DecisionLog
 from reft_studio.workspace import Workspace
 
 ME, ANNA = "human:me", "human:anna"
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def holding(log: DecisionLog, dataset: str = "d") -> dict[int, Action]:
@@ -332,36 +327,3 @@ def test_flipped_bits_of_the_file_never_pass_with_a_changed_value(ten: DecisionL
         except StoreError:
             continue
     assert unseen == 0
-
-
-# --- kill -9 ------------------------------------------------------------------------------------------------------------------------
-
-WRITER = """
-import sys
-from pathlib import Path
-from reft_studio.store.decisions import DecisionLog
-from reft_studio.workspace import Workspace
-log = DecisionLog(Workspace(Path(sys.argv[1])))
-number = 0
-while True:
-    number += 1
-    made = log.decide_many("d", range(number % 7 + 1), "keep")
-    print(made[-1].seq, flush=True)
-"""
-
-
-def test_kill_9_while_deciding_loses_nothing_that_was_acknowledged(log: DecisionLog) -> None:
-    moments = random.Random(0)
-    for _ in range(5):
-        command = [sys.executable, "-c", WRITER, str(log.workspace.root)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT, text=True) as writer:
-            assert writer.stdout is not None
-            acknowledged = [writer.stdout.readline() for _ in range(moments.randrange(1, 15))]
-            assert log.verify().ok  # another process reads meanwhile
-            os.kill(writer.pid, signal.SIGKILL)
-            acknowledged += writer.stdout.readlines()
-        last = int([line for line in acknowledged if line.endswith("\n")][-1])
-        report = log.verify()
-        assert report.ok and report.entries >= last
-        whole = log.history("d", limit=1)[0]
-        assert log.history("d", limit=report.entries)[-1].seq == 1 and whole.seq == report.entries
