@@ -231,16 +231,6 @@ class Studio:
         calibration = Calibration.of(open_teacher(self.workspace, score.teacher), open_dataset(self.workspace, dataset_id))
         return by_rule(rule, calibration, score.scores())
 
-    def flagged_rows(
-        self, dataset_id: str, key: str, *, threshold: float, side: filtering.Side, offset: int = 0, limit: int = 50, search: str = ""
-    ) -> RowPage:
-        """Rows on one side of a threshold, with score and decision."""
-        score = open_score_set(self.workspace, dataset_id, key)
-        current = self.log.current(dataset_id)
-        return filtering.rows_on_side(
-            self.workspace, score, current, threshold=threshold, side=side, offset=offset, limit=min(limit, 200), search=search
-        )
-
     # train
 
     def methods(self) -> list[DefenseInfo]:

@@ -15,6 +15,7 @@ from reft_studio.jobs.view import JobView
 from reft_studio.lab import sets
 from reft_studio.models.spec import OptimSpec
 from reft_studio.studio import Studio
+from reft_studio.views.row_filter import RowFilter
 from reft_studio.views.runs import RunForm
 from reft_studio.workspace import Workspace
 
@@ -58,7 +59,7 @@ def test_from_an_upload_to_a_report(studio: Studio, tmp_path: Path) -> None:
     finished(studio, studio.score(dataset, "lab"))
     score = studio.score_sets(dataset)[0]
     view = studio.filter_view(dataset, score.key)
-    flagged = studio.flagged_rows(dataset, score.key, threshold=view.threshold, side="flagged")
+    flagged = studio.table.rows(dataset, score.key, view.threshold, RowFilter(side="flagged"))
     assert 8 <= flagged.total <= 20 and view.warning is None
 
     kept = flagged.rows[0]["row_id"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -30,10 +31,9 @@ def shared_groups(dataset: Dataset, teacher: TeacherInfo, groups: frozenset[str]
     With the teacher's prompts at hand only rows with the same letters and digits are looked at closely: seconds for a million rows.
     """
     kept = dataset.folder / "shared" / f"{fingerprint.of_value(sorted(groups))[: fingerprint.SHORT]}.json"
-    try:
-        return frozenset(read_json(kept)["groups"])
-    except (StoreError, KeyError, TypeError):
-        pass  # not looked for yet
+    known = _known(kept)
+    if known is not None:
+        return known
     found = frozenset(key for prompt in _candidates(dataset, teacher, groups) if (key := group_key(prompt)) in groups)
     try:
         kept.parent.mkdir(exist_ok=True)
@@ -41,6 +41,14 @@ def shared_groups(dataset: Dataset, teacher: TeacherInfo, groups: frozenset[str]
     except OSError as exc:
         _LOG.warning("shared calibration prompts are not kept: %s", exc)
     return found
+
+
+def _known(path: Path) -> frozenset[str] | None:
+    """What was found before; None if nobody has looked yet."""
+    try:
+        return frozenset(read_json(path)["groups"])
+    except (StoreError, KeyError, TypeError):
+        return None
 
 
 def longest_prompt(teacher: TeacherInfo) -> int | None:

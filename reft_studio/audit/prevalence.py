@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Self
-
-from scipy import special
 
 from reft_studio.errors import EvaluationError
 from reft_studio.stats import Estimate
 
 LEAST_GAP = 0.05
 """Recall minus false-positive rate must surely exceed this: below, the line hardly tells the kinds apart and the estimate is noise."""
-_Z = float(special.ndtri(0.975))
+_Z = NormalDist().inv_cdf(0.975)
 
 
 @dataclass(frozen=True)
@@ -113,10 +112,14 @@ def precision_at(prevalence: float, rates: Rates) -> Estimate | None:
     recall, rate = (rates.hits + 0.5) / (rates.harmful + 1), (rates.alarms + 0.5) / (rates.harmless + 1)
     odds = math.log(prevalence / (1 - prevalence)) + math.log(recall / rate)
     half = _Z * math.sqrt((1 - recall) / (rates.hits + 0.5) + (1 - rate) / (rates.alarms + 0.5))
-    low, high = float(special.expit(odds - half)), float(special.expit(odds + half))
-    value = hit / (hit + miss) if hit + miss > 0 else float(special.expit(odds))
+    low, high = _share(odds - half), _share(odds + half)
+    value = hit / (hit + miss) if hit + miss > 0 else _share(odds)
     n = rates.harmful + rates.harmless
     return Estimate(100 * value, 100 * min(low, value), 100 * max(high, value), n, 0, "log odds, delta")
+
+
+def _share(log_odds: float) -> float:
+    return 1 / (1 + math.exp(-log_odds))
 
 
 def _within(share: float) -> float:

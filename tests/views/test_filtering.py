@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from reft_studio.data.dataset import write_dataset
-from reft_studio.errors import SpecError, StoreError
+from reft_studio.errors import StoreError
 from reft_studio.scoring.scores import ScoreSet, write_scores
-from reft_studio.store.decisions import DecisionLog
 from reft_studio.studio import Studio
 from reft_studio.teacher.teacher import open_teacher
 from reft_studio.views import filtering
@@ -41,42 +40,6 @@ def write(workspace: Workspace, *, teacher: str = "lab", key: str = "k", info: d
 @pytest.fixture
 def score(workspace: Workspace) -> ScoreSet:
     return write(workspace)
-
-
-def ids(workspace: Workspace, score: ScoreSet, side: Any, *, offset: int = 0, limit: int = 50, search: str = "") -> list[int]:
-    page = filtering.rows_on_side(workspace, score, {}, threshold=0.0, side=side, offset=offset, limit=limit, search=search)
-    return [row["row_id"] for row in page.rows]
-
-
-def test_sides_are_ordered_from_the_highest_score_down(workspace: Workspace, score: ScoreSet) -> None:
-    assert ids(workspace, score, "flagged") == [2, 17, 5]
-    assert ids(workspace, score, "kept") == [11, 19, 3, 13]
-    assert ids(workspace, score, "unscored") == [7]
-    assert ids(workspace, score, "all") == [2, 17, 5, 11, 19, 3, 13, 7]
-
-
-def test_borderline_rows_come_by_their_distance_to_the_threshold(workspace: Workspace, score: ScoreSet) -> None:
-    assert ids(workspace, score, "borderline")[:3] == [11, 5, 19]
-
-
-def test_pages_and_search_count_what_is_left(workspace: Workspace, score: ScoreSet) -> None:
-    page = filtering.rows_on_side(workspace, score, {}, threshold=0.0, side="all", offset=1, limit=2, search=" keys ")
-    assert (page.total, page.offset, [row["row_id"] for row in page.rows]) == (4, 1, [3, 13])
-    assert ids(workspace, score, "all", search="   ") == ids(workspace, score, "all")
-    assert ids(workspace, score, "all", search="nobody wrote this") == []
-
-
-def test_rows_carry_their_own_score_and_decision(workspace: Workspace, score: ScoreSet) -> None:
-    log = DecisionLog(workspace)
-    log.decide(score.dataset, 7, "keep")
-    page = filtering.rows_on_side(workspace, score, log.current(score.dataset), threshold=0.0, side="all", offset=0, limit=50)
-    found = {row["row_id"]: (row["score"], row["decision"]) for row in page.rows}
-    assert found[7] == (None, "keep") and found[2] == (pytest.approx(0.9), None)
-
-
-def test_an_unknown_side_is_answered_with_the_known_ones(workspace: Workspace, score: ScoreSet) -> None:
-    with pytest.raises(SpecError, match="flagged, kept, borderline, unscored or all"):
-        ids(workspace, score, "upper")
 
 
 def test_the_view_says_what_the_page_draws(workspace: Workspace, score: ScoreSet) -> None:

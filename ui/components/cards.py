@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from reft_studio.audit.policy import flagged as is_flagged
 from reft_studio.errors import SpecError
-from reft_studio.views.filtering import Side
 from ui.events import answer
 from ui.text import ago, mask, show
 
@@ -29,33 +28,6 @@ HUMAN = "human:"
 ACTIONS = {"keep": "Keep", "remove": "Remove", "relabel": "Relabel", "unsure": "Unsure", "clear": "Back to the threshold"}
 PAST = {"keep": "kept", "remove": "removed", "relabel": "relabelled", "unsure": "was unsure about", "clear": "gave back"}
 ROLES = {"user": "Prompt", "assistant": "Answer", "system": "System", "developer": "System", "tool": "Tool"}
-
-
-def rows_server(studio: Studio) -> ServerFunction:
-    """`srv_rows`: {dataset, key, t, side, offset, limit, search, mask} -> {total, offset, rows}."""
-
-    @answer
-    def srv_rows(request: dict[str, Any]) -> dict[str, Any]:
-        threshold, side = _threshold(request), request.get("side", "all")
-        if side not in get_args(Side):
-            raise SpecError(f"side is '{show(side, 20)}'. Choose one of: {', '.join(get_args(Side))}.")
-        page = studio.flagged_rows(
-            str(request["dataset"]),
-            str(request["key"]),
-            threshold=threshold,
-            side=side,
-            offset=max(0, int(request.get("offset", 0))),
-            limit=min(MOST_ROWS, max(1, int(request.get("limit", 50)))),
-            search=str(request.get("search", ""))[:200],
-        )
-        masked, everything = bool(request.get("mask", True)), masks_all(studio)
-        return {
-            "total": page.total,
-            "offset": page.offset,
-            "rows": [row_view(row, threshold, masked=masked, everything=everything) for row in page.rows],
-        }
-
-    return srv_rows
 
 
 def card_server(studio: Studio) -> ServerFunction:

@@ -8,7 +8,8 @@ import pytest
 from reft_studio.studio import Studio
 from reft_studio.workspace import Workspace
 from tests.ui.scored import HOSTILE, UNSCORED, Scored, scored
-from ui.components.cards import card_server, rows_server
+from ui.components.cards import card_server
+from ui.components.rows_panel import page_server
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def audit(studio: Studio) -> Scored:
 
 
 def rows(studio: Studio, audit: Scored, **wanted: Any) -> Any:
-    return rows_server(studio)({"dataset": audit.dataset, "key": audit.key, "t": 0.0, "side": "all", "limit": 200, **wanted})
+    return page_server(studio)({"dataset": audit.dataset, "key": audit.key, "t": 0.0, "limit": 200, **wanted})
 
 
 def card(studio: Studio, audit: Scored, row: int, **wanted: Any) -> Any:
@@ -66,7 +67,7 @@ def test_another_threshold_is_a_preview_and_changes_nothing(studio: Studio, audi
 
 
 def test_a_row_without_a_score_is_undecided(studio: Studio, audit: Scored) -> None:
-    (row,) = rows(studio, audit, side="unscored")["rows"]
+    (row,) = rows(studio, audit, filter={"side": "unscored"})["rows"]
     assert (row["row"], row["score"], row["effective"]) == (UNSCORED, None, "undecided")
     assert card(studio, audit, UNSCORED)["card"]["score"] is None
 
@@ -74,8 +75,7 @@ def test_a_row_without_a_score_is_undecided(studio: Studio, audit: Scored) -> No
 @pytest.mark.parametrize(
     ("wanted", "said"),
     [
-        ({"side": "upper"}, "Choose one of: flagged, kept"),
-        ({"t": 2}, "a cosine lies between -1 and 1"),
+        ({"filter": {"side": "upper"}}, "all, flagged"),
         ({"key": "../../etc"}, "is not an id of this workspace"),
         ({"dataset": "nothing"}, "no dataset"),
         ({"t": "x"}, "ValueError"),
