@@ -229,5 +229,10 @@ def test_many_rows_scroll_by_bar_wheel_and_keys(page: Page, studio: Studio, audi
         page.locator(".rt-search input").fill("77777")
         expect(page.locator(".rt-note")).to_contain_text("no search index")
         foot(page, "of 1")
+        page.get_by_role("button", name="Make the search index").click()
+        expect(page.locator("#filter-status")).to_contain_text("queued")
+        expect(page.locator(".rt-note")).to_be_hidden(timeout=90_000)  # once the job has ended, the page searches again by itself
+        assert studio.table.search_state(dataset.id) == "index"
+        foot(page, "of 1")
     finally:
         studio.choose(dataset=audit.dataset)
