@@ -229,7 +229,7 @@ class Studio:
         """
         score = open_score_set(self.workspace, dataset_id, key)
         calibration = Calibration.of(open_teacher(self.workspace, score.teacher), open_dataset(self.workspace, dataset_id))
-        return by_rule(rule, calibration, score.scores())
+        return by_rule(rule, calibration, score.bins())
 
     # train
 

@@ -102,20 +102,21 @@ def prepare(teacher: TeacherInfo, audited: Dataset) -> None:
         Calibration.of(teacher, audited)
 
 
-def choose(rule: ThresholdRule, calibration: Calibration, scores: NDArray[np.float32]) -> Choice:
-    """The threshold by `rule`; `scores` are those of the audited file, NaN where a row has none.
+def choose(rule: ThresholdRule, calibration: Calibration, bins: NDArray[np.uint16]) -> Choice:
+    """The threshold by `rule`; `bins` are those of the audited file's scores, NO_BIN where a row has none.
 
     Raises DataError, with the number needed, if there are too few held-out prompts for it.
     """
-    file_bins = np.sort(grid(scores[~np.isnan(scores)]))
-    place, promise, assumption = _RULES[rule.rule](rule, calibration, file_bins)
+    counts = np.bincount(bins, minlength=BINS + 1)[:BINS]
+    above = np.append(np.cumsum(counts[::-1])[::-1], 0)
+    place, promise, assumption = _RULES[rule.rule](rule, calibration, above)
     recall, rate = (_share_from(bins, place) for bins in (calibration.harmful, calibration.harmless))
     return Choice(
         threshold=place / 1000 - 1,
         rule=_named(rule),
         promise=promise,
         assumption=assumption,
-        flagged=_from(file_bins, place),
+        flagged=int(above[place]),
         recall=recall,
         false_positive_rate=rate,
         harmful=len(calibration.harmful),
@@ -173,15 +174,12 @@ def _cost(rule: ThresholdRule, calibration: Calibration, _: NDArray[np.int64]) -
     )
 
 
-def _budget(rule: ThresholdRule, calibration: Calibration, file_bins: NDArray[np.int64]) -> tuple[int, str, str]:
-    if rule.rows >= len(file_bins):
-        place = 0
-    else:
-        first_out = int(file_bins[len(file_bins) - rule.rows - 1])  # the highest score that must not be flagged
-        place = first_out + 1
-    count = _from(file_bins, min(place, BINS - 1)) if place < BINS else 0
-    if place >= BINS or (count == 0 and len(file_bins)):
-        tied = _from(file_bins, int(file_bins[-1]))
+def _budget(rule: ThresholdRule, calibration: Calibration, above: NDArray[np.int64]) -> tuple[int, str, str]:
+    """`above` holds for each bin the rows of the file in it or higher, and a last 0."""
+    place = int(np.flatnonzero(above <= rule.rows)[0])  # `above` falls, so this is the lowest line that flags no more
+    count = int(above[place])
+    if place >= BINS or (count == 0 and above[0]):
+        tied = int(above[np.flatnonzero(above)[-1]])
         raise DataError(
             f"{tied:,} rows share the highest score, more than the {rule.rows:,} that can be reviewed, so the scores cannot choose among "
             f"them. Review at least {tied:,} rows, or draw a random part of them on the Review page."

@@ -13,11 +13,11 @@ from reft_studio.audit.threshold import Calibration, ThresholdRule, choose
 from reft_studio.data.dataset import Dataset, Row, write_dataset
 from reft_studio.data.splits import group_key
 from reft_studio.errors import DataError, SpecError, StoreError
-from reft_studio.scoring.scores import grid
+from reft_studio.scoring.scores import grid, to_bins
 from reft_studio.teacher.teacher import TeacherInfo, open_teacher
 from reft_studio.workspace import Workspace
 
-NOTHING = np.array([], dtype=np.float32)
+NOTHING = np.array([], dtype=np.uint16)
 Teacher = Callable[[list[tuple[str, float, str]]], TeacherInfo]
 
 
@@ -99,14 +99,14 @@ def test_where_many_thresholds_cost_nothing_the_middle_between_the_kinds_is_take
 
 
 def test_a_budget_flags_as_many_rows_as_fit_and_no_more() -> None:
-    scores = np.array([0.5, 0.4, 0.4, 0.3, np.nan], dtype=np.float32)
+    scores = to_bins(np.array([0.5, 0.4, 0.4, 0.3, np.nan], dtype=np.float32))
     flagged = {rows: choose(ThresholdRule(rule="budget", rows=rows), calibration([], []), scores).flagged for rows in (1, 2, 3, 4, 9)}
     assert flagged == {1: 1, 2: 1, 3: 3, 4: 4, 9: 4}
 
 
 def test_a_budget_smaller_than_the_highest_tie_is_refused_with_the_number_needed() -> None:
     with pytest.raises(DataError, match=r"3 rows share the highest score.*at least 3 rows"):
-        choose(ThresholdRule(rule="budget", rows=2), calibration([], []), np.array([0.5] * 3 + [0.1], dtype=np.float32))
+        choose(ThresholdRule(rule="budget", rows=2), calibration([], []), to_bins(np.array([0.5] * 3 + [0.1], dtype=np.float32)))
 
 
 def test_calibration_prompts_that_the_audited_file_holds_do_not_count(workspace: Workspace, teacher: Teacher) -> None:
@@ -154,7 +154,7 @@ def test_settings_out_of_range_are_named(wrong: dict[str, object]) -> None:
 
 
 def test_the_promise_counts_the_rows_of_this_file_and_names_its_rule(dataset: Dataset) -> None:
-    found = choose(ThresholdRule(rule="fixed", value=0.25), calibration([], []), np.array([0.2, 0.25, 0.3], dtype=np.float32))
+    found = choose(ThresholdRule(rule="fixed", value=0.25), calibration([], []), to_bins(np.array([0.2, 0.25, 0.3], dtype=np.float32)))
     assert (found.threshold, found.flagged, found.rule, found.recall) == (pytest.approx(0.25), 2, "fixed", None)
 
 
