@@ -222,7 +222,7 @@ def _copies(dataset: Dataset) -> Iterator[pa.RecordBatch]:
     if not (dataset.folder / ROWS).is_file():
         yield from dataset.batches()
         return
-    with pa.memory_map(str(dataset.folder / ROWS)) as file:
+    with pa.OSFile(str(dataset.folder / ROWS)) as file:  # not mapped: what is read once is not to be held
         reader = pa.ipc.open_file(file)
         for number in range(reader.num_record_batches):
             yield reader.get_batch(number)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ from reft_studio.errors import PrerequisiteError, StoreError
 from reft_studio.workspace import read_json, staging
 
 COLUMNS = ("row_id", "prompt", "response", "origin", "category", "known_harmful")
+TOUCHED = 500
+"""Rows read before their memory is given back: a hundred megabytes or so."""
 BUILD = 8192
 """Rows in a batch of a store that is built later than at import."""
 IN_MEMORY = 200_000
@@ -26,6 +29,21 @@ IN_MEMORY = 200_000
 _BUILDING = threading.Lock()
 
 Ids = npt.NDArray[np.int64]
+
+
+class _Pages:
+    """Gives back the memory of what was read, which the system keeps in its cache: else an app that shows rows for a day holds them all."""
+
+    def __init__(self, mapping: mmap.mmap | None) -> None:
+        self._mapping = mapping
+        self._touched = 0
+
+    def touch(self, rows: int) -> None:
+        """Count rows that will be read; each brings some pages around it along."""
+        self._touched += rows
+        if self._touched > TOUCHED and self._mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
+            self._touched = 0
+            self._mapping.madvise(mmap.MADV_DONTNEED)
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +57,7 @@ class RowStore:
     """Position of the first row of each batch, and the number of rows."""
     _order: Ids | None = field(repr=False)
     """Positions in ascending order of the ids, where the ids themselves do not ascend."""
+    _pages: _Pages = field(repr=False)
 
     @property
     def rows(self) -> int:
@@ -59,12 +78,14 @@ class RowStore:
         if len(wanted) and not (wanted.min() >= 0 and wanted.max() < self.rows):
             raise IndexError(f"positions must lie in 0..{self.rows - 1}")
         batches = np.searchsorted(self._starts, wanted, side="right") - 1
+        self._pages.touch(len(wanted))
         places = zip(batches.tolist(), (wanted - self._starts[batches]).tolist(), strict=True)
         return [{name: self._batches[number].column(name)[place].as_py() for name in columns} for number, place in places]
 
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """All rows in order, some thousands at a time, without copying them."""
         for batch in self._batches:
+            self._pages.touch(batch.num_rows)
             yield batch if columns is None else batch.select(list(columns))
 
 
@@ -98,15 +119,16 @@ def _opened(folder: Path, _fingerprint: str, _modified: int, _size: int) -> RowS
                 return _held(dataset)  # e.g. a dataset that ships with the app, in a folder that is not ours to write
     note = read_json(folder / NOTE)
     ids = np.load(folder / IDS, mmap_mode="r", allow_pickle=False)
-    with pa.memory_map(str(folder / ROWS)) as file:
-        reader = pa.ipc.open_file(file)
-        batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
-    return _store(ids, batches, ascending=note["ascending"])
+    with (folder / ROWS).open("rb") as file:
+        mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    reader = pa.ipc.open_file(pa.py_buffer(mapping))
+    batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
+    return _store(ids, batches, _Pages(mapping), ascending=note["ascending"])
 
 
-def _store(ids: Ids, batches: list[pa.RecordBatch], *, ascending: bool) -> RowStore:
+def _store(ids: Ids, batches: list[pa.RecordBatch], pages: _Pages, *, ascending: bool) -> RowStore:
     starts = np.concatenate([[0], np.cumsum([batch.num_rows for batch in batches], dtype=np.int64)]).astype(np.int64)
-    return RowStore(ids, batches, starts, None if ascending else np.argsort(ids, kind="stable"))
+    return RowStore(ids, batches, starts, None if ascending else np.argsort(ids, kind="stable"), pages)
 
 
 def _whole(dataset: Dataset) -> bool:
@@ -135,7 +157,7 @@ def _held(dataset: Dataset) -> RowStore:
     """A store in memory."""
     batches = [_plain(batch) for batch in dataset.batches(size=BUILD)]
     ids = np.concatenate([batch.column("row_id").to_numpy() for batch in batches])
-    return _store(ids, batches, ascending=bool((np.diff(ids) > 0).all()))
+    return _store(ids, batches, _Pages(None), ascending=bool((np.diff(ids) > 0).all()))
 
 
 def _plain(batch: pa.RecordBatch) -> pa.RecordBatch:
