@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -131,14 +130,16 @@ def _words(texts: pa.Array) -> tuple[Numbers, Positions]:
     split = pc.utf8_split_whitespace(pc.utf8_trim_whitespace(plain))
     counts = pc.list_value_length(split).to_numpy(zero_copy_only=False).astype(np.int64)
     coded = pc.list_flatten(split).dictionary_encode()
-    table = pd.util.hash_array(coded.dictionary.to_numpy(zero_copy_only=False), categorize=False)
+    table = text_hashes(coded.dictionary)
     codes = coded.indices.to_numpy(zero_copy_only=False)
     return (table[codes] if len(codes) else np.zeros(0, np.uint64)), counts
 
 
 def text_hashes(texts: pa.Array) -> Numbers:
     """A number for each whole text: equal texts have equal ones, and different ones do not (but for one pair in 10^19)."""
-    return np.asarray(pd.util.hash_array(texts.to_numpy(zero_copy_only=False), categorize=False))
+    from pandas.util import hash_array  # takes most of a second, which the app's start shall not
+
+    return np.asarray(hash_array(texts.to_numpy(zero_copy_only=False), categorize=False))
 
 
 def first_equal(hashes: Numbers) -> Positions:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from reft_studio.data.inspect import REPEATS
 from reft_studio.data.mapping import SURE
 from reft_studio.data.readers import ImportReport
 from ui.tables import table_value
@@ -158,6 +159,12 @@ def profiled(
         bars += [_bars("Origin", "origin", profile.origins), _bars("Category", "category", profile.categories)]
     if found:
         bars.insert(0, _bars("Language", "language", found.languages))
+        alike = (rows - found.repeated - found.near, found.repeated, found.near)
+        bars.append(_bars("Repeats", "repeats", {label: n for label, n in zip(REPEATS, alike, strict=True) if n}))
+    if profile:
+        unknown = rows - profile.known_harmful - profile.known_harmless
+        known = {"harmless": profile.known_harmless, "harmful": profile.known_harmful, "unknown": unknown}
+        bars.append(_bars("Label in the file", "truth", {label: n for label, n in known.items() if n}))
     return {
         "kpis": _numbers(rows, profile, report, found),
         "strips": _strips(rows, profile, report, found),

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from typing import Any
+
+from reft_studio.data.inspect import Inspection, TokenLengths
+from reft_studio.data.query import Lengths, Profile
+from reft_studio.data.readers import ImportReport
+from ui.components import dataset_views as views
+
+LENGTHS = Lengths({"median": 5}, [0, 1, 2, 4], [0, 0, 1, 9])
+PROFILE = Profile(10, 1, 2, 0, 3, 5, {"a": 9, "b": 1}, {}, LENGTHS, LENGTHS)
+REPORT = ImportReport(
+    "id",
+    10,
+    2,
+    4,
+    1,
+    {"not valid JSON: expecting value": 3, "empty prompt": 1},
+    "openai",
+    "jsonl",
+    "utf-8",
+    2,
+    0,
+    warning_reasons={"control characters in the text": 2},
+    examples={"not valid JSON: expecting value": [3, 5, 9]},
+)
+TOKENS = TokenLengths(
+    "lab", 500, 512, 1, {part: {"median": 50, "p95": 300, "max": 600} for part in ("prompt", "response", "row")}, [0, 100, 200], [5, 4, 1]
+)
+FOUND = Inspection(10, 1, 2, [(0, 3)], {"English": 9, "unsure": 1}, TOKENS, 0.1)
+
+
+def chat(*turns: dict[str, Any], **row: Any) -> dict[str, Any]:
+    shown: dict[str, Any] = views.chats([{"row_id": 1, "prompt": "p", "response": "r", "messages": list(turns), **row}])["rows"][0]
+    return shown
+
+
+def turn(role: str, content: str, **more: Any) -> dict[str, Any]:
+    return {"role": role, "content": content, **more}
+
+
+def test_only_the_last_answer_that_counts_is_marked_as_trained() -> None:
+    shown = chat(turn("user", "a"), turn("assistant", "b"), turn("user", "c"), turn("assistant", "d"), turn("assistant", "e", weight=0))
+    assert [(part["trained"], part["note"]) for part in shown["turns"]] == [
+        (False, ""),
+        (False, "context"),
+        (False, ""),
+        (True, ""),
+        (False, "weight 0"),
+    ]
+
+
+def test_a_chat_without_an_answer_trains_nothing() -> None:
+    assert [part["trained"] for part in chat(turn("user", "a"), turn("assistant", "b", weight=0))["turns"]] == [False, False]
+
+
+def test_flagged_and_known_harmful_rows_are_hidden_until_revealed() -> None:
+    assert chat(turn("user", "a"), known_harmful=True)["hide"] and chat(turn("user", "a"), flagged=True, score=0.9)["hide"]
+    assert not chat(turn("user", "a"), known_harmful=False)["hide"]
+
+
+def test_strips_add_up_to_the_rows() -> None:
+    strips = views.profiled(10, PROFILE, REPORT, FOUND)["strips"]
+    assert {strip["title"]: [part["n"] for part in strip["parts"]] for strip in strips} == {
+        "Reading": [8, 2, 4],
+        "Repeats": [7, 2, 1],
+        "Labels": [5, 3, 2],
+    }
+
+
+def test_before_anything_was_counted_the_import_report_is_shown() -> None:
+    shown = views.profiled(10, None, REPORT, None)
+    assert [kpi["label"] for kpi in shown["kpis"]] == ["rows", "multi-turn"] and not shown["histograms"] and not shown["bars"]
+
+
+def test_the_cut_of_training_lies_where_it_is_among_the_bars() -> None:
+    mark = views.profiled(10, PROFILE, REPORT, FOUND)["histograms"][0]["mark"]
+    assert mark == {"at": 5.12, "text": "cut at 512"}
+
+
+def test_bars_are_filters_with_the_label_as_it_is_kept() -> None:
+    bars = {group["facet"]: group["items"] for group in views.profiled(10, PROFILE, REPORT, FOUND, ["origin:a"])["bars"]}
+    assert [item["pick"] for item in bars["origin"]] == ["a", "b"] and "category" not in bars
+    assert [(item["label"], item["n"]) for item in bars["truth"]] == [("harmless", 5), ("harmful", 3), ("unknown", 2)]
+
+
+def test_another_mapping_is_offered_only_where_it_can_help() -> None:
+    rows = views.reasons(REPORT)["rows"]
+    assert [(row["reason"][:14], row["without"]) for row in rows] == [
+        ("not valid JSON", ["fix"]),
+        ("control charac", ["fix"]),
+        ("empty prompt", []),
+    ]
+    assert rows[0]["lines"] == "3, 5, 9"
+
+
+def test_the_passport_has_every_hash_whole() -> None:
+    source = {"file": "a.jsonl", "bytes": 10, "sha256": "a" * 64, "container": "jsonl", "encoding": "utf-8", "format": "openai"}
+    origin = {
+        "place": "hub",
+        "text": "org/name",
+        "revision": "c" * 40,
+        "part": "train",
+        "files": [{"name": "x", "bytes": 1, "sha256": "b" * 64}],
+    }
+    manifest = {"fingerprint": "f" * 64, "created": "2026-01-02T03:04:05+00:00", "source": source}
+    copied = {item["label"]: item["value"] for item in views.passport(manifest, origin)["items"] if item.get("copy")}
+    assert copied == {"SHA-256 of the file": "a" * 64, "Commit": "c" * 40, "x": "b" * 64, "Fingerprint": "f" * 64}
