@@ -185,7 +185,9 @@ class Studio:
         if audits:
             raise StoreError(f"'{opened.name}' was audited: {len(audits)} frozen dataset(s) rest on it. Delete those first.")
         shutil.rmtree(opened.folder)
-        shutil.rmtree(self.workspace.folder("scores", opened.id), ignore_errors=True)
+        unfinished = self.workspace.folder("cache", "scoring").glob(f"{opened.id}-*")
+        for folder in (self.workspace.folder("scores", opened.id), *unfinished):
+            shutil.rmtree(folder, ignore_errors=True)
 
     # filter
 

@@ -138,3 +138,13 @@ def test_each_score_set_keeps_its_own_threshold(studio: Studio, workspace: Works
     studio.choose(threshold=0.31049)
     assert project.chosen_threshold(workspace, new) == 0.31, "on the 0.001 grid of the page"
     assert project.chosen_threshold(workspace, old) == -0.1 and project.chosen_threshold(workspace, None) is None
+
+
+def test_a_dataset_takes_its_scores_and_unfinished_scoring_along(studio: Studio, workspace: Workspace) -> None:
+    first, second = upload(workspace, "first"), upload(workspace, "second")
+    for one in (first, second):
+        scored(workspace, one)
+        workspace.folder("cache", "scoring", f"{one.id}-0123456789abcdef").mkdir(parents=True)
+    studio.delete_dataset(first.id)
+    assert [path.name for path in (workspace.root / "cache" / "scoring").iterdir()] == [f"{second.id}-0123456789abcdef"]
+    assert [path.name for path in (workspace.root / "scores").iterdir()] == [second.id]
