@@ -35,7 +35,7 @@ WORTH_ROWS = 20_000
 """Rows from which an index is worth its space: fewer are scanned within a frame or two."""
 LIMIT_S = 5.0
 """A search stops after this time and gives what it has found."""
-MAX_TEXT, MAX_WORDS = 500, 32
+MAX_TEXT = 500
 PREFIX = 3
 """Letters from which a word also finds longer ones."""
 BATCH = 16_384
@@ -83,7 +83,7 @@ def search(dataset: Dataset, text: str) -> Found:
 def phrases_of(text: str) -> list[list[str]]:
     """The words typed, each as the tokens that must follow each other: `"how to" sort-of` are [how, to] and [sort, of]."""
     typed = [_TOKEN.findall(quoted or word) for quoted, word in _TYPED.findall(text)]
-    return [list(tokens) for tokens in dict.fromkeys(tuple(tokens) for tokens in typed if tokens)][:MAX_WORDS]
+    return [list(tokens) for tokens in dict.fromkeys(tuple(tokens) for tokens in typed if tokens)]
 
 
 def _clean(text: str) -> str:

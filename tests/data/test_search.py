@@ -110,6 +110,12 @@ def test_signs_of_the_query_language_are_words(datasets: tuple[Dataset, Dataset]
     search(datasets[1], text)
 
 
+def test_as_many_words_as_fit_are_all_asked_for(datasets: tuple[Dataset, Dataset]) -> None:
+    many = " ".join(f"{chr(97 + n // 26)}{chr(97 + n % 26)}" for n in range(166))
+    for dataset in datasets:
+        assert places(dataset, many) == [] and places(dataset, "how " * 125) == [0, 1]
+
+
 def test_a_text_that_is_too_long_is_refused(datasets: tuple[Dataset, Dataset]) -> None:
     with pytest.raises(SpecError, match="At most 500"):
         search(datasets[0], "x" * 501)

@@ -53,15 +53,16 @@ function patched(filter, change) {
   return next;
 }
 
-// What is asked beside side and order, each as words with the change that takes it off. `title` names a facet, `sign` writes a score.
-function chipsOf(filter, title, sign) {
+// What is asked beside side and order, each as words with the change that takes it off. `title` names a facet, `sign` writes a score,
+// `shown` is how a label of a file may be written on the page.
+function chipsOf(filter, title, sign, shown = (name, label) => label) {
   const chips = [];
   const { low, high } = filter;
   if (low !== null || high !== null) {
     const words = low === null ? `up to ${sign(high)}` : high === null ? `from ${sign(low)}` : low === high ? sign(low) : `${sign(low)} to ${sign(high)}`;
     chips.push({ kind: 'Score', text: words, off: { low: null, high: null } });
   }
-  for (const pair of filter.facets) chips.push({ kind: title(pair[0]), text: pair[1], off: { facets: filter.facets.filter((other) => other !== pair) } });
+  for (const pair of filter.facets) chips.push({ kind: title(pair[0]), text: shown(pair[0], pair[1]), off: { facets: filter.facets.filter((other) => other !== pair) } });
   if (filter.decided !== 'any') chips.push({ kind: 'Decision', text: DECIDED[filter.decided], off: { decided: 'any' } });
   if (filter.other) {
     const words = { added: 'only flagged there', dropped: 'only flagged here' }[filter.change] || 'flagged on one side only';

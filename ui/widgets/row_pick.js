@@ -6,6 +6,11 @@ function makePick(root, { ask, change, filter }) {
   let facets = [];
   const option = (value, text) => h('option', { value, text });
   const titles = (name) => (facets.find((one) => one.name === name) || { title: name }).title;
+  // Signs that hide or turn text are spelled out by the server; a label that it has not told yet is written without them.
+  const shown = (name, label) => {
+    const found = (facets.find((one) => one.name === name) || { labels: [] }).labels.find((one) => one.label === label);
+    return found ? found.shown : label.replace(/[^\p{L}\p{M}\p{N}\p{P}\p{S} ]/gu, '\u00b7').slice(0, 60);
+  };
 
   function labels() {
     const found = facets.find((one) => one.name === facet.value);
@@ -44,5 +49,5 @@ function makePick(root, { ask, change, filter }) {
   decided.addEventListener('change', () => change({ decided: decided.value }));
   low.addEventListener('change', () => edge('low', low));
   high.addEventListener('change', () => edge('high', high));
-  return { load, draw, titles, forget: () => { facets = []; }, get known() { return facets.length > 0; } };
+  return { load, draw, titles, shown, forget: () => { facets = []; }, get known() { return facets.length > 0; } };
 }

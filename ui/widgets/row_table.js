@@ -116,7 +116,7 @@ function tell(write = true) {
   panel.querySelectorAll('[role=tab]').forEach((one) => one.setAttribute('aria-selected', String(one.dataset.side === tab)));
   const sorted = { score: ['score', 'descending'], '-score': ['score', 'ascending'], borderline: ['score', 'other'], file: ['file', 'ascending'] }[filter.order];
   panel.querySelectorAll('[data-order]').forEach((head) => { head.parentNode.setAttribute('aria-sort', head.dataset.order === sorted[0] ? sorted[1] : 'none'); head.dataset.by = filter.order; });
-  const chips = chipsOf(filter, pick.titles, signed);
+  const chips = chipsOf(filter, pick.titles, signed, pick.shown);
   const drawn = chips.map((chip) => h('button', { type: 'button', class: 'rt-chip', title: 'Take this filter off', onclick: () => change(chip.off) }, h('span', { text: chip.kind }), h('b', { text: chip.text }), h('i', { 'aria-label': 'take off', text: '\u00d7' })));
   if (chips.length > 1) drawn.push(h('button', { type: 'button', class: 'rs-button rt-clear', 'data-kind': 'quiet', text: 'Clear all', onclick: () => { filter = { ...NO_FILTER, side: filter.side, order: filter.order, facets: [] }; changed(); } }));
   $('.rt-chips').replaceChildren(...drawn);
