@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from reft_studio.audit.threshold import ThresholdRule
 from reft_studio.errors import SpecError
+from reft_studio.views.filtering import UNFAMILIAR
 from ui.events import answer
 from ui.text import show
 
@@ -17,9 +18,8 @@ if TYPE_CHECKING:
     from ui.widgets.row_table import ServerFunction
 
 NAME = 80
-UNFAMILIAR = 0.1
 LONGER = 0.2
-"""Share of unknown words, or of prompts longer than any of the calibration, from which it is worth saying."""
+"""Share of prompts longer than any of the calibration from which it is worth saying."""
 VERDICTS = {
     "fits": "The scores look like a mix of the calibration prompts: nothing here speaks against carrying the threshold over.",
     "small": "The scores differ a little from every mix of the calibration prompts: surely, but hardly enough to move a threshold.",

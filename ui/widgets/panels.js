@@ -6,7 +6,10 @@ let tabs = [];
 function open(name, focus) {
   for (const [other] of tabs) {
     const block = document.getElementById(`panel-${other}`);
-    if (block) block.style.display = other === name ? '' : 'none';
+    if (!block) continue;
+    block.style.display = other === name ? '' : 'none';
+    block.setAttribute('role', 'tabpanel');
+    block.setAttribute('aria-label', tabs.find(([one]) => one === other)[1]);
   }
   for (const tab of bar.children) {
     tab.setAttribute('aria-selected', String(tab.dataset.name === name));
