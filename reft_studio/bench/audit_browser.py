@@ -74,9 +74,9 @@ def _line(browser: Browser, url: str) -> list[tuple[float, float]]:
 
 
 def _next_row(browser: Browser, url: str) -> list[tuple[float, float]]:
-    page = _opened(browser, f"{url}/review", "#review-card .rv-card [data-row]")
+    page = _opened(browser, f"{url}/review", "#review .rv-card [data-row]")
     press = "document.body.dispatchEvent(new KeyboardEvent('keydown', {key: '1', bubbles: true}))"
-    shown = "document.querySelector('#review-card .rv-card [data-row]')?.dataset.row"
+    shown = "document.querySelector('#review .rv-card [data-row]')?.dataset.row"
     return [_timed(page, press, shown) for _ in range(40)]
 
 

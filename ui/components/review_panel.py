@@ -147,7 +147,8 @@ def batch_value(studio: Studio, ask: Ask | None = None, *, turn: int = 0, placed
     except SpecError as exc:  # e.g. an address with an order or a filter that this dataset does not allow
         ask, note = Ask(by=ask.by, row=ask.row), f"{exc} Rows near the line come first instead."
         batch = studio.queue.batch(dataset, size=habits.size, by=by)
-    start = ask.row if ask.row is not None else studio.desk.place(dataset, by) if placed and not ask.query else None
+    usual = placed and not ask.query and ask.order == "borderline"
+    start = ask.row if ask.row is not None else studio.desk.place(dataset, by) if usual else None
     return review_value(
         dataset,
         state.threshold,
@@ -181,10 +182,10 @@ def orders(studio: Studio, dataset: str) -> list[tuple[str, str]]:
     return known
 
 
-def held_by(studio: Studio, dataset: str, rows: list[int]) -> dict[int, dict[str, str]]:
+def held_by(studio: Studio, dataset: str, rows: list[int]) -> dict[str, dict[str, str]]:
     """The decisions that hold for these few rows: by whom, and what."""
     found = studio.log.current_of(dataset, rows[:MOST_MARKS])
-    return {row: {"action": entry.action, "by": person(entry.decided_by)} for row, entry in found.items()}
+    return {str(row): {"action": entry.action, "by": person(entry.decided_by)} for row, entry in found.items()}
 
 
 def progress_view(studio: Studio, dataset: str) -> dict[str, str]:

@@ -59,7 +59,7 @@ function revealing(card, options) {
 
 function drawCard(host, card, options) {
   const masked = card.texts.some((part) => part.masked);
-  const head = h('div', { class: 'cd-head' }, h('h3', { text: `Row ${number(card.row)}` }), decisionBadge(card.decision, card.effective));
+  const head = h('div', { class: 'cd-head', 'data-row': card.row }, h('h3', { text: `Row ${number(card.row)}` }), decisionBadge(card.decision, card.effective));
   if (card.origin) head.append(badge(card.origin, null, 'where the row came from'));
   if (card.category) head.append(badge(card.category, null, 'category in the file'));
   if (card.known !== null) head.append(badge(card.known ? 'known harmful' : 'known harmless', null, 'label that came with the file; no scorer reads it'));

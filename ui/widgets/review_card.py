@@ -39,7 +39,7 @@ def review_value(
     threshold: float | None,
     batch: Batch,
     *,
-    held: Mapping[int, Mapping[str, str]],
+    held: Mapping[str, Mapping[str, str]],
     **known: Any,
 ) -> str:
     """A batch to review, as JSON. `held` are decisions that hold for its rows; `known` is what else the widget shows.
@@ -47,7 +47,7 @@ def review_value(
     `start` opens one row first; another `turn` makes the widget begin anew even if all else is equal.
     """
     queue: Sequence[dict[str, Any]] = [
-        {"row": item.row_id, "why": item.why, "score": item.score, "held": held.get(item.row_id)} for item in batch.items
+        {"row": item.row_id, "why": item.why, "score": item.score, "held": held.get(str(item.row_id))} for item in batch.items
     ]
     values = {"dataset": dataset, "threshold": threshold, "queue": queue, "order": batch.order, "matching": batch.matching, **known}
     return json.dumps(values, allow_nan=False)

@@ -135,7 +135,7 @@ def test_a_pulse_tells_what_others_decided_and_nothing_while_nobody_did(studio: 
     assert pulse({"dataset": audit.dataset, "head": before["head"], "rows": [3, 4]}).keys() == {"ok", "head"}
     studio.audit.decide(audit.dataset, 3, "remove", by="Ana")
     after = pulse({"dataset": audit.dataset, "head": before["head"], "rows": [3, 4]})
-    assert after["held"] == {3: {"action": "remove", "by": "Ana"}}
+    assert after["held"] == {"3": {"action": "remove", "by": "Ana"}}
     assert "1 row decided" in after["progress"]["text"]
 
 
