@@ -91,6 +91,16 @@ def parquet_columns(path: Path) -> list[str]:
         return [str(name) for name in file.schema_arrow.names]
 
 
+def unpacked_bytes(path: Path) -> int:
+    """What the columns take unpacked, as the file says. Raises DataError if it is damaged."""
+    with _readable(path):
+        return _unpacked(pq.read_metadata(path))
+
+
+def _unpacked(metadata: pq.FileMetaData) -> int:
+    return sum(metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups))
+
+
 def _budget(path: Path) -> int:
     return max(FLOOR_BYTES, RATIO * path.stat().st_size)
 
@@ -120,7 +130,7 @@ def _batches(path: Path, columns: Sequence[str] | None) -> Iterator[pa.RecordBat
         metadata = pq.read_metadata(path)
         if metadata.num_columns > MAX_COLUMNS:
             raise DataError(f"{path.name} has {metadata.num_columns} columns; at most {MAX_COLUMNS} are read. Keep those that matter.")
-        if sum(metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups)) > _budget(path):
+        if _unpacked(metadata) > _budget(path):
             raise _too_large(path)
         with path.open("rb") as pages, pq.ParquetFile(path) as file:
             for number in range(metadata.num_row_groups):

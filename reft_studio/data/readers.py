@@ -19,7 +19,7 @@ from reft_studio.data.detect import Layout, detect
 from reft_studio.data.importing import ImportPass, unit_of
 from reft_studio.data.interpret import Interpreter, columns_of, guess_file, objects_of
 from reft_studio.data.mapping import FORMATS, SURE, Guess, Mapping, name_list
-from reft_studio.data.parquet_rows import check_parquet, parquet_columns
+from reft_studio.data.parquet_rows import check_parquet, parquet_columns, unpacked_bytes
 from reft_studio.data.parts import Reading
 from reft_studio.data.quarantine import Problem, Quarantine
 from reft_studio.data.records import Record, csv_header, sample
@@ -167,7 +167,7 @@ def import_file(
         layout = detect(path)
         head = sample(path, layout, SAMPLE)
         columns = _columns(path, layout, head)
-        _check_room(workspace, path)
+        _check_room(workspace, path, unpacked_bytes(path) if layout.container == "parquet" else path.stat().st_size)
     found = _mapping(columns, head, mapping)
     if not head:
         raise DataError(
@@ -197,7 +197,7 @@ def import_file(
             dataset = write_batches(
                 workspace, run.batches(), name=name or path.stem, role=role, extra=extra, attach=attach, salt=source["sha256"]
             )
-    return _report(run, dataset.id)
+    return ImportReport(**{**extra["report"], "dataset_id": dataset.id})
 
 
 def _line_count(raw: bytes, layout: Layout) -> int:
@@ -239,10 +239,10 @@ def _there(path: Path) -> Iterator[None]:
         raise DataError(f"{path.name} disappeared while it was read. Choose it again.") from exc
 
 
-def _check_room(workspace: Workspace, path: Path) -> None:
-    """An import needs about three times the upload: the copy, the rows, and air. PrerequisiteError if it is not there."""
+def _check_room(workspace: Workspace, path: Path, unpacked: int) -> None:
+    """PrerequisiteError if the disk has no room for the copy of the upload, the rows packed and unpacked, and some air."""
     workspace.folder("datasets").mkdir(parents=True, exist_ok=True)
-    needed, free = 3 * path.stat().st_size + (64 << 20), shutil.disk_usage(workspace.root).free
+    needed, free = path.stat().st_size + 3 * unpacked + (64 << 20), shutil.disk_usage(workspace.root).free
     if free < needed:
         raise PrerequisiteError(
             f"Importing {path.name} needs about {needed / 1e6:.0f} MB on the disk of the workspace, but {free / 1e6:.0f} MB are free. "
