@@ -42,7 +42,6 @@ from reft_studio.views import (
     models,
     project,
     queueing,
-    reviewing,
     runs,
 )
 from reft_studio.views.rows import Table
@@ -295,9 +294,7 @@ class Studio:
             given["sections"] = tuple(sections)
         if current is not None:
             dataset, score, threshold = self.audit.audited(current)
-            reviewed = reviewing.progress(self.log, dataset, score, threshold)
-            given |= {"dataset": dataset.id, "score": score, "threshold": threshold, "decisions": self.log.current(dataset.id)}
-            given |= {"assurance": reviewed.assurance, "chain": self.audit.verify()}
+            given |= {"dataset": dataset.id, "score": score, "threshold": threshold, **self.audit.told(dataset.id)}
         return build_report(self.workspace, ReportInput(**given), self.workspace.folder("reports"))
 
     def reports(self) -> list[Path]:

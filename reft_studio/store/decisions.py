@@ -152,6 +152,12 @@ class DecisionLog:
         with reading(self.workspace) as connection:
             return {row["row_id"]: _decision(row) for row in connection.execute(_HOLDING_OF, wanted) if row["action"] != "clear"}
 
+    def by_person(self, dataset: str) -> list[tuple[str, str, int]]:
+        """Whose decisions hold for how many rows: name, action, rows."""
+        query = f"SELECT decided_by, action, count(*) FROM ({_HOLDING.format(rows='')}) WHERE action <> 'clear' GROUP BY 1, 2"
+        with reading(self.workspace) as connection:
+            return [tuple(row) for row in connection.execute(query, {"dataset": dataset})]
+
     def current(self, dataset: str) -> dict[int, Decision]:
         """The decision that holds for each decided row; one object per row: for small logs only, else `decided` and `current_of`."""
         with reading(self.workspace) as connection:

@@ -122,6 +122,21 @@ class Audit(Assuring):
         wrong = sampling.dishonest(self.workspace) if found.ok else None
         return found if wrong is None else ChainReport(False, found.entries, None, wrong, found.heads)
 
+    def told(self, dataset_id: str) -> dict[str, Any]:
+        """What a report tells of the decisions on a dataset, by the names of its inputs."""
+        scored = self.audited(dataset_id)[1] is not None
+        standing = self.standing(dataset_id) if scored else None
+        agreed = self.agreement(dataset_id)
+        return {
+            "decided": self.log.decided(dataset_id),
+            "entries": lambda row_ids: self.log.current_of(dataset_id, row_ids),
+            "by_person": self.log.by_person(dataset_id),
+            "assurance": standing.below if standing else None,
+            "precision": standing.above.sentence if standing and standing.above.share else "",
+            "agreement": agreed.sentence if agreed.alpha is not None else "",
+            "chain": self.verify(),
+        }
+
     def verify_bundle(self, path: Path, *, data: Path | None = None, seal: str | None = None) -> BundleReport:
         """Check a bundle; one of a dataset whose bundles were made in this workspace must have a seal that was noted here."""
         return outgoing.check_bundle(self.workspace, path, data=data, seal=seal)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from reft_studio.audit.assurance import statement
 from reft_studio.audit.decision import GENESIS, ChainReport, Decision
+from reft_studio.audit.held import ACTIONS, Decided
 from reft_studio.comparison.report import ReportInput, build_report
 from reft_studio.comparison.table import RunRow
 from reft_studio.data.dataset import Dataset, Row, write_dataset
@@ -49,18 +51,33 @@ def decision(row_id: int, action: Any, **more: Any) -> Decision:
     return Decision(**{**facts, **common, **more})
 
 
+DECISIONS = {row_id: decision(row_id, "remove") for row_id in range(1, 36)} | {99: decision(99, "keep")}
+
+
 @pytest.fixture
 def given(workspace: Workspace, dataset: Dataset) -> ReportInput:
     """Forty harmful rows score 0.5, sixty harmless ones -0.5, but for one of each on the wrong side and one without a score."""
     scores = np.where(np.arange(100) < 40, 0.5, -0.5).astype(np.float32)
     scores[0], scores[99], scores[98] = -0.4, 0.4, np.nan
     found = write_scores(workspace, dataset, scores, key="k", scorer="refusal_similarity", teacher="gone", threshold=0.1, info={})
-    decisions = {row_id: decision(row_id, "remove") for row_id in range(1, 36)} | {99: decision(99, "keep")}
+    decisions = DECISIONS
     chain = ChainReport(True, 36, None, "", {})
     assurance = statement(59, 0, 0)
     return ReportInput(
-        dataset=dataset.id, score=found, threshold=0.2, decisions=decisions, assurance=assurance, chain=chain, reviewer="eva"
+        dataset=dataset.id, score=found, threshold=0.2, **decided(decisions), assurance=assurance, chain=chain, reviewer="eva"
     )
+
+
+def decided(decisions: dict[int, Decision]) -> dict[str, Any]:
+    """What the log would say of these decisions."""
+    rows = sorted(decisions)
+    codes = np.array([ACTIONS.index(decisions[row].action) + 1 for row in rows], dtype=np.uint8)
+    people = Counter((one.decided_by, one.action) for one in decisions.values())
+    return {
+        "decided": Decided(1, np.array(rows, dtype=np.int64), codes, np.zeros(len(rows), np.float32)),
+        "entries": lambda asked: {row: decisions[row] for row in asked},
+        "by_person": [(*who, count) for who, count in people.items()],
+    }
 
 
 def built(workspace: Workspace, given: ReportInput) -> tuple[str, dict[str, Any]]:
@@ -94,7 +111,7 @@ def test_a_report_with_undecided_flagged_rows_is_a_draft_and_says_why(workspace:
 
 def test_a_finished_audit_is_no_draft(workspace: Workspace, given: ReportInput) -> None:
     more = {row_id: decision(row_id, "remove") for row_id in range(36, 40)} | {98: decision(98, "keep")}
-    text, value = built(workspace, replace(given, decisions={**given.decisions, **more}))
+    text, value = built(workspace, replace(given, **decided({**DECISIONS, **more})))
     assert value["draft"] == []
     assert "DRAFT" not in page(text)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -12,11 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from reft_studio.audit.decision import Decision
-from reft_studio.audit.policy import effective
+from reft_studio.audit.freeze import plan
+from reft_studio.audit.held import REMOVE, UNSURE
 from reft_studio.comparison.report.inputs import ReportInput
 from reft_studio.data.dataset import Dataset, list_datasets
 from reft_studio.data.query import profile, rows_by_id
+from reft_studio.data.rowstore import row_store
 from reft_studio.errors import StoreError
 from reft_studio.scoring.scores import ScoreSet, flagged
 from reft_studio.stats import RocPr, auroc_estimate, curves, wilson
@@ -86,13 +86,14 @@ def roc(dataset: Dataset, score: ScoreSet) -> RocPr | None:
 
 def decisions_part(workspace: Workspace, dataset: Dataset, given: ReportInput) -> dict[str, Any]:
     """What people decided, what is still open, and what was frozen."""
-    outcome, open_flagged = _outcomes(dataset, given)
-    people = Counter((decision.decided_by, decision.action) for decision in given.decisions.values())
+    what, (in_effect, open_flagged) = given.decided, _outcomes(dataset, given)
     return {
-        "counts": dict(Counter(decision.action for decision in given.decisions.values())),
-        "by_person": [{"by": by, "action": action, "rows": count} for (by, action), count in sorted(people.items())],
-        "in_effect": dict(outcome),
-        "flagged_undecided": len(open_flagged),
+        "counts": {action: count for action, count in what.counts().items() if count},
+        "by_person": [{"by": by, "action": action, "rows": count} for by, action, count in sorted(given.by_person)],
+        "in_effect": in_effect,
+        "flagged_undecided": open_flagged,
+        "precision": given.precision,
+        "agreement": given.agreement,
         "assurance": asdict(given.assurance) if given.assurance else None,
         "chain": {"ok": given.chain.ok, "entries": given.chain.entries, "reason": given.chain.reason} if given.chain else None,
         "frozen": [
@@ -197,53 +198,39 @@ def _by_origin(dataset: Dataset, dropped: NDArray[np.bool_], truth: NDArray[np.i
     ]
 
 
-def _outcomes(dataset: Dataset, given: ReportInput) -> tuple[Counter[str], list[int]]:
-    """Rows by what happens to them, and the flagged rows that no person has decided."""
-    final = {row_id for row_id, decision in given.decisions.items() if decision.action in ("keep", "remove", "relabel")}
+def _outcomes(dataset: Dataset, given: ReportInput) -> tuple[dict[str, int], int]:
+    """Rows by what happens to them, and how many flagged rows no person has decided."""
     if given.score is None and (lineage := dataset.manifest.get("lineage")):  # an audited dataset: all was decided when it was frozen
-        return Counter({"keep": dataset.rows, "remove": lineage.get("removed", 0)}), []
-    if given.score is None or given.threshold is None:
-        counts = Counter(effective(None, 0.0, decision) for decision in given.decisions.values())
-        counts["undecided"] += dataset.rows - len(given.decisions)
-        return Counter({str(name): count for name, count in counts.items()}), []
-    values, ids = given.score.scores(), given.score.row_ids()
-    dropped = flagged(values, given.threshold)
-    counts = Counter({"remove": int(dropped.sum()), "undecided": int(np.isnan(values).sum())})
-    counts["keep"] = len(values) - counts["remove"] - counts["undecided"]
-    for place in np.flatnonzero(np.isin(ids, list(given.decisions))).tolist():
-        row_id, score = int(ids[place]), None if np.isnan(values[place]) else float(values[place])
-        counts[effective(score, given.threshold, None)] -= 1
-        counts[effective(score, given.threshold, given.decisions[row_id])] += 1
-    return Counter({str(name): count for name, count in counts.items()}), [i for i in ids[dropped].tolist() if i not in final]
+        return {"keep": dataset.rows, "remove": lineage.get("removed", 0)}, 0
+    threshold = given.threshold if given.threshold is not None else 0.0
+    what = plan(dataset, scores=given.score, threshold=threshold, decided=given.decided)
+    counts = what.counts()
+    if given.score is None:
+        return {"keep": counts["kept"], "remove": counts["removed"], "undecided": counts["undecided"]}, 0
+    open_rows = flagged(what.scores, threshold) & ((what.codes == 0) | (what.codes == UNSURE))
+    return {"keep": counts["kept"], "remove": counts["removed"], "undecided": counts["undecided"]}, int(open_rows.sum())
 
 
 def _listed(dataset: Dataset, given: ReportInput) -> list[dict[str, Any]]:
     """Decided rows, those that overrule the threshold first, then by score; with their text only if not redacted."""
-    scores = _score_by_row(given.score, set(given.decisions))
     threshold = given.threshold if given.threshold is not None else 0.0
-
-    def entry(decision: Decision) -> dict[str, Any]:
-        score = scores.get(decision.row_id)
-        policy, final = effective(score, threshold, None), effective(score, threshold, decision)
+    rows, codes = given.decided.row_ids, given.decided.codes
+    places = row_store(dataset).positions(rows)
+    values = np.full(len(rows), np.nan) if given.score is None else given.score.scores()[places]
+    removed = (codes == REMOVE) | (codes == UNSURE)  # not kept, that is
+    overrules = ~np.isnan(values) & ((flagged(values, threshold) != removed) | (codes == UNSURE))
+    first = np.lexsort((-np.nan_to_num(values, nan=-2.0), ~overrules))[:LISTED]
+    entries, texts = given.entries(rows[first].tolist()), {row["row_id"]: row for row in rows_by_id(dataset, rows[first].tolist())}
+    found = []
+    for at in first.tolist():
+        decision, score = entries[int(rows[at])], None if np.isnan(values[at]) else float(values[at])
+        row = texts.get(decision.row_id, {})
         line = {"row_id": decision.row_id, "score": score, "action": decision.action, "by": decision.decided_by, "at": decision.at}
-        return {**line, "overrules": policy not in (final, "undecided"), **({} if given.redact else {"reason": decision.reason})}
-
-    found = sorted(map(entry, given.decisions.values()), key=lambda line: (not line["overrules"], -(line["score"] or -2)))[:LISTED]
-    texts = {row["row_id"]: row for row in rows_by_id(dataset, [line["row_id"] for line in found])} if found else {}
-    for line in found:
-        row = texts.get(line["row_id"], {})
-        line["category"], line["origin"] = row.get("category"), row.get("origin")
+        line |= {"overrules": bool(overrules[at]), "category": row.get("category"), "origin": row.get("origin")}
         if not given.redact:
-            line |= {name: (row.get(name) or "")[:EXCERPT] for name in ("prompt", "response")}
+            line |= {"reason": decision.reason, **{name: (row.get(name) or "")[:EXCERPT] for name in ("prompt", "response")}}
+        found.append(line)
     return found
-
-
-def _score_by_row(score: ScoreSet | None, wanted: set[int]) -> dict[int, float]:
-    if score is None:
-        return {}
-    ids, values = score.row_ids(), score.scores()
-    found = np.flatnonzero(np.isin(ids, list(wanted)) & ~np.isnan(values))
-    return {int(ids[place]): float(values[place]) for place in found.tolist()}
 
 
 def _frozen(dataset: Dataset) -> dict[str, Any]:
