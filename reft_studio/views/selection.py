@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -137,8 +138,8 @@ def _ranked(asked: _Asked) -> Ranked:
         chosen = _kept(asked, order, values, start, end)
     if wanted.order == "file":
         return Every(rows) if len(chosen) == rows else Run(np.sort(np.asarray(chosen)))
-    without = max(0, end - max(start, scored)) if wanted.plain else int(np.isnan(values[chosen]).sum())
-    return _arranged(chosen, values, len(chosen) - without, wanted, asked.threshold)
+    ranked_rows = bisect_left(range(len(chosen)), True, key=lambda rank: bool(np.isnan(values[chosen[rank]])))
+    return _arranged(chosen, values, ranked_rows, wanted, asked.threshold)
 
 
 def _arranged(chosen: Places, values: NDArray[np.float32], scored: int, wanted: RowFilter, threshold: float | None) -> Ranked:

@@ -94,7 +94,7 @@ def test_every_filter_selects_what_the_plain_way_selects(
 ) -> None:
     for side in SIDES:
         for low, high in RANGES:
-            for threshold in (0.0, 0.137, -1.0, 1.0):
+            for threshold in (0.137,) if more else (0.0, 0.137, -1.0, 1.0):
                 wanted = RowFilter(side=side, low=low, high=high, order=order, **more)  # type: ignore[arg-type]
                 got = chosen(workspace, dataset, score, threshold, wanted).tolist()
                 expected = [at for at in range(ROWS) if fits(at, values, decisions, threshold, wanted)]
