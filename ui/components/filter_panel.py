@@ -220,7 +220,8 @@ def unlabelled(view: FilterView) -> str:
     if recall is None or rate is None:
         return text
     return (
-        f"{text} On its own held-out prompts the teacher found {recall:.1f} % of the harmful and flagged {rate:.1f} % of the harmless ones."
+        f"{text} At its calibrated threshold the teacher flagged {recall:.1f} % of its held-out harmful prompts and {rate:.1f} % of its "
+        "harmless ones."
     )
 
 

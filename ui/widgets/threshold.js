@@ -189,6 +189,7 @@ const announce = () => rs.emit('rs:threshold', { t: toValue(at), dataset: data.d
 let frame = 0;
 function move(index) {
   at = Math.min(GRID - 1, Math.max(0, Math.round(index)));
+  say('');
   place();
   if (!frame) frame = requestAnimationFrame(() => { frame = 0; announce(); });
   clearTimeout(addressed);
@@ -240,7 +241,7 @@ chart.addEventListener('pointerup', (event) => { if (press && !chart.dataset.dra
 for (const name of ['pointerup', 'pointercancel']) chart.addEventListener(name, () => { press = null; delete chart.dataset.drag; });
 chart.addEventListener('pointerleave', () => { tip.hidden = true; });
 const valid = () => entry.value !== '' && Number(entry.value) >= -1 && Number(entry.value) <= 1;
-entry.addEventListener('input', () => { say(''); if (valid()) move(toIndex(Number(entry.value))); });
+entry.addEventListener('input', () => { if (valid()) move(toIndex(Number(entry.value))); });
 entry.addEventListener('change', () => {
   if (!valid()) say(`A threshold is a cosine, from \u22121 to 1; ${entry.value === '' ? 'nothing' : `\u201c${entry.value}\u201d`} was typed. The line stays at ${signed(toValue(at))}.`);
   entry.value = toValue(at).toFixed(3);
