@@ -19,6 +19,8 @@ from reft_studio.data.row_columns import RowColumns, row_hash
 
 KNOWN = 4096
 """Shapes and orders of speakers that are remembered."""
+REMEMBERED = 128
+"""Keys or turns of what is remembered, so that no upload can fill the memory with them."""
 EXACT = 1 << 53
 """Numbers below it are whole in a float: orjson reads longer ones differently from Python."""
 _SPOKEN = frozenset(("role", "content", "from", "value"))
@@ -105,7 +107,7 @@ class FastRows:
         unusual = unusual or (self._format in ("openai", "sharegpt") and names.get("system") in keys)
         used = set(names.values())
         shape = None if lacks or answered or unusual else _Shape(len(keys), tuple(key for key in keys if key not in used))
-        if len(self._shapes) < KNOWN:
+        if len(self._shapes) < KNOWN and len(keys) <= REMEMBERED and sum(map(len, keys)) <= 16 * REMEMBERED:
             self._shapes[keys] = shape
         return shape
 
@@ -148,7 +150,7 @@ class FastRows:
                 warnings = ["no user"]
             if not warnings:
                 speakers = _Speakers(roles, roles == said, int(prompt), int(response or -1), roles.count("user"))
-        if len(self._speakers) < KNOWN:
+        if speakers is not None and len(self._speakers) < KNOWN and len(said) <= REMEMBERED:
             self._speakers[said] = speakers
         return speakers
 

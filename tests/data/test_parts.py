@@ -140,7 +140,7 @@ _PAIRS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     rows=st.lists(_CHATS, min_size=1, max_size=5) | st.lists(_PAIRS, min_size=1, max_size=5),
     ascii_only=st.booleans(),
@@ -189,7 +189,7 @@ def test_a_table_in_pieces_is_the_table_in_one(table: str, upload: Upload, tmp_p
     assert _outcome(tmp_path / "c", path) == expected
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(body=st.text(alphabet=st.sampled_from([*'ab",\n\n \r']), max_size=60), damaged=st.booleans())
 def test_any_table_in_pieces_is_the_table_in_one(body: str, damaged: bool, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("table")
