@@ -7,6 +7,8 @@ from typing import Literal
 
 from reft_studio.data.dataset import Dataset, Role, list_datasets, open_dataset
 from reft_studio.errors import StoreError
+from reft_studio.jobs.job import LIVE
+from reft_studio.jobs.kinds import BACKGROUND
 from reft_studio.jobs.queue import JobQueue
 from reft_studio.jobs.view import JobView
 from reft_studio.scoring.scores import ScoreSet, list_score_sets, open_score_set
@@ -103,7 +105,7 @@ def state(workspace: Workspace, jobs: JobQueue, *, device: str) -> State:
         running=[job for job in live if job.state == "running"],
         queued=sum(job.state == "queued" for job in live),
         device=device,
-        next_step=next_step(workspace, dataset, score, busy=any(job.state in ("running", "queued") for job in live)),
+        next_step=next_step(workspace, dataset, score, busy=any(job.state in LIVE and job.kind not in BACKGROUND for job in live)),
         uses_lab=score is None or score.teacher.startswith("lab") or bool(dataset and dataset.is_lab),
     )
 

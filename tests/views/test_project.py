@@ -71,6 +71,11 @@ def test_waiting_work_is_the_first_thing_to_look_at(studio: Studio, workspace: W
     assert page(studio) == "train" and studio.state().queued == 1
 
 
+def test_work_in_the_background_keeps_nobody_from_the_next_step(studio: Studio, workspace: Workspace) -> None:
+    studio.jobs.submit("inspect", {"dataset": upload(workspace).id}, title="Inspect")
+    assert studio.state().next_step.action == "Score the rows"
+
+
 def test_finished_runs_lead_to_the_comparison(studio: Studio) -> None:
     studio.load_example()
     studio.choose(threshold=-0.2)

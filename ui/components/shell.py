@@ -105,7 +105,7 @@ def page_states(studio: Studio, state: State) -> dict[str, Dot]:
     graded = [run for run in runs if run.hs is not None]
     working = {job.kind for job in state.running}
     states: dict[str, Dot] = {page.name: "none" for page in PAGES}
-    states["data"] = _dot(done=state.dataset is not None, busy=bool(working & {"import", "sample"}))
+    states["data"] = _dot(done=state.dataset is not None, busy=bool(working & {"import", "fetch", "sample"}))
     states["filter"] = _dot(done=state.score is not None, busy=bool(working & {"teacher", "score"}))
     states["review"] = _review_dot(studio, state)
     states["train"] = _dot(done=bool(runs), busy=bool(working & {"run", "demo"}))
