@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from reft_studio.data.facets import LABEL_CHARS, OTHER
 from reft_studio.data.inspect import REPEATS
 from reft_studio.data.mapping import SURE
 from reft_studio.data.readers import ImportReport
@@ -313,7 +314,10 @@ def _tokens(found: TokenLengths) -> dict[str, Any]:
 def _bars(title: str, facet: str, groups: Mapping[str, int], most: int = 7) -> dict[str, Any]:
     """The largest groups, each a filter of the rows."""
     ordered = sorted(groups.items(), key=lambda pair: -pair[1])
-    items: list[dict[str, Any]] = [{"label": show(name, 60) or "not given", "n": n, "pick": name} for name, n in ordered[:most]]
+    items: list[dict[str, Any]] = [
+        {"label": show(name, 60) or "not given", "n": n} | ({} if name == OTHER else {"pick": name[:LABEL_CHARS]})
+        for name, n in ordered[:most]
+    ]
     if rest := sum(n for _, n in ordered[most:]):
         items.append({"label": f"{len(ordered) - most} others", "n": rest})
     return {"title": title, "facet": facet, "items": items if len(ordered) > 1 or facet == "language" else []}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from reft_studio.data.inspect import Inspection, TokenLengths
@@ -82,6 +83,12 @@ def test_bars_are_filters_with_the_label_as_it_is_kept() -> None:
     bars = {group["facet"]: group["items"] for group in views.profiled(10, PROFILE, REPORT, FOUND, ["origin:a"])["bars"]}
     assert [item["pick"] for item in bars["origin"]] == ["a", "b"] and "category" not in bars
     assert [(item["label"], item["n"]) for item in bars["truth"]] == [("harmless", 5), ("harmful", 3), ("unknown", 2)]
+
+
+def test_a_long_origin_is_picked_by_the_label_its_rows_have_and_the_rest_cannot_be() -> None:
+    profile = replace(PROFILE, origins={"x" * 500: 6, "(other)": 4})
+    items = next(group["items"] for group in views.profiled(10, profile, None, None)["bars"] if group["facet"] == "origin")
+    assert items[0]["pick"] == "x" * 120 and "pick" not in items[1]
 
 
 def test_another_mapping_is_offered_only_where_it_can_help() -> None:
