@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 
 from reft_studio.data.dataset import Dataset, write_dataset
 from reft_studio.data.facets import MAX_LABELS, NONE, OTHER, Facet, facet, facet_names, keep_facet
-from reft_studio.errors import SpecError
+from reft_studio.errors import SpecError, StoreError
 from reft_studio.workspace import Workspace
 
 
@@ -98,3 +99,11 @@ def test_codes_that_do_not_fit_the_rows_are_refused(workspace: Workspace) -> Non
 def test_an_unknown_facet_is_refused_with_what_there_is(workspace: Workspace) -> None:
     with pytest.raises(SpecError, match="origin, category"):
         facet(made(workspace, {}), "colour")
+
+
+def test_a_dataset_that_was_deleted_meanwhile_does_not_come_back_as_half_a_folder(workspace: Workspace) -> None:
+    dataset = made(workspace, {})
+    shutil.rmtree(dataset.folder)
+    with pytest.raises(StoreError, match="was deleted"):
+        keep_facet(dataset, "language", ["English"], np.array([0], np.uint8))
+    assert not dataset.folder.exists()

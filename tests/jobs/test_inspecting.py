@@ -6,7 +6,9 @@ from pathlib import Path
 from reft_studio.data.inspect import inspection
 from reft_studio.jobs import lab_data
 from reft_studio.jobs.inspecting import inspect_dataset
-from reft_studio.jobs.kinds import job_function
+from reft_studio.jobs.kinds import BACKGROUND, job_function
+from reft_studio.jobs.preparing import prepare
+from reft_studio.jobs.queue import JobQueue
 from reft_studio.progress import Silent
 from reft_studio.workspace import Workspace
 
@@ -33,3 +35,12 @@ def test_a_teacher_that_is_gone_costs_the_tokens_only(tmp_path: Path) -> None:
     inspect_dataset(context, {"dataset": dataset.id, "teacher": "gone"})
     found = inspection(dataset)
     assert found is not None and found.tokens is None and "gone" in context.warnings[0]
+
+
+def test_a_new_dataset_is_inspected_once_in_the_background(tmp_path: Path) -> None:
+    context = Context(Workspace.open(tmp_path))
+    dataset = lab_data.sample(context.workspace, rows=10)
+    for _ in range(2):
+        prepare(context, dataset)
+    waiting = JobQueue(context.workspace).list()
+    assert [(job.kind, job.params["dataset"]) for job in waiting] == [("inspect", dataset.id)] and "inspect" in BACKGROUND
