@@ -207,6 +207,15 @@ def freeze_now(studio: Studio, reason: str, by: str) -> str:
     return f"Frozen: {counted(frozen.rows, 'row')} in '{show(frozen.name, 80)}'. It is now the dataset in use."
 
 
+def made_by_jobs(studio: Studio, state: State, freeze: Freeze, frozen: Frozen) -> dict[Any, Any]:
+    """Buttons for the files that jobs have made since; nothing that is offered already is taken away."""
+    if state.dataset is None:
+        return {}
+    place = freeze.file if state.dataset.frozen_from is None else frozen.file
+    found = {place: finished_file(studio, "export", state.dataset.id), frozen.archive: finished_file(studio, "bundle", state.dataset.id)}
+    return {button: offer(path, SAVE_BUNDLE if button is frozen.archive else SAVE_FILE) for button, path in found.items() if path}
+
+
 def make_file(studio: Studio, kind: Literal["export", "bundle"], dataset: str) -> tuple[gr.DownloadButton, dict[str, str]]:
     """(button, line): the cleaned file or the audit bundle; of a large dataset a job makes it."""
     if is_large(studio, dataset):

@@ -197,8 +197,8 @@ def _wire_jobs(
         state = studio.state()
         if (state.dataset.id if state.dataset else "") != shown:
             return values(times, ask)
-        found = dict(zip((*freeze.plan(), freeze.file), ends.freeze_values(studio, state), strict=True))
-        return found | dict(zip((frozen.sheet, frozen.facts, frozen.file, frozen.archive), ends.frozen_values(studio, state), strict=True))
+        plan = zip(freeze.plan(), ends.plan_values(studio, state), strict=True)
+        return dict(plan) | ends.made_by_jobs(studio, state, freeze, frozen)
 
     signal = widget("signal")
     on(signal.changed, ended, inputs=list(held), outputs=outputs, **{**SLOW, "show_progress": "hidden"})
