@@ -87,10 +87,10 @@ def _first_page(browser: Browser, url: str) -> list[float]:
         for turn in range(UPLOADS):
             path = Path(folder) / f"upload {turn}.jsonl"
             write_upload(path, 100_000, seed=turn + 1)
-            page = _opened(browser, f"{url}/data", "#upload input[type=file]", visible=False)
+            page = _opened(browser, f"{url}/data", "#dataset-file input[type=file]", visible=False)
             started = time.perf_counter()
-            page.set_input_files("#upload input[type=file]", path)
-            page.wait_for_selector("#import-preview .tu-row", timeout=60_000)
+            page.set_input_files("#dataset-file input[type=file]", path)
+            page.wait_for_selector("#import-rows article", timeout=60_000)
             times.append(1000 * (time.perf_counter() - started))
             page.close()
     return times
