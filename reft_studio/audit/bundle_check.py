@@ -25,11 +25,12 @@ from reft_studio.audit.bundle_format import (
     VERSION,
     hash_but_comment,
 )
-from reft_studio.audit.decision import Decision, check_chain
+from reft_studio.audit.decision import Chain, Decision
 from reft_studio.audit.record import Record, RecordChain
 from reft_studio.fingerprint import SHORT, of_file
 
 _BLOCK = 1 << 20
+_DECISION = set(Decision.__dataclass_fields__)
 # What zipfile, zlib and json raise on bytes that are no archive, or an archive of something else.
 DAMAGE = (zipfile.BadZipFile, zlib.error, RuntimeError, LookupError, EOFError, OSError, ValueError, TypeError, AttributeError)
 
@@ -81,16 +82,12 @@ class Check:
 
     def _chain(self) -> set[str]:
         """Check the chain of decisions; gives the hashes in it."""
-        found: set[str] = set()
-
-        def read() -> Iterator[Decision]:
-            for values in self._lines(DECISIONS):
-                decision = Decision(**values)
-                found.add(decision.hash)
-                yield decision
-
-        chain = check_chain(read())
-        self._expect(chain.ok, chain.reason)
+        chain, found = Chain(), set()
+        for values in self._lines(DECISIONS):
+            problem = chain.add(values) if values.keys() == _DECISION else "holds other fields than a decision does"
+            if not self._expect(not problem, f"Decision {values.get('seq')} {problem}."):
+                break
+            found.add(str(values["hash"]))
         self._expect(len(chain.heads) <= 1, "The decisions are about more than one dataset.")
         return found
 

@@ -27,7 +27,7 @@ from reft_studio.workspace import Workspace
 class Cleaned:
     """What an export writes: the dataset as uploaded, the ids of the rows to keep (ascending), new answers of relabelled rows by row id.
 
-    `notes` tells of each row with something to tell, as `audit.jsonl` does.
+    `notes` tells of each row that is left out, as `audit.jsonl` does; it may tell of kept ones too.
     """
 
     upload: Dataset
@@ -66,7 +66,7 @@ def cleaned(
         return score.reasons(row_store(dataset).positions([row_id]).tolist())[0] if score is not None else None
 
     def notes() -> Iterator[dict[str, Any]]:
-        noted = what.noted(entries)
+        noted = what.noted(entries, kept=False)
         return noted if score is not None else (note for note in noted if note["decision"] is not None)
 
     return Cleaned(dataset, what.row_ids[kept], responses, notes, threshold, why)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, Literal
 
@@ -40,7 +40,7 @@ class Decision:
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-friendly, with every field needed to check the hash again."""
-        return asdict(self)
+        return dict(vars(self))
 
 
 @dataclass(frozen=True)

@@ -64,9 +64,9 @@ class Plan:
             "removed_by_human": int(human[REMOVE]),
         }
 
-    def noted(self, entries: Entries) -> Iterator[dict[str, Any]]:
-        """Rows with something to tell: removed, undecided, or decided by a person."""
-        places = np.flatnonzero((self.codes > 0) | ~self.kept)
+    def noted(self, entries: Entries, *, kept: bool = True) -> Iterator[dict[str, Any]]:
+        """Rows with something to tell: removed, undecided, or decided by a person (without those that are kept, if not `kept`)."""
+        places = np.flatnonzero(((self.codes > 0) & kept) | ~self.kept)
         for start in range(0, len(places), _CHUNK):
             part = places[start : start + _CHUNK]
             found = entries(self.row_ids[part[self.codes[part] > 0]].tolist())

@@ -124,6 +124,7 @@ def _brought_up(connection: sqlite3.Connection, dataset: str, state: _State, peo
 def _firsts(state: _State, tail: NDArray[np.int64], by: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
     """Every row that was ever decided, with the first person to do so."""
     rows, at = np.unique(tail, return_index=True)
-    new = ~np.isin(rows, state.rows, assume_unique=True)
-    place = np.searchsorted(state.rows, rows[new])
+    place = np.searchsorted(state.rows, rows)
+    new = np.append(state.rows, -1)[place] != rows
+    place = place[new]
     return np.insert(state.rows, place, rows[new]), np.insert(state.first, place, by[at[new]])
