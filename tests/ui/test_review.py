@@ -172,6 +172,7 @@ def test_freezing_waits_for_undecided_rows_or_a_reason(opened: Page, studio: Stu
         opened.locator("#frozen-archive").click()
     with zipfile.ZipFile(download.value.path()) as archive:
         assert "decisions.jsonl" in archive.namelist()
+        assert any(name.endswith(".html") for name in archive.namelist())
     opened.locator("#frozen-back").click()
     expect(opened.locator(".rv-card h3")).to_be_visible()
 
@@ -182,6 +183,9 @@ def test_the_cleaned_file_holds_the_kept_rows_only(opened: Page, studio: Studio,
         opened.locator("#export-file").click()
     lines = download.value.path().read_text("utf-8").splitlines()
     assert len(lines) == int((audit.scores < 0).sum())
+    with opened.expect_download() as download:
+        opened.locator("#export-removed").click()
+    assert len(download.value.path().read_text("utf-8").splitlines()) == len(audit.scores) - len(lines)
 
 
 def test_the_next_row_is_there_within_150_ms(opened: Page, record_property: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 LARGE = 100_000
 """Rows above which freezing and exporting are jobs."""
-SAVE_FILE, SAVE_BUNDLE = "Save the cleaned file", "Save the audit bundle"
+SAVE_FILE, SAVE_REMOVED, SAVE_BUNDLE = "Save the cleaned file", "Save the list of removed rows", "Save the audit bundle"
+REMOVED = ".removed.jsonl"
+"""How the name of the list beside a cleaned file goes on."""
 WRITING = "The file is made by a job. It is offered here when it has ended."
 FREEZE_LEAD = (
     "<h2>Freeze</h2><p class='rs-lead'>Turns the decisions into a new dataset with its audit trail. The one you have stays as it is.</p>"
@@ -45,6 +47,7 @@ class Freeze:
     freeze: gr.Button
     export: gr.Button
     file: gr.DownloadButton
+    removed: gr.DownloadButton
     line: gr.HTML
 
     def plan(self) -> list[Any]:
@@ -77,8 +80,10 @@ def draw_freeze() -> Freeze:
         with gr.Row():
             freeze = gr.Button("Freeze the dataset", variant="primary", elem_id="freeze-button", scale=0, min_width=260)
             export = gr.Button("Make the cleaned file", elem_id="export-button", scale=0, min_width=210)
+        with gr.Row():
             file = gr.DownloadButton("Save", visible=False, elem_id="export-file", scale=0, min_width=320)
-    return Freeze(sheet, facts, sentence, reason, freeze, export, file, line)
+            removed = gr.DownloadButton("Save", visible=False, elem_id="export-removed", scale=0, min_width=320)
+    return Freeze(sheet, facts, sentence, reason, freeze, export, file, removed, line)
 
 
 def draw_frozen() -> Frozen:
@@ -99,9 +104,18 @@ def draw_frozen() -> Frozen:
 
 
 def freeze_values(studio: Studio, state: State) -> tuple[Any, ...]:
-    """(sheet, facts, sentence, reason, button, file) for the dataset in work: a file that a job has made is offered again."""
+    """(sheet, facts, sentence, reason, button, file, removed) for the dataset in work: files that a job has made are offered again."""
     made = None if state.dataset is None or state.dataset.frozen_from is not None else finished_file(studio, "export", state.dataset.id)
-    return (*plan_values(studio, state), offer(made, SAVE_FILE) if made else gr.DownloadButton(visible=False))
+    return (*plan_values(studio, state), *cleaned_files(made))
+
+
+def cleaned_files(path: Path | None) -> tuple[gr.DownloadButton, gr.DownloadButton]:
+    """Buttons for the cleaned file and for the list of what is not in it, which stands beside it."""
+    removed = path.with_name(f"{path.stem}{REMOVED}") if path else None
+    return (
+        offer(path, SAVE_FILE) if path else gr.DownloadButton(visible=False),
+        offer(removed, SAVE_REMOVED) if removed and removed.is_file() else gr.DownloadButton(visible=False),
+    )
 
 
 def plan_values(studio: Studio, state: State) -> tuple[Any, ...]:
@@ -199,7 +213,7 @@ def freeze_now(studio: Studio, reason: str, by: str) -> str:
         if is_large(studio, dataset):
             studio.audit.start_freeze(dataset, by=by)
             return "Freezing has begun as a job. You can leave this page; the frozen dataset comes into use when it has ended."
-        frozen = studio.audit.freeze(dataset)
+        frozen = studio.audit.freeze(dataset, by=by)
     except StudioError:
         if len(waiting):
             studio.audit.undo(dataset, by=by)  # nothing was frozen, so nothing was left out
@@ -211,18 +225,32 @@ def made_by_jobs(studio: Studio, state: State, freeze: Freeze, frozen: Frozen) -
     """Buttons for the files that jobs have made since; nothing that is offered already is taken away."""
     if state.dataset is None:
         return {}
-    place = freeze.file if state.dataset.frozen_from is None else frozen.file
-    found = {place: finished_file(studio, "export", state.dataset.id), frozen.archive: finished_file(studio, "bundle", state.dataset.id)}
-    return {button: offer(path, SAVE_BUNDLE if button is frozen.archive else SAVE_FILE) for button, path in found.items() if path}
+    dataset = state.dataset.id
+    file, archive = finished_file(studio, "export", dataset), finished_file(studio, "bundle", dataset)
+    offered = {frozen.archive: offer(archive, SAVE_BUNDLE)} if archive else {}
+    if file and state.dataset.frozen_from is None:
+        offered |= dict(zip((freeze.file, freeze.removed), cleaned_files(file), strict=True))
+    elif file:
+        offered[frozen.file] = offer(file, SAVE_FILE)
+    return offered
 
 
-def make_file(studio: Studio, kind: Literal["export", "bundle"], dataset: str) -> tuple[gr.DownloadButton, dict[str, str]]:
-    """(button, line): the cleaned file or the audit bundle; of a large dataset a job makes it."""
+def make_cleaned(studio: Studio, dataset: str) -> tuple[gr.DownloadButton, gr.DownloadButton, dict[str, str]]:
+    """(file, removed, line): the cleaned file and what is not in it; of a large dataset a job makes them."""
     if is_large(studio, dataset):
-        (studio.audit.start_export if kind == "export" else studio.audit.start_bundle)(dataset)
+        studio.audit.start_export(dataset)
+        return (*cleaned_files(None), said(WRITING, "note"))
+    return (*cleaned_files(studio.audit.export(dataset)), said("", "quiet"))
+
+
+def make_bundle(studio: Studio, dataset: str, by: str) -> tuple[gr.DownloadButton, dict[str, str]]:
+    """(button, line): the audit bundle with the redacted report of the audit inside; of a large dataset a job makes it."""
+    source = open_dataset(studio.workspace, dataset).manifest.get("lineage", {}).get("source")
+    report = studio.report(dataset_id=source, redact=True) if source else None
+    if is_large(studio, dataset):
+        studio.audit.start_bundle(dataset, by=by, report=report)
         return gr.DownloadButton(visible=False), said(WRITING, "note")
-    path = studio.audit.export(dataset) if kind == "export" else studio.audit.bundle(dataset)
-    return offer(path, SAVE_FILE if kind == "export" else SAVE_BUNDLE), said("", "quiet")
+    return offer(studio.audit.bundle(dataset, by=by, report=report), SAVE_BUNDLE), said("", "quiet")
 
 
 def finished_file(studio: Studio, kind: str, dataset: str) -> Path | None:

@@ -35,7 +35,7 @@ def build(studio: Studio) -> None:
     why = draw_why(studio, folded=True)
     bulk, freeze, frozen = many.draw_bulk(), ends.draw_freeze(), ends.draw_frozen()
     told, shown, asked, turn = gr.Textbox(visible=False), gr.State(""), gr.State(Ask()), gr.State(0)
-    parts = [empty, card, why, bulk.sheet, bulk.side, bulk.origin, *freeze.plan(), freeze.file]
+    parts = [empty, card, why, bulk.sheet, bulk.side, bulk.origin, *freeze.plan(), freeze.file, freeze.removed]
     outputs = [*parts, frozen.sheet, frozen.facts, frozen.file, frozen.archive, shown, asked, turn]
 
     def values(times: int, ask: Ask, *, placed: bool = True) -> tuple[Any, ...]:
@@ -151,7 +151,7 @@ def _wire_freeze(
         return (*values(times, ask), said(text), said(text if large else "", "done" if large else "quiet"))
 
     def export() -> tuple[Any, ...]:
-        return ends.make_file(studio, "export", _dataset(studio))
+        return ends.make_cleaned(studio, _dataset(studio))
 
     asked, turn = held
     on(
@@ -163,7 +163,7 @@ def _wire_freeze(
         refresh=True,
         **SLOW,
     )
-    on(freeze.export.click, export, outputs=[freeze.file], line=freeze.line, **SLOW)
+    on(freeze.export.click, export, outputs=[freeze.file, freeze.removed], line=freeze.line, **SLOW)
 
 
 def _wire_frozen(studio: Studio, frozen: ends.Frozen, values: Values, held: tuple[gr.State, gr.State], outputs: list[Any]) -> None:
@@ -173,15 +173,16 @@ def _wire_frozen(studio: Studio, frozen: ends.Frozen, values: Values, held: tupl
         return values(times, ask)
 
     def export() -> tuple[Any, ...]:
-        return ends.make_file(studio, "export", _dataset(studio))
+        file, _, line = ends.make_cleaned(studio, _dataset(studio))
+        return file, line
 
-    def bundle() -> tuple[Any, ...]:
-        return ends.make_file(studio, "bundle", _dataset(studio))
+    def bundle(ask: Ask) -> tuple[Any, ...]:
+        return ends.make_bundle(studio, _dataset(studio), studio.desk.reviewer(ask.by))
 
     asked, turn = held
     on(frozen.back.click, back, inputs=[asked, turn], outputs=outputs, line=frozen.line, refresh=True, **SLOW)
     on(frozen.export.click, export, outputs=[frozen.file], line=frozen.line, **SLOW)
-    on(frozen.bundle.click, bundle, outputs=[frozen.archive], line=frozen.line, **SLOW)
+    on(frozen.bundle.click, bundle, inputs=[asked], outputs=[frozen.archive], line=frozen.line, **SLOW)
 
 
 def _wire_jobs(

@@ -12,6 +12,7 @@ from reft_studio.views.row_filter import RowFilter
 from reft_studio.workspace import Workspace
 from tests.ui.scored import UNSCORED, Scored, scored
 from ui.components import bulk_panel, freeze_panel, review_panel
+from ui.components.cards import card_server
 from ui.components.review_ask import Ask
 
 
@@ -154,3 +155,34 @@ def test_the_plan_counts_what_freezing_does(studio: Studio, audit: Scored) -> No
     assert frozen is not None
     assert facts["rows stay"] == str(frozen.rows)
     assert facts["undecided"] == "1"
+
+
+def test_a_large_dataset_is_frozen_and_exported_by_jobs(studio: Studio, audit: Scored, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(freeze_panel, "LARGE", 0)
+    assert "as a job" in freeze_panel.freeze_now(studio, "not readable", "Ana")
+    *_, line = freeze_panel.make_cleaned(studio, audit.dataset)
+    assert "by a job" in line["text"]
+    assert sorted(job.kind for job in studio.jobs.list()) == ["export", "freeze"]
+    assert freeze_panel.finished_file(studio, "export", audit.dataset) is None
+    state = studio.state()
+    assert state.dataset is not None and state.dataset.id == audit.dataset
+
+
+def test_habits_that_cannot_be_are_refused_and_a_second_person_is_recorded(studio: Studio, audit: Scored) -> None:
+    review_panel.keep_habits(studio, {"by": "Ana", "dataset": audit.dataset, "reveal": "hold", "nudge": "5", "size": 20, "approvals": True})
+    assert studio.audit.approvals(audit.dataset)
+    value = json.loads(review_panel.batch_value(studio, Ask(by="Ana")))
+    assert (value["habits"]["reveal"], len(value["queue"]), value["approvals"]) == ("hold", 20, True)
+    assert "approval" in [name for name, _ in value["orders"]]
+    with pytest.raises(SpecError, match="break after 9999"):
+        review_panel.keep_habits(studio, {"by": "Ana", "nudge": 9999})
+
+
+def test_what_a_card_tells_of_others_is_seen_from_ones_own_side(studio: Studio, audit: Scored) -> None:
+    studio.audit.decide(audit.dataset, 3, "keep", by="Ana")
+    studio.audit.decide(audit.dataset, 3, "remove", "looks odd", by="Ben")
+    card = card_server(studio)
+    seen = {name: card({"dataset": audit.dataset, "row": 3, "by": name})["card"] for name in ("Ana", "Ben", "Cleo")}
+    assert [seen["Ana"]["other"]["by"], seen["Ben"]["other"]["by"], seen["Cleo"]["other"]["by"]] == ["Ben", "Ana", "Ben"]
+    assert all(view["conflict"] for view in seen.values())
+    assert [one["mine"] for one in seen["Ben"]["opinions"]] == [True, False]
