@@ -20,6 +20,7 @@ from reft_studio.data.interpret import Interpreter
 from reft_studio.data.json_stream import elements, outline, text_errors
 from reft_studio.data.lines import line_of, raw_lines
 from reft_studio.data.mapping import Mapping as ColumnMapping
+from reft_studio.data.parquet_rows import BUFFER
 from reft_studio.data.records import JsonText, Record, csv_header, jsonl_record, load_columns, read_records
 from reft_studio.data.relabel import with_response
 from reft_studio.data.rowstore import Ids, row_store
@@ -201,7 +202,10 @@ class _Export:
     def parquet(self) -> None:
         """Batch by batch, with the schema and its metadata as they were."""
         start = 0
-        with pq.ParquetFile(self.original) as source, pq.ParquetWriter(self.file, source.schema_arrow, compression="zstd") as writer:
+        with (
+            pq.ParquetFile(self.original, pre_buffer=False, buffer_size=BUFFER) as source,
+            pq.ParquetWriter(self.file, source.schema_arrow, compression="zstd") as writer,
+        ):
             for group in range(source.num_row_groups):  # one reader for all would keep some bytes of every row
                 for batch in source.iter_batches(batch_size=1024, row_groups=[group]):
                     ids = range(start, start + batch.num_rows)

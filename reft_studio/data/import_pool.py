@@ -24,7 +24,8 @@ from reft_studio.errors import DataError, PrerequisiteError
 
 PARALLEL_BYTES = 24 << 20
 """Uploads below it are read sooner than another process has started."""
-MAX_WORKERS = 4
+MAX_WORKERS = 2
+"""More would wait for this process, which writes what they read."""
 PIPE_BYTES = 1 << 20
 _PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 

@@ -22,6 +22,8 @@ HELD_BYTES = 256 << 20
 MAX_BATCH = 4096
 """Rows read at once, fewer if the file says that they are large."""
 FLOOR_BYTES = 1 << 30
+BUFFER = 1 << 20
+"""Bytes of a column read ahead; else a row group would be held packed as a whole, and some files have but one."""
 RATIO = 100
 """Text may be 100 times the file (or `FLOOR_BYTES`): 2 MB can hold 20 GB, and the sizes a file declares may lie."""
 MAX_COLUMNS = 2000
@@ -132,7 +134,7 @@ def _batches(path: Path, columns: Sequence[str] | None) -> Iterator[pa.RecordBat
             raise DataError(f"{path.name} has {metadata.num_columns} columns; at most {MAX_COLUMNS} are read. Keep those that matter.")
         if _unpacked(metadata) > _budget(path):
             raise _too_large(path)
-        with path.open("rb") as pages, pq.ParquetFile(path) as file:
+        with path.open("rb") as pages, pq.ParquetFile(path, pre_buffer=False, buffer_size=BUFFER) as file:
             for number in range(metadata.num_row_groups):
                 size = _batch_rows(pages, metadata.row_group(number))
                 yield from file.iter_batches(batch_size=size, row_groups=[number], columns=chosen)
