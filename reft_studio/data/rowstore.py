@@ -20,7 +20,7 @@ from reft_studio.errors import PrerequisiteError, StoreError
 from reft_studio.workspace import read_json, staging
 
 COLUMNS = ("row_id", "prompt", "response", "origin", "category", "known_harmful")
-TOUCHED = 500
+TOUCHED = 200
 """Rows read before their memory is given back: a hundred megabytes or so."""
 BUILD = 8192
 """Rows in a batch of a store that is built later than at import."""
