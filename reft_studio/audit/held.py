@@ -27,6 +27,11 @@ class Decided:
     codes: NDArray[np.uint8]
     scores: NDArray[np.float32]
     hash: str = field(default=GENESIS, repr=False)
+    before: str = field(default=GENESIS, repr=False)
+    """Hash of the state that this one was made from."""
+    changed: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64), repr=False)
+    """Rows that were decided about since that state, and below the codes that held for them in it."""
+    changed_from: NDArray[np.uint8] = field(default_factory=lambda: np.zeros(0, np.uint8), repr=False)
 
     def code_of(self, row_ids: ArrayLike) -> NDArray[np.uint8]:
         """(n,) the codes that hold for these rows, 0 where nobody decided."""

@@ -92,7 +92,7 @@ def brought_up(connection: sqlite3.Connection, dataset: str, held: Decided, *, s
     )
     for array in arrays:
         array.flags.writeable = False
-    return Decided(seq, *arrays, hash=newest)
+    return Decided(seq, *arrays, hash=newest, before=held.hash, changed=rows, changed_from=held.code_of(rows))
 
 
 def _among(row_ids: NDArray[np.int64], ascending: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from reft_studio.audit.assurance import Assurance
 from reft_studio.audit.draw import Line
@@ -19,7 +21,7 @@ from reft_studio.data.query import rows_by_id
 from reft_studio.data.rowstore import row_store
 from reft_studio.errors import DataError
 from reft_studio.scoring.scores import NO_BIN, ScoreSet, grid
-from reft_studio.store.decided import KEEP, RELABEL, REMOVE, UNSURE
+from reft_studio.store.decided import KEEP, RELABEL, REMOVE, UNSURE, Decided
 from reft_studio.store.decisions import Decision, DecisionLog
 from reft_studio.views.assuring import unapproved
 from reft_studio.views.sampling import Sampling
@@ -27,6 +29,10 @@ from reft_studio.workspace import Workspace
 
 SEED = 0
 """Seeds the random part of the review order, so that the sample below the threshold stays the same."""
+
+KEPT = 8
+"""Sets of scores whose counts are kept."""
+_tables: dict[tuple[Path, int], tuple[str, NDArray[np.int64]]] = {}
 
 
 @dataclass(frozen=True)
@@ -120,19 +126,40 @@ def progress(log: DecisionLog, dataset: Dataset, score: ScoreSet | None, thresho
         return ReviewProgress(**shared, **open_rows, overruled=0, assurance=None)
     line = int(grid(threshold))
     flagged = Line("above", score.key, line).rows(score)
-    bins = score.bins()[row_store(dataset).positions(held.row_ids)]
-    unscored, above = bins == NO_BIN, (bins >= line) & (bins != NO_BIN)
-    removed, kept, unsure = held.codes == REMOVE, np.isin(held.codes, (KEEP, RELABEL)), held.codes == UNSURE
-    lost = above & ~removed  # flagged, and not removed in the end
+    table = _by_code_and_bin(dataset, score, held)
+    unscored, above, below = table[:, NO_BIN], table[:, line:NO_BIN].sum(axis=1), table[:, :line].sum(axis=1)
+    lost = int(above[[KEEP, RELABEL, UNSURE]].sum())  # flagged, and not removed in the end
     return ReviewProgress(
         **shared,
         flagged=flagged,
-        flagged_open=flagged - int((above & ~unsure).sum()) + len(unapproved(log.workspace, log, dataset.id, score, threshold)),
-        undecided=score.missing - int((unscored & (removed | kept)).sum()) + int((unsure & ~unscored).sum()),
-        removed_in_effect=flagged - int(lost.sum()) + int((removed & ~above).sum()),
-        overruled=int(lost.sum()) + int((~unscored & ~above & (removed | unsure)).sum()),
+        flagged_open=flagged
+        - int(above[[KEEP, REMOVE, RELABEL]].sum())
+        + len(unapproved(log.workspace, log, dataset.id, score, threshold)),
+        undecided=score.missing - int(unscored[[KEEP, REMOVE, RELABEL]].sum()) + int(above[UNSURE] + below[UNSURE]),
+        removed_in_effect=flagged - lost + int(below[REMOVE] + unscored[REMOVE]),
+        overruled=lost + int(below[REMOVE] + below[UNSURE]),
         assurance=Sampling(log, score, threshold).standing().below,
     )
+
+
+def _by_code_and_bin(dataset: Dataset, score: ScoreSet, held: Decided) -> NDArray[np.int64]:
+    """(5, NO_BIN + 1) decided rows by code and bin of their score; after a decision only the rows that it changed are looked at."""
+    key = (score.folder, score.stamp())
+    known = _tables.get(key)
+    if known is not None and known[0] == held.hash:
+        return known[1]
+    if known is not None and known[0] == held.before:
+        table, bins = known[1].copy(), score.bins()[row_store(dataset).positions(held.changed)]
+        np.subtract.at(table, (held.changed_from, bins), 1)
+        np.add.at(table, (held.code_of(held.changed), bins), 1)
+    else:
+        bins = score.bins()[row_store(dataset).positions(held.row_ids)]
+        places = held.codes.astype(np.int64) * (NO_BIN + 1) + bins
+        table = np.bincount(places, minlength=5 * (NO_BIN + 1)).reshape(5, NO_BIN + 1)
+    while len(_tables) >= KEPT:
+        _tables.pop(next(iter(_tables)), None)
+    _tables[key] = (held.hash, table)
+    return table
 
 
 def _score_of(dataset: Dataset, score: ScoreSet | None, row_id: int) -> tuple[float | None, float | None]:

@@ -12,6 +12,7 @@ from reft_studio.errors import SpecError
 from reft_studio.scoring.scores import write_scores
 from reft_studio.store import records
 from reft_studio.store.decisions import DecisionLog
+from reft_studio.views import reviewing
 from reft_studio.views.auditing import Audit
 from reft_studio.workspace import Workspace
 
@@ -115,3 +116,19 @@ def test_without_scores_there_is_no_line_to_draw_below(audit: Audit, tmp_path: P
     bare = write_dataset(audit.workspace, [row], name="bare", role="user")
     with pytest.raises(SpecError, match="has no scores"):
         audit.draw(bare.id)
+
+
+def test_counts_kept_from_one_decision_to_the_next_are_those_counted_anew(audit: Audit, dataset: Dataset) -> None:
+    draw = np.random.default_rng(2)
+    for turn in range(40):
+        what, by = int(draw.integers(0, 6)), ("Ana", "Tom")[int(draw.integers(0, 2))]
+        rows = (2 * draw.choice(ROWS, draw.integers(1, 5), replace=False)).tolist()
+        if what < 5:
+            audit.decide_many(dataset.id, rows, ("keep", "remove", "relabel", "unsure", "clear")[what], by=by)  # type: ignore[arg-type]
+        else:
+            audit.undo(dataset.id, by=by)
+        if turn % 3 == 0:  # a step that nobody looked after
+            continue
+        kept = audit.review_progress(dataset.id)
+        reviewing._tables.clear()
+        assert kept == audit.review_progress(dataset.id)
