@@ -25,6 +25,10 @@ ABOVE = 100
 """Rows of the first draw above a line: precision to about 10 points."""
 
 
+class _DrawnAlready(Exception):
+    """There is a first draw for this line."""
+
+
 @dataclass(frozen=True)
 class Sampling:
     """The draws of one dataset."""
@@ -46,13 +50,18 @@ class Sampling:
         rows = {row for draw in draws for row in (*draw.rows, *draw.seen)}
         return self.log.read_singly(self.score.dataset, rows)
 
-    def draw(self, region: Region, *, count: int | None, by: str) -> Draw:
-        """Draw and record `count` more rows on one side of the line; None: as many as a first claim needs."""
+    def draw(self, region: Region, *, count: int | None, by: str, first: bool = False) -> Draw:
+        """Draw and record `count` more rows on one side of the line; None: as many as a first claim needs.
+
+        With `first`, nothing is drawn if somebody has drawn for this line a moment ago: _DrawnAlready is raised.
+        """
         size = count or (smallest_sample(TARGET, confidence=CONFIDENCE) if region == "below" else ABOVE)
         made: list[Draw] = []
 
         def body(before: list[Record], head: tuple[int, str]) -> dict[str, object]:
             known = [Draw.of(record.content()) for record in before]
+            if first and any(draw.place == Line.at(self.score, self.threshold, region) for draw in known):
+                raise _DrawnAlready
             made.append(make(self.score, self.threshold, region, count=size, before=known, decided=self.read(known), head=head))
             return made[0].as_dict()
 
@@ -65,7 +74,10 @@ class Sampling:
         if not any(draw.place == line for draw in draws):
             if not line.rows(self.score):
                 return np.zeros(0, dtype=np.int64)
-            draws = [*draws, self.draw(region, count=None, by=by)]
+            try:
+                draws = [*draws, self.draw(region, count=None, by=by, first=True)]
+            except _DrawnAlready:  # two people opened the queue at once: theirs is the draw for both
+                draws = self.draws()
         return pending(draws, line, self.read(draws))
 
     def waiting(self, region: Region) -> NDArray[np.int64]:

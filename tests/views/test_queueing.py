@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from reft_studio.data.dataset import Row, open_dataset, write_dataset
 from reft_studio.errors import SpecError
 from reft_studio.scoring.scores import write_scores
+from reft_studio.store import records
 from reft_studio.studio import Studio
 from reft_studio.views.row_filter import RowFilter
 from reft_studio.workspace import Workspace
@@ -59,6 +61,14 @@ def test_a_random_draw_that_a_bulk_decision_took_still_waits_for_a_reader(studio
     drawn = [item.row_id for item in studio.queue.batch(dataset(studio), size=20).items if item.why == "random"]
     studio.audit.decide_many(dataset(studio), drawn, "keep")
     assert set(drawn) <= set(ids(studio, size=20))
+
+
+def test_people_who_open_a_queue_at_once_share_one_draw(studio: Studio) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        batches = list(pool.map(lambda by: ids(studio, by=by), ["Ana", "Ben", "Cleo", "Dan"]))
+    assert all(batch == batches[0] for batch in batches)
+    drawn = records.of_kind(studio.workspace, dataset(studio), "draw")
+    assert len(drawn) == 2  # one on each side of the line
 
 
 def test_highest_comes_down_from_the_top(studio: Studio) -> None:

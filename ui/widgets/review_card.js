@@ -313,13 +313,15 @@ function drawDesk() {
 $('.rv-buttons').append(...DECISIONS.map(([key, action, label]) => h('button', { type: 'button', class: `rv-action rv-${action}`, title: MEANING[action], onclick: () => decide(action) }, h('kbd', { class: 'rs-key', text: key }), label)),
   h('span', { class: 'rv-steps' }, h('button', { type: 'button', class: 'rs-button', text: 'Undo', title: 'Undo (Z)', onclick: () => step('undo') }), h('button', { type: 'button', class: 'rs-button', text: 'Redo', title: 'Redo (Shift+Z)', onclick: () => step('redo') })));
 
-// Opens the sheet for many rows, which is Gradio's own accordion further down the page.
+// Opens the sheet for many rows, which is Gradio's own accordion further down the page. The focus goes to its head: a list that
+// gets the focus would open over the fields.
 function openBulk() {
   const sheet = document.getElementById(props.bulk);
-  if (!sheet) return;
-  const field = () => sheet.querySelector('input');
-  if (!field()?.offsetParent) sheet.querySelector('button')?.click();
-  setTimeout(() => { sheet.scrollIntoView({ block: 'center' }); field()?.focus(); }, 120);
+  const head = sheet?.querySelector('button');
+  if (!head) return;
+  if (!sheet.querySelector('input')?.offsetParent) head.click();
+  head.focus({ preventScroll: true });
+  sheet.scrollIntoView({ block: 'start' });
 }
 
 function openEnd() {
