@@ -124,7 +124,7 @@ def test_counts_kept_from_one_decision_to_the_next_are_those_counted_anew(audit:
         what, by = int(draw.integers(0, 6)), ("Ana", "Tom")[int(draw.integers(0, 2))]
         rows = (2 * draw.choice(ROWS, draw.integers(1, 5), replace=False)).tolist()
         if what < 5:
-            audit.decide_many(dataset.id, rows, ("keep", "remove", "relabel", "unsure", "clear")[what], by=by)  # type: ignore[arg-type]
+            audit.decide_many(dataset.id, rows, ("keep", "remove", "relabel", "unsure", "clear")[what], by=by)
         else:
             audit.undo(dataset.id, by=by)
         if turn % 3 == 0:  # a step that nobody looked after
