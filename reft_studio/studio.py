@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import shutil
 import uuid
 from collections.abc import Iterator, Sequence
@@ -47,6 +49,8 @@ from reft_studio.views import (
 from reft_studio.views.rows import Table
 from reft_studio.views.sources import Sources
 from reft_studio.workspace import Workspace, new_folder
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -145,10 +149,10 @@ class Studio:
         return preview(path, mapping)
 
     def import_file(self, path: Path, *, name: str | None = None, mapping: Mapping | None = None, role: Role = "user") -> str:
-        """Import an upload; returns the job. The file is copied first, so that a page may forget it."""
+        """Import an upload; returns the job. The file is held by a second name, or copied, so that a page may forget it."""
         folder = self.workspace.folder("uploads", uuid.uuid4().hex[:12])
         with new_folder(folder) as building:
-            shutil.copyfile(path, building / path.name)
+            _hold(self.workspace, path, building / path.name)
         params = {
             "path": str(folder / path.name),
             "name": name or path.name,
@@ -304,3 +308,14 @@ class Studio:
 
     def doctor(self) -> list[doctor.Check]:
         return doctor.examine(self.workspace)
+
+
+def _hold(workspace: Workspace, path: Path, target: Path) -> None:
+    """A browser's upload gets a second name at once, however large it is; a file of the user's own is copied, since it may change."""
+    if path.resolve().is_relative_to(workspace.folder("uploads").resolve()):
+        try:
+            os.link(path, target)
+            return
+        except OSError as exc:
+            _LOG.info("the upload is copied: %s", exc)
+    shutil.copyfile(path, target)

@@ -137,6 +137,19 @@ def test_two_uploads_of_one_name_do_not_overwrite_each_other_while_they_wait(stu
     assert ["first" in path.read_text("utf-8") for path in waiting] == [True, False]
 
 
+def test_a_browsers_upload_waits_under_a_second_name_and_a_users_file_is_copied(
+    studio: Studio, workspace: Workspace, tmp_path: Path
+) -> None:
+    incoming = workspace.folder("uploads", "incoming")
+    incoming.mkdir(parents=True)
+    for folder in (incoming, tmp_path):
+        (folder / "data.csv").write_text("prompt,response\nhello,yes\n", "utf-8")
+    held, copied = (Path(studio.jobs.get(studio.import_file(folder / "data.csv")).params["path"]) for folder in (incoming, tmp_path))
+    assert held.samefile(incoming / "data.csv") and not copied.samefile(tmp_path / "data.csv")
+    (incoming / "data.csv").unlink()
+    assert held.read_text("utf-8") == copied.read_text("utf-8"), "the page may forget its file"
+
+
 def test_each_score_set_keeps_its_own_threshold(studio: Studio, workspace: Workspace) -> None:
     dataset = upload(workspace)
     old, new = scored(workspace, dataset, key="old"), scored(workspace, dataset, key="new")
