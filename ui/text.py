@@ -92,8 +92,8 @@ def size(n: float) -> str:
 
 
 def number(value: float | None, *, digits: int = 3) -> str:
-    """A score or threshold with a fixed number of digits; a dash for None or NaN."""
-    return "–" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
+    """A score or threshold with a fixed number of digits and a real minus sign, as the scripts write it; a dash for None or NaN."""
+    return "–" if value is None or not math.isfinite(value) else f"{value:z.{digits}f}".replace("-", "\u2212")
 
 
 def ago(when: str | float | None, *, now: datetime | None = None) -> str:

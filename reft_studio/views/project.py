@@ -151,9 +151,8 @@ def next_step(workspace: Workspace, dataset: DatasetSummary | None, score: Score
     if any(run.spec.dataset == dataset.id for run in list_runs(workspace)):
         return NextStep("Compare what the runs did to safety and to accuracy.", "compare", "Compare")
     if score is None and dataset.frozen_from is None:
-        return NextStep(
-            f"Score the {dataset.rows:,} rows of '{dataset.name}' to see which ones the filter flags.", "filter", "Score the rows"
-        )
+        rows = "the one row" if dataset.rows == 1 else f"the {dataset.rows:,} rows"
+        return NextStep(f"Score {rows} of '{dataset.name}' to see what the filter flags.", "filter", "Score the rows")
     if score is not None and dataset.frozen_from is None and settings.get(workspace, f"threshold:{score.dataset}:{score.key}") is None:
         return NextStep("Look at the scores, move the threshold, and say which one to use.", "filter", "Set the threshold")
     if dataset.frozen_from is None:

@@ -65,6 +65,22 @@ def test_a_file_is_imported_and_its_bad_lines_are_named(page: Page, upload: Path
     studio.delete_dataset(current.id)
 
 
+def test_rows_of_another_layout_are_read_unless_a_person_chose_the_columns(page: Page, tmp_path: Path, studio: Studio) -> None:
+    """The recognised columns fill the form, but a form that nobody touched is no choice: it would set the last row aside."""
+    before = studio.state().dataset
+    path = tmp_path / "mixed.jsonl"
+    chat = '{"messages":[{"role":"user","content":"Question %d?"},{"role":"assistant","content":"Yes."}]}\n'
+    path.write_text("".join(chat % i for i in range(8)) + '{"prompt":"Another layout?","completion":"It is."}\n', "utf-8")
+    choose_file(page, path)
+    expect(page.locator("#import-facts")).to_contain_text("OpenAI chat")
+    page.locator("#import-start").click()
+    expect(page.locator("#data-status")).to_contain_text("9 rows imported, 0 set aside", timeout=40_000)
+    current = studio.state().dataset
+    assert current is not None and before is not None
+    studio.delete_dataset(current.id)
+    studio.choose(dataset=before.id)
+
+
 def test_a_file_that_is_no_dataset_is_refused_in_words(page: Page, tmp_path: Path) -> None:
     path = tmp_path / "empty.jsonl"
     path.write_bytes(b"")
@@ -201,7 +217,10 @@ def test_an_inspection_tells_languages_repeats_and_tokens_and_a_bar_narrows_the_
     expect(page.locator("#dataset-title")).to_contain_text("chat", timeout=40_000)
     facts = page.locator("#dataset-facts")
     expect(facts).to_contain_text("Tokens by lab", timeout=60_000)
-    expect(facts).to_contain_text("1 exact repeats")
+    expect(facts).to_contain_text("1 repeats an earlier row")
+    facts.locator(".rs-facts-strips").get_by_role("button", name="1 repeats an earlier row").click()
+    expect(page.locator("#row-preview article")).to_have_count(1)
+    page.locator("#row-chips").get_by_role("button", name="Repeats: repeats an earlier row").click()
     facts.get_by_role("button", name="German").click()
     expect(page.locator("#row-pager")).to_be_hidden()
     expect(page.locator("#row-preview article")).to_have_count(1)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 PAGE = 6
 LISTED = 200
 """Rows set aside that are listed; all of them are in the file that can be saved."""
+QUEUED = "The inspection is queued. You can go on working."
 LOOK = "Look for repeats, languages and token lengths"
 _REASONS = (
     Column("severity", "What happened", "badge"),
@@ -80,9 +81,7 @@ def draw_detail() -> Detail:
     with gr.Column(elem_classes=["rs-card"], visible=False, elem_id="dataset-detail") as sheet:
         title = widget("title", {"title": "", "note": ""}, elem_id="dataset-title")
         facts = widget("facts", {}, elem_id="dataset-facts")
-        inspect = gr.Button(
-            "Look for repeats, languages and token lengths", size="sm", visible=False, elem_id="inspect", elem_classes=["fit"]
-        )
+        inspect = gr.Button(LOOK, size="sm", visible=False, elem_id="inspect", elem_classes=["fit"])
         with gr.Tabs(elem_id="dataset-tabs") as tabs:
             with gr.Tab("Rows", id="rows"):
                 search, chips, rows, place = _draw_rows()
@@ -139,7 +138,7 @@ def wire_detail(studio: Studio, detail: Detail, line: gr.HTML) -> None:
         if (current := studio.state().dataset) is None:
             return (gr.skip(),)
         studio.sources.inspect(current.id, studio.sources.uncounted(current.id))
-        return gr.update(visible=False), said("The inspection is queued. You can go on working.", "note")
+        return gr.update(visible=False), said(QUEUED, "note")
 
     def save() -> tuple[Any, ...]:
         if (current := studio.state().dataset) is None:
@@ -225,6 +224,21 @@ def detail_values(studio: Studio) -> tuple[Any, ...]:
         views.groups(found, ids),
         views.passport(manifest, studio.sources.origin(current.id)),
     )
+
+
+def inspected_values(studio: Studio, detail: Detail, narrowed: Narrowed) -> list[Any]:
+    """Values of `Detail.outputs` when an inspection has ended: what it found; the rows that somebody is looking at stay."""
+    current = studio.state().dataset
+    if current is None:
+        return [gr.skip() for _ in detail.outputs]
+    found = studio.sources.inspection(current.id)
+    ids = studio.sources.row_ids(current.id, [place for place, _ in found.groups]) if found else []
+    known = {
+        detail.facts: _facts(studio, narrowed),
+        detail.inspect: _inspect_button(studio, current.id, known=found is not None),
+        detail.groups: views.groups(found, ids),
+    }
+    return [known.get(part, gr.skip()) for part in detail.outputs]
 
 
 def _inspect_button(studio: Studio, dataset_id: str, *, known: bool) -> Any:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from reft_studio.data.facets import LABEL_CHARS, OTHER
+from reft_studio.data.facets import LABEL_CHARS, OTHER, TITLES
 from reft_studio.data.inspect import REPEATS
 from reft_studio.data.mapping import SURE
 from reft_studio.data.readers import ImportReport
@@ -160,12 +160,6 @@ def profiled(
         bars += [_bars("Origin", "origin", profile.origins), _bars("Category", "category", profile.categories)]
     if found:
         bars.insert(0, _bars("Language", "language", found.languages))
-        alike = (rows - found.repeated - found.near, found.repeated, found.near)
-        bars.append(_bars("Repeats", "repeats", {label: n for label, n in zip(REPEATS, alike, strict=True) if n}))
-    if profile:
-        unknown = rows - profile.known_harmful - profile.known_harmless
-        known = {"harmless": profile.known_harmless, "harmful": profile.known_harmful, "unknown": unknown}
-        bars.append(_bars("Label in the file", "truth", {label: n for label, n in known.items() if n}))
     return {
         "kpis": _numbers(rows, profile, report, found),
         "strips": _strips(rows, profile, report, found),
@@ -202,15 +196,16 @@ def _numbers(rows: int, profile: Profile | None, report: ImportReport | None, fo
 
 
 def _strips(rows: int, profile: Profile | None, report: ImportReport | None, found: Inspection | None) -> list[dict[str, Any]]:
-    """Bars of the whole: how rows were read, which repeat, and what the file says of them."""
+    """Bars of the whole: how rows were read, which repeat, and what the file says of them; the last two are filters of the rows."""
     strips = []
     if report is not None:
         remarks = min(report.warnings, rows)
         parts = [("read", rows - remarks, "keep"), ("read with a remark", remarks, "warn"), ("set aside", report.quarantined, "flag")]
         strips.append(_strip("Reading", parts))
     if found is not None:
-        parts = [("unlike any earlier row", rows - found.repeated - found.near, "keep"), ("near-repeats", found.near, "warn")]
-        strips.append(_strip("Repeats", [*parts, ("exact repeats", found.repeated, "flag")]))
+        alone, exact, near = REPEATS
+        parts = [(alone, rows - found.repeated - found.near, "keep"), (near, found.near, "warn"), (exact, found.repeated, "flag")]
+        strips.append(_strip("Repeats", parts, facet="repeats", picks=(alone, near, exact)))
     elif profile is not None:
         parts = [("different", rows - profile.duplicates, "keep"), ("exact repeats", profile.duplicates, "flag")]
         strips.append(_strip("Repeats", parts))
@@ -221,12 +216,16 @@ def _strips(rows: int, profile: Profile | None, report: ImportReport | None, fou
             ("harmful", profile.known_harmful, "flag"),
             ("not labelled in the file", unknown, "quiet"),
         ]
-        strips.append(_strip("Labels", parts))
+        strips.append(_strip("Labels", parts, facet="truth", picks=("harmless", "harmful", "unknown")))
     return strips
 
 
-def _strip(title: str, parts: Sequence[tuple[str, int, str]]) -> dict[str, Any]:
-    return {"title": title, "parts": [{"label": label, "n": n, "kind": kind} for label, n, kind in parts]}
+def _strip(title: str, parts: Sequence[tuple[str, int, str]], *, facet: str = "", picks: Sequence[str] = ()) -> dict[str, Any]:
+    """One bar; with `picks`, the label of each part in the facet, its legend narrows the rows."""
+    shown: list[dict[str, Any]] = [{"label": label, "n": n, "kind": kind} for label, n, kind in parts]
+    for part, label in zip(shown, picks, strict=False):
+        part["pick"] = label
+    return {"title": title, "facet": facet, "parts": shown}
 
 
 def short(n: int) -> str:
@@ -279,7 +278,7 @@ def groups(found: Inspection | None, ids: Sequence[int]) -> dict[str, Any]:
 
 def chips(facets: Sequence[tuple[str, str]], group: int | None) -> list[dict[str, str]]:
     """Filters of the row list in force."""
-    found = [{"id": f"{name}:{label}", "text": f"{name}: {show(label, 60)}"} for name, label in facets]
+    found = [{"id": f"{name}:{label}", "text": f"{TITLES.get(name, name)}: {show(label, 60)}"} for name, label in facets]
     return found + ([{"id": "group", "text": "rows that repeat each other"}] if group is not None else [])
 
 

@@ -48,6 +48,9 @@ SHOW = (
 
 At = MappingOf[str, str]
 """What is being looked at: `{"file": path}`, `{"source": text, "part": name}` or `{"again": dataset id}`."""
+BY_HAND = "by_hand"
+"""In `At` once a person chose columns. What was only recognised is not sent back as a choice: a choice holds for every row, and rows of
+another layout in the same file would be set aside instead of being read by their own names."""
 
 
 @dataclass(frozen=True)
@@ -131,12 +134,14 @@ def wire_sheet(studio: Studio, sheet: Sheet, line: gr.HTML, *, empties: Sequence
     def remap(at: At | None, names: Sequence[str], chosen: str, *columns: str) -> list[Any]:
         if at is None:
             return closed(sheet)
+        at = {**at, BY_HAND: "yes"}
         return looked(studio, at, preview_of(studio, at, mapping_of(names, chosen, columns)), named=False)
 
     def start(at: At | None, name: str, replace: bool, names: Sequence[str], chosen: str, *columns: str) -> tuple[Any, ...]:
         if at is None:
             raise SpecError("The file is not there any more. Choose it again.")
-        submit(studio, at, mapping_of(names, chosen, columns), name=name.strip() or None, replace=replace)
+        mapping = mapping_of(names, chosen, columns) if BY_HAND in at else None
+        submit(studio, at, mapping, name=name.strip() or None, replace=replace)
         return (*emptied, *closed(sheet), said("The import is queued.", "note"))
 
     def drop() -> list[Any]:

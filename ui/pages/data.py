@@ -9,8 +9,8 @@ import gradio as gr
 from reft_studio.errors import SpecError, StudioError
 from ui.components import dataset_views as views
 from ui.components.data_import import draw_import
-from ui.components.dataset_detail import Detail, detail_values, draw_detail, wire_detail
-from ui.components.import_sheet import SHOW, Sheet, looked, preview_of
+from ui.components.dataset_detail import QUEUED, Detail, Narrowed, detail_values, draw_detail, inspected_values, wire_detail
+from ui.components.import_sheet import BY_HAND, SHOW, Sheet, looked, preview_of
 from ui.components.jobs import job_panel
 from ui.events import FAST, REFRESH, SLOW, guarded, on, on_load, said
 from ui.tables import Action, Column, table
@@ -18,8 +18,11 @@ from ui.text import counted
 from ui.widgets import fixed
 
 if TYPE_CHECKING:
+    from reft_studio.jobs.queue import JobView
     from reft_studio.studio import Studio
 
+QUIET = {**SLOW, "show_progress": "hidden"}
+"""For what happens by itself: nobody waits for it, so nothing fades while it is read."""
 _LIST = (
     Column("name", "Name"),
     Column("rows", "Rows", "num"),
@@ -49,13 +52,16 @@ def build(studio: Studio) -> None:
         studio.delete_dataset(str(event.id))
         return (*show_all(), said("The dataset and its scores were deleted.", "note"))
 
-    def finished(event: gr.EventData) -> tuple[Any, ...]:
-        return (_adopt(studio, str(event.id)), *show_all())
+    def finished(narrowed: Narrowed, told: Any, event: gr.EventData) -> tuple[Any, ...]:
+        job = studio.jobs.get(str(event.id))
+        if job.kind == "inspect":
+            return (_inspected(job, told), _listing(studio), *inspected_values(studio, detail, narrowed))
+        return (_adopt(studio, job), *show_all())
 
     on_load(show_all, outputs=everything)
     on(datasets.pick, pick, outputs=everything, refresh=True, **FAST)
     on(datasets.act, act, outputs=everything, line=bring.line, refresh=True, **SLOW)
-    ended.done(guarded(finished), None, [bring.line, *everything], **SLOW).then(None, None, None, js=REFRESH)
+    ended.done(guarded(finished), [detail.narrowed, bring.line], [bring.line, *everything], **QUIET).then(None, None, None, js=REFRESH)
     wire_detail(studio, detail, bring.line)
     _wire_again(studio, detail, bring.sheet, bring.line)
 
@@ -78,7 +84,7 @@ def _wire_again(studio: Studio, detail: Detail, sheet: Sheet, line: gr.HTML) -> 
     def again() -> list[Any]:
         if (current := studio.state().dataset) is None:
             raise SpecError("There is no dataset in work. Choose one in the list.")
-        at = {"again": current.id}
+        at = {"again": current.id, BY_HAND: "yes"}
         return looked(studio, at, preview_of(studio, at, studio.sources.mapping_of(current.id)))
 
     def fix(event: gr.EventData) -> list[Any]:
@@ -93,11 +99,14 @@ def _listing(studio: Studio) -> dict[str, Any]:
     return views.listed(studio.datasets(), current.id if current else None)
 
 
-def _adopt(studio: Studio, job_id: str) -> dict[str, str]:
+def _inspected(job: JobView, told: Any) -> Any:
+    """Only who asked for the inspection is told of its end: what stands in the line, of an import or an error, matters more."""
+    waiting = isinstance(told, dict) and told.get("text") == QUEUED
+    return said("Repeats, languages and lengths are known now.", "done") if waiting and job.state == "done" else gr.skip()
+
+
+def _adopt(studio: Studio, job: JobView) -> dict[str, str]:
     """Make what a finished import made the dataset in work; the sentence for the status line."""
-    job = studio.jobs.get(job_id)
-    if job.kind == "inspect":
-        return said("Repeats, languages and lengths are known now.", "done") if job.state == "done" else said("", "quiet")
     made = (job.result or {}).get("dataset_id")
     if job.state != "done" or not isinstance(made, str):
         return said("", "quiet")

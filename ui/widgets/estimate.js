@@ -14,8 +14,19 @@ function source() {
   return calibration && { here: false, rates: ratesAt(calibration, toIndex(counts.t)) };
 }
 
+// Known at once, before and without any comparison: what the labels of the file say.
+function writeCheck(found) {
+  const known = counts.tp + counts.fn, check = $('.es-check'), labelled = counts.labelled;
+  check.hidden = !labelled;
+  if (!labelled) return;
+  const share = known / labelled, apart = found && !found.why && labelled === counts.total && (share < found.low || share > found.high);
+  check.textContent = `${found ? 'For comparison: ' : ''}${percent(share)} of the ${number(labelled)} labelled rows are harmful by their labels.`
+    + (apart ? ' The two disagree: the calibration does not hold for this file, or the labels do not.' : '');
+}
+
 function writeEstimate() {
-  if (!calibration) return null;
+  $('.es-assumes').hidden = !calibration;
+  if (!calibration) { $('.es-big').hidden = true; $('.es-why').textContent = ''; writeCheck(null); return null; }
   const rates = ratesAt(calibration, toIndex(counts.t)), found = poisonRate(counts.flagged, counts.total, rates);
   $('.es-big').hidden = Boolean(found.why);
   $('.es-why').textContent = found.why || '';
@@ -23,13 +34,7 @@ function writeEstimate() {
     $('.es-big b').textContent = percent(found.value);
     $('.es-big span').textContent = `(${span([found.low, found.high])} %), about ${number(found.value * counts.total)} of ${number(counts.total)} rows`;
   }
-  const known = counts.tp + counts.fn, check = $('.es-check'), labelled = counts.labelled;
-  check.hidden = !labelled;
-  if (labelled) {
-    const share = known / labelled, apart = !found.why && labelled === counts.total && (share < found.low || share > found.high);
-    check.textContent = `For comparison: ${percent(share)} of the ${number(labelled)} labelled rows are harmful by their labels.`
-      + (apart ? ' The two disagree: the calibration does not hold for this file, or the labels do not.' : '');
-  }
+  writeCheck(found);
   const left = calibration.excluded ? ` ${number(calibration.excluded)} of its prompts are in this file too and were left out.` : '';
   $('.es-assumes').textContent = `The flagged share, corrected for misses and false alarms (Rogan-Gladen; the 95 % interval of Lang and Reiczigel counts the calibration's own error). `
     + `It assumes that rows of this file score like the teacher's ${number(rates.harmful)} harmful and ${number(rates.harmless)} harmless calibration prompts: see Drift.${left}`;
@@ -61,10 +66,8 @@ function writeDial(estimated) {
 
 function write() {
   if (!counts || !data) return;
-  const labelled = Math.min(counts.tp + counts.fn, counts.fp + counts.tn) >= ENOUGH;
-  $('.es-now').hidden = !calibration;
-  $('.es-body').hidden = !calibration && !labelled;
   writeDial(writeEstimate());
+  $('.es-body').toggleAttribute('data-alone', $('.es-dial').hidden);
 }
 
 const load = lastWins(async (asked) => {
@@ -97,7 +100,7 @@ function draw() {
   moved = false;
   prevalence.value = -2;
   $('.es-none').hidden = false;
-  $('.es-none').textContent = 'Comparing the file with the calibration prompts\u2026';
+  $('.es-none').textContent = 'The teacher\u2019s calibration prompts are being compared with this file. The first time this takes some seconds; the line can be moved meanwhile.';
   load(data);
   rs.emit('rs:threshold-wanted');
 }

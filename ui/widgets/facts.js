@@ -1,6 +1,6 @@
 // Facts of a dataset: value = {kpis: [{label, value, hint, kind}], bars: [{title, note, facet, items: [{label, n, pick}]}],
-// histograms: [{title, note, counts, labels, mark: {at, text}}], strips: [{title, parts: [{label, n, kind}]}], chosen: ['facet:label']}.
-// Items with `pick` are buttons; event 'pick' {facet, label}.
+// histograms: [{title, note, counts, labels, mark: {at, text}}], strips: [{title, facet, parts: [{label, n, kind, pick}]}], chosen: ['facet:label']}.
+// Items and parts with `pick` are buttons; event 'pick' {facet, label}.
 const {el, count} = window.rs;
 const SVG = 'http://www.w3.org/2000/svg';
 
@@ -11,17 +11,24 @@ function share(n, all) {
   const percent = 100 * n / Math.max(all, 1);
   return n && percent < .1 ? '< 0.1 %' : n < all && percent > 99.9 ? '> 99.9 %' : `${percent.toFixed(percent < 10 || percent > 90 && percent < 100 ? 1 : 0)} %`;
 }
-function strip({title, parts}) {
+function picks(node, facet, label) {
+  node.addEventListener('click', () => trigger('pick', {facet, label}));
+  return node;
+}
+function strip({title, facet, parts}, chosen) {
   const all = parts.reduce((sum, part) => sum + part.n, 0);
   const bar = el('div', 'rs-facts-strip', null, {role: 'img', 'aria-label': `${title}: ${parts.map(({label, n}) => `${count(n)} ${label}`).join(', ')}`});
   const legend = el('div', 'rs-facts-legend');
-  for (const {label, n, kind} of parts) {
+  for (const {label, n, kind, pick} of parts) {
     if (n) {
       const piece = el('i', '', null, {'data-kind': kind, title: `${label}: ${count(n)} (${share(n, all)})`});
       piece.style.flexGrow = n;
       bar.append(piece);
     }
-    legend.append(el('span', n ? '' : 'none', null, {}, [el('i', '', null, {'data-kind': kind}), el('b', '', count(n)), el('span', '', ` ${label} `), el('em', '', n && n < all ? share(n, all) : '')]));
+    const inside = [el('i', '', null, {'data-kind': kind}), el('b', '', count(n)), el('span', '', ` ${label} `), el('em', '', n && n < all ? share(n, all) : '')];
+    const can = facet && pick !== undefined && n > 0;
+    const name = el(can ? 'button' : 'span', n ? '' : 'none', null, can ? {type: 'button', title: `${label}: show these rows`, 'aria-pressed': String(chosen.includes(`${facet}:${pick}`))} : {}, inside);
+    legend.append(can ? picks(name, facet, pick) : name);
   }
   return el('div', 'rs-facts-row', null, {}, [el('span', 'rs-label', title), el('div', '', null, {}, [bar, legend])]);
 }
@@ -33,8 +40,7 @@ function bars({title, note, facet, items}, chosen) {
     const name = `${facet}:${pick}`, can = facet && pick !== undefined;
     const line = el(can ? 'button' : 'div', 'rs-facts-line', null, {title: can ? `${label}: show these rows` : label, type: can ? 'button' : null,
       'aria-pressed': can ? String(chosen.includes(name)) : null}, [el('span', '', label), bar, el('span', '', count(n))]);
-    if (can) line.addEventListener('click', () => trigger('pick', {facet, label: pick}));
-    return line;
+    return can ? picks(line, facet, pick) : line;
   });
   return el('figure', '', null, {}, [el('figcaption', '', title, {}, note ? [el('small', '', note)] : []), ...lines]);
 }
@@ -69,7 +75,7 @@ function histogram({title, note, counts, labels, mark}) {
 function draw() {
   const {kpis = [], bars: groups = [], histograms = [], strips = [], chosen = []} = props.value || {};
   element.querySelector('.rs-kpis').replaceChildren(...kpis.map(kpi));
-  element.querySelector('.rs-facts-strips').replaceChildren(...strips.map(strip));
+  element.querySelector('.rs-facts-strips').replaceChildren(...strips.map(one => strip(one, chosen)));
   const plots = histograms.filter(({counts}) => counts.length).map(histogram);
   const groupsShown = groups.filter(({items}) => items.length).map(group => bars(group, chosen));
   element.querySelector('.rs-facts-charts').replaceChildren(...plots, ...groupsShown);

@@ -20,7 +20,7 @@ function jobs(state) {
 }
 
 function draw(state) {
-  const name = state.dataset ? `${state.dataset.name}, ${state.dataset.rows} rows` : 'none yet';
+  const name = state.dataset ? `${state.dataset.name}, ${state.dataset.rows} ${state.dataset.rows === '1' ? 'row' : 'rows'}` : 'none yet';
   slot('dataset').querySelector('b').textContent = name;
   slot('dataset').title = state.dataset ? `${name}, id ${state.dataset.id}` : 'No dataset yet';
   put('threshold', state.teacher ? state.threshold : '');

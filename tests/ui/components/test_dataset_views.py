@@ -3,7 +3,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from reft_studio.data.inspect import Inspection, TokenLengths
+from reft_studio.data.facets import TITLES
+from reft_studio.data.inspect import REPEATS, Inspection, TokenLengths
 from reft_studio.data.query import Lengths, Profile
 from reft_studio.data.readers import ImportReport
 from ui.components import dataset_views as views
@@ -82,7 +83,25 @@ def test_the_cut_of_training_lies_where_it_is_among_the_bars() -> None:
 def test_bars_are_filters_with_the_label_as_it_is_kept() -> None:
     bars = {group["facet"]: group["items"] for group in views.profiled(10, PROFILE, REPORT, FOUND, ["origin:a"])["bars"]}
     assert [item["pick"] for item in bars["origin"]] == ["a", "b"] and "category" not in bars
-    assert [(item["label"], item["n"]) for item in bars["truth"]] == [("harmless", 5), ("harmful", 3), ("unknown", 2)]
+
+
+def test_what_a_bar_of_the_whole_says_is_said_once_and_narrows_the_rows() -> None:
+    shown = views.profiled(10, PROFILE, REPORT, FOUND)
+    strips = {strip["title"]: strip for strip in shown["strips"]}
+    assert strips["Reading"]["facet"] == "" and not any("pick" in part for part in strips["Reading"]["parts"])
+    assert strips["Labels"]["facet"] == "truth"
+    assert [(part["pick"], part["n"]) for part in strips["Labels"]["parts"]] == [("harmless", 5), ("harmful", 3), ("unknown", 2)]
+    assert strips["Repeats"]["facet"] == "repeats"
+    assert [(part["pick"], part["n"]) for part in strips["Repeats"]["parts"]] == [(REPEATS[0], 7), (REPEATS[2], 2), (REPEATS[1], 1)]
+    assert not {group["facet"] for group in shown["bars"]} & {"truth", "repeats"}
+
+
+def test_a_chip_names_its_filter_in_words() -> None:
+    assert [chip["text"] for chip in views.chips([("truth", "harmful"), ("origin", "a")], 3)] == [
+        "Label in the file: harmful",
+        f"{TITLES['origin']}: a",
+        "rows that repeat each other",
+    ]
 
 
 def test_a_long_origin_is_picked_by_the_label_its_rows_have_and_the_rest_cannot_be() -> None:
