@@ -53,9 +53,10 @@ class Draw:
     """One draw as it stands in the log; its `rows` are to be read in their order.
 
     `population` rows were on this side of the line (`fingerprint`: SHA-256 of their ids), of which those in `seen` had been drawn and
-    decided before: they are known, the others are what was drawn from. `seed` gives every row of the dataset its place in one random
-    order, from which each draw takes the first ones on its side that no draw for this line has taken. `decisions` is how far the log of
-    decisions had come: seq and hash of its newest entry.
+    decided before: they are known, the others are what was drawn from. `seed` gives every row of the dataset its place in a random
+    order, from which the draws for this line take the first ones on its side that none of them has taken. Each line has an order of its
+    own: whoever moved the line may have looked at rows drawn for another one without deciding them, or have undone it. `decisions` is
+    how far the log of decisions had come: seq and hash of its newest entry.
     """
 
     region: Region
@@ -97,7 +98,7 @@ def make(
     here = [draw for draw in before if draw.place == line]
     seen = here[0].seen if here else _seen(before, ids[inside], decided)
     taken = np.array([row for draw in here for row in draw.rows] + seen, dtype=np.int64)
-    seed = before[0].seed if before else secrets.token_hex(16)
+    seed = here[0].seed if here else secrets.token_hex(16)
     free = inside & ~np.isin(ids, taken, kind="table") if len(taken) else inside
     rows = ids[_first(keys(seed, len(ids)), np.flatnonzero(free), count)].tolist()
     if not rows:
@@ -115,11 +116,12 @@ def keys(seed: str, rows: int) -> NDArray[np.float64]:
 def is_honest(draw: Draw, score: ScoreSet, before: Sequence[Draw]) -> bool:
     """Whether the rows of a draw are those that its seed gives. `before` are the draws of the dataset before it."""
     ids, inside = score.row_ids(), draw.place.holds(score.bins())
-    taken = [row for one in before if one.place == draw.place for row in one.rows] + draw.seen
+    here = [one for one in before if one.place == draw.place]
+    taken = [row for one in here for row in one.rows] + draw.seen
     free = inside & ~np.isin(ids, np.array(taken, dtype=np.int64))
     rows = ids[_first(keys(draw.seed, len(ids)), np.flatnonzero(free), len(draw.rows))].tolist()
     mark = hashlib.sha256(np.ascontiguousarray(ids[inside], dtype="<i8").tobytes()).hexdigest()
-    return rows == draw.rows and mark == draw.fingerprint and all(draw.seed == one.seed for one in before)
+    return rows == draw.rows and mark == draw.fingerprint and all(draw.seed == one.seed for one in here)
 
 
 def pending(draws: Sequence[Draw], line: Line, decided: Decided) -> NDArray[np.int64]:

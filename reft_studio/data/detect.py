@@ -47,6 +47,7 @@ _MAGIC = [
     (b"\x7fELF", "a program", "Choose the dataset file."),
     (b"\x80\x04\x95", "a Python pickle, which can run code when it is read", "Save the data as JSON Lines or Parquet."),
 ]
+_WIDE = ("utf_16", "utf_16_le", "utf_16_be", "utf_32", "utf_32_le", "utf_32_be")
 _CONTROL = bytes(set(range(32)) - {9, 10, 11, 12, 13, 27})
 
 
@@ -153,10 +154,11 @@ def _legacy(path: Path, sample: bytes) -> str:
     for name in ("cp932", "euc_jp"):
         if _kana_share(sample, name) > 0.2:  # kana make Japanese unmistakable, where statistics need a longer text
             return name
-    best = from_bytes(sample[: 64 << 10]).best()
+    # a line break in UTF-16 or UTF-32 holds a zero byte; of a few short lines without one these would be guessed all the same
+    best = from_bytes(sample[: 64 << 10], cp_exclusion=[] if 0 in sample else list(_WIDE)).best()
     if best is None:
         raise DataError(f"{path.name}: the text encoding is not recognised. Save the file as UTF-8. {ALLOWED}")
-    if re.fullmatch(r"cp125\d|latin_1|iso8859_\d+|mac_\w+|hp_roman8|cp\d{3}", best.encoding) and _western(sample):
+    if re.fullmatch(r"latin_1|iso8859_\d+|mac_\w+|hp_roman8|cp\d{3,4}", best.encoding) and _western(sample):
         return "cp1252"
     return best.encoding
 

@@ -122,7 +122,7 @@ class FastRows:
             if type(turn) is not dict or type(text := turn.get(content_key)) is not str or role_key not in turn:
                 return None
             if len(turn) != 2:
-                if any(item is not None or key in _SPOKEN for key, item in turn.items() if key not in self._said):
+                if any(item is not None or key in _SPOKEN or key.endswith("\\") for key, item in turn.items() if key not in self._said):
                     return None
                 ordered = False
             roles.append(turn[role_key])

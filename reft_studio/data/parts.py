@@ -223,7 +223,8 @@ class PartReader:
         reader = csv.reader(lines, delimiter=layout.delimiter)
         for cells in reader:
             first, start = start, reader.line_num
-            if (start - first > 1 or (start == len(lines) and _odd(lines[first]))) and is_open(lines[first:start], layout):
+            # the last line may be the beginning of a record that goes on in the next piece
+            if (start - first > 1 or (start == len(lines) and '"' in lines[first])) and is_open(lines[first:start], layout):
                 return None
             if not cells:
                 continue
@@ -242,7 +243,8 @@ class PartReader:
         feed = LineFeed(iter([line_of(number, line, self._encoding) for number, line in enumerate(raw, start=1)]))
         columns, count = RowColumns(), 0
         for record in csv_records(self.reading.path, self.reading.layout, feed, self.reading.header):
-            if feed.given_back or (len(feed.taken) == 1 and _odd(feed.taken[0].text)):
+            last = len(feed.taken) == 1 and feed.taken[0].number == len(raw)
+            if feed.given_back or (last and '"' in feed.taken[0].text and is_open([feed.taken[0].text], self.reading.layout)):
                 return None
             self._read(record, columns)
             count += 1
@@ -268,11 +270,6 @@ def _keys_of_all(block: bytes) -> int | None:
 def _has_controls(text: bytes) -> bool:
     """Whether JSON text may hold control characters, which it must write as escapes (all but DEL)."""
     return b"\x7f" in text or _ESCAPED_CONTROL.search(text) is not None
-
-
-def _odd(line: str) -> bool:
-    """Whether a quote on this line lacks its partner."""
-    return line.count('"') % 2 == 1
 
 
 def _beyond_unicode(text: str) -> bool:

@@ -80,6 +80,12 @@ def test_old_encodings_are_guessed_from_the_text(codec: str, text: str, upload: 
     assert text.encode(codec).decode(found.encoding) == text
 
 
+@pytest.mark.parametrize("answer", ["Heé", "a café", "é", "naïve é", "ÿ"])
+def test_one_short_line_of_an_old_encoding_is_not_taken_for_utf16(answer: str, upload: Upload) -> None:
+    found = detect(upload(f"prompt,response\nWhich?,This\nWho,{answer}\n".encode("cp1252"), "a.csv"))
+    assert (found.encoding, found.container) == ("cp1252", "csv")
+
+
 def test_text_outside_ascii_counts_wherever_it_first_comes(upload: Upload) -> None:
     late = b"prompt,response\n" + b"plain,text\n" * 100_000 + "Übermäßig,café\n".encode("cp1252") * 3
     assert detect(upload(late, "a.csv")).encoding == "cp1252"

@@ -113,6 +113,7 @@ def test_plain_rows_take_the_quick_way(row: dict[str, Any], upload: Upload, tmp_
         '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": " "}]}',
         '{"messages": [{"role": "user", "content": 1}, {"role": "assistant", "content": "b"}]}',
         '{"prompt": "a", "response": "b"}',
+        '{"messages": [{"role": "user", "content": "a", "role": "user", "b\\\\": null}, {"role": "assistant", "content": "b"}]}',
         '{"a\\\\": 1, "a\\\\": 2, "messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}',
         '\ufeff{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}',
         '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}',
@@ -129,6 +130,19 @@ def test_unusual_rows_are_what_they_are_the_careful_way(line: str, upload: Uploa
     assert not isinstance(expected, str)
     assert _outcome(tmp_path / "b", path) == expected
     assert _in_small_pieces(tmp_path / "c", path) == expected
+
+
+@pytest.mark.parametrize("damage", [b"", b"\xff"])
+def test_a_piece_that_seems_to_end_with_a_line_but_ends_in_a_quoted_cell_is_read_on(damage: bytes, tmp_path: Path) -> None:
+    """The inch mark makes the number of quotes even at the end of the first line of a record."""
+    path = tmp_path / "inches.csv"
+    path.write_bytes(b'prompt,response\nWhich?,This\n5" pipe,"one\ntwo"\n"Who",He' + damage + b'\n3" nail,"a, b\nc"\nLast,"open\n')
+    expected = _carefully(tmp_path / "whole", path)
+    assert not isinstance(expected, str) and [row["response"] for row in expected[0]][1] == "one\ntwo"
+    for size in (1, 40):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(pieces, "PIECE_BYTES", size)
+            assert _outcome(tmp_path / str(size), path) == expected
 
 
 _TEXT = st.text(alphabet=st.sampled_from([*'ab":\\ \t\n{}é\u200b😀', "\x07", "\x7f", "\ud800"]), max_size=6)
