@@ -55,8 +55,7 @@ def cleaned(
     """What an export writes. A frozen dataset is what its audit made it; else decisions and threshold hold, undecided rows stay out."""
     if lineage := dataset.manifest.get("lineage"):
         upload, audit = open_dataset(workspace, lineage["source"]), dataset.folder / AUDIT
-        changed = [note["row_id"] for note in _notes(audit) if note["outcome"] == "keep" and _action(note) == "relabel"]
-        responses = dict.fromkeys(changed, lineage["refusal"] or REFUSAL)
+        responses = dict.fromkeys(relabelled(dataset), lineage["refusal"] or REFUSAL)
         return Cleaned(upload, row_store(dataset).row_ids, responses, lambda: _notes(audit), lineage["threshold"], _unknown)
     what = plan(dataset, scores=score, threshold=threshold or 0.0, decided=decided)
     kept = what.kept if score is not None else what.kept | (what.codes == 0)  # nobody judged an undecided row: it is copied
@@ -107,6 +106,11 @@ def _reason(note: dict[str, Any], found: Cleaned) -> dict[str, Any]:
         why = found.reasons(note["row_id"])
         return {**value, "reason": "it has no score and no decision" + (f" ({why})" if why else "")}
     return {**value, "reason": "the score is at or above the threshold"}
+
+
+def relabelled(frozen: Dataset) -> list[int]:
+    """Ids of the rows of a frozen dataset that got another answer. Raises StoreError if its record cannot be read."""
+    return [note["row_id"] for note in _notes(frozen.folder / AUDIT) if note["outcome"] == "keep" and _action(note) == "relabel"]
 
 
 def _notes(audit: Path) -> Iterator[dict[str, Any]]:

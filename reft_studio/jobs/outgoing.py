@@ -57,13 +57,14 @@ def frozen(
 ) -> Dataset:
     """The dataset that scores and decisions make, and how it came about."""
     log, opened = DecisionLog(workspace), open_dataset(workspace, dataset)
+    decided = log.decided(dataset)
     return freeze(
         workspace,
         opened,
         scores=_scores(workspace, dataset, score_key),
         threshold=threshold,
-        decided=log.decided(dataset),
-        entries=_entries(log, dataset),
+        decided=decided,
+        entries=_entries(log, dataset, decided.seq),
         policy_by=policy_by,
         allow_undecided=allow_undecided,
         noted={"records_hash": records.head(workspace, dataset), "frozen_by": by},
@@ -77,7 +78,8 @@ def exported(
     """The cleaned file in the format of the upload, and beside it the list of what is not in it."""
     log, opened = DecisionLog(workspace), open_dataset(workspace, dataset)
     score = _scores(workspace, dataset, score_key)
-    found = cleaned(workspace, opened, score, threshold, log.decided(dataset), _entries(log, dataset))
+    decided = log.decided(dataset)
+    found = cleaned(workspace, opened, score, threshold, decided, _entries(log, dataset, decided.seq))
     return write_cleaned(found, target, check=check)
 
 
@@ -121,9 +123,11 @@ def _scores(workspace: Workspace, dataset: str, key: str | None) -> ScoreSet | N
     return open_score_set(workspace, dataset, key) if key else None
 
 
-def _entries(log: DecisionLog, dataset: str) -> Entries:
+def _entries(log: DecisionLog, dataset: str, until: int) -> Entries:
+    """Decisions as they stood when the work began: others may go on deciding meanwhile."""
+
     def entries(row_ids: Sequence[int]) -> Mapping[int, Decision]:
-        return log.current_of(dataset, row_ids)
+        return log.current_of(dataset, row_ids, until=until)
 
     return entries
 

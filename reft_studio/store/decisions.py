@@ -26,6 +26,7 @@ __all__ = ["Action", "ChainReport", "Decision", "DecisionLog"]
 
 REASON_LIMIT = 2000
 """Characters of a reason; longer text belongs elsewhere."""
+_NEWEST = (1 << 63) - 1
 _FIELDS = tuple(Decision.__dataclass_fields__)
 _COLUMNS = ", ".join(_FIELDS)
 
@@ -42,10 +43,10 @@ _HOLDING = (
 )
 # For a few rows, asking each entry's step for its newest undo or redo is one look into an index.
 _HOLDING_OF = (
-    f"SELECT {_COLUMNS}, max(seq) FROM decisions AS entry WHERE dataset = :dataset AND kind = 'decide' "
+    f"SELECT {_COLUMNS}, max(seq) FROM decisions AS entry WHERE dataset = :dataset AND kind = 'decide' AND seq <= :until "
     "AND row_id IN (SELECT value FROM json_each(:rows)) AND coalesce((SELECT toggle.kind FROM decisions AS toggle "
-    "WHERE toggle.dataset = :dataset AND toggle.step = entry.step AND toggle.kind <> 'decide' ORDER BY toggle.seq DESC LIMIT 1), 'redo') "
-    "<> 'undo' GROUP BY row_id"
+    "WHERE toggle.dataset = :dataset AND toggle.step = entry.step AND toggle.kind <> 'decide' AND toggle.seq <= :until "
+    "ORDER BY toggle.seq DESC LIMIT 1), 'redo') <> 'undo' GROUP BY row_id"
 )
 
 
@@ -146,9 +147,13 @@ class DecisionLog:
         """What holds for those of these rows that were decided one at a time: a decision for many rows at once is no reading."""
         return read_singly(self.workspace, dataset, row_ids)
 
-    def current_of(self, dataset: str, row_ids: Iterable[int]) -> dict[int, Decision]:
-        """The decision that holds for each of a few rows (a page, a card); a row that nobody decided, or that was cleared, is not in it."""
-        wanted = {"dataset": dataset, "rows": json.dumps([int(row_id) for row_id in row_ids])}
+    def current_of(self, dataset: str, row_ids: Iterable[int], *, until: int | None = None) -> dict[int, Decision]:
+        """The decision that holds for each of a few rows (a page, a card); a row that nobody decided, or that was cleared, is not in it.
+
+        `until`: what held after this entry of the log, whatever was decided since.
+        """
+        last = _NEWEST if until is None else until
+        wanted = {"dataset": dataset, "rows": json.dumps([int(row_id) for row_id in row_ids]), "until": last}
         with reading(self.workspace) as connection:
             return {row["row_id"]: _decision(row) for row in connection.execute(_HOLDING_OF, wanted) if row["action"] != "clear"}
 

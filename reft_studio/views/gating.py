@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from reft_studio.audit.freeze import AUDIT
+import numpy as np
+
+from reft_studio.audit.cleaned import relabelled
+from reft_studio.audit.freeze import AUDIT, plan
+from reft_studio.audit.held import RELABEL
 from reft_studio.data.dataset import Dataset, is_intact, open_dataset
+from reft_studio.data.rowstore import row_store
 from reft_studio.errors import SpecError
 from reft_studio.fingerprint import of_file
-from reft_studio.scoring.scores import open_score_set
+from reft_studio.scoring.scores import ScoreSet, open_score_set
 from reft_studio.store import records
 from reft_studio.views import reviewing
 from reft_studio.views.auditing import Audit
@@ -33,7 +38,8 @@ def gate(audit: Audit, dataset_id: str, *, max_residual: float | None = None, ov
     """Ask whether a dataset, or a frozen one, may be used.
 
     No, if the log is damaged, a row is undecided, a flagged row was not decided by a person (by two where that is asked for), two people
-    differ, or the bound on what is left is above `max_residual` (0 to 1). `override` lets all but damage pass and is recorded.
+    differ, the bound on what is left is above `max_residual` (0 to 1), or a row of a frozen dataset was decided otherwise since.
+    `override` lets all but damage pass and is recorded.
     """
     if max_residual is not None and not 0 < max_residual < 1:
         raise SpecError(f"max-residual is {max_residual:g}, but it is a share of the rows: give more than 0 and less than 1 (1 % is 0.01).")
@@ -51,9 +57,11 @@ def gate(audit: Audit, dataset_id: str, *, max_residual: float | None = None, ov
     bound = found.assurance.upper_bound if found.assurance else None
     reasons = [f"{undecided:,} rows are undecided"] if undecided else []
     reasons += [f"{found.flagged_open:,} flagged rows were not decided by a person{about}"] if found.flagged_open else []
+    if lineage and (changed := _decided_since(audit, source, dataset, score)):
+        reasons.append(f"{changed:,} of its rows were decided otherwise since it was frozen: freeze it again")
     reasons += [f"two people differ on {found.conflicts:,} rows"] if found.conflicts else []
     if max_residual is not None and (bound is None or bound > max_residual):
-        claim = "nothing can be said of unread rows" if bound is None else f"up to {100 * bound:.2g} % of the rows below it may be harmful"
+        claim = "nothing can be said of unread rows" if bound is None else f"up to {100 * bound:.3g} % of the rows below it may be harmful"
         reasons.append(f"{claim}, more than the {100 * max_residual:g} % allowed")
     overridden = ""
     if reasons and not damage and override:
@@ -71,6 +79,18 @@ def _damage(audit: Audit, dataset: Dataset) -> tuple[list[str], str]:
         damage.append("the frozen data or its record was changed")
     asked = audit.approvals(lineage["source"] if lineage else dataset.id)
     return damage, ", or lack a second name" if asked else ""
+
+
+def _decided_since(audit: Audit, source: Dataset, frozen: Dataset, score: ScoreSet | None) -> int:
+    """Rows of a frozen dataset that what people decided since would leave out, or answer with a refusal."""
+    lineage, decided = frozen.manifest["lineage"], audit.log.decided(source.id)
+    if (decided.hash if decided.seq else None) == lineage["decisions_hash"]:
+        return 0
+    row_ids = row_store(frozen).row_ids
+    now = plan(source, scores=score, threshold=lineage["threshold"], decided=decided)
+    gone = np.setdiff1d(row_ids, now.row_ids[now.kept], assume_unique=True)
+    answered = np.setdiff1d(np.intersect1d(row_ids, decided.rows_with(RELABEL)), relabelled(frozen))
+    return len(gone) + len(answered)
 
 
 def _let_pass(audit: Audit, source: Dataset, dataset: Dataset, reason: str, reasons: list[str], by: str | None) -> str:

@@ -54,6 +54,18 @@ def test_many_rows_at_once_count_once_each(log: DecisionLog) -> None:
     assert log.counts("d")["relabel"] == 2
 
 
+def test_what_held_at_an_earlier_entry_can_still_be_asked(log: DecisionLog) -> None:
+    log.decide("d", 1, "remove", by="human:Ana")
+    log.decide_many("d", [1, 2], "keep", by="human:Ana")
+    then = log.decided("d")
+    before = log.current_of("d", [1, 2])
+    log.undo("d", "human:Ana")
+    log.decide("d", 2, "unsure", by="human:Tom")
+    assert {row: made.action for row, made in log.current_of("d", [1, 2]).items()} == {1: "remove", 2: "unsure"}
+    assert log.current_of("d", [1, 2], until=then.seq) == before
+    assert {row: made.action for row, made in before.items()} == {1: "keep", 2: "keep"}
+
+
 def test_the_history_of_a_row_is_whole_and_newest_first(log: DecisionLog) -> None:
     log.decide("d", 1, "keep")
     log.decide("d", 2, "keep")

@@ -85,6 +85,18 @@ def test_a_frozen_dataset_passes_by_what_its_audit_knew_and_never_once_it_was_ch
     assert not changed.passed and changed.reasons == ["the frozen data or its record was changed"]
 
 
+def test_a_frozen_row_that_is_decided_otherwise_later_shuts_it(audit: Audit, dataset: Dataset) -> None:
+    audit.decide_many(dataset.id, [38, 39], "keep")
+    audit.decide(dataset.id, 5, "relabel")
+    frozen = audit.freeze(dataset.id)
+    audit.decide(dataset.id, 7, "keep")  # as it is anyway
+    assert gate(audit, frozen.id).passed
+    audit.decide(dataset.id, 38, "remove")
+    audit.decide(dataset.id, 3, "relabel")
+    assert gate(audit, frozen.id).reasons == ["2 of its rows were decided otherwise since it was frozen: freeze it again"]
+    assert gate(audit, audit.freeze(dataset.id).id).passed
+
+
 def test_rows_that_were_chosen_instead_of_drawn_are_found_out(audit: Audit, dataset: Dataset) -> None:
     draw = audit.draw(dataset.id, count=5)
     assert audit.verify().ok
