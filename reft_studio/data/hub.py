@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 from reft_studio.data.sources import SUFFIXES, Part, Source, local, tables
 from reft_studio.errors import DataError, PrerequisiteError
@@ -64,14 +65,22 @@ def _listed(text: str, name: str, revision: str | None) -> Source:
 
     with _errors(name, revision):
         info = HfApi().dataset_info(name, revision=revision, files_metadata=True)
-        parts = tables((file.rfilename, file.size or 0) for file in info.siblings or ())
+        parts = tables(_files(info.siblings))
     if not parts and revision is None:
         with _errors(name, CONVERTED):
             info = HfApi().dataset_info(name, revision=CONVERTED, files_metadata=True)
-            parts = tables((file.rfilename, file.size or 0) for file in info.siblings or ())
+            parts = tables(_files(info.siblings))
     if not parts:
         raise DataError(f"'{name}' holds no table that can be read without running its own code. Save it as Parquet or JSON Lines.")
     return Source(text, "hub", name, tuple(parts), info.sha)
+
+
+def _files(siblings: Iterable[Any] | None) -> Iterator[tuple[str, int]]:
+    """Names and bytes of the files of a repository; a name that would lead out of its folder is none."""
+    for file in siblings or ():
+        name = PurePosixPath(file.rfilename)
+        if not name.is_absolute() and ".." not in name.parts:
+            yield file.rfilename, file.size or 0
 
 
 def _downloaded(text: str, name: str, revision: str | None) -> Source:

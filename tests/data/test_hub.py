@@ -53,6 +53,11 @@ def test_the_commit_is_recorded_and_splits_come_first(online: Any) -> None:
     assert found.revision == SHA and [part.name for part in found.parts] == ["train", "test"] and asked == [("org/name", "main")]
 
 
+def test_names_that_lead_out_of_the_repository_are_left_out(online: Any) -> None:
+    online(Info("train.jsonl", "/home/me/secret.jsonl", "../other/secret.jsonl", "data/../../secret.parquet"))
+    assert [part.files for part in hub.look("org/name").parts] == [("train.jsonl",)]
+
+
 def test_rows_that_only_a_script_can_read_are_taken_from_the_converted_branch(online: Any) -> None:
     asked = online(lambda revision: Info("default/train/0000.parquet") if revision == hub.CONVERTED else Info("name.py"))
     assert [part.name for part in hub.look("org/name").parts] == ["default/train"]
