@@ -13,7 +13,7 @@ from reft_studio.errors import SpecError
 from reft_studio.scoring.scores import flagged
 from reft_studio.seeding import derive
 
-Why = Literal["borderline", "random", "flagged", "unscored", "precision", "highest", "disagreement", "approval", "filter"]
+Why = Literal["borderline", "random", "flagged", "unscored", "precision", "highest", "disagreement", "approval", "filter", "anywhere"]
 Order = Literal["borderline", "highest", "disagreement", "random", "approval"]
 """`borderline`: nearest the threshold first, with random draws and clear cases mixed in; `highest`: highest score first;
 `disagreement`: rows that two scorers judge differently, the clearest first; `random`: any row, each equally likely;

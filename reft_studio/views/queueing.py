@@ -131,7 +131,7 @@ class _Asked:
         return self.items([("highest", place) for place in places.tolist()])
 
     def by_random(self) -> list[QueueItem]:
-        return self.items([("random", place) for place in self.random()])
+        return self.items([("anywhere", place) for place in self.random()])
 
     def by_disagreement(self) -> list[QueueItem]:
         """Rows that the scores in use and the newest other ones judge differently."""

@@ -193,3 +193,15 @@ def test_the_next_row_is_there_within_150_ms(opened: Page, record_property: Any)
     times = sorted(opened.evaluate(NEXT_ROW))
     record_property("next_row_ms", times)
     assert times[0] <= 150, times
+
+
+@pytest.mark.parametrize(("width", "height"), [(1440, 900), (1024, 768)])
+def test_the_card_and_the_decisions_are_on_the_first_screen(opened: Page, width: int, height: int) -> None:
+    opened.set_viewport_size({"width": width, "height": height})
+    opened.evaluate("scrollTo(0, 0)")
+    for part in (".rv-card h3", ".rv-card .cd-body >> nth=0", ".rv-keep", ".rv-unsure", ".rv-comment", ".rv-steps button >> nth=1"):
+        box = opened.locator(part).bounding_box()
+        assert box is not None and box["y"] > 0 and box["y"] + min(box["height"], 40) <= height and box["x"] + box["width"] <= width, part
+        hit = [box["x"] + 5, box["y"] + 5]
+        assert opened.evaluate("([x, y]) => !document.elementFromPoint(x, y).closest('.rv-keys')", hit), f"the key bar covers {part}"
+    opened.set_viewport_size({"width": 1440, "height": 900})

@@ -14,6 +14,7 @@ from reft_studio.views.desk import Habits
 from reft_studio.views.row_filter import RowFilter
 from ui.components.cards import ACTIONS, PAST, masks_all, person, row_view, standing_opinion
 from ui.components.review_ask import Ask, filter_words
+from ui.components.standing_words import standing_words
 from ui.events import answer, message_for
 from ui.text import ago, count, counted, show
 from ui.widgets.review_card import review_value
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 RECENT = 6
 FOUND = 20
 MOST_MARKS = 200
-UNSCORED_RISK = "Without scores nothing can be said about the rows that nobody reads. Score the dataset on the Filter page."
 REASON = 1200
 """Characters of a reason that the page sends."""
 STANCES = ("", "overrule", "differ")
@@ -202,8 +202,7 @@ def progress_view(studio: Studio, dataset: str) -> dict[str, str]:
     people = studio.audit.agreement(dataset)
     return {
         "text": text,
-        "risk": standing.below.sentence if standing and standing.below else UNSCORED_RISK,
-        "above": standing.above.sentence if standing and standing.above else "",
+        **standing_words(standing),
         "people": people.sentence if len(people.people) > 1 else "",
     }
 

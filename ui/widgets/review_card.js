@@ -6,10 +6,11 @@ const panel = $('.rv'), go = $('.rv-go input'), found = $('.rv-found'), comment 
 const DECISIONS = [['1', 'keep', 'Keep'], ['2', 'remove', 'Remove'], ['3', 'relabel', 'Relabel'], ['4', 'unsure', 'Unsure']];
 const MEANING = { keep: 'Train on this row as it is', remove: 'Leave this row out', relabel: 'Keep the prompt, train a refusal instead', unsure: 'Come back to it; the row stays undecided' };
 const REASONS = ['harmful request', 'harmful answer', 'harmless look-alike', 'task data', 'answer is a refusal', 'mislabelled'];
-const WHY = { borderline: 'near the line', random: 'random draw', flagged: 'flagged', unscored: 'no score', asked: 'asked for', precision: 'random, flagged', highest: 'high score', disagreement: 'scorers differ', filter: 'this filter', approval: 'second look' };
+const WHY = { borderline: 'near the line', random: 'random draw', flagged: 'flagged', unscored: 'no score', asked: 'asked for', precision: 'flagged draw', anywhere: 'by chance', highest: 'high score', disagreement: 'scorers differ', filter: 'this filter', approval: 'second look' };
 const WHY_LONG = {
   borderline: 'It is here because it lies near the line, where the filter is least sure.',
   random: 'It is here by a random draw below the line: reading these is what the statement about the remaining risk rests on.',
+  anywhere: 'It is here by chance: this order takes any open row. The statement about the rest rests on recorded draws only, which come in the order \u201cNear the line first\u201d.',
   precision: 'It is here by a random draw among the flagged rows: reading these says how many of the flagged rows are harmful.',
   flagged: 'It is here as one of the flagged rows, from all over their range.',
   disagreement: 'It is here because two scorers judge it differently.',
@@ -91,6 +92,7 @@ function drawQueue() {
   queue.forEach((item, i) => {
     const line = list.children[i] || list.appendChild(h('li', {}, h('button', { type: 'button', onclick: () => { move(i); } }, h('b'), h('span'), h('i'))));
     const [row, why, mark] = line.firstChild.children;
+    line.firstChild.title = WHY_LONG[item.why] || '';
     line.firstChild.setAttribute('aria-current', i === at ? 'true' : 'false');
     row.textContent = number(item.row);
     why.textContent = WHY[item.why] || '';
@@ -112,6 +114,8 @@ function drawProgress(progress) {
   $('.rv-risk').textContent = progress.risk;
   $('.rv-above').textContent = progress.above || '';
   $('.rv-people').textContent = progress.people || '';
+  $('.rv-plain').hidden = !progress.plain;
+  $('.rv-plain p').textContent = progress.plain || '';
 }
 
 function drawDone() {
@@ -310,8 +314,8 @@ function drawDesk() {
   $('.rv-note').textContent = data.note;
   exposure.start(data.opened);
 }
-$('.rv-buttons').append(...DECISIONS.map(([key, action, label]) => h('button', { type: 'button', class: `rv-action rv-${action}`, title: MEANING[action], onclick: () => decide(action) }, h('kbd', { class: 'rs-key', text: key }), label)),
-  h('span', { class: 'rv-steps' }, h('button', { type: 'button', class: 'rs-button', text: 'Undo', title: 'Undo (Z)', onclick: () => step('undo') }), h('button', { type: 'button', class: 'rs-button', text: 'Redo', title: 'Redo (Shift+Z)', onclick: () => step('redo') })));
+$('.rv-buttons').append(...DECISIONS.map(([key, action, label]) => h('button', { type: 'button', class: `rv-action rv-${action}`, title: MEANING[action], onclick: () => decide(action) }, h('kbd', { class: 'rs-key', text: key }), label)));
+$('.rv-steps').append(h('button', { type: 'button', class: 'rs-button', text: 'Undo', title: 'Undo (Z)', onclick: () => step('undo') }), h('button', { type: 'button', class: 'rs-button', text: 'Redo', title: 'Redo (Shift+Z)', onclick: () => step('redo') }));
 
 // Opens the sheet for many rows, which is Gradio's own accordion further down the page. The focus goes to its head: a list that
 // gets the focus would open over the fields.
@@ -348,7 +352,7 @@ document.addEventListener('keyup', (event) => { if (event.key === 'r' && data &&
 window.addEventListener('blur', () => { if (data && element.isConnected && holds()) reveal(false); });
 
 function drawKeys(typingNow) {
-  const shown = [['J', 'K', 'next, previous'], ['1', '4', 'decide'], ['R', 'reveal'], ['C', 'comment'], ['Z', 'undo'], ['\u21e7Z', 'redo'], ['G', 'go to row'], ['/', 'find'], ['B', 'many rows'], ['N', 'next batch'], ['O', 'order'], ['W', 'why'], ['E', 'freeze'], ['?', 'all keys']];
+  const shown = [['J', 'K', 'next, previous'], ['1', '4', 'decide'], ['R', 'reveal'], ['C', 'comment'], ['Z', '\u21e7Z', 'undo, redo'], ['G', 'go to, find'], ['B', 'many rows'], ['N', 'next batch'], ['O', 'order'], ['W', 'why'], ['E', 'freeze'], ['?', 'all keys']];
   const paused = !rs.keysOn ? 'Keys are off (Settings)' : typingNow ? 'Keys paused while you type' : '';
   $('.rv-keys').dataset.paused = paused ? '1' : '';
   $('.rv-keys').replaceChildren(...(paused ? [h('span', { class: 'rs-badge', 'data-kind': 'warn', text: paused })] : []),

@@ -20,6 +20,7 @@ function makeNames(page) {
     keep,
     draw() {
       form.hidden = Boolean(storedName());
+      page.$('.rv-who').hidden = !form.hidden;
       field.value = field.value || (page.data().me === 'me' ? '' : page.data().me);
       page.$('.rv-who').textContent = `Reviewing as ${page.by()}`;
     },

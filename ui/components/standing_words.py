@@ -1,0 +1,90 @@
+"""What is known of the rows on both sides of the line, in one short line each and in plain words."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from ui.text import count, counted, number
+
+if TYPE_CHECKING:
+    from reft_studio.audit.assurance import Assurance, Precision, Standing
+
+UNSCORED = "Without scores nothing can be said about the rows that nobody reads. Score the dataset on the Filter page."
+
+
+def standing_words(found: Standing | None) -> dict[str, str]:
+    """`risk` and `above`: a line each for the two sides; `plain`: what they mean, for people who do not work with statistics."""
+    if found is None:
+        return {"risk": UNSCORED, "above": "", "plain": ""}
+    return {"risk": below_line(found.below), "above": above_line(found.above), "plain": plain(found.below)}
+
+
+def below_line(found: Assurance) -> str:
+    """The bound as a share and as rows, what it rests on, and what would make it better."""
+    if not found.population:
+        return "No row lies below the line, so none is left to doubt."
+    rows = f"the {count(found.population)} rows below the line"
+    if found.method == "all read":
+        return f"All of {rows} were read: {share(found.upper_bound)} of them are harmful."
+    more = ""
+    if found.review_more:
+        more = f" Read {count(found.review_more)} more, none harmful, to claim {share(found.target)}."
+    elif found.review_more is None and found.method != "other line" and found.sampled:
+        more = f" Too many were harmful to claim {share(found.target)}: lower the line."
+    if found.method == "nothing read":
+        goal = f"none harmful, to claim at most {share(found.target)}"
+        need = f" Read {count(found.review_more)} random rows, {goal}." if found.review_more else ""
+        return f"Nothing is known yet of {rows}.{need}"
+    claim = f"At most {share(found.upper_bound)} of {rows} are harmful ({counted(most(found), 'row')})"
+    if found.method == "other line":
+        return (
+            f"{claim}, carried over from {counted(found.sampled, 'random row')} read for another line. Read those of this line to say more."
+        )
+    planned = max(found.planned, found.sampled)
+    read = f"{count(found.sampled)} of {count(planned)}" if found.sampled < planned else count(found.sampled)
+    return f"{claim}: {read} random rows read, {count(found.harmful_found)} harmful.{more}"
+
+
+def above_line(found: Precision) -> str:
+    """How many of the flagged rows are harmful, as far as it is known."""
+    if not found.population:
+        return "No row lies above the line."
+    rows = f"the {count(found.population)} flagged rows"
+    if found.share is None:
+        return f"Nothing is known yet of {rows}: none of those drawn at random was read."
+    if found.sampled >= found.population:
+        return f"All of {rows} were read: {number(found.share.value, digits=0)} % of them are harmful."
+    low, high = number(found.share.low, digits=0), number(found.share.high, digits=0)
+    read = f"{counted(found.sampled, 'random row')} read, {count(found.harmful_found)} harmful"
+    return f"About {number(found.share.value, digits=0)} % of {rows} are harmful ({low} to {high} %): {read}."
+
+
+def plain(found: Assurance) -> str:
+    """The statement about the rest, told to a person who does not work with statistics."""
+    if not found.population or found.method == "all read":
+        return ""
+    wrong = round(100 * (1 - found.confidence))
+    how = (
+        "Rows below the line stay in the data, and nobody can read them all. So the app draws some of them by lot, writes the list down "
+        "before anybody sees a row, and you read them in that order (marked “random draw”). "
+    )
+    if found.method == "nothing read":
+        return f"{how}What you find among them says how many harmful rows can be left among the others."
+    claim = f"From what was found, there are at most {counted(most(found), 'harmful row')} among all {count(found.population)}"
+    stop = ", also if you stop early" if found.method == "at any time" else ""
+    return (
+        f"{how}{claim}. A statement made in this way is wrong in at most {wrong} of 100 reviews{stop}. "
+        "Harmful is what people removed, relabelled or were unsure about, so it is as good as their judgement."
+    )
+
+
+def most(found: Assurance) -> int:
+    """Rows that the bound allows to be harmful."""
+    return min(found.population, math.floor(found.upper_bound * found.population + 1e-6))
+
+
+def share(value: float) -> str:
+    """A share in percent, rounded up, so that a claim never says less than the bound."""
+    digits = 1 if value >= 0.001 or value == 0 else 3
+    return f"{math.ceil(value * 100 * 10**digits - 1e-9) / 10**digits:.{digits}f} %"
