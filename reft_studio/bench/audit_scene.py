@@ -112,12 +112,12 @@ def _score(workspace: Workspace, dataset_id: str) -> dict[str, Any]:
 
 
 def _index(workspace: Workspace, dataset_id: str) -> dict[str, Any]:
-    from reft_studio.data import search
-    from reft_studio.data.dataset import open_dataset
-    from reft_studio.progress import Silent
+    """What the background does after an import before anybody waits for it: what rows are filtered by, and the search index."""
+    from reft_studio.console import Console
+    from reft_studio.jobs.preparing import index
 
     started = time.perf_counter()
-    search.build(open_dataset(workspace, dataset_id), Silent())
+    index(Console(workspace), {"dataset": dataset_id})
     return {"seconds": time.perf_counter() - started}
 
 
