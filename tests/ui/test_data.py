@@ -231,6 +231,7 @@ def test_an_inspection_tells_languages_repeats_and_tokens_and_a_bar_narrows_the_
     page.locator("#repeats").get_by_role("button", name="Show these rows").click()
     expect(page.locator("#row-preview article")).to_have_count(2)
     page.get_by_role("tab", name="Validation").click()
+    expect(page.locator("#quarantine tbody tr")).to_have_count(2)  # a table that is mounted only now, after two changes
     page.locator("#save-aside").click()
     with page.expect_download() as saved:
         page.locator("#saved-aside").click()

@@ -6,7 +6,8 @@ A script sees `element, props, trigger, watch, server` and the shared `window.rs
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import gradio as gr
 
 FOLDER = Path(__file__).resolve().parent
+KEEP = "props = new Proxy(props, { get: (given, name) => (given[name] === undefined ? keptProps[name] : given[name]) });\n"
 
 
 @cache
@@ -43,7 +45,7 @@ def widget(
         value,
         html_template=template or source(f"{name}.html") or f'<div class="rs-{name}"></div>',
         css_template=source(f"{name}.css"),
-        js_on_load="\n".join(source(f"{part}.js") for part in (*scripts, name)) or None,
+        js_on_load=script((*scripts, name), props),
         server_functions=list(server_functions) or None,
         apply_default_css=False,
         elem_id=elem_id,
@@ -51,6 +53,19 @@ def widget(
         visible=visible,
         **props,
     )
+
+
+def script(names: Sequence[str], props: Mapping[str, Any]) -> str | None:
+    """The scripts, one after the other, with the widget's fixed properties kept in them; None if there is no script.
+
+    Gradio mounts what lies in a closed tab or a hidden column when it is first shown, and may have forgotten every property but the
+    value if that has changed before: the script would fail at its start, and the widget stay empty until the page is loaded again.
+    """
+    told = "\n".join(found for found in (source(f"{name}.js") for name in names) if found)
+    if not told or not props:
+        return told or None
+    kept = json.dumps(json.dumps(dict(props)))  # a string in a string: no text can end it
+    return f"const keptProps = JSON.parse({kept});\n{KEEP}{told}"
 
 
 def fixed(markup: str, *, elem_id: str | None = None, elem_classes: Sequence[str] = ()) -> gr.HTML:

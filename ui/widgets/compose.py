@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from ui.widgets import source
+from ui.widgets import script, source
 
 
 def composed(
@@ -26,7 +26,7 @@ def composed(
         value,
         html_template=source(f"{name}.html"),
         css_template="\n".join(source(f"{style}.css") for style in (*styles, name)),
-        js_on_load="\n".join(source(f"{part}.js") for part in (*parts, name)),
+        js_on_load=script((*parts, name), props),
         server_functions=list(server_functions) or None,
         apply_default_css=False,
         elem_id=elem_id,

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from ui.widgets import FOLDER, source
+from ui.widgets import FOLDER, script, source
 from ui.widgets.compose import composed
 
 
@@ -33,6 +34,16 @@ def test_no_script_writes_markup(path: Path) -> None:
 
 
 def test_a_composed_widget_puts_shared_parts_before_its_own_script() -> None:
-    script = composed("threshold", parts=("dom", "threshold_math")).js_on_load
-    assert script is not None
-    assert script.index(source("dom.js")) < script.index(source("threshold_math.js")) < script.index(source("threshold.js"))
+    told = composed("threshold", parts=("dom", "threshold_math")).js_on_load
+    assert told is not None
+    assert told.index(source("dom.js")) < told.index(source("threshold_math.js")) < told.index(source("threshold.js"))
+
+
+def test_a_script_keeps_its_fixed_properties_when_the_page_forgets_them(node: str) -> None:
+    told = script(("dom",), {"empty": 'Nothing "here" </script> `${x}`', "columns": [1]})
+    assert told is not None and script((), {"a": 1}) is None and "keptProps" not in str(script(("dom",), {}))
+    program = told[: told.index(source("dom.js"))]
+    check = f"const run = new Function('props', {json.dumps(program + 'return [props.empty, props.columns, props.value];')});"
+    asked = f"{check} console.log(JSON.stringify(run({{ value: 7, empty: undefined }})));"
+    found = subprocess.run([node, "-e", asked], capture_output=True, text=True, check=True, timeout=30)
+    assert json.loads(found.stdout) == ['Nothing "here" </script> `${x}`', [1], 7]
