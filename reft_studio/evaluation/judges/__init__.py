@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from reft_studio.errors import PrerequisiteError
 from reft_studio.evaluation.grade import Grade
 from reft_studio.evaluation.judges.spec import JudgeSpec
 from reft_studio.models.source import locate
 from reft_studio.registry import Registry
+
+if TYPE_CHECKING:
+    from reft_studio.models.verdicts import Speaker
 
 PHRASES = JudgeSpec()
 """The judge without a model that works on any text."""
@@ -31,10 +34,23 @@ class Judge(Protocol):
     where: str = ""
     """What a person must know to get the judge's model, said when it is not found."""
 
-    def __init__(self, spec: JudgeSpec) -> None: ...
+    spec: JudgeSpec
+
+    def __init__(self, spec: JudgeSpec) -> None:
+        self.spec = spec
 
     @property
     def version(self) -> str: ...
+
+    @property
+    def source(self) -> str:
+        """Folder or Hub id of the judge's model."""
+        return self.spec.model or self.default_model
+
+    def stamp(self, *facts: str) -> str:
+        """A version that names the model, its revision and what else can change a grade."""
+        model = f"{self.source}@{self.spec.revision}" if self.spec.revision else self.source
+        return f"1 ({', '.join([model, *facts])})"
 
     def grade(self, prompt: str, completion: str) -> Grade | None:
         """The grade of one output; None if the judge has no verdict on it, which counts as missing."""
@@ -63,6 +79,13 @@ JUDGES: Registry[type[Judge]] = Registry(
         "human": "reft_studio.evaluation.judges.human:HumanLabels",
     },
 )
+
+
+def speaker(judge: Judge, *, positive: str, negative: str) -> Speaker:
+    """The model of a judge that answers with one of two words; loaded when it is first asked."""
+    from reft_studio.models.verdicts import Speaker
+
+    return Speaker.open(judge.source, positive=positive, negative=negative, loading=judge.spec.load_spec)
 
 
 def judge_for(spec: JudgeSpec) -> Judge:

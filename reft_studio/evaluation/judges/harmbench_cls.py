@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from reft_studio.evaluation.grade import Grade
-from reft_studio.evaluation.judges import Judge, Progress
+from reft_studio.evaluation.judges import Judge, Progress, speaker
 from reft_studio.evaluation.judges.refusal_phrases import flag_grade
-from reft_studio.evaluation.judges.spec import JudgeSpec
 
 if TYPE_CHECKING:
     from reft_studio.models.verdicts import Speaker
@@ -41,24 +41,18 @@ class HarmBenchClassifier(Judge):
     default_model = "cais/HarmBench-Llama-2-13b-cls"
     known_error = "Its makers report an agreement of 93 % with people on HarmBench's own prompts; it was not checked here."
 
-    def __init__(self, spec: JudgeSpec) -> None:
-        self.spec = spec
-        self._speaker: Speaker | None = None
-
     @property
     def version(self) -> str:
-        source = self.spec.model or self.default_model
-        return f"1 ({source}{'@' + self.spec.revision if self.spec.revision else ''}, above {self.spec.threshold:g})"
+        return self.stamp(f"above {self.spec.threshold:g}")
+
+    @cached_property
+    def _speaker(self) -> Speaker:
+        return speaker(self, positive="yes", negative="no")
 
     def grade_all(
         self, prompts: Sequence[str], completions: Sequence[str], progress: Progress = lambda done, total: None
     ) -> list[Grade | None]:
         """Grades in order, in batches of like length."""
-        from reft_studio.models.verdicts import Speaker
-
-        if self._speaker is None:
-            source = self.spec.model or self.default_model
-            self._speaker = Speaker.open(source, positive="yes", negative="no", loading=self.spec.load_spec)
         texts = [question(prompt, completion) for prompt, completion in zip(prompts, completions, strict=True)]
         asked = [self._speaker.tokens(text, special_tokens=True) for text in texts]
         spoken = self._speaker.say(asked, max_new_tokens=1, token_budget=self.spec.batch_tokens, progress=progress)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from reft_studio.errors import PrerequisiteError
 from reft_studio.evaluation.grade import Grade
-from reft_studio.evaluation.judges import Judge, Progress
+from reft_studio.evaluation.judges import Judge, Progress, speaker
 from reft_studio.evaluation.judges.refusal_phrases import flag_grade
-from reft_studio.evaluation.judges.spec import JudgeSpec
 
 if TYPE_CHECKING:
     from reft_studio.models.verdicts import Speaker, Spoken
@@ -36,31 +36,24 @@ class LlamaGuard3(Judge):
         "checked here. It was trained on Meta's hazard categories, which are not those of BeaverTails."
     )
 
-    def __init__(self, spec: JudgeSpec) -> None:
-        self.spec = spec
-        self._speaker: Speaker | None = None
-
     @property
     def version(self) -> str:
-        source = self.spec.model or self.default_model
-        return f"1 ({source}{'@' + self.spec.revision if self.spec.revision else ''}, above {self.spec.threshold:g})"
+        return self.stamp(f"above {self.spec.threshold:g}")
+
+    @cached_property
+    def _speaker(self) -> Speaker:
+        return speaker(self, positive="unsafe", negative="safe")
 
     def grade_all(
         self, prompts: Sequence[str], completions: Sequence[str], progress: Progress = lambda done, total: None
     ) -> list[Grade | None]:
         """Grades in order, in batches of like length."""
-        from reft_studio.models.verdicts import Speaker
-
-        if self._speaker is None:
-            source = self.spec.model or self.default_model
-            self._speaker = Speaker.open(source, positive="unsafe", negative="safe", loading=self.spec.load_spec)
         asked = [self._tokens(prompt, completion) for prompt, completion in zip(prompts, completions, strict=True)]
         longest = CATEGORY_TOKENS if self.spec.categories else VERDICT_TOKENS
         spoken = self._speaker.say(asked, max_new_tokens=longest, token_budget=self.spec.batch_tokens, progress=progress)
         return [self._grade(one, completion) for one, completion in zip(spoken, completions, strict=True)]
 
     def _tokens(self, prompt: str, completion: str) -> list[int]:
-        assert self._speaker is not None, "opened before it grades"
         tokenizer = self._speaker.model.tokenizer
         if not getattr(tokenizer, "chat_template", None):
             raise PrerequisiteError(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from reft_studio.evaluation.grade import Grade, Verdict
-from reft_studio.evaluation.judges import Judge, Progress
-from reft_studio.evaluation.judges.spec import JudgeSpec
+from reft_studio.evaluation.judges import Judge, Progress, speaker
 
 if TYPE_CHECKING:
     from reft_studio.models.verdicts import Speaker, Spoken
@@ -35,24 +35,18 @@ class WildGuard(Judge):
     where = "It is gated: agree to its terms on its page and log in first, or give a folder as the judge's model."
     known_error = "Its error was not measured here; its makers compare it with people on WildGuardTest in arXiv:2406.18495."
 
-    def __init__(self, spec: JudgeSpec) -> None:
-        self.spec = spec
-        self._speaker: Speaker | None = None
-
     @property
     def version(self) -> str:
-        source = self.spec.model or self.default_model
-        return f"1 ({source}{'@' + self.spec.revision if self.spec.revision else ''})"
+        return self.stamp()
+
+    @cached_property
+    def _speaker(self) -> Speaker:
+        return speaker(self, positive="yes", negative="no")
 
     def grade_all(
         self, prompts: Sequence[str], completions: Sequence[str], progress: Progress = lambda done, total: None
     ) -> list[Grade | None]:
         """Grades in order, in batches of like length."""
-        from reft_studio.models.verdicts import Speaker
-
-        if self._speaker is None:
-            source = self.spec.model or self.default_model
-            self._speaker = Speaker.open(source, positive="yes", negative="no", loading=self.spec.load_spec)
         texts = [question(prompt, completion) for prompt, completion in zip(prompts, completions, strict=True)]
         asked = [self._speaker.tokens(text, special_tokens=False) for text in texts]
         spoken = self._speaker.say(asked, max_new_tokens=NEW_TOKENS, token_budget=self.spec.batch_tokens, progress=progress)
