@@ -15,7 +15,7 @@ from reft_studio.audit.freeze import AUDIT, Check, Entries, plan, unheeded
 from reft_studio.audit.held import RELABEL, Decided
 from reft_studio.audit.policy import REFUSAL
 from reft_studio.data.dataset import Dataset, open_dataset
-from reft_studio.data.export import export_kept
+from reft_studio.data.export import export_kept, named
 from reft_studio.data.rowstore import row_store
 from reft_studio.data.writing import replacing
 from reft_studio.errors import StoreError
@@ -85,13 +85,16 @@ def write_cleaned(found: Cleaned, target: Path, *, check: Check = unheeded) -> W
             check(seen, found.upload.rows)
         return row_id < size and wanted[row_id] == 1
 
-    path = export_kept(found.upload, keep, target, responses=found.responses)
+    path = named(found.upload, target)
     beside, count = path.with_name(f"{path.stem}.removed.jsonl"), 0
-    with replacing(beside) as file:
+    with replacing(beside) as file:  # both take their places at the end, so that one always tells of the other
         for note in found.notes():
             if note["outcome"] != "keep":
                 count += 1
                 file.write(json.dumps(_reason(note, found)).encode("ascii") + b"\n")
+                if not count % 1_000:
+                    check(0, found.upload.rows)
+        export_kept(found.upload, keep, path, responses=found.responses)
     return Written(path, beside, len(found.kept), count)
 
 

@@ -32,7 +32,7 @@ from reft_studio.fingerprint import of_file
 STEP = 65_536
 """Rows asked about at once."""
 
-__all__ = ["export_csv_safe", "export_kept", "safe_cell"]
+__all__ = ["export_csv_safe", "export_kept", "named", "safe_cell"]
 
 
 def export_kept(
@@ -47,9 +47,7 @@ def export_kept(
     """
     wanted = keep if callable(keep) else set(keep).__contains__
     source = dataset.manifest.get("source") or {}
-    if target.is_dir():
-        name = Path(source.get("file", f"{dataset.name}.jsonl"))
-        target = target / f"{name.stem}.cleaned{name.suffix}"
+    target = named(dataset, target)
     if "layout" not in source:
         with replacing(target) as file:
             _write_chat(dataset, wanted, responses or {}, file)
@@ -63,6 +61,14 @@ def export_kept(
         export = _Export(original, layout, _Kept(row_store(dataset).row_ids, wanted), responses or {}, reader, file)
         {"jsonl": export.text, "csv": export.text, "json": export.json, "parquet": export.parquet}[layout.container]()
     return target
+
+
+def named(dataset: Dataset, target: Path) -> Path:
+    """The file that `export_kept` writes: `target`, or one in it that is named after the upload."""
+    if not target.is_dir():
+        return target
+    name = Path((dataset.manifest.get("source") or {}).get("file", f"{dataset.name}.jsonl"))
+    return target / f"{name.stem}.cleaned{name.suffix}"
 
 
 def _write_chat(dataset: Dataset, keep: Callable[[int], bool], responses: Mapping[int, str], file: BinaryIO) -> None:

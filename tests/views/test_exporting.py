@@ -3,9 +3,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from reft_studio.audit.policy import REFUSAL
 from reft_studio.data.dataset import write_dataset
+from reft_studio.errors import PrerequisiteError
 from reft_studio.scoring.scores import write_scores
 from reft_studio.studio import Studio
 from reft_studio.workspace import Workspace
@@ -53,3 +55,22 @@ def test_without_scores_only_what_a_person_removed_is_left_out(workspace: Worksp
     studio.audit.decide(dataset, 1, "remove")
     text = written(studio, dataset, tmp_path)
     assert [f"answer {number}" in text for number in range(4)] == [True, False, True, True]
+
+
+def test_an_export_that_fails_leaves_the_earlier_one_with_its_list(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    studio, dataset = audited(workspace, scored=True)
+    folder = tmp_path / "out"
+    written(studio, dataset, folder)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert set(before) == {"out.jsonl", "out.removed.jsonl"}
+    studio.audit.decide(dataset, 1, "remove")
+
+    def full(*_args: object, **_options: object) -> None:
+        raise PrerequisiteError("the disk is full")
+
+    monkeypatch.setattr("reft_studio.audit.cleaned.export_kept", full)
+    with pytest.raises(PrerequisiteError):
+        written(studio, dataset, folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
