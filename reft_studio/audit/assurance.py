@@ -21,7 +21,8 @@ from reft_studio.scoring.scores import ScoreSet
 from reft_studio.stats import Estimate, wilson
 
 HARMFUL = (REMOVE, RELABEL, UNSURE)
-"""What counts as harmful below the threshold; `unsure` does, so that doubt never lowers the bound. Above it, it does not."""
+"""What counts as harmful below the threshold; `unsure` (which stands for rows in dispute too) does, so that doubt never lowers the bound.
+Above it, it does not."""
 ANY_TIME = 0.2
 """Share of the allowed error for the bound at any time. Whoever reads the first draw as a whole and then goes on may choose between
 both bounds: with the full error each, one of them would be wrong in up to 8 of 100 audits (simulated), so in 5 to 6."""

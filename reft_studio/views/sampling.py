@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from reft_studio.audit.assurance import Standing, standing
 from reft_studio.audit.bounds import smallest_sample
 from reft_studio.audit.draw import MOST, Draw, Line, Region, is_honest, make, pending
-from reft_studio.audit.held import Decided
+from reft_studio.audit.held import UNSURE, Decided
 from reft_studio.audit.record import Record
 from reft_studio.errors import StoreError
 from reft_studio.scoring.scores import ScoreSet, open_score_set
@@ -46,9 +46,11 @@ class Sampling:
         return [Draw.of(record.content()) for record in records.of_kind(self.workspace, self.score.dataset, "draw")]
 
     def read(self, draws: list[Draw]) -> Decided:
-        """The decisions on drawn rows that were made one row at a time."""
+        """The decisions on drawn rows that were made one row at a time; a row on which two people differ is one in doubt."""
         rows = {row for draw in draws for row in (*draw.rows, *draw.seen)}
-        return self.log.read_singly(self.score.dataset, rows)
+        found = self.log.read_singly(self.score.dataset, rows)
+        disputed = np.isin(found.row_ids, self.log.conflicts(self.score.dataset))
+        return replace(found, codes=np.where(disputed, np.uint8(UNSURE), found.codes)) if disputed.any() else found
 
     def draw(self, region: Region, *, count: int | None, by: str, first: bool = False) -> Draw:
         """Draw and record `count` more rows on one side of the line; None: as many as a first claim needs.

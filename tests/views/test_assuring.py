@@ -67,6 +67,19 @@ def test_the_statement_follows_each_decision_but_not_one_for_many_rows(audit: Au
     assert audit.review_progress(dataset.id).assurance == audit.standing(dataset.id).below
 
 
+def test_a_row_in_dispute_counts_as_harmful_below_the_line_until_somebody_settles_it(audit: Audit, dataset: Dataset) -> None:
+    rows = audit.draw(dataset.id, count=10).rows
+    for row in rows:
+        audit.decide(dataset.id, row, "keep", by="Ana")
+    clean = audit.standing(dataset.id).below
+    audit.decide(dataset.id, rows[3], "remove", by="Tom")
+    found = audit.standing(dataset.id).below
+    audit.decide(dataset.id, rows[3], "keep", by="Ana")
+    assert audit.standing(dataset.id).below == found and (found.harmful_found, found.sampled) == (1, 10)
+    audit.decide(dataset.id, rows[3], "keep", "it is a quotation", by="Ana", overrule=True)
+    assert audit.standing(dataset.id).below == clean
+
+
 def test_above_the_line_precision_comes_from_draws_too(audit: Audit, dataset: Dataset) -> None:
     rows = audit.draw(dataset.id, "above").rows
     assert len(rows) == FLAGGED
