@@ -97,7 +97,8 @@ def agreement(opinions: Opinions) -> Agreement:
     alpha = krippendorff_alpha(opinions.row_ids[spoken], opinions.codes[spoken])
     if alpha is None:
         return Agreement(None, shared, people, "No agreement can be told yet: let a second person decide some of the same rows.")
-    return Agreement(alpha, shared, people, f"Agreement of {len(people)} people on {shared:,} rows: Krippendorff's alpha {alpha:.2f}.")
+    rows = f"{shared:,} {'row' if shared == 1 else 'rows'}"
+    return Agreement(alpha, shared, people, f"Agreement of {len(people)} people on {rows}: Krippendorff's alpha {alpha:.2f}.")
 
 
 def krippendorff_alpha(units: Iterable[int] | NDArray[np.int64], values: Iterable[int] | NDArray[np.uint8]) -> float | None:

@@ -205,3 +205,34 @@ def test_the_card_and_the_decisions_are_on_the_first_screen(opened: Page, width:
         hit = [box["x"] + 5, box["y"] + 5]
         assert opened.evaluate("([x, y]) => !document.elementFromPoint(x, y).closest('.rv-keys')", hit), f"the key bar covers {part}"
     opened.set_viewport_size({"width": 1440, "height": 900})
+
+
+def test_what_was_decided_while_the_app_was_away_is_saved_after_the_reload(opened: Page, studio: Studio, audit: Scored) -> None:
+    """Gradio loads the page anew once the app is back: what was not saved is not forgotten by that."""
+    first, second = queue(opened)[:2]
+    opened.route("**/run/predict**", lambda route: route.abort() if "decide" in (route.request.post_data or "") else route.continue_())
+    opened.keyboard.press("1")
+    opened.keyboard.press("2")
+    expect(opened.locator(".rv-card h3")).not_to_have_text(f"Row {first}")
+    opened.unroute("**/run/predict**")
+    opened.goto("/review")
+    expect(opened.locator(".rv-status")).to_contain_text("Saved")
+    expect(opened.locator(".rv-all")).to_contain_text("2 rows decided in all: 1 keep, 1 remove")
+    held = studio.log.current_of(audit.dataset, [first, second])
+    assert [held[row].action for row in (first, second)] == ["keep", "remove"]
+    opened.reload()
+    opened.locator(".rv-card h3").wait_for()
+    assert studio.log.decided(audit.dataset).counts()["keep"] == 1
+
+
+def test_another_key_after_a_failure_leaves_the_way_to_try_again(opened: Page, studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise StoreError("The disk is full.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(studio.audit, "decide", refuse)
+        opened.keyboard.press("1")
+        expect(opened.locator(".rv-status")).to_contain_text("Not saved. The disk is full.")
+        opened.keyboard.press("2")
+    opened.locator(".rv-status").get_by_role("button", name="Try again (2)").click()
+    expect(opened.locator(".rv-status")).to_contain_text("Saved")

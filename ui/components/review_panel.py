@@ -212,6 +212,7 @@ def recent(studio: Studio, dataset: str) -> list[dict[str, Any]]:
     return [
         {
             "row": entry.row_id,
+            "action": entry.action,
             "what": f"{'undone, ' if entry.kind == 'undo' else ''}{ACTIONS[entry.action].lower()}",
             "by": person(entry.decided_by),
             "when": ago(entry.at),

@@ -3,19 +3,6 @@
 // progress, recent}; server: srv_card, srv_find, srv_pulse.
 const $ = (selector) => element.querySelector(selector);
 const panel = $('.rv'), go = $('.rv-go input'), found = $('.rv-found'), comment = $('.rv-comment'), statusLine = $('.rv-status');
-const DECISIONS = [['1', 'keep', 'Keep'], ['2', 'remove', 'Remove'], ['3', 'relabel', 'Relabel'], ['4', 'unsure', 'Unsure']];
-const MEANING = { keep: 'Train on this row as it is', remove: 'Leave this row out', relabel: 'Keep the prompt, train a refusal instead', unsure: 'Come back to it; the row stays undecided' };
-const REASONS = ['harmful request', 'harmful answer', 'harmless look-alike', 'task data', 'answer is a refusal', 'mislabelled'];
-const WHY = { borderline: 'near the line', random: 'random draw', flagged: 'flagged', unscored: 'no score', asked: 'asked for', precision: 'flagged draw', anywhere: 'by chance', highest: 'high score', disagreement: 'scorers differ', filter: 'this filter', approval: 'second look' };
-const WHY_LONG = {
-  borderline: 'It is here because it lies near the line, where the filter is least sure.',
-  random: 'It is here by a random draw below the line: reading these is what the statement about the remaining risk rests on.',
-  anywhere: 'It is here by chance: this order takes any open row. The statement about the rest rests on recorded draws only, which come in the order \u201cNear the line first\u201d.',
-  precision: 'It is here by a random draw among the flagged rows: reading these says how many of the flagged rows are harmful.',
-  flagged: 'It is here as one of the flagged rows, from all over their range.',
-  disagreement: 'It is here because two scorers judge it differently.',
-  approval: 'It is here because a second person has to look at it.',
-};
 const PATIENCE_MS = 10000, AHEAD = 3, PLACE_MS = 300;
 let data = null, queue = [], at = 0, cards = new Map(), card = null, revealed = false, masked = null, chips = new Set(), timeout = 0, typing = 0, quiet = 0, placing = 0;
 
@@ -23,7 +10,7 @@ const outbox = makeOutbox((message) => {
   clearTimeout(timeout);
   timeout = setTimeout(() => settle({ n: message.n, ok: false, error: 'The app did not answer. Is it still running?' }), PATIENCE_MS);
   trigger(message.kind, message);
-});
+}, unsaved.keep);
 const current = () => queue[at];
 const by = () => storedName() || (data ? data.me : 'me');
 const desk = {
@@ -68,7 +55,7 @@ function drawOthers() {
   box.hidden = !others.length && !(card && card.approval);
   if (box.hidden) return;
   box.dataset.conflict = card.conflict ? '1' : '0';
-  const line = (one) => h('span', {}, h('b', { text: one.mine ? 'You' : one.by }), ` ${ACTIONS[one.action]}, ${one.when}${one.reason ? `: ${one.reason}` : ''}`);
+  const line = (one) => h('span', {}, h('b', { text: one.mine ? 'You' : one.by }), `: ${ACTIONS[one.action]}, ${one.when}${one.reason ? `: ${one.reason}` : ''}`);
   box.replaceChildren(...(card.conflict ? [h('b', { text: 'You do not agree on this row.' })] : []), ...(others.length ? opinions.map(line) : []), ...(card.approval ? [h('span', { text: card.approval })] : []));
 }
 
@@ -154,7 +141,7 @@ function decide(action, stance = '') {
   item.by = null;
   const ahead = nextOpen(queue, at), next = ahead >= 0 ? ahead : at;
   outbox.push({ kind: 'decide', row: item.row, action, reason, stance, before, next: queue[next].row, by: by(), dataset: data.dataset });
-  say('Saving\u2026');
+  saving('Saving\u2026');
   if (document.activeElement === comment) comment.blur();
   move(next);
   drawProgress(null);
@@ -182,7 +169,7 @@ $('.rv-dispute').addEventListener('keydown', (event) => { if (event.key === 'Esc
 function step(kind) {
   if (!data) return;
   outbox.push({ kind, dataset: data.dataset, by: by() });
-  say(kind === 'undo' ? 'Undoing\u2026' : 'Doing it again\u2026');
+  saving(kind === 'undo' ? 'Undoing\u2026' : 'Doing it again\u2026');
 }
 
 // What came back for the message under way.
@@ -211,6 +198,7 @@ const giveBack = (message) => { const spot = placeOf(queue, message.row); if (me
 // Somebody else decided the row a moment ago: it is shown again, and the person says what is to hold.
 function dispute(message, error) {
   const [, ...rest] = outbox.drop();
+  say('');
   giveBack(message);
   forget(message.row);
   openRow(message.row);
@@ -222,6 +210,10 @@ function dispute(message, error) {
 function fail(message, error) {
   giveBack(message);
   drawAll();
+  unsent(error);
+}
+const saving = (text) => { if (outbox.failures) unsent(''); else say(text); };
+function unsent(error) {
   say('', 'error');
   statusLine.append(h('span', { text: `Not saved. ${error || ''} ` }),
     h('button', { type: 'button', class: 'rs-button', text: `Try again (${outbox.failures})`, onclick: () => { say('Saving\u2026'); outbox.retry(); } }),
@@ -372,12 +364,24 @@ function draw() {
   masked = rs.masked;
   queue = data.queue.map((item) => ({ ...item, action: null, by: null, was: item.held || null }));
   at = Math.max(0, queue.findIndex(isOpen));
-  say('');
+  saving('');
   drawDesk();
   drawProgress(data.progress);
   drawRecent(data.recent);
   if (data.start !== null && data.start !== undefined) openRow(data.start); else move(at);
+  sendLeft();
   drawDone();
+}
+// What was decided while the app was away is saved now.
+function sendLeft() {
+  if (outbox.busy || outbox.failures) return;
+  for (const message of unsaved.take(data.dataset, data.recent)) {
+    const spot = placeOf(queue, message.row);
+    if (spot >= 0) queue[spot].action = message.action;
+    outbox.push(message);
+    say('Saving what was decided while the app was away\u2026');
+  }
+  if (outbox.busy && !isOpen(current() || {})) move(Math.max(0, nextOpen(queue, at)));
 }
 makePulse(desk, (request) => server.srv_pulse(request), (reply) => {
   const changed = mergeHeld(queue, reply.held, by());

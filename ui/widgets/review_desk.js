@@ -1,6 +1,15 @@
 // The reviewer's desk: who works in this browser, how, what others decide meanwhile, and a word when it is time for a break.
 // Comes after dom.js and review_queue.js; `page` is what review_card.js lends: {$, data(), by(), send(kind, message), …}.
 const NAME_KEY = 'rs-reviewer', PULSE_MS = 2500, LONG_MS = 50 * 60e3, PAUSE_MS = 5 * 60e3;
+// Decisions that are not saved yet, for the case that the page is loaded anew: Gradio does so when the app was away and is back.
+const unsaved = {
+  keep(messages) { if (messages.length) sessionStorage.setItem('rs-unsaved', JSON.stringify(messages)); else sessionStorage.removeItem('rs-unsaved'); },
+  // Those of this dataset, without what the log has after all: the answer may have been lost, not the decision.
+  take(dataset, recent) {
+    const known = (message) => recent.some((entry) => entry.row === message.row && entry.by === message.by && entry.action === message.action);
+    return (readJson(sessionStorage.getItem('rs-unsaved'), []) || []).filter((message) => message.dataset === dataset && !known(message));
+  },
+};
 const storedName = () => (localStorage.getItem(NAME_KEY) || '').trim();
 
 // The form that asks for a name once; later changes are made in the habits dialog.

@@ -33,8 +33,9 @@ function insertAfter(queue, at, item) {
 }
 
 // Sends one message at a time and waits for its receipt, so that decisions and undos reach the log in the order they were made.
-// After a failure nothing more is sent: the failed message and all after it wait for `retry`.
-function makeOutbox(send) {
+// After a failure nothing more is sent: the failed message and all after it wait for `retry`. `keep` is told of every change which
+// decisions are not saved yet; a step back is not among them, since repeating it would take back another one.
+function makeOutbox(send, keep = () => {}) {
   let current = null, count = 0, failed = [];
   const waiting = [];
   const next = () => {
@@ -42,10 +43,12 @@ function makeOutbox(send) {
     current = { ...waiting.shift(), n: ++count };
     send(current);
   };
+  const note = () => keep([current, ...failed, ...waiting].filter((one) => one && one.kind === 'decide').map(({ n, ...message }) => message));
   return {
     push(message) {
       if (failed.length) failed.push(message); else waiting.push(message);
       next();
+      note();
     },
     // The receipt of the message under way; an older one (after a timeout) answers null.
     settle(receipt) {
@@ -54,10 +57,11 @@ function makeOutbox(send) {
       current = null;
       if (!receipt.ok) failed = [message, ...waiting.splice(0)];
       next();
+      note();
       return message;
     },
-    retry() { waiting.unshift(...failed.splice(0)); next(); },
-    drop() { return failed.splice(0); },
+    retry() { waiting.unshift(...failed.splice(0)); next(); note(); },
+    drop() { const dropped = failed.splice(0); note(); return dropped; },
     get busy() { return current !== null || waiting.length > 0; },
     get current() { return current; },
     get failures() { return failed.length; },
@@ -84,3 +88,20 @@ function mergeHeld(queue, held, me) {
   }
   return changed;
 }
+
+// Why a row is in the queue: in a word, and in a sentence.
+const WHY = { borderline: 'near the line', random: 'random draw', flagged: 'flagged', unscored: 'no score', asked: 'asked for', precision: 'flagged draw', anywhere: 'by chance', highest: 'high score', disagreement: 'scorers differ', filter: 'this filter', approval: 'second look' };
+const WHY_LONG = {
+  borderline: 'It is here because it lies near the line, where the filter is least sure.',
+  random: 'It is here by a random draw below the line: reading these is what the statement about the remaining risk rests on.',
+  anywhere: 'It is here by chance: this order takes any open row. The statement about the rest rests on recorded draws only, which come in the order \u201cNear the line first\u201d.',
+  precision: 'It is here by a random draw among the flagged rows: reading these says how many of the flagged rows are harmful.',
+  flagged: 'It is here as one of the flagged rows, from all over their range.',
+  disagreement: 'It is here because two scorers judge it differently.',
+  approval: 'It is here because a second person has to look at it.',
+};
+
+// What a person may decide (key, action, button), what it means, and ready reasons.
+const DECISIONS = [['1', 'keep', 'Keep'], ['2', 'remove', 'Remove'], ['3', 'relabel', 'Relabel'], ['4', 'unsure', 'Unsure']];
+const MEANING = { keep: 'Train on this row as it is', remove: 'Leave this row out', relabel: 'Keep the prompt, train a refusal instead', unsure: 'Come back to it; the row stays undecided' };
+const REASONS = ['harmful request', 'harmful answer', 'harmless look-alike', 'task data', 'answer is a refusal', 'mislabelled'];

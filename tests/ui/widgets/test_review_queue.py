@@ -48,6 +48,13 @@ def test_giving_up_hands_back_what_was_not_saved(run_js: Run) -> None:
     assert outbox(run_js, steps) == [[1, 2], 0]
 
 
+def test_what_is_not_saved_yet_is_kept_for_a_new_start_without_steps_back(run_js: Run) -> None:
+    steps = """const kept = []; const one = makeOutbox(() => 0, (messages) => kept.push(messages.map((m) => m.row)));
+    one.push({kind: 'decide', row: 1}); one.push({kind: 'undo'}); one.push({kind: 'decide', row: 2});
+    one.settle({n: 1, ok: true}); one.settle({n: 2, ok: false}); one.drop(); return kept;"""
+    assert outbox(run_js, steps) == [[1], [1], [1, 2], [2], [2], []]
+
+
 def test_a_reason_is_its_chips_and_the_comment(run_js: Run) -> None:
     assert run_js("review_queue", "[reasonText(['a', 'b'], ' c '), reasonText([], ''), reasonText([], 'c')]") == ["a, b: c", "", "c"]
 
