@@ -8,12 +8,13 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reft_studio.data.dataset import Dataset
-from reft_studio.data.facets import facet
+from reft_studio.data.facets import facet, facet_file, facet_names
 from reft_studio.data.rowstore import row_store
 from reft_studio.data.search import Found, search, stamp
 from reft_studio.data.sql import Tables, row_ids
@@ -78,7 +79,10 @@ class _Asked:
         exact = self.threshold if wanted.order == "borderline" else None
         decisions = (self.decided.seq, self.decided.hash) if wanted.decided != "any" or "decisions" in asks else None
         found = stamp(self.dataset) if wanted.search else 0
-        return self.dataset.folder, _stamp(self.score), line, exact, wanted, decisions, found
+        used = {name for name, _ in wanted.facets}
+        names = [name for name in facet_names(self.dataset) if name in used or "facets" in asks] if used or "facets" in asks else []
+        sorted_at = tuple(_modified(facet_file(self.dataset, name)) for name in names)  # an inspection may be made anew
+        return self.dataset.folder, _stamp(self.score), line, exact, wanted, decisions, found, sorted_at
 
     def scores(self) -> ScoreSet:
         if self.score is None:
@@ -95,6 +99,14 @@ def tables(dataset: Dataset, score: ScoreSet | None, threshold: float | None, de
     """What a question in SQL can ask about."""
     scores = score.folder / "scores.parquet" if score else None
     return Tables(dataset, scores, threshold, decided.row_ids, decided.codes, ACTIONS)
+
+
+def _modified(path: Path) -> int:
+    """When a file was written, 0 if there is none."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _stamp(score: ScoreSet | None) -> Hashable:

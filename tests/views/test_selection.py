@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from reft_studio.data.dataset import Dataset, write_dataset
+from reft_studio.data.facets import keep_facet
 from reft_studio.errors import SpecError
 from reft_studio.scoring.scores import ScoreSet, flagged, grid, write_scores
 from reft_studio.store.decided import decided
@@ -201,6 +202,13 @@ def test_without_scores_rows_come_in_the_order_of_the_file(workspace: Workspace,
 def test_a_filter_that_needs_scores_says_so(workspace: Workspace, dataset: Dataset, wanted: RowFilter) -> None:
     with pytest.raises(SpecError, match="Score the dataset first"):
         chosen(workspace, dataset, None, None, wanted)
+
+
+def test_a_new_inspection_is_heeded_at_once(workspace: Workspace, dataset: Dataset, score: ScoreSet) -> None:
+    wanted = RowFilter(facets=(("language", "English"),), order="file")
+    for codes in (np.arange(ROWS) % 2, np.arange(ROWS) % 3 > 0):
+        keep_facet(dataset, "language", ["English", "German"], codes.astype(np.uint8))
+        assert chosen(workspace, dataset, score, 0.0, wanted).tolist() == np.flatnonzero(codes == 0).tolist()
 
 
 def test_a_label_that_no_row_can_have_is_told_without_repeating_it(workspace: Workspace, dataset: Dataset, score: ScoreSet) -> None:
