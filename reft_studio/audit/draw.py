@@ -107,7 +107,7 @@ def make(
     return Draw(region, score.key, line.line, round(threshold, 6), int(inside.sum()), mark, seed, seen, rows, head)
 
 
-@lru_cache(maxsize=_KEPT)
+@lru_cache(maxsize=1)  # 80 MB for ten million rows; the next draw for a line mostly follows the one before
 def keys(seed: str, rows: int) -> NDArray[np.float64]:
     """(rows,) the place of each row in the random order, as a number: it depends on nothing but the seed and the row's position."""
     return np.random.default_rng(derive(int(seed, 16), "draw")).random(rows)
