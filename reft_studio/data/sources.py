@@ -6,6 +6,7 @@ What is found is brought into one file, which is then read like an upload. Nothi
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -70,7 +71,9 @@ class Source:
 
 def local(text: str) -> Source:
     """Look at a file or folder of this machine. Raises DataError if it is not there or holds no rows."""
-    path = Path(text).expanduser()
+    if "://" in text:
+        raise DataError("Addresses of the web are not read. Download the file and give its path, or a dataset of the hub: org/name.")
+    path = Path(os.path.abspath(Path(text).expanduser()))  # a relative name would be taken for a file of the hub later on
     try:
         if path.is_file():
             part = Part(path.name, _kind(path.name), (str(path),), path.stat().st_size)
@@ -81,7 +84,7 @@ def local(text: str) -> Source:
             )
         return Source(text, "folder", path.name or str(path), _parts_of_folder(path))
     except OSError as exc:
-        raise DataError(f"{path.name[:100]} cannot be read ({exc.strerror}). Check who may read it.") from exc
+        raise DataError(f"{path.name[:100] or path} cannot be read ({exc.strerror}). Check who may read it.") from exc
 
 
 def _parts_of_folder(folder: Path) -> tuple[Part, ...]:
@@ -97,11 +100,11 @@ def _parts_of_folder(folder: Path) -> tuple[Part, ...]:
     for path in _walk(folder, DEPTH):
         found.append((path.relative_to(folder).as_posix(), path.stat().st_size))
         if len(found) > MOST_FILES:
-            raise DataError(f"{folder.name} holds more than {MOST_FILES} files. Give the folder of one dataset, or a file in it.")
+            raise DataError(f"{folder.name or folder} holds more than {MOST_FILES} files. Give the folder of one dataset, or a file in it.")
     parts = tables(found)
     if not parts:
         raise DataError(
-            f"{folder.name} holds no dataset: no {', '.join(SUFFIXES)} file and nothing from save_to_disk. Give a folder that does."
+            f"{folder.name or folder} holds no dataset: no {', '.join(SUFFIXES)} file and nothing from save_to_disk. Give one that does."
         )
     return tuple(Part(part.name, part.kind, tuple(str(folder / name) for name in part.files), part.size) for part in parts)
 

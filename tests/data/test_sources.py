@@ -141,3 +141,13 @@ def test_cancelling_stops_between_batches(tmp_path: Path) -> None:
     (part,) = local(str(saved(tmp_path / "chats", rows(3), rows(3)))).parts
     with pytest.raises(Stop):
         gather([Path(file) for file in part.files], part.kind, tmp_path / "all.parquet", stop)
+
+
+def test_a_relative_path_is_a_path_of_this_machine_and_an_address_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "rows").mkdir()
+    (tmp_path / "rows" / "a.jsonl").write_text('{"prompt": "a", "response": "b"}\n', "utf-8")
+    monkeypatch.chdir(tmp_path / "rows")
+    for text in ("a.jsonl", "../rows/a.jsonl"):
+        assert local(text).parts[0].files == (str(tmp_path / "rows" / "a.jsonl"),)
+    with pytest.raises(DataError, match="Addresses of the web"):
+        local("https://example.org/a.jsonl")

@@ -102,6 +102,29 @@ def test_columns_can_be_mapped_by_hand(page: Page, tmp_path: Path) -> None:
     expect(page.locator("#import-sheet")).to_be_hidden()
 
 
+def test_a_guess_that_is_right_can_be_imported_as_it_is(page: Page, tmp_path: Path, studio: Studio) -> None:
+    before = studio.state().dataset
+    path = tmp_path / "odd.csv"
+    path.write_text("left,right\nWhat is two and two?,four\nWhat is three and three?,six\n", "utf-8")
+    choose_file(page, path)
+    expect(page.locator("#import-doubt")).to_contain_text("The columns are a guess.")
+    page.locator("#import-start").click()
+    expect(page.locator("#data-status")).to_contain_text("2 rows imported, 0 set aside", timeout=40_000)
+    made = studio.state().dataset
+    assert made is not None and before is not None
+    studio.delete_dataset(made.id)
+    studio.choose(dataset=before.id)
+
+
+def test_a_file_that_fails_takes_the_rows_of_the_one_before_away(page: Page, upload: Path, tmp_path: Path) -> None:
+    choose_file(page, upload)
+    expect(page.locator("#import-sheet")).to_be_visible()
+    page.locator("#source-text").locator("input, textarea").fill(str(tmp_path / "none.jsonl"))
+    page.locator("#source-look").click()
+    expect(page.locator("#data-status")).to_contain_text("There is no file or folder")
+    expect(page.locator("#import-sheet")).to_be_hidden()
+
+
 def test_deleting_asks_first(page: Page, studio: Studio) -> None:
     before = studio.state().dataset
     made = lab_data.sample(studio.workspace, task="topic", rows=20, seed=5)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from reft_studio.data.examples import EXAMPLES
+from reft_studio.errors import StudioError
 from reft_studio.lab.sets import TASKS
-from ui.components.import_sheet import SHOW, Sheet, closed, draw_sheet, looked, preview_of, wire_sheet
-from ui.events import SLOW, on, said, status
+from ui.components.import_sheet import SHOW, Sheet, closed, draw_sheet, looked, preview_of, shut_on_error, wire_sheet
+from ui.events import SLOW, message_for, on, said, status
 from ui.text import counted, show, size
 from ui.widgets import fixed, widget
 
@@ -72,7 +73,7 @@ def draw_import(studio: Studio) -> Bring:
 def _draw_place() -> _Place:
     with gr.Row(equal_height=False, elem_classes=["rs-ends"]):
         text = gr.Textbox(
-            label="Or from this machine, or the hub",
+            label="Or from this machine, or the Hugging Face hub",
             placeholder="/data/chats.jsonl, a folder, or org/name",
             max_length=1000,
             max_lines=1,
@@ -101,7 +102,7 @@ def _wire_file(studio: Studio, file: gr.File, sheet: Sheet, line: gr.HTML) -> No
         if not path:
             return closed(sheet)
         at = {"file": path}
-        return looked(studio, at, preview_of(studio, at))
+        return shut_on_error(sheet, lambda: looked(studio, at, preview_of(studio, at)))
 
     on(file.upload, look, inputs=[file], outputs=sheet.outputs, line=line, **SLOW)
     on(file.clear, lambda: closed(sheet), outputs=sheet.outputs, line=line, **SLOW)
@@ -109,6 +110,12 @@ def _wire_file(studio: Studio, file: gr.File, sheet: Sheet, line: gr.HTML) -> No
 
 def _wire_place(studio: Studio, place: _Place, sheet: Sheet, line: gr.HTML) -> None:
     def look(text: str) -> list[Any]:
+        try:
+            return found_at(text)
+        except StudioError as exc:
+            return [None, gr.update(visible=False, value=None), *closed(sheet), said(message_for(exc), "error")]
+
+    def found_at(text: str) -> list[Any]:
         source = studio.sources.look(text)
         first = source.parts[0]
         wait = source.place == "hub" and first.size > SMALL
@@ -122,10 +129,13 @@ def _wire_place(studio: Studio, place: _Place, sheet: Sheet, line: gr.HTML) -> N
         at = {"source": text, "part": part}
         return looked(studio, at, preview_of(studio, at))
 
+    def chosen(text: str, part: str | None) -> list[Any]:
+        return shut_on_error(sheet, lambda: choose(text, part))
+
     ends = [place.note, place.part, *sheet.outputs]
     for listener in (place.look.click, place.text.submit):
         on(listener, look, inputs=[place.text], outputs=ends, line=line, **SLOW).then(None, None, None, js=SHOW)
-    on(place.part.input, choose, inputs=[place.text, place.part], outputs=sheet.outputs, line=line, **SLOW)
+    on(place.part.input, chosen, inputs=[place.text, place.part], outputs=sheet.outputs, line=line, **SLOW)
 
 
 def _described(name: str, bytes_: int, rows: int | None) -> str:

@@ -41,7 +41,10 @@ CONTAINER_NAMES = {"jsonl": "JSON Lines", "json": "JSON", "csv": "CSV", "parquet
 def detected(preview: Preview) -> dict[str, Any]:
     """What was recognised in a file, as facts."""
     encoding = preview.encoding if preview.container != "parquet" else "binary"
-    lines = {severity: len({found.line for found in preview.problems if found.severity == severity}) for severity in ("error", "warning")}
+    lines = {
+        severity: len({found.line for found in preview.problems if found.line and found.severity == severity})
+        for severity in ("error", "warning")
+    }
     sure = "keep" if preview.confidence >= 0.8 else "warn"
     return {
         "kpis": [
@@ -68,8 +71,12 @@ def doubt(preview: Preview) -> dict[str, str] | None:
     """What to say while a person must confirm the columns; None if that is not needed."""
     if preview.confidence >= SURE:
         return None
-    known = "The columns are a guess" if preview.mapping.columns else "The columns are not recognised"
-    return {"text": f"{known}. Say below which column is what; then the rows can be imported.", "kind": "warn"}
+    if preview.mapping.columns:
+        return {"text": "The columns are a guess. Check below which column is what before you import.", "kind": "warn"}
+    whole = next((found for found in preview.problems if found.severity == "error" and not found.reason.startswith("the columns")), None)
+    if whole is not None and (whole.line == 0 or not preview.columns):
+        return {"text": f"There is nothing to import: {show(whole.reason, 120)}. {show(whole.hint, 200)}", "kind": "warn"}
+    return {"text": "The columns are not recognised. Say below which column is what; then the rows can be imported.", "kind": "warn"}
 
 
 def problems(found: Sequence[Problem]) -> dict[str, Any]:
@@ -79,12 +86,19 @@ def problems(found: Sequence[Problem]) -> dict[str, Any]:
         {
             "id": position,
             "line": count(problem.line) if problem.line else "file",
-            "severity": ("set aside", "flag") if problem.severity == "error" else ("warning", "warn"),
+            "severity": _happens(problem),
             "reason": problem.reason,
             "hint": problem.hint,
         }
         for position, problem in enumerate(ordered)
     )
+
+
+def _happens(problem: Problem) -> tuple[str, str]:
+    """What becomes of a row with a problem; of a whole file nothing is set aside, there is something to check."""
+    if problem.severity == "error":
+        return ("set aside", "flag") if problem.line else ("to check", "warn")
+    return ("warning", "warn")
 
 
 def report_of(manifest: Mapping[str, Any]) -> ImportReport | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from collections.abc import Mapping as MappingOf
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -12,9 +12,9 @@ import gradio as gr
 
 from reft_studio.data.mapping import FORMATS, SURE, Mapping
 from reft_studio.data.sources import SUFFIXES
-from reft_studio.errors import SpecError
+from reft_studio.errors import SpecError, StudioError
 from ui.components import dataset_views as views
-from ui.events import SLOW, on, said
+from ui.events import SLOW, message_for, on, said
 from ui.tables import Column, table
 from ui.text import show
 from ui.widgets import fixed, widget
@@ -186,10 +186,11 @@ def looked(studio: Studio, at: At, preview: Preview, *, named: bool = True) -> l
     chosen = {target: str(columns.index(column)) for target, column in preview.mapping.columns.items() if column in columns}
     hide_all = studio.setting("mask_rule", "known") == "all"
     again = at.get("again")
+    guess = preview.confidence < SURE and bool(preview.mapping.columns)  # whoever imports what was only guessed has agreed to it
     name = studio.sources.name_of(again) if again else _called(at["part"]) if "source" in at else preview.path.stem
     return [
         gr.update(visible=True),
-        dict(at),
+        {**at, BY_HAND: "yes"} if guess else dict(at),
         {
             "title": "Read again with other columns" if again else "What was understood",
             "note": show(at.get("part") or preview.path.name, 120),
@@ -201,11 +202,19 @@ def looked(studio: Studio, at: At, preview: Preview, *, named: bool = True) -> l
         views.chats(preview.rows[: views.SHOWN_ROWS], hide_all=hide_all),
         gr.update(value=show(name, 80)) if named else gr.skip(),
         gr.update(visible=bool(again), value=False) if named else gr.skip(),
-        gr.update(interactive=bool(preview.rows) and preview.confidence >= SURE),
+        gr.update(interactive=bool(preview.rows) and (guess or preview.confidence >= SURE)),
         columns,
         gr.update(value=preview.mapping.format or AUTOMATIC),
         *(gr.update(choices=options, value=chosen.get(target, NONE)) for target in TARGETS),
     ]
+
+
+def shut_on_error(sheet: Sheet, look: Callable[[], list[Any]]) -> list[Any]:
+    """What `look` gives; if it fails, the sheet is closed beside the message: the rows of an earlier look belong to another file."""
+    try:
+        return look()
+    except StudioError as exc:
+        return [*closed(sheet), said(message_for(exc), "error")]
 
 
 def _called(part: str) -> str:
