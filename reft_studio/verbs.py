@@ -17,7 +17,7 @@ from reft_studio.console import Console, show, table, writable
 from reft_studio.data import hub
 from reft_studio.data.dataset import Role, open_dataset
 from reft_studio.data.sources import local
-from reft_studio.errors import DataError, SpecError
+from reft_studio.errors import DataError, SpecError, StoreError
 from reft_studio.evaluation.result import load_result
 from reft_studio.fingerprint import canonical_json
 from reft_studio.jobs import fetching, tasks
@@ -27,6 +27,7 @@ from reft_studio.store.decisions import Action
 from reft_studio.studio import Studio
 from reft_studio.teacher.teacher import SHIPPED, adopt, open_teacher
 from reft_studio.views import gating
+from reft_studio.views.auditing import Audit
 from reft_studio.views.filtering import language_warning
 from reft_studio.views.project import chosen_scores
 from reft_studio.views.runs import RunForm
@@ -226,7 +227,7 @@ def verify(workspace: Workspace, bundle: Path | None, *, data: Path | None, seal
     """0 if the log, or the bundle, is what it was, else 1."""
     audit = Studio(workspace).audit
     if bundle is not None:
-        checked = audit.verify_bundle(bundle, data=data, seal=seal)
+        checked = _checked(audit, bundle, data, seal)
         show(
             {"ok": checked.ok, "problems": checked.problems, "seal": checked.seal},
             as_json=as_json,
@@ -236,6 +237,16 @@ def verify(workspace: Workspace, bundle: Path | None, *, data: Path | None, seal
     chain = audit.verify()
     show(vars(chain), as_json=as_json, text=lambda: f"intact, {chain.entries} entries" if chain.ok else f"damaged: {chain.reason}")
     return 0 if chain.ok else 1
+
+
+def _checked(audit: Audit, bundle: Path, data: Path | None, seal: str | None) -> bundles.BundleReport:
+    """What is wrong with a bundle; one that cannot be read any more is a damaged one, not a wrong question."""
+    try:
+        return audit.verify_bundle(bundle, data=data, seal=seal)
+    except StoreError as exc:
+        if not bundle.is_file():
+            raise
+        return bundles.BundleReport(False, [str(exc)], "", 0, {})
 
 
 def dataset_named(workspace: Workspace, data: str, *, role: Role = "user") -> str:

@@ -147,8 +147,10 @@ def test_a_bundle_is_packed_and_checked_by_its_seal(command: Command, scored: Da
     assert packed.code == 0
     assert command("verify", str(out), "--seal", packed.json["seal"]).code == 0
     assert command("verify", str(out), "--seal", "0" * 64).code == 1
-    out.write_bytes(out.read_bytes()[:-1] + b"x")
-    assert command("verify", str(out)).code == 1
+    whole = out.read_bytes()
+    for damaged in (whole[:-1] + b"x", whole[: len(whole) // 2], bytes([*whole[:100], whole[100] ^ 1, *whole[101:]])):
+        out.write_bytes(damaged)
+        assert command("verify", str(out)).code == 1
 
 
 def test_a_wrong_decision_records_none_of_those_beside_it(command: Command, scored: Dataset, workspace: Workspace) -> None:
@@ -232,9 +234,9 @@ def test_wrong_input_is_answered_in_one_line_with_exit_code_2(command: Command, 
 
 def test_a_bundle_that_is_none_is_not_verified(command: Command, tmp_path: Path) -> None:
     (tmp_path / "bundle.zip").write_bytes(b"no zip")
-    for name in ("bundle.zip", "nowhere.zip"):
+    for name, code in (("bundle.zip", 1), ("nowhere.zip", 2)):
         answer = command("verify", str(tmp_path / name))
-        assert answer.code in (1, 2) and "Traceback" not in answer.out + answer.err
+        assert answer.code == code and "Traceback" not in answer.out + answer.err
 
 
 def test_ctrl_c_says_that_nothing_is_left_half_written(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:

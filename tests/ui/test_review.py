@@ -167,6 +167,10 @@ def test_freezing_waits_for_undecided_rows_or_a_reason(opened: Page, studio: Stu
     assert frozen.rows == int((audit.scores < 0).sum())
     (entry,) = studio.log.history(audit.dataset, UNSCORED)
     assert entry.reason == "undecided, left out when freezing: cannot be read"
+    opened.locator("#frozen-export").click()
+    with opened.expect_download() as listed:
+        opened.locator("#frozen-removed").click()
+    assert len(listed.value.path().read_text("utf-8").splitlines()) == audit.scores.size - frozen.rows
     opened.locator("#frozen-bundle").click()
     with opened.expect_download() as download:
         opened.locator("#frozen-archive").click()

@@ -27,6 +27,8 @@ HUMAN = "human:"
 """How `decided_by` begins where a person decided."""
 ACTIONS = {"keep": "Keep", "remove": "Remove", "relabel": "Relabel", "unsure": "Unsure", "clear": "Back to the threshold"}
 PAST = {"keep": "kept", "remove": "removed", "relabel": "relabelled", "unsure": "was unsure about", "clear": "gave back"}
+HARMFUL = ("remove", "relabel")
+"""Decisions that say of a row that its text is harmful."""
 ROLES = {"user": "Prompt", "assistant": "Answer", "system": "System", "developer": "System", "tool": "Tool"}
 
 
@@ -52,10 +54,10 @@ def card_server(studio: Studio) -> ServerFunction:
 
 
 def row_view(row: Mapping[str, Any], threshold: float, *, masked: bool, everything: bool = False) -> dict[str, Any]:
-    """One line of the table. A prompt is masked if it is known to be harmful, scored at or above the threshold, or all are."""
+    """One line of the table. A prompt is masked if it is known to be harmful, flagged, removed or relabelled by a person, or all are."""
     score, decision = row.get("score"), row.get("decision")
     over = is_flagged(score, threshold)
-    hide = masked and (everything or over or row.get("known_harmful") is True)
+    hide = masked and (everything or over or row.get("known_harmful") is True or decision in HARMFUL)
     return {
         "row": row["row_id"],
         "score": score,
@@ -71,7 +73,8 @@ def row_view(row: Mapping[str, Any], threshold: float, *, masked: bool, everythi
 def card_view(card: Card, threshold: float | None, *, masked: bool, reveal: bool, everything: bool = False) -> dict[str, Any]:
     """One row in full. `reveal` shows a text that is masked by default; `revealed` says that it did."""
     over = threshold is not None and is_flagged(card.score, threshold)
-    sensitive = masked and (everything or over or card.known_harmful is True)
+    decided = card.decision.action if card.decision else None
+    sensitive = masked and (everything or over or card.known_harmful is True or decided in HARMFUL)
     return {
         "row": card.row_id,
         "score": card.score,
@@ -79,7 +82,7 @@ def card_view(card: Card, threshold: float | None, *, masked: bool, reveal: bool
         "flagged": over,
         "percentile": card.percentile,
         "effective": "undecided" if card.score is None else "remove" if over else "keep",
-        "decision": card.decision.action if card.decision else None,
+        "decision": decided,
         "origin": show(card.origin or "", NAME),
         "category": show(card.category or "", NAME),
         "known": card.known_harmful,

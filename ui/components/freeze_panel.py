@@ -65,8 +65,13 @@ class Frozen:
     bundle: gr.Button
     back: gr.Button
     file: gr.DownloadButton
+    removed: gr.DownloadButton
     archive: gr.DownloadButton
     line: gr.HTML
+
+    def parts(self) -> list[Any]:
+        """What `frozen_values` are for."""
+        return [self.sheet, self.facts, self.file, self.removed, self.archive]
 
 
 def draw_freeze() -> Freeze:
@@ -99,8 +104,9 @@ def draw_frozen() -> Frozen:
             back = gr.Button("Back to the source", elem_id="frozen-back", scale=0, min_width=190)
         with gr.Row():
             file = gr.DownloadButton("Save", visible=False, elem_id="frozen-file", scale=0, min_width=320)
+            removed = gr.DownloadButton("Save", visible=False, elem_id="frozen-removed", scale=0, min_width=320)
             archive = gr.DownloadButton("Save", visible=False, elem_id="frozen-archive", scale=0, min_width=320)
-    return Frozen(sheet, facts, export, bundle, back, file, archive, line)
+    return Frozen(sheet, facts, export, bundle, back, file, removed, archive, line)
 
 
 def freeze_values(studio: Studio, state: State) -> tuple[Any, ...]:
@@ -133,14 +139,14 @@ def plan_values(studio: Studio, state: State) -> tuple[Any, ...]:
 
 
 def frozen_values(studio: Studio, state: State) -> tuple[Any, ...]:
-    """(sheet, facts, file, archive) for the dataset in work."""
+    """(sheet, facts, file, removed, archive) for the dataset in work."""
     if state.dataset is None or state.dataset.frozen_from is None:
-        return gr.Column(visible=False), {}, gr.DownloadButton(visible=False), gr.DownloadButton(visible=False)
+        return gr.Column(visible=False), {}, *cleaned_files(None), gr.DownloadButton(visible=False)
     file, archive = (finished_file(studio, kind, state.dataset.id) for kind in ("export", "bundle"))
     return (
         gr.Column(visible=True),
         lineage_view(open_dataset(studio.workspace, state.dataset.id).manifest["lineage"]),
-        offer(file, SAVE_FILE) if file else gr.DownloadButton(visible=False),
+        *cleaned_files(file),
         offer(archive, SAVE_BUNDLE) if archive else gr.DownloadButton(visible=False),
     )
 
@@ -228,10 +234,9 @@ def made_by_jobs(studio: Studio, state: State, freeze: Freeze, frozen: Frozen) -
     dataset = state.dataset.id
     file, archive = finished_file(studio, "export", dataset), finished_file(studio, "bundle", dataset)
     offered = {frozen.archive: offer(archive, SAVE_BUNDLE)} if archive else {}
-    if file and state.dataset.frozen_from is None:
-        offered |= dict(zip((freeze.file, freeze.removed), cleaned_files(file), strict=True))
-    elif file:
-        offered[frozen.file] = offer(file, SAVE_FILE)
+    if file:
+        shown = (freeze.file, freeze.removed) if state.dataset.frozen_from is None else (frozen.file, frozen.removed)
+        offered |= dict(zip(shown, cleaned_files(file), strict=True))
     return offered
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from reft_studio.audit.policy import flagged as is_flagged
-from ui.components.cards import FULL, masks_all
+from ui.components.cards import FULL, HARMFUL, masks_all
 from ui.events import answer
 from ui.text import mask, number, show
 from ui.widgets.compose import composed
@@ -76,7 +76,8 @@ def _row(studio: Studio, request: dict[str, Any]) -> tuple[Facts, float, bool, b
     facts = studio.explain.facts(str(request["dataset"]), int(request["row"]), str(key) if key else None)
     given = request.get("t")
     threshold = facts.threshold if given is None else min(1.0, max(-1.0, float(given)))
-    harmful = is_flagged(facts.score, threshold) or facts.known_harmful is True
+    held = studio.log.current_of(str(request["dataset"]), [facts.row_id]).get(facts.row_id)
+    harmful = is_flagged(facts.score, threshold) or facts.known_harmful is True or (held is not None and held.action in HARMFUL)
     sensitive = bool(request.get("mask", True)) and (harmful or masks_all(studio))
     return facts, threshold, sensitive and not bool(request.get("reveal", False)), sensitive
 

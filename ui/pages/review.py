@@ -36,7 +36,7 @@ def build(studio: Studio) -> None:
     bulk, freeze, frozen = many.draw_bulk(), ends.draw_freeze(), ends.draw_frozen()
     told, shown, asked, turn = gr.Textbox(visible=False), gr.State(""), gr.State(Ask()), gr.State(0)
     parts = [empty, card, why, bulk.sheet, bulk.side, bulk.origin, *freeze.plan(), freeze.file, freeze.removed]
-    outputs = [*parts, frozen.sheet, frozen.facts, frozen.file, frozen.archive, shown, asked, turn]
+    outputs = [*parts, *frozen.parts(), shown, asked, turn]
 
     def values(times: int, ask: Ask, *, placed: bool = True) -> tuple[Any, ...]:
         state = studio.state()
@@ -173,15 +173,14 @@ def _wire_frozen(studio: Studio, frozen: ends.Frozen, values: Values, held: tupl
         return values(times, ask)
 
     def export() -> tuple[Any, ...]:
-        file, _, line = ends.make_cleaned(studio, _dataset(studio))
-        return file, line
+        return ends.make_cleaned(studio, _dataset(studio))
 
     def bundle(ask: Ask) -> tuple[Any, ...]:
         return ends.make_bundle(studio, _dataset(studio), studio.desk.reviewer(ask.by))
 
     asked, turn = held
     on(frozen.back.click, back, inputs=[asked, turn], outputs=outputs, line=frozen.line, refresh=True, **SLOW)
-    on(frozen.export.click, export, outputs=[frozen.file], line=frozen.line, **SLOW)
+    on(frozen.export.click, export, outputs=[frozen.file, frozen.removed], line=frozen.line, **SLOW)
     on(frozen.bundle.click, bundle, inputs=[asked], outputs=[frozen.archive], line=frozen.line, **SLOW)
 
 

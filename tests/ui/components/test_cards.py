@@ -37,6 +37,14 @@ def test_flagged_and_known_harmful_prompts_are_masked_and_others_are_not(studio:
         assert ("masked (" in row["prompt"]) is sensitive
 
 
+def test_what_a_person_removed_is_masked_whatever_its_score(studio: Studio, audit: Scored) -> None:
+    row = int((audit.scores < 0).argmax())
+    assert not audit.harmful[row] and not card(studio, audit, row)["card"]["texts"][0]["masked"]
+    studio.audit.decide(audit.dataset, row, "remove")
+    assert card(studio, audit, row)["card"]["texts"][0]["masked"]
+    assert next(one for one in rows(studio, audit, filter={"order": "file"})["rows"] if one["row"] == row)["masked"]
+
+
 def test_nothing_is_masked_when_the_mask_is_off_and_all_is_when_the_settings_say_so(studio: Studio, audit: Scored) -> None:
     assert not any(row["masked"] for row in rows(studio, audit, mask=False)["rows"])
     studio.save_setting("mask_rule", "all")
