@@ -88,4 +88,6 @@ def _calibration_prompts(teacher: TeacherInfo) -> pa.Array | None:
 def _letters(prompts: pa.Array) -> pa.Array:
     """What is left of each prompt when only letters and digits stay: equal for prompts of one group."""
     folded = pc.utf8_lower(pc.utf8_normalize(prompts, form="NFKC"))
+    for letter, plain in (("ß", "ss"), ("ς", "σ")):  # which lower case leaves, and Python's `casefold` does not
+        folded = pc.replace_substring(folded, letter, plain)
     return pc.replace_substring_regex(folded, r"[\pP\pZ\pC]+", "")
