@@ -13,7 +13,6 @@ from reft_studio.audit.bundle import BundleReport
 from reft_studio.audit.freeze import noted_hashes
 from reft_studio.audit.opinion import overruling
 from reft_studio.audit.policy import name
-from reft_studio.audit.queue import QueueItem
 from reft_studio.data.dataset import Dataset, list_datasets, open_dataset
 from reft_studio.data.rowstore import row_store
 from reft_studio.errors import DataError
@@ -31,9 +30,6 @@ class Audit(Assuring):
     """The decisions of one workspace, made and used."""
 
     jobs: JobQueue | None = None
-
-    def review_batch(self, dataset_id: str, *, size: int = 50, seed: int = reviewing.SEED) -> list[QueueItem]:
-        return reviewing.batch(self.log, *self.audited(dataset_id), size=size, seed=seed)
 
     def card(self, dataset_id: str, row_id: int) -> reviewing.Card:
         _, score, threshold = self.audited(dataset_id)

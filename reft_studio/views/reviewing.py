@@ -15,7 +15,6 @@ from reft_studio.audit.draw import Line
 from reft_studio.audit.opinion import Opinion
 from reft_studio.audit.policy import Outcome, effective
 from reft_studio.audit.policy import flagged as is_flagged
-from reft_studio.audit.queue import QueueItem, review_order
 from reft_studio.data.dataset import Dataset, open_dataset
 from reft_studio.data.query import rows_by_id
 from reft_studio.data.rowstore import row_store
@@ -26,9 +25,6 @@ from reft_studio.store.decisions import Decision, DecisionLog
 from reft_studio.views.assuring import unapproved
 from reft_studio.views.sampling import Sampling
 from reft_studio.workspace import Workspace
-
-SEED = 0
-"""Seeds the random part of the review order, so that the sample below the threshold stays the same."""
 
 KEPT = 8
 """Sets of scores whose counts are kept."""
@@ -77,14 +73,6 @@ class ReviewProgress:
     overruled: int
     assurance: Assurance | None
     conflicts: int = 0
-
-
-def batch(log: DecisionLog, dataset: Dataset, score: ScoreSet | None, threshold: float | None, *, size: int, seed: int) -> list[QueueItem]:
-    """The next rows to read; a dataset without scores is read in a random order."""
-    decided = log.decided(dataset.id).row_ids
-    if score is None or threshold is None:
-        return review_order(np.full(dataset.rows, np.nan), 0.0, decided, seed=seed, size=size, row_ids=row_store(dataset).row_ids)
-    return review_order(score.scores(), threshold, decided, seed=seed, size=size, row_ids=score.row_ids())
 
 
 def card(workspace: Workspace, log: DecisionLog, dataset_id: str, row_id: int, score: ScoreSet | None, threshold: float | None) -> Card:

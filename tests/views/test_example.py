@@ -26,7 +26,7 @@ def test_the_example_gives_every_page_something_true_to_show(studio: Studio) -> 
     assert {run.method for run in studio.runs()} >= {"sft", "ref_teacher"}
     assert all(run.example and run.hs and run.fa and run.over_refusal for run in studio.runs())
     assert studio.comparison().reasons == [], "all of it may be compared"
-    assert studio.audit.verify().ok and studio.audit.review_batch(dataset)
+    assert studio.audit.verify().ok and studio.queue.batch(dataset).items
 
 
 def test_its_badge_tells_the_day_it_was_made(studio: Studio) -> None:
