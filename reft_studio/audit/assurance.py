@@ -100,8 +100,10 @@ def residual_risk(
 
 
 def _better(own: Assurance, carried: Assurance | None) -> Assurance:
-    """Until the draw for this line is read, what another line says; which one is chosen never depends on what was found."""
-    return own if carried is None else replace(carried, planned=own.planned, pending=own.pending, review_more=own.review_more)
+    """Until as many rows are read for this line as for another one, what that one says; what was found in them plays no part."""
+    if carried is None or own.sampled >= carried.sampled:
+        return own
+    return replace(carried, planned=own.planned, pending=own.pending, review_more=own.review_more)
 
 
 def _of_draws(here: Sequence[Draw], decided: Decided, population: int, *, confidence: float, target: float) -> Assurance:

@@ -198,6 +198,18 @@ def test_moving_the_line_below_the_harmful_rows_that_were_found_gains_only_those
     assert found.upper_bound == pytest.approx(fixed_bound(unknown, 60, 0, confidence=0.95) * unknown / found.population)
 
 
+def test_reading_for_a_new_line_counts_once_more_is_read_for_it_than_for_the_old_one() -> None:
+    score = Scored()
+    old = drawn(score, 20)
+    codes = dict.fromkeys(old.rows, KEEP)
+    new = drawn(score, 60, [old], threshold=0.2, codes=codes)
+    methods = []
+    for read in (0, 19, 20, 40, 60):
+        found = risk(score, [old, new], codes | dict.fromkeys(new.rows[:read], KEEP), threshold=0.2)
+        methods.append((found.method, found.sampled))
+    assert methods == [("other line", 20), ("other line", 20), ("at any time", 20), ("at any time", 40), ("exact binomial", 60)]
+
+
 def test_a_draw_for_another_line_owes_nothing_to_rows_that_were_looked_at_before() -> None:
     score = Scored()
     first = drawn(score, 50)
