@@ -162,6 +162,6 @@ class Audit(Assuring):
         dataset = open_dataset(self.workspace, dataset_id)
         if lineage := dataset.manifest.get("lineage"):
             dataset = open_dataset(self.workspace, lineage["source"])
-        folder = self.workspace.folder("exports")
+        folder = self.workspace.folder("exports", dataset_id)  # two uploads may have one name
         folder.mkdir(parents=True, exist_ok=True)
         return folder / f"cleaned-{Path((dataset.manifest.get('source') or {}).get('file') or f'{dataset.id}.jsonl').name}"

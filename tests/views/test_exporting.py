@@ -7,6 +7,7 @@ import pytest
 
 from reft_studio.audit.policy import REFUSAL
 from reft_studio.data.dataset import write_dataset
+from reft_studio.data.readers import import_file
 from reft_studio.errors import PrerequisiteError
 from reft_studio.scoring.scores import write_scores
 from reft_studio.studio import Studio
@@ -74,3 +75,15 @@ def test_an_export_that_fails_leaves_the_earlier_one_with_its_list(
     with pytest.raises(PrerequisiteError):
         written(studio, dataset, folder)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_two_uploads_of_one_name_do_not_share_a_cleaned_file(workspace: Workspace, tmp_path: Path) -> None:
+    made = []
+    for number in (1, 2):
+        upload = tmp_path / str(number) / "train.jsonl"
+        upload.parent.mkdir()
+        upload.write_text(f'{{"prompt": "question {number}", "response": "a"}}\n', "utf-8")
+        dataset = import_file(workspace, upload).dataset_id
+        made.append((upload, Studio(workspace).audit.export(dataset)))
+    assert [path.name for _, path in made] == ["cleaned-train.jsonl"] * 2
+    assert all(upload.read_bytes() == path.read_bytes() for upload, path in made)
