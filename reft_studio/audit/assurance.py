@@ -78,7 +78,11 @@ class Standing:
 def standing(
     score: ScoreSet, threshold: float, draws: Sequence[Draw], decided: Decided, *, confidence: float = 0.95, target: float = 0.01
 ) -> Standing:
-    """What the draws and decisions of a dataset say about this line. `draws` are all of the dataset, oldest first."""
+    """What the draws and decisions of a dataset say about this line. `draws` are all of the dataset, oldest first.
+
+    Those made from other scores of the same key (another machine, other weights) are draws from other rows: they say nothing.
+    """
+    draws = [draw for draw in draws if draw.score_key != score.key or draw.population == draw.place.rows(score)]
     below = residual_risk(score, threshold, draws, decided, confidence=confidence, target=target)
     return Standing(below, precision(score, threshold, draws, decided))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reft_studio.audit.assurance import precision, residual_risk, statement
+from reft_studio.audit.assurance import precision, residual_risk, standing, statement
 from reft_studio.audit.bounds import fixed_bound
 from reft_studio.audit.draw import Draw, Line, Region, is_honest, make, pending
 from reft_studio.audit.held import KEEP, REMOVE, UNSURE, Decided
@@ -37,7 +38,7 @@ class Scored:
         return to_bins(self.values)
 
     def stamp(self) -> int:
-        return id(self.values)
+        return zlib.crc32(self.values.tobytes())  # not its id, which another array may get
 
 
 def held(codes: dict[int, int]) -> Decided:
@@ -280,6 +281,14 @@ def test_going_on_until_the_claim_is_reached_is_wrong_in_about_5_of_100_audits()
 @pytest.mark.parametrize("move", [False, True])
 def test_the_claim_is_wrong_in_at_most_5_of_100_audits(move: bool) -> None:
     assert audits(move=move) <= 0.05 + 3 * (0.05 * 0.95 / 400) ** 0.5
+
+
+def test_draws_from_scores_that_were_made_anew_say_nothing() -> None:
+    score, other = Scored(), Scored(np.append(SCORES[1:], np.float32(-1)) * np.float32(0.9))
+    draw = drawn(score, 40)
+    codes = held(dict.fromkeys(draw.rows, KEEP))
+    assert standing(score, TAU, [draw], codes).below.sampled == 40  # type: ignore[arg-type]
+    assert standing(other, TAU, [draw], codes).below.sampled == 0  # type: ignore[arg-type]
 
 
 # --- above the line -----------------------------------------------------------------------------------------------------------------
