@@ -27,6 +27,7 @@ class RowFiles:
         self.rows = 0
         self._last = -1
         self._ascending = True
+        self._batches: list[int] = []
         self._ids: BinaryIO = (folder / IDS).open("wb")
         self._header()
         try:
@@ -61,11 +62,13 @@ class RowFiles:
         self._last = int(ids[-1])
         self._ids.write(np.ascontiguousarray(ids, "<i8").tobytes())
         self._writer.write_batch(batch)
+        self._batches.append(len(ids))
         self.rows += len(ids)
 
     def seal(self, parquet: Path) -> None:
         """Declare the closed files complete, and a copy of the rows in `parquet`."""
-        write_json(self.folder / NOTE, note_of(self.folder, parquet) | {"rows": self.rows, "ascending": self._ascending})
+        facts = {"rows": self.rows, "ascending": self._ascending, "batches": self._batches}
+        write_json(self.folder / NOTE, note_of(self.folder, parquet) | facts)
 
     def _header(self) -> None:
         # numpy pads the header so that a longer shape takes the same room: it is written again when the rows are counted

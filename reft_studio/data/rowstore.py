@@ -46,13 +46,33 @@ class _Pages:
             self._mapping.madvise(mmap.MADV_DONTNEED)
 
 
+class _Lazy(Sequence[pa.RecordBatch]):
+    """The batches of a file, each looked up when it is first asked for: all at once would touch every part of a file of gigabytes."""
+
+    def __init__(self, reader: pa.ipc.RecordBatchFileReader) -> None:
+        self._reader = reader
+        self._found: dict[int, pa.RecordBatch] = {}
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return int(self._reader.num_record_batches)
+
+    def __getitem__(self, number: Any) -> Any:
+        if not 0 <= number < len(self):
+            raise IndexError(number)
+        with self._lock:  # the reader is not made for several threads
+            if number not in self._found:
+                self._found[number] = self._reader.get_batch(number)
+            return self._found[number]
+
+
 @dataclass(frozen=True, eq=False)
 class RowStore:
     """An open store. Nothing in it changes, so that any number of threads may ask."""
 
     row_ids: Ids
     """(rows,) id of the row at each position; memory-mapped."""
-    _batches: list[pa.RecordBatch] = field(repr=False)
+    _batches: Sequence[pa.RecordBatch] = field(repr=False)
     _starts: Ids = field(repr=False)
     """Position of the first row of each batch, and the number of rows."""
     _order: Ids | None = field(repr=False)
@@ -122,12 +142,11 @@ def _opened(folder: Path, _fingerprint: str, _modified: int, _size: int) -> RowS
     with (folder / ROWS).open("rb") as file:
         mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     reader = pa.ipc.open_file(pa.py_buffer(mapping))
-    batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
-    return _store(ids, batches, _Pages(mapping), ascending=note["ascending"])
+    return _store(ids, _Lazy(reader), note["batches"], _Pages(mapping), ascending=note["ascending"])
 
 
-def _store(ids: Ids, batches: list[pa.RecordBatch], pages: _Pages, *, ascending: bool) -> RowStore:
-    starts = np.concatenate([[0], np.cumsum([batch.num_rows for batch in batches], dtype=np.int64)]).astype(np.int64)
+def _store(ids: Ids, batches: Sequence[pa.RecordBatch], rows: Sequence[int], pages: _Pages, *, ascending: bool) -> RowStore:
+    starts = np.concatenate([[0], np.cumsum(rows, dtype=np.int64)]).astype(np.int64)
     return RowStore(ids, batches, starts, None if ascending else np.argsort(ids, kind="stable"), pages)
 
 
@@ -137,7 +156,7 @@ def _whole(dataset: Dataset) -> bool:
         return False
     try:
         note = read_json(dataset.folder / NOTE)
-        return bool(note["rows"] == dataset.rows and note == {**note, **note_of(dataset.folder, dataset.path)})
+        return bool(note["rows"] == dataset.rows == sum(note["batches"]) and note == {**note, **note_of(dataset.folder, dataset.path)})
     except (StoreError, OSError, KeyError, TypeError):
         return False
 
@@ -157,7 +176,8 @@ def _held(dataset: Dataset) -> RowStore:
     """A store in memory."""
     batches = [_plain(batch) for batch in dataset.batches(size=BUILD)]
     ids = np.concatenate([batch.column("row_id").to_numpy() for batch in batches])
-    return _store(ids, batches, _Pages(None), ascending=bool((np.diff(ids) > 0).all()))
+    rows = [batch.num_rows for batch in batches]
+    return _store(ids, batches, rows, _Pages(None), ascending=bool((np.diff(ids) > 0).all()))
 
 
 def _plain(batch: pa.RecordBatch) -> pa.RecordBatch:
