@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 
 LARGE = 100_000
 """Rows above which freezing and exporting are jobs."""
-SAVE_FILE, SAVE_REMOVED, SAVE_BUNDLE = "Save the cleaned file", "Save the list of removed rows", "Save the audit bundle"
+SAVE_FILE, SAVE_REMOVED, SAVE_BUNDLE = "Save the cleaned file", "Save the removal list", "Save the audit bundle"
 REMOVED = ".removed.jsonl"
 """How the name of the list beside a cleaned file goes on."""
+JOBS = ("freeze", "export", "bundle")
 WRITING = "The file is made by a job. It is offered here when it has ended."
 FREEZE_LEAD = (
     "<h2>Freeze</h2><p class='rs-lead'>Turns the decisions into a new dataset with its audit trail. The one you have stays as it is.</p>"
@@ -237,7 +238,18 @@ def made_by_jobs(studio: Studio, state: State, freeze: Freeze, frozen: Frozen) -
     if file:
         shown = (freeze.file, freeze.removed) if state.dataset.frozen_from is None else (frozen.file, frozen.removed)
         offered |= dict(zip(shown, cleaned_files(file), strict=True))
-    return offered
+    line = job_line(studio, dataset)
+    return offered if line is None else {**offered, freeze.line: line, frozen.line: line}
+
+
+def job_line(studio: Studio, dataset: str) -> dict[str, str] | None:
+    """How the newest of the jobs of this page has ended; None while it goes on, or if there was none."""
+    job = next((one for one in studio.jobs.list() if one.kind in JOBS and dataset in one.params.values()), None)
+    if job is None or job.state in ("queued", "running"):
+        return None
+    if job.state == "done":
+        return said("", "quiet")
+    return said(f"{show(job.title, 80)}: {show(job.message or 'the job was stopped', 300)} Nothing was written.", "error")
 
 
 def make_cleaned(studio: Studio, dataset: str) -> tuple[gr.DownloadButton, gr.DownloadButton, dict[str, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, get_args
 
 from reft_studio.audit.decision import Action
@@ -208,17 +209,25 @@ def progress_view(studio: Studio, dataset: str) -> dict[str, str]:
 
 
 def recent(studio: Studio, dataset: str) -> list[dict[str, Any]]:
-    """The latest entries of the log, newest first."""
+    """The latest steps of the log, newest first; rows that were decided together are one of them."""
+    entries = studio.log.history(dataset, limit=RECENT)
+    steps = [list(together) for _, together in groupby(entries, key=lambda one: (one.kind, one.at, one.decided_by, one.action))]
     return [
         {
-            "row": entry.row_id,
-            "action": entry.action,
-            "what": f"{'undone, ' if entry.kind == 'undo' else ''}{ACTIONS[entry.action].lower()}",
-            "by": person(entry.decided_by),
-            "when": ago(entry.at),
+            "row": step[0].row_id,
+            "action": step[0].action,
+            "what": _done(step[0]) + (" with others" if len(step) > 1 else ""),
+            "by": person(step[0].decided_by),
+            "when": ago(step[0].at),
         }
-        for entry in studio.log.history(dataset, limit=RECENT)
+        for step in steps
     ]
+
+
+def _done(entry: Decision) -> str:
+    if entry.kind != "undo":
+        return ACTIONS[entry.action].lower()
+    return "undone" if entry.action == "clear" else f"undone, {ACTIONS[entry.action].lower()}"
 
 
 def find_server(studio: Studio) -> ServerFunction:

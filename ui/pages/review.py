@@ -163,7 +163,7 @@ def _wire_freeze(
         refresh=True,
         **SLOW,
     )
-    on(freeze.export.click, export, outputs=[freeze.file, freeze.removed], line=freeze.line, **SLOW)
+    on(freeze.export.click, export, outputs=[freeze.file, freeze.removed], line=freeze.line, refresh=True, **SLOW)
 
 
 def _wire_frozen(studio: Studio, frozen: ends.Frozen, values: Values, held: tuple[gr.State, gr.State], outputs: list[Any]) -> None:
@@ -180,8 +180,8 @@ def _wire_frozen(studio: Studio, frozen: ends.Frozen, values: Values, held: tupl
 
     asked, turn = held
     on(frozen.back.click, back, inputs=[asked, turn], outputs=outputs, line=frozen.line, refresh=True, **SLOW)
-    on(frozen.export.click, export, outputs=[frozen.file, frozen.removed], line=frozen.line, **SLOW)
-    on(frozen.bundle.click, bundle, inputs=[asked], outputs=[frozen.archive], line=frozen.line, **SLOW)
+    on(frozen.export.click, export, outputs=[frozen.file, frozen.removed], line=frozen.line, refresh=True, **SLOW)
+    on(frozen.bundle.click, bundle, inputs=[asked], outputs=[frozen.archive], line=frozen.line, refresh=True, **SLOW)
 
 
 def _wire_jobs(
@@ -196,12 +196,12 @@ def _wire_jobs(
         """A job went on: begin anew only if it made another dataset the one in work; else offer what it has made."""
         state = studio.state()
         if (state.dataset.id if state.dataset else "") != shown:
-            return values(times, ask)
+            return dict(zip(outputs, values(times, ask), strict=True)) | {freeze.line: said("", "quiet"), frozen.line: said("", "quiet")}
         plan = zip(freeze.plan(), ends.plan_values(studio, state), strict=True)
         return dict(plan) | ends.made_by_jobs(studio, state, freeze, frozen)
 
     signal = widget("signal")
-    on(signal.changed, ended, inputs=list(held), outputs=outputs, **{**SLOW, "show_progress": "hidden"})
+    on(signal.changed, ended, inputs=list(held), outputs=[*outputs, freeze.line, frozen.line], **{**SLOW, "show_progress": "hidden"})
 
 
 def _dataset(studio: Studio) -> str:

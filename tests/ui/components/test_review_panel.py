@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 
 from reft_studio.errors import SpecError, StoreError
+from reft_studio.jobs.job import JobState
 from reft_studio.studio import Studio
 from reft_studio.views.row_filter import RowFilter
 from reft_studio.workspace import Workspace
@@ -166,6 +168,30 @@ def test_a_large_dataset_is_frozen_and_exported_by_jobs(studio: Studio, audit: S
     assert freeze_panel.finished_file(studio, "export", audit.dataset) is None
     state = studio.state()
     assert state.dataset is not None and state.dataset.id == audit.dataset
+
+
+def test_rows_decided_together_are_one_of_the_latest_decisions(studio: Studio, audit: Scored) -> None:
+    studio.audit.decide(audit.dataset, 1, "keep", by="Ana")
+    studio.audit.decide_many(audit.dataset, [3, 4, 5, 6], "remove", by="Ben")
+    assert [(one["what"], one["by"]) for one in review_panel.recent(studio, audit.dataset)] == [
+        ("remove with others", "Ben"),
+        ("keep", "Ana"),
+    ]
+    studio.audit.undo(audit.dataset, by="Ana")
+    assert review_panel.recent(studio, audit.dataset)[0]["what"] == "undone"
+
+
+def test_the_line_follows_the_newest_job_and_says_when_it_failed(studio: Studio, audit: Scored, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert freeze_panel.job_line(studio, audit.dataset) is None
+    studio.audit.start_export(audit.dataset)
+    assert freeze_panel.job_line(studio, audit.dataset) is None, "it waits or goes on"
+    (queued,) = studio.jobs.list()
+    ends: tuple[tuple[JobState, str, str], ...] = (("done", "quiet", ""), ("failed", "error", "The disk is full. Nothing was written."))
+    for state, kind, words in ends:
+        ended = dataclasses.replace(queued, state=state, message="The disk is full.")
+        monkeypatch.setattr(studio.jobs, "list", lambda ended=ended: [ended])
+        line = freeze_panel.job_line(studio, audit.dataset)
+        assert line is not None and line["kind"] == kind and words in line["text"]
 
 
 def test_habits_that_cannot_be_are_refused_and_a_second_person_is_recorded(studio: Studio, audit: Scored) -> None:
