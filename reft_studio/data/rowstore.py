@@ -49,8 +49,8 @@ class _Pages:
 class _Lazy(Sequence[pa.RecordBatch]):
     """The batches of a file, each looked up when it is first asked for: all at once would touch every part of a file of gigabytes."""
 
-    def __init__(self, reader: pa.ipc.RecordBatchFileReader) -> None:
-        self._reader = reader
+    def __init__(self, reader: pa.ipc.RecordBatchFileReader, dataset: Dataset) -> None:
+        self._reader, self._dataset = reader, dataset
         self._found: dict[int, pa.RecordBatch] = {}
         self._lock = threading.Lock()
 
@@ -62,7 +62,10 @@ class _Lazy(Sequence[pa.RecordBatch]):
             raise IndexError(number)
         with self._lock:  # the reader is not made for several threads
             if number not in self._found:
-                self._found[number] = self._reader.get_batch(number)
+                try:
+                    self._found[number] = self._reader.get_batch(number)
+                except (pa.ArrowException, OSError) as exc:
+                    raise damaged(self._dataset.path) from exc
             return self._found[number]
 
 
@@ -142,7 +145,7 @@ def _opened(folder: Path, _fingerprint: str, _modified: int, _size: int) -> RowS
     with (folder / ROWS).open("rb") as file:
         mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     reader = pa.ipc.open_file(pa.py_buffer(mapping))
-    return _store(ids, _Lazy(reader), note["batches"], _Pages(mapping), ascending=note["ascending"])
+    return _store(ids, _Lazy(reader, dataset), note["batches"], _Pages(mapping), ascending=note["ascending"])
 
 
 def _store(ids: Ids, batches: Sequence[pa.RecordBatch], rows: Sequence[int], pages: _Pages, *, ascending: bool) -> RowStore:

@@ -99,6 +99,16 @@ def test_damaged_rows_are_said_to_be_damaged(dataset: Dataset) -> None:
         row_store(dataset)
 
 
+def test_a_part_that_is_damaged_is_said_when_a_row_of_it_is_asked_for(dataset: Dataset) -> None:
+    whole = (dataset.folder / "rows.arrow").read_bytes()
+    middle = len(whole) // 2
+    (dataset.folder / "rows.arrow").write_bytes(whole[:middle] + b"\0" * 2048 + whole[middle + 2048 :])
+    store = row_store(dataset)
+    assert store.take([0])[0]["prompt"] == "p0"
+    with pytest.raises(StoreError, match="damaged"):
+        store.take(range(100), ["prompt", "messages"])
+
+
 def test_where_nothing_can_be_written_a_small_store_is_held_in_memory(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_dataset: Dataset) -> None:
         raise PrerequisiteError("read only")
