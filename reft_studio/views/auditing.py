@@ -11,11 +11,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from reft_studio.audit.bundle import BundleReport
 from reft_studio.audit.freeze import noted_hashes
+from reft_studio.audit.held import KEEP, RELABEL
 from reft_studio.audit.opinion import overruling
 from reft_studio.audit.policy import name
 from reft_studio.data.dataset import Dataset, list_datasets, open_dataset
 from reft_studio.data.rowstore import row_store
-from reft_studio.errors import DataError
+from reft_studio.errors import DataError, SpecError
 from reft_studio.jobs import outgoing
 from reft_studio.jobs.queue import JobQueue
 from reft_studio.store import settings
@@ -139,6 +140,11 @@ class Audit(Assuring):
 
     def _to_freeze(self, dataset_id: str, allow_undecided: bool, by: str | None) -> dict[str, Any]:
         dataset, score, threshold = self.audited(dataset_id)
+        if waiting := int(np.isin(self.log.decided(dataset.id).code_of(self.unapproved(dataset.id)), (KEEP, RELABEL)).sum()):
+            raise SpecError(
+                f"Flagged rows that are to stay by the word of one person: {waiting:,}. Let a second one decide them (Review lists "
+                "them), or no longer ask for second names."
+            )
         at = threshold if threshold is not None else 1.0
         rule = settings.get(self.workspace, f"threshold-rule:{dataset.id}:{score.key}") if score else None
         key = score.key if score else None

@@ -51,6 +51,7 @@ def audited(folder: Path) -> tuple[Audit, Path]:
     audit.undo(dataset.id, by="Tom")
     audit.redo(dataset.id, by="Tom")
     audit.set_approvals(dataset.id, True, by="Ana")
+    audit.decide(dataset.id, 45, "relabel", by="Ana")
     audit.draw(dataset.id, "above", count=5, by="Ana")
     return audit, audit.bundle(audit.freeze(dataset.id).id, by="Ana")
 

@@ -105,6 +105,17 @@ def test_a_second_name_is_asked_for_where_that_is_wanted(audit: Audit, dataset: 
     assert [one.content()["on"] for one in records.of_kind(audit.workspace, dataset.id, "approvals")] == [True, False]
 
 
+def test_a_flagged_row_that_only_one_person_kept_stops_a_freeze_where_second_names_are_asked_for(audit: Audit, dataset: Dataset) -> None:
+    audit.set_approvals(dataset.id, True)
+    flagged = list(range(2 * (ROWS - FLAGGED), 2 * ROWS, 2))
+    audit.decide(dataset.id, flagged[0], "keep", by="Ana")
+    audit.decide(dataset.id, flagged[1], "remove", by="Ana")
+    with pytest.raises(SpecError, match="stay by the word of one person: 1"):
+        audit.freeze(dataset.id, allow_undecided=True)
+    audit.decide(dataset.id, flagged[0], "keep", by="Tom")
+    assert audit.freeze(dataset.id, allow_undecided=True).rows == ROWS - 1 - (FLAGGED - 1)
+
+
 def test_agreement_is_told_once_two_people_decided_the_same_rows(audit: Audit, dataset: Dataset) -> None:
     assert audit.agreement(dataset.id).alpha is None
     for row in (2, 4, 6, 8):
