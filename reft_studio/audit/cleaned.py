@@ -17,10 +17,14 @@ from reft_studio.audit.policy import REFUSAL
 from reft_studio.data.dataset import Dataset, open_dataset
 from reft_studio.data.export import export_kept, named
 from reft_studio.data.rowstore import row_store
+from reft_studio.data.spreadsheet import export_csv_safe
 from reft_studio.data.writing import replacing
 from reft_studio.errors import StoreError
 from reft_studio.scoring.scores import ScoreSet
 from reft_studio.workspace import Workspace
+
+COLUMNS = ("row_id", "outcome", "score", "threshold", "reason", "decided_by", "at", "comment")
+"""What is told of a row that is not in the cleaned file."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,10 @@ def cleaned(
 
 
 def write_cleaned(found: Cleaned, target: Path, *, check: Check = unheeded) -> Written:
-    """Write the cleaned file, and beside it `<its name>.removed.jsonl`: one line per row that is not in it, with the reason, no text."""
+    """Write the cleaned file, and beside it `<its name>.removed.jsonl`: one line per row that is not in it, with the reason, no text.
+
+    `<its name>.removed.csv` is the same for a spreadsheet: people's comments are the only free text, and no cell of it runs.
+    """
     flags = np.zeros(int(found.kept.max()) + 1 if len(found.kept) else 0, dtype=np.bool_)
     flags[found.kept] = True
     wanted, size = flags.tobytes(), len(flags)
@@ -95,6 +102,8 @@ def write_cleaned(found: Cleaned, target: Path, *, check: Check = unheeded) -> W
                 if not count % 1_000:
                     check(0, found.upload.rows)
         export_kept(found.upload, keep, path, responses=found.responses)
+    with beside.open(encoding="ascii") as lines:
+        export_csv_safe(map(json.loads, lines), beside.with_suffix(".csv"), columns=COLUMNS)
     return Written(path, beside, len(found.kept), count)
 
 

@@ -95,7 +95,7 @@ class Audit(Assuring):
     def export(self, dataset_id: str, target: Path | None = None) -> Path:
         """Write the cleaned file in the format of the upload: kept rows as they were, relabelled ones with a refusal.
 
-        Beside it stands `<name>.removed.jsonl`: one line for each row that is not in it, with the reason.
+        Beside it stands `<name>.removed.jsonl`: one line for each row that is not in it, with the reason; and the same as CSV.
         """
         return outgoing.exported(self.workspace, **{**self._to_export(dataset_id), "target": target or self._export_path(dataset_id)}).path
 

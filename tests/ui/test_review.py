@@ -171,6 +171,9 @@ def test_freezing_waits_for_undecided_rows_or_a_reason(opened: Page, studio: Stu
     with opened.expect_download() as listed:
         opened.locator("#frozen-removed").click()
     assert len(listed.value.path().read_text("utf-8").splitlines()) == audit.scores.size - frozen.rows
+    with opened.expect_download() as table:
+        opened.locator("#frozen-table").click()
+    assert table.value.suggested_filename.endswith(".removed.csv")
     opened.locator("#frozen-bundle").click()
     with opened.expect_download() as download:
         opened.locator("#frozen-archive").click()

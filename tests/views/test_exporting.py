@@ -65,7 +65,7 @@ def test_an_export_that_fails_leaves_the_earlier_one_with_its_list(
     folder = tmp_path / "out"
     written(studio, dataset, folder)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    assert set(before) == {"out.jsonl", "out.removed.jsonl"}
+    assert set(before) == {"out.jsonl", "out.removed.csv", "out.removed.jsonl"}
     studio.audit.decide(dataset, 1, "remove")
 
     def full(*_args: object, **_options: object) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from pathlib import Path
 
@@ -108,7 +110,7 @@ def test_rows_that_were_chosen_instead_of_drawn_are_found_out(audit: Audit, data
 
 
 def test_what_was_left_out_is_listed_with_its_reason_and_without_text(audit: Audit, dataset: Dataset, tmp_path: Path) -> None:
-    audit.decide(dataset.id, 3, "remove", "how to")
+    audit.decide(dataset.id, 3, "remove", "=how to")
     audit.decide(dataset.id, 4, "unsure", by="Ana")
     audit.decide(dataset.id, 38, "keep")
     out = audit.export(dataset.id, tmp_path / "clean.jsonl")
@@ -119,7 +121,9 @@ def test_what_was_left_out_is_listed_with_its_reason_and_without_text(audit: Aud
         (4, "marked unsure"),
         (39, "the score is at or above the threshold"),
     ]
-    assert lines[0]["comment"] == "how to" and lines[1]["decided_by"] == "human:Ana" and "p39" not in json.dumps(lines)
+    assert lines[0]["comment"] == "=how to" and lines[1]["decided_by"] == "human:Ana" and "p39" not in json.dumps(lines)
+    table = list(csv.DictReader(io.StringIO((tmp_path / "clean.removed.csv").read_text("utf-8-sig"))))
+    assert [row["row_id"] for row in table] == ["3", "4", "39"] and table[0]["comment"] == "'=how to"
     frozen = audit.freeze(dataset.id, allow_undecided=True)
     audit.export(frozen.id, tmp_path / "again.jsonl")
     assert (tmp_path / "again.removed.jsonl").read_text("utf-8") == (tmp_path / "clean.removed.jsonl").read_text("utf-8")

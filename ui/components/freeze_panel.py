@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 LARGE = 100_000
 """Rows above which freezing and exporting are jobs."""
 SAVE_FILE, SAVE_REMOVED, SAVE_BUNDLE = "Save the cleaned file", "Save the removal list", "Save the audit bundle"
+SAVE_TABLE = "Removal list as CSV"
 REMOVED = ".removed.jsonl"
-"""How the name of the list beside a cleaned file goes on."""
+"""How the name of the list beside a cleaned file goes on; `.csv` instead of `.jsonl` for a spreadsheet."""
 JOBS = ("freeze", "export", "bundle")
 WRITING = "The file is made by a job. It is offered here when it has ended."
 FREEZE_LEAD = (
@@ -49,7 +50,12 @@ class Freeze:
     export: gr.Button
     file: gr.DownloadButton
     removed: gr.DownloadButton
+    table: gr.DownloadButton
     line: gr.HTML
+
+    def files(self) -> list[Any]:
+        """What `cleaned_files` are for."""
+        return [self.file, self.removed, self.table]
 
     def plan(self) -> list[Any]:
         """What `plan_values` are for."""
@@ -67,12 +73,17 @@ class Frozen:
     back: gr.Button
     file: gr.DownloadButton
     removed: gr.DownloadButton
+    table: gr.DownloadButton
     archive: gr.DownloadButton
     line: gr.HTML
 
+    def files(self) -> list[Any]:
+        """What `cleaned_files` are for."""
+        return [self.file, self.removed, self.table]
+
     def parts(self) -> list[Any]:
         """What `frozen_values` are for."""
-        return [self.sheet, self.facts, self.file, self.removed, self.archive]
+        return [self.sheet, self.facts, *self.files(), self.archive]
 
 
 def draw_freeze() -> Freeze:
@@ -87,9 +98,10 @@ def draw_freeze() -> Freeze:
             freeze = gr.Button("Freeze the dataset", variant="primary", elem_id="freeze-button", scale=0, min_width=260)
             export = gr.Button("Make the cleaned file", elem_id="export-button", scale=0, min_width=210)
         with gr.Row():
-            file = gr.DownloadButton("Save", visible=False, elem_id="export-file", scale=0, min_width=320)
-            removed = gr.DownloadButton("Save", visible=False, elem_id="export-removed", scale=0, min_width=320)
-    return Freeze(sheet, facts, sentence, reason, freeze, export, file, removed, line)
+            file = gr.DownloadButton("Save", visible=False, elem_id="export-file", scale=0, min_width=270)
+            removed = gr.DownloadButton("Save", visible=False, elem_id="export-removed", scale=0, min_width=270)
+            table = gr.DownloadButton("Save", visible=False, elem_id="export-table", scale=0, min_width=270)
+    return Freeze(sheet, facts, sentence, reason, freeze, export, file, removed, table, line)
 
 
 def draw_frozen() -> Frozen:
@@ -104,25 +116,28 @@ def draw_frozen() -> Frozen:
             bundle = gr.Button("Make the audit bundle", elem_id="frozen-bundle", scale=0, min_width=230)
             back = gr.Button("Back to the source", elem_id="frozen-back", scale=0, min_width=190)
         with gr.Row():
-            file = gr.DownloadButton("Save", visible=False, elem_id="frozen-file", scale=0, min_width=320)
-            removed = gr.DownloadButton("Save", visible=False, elem_id="frozen-removed", scale=0, min_width=320)
-            archive = gr.DownloadButton("Save", visible=False, elem_id="frozen-archive", scale=0, min_width=320)
-    return Frozen(sheet, facts, export, bundle, back, file, removed, archive, line)
+            file = gr.DownloadButton("Save", visible=False, elem_id="frozen-file", scale=0, min_width=270)
+            removed = gr.DownloadButton("Save", visible=False, elem_id="frozen-removed", scale=0, min_width=270)
+            table = gr.DownloadButton("Save", visible=False, elem_id="frozen-table", scale=0, min_width=270)
+            archive = gr.DownloadButton("Save", visible=False, elem_id="frozen-archive", scale=0, min_width=270)
+    return Frozen(sheet, facts, export, bundle, back, file, removed, table, archive, line)
 
 
 def freeze_values(studio: Studio, state: State) -> tuple[Any, ...]:
-    """(sheet, facts, sentence, reason, button, file, removed) for the dataset in work: files that a job has made are offered again."""
+    """(sheet, facts, sentence, reason, button, file, removed, table) for the dataset in work; a job's files are offered again."""
     made = None if state.dataset is None or state.dataset.frozen_from is not None else finished_file(studio, "export", state.dataset.id)
     return (*plan_values(studio, state), *cleaned_files(made))
 
 
-def cleaned_files(path: Path | None) -> tuple[gr.DownloadButton, gr.DownloadButton]:
-    """Buttons for the cleaned file and for the list of what is not in it, which stands beside it."""
+def cleaned_files(path: Path | None) -> tuple[gr.DownloadButton, gr.DownloadButton, gr.DownloadButton]:
+    """Buttons for the cleaned file, and for the list of what is not in it, which stands beside it, twice: JSON lines and CSV."""
     removed = path.with_name(f"{path.stem}{REMOVED}") if path else None
-    return (
-        offer(path, SAVE_FILE) if path else gr.DownloadButton(visible=False),
-        offer(removed, SAVE_REMOVED) if removed and removed.is_file() else gr.DownloadButton(visible=False),
-    )
+    table = removed.with_suffix(".csv") if removed else None
+    return _offered(path, SAVE_FILE), _offered(removed, SAVE_REMOVED), _offered(table, SAVE_TABLE)
+
+
+def _offered(path: Path | None, label: str) -> gr.DownloadButton:
+    return offer(path, label) if path and path.is_file() else gr.DownloadButton(visible=False)
 
 
 def plan_values(studio: Studio, state: State) -> tuple[Any, ...]:
@@ -140,7 +155,7 @@ def plan_values(studio: Studio, state: State) -> tuple[Any, ...]:
 
 
 def frozen_values(studio: Studio, state: State) -> tuple[Any, ...]:
-    """(sheet, facts, file, removed, archive) for the dataset in work."""
+    """(sheet, facts, file, removed, table, archive) for the dataset in work."""
     if state.dataset is None or state.dataset.frozen_from is None:
         return gr.Column(visible=False), {}, *cleaned_files(None), gr.DownloadButton(visible=False)
     file, archive = (finished_file(studio, kind, state.dataset.id) for kind in ("export", "bundle"))
@@ -236,7 +251,7 @@ def made_by_jobs(studio: Studio, state: State, freeze: Freeze, frozen: Frozen) -
     file, archive = finished_file(studio, "export", dataset), finished_file(studio, "bundle", dataset)
     offered = {frozen.archive: offer(archive, SAVE_BUNDLE)} if archive else {}
     if file:
-        shown = (freeze.file, freeze.removed) if state.dataset.frozen_from is None else (frozen.file, frozen.removed)
+        shown = freeze.files() if state.dataset.frozen_from is None else frozen.files()
         offered |= dict(zip(shown, cleaned_files(file), strict=True))
     line = job_line(studio, dataset)
     return offered if line is None else {**offered, freeze.line: line, frozen.line: line}
@@ -252,8 +267,8 @@ def job_line(studio: Studio, dataset: str) -> dict[str, str] | None:
     return said(f"{show(job.title, 80)}: {show(job.message or 'the job was stopped', 300)} Nothing was written.", "error")
 
 
-def make_cleaned(studio: Studio, dataset: str) -> tuple[gr.DownloadButton, gr.DownloadButton, dict[str, str]]:
-    """(file, removed, line): the cleaned file and what is not in it; of a large dataset a job makes them."""
+def make_cleaned(studio: Studio, dataset: str) -> tuple[Any, ...]:
+    """(file, removed, table, line): the cleaned file and what is not in it; of a large dataset a job makes them."""
     if is_large(studio, dataset):
         studio.audit.start_export(dataset)
         return (*cleaned_files(None), said(WRITING, "note"))

@@ -35,7 +35,7 @@ def build(studio: Studio) -> None:
     why = draw_why(studio, folded=True)
     bulk, freeze, frozen = many.draw_bulk(), ends.draw_freeze(), ends.draw_frozen()
     told, shown, asked, turn = gr.Textbox(visible=False), gr.State(""), gr.State(Ask()), gr.State(0)
-    parts = [empty, card, why, bulk.sheet, bulk.side, bulk.origin, *freeze.plan(), freeze.file, freeze.removed]
+    parts = [empty, card, why, bulk.sheet, bulk.side, bulk.origin, *freeze.plan(), *freeze.files()]
     outputs = [*parts, *frozen.parts(), shown, asked, turn]
 
     def values(times: int, ask: Ask, *, placed: bool = True) -> tuple[Any, ...]:
@@ -163,7 +163,7 @@ def _wire_freeze(
         refresh=True,
         **SLOW,
     )
-    on(freeze.export.click, export, outputs=[freeze.file, freeze.removed], line=freeze.line, refresh=True, **SLOW)
+    on(freeze.export.click, export, outputs=freeze.files(), line=freeze.line, refresh=True, **SLOW)
 
 
 def _wire_frozen(studio: Studio, frozen: ends.Frozen, values: Values, held: tuple[gr.State, gr.State], outputs: list[Any]) -> None:
@@ -180,7 +180,7 @@ def _wire_frozen(studio: Studio, frozen: ends.Frozen, values: Values, held: tupl
 
     asked, turn = held
     on(frozen.back.click, back, inputs=[asked, turn], outputs=outputs, line=frozen.line, refresh=True, **SLOW)
-    on(frozen.export.click, export, outputs=[frozen.file, frozen.removed], line=frozen.line, refresh=True, **SLOW)
+    on(frozen.export.click, export, outputs=frozen.files(), line=frozen.line, refresh=True, **SLOW)
     on(frozen.bundle.click, bundle, inputs=[asked], outputs=[frozen.archive], line=frozen.line, refresh=True, **SLOW)
 
 
