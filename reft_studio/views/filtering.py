@@ -78,7 +78,9 @@ def language_warning(score: ScoreSet, teacher: TeacherInfo) -> str | None:
     if not teacher.is_lab or share is None or share <= UNFAMILIAR:
         return None
     drift = score.info.get("drift")
-    moved = f" Its scores lie {drift:+.2f} from those of the harmless prompts it was calibrated on." if drift is not None else ""
+    moved = ""
+    if drift is not None and abs(drift) >= 0.05:
+        moved = f" Its middle score is {abs(drift):.2f} {'higher' if drift > 0 else 'lower'} than that of harmless calibration prompts."
     return (
         f"A teacher on the lab's model is no judge of this file: {share:.0%} of its words are outside the lab's tiny language.{moved} "
         "The flags below show how the filter works, not which rows are harmful. Prepare a teacher on a real model to audit real text."

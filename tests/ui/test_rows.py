@@ -191,6 +191,17 @@ def test_an_opened_row_is_in_the_address_and_opens_again(shared: Page, audit: Sc
     assert "row" not in query_of(page)
 
 
+def test_the_opened_row_follows_the_line(shared: Page, audit: Scored) -> None:
+    page = opened(shared, "?side=kept&order=score")
+    page.locator(".rt-row").first.click()
+    card = page.locator(".rt-card")
+    expect(card).to_contain_text("the filter keeps it")
+    page.locator(".th-number").fill("-1")
+    expect(card).to_contain_text("line at \u22121.000")
+    expect(card).to_contain_text("the filter flags it")
+    page.locator(".rt-close").click()
+
+
 def test_nonsense_in_the_address_is_left_aside(shared: Page, audit: Scored) -> None:
     page = opened(shared, "?side=left&low=9&order=random()&label=x&other=a:b&row=1;2&decided=%3Cimg%20src=x%3E")
     foot(page, "of 240")

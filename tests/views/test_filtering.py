@@ -61,7 +61,7 @@ def test_the_labs_teacher_warns_of_words_it_does_not_know(workspace: Workspace, 
     score = write(workspace, key="drifted", info={"unfamiliar_share": share, "drift": 0.31})
     told = filtering.language_warning(score, open_teacher(workspace, "lab"))
     assert (told is not None) == warned
-    assert not told or ("62%" in told and "+0.31" in told)
+    assert not told or ("62%" in told and "0.31 higher than that of harmless" in told)
 
 
 def test_scores_of_another_model_bring_no_warning(workspace: Workspace, score: ScoreSet) -> None:

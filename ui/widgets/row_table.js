@@ -6,7 +6,7 @@ const $ = (selector) => element.querySelector(selector);
 const panel = $('.rt'), grid = $('.rt-grid'), scroller = $('.rt-scroll'), layer = $('.rt-layer'), space = $('.rt-space'), detail = $('.rt-detail');
 const search = $('.rt-search input'), NEAREST = { ...NO_FILTER, order: 'borderline' };
 let filter = NEAREST, at = 0, set = -1;
-let data = null, total = 0, page = null, first = 0, active = 0, opened = null, revealed = false, masked = null, pool = [], typing = 0;
+let data = null, total = 0, page = null, first = 0, active = 0, opened = null, revealed = false, masked = null, pool = [], typing = 0, following = 0;
 
 const visible = () => Math.max(1, Math.floor(scroller.clientHeight / ROW));
 const signature = () => JSON.stringify([data.dataset, data.key, toQuery(filter), at, rs.masked]);
@@ -148,14 +148,18 @@ function change(what) {
 async function open(row) {
   opened = row;
   address();
+  if (await card(row)) rs.emit('rs:why', { dataset: data.dataset, row, open: true, revealed });
+}
+// Also when the line has moved: what the card says of a row depends on it. True if the row is still the opened one.
+async function card(row) {
   const reply = await server.srv_card({ ...asking({ row, reveal: revealed }), ...(data.key ? {} : { t: undefined }) });
-  if (opened !== row) return;
+  if (opened !== row) return false;
   detail.hidden = false;
   panel.dataset.open = '1';
   $('.rt-review').href = `/review?row=${row}`;
   if (reply && reply.ok) drawCard($('.rt-card'), reply.card, { threshold: data.key ? at : null, compact: true, onReveal: (wanted) => { revealed = wanted; open(row); } });
   else $('.rt-card').replaceChildren(h('p', { class: 'cd-none', text: (reply && reply.error) || 'This row could not be read.' }));
-  rs.emit('rs:why', { dataset: data.dataset, row, open: true, revealed });
+  return true;
 }
 
 function close() {
@@ -231,7 +235,9 @@ rs.key('/', 'Search rows', () => search.focus());
 rs.on('rs:filter', (event) => { if (data) change(event.detail); });
 rs.on('rs:threshold', (event) => {
   if (!data || event.detail.key !== data.key || event.detail.dataset !== data.dataset) return;
+  const moved = at !== event.detail.t;
   at = event.detail.t;
+  if (moved && opened !== null) { clearTimeout(following); following = setTimeout(() => { if (data && opened !== null) card(opened); }, 120); }
   for (const [side, n] of [['flagged', event.detail.flagged], ['kept', event.detail.kept]]) panel.querySelector(`[data-side=${side}] span`).textContent = number(n);
   refresh();
 });
