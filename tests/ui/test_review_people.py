@@ -61,7 +61,7 @@ def test_two_reviewers_see_each_other_and_settle_what_they_differ_on(people: tup
     assert shown(ben) == row
     ana.keyboard.press("2")
     saved(ana)
-    expect(ben.locator(".rv-others")).to_contain_text("Ana Remove, just now", timeout=5_000)
+    expect(ben.locator(".rv-others")).to_contain_text("Ana: Remove, just now", timeout=5_000)
     expect(ben.locator(".rv-queue i").first).to_have_text("Ana: Remove")
     ben.keyboard.press("1")
     dispute = ben.locator(".rv-dispute")

@@ -216,7 +216,7 @@ def recent(studio: Studio, dataset: str) -> list[dict[str, Any]]:
         {
             "row": step[0].row_id,
             "action": step[0].action,
-            "what": _done(step[0]) + (" with others" if len(step) > 1 else ""),
+            "what": ("many: " if len(step) > 1 else "") + _done(step[0]),
             "by": person(step[0].decided_by),
             "when": ago(step[0].at),
         }

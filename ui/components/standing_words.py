@@ -29,9 +29,9 @@ def below_line(found: Assurance) -> str:
         return f"All of {rows} were read: {share(found.upper_bound)} of them are harmful."
     more = ""
     if found.review_more:
-        more = f" Read {count(found.review_more)} more, none harmful, to claim {share(found.target)}."
+        more = f" Read {count(found.review_more)} more, none harmful, to claim at most {share(found.target)}."
     elif found.review_more is None and found.method != "other line" and found.sampled:
-        more = f" Too many were harmful to claim {share(found.target)}: lower the line."
+        more = f" Too many were harmful to claim at most {share(found.target)}: lower the line."
     if found.method == "nothing read":
         goal = f"none harmful, to claim at most {share(found.target)}"
         need = f" Read {count(found.review_more)} random rows, {goal}." if found.review_more else ""

@@ -174,7 +174,7 @@ def test_rows_decided_together_are_one_of_the_latest_decisions(studio: Studio, a
     studio.audit.decide(audit.dataset, 1, "keep", by="Ana")
     studio.audit.decide_many(audit.dataset, [3, 4, 5, 6], "remove", by="Ben")
     assert [(one["what"], one["by"]) for one in review_panel.recent(studio, audit.dataset)] == [
-        ("remove with others", "Ben"),
+        ("many: remove", "Ben"),
         ("keep", "Ana"),
     ]
     studio.audit.undo(audit.dataset, by="Ana")
