@@ -186,7 +186,7 @@ def import_file(
         with Quarantine(scratch / "quarantine.parquet") as quarantine:
             reading = Reading(stored, layout, found.mapping, role, free, header)
             run = ImportPass(reading, path.name, len(raw), _line_count(raw, layout), quarantine, progress, check)
-            extra: dict[str, Any] = {"source": source | _reading_of(layout, found.mapping)}
+            extra: dict[str, Any] = {"source": source | _reading_of(layout, found.mapping) | {"chosen": not free}}
 
             def attach(folder: Path) -> None:
                 quarantine.close()

@@ -95,10 +95,11 @@ class Sources:
         """What a dataset is called."""
         return open_dataset(self.workspace, dataset_id).name
 
-    def mapping_of(self, dataset_id: str) -> Mapping:
-        """The columns a dataset was read with."""
-        stored = (open_dataset(self.workspace, dataset_id).manifest.get("source") or {}).get("mapping")
-        return Mapping(**stored) if stored else Mapping()
+    def mapping_of(self, dataset_id: str) -> Mapping | None:
+        """The columns that a person chose for a dataset; None if they were recognised, row by row where rows differ."""
+        source = open_dataset(self.workspace, dataset_id).manifest.get("source") or {}
+        stored = source.get("mapping") if source.get("chosen", True) else None
+        return Mapping(**stored) if stored else None
 
     def read_again(self, dataset_id: str, mapping: Mapping | None, *, name: str | None = None, replace: bool = False) -> str:
         """Queue another import of a dataset's kept upload with other columns; returns the job.

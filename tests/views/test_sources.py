@@ -56,8 +56,6 @@ def test_what_is_no_place_is_refused(sources: Sources, text: str) -> None:
 def test_an_upload_is_read_again_with_other_columns_from_what_was_kept(sources: Sources, tmp_path: Path) -> None:
     first = imported(sources, tmp_path, "prompt,response,other\na?,b,c\nd?,e,f\n")
     (tmp_path / "rows.csv").unlink()
-    chosen = sources.mapping_of(first)
-    assert chosen.columns == {"prompt": "prompt", "response": "response"}
     again = Mapping(format="pairs", columns={"prompt": "prompt", "response": "other"})
     done = sources.jobs.wait(sources.read_again(first, again, replace=True), timeout_s=60)
     assert done.state == "done" and done.params["replaces"] == first
@@ -131,3 +129,11 @@ def test_tokens_are_counted_again_for_another_teacher_only(sources: Sources, mon
     assert sources.uncounted(made) == "lab"
     inspect(dataset, Silent(), tokenizer=tokenizer_of(open_teacher(sources.workspace, "lab")))
     assert sources.uncounted(made) is None
+
+
+def test_only_columns_that_a_person_chose_are_kept_for_reading_again(sources: Sources, tmp_path: Path) -> None:
+    text = "prompt,response\na,b\n"
+    assert sources.mapping_of(imported(sources, tmp_path, text)) is None
+    turned = {"prompt": "response", "response": "prompt"}
+    kept = sources.mapping_of(imported(sources, tmp_path, text, mapping=Mapping(columns=turned)))
+    assert kept is not None and kept.columns == turned

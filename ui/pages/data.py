@@ -14,7 +14,7 @@ from ui.components.import_sheet import BY_HAND, SHOW, Sheet, looked, preview_of
 from ui.components.jobs import job_panel
 from ui.events import FAST, REFRESH, SLOW, guarded, on, on_load, said
 from ui.tables import Action, Column, table
-from ui.text import counted
+from ui.text import counted, show
 from ui.widgets import fixed
 
 if TYPE_CHECKING:
@@ -84,8 +84,9 @@ def _wire_again(studio: Studio, detail: Detail, sheet: Sheet, line: gr.HTML) -> 
     def again() -> list[Any]:
         if (current := studio.state().dataset) is None:
             raise SpecError("There is no dataset in work. Choose one in the list.")
-        at = {"again": current.id, BY_HAND: "yes"}
-        return looked(studio, at, preview_of(studio, at, studio.sources.mapping_of(current.id)))
+        chosen = studio.sources.mapping_of(current.id)
+        at = {"again": current.id} | ({BY_HAND: "yes"} if chosen else {})
+        return looked(studio, at, preview_of(studio, at, chosen))
 
     def fix(event: gr.EventData) -> list[Any]:
         return again()
@@ -114,6 +115,9 @@ def _adopt(studio: Studio, job: JobView) -> dict[str, str]:
     manifest = studio.sources.manifest(made)
     report = views.report_of(manifest)
     told = views.sentence(report) if report else f"{counted(manifest['rows'], 'row')} made."
+    name, wanted = studio.sources.name_of(made), job.params.get("name")
+    if isinstance(wanted, str) and wanted != name:
+        told += f" The same file was here already, as '{show(name, 80)}'."
     return said(f"{told}{_replaced(studio, job.params.get('replaces'), made)}", "done")
 
 
