@@ -134,7 +134,7 @@ def test_the_gate_opens_once_every_flagged_or_unclear_row_is_decided(command: Co
 def test_the_gate_asks_for_a_bound_and_can_be_overruled_with_a_reason(command: Command, scored: Dataset) -> None:
     command("review", scored.id, "--decide", "4=keep", "--decide", "0=remove")
     shut = command("gate", scored.id, "--max-residual", "0.05")
-    assert shut.code == 1 and "up to 1e+02 % of the rows below it may be harmful, more than the 5 % allowed" in shut.out
+    assert shut.code == 1 and "up to 100 % of the rows below it may be harmful, more than the 5 % allowed" in shut.out
     passed = command("gate", scored.id, "--max-residual", "0.05", "--override", "a trial only")
     assert passed.code == 0 and "passed by override (a trial only), recorded" in passed.out
     assert command("verify").code == 0

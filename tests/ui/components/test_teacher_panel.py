@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
@@ -73,8 +72,7 @@ def test_a_queued_teacher_says_what_its_model_takes(workspace: Workspace, monkey
 
 
 def test_the_card_marks_the_chosen_layer_among_all_that_were_tried(tmp_path: Any) -> None:
-    teacher = open_teacher(Workspace.open(tmp_path / "workspace"), "lab")
-    studio: Any = SimpleNamespace(teachers=lambda: [teacher])
+    studio = Studio(Workspace.open(tmp_path / "workspace"))
     card = json.loads(card_value(studio, "lab"))
     assert [layer for layer, _ in card["layers"]] == [1, 2, 3] and card["layer"] == 2
     assert ["Recall", "98.3 % of 300 held-out harmful prompts"] in card["facts"] and card["sweep"] == []
@@ -82,11 +80,12 @@ def test_the_card_marks_the_chosen_layer_among_all_that_were_tried(tmp_path: Any
     assert card_value(studio, "gone") == ""
 
 
-def test_the_card_of_a_ready_teacher_promises_no_guidance(tmp_path: Any) -> None:
-    lab = open_teacher(Workspace.open(tmp_path / "workspace"), "lab")
+def test_the_card_of_a_ready_teacher_promises_no_guidance(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    studio = Studio(Workspace.open(tmp_path / "workspace"))
+    lab = open_teacher(studio.workspace, "lab")
     record = {"regularisation": None, "centred": True, "sweep": [], "step": None, "loaded": {"dtype": "float32", "quantization": "none"}}
     ready = type(lab)(**{**vars(lab), "spec": {**lab.spec, "kind": "ready"}, "record": record})
-    studio: Any = SimpleNamespace(teachers=lambda: [ready])
+    monkeypatch.setattr(studio, "teachers", lambda: [ready])
     card = json.loads(card_value(studio, "lab"))
     assert "only one made from prompts with answers can guide" in card["title"]
     assert ["Layer", "block 2, centred"] in card["facts"] and ["Loaded as", "float32"] in card["facts"]
