@@ -12,7 +12,10 @@ from pathlib import Path
 import pytest
 
 import ui
+from reft_studio.studio import Studio
+from reft_studio.workspace import Workspace
 from ui import offline
+from ui.app import build
 
 ROOT = Path(ui.__file__).resolve().parent.parent
 PROBE = """
@@ -71,3 +74,12 @@ def test_only_what_leaves_this_machine_is_noted(
     monkeypatch.setattr(offline, "_ATTEMPTS", seen)
     offline._note(event, arguments)
     assert seen == noted
+
+
+def test_no_page_sends_what_is_no_data(tmp_path: Path) -> None:
+    """A name in quotation marks in a widget's script is an event to Gradio: a property of that name would become a function, which every
+    request then copies with all the app behind it."""
+    config = build(Studio(Workspace.open(tmp_path / "workspace"))).get_config_file()
+    for component in config["components"]:
+        odd = [name for name, value in component["props"].items() if callable(value) and name != "delete_callback"]
+        assert not odd, (component["type"], component["props"].get("elem_id"), odd)

@@ -71,7 +71,7 @@ function makeOutbox(send, keep = () => {}) {
 // The reason that is stored: chosen chips, then the comment.
 const reasonText = (chips, comment) => [chips.join(', '), comment.trim()].filter(Boolean).join(': ');
 
-// True when the count passes a multiple of `every`; 0 means never.
+// True when the count passes a multiple of that number; 0 means never.
 const nudgeDue = (before, now, every) => every > 0 && Math.floor(now / every) > Math.floor(before / every);
 
 // What others decided meanwhile: marks rows of the batch that were open, and opens those again that they took back. Answers the rows
