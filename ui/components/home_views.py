@@ -42,9 +42,10 @@ def outcome(job: JobView) -> dict[str, str]:
 
 
 def recent_datasets(datasets: Sequence[DatasetSummary], current: str | None) -> dict[str, Any]:
-    """The newest datasets; the rest is on the Data page."""
+    """The newest datasets, and the one in work even if it is older; the rest is on the Data page."""
     value = dataset_views.listed(datasets, current)
-    return {**value, "rows": value["rows"][:RECENT]}
+    shown, older = value["rows"][:RECENT], value["rows"][RECENT:]
+    return {**value, "rows": [*shown, *(row for row in older if row["id"] == current)]}
 
 
 def recent_runs(runs: Sequence[RunSummary]) -> dict[str, Any]:
