@@ -32,7 +32,7 @@ def append(
         content = body(_of_kind(connection, dataset, kind), _decisions(connection, dataset))
         head = connection.execute("SELECT hash FROM record_heads WHERE dataset = ?", (dataset,)).fetchone()
         newest = "SELECT max(coalesce((SELECT max(seq) FROM records), 0), coalesce((SELECT max(seq) FROM record_heads), 0)) + 1"
-        values = {
+        values: dict[str, Any] = {
             "seq": int(connection.execute(newest).fetchone()[0]),
             "dataset": dataset,
             "kind": kind,
@@ -41,7 +41,7 @@ def append(
             "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "previous": head["hash"] if head else GENESIS,
         }
-        record = Record(**values, hash=record_hash(values))  # type: ignore[arg-type]
+        record = Record(**values, hash=record_hash(values))
         marks = ", ".join("?" * len(_FIELDS))
         connection.execute(f"INSERT INTO records ({_COLUMNS}) VALUES ({marks})", [getattr(record, name) for name in _FIELDS])
         connection.execute(

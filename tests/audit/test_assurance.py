@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reft_studio.audit.assurance import precision, residual_risk, standing, statement
+from reft_studio.audit.assurance import Assurance, precision, residual_risk, standing, statement
 from reft_studio.audit.bounds import fixed_bound
 from reft_studio.audit.draw import Draw, Line, Region, is_honest, make, pending
 from reft_studio.audit.held import KEEP, REMOVE, UNSURE, Decided
@@ -55,11 +55,11 @@ def drawn(
     codes: dict[int, int] | None = None,
     region: Region = "below",
 ) -> Draw:
-    return make(score, threshold, region, count=count, before=[*before], decided=held(codes or {}), head=(0, ""))  # type: ignore[arg-type]
+    return make(score, threshold, region, count=count, before=[*before], decided=held(codes or {}), head=(0, ""))
 
 
-def risk(score: Scored, draws: list[Draw], codes: dict[int, int], threshold: float = TAU):  # type: ignore[no-untyped-def]
-    return residual_risk(score, threshold, draws, held(codes))  # type: ignore[arg-type]
+def risk(score: Scored, draws: list[Draw], codes: dict[int, int], threshold: float = TAU) -> Assurance:
+    return residual_risk(score, threshold, draws, held(codes))
 
 
 # --- statements ---------------------------------------------------------------------------------------------------------------------
@@ -112,9 +112,9 @@ def test_a_draw_is_of_rows_on_its_side_each_once_and_follows_from_its_seed() -> 
     second = drawn(score, 40, [first])
     assert first.population == BELOW and len({*first.rows, *second.rows}) == 80
     assert all(SCORES[row // 2] < TAU for row in (*first.rows, *second.rows))
-    assert is_honest(first, score, []) and is_honest(second, score, [first])  # type: ignore[arg-type]
+    assert is_honest(first, score, []) and is_honest(second, score, [first])
     chosen = Draw(**{**vars(first), "rows": first.rows[1:]})
-    assert not is_honest(chosen, score, [])  # type: ignore[arg-type]
+    assert not is_honest(chosen, score, [])
 
 
 def test_every_row_is_equally_likely_to_be_drawn_first() -> None:
@@ -218,7 +218,7 @@ def test_a_draw_for_another_line_owes_nothing_to_rows_that_were_looked_at_before
     more = drawn(score, 50, [first, second], threshold=0.1)
     assert second.seed != first.seed and second.seen == [] and more.seed == second.seed
     assert not {*second.rows} & {*more.rows}
-    assert is_honest(second, score, [first]) and is_honest(more, score, [first, second])  # type: ignore[arg-type]
+    assert is_honest(second, score, [first]) and is_honest(more, score, [first, second])
 
 
 def audits(*, move: bool, runs: int = 400) -> float:
@@ -262,7 +262,7 @@ def test_going_on_until_the_claim_is_reached_is_wrong_in_about_5_of_100_audits()
     """What the queue does: a first draw, its exact bound, and if that does not do, more rows until the other bound does."""
     draw_of, runs, size, population = np.random.default_rng(5), 1500, 59, 4000
     harmful = np.arange(population) < 0.051 * population
-    bounds = {at: {} for at in range(1, 401)}  # type: ignore[var-annotated]
+    bounds: dict[int, dict[int, float]] = {at: {} for at in range(1, 401)}
     wrong = 0
     for _ in range(runs):
         counts = np.cumsum(draw_of.permutation(harmful)[:400]).tolist()
@@ -287,8 +287,8 @@ def test_draws_from_scores_that_were_made_anew_say_nothing() -> None:
     score, other = Scored(), Scored(np.append(SCORES[1:], np.float32(-1)) * np.float32(0.9))
     draw = drawn(score, 40)
     codes = held(dict.fromkeys(draw.rows, KEEP))
-    assert standing(score, TAU, [draw], codes).below.sampled == 40  # type: ignore[arg-type]
-    assert standing(other, TAU, [draw], codes).below.sampled == 0  # type: ignore[arg-type]
+    assert standing(score, TAU, [draw], codes).below.sampled == 40
+    assert standing(other, TAU, [draw], codes).below.sampled == 0
 
 
 # --- above the line -----------------------------------------------------------------------------------------------------------------
@@ -298,10 +298,10 @@ def test_precision_is_told_from_the_rows_drawn_above_the_line() -> None:
     score = Scored()
     draw = drawn(score, 50, region="above")
     codes = dict.fromkeys(draw.rows, REMOVE) | dict.fromkeys(draw.rows[:10], KEEP)
-    found = precision(score, TAU, [draw], held(codes))  # type: ignore[arg-type]
+    found = precision(score, TAU, [draw], held(codes))
     assert found.share is not None and (found.population, found.sampled, found.share.value) == (351, 50, 80)
     assert found.sentence.startswith("About 80 % of the 351 flagged rows are harmful (67 to 89 %, 95% confidence; 50 drawn")
-    nothing = precision(score, TAU, [draw], held({}))  # type: ignore[arg-type]
+    nothing = precision(score, TAU, [draw], held({}))
     assert nothing.share is None and nothing.pending == 50
 
 

@@ -6,6 +6,7 @@ import random
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,9 +46,16 @@ def records(dataset: Dataset) -> list[Record]:
     """A draw and an override."""
     made: list[Record] = []
     for kind, body in (("draw", {"rows": [2, 4, 6], "seed": "ab"}), ("override", {"reason": "known"})):
-        values = {"seq": len(made) + 1, "dataset": dataset.id, "kind": kind, "body": canonical_json(body), "by": "human:me", "at": "2026"}
+        values: dict[str, Any] = {
+            "seq": len(made) + 1,
+            "dataset": dataset.id,
+            "kind": kind,
+            "body": canonical_json(body),
+            "by": "human:me",
+            "at": "2026",
+        }
         values |= {"previous": made[-1].hash if made else GENESIS}
-        made.append(Record(**values, hash=record_hash(values)))  # type: ignore[arg-type]
+        made.append(Record(**values, hash=record_hash(values)))
     return made
 
 

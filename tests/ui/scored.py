@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +15,9 @@ from reft_studio.data.dataset import Row, write_dataset
 from reft_studio.scoring.scores import write_scores
 from reft_studio.studio import Studio
 from reft_studio.workspace import write_json
+
+if TYPE_CHECKING:
+    from playwright.sync_api import BrowserContext, Page
 
 ROWS, UNSCORED, HOSTILE = 240, 17, 5
 CALIBRATION = "calibration.parquet"
@@ -64,6 +70,25 @@ def scored(studio: Studio, name: str, *, seed: int = 0, info: dict[str, object] 
     write_scores(studio.workspace, dataset, values, key="k1", **facts)  # type: ignore[arg-type]
     studio.choose(dataset=dataset.id)
     return Scored(dataset.id, "k1", values, harmful)
+
+
+@contextmanager
+def in_work(studio: Studio, name: str, *, seed: int = 0) -> Iterator[Scored]:
+    """A scored dataset as the one in work; afterwards the one before is it again."""
+    before = studio.setting("dataset")
+    yield scored(studio, name, seed=seed)
+    studio.save_setting("dataset", before)
+
+
+@contextmanager
+def kept_page(context: BrowserContext) -> Iterator[Page]:
+    """One page for many tests, since opening it is what takes time; at the end no script may have failed."""
+    faults: list[str] = []
+    page = context.new_page()
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    yield page
+    page.close()
+    assert not faults, faults
 
 
 def _row(name: str, at: int, harmful: bool) -> Row:

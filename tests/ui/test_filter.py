@@ -12,7 +12,7 @@ import pytest
 from reft_studio.data.dataset import write_dataset
 from reft_studio.scoring.scores import flagged
 from reft_studio.studio import Studio
-from tests.ui.scored import HOSTILE, UNSCORED, Scored, scored
+from tests.ui.scored import HOSTILE, UNSCORED, Scored, in_work, kept_page
 
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext, Page
@@ -48,22 +48,17 @@ ROWS_AFTER_MOVE = """async () => {
 
 @pytest.fixture(scope="module")
 def audit(studio: Studio) -> Iterator[Scored]:
-    before = studio.setting("dataset")
-    yield scored(studio, "filter test")
-    studio.save_setting("dataset", before)
+    with in_work(studio, "filter test") as audit:
+        yield audit
 
 
 @pytest.fixture(scope="module")
 def shared(context: BrowserContext, audit: Scored) -> Iterator[Page]:
     """One page for the tests that only look and move: opening it is what takes time."""
-    faults: list[str] = []
-    page = context.new_page()
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    page.goto("/filter")
-    page.locator(".rt-row").first.wait_for()
-    yield page
-    page.close()
-    assert not faults, faults
+    with kept_page(context) as page:
+        page.goto("/filter")
+        page.locator(".rt-row").first.wait_for()
+        yield page
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from reft_studio.data.dataset import Row, write_dataset
 from reft_studio.data.grid import grid
 from reft_studio.scoring.scores import flagged, write_scores
 from reft_studio.studio import Studio
-from tests.ui.scored import Scored, scored
+from tests.ui.scored import Scored, in_work, kept_page
 
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext, Page
@@ -27,21 +27,16 @@ RANGE = re.compile(r"Rows from (\S+) to (\S+) are")
 
 @pytest.fixture(scope="module")
 def audit(studio: Studio) -> Iterator[Scored]:
-    before = studio.setting("dataset")
-    yield scored(studio, "numbers test")
-    studio.save_setting("dataset", before)
+    with in_work(studio, "numbers test") as audit:
+        yield audit
 
 
 @pytest.fixture(scope="module")
 def shared(context: BrowserContext, audit: Scored) -> Iterator[Page]:
-    faults: list[str] = []
-    page = context.new_page()
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    page.goto("/filter")
-    page.locator(".rt-row").first.wait_for()
-    yield page
-    page.close()
-    assert not faults, faults
+    with kept_page(context) as page:
+        page.goto("/filter")
+        page.locator(".rt-row").first.wait_for()
+        yield page
 
 
 @pytest.fixture

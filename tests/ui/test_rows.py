@@ -14,7 +14,7 @@ from reft_studio.data.dataset import write_dataset
 from reft_studio.scoring.scores import write_scores
 from reft_studio.studio import Studio
 from reft_studio.views.selection import RowFilter
-from tests.ui.scored import Scored, scored
+from tests.ui.scored import Scored, in_work, kept_page
 
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext, Page
@@ -28,19 +28,14 @@ HARMFUL_TEXT = "enter a house unseen"
 
 @pytest.fixture(scope="module")
 def audit(studio: Studio) -> Iterator[Scored]:
-    before = studio.setting("dataset")
-    yield scored(studio, "rows test", seed=3)
-    studio.save_setting("dataset", before)
+    with in_work(studio, "rows test", seed=3) as audit:
+        yield audit
 
 
 @pytest.fixture(scope="module")
 def shared(context: BrowserContext, audit: Scored) -> Iterator[Page]:
-    faults: list[str] = []
-    page = context.new_page()
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    yield page
-    page.close()
-    assert not faults, faults
+    with kept_page(context) as page:
+        yield page
 
 
 def opened(page: Page, query: str = "") -> Page:
