@@ -2,7 +2,8 @@
 
 PEFT adds B·A·x to the output of the frozen layer in three passes over the output and, on a half-precision base, keeps a
 float32 copy of every input. Measured on a CPU (d 384, 12 layers, rank 16 on all linear layers): 11 % less time for
-forward and backward together.
+forward and backward together. On a bfloat16 base the adapter, which stays float32, is multiplied in bfloat16, as under
+autocast: sums are formed in float32 inside each product and rounded once, as the frozen layer's are.
 """
 
 from __future__ import annotations
@@ -21,10 +22,13 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, down: Tensor, up: Tensor, scale: float) -> Tensor:
         rows = x.reshape(-1, x.shape[-1])
+        kept = down.dtype
+        if x.dtype == torch.bfloat16:
+            down, up = down.to(x.dtype), up.to(x.dtype)
         inner = rows.to(down.dtype) @ down.t()
         out = functional.linear(rows, weight, bias).to(up.dtype).addmm_(inner, up.t(), alpha=scale)
         ctx.save_for_backward(rows, inner, weight, down, up)
-        ctx.scale, ctx.shape = scale, x.shape
+        ctx.scale, ctx.shape, ctx.kept = scale, x.shape, kept
         return out.to(x.dtype).view(*x.shape[:-1], -1)
 
     @staticmethod
@@ -38,7 +42,8 @@ class _Linear(torch.autograd.Function):
             by_x = (outside @ weight).to(down.dtype).addmm_(between, down).to(rows.dtype)
         by_down = between.t() @ rows.to(down.dtype) if ctx.needs_input_grad[3] else None
         by_up = (full.t() @ inner).mul_(ctx.scale) if ctx.needs_input_grad[4] else None
-        return None if by_x is None else by_x.view(ctx.shape), None, None, by_down, by_up, None
+        gradients = (None if one is None else one.to(ctx.kept) for one in (by_down, by_up))
+        return None if by_x is None else by_x.view(ctx.shape), None, None, *gradients, None
 
 
 def lighten(base: nn.Module) -> None:

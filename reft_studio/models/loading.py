@@ -94,6 +94,7 @@ def load(source: str, *, loading: LoadSpec = DEFAULT, template: str = "auto", wo
     base.generation_config = GenerationConfig()  # greedy is greedy: no repetition penalty or sampling that a model suggests
     anatomy = examine(base)
     check_logits(anatomy, lambda hidden: _logits(base, hidden), name=source)
+    _read_whole_rows(base)
     held = wanted.model_copy(update={"revision": found.revision, "attention": base.config.get_text_config()._attn_implementation})
     return LoadedModel(source, base, tokenizer, drawn, anatomy.blocks, weights_fingerprint(base), ends, anatomy.final_norm, held)
 
@@ -283,6 +284,16 @@ def _logits(base: Any, hidden: Tensor) -> Tensor:
     if cap := getattr(config, "final_logit_softcapping", None):
         logits = torch.tanh(logits / cap) * cap
     return logits
+
+
+def _read_whole_rows(base: Any) -> None:
+    """Let the head read states that lie one after the other, also of a batch whose last positions alone are asked for.
+
+    PyTorch multiplies a strided slice (rows, 1, d_model) by a copy of the head for each row: 64 copies of 57 MB were three quarters of
+    the time of 64 short answers.
+    """
+    if (head := base.get_output_embeddings()) is not None:
+        head.register_forward_pre_hook(lambda _, given: tuple(one.contiguous() if isinstance(one, Tensor) else one for one in given))
 
 
 def _stop_ids(base: Any, tokenizer: Any) -> tuple[int, ...]:

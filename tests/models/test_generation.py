@@ -109,3 +109,10 @@ def test_sampling_is_repeatable_by_its_seed_and_greedy_is_not_sampled(folder: Pa
     state = torch.get_rng_state()
     answers(session, sampling=Sampling(1.5, 0))
     assert torch.equal(state, torch.get_rng_state())  # nothing else is drawn differently afterwards
+
+
+def test_the_head_reads_states_that_lie_one_after_the_other(folder: Path) -> None:
+    session, seen = Session.open(str(folder)), list[bool]()
+    session.model.base.get_output_embeddings().register_forward_pre_hook(lambda _, given: seen.append(given[0].is_contiguous()))
+    answers(session)
+    assert len(seen) > 1 and all(seen)  # a strided slice costs a copy of the head for each row
