@@ -14,9 +14,12 @@ from reft_studio.errors import PrerequisiteError
 from reft_studio.jobs.pace import Pace
 from reft_studio.workspace import Workspace, write_atomic
 
+QUIET_S = 30.0
+"""Where there is no terminal, work says at least this often how far it is."""
+
 
 class Console:
-    """A job context that writes one changing line to a terminal, or a line a stage where there is none."""
+    """A job context that writes one changing line to a terminal; without one a line a stage, and another every `QUIET_S` seconds."""
 
     def __init__(self, workspace: Workspace, job_id: str = "console") -> None:
         self.workspace, self.job_id = workspace, job_id
@@ -26,18 +29,19 @@ class Console:
 
     def stage(self, name: str, index: int, count: int) -> None:
         self._stage, self._pace = f"[{index}/{count}] {name}", Pace()
+        self._shown = time.monotonic() if not self._live else self._shown
         self._write(self._stage, end="" if self._live else "\n")
 
     def progress(self, done: int, total: int, **metrics: float) -> None:
         now = time.monotonic()
         self._pace.add(now, done, total)
-        if not self._live or now - self._shown < 0.2:
+        if now - self._shown < (0.2 if self._live else QUIET_S):
             return
         self._shown = now
         share = done / total if total else 0.0
         left = f", {self._pace.eta_s:.0f} s left" if self._pace.eta_s is not None else ""
         loss = f", loss {metrics['loss']:.3f}" if "loss" in metrics else ""
-        self._write(f"{self._stage}  {share:.0%}{left}{loss}", end="")
+        self._write(f"{self._stage}  {share:.0%}{left}{loss}", end="" if self._live else "\n")
 
     def warn(self, message: str) -> None:
         self.warnings.append(message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,18 @@ def test_without_a_terminal_each_stage_is_one_line(workspace: Workspace, capsys:
     console.done()
     assert capsys.readouterr().err == "[1/2] load\n[2/2] train\nNote: a note\n"
     assert console.warnings == ["a note"]
+
+
+def test_without_a_terminal_long_work_says_every_half_minute_how_far_it_is(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter((0.0, 10.0, 31.0, 40.0, 62.0))
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    console = Console(workspace)
+    console.stage("train", 1, 1)
+    for done in (1, 2, 3, 4):
+        console.progress(done, 8, loss=0.5)
+    assert capsys.readouterr().err == "[1/1] train\n[1/1] train  25%, loss 0.500\n[1/1] train  50%, loss 0.500\n"
 
 
 def test_results_are_text_for_people_and_json_for_machines(capsys: pytest.CaptureFixture[str]) -> None:
