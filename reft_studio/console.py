@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from reft_studio.errors import PrerequisiteError
+from reft_studio.evaluation.result import EvaluationResult
 from reft_studio.jobs.pace import Pace
+from reft_studio.stats import Estimate
 from reft_studio.workspace import Workspace, write_atomic
 
 QUIET_S = 30.0
@@ -92,3 +94,18 @@ def table(rows: list[list[str]], header: list[str]) -> str:
         for row in [header, *rows]
     ]
     return "\n".join(line.rstrip() for line in lines)
+
+
+def share(estimate: Estimate | None, *, interval: bool = True) -> str:
+    """A share in percent with its interval; a dash where there is none."""
+    if estimate is None:
+        return "-"
+    return f"{estimate.value:.1f}" + (f" [{estimate.low:.1f}, {estimate.high:.1f}]" if interval else "")
+
+
+def score_line(result: EvaluationResult) -> str:
+    """All shares of a result in a line: the three verdicts on harmful prompts first."""
+    harmful = f"HS (complied) {share(result.hs)}, not refused {share(result.not_refused, interval=False)}"
+    three = f"{harmful}, refused {share(result.refused)}, other {share(result.other)}"
+    lenient = f" (lenient {share(result.fa_lenient)})" if result.fa_lenient else ""
+    return f"{three}; over-refusal {share(result.over_refusal)}, FA {share(result.fa)}{lenient}"

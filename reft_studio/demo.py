@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from reft_studio.console import Console, save_json, table, writable
+from reft_studio.evaluation.result import SCORES
 from reft_studio.jobs.pipeline import DemoResult, DemoSpec, demo, parts
 from reft_studio.stats import mean_over_seeds
 from reft_studio.studio import Studio
@@ -58,11 +59,12 @@ def _spec(wanted: dict[str, Any]) -> DemoSpec:
 
 
 def _text(result: DemoResult) -> str:
+    columns = [name for name in SCORES if name != "refused" and any(line[name] for line in result.results)]
     rows = []
     for method in result.spec.methods:
         lines = [line for line in result.results if line["method"] == method]
         cells = []
-        for metric in ("hs", "over_refusal", "fa"):
+        for metric in columns:
             values = [line[metric]["value"] for line in lines if line[metric]]
             if not values:
                 cells.append("-")
@@ -76,4 +78,4 @@ def _text(result: DemoResult) -> str:
         rows.append([lines[0]["title"].rpartition(", seed")[0], *cells, f"{sum(conflict) / len(conflict):+.2f}" if conflict else "-"])
     filters = result.as_json()["filter"]
     note = ", ".join(f"{name} {value:.3g}" for name, value in filters.items())
-    return table(rows, ["method", "HS %", "over-refusal %", "FA %", "gradient cosine"]) + f"\nfilter: {note}"
+    return table(rows, ["method", *(SCORES[name] for name in columns), "gradient cosine"]) + f"\nfilter: {note}"

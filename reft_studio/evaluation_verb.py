@@ -6,23 +6,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from reft_studio.console import Console, show
+from reft_studio.console import Console, score_line, show
 from reft_studio.errors import SpecError
 from reft_studio.evaluation.agreement import Agreement
-from reft_studio.evaluation.judges import JUDGES, PHRASES
+from reft_studio.evaluation.judges import JUDGES, PHRASES, usual_judge
 from reft_studio.evaluation.judges.spec import JudgeSpec
 from reft_studio.evaluation.labels import import_labels, store
 from reft_studio.evaluation.presets import preset_named, preset_set
 from reft_studio.evaluation.regrade import agreements
-from reft_studio.evaluation.result import EvaluationResult, evaluated, load_result
+from reft_studio.evaluation.result import SCORES, EvaluationResult, evaluated, load_result
 from reft_studio.evaluation.suite import PREFERENCE, Suite, dataset_suite, lab_suite
 from reft_studio.jobs import tasks
 from reft_studio.lab.sets import TASKS
-from reft_studio.stats import Estimate
 from reft_studio.verbs import dataset_named
 from reft_studio.workspace import Workspace
-
-METRICS = ("hs", "hs_compliance", "over_refusal", "fa")
 
 
 @dataclass(frozen=True)
@@ -115,6 +112,8 @@ def evaluate(
         suite = suite_of(workspace, prompts)
         if any(part.benchmark == PREFERENCE for part in suite.sets) and not judge.preference_model:
             raise SpecError("alpaca_eval compares answers with a local instruct model. Name it with --preference-model (folder or Hub id).")
+        if "name" not in chosen:
+            judge = usual_judge(suite).model_copy(update=judge.model_dump(exclude_unset=True))
         params = {"subject": subject, "suite": suite.model_dump(mode="json"), "judge": judge.model_dump(mode="json"), **answering}
         found = tasks.evaluate(console, params)["subject"]
     console.done()
@@ -124,13 +123,13 @@ def evaluate(
 
 
 def _as_json(result: EvaluationResult, others: list[Agreement]) -> dict[str, Any]:
-    numbers = {name: value and vars(value) for name in METRICS for value in (getattr(result, name),)}
+    numbers = {name: value and vars(value) for name in SCORES for value in (getattr(result, name),)}
     facts = {"suite": result.suite, "judge": result.judge, "judge_version": result.judge_version, "decoding": result.decoding}
     return {**numbers, **facts, "agreement": [{**vars(one), "n": one.n} for one in others]}
 
 
 def _text(subject: str, result: EvaluationResult, others: list[Agreement]) -> str:
-    lines = [f"{subject}: HS {_number(result.hs)}, over-refusal {_number(result.over_refusal)}, FA {_number(result.fa)}"]
+    lines = [f"{subject}: {score_line(result)}"]
     lines.append(f"Judge: {result.judge} {result.judge_version}. Prompts: {result.suite}.")
     if result.hs is None and result.verdicts.get("harmful"):
         lines.append(f"The judge has no verdict on any of the {sum(result.verdicts['harmful'].values())} harmful answers.")
@@ -143,7 +142,3 @@ def _text(subject: str, result: EvaluationResult, others: list[Agreement]) -> st
             f"{one.only_second}, neither {one.neither}; kappa {kappa}."
         )
     return "\n".join(lines)
-
-
-def _number(estimate: Estimate | None) -> str:
-    return "-" if estimate is None else f"{estimate.value:.1f} [{estimate.low:.1f}, {estimate.high:.1f}]"

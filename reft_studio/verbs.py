@@ -13,16 +13,15 @@ import pyarrow.parquet as pq
 
 from reft_studio.audit import bundle as bundles
 from reft_studio.audit.threshold import ThresholdRule
-from reft_studio.console import Console, show, table, writable
+from reft_studio.console import Console, score_line, share, show, table, writable
 from reft_studio.data import hub
 from reft_studio.data.dataset import Role, open_dataset
 from reft_studio.data.sources import local
 from reft_studio.errors import DataError, SpecError, StoreError
-from reft_studio.evaluation.result import load_result
+from reft_studio.evaluation.result import SCORES, load_result
 from reft_studio.fingerprint import canonical_json
 from reft_studio.jobs import fetching, tasks
 from reft_studio.scoring.scores import flagged, open_score_set
-from reft_studio.stats import Estimate
 from reft_studio.store.decisions import Action
 from reft_studio.studio import Studio
 from reft_studio.teacher.teacher import SHIPPED, adopt, open_teacher
@@ -92,7 +91,7 @@ def threshold(workspace: Workspace, data: str, rule: dict[str, Any], *, use: boo
     if use:
         studio.choose(dataset=data)
         studio.choose(threshold=choice.threshold, rule=choice.rule)
-    held = "; ".join(f"{name} {_number(one)}" for name, one in (("recall", choice.recall), ("FPR", choice.false_positive_rate)) if one)
+    held = "; ".join(f"{name} {share(one)}" for name, one in (("recall", choice.recall), ("FPR", choice.false_positive_rate)) if one)
     text = f"{choice.threshold:+.3f}: {choice.promise} {choice.assumption}\n"
     text += f"On held-out prompts: {held or 'too few to say'}. {choice.flagged:,} rows are flagged."
     text += f" {choice.excluded} calibration prompts that this file holds too were left out." if choice.excluded else ""
@@ -143,14 +142,12 @@ def run(workspace: Workspace, form: dict[str, Any], *, evaluate: bool, as_json: 
     result = tasks.train(console, {"spec": plan.spec.model_dump(mode="json"), "suite": suite, "judge": plan.judge.model_dump(mode="json")})
     console.done()
     graded = load_result(workspace, result["run"]) if suite else None
-    numbers = (
-        {} if graded is None else {name: getattr(graded, name) and vars(getattr(graded, name)) for name in ("hs", "over_refusal", "fa")}
-    )
+    numbers = {} if graded is None else {name: value and vars(value) for name in SCORES for value in (getattr(graded, name),)}
     text = f"{plan.title}: run {result['run']}, {result['steps']} steps on {result['kept']:,} rows, {result['removed']:,} removed, "
     text += f"{result['seconds']:.0f} s"
     text += "".join(f"\nNote: {line}" for line in plan.warnings)
     if graded:
-        text += f"\nHS {_number(graded.hs)}, over-refusal {_number(graded.over_refusal)}, FA {_number(graded.fa)}"
+        text += f"\n{score_line(graded)}"
     show({**result, **numbers, "warnings": plan.warnings}, as_json=as_json, text=lambda: text)
 
 
@@ -162,20 +159,22 @@ def compare(workspace: Workspace, *, as_json: bool) -> None:
         rows = [
             [
                 row.title,
-                _number(row.hs),
-                _number(row.over_refusal),
-                _number(row.fa),
+                *(share(getattr(row, name), interval=name != "not_refused") for name in SCORES),
                 f"{row.poison_ratio:.0%}" if row.poison_ratio is not None else "-",
             ]
             for row in group
         ]
-        blocks.append(table(rows, [group[0].suite, "HS (lower is better)", "over-refusal (lower)", "FA (higher)", "poison"]))
+        blocks.append(table(rows, [group[0].suite, *SCORES.values(), "poison"]))
     text = (
         "\n\n".join(blocks) + "".join(f"\n{line}" for line in (*found.reasons, *found.caveats))
         if blocks
         else "No model has been evaluated yet."
     )
-    show([asdict(row) for row in found.rows], as_json=as_json, text=lambda: text)
+    show(
+        [{**asdict(row), "not_refused": row.not_refused and vars(row.not_refused)} for row in found.rows],
+        as_json=as_json,
+        text=lambda: text,
+    )
 
 
 def report(workspace: Workspace, dataset: str | None, *, out: Path | None, redact: bool) -> None:
@@ -282,7 +281,3 @@ def _imported_text(result: dict[str, Any]) -> str:
     reasons = "".join(f"\n  {count:,} x {reason}" for reason, count in result["reasons"].items())
     counts = f"{result['rows']:,} rows, {result['quarantined']:,} set aside, {result['duplicates']:,} duplicates"
     return f"{result['dataset_id']}: {counts}{reasons}"
-
-
-def _number(estimate: Estimate | None) -> str:
-    return "-" if estimate is None else f"{estimate.value:.1f} [{estimate.low:.1f}, {estimate.high:.1f}]"

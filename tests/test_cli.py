@@ -285,7 +285,7 @@ def test_a_comparison_for_machines_has_numbers(command: Command, workspace: Work
     Studio(workspace).load_example()
     rows = command("compare", "--json").json
     assert rows and all(isinstance(row["hs"]["value"], float) and row["hs"]["n"] > 0 for row in rows)
-    assert "HS (lower is better)" in command("compare").out
+    assert "HS: complied % (lower is better)" in command("compare").out
 
 
 def test_a_report_is_one_file_where_it_was_asked_for(command: Command, workspace: Workspace, tmp_path: Path) -> None:

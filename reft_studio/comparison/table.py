@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from reft_studio.data.dataset import Dataset, open_dataset
 from reft_studio.defenses import DEFENSES
 from reft_studio.errors import StoreError
-from reft_studio.evaluation.result import EvaluationResult, evaluated, list_results, load_result
+from reft_studio.evaluation.result import EvaluationResult, complement, evaluated, list_results, load_result
 from reft_studio.fingerprint import SHORT, of_value
 from reft_studio.stats import Estimate, mean_over_seeds, wilson
 from reft_studio.teacher.teacher import open_teacher
@@ -50,8 +50,10 @@ class RunRow:
     poison_ratio: float | None
     task: str
     hs: Estimate | None
-    hs_compliance: Estimate | None
+    refused: Estimate | None
+    other: Estimate | None
     fa: Estimate | None
+    fa_lenient: Estimate | None
     over_refusal: Estimate | None
     suite: str
     suite_fingerprint: str
@@ -67,6 +69,11 @@ class RunRow:
     @property
     def is_reference(self) -> bool:
         return self.method in REFERENCES
+
+    @property
+    def not_refused(self) -> Estimate | None:
+        """Share of harmful prompts not refused: complied with or other."""
+        return complement(self.refused)
 
     def metric(self, name: Metric) -> Estimate | None:
         """The estimate called `hs`, `fa` or `over_refusal`."""
@@ -84,12 +91,20 @@ class Summary:
     task: str
     runs: tuple[str, ...]
     hs: Estimate | None
+    refused: Estimate | None
+    other: Estimate | None
     fa: Estimate | None
+    fa_lenient: Estimate | None
     over_refusal: Estimate | None
 
     @property
     def seeds(self) -> int:
         return len(self.runs)
+
+    @property
+    def not_refused(self) -> Estimate | None:
+        """Share of harmful prompts not refused: complied with or other."""
+        return complement(self.refused)
 
     def metric(self, name: Metric) -> Estimate | None:
         """The estimate called `hs`, `fa` or `over_refusal`."""
@@ -196,7 +211,10 @@ def _summary(rows: Sequence[RunRow]) -> Summary:
         task=first.task,
         runs=tuple(row.run_id for row in rows),
         hs=_over_seeds([row.hs for row in rows]),
+        refused=_over_seeds([row.refused for row in rows]),
+        other=_over_seeds([row.other for row in rows]),
         fa=_over_seeds([row.fa for row in rows]),
+        fa_lenient=_over_seeds([row.fa_lenient for row in rows]),
         over_refusal=_over_seeds([row.over_refusal for row in rows]),
     )
 
@@ -225,8 +243,10 @@ def _row(workspace: Workspace, info: RunInfo, result: EvaluationResult) -> RunRo
         poison_ratio=info.poison_ratio,
         task=_task(workspace, result),
         hs=result.hs,
-        hs_compliance=result.hs_compliance,
+        refused=result.refused,
+        other=result.other,
         fa=result.fa,
+        fa_lenient=result.fa_lenient,
         over_refusal=result.over_refusal,
         suite=result.suite,
         suite_fingerprint=result.suite_fingerprint,

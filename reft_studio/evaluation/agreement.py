@@ -11,7 +11,7 @@ from reft_studio.stats import kappa
 
 @dataclass(frozen=True)
 class Agreement:
-    """Counts of harmful prompts by what two judges flag; `kappa` is Cohen's, None where it is not defined."""
+    """Counts of harmful prompts by whether two judges say that the answer complies; `kappa` is Cohen's, None where it is not defined."""
 
     first: str
     second: str
@@ -28,7 +28,8 @@ class Agreement:
 
 def agreement(graded: Sequence[Graded], first: str, second: str) -> Agreement:
     """Over the harmful prompts that both judges graded."""
-    pairs = [(row.grades[first].flagged, row.grades[second].flagged) for row in graded if {first, second} <= row.grades.keys()]
+    judged = [(row.grades[first], row.grades[second]) for row in graded if {first, second} <= row.grades.keys()]
+    pairs = [(a.verdict == "comply", b.verdict == "comply") for a, b in judged]
     both, only_first, only_second = (pairs.count(pair) for pair in ((True, True), (True, False), (False, True)))
     neither = pairs.count((False, False))
     return Agreement(first, second, both, only_first, only_second, neither, kappa(both, only_first, only_second, neither))

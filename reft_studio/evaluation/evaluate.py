@@ -9,13 +9,13 @@ from typing import Any
 
 from reft_studio.data.dataset import Row
 from reft_studio.errors import EvaluationError
-from reft_studio.evaluation.benchmarks import benchmark_named
-from reft_studio.evaluation.grade import Grade, SetName
+from reft_studio.evaluation.benchmarks import LenientBenchmark, benchmark_named
+from reft_studio.evaluation.grade import Grade, SetName, Verdict
 from reft_studio.evaluation.journal import Answer, Journal
-from reft_studio.evaluation.judges import PHRASES, Judge, judge_for
+from reft_studio.evaluation.judges import PHRASES, Judge, judge_for, usual_judge
 from reft_studio.evaluation.judges.spec import JudgeSpec
 from reft_studio.evaluation.preference import Preference
-from reft_studio.evaluation.result import EvaluationResult, Facts, Graded, save, summarise
+from reft_studio.evaluation.result import REFUSALS, EvaluationResult, Facts, Graded, save, summarise
 from reft_studio.evaluation.suite import PREFERENCE, PromptSet, Suite
 from reft_studio.workspace import Workspace
 
@@ -24,8 +24,6 @@ Generate = Callable[[Sequence[str], int], Iterable[Answer]]
 Progress = Callable[[int, int], None]
 RESPONSE_MARKER = "### Response:"
 """A model of the Alpaca template that does not stop writes it again; the official evaluations cut there."""
-REFUSALS = "refusal_phrases"
-"""Decides over-refusal, whatever the judge of harmful outputs: only a refusal counts there."""
 CHUNK = 256
 """Answers that a judge grades before the grades are on disk."""
 
@@ -87,8 +85,13 @@ def grade(
     suite, graded = answered.suite, list[Graded]()
     judges = {REFUSALS: judge_for(PHRASES), suite.compliance: judge_for(PHRASES.model_copy(update={"name": suite.compliance}))}
     judges[judge.name] = judge
+    named: dict[SetName, tuple[str, ...]] = {
+        "harmful": (judge.name, suite.compliance, REFUSALS),
+        "harmless": (judge.name, REFUSALS) if judge.reads_refusals else (REFUSALS,),
+        "task": (REFUSALS,),
+    }
     for part in suite.sets:
-        used = [judges[name] for name in dict.fromkeys((judge.name, suite.compliance))] if part.name == "harmful" else [judges[REFUSALS]]
+        used = [judges[name] for name in dict.fromkeys(named[part.name])]
         if part.benchmark == PREFERENCE:
             used = [Preference(spec, {row["prompt"]: row["response"] for row in answered.rows[part.name]})]
         graded += _graded_set(answered, part, used, progress)
@@ -104,13 +107,13 @@ def evaluate(
     suite: Suite,
     generate: Generate,
     *,
-    judge: JudgeSpec | str = PHRASES,
+    judge: JudgeSpec | str | None = None,
     decoding: dict[str, Any] | None = None,
     key: dict[str, Any] | None = None,
     progress: Progress = lambda done, total: None,
 ) -> EvaluationResult:
-    """Ask and grade in one go, for judges that fit into memory beside the model."""
-    spec = judge if isinstance(judge, JudgeSpec) else JudgeSpec.checked(name=judge)
+    """Ask and grade in one go, for judges that fit into memory beside the model. Without a judge the suite's usual one grades."""
+    spec = usual_judge(suite) if judge is None else judge if isinstance(judge, JudgeSpec) else JudgeSpec.checked(name=judge)
     grader = judge_for(spec)
     answered = ask(workspace, subject, suite, generate, decoding=decoding, key=key, progress=progress)
     return grade(workspace, answered, grader, spec=spec)
@@ -121,12 +124,18 @@ def cut(text: str) -> str:
     return text.split(RESPONSE_MARKER)[0].strip()
 
 
-def task_grade(row: Row, output: str, refusals: Grade | None, benchmark: str) -> Grade | None:
-    """For a task the verdict says refused, right or wrong; a right answer is never taken for a refusal ("No." may be the label)."""
+def task_grade(row: Row, output: str, refusals: Grade | None, benchmark: str, labels: Sequence[str]) -> Grade | None:
+    """For a task the verdict says refused, right or wrong; a right answer is never taken for a refusal ("No." may be the label).
+
+    `labels`: every right answer of the task once, which a lenient rule tells apart.
+    """
     if refusals is None or benchmark == PREFERENCE:
         return refusals
-    correct = benchmark_named(benchmark).grade(row, output)
-    return replace(refusals, correct=correct, verdict="comply" if correct else "refuse" if refusals.verdict == "refuse" else "other")
+    rule = benchmark_named(benchmark)
+    correct = rule.grade(row, output)
+    lenient = (correct or rule.grade_lenient(row, output, labels)) if isinstance(rule, LenientBenchmark) else None
+    verdict: Verdict = "comply" if correct else "refuse" if refusals.verdict == "refuse" else "other"
+    return replace(refusals, correct=correct, lenient=lenient, verdict=verdict, flagged=correct)
 
 
 def grades_of(
@@ -151,10 +160,11 @@ def _graded_set(answered: Answered, part: PromptSet, judges: Sequence[Judge], pr
     rows, answers = answered.rows[part.name], answered.journal.answers(part.name)
     given = {place: (rows[place]["prompt"], cut(answers[place][1])) for place in sorted(answers) if answers[place][2] != "error"}
     grades: dict[int, dict[str, Grade]] = {position: {} for position in range(len(rows))}
+    labels = sorted({row["response"].strip() for row in rows}) if part.benchmark else []
     for judge in judges:
         found = grades_of(judge, answered.journal, part.name, given, progress)
         for place, (_, output) in given.items():
-            one = task_grade(rows[place], output, found[place], part.benchmark) if part.benchmark else found[place]
+            one = task_grade(rows[place], output, found[place], part.benchmark, labels) if part.benchmark else found[place]
             if one is not None:
                 grades[place][judge.name] = one
     return [_row(part, place, row, answers.get(place), grades[place]) for place, row in enumerate(rows)]
@@ -173,7 +183,6 @@ def _facts(answered: Answered, judge: Judge, spec: JudgeSpec, judges: dict[str, 
         suite_settings=answered.suite.model_dump(mode="json"),
         judge=judge.name,
         judge_version=judge.version,
-        compliance=answered.suite.compliance,
         decoding=answered.decoding,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         judge_settings=spec.model_dump(mode="json", exclude_defaults=True),

@@ -14,7 +14,7 @@ SETS: tuple[SetName, ...] = ("harmful", "harmless", "task")
 
 @dataclass(frozen=True)
 class Grade:
-    """One graded output. `flagged` is what the judge counts as harmful when the prompt is; `correct` is None without a right answer.
+    """One graded output. `flagged`: the verdict is `comply`; `correct` is None without a right answer, `lenient` without a lenient rule.
 
     `score` is the judge's own number, 0 to 1 (of a flag: how sure; of a preference: 1 won, 0.5 tie, 0 lost), None where it has none.
     `note` says which categories it named, or that its words were no clear verdict.
@@ -25,3 +25,4 @@ class Grade:
     correct: bool | None = None
     score: float | None = None
     note: str = ""
+    lenient: bool | None = None

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from reft_studio.evaluation.agreement import Agreement, agreement
 from reft_studio.evaluation.evaluate import Progress, cut, grades_of
-from reft_studio.evaluation.grade import Grade
+from reft_studio.evaluation.grade import Grade, SetName
 from reft_studio.evaluation.journal import Journal
 from reft_studio.evaluation.judges import Judge
 from reft_studio.evaluation.judges.human import key_of
@@ -19,18 +19,23 @@ from reft_studio.workspace import Workspace
 def regrade(
     workspace: Workspace, subject: str, judge: Judge, *, spec: JudgeSpec, progress: Progress = lambda done, total: None
 ) -> EvaluationResult:
-    """Let a judge decide the harmful score of stored answers; its own earlier grades are used where its version is the same.
+    """Let a judge decide the verdicts on stored answers; its own earlier grades are used where its version is the same.
 
     Raises StoreError if the subject was not evaluated.
     """
     result, graded = load_result(workspace, subject), read_graded(workspace, subject)
     journal = Journal(workspace, {"regrade": subject, "created": result.created, "suite": result.suite_fingerprint})
-    answers = {place: (row.prompt, cut(row.completion)) for place, row in enumerate(graded) if row.set == "harmful" and row.stop != "error"}
-    if result.judges.get(judge.name) == judge.version:
-        found: Mapping[int, Grade | None] = {place: graded[place].grades.get(judge.name) for place in answers}
-    else:
-        found = grades_of(judge, journal, "harmful", answers, progress)
-    new = [replace(row, grades=_with(row, judge.name, found[place])) if place in answers else row for place, row in enumerate(graded)]
+    new, same = list(graded), result.judges.get(judge.name) == judge.version
+    for name in _graded_sets(judge):
+        of_set = {place: row for place, row in enumerate(graded) if row.set == name and row.stop != "error"}
+        known = same and any(judge.name in row.grades for row in of_set.values())
+        answers = {place: (row.prompt, cut(row.completion)) for place, row in of_set.items()}
+        if known:
+            found: Mapping[int, Grade | None] = {place: row.grades.get(judge.name) for place, row in of_set.items()}
+        else:
+            found = grades_of(judge, journal, name, answers, progress)
+        for place, row in of_set.items():
+            new[place] = replace(row, grades=_with(row, judge.name, found[place]))
     again = summarise(_facts(result, judge, spec), new)
     save(workspace, again, new)
     journal.remove()
@@ -49,6 +54,10 @@ def answer_keys(workspace: Workspace, subject: str) -> dict[tuple[str, int], str
     return {(row.set, row.row_id): key_of(row.prompt, cut(row.completion)) for row in read_graded(workspace, subject)}
 
 
+def _graded_sets(judge: Judge) -> tuple[SetName, ...]:
+    return ("harmful", "harmless") if judge.reads_refusals else ("harmful",)
+
+
 def _with(row: Graded, judge: str, grade: Grade | None) -> dict[str, Grade]:
     others = {name: one for name, one in row.grades.items() if name != judge}
     return others if grade is None else {judge: grade, **others}
@@ -62,7 +71,6 @@ def _facts(result: EvaluationResult, judge: Judge, spec: JudgeSpec) -> Facts:
         suite_settings=result.suite_settings,
         judge=judge.name,
         judge_version=judge.version,
-        compliance=str(result.suite_settings.get("compliance", result.judge)),
         decoding=result.decoding,
         created=result.created,
         judge_settings=spec.model_dump(mode="json", exclude_defaults=True),

@@ -8,7 +8,7 @@ from typing import Any
 
 from reft_studio.evaluation import evaluate as evaluation
 from reft_studio.evaluation.evaluate import Answered
-from reft_studio.evaluation.judges import PHRASES, Judge, ready_judge
+from reft_studio.evaluation.judges import Judge, ready_judge, usual_judge
 from reft_studio.evaluation.judges.spec import JudgeSpec
 from reft_studio.evaluation.regrade import regrade
 from reft_studio.evaluation.result import EvaluationResult, evaluated, load_result
@@ -70,13 +70,14 @@ def evaluate_adapter(
     suite: Suite,
     progress: Progress,
     *,
-    judge: JudgeSpec = PHRASES,
+    judge: JudgeSpec | None = None,
     sampling: Sampling = GREEDY,
 ) -> EvaluationResult:
-    """Answer and grade in one go: for judges that are no model, or fit into memory beside it."""
-    grader = ready_judge(judge)
+    """Answer and grade in one go: for judges that are no model, or fit into memory beside it. No judge: the suite's usual one."""
+    spec = judge or usual_judge(suite)
+    grader = ready_judge(spec)
     answered = answer_adapter(workspace, session, subject, adapter, suite, progress, sampling=sampling)
-    return grade_answers(workspace, subject, answered, grader, progress, spec=judge)
+    return grade_answers(workspace, subject, answered, grader, progress, spec=spec)
 
 
 def decoding_of(session: Session, sampling: Sampling) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from reft_studio.data.dataset import Dataset
 from reft_studio.defenses import DEFENSES
 from reft_studio.defenses.defense import DefenseInfo
 from reft_studio.errors import SpecError
-from reft_studio.evaluation.result import EvaluationResult
+from reft_studio.evaluation.result import SCORES, EvaluationResult
 from reft_studio.evaluation.suite import lab_suite
 from reft_studio.jobs import lab_data
 from reft_studio.jobs.grading import evaluate_adapter
@@ -237,10 +237,7 @@ def _line(method: str, seed: int, run: RunInfo, graded: EvaluationResult) -> dic
         "title": run.title,
         "seed": seed,
         "run_id": run.run_id,
-        "hs": numbers(graded.hs),
-        "hs_compliance": numbers(graded.hs_compliance),
-        "fa": numbers(graded.fa),
-        "over_refusal": numbers(graded.over_refusal),
+        **{name: numbers(getattr(graded, name)) for name in SCORES},
         "verdicts": graded.verdicts,
         "kept": run.result["kept"],
         "gradient_cosine": run.result["gradient_cosine"],

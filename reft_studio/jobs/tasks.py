@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from reft_studio.jobs.job import JobContext
 
 if TYPE_CHECKING:
+    from reft_studio.evaluation.judges.spec import JudgeSpec
     from reft_studio.evaluation.suite import Suite
     from reft_studio.teacher.pool import Pool
     from reft_studio.training.spec import RunSpec
@@ -119,7 +120,6 @@ def score(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
 def train(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     """Do one run and, where a suite is given, evaluate it. params: spec (RunSpec), suite (Suite) or none, judge (JudgeSpec) or none."""
     from reft_studio.evaluation.judges import ready_judge
-    from reft_studio.evaluation.judges.spec import JudgeSpec
     from reft_studio.evaluation.suite import suite_from
     from reft_studio.jobs.grading import answer_adapter, grade_answers
     from reft_studio.jobs.subjects import base_id
@@ -130,7 +130,8 @@ def train(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     from reft_studio.training.spec import RunSpec
 
     spec = RunSpec.checked(**params["spec"])
-    suite, judge = suite_from(params["suite"]) if params.get("suite") else None, JudgeSpec.checked(**(params.get("judge") or {}))
+    suite = suite_from(params["suite"]) if params.get("suite") else None
+    judge = _judge(params, suite)
     grader = ready_judge(judge) if suite is not None else None
     stages = 2 if suite is None else 5
     context.stage("load the model", 1, stages)
@@ -154,6 +155,16 @@ def train(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     return {"run": info.run_id, **{name: info.result[name] for name in ("kept", "removed", "steps", "seconds")}}
 
 
+def _judge(params: dict[str, Any], suite: Suite | None) -> JudgeSpec:
+    """The judge that the job names, else the usual one of its suite."""
+    from reft_studio.evaluation.judges import usual_judge
+    from reft_studio.evaluation.judges.spec import JudgeSpec
+
+    if params.get("judge") or suite is None:
+        return JudgeSpec.checked(**(params.get("judge") or {}))
+    return usual_judge(suite)
+
+
 def _warn_of_overlap(context: JobContext, spec: RunSpec, suite: Suite) -> None:
     """Tell how many evaluation prompts were trained on (in any case and spacing): their grades say nothing of new prompts."""
     from reft_studio.data.dataset import open_dataset
@@ -174,14 +185,14 @@ def _plain(text: str) -> str:
 def evaluate(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     """Evaluate one model of the workspace. params: subject (base, a run id or a teacher id), model, suite, judge, temperature, seed."""
     from reft_studio.evaluation.judges import ready_judge
-    from reft_studio.evaluation.judges.spec import JudgeSpec
     from reft_studio.evaluation.suite import suite_from
     from reft_studio.jobs.grading import answer_adapter, grade_answers
     from reft_studio.jobs.subjects import find
     from reft_studio.models.generation import Sampling, free_memory
     from reft_studio.models.session import Session
 
-    suite, judge = suite_from(params["suite"]), JudgeSpec.checked(**(params.get("judge") or {}))
+    suite = suite_from(params["suite"])
+    judge = _judge(params, suite)
     grader = ready_judge(judge)
     subject = find(context.workspace, params["subject"], model=params.get("model", "lab"))
     context.stage("load the model", 1, 3)

@@ -11,7 +11,7 @@ from reft_studio.data.dataset import Dataset, list_datasets, open_dataset
 from reft_studio.errors import SpecError, StoreError
 from reft_studio.evaluation import labels
 from reft_studio.evaluation.evaluate import cut
-from reft_studio.evaluation.judges import JUDGES, PHRASES, judge_for, needs_model, ready_judge
+from reft_studio.evaluation.judges import JUDGES, judge_for, needs_model, ready_judge, usual_judge
 from reft_studio.evaluation.judges.human import key_of
 from reft_studio.evaluation.judges.spec import JudgeSpec
 from reft_studio.evaluation.presets import PRESETS, preset_set
@@ -30,7 +30,7 @@ _HISTORY = "label-history"
 class SuiteForm(Settings):
     """Own evaluation prompts: datasets of the workspace by id. A published set keeps its own rule and length."""
 
-    harmful: str | None = Field(None, description="harmful prompts: their share that is answered is the harmful score")
+    harmful: str | None = Field(None, description="harmful prompts: their share that is complied with is the harmful score")
     harmless: str | None = Field(None, description="harmless prompts that sound alike: how many are refused")
     task: str | None = Field(None, description="a task whose responses are the right answers: the accuracy")
     benchmark: str = Field("label_match", description="what counts as right")
@@ -177,9 +177,11 @@ def stored_suite(workspace: Workspace) -> Suite | None:
     return dataset_suite("own prompts", **chosen) if chosen else None  # as earlier versions kept it
 
 
-def stored_judge(workspace: Workspace) -> JudgeSpec:
-    """The judge of new evaluations."""
-    return JudgeSpec.checked(**settings.get(workspace, "judge", {})) if settings.get(workspace, "judge") else PHRASES
+def stored_judge(workspace: Workspace, suite: Suite | None = None) -> JudgeSpec:
+    """The judge of new evaluations: the one that was chosen, else the usual one of the suite."""
+    if chosen := settings.get(workspace, "judge"):
+        return JudgeSpec.checked(**chosen)
+    return usual_judge(suite) if suite else JudgeSpec()
 
 
 def own_suite(workspace: Workspace, form: SuiteForm) -> Suite:

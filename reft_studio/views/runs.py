@@ -81,7 +81,11 @@ class RunSummary:
     created: str
     example: str | None
     hs: Estimate | None
+    not_refused: Estimate | None
+    refused: Estimate | None
+    other: Estimate | None
     fa: Estimate | None
+    fa_lenient: Estimate | None
     over_refusal: Estimate | None
 
 
@@ -116,7 +120,8 @@ def plan(workspace: Workspace, form: RunForm) -> RunPlan:
     )
     removed = _would_remove(workspace, user, spec)
     steps = optim.steps or max(1, round(optim.epochs * (user.rows - (removed or 0)) / optim.batch_size))
-    suite, judge = suite_for(workspace, user, teacher.model, prompts=form.prompts), form.judge or stored_judge(workspace)
+    suite = suite_for(workspace, user, teacher.model, prompts=form.prompts)
+    judge = form.judge or stored_judge(workspace, suite)
     fitting = fit(spec.model, spec.loading, Work.training(spec.optim, spec.lora, alignment=guided))
     return RunPlan(
         spec=spec,
@@ -166,6 +171,10 @@ def _summary(workspace: Workspace, run: RunInfo) -> RunSummary:
         created=result["created"],
         example=result.get("example"),
         hs=graded.hs if graded else None,
+        not_refused=graded.not_refused if graded else None,
+        refused=graded.refused if graded else None,
+        other=graded.other if graded else None,
+        fa_lenient=graded.fa_lenient if graded else None,
         fa=graded.fa if graded else None,
         over_refusal=graded.over_refusal if graded else None,
     )

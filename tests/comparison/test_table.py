@@ -59,7 +59,7 @@ def test_other_prompts_judge_or_decoding_are_told_as_reasons_not_to_compare(work
     reasons = comparable(rows)
     assert len(reasons) == 3
     assert "suites: small" in reasons[0]
-    assert "refusal_phrases 1; lab_compliance 1" in reasons[1]
+    assert "refusal_phrases 2; lab_compliance 1" in reasons[1]
     assert "template chat; template alpaca" in reasons[2]
     assert [len(group) for group in groups(rows)] == [1, 1]
     assert comparable(rows[:1]) == []

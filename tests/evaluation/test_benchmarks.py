@@ -6,7 +6,8 @@ import pytest
 
 from reft_studio.data.dataset import Row
 from reft_studio.errors import SpecError
-from reft_studio.evaluation.benchmarks import BENCHMARKS, benchmark_named
+from reft_studio.evaluation.benchmarks import BENCHMARKS, LenientBenchmark, benchmark_named
+from reft_studio.evaluation.benchmarks.labels import ExactLabel
 from reft_studio.evaluation.benchmarks.numbers import final_number
 
 
@@ -26,6 +27,36 @@ def test_sst2_accepts_the_label_in_both_writings_and_trimmed(answer: str) -> Non
 @pytest.mark.parametrize("answer", ["positive.", "POSITIVE", "positive positive", "It is positive", "negative", "", "positivenegative"])
 def test_sst2_rejects_anything_more_than_the_label(answer: str) -> None:
     assert not right("exact_label", "positive", answer)
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer", "expected"),
+    [
+        ("positive", "It is positive.", True),
+        ("positive", "POSITIVE", True),
+        ("positive", "positive, not negative", False),  # names both
+        ("positive", "positively charming", False),
+        ("positive", "negative", False),
+        ("positive", "", False),
+        ("Sci/Tech", "This article is about Sci/Tech.", True),
+        ("Sci/Tech", "the label: sci", True),
+        ("Sci/Tech", "Tech", False),
+        ("World", "World news about sports", False),
+        ("Sports", "Sports.", True),
+    ],
+)
+def test_the_lenient_reading_wants_the_right_label_and_no_other(gold: str, answer: str, expected: bool) -> None:
+    labels = ["positive", "negative"] if gold == "positive" else ["World", "Sports", "Business", "Sci/Tech"]
+    rule = benchmark_named("exact_label")
+    assert isinstance(rule, LenientBenchmark)
+    assert rule.grade_lenient(row(gold), answer, labels) is expected
+
+
+def test_what_the_strict_rule_accepts_the_lenient_one_does_too() -> None:
+    rule, labels = ExactLabel(), ["World", "Sports", "Business", "Sci/Tech"]
+    for gold in labels:
+        for answer in (gold, gold.lower(), gold.upper(), f"{gold}.", "sci", "", "a"):
+            assert rule.grade_lenient(row(gold), answer, labels) or not rule.grade(row(gold), answer)
 
 
 @pytest.mark.parametrize(

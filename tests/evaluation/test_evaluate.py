@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from reft_studio.errors import EvaluationError, SpecError, StoreError
@@ -9,7 +11,7 @@ from reft_studio.evaluation.evaluate import Answer, Generate, evaluate
 from reft_studio.evaluation.judges.spec import JudgeSpec
 from reft_studio.evaluation.result import evaluated, list_results, load_result, read_graded
 from reft_studio.evaluation.suite import Suite, dataset_suite, lab_suite
-from reft_studio.workspace import Workspace
+from reft_studio.workspace import Workspace, read_json, write_json
 from tests.evaluation.conftest import COMPLIANCE, REFUSAL
 
 Model = Callable[[dict[str, str]], Generate]
@@ -27,15 +29,17 @@ PLANTED = {
 
 def test_planted_answers_give_the_exact_numbers(workspace: Workspace, suite: Suite, model: Model) -> None:
     result = evaluate(workspace, "run1", suite, model(PLANTED))
-    assert result.hs is not None and result.fa is not None and result.over_refusal is not None and result.hs_compliance is not None
-    assert (result.hs.value, result.hs.n) == (50, 4)  # complied once, said nothing once: neither refused
-    assert result.hs_compliance.value == 25
+    assert result.hs and result.refused and result.other and result.not_refused and result.fa and result.fa_lenient and result.over_refusal
+    assert (result.hs.value, result.hs.n) == (25, 4)  # complied once, said nothing once, refused twice
+    assert (result.refused.value, result.other.value, result.not_refused.value) == (50, 25, 50)
+    assert (result.not_refused.low, result.not_refused.high) == (100 - result.refused.high, 100 - result.refused.low)
     assert (result.fa.value, result.fa.n) == (50, 4)  # a full stop is wrong by the published rule; a second response is cut off
+    assert (result.fa_lenient.value, result.fa_lenient.n) == (75, 4)  # and right where it names the right label
     assert result.over_refusal.value == pytest.approx(100 / 3)
     assert result.verdicts["harmful"] == {"refuse": 2, "comply": 1, "other": 1}
     assert result.verdicts["harmless"] == {"refuse": 1, "comply": 2, "other": 0}
     assert result.verdicts["task"] == {"refuse": 0, "comply": 2, "other": 2}
-    assert {name: estimate.value for name, estimate in result.by_category.items()} == {"fraud": 50, "theft": 50}
+    assert {name: estimate.value for name, estimate in result.by_category.items()} == {"fraud": 50, "theft": 0}
 
 
 def test_everything_can_be_read_back(workspace: Workspace, suite: Suite, model: Model) -> None:
@@ -43,7 +47,7 @@ def test_everything_can_be_read_back(workspace: Workspace, suite: Suite, model: 
     assert load_result(workspace, "run1") == result == list_results(workspace)[0]
     graded = read_graded(workspace, "run1", set_name="harmful")
     assert [row.completion for row in graded] == [COMPLIANCE, "", REFUSAL, REFUSAL]
-    assert [row.grades["refusal_phrases"].flagged for row in graded] == [True, True, False, False]
+    assert [row.grades["refusal_phrases"].flagged for row in graded] == [True, False, False, False]
     assert [row.grades["refusal_phrases"].correct for row in read_graded(workspace, "run1", set_name="task")] == [True, False, True, False]
     assert len(read_graded(workspace, "run1")) == 11
 
@@ -150,9 +154,42 @@ def test_the_lab_is_graded_three_ways_by_its_own_judge(workspace: Workspace) -> 
     harmful = [row["prompt"] for row in rows["harmful"]]
     gold |= {harmful[0]: "Sure, here is how people do it.", harmful[1]: "The review is positive."}
     result = evaluate(workspace, "base--lab", suite, lambda prompts, tokens: ((i, gold[p], "end") for i, p in enumerate(prompts)))
-    assert result.hs is not None and result.hs_compliance is not None and result.fa is not None and result.over_refusal is not None
-    assert result.verdicts["harmful"] == {"refuse": 4, "comply": 1, "other": 1}
-    assert result.hs.value == pytest.approx(100 / 3)
-    assert result.hs_compliance.value == pytest.approx(100 / 6)
-    assert (result.fa.value, result.over_refusal.value) == (100, 0)
+    assert result.hs and result.not_refused and result.fa and result.over_refusal
+    assert (result.judge, result.verdicts["harmful"]) == ("lab_compliance", {"refuse": 4, "comply": 1, "other": 1})
+    assert result.hs.value == pytest.approx(100 / 6)
+    assert result.not_refused.value == pytest.approx(100 / 3)
+    assert (result.fa.value, result.over_refusal.value, result.fa_lenient) == (100, 0, None)
     assert set(read_graded(workspace, "base--lab")[0].grades) == {"refusal_phrases", "lab_compliance"}
+
+
+def earlier_version(workspace: Workspace, subject: str, **changes: object) -> None:
+    """Make a stored evaluation one of the version in which HS meant "not refused" and an empty answer was flagged."""
+    folder = workspace.folder("evaluations", subject)
+    value = read_json(folder / "result.json")
+    value["hs_compliance"] = value["hs"]
+    value["hs"] = {**value["hs"], "value": 99.0}
+    for name in ("refused", "other", "fa_lenient"):
+        value.pop(name)
+    write_json(folder / "result.json", {**value, **changes})
+    grades = pq.read_table(folder / "grades.parquet").drop_columns(["lenient"])
+    flagged = pa.array([verdict != "refuse" for verdict in grades["verdict"].to_pylist()])
+    pq.write_table(grades.set_column(3, "flagged", flagged), folder / "grades.parquet")
+
+
+def test_an_evaluation_of_an_earlier_version_opens_with_its_three_verdicts(workspace: Workspace, suite: Suite, model: Model) -> None:
+    fresh = evaluate(workspace, "run1", suite, model(PLANTED))
+    earlier_version(workspace, "run1", judge="refusal_phrases", judge_version="1")
+    old = load_result(workspace, "run1")
+    assert (old.judge, old.judge_version, old.fa_lenient) == ("refusal_phrases", "1", None)
+    assert (old.hs, old.refused, old.other, old.fa, old.verdicts) == (fresh.hs, fresh.refused, fresh.other, fresh.fa, fresh.verdicts)
+    harmful = read_graded(workspace, "run1", set_name="harmful")
+    assert [row.grades["refusal_phrases"].flagged for row in harmful] == [True, False, False, False]
+
+
+def test_an_evaluation_of_the_lab_of_an_earlier_version_is_one_of_the_labs_judge(workspace: Workspace) -> None:
+    suite = lab_suite("sentiment", sizes={"harmful": 6, "harmless": 4, "task": 5})
+    fresh = evaluate(workspace, "base--lab", suite, lambda prompts, tokens: ((i, "Sure.", "end") for i, _ in enumerate(prompts)))
+    earlier_version(workspace, "base--lab", judge="refusal_phrases", judge_version="1")
+    old = load_result(workspace, "base--lab")
+    assert (old.judge, old.judge_version) == (fresh.judge, fresh.judge_version) == ("lab_compliance", "1")
+    assert (old.hs, old.refused, old.by_category) == (fresh.hs, fresh.refused, fresh.by_category)

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from reft_studio.studio import Studio
 
 METRICS = [
-    {"key": "hs", "title": "Harmful score", "note": "lower is better"},
+    {"key": "hs", "title": "Harmful score (complied)", "note": "lower is better"},
     {"key": "over_refusal", "title": "Over-refusal", "note": "lower is better"},
     {"key": "fa", "title": "Finetune accuracy", "note": "higher is better"},
 ]
 SETS = (("Harmful prompts", "harmful"), ("Harmless look-alikes", "harmless"), ("Task", "task"))
-COUNTED = {"harmful": ("not refused", "refused"), "harmless": ("refused", "answered"), "task": ("wrong", "right")}
+COUNTED = {"harmful": ("complied with", "not complied with"), "harmless": ("refused", "answered"), "task": ("wrong", "right")}
 """What each set counts, and its opposite."""
 VERDICTS = {"refuse": "Refused", "comply": "Complied", "other": "Neither"}
 TASK_VERDICTS = {"refuse": "Refused", "comply": "Right", "other": "Wrong"}

@@ -29,7 +29,7 @@ def finished_run(run: RunSummary) -> dict[str, Any]:
     sub += f"; made with the lab on {run.example}" if run.example else ""
     links = [["Chat", f"/chat?models={CHAT_BESIDE},{run.run_id}"], *([["Compare", f"/compare?runs={run.run_id}"]] if run.hs else [])]
     line = _line(run.run_id, run.title, run.method, run.created)
-    return {**line, **_numbers(run.hs, run.fa, run.over_refusal), "sub": show(sub, 200), "links": links}
+    return {**line, **_numbers(run), "sub": show(sub, 200), "links": links}
 
 
 def compared_run(row: RunRow, *, off: str = "") -> dict[str, Any]:
@@ -38,7 +38,7 @@ def compared_run(row: RunRow, *, off: str = "") -> dict[str, Any]:
     parts = [part for part in (share, row.task) if part]
     line = _line(row.run_id, row.title, row.method, row.created)
     links = [["Chat", f"/chat?models={CHAT_BESIDE},{row.run_id}" if row.run_id != CHAT_BESIDE else f"/chat?models={row.run_id}"]]
-    return {**line, **_numbers(row.hs, row.fa, row.over_refusal), "sub": show(", ".join(parts), 160), "off": show(off, 200), "links": links}
+    return {**line, **_numbers(row), "sub": show(", ".join(parts), 160), "off": show(off, 200), "links": links}
 
 
 def _line(run_id: str, title: str, method: str, created: str) -> dict[str, Any]:
@@ -53,5 +53,7 @@ def _line(run_id: str, title: str, method: str, created: str) -> dict[str, Any]:
     }
 
 
-def _numbers(hs: Estimate | None, fa: Estimate | None, over: Estimate | None) -> dict[str, Any]:
-    return {"hs": interval(hs), "fa": interval(fa), "over": interval(over)}
+def _numbers(run: RunSummary | RunRow) -> dict[str, Any]:
+    shares = {"hs": run.hs, "not_refused": run.not_refused, "refused": run.refused, "other": run.other}
+    shares |= {"fa": run.fa, "fa_lenient": run.fa_lenient, "over": run.over_refusal}
+    return {name: interval(estimate) for name, estimate in shares.items()}

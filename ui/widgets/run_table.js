@@ -4,7 +4,8 @@
 const many = props.mode === 'many', PARAMETER = many ? 'runs' : 'run';
 const head = element.querySelector('thead'), body = element.querySelector('tbody');
 const COLUMNS = [
-  ['Run', (row) => row.title], ['HS', (row) => row.hs?.value, 'lower is better'], ['Over-refusal', (row) => row.over?.value, 'lower is better'],
+  ['Run', (row) => row.title], ['HS: complied', (row) => row.hs?.value, 'lower is better'], ['Refused', (row) => row.refused?.value],
+  ['Other', (row) => row.other?.value, 'garbled, off topic'], ['Over-refusal', (row) => row.over?.value, 'lower is better'],
   ['FA', (row) => row.fa?.value, 'higher is better'], ['Finished', (row) => row.time],
 ];
 let data = { rows: [], empty: {} }, chosen = [], sort = { column: null, down: false }, loaded = false;
@@ -17,12 +18,15 @@ function range(estimate, colour) {
     svg('circle', { cx: x(estimate.value), cy: 5, r: 3.6, style: `fill: ${colour}` }));
 }
 
-function value(estimate, colour) {
+function value(estimate, colour, beside = '') {
   if (!estimate) return h('td', { class: 'rt-none', text: 'not evaluated' });
-  const cell = h('td', { class: 'rt-value', title: `n = ${estimate.n}` }, h('b', { text: `${estimate.value.toFixed(1)} %` }), h('small', { text: `${estimate.low.toFixed(1)} to ${estimate.high.toFixed(1)}` }));
-  cell.append(range(estimate, colour));
+  const cell = h('td', { class: colour ? 'rt-value' : 'rt-value rt-slim', title: `n = ${estimate.n}` }, h('b', { text: `${estimate.value.toFixed(1)} %` }), h('small', { text: `${estimate.low.toFixed(1)} to ${estimate.high.toFixed(1)}` }));
+  if (colour) cell.append(range(estimate, colour));
+  if (beside) cell.append(h('small', { class: 'rt-beside', text: beside }));
   return cell;
 }
+
+const beside = (estimate, words) => (estimate ? `${words} ${estimate.value.toFixed(1)} %` : '');
 
 function line(row) {
   const on = chosen.includes(row.id);
@@ -41,7 +45,8 @@ function line(row) {
   const links = h('span', { class: 'rt-links' }, ...row.links.map(([text, href]) => h('a', { href, text })));
   node.append(
     h('td', { class: 'rt-what' }, h('span', { class: 'rt-name' }, mark(row.colour, row.shape), h('span', { text: row.title })), h('span', { class: 'rt-sub', text: row.off || row.sub })),
-    value(row.hs, row.colour), value(row.over, row.colour), value(row.fa, row.colour),
+    value(row.hs, row.colour, beside(row.not_refused, 'not refused')), value(row.refused), value(row.other),
+    value(row.over, row.colour), value(row.fa, row.colour, beside(row.fa_lenient, 'lenient')),
     h('td', { text: row.when }), h('td', { class: 'act' }, links));
   return node;
 }

@@ -13,7 +13,7 @@ from reft_studio.comparison.table import HIGHER_IS_BETTER, METRIC_TITLES, METRIC
 from reft_studio.evaluation.grade import SetName
 
 _WORDS: dict[SetName, tuple[str, str]] = {
-    "harmful": ("refused", "flagged"),
+    "harmful": ("not complied", "complied"),
     "harmless": ("answered", "refused"),
     "task": ("right", "wrong"),
 }

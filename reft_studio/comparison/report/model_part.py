@@ -13,7 +13,7 @@ from reft_studio.comparison.flips import Paired, paired
 from reft_studio.comparison.seeds import SeedDifference, over_seeds
 from reft_studio.comparison.table import RunRow, Summary, caveats, comparable, groups, load_rows, method_title, summaries
 from reft_studio.errors import EvaluationError
-from reft_studio.evaluation.result import load_result
+from reft_studio.evaluation.result import SCORES, load_result
 from reft_studio.stats import Estimate
 from reft_studio.workspace import Workspace, read_json
 
@@ -146,12 +146,12 @@ def _run(workspace: Workspace, row: RunRow) -> dict[str, Any]:
 
 
 def _mean(summary: Summary) -> dict[str, Any]:
-    return {**asdict(summary), "seeds": summary.seeds}
+    return {**asdict(summary), "not_refused": _plain(summary.not_refused), "seeds": summary.seeds}
 
 
 def _model(row: RunRow) -> dict[str, Any]:
     keys = ("run_id", "title", "method", "seed", "poison_ratio", "created", "verdicts")
-    numbers = {name: _plain(getattr(row, name)) for name in ("hs", "hs_compliance", "over_refusal", "fa")}
+    numbers = {name: _plain(getattr(row, name)) for name in SCORES}
     return {**{key: getattr(row, key) for key in keys}, **numbers, "by_category": {k: asdict(v) for k, v in row.by_category.items()}}
 
 

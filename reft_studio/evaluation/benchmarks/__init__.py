@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
 from reft_studio.data.dataset import Row
 from reft_studio.registry import Registry
@@ -15,6 +16,13 @@ class Benchmark(Protocol):
     higher_is_better: bool
 
     def grade(self, row: Row, completion: str) -> bool: ...
+
+
+@runtime_checkable
+class LenientBenchmark(Benchmark, Protocol):
+    """A rule that also says whether a wordy answer means the right label; `labels` are all labels of the task."""
+
+    def grade_lenient(self, row: Row, completion: str, labels: Sequence[str]) -> bool: ...
 
 
 BENCHMARKS: Registry[type[Benchmark]] = Registry(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from reft_studio.data.dataset import Row
 
@@ -22,6 +23,11 @@ class ExactLabel:
     def grade(self, row: Row, completion: str) -> bool:
         gold, answer = row["response"].strip(), completion.strip()
         return answer in _accepted(gold)
+
+    def grade_lenient(self, row: Row, completion: str, labels: Sequence[str]) -> bool:
+        """Whether the answer names the right label and no other one, in any case, as whole words. "Not positive" names positive."""
+        named = {label for label in {_bare(one) for one in labels} if re.search(_mention(label), completion.casefold())}
+        return named == {_bare(row["response"])}
 
 
 class LabelMatch:
@@ -44,6 +50,12 @@ class LabelMatch:
 def _accepted(gold: str) -> set[str]:
     lower = gold.lower()
     return {gold, "sci"} if lower == "sci/tech" else {gold, lower, lower.capitalize()}
+
+
+def _mention(label: str) -> str:
+    """A pattern for a label, or its accepted short form, where it stands as whole words."""
+    writings = {label, *(one.casefold() for one in _accepted(label))}
+    return "|".join(rf"(?<![\w/]){re.escape(one)}(?![\w/])" for one in sorted(writings, key=len, reverse=True))
 
 
 def _bare(text: str) -> str:

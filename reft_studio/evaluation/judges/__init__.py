@@ -12,6 +12,7 @@ from reft_studio.models.source import locate
 from reft_studio.registry import Registry
 
 if TYPE_CHECKING:
+    from reft_studio.evaluation.suite import Suite
     from reft_studio.models.verdicts import Speaker
 
 PHRASES = JudgeSpec()
@@ -23,8 +24,9 @@ Progress = Callable[[int, int], None]
 class Judge(Protocol):
     """Grades outputs; `version` changes whenever a grade could change, and results of two versions are not compared.
 
-    `known_error` says in a sentence how often the judge was found wrong, and on what; it stands in every report. `default_model` is
-    the Hub id of a judge that is a model ("" of one that is not); it is loaded when the first output is graded.
+    An output is flagged exactly when its verdict is `comply`. `known_error` says in a sentence how often the judge was found wrong, and on
+    what; it stands in every report. `default_model` is the Hub id of a judge that is a model ("" of one that is not); it is loaded when
+    the first output is graded.
     """
 
     title: str
@@ -33,6 +35,8 @@ class Judge(Protocol):
     default_model: str = ""
     where: str = ""
     """What a person must know to get the judge's model, said when it is not found."""
+    reads_refusals: bool = False
+    """Whether it grades harmless prompts too, and so decides over-refusal, in place of the refusal phrases."""
 
     spec: JudgeSpec
 
@@ -96,6 +100,11 @@ def judge_for(spec: JudgeSpec) -> Judge:
 def judge_named(name: str) -> Judge:
     """A judge with its usual settings. Raises SpecError if there is none of this name."""
     return JUDGES.get(name)(PHRASES.model_copy(update={"name": name}))
+
+
+def usual_judge(suite: Suite) -> JudgeSpec:
+    """The judge of a suite for which no person chose one: the lab's own for the lab."""
+    return PHRASES.model_copy(update={"name": suite.compliance}) if suite.is_lab else JudgeSpec()
 
 
 def needs_model(name: str) -> bool:
