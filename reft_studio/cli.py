@@ -12,6 +12,7 @@ import typer
 from reft_studio import offline, threads
 from reft_studio.errors import OUT_OF_MEMORY, PrerequisiteError, SpecError, StudioError, is_out_of_memory
 from reft_studio.evaluation_cli import evaluate
+from reft_studio.model_cli import app as model_app
 from reft_studio.options import AsJson, JsonFile, Where, place_for
 from reft_studio.teacher.teacher import SHIPPED
 from reft_studio.teacher_cli import SEVERAL, teacher
@@ -179,6 +180,7 @@ def score(
         verbs.score(place, data, role=role, teacher=teacher, out=out, threshold=threshold, as_json=as_json)
 
 
+app.add_typer(model_app, name="model")
 app.command()(teacher)
 app.command()(evaluate)
 

@@ -20,6 +20,12 @@ _ATTEMPTS = {"socket.connect": "connect to", "socket.sendto": "send to", "socket
 """Audit events of Python's socket module, and what each does."""
 
 
+ASKED = "asks_hub"
+"""Parameter of a job for which a person asked the model hub for something."""
+_BY_DEFAULT = "REFT_STUDIO_OFFLINE_BY_DEFAULT"
+"""Set beside HF_HUB_OFFLINE=1 when nobody but this app has set that."""
+
+
 class NetworkRefused(ConnectionError):
     """Code wanted to reach another machine."""
 
@@ -55,8 +61,25 @@ def enforce(note: Callable[[str], None]) -> None:
 
 def enforce_by_default() -> None:
     """Enforce it in this process unless HF_HUB_OFFLINE is set to 0, as someone does who loads a model by its Hub id."""
-    if os.environ.setdefault("HF_HUB_OFFLINE", "1").lower() in ("1", "true", "yes", "on"):
+    if "HF_HUB_OFFLINE" not in os.environ:
+        os.environ |= {"HF_HUB_OFFLINE": "1", _BY_DEFAULT: "1"}
+    if _is_on(os.environ["HF_HUB_OFFLINE"]):
         enforce(_say)
+
+
+def by_choice() -> bool:
+    """Whether a person set HF_HUB_OFFLINE: then nothing is fetched by itself either."""
+    return _is_on(os.environ.get("HF_HUB_OFFLINE", "0")) and _BY_DEFAULT not in os.environ
+
+
+def allow_hub() -> None:
+    """Let this process ask the model hub, for a job in which a person asked for just that; a person's own HF_HUB_OFFLINE=1 holds."""
+    if not by_choice():
+        os.environ["HF_HUB_OFFLINE"] = "0"
+
+
+def _is_on(value: str) -> bool:
+    return value.lower() in ("1", "true", "yes", "on")
 
 
 def _say(attempt: str) -> None:

@@ -47,6 +47,7 @@ from reft_studio.views import (
     runs,
 )
 from reft_studio.views.rows import Table
+from reft_studio.views.shelf import Models
 from reft_studio.views.sources import Sources
 from reft_studio.workspace import Workspace, new_folder
 
@@ -77,6 +78,7 @@ class Studio:
         self.queue = queueing.Queue(workspace, self.log)
         self.desk = desk.Desk(workspace)
         self.host = ModelHost(workspace)
+        self.models = Models(self.jobs)
         self.explain = explaining.Explaining(workspace, self.host)
         self._device = ""
 

@@ -23,6 +23,7 @@ SETTINGS = {
     "TOKENIZERS_PARALLELISM": "false",
     "NO_PROXY": "127.0.0.1,localhost",
     "REFT_STUDIO_NETWORK_LOG": str(ATTEMPTS),
+    "REFT_STUDIO_MODELS": str(ATTEMPTS.parent / "models"),  # nor the models of this machine
     "REFT_STUDIO_WORKSPACE": str(ATTEMPTS.parent / "workspace"),  # a test that forgets to name one must not touch the user's
 }
 

@@ -25,10 +25,11 @@ KINDS: Registry[JobFunction] = Registry(
         "bundle": "reft_studio.jobs.outgoing:bundle_dataset",
         "index": "reft_studio.jobs.preparing:index",
         "inspect": "reft_studio.jobs.inspecting:inspect_dataset",
+        "add_model": "reft_studio.jobs.adding:add_model",
     },
 )
-BACKGROUND = frozenset({"index", "inspect"})
-"""Kinds that only make something quicker or better known: they run one at a time beside the job a person waits for."""
+BACKGROUND = frozenset({"index", "inspect", "add_model"})
+"""Kinds that run one at a time beside the job a person waits for: they make something quicker or better known, or wait for a download."""
 EXTRA_KINDS = "REFT_STUDIO_EXTRA_KINDS"
 """Environment variable with kinds for tests, `name=module:function` separated by commas; worker processes inherit it."""
 

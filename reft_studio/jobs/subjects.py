@@ -9,6 +9,7 @@ from typing import Literal
 
 from reft_studio import fingerprint
 from reft_studio.errors import SpecError, StoreError
+from reft_studio.models import shelf
 from reft_studio.models.spec import DEFAULT, LoadSpec
 from reft_studio.teacher.teacher import TeacherInfo, list_teachers, open_teacher
 from reft_studio.training.run_folder import RunInfo, list_runs, open_run
@@ -48,9 +49,13 @@ def base_id(model: str) -> str:
 
 
 def find(workspace: Workspace, subject_id: str, *, model: str = "lab") -> Subject:
-    """The model with this id; `model` names the base of a `base--…` id, held as what was made on it. Raises StoreError if there is none."""
+    """The model with this id; `model` names the base of a `base--…` id, held as what was made on it. Raises StoreError if there is none.
+
+    The name of a model of this machine stands in its id, so that it need not be given again.
+    """
     kind, _, name = subject_id.partition("--")
     if kind == "base":
+        model = next((known for known in shelf.names() if base_id(known) == subject_id), model)
         if subject_id != base_id(model):
             raise StoreError(f"'{subject_id}' is not the base '{model}'.")
         prepared, runs = _made(workspace)
@@ -61,9 +66,9 @@ def find(workspace: Workspace, subject_id: str, *, model: str = "lab") -> Subjec
 
 
 def list_subjects(workspace: Workspace) -> list[Subject]:
-    """Every model of the workspace: bases first, then aligned weights and teachers, then runs from the newest."""
+    """Every model of the workspace: bases and the models of this machine, then aligned weights and teachers, then runs, newest first."""
     prepared, runs = _made(workspace)
-    models = dict.fromkeys(subject.model for subject in (*prepared, *reversed(runs)))
+    models = dict.fromkeys([*(subject.model for subject in (*prepared, *reversed(runs))), *shelf.names()])
     return [*(_base(model, [*prepared, *runs]) for model in models), *prepared, *reversed(runs)]
 
 

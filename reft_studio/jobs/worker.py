@@ -38,9 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     threads.wait_briefly()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.nice(NICE)
-    offline.enforce_by_default()
     workspace = Workspace.open(options.workspace)
     record = table.get(workspace, options.job)
+    if record.params.get(offline.ASKED) is True:
+        offline.allow_hub()
+    offline.enforce_by_default()
     if record.state != "running" or options.attempt not in (None, record.attempt):
         print(f"{record.id}: nothing to do, it is {record.state} (attempt {record.attempt})", file=sys.stderr)
         return 2

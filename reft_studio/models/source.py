@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from reft_studio.errors import PrerequisiteError, SpecError
+from reft_studio.models import shelf
+from reft_studio.models.catalogue import CATALOGUE, Entry
 from reft_studio.workspace import ASSETS
 
 LAB = "lab"
@@ -54,9 +56,22 @@ class Source:
     """Bytes of the weight files."""
 
 
+class MissingModel(PrerequisiteError):
+    """A base that this machine could have, but has not yet; `model` is what to add to the shelf."""
+
+    def __init__(self, message: str, *, model: str) -> None:
+        super().__init__(message)
+        self.model = model
+
+
 def resolve(source: str) -> str:
-    """`lab` is the embedded model's folder; anything else is a local folder or a Hub id, as it is."""
-    return str(ASSETS / "lab" / "base") if source == LAB else str(Path(source).expanduser()) if source.startswith("~") else source
+    """`lab` is the embedded model's folder, a name of the shelf that model's; anything else is a folder or a Hub id, as it is."""
+    if source == LAB:
+        return str(ASSETS / "lab" / "base")
+    on_shelf = shelf.find(source)
+    if on_shelf is not None:
+        return str(on_shelf.folder)
+    return str(Path(source).expanduser()) if source.startswith("~") else source
 
 
 def offline() -> bool:
@@ -77,10 +92,23 @@ def locate(source: str, *, revision: str | None = None, network: bool | None = N
                 f"revision is '{revision}', but {source} is a folder. A revision belongs to a model of the hub: leave it empty."
             )
         return read_folder(Path(path), source)
+    if path in CATALOGUE:
+        raise _not_added(CATALOGUE[path])
     if not _is_id(path):
-        raise PrerequisiteError(f"'{source[:80]}' is neither a folder on this machine nor a Hub id, which looks like org/name.")
+        raise PrerequisiteError(
+            f"'{source[:80]}' is neither a folder on this machine nor a Hub id, which looks like org/name, and no model that was added has "
+            "this name: python launch.py model list shows them."
+        )
     may_ask = not offline() if network is None else network
     return _on_hub(path, revision) if may_ask else _in_cache(path, revision)
+
+
+def _not_added(entry: Entry) -> MissingModel:
+    return MissingModel(
+        f"The model '{entry.name}' ({entry.title}) is not on this machine yet. Add it on the Settings page, or with: python launch.py "
+        f"model add {entry.name} ({entry.download / 1e6:,.0f} MB to fetch).",
+        model=entry.name,
+    )
 
 
 def _exists(path: Path) -> bool:
@@ -103,8 +131,12 @@ def _is_id(name: str) -> bool:
 
 
 def fetch(found: Source) -> Source:
-    """The model on this disk: downloaded if it is on the hub only. Raises PrerequisiteError if it does not fit or cannot be had."""
+    """The model on this disk: downloaded if it is on the hub only. Raises PrerequisiteError if it does not fit or cannot be had.
+
+    Raises StoreError if it is of the shelf and its weights are not those that were added.
+    """
     if found.folder is not None:
+        shelf.verify_named(found.name)
         return found
     from huggingface_hub import constants, snapshot_download
 
@@ -132,7 +164,7 @@ def read_folder(folder: Path, source: str) -> Source:
         raise PrerequisiteError(f"{folder} has no config.json, so it is not a model folder{told}.")
     config = _json(folder / "config.json")
     _check_tokenizer(source, {path.name for path in folder.iterdir()})
-    shards = _shards(folder)
+    shards = weight_files(folder)
     tensors = {name: facts for shard in shards for name, facts in read_header(shard).items()}
     return Source(source, folder, None, config, tensors, sum(shard.stat().st_size for shard in shards))
 
@@ -179,8 +211,8 @@ def _check_tokenizer(source: str, names: set[str]) -> None:
         )
 
 
-def _shards(folder: Path) -> list[Path]:
-    """The weight files that transformers reads: one, or those of the index."""
+def weight_files(folder: Path) -> list[Path]:
+    """The weight files of a model folder that transformers reads: one, or those of the index."""
     if (folder / _SINGLE).is_file():
         return [folder / _SINGLE]
     if not (folder / _INDEX).is_file():
@@ -207,9 +239,10 @@ def _in_cache(name: str, revision: str | None) -> Source:
     found = try_to_load_from_cache(name, "config.json", revision=revision or "main")
     if not isinstance(found, str):
         which = f"'{name}' (revision {revision})" if revision else f"'{name}'"
-        raise PrerequisiteError(
+        raise MissingModel(
             f"{which} is not a folder here and not among the models downloaded before, and offline mode forbids asking the model hub. "
-            "Give a local folder, or set HF_HUB_OFFLINE=0 once to download it."
+            f"Give a local folder, add it on the Settings page or with python launch.py model add {name}, or set HF_HUB_OFFLINE=0.",
+            model=name,
         )
     folder = Path(found).parent
     return _dated(read_folder(folder, name), folder.name)

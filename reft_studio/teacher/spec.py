@@ -10,6 +10,7 @@ from pydantic import Field
 
 from reft_studio import fingerprint
 from reft_studio.data.own_template import LONGEST, PATTERN
+from reft_studio.models import shelf
 from reft_studio.models.spec import LoadSpec, LoraSpec, OptimSpec, Settings
 
 SETS = ("harmful", "helpful", "calibration_harmful", "calibration_harmless", "selection_harmful", "selection_harmless")
@@ -27,9 +28,10 @@ def default_optim(model: str) -> OptimSpec:
 
 
 def source_of(model: str) -> str:
-    """A base as a worker finds it from any folder: a folder that is there by its full path, anything else as it is."""
+    """A base as a worker finds it from any folder: a folder that is there by its full path, a name or Hub id as it is."""
     folder = Path(model).expanduser()
-    return str(folder.resolve()) if model != "lab" and folder.is_dir() else model
+    named = model == "lab" or shelf.find(model) is not None
+    return str(folder.resolve()) if not named and folder.is_dir() else model
 
 
 class TeacherSpec(Settings):
@@ -39,7 +41,7 @@ class TeacherSpec(Settings):
     `ready` teacher is the untouched model, as a rule an instruct model, with a refusal feature and a threshold.
     """
 
-    model: str = Field("lab", min_length=1, description="'lab', a model folder, or a Hub id")
+    model: str = Field("lab", min_length=1, description="'lab', the name of a model of this machine, a folder, or a Hub id")
     kind: Literal["trained", "ready"] = Field("trained", description="trained: an adapter on a base; ready: an instruct model as it is")
     harmful: str = Field(description="alignment data: id of the set of harmful prompts with refusals")
     helpful: str = Field(description="alignment data: id of the set of harmless prompts with helpful answers")

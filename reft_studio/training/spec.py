@@ -18,7 +18,7 @@ KEY = 12
 class RunSpec(Settings):
     """One finetuning run of one method."""
 
-    model: str = Field("lab", min_length=1, description="'lab', a model folder, or a Hub id")
+    model: str = Field("lab", min_length=1, description="'lab', the name of a model of this machine, a folder, or a Hub id")
     dataset: str = Field(description="id of the user data")
     method: str = Field("ref_teacher", description="name of the method")
     method_config: dict[str, Any] = Field(default_factory=dict, description="settings of the method")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from reft_studio.errors import PrerequisiteError
 from reft_studio.models import memory
+from reft_studio.models.catalogue import CATALOGUE
 from reft_studio.models.memory import Room, Work
 from reft_studio.models.source import Source, locate, offline
 from reft_studio.models.spec import LoadSpec
@@ -53,7 +54,7 @@ def be_there(model: str, loading: LoadSpec) -> None:
     try:
         locate(model, revision=loading.revision, network=False)
     except PrerequisiteError:
-        if offline() or _is_path(model):
+        if model in CATALOGUE or offline() or _is_path(model):
             raise
 
 
