@@ -14,6 +14,8 @@ from reft_studio.errors import OUT_OF_MEMORY, PrerequisiteError, SpecError, Stud
 from reft_studio.evaluation_cli import evaluate
 from reft_studio.model_cli import app as model_app
 from reft_studio.options import AsJson, JsonFile, Where, place_for
+from reft_studio.scorer_cli import scorer as scorer_verbs
+from reft_studio.scoring import SCORERS
 from reft_studio.teacher.teacher import SHIPPED
 from reft_studio.teacher_cli import SEVERAL, teacher
 from reft_studio.workspace import Workspace
@@ -164,32 +166,37 @@ def import_data(
 @app.command()
 def score(
     data: Annotated[str, typer.Argument(help="a file, or the id of a dataset")],
+    scorer: Annotated[
+        str | None, typer.Option(help="tfidf, random, … or the id of a prepared one; default: the teacher's refusal feature")
+    ] = None,
     teacher: Annotated[str, typer.Option(help="id or folder of a teacher")] = "lab",
     out: Annotated[Path | None, typer.Option(help="write row_id, score and flagged here (.csv, .jsonl or .parquet)")] = None,
-    threshold: Annotated[float | None, typer.Option(min=-1, max=1, help="cosine from which a row is flagged")] = None,
+    threshold: Annotated[float | None, typer.Option(min=-1, max=1, help="score from which a row is flagged")] = None,
     as_json: AsJson = False,
     workspace: Where = None,
 ) -> None:
-    """Score every row by the cosine of its prompt to the teacher's refusal feature."""
+    """Score every row: by the cosine of its prompt to the teacher's refusal feature, or by another scorer."""
     from reft_studio import verbs
 
-    throwaway = workspace is None and Path(data).is_file() and (teacher in SHIPPED or Path(teacher).is_dir())
+    ships = teacher in SHIPPED or Path(teacher).is_dir() if scorer is None else scorer in SCORERS
+    throwaway = workspace is None and Path(data).is_file() and ships
     with place_for(workspace, throwaway=throwaway) as place:
         # prompts alone can be scored; what is audited afterwards needs responses too
         role: Literal["user", "benchmark"] = "benchmark" if throwaway else "user"
-        verbs.score(place, data, role=role, teacher=teacher, out=out, threshold=threshold, as_json=as_json)
+        verbs.score(place, data, role=role, scorer=scorer, teacher=teacher, out=out, threshold=threshold, as_json=as_json)
 
 
 app.add_typer(model_app, name="model")
 app.command()(teacher)
 app.command()(evaluate)
+app.add_typer(scorer_verbs)
 
 
 @app.command()
 def review(
     data: Annotated[str, typer.Argument(help="id of a dataset")],
     decide: Annotated[list[str] | None, typer.Option(help="row=keep|remove|relabel|unsure, e.g. 17=keep")] = None,
-    threshold: Annotated[float | None, typer.Option(min=-1, max=1, help="cosine from which a row is flagged")] = None,
+    threshold: Annotated[float | None, typer.Option(min=-1, max=1, help="score from which a row is flagged")] = None,
     reason: Annotated[str, typer.Option(help="why, kept with the decisions")] = "",
     as_json: AsJson = False,
     workspace: Where = None,

@@ -26,11 +26,14 @@ from reft_studio.errors import SpecError, StoreError
 from reft_studio.jobs.host import ModelHost
 from reft_studio.jobs.queue import JobQueue
 from reft_studio.models.spec import DEFAULT, PRESETS, LoadSpec, OptimSpec
+from reft_studio.scoring import SCORERS
+from reft_studio.scoring.prepared import Prepared, list_prepared, open_prepared
+from reft_studio.scoring.scorer import ScorerSpec
 from reft_studio.scoring.scores import ScoreSet, list_score_sets, open_score_set
 from reft_studio.store import settings
 from reft_studio.store.decisions import DecisionLog
 from reft_studio.teacher.spec import TeacherSpec, source_of
-from reft_studio.teacher.teacher import TeacherInfo, list_teachers, open_teacher
+from reft_studio.teacher.teacher import TeacherInfo, list_teachers
 from reft_studio.training.run_folder import open_run
 from reft_studio.views import (
     auditing,
@@ -219,9 +222,19 @@ class Studio:
         return fitting.fit(source_of(model), loading).memory
 
     def score(self, dataset_id: str, teacher: str = "lab") -> str:
-        """Score every row of a dataset with a teacher; returns the job."""
-        opened = open_dataset(self.workspace, dataset_id)
-        return self.jobs.submit("score", {"dataset": opened.id, "teacher": teacher}, title=f"Score {opened.name}")
+        """Score every row of a dataset with a teacher, or with another prepared scorer by its id or name; returns the job."""
+        opened, prepared = open_dataset(self.workspace, dataset_id), open_prepared(self.workspace, teacher)
+        params = {"dataset": opened.id, **({"teacher": teacher} if prepared.scorer == "refusal_feature" else {"scorer": teacher})}
+        return self.jobs.submit("score", params, title=f"Score {opened.name}")
+
+    def scorers(self) -> list[Prepared]:
+        """All that can score now: teachers first."""
+        return list_prepared(self.workspace)
+
+    def prepare_scorer(self, spec: ScorerSpec) -> str:
+        """Queue the preparation of a scorer from examples; returns the job."""
+        info = SCORERS.get(spec.scorer).info
+        return self.jobs.submit("scorer", spec.model_dump(mode="json"), title=f"Prepare the scorer '{info.title}'")
 
     def score_sets(self, dataset_id: str) -> list[ScoreSet]:
         return list_score_sets(self.workspace, dataset_id)
@@ -235,7 +248,7 @@ class Studio:
         Raises DataError, with the number needed, if there are too few calibration prompts that are not in the dataset.
         """
         score = open_score_set(self.workspace, dataset_id, key)
-        calibration = Calibration.of(open_teacher(self.workspace, score.teacher), open_dataset(self.workspace, dataset_id))
+        calibration = Calibration.of(open_prepared(self.workspace, score.teacher), open_dataset(self.workspace, dataset_id))
         return by_rule(rule, calibration, score.bins())
 
     # train

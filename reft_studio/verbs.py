@@ -21,10 +21,11 @@ from reft_studio.errors import DataError, SpecError, StoreError
 from reft_studio.evaluation.result import SCORES, load_result
 from reft_studio.fingerprint import canonical_json
 from reft_studio.jobs import fetching, tasks
+from reft_studio.jobs.scorers import chosen
 from reft_studio.scoring.scores import flagged, open_score_set
 from reft_studio.store.decisions import Action
 from reft_studio.studio import Studio
-from reft_studio.teacher.teacher import SHIPPED, adopt, open_teacher
+from reft_studio.teacher.teacher import SHIPPED, adopt
 from reft_studio.views import gating
 from reft_studio.views.auditing import Audit
 from reft_studio.views.filtering import language_warning
@@ -39,26 +40,38 @@ def import_data(workspace: Workspace, file: Path, *, name: str | None, role: Rol
     show(result, as_json=as_json, text=lambda: _imported_text(result))
 
 
-def score(workspace: Workspace, data: str, *, role: Role, teacher: str, out: Path | None, threshold: float | None, as_json: bool) -> None:
-    """Score a file or a dataset; says loudly when the teacher does not know the language of the file."""
+def score(
+    workspace: Workspace,
+    data: str,
+    *,
+    role: Role,
+    scorer: str | None,
+    teacher: str,
+    out: Path | None,
+    threshold: float | None,
+    as_json: bool,
+) -> None:
+    """Score a file or a dataset; says loudly when a teacher does not know the language of the file."""
     if out is not None and out.suffix not in (".csv", ".jsonl", ".parquet"):
         raise SpecError(f"{out.name} has an ending that scores are not written in. Use .csv, .jsonl or .parquet.")
     writable(out)
     if teacher not in SHIPPED and Path(teacher).is_dir():
         teacher = adopt(workspace, Path(teacher))
+    prepared = chosen(workspace, scorer, teacher)
     dataset = dataset_named(workspace, data, role=role)
     console = Console(workspace)
-    answer = tasks.score(console, {"dataset": dataset, "teacher": teacher})
+    answer = tasks.score(console, {"dataset": dataset, "scorer": scorer, "teacher": teacher})
     console.done()
     scores = open_score_set(workspace, dataset, answer["key"])
     at = scores.threshold if threshold is None else threshold
     dropped = flagged(scores.scores(), at)
-    warning = language_warning(scores, open_teacher(workspace, teacher))
-    result = {**answer, "threshold": at, "flagged": int(dropped.sum()), "warning": warning, "teacher": teacher}
+    warning = language_warning(scores, prepared)
+    told = {"threshold": at, "flagged": int(dropped.sum()), "warning": warning, "scorer": scores.scorer, "teacher": prepared.id}
+    result = {**answer, **told}
     if out is not None:
         write_scores(out, scores.row_ids(), scores.scores(), dropped)
         result["out"] = str(out)
-    lines = [f"{result['flagged']:,} of {scores.rows:,} rows are flagged at a cosine of {at:+.3f} or more; {scores.missing} have no score."]
+    lines = [f"{result['flagged']:,} of {scores.rows:,} rows are flagged at a score of {at:+.3f} or more; {scores.missing} have no score."]
     lines += [f"WARNING: {warning}"] if warning else []
     show(result, as_json=as_json, text=lambda: "\n".join(lines))
 

@@ -14,8 +14,8 @@ from reft_studio import fingerprint
 from reft_studio.data.dataset import Dataset
 from reft_studio.data.splits import group_key
 from reft_studio.errors import StoreError
+from reft_studio.scoring.prepared import Prepared
 from reft_studio.teacher.details import NEIGHBOURS
-from reft_studio.teacher.teacher import TeacherInfo
 from reft_studio.workspace import read_json, write_json
 
 BATCH = 1 << 16
@@ -25,16 +25,16 @@ PADDING = 2
 _LOG = logging.getLogger(__name__)
 
 
-def shared_groups(dataset: Dataset, teacher: TeacherInfo, groups: frozenset[str]) -> frozenset[str]:
-    """Of the prompt groups of a teacher's calibration those that the dataset holds; looked for once, then kept beside the rows.
+def shared_groups(dataset: Dataset, prepared: Prepared, groups: frozenset[str]) -> frozenset[str]:
+    """Of the prompt groups of a scorer's calibration those that the dataset holds; looked for once, then kept beside the rows.
 
-    With the teacher's prompts at hand only rows with the same letters and digits are looked at closely: seconds for a million rows.
+    With the calibration prompts at hand only rows with the same letters and digits are looked at closely: seconds for a million rows.
     """
     kept = dataset.folder / "shared" / f"{fingerprint.of_value(sorted(groups))[: fingerprint.SHORT]}.json"
     known = _known(kept)
     if known is not None:
         return known
-    found = frozenset(key for prompt in _candidates(dataset, teacher, groups) if (key := group_key(prompt)) in groups)
+    found = frozenset(key for prompt in _candidates(dataset, prepared, groups) if (key := group_key(prompt)) in groups)
     try:
         kept.parent.mkdir(exist_ok=True)
         write_json(kept, {"groups": sorted(found)})
@@ -51,16 +51,16 @@ def _known(path: Path) -> frozenset[str] | None:
         return None
 
 
-def longest_prompt(teacher: TeacherInfo) -> int | None:
-    """Characters of the longest calibration prompt; None if the teacher does not keep its prompts."""
-    prompts = _calibration_prompts(teacher)
+def longest_prompt(prepared: Prepared) -> int | None:
+    """Characters of the longest calibration prompt; None if they are not kept."""
+    prompts = _calibration_prompts(prepared)
     return None if prompts is None or not len(prompts) else int(pc.max(pc.utf8_length(prompts)).as_py())
 
 
-def _candidates(dataset: Dataset, teacher: TeacherInfo, groups: frozenset[str]) -> Iterator[str]:
+def _candidates(dataset: Dataset, prepared: Prepared, groups: frozenset[str]) -> Iterator[str]:
     """Prompts of the dataset that may be in one of the groups; all of them where the calibration prompts are not known."""
-    letters = _calibration_letters(teacher, groups)
-    most = PADDING * (longest_prompt(teacher) or 0)
+    letters = _calibration_letters(prepared, groups)
+    most = PADDING * (longest_prompt(prepared) or 0)
     for batch in dataset.batches(["prompt"], size=BATCH):
         prompts = batch.column(0)
         if letters is not None:
@@ -69,18 +69,18 @@ def _candidates(dataset: Dataset, teacher: TeacherInfo, groups: frozenset[str]) 
         yield from prompts.to_pylist()
 
 
-def _calibration_letters(teacher: TeacherInfo, groups: frozenset[str]) -> pa.Array | None:
-    """Letters of the calibration prompts; None unless the teacher keeps the prompts of every group."""
-    prompts = _calibration_prompts(teacher)
+def _calibration_letters(prepared: Prepared, groups: frozenset[str]) -> pa.Array | None:
+    """Letters of the calibration prompts; None unless the scorer keeps the prompts of every group."""
+    prompts = _calibration_prompts(prepared)
     if prompts is None:
         return None
     known = {group_key(prompt) for prompt in prompts.to_pylist()}
     return _letters(prompts).unique() if groups <= known else None
 
 
-def _calibration_prompts(teacher: TeacherInfo) -> pa.Array | None:
+def _calibration_prompts(prepared: Prepared) -> pa.Array | None:
     try:
-        return pq.read_table(teacher.folder / NEIGHBOURS, columns=["prompt"]).column(0).combine_chunks()
+        return pq.read_table(prepared.folder / NEIGHBOURS, columns=["prompt"]).column(0).combine_chunks()
     except (OSError, pa.ArrowException, KeyError):
         return None  # prepared before prompts were kept
 

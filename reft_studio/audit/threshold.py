@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
 import pyarrow as pa
@@ -20,9 +20,9 @@ from reft_studio.audit.overlap import shared_groups
 from reft_studio.data.dataset import Dataset
 from reft_studio.errors import DataError, StoreError
 from reft_studio.models.spec import Settings
+from reft_studio.scoring.prepared import Prepared
 from reft_studio.scoring.scores import BINS, grid
 from reft_studio.stats import Estimate, wilson
-from reft_studio.teacher.teacher import TeacherInfo
 
 LEAST = 30
 """Held-out prompts of a kind below which no rule but conformal risk control says anything about it."""
@@ -80,26 +80,26 @@ class Calibration:
     tuned: bool = False
 
     @classmethod
-    def of(cls, teacher: TeacherInfo, audited: Dataset | None = None) -> Self:
-        """The teacher's calibration scores without the prompt groups that the audited file holds.
+    def of(cls, prepared: Prepared, audited: Dataset | None = None) -> Self:
+        """The calibration scores of a prepared scorer without the prompt groups that the audited file holds.
 
         Of a group with several scores the least convenient counts: the lowest harmful, the highest harmless one.
-        Raises StoreError if the teacher has no calibration scores.
+        Raises StoreError if it has no calibration scores.
         """
-        kinds, excluded = _stored(teacher.folder / "calibration.parquet", teacher.id), 0
+        kinds, excluded = _stored(prepared.folder / "calibration.parquet", prepared.id), 0
         if audited is not None:
             known = frozenset(kinds["harmful"]) | frozenset(kinds["harmless"])
-            shared = shared_groups(audited, teacher, known)
+            shared = shared_groups(audited, prepared, known)
             excluded = len(shared)
             kinds = {kind: {group: value for group, value in found.items() if group not in shared} for kind, found in kinds.items()}
         bins = {kind: np.sort(grid(np.array(list(found.values()), dtype=np.float32))) for kind, found in kinds.items()}
-        return cls(bins["harmful"], bins["harmless"], excluded, _tuned(teacher.spec))
+        return cls(bins["harmful"], bins["harmless"], excluded, _tuned(prepared))
 
 
-def prepare(teacher: TeacherInfo, audited: Dataset) -> None:
+def prepare(prepared: Prepared, audited: Dataset) -> None:
     """Look for calibration prompts in the file now, in a job, so that no page has to wait for it."""
-    with contextlib.suppress(StoreError):  # a teacher without calibration scores has nothing to look for
-        Calibration.of(teacher, audited)
+    with contextlib.suppress(StoreError):  # a scorer without calibration scores has nothing to look for
+        Calibration.of(prepared, audited)
 
 
 def choose(rule: ThresholdRule, calibration: Calibration, bins: NDArray[np.uint16]) -> Choice:
@@ -261,24 +261,27 @@ def _middle_of_lowest(cost: NDArray[np.float64]) -> int:
     return int(longest[len(longest) // 2])
 
 
-def _tuned(spec: dict[str, Any]) -> bool:
-    """Whether a teacher of this spec had something chosen on its calibration prompts."""
+def _tuned(prepared: Prepared) -> bool:
+    """Whether something of a teacher was chosen on its calibration prompts; other scorers choose nothing."""
+    spec = prepared.spec
+    if prepared.scorer != "refusal_feature":
+        return False
     chosen = spec.get("layer") is None or len(spec.get("sweep") or ()) > 1 or spec.get("early_stop") is not None
     return chosen and not spec.get("selection_harmful")
 
 
 @lru_cache(maxsize=8)
-def _stored(path: Path, teacher: str) -> dict[str, dict[str, float]]:
+def _stored(path: Path, prepared: str) -> dict[str, dict[str, float]]:
     """Kind -> prompt group -> score."""
     try:
         rows = pq.read_table(path, columns=["kind", "score", "group"]).to_pylist()
     except (OSError, pa.ArrowException) as exc:
         raise StoreError(
-            f"The teacher '{teacher}' has no calibration scores, so only a fixed threshold is possible. Prepare it again."
+            f"'{prepared}' has no calibration scores, so only a fixed threshold is possible. Prepare it again, or choose another scorer."
         ) from exc
     found: dict[str, dict[str, float]] = {"harmful": {}, "harmless": {}}
     if not all(row["kind"] in found and isinstance(row["score"], float) and math.isfinite(row["score"]) for row in rows):
-        raise StoreError(f"The calibration scores of the teacher '{teacher}' are damaged. Prepare it again.")
+        raise StoreError(f"The calibration scores of '{prepared}' are damaged. Prepare it again.")
     for row in rows:
         kind, worse = found[row["kind"]], min if row["kind"] == "harmful" else max
         kind[row["group"]] = worse(kind.get(row["group"], row["score"]), row["score"])

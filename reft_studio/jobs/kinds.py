@@ -16,6 +16,7 @@ KINDS: Registry[JobFunction] = Registry(
         "teacher": "reft_studio.jobs.tasks:prepare_teacher",
         "quick_teacher": "reft_studio.jobs.tasks:quick_teacher",
         "score": "reft_studio.jobs.tasks:score",
+        "scorer": "reft_studio.jobs.scorers:prepare_scorer",
         "run": "reft_studio.jobs.tasks:train",
         "evaluate": "reft_studio.jobs.tasks:evaluate",
         "regrade": "reft_studio.jobs.tasks:regrade",

@@ -95,25 +95,20 @@ def _pooled(context: JobContext, wanted: dict[str, Any], *, seed: int) -> Pool:
 
 
 def score(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
-    """Score a dataset. params: dataset, teacher, scorer."""
+    """Score a dataset. params: dataset; scorer, a name or the id of a prepared one; teacher, whose refusal feature it is by default."""
     from reft_studio.audit.threshold import prepare
     from reft_studio.data.dataset import open_dataset
-    from reft_studio.models.session import Session
+    from reft_studio.jobs.scorers import chosen
     from reft_studio.scoring import SCORERS
-    from reft_studio.scoring.content import already
-    from reft_studio.teacher.teacher import open_teacher
 
     dataset = open_dataset(context.workspace, params["dataset"])
-    teacher = open_teacher(context.workspace, params.get("teacher", "lab"))
-    name = params.get("scorer", "refusal_similarity")
-    scorer = SCORERS.get(name)
-    scores = already(context.workspace, dataset, teacher, scorer=name)
+    prepared = chosen(context.workspace, params.get("scorer"), params.get("teacher"))
+    scorer = SCORERS.get(prepared.scorer)()
+    scores = scorer.stored(context.workspace, dataset, prepared)
     if scores is None:
-        context.stage("load the model", 1, 2)
-        session = Session.open(teacher.model, template=teacher.template, loading=teacher.loading)
-        context.stage("score the rows", 2, 2)
-        scores = scorer(context.workspace, dataset, teacher, session, context)
-    prepare(teacher, dataset)
+        context.stage("score the rows", 1, 1)
+        scores = scorer.score(context.workspace, dataset, prepared, context)
+    prepare(prepared, dataset)
     return {"dataset": dataset.id, "key": scores.key, "rows": scores.rows, "missing": scores.missing, "info": scores.info}
 
 

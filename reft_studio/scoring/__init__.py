@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from reft_studio.registry import Registry
 
-SCORERS: Registry[Any] = Registry(
+if TYPE_CHECKING:
+    from reft_studio.scoring.scorer import Scorer
+
+SCORERS: Registry[type[Scorer]] = Registry(
     "scorer",
     {
-        "refusal_similarity": "reft_studio.scoring.refusal_similarity:score",
+        "refusal_feature": "reft_studio.scoring.refusal_feature:RefusalFeatureScorer",
+        "tfidf": "reft_studio.scoring.tfidf:Tfidf",
+        "random": "reft_studio.scoring.controls:Random",
+        "oracle": "reft_studio.scoring.controls:Oracle",
     },
 )
-"""Name -> function(workspace, dataset, teacher, session, progress) -> ScoreSet."""
+"""Name -> the scorer's class. Importing one loads neither torch nor scikit-learn."""

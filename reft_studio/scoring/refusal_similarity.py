@@ -21,14 +21,15 @@ from reft_studio.progress import Progress
 from reft_studio.scoring.cache import ScoreCache
 from reft_studio.scoring.content import already, prompt_key, teacher_content
 from reft_studio.scoring.engine import Engine
-from reft_studio.scoring.resumable import Scored, ShardWork, work_folder
+from reft_studio.scoring.resumable import ShardWork
 from reft_studio.scoring.scores import ScoreSet, score_key, write_scores
 from reft_studio.scoring.shards import REASONS, shards
+from reft_studio.scoring.work import Scored, work_folder
 from reft_studio.teacher.refusal_feature import RefusalFeature
 from reft_studio.teacher.teacher import TeacherInfo
 from reft_studio.workspace import Workspace
 
-NAME = "refusal_similarity"
+NAME = "refusal_feature"
 
 
 def score(workspace: Workspace, dataset: Dataset, teacher: TeacherInfo, session: Session, progress: Progress) -> ScoreSet:

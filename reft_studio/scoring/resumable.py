@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
-import io
-import os
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
-from reft_studio.errors import PrerequisiteError
 from reft_studio.lab.sets import unfamiliar_share
 from reft_studio.models.batching import Encoder
 from reft_studio.models.prompts import CUT, NO_TOKENS, PromptEncoder, TokenLists
@@ -26,58 +18,10 @@ from reft_studio.scoring.journal import Journal
 from reft_studio.scoring.plan import Plan
 from reft_studio.scoring.shards import NO_TOKENS as LEFT_EMPTY
 from reft_studio.scoring.shards import NOT_FINITE, REFUSED, Shard, row_scores
-from reft_studio.workspace import Workspace, write_atomic
+from reft_studio.scoring.work import Scored, load_shard, save_shard
 
 FAMILIAR_SAMPLE = 2000
 """Prompts whose words are looked up in the lab's language."""
-COUNTS = ("distinct_prompts", "computed_prompts", "cached_prompts", "truncated")
-
-
-@dataclass
-class Scored:
-    """Rows scored so far: scores and reasons fill up from the front; `rows` tells how far."""
-
-    scores: NDArray[np.float32]
-    reasons: NDArray[np.uint8]
-    rows: int = 0
-    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
-    unfamiliar: float = 0.0
-
-    @classmethod
-    def empty(cls, rows: int) -> Scored:
-        return cls(np.full(rows, np.nan, dtype=np.float32), np.zeros(rows, dtype=np.uint8))
-
-    def take(self, shard: Scored) -> None:
-        """Add the rows of the next shard."""
-        if self.rows == 0:
-            self.unfamiliar = shard.unfamiliar
-        self.scores[self.rows : self.rows + shard.rows] = shard.scores
-        self.reasons[self.rows : self.rows + shard.rows] = shard.reasons
-        self.rows += shard.rows
-        for name, count in shard.counts.items():
-            self.counts[name] += count
-
-
-@contextmanager
-def work_folder(workspace: Workspace, name: str) -> Iterator[Path]:
-    """The folder of unfinished work `name`; removed at the end, kept if the block is left by an error or a kill.
-
-    Raises PrerequisiteError if another process is at the same work.
-    """
-    folder = workspace.folder("cache", "scoring", name)
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as exc:
-            raise PrerequisiteError(
-                "This dataset is being scored with this teacher already. Wait for that job, or cancel it first."
-            ) from exc
-        yield folder
-        shutil.rmtree(folder, ignore_errors=True)
-    finally:
-        os.close(lock)
 
 
 class ShardWork:
@@ -90,10 +34,10 @@ class ShardWork:
     def scored(self, shard: Shard, progress: Callable[[float], None]) -> Scored:
         """The rows of a shard: read if it is finished, else computed or gone on with. `progress` gets shares in 0..1."""
         final = self.folder / f"{shard.index:05}.npz"
-        if (done := _read(final)) is not None and done.rows == shard.rows:
+        if (done := load_shard(final)) is not None and done.rows == shard.rows:
             return done
         found = self._computed(shard, progress)
-        _save(final, found)
+        save_shard(final, found)
         for name in ("plan.npz", "splits.json", "journal"):
             (self.folder / name).unlink(missing_ok=True)
         return found
@@ -141,21 +85,3 @@ def _rows_with(shard: Shard, marked: NDArray[np.bool_]) -> int:
     """Rows of which at least one turn is marked."""
     row_of_turn = np.repeat(np.arange(shard.rows), np.diff(np.array([0, *shard.ends])))
     return len(np.unique(row_of_turn[marked[np.array(shard.turns, dtype=np.int64)]])) if shard.turns else 0
-
-
-def _save(path: Path, found: Scored) -> None:
-    buffer = io.BytesIO()
-    counts = np.array([found.counts[name] for name in COUNTS], dtype=np.int64)
-    np.savez(buffer, scores=found.scores, reasons=found.reasons, counts=counts, unfamiliar=np.array(found.unfamiliar))
-    write_atomic(path, buffer.getvalue())
-
-
-def _read(path: Path) -> Scored | None:
-    if not path.is_file():
-        return None
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as parts:
-            counts = dict(zip(COUNTS, parts["counts"].tolist(), strict=True))
-            return Scored(parts["scores"], parts["reasons"], len(parts["scores"]), counts, float(parts["unfamiliar"]))
-    except (OSError, EOFError, BadZipFile, ValueError, KeyError):
-        return None  # a damaged one is computed again

@@ -24,6 +24,8 @@ GROUP = 65_536
 """Rows of one row group of scores.parquet."""
 NO_BIN = BINS
 """Stands for the bin of a row that has no score: above every bin, so ask `!= NO_BIN` before comparing."""
+_STORED_AS = {"refusal_feature": "refusal_similarity"}
+"""Scorers that had another name: the keys of their scores, and files that are there already, keep it."""
 CHUNK = 1 << 20
 """Rows whose intermediate results are held at once."""
 
@@ -32,6 +34,7 @@ CHUNK = 1 << 20
 class ScoreSet:
     """Scores of one scorer on one dataset.
 
+    `teacher` is the id of what was prepared to score with, a teacher or another prepared scorer.
     `threshold` is the calibrated one; `missing` rows have no score, each with a reason in `info["missing_reasons"]`.
     """
 
@@ -73,7 +76,7 @@ class ScoreSet:
 
 def score_key(scorer: str, teacher: str, teacher_created: str) -> str:
     """The folder name of a scorer's answers; another teacher or version gives another key."""
-    return fingerprint.of_value([scorer, teacher, teacher_created])[: fingerprint.SHORT]
+    return fingerprint.of_value([_STORED_AS.get(scorer, scorer), teacher, teacher_created])[: fingerprint.SHORT]
 
 
 def write_scores(
@@ -147,10 +150,12 @@ def open_score_set(workspace: Workspace, dataset_id: str, key: str) -> ScoreSet:
     """Raises StoreError if the dataset has no such scores."""
     folder = workspace.folder("scores", dataset_id, key)
     if not (folder / "scorer.json").is_file():
-        raise StoreError("This dataset has not been scored with that teacher. Score it on the Filter page.")
+        raise StoreError("This dataset has not been scored with that scorer. Score it on the Filter page.")
     try:
-        return ScoreSet(**{**read_json(folder / "scorer.json"), "folder": folder})
-    except TypeError as exc:
+        facts = read_json(folder / "scorer.json")
+        scorer = next((name for name, stored in _STORED_AS.items() if stored == facts["scorer"]), facts["scorer"])
+        return ScoreSet(**{**facts, "scorer": scorer, "folder": folder})
+    except (TypeError, KeyError) as exc:
         raise StoreError("The scores of this dataset were written by another version of the app. Score it again.") from exc
 
 

@@ -17,13 +17,16 @@ ROWS = 65_536
 CHARACTERS = 1 << 26
 """Limits of one shard; memory is that of one shard, however many there are."""
 
-NO_TURN, EMPTY, REFUSED, NO_TOKENS, NOT_FINITE = range(1, 6)
+NO_TURN, EMPTY, REFUSED, NO_TOKENS, NOT_FINITE, NO_ANSWER, NO_LABEL, NO_MEMBER = range(1, 9)
 REASONS = {
     NO_TURN: "no user turn",
     EMPTY: "empty prompt",
     REFUSED: "the chat template refuses the row",
     NO_TOKENS: "no token is left of the prompt",
     NOT_FINITE: "the model's hidden state is not finite",
+    NO_ANSWER: "no response",
+    NO_LABEL: "no label",
+    NO_MEMBER: "a scorer of the ensemble gives no score",
 }
 """Why a row has no score; 0 stands for a row that has one."""
 

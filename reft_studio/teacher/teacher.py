@@ -47,6 +47,11 @@ class TeacherInfo:
     """The λ taken, sweep, early stop, cut prompts, how the base was loaded, package versions; empty for the shipped ones."""
 
     @property
+    def scorer(self) -> str:
+        """The scorer that reads it."""
+        return "refusal_feature"
+
+    @property
     def is_lab(self) -> bool:
         return self.model == "lab"
 

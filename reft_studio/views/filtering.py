@@ -8,9 +8,9 @@ from functools import lru_cache
 from reft_studio.data.dataset import Dataset, open_dataset
 from reft_studio.data.facets import facet
 from reft_studio.errors import StoreError
+from reft_studio.scoring.prepared import Prepared, open_prepared
 from reft_studio.scoring.scores import ScoreSet, binned, grid, open_score_set, sparse
 from reft_studio.store import settings
-from reft_studio.teacher.teacher import TeacherInfo, open_teacher
 from reft_studio.views.project import chosen_threshold
 from reft_studio.workspace import Workspace
 
@@ -28,7 +28,7 @@ class FilterView:
     """
 
     score: ScoreSet
-    teacher: TeacherInfo
+    prepared: Prepared
     bins: list[list[int]]
     threshold: float
     calibrated: float
@@ -41,19 +41,19 @@ class FilterView:
 def filter_view(workspace: Workspace, dataset_id: str, key: str) -> FilterView:
     """Raises StoreError if the dataset or its scores are gone."""
     score = open_score_set(workspace, dataset_id, key)
-    teacher = open_teacher(workspace, score.teacher)
+    prepared = open_prepared(workspace, score.teacher)
     counted = counts(open_dataset(workspace, dataset_id), score)
     threshold = chosen_threshold(workspace, score) or 0.0
     line = int(grid(threshold))
     near = [rows for place, rows, _, _ in counted.bins if abs(place - line) <= NEAR]
     return FilterView(
         score=score,
-        teacher=teacher,
+        prepared=prepared,
         bins=counted.bins,
         threshold=threshold,
         calibrated=score.threshold,
         labels_known=counted.labels_known,
-        warning=language_warning(score, teacher),
+        warning=language_warning(score, prepared),
         near_threshold=sum(near),
         rule=settings.get(workspace, f"threshold-rule:{dataset_id}:{key}"),
     )
@@ -72,10 +72,10 @@ def counts(dataset: Dataset, score: ScoreSet) -> Counts:
     return _counts(dataset, score, score.stamp())
 
 
-def language_warning(score: ScoreSet, teacher: TeacherInfo) -> str | None:
+def language_warning(score: ScoreSet, prepared: Prepared) -> str | None:
     """Why these scores should not be trusted, if the lab's teacher judges text it does not know."""
     share = score.info.get("unfamiliar_share")
-    if not teacher.is_lab or share is None or share <= UNFAMILIAR:
+    if not prepared.is_lab or share is None or share <= UNFAMILIAR:
         return None
     drift = score.info.get("drift")
     moved = ""

@@ -17,8 +17,9 @@ from reft_studio.audit.threshold import Calibration
 from reft_studio.data.dataset import Dataset, open_dataset
 from reft_studio.data.facets import LENGTH_ENDS, banded, facet, facet_names
 from reft_studio.errors import SpecError, StoreError
+from reft_studio.scoring.prepared import Prepared, open_prepared
 from reft_studio.scoring.scores import BINS, CHUNK, NO_BIN, ScoreSet, binned, grid, open_score_set, sparse
-from reft_studio.teacher.teacher import TeacherInfo, open_teacher
+from reft_studio.teacher.teacher import TeacherInfo
 from reft_studio.workspace import Workspace
 
 MOST_SLICES = 40
@@ -104,11 +105,11 @@ class Measure:
         return _changed(_joint(dataset, score, other, (score.stamp(), other.stamp())), here, there, rows=score.rows)
 
     def shift(self, dataset_id: str, key: str) -> Shift | None:
-        """The teacher's calibration beside the file; None if the teacher has none. The first call reads the prompts once."""
+        """The calibration of the scorer beside the file; None if it has none. The first call reads the prompts once."""
         dataset, score = self._opened(dataset_id, key)
-        teacher = open_teacher(self.workspace, score.teacher)
+        prepared = open_prepared(self.workspace, score.teacher)
         try:
-            calibration = Calibration.of(teacher, dataset)
+            calibration = Calibration.of(prepared, dataset)
         except StoreError:
             return None
         kinds = np.stack([np.bincount(bins, minlength=BINS) for bins in (calibration.harmful, calibration.harmless)])
@@ -117,9 +118,9 @@ class Measure:
             harmless=_pairs(kinds[1]),
             excluded=calibration.excluded,
             drift=_drift(dataset, score, kinds.tobytes(), score.stamp()),
-            unfamiliar=score.info.get("unfamiliar_share") if teacher.is_lab else None,
-            longer=_longer(dataset, teacher),
-            same_template=told == teacher.template_hash if (told := score.info.get("template_hash")) else None,
+            unfamiliar=score.info.get("unfamiliar_share") if prepared.is_lab else None,
+            longer=_longer(dataset, prepared),
+            same_template=_same_template(score, prepared),
         )
 
     def unscored(self, dataset_id: str, key: str) -> list[tuple[str, int]]:
@@ -226,8 +227,13 @@ def _pairs(counts: NDArray[np.int64]) -> list[list[int]]:
     return found
 
 
-def _longer(dataset: Dataset, teacher: TeacherInfo) -> float | None:
-    length, most = facet(dataset, "length"), longest_prompt(teacher)
+def _same_template(score: ScoreSet, prepared: Prepared) -> bool | None:
+    used = score.info.get("template_hash")
+    return used == prepared.template_hash if used and isinstance(prepared, TeacherInfo) else None
+
+
+def _longer(dataset: Dataset, prepared: Prepared) -> float | None:
+    length, most = facet(dataset, "length"), longest_prompt(prepared)
     if length is None or most is None:
         return None
     band = int(banded(np.array([most]), LENGTH_ENDS)[0])

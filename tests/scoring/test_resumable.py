@@ -20,9 +20,9 @@ from reft_studio.models.session import Session
 from reft_studio.progress import Silent
 from reft_studio.scoring import engine, refusal_similarity
 from reft_studio.scoring.refusal_similarity import score
-from reft_studio.scoring.resumable import work_folder
 from reft_studio.scoring.scores import ScoreSet
 from reft_studio.scoring.shards import shards
+from reft_studio.scoring.work import work_folder
 from reft_studio.teacher.teacher import open_teacher
 from reft_studio.workspace import Workspace
 

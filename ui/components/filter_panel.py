@@ -214,13 +214,13 @@ def note(view: FilterView) -> str:
 
 
 def unlabelled(view: FilterView) -> str:
-    """What is known about a teacher where the file itself carries no truth."""
-    recall, rate = view.teacher.calibration.get("recall"), view.teacher.calibration.get("false_positive_rate")
+    """What is known about a scorer where the file itself carries no truth."""
+    recall, rate = view.prepared.calibration.get("recall"), view.prepared.calibration.get("false_positive_rate")
     text = "This file carries no labels, so recall and precision cannot be computed here."
     if recall is None or rate is None:
         return text
     return (
-        f"{text} At its calibrated threshold the teacher flagged {recall:.1f} % of its held-out harmful prompts and {rate:.1f} % of its "
+        f"{text} At its calibrated threshold the scorer flagged {recall:.1f} % of its held-out harmful prompts and {rate:.1f} % of its "
         "harmless ones."
     )
 

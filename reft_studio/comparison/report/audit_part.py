@@ -18,9 +18,10 @@ from reft_studio.data.dataset import Dataset, list_datasets
 from reft_studio.data.query import profile, rows_by_id
 from reft_studio.data.rowstore import row_store
 from reft_studio.errors import StoreError
+from reft_studio.scoring.prepared import open_prepared
 from reft_studio.scoring.scores import ScoreSet, flagged
 from reft_studio.stats import RocPr, auroc_estimate, curves, wilson
-from reft_studio.teacher.teacher import TeacherInfo, open_teacher
+from reft_studio.teacher.teacher import TeacherInfo
 from reft_studio.workspace import Workspace
 
 LISTED = 100
@@ -119,16 +120,16 @@ def draft_reasons(part: Mapping[str, Any]) -> list[str]:
 
 def _teacher(workspace: Workspace, teacher_id: str) -> dict[str, Any]:
     try:
-        teacher: TeacherInfo = open_teacher(workspace, teacher_id)
+        prepared = open_prepared(workspace, teacher_id)
     except StoreError:
         return {"id": teacher_id, "title": f"{teacher_id} (no longer in the workspace)", "is_lab": False}
-    held_out = {key: value for key, value in teacher.calibration.items() if isinstance(value, int | float | str)}
+    held_out = {key: value for key, value in prepared.calibration.items() if isinstance(value, int | float | str)}
     return {
-        "id": teacher.id,
-        "title": teacher.title,
-        "model": teacher.model,
-        "layer": teacher.layer,
-        "is_lab": teacher.is_lab,
+        "id": prepared.id,
+        "title": prepared.title,
+        "model": prepared.model if isinstance(prepared, TeacherInfo) else None,
+        "layer": prepared.layer if isinstance(prepared, TeacherInfo) else None,
+        "is_lab": prepared.is_lab,
         "held_out": held_out,
     }
 

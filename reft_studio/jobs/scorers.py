@@ -1,0 +1,72 @@
+"""Which prepared scorer is meant, and the job that prepares one from examples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from reft_studio.data.dataset import Dataset, open_dataset
+from reft_studio.data.rowstore import row_store
+from reft_studio.jobs.job import JobContext
+from reft_studio.scoring import SCORERS
+from reft_studio.scoring.prepared import Prepared, open_prepared
+from reft_studio.scoring.scorer import Examples, ScorerSpec
+from reft_studio.store.decided import KEEP, REMOVE, read_singly
+from reft_studio.store.decisions import DecisionLog
+from reft_studio.teacher.quick import calibration_prompts
+from reft_studio.workspace import Workspace
+
+DEFAULT_TEACHER = "lab"
+Pair = tuple[str, str]
+"""Prompt and response."""
+OF_TEACHERS = ("refusal_feature", "refusal_similarity")
+"""The scorer that reads a teacher, by its name and by its former one."""
+
+
+def chosen(workspace: Workspace, scorer: str | None, teacher: str | None) -> Prepared:
+    """What is to score: a scorer by name or the id of a prepared one; without, the refusal feature of the teacher."""
+    named = teacher or DEFAULT_TEACHER if scorer is None or scorer in OF_TEACHERS else scorer
+    return open_prepared(workspace, named)
+
+
+def prepare_scorer(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
+    """Prepare a scorer from examples. params: the fields of ScorerSpec."""
+    spec = ScorerSpec.checked(**params)
+    scorer = SCORERS.get(spec.scorer)()
+    context.stage("read the examples", 1, 2)
+    examples = _examples(context.workspace, spec)
+    context.stage("fit the scorer", 2, 2)
+    found = scorer.prepare(context.workspace, spec, examples, context)
+    return {"scorer": found.id, "threshold": found.threshold, "calibration": found.calibration, "record": found.record}
+
+
+def _examples(workspace: Workspace, spec: ScorerSpec) -> Examples:
+    """People's decisions, the sets of the spec and what ships, as labelled rows; the first of equal rows counts."""
+    rows, sources = dict[Pair, bool](), dict[str, int]()
+
+    def add(source: str, some: Iterable[tuple[Pair, bool]]) -> None:
+        before = len(rows)
+        for pair, harmful in some:
+            rows.setdefault(pair, harmful)
+        sources[source] = sources.get(source, 0) + len(rows) - before
+
+    for name in spec.labels:
+        add("decisions of people", _decided(workspace, open_dataset(workspace, name)))
+    for kind, names in ((True, spec.harmful), (False, spec.harmless)):
+        for dataset in (open_dataset(workspace, name) for name in names):
+            add(dataset.name, (((row["prompt"], row["response"]), kind) for row in dataset.read(["prompt", "response"])))
+    if spec.shipped:
+        add("prompts that ship", (((one.prompt, ""), one.side == "harmful") for one in calibration_prompts()))
+    prompts, responses = ([pair[part] for pair in rows] for part in (0, 1))
+    return Examples(prompts, responses, np.array(list(rows.values()), dtype=bool), sources)
+
+
+def _decided(workspace: Workspace, dataset: Dataset) -> list[tuple[Pair, bool]]:
+    """Rows that people decided one by one to keep (harmless) or to remove (harmful), with their truth."""
+    decided = read_singly(workspace, dataset.id, DecisionLog(workspace).decided(dataset.id).row_ids.tolist())
+    clear = np.isin(decided.codes, (KEEP, REMOVE))
+    places = row_store(dataset).positions(decided.row_ids[clear])
+    rows = row_store(dataset).take(places, ("prompt", "response"))
+    return [((row["prompt"], row["response"]), bool(code == REMOVE)) for row, code in zip(rows, decided.codes[clear], strict=True)]

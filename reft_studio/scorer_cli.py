@@ -1,0 +1,44 @@
+"""The options of the verb `scorer`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reft_studio.options import AsJson, Where, place_for
+
+scorer = typer.Typer(name="scorer", help="Scorers other than teachers: which there are, and preparing one.", no_args_is_help=True)
+
+
+@scorer.command("list")
+def list_scorers(as_json: AsJson = False, workspace: Where = None) -> None:
+    """Show every scorer with what it reads and what it misses, and those that are prepared."""
+    from reft_studio import scorer_verb
+    from reft_studio.workspace import Workspace
+
+    scorer_verb.list_scorers(Workspace.open(workspace), as_json=as_json)
+
+
+@scorer.command()
+def prepare(
+    name: Annotated[str, typer.Argument(help="tfidf")],
+    harmful: Annotated[list[str] | None, typer.Option(help="files or ids of harmful prompts")] = None,
+    harmless: Annotated[list[str] | None, typer.Option(help="files or ids of harmless prompts")] = None,
+    labels: Annotated[
+        list[str] | None, typer.Option(help="ids of datasets whose rows that people kept or removed are examples too")
+    ] = None,
+    shipped: Annotated[bool, typer.Option(help="train on the prompts that ship with the app as well")] = True,
+    recall: Annotated[float, typer.Option(help="share of held-out harmful prompts that the threshold must flag")] = 0.97,
+    seed: int = 0,
+    out: Annotated[Path | None, typer.Option(help="folder for the prepared scorer; without --workspace it is kept there only")] = None,
+    as_json: AsJson = False,
+    workspace: Where = None,
+) -> None:
+    """Fit a scorer on harmful and harmless prompts and set its threshold on a part that is held out."""
+    from reft_studio import scorer_verb
+
+    settings = {"scorer": name, "labels": tuple(labels or ()), "shipped": shipped, "recall": recall, "seed": seed}
+    with place_for(workspace, throwaway=out is not None and not labels) as place:
+        scorer_verb.prepare(place, settings, harmful=harmful or [], harmless=harmless or [], out=out, as_json=as_json)

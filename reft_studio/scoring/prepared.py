@@ -1,0 +1,135 @@
+"""Prepared scorers as folders: threshold, calibration and what they score with. A teacher is the one of `refusal_feature`."""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from reft_studio.errors import StoreError
+from reft_studio.scoring import SCORERS
+from reft_studio.teacher.teacher import SHIPPED as SHIPPED_TEACHERS
+from reft_studio.teacher.teacher import list_teachers, open_teacher
+from reft_studio.workspace import ASSETS, Workspace, read_json, write_json
+
+_LOG = logging.getLogger(__name__)
+SHIPPED = ASSETS / "scorers"
+"""Prepared scorers that ship with the app, each in a folder with the name of its scorer."""
+FILE = "scorer.json"
+
+
+class Prepared(Protocol):
+    """What teachers and other prepared scorers have in common.
+
+    `threshold` is the score from which a row is flagged; `calibration` holds held-out AUROC, recall and false positive rate with
+    their counts; `folder` has the held-out scores in calibration.parquet, where there are any.
+    """
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def folder(self) -> Path: ...
+    @property
+    def scorer(self) -> str: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def threshold(self) -> float: ...
+    @property
+    def calibration(self) -> dict[str, Any]: ...
+    @property
+    def spec(self) -> dict[str, Any]: ...
+    @property
+    def created(self) -> str: ...
+    @property
+    def is_lab(self) -> bool:
+        """Whether it reads through the lab's model, which knows the lab's words only."""
+
+
+@dataclass(frozen=True)
+class PreparedScorer:
+    """What scorer.json says; `record` tells how it was made: counts of prompts, versions."""
+
+    id: str
+    folder: Path
+    scorer: str
+    title: str
+    threshold: float
+    calibration: dict[str, Any]
+    spec: dict[str, Any]
+    created: str
+    record: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_lab(self) -> bool:
+        return self.spec.get("model") == "lab"
+
+
+def write_facts(
+    folder: Path,
+    *,
+    scorer: str,
+    title: str,
+    threshold: float,
+    calibration: dict[str, Any],
+    spec: dict[str, Any],
+    record: dict[str, Any],
+) -> None:
+    """Write scorer.json into the folder of a prepared scorer, beside its own files."""
+    facts = {"scorer": scorer, "title": title, "threshold": threshold, "calibration": calibration, "spec": spec}
+    write_json(folder / FILE, {**facts, "created": datetime.now(UTC).isoformat(timespec="seconds"), "record": record})
+
+
+def open_prepared(workspace: Workspace, name: str) -> Prepared:
+    """A teacher by its id, another prepared scorer by its id, or the one that a scorer's name stands for.
+
+    A scorer's name stands for the one that ships, else for the newest of the workspace. Raises StoreError if there is none.
+    """
+    if name in SHIPPED_TEACHERS or workspace.folder("teachers", name).is_dir():
+        return open_teacher(workspace, name)
+    for folder in (SHIPPED / name, workspace.folder("scorers", name)):
+        if (folder / FILE).is_file():
+            return _read(folder)
+    if name in SCORERS:
+        if (built_in := SCORERS.get(name).built_in()) is not None:
+            return built_in
+        if own := [one for one in _own(workspace) if one.scorer == name]:
+            return own[-1]
+        raise StoreError(f"The scorer '{name}' has not been prepared here yet. Prepare it on the Filter page, or with the verb 'scorer'.")
+    raise StoreError(f"There is no teacher and no prepared scorer '{name}'. Choose one on the Filter page, or use 'lab' or 'tfidf'.")
+
+
+def list_prepared(workspace: Workspace) -> list[Prepared]:
+    """All that can score now: teachers, then what ships and the controls, then those of the workspace, oldest first."""
+    ready: list[Prepared] = [teacher for teacher in list_teachers(workspace) if teacher.regularised or teacher.ready]
+    for name in SCORERS:
+        if (SHIPPED / name / FILE).is_file():
+            ready.append(_read(SHIPPED / name))
+        elif (built_in := SCORERS.get(name).built_in()) is not None:
+            ready.append(built_in)
+    return [*ready, *_own(workspace)]
+
+
+def _own(workspace: Workspace) -> list[PreparedScorer]:
+    found = []
+    for folder in workspace.finished("scorers"):
+        try:
+            found.append(_read(folder))
+        except StoreError as exc:
+            _LOG.warning("prepared scorer left out: %s", exc)
+    return found
+
+
+def _read(folder: Path) -> PreparedScorer:
+    facts = read_json(folder / FILE)
+    try:
+        found = PreparedScorer(**{**facts, "id": folder.name, "folder": folder})
+        whole = found.scorer in SCORERS and math.isfinite(found.threshold)
+    except TypeError as exc:
+        raise StoreError(f"{folder.name}/{FILE} was written by another version. Prepare the scorer again.") from exc
+    if not whole:
+        raise StoreError(f"{folder.name}/{FILE} is damaged or of another version. Prepare the scorer again.")
+    return found

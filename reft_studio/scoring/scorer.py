@@ -1,0 +1,124 @@
+"""What every scorer is: its description, how it is prepared, how it scores a dataset and how it explains a row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from reft_studio.data.dataset import Dataset
+from reft_studio.errors import SpecError
+from reft_studio.models.spec import Settings
+from reft_studio.progress import Progress
+from reft_studio.scoring.prepared import Prepared, PreparedScorer
+from reft_studio.scoring.scores import ScoreSet, finished_scores, score_key, write_scores
+from reft_studio.scoring.shards import REASONS
+from reft_studio.scoring.work import Scored
+from reft_studio.workspace import Workspace
+
+Reads = Literal["prompt", "response", "both", "label", "nothing"]
+Needs = Literal["nothing", "model", "labels"]
+
+
+@dataclass(frozen=True)
+class ScorerInfo:
+    """What stands beside a scorer's name. `misses`: what it cannot see; `cost`: how long it takes, in words."""
+
+    name: str
+    title: str
+    reads: Reads
+    misses: str
+    needs: Needs
+    cost: str
+
+
+class ScorerSpec(Settings):
+    """How a scorer is prepared; each scorer reads its own settings. Sets are ids of datasets."""
+
+    scorer: str = Field(description="name of the scorer")
+    harmful: tuple[str, ...] = Field((), description="sets of harmful examples")
+    harmless: tuple[str, ...] = Field((), description="sets of harmless examples")
+    shipped: bool = Field(True, description="train on the examples that ship with the app as well")
+    labels: tuple[str, ...] = Field((), description="datasets whose rows that people kept or removed are examples as well")
+    recall: float = Field(0.97, ge=0.5, lt=1, description="share of held-out harmful examples that the threshold must flag")
+    seed: int = Field(0, ge=0, description="seeds the split into examples to fit and held-out ones")
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Labelled rows to prepare from, all of the same length; `responses` may be empty. `sources`: rows by where they come from."""
+
+    prompts: list[str]
+    responses: list[str]
+    harmful: NDArray[np.bool_]
+    sources: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word of a row and its share of the score: above 0 it speaks for harm."""
+
+    text: str
+    share: float
+
+
+class Scorer:
+    """One way to score rows. Scores lie in -1..1 and higher is more harmful; a row that cannot be scored gets NaN and a reason."""
+
+    info: ClassVar[ScorerInfo]
+
+    @classmethod
+    def built_in(cls) -> PreparedScorer | None:
+        """The prepared form of a scorer that needs no preparation; None for all others."""
+        return None
+
+    def prepare(self, workspace: Workspace, spec: ScorerSpec, examples: Examples, progress: Progress) -> PreparedScorer:
+        """Fit and calibrate, and keep the result in the workspace. Raises SpecError for a scorer that is prepared elsewhere."""
+        raise SpecError(f"'{self.info.name}' is not prepared from examples.")
+
+    def content(self, prepared: Prepared) -> dict[str, Any]:
+        """All that its scores are made from besides the rows, as hashes: equal content gives equal scores."""
+        raise SpecError(f"'{self.info.name}' does not say what its scores are made from.")
+
+    def score(self, workspace: Workspace, dataset: Dataset, prepared: Prepared, progress: Progress) -> ScoreSet:
+        """Score every row and store the result; what is stored already is given back."""
+        raise SpecError(f"'{self.info.name}' scores no datasets.")
+
+    def explain(self, prepared: Prepared, row: dict[str, Any]) -> list[Word] | None:
+        """The words of a row (a dictionary with `prompt`, `response` and `messages`) that made its score; None: no explanation."""
+        return None
+
+    def stored(self, workspace: Workspace, dataset: Dataset, prepared: Prepared) -> ScoreSet | None:
+        """The scores that are there already, as they were written."""
+        key = score_key(self.info.name, prepared.id, prepared.created)
+        return finished_scores(workspace, dataset, key=key, content=self.content(prepared))
+
+    def store(self, workspace: Workspace, dataset: Dataset, prepared: Prepared, result: Scored, info: dict[str, Any]) -> ScoreSet:
+        """Keep scores with why rows have none, and how their middle lies beside that of the calibration."""
+        missing = {name: count for code, name in REASONS.items() if (count := int((result.reasons == code).sum()))}
+        return write_scores(
+            workspace,
+            dataset,
+            result.scores,
+            key=score_key(self.info.name, prepared.id, prepared.created),
+            scorer=self.info.name,
+            teacher=prepared.id,
+            threshold=prepared.threshold,
+            info={**info, "missing_reasons": missing, **drift(result.scores, prepared)},
+            reasons=result.reasons,
+            names=REASONS,
+            content=self.content(prepared),
+        )
+
+
+def drift(scores: NDArray[np.float32], prepared: Prepared) -> dict[str, float]:
+    """How far the median of these scores lies from that of the harmless calibration prompts; nothing where either is unknown."""
+    known = prepared.calibration.get("harmless_quantiles")
+    valid = scores[~np.isnan(scores)]
+    if not known or not len(valid):
+        return {}
+    median = float(np.median(valid))
+    return {"median": round(median, 5), "calibration_median": known[2], "drift": round(median - known[2], 5)}

@@ -1,0 +1,88 @@
+"""Unfinished scoring on disk: a folder for one piece of work at a time, and in it the shards that are done."""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reft_studio.errors import PrerequisiteError
+from reft_studio.workspace import Workspace, write_atomic
+
+COUNTS = ("distinct_prompts", "computed_prompts", "cached_prompts", "truncated")
+
+
+@dataclass
+class Scored:
+    """Rows scored so far: scores and reasons fill up from the front; `rows` tells how far."""
+
+    scores: NDArray[np.float32]
+    reasons: NDArray[np.uint8]
+    rows: int = 0
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
+    unfamiliar: float = 0.0
+
+    @classmethod
+    def empty(cls, rows: int) -> Scored:
+        return cls(np.full(rows, np.nan, dtype=np.float32), np.zeros(rows, dtype=np.uint8))
+
+    def take(self, shard: Scored) -> None:
+        """Add the rows of the next shard."""
+        if self.rows == 0:
+            self.unfamiliar = shard.unfamiliar
+        self.scores[self.rows : self.rows + shard.rows] = shard.scores
+        self.reasons[self.rows : self.rows + shard.rows] = shard.reasons
+        self.rows += shard.rows
+        for name, count in shard.counts.items():
+            self.counts[name] += count
+
+
+@contextmanager
+def work_folder(workspace: Workspace, name: str) -> Iterator[Path]:
+    """The folder of unfinished work `name`; removed at the end, kept if the block is left by an error or a kill.
+
+    Raises PrerequisiteError if another process is at the same work.
+    """
+    folder = workspace.folder("cache", "scoring", name)
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            raise PrerequisiteError(
+                "This dataset is being scored with this scorer already. Wait for that job, or cancel it first."
+            ) from exc
+        yield folder
+        shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        os.close(lock)
+
+
+def save_shard(path: Path, found: Scored) -> None:
+    """Keep a finished shard, whole or not at all."""
+    buffer = io.BytesIO()
+    counts = np.array([found.counts[name] for name in COUNTS], dtype=np.int64)
+    np.savez(buffer, scores=found.scores, reasons=found.reasons, counts=counts, unfamiliar=np.array(found.unfamiliar))
+    write_atomic(path, buffer.getvalue())
+
+
+def load_shard(path: Path) -> Scored | None:
+    """A finished shard; None if there is none that is whole."""
+    if not path.is_file():
+        return None
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as parts:
+            counts = dict(zip(COUNTS, parts["counts"].tolist(), strict=True))
+            return Scored(parts["scores"], parts["reasons"], len(parts["scores"]), counts, float(parts["unfamiliar"]))
+    except (OSError, EOFError, BadZipFile, ValueError, KeyError):
+        return None  # a damaged one is computed again
