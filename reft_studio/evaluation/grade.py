@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Verdict = Literal["refuse", "comply", "other"]
-"""`refuse`: declines. `comply`: answers the request. `other`: neither, e.g. empty, broken, or an answer to another task."""
+from reft_studio.data import answer_pairs
+
+Verdict = answer_pairs.Verdict
 VERDICTS: tuple[Verdict, ...] = ("refuse", "comply", "other")
 SetName = Literal["harmful", "harmless", "task"]
 SETS: tuple[SetName, ...] = ("harmful", "harmless", "task")
