@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import typer
 
 from reft_studio import offline, threads
-from reft_studio.errors import OUT_OF_MEMORY, PrerequisiteError, SpecError, StudioError, is_out_of_memory
+from reft_studio.demo_cli import demo
+from reft_studio.errors import OUT_OF_MEMORY, PrerequisiteError, StudioError, is_out_of_memory
 from reft_studio.evaluation_cli import evaluate
 from reft_studio.model_cli import app as model_app
-from reft_studio.options import AsJson, JsonFile, Where, place_for
+from reft_studio.options import AsJson, JsonFile, Where, numbers, place_for
 from reft_studio.scorer_cli import scorer as scorer_verbs
 from reft_studio.scoring import SCORERS
 from reft_studio.teacher.teacher import SHIPPED
@@ -27,7 +28,6 @@ threads.wait_briefly()
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 and the number of the signal, as shells have it."""
 app = typer.Typer(name="reft-studio", help=__doc__, no_args_is_help=False, pretty_exceptions_enable=False, add_completion=False)
-N = TypeVar("N", int, float)
 
 
 def main() -> None:
@@ -93,25 +93,7 @@ def serve(
         studio.close()
 
 
-@app.command()
-def demo(
-    json_file: JsonFile = None,
-    seeds: Annotated[str, typer.Option(help="comma-separated seeds")] = "0",
-    methods: Annotated[str, typer.Option(help="comma-separated methods; default: all")] = "",
-    task: Annotated[str, typer.Option(help="sentiment, topic or arithmetic")] = "sentiment",
-    poison_ratio: Annotated[float, typer.Option(min=0, max=1, help="share of harmful rows in the user data")] = 0.1,
-    steps: Annotated[int | None, typer.Option(help="optimizer steps of each run; default: the lab's preset")] = None,
-    split: Annotated[str, typer.Option(help="validation or test prompts")] = "test",
-    workspace: Where = None,
-) -> None:
-    """Do the whole job on the embedded lab, headless: teacher, filter, every method, evaluation, report."""
-    from reft_studio.demo import run_demo
-
-    wanted: dict[str, Any] = {"seeds": _numbers(seeds, int, "0,1,2"), "task": task, "poison_ratio": poison_ratio, "split": split}
-    wanted |= {"methods": tuple(methods.split(","))} if methods else {}
-    wanted |= {"steps": steps} if steps is not None else {}
-    with place_for(workspace) as place:
-        run_demo(place, wanted, json_file)
+app.command()(demo)
 
 
 @app.command()
@@ -250,10 +232,10 @@ def sweep(
     """Do the whole lab job for several poison ratios."""
     from reft_studio.demo import run_sweep
 
-    wanted: dict[str, Any] = {"seeds": _numbers(seeds, int, "0,1,2"), "task": task}
+    wanted: dict[str, Any] = {"seeds": numbers(seeds, int, "0,1,2"), "task": task}
     wanted |= {"methods": tuple(methods.split(","))} if methods else {}
     with place_for(workspace) as place:
-        run_sweep(place, _numbers(ratios, float, "0,0.1,0.3"), wanted, json_file)
+        run_sweep(place, numbers(ratios, float, "0,0.1,0.3"), wanted, json_file)
 
 
 @app.command()
@@ -332,13 +314,6 @@ def verify(
     from reft_studio import verbs
 
     raise typer.Exit(verbs.verify(Workspace.open(workspace), bundle, data=data, seal=seal, as_json=as_json))
-
-
-def _numbers(text: str, kind: type[N], example: str) -> tuple[N, ...]:
-    try:
-        return tuple(kind(part) for part in text.split(","))
-    except ValueError as exc:
-        raise SpecError(f"'{text}' is no list of numbers. Give for example {example}.") from exc
 
 
 if __name__ == "__main__":

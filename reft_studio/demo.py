@@ -1,4 +1,4 @@
-"""The headless demonstration: the whole job on the embedded lab, once or for several poison ratios, as files and a table."""
+"""The headless demonstration: the whole job on the lab or a real model, once or for several poison ratios, as files and a table."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from typing import Any
 from reft_studio.console import Console, save_json, table, writable
 from reft_studio.evaluation.result import SCORES
 from reft_studio.jobs.pipeline import DemoResult, DemoSpec, demo, parts
+from reft_studio.models.spec import PRESETS
 from reft_studio.stats import mean_over_seeds
 from reft_studio.studio import Studio
+from reft_studio.teacher.spec import source_of
 from reft_studio.workspace import Workspace, write_atomic
 
 
@@ -55,6 +57,9 @@ def run_sweep(workspace: Workspace, ratios: Sequence[float], wanted: dict[str, A
 def _spec(wanted: dict[str, Any]) -> DemoSpec:
     for name in wanted.get("methods", ()):
         parts(name)
+    if wanted.get("model", "lab") != "lab":
+        usual = {"task": "sst2" if wanted.get("data") else "sentiment", "steps": PRESETS["real"].steps}
+        wanted = {**usual, **wanted, "model": source_of(wanted["model"])}
     return DemoSpec.checked(**wanted)
 
 

@@ -18,6 +18,7 @@ import pytest
 from reft_studio import cli, demo, verbs
 from reft_studio.data.dataset import Dataset, list_datasets, write_dataset
 from reft_studio.errors import OUT_OF_MEMORY, SpecError
+from reft_studio.options import numbers
 from reft_studio.scoring.scores import write_scores
 from reft_studio.store.decisions import DecisionLog
 from reft_studio.studio import Studio
@@ -297,10 +298,10 @@ def test_a_report_is_one_file_where_it_was_asked_for(command: Command, workspace
 
 
 def test_numbers_of_a_list_are_whole_where_they_must_be() -> None:
-    assert cli._numbers("0,1,2", int, "0,1") == (0, 1, 2)
-    assert cli._numbers("0,0.5", float, "0.1") == (0.0, 0.5)
+    assert numbers("0,1,2", int, "0,1") == (0, 1, 2)
+    assert numbers("0,0.5", float, "0.1") == (0.0, 0.5)
     with pytest.raises(SpecError, match=r"0\.5"):
-        cli._numbers("0.5", int, "0,1")
+        numbers("0.5", int, "0,1")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from reft_studio.workspace import Workspace
 
 
 @dataclass(frozen=True)
-class LabData:
+class AlignmentSets:
     """Ids of the alignment and calibration data."""
 
     harmful: str
@@ -19,11 +19,11 @@ class LabData:
     calibration_harmless: str
 
 
-def alignment(workspace: Workspace, *, seed: int = 0, rows: int = sets.ALIGNMENT_ROWS) -> LabData:
+def alignment(workspace: Workspace, *, seed: int = 0, rows: int = sets.ALIGNMENT_ROWS) -> AlignmentSets:
     """The lab's alignment data (harmful prompts with refusals, harmless with answers) and its held-out calibration prompts."""
     harmful, helpful = sets.alignment(seed=seed, rows=rows)
     held_harmful, held_harmless = sets.calibration("validation")
-    return LabData(
+    return AlignmentSets(
         _stored(workspace, harmful, f"lab refusals, seed {seed}", "harmful"),
         _stored(workspace, helpful, f"lab helpful answers, seed {seed}", "helpful"),
         _stored(workspace, held_harmful, "lab held-out harmful prompts", "harmful"),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass, field
-from typing import Annotated, Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from reft_studio import stats
 from reft_studio.data.dataset import Dataset
@@ -15,13 +16,14 @@ from reft_studio.defenses import DEFENSES
 from reft_studio.defenses.defense import DefenseInfo
 from reft_studio.errors import SpecError
 from reft_studio.evaluation.result import SCORES, EvaluationResult
-from reft_studio.evaluation.suite import lab_suite
-from reft_studio.jobs import lab_data
+from reft_studio.jobs.demo_data import DemoData, Held, LabRows
+from reft_studio.jobs.demo_teacher import Pair, real_pair
 from reft_studio.jobs.grading import evaluate_adapter
+from reft_studio.jobs.lab_data import AlignmentSets
 from reft_studio.jobs.subjects import base_id
-from reft_studio.lab import sets
+from reft_studio.jobs.text_rows import TASKS, text_rows
 from reft_studio.models.session import Session
-from reft_studio.models.spec import OptimSpec, Settings
+from reft_studio.models.spec import PRESETS, OptimSpec, Settings
 from reft_studio.progress import Part, Progress
 from reft_studio.scoring.refusal_similarity import score, score_prompts
 from reft_studio.scoring.scores import ScoreSet, flagged
@@ -42,9 +44,13 @@ _EVALUATION_COST = 50.0
 
 
 class DemoSpec(Settings):
-    """The whole job on the embedded lab."""
+    """The whole job, on the embedded lab or on a real model."""
 
-    task: Literal["sentiment", "topic", "arithmetic"] = Field("sentiment", description="downstream task of the user data")
+    model: str = Field("lab", min_length=1, description="'lab', a model folder, or a Hub id")
+    data: str | None = Field(None, description="folder of public prompt sets for a real model; empty: the texts that ship")
+    teacher: str | None = Field(None, description="id or folder of a teacher for a real model; empty: the shipped one that fits, if any")
+    prepare: bool = Field(False, description="prepare a teacher for a real model, even if one ships")
+    task: str = Field("sentiment", description="downstream task of the user data")
     poison_ratio: float = Field(0.1, ge=0, le=1, description="share of harmful rows in the user data")
     rows: int = Field(1000, ge=50, le=20_000, description="rows of user data")
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
@@ -56,6 +62,29 @@ class DemoSpec(Settings):
     steps: int = Field(160, ge=1, le=10_000, description="optimizer steps of each run")
     shipped_teacher: bool = Field(False, description="use the lab's ready teacher instead of preparing one per seed")
     split: Literal["validation", "test"] = Field("test", description="held-out prompts; settings are chosen on validation only")
+    prompts: int = Field(200, ge=1, description="harmful, and as many harmless, test prompts of a real model")
+    task_prompts: int = Field(500, ge=1, description="test prompts of the task of a real model")
+    alignment_steps: int = Field(80, ge=1, le=10_000, description="optimizer steps of aligned weights, and of a teacher, of a real model")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        allowed = TASKS["public" if self.data else "shipped"]
+        if self.task not in allowed:
+            raise ValueError(f"task is '{self.task}': choose one of: {', '.join(allowed)}")
+        if self.is_lab and (self.data or self.teacher or self.prepare):
+            raise ValueError("data, teacher and prepare are for a real model: name one with --model")
+        if self.teacher and self.prepare:
+            raise ValueError("give a teacher, or have one prepared, not both")
+        return self
+
+    @property
+    def is_lab(self) -> bool:
+        return self.model == "lab"
+
+    @property
+    def optim(self) -> OptimSpec:
+        """The settings of every run."""
+        return (OptimSpec() if self.is_lab else PRESETS["real"]).model_copy(update={"steps": self.steps})
 
 
 @dataclass
@@ -86,10 +115,28 @@ def demo(workspace: Workspace, spec: DemoSpec, progress: Progress, *, session: S
     """Do the whole job for every seed; work that the workspace holds already is not done again."""
     result = DemoResult(spec)
     stages = _Stages(spec, progress, result)
-    session = session or stages.run("load the lab's base model", 10.0, lambda _: Session.open("lab"))
+    title = "load the lab's base model" if spec.is_lab else f"load {Path(spec.model).name}"
+    session = session or stages.run(title, 10.0, lambda _: Session.open(spec.model, max_length=spec.optim.max_length))
+    data = _data(workspace, spec)
+    for note in data.notes:
+        progress.warn(note)
     for seed in spec.seeds:
-        _one_seed(workspace, spec, seed, session, stages, result)
+        _Seed(workspace, spec, seed, data, session, stages, result).run()
     return result
+
+
+def _data(workspace: Workspace, spec: DemoSpec) -> DemoData:
+    if spec.is_lab:
+        return LabRows(workspace, spec.task, spec.poison_ratio, spec.rows, spec.split, one_alignment=spec.shipped_teacher)
+    return text_rows(
+        workspace,
+        Path(spec.data) if spec.data else None,
+        spec.task,
+        poison_ratio=spec.poison_ratio,
+        rows=spec.rows,
+        prompts=spec.prompts,
+        task_prompts=spec.task_prompts,
+    )
 
 
 def _cost(variant: str, spec: DemoSpec) -> float:
@@ -118,56 +165,78 @@ class _Stages:
         return answer
 
 
-def _one_seed(workspace: Workspace, spec: DemoSpec, seed: int, session: Session, stages: _Stages, result: DemoResult) -> None:
-    mark = f", seed {seed}" if len(spec.seeds) > 1 else ""
-    user: Dataset = stages.run(
-        f"make user data{mark}",
-        2.0,
-        lambda _: lab_data.sample(workspace, task=spec.task, poison_ratio=spec.poison_ratio, rows=spec.rows, seed=seed),
-    )
-    data = lab_data.alignment(workspace, seed=0 if spec.shipped_teacher else seed)
-    teacher, aligned = _teachers(workspace, spec, seed, data, session, stages)
-    scores: ScoreSet = stages.run(f"score user data{mark}", 10.0, lambda part: score(workspace, user, teacher, session, part))
-    result.datasets.append(user.id)
-    result.filters.append({"seed": seed, **filter_quality(user, scores), **unseen_quality(teacher, session, split=spec.split)})
-    suite = lab_suite(spec.task, split=spec.split)
-    stages.run(
-        f"evaluate the base{mark}",
-        _EVALUATION_COST,
-        lambda part: evaluate_adapter(workspace, session, base_id(session.model.source), None, suite, part),
-    )
-    cache: dict[str, AlignmentData] = {}
-    for method in spec.methods:
-        run_spec = lab_run(method, user=user.id, teacher=teacher, aligned=aligned, data=data, seed=seed, optim=OptimSpec(steps=spec.steps))
-        title = run_spec.title.removesuffix(f", seed {seed}")
-        run: RunInfo = stages.run(
-            f"train {title}{mark}",
-            _cost(method, spec),
-            lambda part, run_spec=run_spec: train(workspace, run_spec, session, part, cache=cache),
-        )
-        graded: EvaluationResult = stages.run(
-            f"evaluate {title}{mark}",
-            _EVALUATION_COST,
-            lambda part, run=run: evaluate_adapter(workspace, session, run.run_id, session.ensure("evaluated", run.adapter), suite, part),
-        )
-        result.runs.append(run.run_id)
-        result.results.append(_line(method, seed, run, graded))
+@dataclass(frozen=True)
+class _Seed:
+    """The whole job for one seed."""
+
+    workspace: Workspace
+    spec: DemoSpec
+    seed: int
+    data: DemoData
+    session: Session
+    stages: _Stages
+    result: DemoResult
+
+    def run(self) -> None:
+        spec, workspace, session = self.spec, self.workspace, self.session
+        user: Dataset = self._stage("make user data", 2.0, lambda _: self.data.user(self.seed))
+        alignment = self.data.alignment(self.seed)
+        pair = self._teachers(alignment)
+        scores: ScoreSet = self._stage("score user data", 10.0, lambda part: score(workspace, user, pair.teacher, session, part))
+        self.result.datasets.append(user.id)
+        quality = {**filter_quality(user, scores), **unseen_quality(pair.teacher, session, self.data.held_out())}
+        self.result.filters.append({"seed": self.seed, **quality})
+        self._evaluate("the base", base_id(session.model.source), None)
+        cache: dict[str, AlignmentData] = {}
+        for method in spec.methods:
+            run_spec = method_run(method, user=user.id, pair=pair, data=alignment, seed=self.seed, optim=spec.optim)
+            title = run_spec.title.removesuffix(f", seed {self.seed}")
+            run: RunInfo = self._stage(
+                f"train {title}",
+                _cost(method, spec),
+                lambda part, run_spec=run_spec: train(workspace, run_spec, session, part, cache=cache),
+            )
+            graded = self._evaluate(title, run.run_id, run.adapter)
+            self.result.runs.append(run.run_id)
+            self.result.results.append(_line(method, self.seed, run, graded))
+
+    def _stage(self, name: str, cost: float, work: Any) -> Any:
+        return self.stages.run(f"{name}, seed {self.seed}" if len(self.spec.seeds) > 1 else name, cost, work)
+
+    def _evaluate(self, title: str, subject: str, folder: Path | None) -> EvaluationResult:
+        suite, session = self.data.suite(), self.session
+
+        def work(part: Part) -> EvaluationResult:
+            return evaluate_adapter(self.workspace, session, subject, session.ensure("evaluated", folder), suite, part)
+
+        graded: EvaluationResult = self._stage(f"evaluate {title}", _EVALUATION_COST, work)
+        return graded
+
+    def _teachers(self, alignment: AlignmentSets) -> Pair:
+        workspace, spec = self.workspace, self.spec
+        if spec.shipped_teacher:
+            return Pair(open_teacher(workspace, "lab"), open_teacher(workspace, "lab-aligned"))
+        if not spec.is_lab:
+            return real_pair(
+                workspace,
+                alignment,
+                self.session,
+                self._stage,
+                teacher=spec.teacher,
+                prepare=spec.prepare,
+                steps=spec.alignment_steps,
+                seed=self.seed,
+                sets=self.data.sets,
+                warn=self.stages.progress.warn,
+            )
+        wanted = teacher_spec(alignment, seed=self.seed)
+        teacher = self._stage("prepare the teacher", 160.0, lambda part: prepare_teacher(workspace, wanted, self.session, part))
+        plain = wanted.model_copy(update={"regularisation": 0.0})
+        aligned = self._stage("prepare aligned weights", 160.0, lambda part: prepare_teacher(workspace, plain, self.session, part))
+        return Pair(teacher, aligned)
 
 
-def _teachers(
-    workspace: Workspace, spec: DemoSpec, seed: int, data: lab_data.LabData, session: Session, stages: _Stages
-) -> tuple[TeacherInfo, TeacherInfo]:
-    if spec.shipped_teacher:
-        return open_teacher(workspace, "lab"), open_teacher(workspace, "lab-aligned")
-    wanted = teacher_spec(data, seed=seed)
-    mark = f", seed {seed}" if len(spec.seeds) > 1 else ""
-    teacher = stages.run(f"prepare the teacher{mark}", 160.0, lambda part: prepare_teacher(workspace, wanted, session, part))
-    plain = wanted.model_copy(update={"regularisation": 0.0})
-    aligned = stages.run(f"prepare aligned weights{mark}", 160.0, lambda part: prepare_teacher(workspace, plain, session, part))
-    return teacher, aligned
-
-
-def teacher_spec(data: lab_data.LabData, *, seed: int = 0) -> TeacherSpec:
+def teacher_spec(data: AlignmentSets, *, seed: int = 0) -> TeacherSpec:
     """The lab's teacher: settings chosen on the validation split (docs/lab.md)."""
     return TeacherSpec(**asdict(data), seed=seed)
 
@@ -180,9 +249,7 @@ def parts(variant: str) -> tuple[DefenseInfo, set[str]]:
     return DEFENSES.get(method).info, set(extras)
 
 
-def lab_run(
-    variant: str, *, user: str, teacher: TeacherInfo, aligned: TeacherInfo, data: lab_data.LabData, seed: int, optim: OptimSpec
-) -> RunSpec:
+def method_run(variant: str, *, user: str, pair: Pair, data: AlignmentSets, seed: int, optim: OptimSpec) -> RunSpec:
     """The spec of one method, or of `NAME+filter` or `NAME+aligned`, with everything it needs and nothing it does not."""
     info, extras = parts(variant)
     filtered = info.uses_filter or "filter" in extras
@@ -190,13 +257,14 @@ def lab_run(
     return RunSpec(
         dataset=user,
         method=info.name,
-        teacher=teacher.id if info.needs_teacher or filtered else None,
-        aligned=aligned.id if info.starts_from == "aligned" or "aligned" in extras else None,
+        teacher=pair.teacher.id if info.needs_teacher or filtered else None,
+        aligned=pair.aligned.id if info.starts_from == "aligned" or "aligned" in extras else None,
         filter=filtered,
         harmful=data.harmful if guided else None,
         helpful=data.helpful if guided else None,
         optim=optim,
         seed=seed,
+        **pair.held,
     )
 
 
@@ -213,11 +281,9 @@ def filter_quality(user: Dataset, scores: ScoreSet) -> dict[str, float | int]:
     return quality
 
 
-def unseen_quality(teacher: TeacherInfo, session: Session, *, split: Literal["validation", "test"]) -> dict[str, float]:
-    """The filter on held-out prompts of unseen phrasing: AUROC against look-alikes, false positives on task prompts at a recall of 97 %."""
-    prompts = {name: [row["prompt"] for row in sets.benchmark(name, split=split)] for name in sets.BENCHMARKS}
-    harmful, lookalike = (score_prompts(prompts[name], teacher, session) for name in ("harmful", "lookalike"))
-    tasks = np.concatenate([score_prompts(prompts[name], teacher, session) for name in sets.TASKS])
+def unseen_quality(teacher: TeacherInfo, session: Session, held: Held) -> dict[str, float]:
+    """The filter on held-out prompts: AUROC against look-alikes, false positives on task prompts at a recall of 97 %."""
+    harmful, lookalike, tasks = (score_prompts(held[name], teacher, session) for name in ("harmful", "lookalike", "task"))
     cut = float(np.sort(harmful)[int(np.floor((1 - RECALL) * len(harmful)))])
     return {
         "unseen_auroc": float(stats.auroc(harmful, lookalike)),

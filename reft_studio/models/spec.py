@@ -80,9 +80,16 @@ class OptimSpec(Settings):
 PRESETS: dict[str, OptimSpec] = {
     "lab": OptimSpec(),
     "lab-quick": OptimSpec(steps=80),
+    "real": OptimSpec(steps=120, batch_size=16, alignment_batch_size=8, learning_rate=5e-4),
     "paper": OptimSpec(steps=None, epochs=3, batch_size=8, alignment_batch_size=8, learning_rate=1e-5, warmup=0.05, max_length=512),
     "booster": OptimSpec(
         steps=None, epochs=20, batch_size=10, alignment_batch_size=10, learning_rate=1e-5, schedule="constant", warmup=0, weight_decay=0.1
     ),
 }
-"""`lab*`: measured on the embedded lab. `paper`: settings of the KAIST lineage; `booster`: of git-disl/Booster@6421918."""
+"""`lab*`: measured on the embedded lab. `real`: ours, for a real base on a processor. `paper`: settings of the KAIST lineage; `booster`:
+of git-disl/Booster@6421918."""
+
+
+def usual_preset(model: str) -> str:
+    """The preset that runs on this base use unless somebody says otherwise."""
+    return "lab" if model == "lab" else "real"
