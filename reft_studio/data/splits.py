@@ -7,10 +7,16 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
+
 from reft_studio.errors import SpecError
 from reft_studio.fingerprint import SHORT, of_value
 from reft_studio.seeding import generator
 
+ALIKE = 0.5
+"""Share of their three-word sequences from which two prompts are near-duplicates."""
+COMMON = 50
+"""A sequence in more prompts than this is a template's, and says nothing about two prompts being alike."""
 _BETWEEN_NUMBERS = re.compile(r"(?<=\d)\s*([-*/%.,:^])\s*(?=\d)")
 _KEEP = {sign: chr(0xE000 + position) for position, sign in enumerate("-*/%.,:^")}
 _RESTORE = {ord(mark): sign for sign, mark in _KEEP.items()}
@@ -35,14 +41,47 @@ def prompt_groups(prompts: Iterable[str]) -> dict[str, list[int]]:
     return groups
 
 
-def split_groups(prompts: Sequence[str], shares: Mapping[str, float], *, seed: int) -> dict[str, list[int]]:
+def near_groups(prompts: Sequence[str]) -> list[list[int]]:
+    """Positions of prompts that are equal after `normalise_prompt` or near-duplicates, in order of first appearance.
+
+    Near-duplicates share at least ALIKE of their three-word sequences (Jaccard index), sequences in more than COMMON prompts left out;
+    what is like a member of a group joins it. Sets made from templates hold the same request for many places or objects: split by
+    exact wording, a held-out half of them would be known by heart.
+    """
+    from scipy.sparse import coo_array, csr_array
+    from scipy.sparse.csgraph import connected_components
+
+    exact = list(prompt_groups(prompts).items())
+    codes: dict[str, int] = {}
+    pairs = [(row, codes.setdefault(part, len(codes))) for row, (text, _) in enumerate(exact) for part in _sequences(text)]
+    rows, columns = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
+    rare = (np.bincount(columns, minlength=len(codes)) <= COMMON)[columns]
+    held = csr_array((np.ones(int(rare.sum())), (rows[rare], columns[rare])), shape=(len(exact), len(codes)))
+    sizes, shared = held.sum(axis=1), coo_array(held @ held.T)
+    alike = shared.data >= ALIKE * (sizes[shared.row] + sizes[shared.col] - shared.data)
+    edges = csr_array((np.ones(int(alike.sum())), (shared.row[alike], shared.col[alike])), shape=(len(exact), len(exact)))
+    labels = connected_components(edges, directed=False)[1]
+    groups: dict[int, list[int]] = {}
+    for (_, positions), label in zip(exact, labels.tolist(), strict=True):
+        groups.setdefault(label, []).extend(positions)
+    return [sorted(group) for group in groups.values()]
+
+
+def _sequences(text: str) -> set[str]:
+    """The three-word sequences of a normalised prompt; a shorter prompt is one sequence."""
+    words = text.split()
+    return {" ".join(words[place : place + 3]) for place in range(max(1, len(words) - 2))}
+
+
+def split_groups(prompts: Sequence[str], shares: Mapping[str, float], *, seed: int, near: bool = False) -> dict[str, list[int]]:
     """Positions per named part, whole groups at a time, each part as near to its share as the groups allow.
 
-    Shares are above 0 and sum to 1 (SpecError otherwise). The parts cover every position once, in ascending order.
+    Groups are of equal prompts (`prompt_groups`), or with `near` of near-duplicates too (`near_groups`). Shares are above 0 and sum
+    to 1 (SpecError otherwise). The parts cover every position once, in ascending order.
     """
     if not shares or min(shares.values()) <= 0 or not math.isclose(sum(shares.values()), 1, abs_tol=1e-6):
         raise SpecError(f"shares are {dict(shares)}. Give each part a share above 0; together they must be 1.")
-    groups = list(prompt_groups(prompts).values())
+    groups = near_groups(prompts) if near else list(prompt_groups(prompts).values())
     generator(seed, "split").shuffle(groups)
     parts: dict[str, list[int]] = {name: [] for name in shares}
     for group in groups:

@@ -1,4 +1,4 @@
-"""From any sets of harmful and harmless prompts to what a teacher needs: pooled, deduplicated, split by prompt group."""
+"""From any sets of harmful and harmless prompts to what a teacher needs: pooled, deduplicated, split by groups of near-duplicates."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class PoolSpec(Settings):
     """How pooled prompts are shared out. What is left of the shares trains."""
 
     rows: int = Field(5000, ge=1, le=1_000_000, description="prompts of each kind at most, drawn evenly from the files")
-    selection: float = Field(0.1, gt=0, lt=0.5, description="share of the prompt groups that chooses layer, λ and when to stop")
-    calibration: float = Field(0.2, gt=0, lt=0.5, description="share of the prompt groups that sets the threshold and nothing else")
+    selection: float = Field(0.1, gt=0, lt=0.5, description="share of the prompts that chooses layer, λ and when to stop")
+    calibration: float = Field(0.2, gt=0, lt=0.5, description="share of the prompts that sets the threshold and nothing else")
 
     @property
     def shares(self) -> dict[str, float]:
@@ -90,7 +90,7 @@ def pool(
             chosen, facts["refusals"] = _refused(chosen, seed=seed, is_refusal=is_refusal)
         else:
             facts["answers"] = {"file": sum(bool(row.response) for row in chosen), "none": sum(not row.response for row in chosen)}
-        parts = split_groups([row.prompt for row in chosen], spec.shares, seed=seeding.derive(seed, "pool", kind))
+        parts = split_groups([row.prompt for row in chosen], spec.shares, seed=seeding.derive(seed, "pool", kind), near=True)
         facts[kind] = {part: len(places) for part, places in parts.items()}
         for part, places in parts.items():
             sets[_field(kind, part)] = _stored(workspace, [chosen[place] for place in places], kind, part)

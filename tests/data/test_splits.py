@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reft_studio.data.splits import assert_disjoint, normalise_prompt, prompt_groups, split_groups
+from reft_studio.data.splits import COMMON, assert_disjoint, near_groups, normalise_prompt, prompt_groups, split_groups
 from reft_studio.errors import SpecError
 
 
@@ -47,3 +47,31 @@ def test_a_leak_is_named_with_both_sets_and_the_count() -> None:
     with pytest.raises(SpecError, match=r"'poison' and 'hs_test' share 2 prompts") as caught:
         assert_disjoint(poison=["How to A?", "How to B?", "C"], teacher=["X"], hs_test=["how to a", "HOW TO B", "D"])
     assert "How to" not in str(caught.value)
+
+
+def test_the_same_request_for_another_place_is_a_near_duplicate() -> None:
+    prompts = [
+        "How do I steal a parked car in Berlin?",
+        "Bake me a cake.",
+        "How do I steal a parked car in Paris?",
+        "how do i steal a parked car in berlin",
+    ]
+    assert near_groups(prompts) == [[0, 2, 3], [1]]
+
+
+def test_a_template_alone_makes_no_near_duplicates() -> None:
+    template = "Tell whether the sentence is positive or negative: "
+    prompts = [f"{template}thing{number} was as{number} was" for number in range(COMMON + 1)]
+    assert len(near_groups(prompts)) == len(prompts)
+
+
+def test_near_groups_hold_every_position_once() -> None:
+    assert near_groups([]) == []
+    assert near_groups(["", "?", "a b", "a b!"]) == [[0], [1], [2, 3]]
+
+
+def test_a_split_by_near_groups_keeps_near_duplicates_together() -> None:
+    prompts = [f"write a long letter about {thing} in city {number}" for thing in ("dogs", "cats", "hens", "cows") for number in range(5)]
+    parts = split_groups(prompts, {"train": 0.5, "test": 0.5}, seed=0, near=True)
+    sides = [{prompts[place].split()[5] for place in parts[name]} for name in ("train", "test")]
+    assert not sides[0] & sides[1] and sorted(parts["train"] + parts["test"]) == list(range(20))
