@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 
 from reft_studio.errors import PrerequisiteError, SpecError
+from reft_studio.models.processor import half_precision_is_fast
 from reft_studio.models.source import Source
 from reft_studio.models.spec import LoadSpec, LoraSpec, OptimSpec
 
@@ -68,13 +69,17 @@ class Room:
 
 
 def weights_dtype(source: Source, loading: LoadSpec, *, cuda: bool) -> str:
-    """The dtype that "auto" means for this model there: as stored if in half precision and on CUDA (bfloat16), else float32."""
+    """The dtype that "auto" means for this model there.
+
+    bfloat16 if it is stored in half precision and computed on CUDA or on a processor that multiplies bfloat16, else float32.
+    """
     if loading.dtype != "auto":
         return loading.dtype
     if loading.quantization != "none":
         return "bfloat16"
     halves = sum(facts.numbers for facts in source.tensors.values() if facts.dtype in {"BF16", "F16"})
-    return "bfloat16" if cuda and 2 * halves > sum(facts.numbers for facts in source.tensors.values()) else "float32"
+    stored_in_half = 2 * halves > sum(facts.numbers for facts in source.tensors.values())
+    return "bfloat16" if stored_in_half and (cuda or half_precision_is_fast()) else "float32"
 
 
 def need(source: Source, loading: LoadSpec, *, cuda: bool, work: Work | None = None) -> Need:

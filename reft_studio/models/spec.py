@@ -34,7 +34,7 @@ class LoadSpec(Settings):
 
     revision: str | None = Field(None, max_length=100, description="branch, tag or commit of a Hub model; empty: its newest")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        "auto", description="number format of the weights; auto: float32, on a CUDA device the half precision they are stored in"
+        "auto", description="number format of the weights; auto: the half precision they are stored in where it is fast, else float32"
     )
     quantization: Literal["none", "nf4"] = Field("none", description="nf4: 4-bit weights through bitsandbytes, a quarter of the memory")
     attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = Field(
