@@ -39,7 +39,7 @@ def teacher(
     settings: dict[str, Any] = {"model": base, "seed": seed}
     chosen = {"regularisation": regularisation, "early_stop": early_stop, "sweep": verb.weights(sweep_lambda)}
     settings |= {name: value for name, value in chosen.items() if value is not None}
-    settings |= {"kind": "ready", "centred": True} if ready else {}
+    settings |= {"kind": "ready", "reading": "auto"} if ready else {}
     settings |= verb.settings(setting or [], model=base)
     sources = verb.Sources(harmful or [], harmless or [], calibration_harmful, calibration_harmless, quick=quick)
     with place_for(workspace, throwaway=out is not None) as place:

@@ -74,7 +74,7 @@ def settings(pairs: Sequence[str], *, model: str) -> dict[str, Any]:
         field = TeacherSpec.model_fields.get(head)
         if not sign or field is None or head in (*FOUR, "model"):
             raise SpecError(
-                f"'{pair[:60]}' is no setting of a teacher. Write NAME=VALUE, e.g. momentum=0, centred=true or optim.steps=400."
+                f"'{pair[:60]}' is no setting of a teacher. Write NAME=VALUE, e.g. momentum=0, reading=whitened or optim.steps=400."
             )
         if inner:
             group = found.setdefault(head, field.get_default().model_dump() if isinstance(field.get_default(), Settings) else {})
@@ -96,7 +96,7 @@ def _quick(sources: Sources, settings: dict[str, Any]) -> dict[str, Any]:
     """Parameters of `tasks.quick_teacher`. Raises SpecError for options that only mean something with prompts of one's own."""
     if sources.harmful or sources.harmless or sources.calibration_harmful or sources.calibration_harmless:
         raise SpecError("--quick uses the prompts that ship with the app. Leave out the files, or use --ready with them.")
-    if extra := settings.keys() - {"model", "seed", "optim", "loading", "layer", "recall", "template", "centred", "kind"}:
+    if extra := settings.keys() - {"model", "seed", "optim", "loading", "layer", "recall", "template", "reading", "kind"}:
         raise SpecError(f"--quick does not train, so it has no {', '.join(sorted(extra))}. Leave that out.")
     return {name: value for name, value in settings.items() if name not in ("seed", "kind", "optim")}
 

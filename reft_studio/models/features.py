@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -16,6 +16,17 @@ from reft_studio.models.batching import by_length
 from reft_studio.models.loading import LoadedModel
 
 Tokens = Sequence[int] | NDArray[np.int32]
+
+
+class Prefix(Protocol):
+    """Keys and values of the tokens that all prompts begin with (`models/prefix.py`)."""
+
+    @property
+    def tokens(self) -> int: ...
+
+    def cache(self, rows: int) -> Any:
+        """For a batch of so many prompts."""
+        ...
 
 
 class _Reached(Exception):
@@ -79,18 +90,22 @@ def last_prompt_features(
     prompts: Sequence[Sequence[int]],
     *,
     layers: Sequence[int],
+    prefix: Prefix | None = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Tensor:
     """Features of tokenised prompts: (n, len(layers), d_model), float32, on the CPU, in the order given.
 
     Prompts run in batches of like length; the state of a last prompt token depends neither on padding nor on a response,
-    so features do not depend on how rows are batched (to rounding).
+    so features do not depend on how rows are batched (to rounding). What `prefix` holds, the first tokens of every prompt, is
+    not computed again.
     """
     width = int(model.base.config.get_text_config().hidden_size)
     features = torch.zeros(len(prompts), len(layers), width)
-    done = 0
-    for plan in by_length([len(prompt) for prompt in prompts]):
-        features[plan] = last_states(model, backbone, [prompts[place] for place in plan], layers=layers).float().cpu()
+    done, known = 0, prefix.tokens if prefix else 0
+    for plan in by_length([len(prompt) - known for prompt in prompts]):
+        own = [prompts[place][known:] for place in plan]
+        cache = prefix.cache(len(plan)) if prefix else None
+        features[plan] = last_states(model, backbone, own, layers=layers, cache=cache).float().cpu()
         done += len(plan)
         progress(done)
     return features

@@ -74,7 +74,8 @@ def load(source: str, *, loading: LoadSpec = DEFAULT, template: str = "auto", wo
     """Load a model folder or Hub id with its tokenizer, frozen and in eval mode.
 
     `dtype` "auto" is float32, but on a CUDA device, or a processor that multiplies bfloat16, weights stored in half precision are held in
-    bfloat16: half the memory, and about twice as fast. An explicit float16 stays float16, for scoring and chat; `work` that trains refuses it, since gradients need the range of
+    bfloat16: half the memory, and about twice as fast. An explicit float16 stays float16, for scoring and chat; `work` that trains
+    refuses it, since gradients need the range of
     bfloat16. Weights must be safetensors, all of them there; code that a model ships is never run. What is missing or does not fit is
     told before a weight is read. Raises PrerequisiteError, with what to do, or SpecError for settings that contradict each other.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,12 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from reft_studio.models.features import captured
+from reft_studio.models.features import captured, last_prompt_features
 from reft_studio.models.loading import LoadedModel
 from reft_studio.models.prompts import TokenLists
 
 LEAST = 4
 """Shorter prefixes are not worth a cache."""
+CHANGED = {True: 1e-6, False: 1e-3}
+"""How far the cosine of a state with itself may be from 1 when the prefix is shared: in float32 (True), in half precision."""
 
 
 def common_prefix(lists: TokenLists) -> int:
@@ -60,6 +63,28 @@ class SharedPrefix:
             if part.is_sliding:
                 part.cumulative_length = self.tokens
         return cache
+
+
+@torch.no_grad()
+def proven_prefix(model: LoadedModel, backbone: nn.Module, prompts: Sequence[Sequence[int]], *, layer: int) -> SharedPrefix | None:
+    """The prefix of tokenised prompts, computed up to block `layer`; None where it is short, or states with it would be others.
+
+    A shortest, a middling and a longest prompt are read both ways: a cosine of their states below 1 - CHANGED is no rounding.
+    """
+    by_size = sorted(range(len(prompts)), key=lambda place: len(prompts[place]))
+    if len(prompts) < 2 or not prompts[by_size[0]]:
+        return None
+    tokens = common_prefix(TokenLists.of(prompts))
+    if tokens < LEAST:
+        return None
+    prefix = SharedPrefix.of(model, backbone, np.asarray(prompts[0][:tokens], dtype=np.int32), layer=layer)
+    if prefix is None:
+        return None
+    some = [prompts[by_size[place]] for place in (0, len(by_size) // 2, -1)]
+    plain = last_prompt_features(model, backbone, some, layers=[layer])[:, 0]
+    shared = last_prompt_features(model, backbone, some, layers=[layer], prefix=prefix)[:, 0]
+    alike = torch.nn.functional.cosine_similarity(plain, shared, dim=-1)
+    return prefix if bool((alike > 1 - CHANGED[next(model.base.parameters()).dtype is torch.float32]).all()) else None
 
 
 def _empty(config: Any) -> Any:

@@ -67,13 +67,13 @@ def explain(turns: list[str], teacher: TeacherInfo, session: Session) -> Inside:
 def nearest(teacher: TeacherInfo, feature: RefusalFeature, state: Tensor, *, count: int = NEAREST) -> dict[str, list[Neighbour]]:
     """The calibration prompts of each kind whose features have the highest cosine with `state` (d_model,), highest first.
 
-    In the centred variant both are taken from the centre. Empty if the teacher has no neighbours file.
+    Both in the coordinates of the reading. Empty if the teacher has no neighbours file.
     """
     path = teacher.folder / NEIGHBOURS
     if not path.is_file():
         return {}
     prompts, kinds, scores, features = _neighbours(path, path.stat().st_mtime_ns)
-    cosines = functional.cosine_similarity(feature.centred(features), feature.centred(state[None]), dim=-1).numpy()
+    cosines = functional.cosine_similarity(feature.coordinates(features), feature.coordinates(state[None]), dim=-1).numpy()
     ranked = np.argsort(-cosines, kind="stable")
     return {
         kind: [

@@ -19,6 +19,7 @@ from reft_studio.data.splits import group_key
 from reft_studio.errors import DataError
 from reft_studio.teacher.pool import LEAST
 from reft_studio.teacher.refusal_feature import RefusalFeature
+from reft_studio.teacher.spec import Reading
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -29,7 +30,7 @@ def candidate_layers(depth: int) -> list[int]:
 
 
 def separation(
-    training: tuple[Tensor, Tensor], held_out: tuple[Tensor, Tensor], layers: Sequence[int], *, centred: bool = False
+    training: tuple[Tensor, Tensor], held_out: tuple[Tensor, Tensor], layers: Sequence[int], *, reading: Reading = "raw"
 ) -> dict[int, float]:
     """AUROC by layer of the cosine to each layer's refusal feature.
 
@@ -37,7 +38,7 @@ def separation(
     """
     result = {}
     for slot, layer in enumerate(layers):
-        feature = RefusalFeature.between(training[0][:, slot], training[1][:, slot], layer=layer, centred=centred)
+        feature = RefusalFeature.between(training[0][:, slot], training[1][:, slot], layer=layer, reading=reading)
         result[layer] = stats.auroc(feature.similarity(held_out[0][:, slot]).numpy(), feature.similarity(held_out[1][:, slot]).numpy())
     return result
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ from reft_studio.progress import Progress
 from reft_studio.teacher import calibration
 from reft_studio.teacher.material import START, Material
 from reft_studio.teacher.refusal_feature import RefusalFeature, regulariser
-from reft_studio.teacher.spec import TeacherSpec
+from reft_studio.teacher.spec import Reading, TeacherSpec
 
 ADAPTER = "teacher"
 EVALUATION_BATCH = 32
@@ -48,7 +48,7 @@ def train(material: Material, spec: TeacherSpec, layer: int, weight: float, prog
     found = Trained(weight, step=steps)
     stop = _EarlyStop(material, spec, layer, found)
     with session.adapted.active(None) as backbone:
-        feature = on_device(material.feature(backbone, layer, centred=spec.centred, most=START), model)
+        feature = material.feature(backbone, layer, reading=spec.training_reading, most=START).to(model.device)
     with session.adapted.active(ADAPTER, train=True, checkpointing=spec.optim.gradient_checkpointing) as backbone:
         parameters = session.adapted.parameters(ADAPTER)
 
@@ -58,10 +58,12 @@ def train(material: Material, spec: TeacherSpec, layer: int, weight: float, prog
             with captured(model, [layer]) as caught:
                 supervised = joint_cross_entropy(model, backbone, batches)
             states = at_last_prompt(caught[layer], batches)
-            feature = refreshed(feature, states, spec, number, lambda: on_device(exact(material, layer, centred=spec.centred), model))
+            feature = refreshed(
+                feature, states, spec, number, lambda: exact(material, layer, reading=spec.training_reading).to(model.device)
+            )
             losses = {"supervised": supervised}
             if weight > 0:
-                losses["regulariser"] = weight * pull(feature, states, through=spec.through_feature)
+                losses["regulariser"] = weight * pull(feature, states, margin=spec.margin, through=spec.through_feature)
             return {**backward(losses, parameters), "tokens": float(sum(batch.tokens for batch in batches))}
 
         def keep(line: StepLog) -> None:
@@ -92,12 +94,13 @@ def refreshed(
         return recompute() if (number - 1) % spec.recompute_every == 0 else feature
     batch, keep = _of_batch(states, feature, detached=True), spec.momentum
     centre = None if batch.centre is None or feature.centre is None else keep * feature.centre + (1 - keep) * batch.centre
-    return RefusalFeature(keep * feature.direction + (1 - keep) * batch.direction, feature.layer, centre)
+    return replace(feature, direction=keep * feature.direction + (1 - keep) * batch.direction, centre=centre)
 
 
-def pull(feature: RefusalFeature, states: tuple[Tensor, Tensor], *, through: bool = False) -> Tensor:
-    """The regulariser on features of both kinds, centred where the feature is."""
-    return regulariser(feature.direction, feature.centred(states[0]), feature.centred(states[1]), through=through)
+def pull(feature: RefusalFeature, states: tuple[Tensor, Tensor], *, margin: float = 1.0, through: bool = False) -> Tensor:
+    """The regulariser on features of both kinds, in the coordinates of the reading."""
+    harmful, harmless = (feature.coordinates(part) for part in states)
+    return regulariser(feature.axis, harmful, harmless, margin=margin, through=through)
 
 
 def joint_cross_entropy(model: LoadedModel, backbone: nn.Module, batches: list[Batch]) -> Tensor:
@@ -115,16 +118,10 @@ def at_last_prompt(states: Tensor, batches: list[Batch]) -> tuple[Tensor, Tensor
     return picked[: len(batches[0])], picked[len(batches[0]) :]
 
 
-def exact(material: Material, layer: int, *, centred: bool) -> RefusalFeature:
+def exact(material: Material, layer: int, *, reading: Reading) -> RefusalFeature:
     """The refusal feature of the adapter as it is now, over all training prompts, in eval mode."""
     with material.session.adapted.active(ADAPTER) as backbone:
-        return material.feature(backbone, layer, centred=centred)
-
-
-def on_device(feature: RefusalFeature, model: LoadedModel) -> RefusalFeature:
-    """The same feature where the model computes."""
-    centre = None if feature.centre is None else feature.centre.to(model.device)
-    return RefusalFeature(feature.direction.to(model.device), feature.layer, centre)
+        return material.feature(backbone, layer, reading=reading)
 
 
 def measure(material: Material, spec: TeacherSpec, layer: int, *, most: int | None = None) -> dict[str, Any]:
@@ -134,7 +131,7 @@ def measure(material: Material, spec: TeacherSpec, layer: int, *, most: int | No
     """
     adapted = material.session.adapted
     with adapted.active(ADAPTER) as backbone:
-        feature = material.feature(backbone, layer, centred=spec.centred, most=most)
+        feature = material.feature(backbone, layer, reading=spec.training_reading, most=most)
         parts = material.features(backbone, material.selection, [layer])
         entropy = held_out_cross_entropy(material, backbone)
     harmful, harmless = (calibration.similarities(feature, part[:, 0]) for part in parts)
@@ -205,7 +202,8 @@ class _EarlyStop:
 
 def _of_batch(states: tuple[Tensor, Tensor], like: RefusalFeature, *, detached: bool) -> RefusalFeature:
     means = [part.mean(0).detach() if detached else part.mean(0) for part in states]
-    return RefusalFeature(means[0] - means[1], like.layer, None if like.centre is None else 0.5 * (means[0] + means[1]).detach())
+    centre = None if like.centre is None else 0.5 * (means[0] + means[1]).detach()
+    return replace(like, direction=means[0] - means[1], centre=centre)
 
 
 def _stream(rows: list[Example], spec: TeacherSpec, name: str) -> Iterator[list[Example]]:

@@ -13,11 +13,12 @@ from reft_studio.data.splits import assert_disjoint
 from reft_studio.errors import DataError, SpecError, TrainingError
 from reft_studio.models.batching import Example
 from reft_studio.models.features import last_prompt_features
+from reft_studio.models.prefix import proven_prefix
 from reft_studio.models.session import Session
 from reft_studio.progress import Progress
 from reft_studio.teacher.pool import KINDS
 from reft_studio.teacher.refusal_feature import RefusalFeature
-from reft_studio.teacher.spec import SETS, TeacherSpec
+from reft_studio.teacher.spec import SETS, Reading, TeacherSpec
 from reft_studio.workspace import Workspace
 
 START = 256
@@ -61,23 +62,28 @@ class Material:
         self.selection = Kinds(*(self._ids(f"{self.selected_on}_{kind}") for kind in KINDS))
         self.calibration = Kinds(*(self._ids(f"calibration_{kind}") for kind in KINDS))
 
-    def features(self, backbone: nn.Module, prompts: Kinds, layers: Sequence[int], *, most: int | None = None) -> tuple[Tensor, Tensor]:
-        """Features (n, len(layers), d_model) of the first `most` prompts of each kind.
+    def features(
+        self, backbone: nn.Module, prompts: Kinds, layers: Sequence[int], *, start: int = 0, most: int | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Features (n, len(layers), d_model) of both kinds of prompts `start` to `most` (all).
 
-        Raises TrainingError, naming kind and layer, if a hidden state is not finite: no mean of it would mean anything.
+        What all prompts begin with is computed once. Raises TrainingError, naming kind and layer, if a hidden state is not finite: no
+        mean of it would mean anything.
         """
-        found = []
-        for kind, ids in zip(KINDS, (prompts.harmful, prompts.harmless), strict=True):
+        model, found = self.session.model, []
+        chosen = [ids[start:most] for ids in (prompts.harmful, prompts.harmless)]
+        prefix = proven_prefix(model, backbone, [*chosen[0], *chosen[1]], layer=max(layers))
+        for kind, ids in zip(KINDS, chosen, strict=True):
             self.progress.check()
-            part = last_prompt_features(self.session.model, backbone, ids[:most], layers=list(layers))
+            part = last_prompt_features(model, backbone, ids, layers=list(layers), prefix=prefix)
             check_finite(part, layers, kind)
             found.append(part)
         return found[0], found[1]
 
-    def feature(self, backbone: nn.Module, layer: int, *, centred: bool, most: int | None = None) -> RefusalFeature:
+    def feature(self, backbone: nn.Module, layer: int, *, reading: Reading, most: int | None = None) -> RefusalFeature:
         """The exact refusal feature over the training prompts under the adapter in effect."""
         harmful, harmless = self.features(backbone, self.training, [layer], most=most)
-        return RefusalFeature.between(harmful[:, 0], harmless[:, 0], layer=layer, centred=centred)
+        return RefusalFeature.between(harmful[:, 0], harmless[:, 0], layer=layer, reading=reading)
 
     def _ids(self, name: str) -> Ids:
         if not self.prompts[name]:

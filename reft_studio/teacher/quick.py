@@ -66,8 +66,11 @@ def quick_sets(workspace: Workspace) -> dict[str, str]:
 
 
 def quick_spec(workspace: Workspace, *, model: str, **settings: Any) -> TeacherSpec:
-    """A ready, centred teacher on `model` from the shipped prompts. Raises SpecError for settings that do not fit."""
-    return TeacherSpec.checked(**{"kind": "ready", "centred": True, **settings, "model": model, **quick_sets(workspace)})
+    """A ready teacher on `model` from the shipped prompts, in the reading that tells their kinds apart best.
+
+    Raises SpecError for settings that do not fit.
+    """
+    return TeacherSpec.checked(**{"kind": "ready", "reading": "auto", **settings, "model": model, **quick_sets(workspace)})
 
 
 def _row(prompt: CalibrationPrompt) -> Row:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -35,8 +35,17 @@ NEAREST_OF = 500
 
 
 @dataclass(frozen=True)
+class States:
+    """Features (n, L, d_model) of both kinds after every block, harmful first, with what was said."""
+
+    harmful: Tensor
+    harmless: Tensor
+    prompts: tuple[list[str], list[str]]
+
+
+@dataclass(frozen=True)
 class Directions:
-    """One refusal feature for every block and position: direction and, in the centred variant, centre, (L, P, d_model) float32."""
+    """One refusal feature for every block and position: direction and, unless read raw, centre, (L, P, d_model) float32."""
 
     direction: Tensor
     centre: Tensor | None
@@ -47,26 +56,41 @@ class Directions:
         return functional.cosine_similarity(found, self.direction[None], dim=-1).clamp(-1, 1)
 
 
-def write_details(folder: Path, material: Material, feature: RefusalFeature, *, adapter: str | None) -> None:
-    """Measure the teacher whose adapter is loaded under `adapter` and write the files of `details.FILES` into `folder`.
+def write_details(folder: Path, training: tuple[Tensor, Tensor], calibration: States, feature: RefusalFeature) -> None:
+    """Write the files of `details.FILES`: what the last prompt token says after every block.
 
-    Directions come from the training prompts, what is measured from the calibration prompts.
+    `training` (n, L, d_model) gives the refusal feature of every other block, in the reading of `feature`; the map is measured on the
+    calibration prompts, and has one position until somebody asks for all (`write_map`).
     """
-    centred = feature.centre is not None
-    with material.session.adapted.active(adapter) as backbone:
-        directions = _directions(material, backbone, feature, centred=centred)
-        cosines = [_cosines(material, backbone, ids, directions) for ids in (material.calibration.harmful, material.calibration.harmless)]
-        chosen = [_some(ids) for ids in (material.calibration.harmful, material.calibration.harmless)]
-        kept = Kinds(*([ids[place] for place in places] for ids, places in zip(_both(material.calibration), chosen, strict=True)))
-        features = material.features(backbone, kept, [feature.layer])
-    tensors = {"directions": directions.direction[:, 0].contiguous()}
-    if directions.centre is not None:
-        tensors["centres"] = directions.centre[:, 0].contiguous()
-    save_file(tensors, folder / LAYERS, metadata={"layer": str(feature.layer)})  # one entry: their order is not fixed
-    prompts = [material.prompts[f"calibration_{kind}"] for kind in KINDS]
-    texts = [[prompts[side][place] for place in places] for side, places in enumerate(chosen)]
-    _write_neighbours(folder / NEIGHBOURS, texts, [part[:, 0] for part in features], feature)
+    depth = range(1, training[0].shape[1] + 1)
+    layers = [
+        feature
+        if layer == feature.layer
+        else RefusalFeature.between(training[0][:, layer - 1], training[1][:, layer - 1], layer=layer, reading=feature.reading)
+        for layer in depth
+    ]
+    _write_layers(folder / LAYERS, layers, feature.layer)
+    sides = (calibration.harmful, calibration.harmless)
+    chosen = [_some(len(side)) for side in sides]
+    texts = [[prompts[place] for place in places] for prompts, places in zip(calibration.prompts, chosen, strict=True)]
+    _write_neighbours(
+        folder / NEIGHBOURS, texts, [side[places, feature.layer - 1] for side, places in zip(sides, chosen, strict=True)], feature
+    )
+    cosines = [np.stack([similarities(one, side[:, one.layer - 1]) for one in layers], axis=1)[..., None] for side in sides]
     write_json(folder / MAP, asdict(separation(cosines[0], cosines[1], layer=feature.layer)))  # last: with it, all is there
+
+
+def write_map(folder: Path, material: Material, feature: RefusalFeature, known: Separation, *, adapter: str | None) -> None:
+    """Draw the whole map into `folder`: the last TAIL positions of every block; the last token's stay as they are `known`.
+
+    A whitened teacher's other positions are read centred: a metric for each of them would be a large matrix from few prompts.
+    """
+    with material.session.adapted.active(adapter) as backbone:
+        directions = _directions(material, backbone, feature)
+        cosines = [_cosines(material, backbone, ids, directions) for ids in (material.calibration.harmful, material.calibration.harmless)]
+    whole = separation(cosines[0], cosines[1], layer=feature.layer)
+    auroc = [[line[0], *more[1:]] for line, more in zip(known.auroc, whole.auroc, strict=True)]
+    write_json(folder / MAP, asdict(replace(whole, auroc=auroc, bands=known.bands)))
 
 
 def separation(harmful: NDArray[np.float32], harmless: NDArray[np.float32], *, layer: int) -> Separation:
@@ -93,15 +117,35 @@ def load_layers(teacher: TeacherInfo) -> list[RefusalFeature]:
     try:
         with safe_open(teacher.folder / LAYERS, "pt") as file:
             found = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  no mapping: it has only `keys`
-        directions, centres = found["directions"], found.get("centres")
+        directions, centres, metrics = found["directions"], found.get("centres"), found.get("metrics")
         if directions.ndim != 2 or not torch.isfinite(directions).all() or (centres is not None and centres.shape != directions.shape):
             raise StoreError(f"{LAYERS} of '{teacher.id}' does not hold one finite direction for each block. Prepare the teacher again.")
     except (OSError, SafetensorError, KeyError) as exc:
         raise StoreError(f"{LAYERS} of '{teacher.id}' cannot be read. Prepare the teacher again.") from exc
-    return [RefusalFeature(directions[row], row + 1, None if centres is None else centres[row]) for row in range(len(directions))]
+    parts = (directions, *(part if part is not None else [None] * len(directions) for part in (centres, metrics)))
+    layers = [
+        RefusalFeature(direction, layer, centre, None if metric is None else metric.float())
+        for layer, (direction, centre, metric) in enumerate(zip(*parts, strict=True), 1)
+    ]
+    if metrics is not None and teacher.layer <= len(layers):  # kept in half precision; the teacher's own block scores with the exact one
+        layers[teacher.layer - 1] = RefusalFeature.load(teacher.folder / "refusal_feature.safetensors", layer=teacher.layer)
+    return layers
 
 
-def _directions(material: Material, backbone: nn.Module, feature: RefusalFeature, *, centred: bool) -> Directions:
+def _write_layers(path: Path, layers: list[RefusalFeature], chosen: int) -> None:
+    """Directions and centres (L, d_model), and metrics (L, k, d_model) in half precision, k the fewest axes of any block."""
+    tensors = {"directions": torch.stack([one.direction for one in layers])}
+    centres = [one.centre for one in layers if one.centre is not None]
+    metrics = [one.metric for one in layers if one.metric is not None]
+    if centres:
+        tensors["centres"] = torch.stack(centres)
+    if metrics:
+        rank = min(len(one) for one in metrics)
+        tensors["metrics"] = torch.stack([one[:rank] for one in metrics]).half()
+    save_file(tensors, path, metadata={"layer": str(chosen)})
+
+
+def _directions(material: Material, backbone: nn.Module, feature: RefusalFeature) -> Directions:
     """Means of both kinds over the training prompts, in float64; the chosen layer's is the refusal feature itself."""
     means = []
     for ids in _both(material.training):
@@ -112,10 +156,7 @@ def _directions(material: Material, backbone: nn.Module, feature: RefusalFeature
             count = count + there.double().sum(0)
         means.append(total / count.clamp(min=1)[..., None])
     direction, centre = (means[0] - means[1]).float(), (0.5 * (means[0] + means[1])).float()
-    direction[feature.layer - 1, 0] = feature.direction
-    if feature.centre is not None:
-        centre[feature.layer - 1, 0] = feature.centre
-    return Directions(direction, centre if centred else None)
+    return Directions(direction, None if feature.centre is None else centre)
 
 
 def _cosines(material: Material, backbone: nn.Module, ids: Ids, directions: Directions) -> NDArray[np.float32]:
@@ -141,9 +182,9 @@ def _both(kinds: Kinds) -> tuple[Ids, Ids]:
     return kinds.harmful, kinds.harmless
 
 
-def _some(ids: Ids) -> list[int]:
-    """Places of at most NEAREST_OF prompts, spread evenly."""
-    return sorted({int(place) for place in np.linspace(0, len(ids) - 1, min(NEAREST_OF, len(ids)))})
+def _some(count: int) -> list[int]:
+    """Places of at most NEAREST_OF of so many prompts, spread evenly."""
+    return sorted({int(place) for place in np.linspace(0, count - 1, min(NEAREST_OF, count))})
 
 
 def _write_neighbours(path: Path, prompts: list[list[str]], features: list[Tensor], feature: RefusalFeature) -> None:

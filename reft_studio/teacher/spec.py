@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field
 
@@ -13,6 +13,7 @@ from reft_studio.data.own_template import LONGEST, PATTERN
 from reft_studio.models import shelf
 from reft_studio.models.spec import LoadSpec, LoraSpec, OptimSpec, Settings
 
+Reading = Literal["raw", "centred", "whitened"]
 SETS = ("harmful", "helpful", "calibration_harmful", "calibration_harmless", "selection_harmful", "selection_harmless")
 KEY = 12
 """Characters of a teacher's id."""
@@ -62,7 +63,14 @@ class TeacherSpec(Settings):
     recompute_every: int | None = Field(
         None, ge=1, description="compute the refusal feature anew over all training prompts every so many steps; empty: moving mean"
     )
-    centred: bool = Field(False, description="take the cosine after subtracting the midpoint of the two kinds (ours)")
+    reading: Literal["raw", "centred", "whitened", "auto"] = Field(
+        "raw",
+        description="how a feature is compared with the refusal feature: raw (the paper's cosine), centred (minus the midpoint of the two "
+        "kinds), whitened (centred, in the metric of the prompts' scatter); auto: the best on the selection prompts",
+    )
+    margin: float = Field(
+        1.0, gt=0, le=1, description="cosine from which the regulariser leaves a prompt alone; 1: the published form, which never does"
+    )
     through_feature: bool = Field(False, description="let the gradient flow through the batch's own refusal feature (an ablation)")
     early_stop: int | None = Field(None, ge=1, description="evaluations in a row without progress that end training; empty: all steps")
     evaluate_every: int = Field(20, ge=1, le=100_000, description="steps between two evaluations for early stopping")
@@ -82,6 +90,16 @@ class TeacherSpec(Settings):
         """What `jobs.tasks.prepare_teacher` is given; with `pool` the four sets are left to be split from it."""
         values = self.model_dump(mode="json")
         return values if pool is None else {**{name: value for name, value in values.items() if name not in SETS}, "pool": dict(pool)}
+
+    @property
+    def readings(self) -> tuple[Reading, ...]:
+        """Every reading that is tried."""
+        return get_args(Reading) if self.reading == "auto" else (self.reading,)
+
+    @property
+    def training_reading(self) -> Reading:
+        """The coordinates that the regulariser works in; which reading is best is known only when training is over."""
+        return "centred" if self.reading == "auto" else self.reading
 
     @property
     def weights(self) -> tuple[float, ...]:

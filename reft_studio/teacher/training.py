@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
@@ -11,24 +12,26 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from reft_studio.errors import SpecError
 from reft_studio.models.session import Session
 from reft_studio.progress import Progress
 from reft_studio.teacher import calibration
-from reft_studio.teacher.details import FILES, is_complete
+from reft_studio.teacher.details import FILES, MAP, is_complete, separation_of
 from reft_studio.teacher.loop import ADAPTER, Trained, better, measure, train
 from reft_studio.teacher.material import Material
 from reft_studio.teacher.pool import KINDS
 from reft_studio.teacher.refusal_feature import RefusalFeature
-from reft_studio.teacher.separation import write_details
-from reft_studio.teacher.spec import TeacherSpec
+from reft_studio.teacher.separation import States, write_details, write_map
+from reft_studio.teacher.spec import Reading, TeacherSpec
 from reft_studio.teacher.teacher import TeacherInfo, open_teacher
 from reft_studio.workspace import Workspace, new_folder, staging, write_json
 
 __all__ = ["ADAPTER", "complete", "prepare_teacher"]
 PACKAGES = ("torch", "transformers", "peft")
+MOST = 1000
+"""Training prompts of a kind whose states are kept after every block; the refusal feature itself is of all of them."""
 
 
 def prepare_teacher(
@@ -50,25 +53,24 @@ def prepare_teacher(
     started = time.perf_counter()
     layer, aurocs = work.choose_layer()
     trained, tried = work.best_training(layer) if spec.kind == "trained" else (None, [])
-    feature = work.feature(layer)
-    scores = work.held_out_scores(feature)
-    facts = work.facts(feature, scores, aurocs, trained, tried)
+    measured = work.measured(layer)
+    facts = work.facts(measured, aurocs, trained, tried)
     facts["calibration"]["seconds"] = round(time.perf_counter() - started, 2)
     with new_folder(folder) as building:
         if trained is not None:
             session.adapted.save(ADAPTER, building / "adapter", base_name=spec.model)
-        feature.save(building / "refusal_feature.safetensors")
-        prompts = [work.material.prompts[f"calibration_{kind}"] for kind in KINDS]
-        calibration.write_scores(building / "calibration.parquet", list(zip(KINDS, scores, prompts, strict=True)))
+        measured.feature.save(building / "refusal_feature.safetensors")
+        kinds = list(zip(KINDS, measured.scores, measured.calibration.prompts, strict=True))
+        calibration.write_scores(building / "calibration.parquet", kinds)
         log = trained.log if trained else []
         (building / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log), "utf-8")
-        write_details(building, work.material, feature, adapter=work.adapter)
+        write_details(building, measured.training, measured.calibration, measured.feature)
         write_json(building / "teacher.json", {**facts, "pooled": pooled})
     return open_teacher(workspace, spec.id)
 
 
 def complete(teacher: TeacherInfo, material: Material) -> None:
-    """Write what a teacher of an older version lacks (`details.FILES`) into its folder, from the prompts it was made of.
+    """Write what an older version left out (`details.FILES`), and the whole map, into a teacher's folder, from the prompts it was made of.
 
     Raises SpecError if these are others than teacher.json names, or the session holds another base.
     """
@@ -77,10 +79,34 @@ def complete(teacher: TeacherInfo, material: Material) -> None:
     if material.session.model.fingerprint != teacher.base_fingerprint:
         raise SpecError(f"'{teacher.id}' was prepared on another base than '{material.session.model.source}'. Prepare it anew.")
     feature = RefusalFeature.load(teacher.folder / "refusal_feature.safetensors", layer=teacher.layer)
+    adapter = material.session.ensure("measured", teacher.adapter)
     with staging(teacher.folder) as building:
-        write_details(building, material, feature, adapter=material.session.ensure("measured", teacher.adapter))
-        for name in FILES:
-            (building / name).replace(teacher.folder / name)
+        if not is_complete(teacher):
+            every = list(range(1, material.session.model.layers + 1))
+            with material.session.adapted.active(adapter) as backbone:
+                training = material.features(backbone, material.training, every, most=MOST)
+                held_out = material.features(backbone, material.calibration, every)
+            prompts = (material.prompts["calibration_harmful"], material.prompts["calibration_harmless"])
+            write_details(building, training, States(*held_out, prompts), feature)
+            for name in FILES:
+                (building / name).replace(teacher.folder / name)
+        known = separation_of(teacher)
+        assert known is not None, "it was just written"
+        write_map(building, material, feature, known, adapter=adapter)
+        (building / MAP).replace(teacher.folder / MAP)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one pass over the prompts of a finished teacher gives: its refusal feature, and how held-out prompts score.
+
+    `training` and `calibration` are features after every block; of the training prompts the first MOST of each kind.
+    """
+
+    feature: RefusalFeature
+    scores: list[NDArray[np.float32]]
+    training: tuple[Tensor, Tensor]
+    calibration: States
 
 
 class _Preparation:
@@ -90,19 +116,28 @@ class _Preparation:
         self.spec, self.material, self.progress, self.session = spec, material, progress, material.session
         least = min(len(material.prompts[f"calibration_{kind}"]) for kind in KINDS)
         calibration.check_enough(least)
+        self._untouched: tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
+        """Features of the base after every block, of training and selection prompts, where the base is the teacher."""
 
     @property
     def adapter(self) -> str | None:
         return ADAPTER if self.spec.kind == "trained" else None
 
     def choose_layer(self) -> tuple[int, dict[int, float]]:
-        """The layer asked for, or the best of the sweep on the base; with the AUROC of each layer tried."""
+        """The layer asked for, or the best on the base by the AUROC of selection prompts; with the AUROC of each layer tried.
+
+        Of a reading left to "auto" the best at each layer counts.
+        """
         depth = self.session.model.layers
-        layers = calibration.candidate_layers(depth)
+        layers = list(range(1, depth + 1)) if self.spec.kind == "ready" else calibration.candidate_layers(depth)
         with self.session.adapted.active(None) as backbone:
-            training = self.material.features(backbone, self.material.training, layers)
-            held_out = self.material.features(backbone, self.material.selection, layers)
-        aurocs = calibration.separation(training, held_out, layers, centred=self.spec.centred)
+            training = self.material.features(backbone, self.material.training, layers, most=MOST)
+            selection = self.material.features(backbone, self.material.selection, layers)
+        if self.spec.kind == "ready":
+            self._untouched = training, selection
+        tried = [calibration.separation(training, selection, layers, reading=reading) for reading in self.spec.readings]
+        wanted = calibration.candidate_layers(depth)
+        aurocs = {layer: max(found[layer] for found in tried) for layer in wanted}
         return self.spec.layer or calibration.best_layer(aurocs, depth), aurocs
 
     def best_training(self, layer: int) -> tuple[Trained, list[dict[str, Any]]]:
@@ -131,27 +166,50 @@ class _Preparation:
                 value.copy_(saved)
         return best, tried
 
-    def feature(self, layer: int) -> RefusalFeature:
-        """The refusal feature of the finished teacher over all training prompts, in eval mode, means in float64."""
+    def measured(self, layer: int) -> Measured:
+        """The refusal feature of the finished teacher over all training prompts, and the held-out prompts' scores, from one pass."""
         with self.session.adapted.active(self.adapter) as backbone:
-            return self.material.feature(backbone, layer, centred=self.spec.centred)
+            first, held_out = self._last_states(backbone)
+            rest = self.material.features(backbone, self.material.training, [layer], start=MOST)
+            reading = self._reading(backbone, layer, first)
+        whole = (torch.cat([part[:, layer - 1], more[:, 0]]) for part, more in zip(first, rest, strict=True))
+        feature = RefusalFeature.between(*whole, layer=layer, reading=reading)
+        scores = [calibration.similarities(feature, side[:, layer - 1]) for side in held_out]
+        prompts = self.material.prompts
+        return Measured(feature, scores, first, States(*held_out, (prompts["calibration_harmful"], prompts["calibration_harmless"])))
 
-    def held_out_scores(self, feature: RefusalFeature) -> list[NDArray[np.float32]]:
-        """Cosines of the held-out prompts, harmful and harmless."""
-        with self.session.adapted.active(self.adapter) as backbone:
-            parts = self.material.features(backbone, self.material.calibration, [feature.layer])
-        return [calibration.similarities(feature, part[:, 0]) for part in parts]
+    def _last_states(self, backbone: nn.Module) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Features after every block of the first MOST training prompts and of the calibration prompts; what was read is not read again."""
+        every = list(range(1, self.session.model.layers + 1))
+        if self._untouched is None:
+            first = self.material.features(backbone, self.material.training, every, most=MOST)
+            return first, self.material.features(backbone, self.material.calibration, every)
+        first, selection = self._untouched
+        if self.material.selected_on == "calibration":
+            return first, selection
+        return first, self.material.features(backbone, self.material.calibration, every)
+
+    def _reading(self, backbone: nn.Module, layer: int, training: tuple[Tensor, Tensor]) -> Reading:
+        """The reading asked for, or the one of highest AUROC on the selection prompts."""
+        if len(self.spec.readings) == 1:
+            return self.spec.readings[0]
+        if self._untouched is None:
+            selection = self.material.features(backbone, self.material.selection, [layer])
+        else:
+            harmful, harmless = self._untouched[1]
+            selection = harmful[:, layer - 1 : layer], harmless[:, layer - 1 : layer]
+        known = training[0][:, layer - 1 : layer], training[1][:, layer - 1 : layer]
+        return max(self.spec.readings, key=lambda one: calibration.separation(known, selection, [layer], reading=one)[layer])
 
     def facts(
         self,
-        feature: RefusalFeature,
-        scores: list[NDArray[np.float32]],
+        found: Measured,
         aurocs: dict[int, float],
         trained: Trained | None,
         tried: list[dict[str, Any]],
     ) -> dict[str, Any]:
         """Everything teacher.json holds."""
-        spec, model = self.spec, self.session.model
+        spec, model, feature, scores = self.spec, self.session.model, found.feature, found.scores
         # without training there is no boundary at 0 that the regulariser would have made
         threshold = calibration.threshold_for_recall(scores[0], recall=spec.recall, most=0.0 if trained else None)
         weight = trained.regularisation if trained else None
@@ -171,7 +229,7 @@ class _Preparation:
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "record": {
                 "regularisation": weight,
-                "centred": spec.centred,
+                "reading": feature.reading,
                 "sweep": tried,
                 "step": trained.step if trained else None,
                 "early_stop": trained.trace if trained else [],

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from reft_studio.errors import DataError, SpecError, StoreError
-from reft_studio.teacher.refusal_feature import RefusalFeature, regulariser
+from reft_studio.teacher.refusal_feature import RefusalFeature, regulariser, whitening
 
 R = torch.tensor([3.0, 0.0, 4.0])
 
@@ -67,7 +67,7 @@ def test_a_damaged_feature_file_is_refused(tmp_path: Path) -> None:
 
 def test_the_centred_cosine_is_zero_at_the_midpoint_and_opposite_at_the_means() -> None:
     harmful, harmless = torch.tensor([[5.0, 1.0], [5.0, 3.0]]), torch.tensor([[3.0, 2.0]])
-    feature = RefusalFeature.between(harmful, harmless, layer=1, centred=True)
+    feature = RefusalFeature.between(harmful, harmless, layer=1, reading="centred")
     assert feature.direction.tolist() == [2, 0] and feature.centre is not None and feature.centre.tolist() == [4, 2]
     cosines = feature.similarity(torch.tensor([[5.0, 2.0], [3.0, 2.0], [4.0, 9.0]]))
     assert cosines.tolist() == [1, -1, 0]
@@ -108,3 +108,57 @@ def test_recall_of_the_record_is_counted_on_the_grid_of_the_page() -> None:
         "recall": 50.0,
         "false_positive_rate": 100.0,
     }
+
+
+def test_the_published_regulariser_is_the_margin_of_one() -> None:
+    harmful, harmless = torch.randn(6, 3), torch.randn(5, 3)
+    up, down = (torch.nn.functional.cosine_similarity(part, R, dim=-1) for part in (harmful, harmless))
+    assert torch.allclose(regulariser(R, harmful, harmless), (1 - up).mean() + (1 + down).mean())
+
+
+def test_a_margin_leaves_prompts_alone_that_are_told_apart() -> None:
+    told_apart = torch.stack([R, 2 * R + torch.tensor([0.0, 3.0, 0.0])]).requires_grad_()
+    loss = regulariser(R, told_apart, -told_apart.detach(), margin=0.5)
+    loss.backward()
+    assert float(loss.detach()) == 0 and told_apart.grad is not None and not told_apart.grad.any()
+    across = torch.tensor([[0.0, 1.0, 0.0]])
+    assert float(regulariser(R, across, across, margin=0.5)) == pytest.approx(1.0)
+
+
+def scattered(count: int, mean: tuple[float, float], *, seed: int) -> torch.Tensor:
+    """Points that scatter ten times as far along the second axis as along the first."""
+    noise = torch.randn(count, 2, generator=torch.Generator().manual_seed(seed)) * torch.tensor([0.3, 3.0])
+    return torch.tensor(mean) + noise
+
+
+def test_whitening_reads_the_kinds_where_they_scatter_little() -> None:
+    harmful, harmless = scattered(400, (1.0, 1.0), seed=0), scattered(400, (-1.0, -1.0), seed=1)
+    held_out = scattered(400, (1.0, 1.0), seed=2), scattered(400, (-1.0, -1.0), seed=3)
+    errors = {}
+    for reading in ("raw", "centred", "whitened"):
+        feature = RefusalFeature.between(harmful, harmless, layer=1, reading=reading)
+        assert feature.reading == reading
+        errors[reading] = float(
+            (feature.similarity(held_out[0]) < 0).float().mean() + (feature.similarity(held_out[1]) >= 0).float().mean()
+        )
+    assert errors["whitened"] < 0.01 < 0.4 < errors["centred"]
+
+
+def test_in_the_metric_every_direction_scatters_alike() -> None:
+    kinds = scattered(5000, (2.0, 0.0), seed=0), scattered(5000, (-2.0, 0.0), seed=1)
+    metric = whitening(*kinds)
+    spread = torch.cat([part - part.mean(0) for part in kinds]) @ metric.T
+    shares = spread.var(0) * torch.tensor([1.0, 1.0])
+    assert metric.shape == (2, 2) and float(spread.T.cov()[0, 1].abs()) < 0.01
+    assert 0.1 < float(shares.min()) and float(shares.max()) < 1.1, "shrunk towards the mean variance, never beyond one"
+
+
+def test_a_metric_survives_the_file_and_one_of_another_width_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "refusal_feature.safetensors"
+    feature = RefusalFeature.between(scattered(50, (1, 0), seed=0), scattered(50, (-1, 0), seed=1), layer=3, reading="whitened")
+    feature.save(path)
+    points = scattered(9, (0, 0), seed=2)
+    assert torch.allclose(RefusalFeature.load(path, layer=3).similarity(points), feature.similarity(points), atol=1e-6)
+    RefusalFeature(torch.ones(2), 3, torch.zeros(2), torch.ones(2, 3)).save(path)
+    with pytest.raises(StoreError, match="metric that does not fit"):
+        RefusalFeature.load(path, layer=3)

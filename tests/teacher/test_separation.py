@@ -97,12 +97,16 @@ def test_a_quick_teacher_is_measured_too_with_the_centre_of_every_layer(workspac
 def test_a_teacher_of_an_older_version_gets_the_files_when_it_is_prepared_again(
     workspace: Workspace, session: Session, spec: TeacherSpec, teacher: TeacherInfo
 ) -> None:
-    before = {name: (teacher.folder / name).read_bytes() for name in (*details.FILES, "teacher.json")}
+    before = {name: (teacher.folder / name).read_bytes() for name in (*details.FILES, "teacher.json") if name != details.MAP}
+    column = details.separation_of(teacher)
     for name in details.FILES:
         (teacher.folder / name).unlink()
     assert not details.is_complete(teacher) and details.separation_of(teacher) is None
     prepare_teacher(workspace, spec, session, Silent())
     assert {name: (teacher.folder / name).read_bytes() for name in before} == before
+    whole = details.separation_of(teacher)
+    assert column is not None and whole is not None and column.positions == [-1] and whole.positions == [-1 - place for place in range(10)]
+    assert [line[0] for line in whole.auroc] == [line[0] for line in column.auroc] and whole.bands == column.bands
 
 
 def test_other_prompts_than_the_teachers_own_make_no_map(

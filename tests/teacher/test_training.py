@@ -26,7 +26,7 @@ from reft_studio.scoring.refusal_similarity import score_prompts
 from reft_studio.teacher import loop
 from reft_studio.teacher.material import Material, check_finite
 from reft_studio.teacher.refusal_feature import RefusalFeature
-from reft_studio.teacher.spec import TeacherSpec
+from reft_studio.teacher.spec import Reading, TeacherSpec
 from reft_studio.teacher.training import prepare_teacher
 from reft_studio.workspace import Workspace
 from tests.tiny_models import toy_rows
@@ -52,9 +52,9 @@ def regularised(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[torch.Tensor]]
     seen: list[torch.Tensor] = []
     real = loop.regulariser
 
-    def recorded(direction: torch.Tensor, *states: torch.Tensor, through: bool = False) -> torch.Tensor:
+    def recorded(direction: torch.Tensor, *states: torch.Tensor, **settings: Any) -> torch.Tensor:
         seen.append(direction.detach().clone())
-        return real(direction, *states, through=through)
+        return real(direction, *states, **settings)
 
     monkeypatch.setattr(loop, "regulariser", recorded)
     yield seen
@@ -79,7 +79,7 @@ def test_without_a_regulariser_the_loss_is_joint_cross_entropy_alone(
     assert regularised == [] and all("regulariser" not in line for line in first.log)
     assert all(line["loss"] == line["supervised"] for line in first.log)
     # what the moving feature does cannot matter then
-    _, others = trained(workspace, session, spec.model_copy(update={"momentum": 0.0, "centred": True}), 0.0)
+    _, others = trained(workspace, session, spec.model_copy(update={"momentum": 0.0, "reading": "centred"}), 0.0)
     assert all(torch.equal(one, other) for one, other in zip(weights, others, strict=True))
 
 
@@ -166,11 +166,11 @@ def test_recomputing_every_k_steps_gives_the_exact_feature_of_that_step(
     exact: list[torch.Tensor] = []
     real = loop.exact
 
-    def recorded(material: Material, layer: int, *, centred: bool) -> RefusalFeature:
+    def recorded(material: Material, layer: int, *, reading: Reading) -> RefusalFeature:
         with material.session.adapted.active(loop.ADAPTER) as backbone:
             means = [part[:, 0].double().mean(0) for part in material.features(backbone, material.training, [layer])]
         exact.append((means[0] - means[1]).float())
-        return real(material, layer, centred=centred)
+        return real(material, layer, reading=reading)
 
     monkeypatch.setattr(loop, "exact", recorded)
     trained(workspace, session, spec.model_copy(update={"recompute_every": 2}), 1.0)
@@ -249,11 +249,11 @@ def test_calibration_scores_are_kept_by_group_and_score_as_the_filter_does(
     assert info.adapter is not None and (info.adapter / "adapter_model.safetensors").is_file()
 
 
-@pytest.mark.parametrize("centred", [False, True])
+@pytest.mark.parametrize("reading", ["raw", "centred"])
 def test_a_ready_teacher_has_no_adapter_and_scores_like_a_plain_probe(
-    workspace: Workspace, session: Session, spec: TeacherSpec, toy_data: dict[str, Dataset], centred: bool
+    workspace: Workspace, session: Session, spec: TeacherSpec, toy_data: dict[str, Dataset], reading: str
 ) -> None:
-    info = prepare_teacher(workspace, spec.model_copy(update={"kind": "ready", "centred": centred}), session, Silent())
+    info = prepare_teacher(workspace, spec.model_copy(update={"kind": "ready", "reading": reading}), session, Silent())
     assert info.adapter is None and info.ready and not (info.folder / "adapter").exists() and info.id.startswith("r")
 
     def states(name: str) -> torch.Tensor:
@@ -267,7 +267,7 @@ def test_a_ready_teacher_has_no_adapter_and_scores_like_a_plain_probe(
 
     harmful, harmless = states("harmful"), states("helpful")
     direction = harmful.mean(0) - harmless.mean(0)
-    shift = 0.5 * (harmful.mean(0) + harmless.mean(0)) if centred else torch.zeros(32)
+    shift = 0.5 * (harmful.mean(0) + harmless.mean(0)) if reading == "centred" else torch.zeros(32)
     by_hand = torch.nn.functional.cosine_similarity(states("calibration_harmful") - shift, direction, dim=-1)
     kept = pq.read_table(info.folder / "calibration.parquet").column("score").to_numpy()[:40]
     assert np.allclose(kept, by_hand.numpy(), atol=1e-4)

@@ -74,11 +74,12 @@ def draw_teacher() -> TeacherPanel:
             sets = [_set(name, *described) for name, described in SETS.items()]
         with gr.Row(elem_classes=["rs-form"]):
             typed = form(TeacherSpec, only=SHOWN, labels={"sweep": "Weights λ to try"}, prefix="teacher")
-        ticked = form(TeacherSpec, only=("centred",), prefix="teacher")
+        with gr.Row(elem_classes=["rs-form"]):
+            reading = form(TeacherSpec, only=("reading", "margin"), prefix="teacher")
         memory = draw_memory_fields(prefix="teacher", title="Model in memory, for a teacher of either kind")
         prepare = gr.Button("Prepare the teacher", elem_id="teacher-prepare", scale=0, min_width=190)
         line = status("teacher-status")
-    inputs = {**typed.inputs, **ticked.inputs}
+    inputs = {**typed.inputs, **reading.inputs}
     kept = {name: value for name, value in typed.base.items() if name not in inputs}
     return TeacherPanel(model, quick, Form(TeacherSpec, inputs, kept), sets, memory, prepare, line)
 

@@ -83,10 +83,16 @@ def test_the_card_marks_the_chosen_layer_among_all_that_were_tried(tmp_path: Any
 def test_the_card_of_a_ready_teacher_promises_no_guidance(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     studio = Studio(Workspace.open(tmp_path / "workspace"))
     lab = open_teacher(studio.workspace, "lab")
-    record = {"regularisation": None, "centred": True, "sweep": [], "step": None, "loaded": {"dtype": "float32", "quantization": "none"}}
+    record = {
+        "regularisation": None,
+        "reading": "centred",
+        "sweep": [],
+        "step": None,
+        "loaded": {"dtype": "float32", "quantization": "none"},
+    }
     ready = type(lab)(**{**vars(lab), "spec": {**lab.spec, "kind": "ready"}, "record": record})
     monkeypatch.setattr(studio, "teachers", lambda: [ready])
     card = json.loads(card_value(studio, "lab"))
     assert "only one made from prompts with answers can guide" in card["title"]
-    assert ["Layer", "block 2, centred"] in card["facts"] and ["Loaded as", "float32"] in card["facts"]
+    assert ["Layer", "block 2"] in card["facts"] and ["Reading", "centred"] in card["facts"] and ["Loaded as", "float32"] in card["facts"]
     assert not any(name in ("Regulariser", "Training") for name, _ in card["facts"])
