@@ -33,8 +33,8 @@ def inspect_dataset(context: JobContext, params: dict[str, Any]) -> dict[str, An
 
 
 def teacher_of(workspace: Workspace, dataset: Dataset) -> str:
-    """The teacher of the newest scores of a dataset, else the one that ships."""
-    scores = list_score_sets(workspace, dataset.id)
+    """The teacher of the newest scores of a dataset that a teacher made, else the one that ships."""
+    scores = [one for one in list_score_sets(workspace, dataset.id) if one.scorer == "refusal_feature"]
     return scores[-1].teacher if scores else "lab"
 
 

@@ -33,6 +33,7 @@ class Random(Scorer):
         misses="Everything: its scores are drawn. A filter that does no better than this one knows nothing.",
         needs="nothing",
         cost="at once",
+        measure="random number",
     )
 
     @classmethod
@@ -60,6 +61,7 @@ class Oracle(Scorer):
         misses="Rows without a label, and what the labels get wrong. It shows the best that any filter could do, not what one can.",
         needs="labels",
         cost="at once",
+        measure="label, as 1 or -1",
     )
 
     @classmethod

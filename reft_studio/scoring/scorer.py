@@ -25,7 +25,10 @@ Needs = Literal["nothing", "model", "labels"]
 
 @dataclass(frozen=True)
 class ScorerInfo:
-    """What stands beside a scorer's name. `misses`: what it cannot see; `cost`: how long it takes, in words."""
+    """What stands beside a scorer's name. `misses`: what it cannot see; `cost`: how long it takes, in words.
+
+    `measure` names the score in a sentence: "the … is +0.2".
+    """
 
     name: str
     title: str
@@ -33,6 +36,7 @@ class ScorerInfo:
     misses: str
     needs: Needs
     cost: str
+    measure: str
 
 
 class ScorerSpec(Settings):
@@ -87,9 +91,9 @@ class Scorer:
         """Score every row and store the result; what is stored already is given back."""
         raise SpecError(f"'{self.info.name}' scores no datasets.")
 
-    def explain(self, prepared: Prepared, row: dict[str, Any]) -> list[Word] | None:
-        """The words of a row (a dictionary with `prompt`, `response` and `messages`) that made its score; None: no explanation."""
-        return None
+    def explain(self, prepared: Prepared, row: dict[str, Any]) -> list[Word]:
+        """The words of a row (a dictionary with `prompt`, `response` and `messages`) that made its score; empty: no explanation."""
+        return []
 
     def stored(self, workspace: Workspace, dataset: Dataset, prepared: Prepared) -> ScoreSet | None:
         """The scores that are there already, as they were written."""

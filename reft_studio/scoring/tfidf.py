@@ -30,6 +30,7 @@ class Tfidf(Scorer):
         misses="Meaning that is not in the words: harm in harmless words, harmless questions in harmful words, other languages.",
         needs="nothing",
         cost="about 100,000 rows a second",
+        measure="word score (log odds of harm, scaled)",
     )
 
     def prepare(self, workspace: Workspace, spec: ScorerSpec, examples: Examples, progress: Progress) -> PreparedScorer:
@@ -46,8 +47,8 @@ class Tfidf(Scorer):
             self, workspace, dataset, prepared, progress, read=prompts, columns=("prompt", "messages"), function=model.scores
         )
 
-    def explain(self, prepared: Prepared, row: dict[str, Any]) -> list[Word] | None:
+    def explain(self, prepared: Prepared, row: dict[str, Any]) -> list[Word]:
         """The words of the turn that gave the score, each with its share of the log odds."""
         turns, _ = user_turns(row)
         model = TextModel.load(prepared.folder)
-        return [Word(*one) for one in model.words(model.highest(turns))] if turns else None
+        return [Word(*one) for one in model.words(model.highest(turns))] if turns else []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,10 @@ from reft_studio.data.dataset import Dataset, open_dataset
 from reft_studio.data.rowstore import row_store
 from reft_studio.errors import DataError, EvaluationError, SpecError, StoreError
 from reft_studio.jobs.host import ModelHost
-from reft_studio.scoring.inside import Inside
+from reft_studio.scoring import SCORERS
+from reft_studio.scoring.inside import MOST_TOKENS, Inside, TokenCosine
+from reft_studio.scoring.prepared import Prepared, open_prepared
+from reft_studio.scoring.scorer import Reads, Scorer, ScorerInfo
 from reft_studio.scoring.scores import ScoreSet, list_score_sets, open_score_set
 from reft_studio.scoring.scores import grid as on_grid
 from reft_studio.scoring.shards import user_turns
@@ -22,6 +26,7 @@ from reft_studio.teacher.teacher import TeacherInfo, open_teacher
 from reft_studio.views import project
 from reft_studio.workspace import Workspace
 
+UNEXPLAINED = "This scorer gives no explanation of single rows."
 KEPT = 256
 """Explanations kept in memory."""
 SAME_SCORE = 1e-5
@@ -47,7 +52,8 @@ class Facts:
 
     `reason`: why there is no score. `duplicates`: ids of other rows with the same prompt, at most LISTED; `more` if there are or may
     be others; None: not known, since the row has no score to look them up by. `near`: rows that repeat this one, prompt and answer,
-    almost word for word, at most LISTED; None before an inspection of the dataset. `lacks`: what the teacher cannot tell, in words.
+    almost word for word, at most LISTED; None before an inspection of the dataset. `lacks`: what the scorer cannot tell, in words.
+    `measure` and `reads` are those of the scorer.
     """
 
     row_id: int
@@ -65,6 +71,8 @@ class Facts:
     more: bool
     near: list[int] | None
     lacks: str
+    measure: str
+    reads: Reads | None
     ready: bool
     """Whether the teacher can be asked without loading a large model first."""
 
@@ -81,11 +89,11 @@ class LayerScore:
 
 @dataclass(frozen=True)
 class Asked:
-    """What the teacher says of a row; `layer` is the block whose cosine is the score."""
+    """What the scorer says of a row; `layer` is the block whose cosine is the score, None where words made it."""
 
     inside: Inside
     layers: list[LayerScore]
-    layer: int
+    layer: int | None
 
 
 class Explaining:
@@ -102,13 +110,14 @@ class Explaining:
         dataset, score, place = self._found(dataset_id, row_id, key)
         row = row_store(dataset).take([place], ("prompt", "response", "known_harmful"))[0]
         value = _value(score, place)
-        teacher, lacks = self._teacher(score)
+        prepared, lacks = self._prepared(score)
+        teacher, info = prepared if isinstance(prepared, TeacherInfo) else None, _info(score)
         duplicates, more = (None, False) if value is None else _duplicates(dataset, score, place, value, row["prompt"])
         return Facts(
             row_id=row_id,
             **row,
             key=score.key,
-            teacher=teacher.title if teacher else score.teacher,
+            teacher=prepared.title if prepared else score.teacher,
             layer=teacher.layer if teacher else None,
             score=value,
             threshold=project.chosen_threshold(self.workspace, score) or 0.0,
@@ -118,17 +127,22 @@ class Explaining:
             more=more,
             near=_near(dataset, place, duplicates or []),
             lacks=lacks,
-            ready=teacher is not None and (teacher.is_lab or (self.host.alive and teacher.id in self._loaded)),
+            measure=info.measure if info else "score",
+            reads=info.reads if info else None,
+            ready=self._ready(prepared),
         )
 
     def asked(self, dataset_id: str, row_id: int, key: str | None = None) -> Asked:
-        """Ask the teacher again: tokens, layers, neighbours. Starts the model host if it is not running.
+        """Ask the scorer again: words; of a teacher tokens, layers, neighbours, with the model host, which is started if need be.
 
         Raises DataError where nothing was said, EvaluationError or PrerequisiteError with what the host reports.
         """
         dataset, score, place = self._found(dataset_id, row_id, key)
-        turns, _ = user_turns(row_store(dataset).take([place], ("prompt", "messages"))[0])
-        teacher = open_teacher(self.workspace, score.teacher)
+        row = row_store(dataset).take([place], ("prompt", "response", "messages"))[0]
+        turns, _ = user_turns(row)
+        teacher = open_prepared(self.workspace, score.teacher)
+        if not isinstance(teacher, TeacherInfo):
+            return Asked(_by_words(teacher, row, _value(score, place)), [], None)
         inside = self._inside(teacher, turns)
         found = separation_of(teacher)
         if found is not None and len(found.layers) != len(inside.layers):
@@ -173,12 +187,20 @@ class Explaining:
             raise DataError(f"'{dataset.name}' has no row {row_id}.")
         return dataset, score, place
 
-    def _teacher(self, score: ScoreSet) -> tuple[TeacherInfo | None, str]:
+    def _prepared(self, score: ScoreSet) -> tuple[Prepared | None, str]:
+        """What made these scores, and what it cannot tell of a row."""
         try:
-            teacher = open_teacher(self.workspace, score.teacher)
+            prepared = open_prepared(self.workspace, score.teacher)
         except StoreError as exc:
             return None, str(exc)
-        return teacher, "" if details.is_complete(teacher) else details.MISSING
+        if isinstance(prepared, TeacherInfo):
+            return prepared, "" if details.is_complete(prepared) else details.MISSING
+        return prepared, "" if _explains(prepared) else UNEXPLAINED
+
+    def _ready(self, prepared: Prepared | None) -> bool:
+        if isinstance(prepared, TeacherInfo):
+            return prepared.is_lab or (self.host.alive and prepared.id in self._loaded)
+        return prepared is not None and _explains(prepared)
 
     def _verdicts(self, dataset_id: str, key: str, place: int) -> list[Verdict]:
         """Of every other set of scores, in the order in which they were made."""
@@ -189,9 +211,29 @@ class Explaining:
             value = _value(score, place)
             threshold = project.chosen_threshold(self.workspace, score) or 0.0
             over = None if value is None else bool(on_grid(value) >= on_grid(threshold))
-            teacher, _ = self._teacher(score)
-            found.append(Verdict(score.key, teacher.title if teacher else score.teacher, value, threshold, over))
+            prepared, _ = self._prepared(score)
+            found.append(Verdict(score.key, prepared.title if prepared else score.teacher, value, threshold, over))
         return found
+
+
+def _info(score: ScoreSet) -> ScorerInfo | None:
+    """What is known of the scorer; None for one of another version of the app."""
+    return SCORERS.get(score.scorer).info if score.scorer in SCORERS else None
+
+
+def _explains(prepared: Prepared) -> bool:
+    """Whether a scorer that is no teacher tells which words made a score."""
+    return SCORERS.get(prepared.scorer).explain is not Scorer.explain
+
+
+def _by_words(prepared: Prepared, row: dict[str, Any], score: float | None) -> Inside:
+    """A row explained by its words; `effect` and `cosine` of each are its share of the log odds."""
+    words = SCORERS.get(prepared.scorer)().explain(prepared, row)
+    if not words:
+        raise DataError(UNEXPLAINED)
+    tokens = [TokenCosine(f"{word.text} ", word.share, True, word.share) for word in words]
+    half, cut = MOST_TOKENS // 2, max(0, len(tokens) - MOST_TOKENS)
+    return Inside(0, 1, score or 0.0, tokens[:half] + tokens[-half:] if cut else tokens, cut, False, [], {})
 
 
 def _value(score: ScoreSet, place: int) -> float | None:

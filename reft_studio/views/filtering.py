@@ -8,7 +8,9 @@ from functools import lru_cache
 from reft_studio.data.dataset import Dataset, open_dataset
 from reft_studio.data.facets import facet
 from reft_studio.errors import StoreError
+from reft_studio.scoring import SCORERS
 from reft_studio.scoring.prepared import Prepared, open_prepared
+from reft_studio.scoring.scorer import ScorerInfo
 from reft_studio.scoring.scores import ScoreSet, binned, grid, open_score_set, sparse
 from reft_studio.store import settings
 from reft_studio.views.project import chosen_threshold
@@ -29,6 +31,7 @@ class FilterView:
 
     score: ScoreSet
     prepared: Prepared
+    info: ScorerInfo
     bins: list[list[int]]
     threshold: float
     calibrated: float
@@ -49,6 +52,7 @@ def filter_view(workspace: Workspace, dataset_id: str, key: str) -> FilterView:
     return FilterView(
         score=score,
         prepared=prepared,
+        info=SCORERS.get(prepared.scorer).info,
         bins=counted.bins,
         threshold=threshold,
         calibrated=score.threshold,

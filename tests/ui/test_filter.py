@@ -206,8 +206,8 @@ def test_numbers_move_within_a_frame_and_rows_within_150_ms(opened: Page, record
 def test_scoring_is_asked_for_once_and_a_failure_offers_it_again(
     page: Page, studio: Studio, audit: Scored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before, teachers = studio.state().dataset, [one for one in studio.teachers() if one.id == "for-tests"]
-    monkeypatch.setattr(studio, "teachers", lambda: teachers)
+    before, scorers = studio.state().dataset, [one for one in studio.scorers() if one.id == "for-tests"]
+    monkeypatch.setattr(studio, "scorers", lambda: scorers)
     fresh = write_dataset(studio.workspace, [{"prompt": "p", "response": "q"}], name="to be scored", role="user")
     studio.choose(dataset=fresh.id)
     page.goto("/filter")
@@ -250,7 +250,7 @@ def test_a_rule_that_needs_more_prompts_says_how_many_and_moves_nothing(opened: 
 
 def test_the_layers_of_the_chosen_teacher_are_drawn_with_the_one_in_use(page: Page, studio: Studio, audit: Scored) -> None:
     page.goto("/filter")
-    page.locator("#filter-teacher input").click()
+    page.locator("#filter-scorer input").click()
     page.get_by_role("option", name="Lab teacher").click()
     expect(page.locator("#teacher-card .tc-name")).to_have_text("block 2 chosen: 0.9993")
     expect(page.locator("#teacher-card .tc-dot")).to_have_count(3)

@@ -139,7 +139,7 @@ def test_a_teacher_that_is_gone_is_named_and_the_facts_stay(scene: Scene) -> Non
     facts: dict[str, Any] = {"scorer": "s", "teacher": "tgone", "threshold": 0.0, "info": {}}
     write_scores(scene.workspace, scene.dataset, scene.scores.scores(), key="gone", **facts)
     found = scene.explain.facts(scene.dataset.id, 2, "gone")
-    assert "no teacher 'tgone'" in found.lacks and found.score is not None and not found.ready
+    assert "no prepared scorer 'tgone'" in found.lacks and found.score is not None and not found.ready
     shutil.rmtree(scene.scores.folder.parent / "gone")
 
 

@@ -175,7 +175,7 @@ def masks_all(studio: Studio) -> bool:
 def _threshold(request: Mapping[str, Any]) -> float:
     value = float(request["t"])
     if not -1 <= value <= 1:
-        raise SpecError(f"The threshold is {value:g}, but a cosine lies between -1 and 1.")
+        raise SpecError(f"The threshold is {value:g}, but a score lies between -1 and 1.")
     return value
 
 

@@ -64,7 +64,7 @@ def changes_server(studio: Studio) -> ServerFunction:
 
     @answer
     def srv_changes(request: dict[str, Any]) -> dict[str, Any]:
-        here, there = cosine(request["t"]), cosine(request["other_t"])
+        here, there = threshold_of(request["t"]), threshold_of(request["other_t"])
         dataset, key, other = (str(request[name]) for name in ("dataset", "key", "other"))
         return {"changes": vars(studio.measure.changes(dataset, key, here, other_key=other, other_threshold=there))}
 
@@ -128,11 +128,11 @@ def interval(share: Estimate | None) -> str | None:
     return None if share is None else f"{share.value:.1f} % ({share.low:.1f} to {share.high:.1f}), n = {share.n:,}"
 
 
-def cosine(value: Any) -> float:
+def threshold_of(value: Any) -> float:
     """A threshold as it comes from a page. Raises SpecError if it is none."""
     threshold = float(value)
     if not -1 <= threshold <= 1:
-        raise SpecError(f"The threshold is {threshold:g}, but a cosine lies between -1 and 1.")
+        raise SpecError(f"The threshold is {threshold:g}, but a score lies between -1 and 1.")
     return threshold
 
 

@@ -12,10 +12,12 @@ import numpy as np
 
 from reft_studio.data.facets import TITLES
 from reft_studio.data.grid import grid
+from reft_studio.scoring import SCORERS
 from reft_studio.store.decided import ACTIONS, decided
 from ui.components.filter_numbers import changes_server, rule_server, shift_server, slices_server
 from ui.components.jobs import LIVE
 from ui.components.rows_panel import draw_rows, rows_value
+from ui.components.scorer_words import READS
 from ui.components.why_panel import draw_why, why_value
 from ui.text import counted, number, show
 from ui.widgets import widget
@@ -32,6 +34,7 @@ from ui.widgets.threshold import (
 )
 
 if TYPE_CHECKING:
+    from reft_studio.scoring.prepared import Prepared
     from reft_studio.scoring.scores import ScoreSet
     from reft_studio.store.decided import Decided
     from reft_studio.studio import Studio
@@ -53,12 +56,12 @@ class Pickers:
     """The controls at the top of the page."""
 
     dataset: gr.Dropdown
-    teacher: gr.Dropdown
+    scorer: gr.Dropdown
     scores: gr.Dropdown
     score: gr.Button
 
     def outputs(self) -> list[Any]:
-        return [self.dataset, self.teacher, self.scores, self.score]
+        return [self.dataset, self.scorer, self.scores, self.score]
 
 
 @dataclass(frozen=True)
@@ -84,13 +87,13 @@ class Panels:
 
 
 def draw_pickers() -> Pickers:
-    """One row: which dataset, which teacher, which of its scores; all filled when the page loads."""
+    """One row: which dataset, which scorer, which of its scores; all filled when the page loads."""
     with gr.Row(equal_height=False):
         dataset = gr.Dropdown([], label="Dataset", elem_id="filter-dataset", scale=3, min_width=220)
-        teacher = gr.Dropdown([], label="Teacher", elem_id="filter-teacher", scale=2, min_width=180)
+        scorer = gr.Dropdown([], label="Scorer", elem_id="filter-scorer", scale=2, min_width=180)
         scores = gr.Dropdown([], label="Scores", elem_id="filter-scores", scale=2, min_width=180, visible=False)
         score = gr.Button("Score again", visible=False, elem_id="filter-score", scale=0, min_width=150)
-    return Pickers(dataset, teacher, scores, score)
+    return Pickers(dataset, scorer, scores, score)
 
 
 def draw_panels(studio: Studio) -> Panels:
@@ -126,14 +129,14 @@ def page_values(studio: Studio) -> tuple[Any, ...]:
 
 def picker_values(studio: Studio, state: State) -> tuple[Any, ...]:
     """The choices there are, with what is being worked on selected."""
-    datasets, teachers = studio.datasets(), [one for one in studio.teachers() if one.regularised]  # aligned weights alone do not filter
+    datasets, scorers = studio.datasets(), studio.scorers()
     sets = studio.score_sets(state.dataset.id) if state.dataset else []
-    titles = {one.id: show(one.title, 60) for one in teachers}
+    titles = {one.id: show(one.title, 60) for one in scorers}
     chosen = state.score.key if state.score else None
-    used = state.score.teacher if state.score else (teachers[0].id if teachers else None)
+    used = state.score.teacher if state.score else (scorers[0].id if scorers else None)
     return (
         gr.Dropdown(choices=[(dataset_name(one), one.id) for one in datasets], value=state.dataset.id if state.dataset else None),
-        gr.Dropdown(choices=[(show(one.title, 80), one.id) for one in teachers], value=used),
+        gr.Dropdown(choices=[(scorer_name(one), one.id) for one in scorers], value=used),
         gr.Dropdown(choices=[(score_name(one, titles), one.key) for one in sets], value=chosen, visible=len(sets) > 1),
         gr.Button(visible=state.score is not None),  # without scores the empty state has the one button
     )
@@ -178,7 +181,7 @@ def tabs(view: FilterView, reasons: Sequence[tuple[str, int]]) -> list[list[str]
 
 def score_sets(studio: Studio, dataset: str) -> list[dict[str, Any]]:
     """The score sets of a dataset as the comparison names them."""
-    titles = {one.id: show(one.title, 60) for one in studio.teachers()}
+    titles = {one.id: show(one.title, 60) for one in studio.scorers()}
     return [{"key": one.key, "title": score_name(one, titles), "threshold": one.threshold} for one in studio.score_sets(dataset)]
 
 
@@ -232,7 +235,7 @@ def empty_value(state: State) -> dict[str, str]:
     rows = counted(state.dataset.rows, "row")
     return {
         "title": f"{rows} waiting for a score",
-        "text": "The teacher reads each prompt once and says how close it lies to what it refuses. Nothing is removed by scoring.",
+        "text": "The scorer chosen above reads each row once and says how harmful it looks. Nothing is removed by scoring.",
         "action": f"Score {rows}",
     }
 
@@ -243,6 +246,11 @@ def dataset_name(one: DatasetSummary) -> str:
     return f"{show(one.name, 60)} ({counted(one.rows, 'row')}{frozen})"
 
 
+def scorer_name(one: Prepared) -> str:
+    """Its title and what it reads."""
+    return f"{show(one.title, 60)} ({READS[SCORERS.get(one.scorer).info.reads]})"
+
+
 def score_name(one: ScoreSet, titles: Mapping[str, str]) -> str:
-    """Which teacher made these scores; one that is gone is named by its id."""
+    """Which scorer made these scores; one that is gone is named by its id."""
     return f"{titles.get(one.teacher, show(one.teacher, 40))}, {show(one.key, 8)}"

@@ -207,7 +207,7 @@ def lineage_view(lineage: Mapping[str, Any]) -> dict[str, Any]:
         ("left out undecided", lineage["undecided"]),
     ]
     kpis = [{"label": label, "value": count(n), "hint": label} for label, n in facts]
-    threshold = {"label": "threshold", "value": number(lineage["threshold"]), "hint": "cosine at or above which rows were flagged"}
+    threshold = {"label": "threshold", "value": number(lineage["threshold"]), "hint": "score at or above which rows were flagged"}
     return {"kpis": [*kpis, threshold]}
 
 

@@ -1,4 +1,4 @@
-"""What is known about the chosen teacher: how well each layer separates, held-out quality, how it was made."""
+"""What is known about the chosen scorer: what it reads and misses, held-out quality, and of a teacher how well each layer separates."""
 
 from __future__ import annotations
 
@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from reft_studio.errors import StudioError
+from reft_studio.scoring import SCORERS
+from reft_studio.scoring.prepared import PreparedScorer
 from reft_studio.teacher.details import MISSING
+from ui.components.scorer_words import READS
 from ui.text import count, counted, number, percent, show
 from ui.widgets.compose import composed
 
 if TYPE_CHECKING:
+    from reft_studio.scoring.prepared import Prepared
     from reft_studio.studio import Studio
     from reft_studio.teacher.teacher import TeacherInfo
 
@@ -23,22 +27,58 @@ def teacher_card() -> gr.HTML:
 
 
 def card_value(studio: Studio, teacher_id: str | None) -> str:
-    """The card of a teacher as JSON text; empty if there is none of that id."""
+    """The card of a teacher or of another prepared scorer as JSON text; empty if there is none of that id."""
     found = next((one for one in studio.teachers() if one.id == teacher_id), None)
     if found is None:
-        return ""
+        other = next((one for one in studio.scorers() if one.id == teacher_id), None)
+        return "" if other is None else json.dumps(scorer_view(other), allow_nan=False)
     layers = sorted((int(layer), float(auroc)) for layer, auroc in found.calibration.get("layer_auroc", {}).items())
     value = {
+        "heading": "About the teacher",
         "title": f"{show(found.title, 80)}: {kind_of(found)}.",
         "caption": "AUROC on held-out prompts before any training; 0.5 is chance. The best layer is taken, ties go to the middle.",
         "alt": f"AUROC by decoder block; block {found.layer} is in use",
         "layers": layers,
         "layer": found.layer,
         **map_view(studio, found),
-        "facts": [[name, show(text, 200)] for name, text in facts(found) if text],
+        "facts": [[name, show(text, 200)] for name, text in [*reading(found), *facts(found)] if text],
         "sweep": [_line(line, kept=line["regularisation"] == found.record.get("regularisation")) for line in found.record.get("sweep", [])],
     }
     return json.dumps(value, allow_nan=False)
+
+
+def scorer_view(found: Prepared) -> dict[str, Any]:
+    """The card of a scorer that is no teacher: it has no layers."""
+    told = [*reading(found), *quality(found), ("Made from", made_from(found))]
+    shown = [[name, show(text, 200)] for name, text in told if text]
+    empty = {"caption": "", "alt": "", "layers": [], "layer": None, "map": None, "map_note": "", "sweep": []}
+    return {**empty, "heading": "About the scorer", "title": f"{show(found.title, 80)}.", "facts": shown}
+
+
+def reading(found: Prepared) -> list[tuple[str, str]]:
+    """What it reads and what it cannot see."""
+    info = SCORERS.get(found.scorer).info
+    return [("Reads", READS[info.reads].removeprefix("reads ")), ("Misses", info.misses), ("Time", info.cost)]
+
+
+def quality(found: Prepared) -> list[tuple[str, str]]:
+    """What held-out examples show; nothing where there are none."""
+    held = found.calibration
+    if not held:
+        return [("Threshold", number(found.threshold))]
+    return [
+        ("Held-out AUROC", number(held.get("auroc"), digits=4)),
+        ("Recall", percent(held.get("recall")) + f" of {count(held.get('harmful'))} held-out harmful examples"),
+        ("False positives", percent(held.get("false_positive_rate")) + f" of {count(held.get('harmless'))} held-out harmless examples"),
+        ("Threshold", number(found.threshold)),
+    ]
+
+
+def made_from(found: Prepared) -> str:
+    """Its examples by source, the largest first; empty where that is not kept."""
+    record = found.record if isinstance(found, PreparedScorer) else {}
+    sources = sorted(record.get("sources", {}).items(), key=lambda one: -one[1])
+    return ", ".join(f"{count(rows)} of {name}" for name, rows in sources)
 
 
 def map_view(studio: Studio, teacher: TeacherInfo) -> dict[str, Any]:

@@ -25,7 +25,12 @@ BLOCK, LONGEST = "\u25ae", 24
 """What stands for a masked character, and characters of a token that are shown."""
 NEIGHBOUR = 400
 """Characters shown of a calibration prompt."""
-PROMPT_ONLY = "The score comes from the prompt alone: the filter has not read this answer, and would not notice a harmful one."
+UNREAD = {
+    "prompt": "The score comes from the prompt alone: the filter has not read this answer, and would not notice a harmful one.",
+    "nothing": "The score comes from neither prompt nor answer.",
+    "label": "The score comes from the label of the file, not from this answer.",
+}
+"""What a scorer that does not read answers leaves unseen, by what it reads."""
 _SEEN = re.compile(r"\S")
 
 
@@ -90,10 +95,11 @@ def facts_view(facts: Facts, threshold: float, *, hide: bool, sensitive: bool) -
         "threshold": threshold,
         "teacher": show(facts.teacher, 80),
         "layer": facts.layer,
+        "measure": facts.measure,
         "reason": show(facts.reason or "", 120),
         "masked": hide,
         "revealed": sensitive and not hide,
-        "response": {"text": mask(facts.response) if hide else show(facts.response, FULL), "note": PROMPT_ONLY},
+        "response": {"text": mask(facts.response) if hide else show(facts.response, FULL), "note": UNREAD.get(facts.reads or "", "")},
         "verdicts": [verdict_view(one) for one in facts.verdicts],
         "duplicates": facts.duplicates,
         "more": facts.more,

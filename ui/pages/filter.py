@@ -23,7 +23,7 @@ def build(studio: Studio) -> None:
     with gr.Column(elem_classes=["rs-card"]):
         pickers = draw_pickers()
         line = status("filter-status")
-        jobs = job_panel(studio, ["score", "teacher", "quick_teacher"], elem_id="filter-jobs")
+        jobs = job_panel(studio, ["score", "scorer", "teacher", "quick_teacher"], elem_id="filter-jobs")
     panels = draw_panels(studio)
     outputs = [*pickers.outputs(), *panels.outputs()]
     _wire_pickers(studio, pickers, panels, line)
@@ -31,7 +31,7 @@ def build(studio: Studio) -> None:
     card = teacher_card()
     teacher = draw_teacher()
     wire_teacher(studio, teacher)
-    on(pickers.teacher.change, lambda chosen: card_value(studio, chosen), inputs=[pickers.teacher], outputs=[card], **FAST)
+    on(pickers.scorer.change, lambda chosen: card_value(studio, chosen), inputs=[pickers.scorer], outputs=[card], **FAST)
     on(jobs.done, lambda: page_values(studio), outputs=outputs, line=line, refresh=True, **SLOW)
     on_load(lambda: page_values(studio), outputs=outputs, line=line)
     on_load(lambda: tuple(set_choices(studio)), outputs=teacher.sets)
@@ -48,8 +48,8 @@ def _wire_pickers(studio: Studio, pickers: Pickers, panels: Panels, line: gr.HTM
         studio.choose(score_key=key)
         return page_values(studio)
 
-    def score(dataset: str, teacher: str | None) -> tuple[Any, ...]:
-        studio.score(dataset, teacher or "lab")
+    def score(dataset: str, scorer: str | None) -> tuple[Any, ...]:
+        studio.score(dataset, scorer or "lab")
         return None, said("Scoring is queued. The panel below shows how far it is.", "note")
 
     def use(event: gr.EventData) -> tuple[Any, ...]:
@@ -58,8 +58,8 @@ def _wire_pickers(studio: Studio, pickers: Pickers, panels: Panels, line: gr.HTM
 
     on(pickers.dataset.input, choose_dataset, inputs=[pickers.dataset], outputs=outputs, line=line, refresh=True, **FAST)
     on(pickers.scores.input, choose_scores, inputs=[pickers.scores], outputs=outputs, line=line, refresh=True, **FAST)
-    on(pickers.score.click, score, inputs=[pickers.dataset, pickers.teacher], outputs=[panels.empty], line=line, refresh=True, **FAST)
-    on(panels.empty.act, score, inputs=[pickers.dataset, pickers.teacher], outputs=[panels.empty], line=line, refresh=True, **FAST)
+    on(pickers.score.click, score, inputs=[pickers.dataset, pickers.scorer], outputs=[panels.empty], line=line, refresh=True, **FAST)
+    on(panels.empty.act, score, inputs=[pickers.dataset, pickers.scorer], outputs=[panels.empty], line=line, refresh=True, **FAST)
 
     def pace(event: gr.EventData) -> None:
         studio.save_setting(PACE, min(3600.0, max(1.0, float(event.seconds))))

@@ -29,7 +29,7 @@ function scoreLine(card, threshold) {
   const distance = Math.abs(card.score - threshold).toFixed(3);
   const side = card.flagged ? `${distance} above the line, so the filter flags it` : `${distance} below the line, so the filter keeps it`;
   const rank = card.percentile === null ? '' : ` It scores higher than ${card.percentile.toFixed(1)} % of the rows.`;
-  return `The cosine of its prompt with the refusal feature lies ${side}.${rank}`;
+  return `Its score lies ${side}.${rank}`;
 }
 
 function textBlock(part) {

@@ -42,7 +42,7 @@ const load = lastWins(async () => {
 function ask() {
   clearTimeout(waiting);
   if (!data || panel.offsetParent === null) return;
-  if (!valid()) { $('.ch-said').textContent = 'A threshold is a cosine, from \u22121 to 1. Type one to compare with.'; return; }
+  if (!valid()) { $('.ch-said').textContent = 'A threshold lies between \u22121 and 1. Type one to compare with.'; return; }
   waiting = setTimeout(load, 40);
 }
 

@@ -20,7 +20,7 @@ function plot(held) {
   const root = svg('svg', { width, height: SIZE.height, role: 'img', 'aria-label': `Distribution of scores of this file and of the calibration prompts; largest gap to the nearest mix ${drift.mix.value.toFixed(3)} at ${drift.mix.at.toFixed(3)}` });
   for (const share of [0, 0.5, 1]) root.append(svg('line', { class: 'dr-grid', x1: x(low), x2: x(high), y1: y(share), y2: y(share) }), svg('text', { class: 'dr-tick', x: SIZE.left - 8, y: y(share) + 4, 'text-anchor': 'end', text: `${100 * share} %` }));
   for (const value of ticks(toValue(low), toValue(high), Math.max(3, Math.floor(width / 90)))) root.append(svg('text', { class: 'dr-tick', x: x(toIndex(value)), y: y(0) + 17, 'text-anchor': 'middle', text: (value < 0 ? '\u2212' : '') + Math.abs(value).toFixed(2) }));
-  root.append(svg('text', { class: 'dr-tick', x: width - SIZE.right, y: SIZE.height - 5, 'text-anchor': 'end', text: 'cosine with the refusal feature' }));
+  root.append(svg('text', { class: 'dr-tick', x: width - SIZE.right, y: SIZE.height - 5, 'text-anchor': 'end', text: data.measure }));
   for (const [name] of CURVES.slice().reverse()) root.append(svg('path', { class: `dr-curve dr-${name}`, d: path(up[name], low, high, x, y) }));
   const at = toIndex(drift.mix.at);
   root.append(svg('line', { class: 'dr-gap', x1: x(at), x2: x(at), y1: y(up.file(at)), y2: y(up.mix(at)) }, svg('title', { text: 'largest gap' })));

@@ -36,7 +36,7 @@ function makePick(root, { ask, change, filter }) {
   }
   const edge = (name, entry) => {
     const value = entry.value === '' ? null : Number(entry.value);
-    entry.setCustomValidity(value === null || (value >= -1 && value <= 1) ? '' : 'A cosine lies between \u22121 and 1.');
+    entry.setCustomValidity(value === null || (value >= -1 && value <= 1) ? '' : 'A score lies between \u22121 and 1.');
     if (entry.reportValidity()) change({ [name]: value });
   };
 

@@ -71,6 +71,7 @@ function draw() {
   data = readJson(props.value, null);
   element.closest('.block').hidden = card.hidden = !data;
   if (!data) return;
+  $('.tc h2').textContent = data.heading;
   $('.tc-title').textContent = data.title;
   $('.tc-caption').textContent = data.caption;
   $('.tc-layers').hidden = !data.layers.length;

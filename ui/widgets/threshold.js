@@ -96,7 +96,7 @@ function drawAxis(root) {
     root.append(svg('line', { class: 'th-axis', x1: x(toIndex(value)), x2: x(toIndex(value)), y1: floor(), y2: floor() + 4 }),
       svg('text', { class: 'th-tick', x: x(toIndex(value)), y: floor() + 29, 'text-anchor': 'middle', text: (value < 0 ? '\u2212' : '') + Math.abs(value).toFixed(2) }));
   }
-  root.append(svg('text', { class: 'th-name', x: width - PAD.right, y: HEIGHT - 2, 'text-anchor': 'end', text: 'cosine with the refusal feature; higher looks more harmful' }));
+  root.append(svg('text', { class: 'th-name', x: width - PAD.right, y: HEIGHT - 2, 'text-anchor': 'end', text: `${data.measure}; higher looks more harmful` }));
 }
 
 // The calibrated threshold, the threshold in use, and a tick where a person has decided a row.
@@ -243,7 +243,7 @@ chart.addEventListener('pointerleave', () => { tip.hidden = true; });
 const valid = () => entry.value !== '' && Number(entry.value) >= -1 && Number(entry.value) <= 1;
 entry.addEventListener('input', () => { if (valid()) move(toIndex(Number(entry.value))); });
 entry.addEventListener('change', () => {
-  if (!valid()) say(`A threshold is a cosine, from \u22121 to 1; ${entry.value === '' ? 'nothing' : `\u201c${entry.value}\u201d`} was typed. The line stays at ${signed(toValue(at))}.`);
+  if (!valid()) say(`A threshold lies between \u22121 and 1; ${entry.value === '' ? 'nothing' : `\u201c${entry.value}\u201d`} was typed. The line stays at ${signed(toValue(at))}.`);
   entry.value = toValue(at).toFixed(3);
 });
 function say(problem) { $('.th-problem').hidden = !problem; text('.th-problem', problem); }

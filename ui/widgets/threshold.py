@@ -75,6 +75,7 @@ def threshold_value(
             "seconds": seconds,
             "note": note,
             "unlabelled": unlabelled,
+            "measure": view.info.measure,
         },
         allow_nan=False,
     )

@@ -13,7 +13,7 @@ function sentence() {
   const teller = facts.layer === null ? facts.teacher : `${facts.teacher}, block ${facts.layer}`;
   if (facts.score === null) return [`The row has no score${facts.reason ? `: ${facts.reason}` : ''}. Only a person can decide it. (${teller})`];
   const distance = Math.abs(facts.score - line).toFixed(3);
-  return ['The cosine of its prompt with the refusal feature is ', h('b', { text: signed(facts.score) }), `, ${distance} ${over() ? 'above' : 'below'} the line at ${signed(line)}, so the filter ${over() ? 'flags' : 'keeps'} it. (${teller})`];
+  return [`The ${facts.measure} is `, h('b', { text: signed(facts.score) }), `, ${distance} ${over() ? 'above' : 'below'} the line at ${signed(line)}, so the filter ${over() ? 'flags' : 'keeps'} it. (${teller})`];
 }
 
 const links = (ids) => ids.map((id) => h('a', { href: `/review?row=${id}`, text: count(id) }));
@@ -46,16 +46,17 @@ function drawFacts() {
 
 function drawTokens() {
   const values = inside.tokens.map((token) => token[mode]), most = Math.max(1e-9, ...values.map((value) => Math.abs(value || 0)));
-  const share = mode === 'cosine' ? 1 : most;
+  const share = mode === 'cosine' && inside.layer !== null ? 1 : most;
   const cells = inside.tokens.map((token, place) => {
-    const value = values[place], last = place === inside.tokens.length - 1;
+    const value = values[place], last = place === inside.tokens.length - 1 && inside.layer !== null;
     const cell = h('span', { text: token.text || '\u00b7', 'data-own': token.own ? 1 : 0, 'data-last': last, title: value === null ? 'not measured' : signed(value) });
     if (value) { cell.dataset.sign = Math.sign(value); cell.style.setProperty('--rs-share', `${Math.round(8 + 72 * Math.min(1, Math.abs(value) / share))}%`); }
     return cell;
   });
   if (inside.after !== null) cells.splice(inside.after, 0, h('em', { text: ` \u2026 cut: ${count(inside.cut)} tokens not shown \u2026 ` }));
   $('.wy-map').replaceChildren(...cells);
-  const notes = [inside.turn, mode === 'cosine' ? 'Orange points along the refusal feature, blue (dashed) against it. The framed last token is where the whole prompt has been read: its cosine is the score.'
+  const words = `Each word with its share of the log odds, the runs of letters through it included: orange speaks for harm, blue (dashed) against it; the strongest counts ${most.toFixed(2)}.`;
+  const notes = [inside.turn, inside.layer === null ? words : mode === 'cosine' ? 'Orange points along the refusal feature, blue (dashed) against it. The framed last token is where the whole prompt has been read: its cosine is the score.'
     : `How the score would change without a token: orange ones raise it, blue ones (dashed) lower it; the strongest moves it by ${most.toFixed(3)}.`,
   inside.truncated ? 'The prompt is longer than the model reads: its middle was cut before scoring.' : ''];
   $('.wy-note').textContent = notes.filter(Boolean).join(' ');
@@ -106,6 +107,8 @@ function drawNear() {
 function drawInside() {
   $('.wy-inside').hidden = !inside;
   if (!inside) return;
+  $('.wy-tokens b').textContent = inside.layer === null ? 'Word by word' : 'Token by token';
+  $('.wy-modes').hidden = inside.layer === null;
   const measured = inside.tokens.some((token) => token.effect !== null);
   if (!measured) mode = 'cosine';
   panel.querySelectorAll('.wy-modes button').forEach((one) => {

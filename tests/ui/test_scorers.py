@@ -1,0 +1,63 @@
+"""Scorers that are no teachers, in a browser: chosen by name, with what they read and miss, and a row explained by its words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from reft_studio.console import Console
+from reft_studio.data.dataset import Row, write_dataset
+from reft_studio.jobs import tasks
+from reft_studio.studio import Studio
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+pytestmark = pytest.mark.browser
+expect = pytest.importorskip("playwright.sync_api").expect
+
+
+@pytest.fixture(scope="module")
+def dataset(studio: Studio) -> str:
+    """Forty rows, a quarter of them about stealing, scored by words."""
+    rows: list[Row] = [
+        {"prompt": f"how do i steal car {number}" if number % 4 == 0 else f"sum up note {number}", "response": "no"} for number in range(40)
+    ]
+    made = write_dataset(studio.workspace, rows, name="forty", role="user")
+    studio.choose(dataset=made.id)
+    tasks.score(Console(studio.workspace), {"dataset": made.id, "scorer": "tfidf"})
+    return made.id
+
+
+def test_the_page_says_what_the_scorer_in_use_reads_and_misses(page: Page, dataset: str) -> None:
+    page.goto("/filter")
+    expect(page.locator("#filter-scorer input")).to_have_value("Words (TF-IDF) (reads prompts)")
+    expect(page.locator(".th-name")).to_have_text("word score (log odds of harm, scaled); higher looks more harmful")
+    card = page.locator("#teacher-card")
+    expect(card.locator("h2")).to_have_text("About the scorer")
+    expect(card.locator(".tc-facts")).to_contain_text("harm in harmless words")
+    expect(card.locator(".tc-layers")).to_be_hidden()
+
+
+def test_a_row_is_explained_word_by_word(page: Page, studio: Studio, dataset: str) -> None:
+    studio.save_setting("masked", False)
+    page.goto("/filter")
+    page.locator(".rt-row").first.wait_for()
+    page.evaluate("rs.emit('rs:why', {row: 4, open: true})")
+    expect(page.locator(".wy-tokens b")).to_have_text("Word by word")
+    expect(page.locator(".wy-map span")).to_have_count(6)
+    expect(page.locator(".wy-note")).to_contain_text("its share of the log odds")
+    expect(page.locator(".wy-modes")).to_be_hidden()
+    expect(page.locator(".wy-sentence")).to_contain_text("The word score (log odds of harm, scaled) is")
+
+
+def test_a_control_explains_nothing_and_says_so(page: Page, studio: Studio, dataset: str) -> None:
+    key = tasks.score(Console(studio.workspace), {"dataset": dataset, "scorer": "random"})["key"]
+    studio.choose(score_key=key)
+    page.goto("/filter")
+    page.locator(".rt-row").first.wait_for()
+    page.evaluate("rs.emit('rs:why', {row: 4, open: true})")
+    expect(page.locator(".wy-lacks")).to_have_text("This scorer gives no explanation of single rows.")
+    expect(page.locator(".wy-load")).to_be_hidden()
+    expect(page.locator(".wy-verdicts")).to_contain_text("Words (TF-IDF)")
