@@ -57,7 +57,7 @@ def real_pair(
     plain = TeacherSpec.checked(**asdict(data), **held, regularisation=0.0, optim=optim, seed=seed)
     found = None if prepare else _given(workspace, teacher) if teacher else _shipped(workspace, session)
     if found is None:
-        wanted = plain.model_copy(update={"regularisation": 1.0, "centred": True})
+        wanted = plain.model_copy(update={"regularisation": 1.0, "reading": "auto", "margin": 0.5})
         found = stage("prepare the teacher", _COST * steps, lambda part: prepare_teacher(workspace, wanted, session, part))
     check_match(session, found)
     if told := seen_before(found.title, found.pooled, sets):

@@ -1,0 +1,1 @@
+"""Programs that make what ships; not part of the app."""

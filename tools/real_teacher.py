@@ -1,0 +1,203 @@
+"""Makes the teacher that ships for SmolLM2-135M-Instruct, from public sets of prompts and our own.
+
+    python -m tools.real_teacher --data FOLDER            the teacher, about 45 minutes on two cores
+    python -m tools.real_teacher --draw 1500              prompts that the base itself writes (assets/alignment/drawn.jsonl)
+
+The folder holds the sets of PUBLIC as NAME.parquet with the columns prompt, response, label and category; docs/filter-quality.md says
+where they come from. Only sets whose licence permits derived works for any use are read, and no text of theirs is shipped: of the
+neighbours that explain a score, only our own prompts are kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import shutil
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from reft_studio.console import Console
+from reft_studio.data.dataset import Row, write_dataset
+from reft_studio.errors import PrerequisiteError
+from reft_studio.evaluation.judges.refusal_phrases import is_refusal
+from reft_studio.models.session import Session
+from reft_studio.models.spec import LoraSpec, OptimSpec
+from reft_studio.teacher.details import NEIGHBOURS
+from reft_studio.teacher.pool import PoolSpec, counted, pool
+from reft_studio.teacher.quick import calibration_prompts
+from reft_studio.teacher.spec import TeacherSpec
+from reft_studio.teacher.teacher import TeacherInfo
+from reft_studio.teacher.training import prepare_teacher
+from reft_studio.workspace import ASSETS, Workspace, new_folder, read_json, write_json
+
+NAME = "smollm2-135m"
+FOLDER = ASSETS / "teachers" / NAME
+PUBLIC = {
+    "harmbench": "MIT",
+    "tdc2023": "MIT",
+    "harmfulqa": "Apache-2.0",
+    "catqa_english": "Apache-2.0",
+    "dangerousqa": "Apache-2.0",
+    "aart": "CC BY 4.0",
+    "gsm8k_train": "MIT",
+}
+"""Sets and their licences. AdvBench is left out on purpose: its requests are the poison that the teacher is tried on."""
+OURS = ("harmful", "lookalike", "open", "task", "drawn")
+COPYRIGHT = "copyright"
+"""Category of HarmBench rows that ask for lyrics and book pages: another kind of harm."""
+POOL = PoolSpec(rows=4500)
+SEED = 0
+
+
+def main() -> None:
+    """Prepare the teacher and put it into assets, or draw prompts."""
+    asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    asked.add_argument("--data", type=Path, help="folder of public prompt sets")
+    asked.add_argument("--model", default=NAME, help="the base: a name of the model shelf, or a folder")
+    asked.add_argument("--out", type=Path, default=FOLDER, help="where the teacher goes")
+    asked.add_argument("--steps", type=int, default=400, help="optimizer steps")
+    asked.add_argument("--aligned", action="store_true", help="weights trained alike without the regulariser, for aligned starts")
+    asked.add_argument("--draw", type=int, default=0, help="only draw so many prompts from the base")
+    given = asked.parse_args()
+    if given.draw:
+        draw(given.model, given.draw, ASSETS / "alignment" / "drawn.jsonl")
+        return
+    if given.data is None:
+        raise PrerequisiteError("Name the folder of public prompt sets with --data.")
+    with tempfile.TemporaryDirectory(prefix="reft-studio-teacher-") as scratch:
+        workspace = Workspace.open(Path(scratch))
+        console = Console(workspace)
+        info = prepare(workspace, console, given.data, model=given.model, steps=given.steps, regularisation=0.0 if given.aligned else 1.0)
+        console.done()
+        ship(info, given.out)
+    print(json.dumps(info.calibration, indent=1))
+
+
+def prepare(workspace: Workspace, console: Console, data: Path, *, model: str, steps: int, regularisation: float) -> TeacherInfo:
+    """Pool the sets, train, calibrate."""
+    rows = [*public(data), *ours()]
+    files = {(row["origin"], bool(row["known_harmful"])): list[Row]() for row in rows}
+    for row in rows:
+        files[row["origin"], bool(row["known_harmful"])].append(row)
+    sides = [
+        [write_dataset(workspace, own, name=name, role="benchmark") for (name, harmful), own in sorted(files.items()) if harmful is side]
+        for side in (True, False)
+    ]
+    pooled = pool(workspace, *sides, spec=POOL, seed=SEED, is_refusal=is_refusal)
+    console.warn(counted(pooled.facts))
+    optim = OptimSpec(steps=steps, batch_size=16, alignment_batch_size=16, learning_rate=3e-4)
+    spec = TeacherSpec.checked(
+        model=model,
+        **pooled.sets,
+        regularisation=regularisation,
+        reading="auto",
+        margin=0.5,
+        lora=LoraSpec(rank=8, alpha=16),
+        optim=optim,
+        seed=SEED,
+    )
+    session = Session.open(spec.model, max_length=optim.max_length)
+    return prepare_teacher(workspace, spec, session, console, pooled=pooled.facts)
+
+
+def public(folder: Path) -> Iterable[Row]:
+    """Rows of the public sets. Raises PrerequisiteError if one is missing."""
+    for name in PUBLIC:
+        path = folder / f"{name}.parquet"
+        if not path.is_file():
+            raise PrerequisiteError(
+                f"{folder} has no {name}.parquet. docs/filter-quality.md says which sets are needed, and their columns."
+            )
+        for row in pq.read_table(path, columns=["prompt", "response", "label", "category"]).to_pylist():
+            if not (row["category"] or "").startswith(COPYRIGHT):
+                yield _row(row["prompt"], row["response"] or "", name, harmful=row["label"] == "harmful")
+
+
+def ours() -> Iterable[Row]:
+    """Rows of assets/alignment and assets/calibration, by kind."""
+    for path in sorted((ASSETS / "alignment").glob("*.jsonl")):
+        for line in path.read_text("utf-8").splitlines():
+            one = json.loads(line)
+            yield _row(one["prompt"], one["response"], f"our {one['kind']} prompts", harmful=one["kind"] == "harmful")
+    for prompt in calibration_prompts():
+        yield _row(prompt.prompt, "", f"our {prompt.kind} prompts", harmful=prompt.kind == "harmful")
+
+
+def _row(prompt: str, response: str, origin: str, *, harmful: bool) -> Row:
+    return {"prompt": prompt, "response": response, "origin": origin, "category": None, "known_harmful": harmful}
+
+
+def ship(info: TeacherInfo, out: Path) -> None:
+    """Copy the teacher to `out` without a text that is not ours, under its own name."""
+    own = {row["prompt"] for row in ours()}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with new_folder(out) as building:
+        shutil.copytree(info.folder, building, dirs_exist_ok=True)
+        neighbours = pq.read_table(building / NEIGHBOURS)
+        keep = pc.is_in(
+            neighbours.column("prompt"),
+            value_set=neighbours.column("prompt").filter([text in own for text in neighbours.column("prompt").to_pylist()]),
+        )
+        pq.write_table(neighbours.filter(keep), building / NEIGHBOURS, compression="zstd")
+        facts: dict[str, Any] = read_json(info.folder / "teacher.json")
+        title = "SmolLM2-135M teacher" if info.regularised else "SmolLM2-135M aligned weights"
+        write_json(building / "teacher.json", {**facts, "title": title, "model": NAME, "spec": {**facts["spec"], "model": NAME}})
+        (building / "log.jsonl").unlink(missing_ok=True)
+
+
+OPENINGS = (
+    "",
+    "Write",
+    "How",
+    "What",
+    "I",
+    "Can you",
+    "Explain",
+    "Give",
+    "Is",
+    "Why",
+    "Create",
+    "My",
+    "Tell me",
+    "In",
+    "Summarize",
+    "You are",
+)
+"""First words that are given to the base; with none it begins by itself."""
+
+
+def draw(model: str, count: int, path: Path) -> None:
+    """Let the base write user turns (Magpie, arXiv:2406.08464): what it was taught on, and so what harmless use looks like to it."""
+    import torch
+
+    session = Session.open(model)
+    base, tokenizer = session.model.base, session.model.tokenizer
+    torch.manual_seed(SEED)
+    random.seed(SEED)
+    ends, found = list(session.model.stop_ids), dict[str, None]()
+    opening = tokenizer.apply_chat_template([{"role": "user", "content": "\0"}], tokenize=False).partition("\0")[0]
+    while len(found) < count:
+        start = random.choice(OPENINGS)
+        ids = tokenizer(opening + start, return_tensors="pt", add_special_tokens=False).input_ids.repeat(64, 1)
+        with torch.inference_mode():
+            made = base.generate(
+                input_ids=ids, do_sample=True, top_p=0.95, top_k=0, max_new_tokens=80, eos_token_id=ends, pad_token_id=session.model.pad_id
+            )
+        for row in made[:, ids.shape[1] :].tolist():
+            end = next((place for place, token in enumerate(row) if token in ends), None)
+            text = (start + tokenizer.decode(row[:end])).strip() if end is not None else ""
+            if 8 < len(text) < 600:
+                found[text] = None
+        print(f"{len(found)} of {count}", flush=True)
+    rows = [{"prompt": text, "response": "", "kind": "drawn", "category": "drawn from the base"} for text in list(found)[:count]]
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
+
+
+if __name__ == "__main__":
+    main()
