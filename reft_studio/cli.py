@@ -15,6 +15,7 @@ from reft_studio.errors import OUT_OF_MEMORY, PrerequisiteError, StudioError, is
 from reft_studio.evaluation_cli import evaluate
 from reft_studio.model_cli import app as model_app
 from reft_studio.options import AsJson, JsonFile, Where, numbers, place_for
+from reft_studio.run_cli import run
 from reft_studio.scorer_cli import scorer as scorer_verbs
 from reft_studio.scoring import SCORERS
 from reft_studio.teacher.teacher import SHIPPED
@@ -202,22 +203,7 @@ def freeze(
     verbs.freeze(Workspace.open(workspace), data, allow_undecided=allow_undecided, as_json=as_json)
 
 
-@app.command()
-def run(
-    dataset: Annotated[str, typer.Option(help="id of the user data")],
-    method: Annotated[str, typer.Option(help="sft, aligned_sft, sa_ft, filter_only, distill_only or ref_teacher")] = "ref_teacher",
-    teacher: Annotated[str, typer.Option(help="id of a teacher")] = "lab",
-    preset: Annotated[str, typer.Option(help="optimizer settings: lab, lab-quick, paper or booster")] = "lab",
-    seed: int = 0,
-    evaluate: Annotated[bool, typer.Option(help="evaluate the finetuned model afterwards")] = True,
-    as_json: AsJson = False,
-    workspace: Where = None,
-) -> None:
-    """Finetune with one method and evaluate the result."""
-    from reft_studio import verbs
-
-    form = {"dataset": dataset, "method": method, "teacher": teacher, "preset": preset, "seed": seed}
-    verbs.run(Workspace.open(workspace), form, evaluate=evaluate, as_json=as_json)
+app.command()(run)
 
 
 @app.command()

@@ -11,16 +11,19 @@ from reft_studio.console import Console, save_json, table, writable
 from reft_studio.evaluation.result import SCORES
 from reft_studio.jobs.pipeline import DemoResult, DemoSpec, demo, parts
 from reft_studio.models.spec import PRESETS
+from reft_studio.own_prompts import Prompts, suite_of
 from reft_studio.stats import mean_over_seeds
 from reft_studio.studio import Studio
 from reft_studio.teacher.spec import source_of
 from reft_studio.workspace import Workspace, write_atomic
 
 
-def run_demo(workspace: Workspace, wanted: dict[str, Any], json_file: Path | None) -> None:
-    """Run it, print a table, build the report, and write the JSON file if one is wanted."""
+def run_demo(workspace: Workspace, wanted: dict[str, Any], json_file: Path | None, *, own: Prompts | None = None) -> None:
+    """Run it, print a table, build the report, and write the JSON file if one is wanted. `own` are test prompts of the user's."""
     started = time.perf_counter()
     spec = _spec(wanted)
+    if own is not None and own.is_own:
+        spec = spec.model_copy(update={"own": suite_of(workspace, own).sets})
     writable(json_file)
     console = Console(workspace)
     result = demo(workspace, spec, console)

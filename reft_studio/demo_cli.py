@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from reft_studio.options import JsonFile, Where, numbers, place_for
+from reft_studio.options import Harmful, Harmless, JsonFile, Where, numbers, place_for
 
 
 def demo(
@@ -17,6 +17,10 @@ def demo(
         Path | None, typer.Option(help="with --model: folder of public prompt sets as Parquet; default: texts that ship")
     ] = None,
     task: Annotated[str | None, typer.Option(help="sentiment, topic or arithmetic; with --data sst2, ag_news or gsm8k")] = None,
+    harmful: Harmful = None,
+    harmless: Harmless = None,
+    task_file: Annotated[str | None, typer.Option("--task-file", help="file or dataset of the task with right answers (FA)")] = None,
+    benchmark: Annotated[str, typer.Option(help="rule for your task: label_match, exact_label or last_number")] = "label_match",
     teacher: Annotated[str | None, typer.Option(help="with --model: id or folder of a teacher; default: the one that ships for it")] = None,
     prepare: Annotated[bool, typer.Option("--prepare", help="with --model: prepare a teacher, even if one ships")] = False,
     seeds: Annotated[str, typer.Option(help="comma-separated seeds")] = "0",
@@ -35,6 +39,7 @@ def demo(
     With --workspace a job that was stopped goes on where it was.
     """
     from reft_studio.demo import run_demo
+    from reft_studio.own_prompts import Prompts
 
     wanted: dict[str, Any] = {"seeds": numbers(seeds, int, "0,1,2"), "poison_ratio": poison_ratio, "split": split}
     given = {
@@ -52,4 +57,4 @@ def demo(
     }
     wanted |= {name: value for name, value in given.items() if value is not None}
     with place_for(workspace) as place:
-        run_demo(place, wanted, json_file)
+        run_demo(place, wanted, json_file, own=Prompts("", harmful, harmless, task_file or "sentiment", benchmark, max_new_tokens=64))

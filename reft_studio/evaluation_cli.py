@@ -7,15 +7,17 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from reft_studio.options import AsJson, Where
+from reft_studio.options import AsJson, Harmful, Harmless, Where
 from reft_studio.workspace import Workspace
 
 
 def evaluate(
-    subject: Annotated[str, typer.Argument(help="a run id, base--lab, teacher--ID or aligned--ID")],
+    subject: Annotated[
+        str | None, typer.Argument(help="a run id, teacher--ID or aligned--ID; none: the base that --model names, or the lab's")
+    ] = None,
     suite: Annotated[str, typer.Option(help="published sets, comma-separated: beavertails, sst2, ag_news, gsm8k, alpaca_eval")] = "",
-    harmful: Annotated[str | None, typer.Option(help="file or dataset of harmful prompts (HS)")] = None,
-    harmless: Annotated[str | None, typer.Option(help="file or dataset of harmless prompts (over-refusal)")] = None,
+    harmful: Harmful = None,
+    harmless: Harmless = None,
     task: Annotated[
         str, typer.Option(help="task of the lab's suite (sentiment, topic, arithmetic), or a file or dataset with right answers (FA)")
     ] = "sentiment",
@@ -32,7 +34,7 @@ def evaluate(
     temperature: Annotated[float, typer.Option(min=0, max=10, help="0: the likeliest token; above 0: sampled")] = 0.0,
     seed: Annotated[int, typer.Option(help="seed of sampled answers")] = 0,
     split: Annotated[Literal["validation", "test"], typer.Option(help="held-out prompts of the lab")] = "test",
-    model: Annotated[str, typer.Option(help="the base of a base-- subject")] = "lab",
+    model: Annotated[str, typer.Option(help="base to evaluate: lab, a name of the shelf, a folder or a Hub id")] = "lab",
     as_json: AsJson = False,
     workspace: Where = None,
 ) -> None:
@@ -47,7 +49,9 @@ def evaluate(
         "categories": categories or None,
         "preference_model": preference_model,
     }
-    prompts = verb.Prompts(suite, harmful, harmless, task, benchmark, rows, max_new_tokens, split)
+    model, subject = verb.base(model, subject)
+    asked_of = model if subject == verb.base_id(model) else "lab"
+    prompts = verb.Prompts(suite, harmful, harmless, task, benchmark, rows, max_new_tokens, split, asked_of)
     answering = {"model": model, "temperature": temperature, "seed": seed}
     chosen = {name: value for name, value in given.items() if value is not None}
     verb.evaluate(Workspace.open(workspace), subject, prompts, chosen, answering, labels=labels, as_json=as_json)

@@ -17,6 +17,8 @@ Where = Annotated[Path | None, typer.Option("--workspace", help="project folder;
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON for machines")]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="also write the result to this file")]
 
+Harmful = Annotated[str | None, typer.Option(help="file or dataset of harmful prompts (HS)")]
+Harmless = Annotated[str | None, typer.Option(help="file or dataset of harmless prompts (over-refusal)")]
 N = TypeVar("N", int, float)
 
 

@@ -23,6 +23,7 @@ from reft_studio.data.readers import Preview, preview
 from reft_studio.defenses import DEFENSES
 from reft_studio.defenses.defense import DefenseInfo
 from reft_studio.errors import SpecError, StoreError
+from reft_studio.evaluation.suite import Suite
 from reft_studio.jobs.host import ModelHost
 from reft_studio.jobs.queue import JobQueue
 from reft_studio.models.spec import DEFAULT, PRESETS, LoadSpec, OptimSpec
@@ -259,8 +260,8 @@ class Studio:
     def presets(self) -> dict[str, OptimSpec]:
         return dict(PRESETS)
 
-    def plan_run(self, form: runs.RunForm) -> runs.RunPlan:
-        return runs.plan(self.workspace, form)
+    def plan_run(self, form: runs.RunForm, *, suite: Suite | None = None) -> runs.RunPlan:
+        return runs.plan(self.workspace, form, suite=suite)
 
     def start_run(self, form: runs.RunForm, *, evaluate: bool = True) -> str:
         """Queue one run, with its evaluation where prompts are set; returns the job."""

@@ -13,12 +13,12 @@ import pyarrow.parquet as pq
 
 from reft_studio.audit import bundle as bundles
 from reft_studio.audit.threshold import ThresholdRule
-from reft_studio.console import Console, score_line, share, show, table, writable
+from reft_studio.console import Console, share, show, table, writable
 from reft_studio.data import hub
 from reft_studio.data.dataset import Role, open_dataset
 from reft_studio.data.sources import local
 from reft_studio.errors import DataError, SpecError, StoreError
-from reft_studio.evaluation.result import SCORES, load_result
+from reft_studio.evaluation.result import SCORES
 from reft_studio.fingerprint import canonical_json
 from reft_studio.jobs import fetching, tasks
 from reft_studio.jobs.scorers import chosen
@@ -30,7 +30,6 @@ from reft_studio.views import gating
 from reft_studio.views.auditing import Audit
 from reft_studio.views.filtering import language_warning
 from reft_studio.views.project import chosen_scores
-from reft_studio.views.runs import RunForm
 from reft_studio.workspace import Workspace, write_atomic
 
 
@@ -144,24 +143,6 @@ def freeze(workspace: Workspace, data: str, *, allow_undecided: bool, as_json: b
         as_json=as_json,
         text=lambda: f"Frozen as {frozen.id}: {frozen.rows:,} rows kept.",
     )
-
-
-def run(workspace: Workspace, form: dict[str, Any], *, evaluate: bool, as_json: bool) -> None:
-    """Plan, train, evaluate."""
-    studio = Studio(workspace)
-    plan = studio.plan_run(RunForm.checked(**form))
-    suite = plan.suite.model_dump(mode="json") if plan.suite and evaluate else None
-    console = Console(workspace)
-    result = tasks.train(console, {"spec": plan.spec.model_dump(mode="json"), "suite": suite, "judge": plan.judge.model_dump(mode="json")})
-    console.done()
-    graded = load_result(workspace, result["run"]) if suite else None
-    numbers = {} if graded is None else {name: value and vars(value) for name in SCORES for value in (getattr(graded, name),)}
-    text = f"{plan.title}: run {result['run']}, {result['steps']} steps on {result['kept']:,} rows, {result['removed']:,} removed, "
-    text += f"{result['seconds']:.0f} s"
-    text += "".join(f"\nNote: {line}" for line in plan.warnings)
-    if graded:
-        text += f"\n{score_line(graded)}"
-    show({**result, **numbers, "warnings": plan.warnings}, as_json=as_json, text=lambda: text)
 
 
 def compare(workspace: Workspace, *, as_json: bool) -> None:

@@ -9,7 +9,9 @@ import pytest
 
 from reft_studio.errors import SpecError
 from reft_studio.evaluation.result import load_result, read_graded
-from reft_studio.evaluation_verb import Prompts, evaluate, suite_of
+from reft_studio.evaluation_verb import base, evaluate
+from reft_studio.fingerprint import of_value
+from reft_studio.own_prompts import Prompts, suite_of
 from reft_studio.workspace import Workspace
 from tests.evaluation.tiny_judges import make_classifier
 
@@ -89,3 +91,18 @@ def test_alpaca_eval_needs_a_model_that_compares(workspace: Workspace, tmp_path:
 def test_labels_without_the_human_judge_are_refused(workspace: Workspace, tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="--judge human"):
         run(workspace, Prompts(), {}, labels=tmp_path / "labels.csv")
+
+
+def test_a_base_is_evaluated_without_an_id(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    model, subject = base(str(folder), None)
+    assert model == str(folder.resolve()) and subject.startswith("base--") and subject.endswith(of_value(model)[:8])
+    assert base("lab", None) == ("lab", "base--lab")
+    assert base("lab", "r0123") == ("lab", "r0123")
+
+
+def test_a_real_base_is_asked_what_ships_for_real_models(workspace: Workspace) -> None:
+    suite = suite_of(workspace, Prompts(task="topic", rows=5, model="/a/model"))
+    assert {name: len(rows) for name, rows in suite.rows(workspace).items()} == {"harmful": 5, "harmless": 5, "task": 5}
+    assert not suite.is_lab

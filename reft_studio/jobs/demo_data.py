@@ -133,14 +133,7 @@ class TextRows:
         )
 
     def alignment(self, seed: int) -> AlignmentSets:
-        roles: tuple[Role, ...] = ("harmful", "helpful", "harmful", "helpful")
-        names = ("refusals", "harmless answers", "held-out harmful prompts", "held-out harmless prompts")
-        return AlignmentSets(
-            *(
-                write_dataset(self.workspace, rows, name=f"shipped {name}", role=role, extra={"made_by": "demo"}).id
-                for rows, name, role in zip(self.aligned.parts(), names, roles, strict=True)
-            )
-        )
+        return stored_alignment(self.workspace, self.aligned)
 
     def suite(self) -> Suite:
         asked = (("harmful", self.texts.harmful_test), ("harmless", self.texts.lookalike_test), ("task", self.texts.task_test))
@@ -165,6 +158,18 @@ class TextRows:
             "lookalike": [row["prompt"] for row in self.texts.lookalike_test],
             "task": [row["prompt"] for row in self.texts.task_test],
         }
+
+
+def stored_alignment(workspace: Workspace, rows: Alignment) -> AlignmentSets:
+    """Alignment rows as datasets of a workspace."""
+    roles: tuple[Role, ...] = ("harmful", "helpful", "harmful", "helpful")
+    names = ("refusals", "harmless answers", "held-out harmful prompts", "held-out harmless prompts")
+    return AlignmentSets(
+        *(
+            write_dataset(workspace, part, name=f"shipped {name}", role=role, extra={"made_by": "demo"}).id
+            for part, name, role in zip(rows.parts(), names, roles, strict=True)
+        )
+    )
 
 
 class KeptApart:

@@ -20,6 +20,9 @@ Stage = Callable[[str, float, Any], Any]
 _COST = 2.0
 """A step of preparation, in units of a plain training step: refusals and answers instead of labels."""
 
+_RATE, _MARGIN = 3e-4, 0.5
+"""Learning rate of the few steps, and the cosine from which the regulariser leaves a prompt alone."""
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -53,11 +56,11 @@ def real_pair(
         "loading": {name: getattr(session.model.loading, name) for name in ("revision", "dtype", "quantization")},
         "template": session.model.template.name,
     }
-    optim = REAL.model_copy(update={"steps": steps, "max_length": session.encoder.max_length})
+    optim = REAL.model_copy(update={"steps": steps, "learning_rate": _RATE, "max_length": session.encoder.max_length})
     plain = TeacherSpec.checked(**asdict(data), **held, regularisation=0.0, optim=optim, seed=seed)
     found = None if prepare else _given(workspace, teacher) if teacher else _shipped(workspace, session)
     if found is None:
-        wanted = plain.model_copy(update={"regularisation": 1.0, "reading": "auto", "margin": 0.5})
+        wanted = plain.model_copy(update={"regularisation": 1.0, "reading": "auto", "margin": _MARGIN})
         found = stage("prepare the teacher", _COST * steps, lambda part: prepare_teacher(workspace, wanted, session, part))
     check_match(session, found)
     if told := seen_before(found.title, found.pooled, sets):

@@ -16,6 +16,7 @@ from reft_studio.defenses import DEFENSES
 from reft_studio.defenses.defense import DefenseInfo
 from reft_studio.errors import SpecError
 from reft_studio.evaluation.result import SCORES, EvaluationResult
+from reft_studio.evaluation.suite import PromptSet, Suite
 from reft_studio.jobs.demo_data import DemoData, Held, LabRows
 from reft_studio.jobs.demo_teacher import Pair, real_pair
 from reft_studio.jobs.grading import evaluate_adapter
@@ -62,6 +63,7 @@ class DemoSpec(Settings):
     steps: int = Field(160, ge=1, le=10_000, description="optimizer steps of each run")
     shipped_teacher: bool = Field(False, description="use the lab's ready teacher instead of preparing one per seed")
     split: Literal["validation", "test"] = Field("test", description="held-out prompts; settings are chosen on validation only")
+    own: tuple[PromptSet, ...] = Field((), description="test prompts of the user's own, instead of the set of the same name")
     prompts: int = Field(200, ge=1, description="harmful, and as many harmless, test prompts of a real model")
     task_prompts: int = Field(500, ge=1, description="test prompts of the task of a real model")
     alignment_steps: int = Field(80, ge=1, le=10_000, description="optimizer steps of aligned weights, and of a teacher, of a real model")
@@ -204,13 +206,19 @@ class _Seed:
         return self.stages.run(f"{name}, seed {self.seed}" if len(self.spec.seeds) > 1 else name, cost, work)
 
     def _evaluate(self, title: str, subject: str, folder: Path | None) -> EvaluationResult:
-        suite, session = self.data.suite(), self.session
+        suite, session = self._suite(), self.session
 
         def work(part: Part) -> EvaluationResult:
             return evaluate_adapter(self.workspace, session, subject, session.ensure("evaluated", folder), suite, part)
 
         graded: EvaluationResult = self._stage(f"evaluate {title}", _EVALUATION_COST, work)
         return graded
+
+    def _suite(self) -> Suite:
+        """The suite of the data, with the user's own sets in the place of its own."""
+        suite, own = self.data.suite(), {part.name: part for part in self.spec.own}
+        kept = [own.get(part.name, part) for part in suite.sets]
+        return suite.model_copy(update={"sets": tuple(kept), "name": f"{suite.name}, own prompts"}) if own else suite
 
     def _teachers(self, alignment: AlignmentSets) -> Pair:
         workspace, spec = self.workspace, self.spec

@@ -46,7 +46,7 @@ def alignment(folder: Path | None = None, *, seed: int = 0) -> Alignment:
     for kind in ("harmful", *HELPFUL):
         own = evenly([[row for row in rows if row["origin"] == kind]], MOST[kind], seed=seed, name=f"alignment {kind}")
         check_enough(own, 10, f"rows of kind '{kind}' in {folder.name}")
-        places = split_groups([row["prompt"] for row in own], SHARES, seed=0)
+        places = split_groups([row["prompt"] for row in own], SHARES, seed=0, near=True)
         parts[kind] = {part: [own[place] for place in found] for part, found in places.items()}
     draw = generator(seed, "demo", "refusals")
     harmful = {part: [_refused(row, refusal(draw)) for row in found] for part, found in parts["harmful"].items()}

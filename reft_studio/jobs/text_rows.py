@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from reft_studio.jobs.demo_data import KeptApart, TextRows
+from reft_studio.evaluation.suite import Suite
+from reft_studio.jobs.demo_data import Alignment, KeptApart, TextRows, stored_alignment
+from reft_studio.jobs.lab_data import AlignmentSets
 from reft_studio.jobs.public_sets import PUBLIC_TASKS, public_texts
 from reft_studio.jobs.shipped_texts import alignment, shipped_texts
 from reft_studio.lab import sets
@@ -25,3 +27,14 @@ def text_rows(
     else:
         texts = public_texts(folder.expanduser(), task, prompts=prompts, task_prompts=task_prompts, apart=apart)
     return TextRows(workspace, texts, aligned, poison_ratio, rows)
+
+
+def shipped_alignment(workspace: Workspace) -> AlignmentSets:
+    """The alignment data of ours that ships, for a base that has none of its own."""
+    return stored_alignment(workspace, alignment())
+
+
+def shipped_suite(workspace: Workspace, task: str, *, prompts: int, task_prompts: int) -> Suite:
+    """Harmful and harmless prompts of ours that ship and a task of the lab, for a real base without prompts of its user's."""
+    texts = shipped_texts(task, rows=1, prompts=prompts, task_prompts=task_prompts, apart=KeptApart())
+    return TextRows(workspace, texts, Alignment([], [], [], []), 0.0, 1).suite()

@@ -93,3 +93,10 @@ of git-disl/Booster@6421918."""
 def usual_preset(model: str) -> str:
     """The preset that runs on this base use unless somebody says otherwise."""
     return "lab" if model == "lab" else "real"
+
+
+def preset_named(name: str) -> OptimSpec:
+    """The settings of a preset. Raises SpecError if there is none of this name."""
+    if name not in PRESETS:
+        raise SpecError(f"There is no preset '{name}'. Choose one of: {', '.join(PRESETS)}.")
+    return PRESETS[name]

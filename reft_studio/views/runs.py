@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,23 +9,27 @@ from pydantic import Field
 
 from reft_studio.data.dataset import Dataset, open_dataset
 from reft_studio.defenses import DEFENSES
+from reft_studio.defenses.defense import DefenseInfo
 from reft_studio.errors import PrerequisiteError, SpecError
 from reft_studio.evaluation.judges.spec import JudgeSpec
 from reft_studio.evaluation.result import evaluated, load_result
 from reft_studio.evaluation.suite import Suite, lab_suite
 from reft_studio.jobs import lab_data
+from reft_studio.jobs.text_rows import shipped_alignment
 from reft_studio.lab.sets import TASKS
 from reft_studio.models.memory import Work
-from reft_studio.models.spec import PRESETS, OptimSpec, Settings
+from reft_studio.models.spec import LoraSpec, OptimSpec, Settings, preset_named, usual_preset
 from reft_studio.scoring.scores import flagged
 from reft_studio.stats import Estimate
 from reft_studio.teacher.quick import MADE_BY as SHIPPED_PROMPTS
+from reft_studio.teacher.spec import source_of
 from reft_studio.teacher.teacher import TeacherInfo, list_teachers, open_teacher
 from reft_studio.training.run_folder import RunInfo, list_runs
 from reft_studio.training.spec import RunSpec
 from reft_studio.views.fitting import UNKNOWN, Fit, fit
 from reft_studio.views.grading import stored_judge, stored_suite
 from reft_studio.views.project import chosen_scores, chosen_threshold
+from reft_studio.views.run_command import command
 from reft_studio.workspace import Workspace
 
 
@@ -35,9 +38,11 @@ class RunForm(Settings):
 
     dataset: str = Field(description="user data: as uploaded, or frozen by an audit")
     method: str = Field("ref_teacher", description="defense")
-    teacher: str = Field("lab", description="teacher that filters and guides; its model is the base of the run")
-    preset: str = Field("lab", description="optimizer settings; any of them can be changed below")
+    model: str = Field("", description="base of the run; empty: the teacher's")
+    teacher: str | None = Field(None, description="teacher that filters and guides; empty: the lab's, or the newest on a base of one's own")
+    preset: str = Field("auto", description="optimizer settings; auto: the lab's for the lab, those for real models for any other base")
     optim: OptimSpec | None = Field(None, description="own optimizer settings instead of the preset")
+    lora: LoraSpec | None = Field(None, description="own adapter settings; empty: the usual ones")
     method_config: dict[str, Any] = Field(default_factory=dict, description="settings of the method")
     filter: bool | None = Field(None, description="drop flagged rows; empty: as the method does, and never again on audited data")
     seed: int = Field(0, ge=0, description="seeds adapter and batch order")
@@ -59,6 +64,7 @@ class RunPlan:
     estimate_s: float | None
     warnings: list[str]
     command: str
+    preset: str
     done_already: bool
     fit: Fit = UNKNOWN
 
@@ -89,52 +95,59 @@ class RunSummary:
     over_refusal: Estimate | None
 
 
-def plan(workspace: Workspace, form: RunForm) -> RunPlan:
-    """Turn a form into a spec. Raises SpecError or PrerequisiteError if something it needs is missing."""
+def plan(workspace: Workspace, form: RunForm, *, suite: Suite | None = None) -> RunPlan:
+    """Turn a form into a spec; `suite` instead of the prompts it would be evaluated on.
+
+    Raises SpecError or PrerequisiteError if something it needs is missing.
+    """
     user = open_dataset(workspace, form.dataset)
     info = DEFENSES.get(form.method).info
-    teacher = open_teacher(workspace, form.teacher)
     frozen = "lineage" in user.manifest
     filtered = (info.uses_filter and not frozen) if form.filter is None else form.filter
-    optim = form.optim or _preset(form.preset)
+    teacher = _teacher(workspace, form, info, filtered=filtered)
+    model = source_of(form.model) if form.model or teacher is None else teacher.model
+    preset = usual_preset(model) if form.preset == "auto" else form.preset
+    optim = form.optim or preset_named(preset)
     guided = info.needs_alignment and info.starts_from == "base"
-    harmful, helpful = _alignment(workspace, teacher) if guided else (None, None)
-    aligned = _aligned(workspace, teacher.model) if info.starts_from == "aligned" else None
-    lora = {"lora": aligned.spec["lora"]} if aligned and "lora" in aligned.spec else {}  # the adapter that is continued
+    harmful, helpful = _alignment(workspace, teacher, info) if guided else (None, None)
+    aligned = _aligned(workspace, model) if info.starts_from == "aligned" else None
+    made_on = teacher or aligned
     spec = RunSpec.checked(
-        model=teacher.model,
+        model=model,
         dataset=user.id,
         method=form.method,
         method_config=form.method_config,
-        teacher=teacher.id if info.needs_teacher or filtered else None,
+        teacher=teacher.id if teacher and (info.needs_teacher or filtered) else None,
         aligned=aligned.id if aligned else None,
         filter=filtered,
-        threshold=_own_threshold(workspace, user, teacher) if filtered else None,
+        threshold=_own_threshold(workspace, user, teacher) if teacher and filtered else None,
         harmful=harmful,
         helpful=helpful,
         optim=optim,
-        loading=teacher.loading,
-        template=teacher.template,
         seed=form.seed,
-        **lora,
+        **({"loading": made_on.loading, "template": made_on.template} if made_on else {}),
+        **_lora(form, aligned),
     )
     removed = _would_remove(workspace, user, spec)
     steps = optim.steps or max(1, round(optim.epochs * (user.rows - (removed or 0)) / optim.batch_size))
-    suite = suite_for(workspace, user, teacher.model, prompts=form.prompts)
-    judge = form.judge or stored_judge(workspace, suite)
+    suite = suite or suite_for(workspace, user, model, prompts=form.prompts)
     fitting = fit(spec.model, spec.loading, Work.training(spec.optim, spec.lora, alignment=guided))
     return RunPlan(
         spec=spec,
         suite=suite,
-        judge=judge,
+        judge=form.judge or stored_judge(workspace, suite),
         title=spec.title,
         rows=user.rows,
         removed=removed,
         steps=steps,
         estimate_s=_estimate(workspace, spec, steps),
-        warnings=[*_warnings(user, frozen, filtered, suite, removed), *([fitting.warning] if fitting.warning else [])],
-        command=f"python launch.py run --dataset {user.id} --method {form.method} --teacher {shlex.quote(form.teacher)} --seed {form.seed}"
-        + ("" if form.optim else f" --preset {form.preset}"),
+        warnings=[
+            *_warnings(user, frozen, filtered, suite, removed),
+            *_hot(form, model, preset),
+            *([fitting.warning] if fitting.warning else []),
+        ],
+        command=command(form, teacher=form.teacher or (teacher.id if teacher else None), preset=preset),
+        preset="own" if form.optim else preset,
         done_already=(workspace.folder("runs", spec.run_id) / "result.json").is_file(),
         fit=fitting,
     )
@@ -180,23 +193,61 @@ def _summary(workspace: Workspace, run: RunInfo) -> RunSummary:
     )
 
 
-def _preset(name: str) -> OptimSpec:
-    if name not in PRESETS:
-        raise SpecError(f"There is no preset '{name}'. Choose one of: {', '.join(PRESETS)}.")
-    return PRESETS[name]
+def _teacher(workspace: Workspace, form: RunForm, info: DefenseInfo, *, filtered: bool) -> TeacherInfo | None:
+    """The teacher that was chosen, the lab's for the lab, else the newest on the base; None where a run needs none."""
+    if form.teacher or form.model in ("", "lab"):
+        return open_teacher(workspace, form.teacher or "lab")
+    if not (info.needs_teacher or filtered):
+        return None
+    model = source_of(form.model)
+    found = [one for one in list_teachers(workspace) if one.regularised and one.model == model]
+    if not found:
+        raise PrerequisiteError(
+            f"{info.title} needs a teacher on '{form.model}', and there is none. Prepare one on the Filter page or with the verb teacher, "
+            "or choose a method without a teacher, such as sft."
+        )
+    return found[-1]
 
 
-def _alignment(workspace: Workspace, teacher: TeacherInfo) -> tuple[str, str]:
-    """The alignment data the teacher was prepared on; the lab's is made here if this workspace has not got it yet."""
-    if teacher.id in ("lab", "lab-aligned"):
+def _lora(form: RunForm, aligned: TeacherInfo | None) -> dict[str, Any]:
+    """The adapter: as asked for, or as the one that is continued."""
+    if form.lora is not None:
+        return {"lora": form.lora}
+    return {"lora": aligned.spec["lora"]} if aligned and "lora" in aligned.spec else {}
+
+
+def _hot(form: RunForm, model: str, preset: str) -> list[str]:
+    """A warning where a real base would be trained with settings measured on the lab's tiny one."""
+    if model == "lab" or form.optim is not None or not preset.startswith("lab"):
+        return []
+    rate = preset_named(preset).learning_rate
+    return [f"These are the lab's settings, whose learning rate of {rate:g} is too high for a real model. Use the preset 'real'."]
+
+
+def _alignment(workspace: Workspace, teacher: TeacherInfo | None, info: DefenseInfo) -> tuple[str, str]:
+    """The alignment data the teacher was prepared on; the lab's, or what ships for real text, where this workspace has not got it."""
+    if teacher is not None and teacher.is_lab and teacher.id in ("lab", "lab-aligned"):
         data = lab_data.alignment(workspace)
         return data.harmful, data.helpful
-    if open_dataset(workspace, teacher.spec["harmful"]).manifest.get("made_by") == SHIPPED_PROMPTS:
+    if teacher is not None and info.needs_teacher and teacher.spec.get("kind") == "ready" and _prompts_only(workspace, teacher):
         raise SpecError(
-            f"'{teacher.title}' is a quick teacher: it filters, but its prompts have no answers to guide with. Choose a method without "
+            f"'{teacher.title}' is a quick teacher: it filters, but does not refuse by itself, so it cannot guide. Choose a method without "
             "guidance, such as filter_only, or prepare a trained teacher."
         )
+    if teacher is None or not _at_hand(workspace, teacher) or _prompts_only(workspace, teacher):
+        ready = shipped_alignment(workspace)
+        return ready.harmful, ready.helpful
     return teacher.spec["harmful"], teacher.spec["helpful"]
+
+
+def _at_hand(workspace: Workspace, teacher: TeacherInfo) -> bool:
+    """Whether the alignment data of a teacher is in this workspace; that of one that came as a folder is not."""
+    return all((workspace.folder("datasets", teacher.spec[name]) / "manifest.json").is_file() for name in ("harmful", "helpful"))
+
+
+def _prompts_only(workspace: Workspace, teacher: TeacherInfo) -> bool:
+    """Whether a teacher was made from the calibration prompts that ship, which have no answers."""
+    return _at_hand(workspace, teacher) and open_dataset(workspace, teacher.spec["harmful"]).manifest.get("made_by") == SHIPPED_PROMPTS
 
 
 def _aligned(workspace: Workspace, model: str) -> TeacherInfo:

@@ -20,6 +20,7 @@ from reft_studio.jobs.pipeline import DemoSpec
 from reft_studio.jobs.public_sets import HARMFUL_TESTS, LOOKALIKE_TESTS, public_texts
 from reft_studio.jobs.shipped_texts import OPENINGS, alignment, shipped_texts
 from reft_studio.jobs.text_rows import text_rows
+from reft_studio.own_prompts import Prompts
 from reft_studio.training.run_folder import list_runs
 from reft_studio.workspace import Workspace
 
@@ -140,6 +141,17 @@ def test_a_teacher_that_knows_the_sets_of_the_job_is_named(workspace: Workspace,
     assert "'t1' was prepared from advbench too" in found
     assert seen_before("t1", {"files": [{"name": "aart"}]}, rows(workspace, public).sets) == ""
     assert seen_before("t1", None, ["advbench"]) == ""
+
+
+def test_own_prompts_take_the_place_of_the_jobs(
+    workspace: Workspace, public: Path, shipped: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "mine.jsonl"
+    file.write_text("".join(json.dumps({"prompt": f"how do i steal bread {n}", "response": ""}) + "\n" for n in range(3)), "utf-8")
+    wanted = {"model": str(tiny_model), "data": str(public), "rows": 60, "steps": 1, "alignment_steps": 1, "prompts": 4, "task_prompts": 4}
+    run_demo(workspace, {**wanted, "methods": ("sft",)}, tmp_path / "demo.json", own=Prompts(harmful=str(file)))
+    (line,) = json.loads((tmp_path / "demo.json").read_text("utf-8"))["results"]
+    assert (line["hs"]["n"], line["over_refusal"]["n"], line["fa"]["n"]) == (3, 4, 4)
 
 
 # --- what is refused ----------------------------------------------------------------------------------------------------------------

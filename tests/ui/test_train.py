@@ -20,7 +20,17 @@ from reft_studio.workspace import Workspace
 from tests.ui.finished_runs import log_line, prepare_teacher_folder, write_run
 from ui.components import jobs, run_plan
 from ui.components.run_curves import curve_page
-from ui.components.run_form import CUSTOM, DEFAULT_METHODS, RunInputs, draw_run_form, parse_seeds, preset_choices, teacher_choices
+from ui.components.run_form import (
+    CUSTOM,
+    DEFAULT_METHODS,
+    RunInputs,
+    base_of,
+    based_on,
+    draw_run_form,
+    parse_seeds,
+    preset_choices,
+    teacher_choices,
+)
 from ui.components.run_rows import finished_run
 from ui.widgets.live_curves import LIVE, MOST_POINTS, NOTHING, columns
 
@@ -93,7 +103,7 @@ def test_every_method_becomes_a_run_with_every_seed(quiet: Studio) -> None:
     found = inputs(quiet)
     forms = found.forms(*values(found, dataset="d" * 16, seeds="0,1"))
     assert [(form.method, form.seed) for form in forms] == list(itertools.product(DEFAULT_METHODS, (0, 1)))
-    assert {form.preset for form in forms} == {"lab"}
+    assert {form.preset for form in forms} == {"auto"}
     assert {form.filter for form in forms} == {None}
 
 
@@ -138,8 +148,8 @@ def test_prompts_and_judge_reach_the_form_only_where_they_differ_from_the_usual(
 
 def test_presets_are_offered_quick_first_and_custom_last(quiet: Studio) -> None:
     labels, names = zip(*preset_choices(quiet), strict=True)
-    assert (names[0], names[1], names[-1]) == ("lab-quick", "lab", CUSTOM)
-    assert labels[0] == "Quick: 80 steps"
+    assert (names[0], names[1], names[2], names[-1]) == ("auto", "lab-quick", "lab", CUSTOM)
+    assert labels[:2] == ("As fits the base", "Quick: 80 steps")
 
 
 def test_aligned_weights_are_no_teacher(quiet: Studio, project: str) -> None:
@@ -164,10 +174,17 @@ def test_the_plan_tells_runs_rows_steps_and_the_command(quiet: Studio, project: 
     assert plan["command"].count("python launch.py run ") == 2
 
 
-def test_no_command_is_shown_that_would_not_do_the_same(quiet: Studio, project: str) -> None:
-    plan = run_plan.plan_value(quiet, [form(project, filter=False)])
-    assert plan["command"] == ""
-    assert "knows presets only" in plan["warnings"][-1]["text"]
+def test_the_command_says_every_setting(quiet: Studio, project: str) -> None:
+    own = quiet.presets()["real"].model_copy(update={"steps": 7, "micro_batch_size": 4})
+    plan = run_plan.plan_value(quiet, [form(project, filter=False, optim=own, prompts="own")])
+    assert "--no-filter --prompts own" in plan["command"]
+    assert "--set optim.steps=7" in plan["command"] and "--set optim.micro_batch_size=4" in plan["command"]
+
+
+def test_a_base_without_a_teacher_can_be_chosen(quiet: Studio) -> None:
+    assert based_on("base:smollm2-135m") == {"model": "smollm2-135m"}
+    assert based_on("lab") == {"teacher": "lab"}
+    assert (base_of(quiet, "base:mine"), base_of(quiet, "lab"), base_of(quiet, None)) == ("mine", "lab", "lab")
 
 
 def test_a_run_that_was_done_is_not_done_again(quiet: Studio, project: str) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from reft_studio.data.dataset import Dataset, write_dataset
+from reft_studio.data.dataset import Dataset, open_dataset, write_dataset
 from reft_studio.defenses import DEFENSES
 from reft_studio.errors import PrerequisiteError, SpecError, StoreError
 from reft_studio.models.spec import PRESETS, OptimSpec
@@ -171,6 +172,45 @@ def test_a_quick_teacher_is_not_asked_to_guide(studio: Studio, user: Dataset) ->
     folder.mkdir(parents=True)
     changed = {"title": "Quick", "spec": {**facts["spec"], "kind": "ready", **quick_sets(studio.workspace)}}
     (folder / "teacher.json").write_text(json.dumps({**facts, **changed}), "utf-8")
-    with pytest.raises(SpecError, match="filters, but its prompts have no answers"):
+    with pytest.raises(SpecError, match="filters, but does not refuse by itself"):
         plan(studio, user, method="ref_teacher", teacher="rquick")
     assert plan(studio, user, method="filter_only", teacher="rquick").spec.filter
+
+
+# --- a base of one's own --------------------------------------------------------------------------------------------------------------
+
+
+def test_plain_finetuning_of_an_own_base_needs_no_teacher_and_gets_settings_for_real_models(
+    studio: Studio, user: Dataset, tiny_model: Path
+) -> None:
+    found = plan(studio, user, method="sft", model=str(tiny_model))
+    assert (found.spec.model, found.spec.teacher, found.preset) == (str(tiny_model), None, "real")
+    assert found.spec.optim == PRESETS["real"]
+    assert found.warnings[1:] == [] and "No evaluation prompts" in found.warnings[0]
+    assert f"--model {tiny_model} " in found.command and "--teacher" not in found.command
+
+
+def test_a_method_with_a_teacher_says_that_the_base_has_none(studio: Studio, user: Dataset, tiny_model: Path) -> None:
+    with pytest.raises(PrerequisiteError, match=r"needs a teacher on .* choose a method without a teacher, such as sft"):
+        plan(studio, user, method="filter_only", model=str(tiny_model))
+
+
+def test_guidance_without_a_teacher_uses_the_alignment_data_that_ships(
+    studio: Studio, user: Dataset, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [
+        {"prompt": f"{kind} {at}", "response": "" if kind == "harmful" else "Yes.", "kind": kind, "category": "any"}
+        for kind in ("harmful", "lookalike", "open", "task")
+        for at in range(20)
+    ]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    monkeypatch.setattr("reft_studio.jobs.shipped_texts.ALIGNMENT", tmp_path)
+    spec = plan(studio, user, method="sa_ft", model=str(tiny_model)).spec
+    assert spec.harmful is not None and spec.helpful is not None
+    assert all(row["response"] for row in open_dataset(studio.workspace, spec.helpful).read(["response"]))
+
+
+def test_the_labs_settings_on_a_real_base_are_warned_of(studio: Studio, user: Dataset, tiny_model: Path) -> None:
+    warnings = plan(studio, user, method="sft", model=str(tiny_model), preset="lab").warnings
+    assert any("0.003 is too high for a real model" in line for line in warnings)
+    assert plan(studio, user, method="sft").preset == "lab"

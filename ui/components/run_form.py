@@ -11,6 +11,7 @@ import gradio as gr
 
 from reft_studio.defenses import DEFENSES
 from reft_studio.errors import SpecError
+from reft_studio.models import shelf
 from reft_studio.models.spec import OptimSpec
 from reft_studio.views.runs import RunForm
 from ui.components.judge_fields import JudgeFields, draw_judge_fields
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
     from reft_studio.teacher.teacher import TeacherInfo
 
 CUSTOM = "custom"
-PRESET_NAMES = {"lab-quick": "Quick", "lab": "Standard", "paper": "Like the paper", "booster": "Like Booster"}
+BARE = "base:"
+"""What the choice of a base without a teacher begins with."""
+PRESET_NAMES = {"lab-quick": "Quick", "lab": "Standard", "real": "Real model", "paper": "Like the paper", "booster": "Like Booster"}
 DEFAULT_METHODS = ["sft", "ref_teacher"]
 FILTERING = (
     ("As each method does: methods with a filter drop flagged rows, the others keep all", "method"),
@@ -87,7 +90,7 @@ class RunInputs:
                 f"{len(methods)} methods with {len(found)} seeds are {len(methods) * len(found)} runs; at most {MOST_RUNS} at once."
             )
         own, configs = self._custom(values[7:]) if preset == CUSTOM else (None, {})
-        common = {"dataset": dataset, "teacher": teacher or "lab", "filter": {"drop": True, "keep": False}.get(filtering), "optim": own}
+        common = {"dataset": dataset, **based_on(teacher or "lab"), "filter": {"drop": True, "keep": False}.get(filtering), "optim": own}
         grader = self.judge.read(*values[-len(self.judge.components) :])
         common |= {"prompts": values[-len(self.judge.components) - 1], "judge": None if grader == self.usual_judge() else grader}
         name = {} if preset == CUSTOM else {"preset": preset}
@@ -120,7 +123,7 @@ def draw_run_form(studio: Studio) -> RunInputs:
         filtering = gr.Radio(list(FILTERING), value="method", label="Flagged rows", info=_FILTERING_HELP, elem_id="train-filtering")
     with gr.Column(elem_classes=["rs-card"]):
         fixed(_SETTINGS)
-        preset = gr.Radio(preset_choices(studio), value="lab", label="Preset", elem_id="train-preset")
+        preset = gr.Radio(preset_choices(studio), value="auto", label="Preset", elem_id="train-preset")
         custom, optim, configs, boxes = _draw_custom(studio)
         with gr.Row():
             seeds = gr.Textbox("0", label="Seeds", info="One run per seed: 0, or 0-2, or 0, 1, 5", elem_id="train-seeds", max_lines=1)
@@ -159,14 +162,14 @@ def method_card(info: DefenseInfo) -> dict[str, Any]:
 
 
 def preset_choices(studio: Studio) -> list[tuple[str, str]]:
-    """Presets with the length of a run, and Custom."""
+    """The one that fits the base, presets with the length of a run, and Custom."""
     found = []
     for name, optim in sorted(
         studio.presets().items(), key=lambda item: list(PRESET_NAMES).index(item[0]) if item[0] in PRESET_NAMES else 99
     ):
         length = f"{count(optim.steps)} steps" if optim.steps else f"{optim.epochs:g} passes over the data"
         found.append((f"{PRESET_NAMES.get(name, name)}: {length}", name))
-    return [*found, ("Custom", CUSTOM)]
+    return [("As fits the base", "auto"), *found, ("Custom", CUSTOM)]
 
 
 def dataset_choices(studio: Studio) -> list[tuple[str, str]]:
@@ -176,8 +179,21 @@ def dataset_choices(studio: Studio) -> list[tuple[str, str]]:
 
 
 def teacher_choices(studio: Studio) -> list[tuple[str, str]]:
-    """Teachers that guide and filter; the base model of the run is the teacher's."""
-    return [(f"{show(one.title, 60)} (base: {_base(one)})", one.id) for one in studio.teachers() if one.regularised]
+    """Teachers that guide and filter, whose model is the base of the run; then models of the shelf without a teacher."""
+    teachers = [(f"{show(one.title, 60)} (base: {_base(one)})", one.id) for one in studio.teachers() if one.regularised]
+    return [*teachers, *((f"No teacher (base: {show(name, 60)})", f"{BARE}{name}") for name in shelf.names())]
+
+
+def based_on(choice: str) -> dict[str, str]:
+    """The base or the teacher of a run form that a choice means."""
+    return {"model": choice.removeprefix(BARE)} if choice.startswith(BARE) else {"teacher": choice}
+
+
+def base_of(studio: Studio, choice: str | None) -> str:
+    """The base that a choice means; the lab if there is none yet."""
+    if choice and choice.startswith(BARE):
+        return choice.removeprefix(BARE)
+    return next((one.model for one in studio.teachers() if one.id == choice), "lab")
 
 
 def _base(teacher: TeacherInfo) -> str:

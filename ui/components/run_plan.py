@@ -24,21 +24,9 @@ def plan_value(studio: Studio, forms: Sequence[RunForm]) -> dict[str, Any]:
         "memory": memory(plans),
         "memory_details": memory_details(plans),
         "kpis": [["runs", count(len(fresh))], ["rows", rows(plans)], ["steps each", steps(plans)], ["about", duration(fresh)]],
-        "warnings": [{"text": show(text, 400), "kind": "warn"} for text in [*warnings(plans), *unsaid(forms)]],
-        "command": "\n".join(plan.command for form, plan in zip(forms, plans, strict=True) if has_command(form)),
+        "warnings": [{"text": show(text, 400), "kind": "warn"} for text in warnings(plans)],
+        "command": "\n".join(plan.command for plan in plans),
     }
-
-
-def has_command(form: RunForm) -> bool:
-    """Whether the command line can say all of this form; it knows presets only."""
-    plain = form.judge is None and form.prompts == "auto"
-    return form.optim is None and not form.method_config and form.filter is None and plain
-
-
-def unsaid(forms: Sequence[RunForm]) -> list[str]:
-    """Says why no command is shown."""
-    own = "The command line knows presets only: runs with settings of your own are started here. Their spec.json records every setting."
-    return [] if all(map(has_command, forms)) else [own]
 
 
 def summary(plans: Sequence[RunPlan]) -> str:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from reft_studio.models.spec import usual_preset
 from ui.components import run_plan
 from ui.components.jobs import job_panel
 from ui.components.run_curves import curve_page
-from ui.components.run_form import CUSTOM, RunInputs, dataset_choices, draw_run_form, teacher_choices
+from ui.components.run_form import CUSTOM, RunInputs, base_of, dataset_choices, draw_run_form, teacher_choices
 from ui.components.run_rows import finished_run
 from ui.events import FAST, SLOW, message_for, on, on_load, said, status
 from ui.widgets import fixed, widget
@@ -98,8 +99,9 @@ def _wire_form(studio: Studio, parts: Parts) -> None:
         judge = inputs.judge.updates(studio.grading.judge(), studio)
         return gr.update(choices=data, value=dataset), gr.update(choices=teachers, value=teacher), *judge
 
-    def preset(name: str) -> tuple[Any, ...]:
-        filled = inputs.optim.updates(studio.presets()[name]) if name != CUSTOM else [gr.update() for _ in inputs.optim.components]
+    def preset(name: str, teacher: str | None) -> tuple[Any, ...]:
+        named = studio.presets().get(usual_preset(base_of(studio, teacher)) if name == "auto" else name)  # none of one's own
+        filled = inputs.optim.updates(named) if named else [gr.update() for _ in inputs.optim.components]
         return gr.update(visible=name == CUSTOM), *filled
 
     def boxes(methods: list[str]) -> list[Any]:
@@ -107,7 +109,9 @@ def _wire_form(studio: Studio, parts: Parts) -> None:
 
     filled = on_load(fill, outputs=[inputs.dataset, inputs.teacher, *inputs.judge.components])
     on(filled.then, plan, inputs=inputs.components, outputs=[parts.plan], **FAST)
-    shown = on(inputs.preset.input, preset, inputs=[inputs.preset], outputs=[inputs.custom, *inputs.optim.components], **FAST)
+    shown = on(
+        inputs.preset.input, preset, inputs=[inputs.preset, inputs.teacher], outputs=[inputs.custom, *inputs.optim.components], **FAST
+    )
     on(shown.then, plan, inputs=inputs.components, outputs=[parts.plan], **FAST)
     picked = on(inputs.methods.choose, boxes, inputs=[inputs.methods], outputs=list(inputs.boxes.values()), **FAST)
     on(picked.then, plan, inputs=inputs.components, outputs=[parts.plan], **FAST)

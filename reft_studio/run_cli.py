@@ -1,0 +1,45 @@
+"""The options of the verb `run`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import typer
+
+from reft_studio.options import AsJson, Harmful, Harmless, Where
+from reft_studio.workspace import Workspace
+
+
+def run(
+    dataset: Annotated[str, typer.Option(help="id of the user data")],
+    method: Annotated[str, typer.Option(help="sft, aligned_sft, sa_ft, filter_only, distill_only or ref_teacher")] = "ref_teacher",
+    model: Annotated[str, typer.Option(help="base: a name of the shelf, a folder or a Hub id; default: the teacher's")] = "",
+    teacher: Annotated[str | None, typer.Option(help="id of a teacher; default: the lab's, or the newest on --model")] = None,
+    preset: Annotated[
+        str, typer.Option(help="optimizer settings: lab, lab-quick, real, paper or booster; auto: lab for the lab, else real")
+    ] = "auto",
+    steps: Annotated[int | None, typer.Option(help="optimizer steps; default: the preset's")] = None,
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", help="any other setting, e.g. optim.learning_rate=1e-4, lora.rank=8, method_config.alpha=1")
+    ] = None,
+    filtered: Annotated[bool | None, typer.Option("--filter/--no-filter", help="drop flagged rows; default: as the method does")] = None,
+    seed: int = 0,
+    evaluate: Annotated[bool, typer.Option(help="evaluate the finetuned model afterwards")] = True,
+    prompts: Annotated[Literal["auto", "own"], typer.Option(help="own: the prompts set on the Settings page, for the lab too")] = "auto",
+    harmful: Harmful = None,
+    harmless: Harmless = None,
+    task: Annotated[str | None, typer.Option(help="evaluate with this file or dataset of questions with right answers (FA)")] = None,
+    benchmark: Annotated[str, typer.Option(help="rule for your task: label_match, exact_label or last_number")] = "label_match",
+    rows: Annotated[int | None, typer.Option(min=1, help="first rows of each file of prompts; default: all")] = None,
+    max_new_tokens: Annotated[int, typer.Option(min=1, max=4096, help="longest answer to your own prompts, in tokens")] = 256,
+    as_json: AsJson = False,
+    workspace: Where = None,
+) -> None:
+    """Finetune with one method and evaluate the result."""
+    from reft_studio import run_verb as verb
+    from reft_studio.own_prompts import Prompts
+
+    form: dict[str, Any] = {"dataset": dataset, "method": method, "model": model, "teacher": teacher, "preset": preset, "seed": seed}
+    form |= {"filter": filtered, "prompts": prompts}
+    asked = Prompts("", harmful, harmless, task or "sentiment", benchmark, rows, max_new_tokens)
+    verb.run(Workspace.open(workspace), form, setting or [], asked, steps=steps, evaluate=evaluate, as_json=as_json)

@@ -1,0 +1,74 @@
+"""The command of a run says all of it, and the command line reads all of that again."""
+
+from __future__ import annotations
+
+import itertools
+import shlex
+from typing import Any
+
+import pytest
+
+from reft_studio.errors import SpecError
+from reft_studio.evaluation.judges.spec import JudgeSpec
+from reft_studio.models.spec import LoraSpec, OptimSpec, preset_named
+from reft_studio.views.run_command import chosen, command
+from reft_studio.views.runs import RunForm
+
+
+def read(text: str) -> dict[str, Any]:
+    """Options of a command, `--set` as a list."""
+    pairs = [pair for pair in itertools.pairwise(shlex.split(text)[3:]) if pair[0].startswith("--")]
+    return {**dict(pairs), "set": [value for name, value in pairs if name == "--set"]}
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        {},
+        {"optim": OptimSpec(steps=None, epochs=2.5, batch_size=4, learning_rate=1e-4, micro_batch_size=2, packing=False)},
+        {"lora": LoraSpec(rank=8, targets=("q_proj", "v_proj"))},
+        {"method_config": {"alpha": 0.25}},
+        {"judge": JudgeSpec(name="wildguard", model="/own/guard")},
+    ],
+)
+def test_what_the_command_says_is_the_form_again(own: dict[str, Any]) -> None:
+    form = RunForm(dataset="d" * 16, method="ref_teacher", **own)
+    options = read(command(form, teacher="lab", preset="real"))
+    assert (options["--dataset"], options["--method"], options["--teacher"], options["--preset"]) == (
+        form.dataset,
+        form.method,
+        "lab",
+        "real",
+    )
+    again = chosen(options["set"], method=form.method, preset=options["--preset"])
+    assert {name: again[name] for name in own} == (own if "method_config" not in own else {"method_config": again["method_config"]})
+    assert again.get("method_config", {}).get("alpha", None) == own.get("method_config", {}).get("alpha")
+
+
+def test_a_folder_with_a_space_and_a_switch_are_said_as_a_shell_reads_them() -> None:
+    text = command(RunForm(dataset="d" * 16, method="sft", model="/my models/x", filter=False), teacher=None, preset="real")
+    assert "--model '/my models/x'" in text and "--no-filter" in text and "--teacher" not in text
+
+
+def test_settings_go_on_top_of_the_preset() -> None:
+    found = chosen(["optim.batch_size=4", "lora.r=8", "optim.steps=none"], method="sft", preset="real")
+    assert found["optim"] == preset_named("real").model_copy(update={"batch_size": 4, "steps": None})
+    assert found["lora"].rank == 8
+    assert chosen([], method="sft", preset="lab", steps=7)["optim"].steps == 7
+    assert chosen([], method="sft", preset="lab") == {}
+
+
+@pytest.mark.parametrize(
+    ("pair", "told"),
+    [
+        ("optim.step=4", r"'optim\.step=4' is no setting of a run with sft\. Write GROUP\.NAME=VALUE"),
+        ("optim.steps", "no setting"),
+        ("steps=4", "no setting"),
+        ("optim.steps=-1", "steps is '-1'"),
+        ("lora.rank=many", "rank is 'many'"),
+        ("judge.threshold=7", "threshold is '7'"),
+    ],
+)
+def test_what_is_no_setting_is_named_with_what_there_is(pair: str, told: str) -> None:
+    with pytest.raises(SpecError, match=told):
+        chosen([pair], method="sft", preset="lab")
