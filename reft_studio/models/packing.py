@@ -27,7 +27,7 @@ class Layout:
     """Token ids and positions, (sequences, width); `positions` is None where every row has a sequence of its own.
 
     predicting: index into the flattened states of the states that predict response tokens, row after row in the order
-    given; labels: those tokens; counts: their number per row.
+    given; labels: those tokens; counts: their number per row. last_prompt: per row, index of its last prompt token's state in them.
     """
 
     input_ids: Tensor
@@ -35,6 +35,7 @@ class Layout:
     predicting: Tensor
     labels: Tensor
     counts: list[int]
+    last_prompt: Tensor
 
 
 def lay_out(rows: Sequence[Example], plan: Sequence[Sequence[int]], *, pad_id: int, device: torch.device | str = "cpu") -> Layout:
@@ -67,6 +68,7 @@ def lay_out(rows: Sequence[Example], plan: Sequence[Sequence[int]], *, pad_id: i
         torch.tensor(predicting, dtype=torch.long, device=device),
         torch.tensor(labels, dtype=torch.long, device=device),
         counts,
+        torch.tensor([start + max(row.prompt, 1) - 1 for row, start in zip(rows, starts, strict=True)], dtype=torch.long, device=device),
     )
 
 

@@ -19,7 +19,8 @@ from reft_studio.models.packing import Packer, lay_out
 class Supervised:
     """Hidden states after the final norm, (tokens, d_model), and the token each must predict, (tokens,).
 
-    `counts` says how many of the tokens belong to each row of `batch`, in order. Losses are divided by `total`, the tokens
+    `counts` says how many of the tokens belong to each row of `batch`, in order; `last_prompt` (rows,) is where each row's last prompt
+    token stands in the flattened states (sequences · width, d_model) that a hook saw in the pass. Losses are divided by `total`, the tokens
     of the whole batch that `batch` is a part of, so that parts add up to the mean over all.
     """
 
@@ -29,6 +30,7 @@ class Supervised:
     labels: Tensor
     counts: list[int]
     total: int
+    last_prompt: Tensor
 
     def cross_entropy(self) -> Tensor:
         """Mean over supervised tokens of −log p(label)."""
@@ -48,7 +50,7 @@ def supervise(
 ) -> list[Supervised]:
     """One forward pass over all batches, split again. Token t's state predicts token t + 1.
 
-    Without a `packer` the pass is over (rows, longest row), in the order of the batches, which hooks may rely on. `totals`
+    Without a `packer` the pass is over (rows, longest row), in the order of the batches. `totals`
     are the supervised tokens of the whole batches, if these are parts of larger ones; a part may then be empty.
     """
     totals = totals if totals is not None else [batch.supervised for batch in batches]
@@ -64,7 +66,9 @@ def supervise(
     for batch, total in zip(batches, totals, strict=True):
         counts = layout.counts[row : row + len(batch)]
         chosen = slice(token, token + sum(counts))
-        parts.append(Supervised(model, batch, states[chosen], layout.labels[chosen], counts, total))
+        parts.append(
+            Supervised(model, batch, states[chosen], layout.labels[chosen], counts, total, layout.last_prompt[row : row + len(batch)])
+        )
         row, token = row + len(batch), chosen.stop
     return parts
 

@@ -14,6 +14,7 @@ from reft_studio.models.batching import Batch, Example, collate, endless, join
 from reft_studio.models.features import captured
 from reft_studio.models.fit import StepLog, backward, fit
 from reft_studio.models.loading import LoadedModel
+from reft_studio.models.packing import Packer
 from reft_studio.models.supervised import supervise
 from reft_studio.progress import Progress
 from reft_studio.teacher import calibration
@@ -49,6 +50,7 @@ def train(material: Material, spec: TeacherSpec, layer: int, weight: float, prog
     stop = _EarlyStop(material, spec, layer, found)
     with session.adapted.active(None) as backbone:
         feature = material.feature(backbone, layer, reading=spec.training_reading, most=START).to(model.device)
+        packer = Packer(model, backbone, wanted=spec.optim.packing)
     with session.adapted.active(ADAPTER, train=True, checkpointing=spec.optim.gradient_checkpointing) as backbone:
         parameters = session.adapted.parameters(ADAPTER)
 
@@ -56,8 +58,8 @@ def train(material: Material, spec: TeacherSpec, layer: int, weight: float, prog
             nonlocal feature
             batches = [collate(next(stream), pad_id=model.pad_id, device=model.device) for stream in streams]
             with captured(model, [layer]) as caught:
-                supervised = joint_cross_entropy(model, backbone, batches)
-            states = at_last_prompt(caught[layer], batches)
+                supervised, places = joint_cross_entropy(model, backbone, batches, packer=packer)
+            states = at_last_prompt(caught[layer], places)
             feature = refreshed(
                 feature, states, spec, number, lambda: exact(material, layer, reading=spec.training_reading).to(model.device)
             )
@@ -103,19 +105,25 @@ def pull(feature: RefusalFeature, states: tuple[Tensor, Tensor], *, margin: floa
     return regulariser(feature.axis, harmful, harmless, margin=margin, through=through)
 
 
-def joint_cross_entropy(model: LoadedModel, backbone: nn.Module, batches: list[Batch]) -> Tensor:
-    """½ [CE(harmful, refusals) + CE(harmless, answers)]; a batch without any answer has no term."""
+def joint_cross_entropy(
+    model: LoadedModel, backbone: nn.Module, batches: list[Batch], *, packer: Packer | None = None
+) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """½ [CE(harmful, refusals) + CE(harmless, answers)], and where the last prompt tokens of either batch are (`Supervised`).
+
+    A batch without any answer has no term.
+    """
     if all(batch.supervised for batch in batches):
-        harmful, helpful = supervise(model, backbone, batches)
-        return 0.5 * (harmful.cross_entropy() + helpful.cross_entropy())
-    return 0.5 * supervise(model, backbone, [join(batches, pad_id=model.pad_id)])[0].cross_entropy()
+        harmful, helpful = supervise(model, backbone, batches, packer=packer)
+        return 0.5 * (harmful.cross_entropy() + helpful.cross_entropy()), (harmful.last_prompt, helpful.last_prompt)
+    both = supervise(model, backbone, [join(batches, pad_id=model.pad_id)], packer=packer)[0]
+    first, second = both.last_prompt.split([len(batch) for batch in batches])
+    return 0.5 * both.cross_entropy(), (first, second)
 
 
-def at_last_prompt(states: Tensor, batches: list[Batch]) -> tuple[Tensor, Tensor]:
-    """(n, t, d_model) of the joined batches -> last prompt features of the first and of the second batch."""
-    last = torch.cat([batch.last_prompt for batch in batches])
-    picked = states[torch.arange(len(last), device=states.device), last].float()
-    return picked[: len(batches[0])], picked[len(batches[0]) :]
+def at_last_prompt(states: Tensor, places: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """(sequences, width, d_model) of a pass -> features (n, d_model) of the last prompt tokens of the first and the second batch."""
+    flat = states.flatten(0, 1)
+    return flat[places[0]].float(), flat[places[1]].float()
 
 
 def exact(material: Material, layer: int, *, reading: Reading) -> RefusalFeature:
