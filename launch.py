@@ -1,6 +1,7 @@
 """Sets ReFT Studio up in `.venv` beside this file, then hands over to its command line.
 
-    python launch.py            set up on first use, then open the app on 127.0.0.1
+    python launch.py            set up on first use, then open the app on 127.0.0.1 and, behind it, fetch the language model
+                                smollm2-135m (93 MB, once; --no-model leaves it out)
     python launch.py VERB ...   the same, then run a verb (demo, score, doctor, ...; `--help` lists them)
     python launch.py test ...   set up what the tests need too, check the code, run the tests (... goes to pytest)
 

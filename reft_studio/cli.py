@@ -81,15 +81,17 @@ def serve(
     browser: Annotated[bool, typer.Option(help="open the browser")] = True,
     workspace: Where = None,
     host: Annotated[str, typer.Option(help="address to listen on; only this machine without a login")] = "127.0.0.1",
+    no_model: Annotated[bool, typer.Option("--no-model", help="do not fetch the language model smollm2-135m (93 MB)")] = False,
 ) -> None:
     """Open the app in the browser."""
+    from reft_studio import first_model
     from reft_studio.studio import Studio
     from ui.app import serve as run
 
     studio = Studio(Workspace.open(workspace))
     studio.start()
     try:
-        run(studio, host=host, port=port, open_browser=browser)
+        run(studio, host=host, port=port, open_browser=browser, when_ready=lambda: first_model.begin(studio, wanted=not no_model))
     finally:
         studio.close()
 

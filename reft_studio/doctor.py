@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from reft_studio import offline
 from reft_studio.data.dataset import Dataset
 from reft_studio.errors import StudioError
+from reft_studio.models import shelf
 from reft_studio.models.memory import largest, room
 from reft_studio.store.decisions import DecisionLog
 from reft_studio.workspace import Workspace, write_atomic
@@ -50,6 +51,7 @@ def examine(workspace: Workspace) -> list[Check]:
         ("Device", device),
         ("Memory", memory),
         ("Models that fit", models),
+        ("Models of this machine", shelf_models),
         ("Disk", lambda: disk(workspace)),
         ("Offline self-test", self_test),
         ("Open connections", connections),
@@ -140,6 +142,17 @@ def models() -> Check:
     if space.device.startswith("cuda"):
         sizes += f", {largest(space, quantization='nf4'):.1f} billion in 4-bit"
     return Check("Models that fit", True, f"{sizes} ({space.free / 1e9:.1f} GB free on {space.device})")
+
+
+def shelf_models() -> Check:
+    """The base models that can be chosen by name: whether their files are where they were. Hashes are checked at their use."""
+    found = shelf.models()
+    lost = [model.name for model in found if not model.there]
+    told = ", ".join(f"{model.name} ({model.size / 1e9:.2f} GB)" for model in found) or "none yet"
+    hint = (
+        f"Their weights are gone: {', '.join(lost)}. Put the folders back, or run: python launch.py model remove {lost[0]}." if lost else ""
+    )
+    return Check("Models of this machine", not lost, f"{told}, in {shelf.root()}", hint)
 
 
 def disk(workspace: Workspace) -> Check:

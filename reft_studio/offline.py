@@ -72,6 +72,11 @@ def by_choice() -> bool:
     return _is_on(os.environ.get("HF_HUB_OFFLINE", "0")) and _BY_DEFAULT not in os.environ
 
 
+def is_on() -> bool:
+    """Whether nothing may be asked of the model hub, by choice or by default."""
+    return _is_on(os.environ.get("HF_HUB_OFFLINE", "0"))
+
+
 def allow_hub() -> None:
     """Let this process ask the model hub, for a job in which a person asked for just that; a person's own HF_HUB_OFFLINE=1 holds."""
     if not by_choice():

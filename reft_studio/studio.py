@@ -223,8 +223,12 @@ class Studio:
         return fitting.fit(source_of(model), loading).memory
 
     def score(self, dataset_id: str, teacher: str = "lab") -> str:
-        """Score every row of a dataset with a teacher, or with another prepared scorer by its id or name; returns the job."""
+        """Score every row of a dataset with a teacher, or with another prepared scorer by its id or name; returns the job.
+
+        Raises MissingModel if the base that it reads through has to be added first.
+        """
         opened, prepared = open_dataset(self.workspace, dataset_id), open_prepared(self.workspace, teacher)
+        self.models.require(str(prepared.spec.get("model") or "lab"))
         params = {"dataset": opened.id, **({"teacher": teacher} if prepared.scorer == "refusal_feature" else {"scorer": teacher})}
         return self.jobs.submit("score", params, title=f"Score {opened.name}")
 
@@ -266,6 +270,7 @@ class Studio:
     def start_run(self, form: runs.RunForm, *, evaluate: bool = True) -> str:
         """Queue one run, with its evaluation where prompts are set; returns the job."""
         planned = self.plan_run(form)
+        self.models.require(planned.spec.model)
         suite = planned.suite.model_dump(mode="json") if planned.suite and evaluate else None
         params = {"spec": planned.spec.model_dump(mode="json"), "suite": suite, "judge": planned.judge.model_dump(mode="json")}
         return self.jobs.submit("run", params, title=planned.title)

@@ -14,7 +14,9 @@ import pytest
 from reft_studio import doctor
 from reft_studio.data.dataset import Dataset, write_dataset
 from reft_studio.errors import StoreError
+from reft_studio.models import shelf
 from reft_studio.models.memory import Room
+from reft_studio.models.shelf import ShelfModel
 from reft_studio.store.decisions import DecisionLog
 from reft_studio.workspace import Workspace
 
@@ -33,8 +35,20 @@ def test_all_is_well_on_an_empty_workspace_and_nothing_stays_behind(workspace: W
     monkeypatch.setattr(doctor, "self_test", lambda: doctor.Check("Offline self-test", True, "0 attempts"))  # has a test of its own
     checks = doctor.examine(workspace)
     assert [check for check in checks if not check.ok] == []
-    assert len({check.name for check in checks}) == len(checks) == 12
+    assert len({check.name for check in checks}) == len(checks) == 13
     assert list(workspace.root.iterdir()) == []
+
+
+def test_a_model_whose_files_are_gone_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REFT_STUDIO_MODELS", str(tmp_path / "models"))
+    assert doctor.shelf_models().ok and doctor.shelf_models().value.startswith("none yet, in ")
+    facts = dict.fromkeys(("title", "source", "licence", "languages", "kind", "dtype", "fingerprint", "added"), "")
+    own = ShelfModel(name="mine", parameters=1, size=4_000_000_000, files={"model.safetensors": "0"}, path=str(tmp_path / "own"), **facts)
+    shelf.write(tmp_path / "models" / "mine", own)
+    assert not doctor.shelf_models().ok and "model remove mine" in doctor.shelf_models().hint
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "model.safetensors").touch()
+    assert doctor.shelf_models().ok and "mine (4.00 GB)" in doctor.shelf_models().value
 
 
 def test_versions_that_were_not_tested_together_are_named(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import socket
 import threading
 import warnings
 import webbrowser
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,16 +90,23 @@ def _mount(app: FastAPI, studio: Studio, bare: dict[str, Any]) -> None:
     )
 
 
-def serve(studio: Studio, host: str = "127.0.0.1", port: int | None = None, open_browser: bool = True) -> None:
-    """Run the app until it is interrupted. `port` None: 7860 or the next free one.
+def serve(
+    studio: Studio,
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    open_browser: bool = True,
+    when_ready: Callable[[], object] | None = None,
+) -> None:
+    """Run the app until it is interrupted. `port` None: 7860 or the next free one; `when_ready` is called once it listens.
 
     Raises SpecError for an address other machines could reach, PrerequisiteError if the port that was asked for is taken.
     """
     require_loopback(host)
     server = Server(studio, listen(host, port))
     print(f"ReFT Studio is at {server.url}   (stop with Ctrl+C)", flush=True)
-    if open_browser:
-        threading.Thread(target=server.open_when_ready, daemon=True).start()
+    for action in ((lambda: webbrowser.open(server.url)) if open_browser else None, when_ready):
+        if action is not None:
+            threading.Thread(target=server.when_ready, args=(action,), daemon=True).start()
     try:
         server.run()
     except KeyboardInterrupt:
@@ -140,12 +148,12 @@ class Server:
         if self._server is not None:
             self._server.should_exit = True
 
-    def open_when_ready(self) -> None:
-        """Open the browser as soon as the server listens; if it never does, nothing happens."""
+    def when_ready(self, action: Callable[[], object]) -> None:
+        """Do something as soon as the server listens; if it never does, nothing happens."""
         while not self.ready:
             if self._stopped.wait(0.05):
                 return
-        webbrowser.open(self.url)
+        action()
 
 
 def require_loopback(host: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -44,7 +45,8 @@ def _start_app() -> float:
         probe.close()
         started = time.perf_counter()
         command = [sys.executable, "-m", "reft_studio.cli", "serve", "--no-browser", "--port", str(port), "--workspace", folder]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        quiet = {**os.environ, "HF_HUB_OFFLINE": "1"}  # no model is fetched beside what is timed
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=quiet)
         try:
             while time.perf_counter() - started < 60:
                 try:

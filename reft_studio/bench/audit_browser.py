@@ -126,7 +126,8 @@ def _serving(module: str, *arguments: Any, port_as: str | None = None) -> Iterat
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
     command = [sys.executable, "-m", module, *map(str, arguments), *([port_as] if port_as else []), port]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    quiet = {**os.environ, "HF_HUB_OFFLINE": "1"}  # no model is fetched beside what is timed
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=quiet)
     try:
         yield _answering(process, f"http://127.0.0.1:{port}")
     finally:

@@ -12,7 +12,7 @@ from reft_studio.jobs.job import LIVE
 from reft_studio.jobs.queue import JobQueue
 from reft_studio.models import memory, shelf, speed
 from reft_studio.models.adding import Request, look
-from reft_studio.models.catalogue import CATALOGUE, DEFAULT, Entry, Wheel
+from reft_studio.models.catalogue import CATALOGUE, DEFAULT, Entry, Wheel, entry_of
 from reft_studio.models.shelf import ShelfModel
 from reft_studio.models.source import MissingModel, locate
 
@@ -107,6 +107,11 @@ class Models:
         live = (job for job in self._jobs.list(0) if job.kind == JOB and job.state in LIVE)
         return next((job.id for job in live if job.params.get("name") == name), None)
 
+    def working_on(self, source: str) -> str | None:
+        """The live job that adds what a name or Hub id means; None if there is none."""
+        entry = entry_of(source)
+        return self.working(entry.name if entry else shelf.name_from(source))
+
     def remove(self, name: str) -> ShelfModel:
         """Take a model off the shelf; it is not fetched again by itself. Raises SpecError if it is unknown."""
         model = shelf.remove(name)
@@ -134,6 +139,12 @@ class Models:
         """A person said that it is not to be fetched."""
         if shelf.find(DEFAULT) is None:
             shelf.decline(DEFAULT, NOT_WANTED)
+
+    def require(self, model: str) -> None:
+        """Raises MissingModel, which says what to add, before a job is queued that could only fail for want of its base."""
+        missing = self.missing(model)
+        if missing is not None and (offline.is_on() or missing.model in CATALOGUE):
+            raise missing
 
     def missing(self, model: str) -> MissingModel | None:
         """What to add where a base is not on this machine, and how; None if it is there, or cannot be had by adding it."""
