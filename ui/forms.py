@@ -48,11 +48,13 @@ def form(
     skip: Collection[str] = (),
     only: Collection[str] | None = None,
     labels: Mapping[str, str] | None = None,
+    suggested: Collection[str] = (),
     prefix: str = "field",
 ) -> Form[M]:
     """Draw an input for every field of `model` (or `only` some) where the caller stands in the layout.
 
-    `elem_id` of an input is `prefix-field`. Fields that hold other models or lists of them cannot be drawn: SpecError.
+    `elem_id` of an input is `prefix-field`. A text field in `suggested` is a list to choose from, which is filled later and takes any
+    other text too. Fields that hold other models or lists of them cannot be drawn: SpecError.
     """
     values = (
         value.model_dump()
@@ -60,7 +62,10 @@ def form(
         else {name: field.get_default(call_default_factory=True) for name, field in model.model_fields.items()}
     )
     names = [name for name in model.model_fields if name not in skip and (only is None or name in only)]
-    inputs = {name: _input(name, model.model_fields[name], values[name], (labels or {}).get(name), prefix) for name in names}
+    inputs = {
+        name: _input(name, model.model_fields[name], values[name], (labels or {}).get(name), prefix, suggested=name in suggested)
+        for name in names
+    }
     return Form(model, inputs, {name: kept for name, kept in values.items() if name not in inputs})
 
 
@@ -87,10 +92,12 @@ def allowed(field: FieldInfo) -> str:
     return " and ".join(f"{word} {bound}" for word, bound in words if bound)
 
 
-def _input(name: str, field: FieldInfo, value: Any, label: str | None, prefix: str) -> gr.components.Component:
+def _input(name: str, field: FieldInfo, value: Any, label: str | None, prefix: str, *, suggested: bool = False) -> gr.components.Component:
     kind, options = _kind(field.annotation)
     help_text = _sentence("; ".join(part for part in ((field.description or "").rstrip("."), allowed(field)) if part))
     named: dict[str, Any] = {"label": label or label_of(name, field), "info": help_text or None, "elem_id": f"{prefix}-{name}"}
+    if suggested and kind is str:
+        return gr.Dropdown([_shown(value)] if value else [], value=_shown(value), allow_custom_value=True, **named)
     if kind is bool:
         return gr.Checkbox(bool(value), **named)
     if kind is Literal:

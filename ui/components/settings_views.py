@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reft_studio.errors import SpecError
+from reft_studio.views.shelf import fetched
 from ui.events import said
 from ui.offline import attempts, watching
 from ui.tables import table_value
@@ -91,9 +92,15 @@ def offline() -> list[dict[str, Any]]:
         {
             "name": "Model hub",
             "ok": os.environ.get("HF_HUB_OFFLINE") == "1",
-            "value": "not contacted" if os.environ.get("HF_HUB_OFFLINE") == "1" else "allowed by HF_HUB_OFFLINE",
+            "value": ("not contacted" if os.environ.get("HF_HUB_OFFLINE") == "1" else "allowed by HF_HUB_OFFLINE") + _brought(),
         },
     ]
+
+
+def _brought() -> str:
+    """Models that were fetched because somebody, or set-up, asked for them."""
+    brought = ", ".join(show(f"{model.name} ({model.source.partition(',')[0]})", 120) for model in fetched())
+    return f"; fetched on request: {brought}" if brought else ""
 
 
 def _measure(folder: Path) -> tuple[int, int]:

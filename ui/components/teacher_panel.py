@@ -51,7 +51,7 @@ TRAINED = (
 class TeacherPanel:
     """The sheet, its two forms, and the line that says what happened."""
 
-    model: gr.Textbox
+    model: gr.Dropdown
     quick: gr.Button
     fields: Form[TeacherSpec]
     sets: list[gr.Dropdown]
@@ -66,14 +66,16 @@ def draw_teacher() -> TeacherPanel:
         fixed(LEAD)
         fixed(QUICK)
         with gr.Row(equal_height=False, elem_classes=["rs-ends"]):
-            info = "A folder or Hub id, e.g. of Qwen, Llama or SmolLM with Instruct in its name"
-            model = gr.Textbox("", label="Instruct model", info=info, elem_id="quick-model", scale=3, min_width=260)
+            info = "A model of this machine by name, a folder, or a Hub id, e.g. of Qwen, Llama or SmolLM with Instruct in its name"
+            model = gr.Dropdown(
+                [], value="", allow_custom_value=True, label="Instruct model", info=info, elem_id="quick-model", scale=3, min_width=260
+            )
             quick = gr.Button("Make a quick teacher", elem_id="teacher-quick", scale=0, min_width=230)
         fixed(TRAINED)
         with gr.Row(elem_classes=["rs-form"]):
             sets = [_set(name, *described) for name, described in SETS.items()]
         with gr.Row(elem_classes=["rs-form"]):
-            typed = form(TeacherSpec, only=SHOWN, labels={"sweep": "Weights λ to try"}, prefix="teacher")
+            typed = form(TeacherSpec, only=SHOWN, labels={"sweep": "Weights λ to try"}, suggested=("model",), prefix="teacher")
         with gr.Row(elem_classes=["rs-form"]):
             reading = form(TeacherSpec, only=("reading", "margin"), prefix="teacher")
         memory = draw_memory_fields(prefix="teacher", title="Model in memory, for a teacher of either kind")
@@ -88,12 +90,13 @@ def wire_teacher(studio: Studio, panel: TeacherPanel) -> None:
     """Either button queues a job; the job panel above shows it."""
     size, memory = len(panel.fields.inputs), panel.memory
 
-    def quick(model: str, *values: Any) -> dict[str, str]:
-        if not model.strip():
-            raise SpecError("Name an instruct model: a folder on this machine or a Hub id.")
+    def quick(chosen: str | None, *values: Any) -> dict[str, str]:
+        model = (chosen or "").strip()
+        if not model:
+            raise SpecError("Name an instruct model: one of this machine, a folder or a Hub id.")
         held = memory.read(*values)
-        studio.quick_teacher(model.strip(), **held)
-        return said(f"The quick teacher is queued. {queued(studio, model.strip(), held['loading'])}", "note")
+        studio.quick_teacher(model, **held)
+        return said(f"The quick teacher is queued. {queued(studio, model, held['loading'])}", "note")
 
     def prepare(*values: Any) -> dict[str, str]:
         spec, pool = wanted(panel.fields, values[:size], values[size : size + len(SETS)])
@@ -128,6 +131,12 @@ def wanted(fields: Form[TeacherSpec], values: Sequence[Any], sets: Sequence[Any]
     spec = Form(TeacherSpec, fields.inputs, {**fields.base, **named}).read(*values)
     spec = spec.model_copy(update={"model": source_of(spec.model), "optim": default_optim(spec.model)})
     return spec, None if all(held_out) else {"harmful": harmful, "harmless": helpful}
+
+
+def base_choices(studio: Studio) -> list[Any]:
+    """The bases that can be chosen by name: of the quick teacher, of the trained one."""
+    names = studio.models.names()
+    return [gr.Dropdown(choices=[name for name in names if name != "lab"]), gr.Dropdown(choices=names)]
 
 
 def set_choices(studio: Studio) -> list[Any]:

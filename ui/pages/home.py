@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from reft_studio.models.catalogue import DEFAULT
+from reft_studio.views.shelf import JOB
 from ui.components import home_views as views
 from ui.components.jobs import job_panel
+from ui.components.model_shelf import first_notice, first_value
 from ui.events import FAST, SLOW, on, on_change, on_load, said, status
 from ui.tables import Column, table
 from ui.widgets import fixed, widget
@@ -52,7 +56,8 @@ def build(studio: Studio) -> None:
     note = _draw_note()
     quick, example = _draw_cards(studio)
     line = status("home-status")
-    panel = job_panel(studio, ["demo"])
+    first = first_notice("first-model")
+    panel = job_panel(studio, ["demo", JOB], elem_id="jobs-demo")
     with gr.Column(visible=False, elem_id="go-on") as go_on:
         fixed(_GO_ON)
     with gr.Row(equal_height=False):
@@ -65,10 +70,10 @@ def build(studio: Studio) -> None:
                 _RUNS, elem_id="home-runs", empty="No run yet. Finished runs are listed here with what they did to safety and accuracy."
             )
     machine = widget("machine", {}, elem_id="home-machine")
-    outputs = [datasets, runs, machine, go_on]
+    outputs = [datasets, runs, machine, go_on, first]
 
     def show_all() -> list[Any]:
-        return views.home(studio)
+        return [*views.home(studio), first_value(studio.models.first())]
 
     def note_once() -> Any:
         return gr.update(visible=not studio.setting("note_seen", False))
@@ -77,11 +82,12 @@ def build(studio: Studio) -> None:
     on_load(note_once, outputs=[note[0]])
 
     def ended(event: gr.EventData) -> list[Any]:
-        return [*views.home(studio), views.outcome(studio.jobs.get(str(event.id)))]
+        return [*show_all(), views.outcome(studio.jobs.get(str(event.id)))]
 
     on_change(show_all, outputs=outputs)
     on(panel.done, ended, outputs=outputs, line=line, refresh=True, **SLOW)
-    _wire_cards(studio, quick, example, line, outputs)
+    _wire_cards(studio, quick, example, line, outputs, show_all)
+    _wire_first(studio, first, line)
     _wire_note(studio, note)
     _wire_pick(studio, datasets, line)
 
@@ -108,14 +114,24 @@ def _draw_cards(studio: Studio) -> tuple[gr.Button, gr.Button]:
     return quick, example
 
 
-def _wire_cards(studio: Studio, quick: gr.Button, example: gr.Button, line: gr.HTML, outputs: list[Any]) -> None:
+def _wire_first(studio: Studio, first: gr.HTML, line: gr.HTML) -> None:
+    def bring() -> tuple[Any, ...]:
+        studio.models.add(DEFAULT)
+        return None, said("The model is being fetched. You can leave this page: the work goes on.", "note")
+
+    on(first.act, bring, outputs=[first], line=line, refresh=True, **SLOW)
+
+
+def _wire_cards(
+    studio: Studio, quick: gr.Button, example: gr.Button, line: gr.HTML, outputs: list[Any], show_all: Callable[[], list[Any]]
+) -> None:
     def start() -> dict[str, str]:
         studio.quick_start()
         return said("The quick start is queued. You can leave this page: the work goes on.", "note")
 
     def load() -> tuple[Any, ...]:
         studio.load_example()
-        return (*views.home(studio), said("The example is in the workspace. Go on with Filter, Compare or Chat.", "done"))
+        return (*show_all(), said("The example is in the workspace. Go on with Filter, Compare or Chat.", "done"))
 
     on(quick.click, start, line=line, refresh=True, **SLOW)
     on(example.click, load, outputs=outputs, line=line, refresh=True, **SLOW)

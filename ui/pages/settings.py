@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from ui.components import settings_views as views
+from ui.components.model_shelf import draw_models
 from ui.components.suite_form import draw_suite_form
 from ui.events import FAST, SLOW, answer, on, on_load, said, status
 from ui.tables import Column, table
@@ -36,6 +37,7 @@ def build(studio: Studio) -> None:
         reviewer, save = _draw_reviewer()
         masked, rule = _draw_masking()
         keys = _draw_behaviour()
+    draw_models(studio)
     draw_suite_form(studio)
     checks, again = _draw_health()
     with gr.Row(equal_height=True):
