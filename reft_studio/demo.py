@@ -18,7 +18,7 @@ from reft_studio.teacher.spec import source_of
 from reft_studio.workspace import Workspace, write_atomic
 
 
-def run_demo(workspace: Workspace, wanted: dict[str, Any], json_file: Path | None, *, own: Prompts | None = None) -> None:
+def run_demo(workspace: Workspace, wanted: dict[str, Any], json_file: Path | None, own: Prompts | None = None) -> None:
     """Run it, print a table, build the report, and write the JSON file if one is wanted. `own` are test prompts of the user's."""
     started = time.perf_counter()
     spec = _spec(wanted)

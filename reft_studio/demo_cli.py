@@ -57,4 +57,4 @@ def demo(
     }
     wanted |= {name: value for name, value in given.items() if value is not None}
     with place_for(workspace) as place:
-        run_demo(place, wanted, json_file, own=Prompts("", harmful, harmless, task_file or "sentiment", benchmark, max_new_tokens=64))
+        run_demo(place, wanted, json_file, Prompts("", harmful, harmless, task_file or "sentiment", benchmark, max_new_tokens=64))

@@ -149,7 +149,7 @@ def test_own_prompts_take_the_place_of_the_jobs(
     file = tmp_path / "mine.jsonl"
     file.write_text("".join(json.dumps({"prompt": f"how do i steal bread {n}", "response": ""}) + "\n" for n in range(3)), "utf-8")
     wanted = {"model": str(tiny_model), "data": str(public), "rows": 60, "steps": 1, "alignment_steps": 1, "prompts": 4, "task_prompts": 4}
-    run_demo(workspace, {**wanted, "methods": ("sft",)}, tmp_path / "demo.json", own=Prompts(harmful=str(file)))
+    run_demo(workspace, {**wanted, "methods": ("sft",)}, tmp_path / "demo.json", Prompts(harmful=str(file)))
     (line,) = json.loads((tmp_path / "demo.json").read_text("utf-8"))["results"]
     assert (line["hs"]["n"], line["over_refusal"]["n"], line["fa"]["n"]) == (3, 4, 4)
 

@@ -18,7 +18,9 @@ TOKENS.append(TokenCosine("<assistant>", 0.9, False))
 
 
 def facts(score: float | None = 0.9, known: bool | None = None) -> Facts:
-    return Facts(4, SECRET, "a long answer about it", known, "k", "Teacher", 2, score, 0.0, None, [], [5], False, None, "", "cosine", "prompt", True)
+    return Facts(
+        4, SECRET, "a long answer about it", known, "k", "Teacher", 2, score, 0.0, None, [], [5], False, None, "", "cosine", "prompt", True
+    )
 
 
 def asked(tokens: list[TokenCosine], cut: int = 0) -> Asked:
