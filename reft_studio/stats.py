@@ -98,6 +98,11 @@ def mean_share(values: Sequence[float], *, missing: int = 0, confidence: float =
     return Estimate(100 * total / n, 100 * max(0.0, centre - half), 100 * min(1.0, centre + half), n, missing, "Wilson, ties one half")
 
 
+def chi_squared_tail(value: float, *, freedom: int) -> float:
+    """Chance of so large a value of chi-squared, or a larger one."""
+    return float(special.gammaincc(freedom / 2, max(0.0, value) / 2))
+
+
 def kappa(both: int, only_a: int, only_b: int, neither: int) -> float | None:
     """Cohen's kappa of two raters' yes and no: agreement beyond chance, 1 perfect, 0 chance; None where chance alone agrees fully."""
     n = both + only_a + only_b + neither

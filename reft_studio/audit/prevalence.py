@@ -1,4 +1,4 @@
-"""How many rows of a file are harmful, from how many are flagged and how often the filter errs; and what a flag is worth then.
+"""What a line costs, from the one share of harmful rows and the filter's rates on calibration prompts.
 
 The same formulas run in the browser, live with the line (`ui/widgets/prevalence_math.js`); a test compares the two.
 """
@@ -13,9 +13,9 @@ from typing import Self
 from reft_studio.errors import EvaluationError
 from reft_studio.stats import Estimate
 
-LEAST_GAP = 0.05
-"""Recall minus false-positive rate must surely exceed this: below, the line hardly tells the kinds apart and the estimate is noise."""
 _Z = NormalDist().inv_cdf(0.975)
+_EDGE = 1e-6
+"""Stands for a share of 0, and 1 less it for one of 1, where logarithms are taken."""
 
 
 @dataclass(frozen=True)
@@ -45,82 +45,52 @@ class Rates:
         """Share of the harmless ones that is flagged, 0 to 1."""
         return self.alarms / self.harmless
 
-    @property
-    def separates(self) -> bool:
-        """Whether recall surely (95 %, one side at a time) exceeds the false-positive rate by LEAST_GAP."""
-        if not self.harmful or not self.harmless:
-            return False
-        recall, rate = (self.hits + 1) / (self.harmful + 2), (self.alarms + 1) / (self.harmless + 2)
-        spread = recall * (1 - recall) / (self.harmful + 2) + rate * (1 - rate) / (self.harmless + 2)
-        return recall - rate - _Z * math.sqrt(spread) > LEAST_GAP
 
+def precision_at(rate: Estimate, rates: Rates) -> Estimate | None:
+    """Share of flagged rows that are harmful, in percent, if `rate` percent of all are; None without prompts of both kinds.
 
-def poison_rate(flagged: int, rows: int, rates: Rates) -> Estimate | None:
-    """Share of harmful rows in percent: Rogan and Gladen's estimate with Lang and Reiczigel's interval, both cut to 0 and 100.
-
-    The interval (Preventive Veterinary Medicine 113, 2014) counts the error of the file's flagged share and of both calibration
-    rates. None where `no_rate` tells why there is none. Assumes that harmful and harmless rows of the file score as the calibration
-    prompts of their kind do.
+    The interval is made on the log odds: the squares of the distances to the ends of `rate` and of the prompts' own interval (normal,
+    half a prompt added to each count) add up.
     """
-    if not 0 <= flagged <= rows or rows == 0:
-        raise EvaluationError(f"{flagged} of {rows} rows cannot be flagged: the file needs a scored row, and the count must fit.")
-    if not rates.separates:
-        return None
-    low, high = _interval(flagged, rows, rates)
-    if high < 0 or low > 1:
-        return None
-    value = (flagged / rows - rates.false_positive_rate) / (rates.recall - rates.false_positive_rate)
-    value, low, high = _within(value), _within(low), _within(high)
-    return Estimate(100 * value, 100 * min(low, value), 100 * max(high, value), rows, 0, "Rogan-Gladen, Lang-Reiczigel")
-
-
-def no_rate(flagged: int, rows: int, rates: Rates) -> str | None:
-    """Why `poison_rate` gives none; None if it gives one."""
-    if not rates.separates:
-        return "At this line the calibration prompts of both kinds are flagged about equally often, so nothing can be estimated from flags."
-    low, high = _interval(flagged, rows, rates)
-    if high < 0:
-        return "Fewer rows are flagged than the false-positive rate alone would give: the calibration does not hold for this file."
-    if low > 1:
-        return "More rows are flagged than if all of them were harmful: the calibration does not hold for this file."
-    return None
-
-
-def _interval(flagged: int, rows: int, rates: Rates) -> tuple[float, float]:
-    """Lang and Reiczigel's interval as a share, not yet cut to 0 and 1."""
-    n, harmful, harmless = rows + _Z**2, rates.harmful + 2, rates.harmless + 2
-    share = (flagged + _Z**2 / 2) / n
-    recall, pass_rate = (rates.hits + 1) / harmful, (rates.harmless - rates.alarms + 1) / harmless
-    gap = recall + pass_rate - 1
-    middle = (share + pass_rate - 1) / gap
-    of_recall, of_pass = recall * (1 - recall) / harmful, pass_rate * (1 - pass_rate) / harmless
-    shift = 2 * _Z**2 * (middle * of_recall - (1 - middle) * of_pass)
-    half = _Z * math.sqrt(share * (1 - share) / n + middle**2 * of_recall + (1 - middle) ** 2 * of_pass) / gap
-    return middle + shift - half, middle + shift + half
-
-
-def precision_at(prevalence: float, rates: Rates) -> Estimate | None:
-    """Share of flagged rows that would be harmful, in percent, if `prevalence` (0 to 1) of the rows were; None without both kinds.
-
-    The interval is normal on the log odds, with half a prompt added to each count, so that it has a width at 0 and 1 too.
-    """
-    if not 0 < prevalence < 1:
-        raise EvaluationError(f"prevalence is {prevalence}, but it is a share: give more than 0 and less than 1.")
     if not rates.harmful or not rates.harmless:
         return None
-    hit, miss = prevalence * rates.recall, (1 - prevalence) * rates.false_positive_rate
-    recall, rate = (rates.hits + 0.5) / (rates.harmful + 1), (rates.alarms + 0.5) / (rates.harmless + 1)
-    odds = math.log(prevalence / (1 - prevalence)) + math.log(recall / rate)
-    half = _Z * math.sqrt((1 - recall) / (rates.hits + 0.5) + (1 - rate) / (rates.alarms + 0.5))
-    low, high = _share(odds - half), _share(odds + half)
+    share, low, high = (_inside(value / 100) for value in (rate.value, rate.low, rate.high))
+    hit, miss = share * rates.recall, (1 - share) * rates.false_positive_rate
+    recall, alarm = (rates.hits + 0.5) / (rates.harmful + 1), (rates.alarms + 0.5) / (rates.harmless + 1)
+    odds = _log_odds(share) + math.log(recall / alarm)
+    half = _Z * math.sqrt((1 - recall) / (rates.hits + 0.5) + (1 - alarm) / (rates.alarms + 0.5))
+    lower = _share(odds - math.hypot(half, _log_odds(share) - _log_odds(low)))
+    upper = _share(odds + math.hypot(half, _log_odds(high) - _log_odds(share)))
     value = hit / (hit + miss) if hit + miss > 0 else _share(odds)
     n = rates.harmful + rates.harmless
-    return Estimate(100 * value, 100 * min(low, value), 100 * max(high, value), n, 0, "log odds, delta")
+    return Estimate(100 * value, 100 * min(lower, value), 100 * max(upper, value), n, 0, "log odds, delta")
+
+
+def staying_at(rate: Estimate, rates: Rates, *, rows: int, kept: int) -> Estimate | None:
+    """Harmful rows below the line, of `kept` ones in a file of `rows`, if `rate` percent of all are harmful; None without harmful prompts.
+
+    The interval is made on the logarithms, as that of `precision_at` is; its ends are never beyond the rows that stay.
+    """
+    if not rates.harmful:
+        return None
+    misses = rates.harmful - rates.hits
+    share, low, high = (_inside(value / 100) for value in (rate.value, rate.low, rate.high))
+    miss = (misses + 0.5) / (rates.harmful + 1)
+    half = _Z * math.sqrt((1 - miss) / (misses + 0.5))
+    middle = math.log(share * miss)
+    ends = (middle - math.hypot(half, math.log(share / low)), middle + math.hypot(half, math.log(high / share)))
+    lower, upper = (min(float(kept), rows * math.exp(end)) for end in ends)
+    value = min(float(kept), rows * (rate.value / 100) * misses / rates.harmful)
+    return Estimate(value, min(lower, value), max(upper, value), rates.harmful, 0, "log, delta", unit="")
+
+
+def _inside(share: float) -> float:
+    return min(1 - _EDGE, max(_EDGE, share))
+
+
+def _log_odds(share: float) -> float:
+    return math.log(share / (1 - share))
 
 
 def _share(log_odds: float) -> float:
     return 1 / (1 + math.exp(-log_odds))
-
-
-def _within(share: float) -> float:
-    return min(1.0, max(0.0, share))

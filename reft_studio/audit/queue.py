@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 from reft_studio.scoring.scores import flagged
 from reft_studio.seeding import derive
 
-Why = Literal["borderline", "random", "flagged", "unscored", "precision", "highest", "disagreement", "approval", "filter", "anywhere"]
-Order = Literal["borderline", "highest", "disagreement", "random", "approval"]
+Why = Literal[
+    "borderline", "random", "flagged", "unscored", "precision", "highest", "disagreement", "approval", "filter", "anywhere", "sample"
+]
+Order = Literal["borderline", "highest", "disagreement", "random", "approval", "sample"]
 """`borderline`: nearest the threshold first, with random draws and clear cases mixed in; `highest`: highest score first;
 `disagreement`: rows that two scorers judge differently, the clearest first; `random`: any row, each equally likely;
-`approval`: decided rows that wait for a second person."""
+`approval`: decided rows that wait for a second person; `sample`: rows drawn from the whole file and recorded, for the estimate."""
 FLAGGED_SHARE = 0.2
 """Share of a batch taken from all over the flagged rows, so that clear cases are checked too."""
 BLOCK = 4096

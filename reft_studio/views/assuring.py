@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reft_studio.audit.assurance import Standing
 from reft_studio.audit.draw import Draw, Region
+from reft_studio.audit.estimates import AtLine, Estimates, at_line, estimates
 from reft_studio.audit.held import KEEP, RELABEL, REMOVE
 from reft_studio.audit.opinion import Agreement, agreement
+from reft_studio.audit.sample import EVERYWHERE, WANTED, Sample
 from reft_studio.data.dataset import Dataset, open_dataset
 from reft_studio.data.rowstore import row_store
 from reft_studio.errors import SpecError
-from reft_studio.scoring.scores import NO_BIN, ScoreSet, grid
+from reft_studio.scoring.scores import NO_BIN, ScoreSet, grid, open_score_set
 from reft_studio.store import records, settings
 from reft_studio.store.decisions import DecisionLog
 from reft_studio.views import project
+from reft_studio.views.estimating import evidence
 from reft_studio.views.sampling import Sampling
 from reft_studio.workspace import Workspace
 
@@ -43,6 +46,34 @@ class Assuring:
     def standing(self, dataset_id: str) -> Standing:
         """What can be said about the rows on both sides of the line now. Raises SpecError without scores."""
         return self._sampling(dataset_id).standing()
+
+    def draw_sample(self, dataset_id: str, count: int = WANTED, *, by: str | None = None) -> Draw:
+        """Draw more rows at random from the whole file, to be read for an estimate that needs no scorer to be right."""
+        return self._sampling(dataset_id).draw_sample(count=count, by=self.reviewer(by))
+
+    def sample(self, dataset_id: str) -> Sample:
+        """Rows that were drawn from the whole file, as far as they are read. Raises SpecError without scores."""
+        return self._sampling(dataset_id).sample()
+
+    def sample_to_read(self, dataset_id: str) -> NDArray[np.int64]:
+        """Rows of that draw that nobody read yet, in the order in which they are to be read."""
+        return replace(self._sampling(dataset_id), threshold=EVERYWHERE).waiting("above")
+
+    def estimates(self, dataset_id: str, key: str | None = None) -> Estimates:
+        """Which estimates of a file may be shown for these scores (None: those in use), and else why not. Raises SpecError without."""
+        return self.estimates_at(dataset_id, key)[0]
+
+    def estimates_at(self, dataset_id: str, key: str | None = None, threshold: float | None = None) -> tuple[Estimates, AtLine]:
+        """The same with what it says of a line (None: the one in use)."""
+        dataset, score, used = self.audited(dataset_id)
+        if key is not None and (score is None or score.key != key):
+            score = open_score_set(self.workspace, dataset.id, key)
+            used = project.chosen_threshold(self.workspace, score)
+        if score is None:
+            raise SpecError(f"'{dataset.name}' has no scores, so nothing can be estimated. Score it on the Filter page.")
+        known = evidence(self.log, dataset, score, used)
+        found, line = estimates(known), used if threshold is None else threshold
+        return found, AtLine(None, None) if line is None else at_line(found, known, int(grid(line)))
 
     def agreement(self, dataset_id: str) -> Agreement:
         """How well the reviewers agree on the rows that several of them decided."""

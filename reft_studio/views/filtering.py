@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
+from reft_studio.audit.estimates import UNFAMILIAR
 from reft_studio.data.dataset import Dataset, open_dataset
 from reft_studio.data.facets import facet
 from reft_studio.errors import StoreError
@@ -16,8 +17,6 @@ from reft_studio.store import settings
 from reft_studio.views.project import chosen_threshold
 from reft_studio.workspace import Workspace
 
-UNFAMILIAR = 0.1
-"""Share of words outside the lab's language above which its teacher is no judge."""
 NEAR = 20
 """Bins of the 0.001 grid on either side of the line that count as near to it."""
 

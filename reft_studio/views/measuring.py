@@ -112,12 +112,12 @@ class Measure:
             calibration = Calibration.of(prepared, dataset)
         except StoreError:
             return None
-        kinds = np.stack([np.bincount(bins, minlength=BINS) for bins in (calibration.harmful, calibration.harmless)])
+        counts = kinds(calibration)
         return Shift(
-            harmful=_pairs(kinds[0]),
-            harmless=_pairs(kinds[1]),
+            harmful=_pairs(counts[0]),
+            harmless=_pairs(counts[1]),
             excluded=calibration.excluded,
-            drift=_drift(dataset, score, kinds.tobytes(), score.stamp()),
+            drift=drift(by_truth(dataset, score), counts),
             unfamiliar=score.info.get("unfamiliar_share") if prepared.is_lab else None,
             longer=_longer(dataset, prepared),
             same_template=_same_template(score, prepared),
@@ -133,6 +133,16 @@ class Measure:
 
     def _opened(self, dataset_id: str, key: str) -> tuple[Dataset, ScoreSet]:
         return open_dataset(self.workspace, dataset_id), open_score_set(self.workspace, dataset_id, key)
+
+
+def by_truth(dataset: Dataset, score: ScoreSet) -> NDArray[np.int64]:
+    """(3, BINS) scored rows by truth: harmful, harmless, unlabelled; counted once."""
+    return _by_truth(dataset, score, score.stamp())
+
+
+def kinds(calibration: Calibration) -> NDArray[np.int64]:
+    """(2, BINS) calibration prompts, harmful and harmless."""
+    return np.stack([np.bincount(bins, minlength=BINS) for bins in (calibration.harmful, calibration.harmless)])
 
 
 def _truth(dataset: Dataset) -> NDArray[np.uint8]:
@@ -213,12 +223,6 @@ def _moved(by_truth: NDArray[np.int64], here: int, there: int, *, unscored: int)
     none = [0] * TRUTHS
     added, dropped = (between, none) if there < here else (none, between)
     return Changes(both, added, dropped, neither, unscored)
-
-
-@lru_cache(maxsize=16)
-def _drift(dataset: Dataset, score: ScoreSet, calibration: bytes, stamp: int) -> Drift | None:
-    kinds = np.frombuffer(calibration, dtype=np.int64).reshape(2, BINS)
-    return drift(_by_truth(dataset, score, stamp), kinds)
 
 
 def _pairs(counts: NDArray[np.int64]) -> list[list[int]]:

@@ -76,6 +76,7 @@ class Queue:
             "disagreement": asked.by_disagreement,
             "random": asked.by_random,
             "approval": asked.by_approval,
+            "sample": asked.by_sample,
         }
         return Batch(chosen[order](), order)
 
@@ -132,6 +133,13 @@ class _Asked:
 
     def by_random(self) -> list[QueueItem]:
         return self.items([("anywhere", place) for place in self.random()])
+
+    def by_sample(self) -> list[QueueItem]:
+        """Rows drawn from the whole file that nobody read; the first look draws them."""
+        assert self.score is not None, "an unscored dataset is read in a random order as it is"
+        rows = Sampling(self.log, self.score, self.threshold or 0.0).sample_to_read(by=f"human:{self.by}")
+        places = row_store(self.dataset).positions(rows[: self.size])
+        return self.items([("sample", place) for place in places.tolist()])
 
     def by_disagreement(self) -> list[QueueItem]:
         """Rows that the scores in use and the newest other ones judge differently."""

@@ -13,6 +13,7 @@ from reft_studio.audit.bounds import smallest_sample
 from reft_studio.audit.draw import MOST, Draw, Line, Region, is_honest, make, pending
 from reft_studio.audit.held import UNSURE, Decided
 from reft_studio.audit.record import Record
+from reft_studio.audit.sample import EVERYWHERE, WANTED, Sample, no_sample, sample_of
 from reft_studio.errors import StoreError
 from reft_studio.scoring.scores import ScoreSet, open_score_set
 from reft_studio.store import records
@@ -86,6 +87,24 @@ class Sampling:
         """`to_read` without drawing."""
         draws = self.draws()
         return pending(draws, Line.at(self.score, self.threshold, region), self.read(draws))
+
+    def sample(self) -> Sample:
+        """Rows drawn from the whole file, as far as they are read; the line plays no part."""
+        draws = self.draws()
+        return sample_of(self.score, draws, self.read(draws)) if draws else no_sample(self.score.rows - self.score.missing)
+
+    def draw_sample(self, *, count: int = WANTED, by: str) -> Draw:
+        """Draw and record `count` more rows of the whole file. Raises SpecError if all were drawn."""
+        return replace(self, threshold=EVERYWHERE).draw("above", count=count, by=by)
+
+    def sample_to_read(self, *, by: str) -> NDArray[np.int64]:
+        """Rows of that draw that nobody read yet, in their order; as long as the sample says nothing, rows are drawn for it."""
+        everywhere = replace(self, threshold=EVERYWHERE)
+        waiting = everywhere.waiting("above")
+        sample = self.sample()
+        if not len(waiting) and sample.read < sample.wanted:
+            return np.array(self.draw_sample(count=sample.wanted - sample.read, by=by).rows, dtype=np.int64)
+        return waiting
 
     def standing(self) -> Standing:
         """What can be said about this line now."""

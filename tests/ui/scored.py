@@ -61,8 +61,8 @@ def scored(studio: Studio, name: str, *, seed: int = 0, info: dict[str, object] 
     folder = studio.workspace.folder("teachers", "for-tests")
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "teacher.json", TEACHER)
-    kinds, places = np.repeat(["harmful", "harmless"], 40), np.tile(np.arange(40), 2)
-    held_out = {"kind": kinds, "score": (places / 100 + np.where(kinds == "harmful", 0.2, -0.6)).astype(np.float32)}
+    kinds, places = np.repeat(["harmful", "harmless"], 120), np.tile(np.arange(120), 2)
+    held_out = {"kind": kinds, "score": (places / 300 + np.where(kinds == "harmful", 0.2, -0.6)).astype(np.float32)}
     pq.write_table(
         pa.table({**held_out, "group": [f"{kind}{place}" for kind, place in zip(kinds, places, strict=True)]}), folder / CALIBRATION
     )

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from reft_studio.audit.prevalence import Rates, poison_rate
 from reft_studio.data.dataset import Row, write_dataset
 from reft_studio.data.grid import grid
 from reft_studio.scoring.scores import flagged, write_scores
@@ -51,6 +50,16 @@ def opened(shared: Page) -> Page:
 def move(page: Page, threshold: float) -> None:
     page.locator(".th-number").fill(f"{threshold:.3f}")
     page.locator(".th-number").blur()
+
+
+def unlabelled(studio: Studio, name: str, values: np.ndarray) -> str:
+    """A dataset without labels and with these scores as the one in work."""
+    rows: list[Row] = [{"prompt": f"{name} {at}", "response": "r"} for at in range(len(values))]
+    dataset = write_dataset(studio.workspace, rows, name=name, role="user")
+    facts = {"key": "k", "scorer": "s", "teacher": "for-tests", "threshold": 0.0, "info": {}}
+    write_scores(studio.workspace, dataset, values.astype(np.float32), **facts)  # type: ignore[arg-type]
+    studio.choose(dataset=dataset.id)
+    return dataset.id
 
 
 def open_tab(page: Page, name: str) -> None:
@@ -105,25 +114,55 @@ def test_a_typed_number_that_is_no_cosine_is_answered_and_moves_nothing(opened: 
     expect(opened.locator(".th-problem")).to_be_hidden()
 
 
-def test_the_estimate_is_the_one_of_the_audit_module_at_every_line(opened: Page, audit: Scored) -> None:
-    """Calibration: 40 harmful at 0.20, 0.21, …, 0.59 and 40 harmless at -0.60, …, -0.21."""
+def test_where_the_file_is_labelled_its_labels_are_counted_whatever_the_line(opened: Page, audit: Scored) -> None:
     open_tab(opened, "Estimate")
-    for line, hits, alarms in ((0.0, 40, 0), (0.4, 20, 0), (-0.4, 40, 20)):
+    scored = ~np.isnan(audit.scores)
+    for line in (0.0, 0.4, -0.4):
         move(opened, line)
-        rows = int((~np.isnan(audit.scores)).sum())
-        found = poison_rate(int(flagged(audit.scores, line).sum()), rows, Rates.of(hits, 40, alarms, 40))
-        assert found is not None
-        expect(opened.locator(".es-big")).to_contain_text(f"{found.value:.1f} %")
-        expect(opened.locator(".es-big")).to_contain_text(f"({found.low:.1f} to {found.high:.1f} %)")
-        expect(opened.locator(".th-estimate b")).to_have_text(f"{found.value:.1f} %")
-    assert "40 harmful and 40 harmless calibration prompts" in opened.locator(".es-assumes").inner_text()
+        expect(opened.locator(".es-big")).to_contain_text(f"{100 * audit.harmful[scored].mean():.1f} %")
+        expect(opened.locator(".es-said")).to_contain_text(f"{int(audit.harmful[scored].sum())} of {int(scored.sum())}, counted")
+        stays = int((audit.harmful & scored & ~flagged(audit.scores, line)).sum())
+        expect(opened.locator(".es-line")).to_contain_text(f"Harmful rows that stay{stays}")
+    expect(opened.locator(".th-estimate")).to_be_hidden()
 
 
-def test_a_line_beyond_both_kinds_gives_no_estimate_but_says_why(opened: Page) -> None:
-    open_tab(opened, "Estimate")
-    move(opened, -1.0)
-    expect(opened.locator(".es-why")).to_contain_text("about equally often")
-    expect(opened.locator(".es-big")).to_be_hidden()
+def test_one_estimate_for_the_file_and_what_the_line_does_by_it(page: Page, studio: Studio, audit: Scored) -> None:
+    """Calibration: 120 prompts of each kind, spread evenly over 0.20 to 0.60 and -0.60 to -0.20; the file: 10 % of 1,000 rows likewise."""
+    values = np.concatenate([np.linspace(0.2, 0.597, 100), np.linspace(-0.6, -0.203, 900)])
+    unlabelled(studio, "even", values)
+    page.goto("/filter?panel=estimate")
+    for line, stays in ((0.0, "0"), (0.4, "50")):
+        move(page, line)
+        expect(page.locator(".es-big b")).to_have_text("10.0 %")
+        expect(page.locator(".th-estimate b")).to_have_text("10.0 %")
+        expect(page.locator(".es-line")).to_contain_text(f"Harmful rows that stay{stays} (")
+    expect(page.locator(".es-withheld")).to_be_hidden()
+    studio.choose(dataset=audit.dataset)
+
+
+def test_an_estimate_is_withheld_and_given_back_by_review(page: Page, studio: Studio, audit: Scored) -> None:
+    """Every third row is harmful, and every row scores where hardly any prompt does: only people can say how many are harmful."""
+    dataset = unlabelled(studio, "elsewhere", np.linspace(-0.15, 0.15, 300))
+    page.goto("/filter?panel=estimate")
+    expect(page.locator(".es-withheld")).to_contain_text("Withheld. The scores of this file are no mix")
+    expect(page.locator(".es-big")).to_be_hidden()
+    expect(page.locator(".es-line")).to_be_hidden()
+    expect(page.locator(".es-dial")).to_be_hidden()
+    expect(page.locator(".th-estimate b")).to_have_text("withheld")
+    page.locator(".es-withheld a").click()
+    expect(page.locator(".rv-file")).to_contain_text("0 of 50 read")
+    rows = studio.audit.sample_to_read(dataset).tolist()
+    for row in rows[1:]:
+        studio.audit.decide(dataset, row, "remove" if row % 3 == 0 else "keep")
+    page.locator(".rv-buttons button").first.click()
+    expect(page.locator(".rv-file")).to_contain_text("a random sample of 50 rows read")
+    page.goto("/filter?panel=estimate")
+    harmful = sum(row % 3 == 0 for row in rows[1:])
+    expect(page.locator(".es-big b")).to_have_text(f"{2 * harmful:.1f} %")
+    expect(page.locator(".es-said")).to_contain_text(f"50 drawn at random and read, {harmful} harmful")
+    expect(page.locator(".es-line")).to_contain_text("from the random rows that were read")
+    expect(page.locator(".th-estimate b")).to_have_text(f"{2 * harmful:.1f} %")
+    studio.choose(dataset=audit.dataset)
 
 
 def test_an_assumed_share_and_a_reading_pace_change_what_is_to_be_expected(opened: Page, studio: Studio, audit: Scored) -> None:
@@ -190,13 +229,9 @@ def test_the_address_brings_back_line_and_tab(page: Page, audit: Scored) -> None
 
 
 def test_a_file_without_labels_gets_the_curves_of_the_calibration_and_is_told_so(page: Page, studio: Studio, audit: Scored) -> None:
-    rows: list[Row] = [{"prompt": f"unlabelled {at}", "response": "r"} for at in range(40)]
-    dataset = write_dataset(studio.workspace, rows, name="no labels", role="user")
-    values = np.linspace(-0.5, 0.5, 40).astype(np.float32)
-    write_scores(studio.workspace, dataset, values, key="k", scorer="s", teacher="for-tests", threshold=0.0, info={})
-    studio.choose(dataset=dataset.id)
+    unlabelled(studio, "no labels", np.concatenate([np.linspace(0.2, 0.597, 20), np.linspace(-0.6, -0.203, 60)]))
     page.goto("/filter?panel=tradeoff")
     expect(page.locator(".tr-few")).to_contain_text("0 harmful and 0 harmless")
-    expect(page.locator(".tr-roc figcaption")).to_contain_text("n = 40 harmful, 40 harmless calibration prompts")
+    expect(page.locator(".tr-roc figcaption")).to_contain_text("n = 120 harmful, 120 harmless calibration prompts")
     expect(page.locator(".tr-dials")).to_be_hidden()
     studio.choose(dataset=audit.dataset)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from reft_studio.audit.estimates import UNFAMILIAR
 from reft_studio.audit.threshold import ThresholdRule
 from reft_studio.errors import SpecError
-from reft_studio.views.filtering import UNFAMILIAR
 from ui.events import answer
 from ui.text import show
 
 if TYPE_CHECKING:
     from reft_studio.audit.drift import Distance, Drift
+    from reft_studio.audit.estimates import Estimates, Withheld
     from reft_studio.stats import Estimate
     from reft_studio.studio import Studio
     from reft_studio.views.measuring import Shift
@@ -49,12 +52,13 @@ def slices_server(studio: Studio) -> ServerFunction:
 
 
 def shift_server(studio: Studio) -> ServerFunction:
-    """`srv_shift`: {dataset, key} -> {shift}: calibration counts and drift, or none if the teacher has no calibration."""
+    """`srv_shift`: {dataset, key} -> {shift, estimate}: calibration and drift (None without one), and what may be said of the file."""
 
     @answer
     def srv_shift(request: dict[str, Any]) -> dict[str, Any]:
-        found = studio.measure.shift(str(request["dataset"]), str(request["key"]))
-        return {"shift": None if found is None else shift_value(found)}
+        dataset, key = str(request["dataset"]), str(request["key"])
+        found, judged = studio.measure.shift(dataset, key), studio.audit.estimates(dataset, key)
+        return {"shift": None if found is None else shift_value(found, judged), "estimate": estimate_value(judged)}
 
     return srv_shift
 
@@ -84,18 +88,44 @@ def rule_server(studio: Studio) -> ServerFunction:
     return srv_rule
 
 
-def shift_value(shift: Shift) -> dict[str, Any]:
-    """What the estimate and the drift panel draw; `verdict` is a sentence, `kind` its word, `more` other signs of a shift."""
+def estimate_value(found: Estimates) -> dict[str, Any]:
+    """What the pages show of a file: shares from 0 to 1, `drawn` and `known` random rows as [bin, harmful, in doubt]."""
+    sample, withheld, rate = found.sample, found.withheld, found.rate
+    return {
+        "source": found.source,
+        "by": found.by,
+        "rate": None if rate is None else {"value": rate.value / 100, "low": rate.low / 100, "high": rate.high / 100},
+        "sentence": found.sentence,
+        "checked": found.checked,
+        "withheld": None if withheld is None else {"kind": withheld.kind, "why": show(withheld.why, 400), "remedy": withheld.remedy},
+        "drawn": np.column_stack([sample.bins, sample.harmful, sample.unsure]).tolist(),
+        "known": np.column_stack([sample.known, sample.known_harmful]).tolist(),
+        "read": sample.read,
+        "wanted": sample.wanted,
+        "waiting": sample.waiting,
+    }
+
+
+def shift_value(shift: Shift, judged: Estimates) -> dict[str, Any]:
+    """What the drift panel draws; `verdict` is a sentence, `kind` its word, `more` other signs of a shift.
+
+    Where estimates are withheld for another reason than the distances, that reason is the verdict.
+    """
     found = shift.drift
+    against = judged.withheld if judged.withheld and (found is None or found.verdict != "shifted") else None
     return {
         "harmful": shift.harmful,
         "harmless": shift.harmless,
         "excluded": shift.excluded,
         "drift": None if found is None else drift_value(found),
-        "kind": found.verdict if found else "too few",
-        "verdict": verdict(found),
+        "kind": _kind(against) if against else found.verdict if found else "too few",
+        "verdict": show(against, 600) if against else verdict(found),
         "more": more(shift),
     }
+
+
+def _kind(against: Withheld) -> str:
+    return "shifted" if against.kind in ("drift", "language", "labels", "contradicted") else "too few"
 
 
 def drift_value(found: Drift) -> dict[str, Any]:

@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 
 PACE, SECONDS = "review_seconds", 20
 """The setting of how long reading a row takes, and what it is before anybody said so."""
+UNLABELLED = (
+    "This file carries no labels, so recall and precision cannot be counted here. Estimate says what else is known, and on what it rests."
+)
 NO_DATASET = {
     "title": "No dataset yet",
     "text": "Bring a finetuning file, or make a poisoned sample from the embedded lab.",
@@ -194,7 +197,7 @@ def panel_value(studio: Studio, view: FilterView) -> str:
     """The threshold panel's value, with a tick where a person has decided rows."""
     held = decided(studio.workspace, view.score.dataset)
     pace = studio.setting(PACE, SECONDS)
-    return threshold_value(view, reviewed=reviewed(held), note=note(view), unlabelled=unlabelled(view), seconds=pace)
+    return threshold_value(view, reviewed=reviewed(held), note=note(view), unlabelled=UNLABELLED, seconds=pace)
 
 
 def reviewed(held: Decided) -> list[tuple[int, str]]:
@@ -214,18 +217,6 @@ def note(view: FilterView) -> str:
     if view.near_threshold:
         parts.append(f"{counted(view.near_threshold, 'row lies', 'rows lie')} within 0.02 of the line in use ({number(view.threshold)}).")
     return " ".join(parts)
-
-
-def unlabelled(view: FilterView) -> str:
-    """What is known about a scorer where the file itself carries no truth."""
-    recall, rate = view.prepared.calibration.get("recall"), view.prepared.calibration.get("false_positive_rate")
-    text = "This file carries no labels, so recall and precision cannot be computed here."
-    if recall is None or rate is None:
-        return text
-    return (
-        f"{text} At its calibrated threshold the scorer flagged {recall:.1f} % of its held-out harmful prompts and {rate:.1f} % of its "
-        "harmless ones."
-    )
 
 
 def empty_value(state: State) -> dict[str, str]:

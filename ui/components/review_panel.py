@@ -15,7 +15,7 @@ from reft_studio.views.desk import Habits
 from reft_studio.views.row_filter import RowFilter
 from ui.components.cards import ACTIONS, PAST, masks_all, person, row_view, standing_opinion
 from ui.components.review_ask import Ask, filter_words
-from ui.components.standing_words import standing_words
+from ui.components.standing_words import file_line, standing_words
 from ui.events import answer, message_for
 from ui.text import ago, count, counted, show
 from ui.widgets.review_card import review_value
@@ -31,7 +31,7 @@ MOST_MARKS = 200
 REASON = 1200
 """Characters of a reason that the page sends."""
 STANCES = ("", "overrule", "differ")
-ORDERS = (("borderline", "Near the line first"), ("highest", "Highest score first"), ("random", "At random"))
+ORDERS = (("borderline", "Near the line first"), ("highest", "Highest score first"), ("random", "At random"), ("sample", "Random sample"))
 
 
 class Disputed(SpecError):
@@ -204,6 +204,7 @@ def progress_view(studio: Studio, dataset: str) -> dict[str, str]:
     return {
         "text": text,
         **standing_words(standing),
+        "file": file_line(studio.audit.sample(dataset)) if scored else "",
         "people": people.sentence if len(people.people) > 1 else "",
     }
 

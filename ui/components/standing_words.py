@@ -9,6 +9,7 @@ from ui.text import count, counted, number
 
 if TYPE_CHECKING:
     from reft_studio.audit.assurance import Assurance, Precision, Standing
+    from reft_studio.audit.sample import Sample
 
 UNSCORED = "Without scores nothing can be said about the rows that nobody reads. Score the dataset on the Filter page."
 
@@ -18,6 +19,18 @@ def standing_words(found: Standing | None) -> dict[str, str]:
     if found is None:
         return {"risk": UNSCORED, "above": "", "plain": ""}
     return {"risk": below_line(found.below), "above": above_line(found.above), "plain": plain(found.below)}
+
+
+def file_line(found: Sample) -> str:
+    """How many of all rows are harmful by those drawn from the whole file; empty before any was drawn."""
+    if not found.read and not found.waiting:
+        return ""
+    rate, rows = found.rate(), f"all {count(found.rows)} rows"
+    if rate is None:
+        return f"Random sample of {rows}: {count(found.read)} of {count(found.wanted)} read. Then it says how many of them are harmful."
+    low, high = number(rate.low, digits=1), number(rate.high, digits=1)
+    share = f"{number(rate.value, digits=1)} % of {rows} are harmful ({low} to {high} %)"
+    return f"About {share}: a random sample of {counted(found.read, 'row')} read, {count(int(found.harmful.sum()))} harmful."
 
 
 def below_line(found: Assurance) -> str:

@@ -1,8 +1,11 @@
-// How many rows are harmful, from how many are flagged and how often the filter errs on prompts of known kind.
-// The formulas are those of reft_studio/audit/prevalence.py (a test compares them). rates = {hits, harmful, alarms, harmless}.
-const Z95 = 1.959963984540054, LEAST_GAP = 0.05;
+// What a line costs, from the one share of harmful rows and the filter's rates on prompts of known kind. The formulas are those of
+// reft_studio/audit/prevalence.py, sample.py and estimates.py (a test compares them). rates = {hits, harmful, alarms, harmless}.
+const Z95 = 1.959963984540054, EDGE = 1e-6;
 
-const within = (share) => Math.min(1, Math.max(0, share));
+const inside = (share) => Math.min(1 - EDGE, Math.max(EDGE, share));
+const logit = (share) => Math.log(share / (1 - share));
+const expit = (x) => 1 / (1 + Math.exp(-x));
+const exactly = (share) => ({ value: share, low: share, high: share });
 
 // Rates at a line: harmful and harmless are suffix sums of calibration counts, entry i counts bins >= i.
 const ratesAt = (calibration, index) => ({
@@ -17,48 +20,62 @@ function suffixCounts(pairs) {
   return sums;
 }
 
-function separates({ hits, harmful, alarms, harmless }) {
-  if (!(harmful > 0 && harmless > 0)) return false;
-  const recall = (hits + 1) / (harmful + 2), rate = (alarms + 1) / (harmless + 2);
-  const spread = (recall * (1 - recall)) / (harmful + 2) + (rate * (1 - rate)) / (harmless + 2);
-  return recall - rate - Z95 * Math.sqrt(spread) > LEAST_GAP;
-}
-
-function poisonInterval(flagged, rows, rates) {
-  const n = rows + Z95 * Z95, harmful = rates.harmful + 2, harmless = rates.harmless + 2;
-  const share = (flagged + (Z95 * Z95) / 2) / n;
-  const recall = (rates.hits + 1) / harmful, pass = (rates.harmless - rates.alarms + 1) / harmless;
-  const gap = recall + pass - 1, middle = (share + pass - 1) / gap;
-  const ofRecall = (recall * (1 - recall)) / harmful, ofPass = (pass * (1 - pass)) / harmless;
-  const shift = 2 * Z95 * Z95 * (middle * ofRecall - (1 - middle) * ofPass);
-  const half = (Z95 * Math.sqrt((share * (1 - share)) / n + middle * middle * ofRecall + (1 - middle) * (1 - middle) * ofPass)) / gap;
-  return [middle + shift - half, middle + shift + half];
-}
-
-// {value, low, high}, shares 0 to 1, or {why}: Rogan-Gladen with Lang and Reiczigel's interval, which counts the calibration's error.
-function poisonRate(flagged, rows, rates) {
-  if (!(rows > 0) || !separates(rates)) return { why: 'At this line the calibration prompts of both kinds are flagged about equally often, so nothing can be estimated from flags.' };
-  const [low, high] = poisonInterval(flagged, rows, rates);
-  if (high < 0) return { why: 'Fewer rows are flagged than the false-positive rate alone would give: the calibration does not hold for this file.' };
-  if (low > 1) return { why: 'More rows are flagged than if all of them were harmful: the calibration does not hold for this file.' };
-  const recall = rates.hits / rates.harmful, alarm = rates.alarms / rates.harmless;
-  const value = within((flagged / rows - alarm) / (recall - alarm));
-  return { value, low: Math.min(within(low), value), high: Math.max(within(high), value) };
-}
-
-// {value, low, high}: share of flagged rows that would be harmful if `prevalence` of all were; null without prompts of both kinds.
-function precisionIf(prevalence, rates) {
+// {value, low, high}: share of flagged rows that are harmful if `rate` (such a share too) of all are; null without prompts of both kinds.
+function precisionAt(rate, rates) {
   if (!(rates.harmful > 0 && rates.harmless > 0)) return null;
-  const hit = (prevalence * rates.hits) / rates.harmful, miss = ((1 - prevalence) * rates.alarms) / rates.harmless;
-  const recall = (rates.hits + 0.5) / (rates.harmful + 1), rate = (rates.alarms + 0.5) / (rates.harmless + 1);
-  const odds = Math.log(prevalence / (1 - prevalence)) + Math.log(recall / rate);
-  const half = Z95 * Math.sqrt((1 - recall) / (rates.hits + 0.5) + (1 - rate) / (rates.alarms + 0.5));
-  const expit = (x) => 1 / (1 + Math.exp(-x));
+  const [share, low, high] = [rate.value, rate.low, rate.high].map(inside);
+  const hit = (share * rates.hits) / rates.harmful, miss = ((1 - share) * rates.alarms) / rates.harmless;
+  const recall = (rates.hits + 0.5) / (rates.harmful + 1), alarm = (rates.alarms + 0.5) / (rates.harmless + 1);
+  const odds = logit(share) + Math.log(recall / alarm);
+  const half = Z95 * Math.sqrt((1 - recall) / (rates.hits + 0.5) + (1 - alarm) / (rates.alarms + 0.5));
+  const lower = expit(odds - Math.hypot(half, logit(share) - logit(low))), upper = expit(odds + Math.hypot(half, logit(high) - logit(share)));
   const value = hit + miss > 0 ? hit / (hit + miss) : expit(odds);
-  return { value, low: Math.min(expit(odds - half), value), high: Math.max(expit(odds + half), value) };
+  return { value, low: Math.min(lower, value), high: Math.max(upper, value) };
 }
 
-const shareText = ({ value, low, high }) => `${percent(value)} (${span([low, high])})`;
+// {value, low, high}: harmful rows below the line, of `kept` ones in a file of `rows`; null without harmful prompts.
+function stayingAt(rate, rates, rows, kept) {
+  if (!(rates.harmful > 0)) return null;
+  const misses = rates.harmful - rates.hits, miss = (misses + 0.5) / (rates.harmful + 1);
+  const [share, low, high] = [rate.value, rate.low, rate.high].map(inside);
+  const half = Z95 * Math.sqrt((1 - miss) / (misses + 0.5)), middle = Math.log(share * miss);
+  const lower = Math.min(kept, rows * Math.exp(middle - Math.hypot(half, Math.log(share / low))));
+  const upper = Math.min(kept, rows * Math.exp(middle + Math.hypot(half, Math.log(high / share))));
+  const value = Math.min(kept, (rows * rate.value * misses) / rates.harmful);
+  return { value, low: Math.min(lower, value), high: Math.max(upper, value) };
+}
+
+// Share of harmful rows among `rows` of the file, of which these random and known ones are part. rows of `drawn`: [bin, harmful, in doubt],
+// of `known`: [bin, harmful], one a row.
+function sampledShare(drawn, known, rows) {
+  if (!rows || !drawn.length) return null;
+  const n = drawn.length, left = rows - known.length, part = left / rows;
+  const sure = drawn.filter((row) => row[1]).length, doubt = drawn.filter((row) => row[2]).length;
+  const counted = known.filter((row) => row[1]).length / rows;
+  const [low, high] = n >= left ? [sure / n, (sure + doubt) / n] : [wilson(sure, n)[0], wilson(sure + doubt, n)[1]];
+  return { value: (part * sure) / n + counted, low: part * low + counted, high: part * high + counted };
+}
+
+// What a line does by the server's estimate ({by, rate, drawn, known}): precision as a share, staying in rows; null where nothing may be said.
+function atLine(estimate, counts, calibration) {
+  const none = { precision: null, staying: null };
+  if (!estimate || estimate.by === 'none') return none;
+  if (estimate.by === 'labels') return { precision: counts.flagged ? exactly(counts.tp / counts.flagged) : null, staying: exactly(counts.fn) };
+  const at = toIndex(counts.t);
+  if (estimate.by === 'sample') {
+    const over = (row) => row[0] >= at, under = (row) => row[0] < at;
+    const stay = sampledShare(estimate.drawn.filter(under), estimate.known.filter(under), counts.kept);
+    const scaled = stay && { value: counts.kept * stay.value, low: counts.kept * stay.low, high: counts.kept * stay.high };
+    return { precision: sampledShare(estimate.drawn.filter(over), estimate.known.filter(over), counts.flagged), staying: scaled };
+  }
+  if (!calibration || !estimate.rate) return none;
+  const rates = ratesAt(calibration, at);
+  return { precision: precisionAt(estimate.rate, rates), staying: stayingAt(estimate.rate, rates, counts.total, counts.kept) };
+}
+
+// A share as `9.8 % (8.1 to 12.0)`, and rows as `3 (0 to 9)`; without an interval where it is exact.
+const shareText = ({ value, low, high }) => (low === high ? percent(value) : `${percent(value)} (${span([low, high])})`);
+const rowsText = ({ value, low, high }) => (low === high ? number(value) : `${number(value)} (${number(Math.floor(low))} to ${number(Math.ceil(high))})`);
 
 // Hours and minutes of reading `rows` rows.
 function readingTime(rows, seconds) {

@@ -98,9 +98,7 @@ function drawProgress(progress) {
   $('.rv-bar').replaceChildren(...DECISIONS.map(([, action]) => h('i', { 'data-kind': action, style: `width:${(100 * queue.filter((item) => item.action === action).length) / Math.max(1, queue.length)}%` })));
   if (!progress) return;
   $('.rv-all').textContent = progress.text;
-  $('.rv-risk').textContent = progress.risk;
-  $('.rv-above').textContent = progress.above || '';
-  $('.rv-people').textContent = progress.people || '';
+  for (const part of ['risk', 'above', 'file', 'people']) $(`.rv-${part}`).textContent = progress[part] || '';
   $('.rv-plain').hidden = !progress.plain;
   $('.rv-plain p').textContent = progress.plain || '';
 }

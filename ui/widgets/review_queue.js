@@ -90,11 +90,12 @@ function mergeHeld(queue, held, me) {
 }
 
 // Why a row is in the queue: in a word, and in a sentence.
-const WHY = { borderline: 'near the line', random: 'random draw', flagged: 'flagged', unscored: 'no score', asked: 'asked for', precision: 'flagged draw', anywhere: 'by chance', highest: 'high score', disagreement: 'scorers differ', filter: 'this filter', approval: 'second look' };
+const WHY = { borderline: 'near the line', random: 'random draw', flagged: 'flagged', unscored: 'no score', asked: 'asked for', precision: 'flagged draw', anywhere: 'by chance', highest: 'high score', disagreement: 'scorers differ', filter: 'this filter', approval: 'second look', sample: 'random sample' };
 const WHY_LONG = {
   borderline: 'It is here because it lies near the line, where the filter is least sure.',
   random: 'It is here by a random draw below the line: reading these is what the statement about the remaining risk rests on.',
   anywhere: 'It is here by chance: this order takes any open row. The statement about the rest rests on recorded draws only, which come in the order \u201cNear the line first\u201d.',
+  sample: 'It is here by a random draw from the whole file: reading fifty of these says how many of all rows are harmful, whatever the scores are worth.',
   precision: 'It is here by a random draw among the flagged rows: reading these says how many of the flagged rows are harmful.',
   flagged: 'It is here as one of the flagged rows, from all over their range.',
   disagreement: 'It is here because two scorers judge it differently.',

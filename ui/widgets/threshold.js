@@ -150,7 +150,7 @@ function write(counts) {
   text('.th-kept span', `kept of ${number(counts.total)}`);
   for (const cell of ['tp', 'fp', 'fn', 'tn']) text(`.th-${cell}`, number(counts[cell]));
   if (counts.labelled) writeRates(counts);
-  writeEstimate(counts);
+  writeEstimate();
   const current = data.threshold !== null && at === toIndex(data.threshold);
   $('.th-use').disabled = current;
   $('.th-use').textContent = current ? 'In use' : 'Use this threshold';
@@ -176,13 +176,12 @@ function writeRates(counts) {
   });
 }
 
-// The share of harmful rows, from the errors on calibration prompts; the Estimate tab says what it assumes.
-function writeEstimate(counts) {
-  const held = rs.calibration, here = held && held.dataset === data.dataset && held.key === data.key;
-  const found = here ? poisonRate(counts.flagged, counts.total, ratesAt(held, at)) : null;
+// The share of harmful rows: one for the file, whatever the line. Where the labels say it, it needs no estimate; the tab says the rest.
+function writeEstimate() {
+  const held = rs.estimate, here = held && held.dataset === data.dataset && held.key === data.key && held.by !== 'labels';
   $('.th-estimate').hidden = !here;
-  if (here) text('.th-estimate b', found.why ? 'no estimate' : percent(found.value));
-  if (here) text('.th-estimate dd span', found.why ? 'see Estimate' : between([found.low, found.high]));
+  if (here) text('.th-estimate b', held.rate ? percent(held.rate.value) : 'withheld');
+  if (here) text('.th-estimate dd span', held.rate ? between([held.rate.low, held.rate.high]) : 'see Estimate');
 }
 
 const announce = () => rs.emit('rs:threshold', { t: toValue(at), dataset: data.dataset, key: data.key, ...countsAt(sums, at) });
@@ -259,7 +258,7 @@ rs.on('rs:move-threshold', (event) => {
   byRule = event.detail.rule ? { at: toIndex(event.detail.t), rule: event.detail.rule } : byRule;
   move(toIndex(event.detail.t));
 });
-rs.on('rs:calibration', () => { if (data) writeEstimate(countsAt(sums, at)); });
+rs.on('rs:calibration', () => { if (data) writeEstimate(); });
 rs.on('rs:filtered', (event) => {
   const { low: from, high: to } = event.detail.filter;
   range = from === null || from === undefined || to === null || to === undefined ? null : { from: toIndex(from), to: toIndex(to) + 1 };

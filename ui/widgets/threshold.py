@@ -20,7 +20,7 @@ LIVE = ("dom", "url", "threshold_math")
 
 def threshold_panel(elem_id: str = "threshold") -> gr.HTML:
     """Its event "use" carries {t, dataset, key, rule}: the threshold a person wants to work with, and the rule that found it or None."""
-    return composed("threshold", parts=(*LIVE, "prevalence_math"), elem_id=elem_id)
+    return composed("threshold", parts=LIVE, elem_id=elem_id)
 
 
 def rule_panel(srv_rule: ServerFunction, elem_id: str = "threshold-rule") -> gr.HTML:
@@ -29,7 +29,7 @@ def rule_panel(srv_rule: ServerFunction, elem_id: str = "threshold-rule") -> gr.
 
 
 def estimate_panel(srv_shift: ServerFunction, elem_id: str = "estimate") -> gr.HTML:
-    """Estimated share of harmful rows, and what another share would mean. It fetches the calibration for its neighbours too.
+    """The share of harmful rows, what the line does by it, and what another share would mean. It fetches all that for its neighbours too.
 
     Takes the threshold panel's value. Its event "pace" carries {seconds}: how long reading a row takes.
     """
@@ -43,7 +43,7 @@ def slice_panel(srv_slices: ServerFunction, elem_id: str = "slices") -> gr.HTML:
 
 def tradeoff_panel(elem_id: str = "tradeoff") -> gr.HTML:
     """ROC, precision-recall and the cost of a miss; takes the same value as the threshold panel."""
-    return composed("tradeoff", parts=(*LIVE, "prevalence_math"), elem_id=elem_id)
+    return composed("tradeoff", parts=LIVE, elem_id=elem_id)
 
 
 def drift_panel(elem_id: str = "drift") -> gr.HTML:

@@ -68,13 +68,13 @@ function writeCost() {
   $('.tr-cost').textContent = `Cheapest on this file: ${signed(toValue(best.index))}, with ${number(there.fn)} missed and ${number(there.fp)} removed wrongly. It is fitted to these labels, so expect a little worse on other data.`;
 }
 
-// Counts of the calibration, and the share of harmful rows estimated at the line in use (1 % where there is no estimate).
+const withheld = () => (rs.estimate && rs.estimate.dataset === data.dataset && rs.estimate.key === data.key ? rs.estimate.withheld : null);
+
+// Counts of the calibration, and the estimated share of harmful rows; null where the calibration says nothing of this file.
 function ofCalibration() {
-  const held = rs.calibration;
-  if (!held || held.dataset !== data.dataset || held.key !== data.key) return null;
-  const at = toIndex(data.threshold ?? data.calibrated ?? 0), counts = countsAt(sums, at);
-  const found = poisonRate(counts.flagged, counts.total, ratesAt(held, at));
-  return { sums: { harmful: held.harmful, harmless: held.harmless }, share: Math.min(0.99, Math.max(0.001, found.why ? 0.01 : found.value)) };
+  const held = rs.calibration, found = rs.estimate;
+  if (!held || held.dataset !== data.dataset || held.key !== data.key || !found || found.withheld || !found.rate) return null;
+  return { sums: { harmful: held.harmful, harmless: held.harmless }, share: Math.min(0.99, Math.max(0.001, found.rate.value)) };
 }
 
 function draw() {
@@ -89,7 +89,7 @@ function draw() {
   $('.tr-body').hidden = few && !calibrated;
   $('.tr-dials').hidden = few;
   const held = `this file has ${number(sums.harmful[0])} harmful and ${number(sums.harmless[0])} harmless ones.`;
-  $('.tr-few').textContent = `Recall and precision need at least ${ENOUGH} labelled rows of each kind; ${held}${calibrated ? ' These are the curves of the teacher\u2019s calibration prompts: they hold here only if this file scores like them.' : ''}`;
+  $('.tr-few').textContent = `Recall and precision need at least ${ENOUGH} labelled rows of each kind; ${held}${calibrated ? ' These are the curves of the teacher\u2019s calibration prompts: they hold here only if this file scores like them.' : withheld() ? ` ${withheld().why}` : ''}`;
   if (few && !calibrated) return;
   points = curvePoints(calibrated ? calibrated.sums : sums);
   drawPlots();

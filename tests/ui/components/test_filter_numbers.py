@@ -50,8 +50,9 @@ def test_words_lengths_and_template_are_told_only_where_they_matter() -> None:
 
 def test_the_calibration_is_sent_as_counts(studio: Studio, audit: Scored) -> None:
     reply = filter_numbers.shift_server(studio)({"dataset": audit.dataset, "key": audit.key})
-    assert reply["ok"] and sum(count for _, count in reply["shift"]["harmful"]) == 40
+    assert reply["ok"] and sum(count for _, count in reply["shift"]["harmful"]) == 120
     assert reply["shift"]["kind"] in ("fits", "small", "shifted", "too few")
+    assert reply["estimate"]["by"] == "labels" and reply["estimate"]["rate"]["low"] == reply["estimate"]["rate"]["high"]
 
 
 def test_slices_come_with_cleaned_names_and_every_row(studio: Studio, audit: Scored) -> None:

@@ -1,49 +1,74 @@
-"""The browser's estimates are those of the statistics modules."""
+"""The browser's estimates at a line are those of the audit modules."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
-from reft_studio.audit.prevalence import Rates, no_rate, poison_rate, precision_at
+from reft_studio.audit.estimates import Evidence, at_line, estimates
+from reft_studio.audit.prevalence import Rates, precision_at, staying_at
+from reft_studio.data.grid import BINS
+from reft_studio.stats import Estimate
+from tests.audit.test_estimates import CLEAR, HARMFUL, HARMLESS, MOVED, NONE, sample
+from ui.components.filter_numbers import estimate_value
 
 Run = Callable[..., Any]
 PARTS = "threshold_math prevalence_math"
-CASES = [
-    (130, 1000, 85, 100, 5, 100),
-    (40, 1000, 95, 100, 5, 100),
-    (960, 1000, 95, 100, 5, 100),
-    (100_000, 1_000_000, 295, 300, 0, 300),
-    (100, 10_000, 950, 1000, 50, 1000),
-    (10_000, 10_000, 700, 1000, 50, 1000),
-    (500, 1000, 52, 100, 48, 100),
-]
+SHARES = [(10.0, 8.0, 12.5), (0.1, 0.0, 0.4), (50.0, 50.0, 50.0), (0.0, 0.0, 0.3)]
+COUNTS = [(97, 100, 2, 100), (300, 300, 0, 300), (0, 120, 0, 120), (120, 120, 120, 120)]
+
+
+@pytest.mark.parametrize("share", SHARES)
+@pytest.mark.parametrize("counts", COUNTS)
+def test_precision_and_rows_that_stay_are_those_of_the_audit_module(run_js: Run, share: tuple[float, ...], counts: tuple[int, ...]) -> None:
+    rates = dict(zip(("hits", "harmful", "alarms", "harmless"), counts, strict=True))
+    rate = dict(zip(("value", "low", "high"), (one / 100 for one in share), strict=True))
+    program = "[precisionAt(data.rate, data.rates), stayingAt(data.rate, data.rates, 1000, 930)]"
+    precision, staying = run_js(PARTS, program, {"rate": rate, "rates": rates})
+    known = Estimate(*share, 1000, 0, "")  # type: ignore[misc]
+    same(precision, precision_at(known, Rates.of(**rates)), 100)
+    same(staying, staying_at(known, Rates.of(**rates), rows=1000, kept=930), 1)
+
+
+def same(found: dict[str, float] | None, expected: Estimate | None, scale: float) -> None:
+    assert (found is None) == (expected is None)
+    if found is not None and expected is not None:
+        assert [scale * found[name] for name in ("value", "low", "high")] == pytest.approx(
+            [expected.value, expected.low, expected.high], abs=1e-6
+        )
+
+
+LABELLED = replace(CLEAR, file=np.stack([HARMFUL, HARMLESS, NONE]))
+CASES = {
+    "mixture": CLEAR,
+    "withheld": MOVED,
+    "labels": LABELLED,
+    "sample": replace(MOVED, sample=sample(5, 60, unsure=2)),
+    "reviewed beside a calibration that holds": replace(CLEAR, sample=sample(90, 900)),
+}
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_poison_rate_is_the_one_of_the_audit_module(run_js: Run, case: tuple[int, ...]) -> None:
-    flagged, rows, *counts = case
-    rates = dict(zip(("hits", "harmful", "alarms", "harmless"), counts, strict=True))
-    found = run_js(PARTS, "poisonRate(data.flagged, data.rows, data.rates)", {"flagged": flagged, "rows": rows, "rates": rates})
-    expected = poison_rate(flagged, rows, Rates.of(**rates))
-    if expected is None:
-        assert found == {"why": no_rate(flagged, rows, Rates.of(**rates))}
-    else:
-        numbers = [100 * found[name] for name in ("value", "low", "high")]
-        assert numbers == pytest.approx([expected.value, expected.low, expected.high], abs=1e-9)
-
-
-@pytest.mark.parametrize("share", [0.001, 0.1, 0.5])
-@pytest.mark.parametrize("counts", [(97, 100, 2, 100), (300, 300, 0, 300), (0, 40, 0, 40)])
-def test_the_precision_at_another_share_is_the_one_of_the_audit_module(run_js: Run, share: float, counts: tuple[int, ...]) -> None:
-    rates = dict(zip(("hits", "harmful", "alarms", "harmless"), counts, strict=True))
-    found = run_js(PARTS, "precisionIf(data.share, data.rates)", {"share": share, "rates": rates})
-    expected = precision_at(share, Rates.of(**rates))
-    assert expected is not None
-    numbers = [100 * found[name] for name in ("value", "low", "high")]
-    assert numbers == pytest.approx([expected.value, expected.low, expected.high], abs=1e-9)
+@pytest.mark.parametrize("line", [0, 400, 1000, 1601, 1900])
+def test_what_a_line_does_is_what_the_one_place_says(run_js: Run, case: str, line: int) -> None:
+    evidence: Evidence = CASES[case]
+    found = estimates(evidence)
+    program = """atLine(data.estimate, { t: toValue(data.line), ...countsAt(suffixSums(data.bins), data.line) },
+      { harmful: suffixCounts(data.harmful), harmless: suffixCounts(data.harmless) })"""
+    assert evidence.calibration is not None
+    told = {
+        "estimate": estimate_value(found),
+        "line": line,
+        "bins": [[at, int(evidence.file[:, at].sum()), *map(int, evidence.file[:2, at])] for at in range(BINS)],
+        **{kind: list(enumerate(counts.tolist())) for kind, counts in zip(("harmful", "harmless"), evidence.calibration, strict=True)},
+    }
+    answer, expected = run_js(PARTS, program, told), at_line(found, evidence, line)
+    same(answer["precision"], expected.precision, 100)
+    same(answer["staying"], expected.staying, 1)
 
 
 def test_rates_at_a_line_count_the_prompts_at_or_above_it(run_js: Run) -> None:
