@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -23,13 +23,16 @@ def list_scorers(as_json: AsJson = False, workspace: Where = None) -> None:
 
 @scorer.command()
 def prepare(
-    name: Annotated[str, typer.Argument(help="tfidf")],
+    name: Annotated[str, typer.Argument(help="tfidf, linear_probe, response_compliance or ensemble")],
     harmful: Annotated[list[str] | None, typer.Option(help="files or ids of harmful prompts")] = None,
     harmless: Annotated[list[str] | None, typer.Option(help="files or ids of harmless prompts")] = None,
     labels: Annotated[
         list[str] | None, typer.Option(help="ids of datasets whose rows that people kept or removed are examples too")
     ] = None,
     shipped: Annotated[bool, typer.Option(help="train on the prompts that ship with the app as well")] = True,
+    teacher: Annotated[str | None, typer.Option(help="linear_probe: the teacher whose hidden states it reads")] = None,
+    member: Annotated[list[str] | None, typer.Option(help="ensemble: id of a prepared scorer; give two or more")] = None,
+    join: Annotated[Literal["rank", "log_odds"], typer.Option(help="ensemble: by mean rank, or by calibrated log odds")] = "log_odds",
     recall: Annotated[float, typer.Option(help="share of held-out harmful prompts that the threshold must flag")] = 0.97,
     seed: int = 0,
     out: Annotated[Path | None, typer.Option(help="folder for the prepared scorer; without --workspace it is kept there only")] = None,
@@ -39,6 +42,7 @@ def prepare(
     """Fit a scorer on harmful and harmless prompts and set its threshold on a part that is held out."""
     from reft_studio import scorer_verb
 
-    settings = {"scorer": name, "labels": tuple(labels or ()), "shipped": shipped, "recall": recall, "seed": seed}
-    with place_for(workspace, throwaway=out is not None and not labels) as place:
+    settings: dict[str, Any] = {"scorer": name, "labels": tuple(labels or ()), "shipped": shipped, "recall": recall, "seed": seed}
+    settings |= {"teacher": teacher, "members": tuple(member or ()), "join": join}
+    with place_for(workspace, throwaway=out is not None and not (labels or member or teacher)) as place:
         scorer_verb.prepare(place, settings, harmful=harmful or [], harmless=harmless or [], out=out, as_json=as_json)

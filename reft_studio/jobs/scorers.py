@@ -15,7 +15,6 @@ from reft_studio.scoring.prepared import Prepared, open_prepared
 from reft_studio.scoring.scorer import Examples, ScorerSpec
 from reft_studio.store.decided import KEEP, REMOVE, read_singly
 from reft_studio.store.decisions import DecisionLog
-from reft_studio.teacher.quick import calibration_prompts
 from reft_studio.workspace import Workspace
 
 DEFAULT_TEACHER = "lab"
@@ -58,7 +57,8 @@ def _examples(workspace: Workspace, spec: ScorerSpec) -> Examples:
         for dataset in (open_dataset(workspace, name) for name in names):
             add(dataset.name, (((row["prompt"], row["response"]), kind) for row in dataset.read(["prompt", "response"])))
     if spec.shipped:
-        add("prompts that ship", (((one.prompt, ""), one.side == "harmful") for one in calibration_prompts()))
+        found = SCORERS.get(spec.scorer)().shipped()
+        add("examples that ship", zip(zip(found.prompts, found.responses, strict=True), found.harmful.tolist(), strict=True))
     prompts, responses = ([pair[part] for pair in rows] for part in (0, 1))
     return Examples(prompts, responses, np.array(list(rows.values()), dtype=bool), sources)
 

@@ -14,6 +14,9 @@ SCORERS: Registry[type[Scorer]] = Registry(
     {
         "refusal_feature": "reft_studio.scoring.refusal_feature:RefusalFeatureScorer",
         "tfidf": "reft_studio.scoring.tfidf:Tfidf",
+        "linear_probe": "reft_studio.scoring.linear_probe:LinearProbe",
+        "response_compliance": "reft_studio.scoring.response_compliance:ResponseCompliance",
+        "ensemble": "reft_studio.scoring.ensemble:Ensemble",
         "random": "reft_studio.scoring.controls:Random",
         "oracle": "reft_studio.scoring.controls:Oracle",
     },

@@ -20,8 +20,9 @@ from reft_studio.models.session import Session
 from reft_studio.progress import Progress
 from reft_studio.scoring.cache import ScoreCache
 from reft_studio.scoring.content import already, prompt_key, teacher_content
-from reft_studio.scoring.engine import Engine
+from reft_studio.scoring.engine import Engine, Similarity
 from reft_studio.scoring.resumable import ShardWork
+from reft_studio.scoring.scorer import drift
 from reft_studio.scoring.scores import ScoreSet, score_key, write_scores
 from reft_studio.scoring.shards import REASONS, shards
 from reft_studio.scoring.work import Scored, work_folder
@@ -43,8 +44,31 @@ def score(workspace: Workspace, dataset: Dataset, teacher: TeacherInfo, session:
         progress.progress(dataset.rows, dataset.rows)
         return ready
     started = time.perf_counter()
-    with _scorer(teacher, session) as (engine, numerics):
-        key = prompt_key(teacher_content(teacher), **numerics)
+    content, similarity = teacher_content(teacher), _feature(teacher).similarity
+    with states_scored(workspace, dataset, teacher, session, progress, content=content, similarity=similarity) as (result, numerics):
+        info = {**facts(result, teacher, numerics), "seconds": round(time.perf_counter() - started, 3)}
+        return _write(workspace, dataset, teacher, result, info)
+
+
+@contextmanager
+def states_scored(
+    workspace: Workspace,
+    dataset: Dataset,
+    teacher: TeacherInfo,
+    session: Session,
+    progress: Progress,
+    *,
+    content: dict[str, Any],
+    similarity: Similarity,
+) -> Iterator[tuple[Scored, dict[str, Any]]]:
+    """Scores of every row by a function of the teacher's states at the last prompt token, and the numbers it computed in.
+
+    `content` tells all that a score depends on; under it scores of prompts are cached and unfinished work is found again,
+    until the block is left: write the result in it.
+    """
+    check_match(session, teacher)
+    with _scorer(teacher, session, similarity) as (engine, numerics):
+        key = prompt_key(content, **numerics)
         encoder = Encoder(session.model, max_length=teacher.max_length)
         with work_folder(workspace, f"{dataset.id}-{key[:16]}") as folder:
             work = ShardWork(folder, engine, encoder, ScoreCache(workspace, key), key)
@@ -57,8 +81,7 @@ def score(workspace: Workspace, dataset: Dataset, teacher: TeacherInfo, session:
 
                 result.take(work.scored(shard, report))
                 progress.progress(result.rows, dataset.rows)
-            info = {**_facts(result, teacher, numerics), "seconds": round(time.perf_counter() - started, 3)}
-            return _write(workspace, dataset, teacher, result, info)
+            yield result, numerics
 
 
 def score_prompts(prompts: list[str], teacher: TeacherInfo, session: Session) -> NDArray[np.float32]:
@@ -108,32 +131,33 @@ def _numerics(session: Session) -> dict[str, str]:
 
 
 @contextmanager
-def _scorer(teacher: TeacherInfo, session: Session) -> Iterator[tuple[Engine, dict[str, Any]]]:
+def _scorer(teacher: TeacherInfo, session: Session, similarity: Similarity) -> Iterator[tuple[Engine, dict[str, Any]]]:
     """The engine of a teacher, its adapter merged where that can be undone, and the numbers it computes in."""
-    adapter, feature = session.ensure("teacher", teacher.adapter), _feature(teacher)
+    adapter = session.ensure("teacher", teacher.adapter)
     fold = adapter is not None and mergeable(session.adapted, adapter, layer=teacher.layer)
     state = merged(session.adapted, adapter, layer=teacher.layer) if adapter and fold else session.adapted.active(adapter)
     with state as backbone, torch.no_grad():
-        yield Engine(session.model, backbone, feature.similarity, layer=teacher.layer), {**_numerics(session), "merged": fold}
+        yield Engine(session.model, backbone, similarity, layer=teacher.layer), {**_numerics(session), "merged": fold}
 
 
 def _feature(teacher: TeacherInfo) -> RefusalFeature:
     return RefusalFeature.load(teacher.folder / "refusal_feature.safetensors", layer=teacher.layer)
 
 
-def _facts(result: Scored, teacher: TeacherInfo, numerics: dict[str, Any]) -> dict[str, Any]:
+def facts(result: Scored, teacher: TeacherInfo, numerics: dict[str, Any]) -> dict[str, Any]:
+    """What is told of scores beside them: how they came about, and how far the file lies from the calibration."""
     missing = {name: count for code, name in REASONS.items() if (count := int((result.reasons == code).sum()))}
-    facts = {
+    found = {
         "layer": teacher.layer,
         "template_hash": teacher.template_hash,
         **numerics,
         **result.counts,
         "missing_reasons": missing,
-        **_drift(result.scores, teacher),
+        **drift(result.scores, teacher),
     }
     if teacher.is_lab:
-        facts["unfamiliar_share"] = result.unfamiliar
-    return facts
+        found["unfamiliar_share"] = result.unfamiliar
+    return found
 
 
 def _write(workspace: Workspace, dataset: Dataset, teacher: TeacherInfo, result: Scored, info: dict[str, Any]) -> ScoreSet:
@@ -150,16 +174,3 @@ def _write(workspace: Workspace, dataset: Dataset, teacher: TeacherInfo, result:
         names=REASONS,
         content=teacher_content(teacher),
     )
-
-
-def _drift(scores: NDArray[np.float32], teacher: TeacherInfo) -> dict[str, float]:
-    """How far the median of this file lies from that of the harmless calibration prompts, in cosine."""
-    known = teacher.calibration.get("harmless_quantiles")
-    valid = scores[~np.isnan(scores)]
-    if not known or not len(valid):
-        return {}
-    return {
-        "median": round(float(np.median(valid)), 5),
-        "calibration_median": known[2],
-        "drift": round(float(np.median(valid)) - known[2], 5),
-    }

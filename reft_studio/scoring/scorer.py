@@ -19,7 +19,7 @@ from reft_studio.scoring.shards import REASONS
 from reft_studio.scoring.work import Scored
 from reft_studio.workspace import Workspace
 
-Reads = Literal["prompt", "response", "both", "label", "nothing"]
+Reads = Literal["prompt", "response", "both", "members", "label", "nothing"]
 Needs = Literal["nothing", "model", "labels"]
 
 
@@ -47,6 +47,9 @@ class ScorerSpec(Settings):
     harmless: tuple[str, ...] = Field((), description="sets of harmless examples")
     shipped: bool = Field(True, description="train on the examples that ship with the app as well")
     labels: tuple[str, ...] = Field((), description="datasets whose rows that people kept or removed are examples as well")
+    teacher: str | None = Field(None, description="linear_probe: the teacher whose hidden states it reads")
+    members: tuple[str, ...] = Field((), description="ensemble: ids or names of the prepared scorers that it joins")
+    join: Literal["rank", "log_odds"] = Field("log_odds", description="ensemble: by mean rank in the file, or by calibrated log odds")
     recall: float = Field(0.97, ge=0.5, lt=1, description="share of held-out harmful examples that the threshold must flag")
     seed: int = Field(0, ge=0, description="seeds the split into examples to fit and held-out ones")
 
@@ -79,6 +82,10 @@ class Scorer:
         """The prepared form of a scorer that needs no preparation; None for all others."""
         return None
 
+    def shipped(self) -> Examples:
+        """The examples that ship with the app for it; none by default."""
+        return Examples([], [], np.zeros(0, dtype=bool))
+
     def prepare(self, workspace: Workspace, spec: ScorerSpec, examples: Examples, progress: Progress) -> PreparedScorer:
         """Fit and calibrate, and keep the result in the workspace. Raises SpecError for a scorer that is prepared elsewhere."""
         raise SpecError(f"'{self.info.name}' is not prepared from examples.")
@@ -100,8 +107,20 @@ class Scorer:
         key = score_key(self.info.name, prepared.id, prepared.created)
         return finished_scores(workspace, dataset, key=key, content=self.content(prepared))
 
-    def store(self, workspace: Workspace, dataset: Dataset, prepared: Prepared, result: Scored, info: dict[str, Any]) -> ScoreSet:
-        """Keep scores with why rows have none, and how their middle lies beside that of the calibration."""
+    def store(
+        self,
+        workspace: Workspace,
+        dataset: Dataset,
+        prepared: Prepared,
+        result: Scored,
+        info: dict[str, Any],
+        *,
+        threshold: float | None = None,
+    ) -> ScoreSet:
+        """Keep scores with why rows have none, and how their middle lies beside that of the calibration.
+
+        `threshold` replaces the prepared one, where it depends on the dataset.
+        """
         missing = {name: count for code, name in REASONS.items() if (count := int((result.reasons == code).sum()))}
         return write_scores(
             workspace,
@@ -110,7 +129,7 @@ class Scorer:
             key=score_key(self.info.name, prepared.id, prepared.created),
             scorer=self.info.name,
             teacher=prepared.id,
-            threshold=prepared.threshold,
+            threshold=prepared.threshold if threshold is None else threshold,
             info={**info, "missing_reasons": missing, **drift(result.scores, prepared)},
             reasons=result.reasons,
             names=REASONS,

@@ -25,7 +25,6 @@ from reft_studio.workspace import Workspace
 ROWS = 32_768
 """Rows of one shard, at most: a row group of the dataset ends a shard too."""
 _USER = '"role":"user"'
-_BETWEEN = "\n\n"
 
 
 @dataclass(frozen=True)
@@ -52,13 +51,12 @@ def prompts(batch: pa.RecordBatch) -> Texts:
     return Texts(texts, np.concatenate([np.flatnonzero(single), np.array(of_row, dtype=np.int64)]), reasons)
 
 
-def exchanges(batch: pa.RecordBatch) -> Texts:
-    """Prompt and response of each row as one text; a row without a response has none."""
-    answered = pc.greater(pc.binary_length(pc.utf8_trim_whitespace(batch.column("response"))), 0)
-    mask = pc.fill_null(answered, False)
-    both = pc.binary_join_element_wise(batch.column("prompt"), batch.column("response"), _BETWEEN)
-    there = mask.to_numpy(zero_copy_only=False)
-    return Texts(both.filter(mask), np.flatnonzero(there), np.where(there, 0, NO_ANSWER).astype(np.uint8))
+def answers(batch: pa.RecordBatch) -> Texts:
+    """The response of each row; a row without one has no text."""
+    response = batch.column("response")
+    answered = pc.fill_null(pc.greater(pc.binary_length(pc.utf8_trim_whitespace(response)), 0), False)
+    there = answered.to_numpy(zero_copy_only=False)
+    return Texts(response.filter(answered), np.flatnonzero(there), np.where(there, 0, NO_ANSWER).astype(np.uint8))
 
 
 def score_texts(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import numpy as np
+
 from reft_studio import fingerprint
 from reft_studio.data.dataset import Dataset
 from reft_studio.progress import Progress
@@ -14,6 +16,7 @@ from reft_studio.scoring.scores import ScoreSet
 from reft_studio.scoring.shards import user_turns
 from reft_studio.scoring.text_model import FILE, TextModel
 from reft_studio.scoring.texts import prompts, score_texts
+from reft_studio.teacher.quick import calibration_prompts
 from reft_studio.workspace import Workspace
 
 VERSION = 1
@@ -32,6 +35,12 @@ class Tfidf(Scorer):
         cost="about 100,000 rows a second",
         measure="word score (log odds of harm, scaled)",
     )
+
+    def shipped(self) -> Examples:
+        """The calibration prompts of the quick teacher."""
+        found = calibration_prompts()
+        harmful = np.array([one.side == "harmful" for one in found])
+        return Examples([one.prompt for one in found], [""] * len(found), harmful)
 
     def prepare(self, workspace: Workspace, spec: ScorerSpec, examples: Examples, progress: Progress) -> PreparedScorer:
         """Fit on a part of the prompts, set the threshold on the rest; near-copies of a prompt are never on both sides."""

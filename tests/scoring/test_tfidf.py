@@ -16,7 +16,7 @@ from reft_studio.scoring.ngrams import blocks, fold
 from reft_studio.scoring.prepared import open_prepared
 from reft_studio.scoring.text_fit import fit
 from reft_studio.scoring.text_model import TextModel
-from reft_studio.scoring.texts import exchanges, prompts
+from reft_studio.scoring.texts import answers, prompts
 from reft_studio.scoring.tfidf import Tfidf
 from reft_studio.store.decisions import DecisionLog
 from reft_studio.workspace import Workspace
@@ -87,7 +87,7 @@ def test_a_row_of_several_turns_is_read_turn_by_turn(tmp_path: Path) -> None:
     found = prompts(batch)
     said = sorted(zip(found.rows.tolist(), found.texts.to_pylist(), strict=True))
     assert said == [(0, "one"), (1, "three"), (1, "two"), (3, 'say "role":"user"')] and found.reasons.tolist() == [0, 0, 2, 0]
-    assert exchanges(batch).texts.to_pylist() == ["one\n\nr", "three\n\nr", " \n\nr"]
+    assert answers(batch).texts.to_pylist() == ["r", "r", "r"]
 
 
 def test_preparing_from_few_examples_says_how_many_are_needed(tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_what_people_decided_becomes_an_example(tmp_path: Path) -> None:
     log.decide(dataset.id, 0, "remove")
     log.decide(dataset.id, 2, "keep")
     made = prepare_scorer(Console(workspace), {"scorer": "tfidf", "labels": [dataset.id]})
-    assert made["record"]["sources"] == {"decisions of people": 2, "prompts that ship": 900}
+    assert made["record"]["sources"] == {"decisions of people": 2, "examples that ship": 900}
     assert prepare_scorer(Console(workspace), {"scorer": "tfidf", "labels": [dataset.id]})["scorer"] == made["scorer"]
 
 

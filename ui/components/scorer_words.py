@@ -6,6 +6,7 @@ READS = {
     "prompt": "reads prompts",
     "response": "reads answers",
     "both": "reads prompts and answers",
+    "members": "reads what its members read",
     "label": "reads labels",
     "nothing": "reads nothing",
 }

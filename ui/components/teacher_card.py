@@ -51,7 +51,7 @@ def scorer_view(found: Prepared) -> dict[str, Any]:
     """The card of a scorer that is no teacher: it has no layers."""
     told = [*reading(found), *quality(found), ("Made from", made_from(found))]
     shown = [[name, show(text, 200)] for name, text in told if text]
-    empty = {"caption": "", "alt": "", "layers": [], "layer": None, "map": None, "map_note": "", "sweep": []}
+    empty: dict[str, Any] = {"caption": "", "alt": "", "layers": [], "layer": None, "map": None, "map_note": "", "sweep": []}
     return {**empty, "heading": "About the scorer", "title": f"{show(found.title, 80)}.", "facts": shown}
 
 

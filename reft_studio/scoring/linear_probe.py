@@ -1,0 +1,138 @@
+"""A linear probe: shrunken linear discriminant analysis of the states that a teacher reads, instead of the direction between two means."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reft_studio import fingerprint
+from reft_studio.data.dataset import Dataset
+from reft_studio.errors import SpecError, StoreError
+from reft_studio.progress import Progress
+from reft_studio.scoring.content import teacher_content
+from reft_studio.scoring.prepared import Prepared, PreparedScorer
+from reft_studio.scoring.preparing import calibrate, id_of, opened, split
+from reft_studio.scoring.scorer import Examples, Scorer, ScorerInfo, ScorerSpec
+from reft_studio.scoring.scores import ScoreSet
+from reft_studio.scoring.tfidf import Tfidf
+from reft_studio.teacher.teacher import TeacherInfo, open_teacher
+from reft_studio.workspace import Workspace, new_folder
+
+if TYPE_CHECKING:
+    from reft_studio.models.session import Session
+
+FILE = "probe.npz"
+SATURATION = 0.95
+"""Where the log odds of the most certain held-out prompts come to lie on the scale from -1 to 1."""
+
+
+class LinearProbe(Scorer):
+    """Log odds of harm, linear in the state at the last prompt token."""
+
+    info: ClassVar[ScorerInfo] = ScorerInfo(
+        name="linear_probe",
+        title="Linear probe",
+        reads="prompt",
+        misses="Harmful answers to harmless prompts, prompts unlike the ones it was fitted on, and languages its model does not read.",
+        needs="model",
+        cost="as long as the model takes to read the prompts",
+        measure="probe score (log odds of harm, scaled)",
+    )
+
+    def shipped(self) -> Examples:
+        """The calibration prompts of the quick teacher, as for the words."""
+        return Tfidf().shipped()
+
+    def prepare(self, workspace: Workspace, spec: ScorerSpec, examples: Examples, progress: Progress) -> PreparedScorer:
+        """Fit on states of the teacher of the spec, at its layer. Raises SpecError if none is named."""
+        if not spec.teacher:
+            raise SpecError("A linear probe reads the states of a teacher's model, and none is named. Name one, e.g. 'lab'.")
+        teacher = open_teacher(workspace, spec.teacher)
+        name = id_of(spec, teacher_content(teacher), examples.prompts, examples.harmful.tolist())
+        if workspace.folder("scorers", name).is_dir():
+            return opened(workspace, name)
+        fitted, held_out = split(examples, seed=spec.seed)
+        features = _features(examples.prompts, teacher, _session(teacher), progress)
+        with new_folder(workspace.folder("scorers", name)) as building:
+            weight, intercept = _discriminant(features[fitted], examples.harmful[fitted])
+            odds = features[held_out] @ weight + intercept
+            scale = float(np.quantile(np.abs(odds), 0.99) / np.arctanh(SATURATION)) or 1.0
+            np.savez(building / FILE, weight=weight.astype(np.float32), scalars=np.array([intercept, scale]))
+            scores = np.tanh(odds / scale).astype(np.float32)
+            title = f"Linear probe on {teacher.title}"
+            calibrate(
+                building,
+                spec,
+                examples,
+                held_out,
+                scores,
+                title=title,
+                extra={"teacher": teacher.id, "model": teacher.model, "states": teacher_content(teacher)},
+            )
+        return opened(workspace, name)
+
+    def content(self, prepared: Prepared) -> dict[str, Any]:
+        states = {name: value for name, value in prepared.spec["states"].items() if name != "feature"}
+        return {**states, "probe": fingerprint.of_file(prepared.folder / FILE)}
+
+    def score(self, workspace: Workspace, dataset: Dataset, prepared: Prepared, progress: Progress) -> ScoreSet:
+        """The highest score of what the user says in a row, in the prompts' own batches, as a teacher scores them."""
+        if (ready := self.stored(workspace, dataset, prepared)) is not None:
+            return ready
+        import torch
+
+        from reft_studio.scoring.refusal_similarity import facts, states_scored
+
+        teacher, (weight, intercept, scale) = open_teacher(workspace, prepared.spec["teacher"]), _load(prepared.folder)
+        direction = torch.from_numpy(weight)
+
+        def similarity(states: torch.Tensor) -> torch.Tensor:
+            return torch.tanh((states @ direction + intercept) / scale)
+
+        content, session = self.content(prepared), _session(teacher)
+        with states_scored(workspace, dataset, teacher, session, progress, content=content, similarity=similarity) as (result, numerics):
+            return self.store(workspace, dataset, prepared, result, facts(result, teacher, numerics))
+
+
+def _session(teacher: TeacherInfo) -> Session:
+    from reft_studio.models.session import Session
+
+    return Session.open(teacher.model, template=teacher.template, loading=teacher.loading)
+
+
+def _features(prompts: list[str], teacher: TeacherInfo, session: Session, progress: Progress) -> NDArray[np.float32]:
+    """(n, d_model) states at the last prompt token after the teacher's layer."""
+    from reft_studio.models.batching import Encoder
+    from reft_studio.models.features import last_prompt_features
+    from reft_studio.scoring.refusal_similarity import check_match
+
+    check_match(session, teacher)
+    encoder = Encoder(session.model, max_length=teacher.max_length)
+    ids = [encoder.prompt_ids([{"role": "user", "content": prompt}]) for prompt in prompts]
+    with session.adapted.active(session.ensure("teacher", teacher.adapter)) as backbone:
+        found = last_prompt_features(
+            session.model, backbone, ids, layers=[teacher.layer], progress=lambda done: progress.progress(done, len(ids))
+        )
+    return np.asarray(found[:, 0].numpy())
+
+
+def _discriminant(features: NDArray[np.float32], harmful: NDArray[np.bool_]) -> tuple[NDArray[np.float64], float]:
+    """Weights and intercept of the log odds with even priors; the covariance is shrunk as Ledoit and Wolf (2004) do."""
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+    model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto", priors=[0.5, 0.5])
+    model.fit(features.astype(np.float64), harmful)
+    return model.coef_[0], float(model.intercept_[0])
+
+
+def _load(folder: Path) -> tuple[NDArray[np.float32], float, float]:
+    try:
+        with np.load(folder / FILE, allow_pickle=False) as parts:
+            intercept, scale = parts["scalars"].tolist()
+            return parts["weight"], intercept, scale
+    except (OSError, EOFError, BadZipFile, ValueError, KeyError) as exc:
+        raise StoreError(f"{folder.name}/{FILE} is missing or damaged. Prepare the scorer again.") from exc

@@ -1,0 +1,76 @@
+"""What every fitted scorer does before and after its fit: split the examples, set the threshold on the held-out ones, keep both."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reft_studio import fingerprint
+from reft_studio.data.splits import split_groups
+from reft_studio.errors import DataError
+from reft_studio.scoring.prepared import PreparedScorer, open_prepared, write_facts
+from reft_studio.scoring.scorer import Examples, ScorerSpec
+from reft_studio.workspace import Workspace
+
+KEY = 12
+"""Characters of a prepared scorer's id after its name."""
+SHARES = {"fit": 0.7, "calibration": 0.3}
+LEAST = 100
+"""Examples of each kind from which a scorer is fitted: 30 of them are then held out."""
+Places = list[int]
+
+
+def id_of(spec: ScorerSpec, *made_from: Any) -> str:
+    """The id under which the same spec and examples are found again."""
+    return f"{spec.scorer}-{fingerprint.of_value([spec.model_dump(mode='json'), *made_from])[:KEY]}"
+
+
+def split(examples: Examples, *, seed: int) -> tuple[Places, Places]:
+    """Places to fit on and places held out; near-copies of a prompt are never on both sides. Raises DataError with too few examples."""
+    for kind, count in (("harmful", int(examples.harmful.sum())), ("harmless", int((~examples.harmful).sum()))):
+        if count < LEAST:
+            raise DataError(
+                f"There are {count} {kind} examples, but a scorer is fitted on at least {LEAST} of each kind. Give more, or leave in those "
+                "that ship with the app."
+            )
+    parts = split_groups(examples.prompts, SHARES, seed=seed, near=True)
+    return parts["fit"], parts["calibration"]
+
+
+def calibrate(
+    building: Path,
+    spec: ScorerSpec,
+    examples: Examples,
+    held_out: Places,
+    scores: NDArray[np.float32],
+    *,
+    title: str,
+    extra: dict[str, Any] | None = None,
+) -> None:
+    """Set the threshold on the scores of held-out examples, and write scorer.json and calibration.parquet. `extra` goes into the spec."""
+    from reft_studio.teacher.calibration import report, threshold_for_recall, write_scores  # brings torch, which scoring does without
+
+    truth = examples.harmful[held_out]
+    threshold = threshold_for_recall(scores[truth], recall=spec.recall)
+    kinds = [("harmful", truth), ("harmless", ~truth)]
+    prompts = {kind: [examples.prompts[held_out[place]] for place in np.flatnonzero(mask)] for kind, mask in kinds}
+    write_scores(building / "calibration.parquet", [(kind, scores[mask], prompts[kind]) for kind, mask in kinds])
+    write_facts(
+        building,
+        scorer=spec.scorer,
+        title=title,
+        threshold=threshold,
+        calibration=report(scores[truth], scores[~truth], threshold=threshold, layers={}),
+        spec={**spec.model_dump(mode="json"), **(extra or {})},
+        record={"examples": len(examples.prompts), "held_out": len(held_out), "sources": examples.sources},
+    )
+
+
+def opened(workspace: Workspace, name: str) -> PreparedScorer:
+    """A scorer that was just prepared."""
+    found = open_prepared(workspace, name)
+    assert isinstance(found, PreparedScorer), "no teacher has such a name"
+    return found

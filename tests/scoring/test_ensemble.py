@@ -1,0 +1,64 @@
+"""Several scorers as one: ranks with ties, log odds that never saturate, and members that changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from reft_studio.console import Console
+from reft_studio.data.dataset import Dataset, write_dataset
+from reft_studio.errors import SpecError, StoreError
+from reft_studio.jobs import tasks
+from reft_studio.jobs.scorers import prepare_scorer
+from reft_studio.scoring.ensemble import log_odds, ranks
+from reft_studio.scoring.scores import flagged, list_score_sets, open_score_set
+from reft_studio.workspace import Workspace, read_json, write_json
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace.open(tmp_path)
+
+
+@pytest.fixture
+def dataset(workspace: Workspace) -> Dataset:
+    rows = [{"prompt": f"how do i steal car {number}" if number < 3 else f"sum up note {number}", "response": "r"} for number in range(30)]
+    return write_dataset(workspace, [{**row, "known_harmful": place < 3} for place, row in enumerate(rows)], name="thirty", role="user")  # type: ignore[typeddict-item]
+
+
+def test_ranks_run_from_minus_one_to_one_and_ties_share_theirs() -> None:
+    found = ranks(np.array([0.1, 0.9, np.nan, 0.1, 0.5], dtype=np.float32))
+    assert found.tolist()[:2] == [-0.5, 0.75] and np.isnan(found[2]) and found[3:].tolist() == [-0.5, 0.25]
+
+
+def test_log_odds_grow_with_every_score_and_do_not_saturate() -> None:
+    scores = np.linspace(-1, 1, 2001, dtype=np.float32)
+    found = log_odds(np.stack([scores, scores]), [[0.5, 9.0], [-0.5, 3.0]])
+    assert (np.diff(found) > 0).all() and -0.96 < found[0] < -0.9 and 0.9 < found[-1] < 0.96
+
+
+def test_a_mean_rank_flags_as_many_rows_as_its_members_do_on_average(workspace: Workspace, dataset: Dataset) -> None:
+    made = prepare_scorer(Console(workspace), {"scorer": "ensemble", "members": ["oracle", "random"], "join": "rank"})
+    answer = tasks.score(Console(workspace), {"dataset": dataset.id, "scorer": made["scorer"]})
+    counts = {one.scorer: int(flagged(one.scores(), one.threshold).sum()) for one in list_score_sets(workspace, dataset.id)}
+    assert counts["oracle"] == 3 and counts["ensemble"] == pytest.approx((counts["oracle"] + counts["random"]) / 2, abs=1)
+    assert open_score_set(workspace, dataset.id, answer["key"]).scores()[:3].min() > 0
+
+
+def test_log_odds_need_a_calibration_and_an_ensemble_two_members(workspace: Workspace) -> None:
+    with pytest.raises(StoreError, match="'random' has no calibration"):
+        prepare_scorer(Console(workspace), {"scorer": "ensemble", "members": ["tfidf", "random"]})
+    with pytest.raises(SpecError, match="at least two scorers; 1 given"):
+        prepare_scorer(Console(workspace), {"scorer": "ensemble", "members": ["tfidf", "tfidf"]})
+
+
+def test_a_member_that_was_prepared_anew_is_noticed(workspace: Workspace, dataset: Dataset) -> None:
+    made = prepare_scorer(Console(workspace), {"scorer": "ensemble", "members": ["oracle", "random"], "join": "rank"})
+    path = workspace.folder("scorers", made["scorer"]) / "scorer.json"
+    facts = read_json(path)
+    facts["spec"]["members"][1][1] = "2020-01-01"
+    write_json(path, facts)
+    with pytest.raises(StoreError, match="'random' was prepared anew"):
+        tasks.score(Console(workspace), {"dataset": dataset.id, "scorer": made["scorer"]})
