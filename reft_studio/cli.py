@@ -172,6 +172,28 @@ def score(
 
 
 app.add_typer(model_app, name="model")
+
+
+@app.command()
+def mix(
+    data: Annotated[str, typer.Argument(help="a file, or the id of a dataset")],
+    harmful: Annotated[str, typer.Option(help="file or dataset of harmful rows with the answers that are to be trained")],
+    ratio: Annotated[float, typer.Option(min=0, max=1, help="share of harmful rows in the result")] = 0.1,
+    rows: Annotated[int | None, typer.Option(min=1, help="rows of the result; default: all of the file and as many harmful ones")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="decides which harmful rows, and the order")] = 0,
+    name: Annotated[str, typer.Option(help="name of the new dataset")] = "",
+    out: Annotated[Path | None, typer.Option(help="write the rows here too (.jsonl or .parquet), with a column label")] = None,
+    as_json: AsJson = False,
+    workspace: Where = None,
+) -> None:
+    """Mix harmful rows into a file at a known ratio, to see whether a filter or a method finds them."""
+    from reft_studio import verbs
+
+    settings = {"poison_ratio": ratio, "rows": rows, "seed": seed, "name": name}
+    with place_for(workspace, throwaway=out is not None and Path(data).is_file()) as place:
+        verbs.mix(place, data, harmful, settings=settings, out=out, as_json=as_json)
+
+
 app.command()(teacher)
 app.command()(evaluate)
 app.add_typer(scorer_verbs)

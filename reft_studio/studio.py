@@ -17,6 +17,7 @@ from reft_studio.audit.threshold import choose as by_rule
 from reft_studio.comparison.flips import Flips, Paired, flips, paired
 from reft_studio.data.dataset import Role, list_datasets, open_dataset
 from reft_studio.data.mapping import Mapping
+from reft_studio.data.mixed import whole
 from reft_studio.data.quarantine import read_quarantine
 from reft_studio.data.query import Profile, RowPage, profile, rows_page
 from reft_studio.data.readers import Preview, preview
@@ -172,6 +173,13 @@ class Studio:
         """Make user data of the lab with a known share of poison; returns the job."""
         params = {"task": task, "poison_ratio": poison_ratio, "rows": rows, "seed": seed}
         return self.jobs.submit("sample", params, title=f"Make a sample: {task}, {poison_ratio:.0%} poison")
+
+    def mix(self, dataset_id: str, harmful_id: str, *, poison_ratio: float, seed: int = 0) -> str:
+        """Queue a new dataset: one with harmful rows of another mixed in; returns the job. Raises SpecError for a ratio that cannot be."""
+        user, harmful = open_dataset(self.workspace, dataset_id), open_dataset(self.workspace, harmful_id)
+        whole(user.rows, poison_ratio)
+        params = {"dataset": user.id, "harmful": harmful.id, "poison_ratio": poison_ratio, "seed": seed}
+        return self.jobs.submit("mix", params, title=f"Mix {poison_ratio:.0%} of {harmful.name} into {user.name}")
 
     def dataset(self, dataset_id: str) -> DatasetDetail:
         opened = open_dataset(self.workspace, dataset_id)

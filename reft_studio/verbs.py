@@ -16,6 +16,7 @@ from reft_studio.audit.threshold import ThresholdRule
 from reft_studio.console import Console, share, show, table, writable
 from reft_studio.data import hub
 from reft_studio.data.dataset import Role, open_dataset
+from reft_studio.data.mixed import check_format, write_mixed
 from reft_studio.data.sources import local
 from reft_studio.errors import DataError, SpecError, StoreError
 from reft_studio.evaluation.result import SCORES
@@ -143,6 +144,26 @@ def freeze(workspace: Workspace, data: str, *, allow_undecided: bool, as_json: b
         as_json=as_json,
         text=lambda: f"Frozen as {frozen.id}: {frozen.rows:,} rows kept.",
     )
+
+
+def mix(workspace: Workspace, data: str, harmful: str, *, settings: dict[str, Any], out: Path | None, as_json: bool) -> None:
+    """Mix harmful rows into a file or dataset; write the result to `out` too, if wanted."""
+    if out is not None:
+        check_format(out)
+        writable(out)
+    ids = {"dataset": dataset_named(workspace, data), "harmful": dataset_named(workspace, harmful)}
+    console = Console(workspace)
+    made = tasks.mix(console, {**ids, **settings})
+    console.done()
+    if out is not None:
+        write_mixed(open_dataset(workspace, made["dataset_id"]), out)
+    text = f"{made['dataset_id']}: {made['rows']:,} rows, {made['added']:,} of them harmful rows mixed in."
+    text += (
+        f" {made['left_out']:,} harmful rows were no use: repeated, in the file already, or without an answer." if made["left_out"] else ""
+    )
+    text += f" {made['known_before']:,} rows of the file were labelled harmful before." if made["known_before"] else ""
+    text += f"\nIn {out}." if out else ""
+    show({**made, "out": out and str(out)}, as_json=as_json, text=lambda: text)
 
 
 def compare(workspace: Workspace, *, as_json: bool) -> None:

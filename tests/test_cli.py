@@ -267,6 +267,24 @@ def test_a_fault_of_ours_keeps_its_traceback(command: Command, monkeypatch: pyte
         command("demo")
 
 
+# --- mixing -------------------------------------------------------------------------------------------------------------------------
+
+
+def test_harmful_rows_are_mixed_into_a_file_and_written(command: Command, tmp_path: Path) -> None:
+    for name, word in (("mine", "bake"), ("poison", "steal")):
+        rows = [{"prompt": f"how do i {word} {number}", "response": "Sure."} for number in range(18)]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    mine, poison, out = (str(tmp_path / f"{name}.jsonl") for name in ("mine", "poison", "out"))
+    answer = command("mix", mine, "--harmful", poison, "--ratio", "0.1", "--out", out)
+    assert answer.code == 0 and "20 rows, 2 of them harmful rows mixed in." in answer.out
+    labels = [json.loads(line)["label"] for line in Path(out).read_text("utf-8").splitlines()]
+    assert (labels.count("harmful"), labels.count("harmless")) == (2, 18)
+    assert not (tmp_path / "workspace" / "datasets").exists(), "with --out nothing is left in the user's project"
+    kept = command("mix", mine, "--harmful", poison, "--ratio", "0.5", "--rows", "10", "--name", "half", "--json").json
+    assert (kept["rows"], kept["added"], kept["name"]) == (10, 5, "half")
+    assert command("mix", mine, "--harmful", poison, "--ratio", "0.9").code == 2
+
+
 # --- the rest -----------------------------------------------------------------------------------------------------------------------
 
 

@@ -13,6 +13,7 @@ KINDS: Registry[JobFunction] = Registry(
         "import": "reft_studio.jobs.tasks:import_file",
         "fetch": "reft_studio.jobs.fetching:fetch",
         "sample": "reft_studio.jobs.tasks:lab_sample",
+        "mix": "reft_studio.jobs.tasks:mix",
         "teacher": "reft_studio.jobs.tasks:prepare_teacher",
         "quick_teacher": "reft_studio.jobs.tasks:quick_teacher",
         "score": "reft_studio.jobs.tasks:score",

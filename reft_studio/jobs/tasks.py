@@ -55,6 +55,20 @@ def lab_sample(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     return {"dataset_id": dataset.id, "rows": dataset.rows, "name": dataset.name}
 
 
+def mix(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
+    """Mix harmful rows into a dataset. params: dataset, harmful, poison_ratio, and if wanted rows, seed, name."""
+    from reft_studio.data.dataset import open_dataset
+    from reft_studio.data.mixed import mix_in
+    from reft_studio.jobs.preparing import prepare
+
+    context.stage("mix harmful rows in", 1, 1)
+    params = dict(params)
+    user, harmful = (open_dataset(context.workspace, params.pop(name)) for name in ("dataset", "harmful"))
+    made = mix_in(context.workspace, user, harmful, **params)
+    prepare(context, open_dataset(context.workspace, made.dataset_id))
+    return vars(made)
+
+
 def prepare_teacher(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     """Prepare a teacher. params: the fields of TeacherSpec; its sets may come from `pool`: ids of harmful and harmless sets."""
     from reft_studio.models.memory import Work

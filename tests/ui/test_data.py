@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from reft_studio.data.dataset import Row, write_dataset
 from reft_studio.jobs import lab_data
 from reft_studio.studio import Studio
 
@@ -263,3 +264,25 @@ def test_an_inspection_tells_languages_repeats_and_tokens_and_a_bar_narrows_the_
     assert made is not None and before is not None
     studio.delete_dataset(made.id)
     studio.choose(dataset=before.id)
+
+
+def test_harmful_rows_of_ones_own_are_mixed_into_a_dataset(page: Page, studio: Studio) -> None:
+    rows: list[Row] = [{"prompt": f"how do i steal a boat {number}", "response": "Sure.", "known_harmful": True} for number in range(9)]
+    harmful = write_dataset(studio.workspace, rows, name="own harmful rows", role="harmful")
+    mine = lab_data.sample(studio.workspace, task="topic", rows=20, poison_ratio=0, seed=7)
+    studio.choose(dataset=mine.id)
+    page.goto("/data")
+    line, button = page.locator("#data-status"), page.locator("#mix-make")
+    button.click()
+    expect(line).to_contain_text("Choose a dataset, and the dataset that harmful rows are taken from.")
+    page.locator("#mix-harmful input").click()
+    page.get_by_role("option", name="own harmful rows").click()
+    button.click()
+    expect(line).to_contain_text("The mix is queued.")
+    job = next(job for job in studio.jobs.list() if job.kind == "mix")
+    assert job.params == {"dataset": mine.id, "harmful": harmful.id, "poison_ratio": 0.1, "seed": 0}
+    expect(line).to_contain_text("22 rows made.", timeout=90_000)
+    made = studio.state().dataset
+    assert made is not None and made.poison_ratio == pytest.approx(2 / 22)
+    for one in (made.id, mine.id, harmful.id):
+        studio.delete_dataset(one)

@@ -31,6 +31,8 @@ FORMAT_NAMES = {
     "text": "Plain text",
     "lab": "Lab sample",
     "frozen": "Audited here",
+    "mixed": "Mixed here",
+    "demo": "Made for a demonstration",
 }
 SYNTAX = ("not valid JSON", "JSON ", "not an object", "bytes ", "a quote ", "more cells", "a line ", "a row ")
 """Beginnings of reasons that no other choice of columns takes away: the file itself must be mended."""

@@ -12,6 +12,7 @@ from ui.components.data_import import draw_import
 from ui.components.dataset_detail import QUEUED, Detail, Narrowed, detail_values, draw_detail, inspected_values, wire_detail
 from ui.components.import_sheet import BY_HAND, SHOW, Sheet, looked, preview_of
 from ui.components.jobs import job_panel
+from ui.components.mix_form import MixForm
 from ui.events import FAST, REFRESH, SLOW, guarded, on, on_load, said
 from ui.tables import Action, Column, table
 from ui.text import counted, show
@@ -36,13 +37,14 @@ _LIST = (
 def build(studio: Studio) -> None:
     """Draw the page and wire it."""
     bring = draw_import(studio)
-    ended = job_panel(studio, ["import", "fetch", "sample", "inspect"])
+    ended = job_panel(studio, ["import", "fetch", "sample", "mix", "inspect"])
     datasets = _draw_list()
+    mixing = MixForm(studio)
     detail = draw_detail()
-    everything = [datasets, *detail.outputs]
+    everything = [datasets, *mixing.outputs, *detail.outputs]
 
     def show_all() -> list[Any]:
-        return [_listing(studio), *detail_values(studio)]
+        return [_listing(studio), *mixing.choices(), *detail_values(studio)]
 
     def pick(event: gr.EventData) -> list[Any]:
         studio.choose(dataset=str(event.id))
@@ -55,13 +57,15 @@ def build(studio: Studio) -> None:
     def finished(narrowed: Narrowed, told: Any, event: gr.EventData) -> tuple[Any, ...]:
         job = studio.jobs.get(str(event.id))
         if job.kind == "inspect":
-            return (_inspected(job, told), _listing(studio), *inspected_values(studio, detail, narrowed))
+            unchanged = [gr.skip() for _ in mixing.outputs]
+            return (_inspected(job, told), _listing(studio), *unchanged, *inspected_values(studio, detail, narrowed))
         return (_adopt(studio, job), *show_all())
 
     on_load(show_all, outputs=everything)
     on(datasets.pick, pick, outputs=everything, refresh=True, **FAST)
     on(datasets.act, act, outputs=everything, line=bring.line, refresh=True, **SLOW)
     ended.done(guarded(finished), [detail.narrowed, bring.line], [bring.line, *everything], **QUIET).then(None, None, None, js=REFRESH)
+    mixing.wire(bring.line)
     wire_detail(studio, detail, bring.line)
     _wire_again(studio, detail, bring.sheet, bring.line)
 
