@@ -20,6 +20,7 @@ from reft_studio.scorer_cli import scorer as scorer_verbs
 from reft_studio.scoring import SCORERS
 from reft_studio.teacher.teacher import SHIPPED
 from reft_studio.teacher_cli import SEVERAL, teacher
+from reft_studio.threshold_cli import threshold
 from reft_studio.workspace import Workspace
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
@@ -195,6 +196,7 @@ def mix(
 
 
 app.command()(teacher)
+app.command()(threshold)
 app.command()(evaluate)
 app.add_typer(scorer_verbs)
 
@@ -205,13 +207,16 @@ def review(
     decide: Annotated[list[str] | None, typer.Option(help="row=keep|remove|relabel|unsure, e.g. 17=keep")] = None,
     threshold: Annotated[float | None, typer.Option(min=-1, max=1, help="score from which a row is flagged")] = None,
     reason: Annotated[str, typer.Option(help="why, kept with the decisions")] = "",
+    sample: Annotated[int, typer.Option(min=0, help="draw so many random rows of the whole file, to be read for the estimate")] = 0,
     as_json: AsJson = False,
     workspace: Where = None,
 ) -> None:
-    """Show how far the review has come; set the threshold or record decisions."""
+    """Show how far the review has come and what may be said of the file; set the threshold or record decisions."""
     from reft_studio import verbs
 
-    verbs.review(Workspace.open(workspace), data, decisions=decide or [], threshold=threshold, reason=reason, as_json=as_json)
+    verbs.review(
+        Workspace.open(workspace), data, decisions=decide or [], threshold=threshold, reason=reason, sample=sample, as_json=as_json
+    )
 
 
 @app.command()

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from reft_studio import doctor
-from reft_studio.audit.threshold import Calibration, Choice, ThresholdRule
-from reft_studio.audit.threshold import choose as by_rule
+from reft_studio.audit.threshold import Choice, ThresholdRule
 from reft_studio.comparison.flips import Flips, Paired, flips, paired
 from reft_studio.data.dataset import Role, list_datasets, open_dataset
 from reft_studio.data.mapping import Mapping
@@ -50,6 +49,7 @@ from reft_studio.views import (
     project,
     queueing,
     runs,
+    thresholds,
 )
 from reft_studio.views.rows import Table
 from reft_studio.views.shelf import Models
@@ -260,9 +260,11 @@ class Studio:
 
         Raises DataError, with the number needed, if there are too few calibration prompts that are not in the dataset.
         """
-        score = open_score_set(self.workspace, dataset_id, key)
-        calibration = Calibration.of(open_prepared(self.workspace, score.teacher), open_dataset(self.workspace, dataset_id))
-        return by_rule(rule, calibration, score.bins())
+        return thresholds.found(self.audit, dataset_id, key, rule)
+
+    def clean_sources(self, dataset_id: str, key: str) -> list[tuple[str, str]]:
+        """Rows known to be harmless that the rule "clean" may take for these scores, each with a name."""
+        return thresholds.clean_sources(self.audit, dataset_id, key)
 
     # train
 

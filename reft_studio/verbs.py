@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reft_studio.audit import bundle as bundles
+from reft_studio.audit.estimates import Estimates, words
 from reft_studio.audit.threshold import ThresholdRule
 from reft_studio.console import Console, share, show, table, writable
 from reft_studio.data import hub
@@ -73,7 +74,17 @@ def score(
         result["out"] = str(out)
     lines = [f"{result['flagged']:,} of {scores.rows:,} rows are flagged at a score of {at:+.3f} or more; {scores.missing} have no score."]
     lines += [f"WARNING: {warning}"] if warning else []
+    estimate, line = Studio(workspace).audit.estimates_at(dataset, answer["key"], at)
+    result |= {"estimate": estimate_facts(estimate), "at_line": asdict(line)}
+    lines += words(estimate, line, at)
     show(result, as_json=as_json, text=lambda: "\n".join(lines))
+
+
+def estimate_facts(found: Estimates) -> dict[str, Any]:
+    """What may be said of a file, for machines; `withheld` says why the calibration says nothing of it."""
+    against = found.withheld and asdict(found.withheld)
+    rate = found.rate and asdict(found.rate)
+    return {"source": found.source, "rate": rate, "withheld": against, "sentence": found.sentence, "checked": found.checked}
 
 
 def write_scores(out: Path, row_ids: Any, scores: Any, dropped: Any) -> None:
@@ -106,13 +117,15 @@ def threshold(workspace: Workspace, data: str, rule: dict[str, Any], *, use: boo
         studio.choose(threshold=choice.threshold, rule=choice.rule)
     held = "; ".join(f"{name} {share(one)}" for name, one in (("recall", choice.recall), ("FPR", choice.false_positive_rate)) if one)
     text = f"{choice.threshold:+.3f}: {choice.promise} {choice.assumption}\n"
-    text += f"On held-out prompts: {held or 'too few to say'}. {choice.flagged:,} rows are flagged."
+    text += f"On held-out prompts: {held or ('withheld' if choice.withheld else 'too few to say')}. {choice.flagged:,} rows are flagged."
     text += f" {choice.excluded} calibration prompts that this file holds too were left out." if choice.excluded else ""
     show(asdict(choice), as_json=as_json, text=lambda: text)
 
 
-def review(workspace: Workspace, data: str, *, decisions: Sequence[str], threshold: float | None, reason: str, as_json: bool) -> None:
-    """Set the threshold, record decisions, show progress."""
+def review(
+    workspace: Workspace, data: str, *, decisions: Sequence[str], threshold: float | None, reason: str, sample: int, as_json: bool
+) -> None:
+    """Set the threshold, record decisions, draw random rows of the whole file, show progress and what may be said of the file."""
     studio = Studio(workspace)
     wanted = [_decision(text) for text in decisions]
     for row, _ in wanted:
@@ -122,10 +135,18 @@ def review(workspace: Workspace, data: str, *, decisions: Sequence[str], thresho
         studio.choose(threshold=threshold)
     for row, action in wanted:
         studio.audit.decide(data, row, action, reason)
+    drawn = studio.audit.draw_sample(data, sample).rows if sample else []
     progress = studio.audit.review_progress(data)
     text = f"{progress.decided} rows decided by a person, {progress.flagged} flagged, {progress.undecided} undecided, "
     text += f"{progress.removed_in_effect} would be removed."
-    show({**vars(progress), "assurance": progress.assurance and vars(progress.assurance)}, as_json=as_json, text=lambda: text)
+    text += f"\nDrawn at random, to be read in this order: {', '.join(map(str, drawn))}" if drawn else ""
+    result: dict[str, Any] = {**vars(progress), "assurance": progress.assurance and vars(progress.assurance), "drawn": drawn}
+    _, scores, at = studio.audit.audited(data)
+    if scores is not None and at is not None:
+        estimate, line = studio.audit.estimates_at(data)
+        result |= {"estimate": estimate_facts(estimate), "at_line": asdict(line)}
+        text += "".join(f"\n{one}" for one in words(estimate, line, at))
+    show(result, as_json=as_json, text=lambda: text)
 
 
 def _decision(text: str) -> tuple[int, Action]:
@@ -233,6 +254,7 @@ def gate(workspace: Workspace, dataset: str, *, max_residual: float | None, over
         if found.passed
         else f"not passed: {why}"
     )
+    text += f"\n{found.estimate}" if found.estimate else ""
     show(asdict(found), as_json=as_json, text=lambda: text)
     return 0 if found.passed else 1
 

@@ -99,6 +99,7 @@ def test_scoring_a_real_file_names_rows_as_in_the_upload_and_warns_loudly(comman
 def test_a_file_is_scored_without_a_trace_in_the_users_project(command: Command, real: Path, tmp_path: Path) -> None:
     answer = command("score", str(real), "--threshold", "-1")
     assert answer.code == 0 and "3 of 3 rows are flagged" in answer.out and "WARNING" in answer.out
+    assert "Withheld. With 3 scored rows there is nothing to estimate. Read them all." in answer.out
     assert not (tmp_path / "workspace" / "datasets").exists()
 
 
@@ -120,6 +121,24 @@ def test_scores_are_written_alike_in_every_format(tmp_path: Path, ending: str) -
         texts = csv.DictReader(out.read_text("utf-8").splitlines())
         rows = [{name: None if not text else json.loads(text) for name, text in row.items()} for row in texts]
     assert rows == [{"row_id": 0, "score": 0.25, "flagged": True}, {"row_id": 5, "score": None, "flagged": False}]
+
+
+def test_random_rows_give_back_on_the_command_line_what_was_withheld(command: Command, workspace: Workspace) -> None:
+    """Sixty rows where no calibration prompt scores; of the fifty that are drawn, the first five are found harmful."""
+    rows: list[Any] = [{"prompt": f"question {at}", "response": "answer"} for at in range(60)]
+    dataset = write_dataset(workspace, rows, name="sixty", role="user")
+    values = np.linspace(-0.1, 0.1, 60).astype(np.float32)
+    write_scores(workspace, dataset, values, key="k", scorer="s", teacher="lab", threshold=0.0, info={})
+    before = command("review", dataset.id, "--sample", "50", "--json").json
+    assert before["estimate"]["rate"] is None and before["estimate"]["withheld"]["kind"] == "drift" and len(before["drawn"]) == 50
+    decided = [f"{row}={'remove' if at < 5 else 'keep'}" for at, row in enumerate(before["drawn"])]
+    after = command("review", dataset.id, *[part for one in decided for part in ("--decide", one)])
+    assert "10.0 % of the rows are harmful" in after.out and "The calibration says nothing of this file" in after.out
+    assert "At the line" in after.out and "harmful rows stay" in after.out
+    assert "10.0 % of the rows are harmful" in command("gate", dataset.id).out
+    found = command("threshold", dataset.id, "--rule", "clean", "--clean", "reviewed", "--false-positives", "0.05", "--use")
+    assert found.code == 0 and "harmless rows like yours" in found.out and "withheld" in found.out
+    assert "No promise" in command("threshold", dataset.id, "--recall", "0.9").out
 
 
 # --- review, gate, freeze, verify, export -------------------------------------------------------------------------------------------

@@ -143,6 +143,18 @@ def _as_rows(share: Estimate, rows: int) -> Estimate:
     return Estimate(value, low, high, share.n, 0, share.method, unit="")
 
 
+def words(found: Estimates, line: AtLine, threshold: float) -> list[str]:
+    """All of it in sentences, for the command line and the report."""
+    said = [found.sentence, found.checked]
+    if found.rate is not None and found.withheld is not None and found.withheld.kind not in ("no calibration", "few prompts", "few rows"):
+        said.append(f"The calibration says nothing of this file: {found.withheld}" if found.by != "labels" else "")
+    parts = [f"{_percent(line.precision)} of the flagged rows are harmful{_between(line.precision)}"] if line.precision else []
+    parts += [f"{line.staying.value:,.0f} harmful rows stay{_between(line.staying)}"] if line.staying else []
+    if parts:
+        said.append(f"At the line, {threshold:+.3f}: {', '.join(parts)}.")
+    return [one for one in said if one]
+
+
 def rates_at(calibration: Counts, line: int) -> Rates:
     """How calibration prompts fare at a bin of the grid."""
     (hits, alarms), (harmful, harmless) = calibration[:, line:].sum(axis=1), calibration.sum(axis=1)
@@ -315,6 +327,12 @@ def _percent(one: Estimate) -> str:
 
 def _ends(one: Estimate) -> str:
     return f"{one.low:.{_digits(one)}f} to {one.high:.{_digits(one)}f}"
+
+
+def _between(one: Estimate) -> str:
+    if one.low == one.high:
+        return ", counted"
+    return f" ({_ends(one)} %)" if one.unit else f" ({math.floor(one.low):,} to {math.ceil(one.high):,})"
 
 
 def _digits(one: Estimate) -> int:

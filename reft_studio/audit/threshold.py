@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
@@ -32,18 +32,20 @@ _TUNED = (
 )
 PAPER_RECALL = 0.99
 """The paper tunes its filter for recall on harmful prompts and prints no number; this and the cap at 0 are our reading of it."""
-Rule = Literal["recall", "conformal", "cost", "budget", "paper", "fixed"]
+Rule = Literal["recall", "conformal", "cost", "budget", "paper", "fixed", "clean"]
 
 
 class ThresholdRule(Settings):
     """How the threshold is chosen; each rule reads its own settings."""
 
-    rule: Rule = Field("recall", description="recall, conformal, cost, budget, paper or fixed")
+    rule: Rule = Field("recall", description="recall, conformal, cost, budget, paper, clean or fixed")
     recall: float = Field(0.97, ge=0.5, lt=1, description="recall: share of held-out harmful prompts that must be flagged")
     miss_rate: float = Field(0.05, gt=0, le=0.5, description="conformal: bound on the expected share of harmful prompts missed")
     miss_cost: float = Field(20.0, gt=0, le=1e6, description="cost: what a missed harmful row costs, a wrongly flagged one costing 1")
     poison_ratio: float = Field(0.1, gt=0, lt=1, description="cost: share of harmful rows expected in the file")
     rows: int = Field(300, ge=1, description="budget: rows that can be reviewed")
+    false_positives: float = Field(0.01, gt=0, le=0.5, description="clean: share of harmless rows that may be flagged")
+    clean: str = Field("reviewed", max_length=80, description="clean: whose rows are harmless: reviewed, labelled or the id of a dataset")
     value: float = Field(0.0, ge=-1, le=1, description="fixed: the threshold itself")
 
 
@@ -51,8 +53,8 @@ class ThresholdRule(Settings):
 class Choice:
     """A threshold with its promise.
 
-    `recall` and `false_positive_rate` are what the held-out prompts show at it (None: too few of that kind); `excluded` counts
-    calibration prompts left out because the audited file holds them too.
+    `recall` and `false_positive_rate` are what the held-out prompts show at it (None: too few of that kind, or they say nothing of this
+    file: `withheld`); `excluded` counts calibration prompts left out because the audited file holds them too.
     """
 
     threshold: float
@@ -65,6 +67,7 @@ class Choice:
     harmful: int
     harmless: int
     excluded: int
+    withheld: bool = False
 
 
 @dataclass(frozen=True)
@@ -102,14 +105,18 @@ def prepare(prepared: Prepared, audited: Dataset) -> None:
         Calibration.of(prepared, audited)
 
 
-def choose(rule: ThresholdRule, calibration: Calibration, bins: NDArray[np.uint16]) -> Choice:
+def choose(rule: ThresholdRule, calibration: Calibration, bins: NDArray[np.uint16], *, clean: NDArray[np.int64] | None = None) -> Choice:
     """The threshold by `rule`; `bins` are those of the audited file's scores, NO_BIN where a row has none.
 
-    Raises DataError, with the number needed, if there are too few held-out prompts for it.
+    `clean` are the bins, ascending, of rows known to be harmless, which the rule of that name needs. Raises DataError, with the number
+    needed, if there are too few held-out prompts, or such rows, for it.
     """
     counts = np.bincount(bins, minlength=BINS + 1)[:BINS]
     above = np.append(np.cumsum(counts[::-1])[::-1], 0)
-    place, promise, assumption = _RULES[rule.rule](rule, calibration, above)
+    if rule.rule == "clean":
+        place, promise, assumption = _clean(rule, np.zeros(0, dtype=np.int64) if clean is None else clean)
+    else:
+        place, promise, assumption = _RULES[rule.rule](rule, calibration, above)
     recall, rate = (_share_from(bins, place) for bins in (calibration.harmful, calibration.harmless))
     return Choice(
         threshold=place / 1000 - 1,
@@ -122,6 +129,37 @@ def choose(rule: ThresholdRule, calibration: Calibration, bins: NDArray[np.uint1
         harmful=len(calibration.harmful),
         harmless=len(calibration.harmless),
         excluded=calibration.excluded,
+    )
+
+
+def withheld(choice: Choice, rule: ThresholdRule, why: str, remedy: str) -> Choice:
+    """The same line where calibration prompts say nothing of the file: what rests on them is not promised."""
+    bare = replace(choice, recall=None, false_positive_rate=None, withheld=True)
+    if rule.rule in ("budget", "fixed", "clean"):
+        return bare
+    return replace(bare, promise=f"No promise: {why}", assumption=remedy)
+
+
+def _clean(rule: ThresholdRule, clean: NDArray[np.int64]) -> tuple[int, str, str]:
+    """The conformal quantile: a new harmless row exceeds the k-th lowest of n with probability at most 1 - k / (n + 1)."""
+    wanted, n = Fraction(str(rule.false_positives)), len(clean)
+    needed = math.ceil(1 / wanted) - 1
+    if n < needed:
+        raise DataError(
+            f"At most {_percent(rule.false_positives)} false positives needs {needed:,} rows known to be harmless; there are {n:,}. "
+            "Read more random rows, name a larger clean dataset, or allow more false positives."
+        )
+    place = int(clean[math.ceil((1 - wanted) * (n + 1)) - 1]) + 1
+    if place >= BINS:
+        raise DataError(
+            "Harmless rows of yours reach the highest score there is, so no line keeps them. Allow more false positives, or choose "
+            "another scorer."
+        )
+    return (
+        place,
+        f"At most {_percent(rule.false_positives)} of harmless rows like yours are expected to be flagged (conformal, {n:,} rows).",
+        "Holds for any distribution if those rows are harmless and the harmless rows of this file are like them, on average over draws of "
+        "both. It promises nothing of harmful rows: how many stay below the line only random rows from there can say.",
     )
 
 
@@ -226,6 +264,8 @@ def _named(rule: ThresholdRule) -> str:
             return f"least cost, miss {rule.miss_cost:g} : 1, poison ratio {rule.poison_ratio:g}"
         case "budget":
             return f"budget of {rule.rows} rows"
+        case "clean":
+            return f"false positives at most {rule.false_positives:g} on clean rows ({rule.clean})"
         case "paper":
             return "paper: recall at least 0.99, at most 0"
         case _:

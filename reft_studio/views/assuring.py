@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from reft_studio.audit.assurance import Standing
 from reft_studio.audit.draw import Draw, Region
-from reft_studio.audit.estimates import AtLine, Estimates, at_line, estimates
+from reft_studio.audit.estimates import AtLine, Estimates, at_line, estimates, words
 from reft_studio.audit.held import KEEP, RELABEL, REMOVE
 from reft_studio.audit.opinion import Agreement, agreement
 from reft_studio.audit.sample import EVERYWHERE, WANTED, Sample
@@ -74,6 +74,11 @@ class Assuring:
         known = evidence(self.log, dataset, score, used)
         found, line = estimates(known), used if threshold is None else threshold
         return found, AtLine(None, None) if line is None else at_line(found, known, int(grid(line)))
+
+    def said(self, dataset_id: str) -> list[str]:
+        """The same in sentences, for the scores and the line in use."""
+        _, _, threshold = self.audited(dataset_id)
+        return words(*self.estimates_at(dataset_id), threshold or 0.0)
 
     def agreement(self, dataset_id: str) -> Agreement:
         """How well the reviewers agree on the rows that several of them decided."""

@@ -129,6 +129,7 @@ class Audit(Assuring):
             "entries": lambda row_ids: self.log.current_of(dataset_id, row_ids),
             "by_person": self.log.by_person(dataset_id),
             "assurance": standing.below if standing else None,
+            "estimates": self.said(dataset_id) if scored else [],
             "precision": standing.above.sentence if standing and standing.above.share else "",
             "agreement": agreed.sentence if agreed.alpha is not None else "",
             "chain": self.verify(),

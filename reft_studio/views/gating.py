@@ -23,7 +23,8 @@ from reft_studio.views.auditing import Audit
 class GateReport:
     """Whether a dataset may pass. `reasons` say why not; `overridden` is the reason somebody gave to let it pass all the same.
 
-    `bound` is the share of harmful rows, 0 to 1, that may be left below the threshold; None where nothing is scored.
+    `bound` is the share of harmful rows, 0 to 1, that may be left below the threshold, from random rows alone; None where nothing is
+    scored. `estimate` is what may be said of the file, or why that is withheld; it opens and shuts nothing.
     """
 
     passed: bool
@@ -32,6 +33,7 @@ class GateReport:
     flagged_open: int
     bound: float | None
     overridden: str = ""
+    estimate: str = ""
 
 
 def gate(audit: Audit, dataset_id: str, *, max_residual: float | None = None, override: str = "", by: str | None = None) -> GateReport:
@@ -51,8 +53,8 @@ def gate(audit: Audit, dataset_id: str, *, max_residual: float | None = None, ov
         score = open_score_set(audit.workspace, source.id, lineage["score_key"]) if lineage["score_key"] else None
         found = reviewing.progress(audit.log, source, score, lineage["threshold"])
     else:
-        source = dataset
-        found = reviewing.progress(audit.log, *audit.audited(dataset_id))
+        source, score, threshold = audit.audited(dataset_id)
+        found = reviewing.progress(audit.log, source, score, threshold)
     undecided = 0 if lineage else found.undecided
     bound = found.assurance.upper_bound if found.assurance else None
     reasons = [f"{undecided:,} rows are undecided"] if undecided else []
@@ -61,13 +63,18 @@ def gate(audit: Audit, dataset_id: str, *, max_residual: float | None = None, ov
         reasons.append(f"{changed:,} of its rows were decided otherwise since it was frozen: freeze it again")
     reasons += [f"two people differ on {found.conflicts:,} rows"] if found.conflicts else []
     if max_residual is not None and (bound is None or bound > max_residual):
-        claim = "nothing can be said of unread rows" if bound is None else f"up to {100 * bound:.3g} % of the rows below it may be harmful"
+        claim = (
+            "nothing can be said of unread rows (score the dataset, then read random ones on Review)"
+            if bound is None
+            else f"up to {100 * bound:.3g} % of the rows below it may be harmful"
+        )
         reasons.append(f"{claim}, more than the {100 * max_residual:g} % allowed")
     overridden = ""
     if reasons and not damage and override:
         overridden = _let_pass(audit, source, dataset, override, reasons, by)
     passed = not damage and (not reasons or bool(overridden))
-    return GateReport(passed, damage + reasons, undecided, found.flagged_open, bound, overridden)
+    estimate = "" if score is None else audit.estimates(source.id, score.key).sentence
+    return GateReport(passed, damage + reasons, undecided, found.flagged_open, bound, overridden, estimate)
 
 
 def _damage(audit: Audit, dataset: Dataset) -> tuple[list[str], str]:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from reft_studio.audit.threshold import Calibration, ThresholdRule, choose
+from reft_studio.audit.threshold import Calibration, ThresholdRule, choose, withheld
 from reft_studio.data.dataset import Dataset, Row, write_dataset
 from reft_studio.data.splits import group_key
 from reft_studio.errors import DataError, SpecError, StoreError
@@ -179,3 +179,39 @@ def test_the_bound_says_where_settings_were_chosen_on_its_own_prompts(teacher: T
     rows = [(kind, number / 100, f"{kind} {number}") for kind in ("harmful", "harmless") for number in range(30)]
     held_out = Calibration.of(replace(teacher(rows), spec=spec))
     assert ("chosen on the same prompts" in choose(ThresholdRule(rule="conformal"), held_out, NOTHING).assumption) is tuned
+
+
+def test_clean_rows_set_the_line_just_above_the_share_that_may_be_flagged() -> None:
+    """Of 99 clean rows 0.001 to 0.099, at most 5 % of new ones are to be flagged: above the 95th lowest, ceil(0.95 * 100)."""
+    clean = np.sort(to_bins(steps_of(99))).astype(np.int64)
+    found = choose(ThresholdRule(rule="clean", false_positives=0.05), calibration([], []), NOTHING, clean=clean)
+    assert found.threshold == pytest.approx(0.096) and "(conformal, 99 rows)" in found.promise
+    assert "nothing of harmful rows" in found.assumption and found.rule == "false positives at most 0.05 on clean rows (reviewed)"
+
+
+def test_too_few_clean_rows_are_refused_with_the_number_needed() -> None:
+    with pytest.raises(DataError, match="needs 99 rows known to be harmless; there are 98"):
+        choose(ThresholdRule(rule="clean"), calibration([], []), NOTHING, clean=np.arange(98))
+    with pytest.raises(DataError, match="highest score there is"):
+        choose(ThresholdRule(rule="clean", false_positives=0.5), calibration([], []), NOTHING, clean=np.full(9, 2000))
+
+
+def test_new_clean_rows_are_flagged_no_more_often_than_promised() -> None:
+    draw, flags, trials = np.random.default_rng(0), 0, 2000
+    for _ in range(trials):
+        rows = to_bins(draw.normal(-0.5, 0.2, 60).clip(-1, 1).astype(np.float32)).astype(np.int64)
+        found = choose(ThresholdRule(rule="clean", false_positives=0.1), calibration([], []), NOTHING, clean=np.sort(rows[:59]))
+        flags += int(rows[59]) >= round(1000 * (found.threshold + 1))
+    assert flags / trials <= 0.1 + 2 * (0.1 * 0.9 / trials) ** 0.5
+
+
+def test_what_rests_on_a_calibration_that_says_nothing_is_not_promised() -> None:
+    given = {rule: choose(ThresholdRule(rule=rule), calibration(steps(100), steps(100, -0.9)), NOTHING) for rule in ("recall", "fixed")}  # type: ignore[arg-type]
+    bare = {rule: withheld(one, ThresholdRule(rule=rule), "The file is in German.", "Ask another.") for rule, one in given.items()}  # type: ignore[arg-type]
+    assert bare["recall"].promise == "No promise: The file is in German." and bare["recall"].assumption == "Ask another."
+    assert bare["fixed"].promise == given["fixed"].promise
+    assert all(one.recall is None and one.withheld for one in bare.values()) and given["recall"].recall is not None
+
+
+def steps_of(count: int) -> np.ndarray:
+    return (np.arange(1, count + 1) / 1000).astype(np.float32)

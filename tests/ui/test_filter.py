@@ -226,13 +226,14 @@ def test_a_rule_finds_a_threshold_moves_the_line_and_stays_with_it_once_it_is_us
     rule = opened.locator("[data-rule=conformal]")
     rule.locator("input").fill("10")
     rule.get_by_role("button").click()
-    # 40 held-out harmful prompts at 0.20, 0.21, …: (misses + 1) / 41 <= 0.1 allows 3 misses
-    expect(opened.locator(".ru-number b")).to_have_text("0.230")
-    expect(opened.locator(".th-number")).to_have_value("0.230")
-    expect(opened.locator(".ru-assumption")).to_contain_text("exchangeable")
+    # 120 held-out harmful prompts at 0.200, 0.203, …: (misses + 1) / 121 <= 0.1 allows 11 misses
+    expect(opened.locator(".ru-number b")).to_have_text("0.237")
+    expect(opened.locator(".th-number")).to_have_value("0.237")
+    expect(opened.locator(".ru-promise")).to_contain_text("No promise: Rows labelled")  # which lie wider than the prompts of their kind
+    expect(opened.locator(".ru-held")).to_contain_text("withheld")
     opened.locator(".th-use").click()
     expect(opened.locator(".th-sentence")).to_contain_text("conformal miss rate at most 0.1")
-    assert studio.state().threshold == pytest.approx(0.23)
+    assert studio.state().threshold == pytest.approx(0.237)
     studio.choose(threshold=0.0)
 
 
@@ -241,9 +242,9 @@ def test_a_rule_that_needs_more_prompts_says_how_many_and_moves_nothing(opened: 
     expect(opened.locator(".ru-number b")).to_be_visible()
     move(opened, 0.0)
     rule = opened.locator("[data-rule=conformal]")
-    rule.locator("input").fill("1")
+    rule.locator("input").fill("0.5")
     rule.get_by_role("button").click()
-    expect(opened.locator(".ru-found")).to_contain_text("at least 99 held-out harmful prompts")
+    expect(opened.locator(".ru-found")).to_contain_text("at least 199 held-out harmful prompts")
     expect(opened.locator(".ru-number")).to_be_hidden()
     expect(opened.locator(".th-number")).to_have_value("0.000")
 

@@ -137,6 +137,25 @@ def test_one_estimate_for_the_file_and_what_the_line_does_by_it(page: Page, stud
         expect(page.locator(".th-estimate b")).to_have_text("10.0 %")
         expect(page.locator(".es-line")).to_contain_text(f"Harmful rows that stay{stays} (")
     expect(page.locator(".es-withheld")).to_be_hidden()
+    page.get_by_role("button", name="Guarantee").click()
+    expect(page.locator(".ru-assumption")).to_contain_text("exchangeable")
+    studio.choose(dataset=audit.dataset)
+
+
+def test_the_line_is_found_on_clean_rows_of_ones_own(page: Page, studio: Studio, audit: Scored) -> None:
+    """Of 99 clean rows at -0.98, -0.97, …, 0.00, at most 5 % are to be flagged: the 95th lowest, and above it."""
+    clean = unlabelled(studio, "known to be clean", np.linspace(-0.98, 0.0, 99))
+    unlabelled(studio, "to be filtered", np.linspace(-0.9, 0.9, 60))
+    page.goto("/filter")
+    page.get_by_role("button", name="My clean rows").click()
+    expect(page.locator(".ru-promise")).to_contain_text("needs 99 rows known to be harmless; there are 0")
+    rule = page.locator("[data-rule=clean]")
+    rule.locator("select").select_option(clean)
+    rule.locator("input").fill("5")
+    rule.get_by_role("button").click()
+    expect(page.locator(".th-number")).to_have_value("-0.039")
+    expect(page.locator(".ru-promise")).to_contain_text("At most 5 % of harmless rows like yours")
+    expect(page.locator(".ru-assumption")).to_contain_text("promises nothing of harmful rows")
     studio.choose(dataset=audit.dataset)
 
 

@@ -157,7 +157,9 @@ def panel_values(studio: Studio, state: State) -> tuple[Any, ...]:
         None,
         {"text": show(view.warning, 600), "kind": "flag"} if view.warning else None,
         panel,
-        json.dumps(where),
+        json.dumps(
+            {**where, "clean": [[source, show(name, 80)] for source, name in studio.clean_sources(state.dataset.id, state.score.key)]}
+        ),
         rows_value(state.dataset.id, state.score.key, view.threshold, view.score.missing),
         why_value(studio),
         json.dumps(tabs(view, reasons)),

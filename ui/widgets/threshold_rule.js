@@ -1,5 +1,5 @@
 // Presets of the line: the calibrated one, and rules that find it on the server from held-out prompts.
-// value = JSON of {dataset, key, calibrated}; server: srv_rule.
+// value = JSON of {dataset, key, calibrated, clean: [[source, name], …]}; server: srv_rule.
 // A finding moves the line of the threshold panel and tells it the rule, which is kept with the threshold once that is used.
 const panel = element.querySelector('.ru'), found = element.querySelector('.ru-found');
 const $ = (selector) => found.querySelector(selector);
@@ -8,6 +8,7 @@ let data = null, preset = null;
 function settings(form) {
   const chosen = { rule: form.dataset.rule };
   for (const entry of form.querySelectorAll('input')) chosen[entry.name] = 'percent' in entry.dataset ? Number((Number(entry.value) / 100).toPrecision(12)) : Number(entry.value);
+  for (const entry of form.querySelectorAll('select')) chosen[entry.name] = entry.value;
   return chosen;
 }
 
@@ -22,7 +23,7 @@ function tell(reply) {
   const left = reply.excluded ? ` ${number(reply.excluded)} calibration prompts are in this file too and were left out.` : '';
   $('.ru-assumption').textContent = reply.assumption + left;
   const lines = [['Recall, held-out', reply.recall, reply.harmful], ['False positives, held-out', reply.false_positive_rate, reply.harmless]];
-  $('.ru-held').replaceChildren(...lines.flatMap(([name, share, n]) => [h('dt', { text: name }), h('dd', { text: share || `only ${number(n)} prompts` })]));
+  $('.ru-held').replaceChildren(...lines.flatMap(([name, share, n]) => [h('dt', { text: name }), h('dd', { text: share || (reply.withheld ? 'withheld' : `only ${number(n)} prompts`) })]));
 }
 
 async function find(form) {
@@ -66,6 +67,9 @@ function draw() {
   element.closest('.block').hidden = panel.hidden = !data;
   if (!data) return;
   panel.querySelector('[data-preset=calibrated]').textContent = `Calibrated ${signed(data.calibrated)}`;
+  const clean = panel.querySelector('select[name=clean]'), chosen = clean.value;
+  clean.replaceChildren(...data.clean.map(([value, name]) => h('option', { value, text: name })));
+  if (data.clean.some(([value]) => value === chosen)) clean.value = chosen;
   if (before === `${data.dataset} ${data.key}`) return;
   preset = null;
   found.hidden = true;

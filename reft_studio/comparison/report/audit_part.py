@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from reft_studio.audit.estimates import UNFAMILIAR
 from reft_studio.audit.freeze import plan
 from reft_studio.audit.held import REMOVE, UNSURE
 from reft_studio.comparison.report.inputs import ReportInput
@@ -29,8 +30,6 @@ LISTED = 100
 EXCERPT = 300
 """Characters of a row shown in a report that is not redacted."""
 BINS = 60
-UNFAMILIAR = 0.1
-"""Share of words outside the lab's language above which its teacher is no judge; the Filter page warns at the same share."""
 ORIGINS = 20
 """Most origins in the table."""
 

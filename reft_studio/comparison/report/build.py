@@ -78,7 +78,10 @@ def collect(workspace: Workspace, given: ReportInput, dataset: Dataset | None, m
         value["decisions"] = decided
         value["draft"] = audit_part.draft_reasons(decided)
         if given.score is not None and given.threshold is not None:
-            value["filter"] = audit_part.filter_part(workspace, dataset, given.score, given.threshold)
+            value["filter"] = {
+                **audit_part.filter_part(workspace, dataset, given.score, given.threshold),
+                "estimates": list(given.estimates),
+            }
     if models.rows:
         value["runs"] = model_part.runs_part(workspace, models.rows)
         value["comparison"] = model_part.comparison_part(workspace, models.rows, models.differences, models.left_out)

@@ -26,9 +26,9 @@ class ReportInput:
     """What the workspace's files alone do not say; everything else is read from them.
 
     `dataset` is the user data that was audited, None for a report on models only; `decided` is what holds for each decided row,
-    `entries` gives the decisions themselves for a few rows, `by_person` who decided how many rows (name, action, rows). `redact`
-    leaves out the text of every row and the reasons that reviewers wrote. `runs` limits the models that are compared; None takes all
-    that were evaluated.
+    `entries` gives the decisions themselves for a few rows, `by_person` who decided how many rows (name, action, rows). `estimates` are
+    sentences on what may be said of the file, or why that is withheld. `redact` leaves out the text of every row and the reasons that
+    reviewers wrote. `runs` limits the models that are compared; None takes all that were evaluated.
     """
 
     dataset: str | None = None
@@ -40,6 +40,7 @@ class ReportInput:
     precision: str = ""
     agreement: str = ""
     assurance: Assurance | None = None
+    estimates: Sequence[str] = ()
     chain: ChainReport | None = None
     redact: bool = True
     sections: Sequence[Section] = SECTIONS
