@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
+import pyarrow.compute as pc
 from pydantic import Field
 
 from reft_studio.data.dataset import Dataset, open_dataset
@@ -131,7 +133,7 @@ def plan(workspace: Workspace, form: RunForm, *, suite: Suite | None = None) -> 
     removed = _would_remove(workspace, user, spec)
     steps = optim.steps or max(1, round(optim.epochs * (user.rows - (removed or 0)) / optim.batch_size))
     suite = suite or suite_for(workspace, user, model, prompts=form.prompts)
-    fitting = fit(spec.model, spec.loading, Work.training(spec.optim, spec.lora, alignment=guided))
+    fitting = fit(spec.model, spec.loading, Work.training(spec.optim, spec.lora, alignment=guided).on(_characters(user)))
     return RunPlan(
         spec=spec,
         suite=suite,
@@ -257,6 +259,15 @@ def _aligned(workspace: Workspace, model: str) -> TeacherInfo:
             f"There are no aligned weights for '{model}' yet. Prepare a teacher with regularisation 0 on the Filter page."
         )
     return found[-1] if model != "lab" else found[0]
+
+
+@lru_cache(maxsize=8)
+def _characters(user: Dataset) -> tuple[int, ...]:
+    """Characters of prompt and response of the first rows, for an estimate of memory."""
+    found = next(user.batches(["prompt", "response"]), None)
+    if found is None:
+        return ()
+    return tuple(pc.add(*(pc.utf8_length(found.column(name)) for name in ("prompt", "response"))).to_pylist())
 
 
 def _own_threshold(workspace: Workspace, user: Dataset, teacher: TeacherInfo) -> float | None:

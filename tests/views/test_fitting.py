@@ -66,7 +66,7 @@ def test_runs_and_teachers_that_cannot_fit_are_not_queued(space: Any, workspace:
     user = write_dataset(workspace, rows, name="user data", role="user", extra={"task": "topic"})
     space(8e9)
     planned = studio.plan_run(RunForm(dataset=user.id, method="sft"))
-    assert planned.fit.memory.endswith("with full-length rows") and planned.spec.loading == LoadSpec()
+    assert planned.fit.memory.endswith("by the lengths of the rows") and planned.spec.loading == LoadSpec()
     space(1e6)
     with pytest.raises(PrerequisiteError, match="'lab' needs about .* in float32, but 1 MB of 16.0 GB are free"):  # noqa: RUF043
         studio.start_run(RunForm(dataset=user.id, method="sft"))
