@@ -14,7 +14,7 @@ SEVERAL = ("--harmful", "--harmless", "--helpful")
 
 
 def teacher(
-    base: Annotated[str, typer.Option("--base", "--model", help="'lab', a model folder or a Hub id")] = "lab",
+    base: Annotated[str, typer.Option("--base", "--model", help="'lab', a model of this machine, a folder or a Hub id")] = "lab",
     harmful: Annotated[list[str] | None, typer.Option(help="files or ids of harmful prompts; default: the lab's")] = None,
     harmless: Annotated[
         list[str] | None, typer.Option("--harmless", "--helpful", help="files or ids of harmless prompts; default: the lab's")

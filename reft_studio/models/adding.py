@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import threading
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -131,7 +133,7 @@ def _registered(request: Request, progress: Progress) -> ShelfModel:
     found = locate(request.source, network=True if request.asks_hub else None)
     if found.folder is None:
         progress.stage(f"download {found.size / 1e9:.1f} GB", 1, 3)
-        found = fetch(found)
+        found = _downloaded(found, progress)
     assert found.folder is not None
     progress.stage("try the model", 2, 3)
     measured = _tried(found, found.folder, progress)
@@ -142,6 +144,26 @@ def _registered(request: Request, progress: Progress) -> ShelfModel:
         shelf.write(building, model)
     shelf.forget_decline(request.name)
     return model
+
+
+def _downloaded(found: Source, progress: Progress) -> Source:
+    """`fetch` in a thread of its own, while this one tells how far it is. A cancellation ends this thread, and the worker with it."""
+    from huggingface_hub import constants
+
+    place, task = Path(constants.HF_HUB_CACHE), Future[Source]()
+
+    def work() -> None:
+        try:
+            task.set_result(fetch(found))
+        except BaseException as exc:  # raised again where it is waited for
+            task.set_exception(exc)
+
+    before = wheel.bytes_below(place)
+    threading.Thread(target=work, name="download", daemon=True).start()
+    while not task.done():
+        progress.progress(min(max(0, wheel.bytes_below(place) - before), found.size), found.size)
+        wait([task], timeout=1.0)
+    return task.result()
 
 
 def _tried(found: Source, folder: Path, progress: Progress) -> dict[str, Any]:

