@@ -119,16 +119,14 @@ def bench(
     json_file: JsonFile = None,
     only: Annotated[str, typer.Option(help="name of one benchmark")] = "",
     prompts: Annotated[
-        Path | None, typer.Option(help="folder of public prompt sets: measure how well filters tell them apart instead")
+        Path | None, typer.Option(help="folder of public prompt sets: measure how well what ships tells them apart instead")
     ] = None,
-    steps: Annotated[int, typer.Option(help="with --prompts: optimizer steps of the teacher")] = 600,
-    seed: Annotated[int, typer.Option(help="with --prompts: seeds split and teacher")] = 0,
 ) -> None:
     """Measure speed, side by side in one run, against the budgets in docs/benchmarks."""
     if prompts is not None:
-        from reft_studio.bench.filter_quality import compare
+        from reft_studio.bench.filter_quality import measure_shipped
 
-        return compare(prompts, seed=seed, steps=steps, json_file=json_file)
+        return measure_shipped(prompts, json_file=json_file)
     from reft_studio.bench import run_benchmarks
 
     run_benchmarks(only=only or None, json_file=json_file)

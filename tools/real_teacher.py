@@ -1,7 +1,9 @@
-"""Makes the teacher that ships for SmolLM2-135M-Instruct, from public sets of prompts and our own.
+"""Makes what ships for SmolLM2-135M-Instruct, from public sets of prompts and our own.
 
-    python -m tools.real_teacher --data FOLDER            the teacher, about 45 minutes on two cores
-    python -m tools.real_teacher --draw 1500              prompts that the base itself writes (assets/alignment/drawn.jsonl)
+    python -m tools.real_teacher teacher --data FOLDER    the teacher, about 35 minutes on two cores
+    python -m tools.real_teacher aligned --data FOLDER    weights trained alike without the regulariser: the start of aligned methods
+    python -m tools.real_teacher tfidf --data FOLDER      the word scorer, from the same prompts
+    python -m tools.real_teacher draw                     prompts that the base itself writes (assets/alignment/drawn.jsonl)
 
 The folder holds the sets of PUBLIC as NAME.parquet with the columns prompt, response, label and category; docs/filter-quality.md says
 where they come from. Only sets whose licence permits derived works for any use are read, and no text of theirs is shipped: of the
@@ -19,17 +21,23 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from reft_studio.console import Console
-from reft_studio.data.dataset import Row, write_dataset
+from reft_studio.data.dataset import Row, open_dataset, write_dataset
 from reft_studio.errors import PrerequisiteError
 from reft_studio.evaluation.judges.refusal_phrases import is_refusal
 from reft_studio.models.session import Session
 from reft_studio.models.spec import LoraSpec, OptimSpec
+from reft_studio.scoring.prepared import SHIPPED as SCORERS
+from reft_studio.scoring.prepared import PreparedScorer
+from reft_studio.scoring.scorer import Examples, ScorerSpec
+from reft_studio.scoring.tfidf import Tfidf
 from reft_studio.teacher.details import NEIGHBOURS
-from reft_studio.teacher.pool import PoolSpec, counted, pool
+from reft_studio.teacher.pool import Pool, PoolSpec, counted, pool
 from reft_studio.teacher.quick import calibration_prompts
 from reft_studio.teacher.spec import TeacherSpec
 from reft_studio.teacher.teacher import TeacherInfo
@@ -38,6 +46,7 @@ from reft_studio.workspace import ASSETS, Workspace, new_folder, read_json, writ
 
 NAME = "smollm2-135m"
 FOLDER = ASSETS / "teachers" / NAME
+ALIGNED = ASSETS / "teachers" / f"{NAME}-aligned"
 PUBLIC = {
     "harmbench": "MIT",
     "tdc2023": "MIT",
@@ -56,54 +65,67 @@ SEED = 0
 
 
 def main() -> None:
-    """Prepare the teacher and put it into assets, or draw prompts."""
+    """Make one of the things that ship and put it into assets, or where --out says."""
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    asked.add_argument("what", choices=("teacher", "aligned", "tfidf", "draw"))
     asked.add_argument("--data", type=Path, help="folder of public prompt sets")
     asked.add_argument("--model", default=NAME, help="the base: a name of the model shelf, or a folder")
-    asked.add_argument("--out", type=Path, default=FOLDER, help="where the teacher goes")
-    asked.add_argument("--steps", type=int, default=400, help="optimizer steps")
-    asked.add_argument("--aligned", action="store_true", help="weights trained alike without the regulariser, for aligned starts")
-    asked.add_argument("--draw", type=int, default=0, help="only draw so many prompts from the base")
+    asked.add_argument("--out", type=Path, help="where it goes instead of assets")
+    asked.add_argument("--steps", type=int, default=360, help="optimizer steps")
     given = asked.parse_args()
-    if given.draw:
-        draw(given.model, given.draw, ASSETS / "alignment" / "drawn.jsonl")
-        return
+    if given.what == "draw":
+        return draw(given.model, 1500, given.out or ASSETS / "alignment" / "drawn.jsonl")
     if given.data is None:
         raise PrerequisiteError("Name the folder of public prompt sets with --data.")
     with tempfile.TemporaryDirectory(prefix="reft-studio-teacher-") as scratch:
         workspace = Workspace.open(Path(scratch))
         console = Console(workspace)
-        info = prepare(workspace, console, given.data, model=given.model, steps=given.steps, regularisation=0.0 if given.aligned else 1.0)
+        if given.what == "tfidf":
+            made: TeacherInfo | PreparedScorer = words_of(workspace, examples(workspace, pooled(workspace, given.data)), console)
+            assert isinstance(made, PreparedScorer)
+            ship_words(made, given.out or SCORERS / "tfidf")
+        else:
+            settings = {"regularisation": 0.0 if given.what == "aligned" else 1.0}
+            made = prepare(workspace, console, given.data, model=given.model, steps=given.steps, **settings)
+            ship(made, given.out or (ALIGNED if given.what == "aligned" else FOLDER))
         console.done()
-        ship(info, given.out)
-    print(json.dumps(info.calibration, indent=1))
+    print(json.dumps(made.calibration, indent=1))
 
 
-def prepare(workspace: Workspace, console: Console, data: Path, *, model: str, steps: int, regularisation: float) -> TeacherInfo:
-    """Pool the sets, train, calibrate."""
-    rows = [*public(data), *ours()]
-    files = {(row["origin"], bool(row["known_harmful"])): list[Row]() for row in rows}
-    for row in rows:
-        files[row["origin"], bool(row["known_harmful"])].append(row)
+def pooled(workspace: Workspace, data: Path) -> Pool:
+    """All prompts of both kinds, split by near-duplicates into training, selection and calibration."""
+    files: dict[tuple[str, bool], list[Row]] = {}
+    for row in (*public(data), *ours()):
+        files.setdefault((str(row["origin"]), bool(row["known_harmful"])), []).append(row)
     sides = [
         [write_dataset(workspace, own, name=name, role="benchmark") for (name, harmful), own in sorted(files.items()) if harmful is side]
         for side in (True, False)
     ]
-    pooled = pool(workspace, *sides, spec=POOL, seed=SEED, is_refusal=is_refusal)
-    console.warn(counted(pooled.facts))
-    optim = OptimSpec(steps=steps, batch_size=16, alignment_batch_size=16, learning_rate=3e-4)
-    spec = TeacherSpec.checked(
-        model=model,
-        **pooled.sets,
-        regularisation=regularisation,
-        reading="auto",
-        margin=0.5,
-        lora=LoraSpec(rank=8, alpha=16),
-        optim=optim,
-        seed=SEED,
-    )
+    return pool(workspace, *sides, spec=POOL, seed=SEED, is_refusal=is_refusal)
+
+
+def prepare(workspace: Workspace, console: Console, data: Path, *, model: str, steps: int = 0, **settings: Any) -> TeacherInfo:
+    """Pool the sets, train unless `settings` say that the base is read as it is, calibrate."""
+    found = pooled(workspace, data)
+    console.warn(counted(found.facts))
+    optim = OptimSpec(steps=steps or 1, batch_size=16, alignment_batch_size=16, learning_rate=3e-4)
+    chosen = {"reading": "auto", "margin": 0.5, "lora": LoraSpec(rank=8, alpha=16), "optim": optim, "seed": SEED, **settings}
+    spec = TeacherSpec.checked(model=model, **found.sets, **chosen)
     session = Session.open(spec.model, max_length=optim.max_length)
-    return prepare_teacher(workspace, spec, session, console, pooled=pooled.facts)
+    return prepare_teacher(workspace, spec, session, console, pooled=found.facts)
+
+
+def examples(workspace: Workspace, found: Pool) -> Examples:
+    """The pooled prompts as examples of a scorer that is fitted."""
+    rows = [
+        (row["prompt"], name.endswith("harmful")) for name, dataset in found.sets.items() for row in open_dataset(workspace, dataset).read(["prompt"])
+    ]
+    return Examples([prompt for prompt, _ in rows], [""] * len(rows), np.array([kind for _, kind in rows]), {"pooled prompts": len(rows)})
+
+
+def words_of(workspace: Workspace, same: Examples, console: Console) -> PreparedScorer:
+    """The word scorer from these examples."""
+    return Tfidf().prepare(workspace, ScorerSpec(scorer="tfidf", shipped=False, seed=SEED), same, console)
 
 
 def public(folder: Path) -> Iterable[Row]:
@@ -134,21 +156,24 @@ def _row(prompt: str, response: str, origin: str, *, harmful: bool) -> Row:
 
 
 def ship(info: TeacherInfo, out: Path) -> None:
-    """Copy the teacher to `out` without a text that is not ours, under its own name."""
-    own = {row["prompt"] for row in ours()}
+    """Copy the teacher to `out` without a text that is not ours, under its own name, its adapter in half precision."""
+    own = pa.array(sorted({str(row["prompt"]) for row in ours()}))
     out.parent.mkdir(parents=True, exist_ok=True)
     with new_folder(out) as building:
         shutil.copytree(info.folder, building, dirs_exist_ok=True)
         neighbours = pq.read_table(building / NEIGHBOURS)
-        keep = pc.is_in(
-            neighbours.column("prompt"),
-            value_set=neighbours.column("prompt").filter([text in own for text in neighbours.column("prompt").to_pylist()]),
-        )
-        pq.write_table(neighbours.filter(keep), building / NEIGHBOURS, compression="zstd")
+        pq.write_table(neighbours.filter(pc.is_in(neighbours.column("prompt"), value_set=own)), building / NEIGHBOURS, compression="zstd")
         facts: dict[str, Any] = read_json(info.folder / "teacher.json")
         title = "SmolLM2-135M teacher" if info.regularised else "SmolLM2-135M aligned weights"
         write_json(building / "teacher.json", {**facts, "title": title, "model": NAME, "spec": {**facts["spec"], "model": NAME}})
-        (building / "log.jsonl").unlink(missing_ok=True)
+        (building / "log.jsonl").unlink()
+
+
+def ship_words(made: PreparedScorer, out: Path) -> None:
+    """Copy the word scorer: its model holds words, never a prompt."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with new_folder(out) as building:
+        shutil.copytree(made.folder, building, dirs_exist_ok=True)
 
 
 OPENINGS = (

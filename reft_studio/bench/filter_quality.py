@@ -1,12 +1,15 @@
-"""The refusal-feature filter beside the plainest rival, TF-IDF with logistic regression: same prompts, same split, same calibration.
+"""How well scorers tell harmful from harmless prompts of public sets that none of them was made from, set by set.
 
-Reads public sets of prompts from a folder (columns prompt, response, label); docs/filter-quality.md says which, and where they come from.
+Reads the sets from a folder (NAME.parquet with columns prompt, response, label, category); docs/filter-quality.md says where they come
+from. Nothing is chosen here: every scorer is measured at the threshold that it ships or was prepared with.
 """
 
 from __future__ import annotations
 
+import json
 import tempfile
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,169 +20,182 @@ from numpy.typing import NDArray
 
 from reft_studio import seeding, stats
 from reft_studio.console import Console, save_json, table
-from reft_studio.data.dataset import Dataset, Row, open_dataset, write_dataset
-from reft_studio.data.splits import normalise_prompt, split_groups
+from reft_studio.data.dataset import Dataset, Row, write_dataset
+from reft_studio.data.splits import normalise_prompt
 from reft_studio.errors import PrerequisiteError
-from reft_studio.jobs import tasks
-from reft_studio.models.session import Session
-from reft_studio.models.spec import OptimSpec
-from reft_studio.scoring.refusal_similarity import score_prompts
-from reft_studio.teacher.teacher import TeacherInfo, open_teacher
+from reft_studio.jobs.shipped_texts import ALIGNMENT
+from reft_studio.scoring import SCORERS
+from reft_studio.scoring.prepared import Prepared, open_prepared
+from reft_studio.scoring.scores import ScoreSet, flagged
+from reft_studio.teacher.quick import calibration_prompts
 from reft_studio.workspace import Workspace
 
-HARMFUL = (
-    "advbench",
-    "harmbench",
-    "beavertails_eval140",
-    "catqa_english",
-    "dangerousqa",
-    "harmfulqa",
-    "aart",
-    "malicious_instruct",
-    "tdc2023",
-)
-HARMLESS = ("alpaca", "dolly_3k", "sst2_train", "ag_news_train", "gsm8k_train")
-UNSEEN = ("gptfuzz_questions", "stl_i_maliciousinstructions", "coconot_contrast", "stl_i_physicalsafetysafe", "alpaca_eval", "mmlu_test_2k")
-"""Sets of which neither filter saw a row while it was made: two harmful ones, two that only sound so, two of other tasks."""
-TEST = 500
-"""Most test prompts a set: enough for an interval of about 2 points around 5 %."""
-RECALL = 0.99
-Scorer = Callable[[Sequence[str]], NDArray[np.float64]]
+KINDS: Mapping[str, tuple[str, ...]] = {
+    "harmful": (
+        "advbench",
+        "malicious_instruct",
+        "stl_i_maliciousinstructions",
+        "gptfuzz_questions",
+        "stl_i_cona",
+        "stl_i_controversial",
+        "stl_i_physicalsafetyunsafe",
+        "beavertails_eval140",
+        "llm_safeguard_pairs",
+        "coconot_eval",
+        "toxicchat_train",
+    ),
+    "task": ("sst2_validation", "ag_news_test", "gsm8k_train", "mmlu_test_2k"),
+    "open": ("alpaca", "dolly_3k", "lima", "alpaca_eval", "stl_i_alpaca", "coconot_eval", "toxicchat_train"),
+    "look-alike": ("coconot_contrast", "stl_i_physicalsafetysafe", "llm_safeguard_pairs"),
+}
+"""Sets by what their prompts are; of a set with both labels each kind takes its own. Of GSM8K the shipped teacher read
+other rows; of the others nothing."""
+TWINS = ("stl_i_physicalsafetyunsafe", "llm_safeguard_pairs", "coconot_eval")
+"""Harmful sets that the look-alikes were written beside."""
+DEFAULTS = ("smollm2-135m", "tfidf")
+"""What ships, by id."""
+MOST = 500
+"""Prompts of a set at most: enough for an interval of about 2 points around 5 %."""
+DRAWS = 1000
+Part = tuple[str, str]
+"""Kind and set."""
 
 
 @dataclass(frozen=True)
-class Split:
-    """Prompts by part: what was given to both filters, and what neither saw."""
+class Measured:
+    """One scorer on all parts; scores are NaN where a prompt could not be scored."""
 
-    known: dict[str, list[Row]]
-    test: dict[str, list[str]]
+    prepared: Prepared
+    scores: dict[Part, NDArray[np.float32]]
+
+    def side(self, *kinds: str, only: Sequence[str] = ()) -> NDArray[np.float32]:
+        """The scores of all sets of some kinds, or of `only` some of their sets."""
+        parts = [found for (kind, name), found in self.scores.items() if kind in kinds and (not only or name in only)]
+        return np.concatenate(parts)
 
 
-def compare(folder: Path, *, seed: int, steps: int, json_file: Path | None) -> None:
-    """Prepare both filters, measure both on the same held-out prompts, print a table. Raises PrerequisiteError without the data."""
+def measure_shipped(folder: Path, *, json_file: Path | None) -> None:
+    """Measure what ships on the public sets of `folder`. Raises PrerequisiteError without them, or without the teacher's base."""
     with tempfile.TemporaryDirectory() as scratch:
         workspace = Workspace.open(Path(scratch))
-        console = Console(workspace)
-        split = _split(folder, seed=seed)
-        teacher = _teacher(console, split, seed=seed, steps=steps)
-        untrained = _teacher(console, split, seed=seed, steps=0)
-        console.done()
-        results = {}
-        for name, info in (("refusal feature, teacher trained", teacher), ("refusal feature, base untrained", untrained)):
-            results[name] = _measured(_cosines(info), info, workspace, split)
-        results["TF-IDF + logistic regression"] = _measured(_tfidf(workspace, teacher), teacher, workspace, split)
-        given = {name: getattr(split, name) for name in ("known", "test")}
-        counts = {part: {name: len(rows) for name, rows in sets.items()} for part, sets in given.items()}
-        record = {"seed": seed, "steps": steps, "recall_asked": RECALL, "prompts": counts, "pooled": teacher.pooled, "results": results}
-    print(_table(results))
-    save_json(json_file, record)
+        compare(workspace, folder, {name: open_prepared(workspace, name) for name in DEFAULTS}, json_file=json_file)
 
 
-def _split(folder: Path, *, seed: int) -> Split:
-    """Whole prompt groups to one side; a prompt that stands in several sets belongs to the first."""
-    known: dict[str, list[Row]] = {}
-    test: dict[str, list[str]] = {}
-    taken: set[str] = set()
-    for name in (*HARMFUL, *HARMLESS):
-        rows = _fresh(_read(folder, name), taken)
-        parts = split_groups([row["prompt"] for row in rows], {"known": 0.7, "test": 0.3}, seed=seeding.derive(seed, name))
-        known[name] = [rows[place] for place in parts["known"]]
-        test[name] = [rows[place]["prompt"] for place in parts["test"]]
-    for name in UNSEEN:
-        test[name] = [row["prompt"] for row in _fresh(_read(folder, name), taken)]
-    rng = seeding.generator(seed, "filter quality")
-    return Split(known, {name: rng.sample(prompts, min(TEST, len(prompts))) for name, prompts in test.items()})
+def compare(workspace: Workspace, folder: Path, scorers: Mapping[str, Prepared], *, json_file: Path | None) -> None:
+    """Score the public sets of `folder` with each prepared scorer, print tables, and keep a record."""
+    console, prompts = Console(workspace), read_parts(folder)
+    dataset, results = _stored(workspace, prompts), {}
+    for place, (name, prepared) in enumerate(scorers.items(), 1):
+        console.stage(f"score with {name}", place, len(scorers))
+        started = time.perf_counter()
+        scored = SCORERS.get(prepared.scorer)().score(workspace, dataset, prepared, console)
+        seconds = round(time.perf_counter() - started, 1)
+        results[name] = {**measured(Measured(prepared, dict(_by_part(scored, prompts)))), "seconds": seconds}
+    console.done()
+    print(_text(results))
+    counts = {f"{kind}: {name}": len(some) for (kind, name), some in prompts.items()}
+    save_json(json_file, {"prompts": counts, "results": results})
 
 
-def _read(folder: Path, name: str) -> list[Row]:
-    path = folder / f"{name}.parquet"
-    if not path.is_file():
-        raise PrerequisiteError(f"{folder} has no {name}.parquet. docs/filter-quality.md says which sets are needed, and their columns.")
-    return [
-        {"prompt": row["prompt"], "response": row["response"] or "", "known_harmful": row["label"] == "harmful", "origin": name}
-        for row in pq.read_table(path, columns=["prompt", "response", "label"]).to_pylist()
-    ]
-
-
-def _fresh(rows: list[Row], taken: set[str]) -> list[Row]:
-    """One row a prompt group that no set before had; `taken` grows."""
-    found = []
-    for row in rows:
-        group = normalise_prompt(row["prompt"])
-        if group not in taken:
-            taken.add(group)
-            found.append(row)
+def read_parts(folder: Path) -> dict[Part, list[str]]:
+    """Prompts by kind and set, no prompt twice, none that ships with the app; at most MOST of a set, always the same."""
+    taken = {normalise_prompt(prompt) for prompt in _ours()}
+    found: dict[Part, list[str]] = {}
+    for kind, names in KINDS.items():
+        for name in names:
+            fresh = []
+            for prompt, label in _read(folder, name):
+                group = normalise_prompt(prompt)
+                if (label == "harmful") is (kind == "harmful") and group not in taken:
+                    taken.add(group)
+                    fresh.append(prompt)
+            found[kind, name] = seeding.generator(0, "filter quality", kind, name).sample(fresh, min(MOST, len(fresh)))
     return found
 
 
-def _teacher(console: Console, split: Split, *, seed: int, steps: int) -> TeacherInfo:
-    pools = {
-        kind: [write_dataset(console.workspace, split.known[name], name=name, role="benchmark").id for name in names]
-        for kind, names in (("harmful", HARMFUL), ("harmless", HARMLESS))
-    }
-    optim = OptimSpec(steps=steps or 1, batch_size=32, alignment_batch_size=32, learning_rate=1e-3)
-    settings: dict[str, Any] = {"model": "lab", "seed": seed, "optim": optim.model_dump(), "pool": pools}
-    made = tasks.prepare_teacher(console, settings if steps else {**settings, "kind": "ready"})
-    return open_teacher(console.workspace, made["teacher"])
+def _ours() -> Iterable[str]:
+    """Every prompt that ships, and so may have been trained on."""
+    yield from (one.prompt for one in calibration_prompts())
+    for path in ALIGNMENT.glob("*.jsonl"):
+        yield from (json.loads(line)["prompt"] for line in path.read_text("utf-8").splitlines())
 
 
-def _cosines(teacher: TeacherInfo) -> Scorer:
-    session = Session.open(teacher.model, template=teacher.template, loading=teacher.loading)
-    return lambda prompts: score_prompts(list(prompts), teacher, session).astype(np.float64)
+def _read(folder: Path, name: str) -> Iterable[tuple[str, str]]:
+    path = folder / f"{name}.parquet"
+    if not path.is_file():
+        raise PrerequisiteError(f"{folder} has no {name}.parquet. docs/filter-quality.md says which sets are needed, and their columns.")
+    columns = pq.read_table(path, columns=["prompt", "label"]).to_pydict()
+    return zip(columns["prompt"], columns["label"], strict=True)
 
 
-def _tfidf(workspace: Workspace, teacher: TeacherInfo) -> Scorer:
-    """Word and pair TF-IDF with logistic regression on the teacher's training prompts; C by AUROC on those that chose its layer."""
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import LogisticRegression
-
-    train, selection = ([_prompts(workspace, teacher, name) for name in names] for names in (("harmful", "helpful"), _SELECTION))
-    words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2)
-    features, labels = words.fit_transform([*train[0], *train[1]]), np.repeat([1, 0], [len(train[0]), len(train[1])])
-    fitted = [LogisticRegression(C=strength, max_iter=2000, class_weight="balanced").fit(features, labels) for strength in (1, 10, 100)]
-
-    def by(model: Any) -> Scorer:
-        return lambda prompts: np.asarray(model.decision_function(words.transform(prompts)))
-
-    return by(max(fitted, key=lambda model: stats.auroc(*(by(model)(prompts) for prompts in selection))))
+def _stored(workspace: Workspace, prompts: dict[Part, list[str]]) -> Dataset:
+    rows: list[Row] = [
+        {"prompt": prompt, "response": "", "origin": name, "category": kind, "known_harmful": kind == "harmful"}
+        for (kind, name), some in prompts.items()
+        for prompt in some
+    ]
+    return write_dataset(workspace, rows, name="public sets", role="benchmark")
 
 
-_SELECTION = ("selection_harmful", "selection_harmless")
-_CALIBRATION = ("calibration_harmful", "calibration_harmless")
+def _by_part(scored: ScoreSet, prompts: dict[Part, list[str]]) -> Iterable[tuple[Part, NDArray[np.float32]]]:
+    values, start = scored.scores(), 0
+    for part, some in prompts.items():
+        yield part, values[start : start + len(some)]
+        start += len(some)
 
 
-def _prompts(workspace: Workspace, teacher: TeacherInfo, name: str) -> list[str]:
-    dataset: Dataset = open_dataset(workspace, teacher.spec[name])
-    return [row["prompt"] for row in dataset.read(["prompt"])]
-
-
-def _measured(scorer: Scorer, teacher: TeacherInfo, workspace: Workspace, split: Split) -> dict[str, Any]:
-    """AUROC over all test prompts of the sets that were split; recall and false positives, set by set, at the calibrated threshold."""
-    held_out = [np.sort(scorer(_prompts(workspace, teacher, name))) for name in _CALIBRATION]
-    threshold = float(held_out[0][int(np.floor((1 - RECALL) * len(held_out[0]) + 1e-9))])
-    scores = {name: scorer(prompts) for name, prompts in split.test.items()}
-    harmful, harmless = (np.concatenate([scores[name] for name in names]) for names in (HARMFUL, HARMLESS))
+def measured(one: Measured) -> dict[str, Any]:
+    """AUROC over all sets with its interval, against look-alikes, and set by set; shares flagged at the scorer's own threshold."""
+    harmful, harmless = one.side("harmful"), one.side("task", "open")
+    sets = {}
+    for (kind, name), scores in one.scores.items():
+        pair = (scores, harmless) if kind == "harmful" else (harmful, scores)
+        sets[f"{kind}: {name}"] = {"auroc": _auroc(*pair), "flagged": asdict(_flagged(scores, one.prepared.threshold))}
     return {
-        "auroc": round(stats.auroc(harmful, harmless), 4),
-        "threshold": round(threshold, 4),
-        "recall": asdict(_flagged(harmful, threshold)),
-        "false_positive_rate": asdict(_flagged(harmless, threshold)),
-        "flagged_by_set": {name: asdict(_flagged(found, threshold)) for name, found in scores.items()},
+        "scorer": one.prepared.scorer,
+        "title": one.prepared.title,
+        "threshold": round(one.prepared.threshold, 4),
+        "auroc": _auroc(harmful, harmless),
+        "auroc_interval": _interval(harmful, harmless),
+        "auroc_tasks": _auroc(harmful, one.side("task")),
+        "auroc_open": _auroc(harmful, one.side("open")),
+        "auroc_lookalikes": _auroc(one.side("harmful", only=TWINS), one.side("look-alike")),
+        "recall": asdict(_flagged(harmful, one.prepared.threshold)),
+        **{f"flagged_{kind}": asdict(_flagged(one.side(kind), one.prepared.threshold)) for kind in ("task", "open", "look-alike")},
+        "sets": sets,
     }
 
 
-def _flagged(scores: NDArray[np.float64], threshold: float) -> stats.Estimate:
-    return stats.wilson(int((scores >= threshold).sum()), len(scores))
+def _auroc(harmful: NDArray[np.float32], harmless: NDArray[np.float32]) -> float:
+    return round(stats.auroc(harmful[~np.isnan(harmful)], harmless[~np.isnan(harmless)]), 4)
 
 
-def _table(results: dict[str, dict[str, Any]]) -> str:
-    rows = [
+def _interval(harmful: NDArray[np.float32], harmless: NDArray[np.float32]) -> list[float]:
+    """Percentile bootstrap over prompts of both sides, 95 %."""
+    rng = np.random.default_rng(0)
+    draws = [_auroc(rng.choice(harmful, len(harmful)), rng.choice(harmless, len(harmless))) for _ in range(DRAWS)]
+    return [round(float(value), 4) for value in np.quantile(draws, (0.025, 0.975))]
+
+
+def _flagged(scores: NDArray[np.float32], threshold: float) -> stats.Estimate:
+    return stats.wilson(int(flagged(scores, threshold).sum()), len(scores))
+
+
+def _text(results: dict[str, dict[str, Any]]) -> str:
+    """Two tables: over all sets, and the share that is flagged of each set."""
+    overall = [
         [
             name,
-            f"{found['auroc']:.3f}",
-            f"{found['recall']['value']:.1f}",
-            *(f"{found['flagged_by_set'][task]['value']:.1f}" for task in (*HARMLESS, *UNSEEN)),
+            f"{one['auroc']:.3f} [{one['auroc_interval'][0]:.3f}, {one['auroc_interval'][1]:.3f}]",
+            f"{one['auroc_lookalikes']:.3f}",
+            *(f"{one[key]['value']:.1f}" for key in ("recall", "flagged_task", "flagged_open", "flagged_look-alike")),
         ]
-        for name, found in results.items()
+        for name, one in results.items()
     ]
-    return table(rows, ["filter", "AUROC", "recall %", *(f"{task} %" for task in (*HARMLESS, *UNSEEN))])
+    first = table(overall, ["scorer", "AUROC", "look-alikes", "recall %", "tasks flagged %", "open flagged %", "look-alikes flagged %"])
+    parts = next(iter(results.values()))["sets"]
+    by_set = [
+        [part, *(f"{one['sets'][part]['flagged']['value']:.1f} ({one['sets'][part]['auroc']:.3f})" for one in results.values())]
+        for part in parts
+    ]
+    return f"{first}\n\n{table(by_set, ['set: flagged % (AUROC)', *results])}"

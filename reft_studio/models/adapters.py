@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers.modeling_layers import GradientCheckpointingLayer
@@ -129,8 +130,18 @@ class AdaptedModel:
         mark = f".{name}."
         return [value for key, value in self._peft.named_parameters() if "lora_" in key and mark in f"{key}."]
 
-    def save(self, name: str, folder: Path, *, base_name: str) -> None:
-        """Write the adapter as plain PEFT loads it: adapter_config.json and adapter_model.safetensors in `folder`."""
+    @torch.no_grad()
+    def round_to_base(self, name: str) -> None:
+        """Round an adapter to the base's number format: half the file beside a base in half precision, and what is measured is kept."""
+        dtype = next(self.model.base.parameters()).dtype
+        for value in self.parameters(name):
+            value.copy_(value.to(dtype))
+
+    def save(self, name: str, folder: Path, *, base_name: str, rounded: bool = False) -> None:
+        """Write the adapter as plain PEFT loads it: adapter_config.json and adapter_model.safetensors in `folder`.
+
+        `rounded`: in the base's number format, for an adapter that `round_to_base` has rounded.
+        """
         config = self._peft.peft_config[name]
         config.base_model_name_or_path = base_name
         with warnings.catch_warnings():
@@ -141,6 +152,10 @@ class AdaptedModel:
             for path in list(nested.iterdir()):
                 path.replace(folder / path.name)
             nested.rmdir()
+        if rounded:
+            dtype = next(self.model.base.parameters()).dtype
+            path = folder / "adapter_model.safetensors"
+            save_file({key: value.to(dtype) for key, value in load_file(path).items()}, path, metadata={"format": "pt"})
         (folder / "README.md").unlink(missing_ok=True)  # peft's names the folder on this machine that the base came from
 
     @contextmanager

@@ -53,12 +53,14 @@ def prepare_teacher(
     started = time.perf_counter()
     layer, aurocs = work.choose_layer()
     trained, tried = work.best_training(layer) if spec.kind == "trained" else (None, [])
+    if trained is not None:
+        session.adapted.round_to_base(ADAPTER)
     measured = work.measured(layer)
     facts = work.facts(measured, aurocs, trained, tried)
     facts["calibration"]["seconds"] = round(time.perf_counter() - started, 2)
     with new_folder(folder) as building:
         if trained is not None:
-            session.adapted.save(ADAPTER, building / "adapter", base_name=spec.model)
+            session.adapted.save(ADAPTER, building / "adapter", base_name=spec.model, rounded=True)
         measured.feature.save(building / "refusal_feature.safetensors")
         kinds = list(zip(KINDS, measured.scores, measured.calibration.prompts, strict=True))
         calibration.write_scores(building / "calibration.parquet", kinds)

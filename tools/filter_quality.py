@@ -1,0 +1,61 @@
+"""Measures every kind of scorer, prepared from the same prompts as the teacher that ships, on public sets that none of them saw.
+
+    python -m tools.filter_quality --data FOLDER --json docs/results/filter-quality.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from reft_studio.bench.filter_quality import compare
+from reft_studio.console import Console
+from reft_studio.scoring.ensemble import Ensemble
+from reft_studio.scoring.linear_probe import LinearProbe
+from reft_studio.scoring.prepared import Prepared
+from reft_studio.scoring.scorer import Examples, ScorerSpec
+from reft_studio.teacher.teacher import TeacherInfo, adopt, open_teacher
+from reft_studio.workspace import Workspace
+from tools.real_teacher import FOLDER, NAME, examples, pooled, prepare, words_of
+
+
+def main() -> None:
+    """Prepare the rivals in a temporary workspace, then score all of them."""
+    asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    asked.add_argument("--data", type=Path, required=True, help="folder of public prompt sets")
+    asked.add_argument("--model", default=NAME, help="the base: a name of the model shelf, or a folder")
+    asked.add_argument("--teacher", type=Path, default=FOLDER, help="folder of the trained teacher")
+    asked.add_argument("--json", type=Path, help="write the record here")
+    given = asked.parse_args()
+    with tempfile.TemporaryDirectory(prefix="reft-studio-quality-") as scratch:
+        workspace = Workspace.open(Path(scratch))
+        trained = open_teacher(workspace, adopt(workspace, given.teacher))
+        scorers = rivals(workspace, Console(workspace), given.data, trained, model=given.model)
+        compare(workspace, given.data, scorers, json_file=given.json)
+
+
+def rivals(workspace: Workspace, console: Console, data: Path, trained: TeacherInfo, *, model: str) -> dict[str, Prepared]:
+    """The trained teacher, its base as it is, a linear probe on either, words, and teacher and words together."""
+    same = examples(workspace, pooled(workspace, data))
+    untrained = prepare(workspace, console, data, model=model, kind="ready")
+    words = words_of(workspace, same, console)
+    return {
+        "teacher, trained": trained,
+        "teacher, untrained": untrained,
+        "linear probe, untrained": _probe(workspace, untrained, same, console),
+        "words": words,
+        "trained teacher and words": _ensemble(workspace, [trained.id, words.id], same, console),
+    }
+
+
+def _probe(workspace: Workspace, teacher: TeacherInfo, same: Examples, console: Console) -> Prepared:
+    return LinearProbe().prepare(workspace, ScorerSpec(scorer="linear_probe", shipped=False, teacher=teacher.id), same, console)
+
+
+def _ensemble(workspace: Workspace, members: list[str], same: Examples, console: Console) -> Prepared:
+    return Ensemble().prepare(workspace, ScorerSpec(scorer="ensemble", shipped=False, members=tuple(members)), same, console)
+
+
+if __name__ == "__main__":
+    main()
