@@ -153,7 +153,9 @@ def score(
     scorer: Annotated[
         str | None, typer.Option(help="tfidf, random, … or the id of a prepared one; default: the teacher's refusal feature")
     ] = None,
-    teacher: Annotated[str, typer.Option(help="id or folder of a teacher")] = "lab",
+    teacher: Annotated[
+        str | None, typer.Option(help="id or folder of a teacher; default: smollm2-135m, for the lab's own data the lab's")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="write row_id, score and flagged here (.csv, .jsonl or .parquet)")] = None,
     threshold: Annotated[float | None, typer.Option(min=-1, max=1, help="score from which a row is flagged")] = None,
     as_json: AsJson = False,
@@ -162,7 +164,7 @@ def score(
     """Score every row: by the cosine of its prompt to the teacher's refusal feature, or by another scorer."""
     from reft_studio import verbs
 
-    ships = teacher in SHIPPED or Path(teacher).is_dir() if scorer is None else scorer in SCORERS
+    ships = teacher is None or teacher in SHIPPED or Path(teacher).is_dir() if scorer is None else scorer in SCORERS
     throwaway = workspace is None and Path(data).is_file() and ships
     with place_for(workspace, throwaway=throwaway) as place:
         # prompts alone can be scored; what is audited afterwards needs responses too

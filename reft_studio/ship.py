@@ -20,7 +20,7 @@ from reft_studio.jobs.pipeline import DemoSpec, demo, teacher_spec
 from reft_studio.jobs.subjects import base_id, find
 from reft_studio.models.session import Session
 from reft_studio.teacher.material import Material
-from reft_studio.teacher.teacher import SHIPPED, TeacherInfo, open_teacher
+from reft_studio.teacher.teacher import LAB, TeacherInfo, open_teacher
 from reft_studio.teacher.training import complete, prepare_teacher
 from reft_studio.views import example
 from reft_studio.workspace import Workspace, new_folder, read_json, write_json
@@ -54,7 +54,7 @@ def details() -> None:
         workspace = Workspace.open(Path(folder))
         console, session = Console(workspace), Session.open("lab")
         spec = teacher_spec(lab_data.alignment(workspace))
-        for name in SHIPPED:
+        for name in LAB:
             console.stage(f"measure {name}", 1, 1)
             complete(open_teacher(workspace, name), Material(workspace, spec, session, console))
         console.done()
@@ -62,7 +62,7 @@ def details() -> None:
 
 def _ship(info: TeacherInfo, name: str) -> None:
     title = "Lab teacher" if info.regularised else "Lab aligned weights"
-    with new_folder(SHIPPED[name]) as building:
+    with new_folder(LAB[name]) as building:
         shutil.copytree(info.folder, building, dirs_exist_ok=True)
         write_json(building / "teacher.json", {**read_json(info.folder / "teacher.json"), "title": title})
 

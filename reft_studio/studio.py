@@ -28,7 +28,7 @@ from reft_studio.jobs.host import ModelHost
 from reft_studio.jobs.queue import JobQueue
 from reft_studio.models.spec import DEFAULT, PRESETS, LoadSpec, OptimSpec
 from reft_studio.scoring import SCORERS
-from reft_studio.scoring.prepared import Prepared, list_prepared, open_prepared
+from reft_studio.scoring.prepared import Prepared, list_prepared, open_prepared, usual_scorer
 from reft_studio.scoring.scorer import ScorerSpec
 from reft_studio.scoring.scores import ScoreSet, list_score_sets, open_score_set
 from reft_studio.store import settings
@@ -230,12 +230,16 @@ class Studio:
         fitting.be_there(source_of(model), loading)
         return fitting.fit(source_of(model), loading).memory
 
-    def score(self, dataset_id: str, teacher: str = "lab") -> str:
+    def score(self, dataset_id: str, teacher: str | None = None) -> str:
         """Score every row of a dataset with a teacher, or with another prepared scorer by its id or name; returns the job.
+
+        Without one it is `usual_scorer`.
 
         Raises MissingModel if the base that it reads through has to be added first.
         """
-        opened, prepared = open_dataset(self.workspace, dataset_id), open_prepared(self.workspace, teacher)
+        opened = open_dataset(self.workspace, dataset_id)
+        teacher = teacher or usual_scorer(opened)
+        prepared = open_prepared(self.workspace, teacher)
         self.models.require(str(prepared.spec.get("model") or "lab"))
         params = {"dataset": opened.id, **({"teacher": teacher} if prepared.scorer == "refusal_feature" else {"scorer": teacher})}
         return self.jobs.submit("score", params, title=f"Score {opened.name}")

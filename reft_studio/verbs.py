@@ -23,7 +23,8 @@ from reft_studio.errors import DataError, SpecError, StoreError
 from reft_studio.evaluation.result import SCORES
 from reft_studio.fingerprint import canonical_json
 from reft_studio.jobs import fetching, tasks
-from reft_studio.jobs.scorers import chosen
+from reft_studio.jobs.scorers import chosen, named
+from reft_studio.scoring.prepared import open_prepared
 from reft_studio.scoring.scores import flagged, open_score_set
 from reft_studio.store.decisions import Action
 from reft_studio.studio import Studio
@@ -47,7 +48,7 @@ def score(
     *,
     role: Role,
     scorer: str | None,
-    teacher: str,
+    teacher: str | None,
     out: Path | None,
     threshold: float | None,
     as_json: bool,
@@ -56,10 +57,12 @@ def score(
     if out is not None and out.suffix not in (".csv", ".jsonl", ".parquet"):
         raise SpecError(f"{out.name} has an ending that scores are not written in. Use .csv, .jsonl or .parquet.")
     writable(out)
-    if teacher not in SHIPPED and Path(teacher).is_dir():
+    if teacher is not None and teacher not in SHIPPED and Path(teacher).is_dir():
         teacher = adopt(workspace, Path(teacher))
-    prepared = chosen(workspace, scorer, teacher)
+    if (name := named(scorer, teacher)) is not None:
+        open_prepared(workspace, name)  # a wrong name is told before the file is read
     dataset = dataset_named(workspace, data, role=role)
+    prepared = chosen(workspace, open_dataset(workspace, dataset), scorer, teacher)
     console = Console(workspace)
     answer = tasks.score(console, {"dataset": dataset, "scorer": scorer, "teacher": teacher})
     console.done()

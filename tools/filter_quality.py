@@ -1,6 +1,6 @@
 """Measures every kind of scorer, prepared from the same prompts as the teacher that ships, on public sets that none of them saw.
 
-    python -m tools.filter_quality --data FOLDER --json docs/results/filter-quality.json
+python -m tools.filter_quality --data FOLDER --json docs/results/filter-quality.json
 """
 
 from __future__ import annotations

@@ -118,7 +118,9 @@ def prepare(workspace: Workspace, console: Console, data: Path, *, model: str, s
 def examples(workspace: Workspace, found: Pool) -> Examples:
     """The pooled prompts as examples of a scorer that is fitted."""
     rows = [
-        (row["prompt"], name.endswith("harmful")) for name, dataset in found.sets.items() for row in open_dataset(workspace, dataset).read(["prompt"])
+        (row["prompt"], name.endswith("harmful"))
+        for name, dataset in found.sets.items()
+        for row in open_dataset(workspace, dataset).read(["prompt"])
     ]
     return Examples([prompt for prompt, _ in rows], [""] * len(rows), np.array([kind for _, kind in rows]), {"pooled prompts": len(rows)})
 

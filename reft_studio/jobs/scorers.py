@@ -11,23 +11,26 @@ from reft_studio.data.dataset import Dataset, open_dataset
 from reft_studio.data.rowstore import row_store
 from reft_studio.jobs.job import JobContext
 from reft_studio.scoring import SCORERS
-from reft_studio.scoring.prepared import Prepared, open_prepared
+from reft_studio.scoring.prepared import Prepared, open_prepared, usual_scorer
 from reft_studio.scoring.scorer import Examples, ScorerSpec
 from reft_studio.store.decided import KEEP, REMOVE, read_singly
 from reft_studio.store.decisions import DecisionLog
 from reft_studio.workspace import Workspace
 
-DEFAULT_TEACHER = "lab"
 Pair = tuple[str, str]
 """Prompt and response."""
 OF_TEACHERS = ("refusal_feature", "refusal_similarity")
 """The scorer that reads a teacher, by its name and by its former one."""
 
 
-def chosen(workspace: Workspace, scorer: str | None, teacher: str | None) -> Prepared:
-    """What is to score: a scorer by name or the id of a prepared one; without, the refusal feature of the teacher."""
-    named = teacher or DEFAULT_TEACHER if scorer is None or scorer in OF_TEACHERS else scorer
-    return open_prepared(workspace, named)
+def chosen(workspace: Workspace, dataset: Dataset, scorer: str | None, teacher: str | None) -> Prepared:
+    """What is to score a dataset: what was named, else what usually does."""
+    return open_prepared(workspace, named(scorer, teacher) or usual_scorer(dataset))
+
+
+def named(scorer: str | None, teacher: str | None) -> str | None:
+    """A scorer by its name or the id of a prepared one, else a teacher; None if neither was named."""
+    return scorer if scorer is not None and scorer not in OF_TEACHERS else teacher
 
 
 def prepare_scorer(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:

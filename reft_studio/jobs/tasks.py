@@ -116,7 +116,7 @@ def score(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     from reft_studio.scoring import SCORERS
 
     dataset = open_dataset(context.workspace, params["dataset"])
-    prepared = chosen(context.workspace, params.get("scorer"), params.get("teacher"))
+    prepared = chosen(context.workspace, dataset, params.get("scorer"), params.get("teacher"))
     scorer = SCORERS.get(prepared.scorer)()
     scores = scorer.stored(context.workspace, dataset, prepared)
     if scores is None:

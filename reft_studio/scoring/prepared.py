@@ -9,10 +9,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from reft_studio.data.dataset import Dataset
 from reft_studio.errors import StoreError
+from reft_studio.models import shelf
 from reft_studio.scoring import SCORERS
+from reft_studio.teacher.teacher import REAL, list_teachers, open_teacher
 from reft_studio.teacher.teacher import SHIPPED as SHIPPED_TEACHERS
-from reft_studio.teacher.teacher import list_teachers, open_teacher
 from reft_studio.workspace import ASSETS, Workspace, read_json, write_json
 
 _LOG = logging.getLogger(__name__)
@@ -100,6 +102,18 @@ def open_prepared(workspace: Workspace, name: str) -> Prepared:
             return own[-1]
         raise StoreError(f"The scorer '{name}' has not been prepared here yet. Prepare it on the Filter page, or with the verb 'scorer'.")
     raise StoreError(f"There is no teacher and no prepared scorer '{name}'. Choose one on the Filter page, or use 'lab' or 'tfidf'.")
+
+
+def usual_scorer(dataset: Dataset) -> str:
+    """What scores a dataset unless somebody chooses: the lab's teacher its own data, the shipped real teacher all else.
+
+    Without that teacher's base on this machine it is the words that ship, and without these the lab's teacher.
+    """
+    if dataset.manifest.get("made_by") == "lab":
+        return "lab"
+    if (SHIPPED_TEACHERS[REAL] / "teacher.json").is_file() and shelf.find(REAL) is not None:
+        return REAL
+    return "tfidf" if (SHIPPED / "tfidf" / FILE).is_file() else "lab"
 
 
 def list_prepared(workspace: Workspace) -> list[Prepared]:

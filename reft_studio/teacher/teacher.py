@@ -16,8 +16,12 @@ from reft_studio.teacher.spec import KEY
 from reft_studio.workspace import ASSETS, Workspace, new_folder, read_json
 
 _LOG = logging.getLogger(__name__)
-SHIPPED = {"lab": ASSETS / "lab" / "teacher", "lab-aligned": ASSETS / "lab" / "aligned"}
-"""Teachers of the embedded lab that ship with the app, made by `python -m reft_studio.lab.build`."""
+LAB = {"lab": ASSETS / "lab" / "teacher", "lab-aligned": ASSETS / "lab" / "aligned"}
+"""Teachers of the embedded lab, made by `python -m reft_studio.ship`."""
+REAL = "smollm2-135m"
+"""The teacher for real text, by the name of its base on the model shelf."""
+SHIPPED = {**LAB, REAL: ASSETS / "teachers" / REAL, f"{REAL}-aligned": ASSETS / "teachers" / f"{REAL}-aligned"}
+"""Teachers that ship with the app; those for real text are made by `python -m tools.real_teacher`."""
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from reft_studio.teacher.quick import quick_spec
 from reft_studio.teacher.refusal_feature import RefusalFeature
 from reft_studio.teacher.separation import load_layers, separation
 from reft_studio.teacher.spec import TeacherSpec
-from reft_studio.teacher.teacher import SHIPPED, TeacherInfo, open_teacher
+from reft_studio.teacher.teacher import LAB, TeacherInfo, open_teacher
 from reft_studio.teacher.training import complete, prepare_teacher
 from reft_studio.workspace import Workspace
 from tests.tiny_models import toy_rows
@@ -61,7 +61,7 @@ def test_the_chosen_cell_is_the_auroc_of_the_calibration_scores(teacher: Teacher
     assert found.at(found.layer, found.position) == pytest.approx(expected, abs=1e-4)
 
 
-@pytest.mark.parametrize("name", sorted(SHIPPED))
+@pytest.mark.parametrize("name", sorted(LAB))
 def test_the_shipped_teachers_have_a_map_that_agrees_with_their_calibration(workspace: Workspace, name: str) -> None:
     teacher = open_teacher(workspace, name)
     found = details.separation_of(teacher)

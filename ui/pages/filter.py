@@ -69,7 +69,7 @@ def _wire_pickers(studio: Studio, pickers: Pickers, panels: Panels, line: gr.HTM
         return page_values(studio)
 
     def score(dataset: str, scorer: str | None) -> tuple[Any, ...]:
-        studio.score(dataset, scorer or "lab")
+        studio.score(dataset, scorer)
         return None, said("Scoring is queued. The panel below shows how far it is.", "note")
 
     def use(event: gr.EventData) -> tuple[Any, ...]:
