@@ -117,7 +117,7 @@ def doctor(as_json: AsJson = False, workspace: Where = None) -> None:
 @app.command()
 def bench(
     json_file: JsonFile = None,
-    only: Annotated[str, typer.Option(help="name of one benchmark")] = "",
+    only: Annotated[str, typer.Option(help="names of benchmarks, comma-separated")] = "",
     prompts: Annotated[
         Path | None, typer.Option(help="folder of public prompt sets: measure how well what ships tells them apart instead")
     ] = None,

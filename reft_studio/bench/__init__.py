@@ -14,7 +14,7 @@ from typing import Any
 import torch
 import transformers
 
-from reft_studio.bench import app, audit, memory, scoring, training
+from reft_studio.bench import app, audit, memory, real, scoring, training
 from reft_studio.bench.race import Measured
 from reft_studio.console import save_json, table
 from reft_studio.errors import SpecError
@@ -34,18 +34,25 @@ BENCHMARKS: dict[str, Callable[[], Measured | Sequence[Measured]]] = {
     "guided_vs_gkd_time": training.guided_vs_gkd_time,
     "guided_vs_gkd_memory": training.guided_vs_gkd_memory,
     "plain_step_time": training.plain_step_time,
+    "scoring_real": real.scoring_real,
+    "quick_teacher": real.quick_teacher,
+    "teacher_step": real.teacher_step,
     "audit": audit.audit,
     "audit_10m": audit.audit_10m,
 }
-LONG = {"scoring_memory", "audit", "audit_10m"}
-"""Takes many minutes: run only when it is asked for by name."""
+LONG = {"scoring_memory", "scoring_real", "quick_teacher", "teacher_step", "audit", "audit_10m"}
+"""Takes many minutes, or the real model: run only when it is asked for by name."""
 
 
 def run_benchmarks(*, only: str | None, json_file: Path | None) -> None:
-    """Run all benchmarks, or one; tells each result as it comes and keeps it in the file at once, with the machine it ran on."""
-    if only is not None and only not in BENCHMARKS:
-        raise SpecError(f"There is no benchmark '{only}'. Choose one of: {', '.join(BENCHMARKS)}.")
-    chosen = [name for name in BENCHMARKS if name == only or (only is None and name not in LONG)]
+    """Run all benchmarks, or `only` some (comma-separated); tells each result as it comes, and keeps it in the file at once.
+
+    The file says on which machine they ran.
+    """
+    wanted = only.split(",") if only else []
+    if unknown := [name for name in wanted if name not in BENCHMARKS]:
+        raise SpecError(f"There is no benchmark '{unknown[0]}'. Choose one of: {', '.join(BENCHMARKS)}.")
+    chosen = [name for name in BENCHMARKS if name in wanted or (not wanted and name not in LONG)]
     found: list[Measured] = []
     _quiet()
     for place, name in enumerate(chosen, start=1):
