@@ -40,6 +40,8 @@ def evaluate(
 ) -> None:
     """Grade one model: harmful score, over-refusal, accuracy. With only --judge, stored answers are graded again."""
     from reft_studio import evaluation_verb as verb
+    from reft_studio.jobs.subjects import base_id
+    from reft_studio.own_prompts import Prompts
 
     given: dict[str, Any] = {
         "name": judge,
@@ -50,8 +52,8 @@ def evaluate(
         "preference_model": preference_model,
     }
     model, subject = verb.base(model, subject)
-    asked_of = model if subject == verb.base_id(model) else "lab"
-    prompts = verb.Prompts(suite, harmful, harmless, task, benchmark, rows, max_new_tokens, split, asked_of)
+    asked_of = model if subject == base_id(model) else "lab"
+    prompts = Prompts(suite, harmful, harmless, task, benchmark, rows, max_new_tokens, split, asked_of)
     answering = {"model": model, "temperature": temperature, "seed": seed}
     chosen = {name: value for name, value in given.items() if value is not None}
     verb.evaluate(Workspace.open(workspace), subject, prompts, chosen, answering, labels=labels, as_json=as_json)

@@ -87,7 +87,7 @@ def scored(workspace: Workspace) -> Dataset:
 
 def test_scoring_a_real_file_names_rows_as_in_the_upload_and_warns_loudly(command: Command, real: Path, tmp_path: Path) -> None:
     out = tmp_path / "scores.csv"
-    answer = command("score", str(real), "--out", str(out), "--json")
+    answer = command("score", str(real), "--teacher", "lab", "--out", str(out), "--json")
     assert answer.code == 0
     assert "no judge of this file" in answer.json["warning"] and answer.json["rows"] == 3
     rows = list(csv.DictReader(out.read_text("utf-8").splitlines()))
@@ -97,14 +97,14 @@ def test_scoring_a_real_file_names_rows_as_in_the_upload_and_warns_loudly(comman
 
 
 def test_a_file_is_scored_without_a_trace_in_the_users_project(command: Command, real: Path, tmp_path: Path) -> None:
-    answer = command("score", str(real), "--threshold", "-1")
+    answer = command("score", str(real), "--teacher", "lab", "--threshold", "-1")
     assert answer.code == 0 and "3 of 3 rows are flagged" in answer.out and "WARNING" in answer.out
     assert "Withheld. With 3 scored rows there is nothing to estimate. Read them all." in answer.out
     assert not (tmp_path / "workspace" / "datasets").exists()
 
 
 def test_a_dataset_of_the_users_project_is_scored_there(command: Command, scored: Dataset, workspace: Workspace) -> None:
-    answer = command("score", scored.id, "--json")
+    answer = command("score", scored.id, "--teacher", "lab", "--json")
     assert answer.code == 0 and answer.json["dataset"] == scored.id
     assert len(Studio(workspace).score_sets(scored.id)) == 2
 

@@ -51,7 +51,8 @@ def scoring_real() -> Measured:
                 shutil.rmtree(workspace.folder(kind), ignore_errors=True)
             refusal_similarity.score(workspace, dataset, teacher, session, Silent())
 
-        about = f"{len(rows)} prompts that ship, {sum(map(len, ids)) / len(ids):.0f} tokens each, block {teacher.layer} of {session.model.layers}"
+        length = sum(map(len, ids)) / len(ids)
+        about = f"{len(rows)} prompts that ship, {length:.0f} tokens each, block {teacher.layer} of {session.model.layers}"
         found = race("scoring_real", about, ours, USUAL, lambda: _usual(session, ids), target=1 / 6, rounds=ROUNDS, clock=time.process_time)
         note = (
             f"{1000 * len(rows) / found.ours:.0f} rows a second of one thread; the plain loop {1000 * len(rows) / found.anchor_value:.0f}."

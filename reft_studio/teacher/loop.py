@@ -116,8 +116,8 @@ def joint_cross_entropy(
         harmful, helpful = supervise(model, backbone, batches, packer=packer)
         return 0.5 * (harmful.cross_entropy() + helpful.cross_entropy()), (harmful.last_prompt, helpful.last_prompt)
     both = supervise(model, backbone, [join(batches, pad_id=model.pad_id)], packer=packer)[0]
-    first, second = both.last_prompt.split([len(batch) for batch in batches])
-    return 0.5 * both.cross_entropy(), (first, second)
+    count = len(batches[0])
+    return 0.5 * both.cross_entropy(), (both.last_prompt[:count], both.last_prompt[count:])
 
 
 def at_last_prompt(states: Tensor, places: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
