@@ -27,11 +27,9 @@ def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_real_teacher_scores_what_is_not_the_labs_where_its_base_is(
     workspace: Workspace, shipped: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows: list[Row] = [{"prompt": "hello", "response": "hi"}]
-    own, lab = (
-        write_dataset(workspace, rows, name="own", role="user"),
-        write_dataset(workspace, rows, name="lab", role="user", extra={"made_by": "lab"}),
-    )
+    rows: list[Row] = [{"prompt": "hello", "response": "hi"}, {"prompt": "bye", "response": "bye"}]
+    own = write_dataset(workspace, rows[:1], name="own", role="user")
+    lab = write_dataset(workspace, rows[1:], name="lab", role="user", extra={"made_by": "lab"})
     assert usual_scorer(lab) == "lab"
     assert usual_scorer(own) == "tfidf", "the base is not on this machine"
     monkeypatch.setattr(shelf, "find", lambda name: object())
