@@ -22,7 +22,13 @@ def run(
     setting: Annotated[
         list[str] | None, typer.Option("--set", help="any other setting, e.g. optim.learning_rate=1e-4, lora.rank=8, method_config.alpha=1")
     ] = None,
-    filtered: Annotated[bool | None, typer.Option("--filter/--no-filter", help="drop flagged rows; default: as the method does")] = None,
+    filter_by: Annotated[
+        str | None,
+        typer.Option(
+            "--filter", help="scorer whose flagged rows are dropped: refusal_feature (the teacher's), tfidf, or a prepared one's id"
+        ),
+    ] = None,
+    no_filter: Annotated[bool, typer.Option("--no-filter", help="drop nothing; default: as the method does")] = False,
     seed: int = 0,
     evaluate: Annotated[bool, typer.Option(help="evaluate the finetuned model afterwards")] = True,
     prompts: Annotated[Literal["auto", "own"], typer.Option(help="own: the prompts set on the Settings page, for the lab too")] = "auto",
@@ -38,8 +44,9 @@ def run(
     """Finetune with one method and evaluate the result."""
     from reft_studio import run_verb as verb
     from reft_studio.own_prompts import Prompts
+    from reft_studio.views.run_command import filtering
 
     form: dict[str, Any] = {"dataset": dataset, "method": method, "model": model, "teacher": teacher, "preset": preset, "seed": seed}
-    form |= {"filter": filtered, "prompts": prompts}
+    form |= {**filtering(filter_by, none=no_filter), "prompts": prompts}
     asked = Prompts("", harmful, harmless, task or "sentiment", benchmark, rows, max_new_tokens)
     verb.run(Workspace.open(workspace), form, setting or [], asked, steps=steps, evaluate=evaluate, as_json=as_json)

@@ -19,7 +19,8 @@ from reft_studio.models.batching import Example, endless
 from reft_studio.models.fit import StepLog, fit
 from reft_studio.models.session import Session
 from reft_studio.progress import Progress
-from reft_studio.scoring.refusal_similarity import NAME as SCORER
+from reft_studio.scoring import SCORERS
+from reft_studio.scoring.prepared import open_prepared
 from reft_studio.scoring.refusal_similarity import check_match, score
 from reft_studio.scoring.scores import flagged, open_score_set, score_key
 from reft_studio.teacher.teacher import TeacherInfo, open_teacher
@@ -66,15 +67,17 @@ def train(
 
 def _unflagged(workspace: Workspace, spec: RunSpec, user: Dataset, session: Session, progress: Progress) -> list[int]:
     """Positions the filter keeps. Rows that could not be scored are dropped: nobody has vouched for them."""
-    if not spec.filter:
+    if spec.filters_with is None:
         return list(range(user.rows))
-    assert spec.teacher is not None, "the spec checks this"
-    teacher = open_teacher(workspace, spec.teacher)
-    key = score_key(SCORER, teacher.id, teacher.created)
+    prepared = open_prepared(workspace, spec.filters_with)
+    key = score_key(prepared.scorer, prepared.id, prepared.created)
     if not (workspace.folder("scores", user.id, key) / "scorer.json").is_file():
-        score(workspace, user, teacher, session, progress)
-    scores = open_score_set(workspace, user.id, key).scores()
-    threshold = teacher.threshold if spec.threshold is None else spec.threshold
+        if isinstance(prepared, TeacherInfo) and prepared.model == spec.model:
+            score(workspace, user, prepared, session, progress)
+        else:
+            SCORERS.get(prepared.scorer)().score(workspace, user, prepared, progress)
+    found = open_score_set(workspace, user.id, key)
+    scores, threshold = found.scores(), found.threshold if spec.threshold is None else spec.threshold
     return [int(position) for position in np.flatnonzero(~flagged(scores, threshold) & ~np.isnan(scores))]
 
 

@@ -80,7 +80,8 @@ tags:
 - user data: {user.name} ({user.id}), {result["rows"]} rows, {result["kept"]} trained on, {result["removed"]} left out (by the
   filter, or without a response)
 - steps: {result["steps"]}, seed {spec.seed}, LoRA rank {spec.lora.rank}, scale {spec.lora.alpha / spec.lora.rank:g}
-- teacher: {spec.teacher or "none"}; threshold: {"the teacher's own" if spec.threshold is None else spec.threshold}
+- teacher: {spec.teacher or "none"}; filter: {spec.filters_with or "none"}
+- threshold: {"the scorer's own" if spec.threshold is None else spec.threshold}
 
 Evaluate it before use: a low harmful score on one set of prompts is no proof of safety.
 """

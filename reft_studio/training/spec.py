@@ -24,8 +24,9 @@ class RunSpec(Settings):
     method_config: dict[str, Any] = Field(default_factory=dict, description="settings of the method")
     teacher: str | None = Field(None, description="id of the teacher that filters and guides")
     aligned: str | None = Field(None, description="id of the aligned weights to start from; empty: start from the base")
-    filter: bool = Field(False, description="drop the rows that the teacher flags")
-    threshold: float | None = Field(None, ge=-1, le=1, description="cosine from which a row is flagged; empty: the teacher's own")
+    filter: bool = Field(False, description="drop the rows that the scorer flags")
+    scorer: str | None = Field(None, description="id of the prepared scorer that filters; empty: the teacher's refusal feature")
+    threshold: float | None = Field(None, ge=-1, le=1, description="score from which a row is flagged; empty: the scorer's own")
     harmful: str | None = Field(None, description="alignment data: id of the harmful prompts with refusals")
     helpful: str | None = Field(None, description="alignment data: id of the harmless prompts with answers")
     lora: LoraSpec = LoraSpec()
@@ -52,7 +53,7 @@ class RunSpec(Settings):
         missing = [
             what
             for what, needed, given in (
-                ("a teacher", info.needs_teacher or self.filter, self.teacher),
+                ("a teacher", info.needs_teacher or (self.filter and not self.scorer), self.teacher),
                 ("aligned weights", info.starts_from == "aligned", self.aligned),
                 ("harmful alignment data", info.needs_alignment and info.starts_from == "base", self.harmful),
                 ("helpful alignment data", info.needs_alignment and info.starts_from == "base", self.helpful),
@@ -65,11 +66,20 @@ class RunSpec(Settings):
 
     @property
     def run_id(self) -> str:
-        return "r" + fingerprint.of_value(self.model_dump(mode="json"))[:KEY]
+        values = self.model_dump(mode="json")
+        if self.scorer is None:
+            del values["scorer"]  # runs from before there was a choice keep their ids
+        return "r" + fingerprint.of_value(values)[:KEY]
+
+    @property
+    def filters_with(self) -> str | None:
+        """Id of the prepared scorer, or teacher, that filters; None if nothing does."""
+        return (self.scorer or self.teacher) if self.filter else None
 
     @property
     def title(self) -> str:
         info = DEFENSES.get(self.method).info
         extras = " + filter" if self.filter and not info.uses_filter else ""
+        extras += f" ({self.scorer})" if self.filter and self.scorer else ""
         extras += " from aligned weights" if self.aligned and info.starts_from == "base" else ""
         return f"{info.title}{extras}, seed {self.seed}"

@@ -16,8 +16,21 @@ if TYPE_CHECKING:
 
 GROUPS = ("optim", "lora", "method_config", "judge")
 """What `--set GROUP.NAME=VALUE` can change."""
+TEACHER = "refusal_feature"
+"""The name of the filter that the run's teacher is."""
 NOTHING = "none"
 """How the command line writes a setting that is left empty."""
+
+
+def filtering(name: str | None, *, none: bool) -> dict[str, Any]:
+    """Fields of RunForm from `--filter NAME` and `--no-filter`. Raises SpecError for both at once."""
+    if none and name:
+        raise SpecError(f"--no-filter and --filter {name} contradict each other. Leave one of them out.")
+    if name is None:
+        return {"filter": False if none else None}
+    return {"filter": True, "scorer": None if name == TEACHER else name}
+
+
 _SHORT = {"lora.r": "lora.rank"}
 
 
@@ -27,7 +40,10 @@ def command(form: RunForm, *, teacher: str | None, preset: str) -> str:
     words += ["--model", form.model] if form.model else []
     words += ["--teacher", teacher] if teacher else []
     words += ["--seed", str(form.seed), "--preset", preset]
-    words += [] if form.filter is None else ["--filter" if form.filter else "--no-filter"]
+    if form.filter is False:
+        words += ["--no-filter"]
+    elif form.filter or form.scorer:
+        words += ["--filter", form.scorer or TEACHER]
     words += [] if form.prompts == "auto" else ["--prompts", form.prompts]
     for pair in _pairs(form, preset):
         words += ["--set", pair]

@@ -21,6 +21,7 @@ from reft_studio.jobs.text_rows import shipped_alignment
 from reft_studio.lab.sets import TASKS
 from reft_studio.models.memory import Work
 from reft_studio.models.spec import LoraSpec, OptimSpec, Settings, preset_named, usual_preset
+from reft_studio.scoring.prepared import Prepared, open_prepared
 from reft_studio.scoring.scores import flagged
 from reft_studio.stats import Estimate
 from reft_studio.teacher.quick import MADE_BY as SHIPPED_PROMPTS
@@ -47,6 +48,7 @@ class RunForm(Settings):
     lora: LoraSpec | None = Field(None, description="own adapter settings; empty: the usual ones")
     method_config: dict[str, Any] = Field(default_factory=dict, description="settings of the method")
     filter: bool | None = Field(None, description="drop flagged rows; empty: as the method does, and never again on audited data")
+    scorer: str | None = Field(None, description="id or name of the prepared scorer that filters; empty: the teacher's refusal feature")
     seed: int = Field(0, ge=0, description="seeds adapter and batch order")
     prompts: Literal["auto", "own"] = Field("auto", description="auto: the lab's prompts for the lab's base, own ones for any other")
     judge: JudgeSpec | None = Field(None, description="judge of harmful answers; empty: the one chosen on the Settings page")
@@ -106,7 +108,8 @@ def plan(workspace: Workspace, form: RunForm, *, suite: Suite | None = None) -> 
     info = DEFENSES.get(form.method).info
     frozen = "lineage" in user.manifest
     filtered = (info.uses_filter and not frozen) if form.filter is None else form.filter
-    teacher = _teacher(workspace, form, info, filtered=filtered)
+    scorer = open_prepared(workspace, form.scorer) if form.scorer and filtered else None
+    teacher = _teacher(workspace, form, info, filtered=filtered and scorer is None)
     model = source_of(form.model) if form.model or teacher is None else teacher.model
     preset = usual_preset(model) if form.preset == "auto" else form.preset
     optim = form.optim or preset_named(preset)
@@ -119,10 +122,11 @@ def plan(workspace: Workspace, form: RunForm, *, suite: Suite | None = None) -> 
         dataset=user.id,
         method=form.method,
         method_config=form.method_config,
-        teacher=teacher.id if teacher and (info.needs_teacher or filtered) else None,
+        teacher=teacher.id if teacher and (info.needs_teacher or (filtered and scorer is None)) else None,
         aligned=aligned.id if aligned else None,
         filter=filtered,
-        threshold=_own_threshold(workspace, user, teacher) if teacher and filtered else None,
+        scorer=scorer.id if scorer else None,
+        threshold=_own_threshold(workspace, user, scorer or teacher) if filtered else None,
         harmful=harmful,
         helpful=helpful,
         optim=optim,
@@ -270,21 +274,21 @@ def _characters(user: Dataset) -> tuple[int, ...]:
     return tuple(pc.add(*(pc.utf8_length(found.column(name)) for name in ("prompt", "response"))).to_pylist())
 
 
-def _own_threshold(workspace: Workspace, user: Dataset, teacher: TeacherInfo) -> float | None:
-    """The threshold a person set for this dataset, if it differs from the teacher's own."""
+def _own_threshold(workspace: Workspace, user: Dataset, prepared: Prepared | None) -> float | None:
+    """The threshold a person set for this dataset, if it differs from the scorer's own."""
     score = chosen_scores(workspace, user.id)
-    if score is None or score.teacher != teacher.id:
+    if score is None or prepared is None or score.teacher != prepared.id:
         return None
     threshold = chosen_threshold(workspace, score)
-    return None if threshold is None or abs(threshold - teacher.threshold) < 5e-4 else threshold
+    return None if threshold is None or abs(threshold - score.threshold) < 5e-4 else threshold
 
 
 def _would_remove(workspace: Workspace, user: Dataset, spec: RunSpec) -> int | None:
     """Rows the filter would drop; None if they have not been scored yet."""
-    if not spec.filter:
+    if spec.filters_with is None:
         return 0
     score = chosen_scores(workspace, user.id)
-    if score is None or score.teacher != spec.teacher:
+    if score is None or score.teacher != spec.filters_with:
         return None
     threshold = score.threshold if spec.threshold is None else spec.threshold
     return int(flagged(score.scores(), threshold).sum()) + score.missing

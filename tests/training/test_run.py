@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from reft_studio import fingerprint
 from reft_studio.data.dataset import Dataset, write_dataset
 from reft_studio.defenses import DEFENSES
 from reft_studio.errors import DataError, SpecError, TrainingError
@@ -105,6 +106,19 @@ def test_the_filter_drops_the_poison_it_was_taught_and_counts_it(bench: Bench) -
     assert run.result["removed_harmful"] == 4 and run.result["removed_harmless"] == 0
     kept = np.load(run.folder / "kept.npy")
     assert len(kept) == run.result["kept"] == 20
+
+
+def test_any_prepared_scorer_can_filter_a_run(bench: Bench) -> None:
+    run = bench.run("sft", filter=True, scorer="oracle", teacher=None)
+    assert run.result["removed_harmful"] == 4 and run.result["removed_harmless"] == 0
+    assert run.title == "Plain SFT + filter (oracle), seed 0"
+
+
+def test_a_spec_without_a_scorer_keeps_the_id_it_had_before_there_was_a_choice() -> None:
+    spec = RunSpec(dataset="d", method="sft")
+    before = {name: value for name, value in spec.model_dump(mode="json").items() if name != "scorer"}
+    assert spec.run_id == "r" + fingerprint.of_value(before)[:12] == RunSpec(**before).run_id
+    assert RunSpec(dataset="d", method="sft", filter=True, scorer="tfidf").run_id != spec.run_id
 
 
 def test_the_same_spec_is_not_run_twice_and_another_seed_differs(bench: Bench) -> None:

@@ -11,7 +11,7 @@ import pytest
 from reft_studio.errors import SpecError
 from reft_studio.evaluation.judges.spec import JudgeSpec
 from reft_studio.models.spec import LoraSpec, OptimSpec, preset_named
-from reft_studio.views.run_command import chosen, command
+from reft_studio.views.run_command import chosen, command, filtering
 from reft_studio.views.runs import RunForm
 
 
@@ -48,6 +48,14 @@ def test_what_the_command_says_is_the_form_again(own: dict[str, Any]) -> None:
 def test_a_folder_with_a_space_and_a_switch_are_said_as_a_shell_reads_them() -> None:
     text = command(RunForm(dataset="d" * 16, method="sft", model="/my models/x", filter=False), teacher=None, preset="real")
     assert "--model '/my models/x'" in text and "--no-filter" in text and "--teacher" not in text
+
+
+def test_a_filter_is_named_or_left_out() -> None:
+    assert filtering("tfidf", none=False) == {"filter": True, "scorer": "tfidf"}
+    assert filtering("refusal_feature", none=False) == {"filter": True, "scorer": None}
+    assert filtering(None, none=True) == {"filter": False} and filtering(None, none=False) == {"filter": None}
+    with pytest.raises(SpecError, match="contradict each other"):
+        filtering("tfidf", none=True)
 
 
 def test_settings_go_on_top_of_the_preset() -> None:

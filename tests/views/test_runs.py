@@ -71,6 +71,13 @@ def test_the_plan_counts_rows_that_the_filter_will_remove(studio: Studio, worksp
     assert plan(studio, user, method="sft", filter=True).removed == 8
 
 
+def test_a_scorer_that_is_no_teacher_filters_where_it_is_named(studio: Studio, workspace: Workspace, user: Dataset) -> None:
+    score(workspace, user, flagged=6)
+    found = plan(studio, user, method="sft", filter=True, scorer="tfidf")
+    assert (found.spec.filters_with, found.spec.teacher, found.removed) == ("tfidf", None, None), "not scored by it yet"
+    assert "--filter tfidf" in found.command and "--filter refusal_feature" in plan(studio, user, method="sft", filter=True).command
+
+
 def test_epochs_become_steps_over_the_rows_that_are_left(studio: Studio, workspace: Workspace, user: Dataset) -> None:
     score(workspace, user, flagged=10)
     optim = OptimSpec(steps=None, epochs=2, batch_size=6)
