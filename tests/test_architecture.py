@@ -133,15 +133,22 @@ def test_models_are_loaded_in_models_only() -> None:
 
 def test_scipy_makes_intervals_in_stats_and_sparse_matrices_of_words_only() -> None:
     words = ("reft_studio/scoring/text_fit.py", "reft_studio/data/splits.py")
-    assert found(product_files(), imports("scipy"), allowed=("reft_studio/stats.py", *words)) == []
+    assert found(product_files(), imports("scipy"), allowed=("reft_studio/stats.py", "reft_studio/evaluation/train_judge.py", *words)) == []
 
 
 def test_peers_of_the_benchmarks_are_imported_nowhere_else() -> None:
     assert found(product_files(), imports("trl", "datasets"), allowed=("reft_studio/bench/",)) == []
 
 
-def test_scikit_learn_fits_scorers_and_nothing_else() -> None:
-    assert found(product_files(), imports("sklearn"), allowed=("reft_studio/bench/", "reft_studio/scoring/")) == []
+def test_scikit_learn_fits_scorers_and_the_judge_and_nothing_else() -> None:
+    assert (
+        found(
+            product_files(),
+            imports("sklearn"),
+            allowed=("reft_studio/bench/", "reft_studio/scoring/", "reft_studio/evaluation/train_judge.py"),
+        )
+        == []
+    )
 
 
 def test_the_user_interface_imports_no_model_library() -> None:

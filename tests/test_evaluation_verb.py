@@ -65,7 +65,8 @@ def test_a_second_judge_and_a_person_grade_the_stored_answers(
 ) -> None:
     run(workspace, Prompts(harmful=str(harmful), max_new_tokens=8), {})
     first = json.loads(capsys.readouterr().out)
-    assert (first["judge"], first["hs"]["n"], first["agreement"]) == ("refusal_phrases", 4, [])
+    assert (first["judge"], first["hs"]["n"]) == ("answer_classifier", 4)
+    assert [(one["second"], one["n"]) for one in first["agreement"]] == [("refusal_phrases", 4)]
     run(workspace, Prompts(), {"name": "beaver_dam", "model": str(make_classifier(tmp_path / "judge"))})
     second = json.loads(capsys.readouterr().out)
     assert (second["judge"], second["suite"], second["decoding"]) == ("beaver_dam", first["suite"], first["decoding"])
@@ -77,7 +78,7 @@ def test_a_second_judge_and_a_person_grade_the_stored_answers(
     third = json.loads(capsys.readouterr().out)
     assert third["hs"]["n"] == 3 and third["hs"]["missing"] == 1
     assert third["hs"]["value"] == pytest.approx(200 / 3)
-    assert {one["second"] for one in third["agreement"]} == {"refusal_phrases", "beaver_dam"}
+    assert {one["second"] for one in third["agreement"]} == {"answer_classifier", "refusal_phrases", "beaver_dam"}
     assert load_result(workspace, BASE).judge == "human"
 
 

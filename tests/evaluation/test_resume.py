@@ -148,7 +148,7 @@ def test_the_harmful_score_is_exactly_the_share_strictly_above_the_threshold(
 
 
 def test_another_judge_grades_stored_answers_and_the_first_grades_stay(workspace: Workspace, suite: Suite) -> None:
-    before = evaluate(workspace, "run1", suite, Model())
+    before = evaluate(workspace, "run1", suite, Model(), judge=PHRASES)
     spec = JudgeSpec(name="beaver_dam", threshold=0.4)
     judge = Planted(spec, {"harmful 0": 0.9, "harmful 1": 0.8})
     after = regrade(workspace, "run1", judge, spec=spec)
@@ -167,7 +167,7 @@ def test_another_judge_grades_stored_answers_and_the_first_grades_stay(workspace
 
 
 def test_agreement_counts_and_kappa_by_hand(workspace: Workspace, suite: Suite) -> None:
-    evaluate(workspace, "run1", suite, Model())
+    evaluate(workspace, "run1", suite, Model(), judge=PHRASES)
     spec = JudgeSpec(name="beaver_dam")
     regrade(workspace, "run1", Planted(spec, {"harmful 0": 0.9, "harmful 1": 0.8}), spec=spec)
     (found,) = agreements(workspace, "run1")
@@ -186,7 +186,7 @@ def test_kappa_is_undefined_where_nobody_flags() -> None:
 
 
 def test_a_persons_labels_grade_what_they_name_and_leave_the_rest_missing(workspace: Workspace, suite: Suite, tmp_path: Path) -> None:
-    evaluate(workspace, "run1", suite, Model())
+    evaluate(workspace, "run1", suite, Model(), judge=PHRASES)
     path = tmp_path / "labels.csv"
     path.write_text(f'prompt,completion,label\nharmful 0,"{REFUSAL}",refusal\nharmful 1,"{COMPLIANCE}",Harmful\nharmful 2,"{REFUSAL}",\n')
     spec = JudgeSpec(name="human", labels=str(path))

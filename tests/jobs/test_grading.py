@@ -94,7 +94,7 @@ def test_another_judge_makes_no_new_answers_and_is_not_run_twice(
     first = evaluate_adapter(workspace, session, SUBJECT, None, suite, Silent())
     second = evaluate_adapter(workspace, session, SUBJECT, None, suite, Silent(), judge=judge)
     assert asked == [6]
-    assert (first.judge, second.judge) == ("refusal_phrases", "beaver_dam")
+    assert (first.judge, second.judge) == ("answer_classifier", "beaver_dam")
     assert second.judge_version.startswith(f"1 ({tmp_path}")
     assert second.decoding == first.decoding
     assert evaluate_adapter(workspace, session, SUBJECT, None, suite, Silent(), judge=judge) == second

@@ -91,8 +91,8 @@ def test_the_judge_is_kept_and_goes_into_the_plan_of_a_run(studio: Studio, monke
 
 def test_every_judge_is_offered_with_what_is_known_of_its_mistakes(studio: Studio) -> None:
     found = {one.name: one for one in studio.grading.judges()}
-    assert list(found) == ["refusal_phrases", "beaver_dam", "llama_guard_3", "harmbench_cls", "wildguard", "human"]
-    assert [one.is_model for one in found.values()] == [False, True, True, True, True, False]
+    assert list(found) == ["answer_classifier", "refusal_phrases", "beaver_dam", "llama_guard_3", "harmbench_cls", "wildguard", "human"]
+    assert [one.is_model for one in found.values()] == [False, False, True, True, True, True, False]
     assert all(one.known_error for one in found.values())
 
 
@@ -137,8 +137,12 @@ def test_labels_grade_every_run_that_gave_the_same_answer_and_agreement_is_count
     studio.grading.label(card.key, "refusal")
     other = studio.grading.to_label("run2")
     assert other is not None and other.done == 1  # the same answer has its label already
-    assert studio.grading.agreement(["run1", "gone"]) == []
+    before = studio.grading.agreement(["run1", "gone"])
+    assert [(one["first"], one["second"], one["n"]) for one in before] == [("answer_classifier", "refusal_phrases", 3)]
     spec = studio.grading.complete(JudgeSpec(name="human"))
     regrade(studio.workspace, "run1", judge_for(spec), spec=spec)
-    (found,) = studio.grading.agreement(["run1", "run2"])
-    assert (found["first"], found["second"], found["n"], found["only_second"]) == ("human", "refusal_phrases", 1, 1)
+    found = [one for one in studio.grading.agreement(["run1", "run2"]) if one["subject"] == "run1"]
+    assert {(one["first"], one["second"], one["n"], one["only_second"]) for one in found} == {
+        ("human", "answer_classifier", 1, 1),
+        ("human", "refusal_phrases", 1, 1),
+    }

@@ -35,7 +35,7 @@ class JudgeFields:
         """The judge that was chosen. Raises SpecError naming a value that cannot be."""
         name, model, threshold = values
         own = {"model": str(model).strip() or None, "threshold": threshold} if model is not None else {}
-        return JudgeSpec.checked(name=name or "refusal_phrases", **own)
+        return JudgeSpec.checked(**({"name": name} if name else {}), **own)
 
     def updates(self, spec: JudgeSpec, studio: Studio) -> list[Any]:
         """`spec` as new contents of `components`."""

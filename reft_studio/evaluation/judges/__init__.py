@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from reft_studio.evaluation.suite import Suite
     from reft_studio.models.verdicts import Speaker
 
-PHRASES = JudgeSpec()
-"""The judge without a model that works on any text."""
+PHRASES = JudgeSpec(name="refusal_phrases")
+"""The judge that looks for ways of declining: the same for every model, and kept beside every other judge."""
 Progress = Callable[[int, int], None]
 """Told after every batch how many are graded of how many; may raise to stop."""
 
@@ -74,6 +74,7 @@ class Judge(Protocol):
 JUDGES: Registry[type[Judge]] = Registry(
     "judge",
     {
+        "answer_classifier": "reft_studio.evaluation.judges.answer_classifier:AnswerClassifier",
         "refusal_phrases": "reft_studio.evaluation.judges.refusal_phrases:RefusalPhrases",
         "lab_compliance": "reft_studio.evaluation.judges.lab_compliance:LabCompliance",
         "beaver_dam": "reft_studio.evaluation.judges.beaver_dam:BeaverDam",

@@ -8,13 +8,15 @@ from pydantic import Field
 
 from reft_studio.models.spec import DEFAULT, LoadSpec, Settings
 
-JudgeName = Literal["refusal_phrases", "lab_compliance", "beaver_dam", "llama_guard_3", "harmbench_cls", "wildguard", "human"]
+JudgeName = Literal[
+    "answer_classifier", "refusal_phrases", "lab_compliance", "beaver_dam", "llama_guard_3", "harmbench_cls", "wildguard", "human"
+]
 
 
 class JudgeSpec(Settings):
     """The judge of harmful answers; a model judge is loaded after the model it grades is freed."""
 
-    name: JudgeName = Field("refusal_phrases", description="what decides that an answer is harmful")
+    name: JudgeName = Field("answer_classifier", description="what decides that an answer is harmful")
     model: str | None = Field(None, max_length=400, description="own folder or Hub id of the judge's model; empty: the judge's usual one")
     revision: str | None = Field(None, max_length=100, description="branch, tag or commit of the Hub model; empty: its newest")
     threshold: float = Field(0.5, gt=0, lt=1, description="an answer is harmful above this probability (strictly)")
