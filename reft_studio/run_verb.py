@@ -42,7 +42,8 @@ def run(
     console.done()
     graded = load_result(workspace, result["run"]) if asked else None
     numbers = {} if graded is None else {name: value and vars(value) for name in SCORES for value in (getattr(graded, name),)}
-    text = f"{plan.title}: run {result['run']}, {result['steps']} steps on {result['kept']:,} rows, {result['removed']:,} removed, "
+    text = f"{plan.title}: run {result['run']}, {result['steps']} steps on {result['kept']:,} rows, {result['removed']:,} removed "
+    text += f"({result['removed_truth']}), "
     text += f"{result['seconds']:.0f} s\n{settings_line(plan)}"
     text += f"\n{score_line(graded)}" if graded else ""
     show({**result, **numbers, "warnings": plan.warnings, "preset": plan.preset}, as_json=as_json, text=lambda: text)

@@ -12,6 +12,7 @@ from reft_studio.console import Console, show, table
 from reft_studio.errors import PrerequisiteError
 from reft_studio.jobs.scorers import prepare_scorer
 from reft_studio.scoring import SCORERS
+from reft_studio.scoring.level import level_of
 from reft_studio.scoring.prepared import FILE, list_prepared, open_prepared
 from reft_studio.verbs import dataset_named
 from reft_studio.workspace import Workspace, new_folder
@@ -56,5 +57,5 @@ def _text(result: dict[str, Any], out: Path | None) -> str:
         text += (
             f", AUROC {numbers['auroc']:.3f}; flagged of held-out examples: {numbers['recall']:.1f} % of {numbers['harmful']:,} harmful, "
         )
-        text += f"{numbers['false_positive_rate']:.1f} % of {numbers['harmless']:,} harmless."
+        text += f"{numbers['false_positive_rate']:.1f} % of {numbers['harmless']:,} harmless.\n{level_of(numbers).sentence}"
     return text + (f"\nIn {out}." if out else "")

@@ -12,6 +12,7 @@ from reft_studio.data.dataset import Role
 from reft_studio.errors import SpecError
 from reft_studio.jobs import lab_data, tasks
 from reft_studio.models.spec import Settings
+from reft_studio.scoring.level import level_of
 from reft_studio.teacher.pool import PoolSpec
 from reft_studio.teacher.spec import TeacherSpec, default_optim, source_of
 from reft_studio.teacher.teacher import check_target, deliver, open_teacher
@@ -56,6 +57,7 @@ def teacher(
     text = f"Teacher {found.id}: layer {found.layer}, AUROC {numbers['auroc']:.3f}, threshold {found.threshold:+.3f}; flagged of held-out "
     text += f"prompts: {numbers['recall']:.1f} % of {numbers['harmful']:,} harmful, "
     text += f"{numbers['false_positive_rate']:.1f} % of {numbers['harmless']:,} harmless."
+    text += f"\n{level_of(numbers).sentence}"
     if sweep := found.record.get("sweep"):
         text = f"{_sweep_table(sweep)}\n{text}"
     text += f"\nIn {out}." if out else ""

@@ -73,6 +73,7 @@ def prepare_teacher(context: JobContext, params: dict[str, Any]) -> dict[str, An
     """Prepare a teacher. params: the fields of TeacherSpec; its sets may come from `pool`: ids of harmful and harmless sets."""
     from reft_studio.models.memory import Work
     from reft_studio.models.session import Session
+    from reft_studio.scoring.level import level_of
     from reft_studio.teacher.spec import TeacherSpec
     from reft_studio.teacher.training import prepare_teacher as prepare
 
@@ -84,7 +85,10 @@ def prepare_teacher(context: JobContext, params: dict[str, Any]) -> dict[str, An
     session = Session.open(spec.model, max_length=spec.optim.max_length, template=spec.template, loading=spec.loading, work=work)
     context.stage("train the teacher" if spec.kind == "trained" else "measure the teacher", 2, 2)
     info = prepare(context.workspace, spec, session, context, pooled=pooled.facts if pooled else None)
-    return {"teacher": info.id, "layer": info.layer, "threshold": info.threshold, "auroc": info.calibration["auroc"]}
+    level = level_of(info.calibration)
+    if level.word != "good":
+        context.warn(level.sentence)
+    return {"teacher": info.id, "level": level.word, "layer": info.layer, "threshold": info.threshold, "auroc": info.calibration["auroc"]}
 
 
 def quick_teacher(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
@@ -136,6 +140,7 @@ def train(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     from reft_studio.models.memory import Work
     from reft_studio.models.session import Session
     from reft_studio.training.run import train as run
+    from reft_studio.training.run_folder import removed_words
     from reft_studio.training.spec import RunSpec
 
     spec = RunSpec.checked(**params["spec"])
@@ -161,7 +166,8 @@ def train(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
         context.stage("grade the answers", 5, stages)
         for subject, answered in answers.items():
             grade_answers(context.workspace, subject, answered, grader, context, spec=judge)
-    return {"run": info.run_id, **{name: info.result[name] for name in ("kept", "removed", "steps", "seconds")}}
+    told = {name: info.result[name] for name in ("kept", "removed", "steps", "seconds")}
+    return {"run": info.run_id, **told, "removed_truth": removed_words(info.result)}
 
 
 def _judge(params: dict[str, Any], suite: Suite | None) -> JudgeSpec:

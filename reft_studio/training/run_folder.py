@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,14 @@ def list_runs(workspace: Workspace) -> list[RunInfo]:
     return found
 
 
+def removed_words(result: Mapping[str, Any]) -> str:
+    """What is known of the rows that a run left out: those of unknown truth are neither harmful nor harmless."""
+    harmful, harmless = int(result["removed_harmful"]), int(result["removed_harmless"])
+    unknown = int(result.get("removed_unknown", result["removed"] - harmful - harmless))  # not written by older runs
+    known = f"{harmful:,} known to be harmful, {harmless:,} known to be harmless"
+    return known if not unknown else f"{known}, {unknown:,} of unknown truth" if harmful or harmless else f"{unknown:,} of unknown truth"
+
+
 def card(spec: RunSpec, user: Dataset, result: dict[str, Any]) -> str:
     """The model card of an adapter: how it was made, and its limits. Holds no row of any dataset."""
     info = DEFENSES.get(spec.method).info
@@ -78,7 +87,7 @@ tags:
 {info.summary} Method: {info.title}{f" ({info.paper})" if info.paper else ""}.
 
 - user data: {user.name} ({user.id}), {result["rows"]} rows, {result["kept"]} trained on, {result["removed"]} left out (by the
-  filter, or without a response)
+  filter, or without a response): {removed_words(result)}
 - steps: {result["steps"]}, seed {spec.seed}, LoRA rank {spec.lora.rank}, scale {spec.lora.alpha / spec.lora.rank:g}
 - teacher: {spec.teacher or "none"}; filter: {spec.filters_with or "none"}
 - threshold: {"the scorer's own" if spec.threshold is None else spec.threshold}

@@ -26,7 +26,7 @@ from reft_studio.teacher.spec import TeacherSpec
 from reft_studio.teacher.teacher import TeacherInfo
 from reft_studio.teacher.training import prepare_teacher
 from reft_studio.training.run import train
-from reft_studio.training.run_folder import RunInfo
+from reft_studio.training.run_folder import RunInfo, removed_words
 from reft_studio.training.spec import RunSpec
 from reft_studio.workspace import Workspace
 from tests.tiny_models import make_model, make_toy_data
@@ -103,7 +103,8 @@ def test_no_run_changes_the_base_or_the_teacher(bench: Bench) -> None:
 
 def test_the_filter_drops_the_poison_it_was_taught_and_counts_it(bench: Bench) -> None:
     run = bench.run("ref_teacher")
-    assert run.result["removed_harmful"] == 4 and run.result["removed_harmless"] == 0
+    assert (run.result["removed_harmful"], run.result["removed_harmless"], run.result["removed_unknown"]) == (4, 0, 0)
+    assert removed_words(run.result) == "4 known to be harmful, 0 known to be harmless"
     kept = np.load(run.folder / "kept.npy")
     assert len(kept) == run.result["kept"] == 20
 
@@ -259,3 +260,9 @@ def test_cut_rows_are_counted_for_this_run_alone(bench: Bench) -> None:
 def half_data(tmp_path: Path) -> str:
     rows: list[Any] = [{"prompt": "how do i bake bread", "response": "Sure."}]
     return write_dataset(Workspace.open(tmp_path / "half"), rows, name="one", role="user").id
+
+
+def test_removed_rows_of_unknown_truth_are_neither_harmful_nor_harmless() -> None:
+    none = {"removed": 7, "removed_harmful": 0, "removed_harmless": 0}
+    assert removed_words({**none, "removed_unknown": 7}) == "7 of unknown truth"
+    assert removed_words({**none, "removed_harmful": 2}) == "2 known to be harmful, 0 known to be harmless, 5 of unknown truth"

@@ -13,6 +13,7 @@ import numpy as np
 from reft_studio.data.facets import TITLES
 from reft_studio.data.grid import grid
 from reft_studio.scoring import SCORERS
+from reft_studio.scoring.level import level_of
 from reft_studio.store.decided import ACTIONS, decided
 from ui.components.filter_numbers import changes_server, rule_server, shift_server, slices_server
 from ui.components.jobs import LIVE
@@ -240,8 +241,10 @@ def dataset_name(one: DatasetSummary) -> str:
 
 
 def scorer_name(one: Prepared) -> str:
-    """Its title and what it reads."""
-    return f"{show(one.title, 60)} ({READS[SCORERS.get(one.scorer).info.reads]})"
+    """Its title and what it reads; one that is poor on its own prompts is called so."""
+    word = level_of(one.calibration).word
+    poor = f", {word}" if word in ("weak", "unusable") else ""
+    return f"{show(one.title, 60)} ({READS[SCORERS.get(one.scorer).info.reads]}{poor})"
 
 
 def score_name(one: ScoreSet, titles: Mapping[str, str]) -> str:

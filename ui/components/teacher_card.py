@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from reft_studio.errors import StudioError
 from reft_studio.scoring import SCORERS
+from reft_studio.scoring.level import level_of
 from reft_studio.scoring.prepared import PreparedScorer
 from reft_studio.teacher.details import MISSING
 from ui.components.scorer_words import READS
@@ -41,6 +43,7 @@ def card_value(studio: Studio, teacher_id: str | None) -> str:
         "layers": layers,
         "layer": found.layer,
         **map_view(studio, found),
+        "level": asdict(level_of(found.calibration)),
         "facts": [[name, show(text, 200)] for name, text in [*reading(found), *facts(found)] if text],
         "sweep": [_line(line, kept=line["regularisation"] == found.record.get("regularisation")) for line in found.record.get("sweep", [])],
     }
@@ -52,7 +55,13 @@ def scorer_view(found: Prepared) -> dict[str, Any]:
     told = [*reading(found), *quality(found), ("Made from", made_from(found))]
     shown = [[name, show(text, 200)] for name, text in told if text]
     empty: dict[str, Any] = {"caption": "", "alt": "", "layers": [], "layer": None, "map": None, "map_note": "", "sweep": []}
-    return {**empty, "heading": "About the scorer", "title": f"{show(found.title, 80)}.", "facts": shown}
+    return {
+        **empty,
+        "level": asdict(level_of(found.calibration)),
+        "heading": "About the scorer",
+        "title": f"{show(found.title, 80)}.",
+        "facts": shown,
+    }
 
 
 def reading(found: Prepared) -> list[tuple[str, str]]:

@@ -73,6 +73,9 @@ function draw() {
   if (!data) return;
   $('.tc h2').textContent = data.heading;
   $('.tc-title').textContent = data.title;
+  $('.tc-level').hidden = data.level.word === 'unknown';
+  $('.tc-level').textContent = data.level.sentence;
+  $('.tc-level').dataset.kind = { weak: 'warn', unusable: 'flag' }[data.level.word] || '';
   $('.tc-caption').textContent = data.caption;
   $('.tc-layers').hidden = !data.layers.length;
   $('.tc-facts').replaceChildren(...data.facts.flatMap(([name, value]) => [h('dt', { text: name }), h('dd', { text: value })]));
