@@ -15,6 +15,7 @@ from reft_studio.data.dataset import Dataset, open_dataset
 from reft_studio.errors import SpecError
 from reft_studio.fingerprint import SHORT
 from reft_studio.jobs.job import JobContext
+from reft_studio.scoring.partial import require_finished
 from reft_studio.scoring.scores import ScoreSet, open_score_set
 from reft_studio.store import records, settings
 from reft_studio.store.decisions import DecisionLog
@@ -120,7 +121,9 @@ def check_bundle(workspace: Workspace, path: Path, *, data: Path | None = None, 
 
 
 def _scores(workspace: Workspace, dataset: str, key: str | None) -> ScoreSet | None:
-    return open_score_set(workspace, dataset, key) if key else None
+    found = open_score_set(workspace, dataset, key) if key else None
+    require_finished(found, "freezing and exporting")
+    return found
 
 
 def _entries(log: DecisionLog, dataset: str, until: int) -> Entries:

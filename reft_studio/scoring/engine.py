@@ -26,6 +26,10 @@ TOLERANCE = {torch.float32: 1e-4}
 Similarity = Callable[[Tensor], Tensor]
 
 
+def unseen(batch: NDArray[np.int32], scores: NDArray[np.float32]) -> None:
+    """Nobody looks at the scores before all are there."""
+
+
 class Engine:
     """One model in one state (adapter, merged or not), one layer, one direction."""
 
@@ -41,14 +45,16 @@ class Engine:
         found = self.similarity(states)
         return torch.where(torch.isfinite(states).all(dim=-1), found, torch.nan).numpy().astype(np.float32)
 
-    def plan(self, lists: TokenLists, digests: NDArray[np.void], known: NDArray[np.float32]) -> Plan:
-        """The plan of these prompts; their common prefix is shared where that is proven on some of them."""
+    def plan(
+        self, lists: TokenLists, digests: NDArray[np.void], known: NDArray[np.float32], *, first: NDArray[np.float32] | None = None
+    ) -> Plan:
+        """The plan of these prompts; their common prefix is shared where that is proven on some of them. `first` as in `Plan.of`."""
         todo = np.flatnonzero(np.isnan(known) & (lists.lengths > 0))
         chosen = lists.pick(todo)
         prefix = common_prefix(chosen)
         if prefix < LEAST or not self._holds(chosen, prefix):
             prefix = 0
-        return Plan.of(digests, lists.lengths, known, budget=self.budget, prefix=prefix)
+        return Plan.of(digests, lists.lengths, known, budget=self.budget, prefix=prefix, first=first)
 
     def _holds(self, lists: TokenLists, tokens: int) -> bool:
         """Whether a shortest, a middling and a longest prompt score alike with and without the prefix shared."""
@@ -65,13 +71,20 @@ class Engine:
         return bool(np.allclose(one, two, rtol=0, atol=tolerance, equal_nan=True))
 
     def run(
-        self, plan: Plan, lists: TokenLists, journal: Journal, *, on_split: Callable[[Plan], None], progress: Callable[[float], None]
+        self,
+        plan: Plan,
+        lists: TokenLists,
+        journal: Journal,
+        *,
+        on_split: Callable[[Plan], None],
+        progress: Callable[[float], None],
+        on_batch: Callable[[NDArray[np.int32], NDArray[np.float32]], None] = unseen,
     ) -> NDArray[np.float32]:
         """Do what is left of a plan; (n,) scores of all its prompts, those that were known included.
 
         Each batch is in `journal` before the next begins. Where memory does not suffice, the batch is halved and
-        `on_split` keeps the new plan. `progress` gets the share of the tokens that is done. Raises PrerequisiteError
-        if a single prompt is too long for the memory.
+        `on_split` keeps the new plan. `progress` gets the share of the tokens that is done, `on_batch` the positions and scores of
+        each batch that is computed now. Raises PrerequisiteError if a single prompt is too long for the memory.
         """
         prefix = (
             SharedPrefix.of(self.model, self.backbone, lists[int(plan.order[0])][: plan.prefix], layer=self.layer) if plan.prefix else None
@@ -90,6 +103,7 @@ class Engine:
                         "programs, prepare the teacher with a smaller max_length, or load the model in 4 bits."
                     ) from exc
             else:
+                on_batch(batch, journal.done[-1])
                 progress(shares[len(journal.done) - 1])
                 continue
             free_memory()  # outside the handler, whose traceback would hold the batch

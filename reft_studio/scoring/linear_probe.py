@@ -14,10 +14,11 @@ from reft_studio.data.dataset import Dataset
 from reft_studio.errors import SpecError, StoreError
 from reft_studio.progress import Progress
 from reft_studio.scoring.content import teacher_content
+from reft_studio.scoring.partial import Made, quick_scores
 from reft_studio.scoring.prepared import Prepared, PreparedScorer
 from reft_studio.scoring.preparing import calibrate, id_of, opened, split
 from reft_studio.scoring.scorer import Examples, Scorer, ScorerInfo, ScorerSpec
-from reft_studio.scoring.scores import ScoreSet
+from reft_studio.scoring.scores import ScoreSet, score_key
 from reft_studio.scoring.tfidf import Tfidf
 from reft_studio.teacher.teacher import TeacherInfo, open_teacher
 from reft_studio.workspace import Workspace, new_folder
@@ -93,8 +94,13 @@ class LinearProbe(Scorer):
         def similarity(states: torch.Tensor) -> torch.Tensor:
             return torch.tanh((states @ direction + intercept) / scale)
 
-        content, session = self.content(prepared), _session(teacher)
-        with states_scored(workspace, dataset, teacher, session, progress, content=content, similarity=similarity) as (result, numerics):
+        key = score_key(self.info.name, prepared.id, prepared.created)
+        made: Made = {"key": key, "scorer": self.info.name, "teacher": prepared.id, "threshold": prepared.threshold}
+        content, first = self.content(prepared), quick_scores(workspace, dataset)
+        scoring = states_scored(
+            workspace, dataset, teacher, _session(teacher), progress, content=content, similarity=similarity, made=made, first=first
+        )
+        with scoring as (result, numerics):
             return self.store(workspace, dataset, prepared, result, facts(result, teacher, numerics))
 
 

@@ -19,6 +19,9 @@ from reft_studio.workspace import read_json, write_atomic, write_json
 
 MAX_ROWS = 512
 """Prompts of one batch, whatever their length."""
+STRETCH = 32
+"""Batches, in tokens, of one stretch of a plan that follows an order: the longest first within it. Few tokens are padded, and the
+first stretch of 1,000 prompts a second is over in seconds."""
 
 
 @dataclass(frozen=True)
@@ -38,19 +41,32 @@ class Plan:
     splits: tuple[int, ...] = ()
 
     @classmethod
-    def of(cls, digests: NDArray[np.void], lengths: NDArray[np.int64], known: NDArray[np.float32], *, budget: int, prefix: int) -> Plan:
-        """The plan is a function of the prompts (their digests and lengths), of what is known, and of the token budget.
+    def of(
+        cls,
+        digests: NDArray[np.void],
+        lengths: NDArray[np.int64],
+        known: NDArray[np.float32],
+        *,
+        budget: int,
+        prefix: int,
+        first: NDArray[np.float32] | None = None,
+    ) -> Plan:
+        """The plan is a function of the prompts (their digests and lengths), of what is known, of the token budget and of `first`.
 
         lengths: (n,) tokens of each prompt, 0 where there is nothing to compute. `budget` limits the padded tokens of a
-        batch after the prefix; a single prompt may exceed it.
+        batch after the prefix; a single prompt may exceed it. `first`: (n,) prompts with high values run before those with low
+        ones, stretch by stretch; without it there is one stretch.
         """
         todo = np.flatnonzero(np.isnan(known) & (lengths > 0))
-        order = todo[np.argsort(-lengths[todo], kind="stable")].astype(np.int32)
+        stretch = _stretches(lengths, todo, prefix, budget, first)
+        order = todo[np.lexsort((todo, -lengths[todo], stretch))].astype(np.int32)
         own = np.maximum(lengths[order] - prefix, 1)
+        ends = np.cumsum(np.bincount(stretch)) if len(stretch) else np.zeros(0, dtype=np.int64)
         sizes: list[int] = []
         done = 0
         while done < len(order):
-            sizes.append(int(min(max(budget // int(own[done]), 1), MAX_ROWS, len(order) - done)))
+            left = int(ends[np.searchsorted(ends, done, side="right")]) - done
+            sizes.append(int(min(max(budget // int(own[done]), 1), MAX_ROWS, left)))
             done += sizes[-1]
         return cls(_fingerprint(digests, lengths, budget), known, order, np.array(sizes, dtype=np.int32), prefix)
 
@@ -94,6 +110,19 @@ class Plan:
             return cls(marks["plan"], known, order, sizes, int(prefix), tuple(marks["splits"]))
         except (OSError, EOFError, BadZipFile, ValueError, KeyError, TypeError, StoreError):
             return None  # a damaged plan is made anew, and its journal with it
+
+
+def _stretches(
+    lengths: NDArray[np.int64], todo: NDArray[np.intp], prefix: int, budget: int, first: NDArray[np.float32] | None
+) -> NDArray[np.int64]:
+    """(len(todo),) which stretch each prompt is in, from 0, none of them empty."""
+    found = np.zeros(len(todo), dtype=np.int64)
+    if first is None or not len(todo):
+        return found
+    ranked = np.argsort(-first[todo], kind="stable")
+    tokens = np.cumsum(np.maximum(lengths[todo][ranked] - prefix, 1))
+    found[ranked] = np.unique((tokens - 1) // (STRETCH * budget), return_inverse=True)[1]
+    return found
 
 
 def _fingerprint(digests: NDArray[np.void], lengths: NDArray[np.int64], budget: int) -> str:

@@ -37,18 +37,22 @@ class RefusalFeatureScorer(Scorer):
     def score(
         self, workspace: Workspace, dataset: Dataset, prepared: Prepared, progress: Progress, *, session: Session | None = None
     ) -> ScoreSet:
-        """Cosines to the refusal feature; opens the teacher's model unless a `session` with it is given."""
+        """Cosines to the refusal feature, of the rows first that the scores by words point at, if there are any.
+
+        Opens the teacher's model unless a `session` with it is given.
+        """
         teacher = _teacher(prepared)
         if (ready := self.stored(workspace, dataset, teacher)) is not None:
             return ready
         from reft_studio.models.session import Session
+        from reft_studio.scoring.partial import quick_scores
         from reft_studio.scoring.refusal_similarity import score
 
         if session is None:
             progress.stage("load the model", 1, 2)
             session = Session.open(teacher.model, template=teacher.template, loading=teacher.loading)
             progress.stage("score the rows", 2, 2)
-        return score(workspace, dataset, teacher, session, progress)
+        return score(workspace, dataset, teacher, session, progress, first=quick_scores(workspace, dataset))
 
 
 def _teacher(prepared: Prepared) -> TeacherInfo:

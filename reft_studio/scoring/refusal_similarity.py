@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,10 +21,11 @@ from reft_studio.progress import Progress
 from reft_studio.scoring.cache import ScoreCache
 from reft_studio.scoring.content import already, prompt_key, teacher_content
 from reft_studio.scoring.engine import Engine, Similarity
+from reft_studio.scoring.partial import Made, PartialScores
 from reft_studio.scoring.resumable import ShardWork
 from reft_studio.scoring.scorer import drift
 from reft_studio.scoring.scores import ScoreSet, score_key, write_scores
-from reft_studio.scoring.shards import REASONS, shards
+from reft_studio.scoring.shards import REASONS, Shard, shards
 from reft_studio.scoring.work import Scored, work_folder
 from reft_studio.teacher.refusal_feature import RefusalFeature
 from reft_studio.teacher.teacher import TeacherInfo
@@ -33,11 +34,19 @@ from reft_studio.workspace import Workspace
 NAME = "refusal_feature"
 
 
-def score(workspace: Workspace, dataset: Dataset, teacher: TeacherInfo, session: Session, progress: Progress) -> ScoreSet:
+def score(
+    workspace: Workspace,
+    dataset: Dataset,
+    teacher: TeacherInfo,
+    session: Session,
+    progress: Progress,
+    *,
+    first: NDArray[np.float32] | None = None,
+) -> ScoreSet:
     """Score every row and store the result; a row with several user turns gets the highest cosine among them.
 
     Only prompts are read, so editing a response changes no score. A dataset that was scored with this teacher is not scored
-    again; a prompt that was is looked up; a run that was interrupted goes on where it stopped, to the same bits.
+    again; a prompt that was is looked up; a run that was interrupted goes on where it stopped, to the same bits. `first` as in `states_scored`.
     """
     check_match(session, teacher)
     if (ready := already(workspace, dataset, teacher, scorer=NAME)) is not None:
@@ -45,7 +54,10 @@ def score(workspace: Workspace, dataset: Dataset, teacher: TeacherInfo, session:
         return ready
     started = time.perf_counter()
     content, similarity = teacher_content(teacher), _feature(teacher).similarity
-    with states_scored(workspace, dataset, teacher, session, progress, content=content, similarity=similarity) as (result, numerics):
+    scoring = states_scored(
+        workspace, dataset, teacher, session, progress, content=content, similarity=similarity, made=_made(teacher), first=first
+    )
+    with scoring as (result, numerics):
         info = {**facts(result, teacher, numerics), "seconds": round(time.perf_counter() - started, 3)}
         return _write(workspace, dataset, teacher, result, info)
 
@@ -60,11 +72,16 @@ def states_scored(
     *,
     content: dict[str, Any],
     similarity: Similarity,
+    made: Made,
+    first: NDArray[np.float32] | None = None,
 ) -> Iterator[tuple[Scored, dict[str, Any]]]:
     """Scores of every row by a function of the teacher's states at the last prompt token, and the numbers it computed in.
 
     `content` tells all that a score depends on; under it scores of prompts are cached and unfinished work is found again,
-    until the block is left: write the result in it.
+    until the block is left: write the result in it, as `made`. Before that, the app reads what there is: see `PartialScores`.
+
+    `first`: (rows,) those with high values are scored before those with low ones, within each shard of the file. Other batches
+    change last digits only.
     """
     check_match(session, teacher)
     with _scorer(teacher, session, similarity) as (engine, numerics):
@@ -73,15 +90,31 @@ def states_scored(
         with work_folder(workspace, f"{dataset.id}-{key[:16]}") as folder:
             work = ShardWork(folder, engine, encoder, ScoreCache(workspace, key), key)
             result = Scored.empty(dataset.rows)
-            for shard in shards(dataset):
-                before, rows = result.rows, shard.rows
+            partial = PartialScores(workspace, dataset, result, **made)
+            with partial.shown():
+                for shard in shards(dataset):
+                    result.take(_shard(work, shard, result, partial, progress, first))
+                    progress.progress(result.rows, dataset.rows)
+                yield result, numerics
 
-                def report(share: float, before: int = before, rows: int = rows) -> None:
-                    progress.progress(before + int(share * rows), dataset.rows)
 
-                result.take(work.scored(shard, report))
-                progress.progress(result.rows, dataset.rows)
-            yield result, numerics
+def _shard(
+    work: ShardWork, shard: Shard, result: Scored, partial: PartialScores, progress: Progress, first: NDArray[np.float32] | None
+) -> Scored:
+    """One shard's rows, which are put into `result` and shown while they come."""
+    before, rows, total = result.rows, shard.rows, len(result.scores)
+
+    def show(so_far: Callable[[], tuple[NDArray[np.float32], NDArray[np.uint8]]]) -> None:
+        if partial.due:
+            result.put(before, *so_far())
+            partial.write()
+
+    return work.scored(
+        shard,
+        lambda share: progress.progress(before + int(share * rows), total),
+        first=None if first is None else first[before : before + rows],
+        show=show,
+    )
 
 
 def score_prompts(prompts: list[str], teacher: TeacherInfo, session: Session) -> NDArray[np.float32]:
@@ -165,12 +198,13 @@ def _write(workspace: Workspace, dataset: Dataset, teacher: TeacherInfo, result:
         workspace,
         dataset,
         result.scores,
-        key=score_key(NAME, teacher.id, teacher.created),
-        scorer=NAME,
-        teacher=teacher.id,
-        threshold=teacher.threshold,
+        **_made(teacher),
         info=info,
         reasons=result.reasons,
         names=REASONS,
         content=teacher_content(teacher),
     )
+
+
+def _made(teacher: TeacherInfo) -> Made:
+    return {"key": score_key(NAME, teacher.id, teacher.created), "scorer": NAME, "teacher": teacher.id, "threshold": teacher.threshold}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +18,15 @@ from reft_studio.scoring.engine import Engine
 from reft_studio.scoring.journal import Journal
 from reft_studio.scoring.plan import Plan
 from reft_studio.scoring.shards import NO_TOKENS as LEFT_EMPTY
-from reft_studio.scoring.shards import NOT_FINITE, REFUSED, Shard, row_scores
+from reft_studio.scoring.shards import NOT_FINITE, NOT_REACHED, REFUSED, Shard, row_scores
 from reft_studio.scoring.work import Scored, load_shard, save_shard
 
 FAMILIAR_SAMPLE = 2000
 """Prompts whose words are looked up in the lab's language."""
+
+
+Show = Callable[[Callable[[], tuple[NDArray[np.float32], NDArray[np.uint8]]]], None]
+"""Told after each batch how to get scores and reasons of the shard's rows as they are now."""
 
 
 class ShardWork:
@@ -31,32 +36,40 @@ class ShardWork:
         self.folder, self.engine, self.cache, self.key = folder, engine, cache, key
         self.encoder = PromptEncoder(encoder)
 
-    def scored(self, shard: Shard, progress: Callable[[float], None]) -> Scored:
-        """The rows of a shard: read if it is finished, else computed or gone on with. `progress` gets shares in 0..1."""
+    def scored(self, shard: Shard, progress: Callable[[float], None], *, first: NDArray[np.float32] | None, show: Show) -> Scored:
+        """The rows of a shard: read if it is finished, else computed or gone on with. `progress` gets shares in 0..1.
+
+        `first`: (rows of the shard,) the rows with high values are computed before those with low ones.
+        """
         final = self.folder / f"{shard.index:05}.npz"
         if (done := load_shard(final)) is not None and done.rows == shard.rows:
             return done
-        found = self._computed(shard, progress)
+        found = self._computed(shard, progress, first, show)
         save_shard(final, found)
         for name in ("plan.npz", "splits.json", "journal"):
             (self.folder / name).unlink(missing_ok=True)
         return found
 
-    def _computed(self, shard: Shard, progress: Callable[[float], None]) -> Scored:
+    def _computed(self, shard: Shard, progress: Callable[[float], None], first: NDArray[np.float32] | None, show: Show) -> Scored:
         unfamiliar = unfamiliar_share(shard.texts[:FAMILIAR_SAMPLE]) if shard.index == 0 else 0.0
         lists, fates = self.encoder.encode(shard.texts)
         shard.texts.clear()  # half of a shard's memory, and not needed any more
         digests = digests_of(lists, self.key)
         distinct, firsts, units = np.unique(digests, return_index=True, return_inverse=True)
-        prompts = lists.pick(firsts)
-        plan = self._planned(prompts, distinct)
-        values = self._run(plan, prompts, progress)
+        prompts, of_texts = lists.pick(firsts), units.reshape(-1)
+        plan = self._planned(prompts, distinct, None if first is None else _highest(first, shard, of_texts, len(distinct)))
+
+        def rows(values: NDArray[np.float32], reached: NDArray[np.bool_]) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+            of_text = values[of_texts]
+            why = np.where(np.isnan(of_text), NOT_FINITE, 0).astype(np.uint8)
+            why[~reached[of_texts]] = NOT_REACHED
+            why[fates == TEMPLATE_REFUSED] = REFUSED
+            why[fates == NO_TOKENS] = LEFT_EMPTY
+            return row_scores(shard, of_text, why)
+
+        values = self._run(plan, prompts, progress, lambda values, reached: show(lambda: rows(values, reached)))
         self.cache.add(plan.fingerprint[:16], distinct[plan.order], values[plan.order])
-        of_text = values[units.reshape(-1)]
-        why = np.where(np.isnan(of_text), NOT_FINITE, 0).astype(np.uint8)
-        why[fates == TEMPLATE_REFUSED] = REFUSED
-        why[fates == NO_TOKENS] = LEFT_EMPTY
-        scores, reasons = row_scores(shard, of_text, why)
+        scores, reasons = rows(values, np.ones(len(values), dtype=bool))
         counts = {
             "distinct_prompts": len(prompts),
             "computed_prompts": len(plan.order),
@@ -65,20 +78,52 @@ class ShardWork:
         }
         return Scored(scores, reasons, shard.rows, counts, unfamiliar)
 
-    def _planned(self, prompts: TokenLists, digests: NDArray[np.void]) -> Plan:
-        """The frozen plan: the one on disk if it is of these prompts, else a new one, stored before it is used."""
+    def _planned(self, prompts: TokenLists, digests: NDArray[np.void], first: NDArray[np.float32] | None) -> Plan:
+        """The frozen plan: the one on disk if it is of these prompts, else a new one, stored before it is used.
+
+        One that was made for another order is gone on with: its batches are what gives the same bits.
+        """
         if (kept := Plan.load(self.folder)) is not None and kept.is_of(digests, prompts.lengths, budget=self.engine.budget):
             return kept
         (self.folder / "journal").unlink(missing_ok=True)
-        plan = self.engine.plan(prompts, digests, self.cache.lookup(digests))
+        plan = self.engine.plan(prompts, digests, self.cache.lookup(digests), first=first)
         plan.save(self.folder)
         return plan
 
-    def _run(self, plan: Plan, prompts: TokenLists, progress: Callable[[float], None]) -> NDArray[np.float32]:
+    def _run(
+        self,
+        plan: Plan,
+        prompts: TokenLists,
+        progress: Callable[[float], None],
+        seen: Callable[[NDArray[np.float32], NDArray[np.bool_]], None],
+    ) -> NDArray[np.float32]:
+        """Scores of the distinct prompts. `seen` gets, after each batch, those so far and which are reached."""
         if not len(plan.order):
             return plan.known
+        values, reached = plan.known.copy(), np.ones(len(plan.known), dtype=bool)
+        reached[plan.order] = False
+
+        def put(batch: NDArray[np.int32], found: NDArray[np.float32]) -> None:
+            values[batch], reached[batch] = found, True
+
+        def computed(batch: NDArray[np.int32], found: NDArray[np.float32]) -> None:
+            put(batch, found)
+            seen(values, reached)
+
         with Journal(self.folder / "journal") as journal:
-            return self.engine.run(plan, prompts, journal, on_split=lambda grown: grown.save_splits(self.folder), progress=progress)
+            for batch, found in zip(plan.batches(), journal.done, strict=False):
+                put(batch, found)
+            grown = partial(Plan.save_splits, folder=self.folder)
+            return self.engine.run(plan, prompts, journal, on_split=grown, progress=progress, on_batch=computed)
+
+
+def _highest(first: NDArray[np.float32], shard: Shard, units: NDArray[np.intp], count: int) -> NDArray[np.float32]:
+    """(count,) per distinct prompt the highest value of the rows that say it; `units` is the prompt of each text."""
+    found = np.full(count, -np.inf, dtype=np.float32)
+    turns, spoken = np.array(shard.turns, dtype=np.int64), np.diff(np.array([0, *shard.ends]))
+    values = np.repeat(np.where(np.isnan(first), np.float32(-1), first), spoken)
+    np.maximum.at(found, units[turns], values)
+    return found
 
 
 def _rows_with(shard: Shard, marked: NDArray[np.bool_]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -26,6 +27,8 @@ NO_BIN = BINS
 """Stands for the bin of a row that has no score: above every bin, so ask `!= NO_BIN` before comparing."""
 _STORED_AS = {"refusal_feature": "refusal_similarity"}
 """Scorers that had another name: the keys of their scores, and files that are there already, keep it."""
+PARTIAL = ".partial"
+"""Ends the name of the folder with the snapshots of unfinished scores."""
 CHUNK = 1 << 20
 """Rows whose intermediate results are held at once."""
 
@@ -34,6 +37,7 @@ CHUNK = 1 << 20
 class ScoreSet:
     """Scores of one scorer on one dataset.
 
+    While rows are still being scored, or after that was stopped, it is a snapshot: `reached` rows; the others have no score yet.
     `teacher` is the id of what was prepared to score with, a teacher or another prepared scorer.
     `threshold` is the calibrated one; `missing` rows have no score, each with a reason in `info["missing_reasons"]`.
     """
@@ -47,6 +51,27 @@ class ScoreSet:
     rows: int
     missing: int
     info: dict[str, Any] = field(repr=False, compare=False)
+
+    @property
+    def finished(self) -> bool:
+        """False while rows are still to be scored."""
+        return "reached" not in self.info
+
+    @property
+    def reached(self) -> int:
+        """Rows that the scorer has looked at, scored or not; they stand before all others in `order`."""
+        return int(self.info.get("reached", self.rows))
+
+    @property
+    def unscored(self) -> int:
+        """Rows that were looked at and cannot be scored."""
+        return self.missing - (self.rows - self.reached)
+
+    def not_reached(self) -> NDArray[np.bool_]:
+        """(rows,) True where a row is still to be scored."""
+        found = np.zeros(self.rows, dtype=bool)
+        found[self.order()[self.reached :]] = True
+        return found
 
     def scores(self) -> NDArray[np.float32]:
         """(rows,) float32 in dataset order; NaN where a row could not be scored."""
@@ -98,24 +123,34 @@ def write_scores(
     `reasons` says why a row has no score: codes of `names`, 0 for a row that has one. `content` is what the scores were
     made from, so that `finished_scores` may answer with them later.
     """
-    folder = workspace.folder("scores", dataset.id, key)
-    with new_folder(folder) as building:
-        _write_table(building / "scores.parquet", dataset, scores, reasons, names or {})
-        ranked = np.argsort(-np.where(np.isnan(scores), np.float32(-np.inf), scores), kind="stable").astype(np.uint32)
-        np.save(building / "order.npy", ranked)
-        hashes = {name: fingerprint.of_file(building / name) for name in ("scores.parquet", "order.npy")}
-        facts = {
-            "dataset": dataset.id,
-            "key": key,
-            "scorer": scorer,
-            "teacher": teacher,
-            "threshold": threshold,
-            "rows": len(scores),
-            "missing": int(np.isnan(scores).sum()),
-            "info": info if content is None else {**info, "content": dict(content), "sha256": hashes},
-        }
-        write_json(building / "scorer.json", facts)
+    with new_folder(workspace.folder("scores", dataset.id, key)) as building:
+        write_arrays(building, dataset, scores, reasons, names or {}, after=np.isnan(scores).astype(np.float32))
+        if content is not None:
+            hashes = {name: fingerprint.of_file(building / name) for name in ("scores.parquet", "order.npy")}
+            info = {**info, "content": dict(content), "sha256": hashes}
+        made = {"key": key, "scorer": scorer, "teacher": teacher, "threshold": threshold}
+        write_json(building / "scorer.json", facts_of(dataset, scores, made, info))
     return open_score_set(workspace, dataset.id, key)
+
+
+def facts_of(dataset: Dataset, scores: NDArray[np.float32], made: Mapping[str, Any], info: Mapping[str, Any]) -> dict[str, Any]:
+    """What scorer.json says; `made` is key, scorer, teacher and threshold."""
+    return {"dataset": dataset.id, **made, "rows": len(scores), "missing": int(np.isnan(scores).sum()), "info": dict(info)}
+
+
+def write_arrays(
+    folder: Path,
+    dataset: Dataset,
+    scores: NDArray[np.float32],
+    reasons: NDArray[np.uint8] | None,
+    names: Mapping[int, str],
+    *,
+    after: NDArray[np.float32],
+) -> None:
+    """scores.parquet and order.npy. `after`: (rows,) 0 where there is a score; the higher, the later a row without one stands."""
+    _write_table(folder / "scores.parquet", dataset, scores, reasons, names)
+    ranked = np.argsort(-np.where(np.isnan(scores), -1 - after, scores), kind="stable").astype(np.uint32)
+    np.save(folder / "order.npy", ranked)
 
 
 def finished_scores(workspace: Workspace, dataset: Dataset, *, key: str, content: Mapping[str, Any]) -> ScoreSet | None:
@@ -147,8 +182,10 @@ def _write_table(
 
 
 def open_score_set(workspace: Workspace, dataset_id: str, key: str) -> ScoreSet:
-    """Raises StoreError if the dataset has no such scores."""
+    """Raises StoreError if the dataset has no such scores. Unfinished ones are opened as their newest snapshot."""
     folder = workspace.folder("scores", dataset_id, key)
+    if not (folder / "scorer.json").is_file() and (newest := _snapshots(folder.with_name(f"{folder.name}{PARTIAL}"))):
+        folder = newest[-1]
     if not (folder / "scorer.json").is_file():
         raise StoreError("This dataset has not been scored with that scorer. Score it on the Filter page.")
     try:
@@ -160,10 +197,22 @@ def open_score_set(workspace: Workspace, dataset_id: str, key: str) -> ScoreSet:
 
 
 def list_score_sets(workspace: Workspace, dataset_id: str) -> list[ScoreSet]:
-    """Score sets of a dataset, oldest first."""
+    """Score sets of a dataset, oldest first; unfinished ones are among them."""
     base = workspace.folder("scores", dataset_id)
-    folders = sorted((path for path in base.glob("*/scorer.json")), key=lambda path: path.stat().st_mtime) if base.is_dir() else []
-    return [open_score_set(workspace, dataset_id, path.parent.name) for path in folders if ".tmp-" not in path.parent.name]
+    written = dict[str, float]()
+    for path in base.iterdir() if base.is_dir() else ():
+        if ".tmp-" in path.name:
+            continue
+        key = path.name.removesuffix(PARTIAL)
+        files = [folder / "scorer.json" for folder in ([path] if key == path.name else _snapshots(path)[-1:])]
+        with suppress(OSError):  # it has no scores, or they were finished or removed a moment ago
+            written[key] = max([written.get(key, 0.0), *(file.stat().st_mtime for file in files)])
+    return [open_score_set(workspace, dataset_id, key) for key in sorted(written, key=written.__getitem__) if written[key]]
+
+
+def _snapshots(folder: Path) -> list[Path]:
+    """Snapshots of unfinished scores, oldest first."""
+    return sorted(path for path in folder.iterdir() if path.name.isdecimal()) if folder.is_dir() else []
 
 
 def histogram(scores: NDArray[np.float32], known_harmful: list[bool | None]) -> list[list[int]]:

@@ -17,7 +17,7 @@ ROWS = 65_536
 CHARACTERS = 1 << 26
 """Limits of one shard; memory is that of one shard, however many there are."""
 
-NO_TURN, EMPTY, REFUSED, NO_TOKENS, NOT_FINITE, NO_ANSWER, NO_LABEL, NO_MEMBER = range(1, 9)
+NO_TURN, EMPTY, REFUSED, NO_TOKENS, NOT_FINITE, NO_ANSWER, NO_LABEL, NO_MEMBER, NOT_REACHED = range(1, 10)
 REASONS = {
     NO_TURN: "no user turn",
     EMPTY: "empty prompt",
@@ -27,8 +27,10 @@ REASONS = {
     NO_ANSWER: "no response",
     NO_LABEL: "no label",
     NO_MEMBER: "a scorer of the ensemble gives no score",
+    NOT_REACHED: "not yet reached",
 }
-"""Why a row has no score; 0 stands for a row that has one."""
+"""Why a row has no score; 0 stands for a row that has one. NOT_REACHED, in unfinished scores only, is the highest: a row of which one
+turn is not reached is not reached."""
 
 
 @dataclass

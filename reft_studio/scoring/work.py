@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reft_studio.errors import PrerequisiteError
+from reft_studio.scoring.shards import NOT_REACHED
 from reft_studio.workspace import Workspace, write_atomic
 
 COUNTS = ("distinct_prompts", "computed_prompts", "cached_prompts", "truncated")
@@ -23,7 +24,7 @@ COUNTS = ("distinct_prompts", "computed_prompts", "cached_prompts", "truncated")
 
 @dataclass
 class Scored:
-    """Rows scored so far: scores and reasons fill up from the front; `rows` tells how far."""
+    """Rows scored so far: scores and reasons fill up from the front; `rows` tells how far. Rows beyond are NOT_REACHED."""
 
     scores: NDArray[np.float32]
     reasons: NDArray[np.uint8]
@@ -33,14 +34,18 @@ class Scored:
 
     @classmethod
     def empty(cls, rows: int) -> Scored:
-        return cls(np.full(rows, np.nan, dtype=np.float32), np.zeros(rows, dtype=np.uint8))
+        return cls(np.full(rows, np.nan, dtype=np.float32), np.full(rows, NOT_REACHED, dtype=np.uint8))
+
+    def put(self, start: int, scores: NDArray[np.float32], reasons: NDArray[np.uint8]) -> None:
+        """Write rows from position `start` on, which may not be all that is known of them later."""
+        self.scores[start : start + len(scores)] = scores
+        self.reasons[start : start + len(scores)] = reasons
 
     def take(self, shard: Scored) -> None:
         """Add the rows of the next shard."""
         if self.rows == 0:
             self.unfamiliar = shard.unfamiliar
-        self.scores[self.rows : self.rows + shard.rows] = shard.scores
-        self.reasons[self.rows : self.rows + shard.rows] = shard.reasons
+        self.put(self.rows, shard.scores, shard.reasons)
         self.rows += shard.rows
         for name, count in shard.counts.items():
             self.counts[name] += count

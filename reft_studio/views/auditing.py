@@ -19,6 +19,7 @@ from reft_studio.data.rowstore import row_store
 from reft_studio.errors import DataError, SpecError
 from reft_studio.jobs import outgoing
 from reft_studio.jobs.queue import JobQueue
+from reft_studio.scoring.partial import require_finished
 from reft_studio.store import settings
 from reft_studio.store.decisions import Action, ChainReport, Decision
 from reft_studio.views import bulk, reviewing, sampling
@@ -141,6 +142,7 @@ class Audit(Assuring):
 
     def _to_freeze(self, dataset_id: str, allow_undecided: bool, by: str | None) -> dict[str, Any]:
         dataset, score, threshold = self.audited(dataset_id)
+        require_finished(score, "freezing")
         if waiting := int(np.isin(self.log.decided(dataset.id).code_of(self.unapproved(dataset.id)), (KEEP, RELABEL)).sum()):
             raise SpecError(
                 f"Flagged rows that are to stay by the word of one person: {waiting:,}. Let a second one decide them (Review lists "
@@ -160,6 +162,7 @@ class Audit(Assuring):
 
     def _to_export(self, dataset_id: str) -> dict[str, Any]:
         dataset, score, threshold = self.audited(dataset_id)
+        require_finished(score, "the export")
         return {"dataset": dataset.id, "score_key": score.key if score else None, "threshold": threshold}
 
     def _jobs(self) -> JobQueue:

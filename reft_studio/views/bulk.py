@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from reft_studio.data.dataset import Dataset
 from reft_studio.data.rowstore import row_store
+from reft_studio.scoring.partial import require_finished
 from reft_studio.scoring.scores import ScoreSet
 from reft_studio.store.decided import UNSURE, Decided
 from reft_studio.views.row_filter import RowFilter
@@ -37,8 +38,10 @@ def select(
 ) -> Selection:
     """The rows that a filter selects, in dataset order; those that a person decided are left alone unless `overrule`.
 
-    Raises SpecError for a filter that needs scores where there are none.
+    Raises SpecError for a filter that needs scores where there are none, or where rows are still being scored.
     """
+    if row_filter.side in ("flagged", "kept") or (row_filter.low, row_filter.high, row_filter.other) != (None, None, None):
+        require_finished(score, "a decision by score")
     places = positions(workspace, dataset, score, threshold, row_filter.without_order(), decided)
     ids = row_store(dataset).row_ids[places]
     taken = decided.code_of(ids) > 0

@@ -128,7 +128,7 @@ class Measure:
         score = self._opened(dataset_id, key)[1]
         told: dict[str, int] = score.info.get("missing_reasons", {})
         named = sorted(told.items(), key=lambda one: -one[1])
-        rest = score.missing - sum(told.values())
+        rest = score.unscored - sum(told.values())
         return [*named, ("the scorer did not say why", rest)] if rest > 0 else named
 
     def _opened(self, dataset_id: str, key: str) -> tuple[Dataset, ScoreSet]:

@@ -178,7 +178,7 @@ class _Asked:
 
         Once all were read and the claim needs more, that many more are drawn: how many is fixed before any of them is seen.
         """
-        if self.score is None or self.threshold is None:
+        if self.score is None or self.threshold is None or not self.score.finished:
             return np.zeros(0, dtype=np.int64)
         sampling = Sampling(self.log, self.score, self.threshold)
         rows = sampling.to_read(region, by=f"human:{self.by}")

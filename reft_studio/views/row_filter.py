@@ -8,8 +8,8 @@ from typing import Any, Literal, get_args
 
 from reft_studio.errors import SpecError
 
-Side = Literal["all", "flagged", "kept", "unscored", "borderline"]
-"""`borderline` is short for all rows in that order."""
+Side = Literal["all", "flagged", "kept", "unscored", "unreached", "borderline"]
+"""`unscored` rows cannot be scored; `unreached` ones have not been looked at yet. `borderline` is short for all rows in that order."""
 Decisions = Literal["any", "open", "keep", "remove", "relabel", "unsure", "conflict"]
 Change = Literal["added", "dropped", "both"]
 Order = Literal["score", "-score", "borderline", "file"]

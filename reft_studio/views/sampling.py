@@ -15,6 +15,7 @@ from reft_studio.audit.held import UNSURE, Decided
 from reft_studio.audit.record import Record
 from reft_studio.audit.sample import EVERYWHERE, WANTED, Sample, no_sample, sample_of
 from reft_studio.errors import StoreError
+from reft_studio.scoring.partial import require_finished
 from reft_studio.scoring.scores import ScoreSet, open_score_set
 from reft_studio.store import records
 from reft_studio.store.decisions import DecisionLog
@@ -58,6 +59,7 @@ class Sampling:
 
         With `first`, nothing is drawn if somebody has drawn for this line a moment ago: _DrawnAlready is raised.
         """
+        require_finished(self.score, "a random draw")
         size = count or (smallest_sample(TARGET, confidence=CONFIDENCE) if region == "below" else ABOVE)
         made: list[Draw] = []
 

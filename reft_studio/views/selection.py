@@ -167,7 +167,7 @@ def _arranged(chosen: Places, values: NDArray[np.float32], scored: int, wanted: 
 def _unranked(asked: _Asked) -> Ranked:
     """Rows of a dataset without scores, in the order of the file."""
     wanted, rows = asked.filter, asked.dataset.rows
-    if wanted.side in ("flagged", "kept") or wanted.low is not None or wanted.high is not None or wanted.other is not None:
+    if wanted.side in ("flagged", "kept", "unreached") or wanted.low is not None or wanted.high is not None or wanted.other is not None:
         asked.scores()
     masks = _conditions(asked)
     return Run(np.flatnonzero(_all_of(masks))) if masks else Every(rows)
@@ -178,7 +178,9 @@ def _window(asked: _Asked, order: Places, values: NDArray[np.float32], scored: i
     wanted, rows = asked.filter, len(order)
     start, end = 0, rows
     if wanted.side == "unscored":
-        start = scored
+        start, end = scored, asked.scores().reached
+    elif wanted.side == "unreached":
+        start = asked.scores().reached
     elif wanted.side in ("flagged", "kept"):
         split = first_below(order, values, asked.line(), until=scored)
         start, end = (0, split) if wanted.side == "flagged" else (split, scored)
@@ -212,7 +214,8 @@ def _inside(asked: _Asked, order: Places, values: NDArray[np.float32], found: Pl
     bins = grid(np.where(missing, 0, values[found]))
     scored = len(order) - asked.scores().missing
     if start >= scored:
-        return missing
+        waiting = asked.scores().not_reached()[found]
+        return missing & (waiting if start >= asked.scores().reached else ~waiting)
     highest, lowest = int(grid(float(values[order[start]]))), int(grid(float(values[order[min(end, scored) - 1]])))
     return np.where(missing, end > scored, (bins <= highest) & (bins >= lowest))
 

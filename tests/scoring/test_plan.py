@@ -34,6 +34,15 @@ def test_batches_run_from_long_to_short_within_the_budget_of_padded_tokens() -> 
     assert batches(plan(prefix=1, budget=16)) == [[1, 3], [0, 5, 2]]
 
 
+def test_prompts_asked_for_first_run_first_the_longest_of_a_stretch_before_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reft_studio.scoring.plan.STRETCH", 1)
+    lists = TokenLists.of([[place] * int(length) for place, length in enumerate(LENGTHS)])
+    wanted = np.array([0.1, 0.9, 0.8, 0.2, 1.0, 0.7], dtype=np.float32)  # of lengths 5, 9, 2, 9, 0, 3: ranked 1, 2, 5 | 3, 0
+    one = Plan.of(digests_of(lists, KEY), LENGTHS, UNKNOWN, budget=14, prefix=0, first=wanted)
+    assert batches(one) == [[1], [5, 2], [3], [0]]
+    assert one.fingerprint == plan(budget=14).fingerprint  # a plan that is there is gone on with, whatever is asked for now
+
+
 def test_a_prompt_longer_than_the_budget_runs_alone() -> None:
     assert batches(plan(budget=1)) == [[1], [3], [0], [5], [2]]
 

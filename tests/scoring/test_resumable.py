@@ -20,7 +20,7 @@ from reft_studio.models.session import Session
 from reft_studio.progress import Silent
 from reft_studio.scoring import engine, refusal_similarity
 from reft_studio.scoring.refusal_similarity import score
-from reft_studio.scoring.scores import ScoreSet
+from reft_studio.scoring.scores import ScoreSet, list_score_sets
 from reft_studio.scoring.shards import shards
 from reft_studio.scoring.work import work_folder
 from reft_studio.teacher.teacher import open_teacher
@@ -139,7 +139,8 @@ def test_a_cancelled_job_keeps_what_is_done(workspace: Workspace, session: Sessi
     dataset = dataset_in(workspace)
     with pytest.raises(InterruptedError):
         scored(workspace, session, dataset, Stopping(usual.calls - 3))
-    assert not (workspace.root / "scores").exists()
+    (stopped,) = list_score_sets(workspace, dataset.id)
+    assert not stopped.finished and 0 < stopped.reached < ROWS
     rest = Stopping(0)
     found = scored(workspace, session, dataset, rest)
     assert rest.calls < usual.calls / 2
