@@ -28,6 +28,7 @@ from reft_studio.jobs.host import ModelHost
 from reft_studio.jobs.queue import JobQueue
 from reft_studio.models.spec import DEFAULT, PRESETS, LoadSpec, OptimSpec
 from reft_studio.scoring import SCORERS
+from reft_studio.scoring.partial import require_finished
 from reft_studio.scoring.prepared import Prepared, list_prepared, open_prepared, usual_scorer
 from reft_studio.scoring.scorer import ScorerSpec
 from reft_studio.scoring.scores import ScoreSet, list_score_sets, open_score_set
@@ -51,6 +52,7 @@ from reft_studio.views import (
     runs,
     thresholds,
 )
+from reft_studio.views.live import Live
 from reft_studio.views.rows import Table
 from reft_studio.views.shelf import Models
 from reft_studio.views.sources import Sources
@@ -80,6 +82,7 @@ class Studio:
         self.sources = Sources(workspace, self.jobs)
         self.measure = measuring.Measure(workspace)
         self.table = Table(workspace)
+        self.live = Live(workspace, self.jobs)
         self.queue = queueing.Queue(workspace, self.log)
         self.desk = desk.Desk(workspace)
         self.host = ModelHost(workspace)
@@ -237,12 +240,9 @@ class Studio:
 
         Raises MissingModel if the base that it reads through has to be added first.
         """
-        opened = open_dataset(self.workspace, dataset_id)
-        teacher = teacher or usual_scorer(opened)
-        prepared = open_prepared(self.workspace, teacher)
-        self.models.require(str(prepared.spec.get("model") or "lab"))
-        params = {"dataset": opened.id, **({"teacher": teacher} if prepared.scorer == "refusal_feature" else {"scorer": teacher})}
-        return self.jobs.submit("score", params, title=f"Score {opened.name}")
+        teacher = teacher or usual_scorer(open_dataset(self.workspace, dataset_id))
+        self.models.require(str(open_prepared(self.workspace, teacher).spec.get("model") or "lab"))
+        return self.live.score(dataset_id, teacher)
 
     def scorers(self) -> list[Prepared]:
         """All that can score now: teachers first."""
@@ -333,6 +333,7 @@ class Studio:
             given["sections"] = tuple(sections)
         if current is not None:
             dataset, score, threshold = self.audit.audited(current)
+            require_finished(score, "the report")
             given |= {"dataset": dataset.id, "score": score, "threshold": threshold, **self.audit.told(dataset.id)}
         return build_report(self.workspace, ReportInput(**given), self.workspace.folder("reports"))
 

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any
 from reft_studio.data import search
 from reft_studio.data.dataset import Dataset, open_dataset
 from reft_studio.data.facets import facet, facet_names
-from reft_studio.errors import StudioError
-from reft_studio.jobs.job import LIVE, JobContext
+from reft_studio.errors import StoreError, StudioError
+from reft_studio.jobs.job import LIVE, JobCancelled, JobContext
 from reft_studio.jobs.queue import JobQueue
 
 if TYPE_CHECKING:
     from reft_studio.workspace import Workspace
+
+AT_ONCE_ROWS = 1_000_000
+"""Rows that are scored by words within the import, in about 10 s; more are left to a job of their own."""
 
 
 def index(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
@@ -39,6 +42,34 @@ def prepare(context: JobContext, dataset: Dataset) -> None:
         queue_inspection(context.workspace, dataset)
     except StudioError as exc:
         context.warn(f"The inspection could not be queued: {exc} It can be asked for on the Data page.")
+    first_scores(context, dataset)
+
+
+def first_scores(context: JobContext, dataset: Dataset) -> None:
+    """Score new user data by words, so that it can be reviewed at once; nothing where no such scorer is ready.
+
+    The lab's data is left to the lab's teacher. Very large data is scored by a job of its own. Whatever goes wrong, the dataset is there.
+    """
+    from reft_studio.scoring import SCORERS
+    from reft_studio.scoring.partial import QUICK
+    from reft_studio.scoring.prepared import open_prepared
+
+    if dataset.role != "user" or dataset.manifest.get("made_by") == "lab":
+        return
+    try:
+        prepared = open_prepared(context.workspace, QUICK)
+    except StoreError:
+        return  # none ships here, and nobody has prepared one
+    try:
+        if dataset.rows > AT_ONCE_ROWS:
+            JobQueue(context.workspace).submit("score", {"dataset": dataset.id, "scorer": QUICK}, title=f"Score {dataset.name} by words")
+            return
+        context.stage("score by words", 2, 2)
+        SCORERS.get(QUICK)().score(context.workspace, dataset, prepared, context)
+    except StudioError as exc:
+        context.warn(f"There is no first score by words: {exc} The data can be scored on the Filter page.")
+    except JobCancelled:
+        context.warn("The first score by words was stopped. The data is imported, and can be scored on the Filter page.")
 
 
 def queue_index(workspace: Workspace, dataset: Dataset) -> str | None:

@@ -46,7 +46,8 @@ def score(
     """Score every row and store the result; a row with several user turns gets the highest cosine among them.
 
     Only prompts are read, so editing a response changes no score. A dataset that was scored with this teacher is not scored
-    again; a prompt that was is looked up; a run that was interrupted goes on where it stopped, to the same bits. `first` as in `states_scored`.
+    again; a prompt that was is looked up; a run that was interrupted goes on where it stopped, to the same bits.
+    `first` as in `states_scored`.
     """
     check_match(session, teacher)
     if (ready := already(workspace, dataset, teacher, scorer=NAME)) is not None:

@@ -74,5 +74,5 @@ def _unread(dataset: Dataset, prepared: Prepared) -> tuple[float | None, str]:
 
 
 def _others_disagree(log: DecisionLog, dataset: Dataset, score: ScoreSet) -> bool:
-    others = [one for one in list_score_sets(log.workspace, dataset.id) if one.key != score.key]
+    others = [one for one in list_score_sets(log.workspace, dataset.id) if one.key != score.key and one.finished]
     return bool(others) and all(disagree(by_truth(dataset, one)) for one in others)

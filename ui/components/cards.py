@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from reft_studio.audit.policy import flagged as is_flagged
 from reft_studio.errors import SpecError
+from reft_studio.scoring.shards import NOT_REACHED, REASONS
 from ui.events import answer
 from ui.text import ago, mask, show
 
@@ -23,6 +24,7 @@ PREVIEW, FULL, NAME = 160, 6000, 60
 MOST_ROWS = 200
 """Rows one request may ask for."""
 HISTORY = 12
+WAITING = REASONS[NOT_REACHED]
 HUMAN = "human:"
 """How `decided_by` begins where a person decided."""
 ACTIONS = {"keep": "Keep", "remove": "Remove", "relabel": "Relabel", "unsure": "Unsure", "clear": "Back to the threshold"}
@@ -56,14 +58,15 @@ def card_server(studio: Studio) -> ServerFunction:
 def row_view(row: Mapping[str, Any], threshold: float, *, masked: bool, everything: bool = False) -> dict[str, Any]:
     """One line of the table. A prompt is masked if it is known to be harmful, flagged, removed or relabelled by a person, or all are."""
     score, decision = row.get("score"), row.get("decision")
-    over = is_flagged(score, threshold)
+    over, waiting = is_flagged(score, threshold), row.get("reason") == WAITING
     hide = masked and (everything or over or row.get("known_harmful") is True or decision in HARMFUL)
     return {
         "row": row["row_id"],
         "score": score,
         "flagged": over,
         "decision": decision,
-        "effective": "undecided" if score is None else "remove" if over else "keep",
+        "effective": ("waiting" if waiting else "undecided") if score is None else "remove" if over else "keep",
+        "waiting": waiting,
         "origin": show(row.get("origin") or "", NAME),
         "prompt": mask(row["prompt"]) if hide else show(row["prompt"], PREVIEW),
         "masked": hide,

@@ -17,6 +17,7 @@ from reft_studio.scoring.level import level_of
 from reft_studio.store.decided import ACTIONS, decided
 from ui.components.filter_numbers import changes_server, rule_server, shift_server, slices_server
 from ui.components.jobs import LIVE
+from ui.components.live_panel import draw_live, live_value
 from ui.components.rows_panel import draw_rows, rows_value
 from ui.components.scorer_words import READS
 from ui.components.why_panel import draw_why, why_value
@@ -74,6 +75,7 @@ class Panels:
 
     empty: gr.HTML
     warning: gr.HTML
+    live: gr.HTML
     threshold: gr.HTML
     rule: gr.HTML
     rows: gr.HTML
@@ -104,6 +106,7 @@ def draw_panels(studio: Studio) -> Panels:
     """The panels, empty; `panel_values` fills them."""
     empty = widget("empty_state", None, elem_id="filter-empty")
     warning = widget("notice", None, elem_id="filter-warning")
+    live = draw_live(studio)
     threshold = threshold_panel()
     rule = rule_panel(rule_server(studio))
     rows = draw_rows(studio)
@@ -122,7 +125,7 @@ def draw_panels(studio: Studio) -> Panels:
             changes = changes_panel(changes_server(studio))
         with gr.Column(elem_id="panel-unscored"):
             unscored = composed("unscored", parts=("dom", "url", "threshold_math"), elem_id="unscored")
-    return Panels(empty, warning, threshold, rule, rows, why, bar, estimate, slices, tradeoff, drift, changes, unscored)
+    return Panels(empty, warning, live, threshold, rule, rows, why, bar, estimate, slices, tradeoff, drift, changes, unscored)
 
 
 def page_values(studio: Studio) -> tuple[Any, ...]:
@@ -149,32 +152,44 @@ def picker_values(studio: Studio, state: State) -> tuple[Any, ...]:
 def panel_values(studio: Studio, state: State) -> tuple[Any, ...]:
     """The panels for the dataset and scores in use; without scores, only the way to get them."""
     if state.dataset is None or state.score is None:
-        return (None if scoring(studio) else empty_value(state), None, *[""] * 11)
+        return (None if scoring(studio) else empty_value(state), None, live_value(state), *[""] * 11)
     view = studio.filter_view(state.dataset.id, state.score.key)
     where = {"dataset": state.dataset.id, "key": state.score.key, "threshold": view.threshold, "calibrated": view.calibrated}
     reasons = studio.measure.unscored(state.dataset.id, state.score.key)
-    panel = panel_value(studio, view)
+    panel, rows = moving_values(studio, view)
+    whole = view.score.finished  # what is reached first is no sample of the rest
     return (
         None,
         {"text": show(view.warning, 600), "kind": "flag"} if view.warning else None,
+        live_value(state),
         panel,
-        json.dumps(
-            {**where, "clean": [[source, show(name, 80)] for source, name in studio.clean_sources(state.dataset.id, state.score.key)]}
-        ),
-        rows_value(state.dataset.id, state.score.key, view.threshold, view.score.missing),
+        rule_value(studio, where) if whole else "",
+        rows,
         why_value(studio),
         json.dumps(tabs(view, reasons)),
-        panel,
+        panel if whole else "",
         json.dumps({**where, "facets": [[name, TITLES[name]] for name in studio.measure.facets(state.dataset.id)]}),
-        panel,
-        panel,
+        panel if whole else "",
+        panel if whole else "",
         json.dumps({**where, "sets": score_sets(studio, state.dataset.id)}),
         json.dumps([[show(reason, 120), rows] for reason, rows in reasons]),
     )
 
 
+def rule_value(studio: Studio, where: Mapping[str, Any]) -> str:
+    """The rule panel's value, with the other files whose clean rows may set a line."""
+    clean = [[source, show(name, 80)] for source, name in studio.clean_sources(where["dataset"], where["key"])]
+    return json.dumps({**where, "clean": clean})
+
+
+def moving_values(studio: Studio, view: FilterView) -> tuple[str, str]:
+    """What changes while rows are being scored: threshold panel and table."""
+    score = view.score
+    return panel_value(studio, view), rows_value(score.dataset, score.key, view.threshold, score.unscored, score.rows - score.reached)
+
+
 def tabs(view: FilterView, reasons: Sequence[tuple[str, int]]) -> list[list[str]]:
-    """The tabs of the analysis, each with its block's name."""
+    """The tabs of the analysis, each with its block's name. Estimates wait until all rows are scored."""
     named = [
         ["estimate", "Estimate"],
         ["slices", "Slices"],
@@ -182,7 +197,9 @@ def tabs(view: FilterView, reasons: Sequence[tuple[str, int]]) -> list[list[str]
         ["drift", "Drift"],
         ["changes", "Compare"],
     ]
-    return [*named, ["unscored", f"No score ({view.score.missing:,})"]] if reasons else named
+    if not view.score.finished:
+        named = [one for one in named if one[0] in ("slices", "changes")]
+    return [*named, ["unscored", f"No score ({view.score.unscored:,})"]] if reasons else named
 
 
 def score_sets(studio: Studio, dataset: str) -> list[dict[str, Any]]:
@@ -213,10 +230,12 @@ def reviewed(held: Decided) -> list[tuple[int, str]]:
 def note(view: FilterView) -> str:
     """What the summary sentence must not leave out: rows without a score, rows near the line, the rule behind the line in use."""
     parts = [f"The line in use was found by a rule: {show(view.rule, 120)}."] if view.rule else []
-    if view.score.missing:
+    if waiting := view.score.rows - view.score.reached:
+        parts.append(f"{counted(waiting, 'row is', 'rows are')} not reached yet.")
+    if view.score.unscored:
         why = "; ".join(f"{count:,} × {name}" for name, count in view.score.info.get("missing_reasons", {}).items())
         told = f" ({show(why, 200)})" if why else ""
-        parts.append(f"{counted(view.score.missing, 'row has', 'rows have')} no score{told} and must be decided by a person.")
+        parts.append(f"{counted(view.score.unscored, 'row has', 'rows have')} no score{told} and must be decided by a person.")
     if view.near_threshold:
         parts.append(f"{counted(view.near_threshold, 'row lies', 'rows lie')} within 0.02 of the line in use ({number(view.threshold)}).")
     return " ".join(parts)
@@ -249,4 +268,5 @@ def scorer_name(one: Prepared) -> str:
 
 def score_name(one: ScoreSet, titles: Mapping[str, str]) -> str:
     """Which scorer made these scores; one that is gone is named by its id."""
-    return f"{titles.get(one.teacher, show(one.teacher, 40))}, {show(one.key, 8)}"
+    so_far = "" if one.finished else f", {one.reached:,} of {one.rows:,} rows"
+    return f"{titles.get(one.teacher, show(one.teacher, 40))}, {show(one.key, 8)}{so_far}"

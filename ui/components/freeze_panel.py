@@ -11,6 +11,7 @@ import gradio as gr
 
 from reft_studio.data.dataset import open_dataset
 from reft_studio.errors import SpecError, StudioError
+from reft_studio.scoring.partial import require_finished
 from ui.downloads import offer
 from ui.events import said, status
 from ui.text import count, counted, number, show
@@ -224,6 +225,7 @@ def freeze_now(studio: Studio, reason: str, by: str) -> str:
     state = studio.state()
     if state.dataset is None:
         raise SpecError("There is no dataset to freeze. Import one on the Data page.")
+    require_finished(state.score, "freezing")
     dataset = state.dataset.id
     waiting = studio.audit.undecided_rows(dataset)
     if len(waiting) and not reason.strip():

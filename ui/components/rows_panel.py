@@ -33,9 +33,9 @@ def draw_rows(studio: Studio, elem_id: str = "rows") -> gr.HTML:
     return row_table(page_server(studio), card_server(studio), choices_server(studio), sql_server(studio), elem_id=elem_id)
 
 
-def rows_value(dataset: str, key: str | None, threshold: float | None, missing: int) -> str:
-    """Which rows the table shows; without scores `key` and `threshold` are None."""
-    return row_table_value(dataset, key, threshold, missing)
+def rows_value(dataset: str, key: str | None, threshold: float | None, missing: int, waiting: int = 0) -> str:
+    """Which rows the table shows; without scores `key` and `threshold` are None. `waiting` rows are still to be scored."""
+    return row_table_value(dataset, key, threshold, missing, waiting)
 
 
 def wire_rows(studio: Studio, rows: gr.HTML, line: gr.HTML) -> None:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from reft_studio.views.shelf import JOB
-from ui.components.filter_panel import PACE, Panels, Pickers, draw_panels, draw_pickers, page_values
+from ui.components.filter_panel import PACE, Panels, Pickers, draw_panels, draw_pickers, moving_values, page_values
 from ui.components.jobs import job_panel
+from ui.components.live_panel import wire_live
 from ui.components.model_shelf import add_missing, missing_notice, missing_value
 from ui.components.rows_panel import wire_rows
 from ui.components.teacher_card import card_value, teacher_card
@@ -30,6 +31,8 @@ def build(studio: Studio) -> None:
     panels = draw_panels(studio)
     outputs = [*pickers.outputs(), *panels.outputs()]
     _wire_pickers(studio, pickers, panels, line)
+    wire_live(studio, panels.live, moving=[panels.threshold, panels.rows], values=lambda: moved(studio), line=line)
+    on(panels.live.replaced, lambda: page_values(studio), outputs=outputs, line=line, refresh=True, **FAST)
     wire_rows(studio, panels.rows, line)
     card = teacher_card()
     teacher = draw_teacher()
@@ -55,6 +58,14 @@ def _wire_missing(studio: Studio, teacher: gr.Dropdown, missing: gr.HTML, jobs: 
     for listener in (teacher.change, jobs.done):
         on(listener, look, inputs=[teacher], outputs=[missing], **FAST)
     on(missing.act, add, inputs=[teacher], outputs=[missing], line=line, refresh=True, **SLOW)
+
+
+def moved(studio: Studio) -> tuple[Any, ...]:
+    """Threshold panel and table for the scores that are there now."""
+    state = studio.state()
+    if state.dataset is None or state.score is None:
+        return gr.skip(), gr.skip()
+    return moving_values(studio, studio.filter_view(state.dataset.id, state.score.key))
 
 
 def _wire_pickers(studio: Studio, pickers: Pickers, panels: Panels, line: gr.HTML) -> None:

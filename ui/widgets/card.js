@@ -7,7 +7,7 @@ const badge = (text, kind, title) => h('span', { class: 'rs-badge', 'data-kind':
 
 function decisionBadge(decision, effective) {
   if (decision && ACTIONS[decision] && decision !== 'clear') return badge(ACTIONS[decision], KIND[decision], 'decided by a person');
-  const text = { remove: 'flagged', keep: 'kept', undecided: 'not scored' }[effective] || '';
+  const text = { remove: 'flagged', keep: 'kept', undecided: 'not scored', waiting: 'not yet reached' }[effective] || '';
   return h('span', { class: 'cd-policy', 'data-kind': effective, title: 'by the threshold', text });
 }
 

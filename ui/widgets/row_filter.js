@@ -2,7 +2,7 @@
 const NO_FILTER = { side: 'all', low: null, high: null, search: '', facets: [], decided: 'any', sql: '', other: null, change: null, order: 'score' };
 const DECIDED = { open: 'nobody decided', keep: 'decided: keep', remove: 'decided: remove', relabel: 'decided: relabel', unsure: 'decided: unsure', conflict: 'reviewers differ' };
 const ORDERS = ['score', '-score', 'borderline', 'file'];
-const SIDES = ['all', 'flagged', 'kept', 'unscored'];
+const SIDES = ['all', 'flagged', 'kept', 'unscored', 'unreached'];
 const PARAMETERS = ['side', 'low', 'high', 'search', 'label', 'decided', 'sql', 'other', 'change', 'order'];
 
 // As values of an address: texts, and a list of `label`; what is at its default is left out.

@@ -44,7 +44,7 @@ function show(problem) {
   $('.rt-none').hidden = !problem && total > 0;
   scroller.hidden = Boolean(problem) || total === 0;
   const narrow = chipsOf(filter, String, String).length > 0;
-  const nothing = narrow ? 'No row matches these filters.' : { flagged: 'No row is flagged at this threshold.', kept: 'Every row is flagged at this threshold.' }[filter.side] || 'There are no rows.';
+  const nothing = narrow ? 'No row matches these filters.' : { flagged: 'No row is flagged at this threshold.', unreached: 'Every row has been reached.', kept: 'Every row is flagged at this threshold.' }[filter.side] || 'There are no rows.';
   $('.rt-none').textContent = problem || nothing;
   if (problem) $('.rt-foot').textContent = '';
 }
@@ -65,7 +65,7 @@ function fill(node, row, position) {
   node.setAttribute('aria-selected', String(position === active));
   const [id, score, decision, origin, prompt] = node.children, known = row.score !== null;
   id.textContent = number(row.row);
-  score.lastChild.textContent = known ? signed(row.score) : 'none';
+  score.lastChild.textContent = known ? signed(row.score) : row.waiting ? 'not yet' : 'none';
   score.dataset.kind = row.flagged ? 'flag' : '';
   score.firstChild.hidden = !known;
   if (known) { score.style.setProperty('--at', `${50 * (row.score + 1)}%`); score.style.setProperty('--line', `${50 * (at + 1)}%`); }
@@ -252,13 +252,16 @@ function draw() {
   data = readJson(props.value, null);
   element.closest('.block').hidden = panel.hidden = !data;
   if (!data) return;
-  const unscored = panel.querySelector('[data-side=unscored]');
-  unscored.hidden = !data.missing || !data.key;
-  unscored.lastChild.textContent = number(data.missing);
+  for (const [side, n] of [['unscored', data.missing], ['unreached', data.waiting]]) {
+    const tab = panel.querySelector(`[data-side=${side}]`);
+    tab.hidden = !n || !data.key;
+    tab.lastChild.textContent = number(n || 0);
+  }
   for (const side of ['borderline', 'flagged', 'kept']) panel.querySelector(`[data-side=${side}]`).hidden = !data.key;
-  page = null;
+  const same = before === `${data.dataset} ${data.key}`;
+  page = same && page ? { ...page, signature: '' } : null; // what is on the screen stays until the new rows are there
   masked = rs.masked;
-  if (before !== `${data.dataset} ${data.key}`) begin(before === null); else refresh();
+  if (!same) begin(before === null); else refresh();
   rs.emit('rs:threshold-wanted');
 }
 // Other rows: the filter of the address when the page opens, none for another dataset, whose labels may be others.

@@ -29,6 +29,9 @@ def row_table(
     )
 
 
-def row_table_value(dataset: str, key: str | None, threshold: float | None, missing: int) -> str:
-    """Which rows the table shows, how many of them have no score; the line's position then follows the threshold panel without a call."""
-    return json.dumps({"dataset": dataset, "key": key, "threshold": threshold, "missing": missing})
+def row_table_value(dataset: str, key: str | None, threshold: float | None, missing: int, waiting: int) -> str:
+    """Which rows the table shows, how many of them cannot be scored and how many are not yet.
+
+    The position of the line then follows the threshold panel without a call.
+    """
+    return json.dumps({"dataset": dataset, "key": key, "threshold": threshold, "missing": missing, "waiting": waiting})

@@ -63,8 +63,11 @@ function drawChart() {
   drawAxis(root);
   drawMarks(root);
   drawLine(root);
+  const held = parts.held && document.activeElement === parts.held;
   chart.querySelector('svg')?.remove();
   chart.prepend(root);
+  parts.held = parts.handle;
+  if (held) parts.handle.focus({ preventScroll: true }); // new bars must not take the line out of somebody's hand
   markRange();
   place();
 }
