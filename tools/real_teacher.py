@@ -62,6 +62,8 @@ COPYRIGHT = "copyright"
 """Category of HarmBench rows that ask for lyrics and book pages: another kind of harm."""
 POOL = PoolSpec(rows=4500)
 SEED = 0
+WORDS_RECALL = 0.9
+"""Of the word scorer, whose first answer is looked at by people: at 97 % it would flag a quarter of what is harmless."""
 
 
 def main() -> None:
@@ -127,7 +129,7 @@ def examples(workspace: Workspace, found: Pool) -> Examples:
 
 def words_of(workspace: Workspace, same: Examples, console: Console) -> PreparedScorer:
     """The word scorer from these examples."""
-    return Tfidf().prepare(workspace, ScorerSpec(scorer="tfidf", shipped=False, seed=SEED), same, console)
+    return Tfidf().prepare(workspace, ScorerSpec(scorer="tfidf", shipped=False, recall=WORDS_RECALL, seed=SEED), same, console)
 
 
 def public(folder: Path) -> Iterable[Row]:
