@@ -49,7 +49,7 @@ class Suite(BaseModel):
 
     name: str
     sets: tuple[PromptSet, ...] = Field(min_length=1)
-    compliance: str = Field("refusal_phrases", description="judge of the three-way verdict (refuse, comply, other)")
+    compliance: str = Field("refusal_phrases", description="judge whose grades stand beside the chosen one's; of the lab: its usual judge")
 
     @property
     def is_lab(self) -> bool:
