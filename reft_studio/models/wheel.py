@@ -64,7 +64,8 @@ def download(wheel: Wheel, scratch: Path, progress: Progress) -> Path:
         pip = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT, env=environment)
         try:
             while pip.poll() is None:
-                progress.progress(min(bytes_below(incoming) + bytes_below(target), wheel.size), wheel.size)
+                done = min(bytes_below(incoming) + bytes_below(target), wheel.size)
+                progress.progress(done // 1000, wheel.size // 1000)
                 time.sleep(_POLL_S)
         finally:
             if pip.poll() is None:  # cancelled

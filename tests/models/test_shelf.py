@@ -350,7 +350,7 @@ def test_a_fetch_shows_how_far_it_is_and_ends_pip_when_it_is_stopped(
 
     with pytest.raises(KeyboardInterrupt):
         add(look(DEFAULT), Impatient())
-    assert seen[-1] == (1000, entry.size)
+    assert seen[-1] == (1, entry.size // 1000)
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "pid").read_text()), 0)
     assert names_in(empty_shelf) == []

@@ -111,5 +111,9 @@ def test_a_teacher_whose_base_is_not_here_is_mended_in_one_click(
     note = page.locator("#filter-missing")
     expect(note).to_contain_text("The base of this teacher is not on this machine. The model 'smollm2-135m'")
     note.get_by_role("button", name="Add smollm2-135m").click()
-    expect(page.locator("#filter-status")).to_contain_text("'smollm2-135m' is being added. Score once it is done.")
-    assert wanted == [DEFAULT]
+    expect(page.locator("#filter-status")).to_contain_text("'smollm2-135m' is being added. Go on once it is done.")
+    monkeypatch.setattr(studio, "teachers", studio.scorers)
+    page.goto("/train")
+    page.locator("#train-missing").get_by_role("button", name="Add smollm2-135m").click()
+    expect(page.locator("#train-status")).to_contain_text("'smollm2-135m' is being added.")
+    assert wanted == [DEFAULT, DEFAULT]

@@ -10,7 +10,7 @@ import gradio as gr
 from reft_studio.models.catalogue import DEFAULT
 from reft_studio.views.shelf import JOB, PROMPTS
 from ui.components.jobs import job_panel
-from ui.events import SLOW, on, on_change, on_load, said, status
+from ui.events import FAST, SLOW, on, on_change, on_load, said, status
 from ui.tables import Action, Column, table, table_value
 from ui.text import count, seconds, show, size
 from ui.widgets import fixed, widget
@@ -180,10 +180,25 @@ def missing_value(studio: Studio, scorer_id: str | None) -> dict[str, Any] | Non
     }
 
 
+def wire_missing(studio: Studio, chooser: gr.Dropdown, missing: gr.HTML, jobs: gr.HTML, line: gr.HTML) -> None:
+    """Where the base of what is chosen is not on this machine, say so and offer to add it."""
+
+    def look(chosen: str | None) -> Any:
+        return missing_value(studio, chosen)
+
+    def add(chosen: str | None) -> tuple[Any, ...]:
+        told = add_missing(studio, chosen)
+        return missing_value(studio, chosen), told
+
+    for listener in (chooser.change, jobs.done):
+        on(listener, look, inputs=[chooser], outputs=[missing], **FAST)
+    on(missing.act, add, inputs=[chooser], outputs=[missing], line=line, refresh=True, **SLOW)
+
+
 def add_missing(studio: Studio, scorer_id: str | None) -> dict[str, str]:
     """Add the base of a teacher or scorer: what the button of the notice does."""
     missing = _missing(studio, scorer_id)
     if missing is None:
         return said("The base of this teacher is on this machine.", "done")
     studio.models.add(missing.model)
-    return said(f"'{show(missing.model, 60)}' is being added. Score once it is done.", "note")
+    return said(f"'{show(missing.model, 60)}' is being added. Go on once it is done.", "note")

@@ -10,7 +10,7 @@ from reft_studio.views.shelf import JOB
 from ui.components.filter_panel import PACE, Panels, Pickers, draw_panels, draw_pickers, moving_values, page_values
 from ui.components.jobs import job_panel
 from ui.components.live_panel import wire_live
-from ui.components.model_shelf import add_missing, missing_notice, missing_value
+from ui.components.model_shelf import missing_notice, wire_missing
 from ui.components.rows_panel import wire_rows
 from ui.components.teacher_card import card_value, teacher_card
 from ui.components.teacher_panel import base_choices, draw_teacher, set_choices, wire_teacher
@@ -38,26 +38,11 @@ def build(studio: Studio) -> None:
     teacher = draw_teacher()
     wire_teacher(studio, teacher)
     on(pickers.scorer.change, lambda chosen: card_value(studio, chosen), inputs=[pickers.scorer], outputs=[card], **FAST)
-    _wire_missing(studio, pickers.scorer, missing, jobs, line)
+    wire_missing(studio, pickers.scorer, missing, jobs, line)
     on(jobs.done, lambda: page_values(studio), outputs=outputs, line=line, refresh=True, **SLOW)
     on_load(lambda: page_values(studio), outputs=outputs, line=line)
     on_load(lambda: tuple(set_choices(studio)), outputs=teacher.sets)
     on_load(lambda: tuple(base_choices(studio)), outputs=[teacher.model, teacher.fields.inputs["model"]])
-
-
-def _wire_missing(studio: Studio, teacher: gr.Dropdown, missing: gr.HTML, jobs: gr.HTML, line: gr.HTML) -> None:
-    """Where the base of the chosen teacher is not on this machine, say so and offer to add it."""
-
-    def look(chosen: str | None) -> Any:
-        return missing_value(studio, chosen)
-
-    def add(chosen: str | None) -> tuple[Any, ...]:
-        told = add_missing(studio, chosen)
-        return missing_value(studio, chosen), told
-
-    for listener in (teacher.change, jobs.done):
-        on(listener, look, inputs=[teacher], outputs=[missing], **FAST)
-    on(missing.act, add, inputs=[teacher], outputs=[missing], line=line, refresh=True, **SLOW)
 
 
 def moved(studio: Studio) -> tuple[Any, ...]:

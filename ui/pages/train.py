@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from reft_studio.models.spec import usual_preset
+from reft_studio.views.shelf import JOB
 from ui.components import run_plan
 from ui.components.jobs import job_panel
+from ui.components.model_shelf import missing_notice, wire_missing
 from ui.components.run_curves import curve_page
 from ui.components.run_form import CUSTOM, RunInputs, base_of, dataset_choices, draw_run_form, teacher_choices
 from ui.components.run_rows import finished_run
@@ -22,7 +24,7 @@ from ui.widgets.run_table import run_table
 if TYPE_CHECKING:
     from reft_studio.studio import Studio
 
-_JOBS = ("run", "evaluate", "demo", "score", "teacher")
+_JOBS = ("run", "evaluate", "demo", "score", "teacher", JOB)
 _NO_RUN = {
     "title": "No run yet",
     "text": "Choose methods above and press “Run now”. Finished runs stay here.",
@@ -40,6 +42,7 @@ class Parts:
     plan: gr.HTML
     add: gr.Button
     now: gr.Button
+    missing: gr.HTML
     line: gr.HTML
     jobs: gr.HTML
     curves: gr.HTML
@@ -52,6 +55,7 @@ def build(studio: Studio) -> None:
     _wire_form(studio, parts)
     _wire_start(studio, parts)
     _wire_runs(parts)
+    wire_missing(studio, parts.inputs.teacher, parts.missing, parts.jobs, parts.line)
 
 
 def _draw(studio: Studio) -> Parts:
@@ -64,6 +68,7 @@ def _draw(studio: Studio) -> Parts:
                 with gr.Row():
                     now = gr.Button("Run now", variant="primary", elem_id="train-now", min_width=110)
                     add = gr.Button("Add to queue", elem_id="train-add", min_width=110)
+                missing = missing_notice("train-missing")
                 line = status("train-status")
             with gr.Column(elem_classes=["rs-card"]):
                 fixed("<h2>Queue</h2>")
@@ -74,7 +79,7 @@ def _draw(studio: Studio) -> Parts:
     with gr.Column(elem_classes=["rs-card"]):
         fixed('<div class="rs-spread"><h2>Finished runs</h2><a href="/compare">Compare them</a></div>')
         runs = run_table(lambda asked: runs_value(studio, asked), mode="one", elem_id="train-runs")
-    return Parts(inputs, plan, add, now, line, jobs, curves, runs)
+    return Parts(inputs, plan, add, now, missing, line, jobs, curves, runs)
 
 
 def runs_value(studio: Studio, asked: list[str]) -> dict[str, Any]:
