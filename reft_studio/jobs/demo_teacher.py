@@ -71,7 +71,8 @@ def real_pair(
 
 def seen_before(title: str, pooled: Mapping[str, Any] | None, sets: Sequence[str]) -> str:
     """A sentence if a teacher was prepared from sets of this job, by the names of its files; empty if it was not."""
-    names = {Path(str(file.get("name", ""))).stem for file in (pooled or {}).get("files", ())}
+    given = (pooled or {}).get("files", {})
+    names = {Path(str(file["name"])).stem for kind in given.values() for file in kind}
     known = [name for name in sets if name in names]
     if not known:
         return ""

@@ -136,10 +136,10 @@ def test_the_whole_job_runs_on_a_model_of_the_users(
 
 
 def test_a_teacher_that_knows_the_sets_of_the_job_is_named(workspace: Workspace, public: Path, shipped: Path) -> None:
-    made_from = {"files": [{"name": "advbench.parquet"}, {"name": "aart.parquet"}]}
+    made_from = {"files": {"harmful": [{"name": "advbench.parquet"}, {"name": "aart.parquet"}], "harmless": [{"name": "gsm8k_train"}]}}
     found = seen_before("t1", made_from, rows(workspace, public).sets)
     assert "'t1' was prepared from advbench too" in found
-    assert seen_before("t1", {"files": [{"name": "aart"}]}, rows(workspace, public).sets) == ""
+    assert seen_before("t1", {"files": {"harmful": [{"name": "aart"}], "harmless": []}}, rows(workspace, public).sets) == ""
     assert seen_before("t1", None, ["advbench"]) == ""
 
 
