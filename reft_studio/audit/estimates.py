@@ -331,7 +331,7 @@ def _ends(one: Estimate) -> str:
 
 def _between(one: Estimate) -> str:
     if one.low == one.high:
-        return ", counted"
+        return ", counted" if one.method == "labels" else ""
     return f" ({_ends(one)} %)" if one.unit else f" ({math.floor(one.low):,} to {math.ceil(one.high):,})"
 
 

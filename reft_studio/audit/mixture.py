@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from reft_studio.stats import Estimate, chi_squared_tail
 
-LEAST = 100
+LEAST = 60
 """Calibration prompts of each kind below which nothing is estimated from them."""
 LEAST_ROWS = 30
 """Scored rows below which a file is too small to be taken for a mix."""
@@ -29,8 +29,9 @@ TAILS = (0.5, 0.2, 0.08, 0.03)
 """Shares of a kind that lie beyond an edge, on the side of the other kind."""
 IN_TAIL = 5
 """Prompts that must lie beyond an edge."""
-_LEVEL = 3.841
-"""The interval: every share whose log likelihood is at most half of this, the 95 % point of chi-squared, below the highest."""
+_LEVEL, _FEW = 3.841, 10
+"""The interval: every share whose log likelihood is at most half of the first, the 95 % point of chi-squared, below the highest. With few
+prompts that point is a little low: it is raised by the second over the number of prompts of the rarer kind (from simulation)."""
 _STEPS, _STILL = 400, 1e-7
 _SHARES = np.concatenate([[0.0], np.geomspace(1e-4, 0.02, 20), np.linspace(0.03, 0.97, 48), 1 - np.geomspace(0.02, 1e-4, 20), [1.0]])
 Counts = NDArray[np.int64]
@@ -67,9 +68,10 @@ def _mixture(rows: bytes, prompts: bytes) -> Mixture:
     file = np.frombuffer(rows, dtype=np.int64)
     calibration = np.frombuffer(prompts, dtype=np.int64).reshape(2, -1)
     cells = np.stack([np.add.reduceat(counts, edges(calibration)) for counts in (file, *calibration)]).astype(np.float64)
-    shares, likelihood = _profile(cells)
+    level = _LEVEL * (1 + _FEW / float(cells[1:].sum(axis=1).min()))
+    shares, likelihood = _profile(cells, level)
     top = float(likelihood.max())
-    inside = shares[2 * (top - likelihood) <= _LEVEL]
+    inside = shares[2 * (top - likelihood) <= level]
     found = float(shares[int(likelihood.argmax())])
     rate = Estimate(100 * found, 100 * float(inside.min()), 100 * float(inside.max()), int(file.sum()), 0, "mixture, profile likelihood")
     misfit, chance = _misfit(cells, found, top)
@@ -101,12 +103,12 @@ def _best_line(harmful: NDArray[np.int64], harmless: NDArray[np.int64]) -> int:
     return (best + int(below.max()) + 1) // 2 if len(below) else best
 
 
-def _profile(cells: Floats) -> tuple[Floats, Floats]:
+def _profile(cells: Floats, level: float) -> tuple[Floats, Floats]:
     """Shares, ascending, and the highest log likelihood that each allows; closer together where the interval begins, peaks and ends."""
     shares = np.asarray(_SHARES)
     likelihood = _likelihood(cells, shares)
     for _ in range(2):
-        inside = np.flatnonzero(2 * (likelihood.max() - likelihood) <= _LEVEL)
+        inside = np.flatnonzero(2 * (likelihood.max() - likelihood) <= level)
         marks = {int(likelihood.argmax()), int(inside[0]), int(inside[-1])}
         gaps = sorted({at for mark in marks for at in (mark - 1, mark) if 0 <= at < len(shares) - 1})
         between = np.concatenate([np.linspace(shares[at], shares[at + 1], 10)[1:-1] for at in gaps])

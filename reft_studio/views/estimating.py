@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
+from numpy.typing import NDArray
 
 from reft_studio.audit.estimates import Estimates, Evidence, disagree, estimates
 from reft_studio.audit.threshold import Calibration
 from reft_studio.data.dataset import Dataset
 from reft_studio.data.facets import facet
-from reft_studio.data.languages import UNSURE
+from reft_studio.data.inspect import SHORT
+from reft_studio.data.languages import UNSURE, Languages
+from reft_studio.data.rowstore import row_store
 from reft_studio.errors import StoreError
 from reft_studio.scoring.prepared import Prepared, open_prepared
 from reft_studio.scoring.scores import ScoreSet, grid, list_score_sets
@@ -18,6 +23,8 @@ from reft_studio.views.sampling import Sampling
 
 READ = ("English",)
 """Languages that calibration prompts are in unless the scorer's spec names others (`languages`)."""
+LOOKED_AT = 300
+"""Rows whose language is looked at in a file that was not inspected yet."""
 NAMED = 3
 """Most languages named in a sentence."""
 
@@ -53,7 +60,7 @@ def _prepared(log: DecisionLog, score: ScoreSet) -> Prepared | None:
         return None  # it was deleted: what it was calibrated on is gone
 
 
-def _calibration(prepared: Prepared, dataset: Dataset) -> np.ndarray | None:
+def _calibration(prepared: Prepared, dataset: Dataset) -> NDArray[np.int64] | None:
     try:
         return kinds(Calibration.of(prepared, dataset))
     except StoreError:
@@ -62,15 +69,28 @@ def _calibration(prepared: Prepared, dataset: Dataset) -> np.ndarray | None:
 
 def _unread(dataset: Dataset, prepared: Prepared) -> tuple[float | None, str]:
     """Share of rows in a language that the calibration is not in, and which; None before the file was inspected."""
-    spoken = facet(dataset, "language")
-    if spoken is None or not dataset.rows:
+    labels, counts = _spoken(dataset)
+    if not counts.sum():
         return None, ""
     read = {UNSURE, *prepared.spec.get("languages", READ)}
-    counts = spoken.counts()
-    foreign = sorted(
-        ((int(rows), label) for label, rows in zip(spoken.labels, counts.tolist(), strict=True) if label not in read), reverse=True
-    )
+    foreign = sorted(((int(rows), label) for label, rows in zip(labels, counts.tolist(), strict=True) if label not in read), reverse=True)
     return sum(rows for rows, _ in foreign) / max(1, int(counts.sum())), ", ".join(label for rows, label in foreign[:NAMED] if rows)
+
+
+def _spoken(dataset: Dataset) -> tuple[list[str], NDArray[np.int64]]:
+    """Languages of the rows and how many are in each; of rows spread evenly over a file that was not inspected yet."""
+    known = facet(dataset, "language")
+    return (known.labels, known.counts().astype(np.int64)) if known is not None else _some_spoken(dataset)
+
+
+@lru_cache(maxsize=16)
+def _some_spoken(dataset: Dataset) -> tuple[list[str], NDArray[np.int64]]:
+    places = np.unique(np.linspace(0, dataset.rows - 1, LOOKED_AT).astype(np.int64)) if dataset.rows else np.zeros(0, np.int64)
+    rows = row_store(dataset).take(places, ["prompt", "response"]) if len(places) else []
+    spoken = Languages(len(rows))
+    spoken.add([row["prompt"] if len(row["prompt"]) >= SHORT else f"{row['prompt']} {row['response']}" for row in rows])
+    labels, codes = spoken.result()
+    return labels, np.bincount(codes, minlength=len(labels))
 
 
 def _others_disagree(log: DecisionLog, dataset: Dataset, score: ScoreSet) -> bool:

@@ -56,27 +56,27 @@ def test_with_too_few_prompts_or_rows_nothing_is_estimated(prompts: int, rows: i
 @pytest.mark.parametrize(("share", "apart", "prompts"), [(0.0, 0.6, 300), (0.1, 0.6, 300), (0.1, 0.25, 300), (0.5, 0.6, 100)])
 def test_intervals_hold_the_truth_in_19_of_20_files(share: float, apart: float, prompts: int) -> None:
     """At 0.25 the kinds overlap: one in nine of either lies beyond the middle."""
-    draw, held, trials = np.random.default_rng(3), 0, 60
+    draw, held, trials = np.random.default_rng(3), 0, 40
     for _ in range(trials):
         found = mixture(file(draw, 1000, share, apart=apart), kinds(draw, prompts, apart=apart))
         assert found is not None
         held += found.rate.low - 1e-9 <= 100 * share <= found.rate.high + 1e-9
-    assert held / trials >= 0.9, "two standard errors below 0.95"
+    assert held / trials >= 0.88, "two standard errors below 0.95"
 
 
 def test_a_file_that_is_a_mix_is_rarely_called_none() -> None:
-    draw, trials = np.random.default_rng(4), 60
+    draw, trials = np.random.default_rng(4), 40
     wrong = sum(not _found(file(draw, 1000, 0.1), kinds(draw, 300)).fits for _ in range(trials))
-    assert wrong / trials <= 0.12
+    assert wrong / trials <= 0.15
 
 
 @pytest.mark.parametrize("moved", [0.2, 0.4, 0.6])
 def test_where_harmful_rows_score_otherwise_the_misfit_is_noticed_or_the_interval_holds(moved: float) -> None:
-    draw, trials, misled = np.random.default_rng(5), 30, 0
+    draw, trials, misled = np.random.default_rng(5), 20, 0
     for _ in range(trials):
         found = _found(file(draw, 1000, 0.1, moved=moved), kinds(draw, 300))
         misled += found.fits and not found.rate.low <= 10 <= found.rate.high
-    assert misled / trials <= 0.07
+    assert misled / trials <= 0.1
 
 
 def test_harmless_rows_without_the_look_alikes_of_the_calibration_are_no_mix_of_it() -> None:
