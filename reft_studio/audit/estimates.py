@@ -28,7 +28,7 @@ LABELLED = 30
 """Labelled rows of each kind from which labels and scores are compared."""
 AGREE = 0.6
 """AUROC that scores must be able to have on the labels; 0.5 is chance. Below, one of the two is wrong."""
-Kind = Literal["no calibration", "one class", "few prompts", "few rows", "language", "labels", "drift", "contradicted"]
+Kind = Literal["no calibration", "one class", "few prompts", "few rows", "language", "labels", "drift", "contradicted", "unfinished"]
 Source = Literal["labels", "reviewed", "mixture", "none"]
 By = Literal["labels", "calibration", "sample", "none"]
 Counts = NDArray[np.int64]
@@ -55,7 +55,7 @@ class Evidence:
     prompts (None: the teacher has none).
     `unfamiliar` is the share of words, `unread` the share of rows, that the scorer does not read (None: not known), `languages` names
     those of the rows. `others_disagree`: labels contradict every other scorer of the file too, and there is one. `line` is the bin of
-    the threshold in use, `standing` what random draws on both sides of it say.
+    the threshold in use, `standing` what random draws on both sides of it say. `waiting` rows are still to be scored.
     """
 
     file: Counts
@@ -67,6 +67,7 @@ class Evidence:
     others_disagree: bool = False
     line: int | None = None
     standing: Standing | None = None
+    waiting: int = 0
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,8 @@ class AtLine:
 
 def estimates(evidence: Evidence) -> Estimates:
     """Decide what may be shown."""
+    if evidence.waiting:
+        return _unfinished(evidence)
     file = evidence.file.sum(axis=0)
     compared = None if evidence.calibration is None else drift(evidence.file, evidence.calibration)
     withheld = _withheld(evidence, compared)
@@ -116,6 +119,17 @@ def estimates(evidence: Evidence) -> Estimates:
     if contradiction is not None:
         withheld, by_scores = contradiction, None
     return _by_rows(evidence, compared, withheld, by_scores)
+
+
+def _unfinished(evidence: Evidence) -> Estimates:
+    """Nothing: rows that look most harmful are scored first, so those scored so far are no sample of the file."""
+    rows = int(evidence.file.sum())
+    withheld = Withheld(
+        "unfinished",
+        f"{evidence.waiting:,} rows are still to be scored, and the {rows:,} that are were taken first because they look most harmful.",
+        "Let the scoring on the Filter page end.",
+    )
+    return Estimates("none", "none", None, f"No estimate yet. {withheld}", withheld, "", None, evidence.sample)
 
 
 def at_line(found: Estimates, evidence: Evidence, line: int) -> AtLine:

@@ -45,6 +45,7 @@ def evidence(log: DecisionLog, dataset: Dataset, score: ScoreSet, threshold: flo
         others_disagree=disagree(counts) and _others_disagree(log, dataset, score),
         line=None if threshold is None else int(grid(threshold)),
         standing=None if threshold is None else sampling.standing(),
+        waiting=score.rows - score.reached,
     )
 
 

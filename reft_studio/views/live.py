@@ -11,7 +11,7 @@ from reft_studio.jobs.queue import JobQueue
 from reft_studio.jobs.view import JobView
 from reft_studio.scoring import SCORERS
 from reft_studio.scoring.partial import QUICK
-from reft_studio.scoring.prepared import Prepared, list_prepared, open_prepared
+from reft_studio.scoring.prepared import Prepared, list_prepared, open_prepared, usual_scorer
 from reft_studio.scoring.scores import ScoreSet, list_score_sets, score_key
 from reft_studio.store import settings
 from reft_studio.views import project
@@ -66,9 +66,11 @@ class Live:
         return job
 
     def offer(self, dataset_id: str) -> Prepared | None:
-        """The teacher to score with: the lab's for the lab's own data, else the first one on a real model; None if there is none."""
-        lab = open_dataset(self.workspace, dataset_id).manifest.get("made_by") == "lab"
-        teachers = [one for one in list_prepared(self.workspace) if one.scorer == "refusal_feature" and one.is_lab == lab]
+        """The teacher to score with: the usual one, else the first on a real model; None if there is none."""
+        usual = self._prepared(usual_scorer(open_dataset(self.workspace, dataset_id)))
+        if usual is not None and usual.scorer == "refusal_feature":
+            return usual
+        teachers = [one for one in list_prepared(self.workspace) if one.scorer == "refusal_feature" and not one.is_lab]
         return teachers[0] if teachers else None
 
     def _prepared(self, name: str | None) -> Prepared | None:

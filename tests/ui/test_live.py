@@ -89,11 +89,11 @@ def test_the_page_fills_while_the_teacher_scores_and_keeps_line_focus_and_place(
     expect(page.locator(".th-flagged b")).to_have_text("40")  # the harmful-looking ones came first
     expect(page.locator("[data-side=unreached] span")).to_have_text("340")
     expect(page.locator("[data-side=unscored]")).to_be_hidden()
-    expect(page.locator("#panel-estimate")).to_be_hidden()
+    expect(page.locator("#analysis")).to_be_hidden()
     page.locator("[data-side=unreached]").click()
     first = page.locator(".rt-row").first
     expect(first.locator(".rt-score span")).to_have_text("not yet")
-    expect(first.locator(".rt-decision")).to_have_text("not yet reached")
+    expect(first.locator(".rt-decision")).to_have_text("waiting")
 
     page.get_by_role("tab", name="All", exact=True).click()
     page.locator(".rt-scroll").evaluate("node => { node.scrollTop = 40 * 34; }")

@@ -78,6 +78,15 @@ def test_what_needs_all_rows_is_refused(studio: Studio, half_scored: Dataset, ac
         act(studio, half_scored.id)
 
 
+def test_nothing_is_estimated_from_the_rows_that_came_first(studio: Studio, half_scored: Dataset) -> None:
+    found = studio.audit.estimates(half_scored.id)
+    assert found.rate is None and found.by == "none"
+    assert found.sentence == (
+        "No estimate yet. 18 rows are still to be scored, and the 12 that are were taken first because they look most harmful. "
+        "Let the scoring on the Filter page end."
+    )
+
+
 def test_rows_are_reviewed_one_by_one_meanwhile(studio: Studio, half_scored: Dataset) -> None:
     assert studio.audit.decide(half_scored.id, 0, "remove").action == "remove"
     assert [item.row_id for item in studio.queue.batch(half_scored.id, order="highest", size=2).items] == [1, 2]

@@ -157,6 +157,7 @@ def panel_values(studio: Studio, state: State) -> tuple[Any, ...]:
     where = {"dataset": state.dataset.id, "key": state.score.key, "threshold": view.threshold, "calibrated": view.calibrated}
     reasons = studio.measure.unscored(state.dataset.id, state.score.key)
     panel, rows = moving_values(studio, view)
+    facets = [[name, TITLES[name]] for name in studio.measure.facets(state.dataset.id)]
     whole = view.score.finished  # what is reached first is no sample of the rest
     return (
         None,
@@ -168,11 +169,11 @@ def panel_values(studio: Studio, state: State) -> tuple[Any, ...]:
         why_value(studio),
         json.dumps(tabs(view, reasons)),
         panel if whole else "",
-        json.dumps({**where, "facets": [[name, TITLES[name]] for name in studio.measure.facets(state.dataset.id)]}),
+        json.dumps({**where, "facets": facets}) if whole else "",
         panel if whole else "",
         panel if whole else "",
-        json.dumps({**where, "sets": score_sets(studio, state.dataset.id)}),
-        json.dumps([[show(reason, 120), rows] for reason, rows in reasons]),
+        json.dumps({**where, "sets": score_sets(studio, state.dataset.id)}) if whole else "",
+        json.dumps([[show(reason, 120), count] for reason, count in reasons]),
     )
 
 
@@ -189,7 +190,7 @@ def moving_values(studio: Studio, view: FilterView) -> tuple[str, str]:
 
 
 def tabs(view: FilterView, reasons: Sequence[tuple[str, int]]) -> list[list[str]]:
-    """The tabs of the analysis, each with its block's name. Estimates wait until all rows are scored."""
+    """The tabs of the analysis, each with its block's name; none until all rows are scored: those reached first are no sample."""
     named = [
         ["estimate", "Estimate"],
         ["slices", "Slices"],
@@ -198,7 +199,7 @@ def tabs(view: FilterView, reasons: Sequence[tuple[str, int]]) -> list[list[str]
         ["changes", "Compare"],
     ]
     if not view.score.finished:
-        named = [one for one in named if one[0] in ("slices", "changes")]
+        return []
     return [*named, ["unscored", f"No score ({view.score.unscored:,})"]] if reasons else named
 
 
@@ -268,5 +269,4 @@ def scorer_name(one: Prepared) -> str:
 
 def score_name(one: ScoreSet, titles: Mapping[str, str]) -> str:
     """Which scorer made these scores; one that is gone is named by its id."""
-    so_far = "" if one.finished else f", {one.reached:,} of {one.rows:,} rows"
-    return f"{titles.get(one.teacher, show(one.teacher, 40))}, {show(one.key, 8)}{so_far}"
+    return f"{titles.get(one.teacher, show(one.teacher, 40))}, {one.key[:8]}{'' if one.finished else ', unfinished'}"

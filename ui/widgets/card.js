@@ -7,8 +7,8 @@ const badge = (text, kind, title) => h('span', { class: 'rs-badge', 'data-kind':
 
 function decisionBadge(decision, effective) {
   if (decision && ACTIONS[decision] && decision !== 'clear') return badge(ACTIONS[decision], KIND[decision], 'decided by a person');
-  const text = { remove: 'flagged', keep: 'kept', undecided: 'not scored', waiting: 'not yet reached' }[effective] || '';
-  return h('span', { class: 'cd-policy', 'data-kind': effective, title: 'by the threshold', text });
+  const text = { remove: 'flagged', keep: 'kept', undecided: 'not scored', waiting: 'waiting' }[effective] || '';
+  return h('span', { class: 'cd-policy', 'data-kind': effective, title: effective === 'waiting' ? 'not yet reached by the scorer' : 'by the threshold', text });
 }
 
 // A scale from -1 to 1 with the flagged side shaded, the threshold as a line and the row's score as a dot.

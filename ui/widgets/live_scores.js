@@ -33,7 +33,7 @@ function show() {
   $('.lv-detail').textContent = now.detail;
   button.textContent = now.action;
   button.hidden = !now.act;
-  bar.hidden = now.share === null;
+  bar.hidden = now.share === null || now.running; // the job's own bar runs then
   bar.setAttribute('aria-valuenow', Math.round(100 * (now.share || 0)));
   bar.firstChild.style.width = `${100 * (now.share || 0)}%`;
 }

@@ -37,6 +37,8 @@ rs.on('rs:panel-mark', (event) => {
 function draw() {
   const fresh = readJson(props.value, []) || [];
   element.querySelector('.pn').hidden = !fresh.length;
+  const card = element.closest('.rs-card');
+  if (card) card.style.display = fresh.length ? '' : 'none';
   for (const block of document.querySelectorAll('[id^="panel-"]')) if (!fresh.some(([name]) => `panel-${name}` === block.id)) block.style.display = 'none';
   if (JSON.stringify(fresh) === JSON.stringify(tabs)) return;
   tabs = fresh;
