@@ -19,7 +19,7 @@ from reft_studio.scoring.prepared import Prepared, PreparedScorer
 from reft_studio.scoring.preparing import calibrate, id_of, opened, split
 from reft_studio.scoring.scorer import Examples, Scorer, ScorerInfo, ScorerSpec
 from reft_studio.scoring.scores import ScoreSet, score_key
-from reft_studio.scoring.tfidf import Tfidf
+from reft_studio.teacher.quick import calibration_prompts
 from reft_studio.teacher.teacher import TeacherInfo, open_teacher
 from reft_studio.workspace import Workspace, new_folder
 
@@ -45,8 +45,9 @@ class LinearProbe(Scorer):
     )
 
     def shipped(self) -> Examples:
-        """The calibration prompts of the quick teacher, as for the words."""
-        return Tfidf().shipped()
+        """The calibration prompts of the quick teacher: a model reads them in about a minute on two cores."""
+        found = calibration_prompts()
+        return Examples([one.prompt for one in found], [""] * len(found), np.array([one.side == "harmful" for one in found]))
 
     def prepare(self, workspace: Workspace, spec: ScorerSpec, examples: Examples, progress: Progress) -> PreparedScorer:
         """Fit on states of the teacher of the spec, at its layer. Raises SpecError if none is named."""
@@ -56,7 +57,7 @@ class LinearProbe(Scorer):
         name = id_of(spec, teacher_content(teacher), examples.prompts, examples.harmful.tolist())
         if workspace.folder("scorers", name).is_dir():
             return opened(workspace, name)
-        fitted, held_out = split(examples, seed=spec.seed)
+        fitted, held_out = split(examples.prompts, examples.harmful, seed=spec.seed)
         features = _features(examples.prompts, teacher, _session(teacher), progress)
         with new_folder(workspace.folder("scorers", name)) as building:
             weight, intercept = _discriminant(features[fitted], examples.harmful[fitted])
@@ -69,6 +70,7 @@ class LinearProbe(Scorer):
                 building,
                 spec,
                 examples,
+                examples.prompts,
                 held_out,
                 scores,
                 title=title,

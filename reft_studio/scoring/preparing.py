@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +29,15 @@ def id_of(spec: ScorerSpec, *made_from: Any) -> str:
     return f"{spec.scorer}-{fingerprint.of_value([spec.model_dump(mode='json'), *made_from])[:KEY]}"
 
 
-def split(examples: Examples, *, seed: int) -> tuple[Places, Places]:
-    """Places to fit on and places held out; near-copies of a prompt are never on both sides. Raises DataError with too few examples."""
-    for kind, count in (("harmful", int(examples.harmful.sum())), ("harmless", int((~examples.harmful).sum()))):
+def split(texts: Sequence[str], harmful: NDArray[np.bool_], *, seed: int) -> tuple[Places, Places]:
+    """Places to fit on and places held out; near-copies of a text are never on both sides. Raises DataError with too few of a kind."""
+    for kind, count in (("harmful", int(harmful.sum())), ("harmless", int((~harmful).sum()))):
         if count < LEAST:
             raise DataError(
                 f"There are {count} {kind} examples, but a scorer is fitted on at least {LEAST} of each kind. Give more, or leave in those "
                 "that ship with the app."
             )
-    parts = split_groups(examples.prompts, SHARES, seed=seed, near=True)
+    parts = split_groups(texts, SHARES, seed=seed, near=True)
     return parts["fit"], parts["calibration"]
 
 
@@ -44,20 +45,24 @@ def calibrate(
     building: Path,
     spec: ScorerSpec,
     examples: Examples,
+    texts: Sequence[str],
     held_out: Places,
     scores: NDArray[np.float32],
     *,
     title: str,
     extra: dict[str, Any] | None = None,
 ) -> None:
-    """Set the threshold on the scores of held-out examples, and write scorer.json and calibration.parquet. `extra` goes into the spec."""
+    """Set the threshold on the scores of held-out examples, and write scorer.json and calibration.parquet.
+
+    `texts` are what it reads of the examples; `extra` goes into the spec.
+    """
     from reft_studio.teacher.calibration import report, threshold_for_recall, write_scores  # brings torch, which scoring does without
 
     truth = examples.harmful[held_out]
     threshold = threshold_for_recall(scores[truth], recall=spec.recall)
     kinds = [("harmful", truth), ("harmless", ~truth)]
-    prompts = {kind: [examples.prompts[held_out[place]] for place in np.flatnonzero(mask)] for kind, mask in kinds}
-    write_scores(building / "calibration.parquet", [(kind, scores[mask], prompts[kind]) for kind, mask in kinds])
+    read = {kind: [texts[held_out[place]] for place in np.flatnonzero(mask)] for kind, mask in kinds}
+    write_scores(building / "calibration.parquet", [(kind, scores[mask], read[kind]) for kind, mask in kinds])
     write_facts(
         building,
         scorer=spec.scorer,
@@ -65,7 +70,7 @@ def calibrate(
         threshold=threshold,
         calibration=report(scores[truth], scores[~truth], threshold=threshold, layers={}),
         spec={**spec.model_dump(mode="json"), **(extra or {})},
-        record={"examples": len(examples.prompts), "held_out": len(held_out), "sources": examples.sources},
+        record={"examples": len(texts), "held_out": len(held_out), "sources": examples.sources},
     )
 
 

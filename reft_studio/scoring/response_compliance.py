@@ -9,6 +9,7 @@ import numpy as np
 from reft_studio import fingerprint
 from reft_studio.data.answer_pairs import answer_pairs
 from reft_studio.data.dataset import Dataset
+from reft_studio.data.own_texts import own_texts
 from reft_studio.progress import Progress
 from reft_studio.scoring import text_fit
 from reft_studio.scoring.prepared import Prepared, PreparedScorer
@@ -36,10 +37,11 @@ class ResponseCompliance(Scorer):
     )
 
     def shipped(self) -> Examples:
-        """The answers that the judge learns from: harmful are those that comply with a harmful request."""
-        pairs = [pair for pair in answer_pairs() if pair.response.strip()]
-        harmful = np.array([pair.kind == "harmful" and pair.verdict == "comply" for pair in pairs])
-        return Examples([pair.prompt for pair in pairs], [pair.response for pair in pairs], harmful)
+        """The judge's answers, harmful where they comply with a harmful request, and the harmless ones of the alignment data."""
+        found = [(pair.prompt, pair.response, pair.kind == "harmful" and pair.verdict == "comply") for pair in answer_pairs()]
+        found += [(one.prompt, one.response, False) for one in own_texts()]
+        prompts, responses, harmful = zip(*(one for one in found if one[1].strip()), strict=True)
+        return Examples(list(prompts), list(responses), np.array(harmful))
 
     def prepare(self, workspace: Workspace, spec: ScorerSpec, examples: Examples, progress: Progress) -> PreparedScorer:
         """Fit on the answers to a part of the prompts, set the threshold on those to the rest."""

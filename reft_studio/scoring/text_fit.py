@@ -36,14 +36,14 @@ def prepare(
     name = id_of(spec, list(texts), examples.harmful.tolist())
     if workspace.folder("scorers", name).is_dir():
         return opened(workspace, name)
-    fitted, held_out = split(examples, seed=spec.seed)
+    fitted, held_out = split(texts, examples.harmful, seed=spec.seed)
     with new_folder(workspace.folder("scorers", name)) as building:
         progress.progress(0, len(texts))
         model = fit([texts[place] for place in fitted], examples.harmful[fitted], building)
         progress.progress(len(fitted), len(texts))
         rest = pa.array([texts[place] for place in held_out], pa.string())
         model = scaled(model, model.log_odds(rest), building)
-        calibrate(building, spec, examples, held_out, model.scores(rest), title=info.title)
+        calibrate(building, spec, examples, texts, held_out, model.scores(rest), title=info.title)
     progress.progress(len(texts), len(texts))
     return opened(workspace, name)
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from reft_studio import fingerprint
 from reft_studio.data.dataset import Dataset
+from reft_studio.data.own_texts import own_texts
 from reft_studio.progress import Progress
 from reft_studio.scoring import text_fit
 from reft_studio.scoring.prepared import Prepared, PreparedScorer
@@ -37,10 +38,10 @@ class Tfidf(Scorer):
     )
 
     def shipped(self) -> Examples:
-        """The calibration prompts of the quick teacher."""
-        found = calibration_prompts()
-        harmful = np.array([one.side == "harmful" for one in found])
-        return Examples([one.prompt for one in found], [""] * len(found), harmful)
+        """The calibration prompts of the quick teacher, and the alignment prompts."""
+        found = [(one.prompt, one.side == "harmful") for one in calibration_prompts()]
+        found += [(one.prompt, one.harmful) for one in own_texts()]
+        return Examples([prompt for prompt, _ in found], [""] * len(found), np.array([harmful for _, harmful in found]))
 
     def prepare(self, workspace: Workspace, spec: ScorerSpec, examples: Examples, progress: Progress) -> PreparedScorer:
         """Fit on a part of the prompts, set the threshold on the rest; near-copies of a prompt are never on both sides."""

@@ -103,7 +103,8 @@ def test_what_people_decided_becomes_an_example(tmp_path: Path) -> None:
     log.decide(dataset.id, 0, "remove")
     log.decide(dataset.id, 2, "keep")
     made = prepare_scorer(Console(workspace), {"scorer": "tfidf", "labels": [dataset.id]})
-    assert made["record"]["sources"] == {"decisions of people": 2, "examples that ship": 900}
+    sources = made["record"]["sources"]
+    assert sources["decisions of people"] == 2 and sources["examples that ship"] > 4000
     assert prepare_scorer(Console(workspace), {"scorer": "tfidf", "labels": [dataset.id]})["scorer"] == made["scorer"]
 
 
