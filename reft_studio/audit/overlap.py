@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from reft_studio import fingerprint
 from reft_studio.data.dataset import Dataset
-from reft_studio.data.splits import group_key
+from reft_studio.data.splits import group_key, group_keys
 from reft_studio.errors import StoreError
 from reft_studio.scoring.prepared import Prepared
 from reft_studio.teacher.details import NEIGHBOURS
@@ -34,7 +34,7 @@ def shared_groups(dataset: Dataset, prepared: Prepared, groups: frozenset[str]) 
     known = _known(kept)
     if known is not None:
         return known
-    found = frozenset(key for prompt in _candidates(dataset, prepared, groups) if (key := group_key(prompt)) in groups)
+    found = frozenset(key for prompts in _candidates(dataset, prepared, groups) for key in group_keys(prompts) if key in groups)
     try:
         kept.parent.mkdir(exist_ok=True)
         write_json(kept, {"groups": sorted(found)})
@@ -57,8 +57,8 @@ def longest_prompt(prepared: Prepared) -> int | None:
     return None if prompts is None or not len(prompts) else int(pc.max(pc.utf8_length(prompts)).as_py())
 
 
-def _candidates(dataset: Dataset, prepared: Prepared, groups: frozenset[str]) -> Iterator[str]:
-    """Prompts of the dataset that may be in one of the groups; all of them where the calibration prompts are not known."""
+def _candidates(dataset: Dataset, prepared: Prepared, groups: frozenset[str]) -> Iterator[pa.Array]:
+    """Prompts of the dataset, in parts, that may be in one of the groups; all of them where the calibration prompts are not known."""
     letters = _calibration_letters(prepared, groups)
     most = PADDING * (longest_prompt(prepared) or 0)
     for batch in dataset.batches(["prompt"], size=BATCH):
@@ -66,7 +66,7 @@ def _candidates(dataset: Dataset, prepared: Prepared, groups: frozenset[str]) ->
         if letters is not None:
             prompts = prompts.filter(pc.less_equal(pc.utf8_length(prompts), most))
             prompts = prompts.filter(pc.is_in(_letters(prompts), value_set=letters))
-        yield from prompts.to_pylist()
+        yield prompts
 
 
 def _calibration_letters(prepared: Prepared, groups: frozenset[str]) -> pa.Array | None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from reft_studio.errors import SpecError
 from reft_studio.fingerprint import SHORT, of_value
@@ -18,6 +21,8 @@ ALIKE = 0.5
 COMMON = 50
 """A sequence in more prompts than this is a template's, and says nothing about two prompts being alike."""
 _BETWEEN_NUMBERS = re.compile(r"(?<=\d)\s*([-*/%.,:^])\s*(?=\d)")
+_SIGN_BETWEEN_NUMBERS = r"[0-9][\s\x0b\x1c-\x1f]*[-*/%.,:^][\s\x0b\x1c-\x1f]*[0-9]"
+"""The same for ASCII, as Arrow reads it."""
 _KEEP = {sign: chr(0xE000 + position) for position, sign in enumerate("-*/%.,:^")}
 _RESTORE = {ord(mark): sign for sign, mark in _KEEP.items()}
 
@@ -107,3 +112,17 @@ def assert_disjoint(**named: Iterable[str]) -> None:
 def group_key(prompt: str) -> str:
     """The prompt group as 16 hex digits: tells whether two sets share a prompt without holding the prompt."""
     return of_value(normalise_prompt(prompt))[:SHORT]
+
+
+def group_keys(prompts: pa.Array) -> list[str]:
+    """`group_key` of each prompt. Plain ASCII ones, which most are, are normalised all at once: a quarter of the time."""
+    lower = pc.ascii_lower(prompts)
+    plain = pc.utf8_trim(pc.replace_substring_regex(lower, r"[\pP\pZ\pC]+", " "), " ")
+    single = pc.replace_substring_regex(plain, " +", " ")
+    simple = pc.and_(pc.string_is_ascii(prompts), pc.invert(pc.match_substring_regex(lower, _SIGN_BETWEEN_NUMBERS)))
+    simple = pc.and_(simple, pc.greater(pc.binary_length(single), 0)).to_pylist()
+    # JSON of such a text is the text in quotes: what would be escaped was punctuation
+    return [
+        hashlib.sha256(f'"{text}"'.encode()).hexdigest()[:SHORT] if is_simple else group_key(prompt)
+        for prompt, text, is_simple in zip(prompts.to_pylist(), single.to_pylist(), simple, strict=True)
+    ]

@@ -1,10 +1,20 @@
 from __future__ import annotations
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reft_studio.data.splits import COMMON, assert_disjoint, near_groups, normalise_prompt, prompt_groups, split_groups
+from reft_studio.data.splits import (
+    COMMON,
+    assert_disjoint,
+    group_key,
+    group_keys,
+    near_groups,
+    normalise_prompt,
+    prompt_groups,
+    split_groups,
+)
 from reft_studio.errors import SpecError
 
 
@@ -75,3 +85,23 @@ def test_a_split_by_near_groups_keeps_near_duplicates_together() -> None:
     parts = split_groups(prompts, {"train": 0.5, "test": 0.5}, seed=0, near=True)
     sides = [{prompts[place].split()[5] for place in parts[name]} for name in ("train", "test")]
     assert not sides[0] & sides[1] and sorted(parts["train"] + parts["test"]) == list(range(20))
+
+
+def test_keys_of_many_prompts_are_those_of_each() -> None:
+    said = [
+        "What is 7 - 3?",
+        "What is 7 3",
+        "7\x0b-\x1c3",
+        "  Hello,\tWORLD!  ",
+        "$5 = 5\\",
+        "",
+        "?!",
+        "größe 7",
+        "ﬁne",
+        "a_b 'c'",
+        "x\x00y",
+        'say "hi"',
+        "1.5.2",
+    ]
+    every = [*said, *(chr(sign) + "x" + chr(sign) for sign in range(0x250))]
+    assert group_keys(pa.array(every, pa.string())) == [group_key(text) for text in every]
