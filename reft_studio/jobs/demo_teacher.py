@@ -69,6 +69,14 @@ def real_pair(
     return Pair(found, aligned, held)
 
 
+def open_base(workspace: Workspace, model: str, *, teacher: str | None, prepare: bool, max_length: int) -> Session:
+    """The base, held and asked as the teacher that will be used was made: what it scores depends on both."""
+    known = None if prepare else _given(workspace, teacher) if teacher else _by_name(workspace, model)
+    if known is None:
+        return Session.open(model, max_length=max_length)
+    return Session.open(model, max_length=max_length, template=known.template, loading=known.loading)
+
+
 def seen_before(title: str, pooled: Mapping[str, Any] | None, sets: Sequence[str]) -> str:
     """A sentence if a teacher was prepared from sets of this job, by the names of its files; empty if it was not."""
     given = (pooled or {}).get("files", {})
@@ -85,6 +93,12 @@ def seen_before(title: str, pooled: Mapping[str, Any] | None, sets: Sequence[str
 def _given(workspace: Workspace, name: str) -> TeacherInfo:
     folder = Path(name).expanduser()
     return open_teacher(workspace, adopt(workspace, folder) if name not in SHIPPED and folder.is_dir() else name)
+
+
+def _by_name(workspace: Workspace, model: str) -> TeacherInfo | None:
+    """The teacher that ships for a base of this name, if there is one."""
+    ready = [open_teacher(workspace, name) for name, folder in SHIPPED.items() if (folder / "teacher.json").is_file()]
+    return next((one for one in ready if one.regularised and one.model == model), None)
 
 
 def _shipped(workspace: Workspace, session: Session) -> TeacherInfo | None:

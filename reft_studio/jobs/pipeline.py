@@ -18,7 +18,7 @@ from reft_studio.errors import SpecError
 from reft_studio.evaluation.result import SCORES, EvaluationResult
 from reft_studio.evaluation.suite import PromptSet, Suite
 from reft_studio.jobs.demo_data import DemoData, Held, LabRows
-from reft_studio.jobs.demo_teacher import Pair, real_pair
+from reft_studio.jobs.demo_teacher import Pair, open_base, real_pair
 from reft_studio.jobs.grading import evaluate_adapter
 from reft_studio.jobs.lab_data import AlignmentSets
 from reft_studio.jobs.subjects import base_id
@@ -118,13 +118,19 @@ def demo(workspace: Workspace, spec: DemoSpec, progress: Progress, *, session: S
     result = DemoResult(spec)
     stages = _Stages(spec, progress, result)
     title = "load the lab's base model" if spec.is_lab else f"load {Path(spec.model).name}"
-    session = session or stages.run(title, 10.0, lambda _: Session.open(spec.model, max_length=spec.optim.max_length))
+    session = session or stages.run(title, 10.0, lambda _: _opened(workspace, spec))
     data = _data(workspace, spec)
     for note in data.notes:
         progress.warn(note)
     for seed in spec.seeds:
         _Seed(workspace, spec, seed, data, session, stages, result).run()
     return result
+
+
+def _opened(workspace: Workspace, spec: DemoSpec) -> Session:
+    if spec.is_lab:
+        return Session.open("lab", max_length=spec.optim.max_length)
+    return open_base(workspace, spec.model, teacher=spec.teacher, prepare=spec.prepare, max_length=spec.optim.max_length)
 
 
 def _data(workspace: Workspace, spec: DemoSpec) -> DemoData:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,12 @@ from reft_studio.jobs.pipeline import DemoSpec
 from reft_studio.jobs.public_sets import HARMFUL_TESTS, LOOKALIKE_TESTS, public_texts
 from reft_studio.jobs.shipped_texts import OPENINGS, alignment, shipped_texts
 from reft_studio.jobs.text_rows import text_rows
+from reft_studio.models.session import Session
+from reft_studio.models.spec import LoadSpec
 from reft_studio.own_prompts import Prompts
+from reft_studio.progress import Silent
+from reft_studio.teacher.spec import TeacherSpec
+from reft_studio.teacher.training import prepare_teacher
 from reft_studio.training.run_folder import list_runs
 from reft_studio.workspace import Workspace
 
@@ -141,6 +147,18 @@ def test_a_teacher_that_knows_the_sets_of_the_job_is_named(workspace: Workspace,
     assert "'t1' was prepared from advbench too" in found
     assert seen_before("t1", {"files": {"harmful": [{"name": "aart"}], "harmless": []}}, rows(workspace, public).sets) == ""
     assert seen_before("t1", None, ["advbench"]) == ""
+
+
+def test_the_base_is_held_as_the_teacher_that_was_made_on_it(
+    workspace: Workspace, public: Path, shipped: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sets = asdict(rows(workspace, public).alignment(0))
+    spec = TeacherSpec(model=str(tiny_model), kind="ready", reading="centred", loading=LoadSpec(dtype="bfloat16"), **sets)
+    teacher = prepare_teacher(workspace, spec, Session.open(str(tiny_model), loading=spec.loading), Silent())
+    wanted = {"model": str(tiny_model), "data": str(public), "rows": 60, "steps": 1, "alignment_steps": 1, "prompts": 4, "task_prompts": 4}
+    run_demo(workspace, {**wanted, "methods": ("filter_only",), "teacher": teacher.id}, None)
+    (made,) = list_runs(workspace)
+    assert (made.spec.teacher, made.spec.loading.dtype) == (teacher.id, "bfloat16")
 
 
 def test_own_prompts_take_the_place_of_the_jobs(
