@@ -57,13 +57,15 @@ def test_from_an_upload_to_a_report(studio: Studio, tmp_path: Path) -> None:
     assert [row["line"] for row in studio.quarantine(dataset)] == [61]
 
     finished(studio, studio.score(dataset, "lab"))
-    score = studio.score_sets(dataset)[0]
+    words, score = studio.score_sets(dataset)
+    assert (words.scorer, score.teacher) == ("tfidf", "lab"), "the import gives a first answer by itself"
     view = studio.filter_view(dataset, score.key)
     flagged = studio.table.rows(dataset, score.key, view.threshold, RowFilter(side="flagged"))
     assert 8 <= flagged.total <= 20 and view.warning is None
 
     kept = flagged.rows[0]["row_id"]
     studio.choose(dataset=dataset)
+    studio.choose(score_key=score.key)
     studio.audit.decide(dataset, kept, "keep", "looks harmless to me")
     assert studio.audit.card(dataset, kept).effective == "keep"
     studio.audit.undo(dataset)

@@ -83,7 +83,7 @@ def detect(path: Path) -> Layout:
     bom, encoding = _encoding(path, head)
     text = _decoded(head[bom:], encoding)
     newline = "\r" if "\r" in text and "\n" not in text else "\n"
-    if not text.strip("\ufeff\0 \t\r\n") and path.stat().st_size <= HEAD:
+    if not text.strip().strip("\ufeff\0 \t\r\n").strip() and path.stat().st_size <= HEAD:
         raise DataError(f"{path.name} holds only blank lines. {ALLOWED} Choose a file with at least one row.")
     container = _container(path, text)
     return Layout(container, encoding, bom, _delimiter(text) if container == "csv" else "", newline)
@@ -196,6 +196,8 @@ def _container(path: Path, text: str) -> Container:
     filled = [line for line in lines if line][:50]
     whole = [_object(line) for line in filled if line.startswith("{")]
     objects = sum(found is not None for found in whole)
+    if not filled:  # a long beginning of blank lines
+        return "csv"
     if filled[0].startswith("["):
         return "jsonl" if len(filled) > 1 and _is_json(filled[0]) and not filled[1].startswith(",") else "json"
     if not filled[0].startswith("{"):

@@ -252,3 +252,11 @@ def test_any_bytes_are_imported_or_refused(data: st.DataObject, head: bytes, tmp
             read(path)
         except DataError as exc:
             assert "a.bin" in str(exc)
+
+
+@pytest.mark.parametrize("content", [b"\x0b", b"\x0c\n\x0b\n", b"\xef\xbb\xbf\x1c"])
+def test_a_file_of_unusual_blanks_is_refused_as_blank(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="a.csv"):
+        preview(path)
