@@ -108,7 +108,7 @@ def test_the_bar_at_the_line_is_listed_by_keys(opened: Page, audit: Scored) -> N
 def test_a_typed_number_that_is_no_cosine_is_answered_and_moves_nothing(opened: Page) -> None:
     opened.locator(".th-number").fill("1.5")
     opened.locator(".th-number").blur()
-    expect(opened.locator(".th-problem")).to_contain_text("from \u22121 to 1")
+    expect(opened.locator(".th-problem")).to_contain_text("between \u22121 and 1")
     expect(opened.locator(".th-number")).to_have_value("0.000")
     move(opened, 0.1)
     expect(opened.locator(".th-problem")).to_be_hidden()
@@ -191,7 +191,7 @@ def test_an_assumed_share_and_a_reading_pace_change_what_is_to_be_expected(opene
     opened.locator(".es-seconds").fill("60")
     opened.locator(".es-seconds").blur()
     over = int(flagged(audit.scores, 0.0).sum())
-    expect(opened.locator(".es-facts")).to_contain_text(f"{over} min")
+    expect(opened.locator(".es-if")).to_contain_text(f"{over} min")
     opened.wait_for_function("() => document.querySelector('.es-seconds').value === '60'")
     opened.locator(".es-follow").click()
     expect(opened.locator(".es-follow")).to_be_hidden()
