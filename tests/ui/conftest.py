@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from reft_studio.jobs import lab_data
+from reft_studio.store.connection import reading, transaction
 from reft_studio.studio import Studio
 from reft_studio.views import example
 from reft_studio.workspace import Workspace
@@ -64,6 +65,22 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
 
 
 @pytest.fixture(scope="session")
+def settings_at_start(studio: Studio) -> list[tuple[str, str, str]]:
+    """Every setting as it was before the first test."""
+    with reading(studio.workspace) as connection:
+        return [tuple(row) for row in connection.execute("SELECT key, value, at FROM settings")]
+
+
+@pytest.fixture(scope="module")
+def settings_put_back(studio: Studio, settings_at_start: list[tuple[str, str, str]]) -> Iterator[None]:
+    """After each file of tests the settings are those of the start: no file depends on what an earlier one chose."""
+    yield
+    with transaction(studio.workspace) as connection:
+        connection.execute("DELETE FROM settings")
+        connection.executemany("INSERT INTO settings (key, value, at) VALUES (?, ?, ?)", settings_at_start)
+
+
+@pytest.fixture(scope="session")
 def server(studio: Studio) -> Iterator[str]:
     """The address of the app, served from this process."""
     running = Server(studio, listen("127.0.0.1", 0))
@@ -101,7 +118,7 @@ def context(browser: Browser, server: str) -> Iterator[BrowserContext]:
 
 
 @pytest.fixture
-def page(context: BrowserContext, server: str) -> Iterator[Page]:
+def page(context: BrowserContext, server: str, settings_put_back: None) -> Iterator[Page]:
     """A page; the test fails if a script failed, a dialog opened, or anything was asked of another origin."""
     faults: list[str] = []
     opened = context.new_page()
