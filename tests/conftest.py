@@ -21,6 +21,7 @@ SETTINGS = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "TRANSFORMERS_OFFLINE": "1",
     "TOKENIZERS_PARALLELISM": "false",
+    "OMP_NUM_THREADS": "1",  # tiny models: on a busy machine two threads wait for each other many times longer than they compute
     "NO_PROXY": "127.0.0.1,localhost",
     "REFT_STUDIO_NETWORK_LOG": str(ATTEMPTS),
     "REFT_STUDIO_MODELS": str(ATTEMPTS.parent / "models"),  # nor the models of this machine

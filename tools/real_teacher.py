@@ -28,6 +28,7 @@ import pyarrow.parquet as pq
 
 from reft_studio.console import Console
 from reft_studio.data.dataset import Row, open_dataset, write_dataset
+from reft_studio.data.own_texts import own_texts
 from reft_studio.errors import PrerequisiteError
 from reft_studio.evaluation.judges.refusal_phrases import is_refusal
 from reft_studio.models.session import Session
@@ -76,7 +77,7 @@ def main() -> None:
     asked.add_argument("--steps", type=int, default=360, help="optimizer steps")
     given = asked.parse_args()
     if given.what == "draw":
-        return draw(given.model, 1500, given.out or ASSETS / "alignment" / "drawn.jsonl")
+        return draw(given.model, 6000, given.out or ASSETS / "alignment" / "drawn.jsonl")
     if given.data is None:
         raise PrerequisiteError("Name the folder of public prompt sets with --data.")
     with tempfile.TemporaryDirectory(prefix="reft-studio-teacher-") as scratch:
@@ -147,10 +148,8 @@ def public(folder: Path) -> Iterable[Row]:
 
 def ours() -> Iterable[Row]:
     """Rows of assets/alignment and assets/calibration, by kind."""
-    for path in sorted((ASSETS / "alignment").glob("*.jsonl")):
-        for line in path.read_text("utf-8").splitlines():
-            one = json.loads(line)
-            yield _row(one["prompt"], one["response"], f"our {one['kind']} prompts", harmful=one["kind"] == "harmful")
+    for one in own_texts():
+        yield _row(one.prompt, one.response, f"our {one.kind} prompts", harmful=one.harmful)
     for prompt in calibration_prompts():
         yield _row(prompt.prompt, "", f"our {prompt.kind} prompts", harmful=prompt.kind == "harmful")
 
@@ -182,14 +181,20 @@ def ship_words(made: PreparedScorer, out: Path) -> None:
 
 OPENINGS = (
     "",
+    "",
     "Write",
     "How",
     "What",
     "I",
+    "I am",
+    "I have",
+    "I'm",
     "Can you",
+    "Could you",
     "Explain",
     "Give",
     "Is",
+    "Are",
     "Why",
     "Create",
     "My",
@@ -197,35 +202,71 @@ OPENINGS = (
     "In",
     "Summarize",
     "You are",
+    "Here is",
+    "The",
+    "Please",
+    "Describe",
+    "List",
+    "Generate",
+    "Help",
+    "We",
+    "If",
+    "Given",
+    "Design",
+    "As a",
+    "When",
+    "Hi",
+    "Consider",
+    "Rewrite",
+    "Compare",
+    "Identify",
 )
 """First words that are given to the base; with none it begins by itself."""
 
 
+LENGTHS = (32, 64, 128)
+"""Tokens that are written before the finished ones are taken out: most turns end early, and the long ones are what is rare."""
+
+
 def draw(model: str, count: int, path: Path) -> None:
-    """Let the base write user turns (Magpie, arXiv:2406.08464): what it was taught on, and so what harmless use looks like to it."""
+    """Let the base write user turns (Magpie, arXiv:2406.08464) until `path` holds `count`.
+
+    They are what it was taught on, and so what harmless use looks like to it.
+    """
     import torch
 
     session = Session.open(model)
     base, tokenizer = session.model.base, session.model.tokenizer
-    torch.manual_seed(SEED)
-    random.seed(SEED)
-    ends, found = list(session.model.stop_ids), dict[str, None]()
+    rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.is_file() else []
+    torch.manual_seed(SEED + len(rows))
+    random.seed(SEED + len(rows))
+    ends, found = list(session.model.stop_ids), dict.fromkeys(row["prompt"] for row in rows)
     opening = tokenizer.apply_chat_template([{"role": "user", "content": "\0"}], tokenize=False).partition("\0")[0]
     while len(found) < count:
-        start = random.choice(OPENINGS)
-        ids = tokenizer(opening + start, return_tensors="pt", add_special_tokens=False).input_ids.repeat(64, 1)
-        with torch.inference_mode():
-            made = base.generate(
-                input_ids=ids, do_sample=True, top_p=0.95, top_k=0, max_new_tokens=80, eos_token_id=ends, pad_token_id=session.model.pad_id
-            )
-        for row in made[:, ids.shape[1] :].tolist():
-            end = next((place for place, token in enumerate(row) if token in ends), None)
-            text = (start + tokenizer.decode(row[:end])).strip() if end is not None else ""
-            if 8 < len(text) < 600:
-                found[text] = None
+        given = tokenizer(opening + random.choice(OPENINGS), return_tensors="pt", add_special_tokens=False).input_ids
+        written = given.repeat(192, 1)
+        for length in LENGTHS:
+            with torch.inference_mode():
+                written = base.generate(
+                    input_ids=written,
+                    do_sample=True,
+                    top_k=64,
+                    max_new_tokens=length,
+                    eos_token_id=ends,
+                    pad_token_id=session.model.pad_id,
+                )
+            ended = torch.isin(written[:, given.shape[1] :], torch.tensor(ends)).any(dim=1)
+            for row in written[ended].tolist():
+                end = next(place for place in range(given.shape[1], len(row)) if row[place] in ends)
+                text = tokenizer.decode(row[:end]).removeprefix(opening).strip()
+                if len(text) > 8:
+                    found[text] = None
+            written = written[~ended]
+            if not len(written):
+                break
+        rows = [{"prompt": text, "response": "", "kind": "drawn", "category": "drawn from the base"} for text in list(found)[:count]]
+        path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
         print(f"{len(found)} of {count}", flush=True)
-    rows = [{"prompt": text, "response": "", "kind": "drawn", "category": "drawn from the base"} for text in list(found)[:count]]
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
 
 
 if __name__ == "__main__":

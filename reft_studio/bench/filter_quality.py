@@ -6,7 +6,6 @@ from. Nothing is chosen here: every scorer is measured at the threshold that it 
 
 from __future__ import annotations
 
-import json
 import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,9 +20,9 @@ from numpy.typing import NDArray
 from reft_studio import seeding, stats
 from reft_studio.console import Console, save_json, table
 from reft_studio.data.dataset import Dataset, Row, write_dataset
+from reft_studio.data.own_texts import own_texts
 from reft_studio.data.splits import normalise_prompt
 from reft_studio.errors import PrerequisiteError
-from reft_studio.jobs.shipped_texts import ALIGNMENT
 from reft_studio.scoring import SCORERS
 from reft_studio.scoring.prepared import Prepared, open_prepared
 from reft_studio.scoring.scores import ScoreSet, flagged
@@ -116,8 +115,7 @@ def read_parts(folder: Path) -> dict[Part, list[str]]:
 def _ours() -> Iterable[str]:
     """Every prompt that ships, and so may have been trained on."""
     yield from (one.prompt for one in calibration_prompts())
-    for path in ALIGNMENT.glob("*.jsonl"):
-        yield from (json.loads(line)["prompt"] for line in path.read_text("utf-8").splitlines())
+    yield from (one.prompt for one in own_texts())
 
 
 def _read(folder: Path, name: str) -> Iterable[tuple[str, str]]:

@@ -26,8 +26,12 @@ class OwnText:
         return self.kind == "harmful"
 
 
-def own_texts(folder: Path = FOLDER) -> list[OwnText]:
-    """Every row of every file, in the order of their names. Raises PrerequisiteError if they are missing or damaged."""
+def own_texts(folder: Path | None = None) -> list[OwnText]:
+    """Every row of every file of what ships, or of `folder`, in the order of their names.
+
+    Raises PrerequisiteError if they are missing or damaged.
+    """
+    folder = folder or FOLDER
     try:
         lines = [line for path in sorted(folder.glob("*.jsonl")) for line in path.read_text("utf-8").splitlines() if line]
         found = [OwnText(**json.loads(line)) for line in lines]

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
 from pathlib import Path
 
 from reft_studio.data.dataset import Row
+from reft_studio.data.own_texts import OwnText, own_texts
 from reft_studio.data.splits import split_groups
-from reft_studio.errors import PrerequisiteError
 from reft_studio.jobs.demo_data import Alignment, KeptApart, Texts, check_enough, evenly
 from reft_studio.lab import sets
 from reft_studio.seeding import generator
 from reft_studio.teacher.quick import calibration_prompts
 from reft_studio.teacher.refusals import refusal
-from reft_studio.workspace import ASSETS
 
-ALIGNMENT = ASSETS / "alignment"
-"""JSON lines with prompt, response, kind (harmful, lookalike, open, task) and category; harmful prompts have no response."""
 HELPFUL = ("lookalike", "open", "task")
 MOST = {"harmful": 300, "lookalike": 200, "open": 125, "task": 125}
 """Rows of each kind, training and held out: look-alikes are most of what is answered, or guidance turns into over-refusal."""
@@ -40,12 +35,11 @@ def alignment(folder: Path | None = None, *, seed: int = 0) -> Alignment:
 
     `folder` None reads what ships. Raises PrerequisiteError if the files are missing or damaged.
     """
-    folder = folder or ALIGNMENT
-    rows = list(_records(folder))
+    rows = [_row(one) for one in own_texts(folder)]
     parts: dict[str, dict[str, list[Row]]] = {}
     for kind in ("harmful", *HELPFUL):
         own = evenly([[row for row in rows if row["origin"] == kind]], MOST[kind], seed=seed, name=f"alignment {kind}")
-        check_enough(own, 10, f"rows of kind '{kind}' in {folder.name}")
+        check_enough(own, 10, f"alignment rows of kind '{kind}'")
         places = split_groups([row["prompt"] for row in own], SHARES, seed=0, near=True)
         parts[kind] = {part: [own[place] for place in found] for part, found in places.items()}
     draw = generator(seed, "demo", "refusals")
@@ -86,25 +80,8 @@ def shipped_texts(task: str, *, rows: int, prompts: int, task_prompts: int, apar
 KINDS = ("harmful", "lookalike")
 
 
-def _records(folder: Path) -> Iterable[Row]:
-    files = sorted(folder.glob("*.jsonl")) if folder.is_dir() else []
-    try:
-        records = [json.loads(line) for path in files for line in path.read_text("utf-8").splitlines() if line.strip()]
-        found = [
-            Row(
-                prompt=one["prompt"],
-                response=one["response"],
-                origin=one["kind"],
-                category=one.get("category"),
-                known_harmful=one["kind"] == "harmful",
-            )
-            for one in records
-        ]
-    except (OSError, ValueError, KeyError, TypeError) as exc:
-        raise PrerequisiteError(f"The alignment rows in assets/{folder.name} are damaged. Restore them from the release.") from exc
-    if not found:
-        raise PrerequisiteError(f"There are no alignment rows in assets/{folder.name}. Restore them from the release.")
-    return found
+def _row(one: OwnText) -> Row:
+    return Row(prompt=one.prompt, response=one.response, origin=one.kind, category=one.category, known_harmful=one.harmful)
 
 
 def _refused(row: Row, answer: str) -> Row:

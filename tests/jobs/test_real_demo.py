@@ -65,7 +65,7 @@ def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             for n in range(200)
         ]
         (folder / f"{kind}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
-    monkeypatch.setattr("reft_studio.jobs.shipped_texts.ALIGNMENT", folder)
+    monkeypatch.setattr("reft_studio.data.own_texts.FOLDER", folder)
     return folder
 
 
@@ -187,7 +187,7 @@ def test_a_set_that_is_missing_or_too_small_is_named(workspace: Workspace, publi
 
 
 def test_alignment_rows_that_are_not_there_are_asked_for(tmp_path: Path) -> None:
-    with pytest.raises(PrerequisiteError, match="no alignment rows"):
+    with pytest.raises(PrerequisiteError, match="are missing"):
         alignment(tmp_path)
     (tmp_path / "a.jsonl").write_text('{"prompt": "x"}\n', "utf-8")
     with pytest.raises(PrerequisiteError, match="damaged"):
