@@ -1,4 +1,4 @@
-"""A linear probe: shrunken linear discriminant analysis of the states that a teacher reads, instead of the direction between two means."""
+"""A linear probe: logistic regression on the states that a teacher reads, instead of the direction between two means."""
 
 from __future__ import annotations
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from reft_studio.models.session import Session
 
 FILE = "probe.npz"
+STRENGTH = 0.01
+"""Inverse of the penalty on the weights: few prompts say little about hundreds of dimensions."""
 SATURATION = 0.95
 """Where the log odds of the most certain held-out prompts come to lie on the scale from -1 to 1."""
 
@@ -60,7 +62,7 @@ class LinearProbe(Scorer):
         fitted, held_out = split(examples.prompts, examples.harmful, seed=spec.seed)
         features = _features(examples.prompts, teacher, _session(teacher), progress)
         with new_folder(workspace.folder("scorers", name)) as building:
-            weight, intercept = _discriminant(features[fitted], examples.harmful[fitted])
+            weight, intercept = _logistic(features[fitted], examples.harmful[fitted])
             odds = features[held_out] @ weight + intercept
             scale = float(np.quantile(np.abs(odds), 0.99) / np.arctanh(SATURATION)) or 1.0
             np.savez(building / FILE, weight=weight.astype(np.float32), scalars=np.array([intercept, scale]))
@@ -128,13 +130,15 @@ def _features(prompts: list[str], teacher: TeacherInfo, session: Session, progre
     return np.asarray(found[:, 0].numpy())
 
 
-def _discriminant(features: NDArray[np.float32], harmful: NDArray[np.bool_]) -> tuple[NDArray[np.float64], float]:
-    """Weights and intercept of the log odds with even priors; the covariance is shrunk as Ledoit and Wolf (2004) do."""
-    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+def _logistic(features: NDArray[np.float32], harmful: NDArray[np.bool_]) -> tuple[NDArray[np.float64], float]:
+    """Weights and intercept of the log odds, from standardised features; both kinds count alike."""
+    from sklearn.linear_model import LogisticRegression
 
-    model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto", priors=[0.5, 0.5])
-    model.fit(features.astype(np.float64), harmful)
-    return model.coef_[0], float(model.intercept_[0])
+    mean, spread = features.mean(0, dtype=np.float64), features.std(0, dtype=np.float64)
+    spread[spread == 0] = 1
+    model = LogisticRegression(C=STRENGTH, class_weight="balanced", max_iter=1000).fit((features - mean) / spread, harmful)
+    weight = model.coef_[0] / spread
+    return weight, float(model.intercept_[0] - weight @ mean)
 
 
 def _load(folder: Path) -> tuple[NDArray[np.float32], float, float]:

@@ -83,7 +83,7 @@ def write_details(folder: Path, training: tuple[Tensor, Tensor], calibration: St
 def write_map(folder: Path, material: Material, feature: RefusalFeature, known: Separation, *, adapter: str | None) -> None:
     """Draw the whole map into `folder`: the last TAIL positions of every block; the last token's stay as they are `known`.
 
-    A whitened teacher's other positions are read centred: a metric for each of them would be a large matrix from few prompts.
+    A whitened teacher's other positions are read centred.
     """
     with material.session.adapted.active(adapter) as backbone:
         directions = _directions(material, backbone, feature)
@@ -117,31 +117,23 @@ def load_layers(teacher: TeacherInfo) -> list[RefusalFeature]:
     try:
         with safe_open(teacher.folder / LAYERS, "pt") as file:
             found = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  no mapping: it has only `keys`
-        directions, centres, metrics = found["directions"], found.get("centres"), found.get("metrics")
+        directions, centres, weights = found["directions"], found.get("centres"), found.get("weights")
         if directions.ndim != 2 or not torch.isfinite(directions).all() or (centres is not None and centres.shape != directions.shape):
             raise StoreError(f"{LAYERS} of '{teacher.id}' does not hold one finite direction for each block. Prepare the teacher again.")
     except (OSError, SafetensorError, KeyError) as exc:
         raise StoreError(f"{LAYERS} of '{teacher.id}' cannot be read. Prepare the teacher again.") from exc
-    parts = (directions, *(part if part is not None else [None] * len(directions) for part in (centres, metrics)))
-    layers = [
-        RefusalFeature(direction, layer, centre, None if metric is None else metric.float())
-        for layer, (direction, centre, metric) in enumerate(zip(*parts, strict=True), 1)
+    parts = (directions, *(part if part is not None else [None] * len(directions) for part in (centres, weights)))
+    return [
+        RefusalFeature(direction, layer, centre, weight) for layer, (direction, centre, weight) in enumerate(zip(*parts, strict=True), 1)
     ]
-    if metrics is not None and teacher.layer <= len(layers):  # kept in half precision; the teacher's own block scores with the exact one
-        layers[teacher.layer - 1] = RefusalFeature.load(teacher.folder / "refusal_feature.safetensors", layer=teacher.layer)
-    return layers
 
 
 def _write_layers(path: Path, layers: list[RefusalFeature], chosen: int) -> None:
-    """Directions and centres (L, d_model), and metrics (L, k, d_model) in half precision, k the fewest axes of any block."""
+    """Directions and, where the reading has them, centres and weights, (L, d_model)."""
     tensors = {"directions": torch.stack([one.direction for one in layers])}
-    centres = [one.centre for one in layers if one.centre is not None]
-    metrics = [one.metric for one in layers if one.metric is not None]
-    if centres:
-        tensors["centres"] = torch.stack(centres)
-    if metrics:
-        rank = min(len(one) for one in metrics)
-        tensors["metrics"] = torch.stack([one[:rank] for one in metrics]).half()
+    for name, parts in (("centres", [one.centre for one in layers]), ("weights", [one.weight for one in layers])):
+        if known := [part for part in parts if part is not None]:
+            tensors[name] = torch.stack(known)
     save_file(tensors, path, metadata={"layer": str(chosen)})
 
 
