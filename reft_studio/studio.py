@@ -33,6 +33,7 @@ from reft_studio.scoring.prepared import Prepared, list_prepared, open_prepared,
 from reft_studio.scoring.scorer import ScorerSpec
 from reft_studio.scoring.scores import ScoreSet, list_score_sets, open_score_set
 from reft_studio.store import settings
+from reft_studio.store.decided import KEEP, REMOVE
 from reft_studio.store.decisions import DecisionLog
 from reft_studio.teacher.spec import TeacherSpec, source_of
 from reft_studio.teacher.teacher import TeacherInfo, list_teachers
@@ -120,7 +121,7 @@ class Studio:
             settings.set(self.workspace, f"score:{current.id}", open_score_set(self.workspace, current.id, score_key).key)
         if threshold is not None:
             if not -1 <= threshold <= 1:
-                raise SpecError(f"threshold is {threshold}, but it is a cosine: give -1 to 1.")
+                raise SpecError(f"threshold is {threshold}, but scores lie between -1 and 1: give a number between them.")
             score = project.chosen_scores(self.workspace, current.id) if current else None
             if score is None:
                 raise SpecError("There are no scores to set a threshold for. Score the dataset first.")
@@ -252,6 +253,22 @@ class Studio:
         """Queue the preparation of a scorer from examples; returns the job."""
         info = SCORERS.get(spec.scorer).info
         return self.jobs.submit("scorer", spec.model_dump(mode="json"), title=f"Prepare the scorer '{info.title}'")
+
+    def decided_one_by_one(self, dataset_id: str) -> tuple[int, int]:
+        """Rows that people kept and removed one at a time: what a scorer can learn from."""
+        found = self.log.read_singly(dataset_id, self.log.decided(dataset_id).row_ids.tolist())
+        return int((found.codes == KEEP).sum()), int((found.codes == REMOVE).sum())
+
+    def learn_words(self, dataset_id: str) -> str:
+        """Queue a word scorer that learns from the decisions on a dataset besides what ships; returns the job.
+
+        Raises SpecError where people have not both kept and removed rows one at a time.
+        """
+        if not all(self.decided_one_by_one(dataset_id)):
+            raise SpecError(
+                "Words are learned from rows that people kept and rows that they removed, one at a time. Decide some of each first."
+            )
+        return self.prepare_scorer(ScorerSpec(scorer="tfidf", labels=(dataset_id,)))
 
     def score_sets(self, dataset_id: str) -> list[ScoreSet]:
         return list_score_sets(self.workspace, dataset_id)

@@ -12,7 +12,7 @@ from reft_studio.data.rowstore import row_store
 from reft_studio.jobs.job import JobContext
 from reft_studio.scoring import SCORERS
 from reft_studio.scoring.prepared import Prepared, open_prepared, usual_scorer
-from reft_studio.scoring.scorer import Examples, ScorerSpec
+from reft_studio.scoring.scorer import DECISIONS, Examples, ScorerSpec
 from reft_studio.store.decided import KEEP, REMOVE, read_singly
 from reft_studio.store.decisions import DecisionLog
 from reft_studio.workspace import Workspace
@@ -55,7 +55,7 @@ def _examples(workspace: Workspace, spec: ScorerSpec) -> Examples:
         sources[source] = sources.get(source, 0) + len(rows) - before
 
     for name in spec.labels:
-        add("decisions of people", _decided(workspace, open_dataset(workspace, name)))
+        add(DECISIONS, _decided(workspace, open_dataset(workspace, name)))
     for kind, names in ((True, spec.harmful), (False, spec.harmless)):
         for dataset in (open_dataset(workspace, name) for name in names):
             add(dataset.name, (((row["prompt"], row["response"]), kind) for row in dataset.read(["prompt", "response"])))

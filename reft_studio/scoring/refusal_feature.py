@@ -28,7 +28,7 @@ class RefusalFeatureScorer(Scorer):
         misses="Harmful answers to harmless prompts, prompts worded to evade it, and languages that the teacher's model does not read.",
         needs="model",
         cost="as long as the model takes to read the prompts",
-        measure="cosine of the prompt with the refusal feature",
+        measure="similarity of the prompt to the refusal feature",
     )
 
     def content(self, prepared: Prepared) -> dict[str, Any]:

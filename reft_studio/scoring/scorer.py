@@ -54,6 +54,10 @@ class ScorerSpec(Settings):
     seed: int = Field(0, ge=0, description="seeds the split into examples to fit and held-out ones")
 
 
+DECISIONS = "decisions of people"
+"""The source of examples that are rows which somebody kept or removed."""
+
+
 @dataclass(frozen=True)
 class Examples:
     """Labelled rows to prepare from, all of the same length; `responses` may be empty. `sources`: rows by where they come from."""

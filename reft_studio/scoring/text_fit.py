@@ -15,7 +15,7 @@ from reft_studio.progress import Progress
 from reft_studio.scoring.ngrams import BUCKETS, Grams, blocks
 from reft_studio.scoring.prepared import PreparedScorer
 from reft_studio.scoring.preparing import calibrate, id_of, opened, split
-from reft_studio.scoring.scorer import Examples, ScorerInfo, ScorerSpec
+from reft_studio.scoring.scorer import DECISIONS, Examples, ScorerInfo, ScorerSpec
 from reft_studio.scoring.text_model import TextModel
 from reft_studio.workspace import Workspace, new_folder
 
@@ -43,9 +43,15 @@ def prepare(
         progress.progress(len(fitted), len(texts))
         rest = pa.array([texts[place] for place in held_out], pa.string())
         model = scaled(model, model.log_odds(rest), building)
-        calibrate(building, spec, examples, texts, held_out, model.scores(rest), title=info.title)
+        calibrate(building, spec, examples, texts, held_out, model.scores(rest), title=titled(info, examples))
     progress.progress(len(texts), len(texts))
     return opened(workspace, name)
+
+
+def titled(info: ScorerInfo, examples: Examples) -> str:
+    """The scorer's title; one that learned from people's decisions says from how many."""
+    learned = examples.sources.get(DECISIONS, 0)
+    return f"{info.title}, with {learned:,} decisions" if learned else info.title
 
 
 def fit(texts: Sequence[str], harmful: NDArray[np.bool_], folder: Path) -> TextModel:

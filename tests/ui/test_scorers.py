@@ -61,3 +61,16 @@ def test_a_control_explains_nothing_and_says_so(page: Page, studio: Studio, data
     expect(page.locator(".wy-lacks")).to_have_text("This scorer gives no explanation of single rows.")
     expect(page.locator(".wy-load")).to_be_hidden()
     expect(page.locator(".wy-verdicts")).to_contain_text("Words (TF-IDF)")
+
+
+def test_words_are_learned_from_decisions_once_rows_were_kept_and_removed(page: Page, studio: Studio, dataset: str) -> None:
+    page.goto("/filter")
+    page.locator(".rt-row").first.wait_for()
+    expect(page.locator("#filter-learn")).to_be_hidden()
+    for row, action in ((0, "remove"), (4, "remove"), (1, "keep")):
+        studio.audit.decide(dataset, row, action, by="Ada")
+    page.goto("/filter")
+    page.locator("#filter-learn").click()
+    expect(page.locator("#filter-status")).to_contain_text("A word scorer learns from 1 row that people kept and 2 rows that they removed")
+    page.locator("#filter-scorer input").click()
+    expect(page.get_by_role("option", name="Words (TF-IDF), with 3 decisions")).to_be_visible(timeout=120_000)

@@ -64,9 +64,10 @@ class Pickers:
     scorer: gr.Dropdown
     scores: gr.Dropdown
     score: gr.Button
+    learn: gr.Button
 
     def outputs(self) -> list[Any]:
-        return [self.dataset, self.scorer, self.scores, self.score]
+        return [self.dataset, self.scorer, self.scores, self.score, self.learn]
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,8 @@ def draw_pickers() -> Pickers:
         scorer = gr.Dropdown([], label="Scorer", elem_id="filter-scorer", scale=2, min_width=180)
         scores = gr.Dropdown([], label="Scores", elem_id="filter-scores", scale=2, min_width=180, visible=False)
         score = gr.Button("Score again", visible=False, elem_id="filter-score", scale=0, min_width=150)
-    return Pickers(dataset, scorer, scores, score)
+        learn = gr.Button("Learn words from decisions", visible=False, elem_id="filter-learn", scale=0, min_width=240)
+    return Pickers(dataset, scorer, scores, score, learn)
 
 
 def draw_panels(studio: Studio) -> Panels:
@@ -146,6 +148,7 @@ def picker_values(studio: Studio, state: State) -> tuple[Any, ...]:
         gr.Dropdown(choices=[(scorer_name(one), one.id) for one in scorers], value=used),
         gr.Dropdown(choices=[(score_name(one, titles), one.key) for one in sets], value=chosen, visible=len(sets) > 1),
         gr.Button(visible=state.score is not None),  # without scores the empty state has the one button
+        gr.Button(visible=state.dataset is not None and all(studio.decided_one_by_one(state.dataset.id))),
     )
 
 

@@ -15,7 +15,7 @@ from ui.components.rows_panel import wire_rows
 from ui.components.teacher_card import card_value, teacher_card
 from ui.components.teacher_panel import base_choices, draw_teacher, set_choices, wire_teacher
 from ui.events import FAST, SLOW, on, on_load, said, status
-from ui.text import number
+from ui.text import counted, number
 
 if TYPE_CHECKING:
     from reft_studio.studio import Studio
@@ -68,6 +68,12 @@ def _wire_pickers(studio: Studio, pickers: Pickers, panels: Panels, line: gr.HTM
         studio.score(dataset, scorer)
         return None, said("Scoring is queued. The panel below shows how far it is.", "note")
 
+    def learn(dataset: str) -> Any:
+        kept, removed = studio.decided_one_by_one(dataset)
+        studio.learn_words(dataset)
+        counts = f"{counted(kept, 'row')} that people kept and {counted(removed, 'row')} that they removed"
+        return said(f"A word scorer learns from {counts}, besides what ships. When it is ready, choose it as the scorer above.", "note")
+
     def use(event: gr.EventData) -> tuple[Any, ...]:
         studio.choose(threshold=float(event.t), rule=str(event.rule)[:120] if event.rule else None)
         return (*page_values(studio), said(f"Threshold {number(float(event.t))} is now in use. Next: review the rows around it."))
@@ -75,6 +81,7 @@ def _wire_pickers(studio: Studio, pickers: Pickers, panels: Panels, line: gr.HTM
     on(pickers.dataset.input, choose_dataset, inputs=[pickers.dataset], outputs=outputs, line=line, refresh=True, **FAST)
     on(pickers.scores.input, choose_scores, inputs=[pickers.scores], outputs=outputs, line=line, refresh=True, **FAST)
     on(pickers.score.click, score, inputs=[pickers.dataset, pickers.scorer], outputs=[panels.empty], line=line, refresh=True, **FAST)
+    on(pickers.learn.click, learn, inputs=[pickers.dataset], outputs=[], line=line, refresh=True, **FAST)
     on(panels.empty.act, score, inputs=[pickers.dataset, pickers.scorer], outputs=[panels.empty], line=line, refresh=True, **FAST)
 
     def pace(event: gr.EventData) -> None:
