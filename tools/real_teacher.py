@@ -37,6 +37,7 @@ from reft_studio.scoring.prepared import SHIPPED as SCORERS
 from reft_studio.scoring.prepared import PreparedScorer
 from reft_studio.scoring.scorer import Examples, ScorerSpec
 from reft_studio.scoring.tfidf import Tfidf
+from reft_studio.seeding import generator
 from reft_studio.teacher.details import NEIGHBOURS
 from reft_studio.teacher.pool import Pool, PoolSpec, counted, pool
 from reft_studio.teacher.quick import calibration_prompts
@@ -61,7 +62,9 @@ PUBLIC = {
 OURS = ("harmful", "lookalike", "open", "task", "drawn")
 COPYRIGHT = "copyright"
 """Category of HarmBench rows that ask for lyrics and book pages: another kind of harm."""
-POOL = PoolSpec(rows=4500)
+MOST = 1000
+"""Prompts of a public set at most: AART and HarmfulQA are written along templates, and would outweigh what is more varied."""
+POOL = PoolSpec(rows=20_000)
 SEED = 0
 WORDS_RECALL = 0.9
 """Of the word scorer, whose first answer is looked at by people: at 97 % it would flag a quarter of what is harmless."""
@@ -74,7 +77,7 @@ def main() -> None:
     asked.add_argument("--data", type=Path, help="folder of public prompt sets")
     asked.add_argument("--model", default=NAME, help="the base: a name of the model shelf, or a folder")
     asked.add_argument("--out", type=Path, help="where it goes instead of assets")
-    asked.add_argument("--steps", type=int, default=360, help="optimizer steps")
+    asked.add_argument("--steps", type=int, default=700, help="optimizer steps")
     given = asked.parse_args()
     if given.what == "draw":
         return draw(given.model, 6000, given.out or ASSETS / "alignment" / "drawn.jsonl")
@@ -141,9 +144,10 @@ def public(folder: Path) -> Iterable[Row]:
             raise PrerequisiteError(
                 f"{folder} has no {name}.parquet. docs/filter-quality.md says which sets are needed, and their columns."
             )
-        for row in pq.read_table(path, columns=["prompt", "response", "label", "category"]).to_pylist():
-            if not (row["category"] or "").startswith(COPYRIGHT):
-                yield _row(row["prompt"], row["response"] or "", name, harmful=row["label"] == "harmful")
+        rows = pq.read_table(path, columns=["prompt", "response", "label", "category"]).to_pylist()
+        fitting = [row for row in rows if not (row["category"] or "").startswith(COPYRIGHT)]
+        for row in generator(SEED, "teacher", name).sample(fitting, min(MOST, len(fitting))):
+            yield _row(row["prompt"], row["response"] or "", name, harmful=row["label"] == "harmful")
 
 
 def ours() -> Iterable[Row]:

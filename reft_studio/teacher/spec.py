@@ -66,7 +66,7 @@ class TeacherSpec(Settings):
     reading: Literal["raw", "centred", "whitened", "auto"] = Field(
         "raw",
         description="how a feature is compared with the refusal feature: raw (the paper's cosine), centred (minus the midpoint of the two "
-        "kinds), whitened (centred, in the metric of the prompts' scatter); auto: the best on the selection prompts",
+        "kinds), whitened (Fisher's discriminant, no cosine); auto: the best on the selection prompts",
     )
     margin: float = Field(
         1.0, gt=0, le=1, description="cosine from which the regulariser leaves a prompt alone; 1: the published form, which never does"
