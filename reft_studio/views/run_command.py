@@ -34,15 +34,15 @@ def filtering(name: str | None, *, none: bool) -> dict[str, Any]:
 _SHORT = {"lora.r": "lora.rank"}
 
 
-def command(form: RunForm, *, teacher: str | None, preset: str) -> str:
-    """`python launch.py run …` for this form; `teacher` and `preset` as its plan settled them."""
+def command(form: RunForm, *, teacher: str | None, preset: str, filtered: bool) -> str:
+    """`python launch.py run …` for this form; `teacher`, `preset` and whether rows are `filtered` as its plan settled them."""
     words = ["python launch.py run", "--dataset", form.dataset, "--method", form.method]
     words += ["--model", form.model] if form.model else []
     words += ["--teacher", teacher] if teacher else []
     words += ["--seed", str(form.seed), "--preset", preset]
     if form.filter is False:
         words += ["--no-filter"]
-    elif form.filter or form.scorer:
+    elif form.filter or (form.scorer and filtered):
         words += ["--filter", form.scorer or TEACHER]
     words += [] if form.prompts == "auto" else ["--prompts", form.prompts]
     for pair in _pairs(form, preset):

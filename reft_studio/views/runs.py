@@ -152,7 +152,7 @@ def plan(workspace: Workspace, form: RunForm, *, suite: Suite | None = None) -> 
             *_hot(form, model, preset),
             *([fitting.warning] if fitting.warning else []),
         ],
-        command=command(form, teacher=form.teacher or (teacher.id if teacher else None), preset=preset),
+        command=command(form, teacher=form.teacher or (teacher.id if teacher else None), preset=preset, filtered=filtered),
         preset="own" if form.optim else preset,
         done_already=(workspace.folder("runs", spec.run_id) / "result.json").is_file(),
         fit=fitting,

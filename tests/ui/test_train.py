@@ -29,6 +29,7 @@ from ui.components.run_form import (
     draw_run_form,
     parse_seeds,
     preset_choices,
+    scorer_choices,
     teacher_choices,
 )
 from ui.components.run_rows import finished_run
@@ -133,6 +134,21 @@ def test_the_filter_can_be_forced_for_all_methods_alike(quiet: Studio) -> None:
     found = inputs(quiet)
     assert {form.filter for form in found.forms(*values(found, dataset="d" * 16, filtering="drop"))} == {True}
     assert {form.filter for form in found.forms(*values(found, dataset="d" * 16, filtering="keep"))} == {False}
+
+
+def test_another_scorer_flags_rows_for_the_methods_that_filter_and_for_all_when_forced(quiet: Studio) -> None:
+    found = inputs(quiet)
+    plain, guided = found.forms(*values(found, dataset="d" * 16, **{"train-scorer": "tfidf"}))
+    assert (plain.scorer, guided.scorer) == (None, "tfidf")
+    assert {form.scorer for form in found.forms(*values(found, dataset="d" * 16, filtering="drop", **{"train-scorer": "tfidf"}))} == {
+        "tfidf"
+    }
+    assert "tfidf" in dict(map(reversed, scorer_choices(quiet)))
+
+
+def test_the_command_names_the_scorer_that_flags(quiet: Studio, project: str) -> None:
+    plan = run_plan.plan_value(quiet, [form(project, scorer="tfidf").model_copy(update={"method": "filter_only"})])
+    assert "--filter tfidf" in plan["command"]
 
 
 def test_prompts_and_judge_reach_the_form_only_where_they_differ_from_the_usual(quiet: Studio) -> None:

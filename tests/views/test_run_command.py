@@ -33,7 +33,7 @@ def read(text: str) -> dict[str, Any]:
 )
 def test_what_the_command_says_is_the_form_again(own: dict[str, Any]) -> None:
     form = RunForm(dataset="d" * 16, method="ref_teacher", **own)
-    options = read(command(form, teacher="lab", preset="real"))
+    options = read(command(form, teacher="lab", preset="real", filtered=True))
     assert (options["--dataset"], options["--method"], options["--teacher"], options["--preset"]) == (
         form.dataset,
         form.method,

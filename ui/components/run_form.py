@@ -40,6 +40,7 @@ FILTERING = (
 )
 PROMPTS = (("The lab's for its base, own ones for any other", "auto"), ("Own ones for every base", "own"))
 _PROMPTS_HELP = "Own prompts, and the usual judge, are chosen on the Settings page."
+TEACHERS_OWN = ("The teacher's refusal feature", "")
 _FILTERING_HELP = "Data frozen on the Review page holds the decisions already. Other data is filtered by the threshold alone."
 MOST_RUNS = 48
 MOST_SEEDS = 12
@@ -59,6 +60,7 @@ class RunInputs:
     dataset: gr.Dropdown
     teacher: gr.Dropdown
     filtering: gr.Radio
+    scorer: gr.Dropdown
     preset: gr.Radio
     seeds: gr.Textbox
     evaluate: gr.Checkbox
@@ -73,7 +75,7 @@ class RunInputs:
     @property
     def components(self) -> list[Any]:
         """What to pass as `inputs=`."""
-        own = [self.methods, self.dataset, self.teacher, self.filtering, self.preset, self.seeds, self.evaluate]
+        own = [self.methods, self.dataset, self.teacher, self.filtering, self.preset, self.seeds, self.evaluate, self.scorer]
         configs = (field for config in self.configs.values() for field in config.components)
         return [*own, *self.optim.components, *configs, self.prompts, *self.judge.components]
 
@@ -89,13 +91,16 @@ class RunInputs:
             raise SpecError(
                 f"{len(methods)} methods with {len(found)} seeds are {len(methods) * len(found)} runs; at most {MOST_RUNS} at once."
             )
-        own, configs = self._custom(values[7:]) if preset == CUSTOM else (None, {})
-        common = {"dataset": dataset, **based_on(teacher or "lab"), "filter": {"drop": True, "keep": False}.get(filtering), "optim": own}
+        own, configs = self._custom(values[8:]) if preset == CUSTOM else (None, {})
+        drop = {"drop": True, "keep": False}.get(filtering)
+        common = {"dataset": dataset, **based_on(teacher or "lab"), "filter": drop, "optim": own}
         grader = self.judge.read(*values[-len(self.judge.components) :])
         common |= {"prompts": values[-len(self.judge.components) - 1], "judge": None if grader == self.usual_judge() else grader}
         name = {} if preset == CUSTOM else {"preset": preset}
+        filtering_methods = [method for method in methods if drop or (drop is None and DEFENSES.get(method).info.uses_filter)]
+        scorer = {method: values[7] or None for method in filtering_methods}
         return [
-            RunForm(method=method, seed=seed, method_config=configs.get(method, {}), **common, **name)
+            RunForm(method=method, seed=seed, method_config=configs.get(method, {}), scorer=scorer.get(method), **common, **name)
             for method in methods
             for seed in found
         ]
@@ -121,6 +126,7 @@ def draw_run_form(studio: Studio) -> RunInputs:
         dataset = gr.Dropdown([], label="Dataset", elem_id="train-dataset", interactive=True)
         teacher = gr.Dropdown([], label="Teacher and its base model", elem_id="train-teacher", interactive=True)
         filtering = gr.Radio(list(FILTERING), value="method", label="Flagged rows", info=_FILTERING_HELP, elem_id="train-filtering")
+        scorer = gr.Dropdown([TEACHERS_OWN], value="", label="Scorer that flags them", elem_id="train-scorer", interactive=True)
     with gr.Column(elem_classes=["rs-card"]):
         fixed(_SETTINGS)
         preset = gr.Radio(preset_choices(studio), value="auto", label="Preset", elem_id="train-preset")
@@ -132,7 +138,7 @@ def draw_run_form(studio: Studio) -> RunInputs:
             prompts = gr.Radio(list(PROMPTS), value="auto", label="Evaluation prompts", info=_PROMPTS_HELP, elem_id="train-prompts")
             judge = draw_judge_fields(studio, prefix="train", people=False)
     on(evaluate.input, lambda wanted: gr.update(visible=bool(wanted)), inputs=[evaluate], outputs=[grading], **FAST)
-    shown = (methods, dataset, teacher, filtering, preset, seeds, evaluate, custom, optim, configs, boxes)
+    shown = (methods, dataset, teacher, filtering, scorer, preset, seeds, evaluate, custom, optim, configs, boxes)
     return RunInputs(*shown, prompts, judge, studio.grading.judge)
 
 
@@ -182,6 +188,12 @@ def teacher_choices(studio: Studio) -> list[tuple[str, str]]:
     """Teachers that guide and filter, whose model is the base of the run; then models of the shelf without a teacher."""
     teachers = [(f"{show(one.title, 60)} (base: {_base(one)})", one.id) for one in studio.teachers() if one.regularised]
     return [*teachers, *((f"No teacher (base: {show(name, 60)})", f"{BARE}{name}") for name in shelf.names())]
+
+
+def scorer_choices(studio: Studio) -> list[tuple[str, str]]:
+    """What can say which rows are flagged: the teacher of the run, or another scorer that is ready."""
+    others = [(show(one.title, 60), one.id) for one in studio.scorers() if one.scorer != "refusal_feature"]
+    return [TEACHERS_OWN, *others]
 
 
 def based_on(choice: str) -> dict[str, str]:

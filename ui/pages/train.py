@@ -14,7 +14,7 @@ from ui.components import run_plan
 from ui.components.jobs import job_panel
 from ui.components.model_shelf import missing_notice, wire_missing
 from ui.components.run_curves import curve_page
-from ui.components.run_form import CUSTOM, RunInputs, base_of, dataset_choices, draw_run_form, teacher_choices
+from ui.components.run_form import CUSTOM, RunInputs, base_of, dataset_choices, draw_run_form, scorer_choices, teacher_choices
 from ui.components.run_rows import finished_run
 from ui.events import FAST, SLOW, message_for, on, on_load, said, status
 from ui.widgets import fixed, widget
@@ -102,7 +102,8 @@ def _wire_form(studio: Studio, parts: Parts) -> None:
         dataset = chosen.id if chosen and chosen.id in known else next(iter(known), None)
         teacher = next(iter(value for _, value in teachers), None)
         judge = inputs.judge.updates(studio.grading.judge(), studio)
-        return gr.update(choices=data, value=dataset), gr.update(choices=teachers, value=teacher), *judge
+        scorers = gr.update(choices=scorer_choices(studio))
+        return gr.update(choices=data, value=dataset), gr.update(choices=teachers, value=teacher), scorers, *judge
 
     def preset(name: str, teacher: str | None) -> tuple[Any, ...]:
         named = studio.presets().get(usual_preset(base_of(studio, teacher)) if name == "auto" else name)  # none of one's own
@@ -112,7 +113,7 @@ def _wire_form(studio: Studio, parts: Parts) -> None:
     def boxes(methods: list[str]) -> list[Any]:
         return [gr.update(visible=method in methods) for method in inputs.boxes]
 
-    filled = on_load(fill, outputs=[inputs.dataset, inputs.teacher, *inputs.judge.components])
+    filled = on_load(fill, outputs=[inputs.dataset, inputs.teacher, inputs.scorer, *inputs.judge.components])
     on(filled.then, plan, inputs=inputs.components, outputs=[parts.plan], **FAST)
     shown = on(
         inputs.preset.input, preset, inputs=[inputs.preset, inputs.teacher], outputs=[inputs.custom, *inputs.optim.components], **FAST
