@@ -46,7 +46,7 @@ def test_what_the_command_says_is_the_form_again(own: dict[str, Any]) -> None:
 
 
 def test_a_folder_with_a_space_and_a_switch_are_said_as_a_shell_reads_them() -> None:
-    text = command(RunForm(dataset="d" * 16, method="sft", model="/my models/x", filter=False), teacher=None, preset="real")
+    text = command(RunForm(dataset="d" * 16, method="sft", model="/my models/x", filter=False), teacher=None, preset="real", filtered=False)
     assert "--model '/my models/x'" in text and "--no-filter" in text and "--teacher" not in text
 
 
