@@ -35,8 +35,8 @@ from reft_studio.scoring.scores import ScoreSet, list_score_sets, open_score_set
 from reft_studio.store import settings
 from reft_studio.store.decided import KEEP, REMOVE
 from reft_studio.store.decisions import DecisionLog
-from reft_studio.teacher.spec import TeacherSpec, source_of
-from reft_studio.teacher.teacher import TeacherInfo, list_teachers
+from reft_studio.teacher.spec import SETS, TeacherSpec, source_of
+from reft_studio.teacher.teacher import TeacherInfo, list_teachers, open_teacher
 from reft_studio.training.run_folder import open_run
 from reft_studio.views import (
     auditing,
@@ -228,6 +228,21 @@ class Studio:
         self.fits(model, loading)
         params = {"model": source_of(model), "loading": loading.model_dump(mode="json"), "template": template}
         return self.jobs.submit("quick_teacher", params, title=f"Quick teacher for {model}")
+
+    def teacher_map(self, teacher_id: str) -> str:
+        """Queue the map of a teacher at all token positions; returns the job.
+
+        Raises StoreError if the prompts it was made of are not in this workspace.
+        """
+        teacher = open_teacher(self.workspace, teacher_id)
+        if not self.has_prompts(teacher):
+            raise StoreError(f"The prompts that '{teacher.title}' was made of are not in this workspace, so its map cannot be drawn here.")
+        return self.jobs.submit("teacher_map", {"teacher": teacher_id}, title=f"Draw the map of {teacher.title}")
+
+    def has_prompts(self, teacher: TeacherInfo) -> bool:
+        """Whether the sets that a teacher was made of are in this workspace."""
+        known = {one.id for one in list_datasets(self.workspace)}
+        return all(value in known for name in SETS if (value := teacher.spec.get(name)) is not None) and "harmful" in teacher.spec
 
     def fits(self, model: str, loading: LoadSpec = DEFAULT) -> str:
         """Memory a model takes, in words, empty if that is not known. Raises PrerequisiteError if it is missing or surely does not fit."""

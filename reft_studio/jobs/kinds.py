@@ -15,6 +15,7 @@ KINDS: Registry[JobFunction] = Registry(
         "sample": "reft_studio.jobs.tasks:lab_sample",
         "mix": "reft_studio.jobs.tasks:mix",
         "teacher": "reft_studio.jobs.tasks:prepare_teacher",
+        "teacher_map": "reft_studio.jobs.tasks:teacher_map",
         "quick_teacher": "reft_studio.jobs.tasks:quick_teacher",
         "score": "reft_studio.jobs.tasks:score",
         "scorer": "reft_studio.jobs.scorers:prepare_scorer",

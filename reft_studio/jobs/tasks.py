@@ -91,6 +91,23 @@ def prepare_teacher(context: JobContext, params: dict[str, Any]) -> dict[str, An
     return {"teacher": info.id, "level": level.word, "layer": info.layer, "threshold": info.threshold, "auroc": info.calibration["auroc"]}
 
 
+def teacher_map(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
+    """Draw the whole separation map of a teacher, every block at the last token positions. params: teacher."""
+    from reft_studio.models.session import Session
+    from reft_studio.teacher.material import Material
+    from reft_studio.teacher.spec import TeacherSpec
+    from reft_studio.teacher.teacher import open_teacher
+    from reft_studio.teacher.training import complete
+
+    teacher = open_teacher(context.workspace, params["teacher"])
+    spec = TeacherSpec.checked(**teacher.spec)
+    context.stage("load the model", 1, 2)
+    session = Session.open(spec.model, max_length=spec.optim.max_length, template=spec.template, loading=teacher.loading)
+    context.stage("draw the map", 2, 2)
+    complete(teacher, Material(context.workspace, spec, session, context))
+    return {"teacher": teacher.id}
+
+
 def quick_teacher(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     """A ready teacher from the prompts that ship with the app. params: model, and other fields of TeacherSpec but the sets."""
     from reft_studio.teacher.quick import quick_spec

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def teacher_card() -> gr.HTML:
-    """Empty until it is given a `card_value`."""
+    """Empty until it is given a `card_value`. Its event "positions" carries {teacher}: whose map is wanted at all token positions."""
     return composed("teacher_card", parts=("dom",), elem_id="teacher-card")
 
 
@@ -54,7 +54,16 @@ def scorer_view(found: Prepared) -> dict[str, Any]:
     """The card of a scorer that is no teacher: it has no layers."""
     told = [*reading(found), *quality(found), ("Made from", made_from(found))]
     shown = [[name, show(text, 200)] for name, text in told if text]
-    empty: dict[str, Any] = {"caption": "", "alt": "", "layers": [], "layer": None, "map": None, "map_note": "", "sweep": []}
+    empty: dict[str, Any] = {
+        "caption": "",
+        "alt": "",
+        "layers": [],
+        "layer": None,
+        "map": None,
+        "map_note": "",
+        "map_offer": None,
+        "sweep": [],
+    }
     return {
         **empty,
         "level": asdict(level_of(found.calibration)),
@@ -95,9 +104,9 @@ def map_view(studio: Studio, teacher: TeacherInfo) -> dict[str, Any]:
     try:
         found = studio.explain.separation(teacher.id)
     except StudioError as exc:
-        return {"map": None, "map_note": show(exc, 300)}
+        return {"map": None, "map_note": show(exc, 300), "map_offer": None}
     if found is None:
-        return {"map": None, "map_note": MISSING}
+        return {"map": None, "map_note": MISSING, "map_offer": None}
     chosen = found.at(found.layer, found.position)
     cells = [
         (value, layer, position)
@@ -115,7 +124,8 @@ def map_view(studio: Studio, teacher: TeacherInfo) -> dict[str, Any]:
     if other:
         caption += f" Highest: block {other[1]}, {_position(other[2])}, {number(other[0], digits=4)}."
     facts = {"layers": found.layers, "positions": found.positions, "auroc": found.auroc, "layer": found.layer, "position": found.position}
-    return {"map": {**facts, "caption": caption}, "map_note": ""}
+    offer = teacher.id if len(found.positions) == 1 and studio.has_prompts(teacher) else None
+    return {"map": {**facts, "caption": caption}, "map_note": "", "map_offer": offer}
 
 
 def _position(position: int) -> str:

@@ -27,7 +27,7 @@ def build(studio: Studio) -> None:
         pickers = draw_pickers()
         missing = missing_notice("filter-missing")
         line = status("filter-status")
-        jobs = job_panel(studio, ["score", "scorer", "teacher", "quick_teacher", JOB], elem_id="filter-jobs")
+        jobs = job_panel(studio, ["score", "scorer", "teacher", "teacher_map", "quick_teacher", JOB], elem_id="filter-jobs")
     panels = draw_panels(studio)
     outputs = [*pickers.outputs(), *panels.outputs()]
     _wire_pickers(studio, pickers, panels, line)
@@ -38,6 +38,13 @@ def build(studio: Studio) -> None:
     teacher = draw_teacher()
     wire_teacher(studio, teacher)
     on(pickers.scorer.change, lambda chosen: card_value(studio, chosen), inputs=[pickers.scorer], outputs=[card], **FAST)
+
+    def positions(event: gr.EventData) -> Any:
+        studio.teacher_map(str(event.teacher))
+        return said("The map is queued. The panel above shows how far it is.", "note")
+
+    on(card.positions, positions, line=line, refresh=True, **FAST)
+    on(jobs.done, lambda chosen: card_value(studio, chosen), inputs=[pickers.scorer], outputs=[card], **SLOW)
     wire_missing(studio, pickers.scorer, missing, jobs, line)
     on(jobs.done, lambda: page_values(studio), outputs=outputs, line=line, refresh=True, **SLOW)
     on_load(lambda: page_values(studio), outputs=outputs, line=line)

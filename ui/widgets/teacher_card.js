@@ -82,6 +82,7 @@ function draw() {
   $('.tc-map').hidden = !data.map;
   $('.tc-map-note').hidden = !data.map_note;
   $('.tc-map-note').textContent = data.map_note || '';
+  $('.tc-map-offer').hidden = !data.map_offer;
   sweep();
   redraw();
 }
@@ -92,6 +93,7 @@ function redraw() {
   drawn = card.clientWidth;
 }
 
+$('.tc-map-offer button').addEventListener('click', () => trigger('positions', { teacher: data.map_offer }));
 new ResizeObserver(() => { if (data && card.clientWidth !== drawn) redraw(); }).observe(card);
 watch('value', draw);
 draw();

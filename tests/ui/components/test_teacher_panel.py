@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 import pytest
 
-from reft_studio.errors import PrerequisiteError, SpecError
+from reft_studio.console import Console
+from reft_studio.errors import PrerequisiteError, SpecError, StoreError
+from reft_studio.jobs import tasks
 from reft_studio.models.memory import Room
 from reft_studio.models.spec import LoadSpec
 from reft_studio.studio import Studio
@@ -96,3 +99,22 @@ def test_the_card_of_a_ready_teacher_promises_no_guidance(tmp_path: Any, monkeyp
     assert "only one made from prompts with answers can guide" in card["title"]
     assert ["Layer", "block 2"] in card["facts"] and ["Reading", "centred"] in card["facts"] and ["Loaded as", "float32"] in card["facts"]
     assert not any(name in ("Regulariser", "Training") for name, _ in card["facts"])
+
+
+def test_the_other_token_positions_are_offered_until_they_are_drawn(workspace: Workspace, tiny_model: Path) -> None:
+    studio = Studio(workspace)
+    made = tasks.quick_teacher(Console(workspace), {"model": str(tiny_model)})["teacher"]
+    before = json.loads(card_value(studio, made))
+    assert (before["map"]["positions"], before["map_offer"]) == ([-1], made)
+    job = studio.jobs.get(studio.teacher_map(made))
+    tasks.teacher_map(Console(workspace), job.params)
+    after = json.loads(card_value(studio, made))
+    assert (after["map"]["positions"], after["map_offer"]) == ([-1 - place for place in range(10)], None)
+    assert [line[0] for line in after["map"]["auroc"]] == [line[0] for line in before["map"]["auroc"]]
+
+
+def test_no_map_is_offered_where_the_prompts_of_the_teacher_are_not_here(workspace: Workspace) -> None:
+    studio = Studio(workspace)
+    assert json.loads(card_value(studio, "lab"))["map_offer"] is None
+    with pytest.raises(StoreError, match="not in this workspace"):
+        studio.teacher_map("lab")
