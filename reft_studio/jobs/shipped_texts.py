@@ -14,7 +14,7 @@ from reft_studio.teacher.quick import calibration_prompts
 from reft_studio.teacher.refusals import refusal
 
 HELPFUL = ("lookalike", "open", "task")
-MOST = {"harmful": 300, "lookalike": 200, "open": 125, "task": 125}
+MOST = {"harmful": 600, "lookalike": 600, "open": 300, "task": 200}
 """Rows of each kind, training and held out: look-alikes are most of what is answered, or guidance turns into over-refusal."""
 SHARES = {"training": 0.8, "calibration": 0.2}
 OPENINGS = (
