@@ -97,7 +97,7 @@ def test_alignment_refuses_harm_and_answers_look_alikes(shipped: Path) -> None:
     found = alignment(shipped)
     assert all(row["response"] and row["known_harmful"] for row in found.harmful)
     assert {row["origin"] for row in found.helpful} == {"lookalike", "open", "task"}
-    assert len(found.helpful) == 360 and len(found.calibration_harmless) == 90  # 200, 125 and 125, a fifth held out
+    assert len(found.helpful) == 480 and len(found.calibration_harmless) == 120  # all 600 there are, a fifth held out
     assert alignment(shipped) == found != alignment(shipped, seed=1)
 
 
