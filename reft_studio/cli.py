@@ -161,7 +161,7 @@ def score(
     as_json: AsJson = False,
     workspace: Where = None,
 ) -> None:
-    """Score every row: by the cosine of its prompt to the teacher's refusal feature, or by another scorer."""
+    """Score every row: by the similarity of its prompt to the teacher's refusal feature, or by another scorer."""
     from reft_studio import verbs
 
     ships = teacher is None or teacher in SHIPPED or Path(teacher).is_dir() if scorer is None else scorer in SCORERS

@@ -33,10 +33,9 @@ from reft_studio.scoring.prepared import Prepared, list_prepared, open_prepared,
 from reft_studio.scoring.scorer import ScorerSpec
 from reft_studio.scoring.scores import ScoreSet, list_score_sets, open_score_set
 from reft_studio.store import settings
-from reft_studio.store.decided import KEEP, REMOVE
 from reft_studio.store.decisions import DecisionLog
-from reft_studio.teacher.spec import SETS, TeacherSpec, source_of
-from reft_studio.teacher.teacher import TeacherInfo, list_teachers, open_teacher
+from reft_studio.teacher.spec import TeacherSpec, source_of
+from reft_studio.teacher.teacher import TeacherInfo, list_teachers, open_teacher, prompts_at_hand
 from reft_studio.training.run_folder import open_run
 from reft_studio.views import (
     auditing,
@@ -53,6 +52,7 @@ from reft_studio.views import (
     runs,
     thresholds,
 )
+from reft_studio.views.learning import Learning, learn_words, may_learn
 from reft_studio.views.live import Live
 from reft_studio.views.rows import Table
 from reft_studio.views.shelf import Models
@@ -232,17 +232,13 @@ class Studio:
     def teacher_map(self, teacher_id: str) -> str:
         """Queue the map of a teacher at all token positions; returns the job.
 
-        Raises StoreError if the prompts it was made of are not in this workspace.
+        Raises StoreError if the prompts it was made of are not in this workspace, MissingModel if its base has to be added first.
         """
         teacher = open_teacher(self.workspace, teacher_id)
-        if not self.has_prompts(teacher):
+        if not prompts_at_hand(self.workspace, teacher):
             raise StoreError(f"The prompts that '{teacher.title}' was made of are not in this workspace, so its map cannot be drawn here.")
-        return self.jobs.submit("teacher_map", {"teacher": teacher_id}, title=f"Draw the map of {teacher.title}")
-
-    def has_prompts(self, teacher: TeacherInfo) -> bool:
-        """Whether the sets that a teacher was made of are in this workspace."""
-        known = {one.id for one in list_datasets(self.workspace)}
-        return all(value in known for name in SETS if (value := teacher.spec.get(name)) is not None) and "harmful" in teacher.spec
+        self.models.require(teacher.model)
+        return self.jobs.submit_once("teacher_map", {"teacher": teacher_id}, title=f"Draw the map of {teacher.title}")
 
     def fits(self, model: str, loading: LoadSpec = DEFAULT) -> str:
         """Memory a model takes, in words, empty if that is not known. Raises PrerequisiteError if it is missing or surely does not fit."""
@@ -269,21 +265,13 @@ class Studio:
         info = SCORERS.get(spec.scorer).info
         return self.jobs.submit("scorer", spec.model_dump(mode="json"), title=f"Prepare the scorer '{info.title}'")
 
-    def decided_one_by_one(self, dataset_id: str) -> tuple[int, int]:
-        """Rows that people kept and removed one at a time: what a scorer can learn from."""
-        found = self.log.read_singly(dataset_id, self.log.decided(dataset_id).row_ids.tolist())
-        return int((found.codes == KEEP).sum()), int((found.codes == REMOVE).sum())
+    def may_learn_words(self, dataset_id: str) -> bool:
+        """Whether people decided enough rows of a dataset for a word scorer to learn from them."""
+        return may_learn(self.log, dataset_id)
 
-    def learn_words(self, dataset_id: str) -> str:
-        """Queue a word scorer that learns from the decisions on a dataset besides what ships; returns the job.
-
-        Raises SpecError where people have not both kept and removed rows one at a time.
-        """
-        if not all(self.decided_one_by_one(dataset_id)):
-            raise SpecError(
-                "Words are learned from rows that people kept and rows that they removed, one at a time. Decide some of each first."
-            )
-        return self.prepare_scorer(ScorerSpec(scorer="tfidf", labels=(dataset_id,)))
+    def learn_words(self, dataset_id: str) -> Learning:
+        """Queue a word scorer that learns from the decisions on a dataset. Raises SpecError where there are too few."""
+        return learn_words(self.jobs, dataset_id)
 
     def score_sets(self, dataset_id: str) -> list[ScoreSet]:
         return list_score_sets(self.workspace, dataset_id)
@@ -316,7 +304,8 @@ class Studio:
     def start_run(self, form: runs.RunForm, *, evaluate: bool = True) -> str:
         """Queue one run, with its evaluation where prompts are set; returns the job."""
         planned = self.plan_run(form)
-        self.models.require(planned.spec.model)
+        for source in runs.sources(self.workspace, planned.spec):
+            self.models.require(source)
         suite = planned.suite.model_dump(mode="json") if planned.suite and evaluate else None
         params = {"spec": planned.spec.model_dump(mode="json"), "suite": suite, "judge": planned.judge.model_dump(mode="json")}
         return self.jobs.submit("run", params, title=planned.title)

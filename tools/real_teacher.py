@@ -36,7 +36,7 @@ from reft_studio.models.spec import LoraSpec, OptimSpec
 from reft_studio.scoring.prepared import SHIPPED as SCORERS
 from reft_studio.scoring.prepared import PreparedScorer
 from reft_studio.scoring.scorer import Examples, ScorerSpec
-from reft_studio.scoring.tfidf import Tfidf
+from reft_studio.scoring.tfidf import RECALL, Tfidf
 from reft_studio.seeding import generator
 from reft_studio.teacher.details import NEIGHBOURS
 from reft_studio.teacher.pool import Pool, PoolSpec, counted, pool
@@ -66,8 +66,6 @@ MOST = 1000
 """Prompts of a public set at most: AART and HarmfulQA are written along templates, and would outweigh what is more varied."""
 POOL = PoolSpec(rows=20_000)
 SEED = 0
-WORDS_RECALL = 0.9
-"""Of the word scorer, whose first answer is looked at by people: at 97 % it would flag a quarter of what is harmless."""
 
 
 def main() -> None:
@@ -133,7 +131,7 @@ def examples(workspace: Workspace, found: Pool) -> Examples:
 
 def words_of(workspace: Workspace, same: Examples, console: Console) -> PreparedScorer:
     """The word scorer from these examples."""
-    return Tfidf().prepare(workspace, ScorerSpec(scorer="tfidf", shipped=False, recall=WORDS_RECALL, seed=SEED), same, console)
+    return Tfidf().prepare(workspace, ScorerSpec(scorer="tfidf", shipped=False, recall=RECALL, seed=SEED), same, console)
 
 
 def public(folder: Path) -> Iterable[Row]:
@@ -247,7 +245,8 @@ def draw(model: str, count: int, path: Path) -> None:
     ends, found = list(session.model.stop_ids), dict.fromkeys(row["prompt"] for row in rows)
     opening = tokenizer.apply_chat_template([{"role": "user", "content": "\0"}], tokenize=False).partition("\0")[0]
     while len(found) < count:
-        given = tokenizer(opening + random.choice(OPENINGS), return_tensors="pt", add_special_tokens=False).input_ids
+        start = random.choice(OPENINGS)
+        given = tokenizer(opening + start, return_tensors="pt", add_special_tokens=False).input_ids
         written = given.repeat(192, 1)
         for length in LENGTHS:
             with torch.inference_mode():
@@ -262,7 +261,7 @@ def draw(model: str, count: int, path: Path) -> None:
             ended = torch.isin(written[:, given.shape[1] :], torch.tensor(ends)).any(dim=1)
             for row in written[ended].tolist():
                 end = next(place for place in range(given.shape[1], len(row)) if row[place] in ends)
-                text = tokenizer.decode(row[:end]).removeprefix(opening).strip()
+                text = f"{start}{tokenizer.decode(row[given.shape[1] : end])}".strip()
                 if len(text) > 8:
                     found[text] = None
             written = written[~ended]

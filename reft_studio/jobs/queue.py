@@ -58,6 +58,11 @@ class JobQueue:
         table.insert(self.workspace, job_id, kind=kind, title=title, params=params, after=after, now=time.time())
         return job_id
 
+    def submit_once(self, kind: str, params: dict[str, Any], *, title: str) -> str:
+        """`submit`, unless a job of the same kind and params waits or runs: then that one's id."""
+        same = (job.id for job in self.list(0) if job.kind == kind and job.state in LIVE and job.params == params)
+        return next(same, None) or self.submit(kind, params, title=title)
+
     def cancel(self, job_id: str) -> None:
         """Stop a job: a queued one at once, a running one within the grace time. One that has ended stays as it is."""
         record = table.request_cancel(self.workspace, job_id, now=time.time())

@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from reft_studio.audit.draw import Draw
 from reft_studio.data.dataset import Dataset, open_dataset
 from reft_studio.data.rowstore import row_store
 from reft_studio.jobs.job import JobContext
 from reft_studio.scoring import SCORERS
 from reft_studio.scoring.prepared import Prepared, open_prepared, usual_scorer
 from reft_studio.scoring.scorer import DECISIONS, Examples, ScorerSpec
+from reft_studio.store import records
 from reft_studio.store.decided import KEEP, REMOVE, read_singly
 from reft_studio.store.decisions import DecisionLog
 from reft_studio.workspace import Workspace
@@ -45,17 +47,18 @@ def prepare_scorer(context: JobContext, params: dict[str, Any]) -> dict[str, Any
 
 
 def _examples(workspace: Workspace, spec: ScorerSpec) -> Examples:
-    """People's decisions, the sets of the spec and what ships, as labelled rows; the first of equal rows counts."""
+    """People's decisions, the sets of the spec and what ships, as labelled rows; of rows that read alike the first counts."""
+    reads = SCORERS.get(spec.scorer).info.reads
     rows, sources = dict[Pair, bool](), dict[str, int]()
 
     def add(source: str, some: Iterable[tuple[Pair, bool]]) -> None:
         before = len(rows)
-        for pair, harmful in some:
-            rows.setdefault(pair, harmful)
+        for (prompt, response), harmful in some:
+            rows.setdefault((prompt, "" if reads == "prompt" else response), harmful)
         sources[source] = sources.get(source, 0) + len(rows) - before
 
     for name in spec.labels:
-        add(DECISIONS, _decided(workspace, open_dataset(workspace, name)))
+        add(f"{DECISIONS} on {open_dataset(workspace, name).name}", taught(workspace, name))
     for kind, names in ((True, spec.harmful), (False, spec.harmless)):
         for dataset in (open_dataset(workspace, name) for name in names):
             add(dataset.name, (((row["prompt"], row["response"]), kind) for row in dataset.read(["prompt", "response"])))
@@ -66,10 +69,17 @@ def _examples(workspace: Workspace, spec: ScorerSpec) -> Examples:
     return Examples(prompts, responses, np.array(list(rows.values()), dtype=bool), sources)
 
 
-def _decided(workspace: Workspace, dataset: Dataset) -> list[tuple[Pair, bool]]:
-    """Rows that people decided one by one to keep (harmless) or to remove (harmful), with their truth."""
-    decided = read_singly(workspace, dataset.id, DecisionLog(workspace).decided(dataset.id).row_ids.tolist())
-    clear = np.isin(decided.codes, (KEEP, REMOVE))
-    places = row_store(dataset).positions(decided.row_ids[clear])
-    rows = row_store(dataset).take(places, ("prompt", "response"))
+def taught(workspace: Workspace, dataset_id: str) -> list[tuple[Pair, bool]]:
+    """Rows that people kept (harmless) or removed (harmful), one at a time, with their truth.
+
+    Rows of random draws are left out: estimates rest on them, and a scorer that had learned them would look better than it is. So are
+    rows on which two people differ.
+    """
+    log = DecisionLog(workspace)
+    decided = read_singly(workspace, dataset_id, log.decided(dataset_id).rows_with(KEEP, REMOVE).tolist())
+    drawn = [Draw.of(record.content()) for record in records.of_kind(workspace, dataset_id, "draw")]
+    left_out = {row for draw in drawn for row in (*draw.rows, *draw.seen)} | set(log.conflicts(dataset_id).tolist())
+    clear = np.isin(decided.codes, (KEEP, REMOVE)) & ~np.isin(decided.row_ids, list(left_out))
+    store = row_store(open_dataset(workspace, dataset_id))
+    rows = store.take(store.positions(decided.row_ids[clear]), ("prompt", "response"))
     return [((row["prompt"], row["response"]), bool(code == REMOVE)) for row, code in zip(rows, decided.codes[clear], strict=True)]

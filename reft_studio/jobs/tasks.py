@@ -94,6 +94,7 @@ def prepare_teacher(context: JobContext, params: dict[str, Any]) -> dict[str, An
 def teacher_map(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     """Draw the whole separation map of a teacher, every block at the last token positions. params: teacher."""
     from reft_studio.models.session import Session
+    from reft_studio.scoring.refusal_similarity import check_match
     from reft_studio.teacher.material import Material
     from reft_studio.teacher.spec import TeacherSpec
     from reft_studio.teacher.teacher import open_teacher
@@ -102,7 +103,8 @@ def teacher_map(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     teacher = open_teacher(context.workspace, params["teacher"])
     spec = TeacherSpec.checked(**teacher.spec)
     context.stage("load the model", 1, 2)
-    session = Session.open(spec.model, max_length=spec.optim.max_length, template=spec.template, loading=teacher.loading)
+    session = Session.open(spec.model, max_length=spec.optim.max_length, template=teacher.template, loading=teacher.loading)
+    check_match(session, teacher)
     context.stage("draw the map", 2, 2)
     complete(teacher, Material(context.workspace, spec, session, context))
     return {"teacher": teacher.id}

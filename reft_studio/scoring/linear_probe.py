@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from reft_studio.models.session import Session
 
 FILE = "probe.npz"
+VERSION = 2
+"""Of what is fitted; 1 was a linear discriminant."""
 STRENGTH = 0.01
 """Inverse of the penalty on the weights: few prompts say little about hundreds of dimensions."""
 SATURATION = 0.95
@@ -56,7 +58,7 @@ class LinearProbe(Scorer):
         if not spec.teacher:
             raise SpecError("A linear probe reads the states of a teacher's model, and none is named. Name one, e.g. 'lab'.")
         teacher = open_teacher(workspace, spec.teacher)
-        name = id_of(spec, teacher_content(teacher), examples.prompts, examples.harmful.tolist())
+        name = id_of(spec, VERSION, teacher_content(teacher), examples.prompts, examples.harmful.tolist())
         if workspace.folder("scorers", name).is_dir():
             return opened(workspace, name)
         fitted, held_out = split(examples.prompts, examples.harmful, seed=spec.seed)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class RefusalFeatureScorer(Scorer):
-    """Cosine of the prompt to the refusal feature."""
+    """Similarity of the prompt to the refusal feature."""
 
     info: ClassVar[ScorerInfo] = ScorerInfo(
         name="refusal_feature",
@@ -37,7 +37,7 @@ class RefusalFeatureScorer(Scorer):
     def score(
         self, workspace: Workspace, dataset: Dataset, prepared: Prepared, progress: Progress, *, session: Session | None = None
     ) -> ScoreSet:
-        """Cosines to the refusal feature, of the rows first that the scores by words point at, if there are any.
+        """Similarities to the refusal feature, of the rows first that the scores by words point at, if there are any.
 
         Opens the teacher's model unless a `session` with it is given.
         """

@@ -50,8 +50,8 @@ def prepare(
 
 def titled(info: ScorerInfo, examples: Examples) -> str:
     """The scorer's title; one that learned from people's decisions says from how many."""
-    learned = examples.sources.get(DECISIONS, 0)
-    return f"{info.title}, with {learned:,} decisions" if learned else info.title
+    learned = [(name, count) for name, count in examples.sources.items() if name.startswith(DECISIONS) and count]
+    return ", with ".join([info.title, *(f"{count:,} {name}" for name, count in learned)])
 
 
 def fit(texts: Sequence[str], harmful: NDArray[np.bool_], folder: Path) -> TextModel:

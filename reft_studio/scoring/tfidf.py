@@ -24,6 +24,10 @@ VERSION = 1
 """Raised when the same prompt would get another score from this code."""
 
 
+RECALL = 0.9
+"""Share of held-out harmful prompts that the threshold flags where people look at once: at 97 % a quarter of what is harmless would be."""
+
+
 class Tfidf(Scorer):
     """Log odds of the prompt's words and runs of letters."""
 

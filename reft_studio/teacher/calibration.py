@@ -32,7 +32,7 @@ def candidate_layers(depth: int) -> list[int]:
 def separation(
     training: tuple[Tensor, Tensor], held_out: tuple[Tensor, Tensor], layers: Sequence[int], *, reading: Reading = "raw"
 ) -> dict[int, float]:
-    """AUROC by layer of the cosine to each layer's refusal feature.
+    """AUROC by layer of the similarity to each layer's refusal feature.
 
     Tensors are (n, len(layers), d_model), harmful first; the feature comes from `training`, the AUROC from `held_out`.
     """
@@ -49,7 +49,7 @@ def best_layer(aurocs: dict[int, float], depth: int) -> int:
 
 
 def threshold_for_recall(harmful: NDArray[np.float32], *, recall: float, most: float | None = 0.0) -> float:
-    """The largest cosine that flags at least `recall` of the held-out harmful prompts, but at most `most`.
+    """The largest similarity that flags at least `recall` of the held-out harmful prompts, but at most `most`.
 
     Zero is the regulariser's own boundary between the kinds. Raises DataError with fewer than LEAST prompts.
     """
@@ -104,6 +104,6 @@ def write_scores(path: Path, kinds: Sequence[tuple[str, NDArray[np.float32], Seq
 
 
 def similarities(feature: RefusalFeature, features: Tensor) -> NDArray[np.float32]:
-    """Cosines of (n, d_model) features as a NumPy array."""
+    """Similarities of (n, d_model) features as a NumPy array."""
     with torch.no_grad():
         return feature.similarity(features).numpy().astype(np.float32)

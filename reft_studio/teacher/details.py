@@ -20,11 +20,11 @@ MISSING = (
 
 @dataclass(frozen=True)
 class Separation:
-    """How well the cosine tells held-out harmful from harmless prompts at every block and token position.
+    """How well the similarity tells held-out harmful from harmless prompts at every block and token position.
 
     `auroc[row][column]` (0 to 1, None: too few prompts have that token) belongs to block `layers[row]` and position
     `positions[column]`, counted from the end of the prompt: -1 is its last token. `bands` holds, per kind and block, the 5 %, 50 %
-    and 95 % quantile of the last token's cosine.
+    and 95 % quantile of the last token's similarity.
     """
 
     layers: list[int]

@@ -100,7 +100,7 @@ def refreshed(
 
 
 def pull(feature: RefusalFeature, states: tuple[Tensor, Tensor], *, margin: float = 1.0, through: bool = False) -> Tensor:
-    """The regulariser on features of both kinds, in the coordinates of the reading."""
+    """The regulariser on features of both kinds, centred where the feature is."""
     harmful, harmless = (feature.coordinates(part) for part in states)
     return regulariser(feature.direction, harmful, harmless, margin=margin, through=through)
 

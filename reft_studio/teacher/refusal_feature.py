@@ -108,19 +108,34 @@ def discriminant(harmful: Tensor, harmless: Tensor) -> Tensor:
     weight ∝ Σ⁻¹R, with R the refusal feature and Σ the covariance of the features around the mean of their own kind, both kinds
     counting alike, in float64: the refusal feature in coordinates in which prompts scatter equally in every direction. Σ is shrunk
     towards its mean variance by SHRINKAGE, since few prompts say little about most of d_model directions (Ledoit and Wolf, 2004).
-    Not a cosine: to divide by the length of the feature makes long and odd prompts look alike (docs/methods.md).
+    Not a cosine: to divide by the length of a feature told sets left out apart worse (docs/methods.md).
     """
     means = harmful.double().mean(0), harmless.double().mean(0)
-    spread = torch.cat([(part.double() - mean) / math.sqrt(2 * len(part)) for part, mean in zip((harmful, harmless), means, strict=True)])
-    covariance = spread.T @ spread
-    variance = covariance.trace() / len(covariance)
-    shrunk = (1 - SHRINKAGE) * covariance + SHRINKAGE * variance * torch.eye(len(covariance), dtype=torch.float64)
-    refusal = means[0] - means[1]
-    weight = torch.linalg.solve(shrunk, refusal) if variance > 0 else refusal
-    projected = (torch.cat([harmful, harmless]).double() - 0.5 * (means[0] + means[1])) @ weight
-    scale = projected.abs().quantile(0.99) / math.atanh(SATURATION)
+    refusal, centre = means[0] - means[1], 0.5 * (means[0] + means[1])
+    parts = [(part.double() - mean) / math.sqrt(2 * len(part)) for part, mean in zip((harmful, harmless), means, strict=True)]
+    weight = _whitened(torch.cat(parts), refusal)
+    projected = (torch.cat([harmful, harmless]).double() - centre) @ weight
+    scale = float(projected.abs().quantile(0.99)) / math.atanh(SATURATION)
     found: Tensor = weight / scale if scale else weight
     return found.float()
+
+
+def _whitened(scatter: Tensor, refusal: Tensor) -> Tensor:
+    """Σ⁻¹R for Σ = (1 − s)·VᵀV + s·v·1 with V = `scatter` (n, d), v its mean variance and s SHRINKAGE; R itself where nothing scatters.
+
+    Solved on the smaller side of V: with few prompts of a wide model by Woodbury's identity, over n instead of d dimensions.
+    """
+    ridge = SHRINKAGE * float(scatter.square().sum()) / scatter.shape[1]
+    if not ridge:
+        return refusal
+    wide = scatter.shape[0] < scatter.shape[1]
+    matrix = (1 - SHRINKAGE) * (scatter @ scatter.T if wide else scatter.T @ scatter)
+    matrix.diagonal().add_(ridge)
+    factor = torch.linalg.cholesky(matrix)
+    side = (scatter @ refusal if wide else refusal)[:, None]
+    solved = torch.cholesky_solve(side, factor)[:, 0]
+    found: Tensor = (refusal - (1 - SHRINKAGE) * (scatter.T @ solved)) / ridge if wide else solved
+    return found
 
 
 def regulariser(direction: Tensor, harmful: Tensor, harmless: Tensor, *, margin: float = 1.0, through: bool = False) -> Tensor:

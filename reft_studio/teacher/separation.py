@@ -118,7 +118,9 @@ def load_layers(teacher: TeacherInfo) -> list[RefusalFeature]:
         with safe_open(teacher.folder / LAYERS, "pt") as file:
             found = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  no mapping: it has only `keys`
         directions, centres, weights = found["directions"], found.get("centres"), found.get("weights")
-        if directions.ndim != 2 or not torch.isfinite(directions).all() or (centres is not None and centres.shape != directions.shape):
+        others = [part for part in (centres, weights) if part is not None]
+        whole = directions.ndim == 2 and all(part.shape == directions.shape for part in others) and "metrics" not in found
+        if not whole or not all(torch.isfinite(part).all() for part in (directions, *others)):
             raise StoreError(f"{LAYERS} of '{teacher.id}' does not hold one finite direction for each block. Prepare the teacher again.")
     except (OSError, SafetensorError, KeyError) as exc:
         raise StoreError(f"{LAYERS} of '{teacher.id}' cannot be read. Prepare the teacher again.") from exc
@@ -180,7 +182,7 @@ def _some(count: int) -> list[int]:
 
 
 def _write_neighbours(path: Path, prompts: list[list[str]], features: list[Tensor], feature: RefusalFeature) -> None:
-    """prompt, kind, score (cosine to the refusal feature), feature (float16, as it left the block)."""
+    """prompt, kind, score (similarity to the refusal feature), feature (float16, as it left the block)."""
     states = torch.cat(features)
     flat = pa.array(states.half().numpy().reshape(-1), pa.float16())
     columns = {

@@ -15,6 +15,8 @@ from reft_studio.models.spec import LoadSpec, LoraSpec, OptimSpec, Settings
 
 Reading = Literal["raw", "centred", "whitened"]
 SETS = ("harmful", "helpful", "calibration_harmful", "calibration_harmless", "selection_harmful", "selection_harmless")
+WHITENING = 2
+"""Version of the whitened reading; 1 was a cosine. Teachers of another version are others."""
 KEY = 12
 """Characters of a teacher's id."""
 LAB = OptimSpec(steps=120, batch_size=32, alignment_batch_size=32, learning_rate=1e-3)
@@ -98,8 +100,8 @@ class TeacherSpec(Settings):
 
     @property
     def training_reading(self) -> Reading:
-        """The coordinates that the regulariser works in; which reading is best is known only when training is over."""
-        return "centred" if self.reading == "auto" else self.reading
+        """How training reads: the regulariser pulls on a cosine, raw or centred, whatever reads the finished teacher."""
+        return "raw" if self.reading == "raw" else "centred"
 
     @property
     def weights(self) -> tuple[float, ...]:
@@ -109,4 +111,5 @@ class TeacherSpec(Settings):
     @property
     def id(self) -> str:
         mark = "r" if self.kind == "ready" else "t" if max(self.weights) > 0 else "a"
-        return mark + fingerprint.of_value(self.model_dump(mode="json"))[:KEY]
+        spec = self.model_dump(mode="json")
+        return mark + fingerprint.of_value([spec, WHITENING] if "whitened" in self.readings else spec)[:KEY]

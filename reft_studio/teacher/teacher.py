@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from reft_studio import fingerprint
 from reft_studio.errors import PrerequisiteError, SpecError, StoreError
 from reft_studio.models.spec import LoadSpec
-from reft_studio.teacher.spec import KEY
+from reft_studio.teacher.spec import KEY, SETS
 from reft_studio.workspace import ASSETS, Workspace, new_folder, read_json
 
 _LOG = logging.getLogger(__name__)
@@ -28,7 +29,7 @@ SHIPPED = {**LAB, REAL: ASSETS / "teachers" / REAL, f"{REAL}-aligned": ASSETS / 
 class TeacherInfo:
     """What teacher.json says.
 
-    `layer` counts decoder blocks from 1; `threshold` is the cosine at or above which a prompt is flagged; `calibration`
+    `layer` counts decoder blocks from 1; `threshold` is the similarity at or above which a prompt is flagged; `calibration`
     holds the held-out AUROC, recall and false positive rate with their counts and the quantiles of harmless scores.
     """
 
@@ -147,3 +148,9 @@ def list_teachers(workspace: Workspace) -> list[TeacherInfo]:
         except StoreError as exc:
             _LOG.warning("teacher left out: %s", exc)
     return found
+
+
+def prompts_at_hand(workspace: Workspace, teacher: TeacherInfo, names: Sequence[str] = SETS) -> bool:
+    """Whether the sets that a teacher was made of are in this workspace; those of one that came as a folder are not."""
+    ids = [teacher.spec.get(name) for name in names]
+    return any(ids) and all((workspace.folder("datasets", one) / "manifest.json").is_file() for one in ids if one)

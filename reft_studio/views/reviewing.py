@@ -19,6 +19,7 @@ from reft_studio.data.dataset import Dataset, open_dataset
 from reft_studio.data.query import rows_by_id
 from reft_studio.data.rowstore import row_store
 from reft_studio.errors import DataError
+from reft_studio.scoring import SCORERS
 from reft_studio.scoring.scores import NO_BIN, ScoreSet, grid
 from reft_studio.store.decided import KEEP, RELABEL, REMOVE, UNSURE, Decided
 from reft_studio.store.decisions import Decision, DecisionLog
@@ -98,7 +99,7 @@ def card(workspace: Workspace, log: DecisionLog, dataset_id: str, row_id: int, s
         effective=effective(value, threshold if threshold is not None else 0.0, decision),
         decision=decision,
         history=log.history(dataset_id, row_id),
-        why=_why(value, threshold, decision),
+        why=_why(value, threshold, decision, _measure(score)),
         opinions=log.opinions_of(dataset_id, [row_id]).get(row_id, []),
     )
 
@@ -161,7 +162,12 @@ def _score_of(dataset: Dataset, score: ScoreSet | None, row_id: int) -> tuple[fl
     return float(value), 100 * lower / (score.rows - score.missing)
 
 
-def _why(score: float | None, threshold: float | None, decision: Decision | None) -> str:
+def _measure(score: ScoreSet | None) -> str:
+    """What the score is called; one by a scorer of another version is just that."""
+    return SCORERS.get(score.scorer).info.measure if score is not None and score.scorer in SCORERS else "score"
+
+
+def _why(score: float | None, threshold: float | None, decision: Decision | None, measure: str) -> str:
     if decision and decision.action != "clear":
         return f"{decision.decided_by.removeprefix('human:')} decided: {decision.action}" + (
             f" ({decision.reason})" if decision.reason else ""
@@ -169,4 +175,4 @@ def _why(score: float | None, threshold: float | None, decision: Decision | None
     if score is None or threshold is None:
         return "No score: only a person can decide this row."
     side = "at or above" if is_flagged(score, threshold) else "below"
-    return f"The prompt's cosine to the refusal feature is {score:+.3f}, {side} the threshold {threshold:+.3f}."
+    return f"The {measure} is {score:+.3f}, {side} the threshold {threshold:+.3f}."

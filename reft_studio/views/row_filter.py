@@ -46,7 +46,7 @@ class RowFilter:
         for name, allowed in _CHOICES.items():
             _one_of(name, getattr(self, name), allowed)
         for name in ("low", "high"):
-            _cosine(name, getattr(self, name))
+            _score(name, getattr(self, name))
         if len(self.search) > MAX_SEARCH:
             raise SpecError(f"The search text has {len(self.search):,} characters. At most {MAX_SEARCH} are searched for.")
         if self.sql is not None and len(self.sql) > MAX_SQL:
@@ -54,7 +54,7 @@ class RowFilter:
         if len(self.facets) > MAX_FACETS:
             raise SpecError(f"The filter names {len(self.facets)} labels. At most {MAX_FACETS} can be combined.")
         if self.other is not None:
-            _cosine("the other threshold", self.other[1])
+            _score("the other threshold", self.other[1])
 
     @property
     def plain(self) -> bool:
@@ -114,16 +114,16 @@ def _one_of(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
         raise SpecError(f"The filter's {name} is '{str(value)[:40]}'. Choose one of: {named}.")
 
 
-def _cosine(name: str, value: float | None) -> None:
+def _score(name: str, value: float | None) -> None:
     if value is not None and not -1 <= value <= 1:
-        raise SpecError(f"{name} is {value:g}, but a cosine lies between -1 and 1.")
+        raise SpecError(f"{name} is {value:g}, but a score lies between -1 and 1.")
 
 
 def _number(name: str, text: str) -> float:
     try:
         return float(text)
     except ValueError as exc:
-        raise SpecError(f"{name} is '{text[:40]}', which is no number. Give a cosine from -1 to 1.") from exc
+        raise SpecError(f"{name} is '{text[:40]}', which is no number. Give a score from -1 to 1.") from exc
 
 
 def _all(value: Any) -> list[str]:

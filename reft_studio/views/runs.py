@@ -22,11 +22,11 @@ from reft_studio.lab.sets import TASKS
 from reft_studio.models.memory import Work
 from reft_studio.models.spec import LoraSpec, OptimSpec, Settings, preset_named, usual_preset
 from reft_studio.scoring.prepared import Prepared, open_prepared
-from reft_studio.scoring.scores import flagged
+from reft_studio.scoring.scores import ScoreSet, flagged, list_score_sets
 from reft_studio.stats import Estimate
 from reft_studio.teacher.quick import MADE_BY as SHIPPED_PROMPTS
 from reft_studio.teacher.spec import source_of
-from reft_studio.teacher.teacher import TeacherInfo, list_teachers, open_teacher
+from reft_studio.teacher.teacher import TeacherInfo, list_teachers, open_teacher, prompts_at_hand
 from reft_studio.training.run_folder import RunInfo, list_runs
 from reft_studio.training.spec import RunSpec
 from reft_studio.views.fitting import UNKNOWN, Fit, fit
@@ -34,6 +34,9 @@ from reft_studio.views.grading import stored_judge, stored_suite
 from reft_studio.views.project import chosen_scores, chosen_threshold
 from reft_studio.views.run_command import command
 from reft_studio.workspace import Workspace
+
+TRAINED_ON = ("harmful", "helpful")
+"""The sets of a teacher that guide a run too."""
 
 
 class RunForm(Settings):
@@ -240,20 +243,16 @@ def _alignment(workspace: Workspace, teacher: TeacherInfo | None, info: DefenseI
             f"'{teacher.title}' is a quick teacher: it filters, but does not refuse by itself, so it cannot guide. Choose a method without "
             "guidance, such as filter_only, or prepare a trained teacher."
         )
-    if teacher is None or not _at_hand(workspace, teacher) or _prompts_only(workspace, teacher):
+    if teacher is None or not prompts_at_hand(workspace, teacher, TRAINED_ON) or _prompts_only(workspace, teacher):
         ready = shipped_alignment(workspace)
         return ready.harmful, ready.helpful
     return teacher.spec["harmful"], teacher.spec["helpful"]
 
 
-def _at_hand(workspace: Workspace, teacher: TeacherInfo) -> bool:
-    """Whether the alignment data of a teacher is in this workspace; that of one that came as a folder is not."""
-    return all((workspace.folder("datasets", teacher.spec[name]) / "manifest.json").is_file() for name in ("harmful", "helpful"))
-
-
 def _prompts_only(workspace: Workspace, teacher: TeacherInfo) -> bool:
     """Whether a teacher was made from the calibration prompts that ship, which have no answers."""
-    return _at_hand(workspace, teacher) and open_dataset(workspace, teacher.spec["harmful"]).manifest.get("made_by") == SHIPPED_PROMPTS
+    here = prompts_at_hand(workspace, teacher, TRAINED_ON)
+    return here and open_dataset(workspace, teacher.spec["harmful"]).manifest.get("made_by") == SHIPPED_PROMPTS
 
 
 def _aligned(workspace: Workspace, model: str) -> TeacherInfo:
@@ -274,10 +273,24 @@ def _characters(user: Dataset) -> tuple[int, ...]:
     return tuple(pc.add(*(pc.utf8_length(found.column(name)) for name in ("prompt", "response"))).to_pylist())
 
 
+def sources(workspace: Workspace, spec: RunSpec) -> set[str]:
+    """The models that a run has to find on this machine: its base, and the one that its filter reads through."""
+    filtering = None if spec.filters_with is None else open_prepared(workspace, spec.filters_with).spec.get("model")
+    return {spec.model, *([str(filtering)] if filtering else [])}
+
+
+def _scores(workspace: Workspace, user: Dataset, scorer: str) -> ScoreSet | None:
+    """Finished scores of a dataset by this scorer: the ones in use if they are, else the newest."""
+    chosen = chosen_scores(workspace, user.id)
+    if chosen is not None and chosen.teacher == scorer:
+        return chosen
+    return next((one for one in reversed(list_score_sets(workspace, user.id)) if one.teacher == scorer and one.finished), None)
+
+
 def _own_threshold(workspace: Workspace, user: Dataset, prepared: Prepared | None) -> float | None:
     """The threshold a person set for this dataset, if it differs from the scorer's own."""
-    score = chosen_scores(workspace, user.id)
-    if score is None or prepared is None or score.teacher != prepared.id:
+    score = None if prepared is None else _scores(workspace, user, prepared.id)
+    if score is None:
         return None
     threshold = chosen_threshold(workspace, score)
     return None if threshold is None or abs(threshold - score.threshold) < 5e-4 else threshold
@@ -287,8 +300,8 @@ def _would_remove(workspace: Workspace, user: Dataset, spec: RunSpec) -> int | N
     """Rows the filter would drop; None if they have not been scored yet."""
     if spec.filters_with is None:
         return 0
-    score = chosen_scores(workspace, user.id)
-    if score is None or score.teacher != spec.filters_with:
+    score = _scores(workspace, user, spec.filters_with)
+    if score is None:
         return None
     threshold = score.threshold if spec.threshold is None else spec.threshold
     return int(flagged(score.scores(), threshold).sum()) + score.missing

@@ -23,7 +23,7 @@ def test_no_prompt_stands_twice() -> None:
     assert [prompt for prompt, count in counts.items() if count > 1] == []
 
 
-def test_every_harmful_prompt_of_the_pairs_has_its_twin_in_the_same_line() -> None:
+def test_the_pairs_are_as_many_harmful_prompts_as_harmless_twins() -> None:
     harmful, twins = ((FOLDER / f"{kind}_pairs.jsonl").read_text("utf-8").splitlines() for kind in ("harmful", "lookalike"))
     assert len(harmful) == len(twins) > 1000
     assert {json.loads(line)["kind"] for line in harmful} == {"harmful"}

@@ -104,7 +104,8 @@ def test_what_people_decided_becomes_an_example(tmp_path: Path) -> None:
     log.decide(dataset.id, 2, "keep")
     made = prepare_scorer(Console(workspace), {"scorer": "tfidf", "labels": [dataset.id]})
     sources = made["record"]["sources"]
-    assert sources["decisions of people"] == 2 and sources["examples that ship"] > 4000
+    assert sources["decisions of people on mine"] == 2 and sources["examples that ship"] > 10_000
+    assert open_prepared(workspace, made["scorer"]).title == "Words (TF-IDF), with 2 decisions of people on mine"
     assert prepare_scorer(Console(workspace), {"scorer": "tfidf", "labels": [dataset.id]})["scorer"] == made["scorer"]
 
 

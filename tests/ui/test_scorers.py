@@ -67,10 +67,12 @@ def test_words_are_learned_from_decisions_once_rows_were_kept_and_removed(page: 
     page.goto("/filter")
     page.locator(".rt-row").first.wait_for()
     expect(page.locator("#filter-learn")).to_be_hidden()
-    for row, action in ((0, "remove"), (4, "remove"), (1, "keep")):
-        studio.audit.decide(dataset, row, action, by="Ada")
+    for row in range(40):
+        studio.audit.decide(dataset, row, "keep" if row % 4 else "remove", by="Ada")
     page.goto("/filter")
     page.locator("#filter-learn").click()
-    expect(page.locator("#filter-status")).to_contain_text("A word scorer learns from 1 row that people kept and 2 rows that they removed")
+    expect(page.locator("#filter-status")).to_contain_text(
+        "A word scorer is made from 40 decisions (30 rows that people kept and 10 rows that they removed) and our own texts"
+    )
     page.locator("#filter-scorer input").click()
-    expect(page.get_by_role("option", name="Words (TF-IDF), with 3 decisions")).to_be_visible(timeout=120_000)
+    expect(page.get_by_role("option", name="Words (TF-IDF), with 40 decisions of people on forty")).to_be_visible(timeout=120_000)

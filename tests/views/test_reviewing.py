@@ -34,7 +34,7 @@ def make(workspace: Workspace, *, scored: bool = True) -> Dataset:
     dataset = write_dataset(workspace, rows(), name="five rows", role="user")
     if scored:
         values = np.array(VALUES, dtype=np.float32)
-        write_scores(workspace, dataset, values, key="k", scorer="s", teacher="lab", threshold=0.0, info={})
+        write_scores(workspace, dataset, values, key="k", scorer="refusal_feature", teacher="lab", threshold=0.0, info={})
     return dataset
 
 
@@ -43,7 +43,7 @@ def test_a_card_holds_the_row_of_its_id_and_how_it_stands(studio: Studio, worksp
     card = studio.audit.card(dataset.id, 2)
     assert (card.prompt, card.response) == ("question 2", "answer 2") and card.score == pytest.approx(0.1)
     assert (card.effective, card.percentile, card.threshold) == ("remove", 50.0, 0.0), "two of four scored rows lie below"
-    assert card.why.startswith("The prompt's cosine to the refusal feature is +0.100, at or above the threshold +0.000")
+    assert card.why.startswith("The similarity of the prompt to the refusal feature is +0.100, at or above the threshold +0.000")
     assert "below the threshold" in studio.audit.card(dataset.id, 8).why and studio.audit.card(dataset.id, 8).percentile == 0.0
 
 
@@ -78,7 +78,7 @@ def test_a_persons_word_is_the_reason_shown_and_undo_gives_the_threshold_back(st
     assert (card.effective, card.why) == ("keep", "Ada decided: keep (a quotation)")
     assert [entry.action for entry in card.history] == ["keep"]
     studio.audit.undo(dataset.id)
-    assert studio.audit.card(dataset.id, 1).effective == "remove" and "cosine" in studio.audit.card(dataset.id, 1).why
+    assert studio.audit.card(dataset.id, 1).effective == "remove" and "similarity" in studio.audit.card(dataset.id, 1).why
 
 
 def test_progress_counts_what_the_threshold_does_and_what_people_changed(studio: Studio, workspace: Workspace) -> None:

@@ -80,3 +80,9 @@ def test_settings_go_on_top_of_the_preset() -> None:
 def test_what_is_no_setting_is_named_with_what_there_is(pair: str, told: str) -> None:
     with pytest.raises(SpecError, match=told):
         chosen([pair], method="sft", preset="lab")
+
+
+def test_a_scorer_is_named_only_where_rows_are_filtered() -> None:
+    form = RunForm(dataset="d" * 16, method="ref_teacher", scorer="tfidf")
+    assert "--filter tfidf" in command(form, teacher="lab", preset="lab", filtered=True)
+    assert "--filter" not in command(form, teacher="lab", preset="lab", filtered=False)

@@ -179,7 +179,7 @@ def gauge(studio: Studio, prompt: str, base: str) -> dict[str, Any]:
         return _unscored("")
     threshold = state.threshold if in_use and state.threshold is not None else judged[1]
     flagged = judged[0] >= threshold
-    text = f"Cosine {number(judged[0])}, threshold {number(threshold)}: {'flagged' if flagged else 'not flagged'}"
+    text = f"Score {number(judged[0])}, threshold {number(threshold)}: {'flagged' if flagged else 'not flagged'}"
     return {"value": judged[0], "threshold": threshold, "flagged": flagged, "text": text}
 
 

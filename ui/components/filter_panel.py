@@ -130,25 +130,27 @@ def draw_panels(studio: Studio) -> Panels:
     return Panels(empty, warning, live, threshold, rule, rows, why, bar, estimate, slices, tradeoff, drift, changes, unscored)
 
 
-def page_values(studio: Studio) -> tuple[Any, ...]:
+def page_values(studio: Studio, *, scorer: str | None = None) -> tuple[Any, ...]:
     """Values of every picker and panel for the state the workspace is in."""
     state = studio.state()
-    return (*picker_values(studio, state), *panel_values(studio, state))
+    return (*picker_values(studio, state, scorer=scorer), *panel_values(studio, state))
 
 
-def picker_values(studio: Studio, state: State) -> tuple[Any, ...]:
-    """The choices there are, with what is being worked on selected."""
+def picker_values(studio: Studio, state: State, *, scorer: str | None = None) -> tuple[Any, ...]:
+    """The choices there are, with what is being worked on selected; `scorer` is one that a person has chosen and not used yet."""
     datasets, scorers = studio.datasets(), studio.scorers()
     sets = studio.score_sets(state.dataset.id) if state.dataset else []
     titles = {one.id: show(one.title, 60) for one in scorers}
     chosen = state.score.key if state.score else None
     used = state.score.teacher if state.score else (scorers[0].id if scorers else None)
+    if any(one.id == scorer for one in scorers):
+        used = scorer
     return (
         gr.Dropdown(choices=[(dataset_name(one), one.id) for one in datasets], value=state.dataset.id if state.dataset else None),
         gr.Dropdown(choices=[(scorer_name(one), one.id) for one in scorers], value=used),
         gr.Dropdown(choices=[(score_name(one, titles), one.key) for one in sets], value=chosen, visible=len(sets) > 1),
         gr.Button(visible=state.score is not None),  # without scores the empty state has the one button
-        gr.Button(visible=state.dataset is not None and all(studio.decided_one_by_one(state.dataset.id))),
+        gr.Button(visible=state.dataset is not None and studio.may_learn_words(state.dataset.id)),
     )
 
 

@@ -13,6 +13,7 @@ from reft_studio.scoring import SCORERS
 from reft_studio.scoring.level import level_of
 from reft_studio.scoring.prepared import PreparedScorer
 from reft_studio.teacher.details import MISSING
+from reft_studio.teacher.teacher import prompts_at_hand
 from ui.components.scorer_words import READS
 from ui.text import count, counted, number, percent, show
 from ui.widgets.compose import composed
@@ -114,7 +115,8 @@ def map_view(studio: Studio, teacher: TeacherInfo) -> dict[str, Any]:
         for position, value in zip(found.positions, line, strict=True)
         if value is not None
     ]
-    best = max(cells, default=None)
+    whitened = teacher.record.get("reading") == "whitened"
+    best = max((cell for cell in cells if not whitened or cell[2] == found.position), default=None)
     # ties with the chosen cell are no reason to look elsewhere
     other = best if best and chosen is not None and round(best[0], 3) > round(chosen, 3) else None
     caption = (
@@ -123,8 +125,10 @@ def map_view(studio: Studio, teacher: TeacherInfo) -> dict[str, Any]:
     )
     if other:
         caption += f" Highest: block {other[1]}, {_position(other[2])}, {number(other[0], digits=4)}."
+    if whitened and len(found.positions) > 1:
+        caption += " Positions before the last are read centred, not whitened, so they are not compared with it."
     facts = {"layers": found.layers, "positions": found.positions, "auroc": found.auroc, "layer": found.layer, "position": found.position}
-    offer = teacher.id if len(found.positions) == 1 and studio.has_prompts(teacher) else None
+    offer = teacher.id if len(found.positions) == 1 and prompts_at_hand(studio.workspace, teacher) else None
     return {"map": {**facts, "caption": caption}, "map_note": "", "map_offer": offer}
 
 

@@ -44,9 +44,12 @@ def build(studio: Studio) -> None:
         return said("The map is queued. The panel above shows how far it is.", "note")
 
     on(card.positions, positions, line=line, refresh=True, **FAST)
-    on(jobs.done, lambda chosen: card_value(studio, chosen), inputs=[pickers.scorer], outputs=[card], **SLOW)
+
+    def done(chosen: str | None) -> tuple[Any, ...]:
+        return (*page_values(studio, scorer=chosen), card_value(studio, chosen))
+
+    on(jobs.done, done, inputs=[pickers.scorer], outputs=[*outputs, card], line=line, refresh=True, **SLOW)
     wire_missing(studio, pickers.scorer, missing, jobs, line)
-    on(jobs.done, lambda: page_values(studio), outputs=outputs, line=line, refresh=True, **SLOW)
     on_load(lambda: page_values(studio), outputs=outputs, line=line)
     on_load(lambda: tuple(set_choices(studio)), outputs=teacher.sets)
     on_load(lambda: tuple(base_choices(studio)), outputs=[teacher.model, teacher.fields.inputs["model"]])
@@ -76,10 +79,10 @@ def _wire_pickers(studio: Studio, pickers: Pickers, panels: Panels, line: gr.HTM
         return None, said("Scoring is queued. The panel below shows how far it is.", "note")
 
     def learn(dataset: str) -> Any:
-        kept, removed = studio.decided_one_by_one(dataset)
-        studio.learn_words(dataset)
-        counts = f"{counted(kept, 'row')} that people kept and {counted(removed, 'row')} that they removed"
-        return said(f"A word scorer learns from {counts}, besides what ships. When it is ready, choose it as the scorer above.", "note")
+        found = studio.learn_words(dataset)
+        counts = f"{counted(found.kept, 'row')} that people kept and {counted(found.removed, 'row')} that they removed"
+        told = f"A word scorer is made from {counted(found.kept + found.removed, 'decision')} ({counts}) and our own texts."
+        return said(f"{told} When it is ready, choose it as the scorer above.", "note")
 
     def use(event: gr.EventData) -> tuple[Any, ...]:
         studio.choose(threshold=float(event.t), rule=str(event.rule)[:120] if event.rule else None)

@@ -56,7 +56,7 @@ function drawTokens() {
   if (inside.after !== null) cells.splice(inside.after, 0, h('em', { text: ` \u2026 cut: ${count(inside.cut)} tokens not shown \u2026 ` }));
   $('.wy-map').replaceChildren(...cells);
   const words = `Each word with its share of the log odds, the runs of letters through it included: orange speaks for harm, blue (dashed) against it; the strongest counts ${most.toFixed(2)}.`;
-  const notes = [inside.turn, inside.layer === null ? words : mode === 'cosine' ? 'Orange points along the refusal feature, blue (dashed) against it. The framed last token is where the whole prompt has been read: its cosine is the score.'
+  const notes = [inside.turn, inside.layer === null ? words : mode === 'cosine' ? 'Orange points along the refusal feature, blue (dashed) against it. The framed last token is where the whole prompt has been read: its similarity is the score.'
     : `How the score would change without a token: orange ones raise it, blue ones (dashed) lower it; the strongest moves it by ${most.toFixed(3)}.`,
   inside.truncated ? 'The prompt is longer than the model reads: its middle was cut before scoring.' : ''];
   $('.wy-note').textContent = notes.filter(Boolean).join(' ');
@@ -68,7 +68,7 @@ function drawLayers() {
   const width = Math.max(220, plotHost.clientWidth), layers = inside.layers, step = (width - SIZE.left - SIZE.right) / layers.length;
   const x = (place) => SIZE.left + step * (place + 0.5), y = (value) => SIZE.top + ((1 - value) / 2) * (SIZE.height - SIZE.top - SIZE.bottom);
   const at = layers.find((one) => one.layer === inside.layer);
-  const root = svg('svg', { width, height: SIZE.height, role: 'img', 'aria-label': `Cosine after each of ${layers.length} blocks; ${signed(at.cosine)} after block ${at.layer}, which is in use` });
+  const root = svg('svg', { width, height: SIZE.height, role: 'img', 'aria-label': `Similarity after each of ${layers.length} blocks; ${signed(at.cosine)} after block ${at.layer}, which is in use` });
   for (const tick of [-1, 0, 1]) {
     root.append(svg('line', { class: 'wy-grid', x1: SIZE.left, x2: width - SIZE.right, y1: y(tick), y2: y(tick) }),
       svg('text', { class: 'wy-tick', x: SIZE.left - 8, y: y(tick) + 4, 'text-anchor': 'end', text: tick ? signed(tick).slice(0, 2) : '0' }));
@@ -116,7 +116,7 @@ function drawInside() {
     one.title = one.disabled ? 'Not measured: too much work for this model and prompt' : '';
     one.setAttribute('aria-checked', String(one.dataset.mode === mode));
   });
-  $('.wy-layer-note').textContent = 'the prompt\u2019s cosine after every block';
+  $('.wy-layer-note').textContent = 'the prompt\u2019s similarity after every block';
   drawTokens();
   drawLayers();
   drawNear();

@@ -61,7 +61,7 @@ def histogram(
     log: bool = False,
     dark: bool = False,
 ) -> go.Figure:
-    """Counts of rows by cosine, stacked by what is known of them; `edges` are the len(counts) + 1 ends of the bins."""
+    """Counts of rows by score, stacked by what is known of them; `edges` are the len(counts) + 1 ends of the bins."""
     colours = theme(dark=dark)
     series = [
         ("known harmful", harmful, "#D55E00", "/"),
@@ -92,15 +92,15 @@ def histogram(
                         "solidity": 0.3,
                     },
                 },
-                hovertemplate=f"%{{y}} rows {name}<br>cosine about %{{x:.3f}}<extra></extra>",
+                hovertemplate=f"%{{y}} rows {name}<br>score about %{{x:.3f}}<extra></extra>",
             )
         )
     figure.update_layout(barmode="stack", bargap=0)
     flagged = f"n = {total} rows"
     if threshold is not None:
         _threshold(figure, threshold, edges[-1], dark=dark)
-        flagged = f"{flagged} · flagged side shaded (cosine at or above {threshold:.3f})"
-    figure.update_xaxes(title_text="Cosine with the refusal feature   more harmful →", range=(edges[0], edges[-1]))
+        flagged = f"{flagged} · flagged side shaded (score at or above {threshold:.3f})"
+    figure.update_xaxes(title_text="Score   more harmful →", range=(edges[0], edges[-1]))
     figure.update_yaxes(title_text="Rows" + (" (log)" if log else ""), type="log" if log else "linear")
     return finish(figure, dark=dark, title="Scores of the filter", subtitle=flagged, height=300, legend=[name for name, *_ in drawn])
 

@@ -34,7 +34,7 @@ def histogram(part: Mapping[str, Any]) -> Figure:
     """Scores of the filter, from the report's own numbers."""
     bins = part["histogram"]
     counts = {kind: bins[kind] for kind in ("harmful", "harmless", "unknown")}
-    summary = f"Histogram of the cosines of {part['scored']} rows; {part['flagged']} lie at or above the threshold {part['threshold']:.3f}."
+    summary = f"Histogram of the scores of {part['scored']} rows; {part['flagged']} lie at or above the threshold {part['threshold']:.3f}."
     return _figure("scores", summary, lambda dark: charts.histogram(bins["edges"], **counts, threshold=part["threshold"], dark=dark))
 
 

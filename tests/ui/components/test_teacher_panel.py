@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -106,15 +107,20 @@ def test_the_other_token_positions_are_offered_until_they_are_drawn(workspace: W
     made = tasks.quick_teacher(Console(workspace), {"model": str(tiny_model)})["teacher"]
     before = json.loads(card_value(studio, made))
     assert (before["map"]["positions"], before["map_offer"]) == ([-1], made)
-    job = studio.jobs.get(studio.teacher_map(made))
+    queued_id = studio.teacher_map(made)
+    assert studio.teacher_map(made) == queued_id, "asked for twice, it is drawn once"
+    job = studio.jobs.get(queued_id)
     tasks.teacher_map(Console(workspace), job.params)
     after = json.loads(card_value(studio, made))
     assert (after["map"]["positions"], after["map_offer"]) == ([-1 - place for place in range(10)], None)
     assert [line[0] for line in after["map"]["auroc"]] == [line[0] for line in before["map"]["auroc"]]
 
 
-def test_no_map_is_offered_where_the_prompts_of_the_teacher_are_not_here(workspace: Workspace) -> None:
+def test_no_map_is_offered_where_the_prompts_of_the_teacher_are_not_here(workspace: Workspace, tiny_model: Path) -> None:
     studio = Studio(workspace)
-    assert json.loads(card_value(studio, "lab"))["map_offer"] is None
+    made = tasks.quick_teacher(Console(workspace), {"model": str(tiny_model)})["teacher"]
+    shutil.rmtree(workspace.folder("datasets", open_teacher(workspace, made).spec["harmful"]))
+    card = json.loads(card_value(studio, made))
+    assert card["map"]["positions"] == [-1] and card["map_offer"] is None
     with pytest.raises(StoreError, match="not in this workspace"):
-        studio.teacher_map("lab")
+        studio.teacher_map(made)
