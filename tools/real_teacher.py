@@ -64,7 +64,9 @@ COPYRIGHT = "copyright"
 """Category of HarmBench rows that ask for lyrics and book pages: another kind of harm."""
 MOST = 1000
 """Prompts of a public set at most: AART and HarmfulQA are written along templates, and would outweigh what is more varied."""
-POOL = PoolSpec(rows=20_000)
+TWIN = "twin"
+"""Category of prompts that were written beside one of the other kind."""
+POOL = PoolSpec(rows=20_000, taught=(TWIN,))
 SEED = 0
 
 
@@ -75,6 +77,7 @@ def main() -> None:
     asked.add_argument("--data", type=Path, help="folder of public prompt sets")
     asked.add_argument("--model", default=NAME, help="the base: a name of the model shelf, or a folder")
     asked.add_argument("--out", type=Path, help="where it goes instead of assets")
+    asked.add_argument("--adapter", type=Path, help="folder of an adapter that was trained by this command before: calibrate it anew")
     asked.add_argument("--steps", type=int, default=700, help="optimizer steps")
     given = asked.parse_args()
     if given.what == "draw":
@@ -90,7 +93,7 @@ def main() -> None:
             ship_words(made, given.out or SCORERS / "tfidf")
         else:
             settings = {"regularisation": 0.0 if given.what == "aligned" else 1.0}
-            made = prepare(workspace, console, given.data, model=given.model, steps=given.steps, **settings)
+            made = prepare(workspace, console, given.data, model=given.model, steps=given.steps, adapter=given.adapter, **settings)
             ship(made, given.out or (ALIGNED if given.what == "aligned" else FOLDER))
         console.done()
     print(json.dumps(made.calibration, indent=1))
@@ -108,25 +111,28 @@ def pooled(workspace: Workspace, data: Path) -> Pool:
     return pool(workspace, *sides, spec=POOL, seed=SEED, is_refusal=is_refusal)
 
 
-def prepare(workspace: Workspace, console: Console, data: Path, *, model: str, steps: int = 0, **settings: Any) -> TeacherInfo:
-    """Pool the sets, train unless `settings` say that the base is read as it is, calibrate."""
+def prepare(
+    workspace: Workspace, console: Console, data: Path, *, model: str, steps: int = 0, adapter: Path | None = None, **settings: Any
+) -> TeacherInfo:
+    """Pool the sets, train unless `settings` say that the base is read as it is or weights are given, calibrate."""
     found = pooled(workspace, data)
     console.warn(counted(found.facts))
     optim = OptimSpec(steps=steps or 1, batch_size=16, alignment_batch_size=16, learning_rate=3e-4)
     chosen = {"reading": "auto", "margin": 0.5, "lora": LoraSpec(rank=8, alpha=16), "optim": optim, "seed": SEED, **settings}
     spec = TeacherSpec.checked(model=model, **found.sets, **chosen)
     session = Session.open(spec.model, max_length=optim.max_length)
-    return prepare_teacher(workspace, spec, session, console, pooled=found.facts)
+    return prepare_teacher(workspace, spec, session, console, pooled=found.facts, adapter=adapter)
 
 
 def examples(workspace: Workspace, found: Pool) -> Examples:
     """The pooled prompts as examples of a scorer that is fitted."""
     rows = [
-        (row["prompt"], name.endswith("harmful"))
+        (row["prompt"], name.endswith("harmful"), row["category"] == TWIN)
         for name, dataset in found.sets.items()
-        for row in open_dataset(workspace, dataset).read(["prompt"])
+        for row in open_dataset(workspace, dataset).read(["prompt", "category"])
     ]
-    return Examples([prompt for prompt, _ in rows], [""] * len(rows), np.array([kind for _, kind in rows]), {"pooled prompts": len(rows)})
+    prompts, harmful, taught = zip(*rows, strict=True)
+    return Examples(list(prompts), [""] * len(rows), np.array(harmful), {"pooled prompts": len(rows)}, np.array(taught))
 
 
 def words_of(workspace: Workspace, same: Examples, console: Console) -> PreparedScorer:
@@ -151,7 +157,7 @@ def public(folder: Path) -> Iterable[Row]:
 def ours() -> Iterable[Row]:
     """Rows of assets/alignment and assets/calibration, by kind."""
     for one in own_texts():
-        yield _row(one.prompt, one.response, f"our {one.kind} prompts", harmful=one.harmful)
+        yield {**_row(one.prompt, one.response, f"our {one.kind} prompts", harmful=one.harmful), "category": TWIN if one.twin else None}
     for prompt in calibration_prompts():
         yield _row(prompt.prompt, "", f"our {prompt.kind} prompts", harmful=prompt.kind == "harmful")
 

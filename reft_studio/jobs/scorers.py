@@ -49,7 +49,7 @@ def prepare_scorer(context: JobContext, params: dict[str, Any]) -> dict[str, Any
 def _examples(workspace: Workspace, spec: ScorerSpec) -> Examples:
     """People's decisions, the sets of the spec and what ships, as labelled rows; of rows that read alike the first counts."""
     reads = SCORERS.get(spec.scorer).info.reads
-    rows, sources = dict[Pair, bool](), dict[str, int]()
+    rows, sources, taught_only = dict[Pair, bool](), dict[str, int](), set[Pair]()
 
     def add(source: str, some: Iterable[tuple[Pair, bool]]) -> None:
         before = len(rows)
@@ -64,9 +64,14 @@ def _examples(workspace: Workspace, spec: ScorerSpec) -> Examples:
             add(dataset.name, (((row["prompt"], row["response"]), kind) for row in dataset.read(["prompt", "response"])))
     if spec.shipped:
         found = SCORERS.get(spec.scorer)().shipped()
-        add("examples that ship", zip(zip(found.prompts, found.responses, strict=True), found.harmful.tolist(), strict=True))
+        shipped = list(zip(found.prompts, found.responses, strict=True))
+        add("examples that ship", zip(shipped, found.harmful.tolist(), strict=True))
+        if found.taught is not None:
+            taught_only = {pair for pair, only in zip(shipped, found.taught.tolist(), strict=True) if only}
     prompts, responses = ([pair[part] for pair in rows] for part in (0, 1))
-    return Examples(prompts, responses, np.array(list(rows.values()), dtype=bool), sources)
+    return Examples(
+        prompts, responses, np.array(list(rows.values()), dtype=bool), sources, np.array([pair in taught_only for pair in rows], dtype=bool)
+    )
 
 
 def taught(workspace: Workspace, dataset_id: str) -> list[tuple[Pair, bool]]:

@@ -62,6 +62,7 @@ class LinearProbe(Scorer):
         if workspace.folder("scorers", name).is_dir():
             return opened(workspace, name)
         fitted, held_out = split(examples.prompts, examples.harmful, seed=spec.seed)
+        held_out = examples.calibrating(held_out)
         features = _features(examples.prompts, teacher, _session(teacher), progress)
         with new_folder(workspace.folder("scorers", name)) as building:
             weight, intercept = _logistic(features[fitted], examples.harmful[fitted])

@@ -60,12 +60,20 @@ DECISIONS = "decisions of people"
 
 @dataclass(frozen=True)
 class Examples:
-    """Labelled rows to prepare from, all of the same length; `responses` may be empty. `sources`: rows by where they come from."""
+    """Labelled rows to prepare from, all of the same length; `responses` may be empty. `sources`: rows by where they come from.
+
+    `taught` rows are learned from and set no threshold (None: there are none).
+    """
 
     prompts: list[str]
     responses: list[str]
     harmful: NDArray[np.bool_]
     sources: dict[str, int] = field(default_factory=dict)
+    taught: NDArray[np.bool_] | None = None
+
+    def calibrating(self, held_out: list[int]) -> list[int]:
+        """Those of the held-out places on which a threshold is set."""
+        return held_out if self.taught is None else [place for place in held_out if not self.taught[place]]
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,7 @@ def prepare(
     if workspace.folder("scorers", name).is_dir():
         return opened(workspace, name)
     fitted, held_out = split(texts, examples.harmful, seed=spec.seed)
+    held_out = examples.calibrating(held_out)
     with new_folder(workspace.folder("scorers", name)) as building:
         progress.progress(0, len(texts))
         model = fit([texts[place] for place in fitted], examples.harmful[fitted], building)

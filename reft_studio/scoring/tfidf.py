@@ -43,9 +43,10 @@ class Tfidf(Scorer):
 
     def shipped(self) -> Examples:
         """The calibration prompts of the quick teacher, and the alignment prompts."""
-        found = [(one.prompt, one.side == "harmful") for one in calibration_prompts()]
-        found += [(one.prompt, one.harmful) for one in own_texts()]
-        return Examples([prompt for prompt, _ in found], [""] * len(found), np.array([harmful for _, harmful in found]))
+        found = [(one.prompt, one.side == "harmful", False) for one in calibration_prompts()]
+        found += [(one.prompt, one.harmful, one.twin) for one in own_texts()]
+        prompts, harmful, twins = zip(*found, strict=True)
+        return Examples(list(prompts), [""] * len(found), np.array(harmful), taught=np.array(twins))
 
     def prepare(self, workspace: Workspace, spec: ScorerSpec, examples: Examples, progress: Progress) -> PreparedScorer:
         """Fit on a part of the prompts, set the threshold on the rest; near-copies of a prompt are never on both sides."""

@@ -32,6 +32,10 @@ class PoolSpec(Settings):
     selection: float = Field(0.1, gt=0, lt=0.5, description="share of the prompts that chooses layer, λ and when to stop")
     calibration: float = Field(0.2, gt=0, lt=0.5, description="share of the prompts that sets the threshold and nothing else")
 
+    taught: tuple[str, ...] = Field(
+        (), description="categories whose prompts train and choose, but set no threshold: no file looks like them"
+    )
+
     @property
     def shares(self) -> dict[str, float]:
         return {
@@ -91,6 +95,7 @@ def pool(
         else:
             facts["answers"] = {"file": sum(bool(row.response) for row in chosen), "none": sum(not row.response for row in chosen)}
         parts = split_groups([row.prompt for row in chosen], spec.shares, seed=seeding.derive(seed, "pool", kind), near=True)
+        parts["calibration"] = [place for place in parts["calibration"] if chosen[place].category not in spec.taught]
         facts[kind] = {part: len(places) for part, places in parts.items()}
         for part, places in parts.items():
             sets[_field(kind, part)] = _stored(workspace, [chosen[place] for place in places], kind, part)

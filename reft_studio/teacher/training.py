@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,11 +36,18 @@ MOST = 1000
 
 
 def prepare_teacher(
-    workspace: Workspace, spec: TeacherSpec, session: Session, progress: Progress, *, pooled: dict[str, Any] | None = None
+    workspace: Workspace,
+    spec: TeacherSpec,
+    session: Session,
+    progress: Progress,
+    *,
+    pooled: dict[str, Any] | None = None,
+    adapter: Path | None = None,
 ) -> TeacherInfo:
     """Train (unless the model is a ready teacher), compute the refusal feature, calibrate, and store under `teachers/<spec.id>`.
 
-    `pooled` says how the sets came to be, for the record. A teacher of the same spec is not made twice; one of an older version
+    `pooled` says how the sets came to be, for the record. `adapter` is a folder of weights that were trained by this spec before: they are
+    measured and calibrated, not trained again. A teacher of the same spec is not made twice; one of an older version
     gets the files it lacks. Raises SpecError if a prompt is in two sets, DataError if one is too small, TrainingError if a hidden
     state is not finite.
     """
@@ -52,7 +60,13 @@ def prepare_teacher(
     work = _Preparation(spec, Material(workspace, spec, session, progress), progress)
     started = time.perf_counter()
     layer, aurocs = work.choose_layer()
-    trained, tried = work.best_training(layer) if spec.kind == "trained" else (None, [])
+    trained: Trained | None = None
+    tried: list[dict[str, Any]] = []
+    if adapter is not None:
+        session.ensure(ADAPTER, adapter)
+        trained = Trained(spec.regularisation, step=spec.optim.steps or 0)
+    elif spec.kind == "trained":
+        trained, tried = work.best_training(layer)
     if trained is not None:
         session.adapted.round_to_base(ADAPTER)
     measured = work.measured(layer)

@@ -114,3 +114,10 @@ def test_the_shipped_one_explains_a_row_by_its_words(tmp_path: Path) -> None:
     row = {"prompt": "how do i steal a car", "response": "", "messages": '[{"role":"user","content":"how do i steal a car"}]'}
     words = Tfidf().explain(prepared, row)
     assert words is not None and [word.text for word in words] == ["how", "do", "i", "steal", "a", "car"]
+
+
+def test_twins_teach_and_set_no_threshold(tmp_path: Path) -> None:
+    found = Tfidf().shipped()
+    assert found.taught is not None and 0 < found.taught.sum() < len(found.prompts)
+    held_out = list(range(len(found.prompts)))
+    assert found.calibrating(held_out) == [place for place in held_out if not found.taught[place]]

@@ -108,3 +108,14 @@ def test_prompts_no_teacher_can_be_made_from_are_refused(workspace: Workspace, h
     sets = [[prompts(workspace, name, rows)] if rows else [] for name, rows in (("a", harmful), ("b", harmless))]
     with pytest.raises(DataError, match=words):
         pooled(workspace, *sets)
+
+
+def test_a_taught_category_trains_and_chooses_but_calibrates_nothing(workspace: Workspace) -> None:
+    twins = [{**row, "category": "twin"} for row in plain("take", 100)]
+    sets = [prompts(workspace, "a", [*plain("steal", 200), *twins])], [prompts(workspace, "b", plain("bake", 200))]
+    whole, without = pooled(workspace, *sets), pooled(workspace, *sets, taught=("twin",))
+    assert without.sets["harmful"] == whole.sets["harmful"], "what trains is the same"
+    assert {row["category"] for row in rows(workspace, without, "harmful")} == {"twin", None}
+    left = [row["prompt"] for row in rows(workspace, whole, "calibration_harmful") if row["category"] != "twin"]
+    assert [row["prompt"] for row in rows(workspace, without, "calibration_harmful")] == left
+    assert without.facts["harmful"]["calibration"] == len(left) < whole.facts["harmful"]["calibration"]

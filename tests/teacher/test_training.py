@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -322,3 +323,17 @@ def test_a_hidden_state_that_is_not_finite_is_named_and_refused() -> None:
     features[1, 1, 2] = float("inf")
     with pytest.raises(TrainingError, match=r"2 of 5 harmful prompts .* after block 7"):
         check_finite(features, [4, 7], "harmful")
+
+
+def test_weights_trained_before_are_calibrated_to_the_same_teacher(
+    workspace: Workspace, session: Session, spec: TeacherSpec, tmp_path: Path
+) -> None:
+    first = prepare_teacher(workspace, spec, session, Silent())
+    kept = tmp_path / "kept"
+    shutil.copytree(first.folder, kept)
+    shutil.rmtree(first.folder)
+    again = prepare_teacher(workspace, spec, session, Silent(), adapter=kept / "adapter")
+    assert (again.threshold, again.layer, again.id) == (first.threshold, first.layer, first.id)
+    assert again.calibration["auroc"] == first.calibration["auroc"]
+    for name in ("refusal_feature.safetensors", "calibration.parquet"):
+        assert (again.folder / name).read_bytes() == (kept / name).read_bytes(), name
