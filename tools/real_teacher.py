@@ -68,6 +68,8 @@ TWIN = "twin"
 """Category of prompts that were written beside one of the other kind."""
 POOL = PoolSpec(rows=20_000, taught=(TWIN,))
 SEED = 0
+TEACHERS_RECALL = 0.95
+"""Of the teacher: what flags 97 % of the calibration's harmful prompts flags half as many harmless ones again."""
 
 
 def main() -> None:
@@ -118,7 +120,15 @@ def prepare(
     found = pooled(workspace, data)
     console.warn(counted(found.facts))
     optim = OptimSpec(steps=steps or 1, batch_size=16, alignment_batch_size=16, learning_rate=3e-4)
-    chosen = {"reading": "auto", "margin": 0.5, "lora": LoraSpec(rank=8, alpha=16), "optim": optim, "seed": SEED, **settings}
+    chosen = {
+        "reading": "auto",
+        "margin": 0.5,
+        "lora": LoraSpec(rank=8, alpha=16),
+        "optim": optim,
+        "seed": SEED,
+        "recall": TEACHERS_RECALL,
+        **settings,
+    }
     spec = TeacherSpec.checked(model=model, **found.sets, **chosen)
     session = Session.open(spec.model, max_length=optim.max_length)
     return prepare_teacher(workspace, spec, session, console, pooled=found.facts, adapter=adapter)
