@@ -226,8 +226,8 @@ class _Preparation:
     ) -> dict[str, Any]:
         """Everything teacher.json holds."""
         spec, model, feature, scores = self.spec, self.session.model, found.feature, found.scores
-        # the regulariser makes 0 the boundary of its cosines: not without training, and not of the discriminant, which is none
-        most = 0.0 if trained and feature.reading != "whitened" else None
+        # the regulariser makes 0 the boundary of the cosine that it works on: of no other reading, and of none without training
+        most = 0.0 if trained and feature.reading == spec.training_reading else None
         threshold = calibration.threshold_for_recall(scores[0], recall=spec.recall, most=most)
         weight = trained.regularisation if trained else None
         title = "Ready teacher" if trained is None else "Teacher" if weight else "Aligned weights"
