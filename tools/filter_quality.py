@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 
 from reft_studio.bench.filter_quality import compare
@@ -19,6 +21,14 @@ from reft_studio.teacher.teacher import TeacherInfo, adopt, open_teacher
 from reft_studio.workspace import Workspace
 from tools.real_teacher import FOLDER, NAME, examples, pooled, prepare, words_of
 
+RIVALS = {
+    "trained": "teacher, trained",
+    "untrained": "teacher, untrained",
+    "probe": "linear probe, untrained",
+    "words": "words",
+    "ensemble": "trained teacher and words",
+}
+
 
 def main() -> None:
     """Prepare the rivals in a temporary workspace, then score all of them."""
@@ -26,27 +36,32 @@ def main() -> None:
     asked.add_argument("--data", type=Path, required=True, help="folder of public prompt sets")
     asked.add_argument("--model", default=NAME, help="the base: a name of the model shelf, or a folder")
     asked.add_argument("--teacher", type=Path, default=FOLDER, help="folder of the trained teacher")
+    asked.add_argument("--scorers", default=",".join(RIVALS), help=f"which to measure: {', '.join(RIVALS)}")
     asked.add_argument("--json", type=Path, help="write the record here")
     given = asked.parse_args()
     with tempfile.TemporaryDirectory(prefix="reft-studio-quality-") as scratch:
         workspace = Workspace.open(Path(scratch))
         trained = open_teacher(workspace, adopt(workspace, given.teacher))
-        scorers = rivals(workspace, Console(workspace), given.data, trained, model=given.model)
+        wanted = [name for name in RIVALS if name in given.scorers.split(",")]
+        scorers = rivals(workspace, Console(workspace), given.data, trained, wanted, model=given.model)
         compare(workspace, given.data, scorers, json_file=given.json)
 
 
-def rivals(workspace: Workspace, console: Console, data: Path, trained: TeacherInfo, *, model: str) -> dict[str, Prepared]:
-    """The trained teacher, its base as it is, a linear probe on either, words, and teacher and words together."""
+def rivals(
+    workspace: Workspace, console: Console, data: Path, trained: TeacherInfo, wanted: Sequence[str], *, model: str
+) -> dict[str, Prepared]:
+    """The trained teacher, its base as it is, a linear probe on the base, words, and teacher and words together; those `wanted`."""
     same = examples(workspace, pooled(workspace, data))
-    untrained = prepare(workspace, console, data, model=model, kind="ready")
-    words = words_of(workspace, same, console)
-    return {
-        "teacher, trained": trained,
-        "teacher, untrained": untrained,
-        "linear probe, untrained": _probe(workspace, untrained, same, console),
+    untrained = cache(lambda: prepare(workspace, console, data, model=model, kind="ready"))
+    words = cache(lambda: words_of(workspace, same, console))
+    made: dict[str, Callable[[], Prepared]] = {
+        "trained": lambda: trained,
+        "untrained": untrained,
+        "probe": lambda: _probe(workspace, untrained(), same, console),
         "words": words,
-        "trained teacher and words": _ensemble(workspace, [trained.id, words.id], same, console),
+        "ensemble": lambda: _ensemble(workspace, [trained.id, words().id], same, console),
     }
+    return {RIVALS[name]: made[name]() for name in wanted}
 
 
 def _probe(workspace: Workspace, teacher: TeacherInfo, same: Examples, console: Console) -> Prepared:
