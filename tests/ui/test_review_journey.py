@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.browser
 expect = pytest.importorskip("playwright.sync_api").expect
-MOST_TABS = 90
+MOST_TABS = 400
+"""The order goes round by every row of the lists, which hold the datasets and jobs of all tests before."""
 FOCUSED = "(wanted) => { const now = document.activeElement; return Boolean(now && now.closest && now.closest(wanted)); }"
 
 
