@@ -59,7 +59,6 @@ PUBLIC = {
     "gsm8k_train": "MIT",
 }
 """Sets and their licences. AdvBench is left out on purpose: its requests are the poison that the teacher is tried on."""
-OURS = ("harmful", "lookalike", "open", "task", "drawn")
 COPYRIGHT = "copyright"
 """Category of HarmBench rows that ask for lyrics and book pages: another kind of harm."""
 MOST = 1000
