@@ -97,10 +97,13 @@ def _wire_form(studio: Studio, parts: Parts) -> None:
             return {**run_plan.NOT_READY, "warnings": [{"text": message_for(exc), "kind": "error"}]}
 
     def fill() -> tuple[Any, ...]:
-        data, teachers, chosen = dataset_choices(studio), teacher_choices(studio), studio.state().dataset
+        data, teachers, state = dataset_choices(studio), teacher_choices(studio), studio.state()
+        chosen = state.dataset
         known = [value for _, value in data]
         dataset = chosen.id if chosen and chosen.id in known else next(iter(known), None)
-        teacher = next(iter(value for _, value in teachers), None)
+        scored_by = state.score.teacher if state.score else None  # the one whose flags a person has seen
+        ids = [value for _, value in teachers]
+        teacher = scored_by if scored_by in ids else next(iter(ids), None)
         judge = inputs.judge.updates(studio.grading.judge(), studio)
         scorers = gr.update(choices=scorer_choices(studio))
         return gr.update(choices=data, value=dataset), gr.update(choices=teachers, value=teacher), scorers, *judge
