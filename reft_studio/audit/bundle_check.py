@@ -30,7 +30,8 @@ from reft_studio.audit.record import Record, RecordChain
 from reft_studio.fingerprint import SHORT, of_file
 
 _BLOCK = 1 << 20
-_DECISION = set(Decision.__dataclass_fields__)
+_DECISION = set(Decision.__dataclass_fields__) - {"seen"}
+"""Fields of every decision; those of earlier versions hold no more, others say in `seen` whether the row's text was shown."""
 # What zipfile, zlib and json raise on bytes that are no archive, or an archive of something else.
 DAMAGE = (zipfile.BadZipFile, zlib.error, RuntimeError, LookupError, EOFError, OSError, ValueError, TypeError, AttributeError)
 
@@ -84,7 +85,8 @@ class Check:
         """Check the chain of decisions; gives the hashes in it."""
         chain, found = Chain(), set()
         for values in self._lines(DECISIONS):
-            problem = chain.add(values) if values.keys() == _DECISION else "holds other fields than a decision does"
+            fits = values.keys() == _DECISION or (values.keys() == {*_DECISION, "seen"} and type(values["seen"]) is bool)
+            problem = chain.add(values) if fits else "holds other fields than a decision does"
             if not self._expect(not problem, f"Decision {values.get('seq')} {problem}."):
                 break
             found.add(str(values["hash"]))

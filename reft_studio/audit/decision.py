@@ -22,6 +22,9 @@ class Decision:
 
     An entry of kind `undo` or `redo` refers to the step (the `seq` of the first entry of one decision or one bulk decision) it
     takes back or restores; its action is what holds for the row from then on.
+
+    `seen`: whether the whole text of the row was shown to the person who decided; a decision for many rows at once is unseen. None in
+    entries of earlier versions, which did not record it: their hash covers the other fields only.
     """
 
     seq: int
@@ -37,10 +40,11 @@ class Decision:
     hash: str
     kind: Kind = "decide"
     step: int = 0
+    seen: bool | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-friendly, with every field needed to check the hash again."""
-        return dict(vars(self))
+        """JSON-friendly, with every field needed to check the hash again; without `seen` where it was not recorded."""
+        return {name: value for name, value in vars(self).items() if name != "seen" or value is not None}
 
 
 @dataclass(frozen=True)
@@ -67,9 +71,15 @@ HASHED = (
     "previous",
     "kind",
     "step",
+    "seen",
 )
-"""The fields that an entry's hash covers, in their order."""
-_values = itemgetter(*HASHED)
+"""The fields that an entry's hash covers, in their order; `seen` where it was recorded."""
+_first = itemgetter(*HASHED[:-1])
+_SEEN = {None: "", False: ",false", True: ",true"}
+
+
+def _values(values: Mapping[str, Any]) -> tuple[Any, ...]:
+    return (*_first(values), values.get("seen"))
 
 
 def entry_hash(values: Mapping[str, Any]) -> str:
@@ -79,11 +89,12 @@ def entry_hash(values: Mapping[str, Any]) -> str:
 
 def _text(values: tuple[Any, ...]) -> str:
     """`canonical_json` of the values, spelled out: a million entries are checked at once. Raises TypeError for other types."""
-    seq, dataset, row_id, action, reason, by, at, score, threshold, previous, kind, step = values
+    seq, dataset, row_id, action, reason, by, at, score, threshold, previous, kind, step, seen = values
     if not type(seq) is type(row_id) is type(step) is int:
         raise TypeError("seq, row_id and step are whole numbers")
     words = f"{_quoted(action)},{_quoted(reason)},{_quoted(by)},{_quoted(at)}"
-    return f"[{seq},{_quoted(dataset)},{row_id},{words},{_number(score)},{_number(threshold)},{_quoted(previous)},{_quoted(kind)},{step}]"
+    numbers = f"{_number(score)},{_number(threshold)}"
+    return f"[{seq},{_quoted(dataset)},{row_id},{words},{numbers},{_quoted(previous)},{_quoted(kind)},{step}{_SEEN[seen]}]"
 
 
 def _number(value: float | None) -> str:
@@ -135,5 +146,5 @@ def check_chain(decisions: Iterable[Decision]) -> ChainReport:
 def _safe_hash(values: tuple[Any, ...]) -> str:
     try:
         return hashlib.sha256(_text(values).encode("ascii")).hexdigest()
-    except (TypeError, ValueError):  # bytes or a text where a number was written: damage, not a bug
+    except (TypeError, ValueError, LookupError):  # bytes or a text where a number was written: damage, not a bug
         return ""

@@ -25,6 +25,7 @@ class Opinion:
     reason: str
     at: str
     seq: int
+    seen: bool | None = None
 
     @property
     def overrules(self) -> bool:

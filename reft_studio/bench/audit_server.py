@@ -83,7 +83,7 @@ def _deciding(studio: Studio, dataset: str, draw: np.random.Generator) -> dict[s
     found = {"bulk": _timed(bulk, turns=2)}
 
     def decide(turn: int) -> None:
-        studio.audit.decide(dataset, ids[2 * BULK + turn], "keep", reason="read")
+        studio.audit.decide(dataset, ids[2 * BULK + turn], "keep", reason="read", seen=True)
 
     return {**found, "decide": _timed(decide)}
 

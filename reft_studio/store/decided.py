@@ -17,6 +17,9 @@ from reft_studio.audit.held import KEEP as KEEP
 from reft_studio.audit.held import NONE as NONE
 from reft_studio.audit.held import RELABEL as RELABEL
 from reft_studio.audit.held import REMOVE as REMOVE
+from reft_studio.audit.held import SEEN as SEEN
+from reft_studio.audit.held import UNRECORDED as UNRECORDED
+from reft_studio.audit.held import UNSEEN as UNSEEN
 from reft_studio.audit.held import UNSURE as UNSURE
 from reft_studio.audit.held import Decided as Decided
 from reft_studio.store.connection import reading
@@ -26,17 +29,17 @@ CODE = "CASE action WHEN 'keep' THEN 1 WHEN 'remove' THEN 2 WHEN 'relabel' THEN 
 """SQL for the code of an action; 0 for `clear`."""
 _KEPT = 8
 """Datasets whose decisions are kept in memory."""
-_ENTRY = np.dtype([("row_id", np.int64), ("code", np.uint8), ("score", np.float32)])
+_ENTRY = np.dtype([("row_id", np.int64), ("code", np.uint8), ("score", np.float32), ("seen", np.uint8)])
+_HELD = f"row_id, {CODE}, coalesce(score, 9e999), coalesce(seen, {UNRECORDED})"
 # "+dataset" keeps SQLite from walking every entry of the dataset by its index: the end of the log is a range of seq.
-_TAIL = f"SELECT row_id, {CODE}, coalesce(score, 9e999) FROM decisions WHERE seq > ? AND +dataset = ? ORDER BY seq"
+_TAIL = f"SELECT {_HELD} FROM decisions WHERE seq > ? AND +dataset = ? ORDER BY seq"
 
 # Where SQLite finds max() among plain columns, it takes these from the row that holds the maximum (documented behaviour).
 _SINGLY = (
-    f"SELECT row_id, {CODE}, coalesce(score, 9e999) FROM (SELECT row_id, action, score, step, max(seq) FROM decisions AS entry "
+    f"SELECT {_HELD} FROM (SELECT row_id, action, score, seen, max(seq) FROM decisions AS entry "
     "WHERE dataset = ? AND kind = 'decide' AND row_id IN (SELECT value FROM json_each(?)) AND coalesce((SELECT toggle.kind FROM decisions "
     "AS toggle WHERE toggle.dataset = entry.dataset AND toggle.step = entry.step AND toggle.kind <> 'decide' ORDER BY toggle.seq DESC "
-    "LIMIT 1), 'redo') <> 'undo' GROUP BY row_id) AS held WHERE action <> 'clear' AND NOT EXISTS (SELECT 1 FROM decisions AS mate "
-    "WHERE mate.step = held.step AND mate.kind = 'decide' AND mate.row_id <> held.row_id) ORDER BY row_id"
+    "LIMIT 1), 'redo') <> 'undo' GROUP BY row_id) AS held WHERE action <> 'clear' AND seen = 1 ORDER BY row_id"
 )
 _cache: OrderedDict[tuple[Path, str], Decided] = OrderedDict()
 _lock = threading.Lock()
@@ -61,13 +64,13 @@ def decided(workspace: Workspace, dataset: str) -> Decided:
 
 
 def read_singly(workspace: Workspace, dataset: str, row_ids: Iterable[int]) -> Decided:
-    """What holds for those of these rows whose decision was for them alone."""
+    """What holds for those of these rows whose text was shown to the person who decided."""
     with reading(workspace) as connection:
         cursor = connection.cursor()
         cursor.row_factory = None
         found = np.fromiter(cursor.execute(_SINGLY, (dataset, json.dumps([int(row_id) for row_id in row_ids]))), dtype=_ENTRY)
     scores = np.where(np.isinf(found["score"]), np.float32(np.nan), found["score"])
-    return Decided(0, found["row_id"].copy(), found["code"].copy(), scores)
+    return Decided(0, found["row_id"].copy(), found["code"].copy(), scores, seen=found["seen"].copy())
 
 
 def brought_up(connection: sqlite3.Connection, dataset: str, held: Decided, *, seq: int, newest: str) -> Decided:
@@ -84,15 +87,18 @@ def brought_up(connection: sqlite3.Connection, dataset: str, held: Decided, *, s
     added = tail[tail["code"] > 0]
     rest = held.row_ids[kept]
     at = np.searchsorted(rest, added["row_id"])
-    scores = np.where(np.isinf(added["score"]), np.float32(np.nan), added["score"])
+    noted = np.where(np.isinf(added["score"]), np.float32(np.nan), added["score"])
     arrays = (
         np.insert(rest, at, added["row_id"]),
         np.insert(held.codes[kept], at, added["code"]),
-        np.insert(held.scores[kept], at, scores),
+        np.insert(held.scores[kept], at, noted),
+        np.insert(held.seen[kept], at, added["seen"]),
     )
     for array in arrays:
         array.flags.writeable = False
-    return Decided(seq, *arrays, hash=newest, before=held.hash, changed=rows, changed_from=held.code_of(rows))
+    row_ids, codes, scores, seen = arrays
+    changed_from = held.code_of(rows)
+    return Decided(seq, row_ids, codes, scores, hash=newest, before=held.hash, changed=rows, changed_from=changed_from, seen=seen)
 
 
 def _among(row_ids: NDArray[np.int64], ascending: NDArray[np.int64]) -> NDArray[np.bool_]:

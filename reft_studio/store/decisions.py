@@ -66,10 +66,14 @@ class DecisionLog:
         by: str = "human:me",
         score: float | None = None,
         threshold: float | None = None,
+        seen: bool = False,
     ) -> Decision:
-        """Append one decision; it is on disk when this returns."""
-        scores = None if score is None else {row_id: score}
-        return self.decide_many(dataset, [row_id], action, reason=reason, by=by, scores=scores, threshold=threshold)[0]
+        """Append one decision; it is on disk when this returns. `seen`: the row's whole text was shown to the person who decides."""
+        values = np.array([np.nan if score is None else score], dtype=np.float64)
+        rows = np.array([row_id], dtype=np.int64)
+        _, last = self._append(dataset, rows, action, reason=reason, by=by, scores=values, threshold=threshold, seen=seen)
+        with reading(self.workspace) as connection:
+            return _newest(connection, last)
 
     def decide_many(
         self,
@@ -82,7 +86,7 @@ class DecisionLog:
         scores: Mapping[int, float] | None = None,
         threshold: float | None = None,
     ) -> list[Decision]:
-        """Append the same decision for some rows as one step: one `undo` takes all of it back. Each row counts once."""
+        """Append the same decision for some rows as one step, unseen: one `undo` takes all of it back. Each row counts once."""
         rows = np.fromiter(dict.fromkeys(int(row_id) for row_id in row_ids), np.int64)
         known = scores or {}
         values = np.array([known.get(row_id, np.nan) for row_id in rows.tolist()], dtype=np.float64)
@@ -119,11 +123,13 @@ class DecisionLog:
         by: str,
         scores: NDArray[np.float64],
         threshold: float | None,
+        seen: bool = False,
     ) -> tuple[int, int]:
         """First and last seq of the new step."""
         _check(rows, action, reason, by)
         at = _finite(threshold)
-        entries = ((row_id, action, reason, _finite(score), at) for row_id, score in zip(rows.tolist(), scores.tolist(), strict=True))
+        known = zip(rows.tolist(), scores.tolist(), strict=True)
+        entries = ((row_id, action, reason, _finite(score), at, bool(seen)) for row_id, score in known)
         with transaction(self.workspace) as connection:
             return append(connection, dataset, by, entries)
 
@@ -144,7 +150,7 @@ class DecisionLog:
         return decided_now(self.workspace, dataset)
 
     def read_singly(self, dataset: str, row_ids: Iterable[int]) -> Decided:
-        """What holds for those of these rows that were decided one at a time: a decision for many rows at once is no reading."""
+        """What holds for those of these rows that were read: their text was shown to the person who decided them, one at a time."""
         return read_singly(self.workspace, dataset, row_ids)
 
     def current_of(self, dataset: str, row_ids: Iterable[int], *, until: int | None = None) -> dict[int, Decision]:
@@ -270,4 +276,5 @@ def _finite(value: float | None) -> float | None:
 
 
 def _decision(row: sqlite3.Row) -> Decision:
-    return Decision(**{name: row[name] for name in _FIELDS})
+    values = {name: row[name] for name in _FIELDS}
+    return Decision(**{**values, "seen": None if values["seen"] is None else bool(values["seen"])})

@@ -47,4 +47,6 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE TRIGGER records_never_change BEFORE UPDATE ON records BEGIN SELECT RAISE (ABORT, 'records are append-only'); END",
         "CREATE TRIGGER records_never_go BEFORE DELETE ON records BEGIN SELECT RAISE (ABORT, 'records are append-only'); END",
     ),
+    # Whether the row's text was shown to the person who decided; NULL in entries that were made before.
+    ("ALTER TABLE decisions ADD COLUMN seen INTEGER",),
 )

@@ -71,11 +71,12 @@ def opinions(workspace: Workspace, dataset: str) -> Opinions:
 def opinions_of(workspace: Workspace, dataset: str, row_ids: Iterable[int]) -> dict[int, list[Opinion]]:
     """For each of a few rows that somebody decided, one opinion of each person, newest first; cleared ones are left out."""
     found: dict[int, list[Opinion]] = {}
-    columns = "SELECT row_id, decided_by, action, reason, at, max(seq) AS seq"
+    columns = "SELECT row_id, decided_by, action, reason, at, seen, max(seq) AS seq"
     with reading(workspace) as connection:
         for row in connection.execute(f"{columns} {_HELD}", (dataset, json.dumps([int(row_id) for row_id in row_ids]))):
             if row["action"] != "clear":
-                opinion = Opinion(row["decided_by"], row["action"], row["reason"], row["at"], row["seq"])
+                seen = None if row["seen"] is None else bool(row["seen"])
+                opinion = Opinion(row["decided_by"], row["action"], row["reason"], row["at"], row["seq"], seen)
                 found.setdefault(row["row_id"], []).insert(0, opinion)
     return found
 

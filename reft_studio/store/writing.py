@@ -13,15 +13,16 @@ import numpy as np
 from reft_studio.audit.decision import GENESIS, Action, Decision, Kind
 
 COLUMNS = tuple(Decision.__dataclass_fields__)
-Entry = tuple[int, Action, str, float | None, float | None]
-"""Row id, action, reason, score, threshold."""
+Entry = tuple[int, Action, str, float | None, float | None, bool | None]
+"""Row id, action, reason, score, threshold, seen."""
 _INSERT = f"INSERT INTO decisions ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
 _ACTIONS: tuple[Action, ...] = ("clear", "keep", "remove", "relabel", "unsure")
 _TOGGLED = (
     "(SELECT toggle.kind FROM decisions AS toggle WHERE toggle.dataset = :dataset AND toggle.step = {step} "
     "AND toggle.kind <> 'decide' ORDER BY toggle.seq DESC LIMIT 1)"
 )
-_HELD = np.dtype([("row_id", np.int64), ("action", np.uint8), ("score", np.float64), ("threshold", np.float64)])
+_HELD = np.dtype([("row_id", np.int64), ("action", np.uint8), ("score", np.float64), ("threshold", np.float64), ("seen", np.uint8)])
+_SEEN = (False, True, None)
 
 
 def append(
@@ -52,14 +53,15 @@ class _Linked:
         """Rows in the order of `COLUMNS`. The hash is that of `entry_hash`, spelled out: it is half of what a bulk decision costs."""
         dataset, by, at, kind = self.dataset, self.by, self.at, self.kind
         name, signed = f",{json.dumps(dataset)},", f",{json.dumps(by)},{json.dumps(at)},"
-        end = f'","{kind}",{self.step}]'
+        end = f'","{kind}",{self.step}'
+        ends = {None: f"{end}]", False: f"{end},false]", True: f"{end},true]"}
         said: dict[tuple[str, str], str] = {}
-        for row_id, action, reason, score, threshold in entries:
+        for row_id, action, reason, score, threshold, seen in entries:
             words = said.get((action, reason)) or said.setdefault((action, reason), f',"{action}",{json.dumps(reason)}{signed}')
             self.seq += 1
-            text = f'[{self.seq}{name}{row_id}{words}{_number(score)},{_number(threshold)},"{self.previous}{end}'
+            text = f'[{self.seq}{name}{row_id}{words}{_number(score)},{_number(threshold)},"{self.previous}{ends[seen]}'
             previous, self.previous = self.previous, hashlib.sha256(text.encode("ascii")).hexdigest()
-            yield self.seq, dataset, row_id, action, reason, by, at, score, threshold, previous, self.previous, kind, self.step
+            yield self.seq, dataset, row_id, action, reason, by, at, score, threshold, previous, self.previous, kind, self.step, seen
 
 
 def _number(value: float | None) -> str:
@@ -103,14 +105,15 @@ def toggle(connection: sqlite3.Connection, dataset: str, by: str, step: int, kin
     )
     code = "CASE held.action " + " ".join(f"WHEN '{action}' THEN {code}" for code, action in enumerate(_ACTIONS)) + " ELSE 0 END"
     query = (
-        f"SELECT entry.row_id, {code}, coalesce(held.score, 9e999), coalesce(held.threshold, 9e999) FROM decisions AS entry "
+        f"SELECT entry.row_id, {code}, coalesce(held.score, 9e999), coalesce(held.threshold, 9e999), "
+        "CASE WHEN held.seq IS NULL THEN 0 ELSE coalesce(held.seen, 2) END FROM decisions AS entry "
         f"LEFT JOIN decisions AS held ON held.seq = {holding} WHERE entry.step = :step AND entry.kind = 'decide' ORDER BY entry.seq"
     )
     cursor = connection.cursor()
     cursor.row_factory = None
     held = np.fromiter(cursor.execute(query, {"dataset": dataset, "step": step}), dtype=_HELD)  # before the first is written
     entries = (
-        (row_id, _ACTIONS[action], "", None if score == np.inf else score, None if threshold == np.inf else threshold)
-        for row_id, action, score, threshold in zip(*(held[name].tolist() for name in _HELD.names or ()), strict=True)
+        (row_id, _ACTIONS[action], "", None if score == np.inf else score, None if threshold == np.inf else threshold, _SEEN[seen])
+        for row_id, action, score, threshold, seen in zip(*(held[name].tolist() for name in _HELD.names or ()), strict=True)
     )
     return append(connection, dataset, by, entries, kind=kind, step=step)[1]

@@ -38,19 +38,29 @@ class Audit(Assuring):
         return reviewing.card(self.workspace, self.log, dataset_id, row_id, score, threshold)
 
     def decide(
-        self, dataset_id: str, row_id: int, action: Action, reason: str = "", *, by: str | None = None, overrule: bool = False
+        self,
+        dataset_id: str,
+        row_id: int,
+        action: Action,
+        reason: str = "",
+        *,
+        by: str | None = None,
+        overrule: bool = False,
+        seen: bool = False,
     ) -> Decision:
         """Record a decision; it is on disk when this returns. Raises DataError if the dataset has no such row.
 
-        `overrule` settles what others decided otherwise, and needs a reason; `by` is the reviewer, else the one of the settings.
+        `overrule` settles what others decided otherwise, and needs a reason; `by` is the reviewer, else the one of the settings. Only
+        with `seen` (the row's whole text was shown to that person) does the row count as read.
         """
         score, threshold = self._known(dataset_id, [row_id])
         told = overruling(reason) if overrule else reason
         value = None if score is None else float(score[0])
-        return self.log.decide(dataset_id, row_id, action, reason=told, by=self.reviewer(by), score=value, threshold=threshold)
+        by = self.reviewer(by)
+        return self.log.decide(dataset_id, row_id, action, reason=told, by=by, score=value, threshold=threshold, seen=seen)
 
     def decide_many(self, dataset_id: str, row_ids: ArrayLike, action: Action, reason: str = "", *, by: str | None = None) -> int:
-        """One decision for many rows, undone in one step; returns how many. Raises DataError if the dataset has not got one of them."""
+        """One decision for many unread rows, undone in one step; returns how many. Raises DataError if the dataset lacks one of them."""
         score, threshold = self._known(dataset_id, row_ids)
         return self.log.decide_bulk(dataset_id, row_ids, action, reason=reason, by=self.reviewer(by), scores=score, threshold=threshold)
 

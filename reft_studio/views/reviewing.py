@@ -21,7 +21,7 @@ from reft_studio.data.rowstore import row_store
 from reft_studio.errors import DataError
 from reft_studio.scoring import SCORERS
 from reft_studio.scoring.scores import NO_BIN, ScoreSet, grid
-from reft_studio.store.decided import KEEP, RELABEL, REMOVE, UNSURE, Decided
+from reft_studio.store.decided import KEEP, RELABEL, REMOVE, SEEN, UNRECORDED, UNSEEN, UNSURE, Decided
 from reft_studio.store.decisions import Decision, DecisionLog
 from reft_studio.views.assuring import unapproved
 from reft_studio.views.sampling import Sampling
@@ -58,7 +58,8 @@ class ReviewProgress:
     """Counts over the whole dataset. `undecided` rows have neither a score nor a final decision, or are marked unsure.
 
     `flagged_open` are flagged rows that no person kept, removed or relabelled (or whose decision lacks the second name that is asked
-    for): the threshold alone decides them. `conflicts` are rows on which two people differ.
+    for): the threshold alone decides them. `conflicts` are rows on which two people differ. Of the `decided` rows, `read` had their text
+    shown to the person who decided, `unseen` had not, and of `unrecorded` ones (earlier versions) nobody knows.
     """
 
     rows: int
@@ -74,6 +75,9 @@ class ReviewProgress:
     overruled: int
     assurance: Assurance | None
     conflicts: int = 0
+    read: int = 0
+    unseen: int = 0
+    unrecorded: int = 0
 
 
 def card(workspace: Workspace, log: DecisionLog, dataset_id: str, row_id: int, score: ScoreSet | None, threshold: float | None) -> Card:
@@ -109,6 +113,8 @@ def progress(log: DecisionLog, dataset: Dataset, score: ScoreSet | None, thresho
     held = log.decided(dataset.id)
     counts = {str(action): count for action, count in held.counts().items()}
     shared: dict[str, Any] = {"rows": dataset.rows, "decided": len(held.row_ids), **counts, "conflicts": len(log.conflicts(dataset.id))}
+    reading = np.bincount(held.seen, minlength=3)
+    shared |= {"read": int(reading[SEEN]), "unseen": int(reading[UNSEEN]), "unrecorded": int(reading[UNRECORDED])}
     if score is None or threshold is None:
         finished = sum(counts[action] for action in ("keep", "remove", "relabel"))
         open_rows = {"flagged": 0, "flagged_open": 0, "undecided": dataset.rows - finished, "removed_in_effect": counts["remove"]}
@@ -169,9 +175,8 @@ def _measure(score: ScoreSet | None) -> str:
 
 def _why(score: float | None, threshold: float | None, decision: Decision | None, measure: str) -> str:
     if decision and decision.action != "clear":
-        return f"{decision.decided_by.removeprefix('human:')} decided: {decision.action}" + (
-            f" ({decision.reason})" if decision.reason else ""
-        )
+        told = f"{decision.action}, unseen" if decision.seen is False else decision.action
+        return f"{decision.decided_by.removeprefix('human:')} decided: {told}" + (f" ({decision.reason})" if decision.reason else "")
     if score is None or threshold is None:
         return "No score: only a person can decide this row."
     side = "at or above" if is_flagged(score, threshold) else "below"

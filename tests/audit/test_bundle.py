@@ -209,3 +209,12 @@ def test_a_dataset_that_was_not_frozen_has_no_bundle(tmp_path: Path, dataset: Da
 
 def test_the_bundle_names_the_hash_of_the_data(bundle: Path, frozen: Dataset) -> None:
     assert verify(bundle).manifest["data_sha256"] == of_file(frozen.path)
+
+
+@pytest.mark.parametrize("claim", [True, False, None, 1])
+def test_a_bundle_cannot_be_made_to_say_that_rows_were_read(bundle: Path, claim: object) -> None:
+    files = members(bundle)
+    first, *rest = files[DECISIONS].decode().splitlines(keepends=True)
+    files[DECISIONS] = "".join([json.dumps(json.loads(first) | {"seen": claim}) + "\n", *rest]).encode()
+    report = verify(repack(bundle, files, seal=True))
+    assert not report.ok and any("Decision 1" in problem for problem in report.problems)

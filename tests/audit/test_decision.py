@@ -39,6 +39,7 @@ def test_every_field_of_an_entry_is_covered(decide: Decide) -> None:
         "hash": made[0].hash,
         "kind": "undo",
         "step": 9,
+        "seen": True,
         "seq": 9,
     }
     assert set(other) == set(Decision.__dataclass_fields__)
@@ -68,4 +69,23 @@ def test_values_that_no_log_ever_holds_are_damage_not_a_crash(decide: Decide) ->
 )
 def test_the_hash_is_that_of_the_canonical_json_of_the_fields(text: str, number: float | None, row_id: int) -> None:
     values = dict.fromkeys(HASHED, text) | {"score": number, "threshold": number, "seq": row_id, "row_id": row_id, "step": row_id}
-    assert entry_hash(values) == of_value([values[name] for name in HASHED])
+    for seen in (True, False):
+        values["seen"] = seen
+        assert entry_hash(values) == of_value([values[name] for name in HASHED])
+
+
+def test_an_entry_that_does_not_say_whether_the_text_was_shown_keeps_the_hash_it_was_written_with(decide: Decide) -> None:
+    values = vars(decide(1, "keep")) | {"seen": None}
+    old = HASHED[:12]
+    assert HASHED[12:] == ("seen",)
+    assert entry_hash(values) == of_value([values[name] for name in old])
+    assert "seen" not in Decision(**{**values, "hash": "h"}).as_dict()
+
+
+def test_nobody_can_say_afterwards_that_a_row_was_read_or_that_it_was_not(decide: Decide) -> None:
+    old = decide(1, "keep")
+    new = replace(old, seen=False, hash=entry_hash(vars(old) | {"seen": False}))
+    assert check_chain([old]).ok and check_chain([new]).ok
+    for entry, claims in ((old, (True, False, 2)), (new, (True, None, 2, "true"))):
+        for claim in claims:
+            assert not check_chain([replace(entry, seen=claim)]).ok  # type: ignore[arg-type]

@@ -100,8 +100,8 @@ def test_what_people_decided_becomes_an_example(tmp_path: Path) -> None:
     workspace = Workspace.open(tmp_path)
     dataset = write_dataset(workspace, [{"prompt": f"row {number}", "response": "r"} for number in range(3)], name="mine", role="user")
     log = DecisionLog(workspace)
-    log.decide(dataset.id, 0, "remove")
-    log.decide(dataset.id, 2, "keep")
+    log.decide(dataset.id, 0, "remove", seen=True)
+    log.decide(dataset.id, 2, "keep", seen=True)
     made = prepare_scorer(Console(workspace), {"scorer": "tfidf", "labels": [dataset.id]})
     sources = made["record"]["sources"]
     assert sources["decisions of people on mine"] == 2 and sources["examples that ship"] > 10_000

@@ -256,6 +256,9 @@ def test_an_untouched_log_is_whole(ten: DecisionLog) -> None:
         "hash = previous",
         "kind = 'undo'",
         "step = 1",
+        "seen = 1",
+        "seen = NULL",
+        "seen = 2",
         "reason = CAST('r4' AS BLOB)",
     ],
 )

@@ -172,7 +172,7 @@ def test_an_estimate_is_withheld_and_given_back_by_review(page: Page, studio: St
     expect(page.locator(".rv-file")).to_contain_text("0 of 50 read")
     rows = studio.audit.sample_to_read(dataset).tolist()
     for row in rows[1:]:
-        studio.audit.decide(dataset, row, "remove" if row % 3 == 0 else "keep")
+        studio.audit.decide(dataset, row, "remove" if row % 3 == 0 else "keep", seen=True)
     page.locator(".rv-buttons button").first.click()
     expect(page.locator(".rv-file")).to_contain_text("a random sample of 50 rows read")
     page.goto("/filter?panel=estimate")

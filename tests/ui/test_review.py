@@ -125,6 +125,31 @@ def test_a_row_is_found_by_number_and_by_words(opened: Page, audit: Scored) -> N
     expect(opened.locator(".rv-card")).to_contain_text("has no row 99999")
 
 
+def test_a_decision_on_a_masked_text_is_unseen_and_one_after_it_was_shown_is_a_reading(opened: Page, studio: Studio, audit: Scored) -> None:
+    first, second = (int(row) for row in audit.harmful.nonzero()[0][:2])
+    held, card = lambda row: studio.log.current(audit.dataset)[row], opened.locator(".rv-card")
+    opened.goto(f"/review?row={first}")
+    expect(card.locator(".cd-body").first).to_contain_text("masked")
+    opened.keyboard.press("2")
+    expect(opened.locator(".rv-status")).to_contain_text(f"Saved: row {first}, remove. Its text was not shown")
+    expect(opened.locator(".rv-all")).to_contain_text("1 row decided in all: 1 remove. 0 read, 1 decided unseen")
+    assert held(first).seen is False
+    opened.goto(f"/review?row={first}")
+    expect(card.locator(".cd-head")).to_contain_text("decided unseen")
+    expect(card.locator(".cd-history")).to_contain_text("Remove, unseen")
+    for row, action in ((first, "1"), (second, "4")):
+        opened.goto(f"/review?row={row}")
+        expect(card.locator(".cd-body").first).to_contain_text("masked")
+        opened.keyboard.press("r")
+        expect(card.locator(".cd-body").first).to_contain_text("enter a house unseen")
+        opened.keyboard.press("r")  # masked again: it was shown all the same
+        expect(card.locator(".cd-body").first).to_contain_text("masked")
+        opened.keyboard.press(action)
+        expect(opened.locator(".rv-status")).to_contain_text(f"Saved: row {row}")
+    expect(opened.locator(".rv-all")).to_contain_text("2 rows decided in all: 1 keep, 1 unsure. 2 read, 0 decided unseen")
+    assert (held(first).action, held(first).seen, held(second).seen) == ("keep", True, True)
+
+
 def test_harmful_text_is_masked_until_r_is_pressed(opened: Page, audit: Scored) -> None:
     row = int(audit.harmful.argmax())
     opened.goto(f"/review?row={row}")

@@ -68,7 +68,7 @@ def test_words_are_learned_from_decisions_once_rows_were_kept_and_removed(page: 
     page.locator(".rt-row").first.wait_for()
     expect(page.locator("#filter-learn")).to_be_hidden()
     for row in range(40):
-        studio.audit.decide(dataset, row, "keep" if row % 4 else "remove", by="Ada")
+        studio.audit.decide(dataset, row, "keep" if row % 4 else "remove", by="Ada", seen=True)
     page.goto("/filter")
     page.locator("#filter-learn").click()
     expect(page.locator("#filter-status")).to_contain_text(

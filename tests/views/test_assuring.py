@@ -61,7 +61,7 @@ def test_the_statement_follows_each_decision_but_not_one_for_many_rows(audit: Au
     assert audit.standing(dataset.id).below.sampled == 0
     bounds = []
     for row in rows:
-        audit.decide(dataset.id, row, "keep")
+        audit.decide(dataset.id, row, "keep", seen=True)
         bounds.append(audit.standing(dataset.id).below.upper_bound)
     assert bounds == sorted(bounds, reverse=True) and audit.standing(dataset.id).below.method == "exact binomial"
     assert audit.review_progress(dataset.id).assurance == audit.standing(dataset.id).below
@@ -70,13 +70,13 @@ def test_the_statement_follows_each_decision_but_not_one_for_many_rows(audit: Au
 def test_a_row_in_dispute_counts_as_harmful_below_the_line_until_somebody_settles_it(audit: Audit, dataset: Dataset) -> None:
     rows = audit.draw(dataset.id, count=10).rows
     for row in rows:
-        audit.decide(dataset.id, row, "keep", by="Ana")
+        audit.decide(dataset.id, row, "keep", by="Ana", seen=True)
     clean = audit.standing(dataset.id).below
-    audit.decide(dataset.id, rows[3], "remove", by="Tom")
+    audit.decide(dataset.id, rows[3], "remove", by="Tom", seen=True)
     found = audit.standing(dataset.id).below
-    audit.decide(dataset.id, rows[3], "keep", by="Ana")
+    audit.decide(dataset.id, rows[3], "keep", by="Ana", seen=True)
     assert audit.standing(dataset.id).below == found and (found.harmful_found, found.sampled) == (1, 10)
-    audit.decide(dataset.id, rows[3], "keep", "it is a quotation", by="Ana", overrule=True)
+    audit.decide(dataset.id, rows[3], "keep", "it is a quotation", by="Ana", overrule=True, seen=True)
     assert audit.standing(dataset.id).below == clean
 
 
@@ -84,20 +84,20 @@ def test_above_the_line_precision_comes_from_draws_too(audit: Audit, dataset: Da
     rows = audit.draw(dataset.id, "above").rows
     assert len(rows) == FLAGGED
     for row in rows:
-        audit.decide(dataset.id, row, "remove")
+        audit.decide(dataset.id, row, "remove", seen=True)
     assert audit.standing(dataset.id).above.sentence == "100 % of the 12 flagged rows are harmful: all were read."
 
 
 def test_a_second_name_is_asked_for_where_that_is_wanted(audit: Audit, dataset: Dataset) -> None:
     flagged = list(range(2 * (ROWS - FLAGGED), 2 * ROWS, 2))
     for row in (*flagged, 4):
-        audit.decide(dataset.id, row, "remove", by="Ana")
+        audit.decide(dataset.id, row, "remove", by="Ana", seen=True)
     assert audit.review_progress(dataset.id).flagged_open == 0 and audit.unapproved(dataset.id).tolist() == []
     audit.set_approvals(dataset.id, True, by="Tom")
     assert audit.approvals(dataset.id) and audit.unapproved(dataset.id).tolist() == flagged
     assert audit.review_progress(dataset.id).flagged_open == FLAGGED
-    audit.decide(dataset.id, flagged[0], "remove", by="Tom")
-    audit.decide(dataset.id, flagged[1], "keep", by="Tom")
+    audit.decide(dataset.id, flagged[0], "remove", by="Tom", seen=True)
+    audit.decide(dataset.id, flagged[1], "keep", by="Tom", seen=True)
     assert audit.unapproved(dataset.id).tolist() == flagged[1:]
     assert audit.review_progress(dataset.id).conflicts == 1
     assert [opinion.by for opinion in audit.card(dataset.id, flagged[1]).opinions] == ["human:Tom", "human:Ana"]
@@ -108,19 +108,19 @@ def test_a_second_name_is_asked_for_where_that_is_wanted(audit: Audit, dataset: 
 def test_a_flagged_row_that_only_one_person_kept_stops_a_freeze_where_second_names_are_asked_for(audit: Audit, dataset: Dataset) -> None:
     audit.set_approvals(dataset.id, True)
     flagged = list(range(2 * (ROWS - FLAGGED), 2 * ROWS, 2))
-    audit.decide(dataset.id, flagged[0], "keep", by="Ana")
-    audit.decide(dataset.id, flagged[1], "remove", by="Ana")
+    audit.decide(dataset.id, flagged[0], "keep", by="Ana", seen=True)
+    audit.decide(dataset.id, flagged[1], "remove", by="Ana", seen=True)
     with pytest.raises(SpecError, match="stay by the word of one person: 1"):
         audit.freeze(dataset.id, allow_undecided=True)
-    audit.decide(dataset.id, flagged[0], "keep", by="Tom")
+    audit.decide(dataset.id, flagged[0], "keep", by="Tom", seen=True)
     assert audit.freeze(dataset.id, allow_undecided=True).rows == ROWS - 1 - (FLAGGED - 1)
 
 
 def test_agreement_is_told_once_two_people_decided_the_same_rows(audit: Audit, dataset: Dataset) -> None:
     assert audit.agreement(dataset.id).alpha is None
     for row in (2, 4, 6, 8):
-        audit.decide(dataset.id, row, "keep" if row < 5 else "remove", by="Ana")
-        audit.decide(dataset.id, row, "keep" if row < 7 else "remove", by="Tom")
+        audit.decide(dataset.id, row, "keep" if row < 5 else "remove", by="Ana", seen=True)
+        audit.decide(dataset.id, row, "keep" if row < 7 else "remove", by="Tom", seen=True)
     found = audit.agreement(dataset.id)
     assert (
         found.alpha == pytest.approx(1 - 7 * 2 / 30 * 1.0666667, abs=0.05)
@@ -131,8 +131,8 @@ def test_agreement_is_told_once_two_people_decided_the_same_rows(audit: Audit, d
 
 def test_overruling_needs_a_reason(audit: Audit, dataset: Dataset) -> None:
     with pytest.raises(SpecError, match="Give a reason"):
-        audit.decide(dataset.id, 2, "keep", overrule=True)
-    assert audit.decide(dataset.id, 2, "keep", "it is a quotation", overrule=True).reason == "overrules: it is a quotation"
+        audit.decide(dataset.id, 2, "keep", overrule=True, seen=True)
+    assert audit.decide(dataset.id, 2, "keep", "it is a quotation", overrule=True, seen=True).reason == "overrules: it is a quotation"
 
 
 def test_without_scores_there_is_no_line_to_draw_below(audit: Audit, tmp_path: Path) -> None:

@@ -47,10 +47,10 @@ def test_flagged_rows_wait_for_a_person(audit: Audit, dataset: Dataset) -> None:
 
 def test_people_who_differ_shut_it(audit: Audit, dataset: Dataset) -> None:
     for row in (38, 39):
-        audit.decide(dataset.id, row, "remove", by="Ana")
-    audit.decide(dataset.id, 38, "keep", by="Tom")
+        audit.decide(dataset.id, row, "remove", by="Ana", seen=True)
+    audit.decide(dataset.id, 38, "keep", by="Tom", seen=True)
     assert gate(audit, dataset.id).reasons == ["two people differ on 1 rows"]
-    audit.decide(dataset.id, 38, "remove", "it is a recipe", by="Tom", overrule=True)
+    audit.decide(dataset.id, 38, "remove", "it is a recipe", by="Tom", overrule=True, seen=True)
     assert gate(audit, dataset.id).passed
 
 
@@ -58,7 +58,7 @@ def test_the_bound_must_be_reached_where_one_is_asked_for(audit: Audit, dataset:
     audit.decide_many(dataset.id, [38, 39], "remove")
     rows = audit.draw(dataset.id, count=20).rows
     for row in rows:
-        audit.decide(dataset.id, row, "keep")
+        audit.decide(dataset.id, row, "keep", seen=True)
     bound = fixed_bound(38, 20, 0, confidence=0.95)
     assert gate(audit, dataset.id, max_residual=bound + 0.001).passed
     shut = gate(audit, dataset.id, max_residual=bound - 0.001)
@@ -89,12 +89,12 @@ def test_a_frozen_dataset_passes_by_what_its_audit_knew_and_never_once_it_was_ch
 
 def test_a_frozen_row_that_is_decided_otherwise_later_shuts_it(audit: Audit, dataset: Dataset) -> None:
     audit.decide_many(dataset.id, [38, 39], "keep")
-    audit.decide(dataset.id, 5, "relabel")
+    audit.decide(dataset.id, 5, "relabel", seen=True)
     frozen = audit.freeze(dataset.id)
-    audit.decide(dataset.id, 7, "keep")  # as it is anyway
+    audit.decide(dataset.id, 7, "keep", seen=True)  # as it is anyway
     assert gate(audit, frozen.id).passed
-    audit.decide(dataset.id, 38, "remove")
-    audit.decide(dataset.id, 3, "relabel")
+    audit.decide(dataset.id, 38, "remove", seen=True)
+    audit.decide(dataset.id, 3, "relabel", seen=True)
     assert gate(audit, frozen.id).reasons == ["2 of its rows were decided otherwise since it was frozen: freeze it again"]
     assert gate(audit, audit.freeze(dataset.id).id).passed
 
@@ -110,9 +110,9 @@ def test_rows_that_were_chosen_instead_of_drawn_are_found_out(audit: Audit, data
 
 
 def test_what_was_left_out_is_listed_with_its_reason_and_without_text(audit: Audit, dataset: Dataset, tmp_path: Path) -> None:
-    audit.decide(dataset.id, 3, "remove", "=how to")
-    audit.decide(dataset.id, 4, "unsure", by="Ana")
-    audit.decide(dataset.id, 38, "keep")
+    audit.decide(dataset.id, 3, "remove", "=how to", seen=True)
+    audit.decide(dataset.id, 4, "unsure", by="Ana", seen=True)
+    audit.decide(dataset.id, 38, "keep", seen=True)
     out = audit.export(dataset.id, tmp_path / "clean.jsonl")
     lines = [json.loads(line) for line in (tmp_path / "clean.removed.jsonl").read_text("utf-8").splitlines()]
     assert len(out.read_text("utf-8").splitlines()) == 37

@@ -31,7 +31,7 @@ def dataset(studio: Studio) -> Dataset:
 
 def decide(studio: Studio, dataset: Dataset, rows: range, action: Action, *, by: str = "human:ana") -> None:
     for row in rows:
-        studio.log.decide(dataset.id, row, action, by=by)
+        studio.log.decide(dataset.id, row, action, by=by, seen=True)
 
 
 def test_too_few_decisions_are_refused_with_how_many_there_are(studio: Studio, dataset: Dataset) -> None:

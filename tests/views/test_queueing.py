@@ -53,7 +53,7 @@ def test_decided_rows_do_not_come_again_in_any_order(studio: Studio) -> None:
     for order in ("borderline", "highest", "random"):
         first = ids(studio, order=order, size=10)
         for row in first:
-            studio.audit.decide(dataset(studio), row, "keep")
+            studio.audit.decide(dataset(studio), row, "keep", seen=True)
         assert not set(first) & set(ids(studio, order=order, size=10))
 
 
@@ -81,7 +81,7 @@ def test_every_row_comes_once_if_one_reads_long_enough_and_those_without_a_score
         batch = [item.row_id for item in items]
         studio.audit.decide_many(dataset(studio), batch, "keep")
         for drawn in (item.row_id for item in items if item.why in ("random", "precision")):
-            studio.audit.decide(dataset(studio), drawn, "keep")  # a random draw is read one row at a time
+            studio.audit.decide(dataset(studio), drawn, "keep", seen=True)  # a random draw is read one row at a time
         read += [row for row in batch if row not in read]
     assert sorted(read) == list(range(ROWS))
     assert read[-1] == UNSCORED

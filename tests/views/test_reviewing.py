@@ -73,7 +73,7 @@ def test_many_decisions_are_refused_whole_if_one_row_does_not_exist(studio: Stud
 def test_a_persons_word_is_the_reason_shown_and_undo_gives_the_threshold_back(studio: Studio, workspace: Workspace) -> None:
     dataset = make(workspace)
     studio.save_setting("reviewer", "Ada")
-    studio.audit.decide(dataset.id, 1, "keep", "a quotation")
+    studio.audit.decide(dataset.id, 1, "keep", "a quotation", seen=True)
     card = studio.audit.card(dataset.id, 1)
     assert (card.effective, card.why) == ("keep", "Ada decided: keep (a quotation)")
     assert [entry.action for entry in card.history] == ["keep"]
@@ -86,7 +86,7 @@ def test_progress_counts_what_the_threshold_does_and_what_people_changed(studio:
     before = studio.audit.review_progress(dataset.id)
     assert (before.rows, before.flagged, before.decided, before.undecided, before.removed_in_effect, before.overruled) == (5, 2, 0, 1, 2, 0)
     for row_id, action in ((1, "remove"), (2, "keep"), (4, "unsure"), (8, "remove"), (16, "relabel")):
-        studio.audit.decide(dataset.id, row_id, action)  # type: ignore[arg-type]
+        studio.audit.decide(dataset.id, row_id, action, seen=True)  # type: ignore[arg-type]
     after = studio.audit.review_progress(dataset.id)
     assert (after.decided, after.keep, after.remove, after.relabel, after.unsure) == (5, 1, 2, 1, 1)
     assert (after.undecided, after.removed_in_effect) == (1, 2), "row 4 is unsure; rows 1 and 8 are removed"
@@ -103,8 +103,8 @@ def test_progress_moves_with_the_threshold(studio: Studio, workspace: Workspace)
 def test_without_scores_every_row_waits_and_is_read_in_some_order(studio: Studio, workspace: Workspace) -> None:
     dataset = make(workspace, scored=False)
     assert {item.row_id for item in studio.queue.batch(dataset.id).items} == set(IDS)
-    studio.audit.decide(dataset.id, 4, "keep")
-    studio.audit.decide(dataset.id, 8, "unsure")
+    studio.audit.decide(dataset.id, 4, "keep", seen=True)
+    studio.audit.decide(dataset.id, 8, "unsure", seen=True)
     progress = studio.audit.review_progress(dataset.id)
     assert (progress.flagged, progress.decided, progress.undecided, progress.assurance) == (0, 2, 4, None)
 
@@ -112,7 +112,7 @@ def test_without_scores_every_row_waits_and_is_read_in_some_order(studio: Studio
 def test_the_next_rows_to_read_are_those_nobody_decided(studio: Studio, workspace: Workspace) -> None:
     dataset = make(workspace)
     assert {item.row_id for item in studio.queue.batch(dataset.id).items} == set(IDS)
-    studio.audit.decide(dataset.id, 2, "keep")
+    studio.audit.decide(dataset.id, 2, "keep", seen=True)
     items = studio.queue.batch(dataset.id).items
     assert {item.row_id for item in items} == {1, 4, 8, 16}
     assert items[-1].row_id == 16 and items[-1].why == "unscored"

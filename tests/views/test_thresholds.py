@@ -44,7 +44,7 @@ def test_rows_of_another_dataset_a_draw_and_labels_may_be_the_clean_ones(studio:
     assert studio.threshold_by(file, "k", clean(own)).threshold == pytest.approx(-0.039)
     assert studio.threshold_by(file, "k", clean("labelled")).threshold > 0.4
     for row in studio.audit.draw_sample(file, 40).rows:
-        studio.audit.decide(file, row, "keep")
+        studio.audit.decide(file, row, "keep", seen=True)
     assert "40 rows" in studio.threshold_by(file, "k", clean("reviewed")).promise
 
 

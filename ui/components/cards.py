@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from reft_studio.views.reviewing import Card
     from ui.widgets.row_table import ServerFunction
 
-PREVIEW, FULL, NAME = 160, 6000, 60
-"""Characters of a prompt in a table cell, of a text in a card, of an origin or category."""
+PREVIEW, FULL, WHOLE, NAME = 160, 6000, 200_000, 60
+"""Characters of a prompt in a table cell, of a text in a card at first and if the whole is asked for, of an origin or category."""
+UNSEEN = "unseen"
+"""Said of a decision by a person to whom the row's text was not shown, or not to its end."""
 MOST_ROWS = 200
 """Rows one request may ask for."""
 HISTORY = 12
@@ -35,7 +37,7 @@ ROLES = {"user": "Prompt", "assistant": "Answer", "system": "System", "developer
 
 
 def card_server(studio: Studio) -> ServerFunction:
-    """`srv_card`: {dataset, row, t?, reveal, mask, by?} -> {card}; `t` previews another threshold than the one in use.
+    """`srv_card`: {dataset, row, t?, reveal, mask, whole?, by?} -> {card}; `t` previews another threshold than the one in use.
 
     With `by`, the card tells what each reviewer thinks of the row, seen by that one.
     """
@@ -46,7 +48,8 @@ def card_server(studio: Studio) -> ServerFunction:
         card = studio.audit.card(dataset, row)
         threshold = _threshold(request) if "t" in request else card.threshold
         masked, reveal = bool(request.get("mask", True)), bool(request.get("reveal", False))
-        view = card_view(card, threshold, masked=masked, reveal=reveal, everything=masks_all(studio))
+        limit = WHOLE if request.get("whole") else FULL
+        view = card_view(card, threshold, masked=masked, reveal=reveal, everything=masks_all(studio), limit=limit)
         if "by" in request:
             opinions = studio.log.opinions_of(dataset, [row]).get(row, [])
             view |= people_view(opinions, studio.desk.reviewer(request["by"]), approvals=studio.audit.approvals(dataset))
@@ -73,8 +76,13 @@ def row_view(row: Mapping[str, Any], threshold: float, *, masked: bool, everythi
     }
 
 
-def card_view(card: Card, threshold: float | None, *, masked: bool, reveal: bool, everything: bool = False) -> dict[str, Any]:
-    """One row in full. `reveal` shows a text that is masked by default; `revealed` says that it did."""
+def card_view(
+    card: Card, threshold: float | None, *, masked: bool, reveal: bool, everything: bool = False, limit: int = FULL
+) -> dict[str, Any]:
+    """One row, each text up to `limit` characters. `reveal` shows a text that is masked by default; `revealed` says that it did.
+
+    `seen`: whether the text was shown to the person whose decision holds; None without one, or if that was not recorded.
+    """
     over = threshold is not None and is_flagged(card.score, threshold)
     decided = card.decision.action if card.decision else None
     sensitive = masked and (everything or over or card.known_harmful is True or decided in HARMFUL)
@@ -89,7 +97,8 @@ def card_view(card: Card, threshold: float | None, *, masked: bool, reveal: bool
         "origin": show(card.origin or "", NAME),
         "category": show(card.category or "", NAME),
         "known": card.known_harmful,
-        "texts": texts(card, hide=sensitive and not reveal),
+        "seen": card.decision.seen if card.decision else None,
+        "texts": texts(card, hide=sensitive and not reveal, limit=limit),
         "revealed": sensitive and reveal,
         "history": [history_line(entry) for entry in card.history[:HISTORY]],
     }
@@ -108,7 +117,14 @@ def people_view(opinions: Sequence[Opinion], me: str, *, approvals: bool) -> dic
         approval = "Two people decided the same."
     return {
         "opinions": [
-            {"by": person(one.by), "action": one.action, "when": ago(one.at), "reason": show(one.reason, 300), "mine": is_by(one, me)}
+            {
+                "by": person(one.by),
+                "action": one.action,
+                "when": ago(one.at),
+                "reason": show(one.reason, 300),
+                "mine": is_by(one, me),
+                "seen": one.seen,
+            }
             for one in counted
         ],
         "conflict": len({one.action for one in spoken}) > 1,
@@ -140,8 +156,8 @@ def person(decided_by: str) -> str:
     return show(decided_by.removeprefix(HUMAN), NAME)
 
 
-def texts(card: Card, *, hide: bool) -> list[dict[str, Any]]:
-    """The conversation, or prompt and answer where the row is one exchange."""
+def texts(card: Card, *, hide: bool, limit: int = FULL) -> list[dict[str, Any]]:
+    """The conversation, or prompt and answer where the row is one exchange; `cut` where a text goes on beyond the limit."""
     messages = card.messages if isinstance(card.messages, list) else json.loads(card.messages or "[]")
     pairs = [(str(turn.get("role", "")), _content(turn.get("content"))) for turn in messages if isinstance(turn, dict)]
     if len(pairs) <= 2 or not any(role == "user" for role, _ in pairs):
@@ -150,8 +166,9 @@ def texts(card: Card, *, hide: bool) -> list[dict[str, Any]]:
         {
             "role": role if role in ROLES else "other",
             "label": ROLES.get(role) or show(role, 20) or "Text",
-            "text": mask(text) if hide else show(text, FULL),
+            "text": mask(text) if hide else show(text, limit),
             "masked": hide,
+            "cut": len(text) > limit,
             "length": len(text),
         }
         for role, text in pairs
@@ -163,11 +180,16 @@ def history_line(entry: Decision) -> dict[str, str]:
     kind = {"undo": "Undone: ", "redo": "Done again: "}.get(entry.kind, "")
     name = ACTIONS.get(entry.action, entry.action)
     return {
-        "what": kind + (name.lower() if kind else name),
+        "what": kind + (name.lower() if kind else name) + unseen_words(entry),
         "by": person(entry.decided_by),
         "when": ago(entry.at),
         "reason": show(entry.reason, 300),
     }
+
+
+def unseen_words(entry: Decision) -> str:
+    """`, unseen` where the text was not shown to the person who decided; nothing where it was, or where nobody knows."""
+    return f", {UNSEEN}" if entry.seen is False and entry.action != "clear" else ""
 
 
 def masks_all(studio: Studio) -> bool:

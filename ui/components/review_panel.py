@@ -13,7 +13,7 @@ from reft_studio.errors import SpecError
 from reft_studio.scoring.scores import list_score_sets
 from reft_studio.views.desk import Habits
 from reft_studio.views.row_filter import RowFilter
-from ui.components.cards import ACTIONS, PAST, masks_all, person, row_view, standing_opinion
+from ui.components.cards import ACTIONS, PAST, masks_all, person, row_view, standing_opinion, unseen_words
 from ui.components.review_ask import Ask, filter_words
 from ui.components.standing_words import file_line, standing_words
 from ui.events import answer, message_for
@@ -23,6 +23,7 @@ from ui.widgets.review_card import review_value
 if TYPE_CHECKING:
     from reft_studio.audit.decision import Decision
     from reft_studio.studio import Studio
+    from reft_studio.views.reviewing import ReviewProgress
     from ui.widgets.row_table import ServerFunction
 
 RECENT = 6
@@ -31,6 +32,7 @@ MOST_MARKS = 200
 REASON = 1200
 """Characters of a reason that the page sends."""
 STANCES = ("", "overrule", "differ")
+NOT_READ = "Its text was not shown, so the row counts as decided, not as read."
 ORDERS = (("borderline", "Near the line first"), ("highest", "Highest score first"), ("random", "At random"), ("sample", "Random sample"))
 
 
@@ -40,7 +42,10 @@ class Disputed(SpecError):
 
 @dataclass(frozen=True)
 class Request:
-    """A message of the review widget, checked; `n` tells it which answer is which, `next` is the row that it shows meanwhile."""
+    """A message of the review widget, checked; `n` tells it which answer is which, `next` is the row that it shows meanwhile.
+
+    `seen`: the whole text of the row was on the screen since it was opened; masked, cut or still on its way, it was not.
+    """
 
     n: int
     dataset: str
@@ -50,6 +55,7 @@ class Request:
     reason: str = ""
     stance: str = ""
     next: int | None = None
+    seen: bool = False
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> Request:
@@ -69,6 +75,7 @@ class Request:
             str(values.get("reason", ""))[:REASON],
             stance,
             None if following is None else int(following),
+            values.get("seen") is True,
         )
 
 
@@ -86,10 +93,10 @@ def decide(studio: Studio, request: Request) -> tuple[Decision | None, str]:
             what = f"{person(other.by)} {PAST[other.action]} this row {ago(other.at)}"
             raise Disputed(f"{what}. Overrule it with a reason, or let both opinions stand.")
     overrule = request.stance == "overrule"
-    entry = studio.audit.decide(request.dataset, request.row, request.action, request.reason, by=by, overrule=overrule)
+    entry = studio.audit.decide(request.dataset, request.row, request.action, request.reason, by=by, overrule=overrule, seen=request.seen)
     if request.next is not None:
         studio.desk.leave_at(request.dataset, by, request.next)
-    return entry, f"Saved: {_told(entry)}."
+    return entry, f"Saved: {_told(entry)}." if entry.seen else f"Saved: {_told(entry)}. {NOT_READ}"
 
 
 def undo(studio: Studio, request: Request) -> tuple[Decision | None, str]:
@@ -114,6 +121,7 @@ def receipt(studio: Studio, values: Mapping[str, Any], act: Callable[[Studio, Re
             "text": text,
             "row": entry.row_id if entry else None,
             "action": entry.action if entry else None,
+            "seen": entry.seen if entry else None,
             **news(studio, request.dataset),
         }
     except Exception as exc:  # the edge of the app: what is ours is told, the rest goes to the log
@@ -183,10 +191,10 @@ def orders(studio: Studio, dataset: str) -> list[tuple[str, str]]:
     return known
 
 
-def held_by(studio: Studio, dataset: str, rows: list[int]) -> dict[str, dict[str, str]]:
-    """The decisions that hold for these few rows: by whom, and what."""
+def held_by(studio: Studio, dataset: str, rows: list[int]) -> dict[str, dict[str, Any]]:
+    """The decisions that hold for these few rows: by whom, what, and whether the text was shown."""
     found = studio.log.current_of(dataset, rows[:MOST_MARKS])
-    return {str(row): {"action": entry.action, "by": person(entry.decided_by)} for row, entry in found.items()}
+    return {str(row): {"action": entry.action, "by": person(entry.decided_by), "seen": entry.seen} for row, entry in found.items()}
 
 
 def progress_view(studio: Studio, dataset: str) -> dict[str, str]:
@@ -194,7 +202,7 @@ def progress_view(studio: Studio, dataset: str) -> dict[str, str]:
     progress, scored = studio.audit.review_progress(dataset), studio.audit.audited(dataset)[1] is not None
     kinds = [(progress.keep, "keep"), (progress.remove, "remove"), (progress.relabel, "relabel"), (progress.unsure, "unsure")]
     split = ", ".join(f"{count(n)} {name}" for n, name in kinds if n)
-    text = f"{counted(progress.decided, 'row')} decided in all" + (f": {split}" if split else "")
+    text = f"{counted(progress.decided, 'row')} decided in all" + (f": {split}" if split else "") + _reading(progress)
     if progress.conflicts:
         text += f". {counted(progress.conflicts, 'row')} in dispute"
     if progress.flagged:
@@ -225,9 +233,17 @@ def recent(studio: Studio, dataset: str) -> list[dict[str, Any]]:
     ]
 
 
+def _reading(progress: ReviewProgress) -> str:
+    """How many of the decided rows were read, and how many decided without their text being shown."""
+    if not progress.decided:
+        return ""
+    old = f", {count(progress.unrecorded)} decided before that was recorded" if progress.unrecorded else ""
+    return f". {count(progress.read)} read, {count(progress.unseen)} decided unseen{old}"
+
+
 def _done(entry: Decision) -> str:
     if entry.kind != "undo":
-        return ACTIONS[entry.action].lower()
+        return ACTIONS[entry.action].lower() + unseen_words(entry)
     return "undone" if entry.action == "clear" else f"undone, {ACTIONS[entry.action].lower()}"
 
 

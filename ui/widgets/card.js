@@ -1,5 +1,5 @@
 // One row of the dataset, drawn the same way in the table's detail pane and in the review. All text through textContent.
-// card: see ui/components/cards.py. options: {threshold, onReveal(wanted), hold (reveal only while the button is held), why, compact}
+// card: see ui/components/cards.py. options: {threshold, onReveal(wanted), onWhole(), hold (reveal only while the button is held), why, compact}
 const ACTIONS = { keep: 'Keep', remove: 'Remove', relabel: 'Relabel', unsure: 'Unsure', clear: 'Back to the threshold' };
 const KIND = { keep: 'keep', remove: 'flag', relabel: 'unsure', unsure: 'unsure' };
 
@@ -60,6 +60,7 @@ function revealing(card, options) {
 function drawCard(host, card, options) {
   const masked = card.texts.some((part) => part.masked);
   const head = h('div', { class: 'cd-head', 'data-row': card.row }, h('h3', { text: `Row ${number(card.row)}` }), decisionBadge(card.decision, card.effective));
+  if (card.decision && card.decision !== 'clear' && card.seen === false) head.append(badge('decided unseen', 'warn', 'Its text was not shown to the person who decided: the row counts as decided, not as read.'));
   if (card.origin) head.append(badge(card.origin, null, 'where the row came from'));
   if (card.category) head.append(badge(card.category, null, 'category in the file'));
   if (card.known !== null) head.append(badge(card.known ? 'known harmful' : 'known harmless', null, 'label that came with the file; no scorer reads it'));
@@ -67,10 +68,12 @@ function drawCard(host, card, options) {
     ? h('button', { type: 'button', class: 'rs-button cd-reveal', 'aria-pressed': String(card.revealed), text: options.hold ? 'Hold to reveal' : card.revealed ? 'Mask again' : 'Reveal text', ...revealing(card, options) })
     : null;
   if (reveal && !options.compact) reveal.append(h('kbd', { class: 'rs-key', text: 'R' }));
+  const long = !masked && options.onWhole && card.texts.some((part) => part.cut);
+  const all = long ? h('button', { type: 'button', class: 'rs-button cd-whole', title: 'A row counts as read once its whole text was shown', text: 'Show the whole text', onclick: () => options.onWhole() }) : null;
   host.replaceChildren(head,
     options.threshold === null ? '' : h('div', { class: 'cd-score' }, h('div', { class: 'cd-value' }, h('b', { text: card.score === null ? 'no score' : signed(card.score) }), h('span', { text: `line at ${signed(options.threshold)}` })), gauge(card.score, options.threshold)),
     h('p', { class: 'cd-why', text: [scoreLine(card, options.threshold), options.why].filter(Boolean).join(' ') }),
     h('div', { class: 'cd-texts' }, ...card.texts.map(textBlock)),
-    h('div', { class: 'cd-tools' }, reveal),
+    h('div', { class: 'cd-tools' }, reveal, all),
     h('div', { class: 'cd-past' }, h('h4', { text: 'History' }), historyList(card.history)));
 }

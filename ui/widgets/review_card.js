@@ -2,9 +2,9 @@
 // is said only after the store has answered. value: see review_card.py; receipt = JSON of {n, ok, error, disputed, row, action, head,
 // progress, recent}; server: srv_card, srv_find, srv_pulse.
 const $ = (selector) => element.querySelector(selector);
-const panel = $('.rv'), go = $('.rv-go input'), found = $('.rv-found'), comment = $('.rv-comment'), statusLine = $('.rv-status');
+const panel = $('.rv'), go = $('.rv-go input'), comment = $('.rv-comment'), statusLine = $('.rv-status');
 const PATIENCE_MS = 10000, AHEAD = 3, PLACE_MS = 300;
-let data = null, queue = [], at = 0, cards = new Map(), card = null, revealed = false, masked = null, chips = new Set(), timeout = 0, typing = 0, quiet = 0, placing = 0;
+let data = null, queue = [], at = 0, cards = new Map(), card = null, revealed = false, whole = false, seen = false, masked = null, chips = new Set(), timeout = 0, quiet = 0, placing = 0;
 
 const outbox = makeOutbox((message) => {
   clearTimeout(timeout);
@@ -15,7 +15,7 @@ const current = () => queue[at];
 const by = () => storedName() || (data ? data.me : 'me');
 const desk = {
   $, by, data: () => data, rows: () => queue.map((item) => item.row), busy: () => outbox.busy, alive: () => element.isConnected,
-  send: (kind, message) => trigger(KINDS[kind], message),
+  send: (kind, message) => trigger(KINDS[kind], message), find: (request) => server.srv_find(request),
   renamed() { names.draw(); cards.clear(); showCard(); place(); },
 };
 const KINDS = { decide: 'decide', undo: 'undo', redo: 'redo', batch: 'batch', place: 'place', opened: 'opened', habits: 'habits', settled: 'settled' };
@@ -23,23 +23,24 @@ const names = makeNames(desk), habits = makeHabits(desk, names), exposure = make
 const say = (text, kind = '') => { statusLine.replaceChildren(text); statusLine.dataset.kind = kind; };
 
 function cardOf(row) {
-  const key = `${row} ${row === (current() || {}).row && revealed}`;
-  if (!cards.has(key)) cards.set(key, server.srv_card({ dataset: data.dataset, row, reveal: key.endsWith('true'), mask: rs.masked, by: by() }));
+  const here = row === (current() || {}).row, reveal = here && revealed, all = here && whole, key = `${row} ${reveal} ${all}`;
+  if (!cards.has(key)) cards.set(key, server.srv_card({ dataset: data.dataset, row, reveal, whole: all, mask: rs.masked, by: by() }));
   return cards.get(key);
 }
-const forget = (row) => { cards.delete(`${row} true`); cards.delete(`${row} false`); };
+const forget = (row) => { for (const key of [...cards.keys()]) if (key.startsWith(`${row} `)) cards.delete(key); };
 
 async function showCard() {
-  const item = current(), asked = revealed;
+  const item = current(), asked = revealed, wanted = whole;
   $('.rv-decide').hidden = $('.rv-card').hidden = !item;
   if (!item) { $('.rv-others').hidden = true; return; }
   const waiting = cardOf(item.row);
   for (const row of comingRows(queue, at, AHEAD)) cardOf(row);
   const reply = await waiting;
-  if (!data || current() !== item || asked !== revealed) return;
+  if (!data || current() !== item || asked !== revealed || wanted !== whole) return;
   card = reply && reply.ok ? reply.card : null;
   if (card) {
-    drawCard($('.rv-card'), { ...card, decision: item.action || card.decision }, { threshold: data.threshold, why: WHY_LONG[item.why], onReveal: reveal, hold: data.habits.reveal === 'hold' });
+    drawCard($('.rv-card'), { ...card, decision: item.action || card.decision, seen: item.action ? item.seen : card.seen }, { threshold: data.threshold, why: WHY_LONG[item.why], onReveal: reveal, onWhole: showWhole, hold: data.habits.reveal === 'hold' });
+    seen = seen || allShown(card);
     rs.emit('rs:why', { dataset: data.dataset, row: item.row, revealed: card.revealed });
   } else {
     forget(item.row);
@@ -55,7 +56,7 @@ function drawOthers() {
   box.hidden = !others.length && !(card && card.approval);
   if (box.hidden) return;
   box.dataset.conflict = card.conflict ? '1' : '0';
-  const line = (one) => h('span', {}, h('b', { text: one.mine ? 'You' : one.by }), `: ${ACTIONS[one.action]}, ${one.when}${one.reason ? `: ${one.reason}` : ''}`);
+  const line = (one) => h('span', {}, h('b', { text: one.mine ? 'You' : one.by }), `: ${ACTIONS[one.action]}${one.seen === false ? ', unseen' : ''}, ${one.when}${one.reason ? `: ${one.reason}` : ''}`);
   box.replaceChildren(...(card.conflict ? [h('b', { text: 'You do not agree on this row.' })] : []), ...(others.length ? opinions.map(line) : []), ...(card.approval ? [h('span', { text: card.approval })] : []));
 }
 
@@ -83,7 +84,7 @@ function drawQueue() {
     line.firstChild.setAttribute('aria-current', i === at ? 'true' : 'false');
     row.textContent = number(item.row);
     why.textContent = WHY[item.why] || '';
-    mark.textContent = item.action ? `${item.by ? `${item.by}: ` : ''}${ACTIONS[item.action]}` : '';
+    mark.textContent = item.action ? `${item.by ? `${item.by}: ` : ''}${ACTIONS[item.action]}${item.seen === false ? ', unseen' : ''}` : '';
     mark.dataset.kind = item.action || '';
   });
   const line = list.children[at];
@@ -116,7 +117,7 @@ function drawAll() { drawQueue(); drawProgress(null); drawDone(); showCard(); }
 function move(index) {
   if (!queue.length) return;
   at = Math.min(queue.length - 1, Math.max(0, index));
-  revealed = false;
+  revealed = whole = seen = false;
   chips.clear();
   comment.value = '';
   closeDispute();
@@ -134,11 +135,12 @@ function decide(action, stance = '') {
   if (!stance && other && other.action !== action) { openDispute(action, `${other.by} ${other.past} this row, ${other.when}.`); return; }
   const reason = reasonText([...chips], comment.value);
   if (stance === 'overrule' && !reason) { comment.focus(); say('Give a reason, then press Enter.', 'error'); return; }
-  const before = { action: item.action || null, by: item.by || null };
+  const before = { action: item.action || null, by: item.by || null, seen: item.seen };
   item.action = action;
   item.by = null;
+  item.seen = seen;
   const ahead = nextOpen(queue, at), next = ahead >= 0 ? ahead : at;
-  outbox.push({ kind: 'decide', row: item.row, action, reason, stance, before, next: queue[next].row, by: by(), dataset: data.dataset });
+  outbox.push({ kind: 'decide', row: item.row, action, reason, stance, seen, before, next: queue[next].row, by: by(), dataset: data.dataset });
   saving('Saving\u2026');
   if (document.activeElement === comment) comment.blur();
   move(next);
@@ -179,7 +181,7 @@ function settle(receipt) {
   if (receipt.row !== null && receipt.row !== undefined) {
     forget(receipt.row);
     const spot = placeOf(queue, receipt.row), action = receipt.action === 'clear' ? null : receipt.action;
-    if (message.kind !== 'decide' && spot >= 0) { queue[spot].action = action; queue[spot].by = null; move(spot); }
+    if (message.kind !== 'decide' && spot >= 0) { queue[spot].action = action; queue[spot].by = null; queue[spot].seen = receipt.seen; move(spot); }
   }
   data.head = receipt.head;
   drawQueue();
@@ -200,6 +202,7 @@ function dispute(message, error) {
   giveBack(message);
   forget(message.row);
   openRow(message.row);
+  seen = message.seen; // it is the same decision, only late
   openDispute(message.action, String(error).split('. ')[0] + '.');
   comment.value = message.reason;
   for (const one of rest) outbox.push(one);
@@ -229,6 +232,10 @@ function openRow(row) {
   drawDone();
 }
 
+// Only what was on the screen to its end was read: not what is masked, cut, or still on its way from the app.
+const allShown = (one) => one.texts.every((part) => !part.masked && !part.cut);
+function showWhole() { whole = true; showCard(); }
+
 function reveal(wanted) {
   if (wanted === revealed) return;
   revealed = wanted;
@@ -244,29 +251,7 @@ function drawChips() {
   })));
 }
 
-// Digits go to that row; words list rows that hold them.
-async function find() {
-  const text = go.value.trim();
-  found.hidden = !text || /^\d[\d,]*$/.test(text);
-  if (found.hidden) return;
-  const reply = await server.srv_find({ dataset: data.dataset, search: text, mask: rs.masked });
-  if (go.value.trim() !== text) return;
-  const lines = reply && reply.ok ? reply.rows : [];
-  found.replaceChildren(...lines.map((one) => h('li', {}, h('button', { type: 'button', onclick: () => { closeFind(); openRow(one.row); } }, h('b', { text: number(one.row) }), h('span', { class: one.masked ? 'rs-masked' : '', text: one.prompt })))));
-  if (!lines.length) found.append(h('li', { class: 'cd-none', text: (reply && reply.error) || 'No row holds these words.' }));
-}
-function closeFind() { found.hidden = true; go.value = ''; go.blur(); }
-
-go.addEventListener('input', () => { clearTimeout(typing); typing = setTimeout(find, 200); });
-go.addEventListener('keydown', (event) => {
-  if (event.key === 'Escape') closeFind();
-  else if (event.key === 'ArrowDown' && !found.hidden) found.querySelector('button')?.focus();
-  else if (event.key === 'Enter') {
-    const digits = go.value.replace(/,/g, '').trim();
-    if (/^\d+$/.test(digits)) { closeFind(); openRow(Number(digits)); } else found.querySelector('button')?.click();
-  } else return;
-  event.preventDefault();
-});
+makeFinder(desk, openRow);
 comment.addEventListener('keydown', (event) => {
   if (event.key !== 'Escape' && event.key !== 'Enter') return;
   event.preventDefault();
@@ -375,7 +360,7 @@ function sendLeft() {
   if (outbox.busy || outbox.failures) return;
   for (const message of unsaved.take(data.dataset, data.recent)) {
     const spot = placeOf(queue, message.row);
-    if (spot >= 0) queue[spot].action = message.action;
+    if (spot >= 0) Object.assign(queue[spot], { action: message.action, seen: message.seen });
     outbox.push(message);
     say('Saving what was decided while the app was away\u2026');
   }

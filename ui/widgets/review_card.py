@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def review_card(card: ServerFunction, find: ServerFunction, pulse: ServerFunction, elem_id: str = "review", bulk: str = "bulk") -> gr.HTML:
     """The functions must be named `srv_card`, `srv_find`, `srv_pulse`; `bulk` is the elem_id of the sheet that the key B opens.
 
-    Events: "decide" {n, dataset, row, action, reason, stance, next, by}, "undo" and "redo" {n, dataset, by}, each answered by
+    Events: "decide" {n, dataset, row, action, reason, stance, next, by, seen}, "undo" and "redo" {n, dataset, by}, each answered by
     `gr.HTML(receipt=…)` with the same `n`, since the widget sends one at a time, in order; "batch" {by, order, query} asks for more
     rows; "place" {dataset, by, row} says which row is on the screen; "opened" {by, texts} counts revealed texts; "habits" {by,
     dataset, reveal, nudge, size, approvals} changes how this person works; "settled" says that all is saved.

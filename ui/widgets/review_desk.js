@@ -114,3 +114,31 @@ function makePulse(page, ask, heard) {
   document.addEventListener('visibilitychange', () => { if (!document.hidden && page.alive()) beat(); });
   again();
 }
+
+// The search field: digits go to that row; words list rows that hold them.
+function makeFinder(page, openRow) {
+  const go = page.$('.rv-go input'), found = page.$('.rv-found');
+  let typing = 0;
+  const close = () => { found.hidden = true; go.value = ''; go.blur(); };
+  const line = (one) => h('li', {}, h('button', { type: 'button', onclick: () => { close(); openRow(one.row); } }, h('b', { text: number(one.row) }), h('span', { class: one.masked ? 'rs-masked' : '', text: one.prompt })));
+  const find = async () => {
+    const text = go.value.trim();
+    found.hidden = !text || /^\d[\d,]*$/.test(text);
+    if (found.hidden) return;
+    const reply = await page.find({ dataset: page.data().dataset, search: text, mask: rs.masked });
+    if (go.value.trim() !== text) return;
+    const rows = reply && reply.ok ? reply.rows : [];
+    found.replaceChildren(...rows.map(line));
+    if (!rows.length) found.append(h('li', { class: 'cd-none', text: (reply && reply.error) || 'No row holds these words.' }));
+  };
+  go.addEventListener('input', () => { clearTimeout(typing); typing = setTimeout(find, 200); });
+  go.addEventListener('keydown', (event) => {
+    if (event.key === 'Escape') close();
+    else if (event.key === 'ArrowDown' && !found.hidden) found.querySelector('button')?.focus();
+    else if (event.key === 'Enter') {
+      const digits = go.value.replace(/,/g, '').trim();
+      if (/^\d+$/.test(digits)) { close(); openRow(Number(digits)); } else found.querySelector('button')?.click();
+    } else return;
+    event.preventDefault();
+  });
+}

@@ -75,15 +75,16 @@ const reasonText = (chips, comment) => [chips.join(', '), comment.trim()].filter
 const nudgeDue = (before, now, every) => every > 0 && Math.floor(now / every) > Math.floor(before / every);
 
 // What others decided meanwhile: marks rows of the batch that were open, and opens those again that they took back. Answers the rows
-// that changed. `held` = {row: {action, by}}; an item keeps in `was` what held when the batch came.
+// that changed. `held` = {row: {action, by, seen}}; an item keeps in `was` what held when the batch came.
 function mergeHeld(queue, held, me) {
   const same = (a, b) => (a ? `${a.action} ${a.by}` : '') === (b ? `${b.action} ${b.by}` : '');
+  const mark = (item, now) => Object.assign(item, { action: now ? now.action : null, by: now ? now.by : null, seen: now ? now.seen : null });
   const changed = [];
   for (const item of queue) {
     const now = held[item.row] || null, before = item.by ? { action: item.action, by: item.by } : null;
     if (now && now.by === me) continue;
-    if (now && !item.action && !same(now, item.was)) { item.action = now.action; item.by = now.by; changed.push(item.row); }
-    else if (before && !same(now, before)) { item.action = now ? now.action : null; item.by = now ? now.by : null; changed.push(item.row); }
+    if (now && !item.action && !same(now, item.was)) { mark(item, now); changed.push(item.row); }
+    else if (before && !same(now, before)) { mark(item, now); changed.push(item.row); }
     else if (now && item.action && !item.by && now.action !== item.action) changed.push(item.row);
   }
   return changed;

@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
+from reft_studio.data.dataset import write_dataset
 from reft_studio.studio import Studio
 from reft_studio.workspace import Workspace
 from tests.ui.scored import HOSTILE, UNSCORED, Scored, scored
-from ui.components.cards import card_server
+from ui.components.cards import FULL, card_server
 from ui.components.rows_panel import page_server
 
 
@@ -99,3 +100,12 @@ def test_at_most_200_rows_are_handed_out_at_once(studio: Studio, audit: Scored) 
     reply = rows(studio, audit, limit=10**9, offset=-5)
     assert len(reply["rows"]) == 200
     assert reply["total"] == 240
+
+
+def test_a_long_text_is_cut_until_the_whole_is_asked_for(studio: Studio) -> None:
+    long = "a" * (FULL - 1) + " end"
+    made = write_dataset(studio.workspace, [{"prompt": "p", "response": long}], name="long", role="user")
+    for whole in (False, True):
+        asked = {"dataset": made.id, "row": 0, "whole": whole}
+        prompt, answer = card_server(studio)(asked)["card"]["texts"]
+        assert not prompt["cut"] and answer["cut"] is not whole and answer["text"].endswith(" end") is whole

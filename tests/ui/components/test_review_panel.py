@@ -35,9 +35,20 @@ def receipt(studio: Studio, act: Any, **values: Any) -> Any:
 def test_a_receipt_names_the_message_it_answers_and_what_was_saved(studio: Studio, audit: Scored) -> None:
     reply = receipt(studio, review_panel.decide, n=7, dataset=audit.dataset, row=3, action="remove", reason="r" * 5000)
     assert (reply["n"], reply["ok"], reply["row"], reply["action"]) == (7, True, 3, "remove")
-    assert reply["text"] == "Saved: row 3, remove."
-    assert reply["progress"]["text"].startswith("1 row decided in all: 1 remove.")
+    assert reply["text"] == f"Saved: row 3, remove. {review_panel.NOT_READ}"
+    assert reply["progress"]["text"].startswith("1 row decided in all: 1 remove. 0 read, 1 decided unseen")
     assert len(studio.log.current(audit.dataset)[3].reason) == review_panel.REASON
+
+
+def test_a_decision_is_a_reading_only_if_the_page_showed_the_whole_text(studio: Studio, audit: Scored) -> None:
+    for row, sent in ((3, {"seen": True}), (4, {"seen": False}), (5, {}), (6, {"seen": "true"})):
+        reply = receipt(studio, review_panel.decide, n=row, dataset=audit.dataset, row=row, action="keep", **sent)
+        assert reply["seen"] is (row == 3) and (review_panel.NOT_READ in reply["text"]) is (row != 3)
+    assert reply["progress"]["text"].startswith("4 rows decided in all: 4 keep. 1 read, 3 decided unseen")
+    assert studio.log.read_singly(audit.dataset, [3, 4, 5, 6]).row_ids.tolist() == [3]
+    cards = {row: card_server(studio)({"dataset": audit.dataset, "row": row, "by": "me"})["card"] for row in (3, 4)}
+    assert (cards[3]["seen"], cards[4]["seen"]) == (True, False)
+    assert (cards[3]["history"][0]["what"], cards[4]["history"][0]["what"]) == ("Keep", "Keep, unseen")
 
 
 @pytest.mark.parametrize(
@@ -94,7 +105,7 @@ def test_a_freeze_that_fails_leaves_no_override_behind(studio: Studio, audit: Sc
 
 def test_the_preview_says_who_would_be_overruled(studio: Studio, audit: Scored) -> None:
     flagged = [int(row) for row in (audit.scores >= 0).nonzero()[0]]
-    studio.audit.decide(audit.dataset, flagged[0], "keep")
+    studio.audit.decide(audit.dataset, flagged[0], "keep", seen=True)
     wanted = bulk_panel.chosen_filter("flagged", bulk_panel.ANY, "", Ask())
     careful, firm = (studio.audit.select_rows(audit.dataset, wanted, overrule=over) for over in (False, True))
     n = len(flagged)
@@ -118,7 +129,7 @@ def test_an_address_that_cannot_be_understood_says_so_and_opens_the_usual_queue(
 
 
 def test_another_persons_decision_needs_a_stance(studio: Studio, audit: Scored) -> None:
-    studio.audit.decide(audit.dataset, 3, "remove", by="Ana")
+    studio.audit.decide(audit.dataset, 3, "remove", by="Ana", seen=True)
     asked = {"n": 1, "dataset": audit.dataset, "row": 3, "action": "keep", "by": "Ben"}
     refused = receipt(studio, review_panel.decide, **asked)
     assert (refused["ok"], refused["disputed"]) == (False, True)
@@ -136,9 +147,9 @@ def test_a_pulse_tells_what_others_decided_and_nothing_while_nobody_did(studio: 
     pulse = review_panel.pulse_server(studio)
     before = pulse({"dataset": audit.dataset, "head": "", "rows": [3, 4]})
     assert pulse({"dataset": audit.dataset, "head": before["head"], "rows": [3, 4]}).keys() == {"ok", "head"}
-    studio.audit.decide(audit.dataset, 3, "remove", by="Ana")
+    studio.audit.decide(audit.dataset, 3, "remove", by="Ana", seen=True)
     after = pulse({"dataset": audit.dataset, "head": before["head"], "rows": [3, 4]})
-    assert after["held"] == {"3": {"action": "remove", "by": "Ana"}}
+    assert after["held"] == {"3": {"action": "remove", "by": "Ana", "seen": True}}
     assert "1 row decided" in after["progress"]["text"]
 
 
@@ -171,10 +182,10 @@ def test_a_large_dataset_is_frozen_and_exported_by_jobs(studio: Studio, audit: S
 
 
 def test_rows_decided_together_are_one_of_the_latest_decisions(studio: Studio, audit: Scored) -> None:
-    studio.audit.decide(audit.dataset, 1, "keep", by="Ana")
+    studio.audit.decide(audit.dataset, 1, "keep", by="Ana", seen=True)
     studio.audit.decide_many(audit.dataset, [3, 4, 5, 6], "remove", by="Ben")
     assert [(one["what"], one["by"]) for one in review_panel.recent(studio, audit.dataset)] == [
-        ("many: remove", "Ben"),
+        ("many: remove, unseen", "Ben"),
         ("keep", "Ana"),
     ]
     studio.audit.undo(audit.dataset, by="Ana")
@@ -205,8 +216,8 @@ def test_habits_that_cannot_be_are_refused_and_a_second_person_is_recorded(studi
 
 
 def test_what_a_card_tells_of_others_is_seen_from_ones_own_side(studio: Studio, audit: Scored) -> None:
-    studio.audit.decide(audit.dataset, 3, "keep", by="Ana")
-    studio.audit.decide(audit.dataset, 3, "remove", "looks odd", by="Ben")
+    studio.audit.decide(audit.dataset, 3, "keep", by="Ana", seen=True)
+    studio.audit.decide(audit.dataset, 3, "remove", "looks odd", by="Ben", seen=True)
     card = card_server(studio)
     seen = {name: card({"dataset": audit.dataset, "row": 3, "by": name})["card"] for name in ("Ana", "Ben", "Cleo")}
     assert [seen["Ana"]["other"]["by"], seen["Ben"]["other"]["by"], seen["Cleo"]["other"]["by"]] == ["Ben", "Ana", "Ben"]
