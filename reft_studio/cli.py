@@ -137,14 +137,27 @@ def import_data(
     file: Annotated[Path, typer.Argument(help="JSONL, JSON, CSV, TSV, Parquet; a folder of them or of save_to_disk; org/name of the hub")],
     name: Annotated[str | None, typer.Option(help="name of the dataset; default: the file's")] = None,
     role: Annotated[Literal["user", "harmful", "helpful", "benchmark"], typer.Option(help="what the rows are for")] = "user",
-    column: Annotated[list[str] | None, typer.Option(help="part=column, e.g. prompt=Question")] = None,
+    column: Annotated[
+        list[str] | None, typer.Option("--column", "--columns", help="part=column, e.g. prompt=Question or label=toxicity; once for each")
+    ] = None,
+    harmful_value: Annotated[
+        list[str] | None, typer.Option(help="a value of the label column that means harmful; once for each such value")
+    ] = None,
     as_json: AsJson = False,
     workspace: Where = None,
 ) -> None:
     """Import a dataset; unusable rows are set aside with their line and reason."""
     from reft_studio import verbs
 
-    verbs.import_data(Workspace.open(workspace), file, name=name, role=role, columns=column or [], as_json=as_json)
+    verbs.import_data(
+        Workspace.open(workspace),
+        file,
+        name=name,
+        role=role,
+        columns=column or [],
+        harmful_values=harmful_value or [],
+        as_json=as_json,
+    )
 
 
 @app.command()

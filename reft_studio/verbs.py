@@ -18,6 +18,7 @@ from reft_studio.console import Console, share, show, table, writable
 from reft_studio.data import hub
 from reft_studio.data.dataset import Role, open_dataset
 from reft_studio.data.mixed import check_format, write_mixed
+from reft_studio.data.reading.truth import label_text
 from reft_studio.data.sources import local
 from reft_studio.errors import DataError, SpecError, StoreError
 from reft_studio.evaluation.result import SCORES
@@ -36,9 +37,18 @@ from reft_studio.views.project import chosen_scores
 from reft_studio.workspace import Workspace, write_atomic
 
 
-def import_data(workspace: Workspace, file: Path, *, name: str | None, role: Role, columns: Sequence[str], as_json: bool) -> None:
+def import_data(
+    workspace: Workspace,
+    file: Path,
+    *,
+    name: str | None,
+    role: Role,
+    columns: Sequence[str],
+    harmful_values: Sequence[str] = (),
+    as_json: bool,
+) -> None:
     """Import and say what became of the rows."""
-    result = _imported(workspace, file, name=name, role=role, columns=columns)
+    result = _imported(workspace, file, name=name, role=role, columns=columns, harmful_values=harmful_values)
     show(result, as_json=as_json, text=lambda: _imported_text(result))
 
 
@@ -298,9 +308,14 @@ def dataset_named(workspace: Workspace, data: str, *, role: Role = "user") -> st
     return open_dataset(workspace, data).id
 
 
-def _imported(workspace: Workspace, file: Path, *, name: str | None, role: Role, columns: Sequence[str]) -> dict[str, Any]:
+def _imported(
+    workspace: Workspace, file: Path, *, name: str | None, role: Role, columns: Sequence[str], harmful_values: Sequence[str] = ()
+) -> dict[str, Any]:
     pairs = dict(column.partition("=")[::2] for column in columns)
-    mapping = {"columns": pairs} if pairs else None
+    if "label" in pairs:  # what people call it
+        pairs["known_harmful"] = pairs.pop("label")
+    labels = {label_text(value): True for value in harmful_values}
+    mapping = {"columns": pairs, "labels": labels} if pairs or labels else None
     console = Console(workspace)
     wanted = {"name": name or file.name, "role": role, "mapping": mapping}
     result = tasks.import_file(console, {"path": str(file), **wanted}) if file.is_file() else _fetched(console, str(file), wanted)

@@ -50,11 +50,15 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     ),
     "origin": ("origin", "source", "dataset", "task", "subset", "source_dataset", "quelle"),
     "known_harmful": (
-        *("known_harmful", "is_harmful", "harmful", "is_poison", "poisoned", "is_poisoned", "unsafe", "is_unsafe"),
+        *("known_harmful", "is_harmful", "harmful", "prompt_harm_label", "is_poison", "poisoned", "is_poisoned", "unsafe", "is_unsafe"),
+        *("harm_label", "harmfulness", "toxic", "is_toxic", "toxicity", "malicious", "is_malicious"),
         *("is_safe", "safe", "is_benign", "benign", "is_harmless", "harmless", "ground_truth", "truth", "label", "type", "class"),
     ),
 }
-HARMFUL_WHEN_TRUE = {"known_harmful", "is_harmful", "harmful", "is_poison", "poisoned", "is_poisoned", "unsafe", "is_unsafe"}
+HARMFUL_WHEN_TRUE = {
+    *("known_harmful", "is_harmful", "harmful", "prompt_harm_label", "is_poison", "poisoned", "is_poisoned", "unsafe", "is_unsafe"),
+    *("harm_label", "toxic", "is_toxic", "toxicity", "malicious", "is_malicious"),
+}
 HARMLESS_WHEN_TRUE = {"is_safe", "safe", "is_benign", "benign", "is_harmless", "harmless"}
 _ALL = {name for names in SYNONYMS.values() for name in names}
 

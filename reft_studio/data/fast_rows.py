@@ -14,7 +14,8 @@ import orjson
 from reft_studio.data.columns import find_column
 from reft_studio.data.conversation import ROLES, UnusableRowError, prompt_and_response
 from reft_studio.data.interpret import CONTROL, LONG_TEXT, MAIN
-from reft_studio.data.mapping import Mapping, is_blank, truth
+from reft_studio.data.mapping import Mapping, is_blank
+from reft_studio.data.reading.truth import label_text, truth
 from reft_studio.data.row_columns import RowColumns, row_hash
 
 KNOWN = 4096
@@ -55,6 +56,7 @@ class FastRows:
     def __init__(self, mapping: Mapping, role: str) -> None:
         self.keys = 0
         self._names = mapping.columns
+        self._labels_said = mapping.labels
         self._format = mapping.format
         self._needs_answer = role in ("user", "helpful")
         self._said = ("from", "value") if mapping.format == "sharegpt" else ("role", "content")
@@ -182,8 +184,10 @@ class FastRows:
             if key not in self._truths:
                 if len(self._truths) >= KNOWN:
                     return False
-                self._truths[key] = truth(cell, column)
+                self._truths[key] = truth(cell, column, self._labels_said)
             known = self._truths[key]
+            if known is None and label_text(cell):
+                return False  # a warning
         columns.origins.append(origin[:500] if origin else "")
         columns.categories.append(category[:500] if category else None)
         columns.truths.append(known)

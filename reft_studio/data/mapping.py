@@ -11,9 +11,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from reft_studio.data.columns import HARMFUL_WHEN_TRUE, HARMLESS_WHEN_TRUE, SYNONYMS, find_column, looks_like_names, plain_name
+from reft_studio.data.columns import SYNONYMS, find_column, looks_like_names, plain_name
 from reft_studio.data.conversation import UnusableRowError, is_conversation, prompt_and_response, turns_of, turns_of_transcript, user_turns
 from reft_studio.data.dataset import Row
+from reft_studio.data.reading.truth import NOT_UNDERSTOOD, label_text, truth
 from reft_studio.errors import SpecError
 
 Format = Literal["openai", "alpaca", "sharegpt", "pairs", "text"]
@@ -41,6 +42,9 @@ class Mapping(BaseModel):
     columns: dict[str, str] = Field(
         default_factory=dict, description="part of a row (prompt, response, messages, category, origin, known_harmful) -> column"
     )
+    labels: dict[str, bool] = Field(
+        default_factory=dict, description="value of the known_harmful column -> whether it means harmful; none: by the usual words"
+    )
 
     def checked(self, columns: Sequence[str]) -> Mapping:
         """The mapping itself, complete, if it fits a file with these columns. Raises SpecError with what is allowed."""
@@ -55,7 +59,7 @@ class Mapping(BaseModel):
         missing = [target for target in REQUIRED[chosen] if target not in self.columns]
         if missing:
             raise SpecError(f"The format '{chosen}' needs a column for {' and '.join(missing)}. Columns found: {name_list(columns)}.")
-        return Mapping(format=chosen, columns=self.columns)
+        return Mapping(format=chosen, columns=self.columns, labels=self.labels)
 
 
 def name_list(columns: Sequence[str]) -> str:
@@ -155,21 +159,6 @@ def _truth_column(columns: Sequence[str], values: Sequence[MappingOf[str, Any]],
     return None
 
 
-def truth(cell: Any, column: str) -> bool | None:
-    """Whether a label says harmful. Words are clear; yes and no mean what the column's name says; else None."""
-    if isinstance(cell, str):
-        word = cell.strip().casefold()
-        if word in ("harmful", "unsafe", "malicious", "poison", "poisoned"):
-            return True
-        if word in ("harmless", "safe", "benign", "clean", "not harmful", "not_harmful"):
-            return False
-        cell = {"true": True, "yes": True, "1": True, "1.0": True, "false": False, "no": False, "0": False, "0.0": False}.get(word)
-    if not isinstance(cell, bool | int | float) or cell not in (0, 1):
-        return None
-    name = plain_name(column)
-    return bool(cell) if name in HARMFUL_WHEN_TRUE else not cell if name in HARMLESS_WHEN_TRUE else None
-
-
 @dataclass(frozen=True)
 class Built:
     """A row and what a person should know about it."""
@@ -190,7 +179,9 @@ def build(value: MappingOf[str, Any], mapping: Mapping) -> Built:
     if (column := mapping.columns.get("category")) is not None:
         row["category"] = _label(value.get(column))
     if (column := mapping.columns.get("known_harmful")) is not None:
-        row["known_harmful"] = truth(value.get(column), column)
+        row["known_harmful"] = truth(value.get(column), column, mapping.labels)
+        if row["known_harmful"] is None and label_text(value.get(column)):
+            warnings.append(NOT_UNDERSTOOD)
     text_only = mapping.format == "text" and all(turn["role"] != "assistant" for turn in turns)
     return Built(row, user_turns(turns), warnings, text_only)
 

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,14 @@ from reft_studio.data.columns import find_column
 from reft_studio.data.dataset import Role, Row, write_batches
 from reft_studio.data.detect import Layout, detect
 from reft_studio.data.importing import ImportPass, unit_of
-from reft_studio.data.interpret import Interpreter, columns_of, guess_file, objects_of
+from reft_studio.data.interpret import MAIN, Interpreter, columns_of, guess_file, objects_of
 from reft_studio.data.mapping import FORMATS, SURE, Guess, Mapping, name_list
 from reft_studio.data.parquet_rows import check_parquet, parquet_columns, unpacked_bytes
 from reft_studio.data.parts import Reading
 from reft_studio.data.quarantine import Problem, Quarantine
-from reft_studio.data.records import Record, csv_header, sample
-from reft_studio.errors import DataError, PrerequisiteError
+from reft_studio.data.reading.truth import LabelValues, count_labels, unclear
+from reft_studio.data.records import Record, csv_header, read_records, sample
+from reft_studio.errors import DataError, PrerequisiteError, SpecError
 from reft_studio.workspace import Workspace, staging
 
 __all__ = ["FORMATS", "ImportReport", "Mapping", "Preview", "Problem", "import_file", "preview"]
@@ -31,6 +33,8 @@ __all__ = ["FORMATS", "ImportReport", "Mapping", "Preview", "Problem", "import_f
 SAMPLE = 200
 """Records looked at to decide the mapping and to show problems."""
 SHOWN = 20
+LABEL_ROWS = 20_000
+"""Rows whose labels are counted to say which values there are."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,13 @@ class Preview:
     """The first usable rows, at most 20."""
     problems: list[Problem]
     """Of the first 200 records; `line` 0 is the file as a whole."""
+    labels: LabelValues | None = None
+    """Values of a column of labels that a person chose, if one of them must be named as harmful."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether the file can be imported by this mapping."""
+        return self.confidence >= SURE and bool(self.rows) and (self.labels is None or bool(self.mapping.labels))
 
 
 @dataclass(frozen=True)
@@ -83,6 +94,14 @@ def preview(path: Path, mapping: Mapping | None = None) -> Preview:
         columns = _columns(path, layout, records)
     found = _mapping(columns, records, mapping)
     problems = _file_problems(path, layout, columns, records, found)
+    labels = _asked(path, layout, found.mapping) if mapping is not None else None
+    if labels is not None:
+        # a value chosen for another column is no answer
+        chosen = [value for value, harmful in found.mapping.labels.items() if harmful and value in labels.values]
+        labels = None if labels.is_label and labels.clear and not chosen else labels
+        explained = labels.chosen(chosen) if labels is not None and chosen else {}
+        found = Guess(found.mapping.model_copy(update={"labels": explained}), found.confidence)
+        problems += [_label_problem(labels)] if labels is not None and not explained else []
     rows: list[Row] = []
     if found.mapping.columns:
         interpreter = Interpreter(found.mapping, "benchmark", mapping is None, layout.encoding)
@@ -103,7 +122,39 @@ def preview(path: Path, mapping: Mapping | None = None) -> Preview:
         mapping=found.mapping,
         rows=rows,
         problems=problems,
+        labels=labels,
     )
+
+
+def _asked(path: Path, layout: Layout, mapping: Mapping) -> LabelValues | None:
+    """Values of the column of labels that a person named, None if there is none or its values are clear."""
+    column = mapping.columns.get("known_harmful")
+    if column is None:
+        return None
+    records = read_records(path, layout, columns=[column])
+    cells = [record.value.get(column) for record in islice(records, LABEL_ROWS) if isinstance(record.value, dict)]
+    found = count_labels(column, cells, whole=len(cells) < LABEL_ROWS)
+    return None if found.is_label and found.clear and not mapping.labels else found
+
+
+def _label_problem(found: LabelValues) -> Problem:
+    if not found.is_label:
+        return Problem(0, "error", "the column of labels holds no labels", str(unclear(found)))
+    return Problem(0, "error", "which label means harmful is not said", f"'{found.column[:40]}' has: {found.described()}.")
+
+
+def _with_labels(path: Path, layout: Layout, mapping: Mapping) -> Mapping:
+    """The mapping with a meaning for every label of the file. Raises SpecError if one is needed and not given."""
+    if mapping.labels and "known_harmful" not in mapping.columns:
+        raise SpecError("A value that means harmful was given, but no column of labels. Name it with --column label=COLUMN.")
+    found = _asked(path, layout, mapping)
+    if found is None:
+        return mapping
+    if not found.is_label or not mapping.labels:
+        raise unclear(found)
+    if not all(mapping.labels.values()):
+        return mapping  # both meanings were given
+    return mapping.model_copy(update={"labels": found.chosen(list(mapping.labels))})
 
 
 def _columns(path: Path, layout: Layout, records: list[Record]) -> list[str]:
@@ -120,7 +171,10 @@ def _mapping(columns: list[str], records: list[Record], chosen: Mapping | None) 
     if chosen is None or chosen == Mapping():
         return guessed
     if not chosen.columns and chosen.format == guessed.mapping.format:
-        return guessed
+        return guessed if not chosen.labels else Guess(guessed.mapping.model_copy(update={"labels": chosen.labels}), guessed.confidence)
+    if chosen.columns and not any(target in MAIN for target in chosen.columns) and guessed.confidence >= SURE:
+        # only a label, a category or an origin was named: the others are as they would be without
+        chosen = chosen.model_copy(update={"columns": guessed.mapping.columns | chosen.columns, "format": guessed.mapping.format})
     if not chosen.columns:
         targets = ("messages", "text", "prompt", "response", "input")
         chosen = Mapping(format=chosen.format, columns={name: column for name in targets if (column := find_column(name, columns))})
@@ -177,6 +231,9 @@ def import_file(
         if layout.container == "parquet":
             check_parquet(path)  # that it is a bomb is the better reason
         raise DataError(_unclear(path, unit_of(layout.container), columns, head))
+    if mapping is not None:
+        with _there(path):
+            found = Guess(_with_labels(path, layout, found.mapping), found.confidence)
     with staging(workspace.folder("datasets")) as scratch:
         with _there(path):
             source = _copy_upload(path, scratch, check)

@@ -7,7 +7,8 @@ import pytest
 from reft_studio.data.columns import find_column, looks_like_names, plain_name, unique_headers
 from reft_studio.data.conversation import UnusableRowError, turns_of, turns_of_transcript
 from reft_studio.data.interpret import Interpreter, guess_file
-from reft_studio.data.mapping import Mapping, build, guess, is_blank, truth
+from reft_studio.data.mapping import Mapping, build, guess, is_blank
+from reft_studio.data.reading.truth import truth
 from reft_studio.data.records import Record
 
 QA = [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}]

@@ -32,7 +32,7 @@ def test_the_manifest_says_where_the_rows_came_from(workspace: Workspace, upload
     manifest = open_dataset(workspace, report.dataset_id).manifest
     assert manifest["name"] == "Mine"
     assert manifest["source"]["file"] == "my data.jsonl"
-    assert manifest["source"]["mapping"] == {"format": "pairs", "columns": {"prompt": "prompt", "response": "response"}}
+    assert manifest["source"]["mapping"] == {"format": "pairs", "columns": {"prompt": "prompt", "response": "response"}, "labels": {}}
     assert (manifest["report"]["rows"], manifest["report"]["quarantined"]) == (1, 1)
 
 

@@ -71,6 +71,11 @@ def detected(preview: Preview) -> dict[str, Any]:
 
 def doubt(preview: Preview) -> dict[str, str] | None:
     """What to say while a person must confirm the columns; None if that is not needed."""
+    if (asked := preview.labels) is not None and not preview.mapping.labels:
+        if not asked.is_label:
+            return {"text": f"'{show(asked.column, 40)}' holds no labels: it is empty, or its values are many or long.", "kind": "warn"}
+        named = f"'{show(asked.column, 40)}' has the values {show(asked.described(), 300)}."
+        return {"text": f"{named} Say below, under 'Which value means harmful', which of them does; then import.", "kind": "warn"}
     if preview.confidence >= SURE:
         return None
     if preview.mapping.columns:

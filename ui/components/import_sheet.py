@@ -16,7 +16,7 @@ from reft_studio.errors import SpecError, StudioError
 from ui.components import dataset_views as views
 from ui.events import SLOW, message_for, on, said
 from ui.tables import Column, table
-from ui.text import show
+from ui.text import counted, show
 from ui.widgets import fixed, widget
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ class Sheet:
     mapper: gr.Accordion
     form: gr.Dropdown
     columns: dict[str, gr.Dropdown]
+    harmful: gr.Dropdown
     problems: gr.HTML
     rows: gr.HTML
     name: gr.Textbox
@@ -75,8 +76,8 @@ class Sheet:
 
     @property
     def choices(self) -> list[Any]:
-        """Inputs that say a mapping: the columns found, the format, one column per target."""
-        return [self.names, self.form, *self.columns.values()]
+        """Inputs that say a mapping: the columns found, the format, values that mean harmful, one column per target."""
+        return [self.names, self.form, self.harmful, *self.columns.values()]
 
     @property
     def outputs(self) -> list[Any]:
@@ -94,7 +95,7 @@ def draw_sheet() -> Sheet:
         with gr.Row(equal_height=False, elem_classes=["rs-tops"]):
             with gr.Column(scale=2, min_width=400):
                 with gr.Accordion("Which column is what", open=False, elem_id="import-mapper") as mapper:
-                    form, columns = _draw_mapper()
+                    form, columns, harmful = _draw_mapper()
                 fixed("<h3>Problems in the rows looked at</h3>")
                 problems = table(_PROBLEMS, elem_id="import-problems", empty="No problem in the rows looked at.")
             with gr.Column(scale=3, min_width=400):
@@ -111,11 +112,11 @@ def draw_sheet() -> Sheet:
             visible=False,
             elem_id="import-replace",
         )
-    parts = (card, title, facts, doubt, mapper, form, columns, problems, rows, name, replace, start, drop)
+    parts = (card, title, facts, doubt, mapper, form, columns, harmful, problems, rows, name, replace, start, drop)
     return Sheet(*parts, names=gr.State([]), at=gr.State(None))
 
 
-def _draw_mapper() -> tuple[gr.Dropdown, dict[str, gr.Dropdown]]:
+def _draw_mapper() -> tuple[gr.Dropdown, dict[str, gr.Dropdown], gr.Dropdown]:
     formats = [("Recognise it", AUTOMATIC), *((views.FORMAT_NAMES[name], name) for name in FORMATS)]
     form = gr.Dropdown(formats, value=AUTOMATIC, label="Format", elem_id="map-format")
     columns: dict[str, gr.Dropdown] = {}
@@ -124,23 +125,34 @@ def _draw_mapper() -> tuple[gr.Dropdown, dict[str, gr.Dropdown]]:
             columns[target] = gr.Dropdown(
                 [("none", NONE)], value=NONE, label=label, elem_id=f"map-{target.replace('_', '-')}", min_width=150
             )
-    return form, columns
+    harmful = gr.Dropdown(
+        [],
+        value=[],
+        multiselect=True,
+        visible=False,
+        label="Which value means harmful",
+        info="The other values count as harmless. Rows without a value, or with one not listed, count as not labelled.",
+        elem_id="map-harmful-values",
+    )
+    return form, columns, harmful
 
 
 def wire_sheet(studio: Studio, sheet: Sheet, line: gr.HTML, *, empties: Sequence[tuple[Any, Any]]) -> None:
     """React to the mapper and to both buttons; `empties` are inputs with the value they get when the sheet closes."""
     closes, emptied = [part for part, _ in empties], [value for _, value in empties]
 
-    def remap(at: At | None, names: Sequence[str], chosen: str, *columns: str) -> list[Any]:
+    def remap(at: At | None, names: Sequence[str], chosen: str, harmful: Sequence[str] | None, *columns: str) -> list[Any]:
         if at is None:
             return closed(sheet)
         at = {**at, BY_HAND: "yes"}
-        return looked(studio, at, preview_of(studio, at, mapping_of(names, chosen, columns)), named=False)
+        return looked(studio, at, preview_of(studio, at, mapping_of(names, chosen, columns, harmful)), named=False)
 
-    def start(at: At | None, name: str, replace: bool, names: Sequence[str], chosen: str, *columns: str) -> tuple[Any, ...]:
+    def start(
+        at: At | None, name: str, replace: bool, names: Sequence[str], chosen: str, harmful: Sequence[str] | None, *columns: str
+    ) -> tuple[Any, ...]:
         if at is None:
             raise SpecError("The file is not there any more. Choose it again.")
-        mapping = mapping_of(names, chosen, columns) if BY_HAND in at else None
+        mapping = mapping_of(names, chosen, columns, harmful) if BY_HAND in at else None
         submit(studio, at, mapping, name=name.strip() or None, replace=replace)
         return (*emptied, *closed(sheet), said("The import is queued.", "note"))
 
@@ -148,7 +160,7 @@ def wire_sheet(studio: Studio, sheet: Sheet, line: gr.HTML, *, empties: Sequence
         return [*emptied, *closed(sheet)]
 
     ends = [*closes, *sheet.outputs]
-    for choice in (sheet.form, *sheet.columns.values()):
+    for choice in (sheet.form, sheet.harmful, *sheet.columns.values()):
         on(choice.input, remap, inputs=[sheet.at, *sheet.choices], outputs=sheet.outputs, line=line, **SLOW)
     on(
         sheet.start.click,
@@ -202,11 +214,22 @@ def looked(studio: Studio, at: At, preview: Preview, *, named: bool = True) -> l
         views.chats(preview.rows[: views.SHOWN_ROWS], hide_all=hide_all),
         gr.update(value=show(name, 80)) if named else gr.skip(),
         gr.update(visible=bool(again), value=False) if named else gr.skip(),
-        gr.update(interactive=bool(preview.rows) and (guess or preview.confidence >= SURE)),
+        gr.update(interactive=preview.ready or (guess and bool(preview.rows))),
         columns,
         gr.update(value=preview.mapping.format or AUTOMATIC),
+        _harmful_values(preview),
         *(gr.update(choices=options, value=chosen.get(target, NONE)) for target in TARGETS),
     ]
+
+
+def _harmful_values(preview: Preview) -> Any:
+    """The question which values of a column of labels mean harmful; hidden where nobody needs to ask."""
+    found = preview.labels
+    if found is None or not found.is_label:
+        return gr.update(visible=False, choices=[], value=[])
+    about = "" if found.whole else " of the first"
+    options = [(f"{show(value, 40)} ({counted(found.counts[value], 'row')}{about})", value) for value in found.values]
+    return gr.update(visible=True, choices=options, value=[value for value, harmful in preview.mapping.labels.items() if harmful])
 
 
 def shut_on_error(sheet: Sheet, look: Callable[[], list[Any]]) -> list[Any]:
@@ -228,8 +251,8 @@ def closed(sheet: Sheet) -> list[Any]:
     return [gr.update(visible=False), None, *(gr.skip() for _ in sheet.outputs[2:])]
 
 
-def mapping_of(names: Sequence[str], chosen: str, columns: Sequence[str]) -> Mapping | None:
+def mapping_of(names: Sequence[str], chosen: str, columns: Sequence[str], harmful: Sequence[str] | None = ()) -> Mapping | None:
     """What the mapper says; None lets the app decide."""
     picked = {target: names[int(position)] for target, position in zip(TARGETS, columns, strict=True) if 0 <= int(position) < len(names)}
     form = None if chosen == AUTOMATIC else chosen
-    return Mapping(format=form, columns=picked) if picked else None
+    return Mapping(format=form, columns=picked, labels=dict.fromkeys(harmful or (), True)) if picked else None

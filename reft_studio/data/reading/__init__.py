@@ -1,0 +1,1 @@
+"""What people bring, made readable: notations of tables and texts, types of columns, labels."""
