@@ -75,14 +75,16 @@ def lay_out(rows: Sequence[Example], plan: Sequence[Sequence[int]], *, pad_id: i
 def pack(lengths: Sequence[int], *, limit: int, d_model: int) -> list[list[int]]:
     """A plan that costs least: one row to a sequence if padding is small, else best-fit packing into equal widths.
 
+    No sequence of several rows has more than `limit` tokens; rows of which one is longer than that are not packed.
     Cost follows the arithmetic of a decoder block: tokens · (6·d_model + width), linear layers and attention.
     """
     longest, tokens = max(lengths), sum(lengths)
     alone = [[place] for place in range(len(lengths))]
-    if len(lengths) * longest * (1 - SLACK) <= tokens:
+    if longest > limit or len(lengths) * longest * (1 - SLACK) <= tokens:
         return alone
-    widest = max(longest, min(WIDEST * longest, limit))
-    most, least = tokens // longest, -(-tokens // widest)
+    widest = min(WIDEST * longest, limit)
+    least = -(-tokens // widest)
+    most = max(least, tokens // longest)  # no wider sequence than the longest row leaves one count only
     counts = range(least, most + 1, 1 + (most - least) // 8)
     # a few tokens above an even share, since rows do not fill it exactly
     shares = {-(-tokens // count) * (100 + extra) // 100 for count in counts for extra in (0, 2, 4)}

@@ -7,6 +7,8 @@ from random import Random
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from reft_studio.models.batching import Example, collate
 from reft_studio.models.packing import SLACK, Packer, lay_out, pack
@@ -52,6 +54,39 @@ def test_a_layout_restarts_positions_and_finds_the_states_that_predict_responses
     assert layout.input_ids.tolist() == [[1, 2, 3, 4, 5], [6, 7, 8, 9, 0]]
     assert layout.positions is not None and layout.positions.tolist() == [[0, 1, 2, 0, 1], [0, 1, 2, 3, 4]]
     assert layout.predicting.tolist() == [0, 1, 3, 6, 7] and layout.labels.tolist() == [2, 3, 5, 8, 9] and layout.counts == [2, 1, 2]
+
+
+@st.composite
+def limited(draw: st.DrawFn) -> tuple[list[int], int]:
+    """Lengths of rows, and a limit that the longest of them may just fill."""
+    lengths = draw(st.lists(st.one_of(st.integers(2, 12), st.integers(2, 600)), min_size=1, max_size=24))
+    return lengths, draw(st.one_of(st.just(max(lengths)), st.integers(max(lengths), 4 * max(lengths)), st.integers(1, 700)))
+
+
+@given(limited(), st.integers(8, 4096))
+@settings(deadline=None, max_examples=200)
+def test_every_token_is_trained_once_and_no_pack_is_beyond_the_limit(case: tuple[list[int], int], d_model: int) -> None:
+    lengths, limit = case
+    ids = iter(range(1, sum(lengths) + 1))
+    examples = [Example([next(ids) for _ in range(count)], 1 + count // 3, number) for number, count in enumerate(lengths)]
+    plan = pack(lengths, limit=limit, d_model=d_model)
+    assert sorted(place for sequence in plan for place in sequence) == list(range(len(lengths)))
+    assert all(len(sequence) == 1 or sum(lengths[place] for place in sequence) <= limit for sequence in plan)
+    layout = lay_out(examples, plan, pad_id=0)
+    tokens, states = layout.input_ids.flatten(), layout.predicting
+    assert tokens[tokens > 0].sort().values.tolist() == list(range(1, sum(lengths) + 1)), "every token is in the batch once"
+    assert layout.labels.tolist() == [token for row in examples for token in row.ids[row.prompt :]]
+    assert tokens[states + 1].tolist() == layout.labels.tolist(), "each is predicted by the state just before it"
+    assert layout.counts == [len(row.ids) - row.prompt for row in examples]
+    if layout.positions is not None:
+        where = {int(token): int(place) for token, place in zip(tokens, layout.positions.flatten(), strict=True)}
+        assert all(where[token] == place for row in examples for place, token in enumerate(row.ids))
+        assert int(layout.positions.max()) < max(limit, max(lengths)), "no position that the model has not got"
+
+
+def test_rows_that_fill_the_context_are_planned_at_any_limit() -> None:
+    for limit in range(2, 130):
+        assert pack([limit, 2, limit - 1, 3], limit=limit, d_model=32)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
