@@ -120,6 +120,16 @@ def test_a_damaged_teacher_folder_is_named(tmp_path: Path, changes: dict[str, An
         adopt(workspace, folder)
 
 
+def test_a_teacher_folder_whose_adapter_changes_the_base_is_not_taken_over(tmp_path: Path) -> None:
+    workspace = Workspace.open(tmp_path / "workspace")
+    folder = Path(shutil.copytree(open_teacher(workspace, "lab").folder, tmp_path / "mine"))
+    path = folder / "adapter" / "adapter_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), "init_lora_weights": "pissa"}))
+    with pytest.raises(StoreError, match='init_lora_weights is "pissa"'):
+        adopt(workspace, folder)
+    assert workspace.finished("teachers") == []
+
+
 WRONG: list[tuple[list[str], str]] = [
     (["--harmful", "{harmful.parquet}"], "only harmful prompts"),
     (["--harmless", "{harmless.jsonl}"], "only harmless prompts"),

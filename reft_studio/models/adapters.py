@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,10 +18,14 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from reft_studio.errors import SpecError, StoreError, is_out_of_memory
+from reft_studio.errors import SpecError, StoreError
+from reft_studio.models.adapter_file import MOST_WEIGHT, WEIGHTS, AdapterFile, read_adapter
 from reft_studio.models.lean import lighten
 from reft_studio.models.loading import LoadedModel
 from reft_studio.models.spec import LoraSpec
+
+_MARKED = 512
+"""Numbers of each tensor of the base that are looked at before and after an adapter is loaded."""
 
 
 class AdaptedModel:
@@ -31,6 +37,7 @@ class AdaptedModel:
         self._names: set[str] = set()
         self._entered: list[tuple[str | None, bool, bool]] = []
         self._recomputing = False
+        self._layers = linear_layers(model.base)
 
     @property
     def names(self) -> set[str]:
@@ -68,42 +75,47 @@ class AdaptedModel:
         self._taken_in(name)
 
     def load(self, name: str, folder: Path) -> None:
-        """An adapter from a folder as PEFT writes it; weights must be finite safetensors, and just those that this model has room for.
+        """An adapter from a folder as PEFT writes it, checked before anything is built; it fills just the room that this model has for it.
 
-        Raises StoreError, and leaves the other adapters as they were, if it is damaged or of another model.
+        Raises StoreError, and leaves the other adapters as they were, if it is damaged, of another model, or not allowed.
         """
-        if not (folder / "adapter_model.safetensors").is_file():
-            raise StoreError(f"{folder.name} holds no adapter_model.safetensors. Prepare it again.")
+        found = read_adapter(folder)
+        found.check_fits(self._layers)
+        _check_numbers(found)
         self._delete(name)
-        try:
-            with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # peft and transformers remark on each other's deprecated names
-                whole = self._read(name, folder)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as exc:  # peft has none of its own
-            self._forget(name)
-            if is_out_of_memory(exc):
+        with base_untouched(self.model.base), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # peft and transformers remark on each other's deprecated names
+            try:
+                self._fill(name, found)
+            except Exception:
+                self._forget(name)
                 raise
-            raise StoreError(
-                f"The adapter in {folder.name} is damaged or was made for another model ({type(exc).__name__}). Prepare it again."
-            ) from exc
-        if not whole:  # peft would leave what is missing at zero: an adapter that does nothing, or half of one
-            self._forget(name)
-            raise StoreError(f"The adapter in {folder.name} was made for other layers than this model has. Prepare it again.")
         self._taken_in(name)
-        if not all(torch.isfinite(value).all() for value in self.parameters(name)):
-            raise StoreError(f"The adapter in {folder.name} holds numbers that are not finite. Prepare it again.")
 
-    def _read(self, name: str, folder: Path) -> bool:
-        """Take an adapter from its folder; whether its file holds every one of its tensors and no other."""
-        from peft import PeftConfig, get_peft_model, get_peft_model_state_dict
+    def _fill(self, name: str, found: AdapterFile) -> None:
+        """Build what was checked and nothing else: PEFT gets settings of ours, never the stranger's file."""
+        from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
+        from peft.utils import get_peft_model_state_dict
 
-        config = PeftConfig.from_pretrained(str(folder))
+        config = LoraConfig(
+            r=found.rank,
+            lora_alpha=found.alpha,
+            lora_dropout=found.dropout,
+            target_modules=sorted(found.layers),
+            rank_pattern={re.escape(layer): rank for layer, (rank, _) in found.layers.items() if rank != found.rank},
+            alpha_pattern={re.escape(layer): alpha for layer, (_, alpha) in found.layers.items() if alpha != found.alpha},
+            use_rslora=found.rslora,
+            task_type="CAUSAL_LM",
+        )
         if self._peft is None:
-            self._peft = get_peft_model(self.model.base, config, adapter_name=name)
-        self._peft.load_adapter(str(folder), adapter_name=name)
-        with safe_open(folder / "adapter_model.safetensors", "pt") as file:
-            stored = set(file.keys())
-        return stored == set(get_peft_model_state_dict(self._peft, adapter_name=name, save_embedding_layers=False))
+            self._peft = get_peft_model(self.model.base, config, adapter_name=name).eval()
+        else:
+            self._peft.add_adapter(name, config)
+        weights = load_file(found.folder / WEIGHTS)
+        set_peft_model_state_dict(self._peft, weights, adapter_name=name)
+        built = get_peft_model_state_dict(self._peft, adapter_name=name, save_embedding_layers=False)
+        if set(built) != set(weights):
+            raise StoreError(f"The adapter in {found.folder.name} was made for other layers than this model has. Prepare it again.")
 
     def _forget(self, name: str) -> None:
         """Take away what a failed reading left of an adapter."""
@@ -251,6 +263,64 @@ class AdaptedModel:
 
     def _freeze(self) -> None:
         self._peft.requires_grad_(False)
+
+
+def linear_layers(base: Any) -> dict[str, tuple[int, int]]:
+    """By name, inputs and outputs of every linear layer (GPT-2's Conv1D is one) but the head."""
+    from transformers.pytorch_utils import Conv1D
+
+    head, found = base.get_output_embeddings(), {}
+    for name, module in base.named_modules():
+        if module is head or ".lora_" in name:
+            continue
+        plain = name.removesuffix(".base_layer")
+        if isinstance(module, nn.Linear):
+            found[plain] = (int(module.in_features), int(module.out_features))
+        elif isinstance(module, Conv1D):
+            found[plain] = (int(module.weight.shape[0]), int(module.weight.shape[1]))
+    return found
+
+
+def _check_numbers(found: AdapterFile) -> None:
+    """Raise StoreError for numbers that no training leaves behind; one tensor at a time is read."""
+    largest = 0.0
+    try:
+        with safe_open(found.folder / WEIGHTS, "pt") as file:
+            for key in file.keys():  # noqa: SIM118  no mapping: it has only `keys`
+                value = float(file.get_tensor(key).abs().max())
+                if not math.isfinite(value):
+                    raise StoreError(f"The adapter in {found.folder.name} holds numbers that are not finite. Prepare it again.")
+                largest = max(largest, value)
+    except (OSError, SafetensorError) as exc:
+        raise StoreError(f"The adapter in {found.folder.name} is damaged or was made for another model. Prepare it again.") from exc
+    if largest > MOST_WEIGHT:
+        raise StoreError(
+            f"The adapter in {found.folder.name} holds numbers as large as {largest:.2g}; those of a trained one stay below "
+            f"{MOST_WEIGHT:,.0f}. Prepare it again."
+        )
+
+
+@contextmanager
+def base_untouched(base: nn.Module) -> Iterator[None]:
+    """Hold that the work inside leaves the base as it was: the same tensors, at the same version, with the same sample of numbers.
+
+    A change is an error of ours, not of a file: no setting that could change the base is passed to PEFT.
+    """
+    before = _marks(base)
+    yield
+    if _marks(base) != before:
+        raise RuntimeError("The weights of the base changed while an adapter was loaded. Nothing may be computed with them any more.")
+
+
+@torch.no_grad()
+def _marks(base: nn.Module) -> list[tuple[int, int, bytes]]:
+    """Of each tensor of the base, adapters left out: where it lies, how often it was written, and a sample of its bytes."""
+    marks = []
+    for name, value in [*base.named_parameters(), *base.named_buffers()]:
+        if ".lora_" not in name:
+            sample = value.detach().flatten()[:: max(1, value.numel() // _MARKED)].contiguous().cpu()
+            marks.append((value.data_ptr(), value._version, sample.view(torch.uint8).numpy().tobytes()))
+    return marks
 
 
 def _recomputed(block: nn.Module, forward: Callable[..., Any], *inputs: Any) -> Any:

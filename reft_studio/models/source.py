@@ -169,19 +169,22 @@ def read_folder(folder: Path, source: str) -> Source:
     return Source(source, folder, None, config, tensors, sum(shard.stat().st_size for shard in shards))
 
 
-def read_header(path: Path) -> dict[str, TensorFacts]:
-    """Name, type and shape of each tensor of a safetensors file. Raises PrerequisiteError if the file is cut off or no such file."""
+def read_header(path: Path, *, most: int = _MOST_HEADER) -> dict[str, TensorFacts]:
+    """Name, type and shape of each tensor of a safetensors file whose header has at most `most` bytes.
+
+    Raises PrerequisiteError if the file is cut off or no such file.
+    """
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
-        if size < 10 or not 2 <= length <= min(_MOST_HEADER, size - 8):
+        if size < 10 or not 2 <= length <= min(most, size - 8):
             raise _cut_off(path, size, None)
         try:
             header = json.loads(file.read(length))
             tensors = {name: facts for name, facts in header.items() if name != "__metadata__"}
             found = {name: TensorFacts(facts["dtype"], tuple(facts["shape"])) for name, facts in tensors.items()}
             end = 8 + length + max((facts["data_offsets"][1] for facts in tensors.values()), default=0)
-        except (ValueError, KeyError, TypeError, AttributeError) as exc:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
             raise PrerequisiteError(f"{path.name} has a damaged safetensors header. Copy or download it again.") from exc
     if end != size:
         raise _cut_off(path, size, end)

@@ -12,6 +12,7 @@ from typing import Any
 
 from reft_studio import fingerprint
 from reft_studio.errors import PrerequisiteError, SpecError, StoreError
+from reft_studio.models.adapter_file import read_adapter
 from reft_studio.models.spec import LoadSpec
 from reft_studio.teacher.spec import KEY, SETS
 from reft_studio.workspace import ASSETS, Workspace, new_folder, read_json
@@ -74,7 +75,7 @@ class TeacherInfo:
     @property
     def ready(self) -> bool:
         """Whether it is the untouched model: it filters, and guides only as far as that model refuses by itself."""
-        return bool(self.spec.get("kind", "trained") == "ready")
+        return _is_ready(self.spec)
 
     @property
     def adapter(self) -> Path | None:
@@ -85,19 +86,25 @@ class TeacherInfo:
 def adopt(workspace: Workspace, folder: Path) -> str:
     """Copy a teacher's folder into the workspace; returns its id there. One that is there already is not copied again.
 
-    Raises StoreError if the folder holds no teacher, or a damaged one.
+    Raises StoreError if the folder holds no teacher, a damaged one, or an adapter that is not allowed.
     """
     if not (folder / "teacher.json").is_file():
         raise StoreError(f"{folder} holds no teacher: there is no teacher.json in it. Name a folder made by the verb 'teacher'.")
     facts = read_json(folder / "teacher.json")
     if not _whole(facts, folder):
         raise StoreError(f"{folder}/teacher.json is damaged or of another version. Prepare the teacher again.")
+    if not _is_ready(facts["spec"]):
+        read_adapter(folder / "adapter")
     teacher_id = "f" + fingerprint.of_value(facts)[:KEY]
     final = workspace.folder("teachers", teacher_id)
     if not final.exists():
         with new_folder(final) as building:
             shutil.copytree(folder, building, dirs_exist_ok=True)
     return open_teacher(workspace, teacher_id).id
+
+
+def _is_ready(spec: dict[str, Any]) -> bool:
+    return bool(spec.get("kind", "trained") == "ready")
 
 
 def _whole(facts: Any, folder: Path) -> bool:
