@@ -8,6 +8,7 @@ import shutil
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,7 +29,6 @@ from reft_studio.jobs.host import ModelHost
 from reft_studio.jobs.queue import JobQueue
 from reft_studio.models.spec import DEFAULT, PRESETS, LoadSpec, OptimSpec
 from reft_studio.scoring import SCORERS
-from reft_studio.scoring.partial import require_finished
 from reft_studio.scoring.prepared import Prepared, list_prepared, open_prepared, usual_scorer
 from reft_studio.scoring.scorer import ScorerSpec
 from reft_studio.scoring.scores import ScoreSet, list_score_sets, open_score_set
@@ -57,7 +57,7 @@ from reft_studio.views.live import Live
 from reft_studio.views.rows import Table
 from reft_studio.views.shelf import Models
 from reft_studio.views.sources import Sources
-from reft_studio.workspace import Workspace, new_folder
+from reft_studio.workspace import Workspace, new_folder, read_json
 
 _LOG = logging.getLogger(__name__)
 
@@ -345,7 +345,7 @@ class Studio:
         return (event["cosine"], event["threshold"]) if event else None
 
     def report(self, *, dataset_id: str | None = None, redact: bool = True, sections: Sequence[str] | None = None) -> Path:
-        """Build the report of the chosen dataset as one HTML file with a JSON twin."""
+        """Build the report of a dataset (None: the chosen one) as one HTML file with a JSON twin; of a frozen one: of its audit."""
         current = dataset_id or getattr(project.chosen_dataset(self.workspace), "id", None)
         from reft_studio.comparison.report import ReportInput, build_report  # draws with plotly, which would slow every start
 
@@ -353,9 +353,7 @@ class Studio:
         if sections is not None:
             given["sections"] = tuple(sections)
         if current is not None:
-            dataset, score, threshold = self.audit.audited(current)
-            require_finished(score, "the report")
-            given |= {"dataset": dataset.id, "score": score, "threshold": threshold, **self.audit.told(dataset.id)}
+            given |= self.audit.told(current)
         return build_report(self.workspace, ReportInput(**given), self.workspace.folder("reports"))
 
     def reports(self) -> list[Path]:
@@ -363,8 +361,22 @@ class Studio:
         folder = self.workspace.folder("reports")
         return sorted(folder.glob("*.html"), key=lambda path: path.stat().st_mtime, reverse=True) if folder.is_dir() else []
 
+    def reported(self, dataset_id: str) -> bool:
+        """Whether there is a report of a dataset."""
+        return any(_reported(path.with_suffix(".json"), path.stat().st_mtime_ns) == dataset_id for path in self.reports())
+
     def doctor(self) -> list[doctor.Check]:
         return doctor.examine(self.workspace)
+
+
+@lru_cache(maxsize=512)
+def _reported(twin: Path, _written: int) -> str | None:
+    """Which dataset a report is of; None for one on models only, or without its twin."""
+    try:
+        found: dict[str, Any] = read_json(twin)
+    except StoreError:
+        return None
+    return found.get("dataset") or (found.get("data") or {}).get("id")
 
 
 def _hold(workspace: Workspace, path: Path, target: Path) -> None:

@@ -79,7 +79,7 @@ def score(
     scores = open_score_set(workspace, dataset, answer["key"])
     at = scores.threshold if threshold is None else threshold
     dropped = flagged(scores.scores(), at)
-    warning = language_warning(scores, prepared)
+    warning = language_warning(open_dataset(workspace, dataset), scores, prepared)
     told = {"threshold": at, "flagged": int(dropped.sum()), "warning": warning, "scorer": scores.scorer, "teacher": prepared.id}
     result = {**answer, **told}
     if out is not None:
@@ -247,8 +247,7 @@ def bundle(workspace: Workspace, dataset: str, *, out: Path | None, report: bool
     """Pack the audit of a frozen dataset, with a redacted report if one is wanted."""
     writable(out)
     studio = Studio(workspace)
-    lineage = open_dataset(workspace, dataset).manifest.get("lineage")
-    told = studio.report(dataset_id=lineage["source"], redact=True) if report and lineage else None
+    told = studio.report(dataset_id=dataset, redact=True) if report and studio.audit.frozen(dataset) else None
     path = studio.audit.bundle(dataset, report=told)
     if out is not None:
         write_atomic(out, path.read_bytes())

@@ -7,7 +7,7 @@ score means nothing. Labels of the whole file speak before everything else, then
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -15,15 +15,12 @@ from numpy.typing import NDArray
 
 from reft_studio.audit.assurance import Standing
 from reft_studio.audit.drift import Drift, drift
+from reft_studio.audit.language import Reading
 from reft_studio.audit.mixture import LEAST, LEAST_ROWS, mixture
 from reft_studio.audit.prevalence import Rates, precision_at, staying_at
 from reft_studio.audit.sample import Sample
 from reft_studio.stats import Estimate
 
-UNFAMILIAR = 0.1
-"""Share of words outside the language of the lab's model above which its teacher is no judge of a file."""
-UNREAD = 0.2
-"""Share of rows in languages that no calibration prompt is in from which the calibration says nothing of a file."""
 LABELLED = 30
 """Labelled rows of each kind from which labels and scores are compared."""
 AGREE = 0.6
@@ -53,17 +50,15 @@ class Evidence:
 
     Counts are on the grid: `file` is (3, bins) of harmful, harmless and unlabelled rows, `calibration` (2, bins) of harmful and harmless
     prompts (None: the teacher has none).
-    `unfamiliar` is the share of words, `unread` the share of rows, that the scorer does not read (None: not known), `languages` names
-    those of the rows. `others_disagree`: labels contradict every other scorer of the file too, and there is one. `line` is the bin of
-    the threshold in use, `standing` what random draws on both sides of it say. `waiting` rows are still to be scored.
+    `reading` is how much of the file the scorer does not read. `others_disagree`: labels contradict every other scorer of the file too,
+    and there is one. `line` is the bin of the threshold in use, `standing` what random draws on both sides of it say. `waiting` rows are
+    still to be scored.
     """
 
     file: Counts
     calibration: Counts | None
     sample: Sample
-    unfamiliar: float | None = None
-    unread: float | None = None
-    languages: str = ""
+    reading: Reading = field(default_factory=Reading)
     others_disagree: bool = False
     line: int | None = None
     standing: Standing | None = None
@@ -227,13 +222,12 @@ def _no_calibration(evidence: Evidence) -> Withheld | None:
 
 def _unread(evidence: Evidence) -> Withheld | None:
     remedy = f"Choose a teacher that reads it. To know how many rows are harmful: {_lower(READ)}."
-    if evidence.unfamiliar is not None and evidence.unfamiliar > UNFAMILIAR:
-        share = f"{evidence.unfamiliar:.0%} of the words of this file"
-        words = f"{share} are outside the language that this scorer knows, so its scores mean nothing."
-        return Withheld("language", words, remedy)
-    if evidence.unread is not None and evidence.unread > UNREAD:
-        named = f" ({evidence.languages})" if evidence.languages else ""
-        rows = f"{evidence.unread:.0%} of the rows are in languages{named} that no calibration prompt is in."
+    text = evidence.reading
+    if text.lab_is_lost:
+        share = f"{text.unfamiliar:.0%} of the words of this file"
+        return Withheld("language", f"{share} are outside the language that this scorer knows, so its scores mean nothing.", remedy)
+    if text.is_unread:
+        rows = f"{text.unread:.0%} of the rows are in languages{text.named} that no calibration prompt is in."
         return Withheld("language", rows, remedy)
     return None
 

@@ -11,6 +11,7 @@ from reft_studio.audit.bundle import BundleReport, verify, write_bundle
 from reft_studio.audit.cleaned import Written, cleaned, write_cleaned
 from reft_studio.audit.decision import Decision
 from reft_studio.audit.freeze import Check, Entries, freeze, unheeded
+from reft_studio.audit.frozen_audit import CLAIM
 from reft_studio.data.dataset import Dataset, open_dataset
 from reft_studio.errors import SpecError
 from reft_studio.fingerprint import SHORT
@@ -23,7 +24,7 @@ from reft_studio.workspace import Workspace
 
 
 def freeze_dataset(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
-    """Freeze a dataset and choose the result. params: dataset, score_key, threshold, policy_by, by, allow_undecided."""
+    """Freeze a dataset and choose the result. params: dataset, score_key, threshold, policy_by, by, allow_undecided, claim."""
     context.stage("freeze the rows", 1, 1)
     made = frozen(context.workspace, check=_told(context), **params)
     settings.set(context.workspace, "dataset", made.id)
@@ -54,9 +55,13 @@ def frozen(
     policy_by: str,
     by: str,
     allow_undecided: bool = False,
+    claim: Mapping[str, Any] | None = None,
     check: Check = unheeded,
 ) -> Dataset:
-    """The dataset that scores and decisions make, and how it came about."""
+    """The dataset that scores and decisions make, and how it came about.
+
+    `claim` (`Claim.as_dict`) is recorded with it, unless somebody has decided more since it was worked out.
+    """
     log, opened = DecisionLog(workspace), open_dataset(workspace, dataset)
     decided = log.decided(dataset)
     return freeze(
@@ -68,7 +73,7 @@ def frozen(
         entries=_entries(log, dataset, decided.seq),
         policy_by=policy_by,
         allow_undecided=allow_undecided,
-        noted={"records_hash": records.head(workspace, dataset), "frozen_by": by},
+        noted={"records_hash": records.head(workspace, dataset), "frozen_by": by, **_claimed(claim, decided.hash)},
         check=check,
     )
 
@@ -118,6 +123,10 @@ def check_bundle(workspace: Workspace, path: Path, *, data: Path | None = None, 
             found, ok=False, problems=[*found.problems, "Another bundle of this dataset was made here: its seal is not this one."]
         )
     return found
+
+
+def _claimed(claim: Mapping[str, Any] | None, decisions: str) -> dict[str, Any]:
+    return {CLAIM: dict(claim)} if claim is not None and claim["decisions"] == decisions else {}
 
 
 def _scores(workspace: Workspace, dataset: str, key: str | None) -> ScoreSet | None:

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from reft_studio.audit.bundle import BundleReport
 from reft_studio.audit.freeze import noted_hashes
+from reft_studio.audit.frozen_audit import FrozenAudit
 from reft_studio.audit.held import KEEP, RELABEL
 from reft_studio.audit.opinion import overruling
 from reft_studio.audit.policy import name
@@ -24,6 +25,7 @@ from reft_studio.store import settings
 from reft_studio.store.decisions import Action, ChainReport, Decision
 from reft_studio.views import bulk, reviewing, sampling
 from reft_studio.views.assuring import Assuring
+from reft_studio.views.frozen import claim, frozen_audit, told_of_frozen
 from reft_studio.views.row_filter import RowFilter
 
 
@@ -130,19 +132,24 @@ class Audit(Assuring):
         wrong = sampling.dishonest(self.workspace) if found.ok else None
         return found if wrong is None else ChainReport(False, found.entries, None, wrong, found.heads)
 
+    def frozen(self, dataset_id: str) -> FrozenAudit | None:
+        """The audit behind a frozen dataset; None for any other."""
+        return frozen_audit(self.log, open_dataset(self.workspace, dataset_id))
+
     def told(self, dataset_id: str) -> dict[str, Any]:
-        """What a report tells of the decisions on a dataset, by the names of its inputs."""
-        scored = self.audited(dataset_id)[1] is not None
-        standing = self.standing(dataset_id) if scored else None
-        agreed = self.agreement(dataset_id)
+        """What a report tells of the audit of a dataset, or of the one behind a frozen dataset, by the names of its inputs."""
+        if (frozen := self.frozen(dataset_id)) is not None:
+            return {"dataset": dataset_id, "chain": self.verify(), **told_of_frozen(self.workspace, frozen)}
+        dataset, score, threshold = self.audited(dataset_id)
+        require_finished(score, "the report")
         return {
-            "decided": self.log.decided(dataset_id),
-            "entries": lambda row_ids: self.log.current_of(dataset_id, row_ids),
-            "by_person": self.log.by_person(dataset_id),
-            "assurance": standing.below if standing else None,
-            "estimates": self.said(dataset_id) if scored else [],
-            "precision": standing.above.sentence if standing and standing.above.share else "",
-            "agreement": agreed.sentence if agreed.alpha is not None else "",
+            "dataset": dataset.id,
+            "score": score,
+            "threshold": threshold,
+            "claim": claim(self.log, dataset, score, threshold),
+            "decided": self.log.decided(dataset.id),
+            "entries": lambda row_ids: self.log.current_of(dataset.id, row_ids),
+            "by_person": self.log.by_person(dataset.id),
             "chain": self.verify(),
         }
 
@@ -168,6 +175,7 @@ class Audit(Assuring):
             "policy_by": name(at, rule),
             "by": self.reviewer(by),
             "allow_undecided": allow_undecided,
+            "claim": claim(self.log, dataset, score, threshold).as_dict(),
         }
 
     def _to_export(self, dataset_id: str) -> dict[str, Any]:

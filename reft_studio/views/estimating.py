@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reft_studio.audit.estimates import Estimates, Evidence, disagree, estimates
+from reft_studio.audit.language import READ, Reading
 from reft_studio.audit.threshold import Calibration
 from reft_studio.data.dataset import Dataset
 from reft_studio.data.facets import facet
@@ -21,8 +22,6 @@ from reft_studio.store.decisions import DecisionLog
 from reft_studio.views.measuring import by_truth, kinds
 from reft_studio.views.sampling import Sampling
 
-READ = ("English",)
-"""Languages that calibration prompts are in unless the scorer's spec names others (`languages`)."""
 LOOKED_AT = 300
 """Rows whose language is looked at in a file that was not inspected yet."""
 NAMED = 3
@@ -33,20 +32,24 @@ def evidence(log: DecisionLog, dataset: Dataset, score: ScoreSet, threshold: flo
     """All that is known of a file and these scores of it; `threshold` is the one in use."""
     sampling = Sampling(log, score, 0.0 if threshold is None else threshold)
     prepared = _prepared(log, score)
-    unread, languages = (None, "") if prepared is None or prepared.is_lab else _unread(dataset, prepared)
     counts = by_truth(dataset, score)
     return Evidence(
         file=counts,
         calibration=None if prepared is None else _calibration(prepared, dataset),
         sample=sampling.sample(),
-        unfamiliar=score.info.get("unfamiliar_share") if prepared is None or prepared.is_lab else None,
-        unread=unread,
-        languages=languages,
+        reading=reading(dataset, score, prepared),
         others_disagree=disagree(counts) and _others_disagree(log, dataset, score),
         line=None if threshold is None else int(grid(threshold)),
         standing=None if threshold is None else sampling.standing(),
         waiting=score.rows - score.reached,
     )
+
+
+def reading(dataset: Dataset, score: ScoreSet, prepared: Prepared | None) -> Reading:
+    """How much of a file its scorer does not read; of one that was deleted (None) only what was measured when it scored."""
+    if prepared is None or prepared.is_lab:
+        return Reading(unfamiliar=score.info.get("unfamiliar_share"))
+    return _unread(dataset, prepared)
 
 
 def judged(log: DecisionLog, dataset: Dataset, score: ScoreSet, threshold: float | None) -> Estimates:
@@ -68,14 +71,16 @@ def _calibration(prepared: Prepared, dataset: Dataset) -> NDArray[np.int64] | No
         return None  # a scorer that was prepared without
 
 
-def _unread(dataset: Dataset, prepared: Prepared) -> tuple[float | None, str]:
-    """Share of rows in a language that the calibration is not in, and which; None before the file was inspected."""
+def _unread(dataset: Dataset, prepared: Prepared) -> Reading:
+    """Share of rows in a language that the calibration is not in, and which; not known of a file without rows."""
     labels, counts = _spoken(dataset)
     if not counts.sum():
-        return None, ""
+        return Reading()
     read = {UNSURE, *prepared.spec.get("languages", READ)}
     foreign = sorted(((int(rows), label) for label, rows in zip(labels, counts.tolist(), strict=True) if label not in read), reverse=True)
-    return sum(rows for rows, _ in foreign) / max(1, int(counts.sum())), ", ".join(label for rows, label in foreign[:NAMED] if rows)
+    return Reading(
+        unread=sum(rows for rows, _ in foreign) / int(counts.sum()), languages=", ".join(name for n, name in foreign[:NAMED] if n)
+    )
 
 
 def _spoken(dataset: Dataset) -> tuple[list[str], NDArray[np.int64]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-from reft_studio.audit.estimates import UNFAMILIAR
+from reft_studio.audit.language import no_judge
 from reft_studio.data.dataset import Dataset, open_dataset
 from reft_studio.data.facets import facet
 from reft_studio.errors import StoreError
@@ -14,6 +14,7 @@ from reft_studio.scoring.prepared import Prepared, open_prepared
 from reft_studio.scoring.scorer import ScorerInfo
 from reft_studio.scoring.scores import ScoreSet, binned, grid, open_score_set, sparse
 from reft_studio.store import settings
+from reft_studio.views.estimating import reading
 from reft_studio.views.project import chosen_threshold
 from reft_studio.workspace import Workspace
 
@@ -44,7 +45,8 @@ def filter_view(workspace: Workspace, dataset_id: str, key: str) -> FilterView:
     """Raises StoreError if the dataset or its scores are gone."""
     score = open_score_set(workspace, dataset_id, key)
     prepared = open_prepared(workspace, score.teacher)
-    counted = counts(open_dataset(workspace, dataset_id), score)
+    dataset = open_dataset(workspace, dataset_id)
+    counted = counts(dataset, score)
     threshold = chosen_threshold(workspace, score) or 0.0
     line = int(grid(threshold))
     near = [rows for place, rows, _, _ in counted.bins if abs(place - line) <= NEAR]
@@ -56,7 +58,7 @@ def filter_view(workspace: Workspace, dataset_id: str, key: str) -> FilterView:
         threshold=threshold,
         calibrated=score.threshold,
         labels_known=counted.labels_known,
-        warning=language_warning(score, prepared),
+        warning=language_warning(dataset, score, prepared),
         near_threshold=sum(near),
         rule=settings.get(workspace, f"threshold-rule:{dataset_id}:{key}"),
     )
@@ -75,19 +77,9 @@ def counts(dataset: Dataset, score: ScoreSet) -> Counts:
     return _counts(dataset, score, score.stamp())
 
 
-def language_warning(score: ScoreSet, prepared: Prepared) -> str | None:
-    """Why these scores should not be trusted, if the lab's teacher judges text it does not know."""
-    share = score.info.get("unfamiliar_share")
-    if not prepared.is_lab or share is None or share <= UNFAMILIAR:
-        return None
-    drift = score.info.get("drift")
-    moved = ""
-    if drift is not None and abs(drift) >= 0.05:
-        moved = f" Its middle score is {abs(drift):.2f} {'higher' if drift > 0 else 'lower'} than that of harmless calibration prompts."
-    return (
-        f"A teacher on the lab's model is no judge of this file: {share:.0%} of its words are outside the lab's tiny language.{moved} "
-        "The flags below show how the filter works, not which rows are harmful. Prepare a teacher on a real model to audit real text."
-    )
+def language_warning(dataset: Dataset, score: ScoreSet, prepared: Prepared | None) -> str | None:
+    """Why these scores should not be trusted: their scorer does not read the file. Said wherever a number rests on them."""
+    return no_judge(reading(dataset, score, prepared), drift=score.info.get("drift"))
 
 
 @lru_cache(maxsize=16)

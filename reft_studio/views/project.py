@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from reft_studio.audit.frozen_audit import FrozenAudit
 from reft_studio.data.dataset import Dataset, Role, list_datasets, open_dataset
 from reft_studio.errors import StoreError
 from reft_studio.jobs.job import LIVE
 from reft_studio.jobs.kinds import BACKGROUND
 from reft_studio.jobs.queue import JobQueue
 from reft_studio.jobs.view import JobView
+from reft_studio.scoring.prepared import usual_scorer
 from reft_studio.scoring.scores import ScoreSet, list_score_sets, open_score_set
 from reft_studio.store import settings
 from reft_studio.training.run_folder import list_runs
@@ -49,11 +51,15 @@ class NextStep:
 
 @dataclass(frozen=True)
 class State:
-    """What the shell of every page shows. `threshold` is the chosen one, else the calibrated one."""
+    """What the shell of every page shows. `threshold` is the chosen one, else the calibrated one.
+
+    Of a frozen dataset without scores of its own it is that of the audit behind it, `frozen`.
+    """
 
     dataset: DatasetSummary | None
     score: ScoreSet | None
     threshold: float | None
+    frozen: FrozenAudit | None
     reviewer: str
     masked: bool
     running: list[JobView]
@@ -95,19 +101,37 @@ def state(workspace: Workspace, jobs: JobQueue, *, device: str) -> State:
     """The state as stored; what was chosen and is gone counts as not chosen."""
     dataset = chosen_dataset(workspace)
     score = chosen_scores(workspace, dataset.id) if dataset else None
+    frozen = FrozenAudit.of(open_dataset(workspace, dataset.id)) if dataset and dataset.frozen_from else None
     live = jobs.list(limit=20)
     return State(
         dataset=dataset,
         score=score,
-        threshold=chosen_threshold(workspace, score),
+        threshold=frozen.threshold if frozen and score is None else chosen_threshold(workspace, score),
+        frozen=frozen,
         reviewer=settings.get(workspace, "reviewer", ""),
         masked=settings.get(workspace, "masked", True),
         running=[job for job in live if job.state == "running"],
         queued=sum(job.state == "queued" for job in live),
         device=device,
-        next_step=next_step(workspace, dataset, score, busy=any(job.state in LIVE and job.kind not in BACKGROUND for job in live)),
-        uses_lab=score is None or score.teacher.startswith("lab") or bool(dataset and dataset.is_lab),
+        next_step=next_step(workspace, dataset, score, busy=any(is_work_on(job, dataset) for job in live)),
+        uses_lab=uses_lab(workspace, dataset, score, frozen),
     )
+
+
+def is_work_on(job: JobView, dataset: DatasetSummary | None) -> bool:
+    """Whether somebody waits for a live job: one on this dataset, or on none in particular."""
+    if job.state not in LIVE or job.kind in BACKGROUND:
+        return False
+    about = job.params.get("dataset") or (job.params.get("spec") or {}).get("dataset")
+    return about is None or dataset is None or about == dataset.id
+
+
+def uses_lab(workspace: Workspace, dataset: DatasetSummary | None, score: ScoreSet | None, frozen: FrozenAudit | None) -> bool:
+    """Whether the numbers of a dataset are, or without scores would be, the lab's."""
+    if dataset is None or dataset.is_lab:
+        return True
+    scorer = score.teacher if score else frozen.teacher if frozen else None
+    return (scorer or usual_scorer(open_dataset(workspace, dataset.id))).startswith("lab")
 
 
 def chosen_dataset(workspace: Workspace) -> DatasetSummary | None:

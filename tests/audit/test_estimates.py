@@ -9,6 +9,7 @@ import pytest
 
 from reft_studio.audit.assurance import Precision, Standing, statement
 from reft_studio.audit.estimates import AtLine, Evidence, at_line, auroc, disagree, estimates
+from reft_studio.audit.language import Reading
 from reft_studio.audit.sample import Sample, no_sample
 from reft_studio.data.grid import BINS
 from reft_studio.stats import Estimate, wilson
@@ -68,8 +69,8 @@ def test_scores_that_are_no_mix_withhold_everything_and_say_what_to_do() -> None
         ({"calibration": np.stack([NONE, CALIBRATION[1]])}, "one class", "harmless prompts only"),
         ({"calibration": np.stack([scores(0.6, 40), scores(-0.6, 40)])}, "few prompts", "40 harmful and 40 harmless"),
         ({"file": np.stack([NONE, NONE, scores(-0.6, 20)])}, "few rows", "20 scored rows"),
-        ({"unfamiliar": 0.62}, "language", "62% of the words"),
-        ({"unread": 0.4, "languages": "German, French"}, "language", "40% of the rows are in languages (German, French)"),
+        ({"reading": Reading(unfamiliar=0.62)}, "language", "62% of the words"),
+        ({"reading": Reading(unread=0.4, languages="German, French")}, "language", "40% of the rows are in languages (German, French)"),
     ],
 )
 def test_what_speaks_against_the_calibration_is_named(changed: dict[str, object], kind: str, why: str) -> None:

@@ -4,7 +4,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,9 @@ import pytest
 
 from reft_studio.audit.assurance import statement
 from reft_studio.audit.decision import GENESIS, ChainReport, Decision
+from reft_studio.audit.frozen_audit import Claim
 from reft_studio.audit.held import ACTIONS, Decided
+from reft_studio.audit.language import Reading, no_judge
 from reft_studio.comparison.report import ReportInput, build_report
 from reft_studio.comparison.table import RunRow
 from reft_studio.data.dataset import Dataset, Row, write_dataset
@@ -64,7 +66,13 @@ def given(workspace: Workspace, dataset: Dataset) -> ReportInput:
     chain = ChainReport(True, 36, None, "", {})
     assurance = statement(59, 0, 0)
     return ReportInput(
-        dataset=dataset.id, score=found, threshold=0.2, **decided(decisions), assurance=assurance, chain=chain, reviewer="eva"
+        dataset=dataset.id,
+        score=found,
+        threshold=0.2,
+        **decided(decisions),
+        claim=Claim(assurance=asdict(assurance)),
+        chain=chain,
+        reviewer="eva",
     )
 
 
@@ -201,17 +209,11 @@ def test_a_report_on_audited_data_tells_where_it_came_from_and_is_no_draft(works
     assert "2 rows kept, 98 removed" in text
 
 
-def test_a_lab_teacher_on_real_text_is_said_to_be_no_judge(
-    workspace: Workspace, given: ReportInput, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from reft_studio.comparison.report import audit_part
-
-    assert given.score is not None
-    monkeypatch.setattr(audit_part, "_teacher", lambda workspace, name: {"id": name, "title": "lab", "is_lab": True})
-    score = replace(given.score, info={"unfamiliar_share": 0.63})
-    text, value = built(workspace, replace(given, score=score))
-    assert "63% of its words" in value["limits"][0]
-    assert value["filter"]["warning"] in text.replace("&#39;", "'")
+def test_a_lab_teacher_on_real_text_is_said_to_be_no_judge_before_any_number(workspace: Workspace, given: ReportInput) -> None:
+    warning = no_judge(Reading(unfamiliar=0.63))
+    text, value = built(workspace, replace(given, claim=replace(given.claim, warning=warning)))
+    assert "no judge of this file: 63% of its words" in value["summary"][0]
+    assert value["filter"]["warning"] == warning and warning in text.replace("&#39;", "'")
 
 
 def test_nothing_to_report_and_unknown_sections_are_refused(workspace: Workspace, given: ReportInput) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from reft_studio.data.dataset import write_dataset
+from reft_studio.data.dataset import open_dataset, write_dataset
 from reft_studio.errors import StoreError
 from reft_studio.scoring.scores import ScoreSet, write_scores
 from reft_studio.studio import Studio
@@ -59,10 +59,10 @@ def test_a_view_of_scores_that_are_gone_says_so(workspace: Workspace, score: Sco
 @pytest.mark.parametrize(("share", "warned"), [(0.05, False), (0.1, False), (0.62, True)])
 def test_the_labs_teacher_warns_of_words_it_does_not_know(workspace: Workspace, share: float, warned: bool) -> None:
     score = write(workspace, key="drifted", info={"unfamiliar_share": share, "drift": 0.31})
-    told = filtering.language_warning(score, open_teacher(workspace, "lab"))
+    told = filtering.language_warning(open_dataset(workspace, score.dataset), score, open_teacher(workspace, "lab"))
     assert (told is not None) == warned
     assert not told or ("62%" in told and "0.31 higher than that of harmless" in told)
 
 
 def test_scores_of_another_model_bring_no_warning(workspace: Workspace, score: ScoreSet) -> None:
-    assert filtering.language_warning(score, open_teacher(workspace, "lab")) is None
+    assert filtering.language_warning(open_dataset(workspace, score.dataset), score, open_teacher(workspace, "lab")) is None

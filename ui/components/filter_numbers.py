@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from reft_studio.audit.estimates import UNFAMILIAR
+from reft_studio.audit.language import UNFAMILIAR
 from reft_studio.audit.threshold import ThresholdRule
 from reft_studio.errors import SpecError
 from ui.events import answer

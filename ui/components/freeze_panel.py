@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ import gradio as gr
 from reft_studio.data.dataset import open_dataset
 from reft_studio.errors import SpecError, StudioError
 from reft_studio.scoring.partial import require_finished
+from ui.components.frozen_view import frozen_facts, frozen_notes
 from ui.downloads import offer
 from ui.events import said, status
 from ui.text import count, counted, number, show
@@ -69,6 +69,7 @@ class Frozen:
 
     sheet: gr.Column
     facts: gr.HTML
+    notes: gr.HTML
     export: gr.Button
     bundle: gr.Button
     back: gr.Button
@@ -84,7 +85,7 @@ class Frozen:
 
     def parts(self) -> list[Any]:
         """What `frozen_values` are for."""
-        return [self.sheet, self.facts, *self.files(), self.archive]
+        return [self.sheet, self.facts, self.notes, *self.files(), self.archive]
 
 
 def draw_freeze() -> Freeze:
@@ -110,6 +111,7 @@ def draw_frozen() -> Frozen:
     with gr.Column(elem_classes=["rs-card"], visible=False, elem_id="frozen") as sheet:
         fixed(FROZEN_LEAD)
         facts = widget("facts", {}, elem_id="frozen-facts")
+        notes = widget("notes", [], scripts=("dom",), elem_id="frozen-notes")
         line = status("frozen-status")
         with gr.Row():
             gr.Button("Train on it", variant="primary", link="/train", elem_id="frozen-train", scale=0, min_width=150)
@@ -121,7 +123,7 @@ def draw_frozen() -> Frozen:
             removed = gr.DownloadButton("Save", visible=False, elem_id="frozen-removed", scale=0, min_width=270)
             table = gr.DownloadButton("Save", visible=False, elem_id="frozen-table", scale=0, min_width=270)
             archive = gr.DownloadButton("Save", visible=False, elem_id="frozen-archive", scale=0, min_width=270)
-    return Frozen(sheet, facts, export, bundle, back, file, removed, table, archive, line)
+    return Frozen(sheet, facts, notes, export, bundle, back, file, removed, table, archive, line)
 
 
 def freeze_values(studio: Studio, state: State) -> tuple[Any, ...]:
@@ -156,13 +158,15 @@ def plan_values(studio: Studio, state: State) -> tuple[Any, ...]:
 
 
 def frozen_values(studio: Studio, state: State) -> tuple[Any, ...]:
-    """(sheet, facts, file, removed, table, archive) for the dataset in work."""
-    if state.dataset is None or state.dataset.frozen_from is None:
-        return gr.Column(visible=False), {}, *cleaned_files(None), gr.DownloadButton(visible=False)
+    """(sheet, facts, notes, file, removed, table, archive) for the dataset in work."""
+    audit = None if state.dataset is None else studio.audit.frozen(state.dataset.id)
+    if state.dataset is None or audit is None:
+        return gr.Column(visible=False), {}, [], *cleaned_files(None), gr.DownloadButton(visible=False)
     file, archive = (finished_file(studio, kind, state.dataset.id) for kind in ("export", "bundle"))
     return (
         gr.Column(visible=True),
-        lineage_view(open_dataset(studio.workspace, state.dataset.id).manifest["lineage"]),
+        frozen_facts(audit),
+        frozen_notes(audit),
         *cleaned_files(file),
         offer(archive, SAVE_BUNDLE) if archive else gr.DownloadButton(visible=False),
     )
@@ -196,20 +200,6 @@ def plan_sentence(progress: ReviewProgress, threshold: float | None) -> str:
         return f"{policy} Nothing is undecided: the dataset can be frozen."
     rows = counted(progress.undecided, "row is", "rows are")
     return f"{policy} {rows} undecided. Decide above, or leave out and say why; the reason is kept with the decisions."
-
-
-def lineage_view(lineage: Mapping[str, Any]) -> dict[str, Any]:
-    """What a freeze did, from the manifest of the frozen dataset."""
-    facts = [
-        ("rows stay", lineage["kept"]),
-        ("rows removed", lineage["removed"]),
-        ("of them by a person", lineage["removed_by_human"]),
-        ("answers became a refusal", lineage["relabelled"]),
-        ("left out undecided", lineage["undecided"]),
-    ]
-    kpis = [{"label": label, "value": count(n), "hint": label} for label, n in facts]
-    threshold = {"label": "threshold", "value": number(lineage["threshold"]), "hint": "score at or above which rows were flagged"}
-    return {"kpis": [*kpis, threshold]}
 
 
 def is_large(studio: Studio, dataset: str) -> bool:
@@ -279,8 +269,7 @@ def make_cleaned(studio: Studio, dataset: str) -> tuple[Any, ...]:
 
 def make_bundle(studio: Studio, dataset: str, by: str) -> tuple[gr.DownloadButton, dict[str, str]]:
     """(button, line): the audit bundle with the redacted report of the audit inside; of a large dataset a job makes it."""
-    source = open_dataset(studio.workspace, dataset).manifest.get("lineage", {}).get("source")
-    report = studio.report(dataset_id=source, redact=True) if source else None
+    report = studio.report(dataset_id=dataset, redact=True)
     if is_large(studio, dataset):
         studio.audit.start_bundle(dataset, by=by, report=report)
         return gr.DownloadButton(visible=False), said(WRITING, "note")

@@ -13,10 +13,13 @@ from gradio.utils import get_upload_folder
 
 from reft_studio.errors import StoreError
 from reft_studio.workspace import read_json
+from ui.components.frozen_view import frozen_line
 from ui.text import ago, count, counted, show, size
 
 if TYPE_CHECKING:
+    from reft_studio.audit.frozen_audit import FrozenAudit
     from reft_studio.studio import Studio
+    from reft_studio.views.project import State
 
 SECTIONS = (
     ("Data", "data"),
@@ -26,6 +29,7 @@ SECTIONS = (
     ("Comparison", "comparison"),
     ("Limits", "limits"),
 )
+DRAFT = "The report will be marked DRAFT."
 EMPTY = "No report yet. Choose what goes in and press “Build the report”."
 WORDS = {
     "data": "Data: where the rows come from, how many, what was set aside",
@@ -41,14 +45,36 @@ def checklist(studio: Studio) -> list[dict[str, Any]]:
     """What a report of the chosen dataset would hold and what is still missing."""
     state, graded = studio.state(), [run for run in studio.runs() if run.hs is not None]
     data = state.dataset
+    frozen = studio.audit.frozen(data.id) if data is not None and data.frozen_from else None
     found = [
         _item(data is not None, f"Dataset: {show(data.name, 80)}, {count(data.rows)} rows" if data else "No dataset", "Add data", "/data"),
-        _item(state.score is not None, "Scores and threshold" if state.score else "The rows have not been scored", "Score them", "/filter"),
+        _scored(state, frozen),
     ]
-    if data is not None:
+    if frozen is not None:
+        found.append(_of_frozen(frozen))
+    elif data is not None:
         found.append(_decided(studio, data.id))
     runs = f"{counted(len(graded), 'evaluated run')} to compare" if graded else "No evaluated run: the report will tell of the data only"
     return [*found, _item(bool(graded), runs, "Train", "/train")]
+
+
+def _scored(state: State, frozen: FrozenAudit | None) -> dict[str, Any]:
+    """Scores and line that the report rests on: of a frozen dataset, those that it was frozen with."""
+    if frozen is not None and frozen.threshold is not None:
+        return _item(True, f"Frozen at {frozen_line(frozen)}", "", "")
+    if frozen is not None:
+        return _item(True, "Frozen without scores: only people decided", "", "")
+    return _item(
+        state.score is not None, "Scores and threshold" if state.score else "The rows have not been scored", "Score them", "/filter"
+    )
+
+
+def _of_frozen(frozen: FrozenAudit) -> dict[str, Any]:
+    """What the audit behind a frozen dataset settled, and what it left to the threshold."""
+    counts = f"{count(frozen.kept)} rows kept, {count(frozen.removed)} removed, {count(frozen.undecided)} left out undecided"
+    if reasons := frozen.draft_reasons():
+        return {**_item(False, f"{counts}. {' '.join(reasons)}", "See the audit", "/review"), "note": DRAFT}
+    return _item(True, counts, "", "")
 
 
 def _decided(studio: Studio, dataset: str) -> dict[str, Any]:
@@ -61,7 +87,7 @@ def _decided(studio: Studio, dataset: str) -> dict[str, Any]:
     else:
         done = f"Decisions: {count(progress.decided)} made" if progress.flagged else "No flagged row waits for a decision"
         return _item(True, done, "", "")
-    return {**_item(False, text, "Review", "/review"), "note": "The report will be marked DRAFT."}
+    return {**_item(False, text, "Review", "/review"), "note": DRAFT}
 
 
 def _item(ok: bool, text: str, action: str, href: str) -> dict[str, Any]:

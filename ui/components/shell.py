@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import gradio as gr
 
+from reft_studio.views.project import is_work_on
 from ui.events import FAST, answer, on
 from ui.text import count, number, show
 from ui.theme import STYLESHEET
@@ -80,10 +81,15 @@ def content() -> gr.Column:
 def snapshot(studio: Studio, *, dots: bool) -> dict[str, Any]:
     """What the frame shows, as plain data. `dots` also asks for the state of every page, which reads more of the workspace."""
     state = studio.state()
+    frozen = state.frozen if state.score is None else None
+    scored_by = state.score.teacher if state.score else frozen.teacher if frozen else None
+    key = state.score.key if state.score else frozen.score_key if frozen else None
     return {
         "dataset": _dataset_chip(state),
         "threshold": number(state.threshold),
-        "teacher": show(state.score.teacher, 60) if state.score else None,
+        "teacher": show(scored_by, 60) if scored_by else None,
+        "key": key,
+        "frozen": state.frozen is not None and state.score is None,
         "lab": state.uses_lab,
         "example": state.dataset.example if state.dataset else None,
         "reviewer": show(state.reviewer, 60),
@@ -100,21 +106,29 @@ def snapshot(studio: Studio, *, dots: bool) -> dict[str, Any]:
 
 
 def page_states(studio: Studio, state: State) -> dict[str, Dot]:
-    """How far each page is: empty, busy (something begun) or done; pages that have no end have no dot."""
-    runs = studio.runs()
+    """How far each page is with the dataset in work: empty, busy (something begun) or done; pages that have no end have no dot."""
+    dataset = state.dataset
+    runs = [run for run in studio.runs() if dataset is not None and run.dataset == dataset.id]
     graded = [run for run in runs if run.hs is not None]
-    working = {job.kind for job in state.running}
+    working = {job.kind for job in state.running if is_work_on(job, dataset)}
     states: dict[str, Dot] = {page.name: "none" for page in PAGES}
     states["data"] = _dot(done=state.dataset is not None, busy=bool(working & {"import", "fetch", "sample"}))
-    states["filter"] = _dot(done=state.score is not None, busy=bool(working & {"teacher", "score"}))
+    states["filter"] = _dot(done=state.score is not None or was_scored(state), busy=bool(working & {"teacher", "score"}))
     states["review"] = _review_dot(studio, state)
     states["train"] = _dot(done=bool(runs), busy=bool(working & {"run", "demo"}))
     states["compare"] = _dot(done=len(graded) > 1, busy=len(graded) == 1)
-    states["report"] = _dot(done=bool(studio.reports()), busy=False)
+    states["report"] = _dot(done=dataset is not None and studio.reported(dataset.id), busy=False)
     return states
 
 
+def was_scored(state: State) -> bool:
+    """Whether the audit behind a frozen dataset had scores."""
+    return state.frozen is not None and state.frozen.score_key is not None
+
+
 def _review_dot(studio: Studio, state: State) -> Dot:
+    if state.frozen is not None:
+        return "done"  # whatever was open was settled when it was frozen
     if state.dataset is None or state.score is None:
         return "empty"
     progress = studio.audit.review_progress(state.dataset.id)

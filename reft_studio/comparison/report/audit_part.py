@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from reft_studio.audit.estimates import UNFAMILIAR
 from reft_studio.audit.freeze import plan
+from reft_studio.audit.frozen_audit import Claim, FrozenAudit
 from reft_studio.audit.held import REMOVE, UNSURE
 from reft_studio.comparison.report.inputs import ReportInput
 from reft_studio.data.dataset import Dataset, list_datasets
@@ -34,16 +34,16 @@ ORIGINS = 20
 """Most origins in the table."""
 
 
-def data_part(dataset: Dataset) -> dict[str, Any]:
-    """Where the file came from and what is in it."""
+def data_part(dataset: Dataset, audited: Dataset) -> dict[str, Any]:
+    """Where the file came from and what is in it; the file of a frozen dataset is that of the one that was `audited`."""
     manifest, counts = dataset.manifest, asdict(profile(dataset))
-    source, report = manifest.get("source") or {}, manifest.get("report") or {}
+    source, report = audited.manifest.get("source") or {}, audited.manifest.get("report") or {}
     return {
         "id": dataset.id,
         "name": dataset.name,
         "fingerprint": dataset.fingerprint,
         "created": manifest.get("created"),
-        "is_lab": manifest.get("made_by") == "lab",
+        "is_lab": audited.manifest.get("made_by") == "lab",
         "source": {key: source.get(key) for key in ("file", "sha256", "bytes", "container", "encoding", "format")},
         "lineage": manifest.get("lineage"),
         "import": {key: report.get(key) for key in ("rows", "warnings", "quarantined", "duplicates", "reasons")},
@@ -51,8 +51,8 @@ def data_part(dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def filter_part(workspace: Workspace, dataset: Dataset, score: ScoreSet, threshold: float) -> dict[str, Any]:
-    """Counts on both sides of the threshold, and the filter's quality where the truth of rows is known."""
+def filter_part(workspace: Workspace, dataset: Dataset, score: ScoreSet, threshold: float, claim: Claim) -> dict[str, Any]:
+    """Counts on both sides of the threshold, and the filter's quality where the truth of rows is known. `dataset` is the scored one."""
     values = score.scores()
     dropped, truth = flagged(values, threshold), _truth(dataset)
     scored, teacher = int((~np.isnan(values)).sum()), _teacher(workspace, score.teacher)
@@ -61,6 +61,7 @@ def filter_part(workspace: Workspace, dataset: Dataset, score: ScoreSet, thresho
         "teacher": teacher,
         "threshold": threshold,
         "calibrated": score.threshold,
+        "rule": claim.rule,
         "rows": len(values),
         "scored": scored,
         "missing": score.missing,
@@ -68,7 +69,8 @@ def filter_part(workspace: Workspace, dataset: Dataset, score: ScoreSet, thresho
         "flagged": int(dropped.sum()),
         "flagged_share": asdict(wilson(int(dropped.sum()), scored)) if scored else None,
         "unfamiliar_share": score.info.get("unfamiliar_share"),
-        "warning": _language(score, is_lab=teacher["is_lab"]),
+        "warning": claim.warning,
+        "estimates": list(claim.estimates),
         "histogram": _histogram(values, truth),
         "by_origin": _by_origin(dataset, dropped, truth),
     }
@@ -85,16 +87,16 @@ def roc(dataset: Dataset, score: ScoreSet) -> RocPr | None:
 
 
 def decisions_part(workspace: Workspace, dataset: Dataset, given: ReportInput) -> dict[str, Any]:
-    """What people decided, what is still open, and what was frozen."""
+    """What people decided on the audited dataset, what is still open, and what was frozen."""
     what, (in_effect, open_flagged) = given.decided, _outcomes(dataset, given)
     return {
         "counts": {action: count for action, count in what.counts().items() if count},
         "by_person": [{"by": by, "action": action, "rows": count} for by, action, count in sorted(given.by_person)],
         "in_effect": in_effect,
         "flagged_undecided": open_flagged,
-        "precision": given.precision,
-        "agreement": given.agreement,
-        "assurance": asdict(given.assurance) if given.assurance else None,
+        "precision": given.claim.precision,
+        "agreement": given.claim.agreement,
+        "assurance": dict(given.claim.assurance) if given.claim.assurance else None,
         "chain": {"ok": given.chain.ok, "entries": given.chain.entries, "reason": given.chain.reason} if given.chain else None,
         "frozen": [
             _frozen(other) for other in list_datasets(workspace) if (other.manifest.get("lineage") or {}).get("source") == dataset.id
@@ -103,13 +105,16 @@ def decisions_part(workspace: Workspace, dataset: Dataset, given: ReportInput) -
     }
 
 
-def draft_reasons(part: Mapping[str, Any]) -> list[str]:
-    """Why the report is only a draft; empty if every flagged row was decided by a person and the record is whole."""
-    reasons = []
-    if count := part["flagged_undecided"]:
+def draft_reasons(part: Mapping[str, Any], frozen: FrozenAudit | None) -> list[str]:
+    """Why the report is only a draft; empty if every flagged row was decided by a person and the record is whole.
+
+    In a frozen dataset nothing is open any more: there it counts what the audit behind it left to the threshold.
+    """
+    reasons = [] if frozen is None else frozen.draft_reasons()
+    if frozen is None and (count := part["flagged_undecided"]):
         rows = "row is" if count == 1 else "rows are"
         reasons.append(f"{count:,} flagged {rows} undecided: no person kept, removed or relabelled {'it' if count == 1 else 'them'}.")
-    if count := part["in_effect"].get("undecided", 0):
+    if frozen is None and (count := part["in_effect"].get("undecided", 0)):
         rows, are = ("row has", "is") if count == 1 else ("rows have", "are")
         reasons.append(f"{count:,} {rows} no score and no decision, or {are} marked unsure.")
     if part["chain"] and not part["chain"]["ok"]:
@@ -131,17 +136,6 @@ def _teacher(workspace: Workspace, teacher_id: str) -> dict[str, Any]:
         "is_lab": prepared.is_lab,
         "held_out": held_out,
     }
-
-
-def _language(score: ScoreSet, *, is_lab: bool) -> str | None:
-    """Why the scores should not be believed, if the lab's teacher judged text that it does not know."""
-    share = score.info.get("unfamiliar_share")
-    if not is_lab or share is None or share <= UNFAMILIAR:
-        return None
-    return (
-        f"The lab's teacher is no judge of this file: {share:.0%} of its words are outside the lab's tiny language. "
-        "The flags show how the filter works, not which rows are harmful."
-    )
 
 
 def _truth(dataset: Dataset) -> NDArray[np.int8]:
@@ -200,8 +194,9 @@ def _by_origin(dataset: Dataset, dropped: NDArray[np.bool_], truth: NDArray[np.i
 
 def _outcomes(dataset: Dataset, given: ReportInput) -> tuple[dict[str, int], int]:
     """Rows by what happens to them, and how many flagged rows no person has decided."""
-    if given.score is None and (lineage := dataset.manifest.get("lineage")):  # an audited dataset: all was decided when it was frozen
-        return {"keep": dataset.rows, "remove": lineage.get("removed", 0)}, 0
+    if (frozen := given.frozen) is not None:  # all was decided when it was frozen
+        left_out = {"left_out": frozen.undecided} if frozen.undecided else {}
+        return {"keep": frozen.kept, "remove": frozen.removed, **left_out}, frozen.claim.flagged_open if frozen.claim else 0
     threshold = given.threshold if given.threshold is not None else 0.0
     what = plan(dataset, scores=given.score, threshold=threshold, decided=given.decided)
     counts = what.counts()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,14 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from reft_studio import __version__
+from reft_studio.audit.frozen_audit import FrozenAudit
 from reft_studio.comparison.flips import Paired
 from reft_studio.comparison.report import audit_part, figures, model_part
 from reft_studio.comparison.report.figures import Figure
 from reft_studio.comparison.report.inputs import SECTIONS, ReportInput
 from reft_studio.comparison.table import RunRow
 from reft_studio.data.dataset import Dataset, open_dataset
-from reft_studio.errors import SpecError
+from reft_studio.errors import SpecError, StoreError
 from reft_studio.evaluation.judges import judge_named
 from reft_studio.workspace import ASSETS, Workspace, write_atomic, write_json
 
@@ -48,6 +50,8 @@ def build_report(workspace: Workspace, given: ReportInput, target: Path) -> Path
     rows, left_out = model_part.chosen_rows(workspace, given.runs)
     if dataset is None and not rows:
         raise SpecError("There is nothing to report yet. Import a dataset or evaluate a model first.")
+    if dataset is not None and given.frozen is None:
+        given = replace(given, frozen=FrozenAudit.of(dataset))
     now = datetime.now(UTC)
     models = _Models(rows, model_part.paired_runs(workspace, rows), left_out)
     value = collect(workspace, given, dataset, models, created=now.isoformat(timespec="seconds"))
@@ -60,33 +64,31 @@ def build_report(workspace: Workspace, given: ReportInput, target: Path) -> Path
 
 def collect(workspace: Workspace, given: ReportInput, dataset: Dataset | None, models: _Models, *, created: str) -> dict[str, Any]:
     """Every number of the report as one JSON value: the twin, and all that the page is made from."""
-    chosen = set(given.sections)
+    chosen, audited = set(given.sections), _audited(workspace, given, dataset)
     value: dict[str, Any] = {
         "format": "reft-studio report",
         "version": 1,
         "app": __version__,
         "created": created,
         "title": given.title or (f"Audit of {dataset.name}" if dataset else "Comparison of models"),
+        "dataset": dataset.id if dataset else None,
         "reviewer": given.reviewer,
         "redacted": given.redact,
         "sections": [name for name in SECTIONS if name in chosen],
         "draft": [],
     }
-    if dataset is not None:
-        value["data"] = audit_part.data_part(dataset)
-        decided = audit_part.decisions_part(workspace, dataset, given)
+    if dataset is not None and audited is not None:
+        value["data"] = audit_part.data_part(dataset, audited)
+        decided = audit_part.decisions_part(workspace, audited, given)
         value["decisions"] = decided
-        value["draft"] = audit_part.draft_reasons(decided)
+        value["draft"] = audit_part.draft_reasons(decided, given.frozen)
         if given.score is not None and given.threshold is not None:
-            value["filter"] = {
-                **audit_part.filter_part(workspace, dataset, given.score, given.threshold),
-                "estimates": list(given.estimates),
-            }
+            value["filter"] = audit_part.filter_part(workspace, audited, given.score, given.threshold, given.claim)
     if models.rows:
         value["runs"] = model_part.runs_part(workspace, models.rows)
         value["comparison"] = model_part.comparison_part(workspace, models.rows, models.differences, models.left_out)
     value["lab"] = _is_lab(value)
-    value["summary"] = _summary(value)
+    value["summary"] = _summary(value, given.frozen)
     value["limits"] = _limits(value)
     return {name: part for name, part in value.items() if name not in SECTIONS or name in chosen}
 
@@ -107,9 +109,10 @@ def render(value: dict[str, Any], drawn: dict[str, Figure]) -> str:
 
 def _draw(workspace: Workspace, given: ReportInput, dataset: Dataset | None, models: _Models, value: dict[str, Any]) -> dict[str, Figure]:
     drawn: dict[str, Figure] = {}
-    if dataset is not None and "filter" in value and given.score is not None:
+    audited = _audited(workspace, given, dataset)
+    if audited is not None and "filter" in value and given.score is not None:
         drawn["scores"] = figures.histogram(value["filter"])
-        curve = audit_part.roc(dataset, given.score)
+        curve = audit_part.roc(audited, given.score)
         if curve is not None:
             drawn["roc"] = figures.roc_pr(curve, value["filter"]["threshold"])
     if "runs" in value and (training := figures.training(workspace, models.rows)):
@@ -119,10 +122,18 @@ def _draw(workspace: Workspace, given: ReportInput, dataset: Dataset | None, mod
     return drawn
 
 
-def _summary(value: dict[str, Any]) -> list[str]:
-    """The findings in a few sentences, each with its n and interval."""
+def _audited(workspace: Workspace, given: ReportInput, dataset: Dataset | None) -> Dataset | None:
+    """The dataset that was scored and decided: the source of a frozen one, else the dataset itself."""
+    with suppress(StoreError):  # the source was deleted by hand: what the frozen one holds is told all the same
+        return open_dataset(workspace, given.frozen.source) if given.frozen else dataset
+    return dataset
+
+
+def _summary(value: dict[str, Any], frozen: FrozenAudit | None) -> list[str]:
+    """The findings in a few sentences, each with its n and interval; first of all, why not to believe them."""
     told = []
     if part := value.get("filter"):
+        told += [part["warning"]] if part["warning"] else []
         told.append(
             f"The filter flags {part['flagged']:,} of {part['scored']:,} scored rows ({_share(part['flagged'], part['scored'])})"
             f" at a threshold of {part['threshold']:+.3f}."
@@ -135,6 +146,9 @@ def _summary(value: dict[str, Any]) -> list[str]:
     if part := value.get("decisions"):
         effect = part["in_effect"]
         told.append(f"In effect {effect.get('remove', 0):,} rows are removed and {effect.get('keep', 0):,} kept.")
+        if frozen is not None and frozen.undecided:
+            why = f" Reason: {frozen.reason}" if frozen.reason and not value["redacted"] else ""
+            told.append(f"{_rows(frozen.undecided)} {'was' if frozen.undecided == 1 else 'were'} left out undecided.{why}")
         if part["assurance"]:
             told.append(part["assurance"]["sentence"])
     if part := value.get("comparison"):
@@ -164,8 +178,6 @@ def _limits(value: dict[str, Any]) -> list[str]:
         )
     if value["lab"]:
         told.insert(0, "Embedded lab: a tiny model and made-up data show how the method works. The numbers say nothing of a real model.")
-    if filtered and filtered["warning"]:
-        told.insert(0, filtered["warning"])
     if filtered and filtered["threshold"] != filtered["calibrated"]:
         told.append(
             f"The threshold was moved by a person, from {filtered['calibrated']:+.3f} (calibrated) to {filtered['threshold']:+.3f}."

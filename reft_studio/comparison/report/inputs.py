@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from reft_studio.audit.assurance import Assurance
 from reft_studio.audit.decision import ChainReport, Decision
 from reft_studio.audit.freeze import Entries
+from reft_studio.audit.frozen_audit import NO_CLAIM, Claim, FrozenAudit
 from reft_studio.audit.held import NONE, Decided
 from reft_studio.scoring.scores import ScoreSet
 
@@ -26,9 +26,10 @@ class ReportInput:
     """What the workspace's files alone do not say; everything else is read from them.
 
     `dataset` is the user data that was audited, None for a report on models only; `decided` is what holds for each decided row,
-    `entries` gives the decisions themselves for a few rows, `by_person` who decided how many rows (name, action, rows). `estimates` are
-    sentences on what may be said of the file, or why that is withheld. `redact` leaves out the text of every row and the reasons that
-    reviewers wrote. `runs` limits the models that are compared; None takes all that were evaluated.
+    `entries` gives the decisions themselves for a few rows, `by_person` who decided how many rows (name, action, rows). `claim` is what
+    may be said of the audit. Where `dataset` is a frozen one, `frozen` is the audit behind it, and scores, threshold, decisions and claim
+    are those that made it. `redact` leaves out the text of every row and the reasons that reviewers wrote. `runs` limits the models that
+    are compared; None takes all that were evaluated.
     """
 
     dataset: str | None = None
@@ -37,10 +38,8 @@ class ReportInput:
     decided: Decided = NONE
     entries: Entries = no_entries
     by_person: Sequence[tuple[str, str, int]] = ()
-    precision: str = ""
-    agreement: str = ""
-    assurance: Assurance | None = None
-    estimates: Sequence[str] = ()
+    claim: Claim = NO_CLAIM
+    frozen: FrozenAudit | None = None
     chain: ChainReport | None = None
     redact: bool = True
     sections: Sequence[Section] = SECTIONS
