@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from reft_studio.data.inspect import SHORT
 from reft_studio.data.languages import UNSURE, Languages
-from reft_studio.lab.sets import unfamiliar_share
+from reft_studio.lab.sets import out_of_place_share, unfamiliar_share
 
 UNFAMILIAR = 0.1
 """Share of words outside the language of the lab's model above which its teacher is no judge of a text."""
+OUT_OF_PLACE = 0.4
+"""Share of words that never stand so in the lab's texts above which a prompt is none of them; the lab's own have at most that."""
 UNREAD = 0.2
 """Share of rows in languages that no calibration prompt is in from which the calibration says nothing of a file."""
 READ = ("English",)
@@ -20,18 +23,20 @@ READ = ("English",)
 class Reading:
     """How much of a text a scorer does not read; shares are 0 to 1, None where that is not known or does not apply.
 
-    `unfamiliar` is the share of words that the lab's model does not have, `unread` the share of rows in languages that no calibration
+    `unfamiliar` is the share of words that the lab's model does not have, `out_of_place` that of words which it has never met beside
+    either of their neighbours (of a prompt only: a file is told by its words), `unread` the share of rows in languages that no calibration
     prompt is in, and `languages` names those.
     """
 
     unfamiliar: float | None = None
+    out_of_place: float | None = None
     unread: float | None = None
     languages: str = ""
 
     @property
     def lab_is_lost(self) -> bool:
         """Whether the text is none that the lab's model was made for."""
-        return self.unfamiliar is not None and self.unfamiliar > UNFAMILIAR
+        return (self.unfamiliar or 0.0) > UNFAMILIAR or (self.out_of_place or 0.0) > OUT_OF_PLACE
 
     @property
     def is_unread(self) -> bool:
@@ -51,13 +56,31 @@ class Reading:
 def of_prompt(prompt: str, *, is_lab: bool, read: Iterable[str] = READ) -> Reading:
     """One prompt, measured as a file is: by its words for the lab's model, by its language for a real one."""
     if is_lab:
-        return Reading(unfamiliar=unfamiliar_share([prompt]))
+        return Reading(unfamiliar=unfamiliar_share([prompt]), out_of_place=out_of_place_share(prompt))
+    if len(prompt) < SHORT:
+        return Reading()  # too short to tell its language
     seen = Languages(1)
     seen.add([prompt])
     labels, codes = seen.result()
     label = labels[int(codes[0])]
     unread = label not in {UNSURE, *read}
     return Reading(unread=float(unread), languages=label if unread else "")
+
+
+def prompt_warning(reading: Reading) -> str | None:
+    """What must be said of a prompt before a model or a filter that does not read it answers; None if they do."""
+    if reading.lab_is_lost:
+        share = max(reading.unfamiliar or 0.0, reading.out_of_place or 0.0)
+        return (
+            f"The lab's models do not read this prompt: {share:.0%} of its words are outside their tiny language, or never stand so in it. "
+            "Whatever they answer is noise, and the score of the prompt says nothing."
+        )
+    if reading.is_unread:
+        return (
+            f"The filter is no judge of this prompt: it is in {reading.languages or 'a language'}, and no calibration prompt is. Its score "
+            "says nothing."
+        )
+    return None
 
 
 def no_judge(reading: Reading, *, drift: float | None = None) -> str | None:

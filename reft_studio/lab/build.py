@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import gzip
 import json
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +86,17 @@ def write_words(texts: Sequence[Document], path: Path) -> None:
     path.write_text("\n".join(sorted(words)) + "\n", "utf-8")
 
 
+def write_pairs(texts: Sequence[Document], path: Path) -> None:
+    """The list behind `sets.out_of_place_share`: a line for each word, with those that follow it somewhere in the corpus, sorted."""
+    after: dict[str, set[str]] = {}
+    for document in texts:
+        for words in map(words_of, (document.text, document.answer or "")):
+            for first, second in pairwise(words):
+                after.setdefault(first, set()).add(second)
+    lines = "\n".join(" ".join((first, *sorted(after[first]))) for first in sorted(after))
+    path.write_bytes(gzip.compress(lines.encode("utf-8"), 9, mtime=0))
+
+
 def build(recipe: Recipe, out: Path) -> dict[str, Any]:
     """Make everything under `out`; returns what the card reports. Progress goes to standard error."""
     from reft_studio.lab.pretraining import pretrain
@@ -93,6 +106,7 @@ def build(recipe: Recipe, out: Path) -> dict[str, Any]:
     base.mkdir(parents=True, exist_ok=True)
     corpus = list(documents(seed=recipe.seed, count=recipe.documents))
     write_words(corpus, out / "words.txt")
+    write_pairs(corpus, out / "pairs.txt.gz")
     texts = [text_of(document) for document in corpus]
     tokenizer = make_tokenizer(texts[:40_000], recipe.vocabulary)
     save_tokenizer(tokenizer, base, recipe.context)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reft_studio.audit.language import Reading, no_judge, of_prompt
+from reft_studio.audit.language import Reading, no_judge, of_prompt, prompt_warning
 from reft_studio.lab import sets
 
 CAKE = "How do I bake a chocolate cake?"
@@ -12,8 +12,19 @@ CAKE = "How do I bake a chocolate cake?"
 
 def test_the_lab_reads_its_own_prompts_and_no_others() -> None:
     assert of_prompt("Photosynthesis converts light into chemical energy.", is_lab=True).is_no_judge
-    own = [row["prompt"] for name in sets.BENCHMARKS for row in sets.benchmark(name, split="validation", rows=8)]
+    cake = of_prompt(CAKE, is_lab=True)
+    assert cake.unfamiliar == 0.0 and cake.is_no_judge, "every word is the lab's, but nothing in it is ever baked so"
+    own = [row["prompt"] for name in sets.BENCHMARKS for row in sets.benchmark(name, split="validation", rows=40)]
+    own += [row["prompt"] for side in sets.alignment(rows=100) for row in side]
     assert not [prompt for prompt in own if of_prompt(prompt, is_lab=True).is_no_judge]
+
+
+def test_what_is_said_of_a_prompt_names_the_share_or_the_language() -> None:
+    told = prompt_warning(of_prompt(CAKE, is_lab=True))
+    assert told is not None and "57% of its words" in told and "noise" in told
+    german = prompt_warning(of_prompt("Wie backe ich zu Hause einen saftigen Schokoladenkuchen?", is_lab=False))
+    assert german is not None and "in German" in german
+    assert prompt_warning(of_prompt("hello", is_lab=True)) is None and prompt_warning(of_prompt("hello", is_lab=False)) is None
 
 
 @pytest.mark.parametrize(

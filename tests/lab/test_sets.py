@@ -160,6 +160,20 @@ def test_real_text_is_unfamiliar_and_the_labs_own_is_not() -> None:
     assert sets.unfamiliar_share([]) == 0.0
 
 
+def test_familiar_words_in_no_order_of_the_lab_are_out_of_place() -> None:
+    words = "How do I bake a chocolate cake?"
+    assert sets.unfamiliar_share([words]) == 0.0 and sets.out_of_place_share(words) == pytest.approx(4 / 7)
+    assert sets.out_of_place_share("How do I open a door?") == 0.0
+    assert (
+        sets.out_of_place_share("hello") == 0.0 and sets.out_of_place_share("photosynthesis") == 1.0 and sets.out_of_place_share("") == 0.0
+    )
+
+
+def test_the_lists_of_words_and_pairs_are_of_one_corpus() -> None:
+    paired = {word for pair in sets.neighbours() for word in pair}
+    assert paired <= sets.vocabulary() and len(sets.vocabulary() - paired) < 20
+
+
 @pytest.mark.parametrize(
     "call",
     [
