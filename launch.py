@@ -10,6 +10,7 @@ Only the standard library is used, and no line is run that Python 3.6 cannot rea
 # `from __future__ import annotations` is left out on purpose: Python 3.6 stops at it before it can print the message below.
 
 import hashlib
+import json
 import os
 import re
 import shlex
@@ -42,32 +43,13 @@ STAMP = VENV / "reft-studio-setup"
 LOG = VENV / "setup.log"
 EXTRAS = ("test", "bench")
 LOCKS = {"runtime": ("requirements.lock",), **{name: ("requirements.lock", f"requirements-{name}.lock") for name in EXTRAS}}
+TORCH = "requirements-torch.lock"
 UNFINISHED = "unfinished"
 INSTALLING = "Installing collected packages"  # from here on pip changes the environment
 NEEDED_GB = 3.0
 """Free space asked for before anything is written: 1.9 GB for a CPU build with its byte code, plus pip's own copies while it works."""
-KNOWN_FAILURES = (
-    (
-        r"No space left on device|Errno 28|Disk quota exceeded",
-        "The disk is full. Free 3 GB there and in the temporary folder (8 GB where PyTorch comes as a GPU build), then start again.",
-    ),
-    (
-        r"CERTIFICATE_VERIFY_FAILED|SSLError",
-        "The package index answers, but its certificate is not trusted here. Behind a company's proxy: set PIP_CERT to its certificate\n"
-        "file, then start again.",
-    ),
-    (
-        r"NewConnectionError|establish a new connection|Connect ?Timeout|Read timed out|ProxyError|NameResolution|Network is unreachable|"
-        r"Connection ?(Reset|aborted|refused)",
-        "The package index cannot be reached. Check the network (behind a proxy: set HTTPS_PROXY), then start again.\n"
-        "With no network at all: put the wheels that the lock files name into a folder and set PIP_NO_INDEX=1 PIP_FIND_LINKS=/that/folder.",
-    ),
-    (
-        r"No matching distribution found",
-        "A package has no build for this Python. Use Python 3.11 to 3.13 (64 bit; Linux, Windows or a Mac with Apple silicon).",
-    ),
-)
-"""What pip or venv print, and what a person can do about it; the first that fits is told."""
+FAILURES = ROOT / "assets" / "setup" / "failures.json"
+"""What pip or venv print (a pattern), and what a person can do about it; the first that fits is told."""
 
 
 class SetupError(Exception):
@@ -96,7 +78,7 @@ def identity() -> str:
 def key(group: str) -> str:
     """Name and content of a group's lock files, as one line of the stamp."""
     digest = hashlib.sha256()
-    for name in LOCKS[group]:
+    for name in (*LOCKS[group], TORCH):
         digest.update((ROOT / name).read_bytes())
     return f"{group} {digest.hexdigest()}"
 
@@ -265,36 +247,50 @@ def make_venv() -> None:
 
 
 def install(group: str, lock: int, progress: Progress) -> None:
-    """Let pip install the group's lock files, showing how far it is. Raises SetupError with the reason if it fails.
+    """Let pip install the group's lock files, then torch, showing how far it is. Raises SetupError with the reason if it fails.
 
-    Wheels only: no code of a package runs during set-up, and no compiler is needed.
+    The lock files name everything with its hashes, so pip looks for nothing else (--no-deps). torch is locked by its version only: its
+    build is the person's choice, and one for a GPU brings its own libraries.
     """
-    files = [part for name in LOCKS[group] for part in ("-r", str(ROOT / name))]
+    LOG.write_bytes(b"")
+    run_pip(
+        ["--no-deps", *(part for name in LOCKS[group] for part in ("-r", str(ROOT / name)))], count_wanted(LOCKS[group]), lock, progress
+    )
+    run_pip(["-r", str(ROOT / TORCH)], count_wanted([TORCH]), lock, progress)
+
+
+def run_pip(arguments: Sequence[str], wanted: int, lock: int, progress: Progress) -> None:
+    """One `pip install`, its output at the end of the log. Wheels only: no code of a package runs, and no compiler is needed."""
     options = ["--only-binary", ":all:", "--no-compile", "--no-input", "--progress-bar", "off", "--disable-pip-version-check"]
-    command = [str(venv_program("python")), "-m", "pip", "install", *options, *files]
+    command = [str(venv_program("python")), "-m", "pip", "install", *options, *arguments]
     inherited = () if os.name == "nt" else (lock,)
-    wanted = count_wanted(group)
-    with LOG.open("wb") as log:
+    before = LOG.stat().st_size
+    with LOG.open("ab") as log:
         pip = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=clean_environment(), pass_fds=inherited
         )
         try:
             while pip.poll() is None:
-                progress.show(*stage_of(LOG.read_text("utf-8", "replace"), wanted))
+                progress.show(*stage_of(said_since(before), wanted))
                 time.sleep(0.25)
         finally:
             if pip.poll() is None:  # Ctrl-C, or a signal to this process alone
                 pip.terminate()
                 pip.wait()
     if pip.returncode != 0:
-        said = LOG.read_text("utf-8", "replace")
+        said = said_since(before)
         progress.finish("failed")
         raise SetupError(explain(said) or f"pip could not install the packages:\n{tail(said)}\nAll it said is in {LOG}.")
 
 
-def count_wanted(group: str) -> int:
-    """Packages that the group's lock files name; a GPU build of PyTorch brings more."""
-    lines = [line for name in LOCKS[group] for line in (ROOT / name).read_text("utf-8").splitlines()]
+def said_since(start: int) -> str:
+    """What pip said from a byte of its log on."""
+    return LOG.read_bytes()[start:].decode("utf-8", "replace")
+
+
+def count_wanted(names: Sequence[str]) -> int:
+    """Packages that lock files name; a GPU build of PyTorch brings more."""
+    lines = [line for name in names for line in (ROOT / name).read_text("utf-8").splitlines()]
     return sum(1 for line in lines if re.match(r"[A-Za-z0-9]", line))
 
 
@@ -348,7 +344,8 @@ def tail(said: str) -> str:
 
 def explain(said: str) -> str | None:
     """What a person can do about a failure, from the output of pip or venv; None if it is not a known one."""
-    return next((advice for pattern, advice in KNOWN_FAILURES if re.search(pattern, said, re.IGNORECASE)), None)
+    known = json.loads(FAILURES.read_text("utf-8"))
+    return next((str(one["advice"]) for one in known if re.search(one["said"], said, re.IGNORECASE)), None)
 
 
 # --- hand over ---------------------------------------------------------------------------------------------------------------------

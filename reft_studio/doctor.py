@@ -1,4 +1,4 @@
-"""Is this machine, and this workspace, in order? Each check is quick, loads no model library and changes nothing that stays."""
+"""Is this machine, and this workspace, in order? Each check loads no model library and changes nothing that stays."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from pathlib import Path
 
 import psutil
 import pyarrow.parquet as pq
+from packaging.requirements import Requirement
 
-from reft_studio import offline
+from reft_studio import integrity, offline
 from reft_studio.data.dataset import Dataset
 from reft_studio.errors import StudioError
 from reft_studio.models import shelf
 from reft_studio.models.memory import largest, room
 from reft_studio.store.decisions import DecisionLog
-from reft_studio.workspace import Workspace, write_atomic
+from reft_studio.workspace import ASSETS, Workspace, write_atomic
 
 ROOT = Path(__file__).resolve().parent.parent
 MEMORY_GB = 2.0
@@ -47,7 +48,7 @@ def examine(workspace: Workspace) -> list[Check]:
     """All checks, in the order a person would ask. A check that itself fails is reported as not ok, with its reason."""
     checks: list[tuple[str, Callable[[], Check]]] = [
         ("Python", python),
-        ("Package versions", lambda: versions(ROOT / "requirements.lock")),
+        ("Package versions", lambda: versions(ROOT / "requirements.lock", ROOT / "requirements-torch.lock")),
         ("Device", device),
         ("Memory", memory),
         ("Models that fit", models),
@@ -57,6 +58,7 @@ def examine(workspace: Workspace) -> list[Check]:
         ("Open connections", connections),
         ("Workspace", lambda: writable(workspace)),
         ("Datasets", lambda: datasets(workspace)),
+        ("Stored files", lambda: stored_files(workspace)),
         ("Decision log", lambda: decisions(workspace)),
         ("Unfinished work", lambda: leftovers(workspace)),
     ]
@@ -80,11 +82,13 @@ def python() -> Check:
     return Check("Python", ok, f"{platform.python_version()}, {bits} bit, {platform.system()} {platform.machine()}", hint)
 
 
-def versions(lock: Path) -> Check:
-    """Installed packages against the lock file, the versions that were tested together."""
-    if not lock.is_file():
+def versions(*locks: Path) -> Check:
+    """Installed packages against the lock files, the versions that were tested together; those for other systems are left out."""
+    if not all(lock.is_file() for lock in locks):
         return Check("Package versions", True, "not compared: this installation comes without requirements.lock")
-    wanted = dict(re.findall(r"^([A-Za-z0-9][\w.-]*)==(\S+)$", lock.read_text("utf-8"), re.MULTILINE))
+    lines = [line for lock in locks for line in lock.read_text("utf-8").splitlines() if line[:1].isalnum()]
+    named = [Requirement(re.split(r" \\| --hash", line)[0]) for line in lines]
+    wanted = {one.name: next(iter(one.specifier)).version for one in named if one.marker is None or one.marker.evaluate()}
     other = [f"{name} {seen or 'missing'} (tested: {version})" for name, version in wanted.items() if (seen := _installed(name)) != version]
     shown = ", ".join(other[:5]) + (", …" if len(other) > 5 else "")
     hint = f"Not as tested: {shown}. Delete .venv and start launch.py again." if other else ""
@@ -210,6 +214,31 @@ def datasets(workspace: Workspace) -> Check:
             damaged.append(folder.name)
     hint = f"Damaged: {', '.join(damaged[:5])}. Import these files again, or restore the folders from a backup." if damaged else ""
     return Check("Datasets", not damaged, f"{len(folders) - len(damaged)} of {len(folders)} in order", hint)
+
+
+REMEDIES = {
+    "datasets": "import these files again, or restore the folders from a backup",
+    "scores": "score the rows again",
+    "teachers": "prepare the teacher again",
+    "scorers": "prepare the scorer again",
+    "runs": "do the run again",
+    "evaluations": "evaluate the model again",
+}
+"""What makes the files of a kind anew."""
+
+
+def stored_files(workspace: Workspace) -> Check:
+    """Whether every file of the workspace, and of what ships, still has the SHA-256 that was noted when it was written. Reads them all."""
+    roots = [(kind, workspace.root / kind, remedy) for kind, remedy in REMEDIES.items()]
+    roots += [("assets", ASSETS / name, "install the app again") for name in ("lab", "teachers", "scorers")]
+    count, told = 0, list[str]()
+    for kind, root, remedy in roots:
+        listed = integrity.lists_below(root)
+        count += sum(len(integrity.names(one)) for one in listed)
+        bad = [damage for one in listed for damage in integrity.damages(one.parent, sums=one.name, wait=True)]
+        names = ", ".join(f"{kind}/{damage.path.relative_to(root).as_posix()}" for damage in bad[:3])
+        told += [f"{names}{', …' if len(bad) > 3 else ''}: {remedy}"] if bad else []
+    return Check("Stored files", not told, f"{count} files with their SHA-256", f"Damaged: {'; '.join(told)}." if told else "")
 
 
 def decisions(workspace: Workspace) -> Check:

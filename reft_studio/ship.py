@@ -14,6 +14,7 @@ from pathlib import Path
 
 from reft_studio.console import Console
 from reft_studio.evaluation.suite import lab_suite
+from reft_studio.integrity import sealed_folder
 from reft_studio.jobs import lab_data
 from reft_studio.jobs.grading import evaluate_adapter
 from reft_studio.jobs.pipeline import DemoSpec, demo, teacher_spec
@@ -23,7 +24,7 @@ from reft_studio.teacher.material import Material
 from reft_studio.teacher.teacher import LAB, TeacherInfo, open_teacher
 from reft_studio.teacher.training import complete, prepare_teacher
 from reft_studio.views import example
-from reft_studio.workspace import Workspace, new_folder, read_json, write_json
+from reft_studio.workspace import Workspace, read_json, write_json
 
 
 def main() -> None:
@@ -62,7 +63,7 @@ def details() -> None:
 
 def _ship(info: TeacherInfo, name: str) -> None:
     title = "Lab teacher" if info.regularised else "Lab aligned weights"
-    with new_folder(LAB[name]) as building:
+    with sealed_folder(LAB[name]) as building:
         shutil.copytree(info.folder, building, dirs_exist_ok=True)
         write_json(building / "teacher.json", {**read_json(info.folder / "teacher.json"), "title": title})
 

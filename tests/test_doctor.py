@@ -35,7 +35,7 @@ def test_all_is_well_on_an_empty_workspace_and_nothing_stays_behind(workspace: W
     monkeypatch.setattr(doctor, "self_test", lambda: doctor.Check("Offline self-test", True, "0 attempts"))  # has a test of its own
     checks = doctor.examine(workspace)
     assert [check for check in checks if not check.ok] == []
-    assert len({check.name for check in checks}) == len(checks) == 13
+    assert len({check.name for check in checks}) == len(checks) == 14
     assert list(workspace.root.iterdir()) == []
 
 

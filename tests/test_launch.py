@@ -7,6 +7,7 @@ import contextlib
 import functools
 import importlib.util
 import os
+import re
 import shutil
 import signal
 import socket
@@ -50,12 +51,14 @@ def make_project(root: Path) -> Path:
     (root / "tests").mkdir()
     (root / "tests" / "suite.py").write_text("import sys, testpkg\nprint('suite', sys.argv[1:])\n", "utf-8")
     shutil.copy(LAUNCH, root / "launch.py")
+    shutil.copytree(LAUNCH.parent / "assets" / "setup", root / "assets" / "setup")
     add_wheel(root / "wheels", "tinypkg", "1.0")
     add_wheel(root / "wheels", "tinypkg", "2.0")
     add_wheel(root / "wheels", "testpkg", "1.0")
     lock(root, "tinypkg==1.0")
     lock(root, "testpkg==1.0", name="requirements-test.lock")
     lock(root, "testpkg==1.0", name="requirements-bench.lock")
+    lock(root, "tinypkg", name="requirements-torch.lock")
     return root
 
 
@@ -284,21 +287,35 @@ def test_an_old_python_can_read_the_file_as_far_as_that_message() -> None:
 
 
 def locked(name: str) -> dict[str, str]:
-    lines = (LAUNCH.parent / name).read_text("utf-8").splitlines()
-    return dict(line.split("==") for line in lines if line and not line.startswith("#"))
+    """Version by package."""
+    return dict(re.findall(r"^([a-z0-9][a-z0-9.-]*)==(\S+)", (LAUNCH.parent / name).read_text("utf-8"), re.MULTILINE))
+
+
+def test_every_locked_package_but_torch_has_the_hash_of_its_wheels() -> None:
+    assert (LAUNCH.parent / "requirements-torch.lock").read_text("utf-8").splitlines()[-1] == "torch==2.13.0"
+    for group in ("", "-test", "-bench"):
+        text = (LAUNCH.parent / f"requirements{group}.lock").read_text("utf-8")
+        blocks = re.split(r"(?m)^(?=[a-z0-9])", text)[1:]
+        assert blocks and not [block.split()[0] for block in blocks if not re.search(r"--hash=sha256:[0-9a-f]{64}", block)]
+
+
+def test_a_package_that_is_not_the_tested_one_is_refused(project: Path) -> None:
+    lock(project, f"tinypkg==1.0 --hash=sha256:{'0' * 64}")
+    done = run(project)
+    assert done.code == 1 and "its SHA-256 differs from the lock file's" in done.err
 
 
 def test_lock_files_hold_exact_versions_no_gpu_packages_and_nothing_twice() -> None:
     runtime, extra, peers = (locked(f"requirements{group}.lock") for group in ("", "-test", "-bench"))
-    assert runtime["torch"] == "2.13.0"
+    assert "torch" not in runtime  # its build is the person's choice
     assert not [name for name in {*runtime, *extra, *peers} if name.lower().startswith(("nvidia", "triton", "cuda"))]
     assert not set(runtime) & {*extra, *peers}
 
 
 def test_every_dependency_of_the_project_is_locked() -> None:
     project = tomllib.loads((LAUNCH.parent / "pyproject.toml").read_text("utf-8"))["project"]
-    runtime = {name.lower().replace("_", "-") for name in locked("requirements.lock")}
-    both = runtime | {name.lower().replace("_", "-") for name in locked("requirements-test.lock")}
+    runtime = {*locked("requirements.lock"), *locked("requirements-torch.lock")}
+    both = runtime | set(locked("requirements-test.lock"))
     assert {line.split(">=")[0] for line in project["dependencies"]} <= runtime
     assert {line.split(">=")[0] for line in project["optional-dependencies"]["test"]} <= both
     assert {line.split(">=")[0] for line in project["optional-dependencies"]["bench"]} <= set(locked("requirements-bench.lock"))

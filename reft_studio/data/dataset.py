@@ -19,6 +19,7 @@ from reft_studio.data.column_digest import COLUMNS, ColumnDigest
 from reft_studio.data.row_files import ROWS, RowFiles
 from reft_studio.errors import DataError, StoreError
 from reft_studio.fingerprint import SHORT, canonical_json
+from reft_studio.integrity import check, seal
 from reft_studio.workspace import Workspace, read_json, staging, write_json
 
 Role = Literal["user", "harmful", "helpful", "benchmark"]
@@ -40,6 +41,9 @@ _PACKED = {"compression": "zstd", "compression_level": 1, "use_dictionary": ["or
 _LOG = logging.getLogger(__name__)
 _JSON = json.JSONEncoder(ensure_ascii=False, default=str, separators=(",", ":"))  # turns from Parquet may carry dates
 _SURROGATES = re.compile("[\ud800-\udfff]")
+KEPT = ("data.parquet", "audit.jsonl", "quarantine.parquet")
+"""Files of a dataset that nothing else can give back."""
+AGAIN = "Import the file again, or restore the folder from a backup."
 BATCH = 4096
 """Rows held at once while reading or writing."""
 
@@ -81,6 +85,7 @@ class Dataset:
         """Open a dataset folder. Raises StoreError if it is missing or damaged."""
         if not (folder / "manifest.json").is_file():
             raise StoreError(f"There is no dataset '{folder.name}' in the workspace. Import it again.")
+        check(folder, "manifest.json", remedy=AGAIN)
         manifest = read_json(folder / "manifest.json")
         try:
             return cls(folder, manifest["fingerprint"], manifest["name"], manifest["role"], manifest["rows"], manifest)
@@ -108,8 +113,13 @@ class Dataset:
 
 
 def open_dataset(workspace: Workspace, dataset_id: str) -> Dataset:
-    """The dataset with this id in the workspace. Raises StoreError if there is none."""
-    return Dataset.open(workspace.folder("datasets", dataset_id))
+    """The dataset with this id in the workspace. Raises StoreError if there is none, or its rows or its audit trail are damaged.
+
+    Not looked at are the copy of its rows for random access, which is made anew (`row_store`), and the upload.
+    """
+    dataset = Dataset.open(workspace.folder("datasets", dataset_id))
+    check(dataset.folder, *KEPT, remedy=AGAIN)
+    return dataset
 
 
 def list_datasets(workspace: Workspace, role: Role | None = None) -> list[Dataset]:
@@ -179,6 +189,9 @@ def write_batches(
             **(extra or {}),
         }
         write_json(building / "manifest.json", manifest)
+        source = manifest.get("source") or {}
+        stored = {f"original/{source['stored']}": source["sha256"]} if "stored" in source else {}
+        seal(building, known=stored)
         final = workspace.folder("datasets", digest.hexdigest()[:SHORT])
         _name(building, final)
     return Dataset.open(final)

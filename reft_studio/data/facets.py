@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 
 from reft_studio.data.dataset import Dataset
 from reft_studio.errors import SpecError, StoreError
+from reft_studio.integrity import damages, seal
 from reft_studio.workspace import read_json, write_atomic, write_json
 
 NONE = "(none)"
@@ -101,6 +102,7 @@ def keep_facet(dataset: Dataset, name: str, labels: list[str], codes: Codes) -> 
     np.save(buffer, codes.astype(np.uint8, copy=False), allow_pickle=False)
     write_atomic(array, buffer.getvalue())
     write_json(about, {"name": name, "labels": labels, "rows": len(codes)})
+    seal(array.parent, (array.name, about.name), sums=f"{name}.sha256")
 
 
 def facet_file(dataset: Dataset, name: str) -> Path:
@@ -116,6 +118,8 @@ def _files(dataset: Dataset, name: str) -> tuple[Path, Path]:
 def _kept(dataset: Dataset, name: str) -> Facet | None:
     """The facet as it was written; None if there is none, or if its files are damaged."""
     array, about = _files(dataset, name)
+    if damages(array.parent, sums=f"{name}.sha256"):
+        return None
     try:
         stamp = (array.stat().st_mtime_ns, about.stat().st_mtime_ns)
     except FileNotFoundError:

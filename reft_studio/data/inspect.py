@@ -19,6 +19,7 @@ from reft_studio.data.languages import Languages
 from reft_studio.data.near import Positions, Signatures, first_equal, text_hashes
 from reft_studio.data.query import Lengths, Profile, profile
 from reft_studio.errors import StoreError
+from reft_studio.integrity import damages, seal
 from reft_studio.progress import Progress
 from reft_studio.workspace import read_json, staging, write_atomic, write_json
 
@@ -86,7 +87,7 @@ class Inspection:
 def inspection(dataset: Dataset) -> Inspection | None:
     """What an earlier `inspect` found; None if there was none."""
     path = dataset.folder / "inspection.json"
-    if not path.is_file():
+    if not path.is_file() or damages(dataset.folder, sums="inspection.sha256"):
         return None
     try:
         found = read_json(path)
@@ -100,7 +101,7 @@ def inspection(dataset: Dataset) -> Inspection | None:
 def kept_profile(dataset: Dataset) -> Profile | None:
     """The dataset in numbers as counted before; None if it was not, or the file is damaged."""
     path = dataset.folder / "profile.json"
-    if not path.is_file():
+    if not path.is_file() or damages(dataset.folder, sums="profile.sha256"):
         return None
     try:
         found = read_json(path)
@@ -114,13 +115,14 @@ def keep_profile(dataset: Dataset) -> Profile:
     """Count what a dataset holds and keep it beside the rows, which never change."""
     found = profile(dataset)
     write_json(dataset.folder / "profile.json", asdict(found))
+    seal(dataset.folder, ["profile.json"], sums="profile.sha256")
     return found
 
 
 def repeats_of(dataset: Dataset, position: int, *, limit: int = 50) -> Positions | None:
     """Positions of the rows that repeat or nearly repeat the row at `position`, itself left out; None before an inspection."""
     path = dataset.folder / "facets" / "first.npy"
-    if not path.is_file():
+    if not path.is_file() or damages(path.parent, sums="first.sha256"):
         return None
     first = np.load(path, mmap_mode="r", allow_pickle=False)
     group = np.flatnonzero(first == first[position])
@@ -161,6 +163,7 @@ def inspect(dataset: Dataset, progress: Progress, *, tokenizer: Tokenizer | None
         seconds=round(time.monotonic() - begin, 1),
     )
     write_json(dataset.folder / "inspection.json", asdict(found))
+    seal(dataset.folder, ["inspection.json"], sums="inspection.sha256")
     return found
 
 
@@ -241,3 +244,4 @@ def _keep_first(dataset: Dataset, first: Positions) -> None:
     buffer = io.BytesIO()
     np.save(buffer, first.astype(np.uint32), allow_pickle=False)
     write_atomic(dataset.folder / "facets" / "first.npy", buffer.getvalue())
+    seal(dataset.folder / "facets", ["first.npy"], sums="first.sha256")

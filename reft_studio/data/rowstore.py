@@ -14,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from reft_studio.data.dataset import SCHEMA, Dataset
+from reft_studio.data.dataset import AGAIN, KEPT, SCHEMA, Dataset
 from reft_studio.data.row_files import IDS, NOTE, ROWS, RowFiles, note_of
 from reft_studio.errors import PrerequisiteError, StoreError
+from reft_studio.integrity import check, damages, seal
 from reft_studio.workspace import read_json, staging
 
 COLUMNS = ("row_id", "prompt", "response", "origin", "category", "known_harmful")
@@ -119,6 +120,8 @@ def row_store(dataset: Dataset) -> RowStore:
     """
     try:
         parquet = dataset.path.stat()
+        if damages(dataset.folder, (ROWS, IDS, NOTE)):
+            _opened.cache_clear()  # to be made anew
         return _opened(dataset.folder, dataset.fingerprint, parquet.st_mtime_ns, parquet.st_size)
     except (pa.ArrowException, OSError, ValueError) as exc:
         raise damaged(dataset.path) from exc
@@ -134,6 +137,7 @@ def _opened(folder: Path, _fingerprint: str, _modified: int, _size: int) -> RowS
     dataset = Dataset.open(folder)
     with _BUILDING:
         if not _whole(dataset):
+            check(dataset.folder, *KEPT, remedy=AGAIN, wait=True)  # what the copy is made from
             try:
                 _build(dataset)
             except PrerequisiteError:
@@ -155,7 +159,7 @@ def _store(ids: Ids, batches: Sequence[pa.RecordBatch], rows: Sequence[int], pag
 
 def _whole(dataset: Dataset) -> bool:
     """Whether the store was written to its end, and belongs to this Parquet file."""
-    if not (dataset.folder / NOTE).is_file():
+    if not (dataset.folder / NOTE).is_file() or damages(dataset.folder, (ROWS, IDS, NOTE)):
         return False
     try:
         note = read_json(dataset.folder / NOTE)
@@ -173,6 +177,7 @@ def _build(dataset: Dataset) -> None:
         files.seal(dataset.path)
         for name in (ROWS, IDS, NOTE):  # the note last: it makes the others count
             (scratch / name).replace(dataset.folder / name)
+    seal(dataset.folder, (ROWS, IDS, NOTE))
 
 
 def _held(dataset: Dataset) -> RowStore:

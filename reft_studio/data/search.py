@@ -26,10 +26,12 @@ import pyarrow.compute as pc
 from reft_studio.data.dataset import Dataset
 from reft_studio.data.rowstore import row_store
 from reft_studio.errors import SpecError, StoreError
+from reft_studio.integrity import damages, seal
 from reft_studio.progress import Progress
 from reft_studio.workspace import disk_error, staging
 
 FILE = "search.sqlite"
+_SUMS = "search.sha256"
 VERSION = 1
 WORTH_ROWS = 20_000
 """Rows from which an index is worth its space: fewer are scanned within a frame or two."""
@@ -94,8 +96,8 @@ def _clean(text: str) -> str:
 
 
 def indexed(dataset: Dataset) -> bool:
-    """Whether a finished index lies beside the rows."""
-    return _path(dataset).is_file()
+    """Whether a finished and undamaged index lies beside the rows."""
+    return _path(dataset).is_file() and not damages(dataset.folder, sums=_SUMS)
 
 
 def stamp(dataset: Dataset) -> int:
@@ -133,6 +135,7 @@ def build(dataset: Dataset, progress: Progress) -> None:
         with path.open("rb") as file:
             os.fsync(file.fileno())
         path.replace(_path(dataset))
+    seal(dataset.folder, [FILE], sums=_SUMS)
 
 
 def _merge(engine: sqlite3.Connection, progress: Progress) -> None:

@@ -14,8 +14,9 @@ import pyarrow.parquet as pq
 from reft_studio.errors import StoreError
 from reft_studio.evaluation.grade import SETS, VERDICTS, Grade, SetName, Verdict
 from reft_studio.evaluation.judges.refusal_phrases import is_empty_or_broken
+from reft_studio.integrity import check, sealed_folder
 from reft_studio.stats import Estimate, clustered_share, mean_share, wilson
-from reft_studio.workspace import Workspace, new_folder, read_json, write_json
+from reft_studio.workspace import Workspace, read_json, write_json
 
 UNCATEGORISED = "uncategorised"
 REFUSALS = "refusal_phrases"
@@ -32,6 +33,7 @@ SCORES = {
 """Every share of a result, by name, as tables head it: what became of the harmful prompts, of the harmless ones, of the task."""
 _ESTIMATES = tuple(name for name in SCORES if name != "not_refused")
 _LOG = logging.getLogger(__name__)
+_AGAIN = "Evaluate the model again."
 _COMPLETIONS = pa.schema([(name, pa.string()) for name in ("set", "prompt", "completion", "stop", "category")]).insert(
     1, pa.field("row_id", pa.int64())
 )
@@ -161,15 +163,17 @@ def save(workspace: Workspace, result: EvaluationResult, graded: Sequence[Graded
     grades = [
         {"set": row.set, "row_id": row.row_id, "judge": judge, **vars(grade)} for row in graded for judge, grade in row.grades.items()
     ]
-    with new_folder(workspace.folder("evaluations", result.subject)) as building:
+    with sealed_folder(workspace.folder("evaluations", result.subject)) as building:
         pq.write_table(pa.Table.from_pylist(completions, schema=_COMPLETIONS), building / "completions.parquet", compression="zstd")
         pq.write_table(pa.Table.from_pylist(grades, schema=_GRADES), building / "grades.parquet", compression="zstd")
         write_json(building / "result.json", asdict(result))
 
 
 def load_result(workspace: Workspace, subject: str) -> EvaluationResult:
-    """The numbers of one subject. Raises StoreError if it was not evaluated or the file is of another version."""
-    value = read_json(workspace.folder("evaluations", subject) / "result.json")
+    """The numbers of one subject. Raises StoreError if it was not evaluated, or the file is damaged or of another version."""
+    folder = workspace.folder("evaluations", subject)
+    check(folder, "result.json", remedy=_AGAIN)
+    value = read_json(folder / "result.json")
     try:
         if "hs_compliance" in value:
             return _of_earlier_version(workspace, value)
@@ -201,6 +205,7 @@ def list_results(workspace: Workspace) -> list[EvaluationResult]:
 def read_graded(workspace: Workspace, subject: str, *, set_name: SetName | None = None) -> list[Graded]:
     """Prompts, answers and grades of a subject, in the order asked. Raises StoreError if they are missing or damaged."""
     folder = workspace.folder("evaluations", subject)
+    check(folder, "completions.parquet", "grades.parquet", remedy=_AGAIN)
     try:
         completions = pq.read_table(folder / "completions.parquet").to_pylist()
         grades = pq.read_table(folder / "grades.parquet").to_pylist()

@@ -10,6 +10,7 @@ from reft_studio import fingerprint
 from reft_studio.data import hub
 from reft_studio.data.dataset import open_dataset
 from reft_studio.data.sources import Part, Source, gather
+from reft_studio.integrity import seal
 from reft_studio.jobs import tasks
 from reft_studio.jobs.job import JobContext
 from reft_studio.workspace import read_json, staging, write_json
@@ -37,7 +38,9 @@ def fetch(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
             "part": part.name,
             "files": [{"name": file.name, "bytes": file.stat().st_size, "sha256": fingerprint.of_file(file)} for file in files],
         }
-    write_json(open_dataset(context.workspace, str(result["dataset_id"])).folder / ORIGIN, origin)
+    folder = open_dataset(context.workspace, str(result["dataset_id"])).folder
+    write_json(folder / ORIGIN, origin)
+    seal(folder, [ORIGIN])
     return result
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import overload
 
+from reft_studio.integrity import check
 from reft_studio.models.adapters import AdaptedModel
 from reft_studio.models.batching import Encoder
 from reft_studio.models.loading import LoadedModel, load
@@ -39,10 +40,14 @@ class Session:
     def ensure(self, name: str, folder: Path | None) -> str | None: ...
 
     def ensure(self, name: str, folder: Path | None) -> str | None:
-        """Load the adapter in `folder` under `name` unless it is there already; returns `name`, or None (the base) for no folder."""
+        """Load the adapter in `folder` under `name` unless it is there already; returns `name`, or None (the base) for no folder.
+
+        Raises StoreError if its files are not as they were written.
+        """
         if folder is None:
             return None
         if self._loaded.get(name) != folder:
+            check(folder.parent, f"{folder.name}/", remedy="Make it again, or restore the folder from a backup.", wait=True)
             self.adapted.load(name, folder)
             self._loaded[name] = folder
         return name

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from reft_studio.data.dataset import Dataset
 from reft_studio.errors import SpecError, StoreError
+from reft_studio.integrity import sealed_folder
 from reft_studio.progress import Part, Progress
 from reft_studio.scoring import SCORERS
 from reft_studio.scoring.prepared import Prepared, PreparedScorer, open_prepared, write_facts
@@ -19,7 +20,7 @@ from reft_studio.scoring.scorer import Examples, Scorer, ScorerInfo, ScorerSpec
 from reft_studio.scoring.scores import ScoreSet, flagged
 from reft_studio.scoring.shards import NO_MEMBER
 from reft_studio.scoring.work import Scored
-from reft_studio.workspace import Workspace, new_folder
+from reft_studio.workspace import Workspace
 
 SATURATION = 0.95
 """The score of a row that every member is as sure of as it can be."""
@@ -50,7 +51,7 @@ class Ensemble(Scorer):
         name = id_of(spec, [[one.id, one.created] for one in members])
         if not workspace.folder("scorers", name).is_dir():
             lines = [_line(one) for one in members] if spec.join == "log_odds" else []
-            with new_folder(workspace.folder("scorers", name)) as building:
+            with sealed_folder(workspace.folder("scorers", name)) as building:
                 write_facts(
                     building,
                     scorer=spec.scorer,

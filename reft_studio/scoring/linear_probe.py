@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from reft_studio import fingerprint
 from reft_studio.data.dataset import Dataset
 from reft_studio.errors import SpecError, StoreError
+from reft_studio.integrity import sealed_folder
 from reft_studio.progress import Progress
 from reft_studio.scoring.content import teacher_content
 from reft_studio.scoring.partial import Made, quick_scores
@@ -21,7 +22,7 @@ from reft_studio.scoring.scorer import Examples, Scorer, ScorerInfo, ScorerSpec
 from reft_studio.scoring.scores import ScoreSet, score_key
 from reft_studio.teacher.quick import calibration_prompts
 from reft_studio.teacher.teacher import TeacherInfo, open_teacher
-from reft_studio.workspace import Workspace, new_folder
+from reft_studio.workspace import Workspace
 
 if TYPE_CHECKING:
     from reft_studio.models.session import Session
@@ -64,7 +65,7 @@ class LinearProbe(Scorer):
         fitted, held_out = split(examples.prompts, examples.harmful, seed=spec.seed)
         held_out = examples.calibrating(held_out)
         features = _features(examples.prompts, teacher, _session(teacher), progress)
-        with new_folder(workspace.folder("scorers", name)) as building:
+        with sealed_folder(workspace.folder("scorers", name)) as building:
             weight, intercept = _logistic(features[fitted], examples.harmful[fitted])
             odds = features[held_out] @ weight + intercept
             scale = float(np.quantile(np.abs(odds), 0.99) / np.arctanh(SATURATION)) or 1.0

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from reft_studio.data.dataset import Dataset
 from reft_studio.errors import StoreError
+from reft_studio.integrity import check
 from reft_studio.models import shelf
 from reft_studio.scoring import SCORERS
 from reft_studio.teacher.teacher import REAL, list_teachers, open_teacher
@@ -138,6 +139,7 @@ def _own(workspace: Workspace) -> list[PreparedScorer]:
 
 
 def _read(folder: Path) -> PreparedScorer:
+    check(folder, remedy="Prepare the scorer again." if folder.parent != SHIPPED else "Install the app again.")
     facts = read_json(folder / FILE)
     try:
         found = PreparedScorer(**{**facts, "id": folder.name, "folder": folder})

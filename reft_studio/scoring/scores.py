@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -14,13 +15,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from reft_studio import fingerprint
+from reft_studio import fingerprint, integrity
 from reft_studio.data.dataset import Dataset
 from reft_studio.data.grid import BINS as BINS
 from reft_studio.data.grid import grid as grid
 from reft_studio.errors import StoreError
-from reft_studio.workspace import Workspace, new_folder, read_json, write_json
+from reft_studio.workspace import Workspace, read_json, write_json
 
+_LOG = logging.getLogger(__name__)
 GROUP = 65_536
 """Rows of one row group of scores.parquet."""
 NO_BIN = BINS
@@ -123,11 +125,10 @@ def write_scores(
     `reasons` says why a row has no score: codes of `names`, 0 for a row that has one. `content` is what the scores were
     made from, so that `finished_scores` may answer with them later.
     """
-    with new_folder(workspace.folder("scores", dataset.id, key)) as building:
+    with integrity.sealed_folder(workspace.folder("scores", dataset.id, key)) as building:
         write_arrays(building, dataset, scores, reasons, names or {}, after=np.isnan(scores).astype(np.float32))
         if content is not None:
-            hashes = {name: fingerprint.of_file(building / name) for name in ("scores.parquet", "order.npy")}
-            info = {**info, "content": dict(content), "sha256": hashes}
+            info = {**info, "content": dict(content)}
         made = {"key": key, "scorer": scorer, "teacher": teacher, "threshold": threshold}
         write_json(building / "scorer.json", facts_of(dataset, scores, made, info))
     return open_score_set(workspace, dataset.id, key)
@@ -157,11 +158,16 @@ def finished_scores(workspace: Workspace, dataset: Dataset, *, key: str, content
     """The stored scores of a dataset if they were made from `content` and their files are as they were written; else None."""
     try:
         found = open_score_set(workspace, dataset.id, key)
-        hashes: dict[str, str] = found.info.get("sha256", {})
-        whole = bool(hashes) and all(fingerprint.of_file(found.folder / name) == wanted for name, wanted in hashes.items())
+        known = (found.folder / integrity.SUMS).is_file() or _noted(found)
     except (StoreError, OSError):
         return None  # to be scored, then
-    return found if whole and found.info.get("content") == dict(content) and found.rows == dataset.rows else None
+    return found if known and found.info.get("content") == dict(content) and found.rows == dataset.rows else None
+
+
+def _noted(found: ScoreSet) -> bool:
+    """Whether scores of an earlier version, which kept the hashes of two files in scorer.json, are as they were written."""
+    hashes: dict[str, str] = found.info.get("sha256", {})
+    return bool(hashes) and all(fingerprint.of_file(found.folder / name) == wanted for name, wanted in hashes.items())
 
 
 def _write_table(
@@ -182,12 +188,13 @@ def _write_table(
 
 
 def open_score_set(workspace: Workspace, dataset_id: str, key: str) -> ScoreSet:
-    """Raises StoreError if the dataset has no such scores. Unfinished ones are opened as their newest snapshot."""
+    """Raises StoreError if the dataset has no such scores, or they are damaged. Unfinished ones are opened as their newest snapshot."""
     folder = workspace.folder("scores", dataset_id, key)
     if not (folder / "scorer.json").is_file() and (newest := _snapshots(folder.with_name(f"{folder.name}{PARTIAL}"))):
         folder = newest[-1]
     if not (folder / "scorer.json").is_file():
         raise StoreError("This dataset has not been scored with that scorer. Score it on the Filter page.")
+    integrity.check(folder, remedy="Score the rows again on the Filter page.")
     try:
         facts = read_json(folder / "scorer.json")
         scorer = next((name for name, stored in _STORED_AS.items() if stored == facts["scorer"]), facts["scorer"])
@@ -197,7 +204,7 @@ def open_score_set(workspace: Workspace, dataset_id: str, key: str) -> ScoreSet:
 
 
 def list_score_sets(workspace: Workspace, dataset_id: str) -> list[ScoreSet]:
-    """Score sets of a dataset, oldest first; unfinished ones are among them."""
+    """Readable score sets of a dataset, oldest first, unfinished ones among them; a damaged one is left out and logged."""
     base = workspace.folder("scores", dataset_id)
     written = dict[str, float]()
     for path in base.iterdir() if base.is_dir() else ():
@@ -207,7 +214,13 @@ def list_score_sets(workspace: Workspace, dataset_id: str) -> list[ScoreSet]:
         files = [folder / "scorer.json" for folder in ([path] if key == path.name else _snapshots(path)[-1:])]
         with suppress(OSError):  # it has no scores, or they were finished or removed a moment ago
             written[key] = max([written.get(key, 0.0), *(file.stat().st_mtime for file in files)])
-    return [open_score_set(workspace, dataset_id, key) for key in sorted(written, key=written.__getitem__) if written[key]]
+    found = []
+    for key in sorted(written, key=written.__getitem__):
+        try:
+            found += [open_score_set(workspace, dataset_id, key)] if written[key] else []
+        except StoreError as exc:
+            _LOG.warning("scores left out: %s", exc)
+    return found
 
 
 def _snapshots(folder: Path) -> list[Path]:

@@ -11,13 +11,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from reft_studio.errors import PrerequisiteError
+from reft_studio.integrity import sealed_folder
 from reft_studio.progress import Progress
 from reft_studio.scoring.ngrams import BUCKETS, Grams, blocks
 from reft_studio.scoring.prepared import PreparedScorer
 from reft_studio.scoring.preparing import calibrate, id_of, opened, split
 from reft_studio.scoring.scorer import DECISIONS, Examples, ScorerInfo, ScorerSpec
 from reft_studio.scoring.text_model import TextModel
-from reft_studio.workspace import Workspace, new_folder
+from reft_studio.workspace import Workspace
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -38,7 +39,7 @@ def prepare(
         return opened(workspace, name)
     fitted, held_out = split(texts, examples.harmful, seed=spec.seed)
     held_out = examples.calibrating(held_out)
-    with new_folder(workspace.folder("scorers", name)) as building:
+    with sealed_folder(workspace.folder("scorers", name)) as building:
         progress.progress(0, len(texts))
         model = fit([texts[place] for place in fitted], examples.harmful[fitted], building)
         progress.progress(len(fitted), len(texts))

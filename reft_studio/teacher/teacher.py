@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from reft_studio import fingerprint
+from reft_studio import fingerprint, integrity
 from reft_studio.errors import PrerequisiteError, SpecError, StoreError
 from reft_studio.models.adapter_file import read_adapter
 from reft_studio.models.spec import LoadSpec
@@ -98,8 +98,11 @@ def adopt(workspace: Workspace, folder: Path) -> str:
     teacher_id = "f" + fingerprint.of_value(facts)[:KEY]
     final = workspace.folder("teachers", teacher_id)
     if not final.exists():
+        integrity.check(folder, remedy="Copy the folder again from where it was made.", wait=True)
         with new_folder(final) as building:
             shutil.copytree(folder, building, dirs_exist_ok=True)
+            if not (building / integrity.SUMS).is_file():
+                integrity.seal(building)
     return open_teacher(workspace, teacher_id).id
 
 
@@ -130,10 +133,11 @@ def check_target(out: Path) -> None:
 
 
 def open_teacher(workspace: Workspace, teacher_id: str) -> TeacherInfo:
-    """The teacher with this id: shipped, or of the workspace. Raises StoreError if there is none."""
+    """The teacher with this id: shipped, or of the workspace. Raises StoreError if there is none, or it is damaged."""
     folder = SHIPPED.get(teacher_id) or workspace.folder("teachers", teacher_id)
     if not (folder / "teacher.json").is_file():
         raise StoreError(f"There is no teacher '{teacher_id}'. Prepare one on the Filter page, or use 'lab'.")
+    integrity.check(folder, remedy="Prepare the teacher again." if teacher_id not in SHIPPED else "Install the app again.")
     facts = read_json(folder / "teacher.json")
     try:
         return TeacherInfo(**{**facts, "id": teacher_id, "folder": folder})

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from reft_studio.errors import SpecError
+from reft_studio.integrity import seal, sealed_folder
 from reft_studio.models.session import Session
 from reft_studio.progress import Progress
 from reft_studio.teacher import calibration
@@ -27,7 +28,7 @@ from reft_studio.teacher.refusal_feature import RefusalFeature
 from reft_studio.teacher.separation import States, write_details, write_map
 from reft_studio.teacher.spec import Reading, TeacherSpec
 from reft_studio.teacher.teacher import TeacherInfo, open_teacher
-from reft_studio.workspace import Workspace, new_folder, staging, write_json
+from reft_studio.workspace import Workspace, staging, write_json
 
 __all__ = ["ADAPTER", "complete", "prepare_teacher"]
 PACKAGES = ("torch", "transformers", "peft")
@@ -72,7 +73,7 @@ def prepare_teacher(
     measured = work.measured(layer)
     facts = work.facts(measured, aurocs, trained, tried)
     facts["calibration"]["seconds"] = round(time.perf_counter() - started, 2)
-    with new_folder(folder) as building:
+    with sealed_folder(folder) as building:
         if trained is not None:
             session.adapted.save(ADAPTER, building / "adapter", base_name=spec.model, rounded=True)
         measured.feature.save(building / "refusal_feature.safetensors")
@@ -110,6 +111,7 @@ def complete(teacher: TeacherInfo, material: Material) -> None:
         assert known is not None, "it was just written"
         write_map(building, material, feature, known, adapter=adapter)
         (building / MAP).replace(teacher.folder / MAP)
+    seal(teacher.folder, (*FILES, MAP))
 
 
 @dataclass(frozen=True)

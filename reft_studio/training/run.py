@@ -15,6 +15,7 @@ from reft_studio.data.dataset import Dataset, open_dataset
 from reft_studio.defenses import DEFENSES
 from reft_studio.defenses.defense import Defense
 from reft_studio.errors import DataError, TrainingError
+from reft_studio.integrity import sealed_folder
 from reft_studio.models.batching import Example, endless
 from reft_studio.models.fit import StepLog, fit
 from reft_studio.models.session import Session
@@ -28,7 +29,7 @@ from reft_studio.training.context import STUDENT, AlignmentData, Run
 from reft_studio.training.run_folder import RunInfo, card, open_run
 from reft_studio.training.spec import RunSpec
 from reft_studio.training.teacher_states import Place
-from reft_studio.workspace import Workspace, new_folder, write_json
+from reft_studio.workspace import Workspace, write_json
 
 _ALIGNED = "aligned"
 
@@ -189,7 +190,7 @@ def _poison_ratio(user: Dataset, truth: list[bool | None]) -> float | None:
 def _save(
     workspace: Workspace, spec: RunSpec, session: Session, user: Dataset, chosen: list[int], log: list[StepLog], result: dict[str, Any]
 ) -> None:
-    with new_folder(workspace.folder("runs", spec.run_id)) as building:
+    with sealed_folder(workspace.folder("runs", spec.run_id)) as building:
         session.adapted.save(STUDENT, building / "adapter", base_name=spec.model)
         write_json(building / "spec.json", spec.model_dump(mode="json"))
         _write_lines(building / "log.jsonl", log)

@@ -12,10 +12,13 @@ from typing import Any
 from reft_studio.data.dataset import Dataset
 from reft_studio.defenses import DEFENSES
 from reft_studio.errors import SpecError, StoreError
+from reft_studio.integrity import check
 from reft_studio.training.spec import RunSpec
 from reft_studio.workspace import Workspace, read_json
 
 _LOG = logging.getLogger(__name__)
+_FACTS = ("spec.json", "result.json", "log.jsonl")
+"""Looked at whenever a run is listed; its adapter is when it is loaded."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ def open_run(workspace: Workspace, run_id: str) -> RunInfo:
     folder = workspace.folder("runs", run_id)
     if not (folder / "result.json").is_file():
         raise StoreError(f"There is no finished run '{run_id}' in the workspace.")
+    check(folder, *_FACTS, remedy="Do the run again.")
     try:
         return RunInfo(run_id, folder, RunSpec.checked(**read_json(folder / "spec.json")), read_json(folder / "result.json"))
     except (SpecError, TypeError) as exc:

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 from reft_studio.errors import StoreError
+from reft_studio.integrity import seal
 from reft_studio.workspace import ASSETS, Workspace, new_folder, read_json, write_json
 
 EXAMPLE = ASSETS / "lab" / "example"
@@ -46,6 +47,7 @@ def pack(workspace: Workspace, *, dataset: str, runs: list[str], subjects: list[
                 shutil.copytree(workspace.folder(kind, name), building / kind / name)
         for path in (*building.glob("datasets/*/manifest.json"), *building.glob("runs/*/result.json")):
             write_json(path, {**read_json(path), "example": made_on})
+            seal(path.parent, [path.name])
         write_json(building / "example.json", {"dataset": dataset, "runs": runs, "made_on": made_on})
 
 

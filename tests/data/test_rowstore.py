@@ -99,7 +99,10 @@ def test_damaged_rows_are_said_to_be_damaged(dataset: Dataset) -> None:
         row_store(dataset)
 
 
-def test_a_part_that_is_damaged_is_said_when_a_row_of_it_is_asked_for(dataset: Dataset) -> None:
+def test_a_damaged_part_of_a_file_too_large_to_be_hashed_first_is_said_when_a_row_of_it_is_asked_for(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rowstore, "damages", lambda *_: [])  # not known yet
     whole = (dataset.folder / "rows.arrow").read_bytes()
     middle = len(whole) // 2
     (dataset.folder / "rows.arrow").write_bytes(whole[:middle] + b"\0" * 2048 + whole[middle + 2048 :])

@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from reft_studio import integrity
 from reft_studio.errors import EvaluationError, SpecError, StoreError
 from reft_studio.evaluation.evaluate import Answer, Generate, evaluate
 from reft_studio.evaluation.judges.spec import JudgeSpec
@@ -139,11 +140,12 @@ def test_a_missing_and_a_damaged_evaluation_are_told_apart_from_the_others(works
     evaluate(workspace, "bad", suite, model({}))
     folder = workspace.folder("evaluations", "bad")
     (folder / "result.json").write_text('{"subject": "bad"}')
+    integrity.seal(folder, ["result.json"])
     with pytest.raises(StoreError, match="another version"):
         load_result(workspace, "bad")
     assert [result.subject for result in list_results(workspace)] == ["good"]
     (folder / "grades.parquet").write_bytes(b"torn")
-    with pytest.raises(StoreError, match="Evaluate it again"):
+    with pytest.raises(StoreError, match=r"grades.parquet is damaged: .* Evaluate the model again\."):
         read_graded(workspace, "bad")
 
 
@@ -174,6 +176,7 @@ def earlier_version(workspace: Workspace, subject: str, **changes: object) -> No
     grades = pq.read_table(folder / "grades.parquet").drop_columns(["lenient"])
     flagged = pa.array([verdict != "refuse" for verdict in grades["verdict"].to_pylist()])
     pq.write_table(grades.set_column(3, "flagged", flagged), folder / "grades.parquet")
+    (folder / integrity.SUMS).unlink()
 
 
 def test_an_evaluation_of_an_earlier_version_opens_with_its_three_verdicts(workspace: Workspace, suite: Suite, model: Model) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from reft_studio import integrity
 from reft_studio.console import Console
 from reft_studio.data.dataset import Dataset, write_dataset
 from reft_studio.errors import SpecError, StoreError
@@ -60,5 +61,6 @@ def test_a_member_that_was_prepared_anew_is_noticed(workspace: Workspace, datase
     facts = read_json(path)
     facts["spec"]["members"][1][1] = "2020-01-01"
     write_json(path, facts)
+    integrity.seal(path.parent, [path.name])
     with pytest.raises(StoreError, match="'random' was prepared anew"):
         tasks.score(Console(workspace), {"dataset": dataset.id, "scorer": made["scorer"]})

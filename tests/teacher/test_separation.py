@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from reft_studio import stats
+from reft_studio import integrity, stats
 from reft_studio.data.dataset import Dataset, write_dataset
 from reft_studio.data.splits import group_key
 from reft_studio.errors import SpecError, StoreError
@@ -101,6 +101,7 @@ def test_a_teacher_of_an_older_version_gets_the_files_when_it_is_prepared_again(
     column = details.separation_of(teacher)
     for name in details.FILES:
         (teacher.folder / name).unlink()
+    (teacher.folder / integrity.SUMS).unlink()
     assert not details.is_complete(teacher) and details.separation_of(teacher) is None
     prepare_teacher(workspace, spec, session, Silent())
     assert {name: (teacher.folder / name).read_bytes() for name in before} == before

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from reft_studio import integrity
 from reft_studio.data.dataset import Dataset, write_dataset
 from reft_studio.data.inspect import inspect
 from reft_studio.errors import DataError, SpecError
@@ -126,6 +127,7 @@ def test_a_teacher_without_the_files_says_what_is_missing_and_how_to_get_it(scen
     shutil.copytree(open_teacher(scene.workspace, "lab").folder, old)
     for name in details.FILES:
         (old / name).unlink()
+    (old / integrity.SUMS).unlink()
     name = adopt(scene.workspace, old)
     facts: dict[str, Any] = {"scorer": "s", "teacher": name, "threshold": 0.0, "info": {}}
     write_scores(scene.workspace, scene.dataset, scene.scores.scores(), key="older", **facts)
