@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Protocol
 
-from jinja2.exceptions import TemplateError
-
+from reft_studio.data.chat.renderer import CLOCK, LARGE, REFUSED, SLOW, SYNTAX, Rendered
+from reft_studio.data.chat.renderer import render as rendered
 from reft_studio.data.own_template import check_own, is_own, render_own, uses_specials
 from reft_studio.errors import DataError, SpecError
 from reft_studio.fingerprint import of_value
@@ -21,8 +22,9 @@ class ChatTokenizer(Protocol):
 
     chat_template: Any
 
-    def apply_chat_template(self, conversation: Any, *, tokenize: bool, add_generation_prompt: bool) -> Any:
-        """Render messages as text."""
+    @property
+    def special_tokens_map(self) -> Any:
+        """Special tokens by the names that templates use."""
         ...
 
 
@@ -37,16 +39,35 @@ class Template:
     special_tokens: bool
     """Whether the tokenizer must add its own special tokens (BOS) to the text; False if the text holds them already."""
     render: Callable[[Sequence[Message]], str] = field(repr=False, compare=False)
+    render_all: Callable[[Sequence[Sequence[Message]]], list[str | None]] | None = field(default=None, repr=False, compare=False)
+    """Many at once, where that is faster; None for what is refused."""
+    clock: str | None = None
+    """The time that a template reads as now: the same always, since scores would differ from day to day. None: it reads none."""
 
     def prompt(self, messages: Sequence[Message]) -> str:
         """The text before the last answer: turns after the last user (or tool) turn are left out.
 
         Raises DataError if there is no user turn or the template refuses the roles.
         """
+        return self.render(self._asked(messages))
+
+    def prompts(self, conversations: Sequence[Sequence[Message]]) -> list[str | None]:
+        """`prompt` of each; None where it raises DataError."""
+        if self.render_all is not None:
+            return self.render_all([self._asked(messages) for messages in conversations])
+        found: list[str | None] = []
+        for messages in conversations:
+            try:
+                found.append(self.prompt(messages))
+            except DataError:  # counted by the caller
+                found.append(None)
+        return found
+
+    def _asked(self, messages: Sequence[Message]) -> Sequence[Message]:
         end = max((place + 1 for place, message in enumerate(messages) if message.get("role") in ("user", "tool")), default=0)
         if end == 0:
             raise DataError("A conversation without a user turn has no prompt. Give at least one message with the role 'user'.")
-        return self.render(messages[:end])
+        return messages[:end]
 
 
 def text_of(content: Any) -> str:
@@ -86,16 +107,50 @@ ALPACA = Template("alpaca", of_value(_ALPACA_TEXT), True, _alpaca)
 
 
 def chat_template(tokenizer: ChatTokenizer) -> Template:
-    """The tokenizer's own chat template. Raises SpecError if it has none."""
+    """The tokenizer's own chat template. Raises SpecError if it has none, or one that is none or cannot be bounded."""
     source = _source(tokenizer)
     if source is None:
         raise SpecError("This tokenizer has no chat template. Choose the template 'alpaca' (or 'auto').")
-    specials = _specials(tokenizer)
+    clock = {"clock": CLOCK.isoformat()} if "strftime_now" in source else {}
+    specials, names = _specials(tokenizer), {name: str(token) for name, token in tokenizer.special_tokens_map.items()}
 
     def render(messages: Sequence[Message]) -> str:
-        return _render_chat(tokenizer, [_plain(message) for message in messages])
+        found = _render_chats(source, names, [messages])[0]
+        if found.error:
+            raise DataError(_why(found, messages))
+        return str(found)
 
-    return Template("chat", of_value({"template": source, "special_tokens": specials}), False, render)
+    def render_all(conversations: Sequence[Sequence[Message]]) -> list[str | None]:
+        return [None if one.error else str(one) for one in _render_chats(source, names, conversations)]
+
+    _check_template(source, names)
+    key = of_value({"template": source, "special_tokens": specials, **clock})
+    return Template("chat", key, False, render, render_all, clock.get("clock"))
+
+
+@lru_cache(maxsize=64)
+def _tried(source: str, names: tuple[tuple[str, str], ...]) -> str:
+    """What becomes of an ordinary prompt in a template: "" or an error."""
+    return rendered(source, [[{"role": "user", "content": "How do I bake bread?"}]], names=dict(names))[0].error
+
+
+def _check_template(source: str, names: Mapping[str, str]) -> None:
+    error = _tried(source, tuple(names.items()))
+    if error in (SYNTAX, SLOW, LARGE):
+        told = {SYNTAX: "is no template that can be read", SLOW: "hangs", LARGE: "takes more memory or text than a conversation can need"}
+        raise SpecError(
+            f"The chat template of this model {told[error]}, already for one short prompt. Choose the template 'alpaca', write your "
+            "own, or take another model."
+        )
+
+
+def transcript(tokenizer: ChatTokenizer, messages: Sequence[Message]) -> str:
+    """A finished conversation in the tokenizer's chat template, nothing after it. Raises DataError if the template refuses it."""
+    names = {name: str(token) for name, token in tokenizer.special_tokens_map.items()}
+    found = rendered(_source(tokenizer) or "", [[_plain(one) for one in messages]], names=names, add_generation_prompt=False)[0]
+    if found.error:
+        raise DataError(_why(found, messages))
+    return str(found)
 
 
 def own_template(tokenizer: ChatTokenizer, choice: str) -> Template:
@@ -142,16 +197,28 @@ def _plain(message: Message) -> dict[str, Any]:
     return {**message, "role": role, "content": text_of(message.get("content"))}
 
 
-def _render_chat(tokenizer: ChatTokenizer, messages: list[dict[str, Any]]) -> str:
-    try:
-        return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
-    except (TemplateError, TypeError, KeyError) as exc:
-        # some templates (Gemma 2) refuse a system turn: its text then opens the first user turn
-        if messages[0]["role"] == "system" and len(messages) > 1:
-            merged = {**messages[1], "content": f"{messages[0]['content']}\n\n{messages[1]['content']}"}
-            return _render_chat(tokenizer, [merged, *messages[2:]])
-        roles = ", ".join(str(message["role"]) for message in messages)
-        raise DataError(
-            f"The chat template of this model refuses a conversation with the roles: {roles[:200]}. "
-            "Most templates want user and assistant turns in alternation; use the template 'alpaca' or leave the row out."
-        ) from exc
+def _render_chats(source: str, names: Mapping[str, str], conversations: Sequence[Sequence[Message]]) -> list[Rendered]:
+    """Each conversation in a chat template. Where it refuses a system turn (Gemma 2), that opens the first user turn."""
+    plain = [[_plain(message) for message in messages] for messages in conversations]
+    found = rendered(source, plain, names=names)
+    again = {
+        place: [{**chat[1], "content": f"{chat[0]['content']}\n\n{chat[1]['content']}"}, *chat[2:]]
+        for place, chat in enumerate(plain)
+        if found[place].error == REFUSED and len(chat) > 1 and chat[0]["role"] == "system"
+    }
+    for place, one in zip(again, rendered(source, list(again.values()), names=names), strict=True):
+        found[place] = one
+    return found
+
+
+def _why(found: Rendered, messages: Sequence[Message]) -> str:
+    if found.error in (SLOW, LARGE):
+        return (
+            "The chat template of this model takes more time, memory or text for this conversation than it can need. Use the template "
+            "'alpaca' or leave the row out."
+        )
+    roles = ", ".join(str(message.get("role")) for message in messages)
+    return (
+        f"The chat template of this model refuses a conversation with the roles: {roles[:200]}. "
+        "Most templates want user and assistant turns in alternation; use the template 'alpaca' or leave the row out."
+    )

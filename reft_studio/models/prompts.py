@@ -106,20 +106,21 @@ class PromptEncoder:
 
     def _rendered(self, texts: Sequence[str]) -> list[str | None]:
         """Each text in the template; None where the template refuses it."""
-        if self.splice is not None:
-            for text in (texts[0], min(texts, key=len), max(texts, key=len)):  # a few real ones of every chunk, to be sure
-                if self.splice(text) not in (None, self._slow(text)):
-                    self.splice = None
-                    break
-        if self.splice is None:
-            return [self._slow(text) for text in texts]
-        return [self._slow(one) if (spliced := self.splice(one)) is None else spliced for one in texts]
+        spliced = None if self.splice is None else [self.splice(text) for text in texts]
+        if spliced is not None:  # a few real ones of every chunk, to be sure
+            some = sorted({0, min(range(len(texts)), key=lambda at: len(texts[at])), max(range(len(texts)), key=lambda at: len(texts[at]))})
+            real = self._really([texts[place] for place in some])
+            if any(spliced[place] not in (None, text) for place, text in zip(some, real, strict=True)):
+                self.splice = spliced = None
+        if spliced is None:
+            return self._really(texts)
+        rest = [place for place, text in enumerate(spliced) if text is None]
+        for place, text in zip(rest, self._really([texts[place] for place in rest]), strict=True):
+            spliced[place] = text
+        return spliced
 
-    def _slow(self, text: str) -> str | None:
-        try:
-            return self.template.prompt([{"role": "user", "content": text}])
-        except DataError:  # counted by the caller
-            return None
+    def _really(self, texts: Sequence[str]) -> list[str | None]:
+        return self.template.prompts([[{"role": "user", "content": text}] for text in texts])
 
 
 @dataclass(frozen=True)
@@ -150,8 +151,9 @@ class Splice:
             before, after = whole.split(_MARK)
             tested = re.compile("|".join(map(re.escape, sorted(words)))) if words else None
             found = cls(before, after, spaced == whole, tested)
-            right = [found(probe) in (None, template.prompt([{"role": "user", "content": probe}])) for probe in _PROBES]
-        except (DataError, TemplateError):
+            real = template.prompts([[{"role": "user", "content": probe}] for probe in _PROBES])
+            right = [text is not None and found(probe) in (None, text) for probe, text in zip(_PROBES, real, strict=True)]
+        except (DataError, TemplateError, RecursionError):
             return None  # a template that refuses an ordinary turn is asked row by row
         return found if all(right) and spaced in (whole, f"{before} {_MARK}\n{after}") else None
 

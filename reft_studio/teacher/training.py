@@ -254,6 +254,7 @@ class _Preparation:
                 "early_stop": trained.trace if trained else [],
                 "truncated": self.session.encoder.truncated,
                 "loaded": model.loading.model_dump(mode="json"),
+                **({"clock": model.template.clock} if model.template.clock else {}),
                 "versions": {name: metadata.version(name) for name in PACKAGES},
             },
         }

@@ -1,10 +1,8 @@
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Any
 
 import pytest
-from jinja2.exceptions import TemplateError
 
 from reft_studio.data.templates import ALPACA, chat_template, template_for
 from reft_studio.errors import DataError, SpecError
@@ -12,22 +10,21 @@ from reft_studio.errors import DataError, SpecError
 TURNS = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
 
 
+SPEAKS = (
+    "{% for m in messages %}{% if not loop.first and m.role == messages[loop.index0 - 1].role %}{{ raise_exception('must alternate') }}"
+    "{% endif %}{{ m.role }}:{{ m.content }}|{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}"
+)
+NO_SYSTEM = "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}" + SPEAKS
+
+
 class FakeTokenizer:
-    """Renders `role:text|`; refuses system turns if told to, as Gemma does."""
+    """Has a chat template, by default one that renders `role:text|`."""
 
     bos_token = "<s>"
 
-    def __init__(self, chat_template: Any = "{{x}}", *, system: bool = True) -> None:
+    def __init__(self, chat_template: Any = SPEAKS) -> None:
         self.chat_template = chat_template
-        self._system = system
-
-    def apply_chat_template(self, conversation: Any, *, tokenize: bool, add_generation_prompt: bool) -> str:
-        assert add_generation_prompt and not tokenize
-        if not self._system and conversation[0]["role"] == "system":
-            raise TemplateError("System role not supported")
-        if any(first["role"] == second["role"] for first, second in pairwise(conversation)):
-            raise TemplateError("Conversation roles must alternate")
-        return "".join(f"{turn['role']}:{turn['content']}|" for turn in conversation) + "assistant:"
+        self.special_tokens_map = {"bos_token": "<s>"}
 
 
 def test_the_alpaca_prompt_is_the_published_one_and_ends_before_the_answer() -> None:
@@ -52,7 +49,7 @@ def test_a_whole_conversation_and_its_prompt_render_alike() -> None:
 
 def test_a_system_turn_that_a_template_refuses_opens_the_first_user_turn() -> None:
     turns = [{"role": "developer", "content": "Short."}, *TURNS]
-    assert chat_template(FakeTokenizer(system=False)).prompt(turns) == "user:Short.\n\nHi|assistant:"
+    assert chat_template(FakeTokenizer(NO_SYSTEM)).prompt(turns) == "user:Short.\n\nHi|assistant:"
 
 
 def test_parts_are_rendered_as_their_text() -> None:

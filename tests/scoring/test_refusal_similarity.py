@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from reft_studio.data.dataset import Dataset, Row, write_dataset
-from reft_studio.errors import DataError, SpecError
+from reft_studio.errors import SpecError
 from reft_studio.jobs import tasks
 from reft_studio.lab import sets
 from reft_studio.models.loading import weights_fingerprint
@@ -227,12 +227,10 @@ def test_a_state_that_is_not_finite_is_counted_and_takes_no_other_row_with_it(wo
 
 
 def test_rows_that_the_template_refuses_are_told_apart(workspace: Workspace, session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuses(messages: Any) -> str:
-        if "zebra" in messages[0]["content"]:
-            raise DataError("no")
-        return "" if "nothing" in messages[0]["content"] else f"<{messages[0]['content']}>"
-
-    monkeypatch.setattr("reft_studio.data.templates.Template.prompt", lambda self, messages: refuses(messages))
+    texts = {"a zebra": None, "nothing": "", KIND: f"<{KIND}>"}
+    monkeypatch.setattr(
+        "reft_studio.data.templates.Template.prompts", lambda self, chats: [texts.get(chat[0]["content"]) for chat in chats]
+    )
     rows: list[Row] = [{"prompt": text, "response": "x"} for text in ("a zebra", "nothing", KIND)]
     found = scored(workspace, session, rows)
     assert found.reasons([0, 1, 2]) == ["the chat template refuses the row", "no token is left of the prompt", None]

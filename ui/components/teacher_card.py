@@ -160,6 +160,7 @@ def facts(teacher: TeacherInfo) -> list[tuple[str, str]]:
         ("Training", "" if not record.get("step") else f"weights of step {count(record['step'])}"),
         ("Refusals", "" if not origin else f"{count(origin['file'])} from the files, {count(origin['ours'])} written by us"),
         ("Cut prompts", counted(record["truncated"], "row") + " longer than the context" if record.get("truncated") else ""),
+        ("Clock", f"its template reads the time: always {record['clock'].replace('T', ', ')}" if record.get("clock") else ""),
         ("Loaded as", ", ".join(str(loaded[name]) for name in ("dtype", "quantization") if loaded.get(name) not in (None, "none"))),
     ]
 

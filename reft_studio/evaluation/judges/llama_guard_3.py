@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from reft_studio.data.templates import transcript
 from reft_studio.errors import PrerequisiteError
 from reft_studio.evaluation.grade import Grade
 from reft_studio.evaluation.judges import Judge, Progress, speaker
@@ -61,8 +62,7 @@ class LlamaGuard3(Judge):
                 "tokenizer_config.json (or chat_template.jinja) of the model into its folder."
             )
         turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": completion}]
-        text = str(tokenizer.apply_chat_template(turns, tokenize=False))
-        return self._speaker.tokens(text, special_tokens=False)
+        return self._speaker.tokens(transcript(tokenizer, turns), special_tokens=False)
 
     def _grade(self, spoken: Spoken, completion: str) -> Grade:
         step = spoken.first
