@@ -23,6 +23,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from reft_studio.admission import Admission
 from reft_studio.data.dataset import Dataset
 from reft_studio.data.rowstore import row_store
 from reft_studio.errors import SpecError, StoreError
@@ -37,6 +38,7 @@ WORTH_ROWS = 20_000
 """Rows from which an index is worth its space: fewer are scanned within a frame or two."""
 LIMIT_S = 5.0
 """A search stops after this time and gives what it has found."""
+SEARCHES = Admission("searches", at_once=2, waiting=8, wait_s=3.0)
 MAX_TEXT = 500
 PREFIX = 3
 """Letters from which a word also finds longer ones."""
@@ -71,10 +73,17 @@ class Found:
 
 
 def search(dataset: Dataset, text: str) -> Found:
-    """Rows that hold every word of `text`, by the index if there is one. Raises SpecError for a text of more than 500 characters."""
+    """Rows that hold every word of `text`, by the index if there is one.
+
+    Raises SpecError for a text of more than 500 characters, PrerequisiteError if too many search already.
+    """
     if len(text) > MAX_TEXT:
         raise SpecError(f"The search text has {len(text):,} characters. At most {MAX_TEXT} are searched for.")
-    text = _clean(text)
+    with SEARCHES.turn():
+        return _search(dataset, _clean(text))
+
+
+def _search(dataset: Dataset, text: str) -> Found:
     phrases = phrases_of(text)
     if phrases and not _SPACELESS.search(text) and indexed(dataset):
         try:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from reft_studio.admission import Admission
 from reft_studio.data.dataset import Dataset
 from reft_studio.data.facets import facet, facet_file, facet_names
 from reft_studio.data.grid import grid
@@ -59,7 +59,8 @@ EXAMPLES = (
 )
 """A title and a question each."""
 _CHILD = Path(__file__).with_name("sql_child.py")
-_AT_ONCE = threading.BoundedSemaphore(2)
+QUESTIONS = Admission("questions in SQL", at_once=2, waiting=4, wait_s=2.0)
+"""A person's own tab asks two at once: the answer, and the rows that it selects."""
 
 Ids = npt.NDArray[np.int64]
 
@@ -106,7 +107,7 @@ class SqlResult:
 def ask(tables: Tables, query: str) -> SqlResult:
     """Answer one SELECT: at most 1,000 rows, within 5 s.
 
-    Raises SpecError for a question that is none, PrerequisiteError for one that takes too much time or memory.
+    Raises SpecError for a question that is none, PrerequisiteError for one that takes too much time or memory, or if too many are asked.
     """
     header, _ = _asked(tables, query, ids=False)
     return SqlResult(*(header[name] for name in ("columns", "types", "rows", "cut", "seconds")))
@@ -148,7 +149,7 @@ def _facet_files(dataset: Dataset) -> dict[str, tuple[str, list[str]]]:
 def _run(data: bytes) -> tuple[dict[str, Any], bytes]:
     """Ask the other process. -P: the folder of its script holds modules with names of the standard library."""
     command = [sys.executable, "-P", str(_CHILD)]
-    with _AT_ONCE:
+    with QUESTIONS.turn():
         try:
             done = subprocess.run(command, input=data, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=LIMIT_S + START_S)
         except subprocess.TimeoutExpired:

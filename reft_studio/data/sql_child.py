@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import sys
 import threading
@@ -22,6 +23,8 @@ import pyarrow.parquet as pq
 MEMORY = "1GB"
 DATA_LIMIT = 3_000_000_000
 """Bytes the process may take in all: not everything a question can allocate counts against DuckDB's own limit."""
+NICE = 10
+"""Added to the niceness, so that the app answers while questions are computed."""
 MOST_COLUMNS, MOST_CELL = 100, 2000
 ROWS = "SELECT row_id, prompt, response, messages, origin, category, known_harmful FROM read_parquet({file})"
 
@@ -66,6 +69,7 @@ def _limit() -> None:
         return
     resource.setrlimit(resource.RLIMIT_DATA, (DATA_LIMIT, DATA_LIMIT))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.nice(NICE)
 
 
 def _furnish(engine: duckdb.DuckDBPyConnection, request: dict[str, Any], decisions: bytes) -> None:
