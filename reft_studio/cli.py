@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -83,16 +84,20 @@ def serve(
     workspace: Where = None,
     host: Annotated[str, typer.Option(help="address to listen on; only this machine without a login")] = "127.0.0.1",
     no_model: Annotated[bool, typer.Option("--no-model", help="do not fetch the language model smollm2-135m (93 MB)")] = False,
+    no_token: Annotated[
+        bool, typer.Option("--no-token", help="ask for no token: every user of this machine can then read your data and files through it")
+    ] = False,
 ) -> None:
-    """Open the app in the browser."""
+    """Open the app in the browser. The printed address holds a token; REFT_STUDIO_TOKEN sets one of your own, for scripts."""
     from reft_studio import first_model
     from reft_studio.studio import Studio
     from ui.app import serve as run
 
     studio = Studio(Workspace.open(workspace))
     studio.start()
+    ready = partial(first_model.begin, studio, wanted=not no_model)
     try:
-        run(studio, host=host, port=port, open_browser=browser, when_ready=lambda: first_model.begin(studio, wanted=not no_model))
+        run(studio, host=host, port=port, open_browser=browser, when_ready=ready, token=not no_token)
     finally:
         studio.close()
 

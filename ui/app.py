@@ -12,6 +12,7 @@ import threading
 import warnings
 import webbrowser
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from starlette.responses import PlainTextResponse
 
 from reft_studio.errors import PrerequisiteError, SpecError
 from ui import offline
+from ui.access import NO_TOKEN, Access, opening_file, token_from_environment
 from ui.components import shell
 from ui.fast_import import one_app
 from ui.guard import LOOPBACK, Guard
@@ -48,13 +50,19 @@ def build(studio: Studio) -> gr.Blocks:
         for page in shell.PAGES[1:]:
             with demo.route(page.title, page.path, show_in_navbar=False):
                 _draw(studio, page)
+        # as launch() sets it: only then does gradio refuse a file that a browser names by its path and that was never uploaded
+        demo.has_launched = True
         return demo.queue(default_concurrency_limit=8, max_size=64)
 
 
-def application(studio: Studio, *, hosts: tuple[str, ...] = LOOPBACK) -> FastAPI:
-    """The guarded ASGI app. Uploads go to a folder of the workspace that only this user may read."""
+def application(studio: Studio, *, access: Access | None, hosts: tuple[str, ...] = LOOPBACK) -> FastAPI:
+    """The guarded ASGI app, for whoever has the token of `access` (None: for everyone on this machine).
+
+    Uploads go to a folder of the workspace that only this user may read.
+    """
     _refuse_sharing()
     offline.watch()
+    offline.never_fetch()
     uploads = studio.workspace.root / "uploads" / "incoming"
     uploads.mkdir(mode=0o700, parents=True, exist_ok=True)
     os.environ["GRADIO_TEMP_DIR"] = str(uploads)
@@ -64,7 +72,7 @@ def application(studio: Studio, *, hosts: tuple[str, ...] = LOOPBACK) -> FastAPI
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="SSR mode is not supported")  # it is off, which gradio still warns about
         _mount(app, studio, bare)
-    app.add_middleware(Guard, hosts=hosts)
+    app.add_middleware(Guard, hosts=hosts, access=access)
     return app
 
 
@@ -96,30 +104,47 @@ def serve(
     port: int | None = None,
     open_browser: bool = True,
     when_ready: Callable[[], object] | None = None,
+    token: bool = True,
 ) -> None:
     """Run the app until it is interrupted. `port` None: 7860 or the next free one; `when_ready` is called once it listens.
 
-    Raises SpecError for an address other machines could reach, PrerequisiteError if the port that was asked for is taken.
+    Without `token` every user of this machine may use it, which is said on the terminal. Raises SpecError for an address other
+    machines could reach or a token that is none, PrerequisiteError if the port that was asked for is taken.
     """
     require_loopback(host)
-    server = Server(studio, listen(host, port))
-    print(f"ReFT Studio is at {server.url}   (stop with Ctrl+C)", flush=True)
-    for action in ((lambda: webbrowser.open(server.url)) if open_browser else None, when_ready):
-        if action is not None:
-            threading.Thread(target=server.when_ready, args=(action,), daemon=True).start()
-    try:
-        server.run()
-    except KeyboardInterrupt:
-        print("Stopped. Work that is running goes on and is found again at the next start.", flush=True)
+    access = Access(token_from_environment()) if token else None
+    server = Server(studio, listen(host, port), access)
+    print(f"ReFT Studio is at {server.link}   (stop with Ctrl+C)", flush=True)
+    if access is None:
+        print(NO_TOKEN, flush=True)
+    with ExitStack() as after:
+        for action in ((lambda: _open_browser(server.link, access, after)) if open_browser else None, when_ready):
+            if action is not None:
+                threading.Thread(target=server.when_ready, args=(action,), daemon=True).start()
+        try:
+            server.run()
+        except KeyboardInterrupt:
+            print("Stopped. Work that is running goes on and is found again at the next start.", flush=True)
+
+
+def _open_browser(link: str, access: Access | None, after: ExitStack) -> None:
+    """Open the browser; the page that holds the token is gone when the app ends."""
+    if access is None:
+        webbrowser.open(link)
+        return
+    page = opening_file(link)
+    after.callback(page.unlink, missing_ok=True)
+    webbrowser.open(page.as_uri())
 
 
 class Server:
     """One uvicorn server for the app on a listening socket, which a test can run in a thread."""
 
-    def __init__(self, studio: Studio, socket_: socket.socket) -> None:
+    def __init__(self, studio: Studio, socket_: socket.socket, access: Access | None) -> None:
         host, port = socket_.getsockname()[:2]
         self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-        self._studio, self._socket = studio, socket_
+        self.link = access.link(self.url) if access else self.url
+        self._studio, self._socket, self._access = studio, socket_, access
         self._server: uvicorn.Server | None = None
         self._stopped = threading.Event()
 
@@ -133,7 +158,8 @@ class Server:
 
     async def _run(self) -> None:
         # Built while a loop runs: outside of one, gradio makes event loops of its own and leaves them open.
-        config = uvicorn.Config(application(self._studio), log_level="warning", server_header=False, access_log=False, ws="none")
+        config = uvicorn.Config(application(self._studio, access=self._access), log_level="warning", access_log=False, ws="none")
+        config.server_header = False
         config.timeout_graceful_shutdown = 2  # pages keep an event stream open, which would hold the exit
         self._server = uvicorn.Server(config)
         if not self._stopped.is_set():

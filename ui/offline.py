@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, NoReturn
+
+import gradio as gr
+from gradio import processing_utils
 
 from reft_studio.offline import is_local
 
@@ -17,6 +20,12 @@ def watch() -> None:
     if not _WATCHING:
         _WATCHING.append(True)
         sys.addaudithook(_note)
+
+
+def never_fetch() -> None:
+    """A file given as an address is refused, where gradio would fetch it; pages upload files."""
+    for name in ("async_ssrf_protected_get", "async_ssrf_protected_download", "ssrf_protected_download", "save_url_to_cache"):
+        setattr(processing_utils, name, _refuse_address)
 
 
 def watching() -> bool:
@@ -39,3 +48,7 @@ def _note(event: str, arguments: tuple[Any, ...]) -> None:
         outside = "" if is_local(arguments[0]) else f"name lookup of {arguments[0]}"
     if outside and len(_ATTEMPTS) < KEPT:
         _ATTEMPTS.append(outside)
+
+
+def _refuse_address(*args: object, **options: object) -> NoReturn:
+    raise gr.Error("A file is uploaded here, never fetched from an address.", print_exception=False)

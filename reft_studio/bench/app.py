@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -45,12 +46,14 @@ def _start_app() -> float:
         probe.close()
         started = time.perf_counter()
         command = [sys.executable, "-m", "reft_studio.cli", "serve", "--no-browser", "--port", str(port), "--workspace", folder]
-        quiet = {**os.environ, "HF_HUB_OFFLINE": "1"}  # no model is fetched beside what is timed
+        token = secrets.token_urlsafe(32)
+        quiet = {**os.environ, "HF_HUB_OFFLINE": "1", "REFT_STUDIO_TOKEN": token}  # no model is fetched beside what is timed
+        asked = urllib.request.Request(f"http://127.0.0.1:{port}/", headers={"Authorization": f"Bearer {token}"})
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=quiet)
         try:
             while time.perf_counter() - started < 60:
                 try:
-                    with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as page:
+                    with urllib.request.urlopen(asked, timeout=5) as page:
                         if page.status == 200 and page.read():
                             return time.perf_counter() - started
                 except OSError:

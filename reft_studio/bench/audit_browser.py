@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -25,6 +26,8 @@ TURNS, USUAL_TURNS, UPLOADS = 60, 10, 3
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 START_S = 120.0
+TOKEN = secrets.token_urlsafe(32)
+"""Of the app that is measured."""
 
 # Runs `act`, then looks at every frame until `seen` gives another text; answers the milliseconds up to then, and up to the frame
 # that shows it.
@@ -108,7 +111,7 @@ def _usual(browser: Browser, url: str) -> list[tuple[float, float]]:
 
 
 def _opened(browser: Browser, url: str, wanted: str, *, visible: bool = True) -> Page:
-    page = browser.new_page(viewport={"width": 1440, "height": 900})
+    page = browser.new_page(viewport={"width": 1440, "height": 900}, extra_http_headers={"Authorization": f"Bearer {TOKEN}"})
     page.goto(url)
     page.wait_for_selector(wanted, state="visible" if visible else "attached", timeout=60_000)
     return page
@@ -126,7 +129,7 @@ def _serving(module: str, *arguments: Any, port_as: str | None = None) -> Iterat
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
     command = [sys.executable, "-m", module, *map(str, arguments), *([port_as] if port_as else []), port]
-    quiet = {**os.environ, "HF_HUB_OFFLINE": "1"}  # no model is fetched beside what is timed
+    quiet = {**os.environ, "HF_HUB_OFFLINE": "1", "REFT_STUDIO_TOKEN": TOKEN}  # no model is fetched beside what is timed
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=quiet)
     try:
         yield _answering(process, f"http://127.0.0.1:{port}")
@@ -139,7 +142,7 @@ def _answering(process: subprocess.Popen[bytes], url: str) -> str:
     end = time.monotonic() + START_S
     while time.monotonic() < end and process.poll() is None:
         try:
-            with urllib.request.urlopen(url, timeout=5):
+            with urllib.request.urlopen(urllib.request.Request(url, headers={"Authorization": f"Bearer {TOKEN}"}), timeout=5):
                 return url
         except OSError:
             time.sleep(0.05)

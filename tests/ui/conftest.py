@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -18,6 +18,7 @@ from reft_studio.studio import Studio
 from reft_studio.views import example
 from reft_studio.workspace import Workspace
 from tests.suite import find_browser
+from ui.access import Access, token_from_environment
 from ui.app import Server, listen
 
 if TYPE_CHECKING:
@@ -81,9 +82,15 @@ def settings_put_back(studio: Studio, settings_at_start: list[tuple[str, str, st
 
 
 @pytest.fixture(scope="session")
-def server(studio: Studio) -> Iterator[str]:
-    """The address of the app, served from this process."""
-    running = Server(studio, listen("127.0.0.1", 0))
+def access() -> Access:
+    """The token of the app."""
+    return Access(token_from_environment())
+
+
+@pytest.fixture(scope="session")
+def server(studio: Studio, access: Access) -> Iterator[str]:
+    """The address of the app without its token, served from this process."""
+    running = Server(studio, listen("127.0.0.1", 0), access)
     thread = threading.Thread(target=running.run, daemon=True)
     thread.start()
     end = time.monotonic() + READY_S
@@ -109,9 +116,22 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def context(browser: Browser, server: str) -> Iterator[BrowserContext]:
+def signed_in(browser: Browser, server: str, access: Access) -> Callable[..., BrowserContext]:
+    """Makes a browser of its own that has opened the printed address."""
+
+    def make(**options: Any) -> BrowserContext:
+        opened = browser.new_context(base_url=server, **options)
+        answer = opened.request.get(access.link(server), max_redirects=0)
+        assert answer.status == 303, answer.text()
+        return opened
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def context(signed_in: Callable[..., BrowserContext]) -> Iterator[BrowserContext]:
     """One context for all tests: a warm cache makes a page 1 s quicker."""
-    opened = browser.new_context(base_url=server, viewport={"width": 1440, "height": 900}, accept_downloads=True)
+    opened = signed_in(viewport={"width": 1440, "height": 900}, accept_downloads=True)
     opened.set_default_timeout(PATIENCE_MS)
     yield opened
     opened.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,7 +11,7 @@ from reft_studio.studio import Studio
 from tests.ui.scored import Scored, scored
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import BrowserContext, Page
 
 pytestmark = pytest.mark.browser
 expect = pytest.importorskip("playwright.sync_api").expect
@@ -26,9 +26,9 @@ def audit(studio: Studio, request: pytest.FixtureRequest) -> Iterator[Scored]:
 
 
 @pytest.fixture(scope="module")
-def desks(browser: Browser, server: str) -> Iterator[tuple[Page, Page]]:
+def desks(signed_in: Callable[..., BrowserContext]) -> Iterator[tuple[Page, Page]]:
     """Ana's and Ben's browsers."""
-    contexts = [browser.new_context(base_url=server, viewport={"width": 1280, "height": 900}) for _ in range(2)]
+    contexts = [signed_in(viewport={"width": 1280, "height": 900}) for _ in range(2)]
     for context, name in zip(contexts, ("Ana", "Ben"), strict=True):
         context.set_default_timeout(20_000)
         context.add_init_script(f"localStorage.setItem('rs-reviewer', '{name}')")
@@ -111,7 +111,7 @@ def test_undo_takes_back_ones_own_step_only(people: tuple[Page, Page], studio: S
     assert set(studio.log.current(audit.dataset)) == {theirs}
 
 
-def test_a_reload_and_another_browser_open_the_same_row(people: tuple[Page, Page], browser: Browser, server: str) -> None:
+def test_a_reload_and_another_browser_open_the_same_row(people: tuple[Page, Page], signed_in: Callable[..., BrowserContext]) -> None:
     ana, _ = people
     for key in "12j":
         ana.keyboard.press(key)
@@ -120,7 +120,7 @@ def test_a_reload_and_another_browser_open_the_same_row(people: tuple[Page, Page
     ana.wait_for_url(f"**/review?*row={row}*")
     ana.reload()
     expect(ana.locator(".rv-card h3")).to_have_text(f"Row {row}")
-    elsewhere = browser.new_context(base_url=server)
+    elsewhere = signed_in()
     elsewhere.add_init_script("localStorage.setItem('rs-reviewer', 'Ana')")
     page = elsewhere.new_page()
     page.goto("/review")
