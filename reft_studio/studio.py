@@ -20,7 +20,8 @@ from reft_studio.data.mapping import Mapping
 from reft_studio.data.mixed import whole
 from reft_studio.data.quarantine import read_quarantine
 from reft_studio.data.query import Profile, RowPage, profile, rows_page
-from reft_studio.data.readers import Preview, preview
+from reft_studio.data.readers import Preview
+from reft_studio.data.reading.looking import Looker
 from reft_studio.defenses import DEFENSES
 from reft_studio.defenses.defense import DefenseInfo
 from reft_studio.errors import SpecError, StoreError
@@ -80,7 +81,8 @@ class Studio:
         self.log = DecisionLog(workspace)
         self.audit = auditing.Audit(workspace, self.log, self.jobs)
         self.grading = grading.Grading(workspace, self.jobs)
-        self.sources = Sources(workspace, self.jobs)
+        self.looker = Looker()
+        self.sources = Sources(workspace, self.jobs, self.looker)
         self.measure = measuring.Measure(workspace)
         self.table = Table(workspace)
         self.live = Live(workspace, self.jobs)
@@ -96,9 +98,10 @@ class Studio:
         self.jobs.start_background()
 
     def close(self) -> None:
-        """Stop the queue's thread and the model host; running jobs go on and are found again."""
+        """Stop the queue's thread, the model host and what looks at files; running jobs go on and are found again."""
         self.jobs.close()
         self.host.release()
+        self.looker.close()
 
     # project
 
@@ -157,7 +160,8 @@ class Studio:
         return project.summaries(self.workspace, role)
 
     def preview(self, path: Path, mapping: Mapping | None = None) -> Preview:
-        return preview(path, mapping)
+        """What the app would make of a file, from its first rows. Raises DataError for one that costs more than a look may."""
+        return self.looker.preview(path, mapping)
 
     def import_file(self, path: Path, *, name: str | None = None, mapping: Mapping | None = None, role: Role = "user") -> str:
         """Import an upload; returns the job. The file is held by a second name, or copied, so that a page may forget it."""

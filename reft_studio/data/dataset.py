@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, TypedDict, get_args
+from typing import Any, Literal, get_args
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from typing_extensions import TypedDict  # pydantic reads no other before Python 3.12
 
 from reft_studio.data.column_digest import COLUMNS, ColumnDigest
 from reft_studio.data.row_files import ROWS, RowFiles

@@ -1,7 +1,8 @@
-"""How long the texts in the dictionaries of a Parquet file are: a few bytes there can stand for gigabytes of rows."""
+"""How large the pages of a Parquet file are, and the texts in its dictionaries: a few bytes there can stand for gigabytes."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, BinaryIO, NamedTuple
 
 import pyarrow as pa
@@ -11,7 +12,12 @@ SMALL = 64 << 10
 """Bytes of a dictionary that is not looked into: none of its texts can be longer."""
 LARGE = 16 << 20
 """Bytes of a dictionary that is not unpacked."""
-HEADER = 64
+HEADER, LONGEST_HEADER = 1 << 10, 16 << 20
+"""Bytes read to find the header of a page, and the longest that Arrow accepts (statistics in it may hold texts)."""
+PAGE = 32 << 20
+"""Bytes that a page may always have unpacked; a larger one must have been packed from what looks like text."""
+MOST_PAGE = 512 << 20
+DEEPEST = 16
 
 
 class Page(NamedTuple):
@@ -28,12 +34,9 @@ def longest_entry(file: BinaryIO, column: Any) -> int:
 
     `column` is the metadata of that column. Where the pages cannot be read here, its whole unpacked size is the bound.
     """
-    start = column.data_page_offset
-    if column.dictionary_page_offset is not None and 0 < column.dictionary_page_offset < start:
-        start = column.dictionary_page_offset
+    start = _start(column)
     try:
-        file.seek(start)
-        page = page_header(file.read(HEADER))
+        page = _page_at(file, start)
         if page.kind != DICTIONARY_PAGE:
             return 0
         if page.size <= SMALL or page.size > LARGE:
@@ -45,40 +48,109 @@ def longest_entry(file: BinaryIO, column: Any) -> int:
         return max(int(column.total_uncompressed_size), SMALL)
 
 
+def bomb(file: BinaryIO, metadata: Any, *, ratio: int) -> tuple[int, int] | None:
+    """The first page that no writer of texts makes: its bytes packed and unpacked; None if there is none.
+
+    Only headers are read. One that cannot be read here is left to the reader of the file.
+    """
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        for column in map(group.column, range(group.num_columns)):
+            for page in _pages(file, column):
+                if page.size > MOST_PAGE or page.size > max(PAGE, ratio * page.packed):
+                    return page.packed, page.size
+    return None
+
+
+def _pages(file: BinaryIO, column: Any) -> Iterator[Page]:
+    place = _start(column)
+    end = place + int(column.total_compressed_size)
+    while place < end:
+        try:
+            page = _page_at(file, place)
+        except (ValueError, IndexError, OSError):
+            return
+        yield page
+        place += page.header + page.packed
+
+
+def _start(column: Any) -> int:
+    start = int(column.data_page_offset)
+    if column.dictionary_page_offset is not None and 0 < column.dictionary_page_offset < start:
+        start = int(column.dictionary_page_offset)
+    return start
+
+
+def _page_at(file: BinaryIO, place: int) -> Page:
+    for length in (HEADER, LONGEST_HEADER):
+        file.seek(place)
+        data = file.read(length)
+        try:
+            return page_header(data)
+        except IndexError:
+            if len(data) < length or length == LONGEST_HEADER:
+                raise
+    raise AssertionError("not reached")
+
+
 def page_header(data: bytes) -> Page:
-    """Read the header of a page (Thrift, compact protocol) as far as it matters. Raises ValueError if it is of another form."""
-    fields, place = [], 0
-    for _ in range(3):
-        if data[place] != _NEXT_INT:
-            raise ValueError("no page header")
-        number, place = _varint(data, place + 1)
-        fields.append((number >> 1) ^ -(number & 1))
-    if fields[0] == DICTIONARY_PAGE:
-        place = _end(data, place)
-    return Page(fields[0], fields[1], fields[2], place)
+    """Read the header of a page (Thrift, compact protocol). Raises ValueError or IndexError if it is none, or not whole."""
+    found: dict[int, int] = {}
+    place = _struct(data, 0, found, DEEPEST)
+    if not {1, 2, 3} <= found.keys() or min(found[2], found[3]) < 0:
+        raise ValueError("no page header")
+    return Page(found[1], found[2], found[3], place)
 
 
-_NEXT_INT = 0x15
-_BOOLEANS = (0x11, 0x12)
-
-
-def _end(data: bytes, place: int) -> int:
-    """The place after the header of a dictionary page: a checksum or none, and a structure of numbers and a boolean."""
-    if data[place] == _NEXT_INT:
-        _, place = _varint(data, place + 1)
-    if data[place] not in (0x3C, 0x4C):
-        raise ValueError("no header of a dictionary")
-    place += 1
-    while data[place]:
-        if data[place] == _NEXT_INT:
-            _, place = _varint(data, place + 1)
-        elif data[place] in _BOOLEANS:
-            place += 1
+def _struct(data: bytes, place: int, found: dict[int, int], depth: int) -> int:
+    """The place after a structure; its integers go into `found`, by the number of their field."""
+    number = 0
+    while head := data[place]:
+        place += 1
+        if head >> 4:
+            number += head >> 4
         else:
-            raise ValueError("an unknown field")
-    if data[place : place + 2] != b"\0\0":
-        raise ValueError("an unknown field")
-    return place + 2
+            folded, place = _varint(data, place)
+            number = _unfolded(folded)
+        if head & 15 in _INTEGERS:
+            folded, place = _varint(data, place)
+            found[number] = _unfolded(folded)
+        elif head & 15 not in _BOOLEANS:  # of a field they are told by its type, and take no byte
+            place = _value(data, place, head & 15, depth - 1)
+    return place + 1
+
+
+def _value(data: bytes, place: int, kind: int, depth: int) -> int:
+    """The place after a value of this kind."""
+    if not depth:
+        raise ValueError("nested too deeply")
+    if kind in _BOOLEANS or kind == _BYTE:
+        return place + 1
+    if kind in _INTEGERS:
+        return _varint(data, place)[1]
+    if kind == _DOUBLE:
+        return place + 8
+    if kind == _BINARY:
+        length, place = _varint(data, place)
+        return place + length
+    if kind in _LISTS:
+        head, place = data[place], place + 1
+        count = head >> 4
+        if count == 15:
+            count, place = _varint(data, place)
+        for _ in range(count):
+            place = _value(data, place, head & 15, depth - 1)
+            data[place - 1]  # a count of billions ends where the bytes do
+        return place
+    if kind == _STRUCT:
+        return _struct(data, place, {}, depth)
+    raise ValueError("a kind that no page header has")
+
+
+_BOOLEANS, _BYTE, _INTEGERS, _DOUBLE, _BINARY, _LISTS, _STRUCT = (1, 2), 3, (4, 5, 6), 7, 8, (9, 10), 12
+
+
+def _unfolded(number: int) -> int:
+    return (number >> 1) ^ -(number & 1)
 
 
 def _varint(data: bytes, place: int) -> tuple[int, int]:

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from reft_studio.data.lines import MAX_ROW_BYTES
-from reft_studio.data.parquet_pages import longest_entry
+from reft_studio.data.parquet_pages import bomb, longest_entry
 from reft_studio.errors import DataError
 
 BATCH_BYTES = 16 << 20
@@ -114,6 +114,13 @@ def _too_large(path: Path) -> DataError:
     )
 
 
+def _bomb(path: Path, packed: int, size: int) -> DataError:
+    return DataError(
+        f"{path.name} packs {size / 1e6:,.0f} MB into a page of {packed / 1e6:.3f} MB, which no text does: it may be made to exhaust the "
+        f"memory. A page may be {RATIO} times what it takes packed. Save the rows as JSON Lines if they are meant."
+    )
+
+
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
     """Turn what a damaged file provokes into a message for a person."""
@@ -135,6 +142,8 @@ def _batches(path: Path, columns: Sequence[str] | None) -> Iterator[pa.RecordBat
         if _unpacked(metadata) > _budget(path):
             raise _too_large(path)
         with path.open("rb") as pages, pq.ParquetFile(path, pre_buffer=False, buffer_size=BUFFER) as file:
+            if found := bomb(pages, metadata, ratio=RATIO):
+                raise _bomb(path, *found)
             for number in range(metadata.num_row_groups):
                 size = _batch_rows(pages, metadata.row_group(number))
                 yield from file.iter_batches(batch_size=size, row_groups=[number], columns=chosen)

@@ -259,9 +259,15 @@ def _arrow(path: Path) -> Iterator[pa.RecordBatch]:
         except pa.ArrowInvalid:
             mapped.seek(0)
             reader = pa.ipc.open_file(mapped)
-            yield from (reader.get_batch(place) for place in range(reader.num_record_batches))
+            yield from (_whole(reader.get_batch(place)) for place in range(reader.num_record_batches))
             return
-        yield from reader
+        yield from map(_whole, reader)
+
+
+def _whole(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The batch, once it is known that its offsets lie inside of it: Arrow itself believes the file."""
+    batch.validate(full=True)
+    return batch
 
 
 @contextmanager

@@ -12,16 +12,16 @@ import numpy as np
 
 from reft_studio import fingerprint
 from reft_studio.audit.policy import flagged as is_flagged
-from reft_studio.data import hub
 from reft_studio.data.dataset import Dataset, Role, open_dataset
 from reft_studio.data.examples import write_example
 from reft_studio.data.inspect import Inspection, inspection, keep_profile, kept_profile, repeats_of
 from reft_studio.data.mapping import Mapping
 from reft_studio.data.quarantine import read_quarantine, write_quarantine
 from reft_studio.data.query import Profile, RowPage
-from reft_studio.data.readers import Preview, preview
+from reft_studio.data.readers import Preview
+from reft_studio.data.reading.looking import Looker
 from reft_studio.data.rowstore import COLUMNS, row_store
-from reft_studio.data.sources import Source, head, local
+from reft_studio.data.sources import Source
 from reft_studio.errors import DataError, SpecError, StudioError
 from reft_studio.jobs.fetching import origin_of, params_of
 from reft_studio.jobs.preparing import live, queue_inspection
@@ -46,6 +46,7 @@ class Sources:
 
     workspace: Workspace
     jobs: JobQueue
+    looker: Looker = field(default_factory=Looker)
     _seen: OrderedDict[str, Source] = field(default_factory=OrderedDict)
 
     def look(self, text: str) -> Source:
@@ -58,7 +59,7 @@ class Sources:
             raise SpecError("Give the path of a file or folder on this machine, or a dataset of the hub such as org/name.")
         if len(text) > MAX_TEXT or "\0" in text:
             raise SpecError(f"A path of {len(text):,} characters is none. At most {MAX_TEXT} are read.")
-        found = hub.look(text) if hub.names_a_dataset(text) else local(text)
+        found = self.looker.look(text)
         self._seen[text] = found
         while len(self._seen) > REMEMBERED:
             self._seen.popitem(last=False)
@@ -68,10 +69,8 @@ class Sources:
         """What the app would make of a part of a source, from its first rows; of a repository the first file is downloaded."""
         source = self._source(text)
         chosen = source.part(part)
-        files = hub.fetch(source, chosen, first_only=chosen.kind != "file")
-        key = fingerprint.of_value([source.title, source.revision, chosen.name, [str(file) for file in files]])[:16]
-        target = self.workspace.folder("cache", "sources", f"{key}.parquet")
-        return preview(head(files, chosen.kind, target), mapping)
+        key = fingerprint.of_value([source.title, source.revision, chosen.name, list(chosen.files)])[:16]
+        return self.looker.preview_part(source, chosen, self.workspace.folder("cache", "sources", f"{key}.parquet"), mapping)
 
     def bring(self, text: str, part: str, *, name: str | None = None, mapping: Mapping | None = None, role: Role = "user") -> str:
         """Queue the import of a part of a source; returns the job."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -19,9 +20,11 @@ from reft_studio.workspace import Workspace
 
 
 @pytest.fixture
-def sources(tmp_path: Path) -> Sources:
+def sources(tmp_path: Path) -> Iterator[Sources]:
     workspace = Workspace.open(tmp_path / "workspace")
-    return Sources(workspace, JobQueue(workspace))
+    opened = Sources(workspace, JobQueue(workspace))
+    yield opened
+    opened.looker.close()
 
 
 def imported(sources: Sources, tmp_path: Path, text: str, name: str = "rows.csv", mapping: Mapping | None = None) -> str:

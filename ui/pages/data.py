@@ -43,6 +43,10 @@ def build(studio: Studio) -> None:
     detail = draw_detail()
     everything = [datasets, *mixing.outputs, *detail.outputs]
 
+    def first() -> list[Any]:
+        studio.looker.warm()
+        return show_all()
+
     def show_all() -> list[Any]:
         return [_listing(studio), *mixing.choices(), *detail_values(studio)]
 
@@ -61,7 +65,7 @@ def build(studio: Studio) -> None:
             return (_inspected(job, told), _listing(studio), *unchanged, *inspected_values(studio, detail, narrowed))
         return (_adopt(studio, job), *show_all())
 
-    on_load(show_all, outputs=everything)
+    on_load(first, outputs=everything)
     on(datasets.pick, pick, outputs=everything, refresh=True, **FAST)
     on(datasets.act, act, outputs=everything, line=bring.line, refresh=True, **SLOW)
     ended.done(guarded(finished), [detail.narrowed, bring.line], [bring.line, *everything], **QUIET).then(None, None, None, js=REFRESH)
