@@ -175,8 +175,15 @@ def _gone(pid: int) -> bool:
 
 
 def disk_error(path: Path, exc: OSError) -> PrerequisiteError:
-    """The same error, for a person."""
-    free = shutil.disk_usage(path.anchor or "/").free / 1e6
+    """The same error, for a person; it names the disk that `path` is on, which may be another than the system's."""
+    there = next(folder for folder in path.absolute().parents if folder.exists())
+    free = shutil.disk_usage(there).free / 1e6
     return PrerequisiteError(
-        f"Writing {path.name} failed ({exc.strerror}; {free:.0f} MB free on the disk). Nothing was changed. Free some space and try again."
+        f"Writing {path.name} failed ({exc.strerror}; {free:.0f} MB free on the disk at {mount_point(there)}). "
+        "Nothing was changed. Free some space there and try again."
     )
+
+
+def mount_point(folder: Path) -> Path:
+    """The top folder of the disk that a folder is on."""
+    return next(one for one in (folder, *folder.parents) if one.is_mount() or one == one.parent)

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from reft_studio import fingerprint
 from reft_studio.data.dataset import Dataset
 from reft_studio.data.splits import group_key, group_keys
-from reft_studio.errors import StoreError
+from reft_studio.errors import PrerequisiteError, StoreError
 from reft_studio.scoring.prepared import Prepared
 from reft_studio.teacher.details import NEIGHBOURS
 from reft_studio.workspace import read_json, write_json
@@ -38,7 +38,7 @@ def shared_groups(dataset: Dataset, prepared: Prepared, groups: frozenset[str]) 
     try:
         kept.parent.mkdir(exist_ok=True)
         write_json(kept, {"groups": sorted(found)})
-    except OSError as exc:
+    except (OSError, PrerequisiteError) as exc:
         _LOG.warning("shared calibration prompts are not kept: %s", exc)
     return found
 

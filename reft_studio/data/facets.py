@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from reft_studio.data.dataset import Dataset
-from reft_studio.errors import SpecError, StoreError
+from reft_studio.errors import PrerequisiteError, SpecError, StoreError
 from reft_studio.integrity import damages, seal
 from reft_studio.workspace import read_json, write_atomic, write_json
 
@@ -86,8 +86,11 @@ def facet(dataset: Dataset, name: str) -> Facet | None:
     with _COMPUTING:  # two pages that ask at once shall not both read the rows
         if (kept := _kept(dataset, name)) is None:
             labels, codes = _COMPUTED[name](dataset)
-            keep_facet(dataset, name, labels, codes)
-            kept = _kept(dataset, name)
+            try:
+                keep_facet(dataset, name, labels, codes)
+                kept = _kept(dataset, name)
+            except PrerequisiteError:  # a full disk, or a folder that is not ours: looking at rows goes on, and counts them again
+                kept = Facet(name, TITLES[name], labels, codes.astype(np.uint8, copy=False))
     return kept
 
 

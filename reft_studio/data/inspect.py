@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from reft_studio.data.facets import banded, keep_facet
 from reft_studio.data.languages import Languages
 from reft_studio.data.near import Positions, Signatures, first_equal, text_hashes
 from reft_studio.data.query import Lengths, Profile, profile
-from reft_studio.errors import StoreError
+from reft_studio.errors import PrerequisiteError, StoreError
 from reft_studio.integrity import damages, seal
 from reft_studio.progress import Progress
 from reft_studio.workspace import read_json, staging, write_atomic, write_json
@@ -114,8 +115,9 @@ def kept_profile(dataset: Dataset) -> Profile | None:
 def keep_profile(dataset: Dataset) -> Profile:
     """Count what a dataset holds and keep it beside the rows, which never change."""
     found = profile(dataset)
-    write_json(dataset.folder / "profile.json", asdict(found))
-    seal(dataset.folder, ["profile.json"], sums="profile.sha256")
+    with suppress(PrerequisiteError):  # on a full disk it is counted again at the next look
+        write_json(dataset.folder / "profile.json", asdict(found))
+        seal(dataset.folder, ["profile.json"], sums="profile.sha256")
     return found
 
 

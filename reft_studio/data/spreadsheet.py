@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -12,12 +12,27 @@ from typing import Any
 
 from reft_studio.data.writing import replacing
 
-_FORMULA = re.compile(r"[\s\u200b\ufeff\x00-\x1f]*[=+\-@|%\uff1d\uff0b\uff0d\uff20]|[\t\r\n]")
+_BEGIN = frozenset("=+-@|%\u2212")
+"""What a formula, or an old program's command, begins with; the last is the minus sign of typesetting."""
+_LOOKED_AT = 200
+"""Characters that are looked at: a cell that begins with more that cannot be seen is treated as a formula."""
 
 
 def safe_cell(value: Any) -> Any:
     """A cell that no spreadsheet runs: a text that begins like a formula gets an apostrophe in front; numbers stay."""
-    return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value
+    return f"'{value}" if isinstance(value, str) and _like_formula(value) else value
+
+
+def _like_formula(text: str) -> bool:
+    """Whether the first character that can be seen begins a formula, in any width.
+
+    White space, controls, marks and format characters (zero width, direction, soft hyphen) in front of it are passed over.
+    """
+    if text[:1] in ("\t", "\r", "\n"):
+        return True
+    head = unicodedata.normalize("NFKC", text[:_LOOKED_AT])
+    first = next((sign for sign in head if unicodedata.category(sign)[0] not in "CZM"), "")
+    return first in _BEGIN if first else len(text) > _LOOKED_AT
 
 
 def export_csv_safe(rows: Iterable[Mapping[str, Any]], target: Path, *, columns: Sequence[str] | None = None) -> Path:

@@ -171,7 +171,11 @@ def test_a_failed_export_leaves_the_older_file(workspace: Workspace, upload: Upl
 
 @pytest.mark.parametrize(
     "cell",
-    ["=1+1", "+1", "-1+1", "@SUM(1)", "\t=1", "\r=1", "\n=1", " =1", "\uff1d1", "\u200b=1", "|calc", "%0A=1", "\0=1", "\tplain", "-5"],
+    [
+        *("=1+1", "+1", "-1+1", "@SUM(1)", "\t=1", "\r=1", "\n=1", " =1", "|calc", "%0A=1", "\0=1", "\tplain", "-5"),
+        *("\uff1d1", "\ufe66=1", "\uff20x", "\u2212x"),  # other widths, the minus sign of typesetting
+        *("\u200b=1", "\u202e=1", "\u2066\u00ad=1", "\ufe0f=1", "\U000e0001=1", "\u3000\u2060+1", "\u200b" * 300),  # behind the invisible
+    ],
 )
 def test_a_text_that_a_spreadsheet_would_run_is_neutralised(cell: str) -> None:
     assert safe_cell(cell) == f"'{cell}"

@@ -9,7 +9,7 @@ import pytest
 
 from reft_studio.data.dataset import Dataset, write_dataset
 from reft_studio.data.facets import MAX_LABELS, NONE, OTHER, Facet, facet, facet_names, keep_facet
-from reft_studio.errors import SpecError, StoreError
+from reft_studio.errors import PrerequisiteError, SpecError, StoreError
 from reft_studio.workspace import Workspace
 
 
@@ -29,6 +29,17 @@ def test_each_row_has_the_label_of_its_origin_and_an_empty_one_is_none(workspace
     assert labels_of(dataset, "origin") == ["gsm8k", NONE, "sst2", "gsm8k"]
     found = facet(dataset, "origin")
     assert found is not None and found.labels[0] == "gsm8k" and found.counts().tolist() == [2, 1, 1]
+
+
+def test_on_a_full_disk_a_facet_is_counted_and_not_kept(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = write_dataset(workspace, [{"prompt": "p", "response": "r", "known_harmful": True}], name="d", role="user")
+
+    def full(path: Path, content: bytes) -> None:
+        raise PrerequisiteError("the disk is full")
+
+    monkeypatch.setattr("reft_studio.data.facets.write_atomic", full)
+    found = facet(dataset, "truth")
+    assert found is not None and found.codes.tolist() == [0] and not (dataset.folder / "facets").exists()
 
 
 def test_a_null_category_is_none(workspace: Workspace) -> None:

@@ -11,7 +11,7 @@ from reft_studio.store import connection as module
 from reft_studio.store import settings
 from reft_studio.store.connection import connect, explained, reading, transaction
 from reft_studio.store.migrations import MIGRATIONS
-from reft_studio.workspace import Workspace
+from reft_studio.workspace import Workspace, mount_point
 
 
 def test_a_new_workspace_gets_wal_full_durability_and_the_newest_schema(workspace: Workspace) -> None:
@@ -95,7 +95,7 @@ def test_an_update_that_fails_half_way_changes_nothing(workspace: Workspace, mon
 
 def test_a_full_database_says_so_and_stays_usable(workspace: Workspace) -> None:
     settings.set(workspace, "a", 1)
-    with pytest.raises(PrerequisiteError, match=r"the disk is full\. Nothing was changed"), transaction(workspace) as connection:
+    with pytest.raises(PrerequisiteError, match=r"the disk is full; .* Nothing was changed"), transaction(workspace) as connection:
         pages = connection.execute("PRAGMA page_count").fetchone()[0]
         connection.execute(f"PRAGMA max_page_count={pages}")
         for number in range(1000):
@@ -115,5 +115,20 @@ def test_a_folder_that_cannot_be_written_is_told_as_such(tmp_path: Path) -> None
         connect(Workspace(tmp_path / "missing"))
 
 
-def test_any_other_error_keeps_its_words() -> None:
-    assert "odd" in str(explained(sqlite3.Error("odd")))
+def test_a_full_disk_refuses_writes_by_its_name_and_no_reads(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.set(workspace, "a", 1)
+
+    def full(_workspace: Workspace) -> sqlite3.Connection:
+        error = sqlite3.OperationalError("database or disk is full")
+        error.sqlite_errorcode = sqlite3.SQLITE_FULL
+        raise error
+
+    monkeypatch.setattr(module, "_open", full)  # as SQLite answers where it cannot make its 32 KB beside the database
+    assert settings.get(workspace, "a") == 1
+    with pytest.raises(PrerequisiteError, match=f"MB free on the disk at {mount_point(workspace.root)}"):
+        settings.set(workspace, "a", 2)
+    assert sorted(path.name for path in workspace.root.iterdir()) == ["studio.sqlite"]
+
+
+def test_any_other_error_keeps_its_words(workspace: Workspace) -> None:
+    assert "odd" in str(explained(sqlite3.Error("odd"), workspace))
