@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
+from reft_studio import integrity
 from reft_studio.audit.frozen_audit import FrozenAudit
-from reft_studio.data.dataset import Dataset, Role, list_datasets, open_dataset
+from reft_studio.data.dataset import AGAIN, KEPT, Dataset, Role, list_datasets, open_dataset
 from reft_studio.errors import StoreError
 from reft_studio.jobs.job import LIVE
 from reft_studio.jobs.kinds import BACKGROUND
@@ -135,13 +137,14 @@ def uses_lab(workspace: Workspace, dataset: DatasetSummary | None, score: ScoreS
 
 
 def chosen_dataset(workspace: Workspace) -> DatasetSummary | None:
-    """The dataset being audited: the one chosen, else the newest."""
+    """The dataset being audited: the one chosen, else the newest; none while the chosen one is damaged."""
     wanted = settings.get(workspace, "dataset")
     if wanted:
         try:
             return summary(workspace, open_dataset(workspace, wanted))
         except StoreError:
-            settings.remove(workspace, "dataset")
+            if workspace.folder("datasets", wanted).is_dir():
+                return None
     known = summaries(workspace)
     return known[0] if known else None
 
@@ -150,10 +153,8 @@ def chosen_scores(workspace: Workspace, dataset_id: str) -> ScoreSet | None:
     """The scores in use for a dataset: those chosen, else the newest."""
     wanted = settings.get(workspace, f"score:{dataset_id}")
     if wanted:
-        try:
+        with suppress(StoreError):  # gone or damaged: `damage` says so
             return open_score_set(workspace, dataset_id, wanted)
-        except StoreError:
-            settings.remove(workspace, f"score:{dataset_id}")
     known = list_score_sets(workspace, dataset_id)
     return known[-1] if known else None
 
@@ -166,8 +167,28 @@ def chosen_threshold(workspace: Workspace, score: ScoreSet | None) -> float | No
     return float(score.threshold if stored is None else stored)
 
 
+def damage(workspace: Workspace, dataset: DatasetSummary | None) -> NextStep | None:
+    """What is damaged on the disk of the dataset in work or its scores, and where it is made anew; None if nothing is."""
+    if dataset is None:
+        wanted = settings.get(workspace, "dataset")
+        folder = workspace.folder("datasets", wanted) if wanted else None
+        if folder is None or not folder.is_dir():
+            return None
+        found = integrity.damages(folder, ("manifest.json", *KEPT))
+        what = f": {found[0].path.name}" if found else ""
+        return NextStep(f"The dataset in work is damaged on the disk{what}. {AGAIN}", "data", "Open Data")
+    base = workspace.folder("scores", dataset.id)
+    broken = [one for one in sorted(base.iterdir()) if integrity.damages(one)] if base.is_dir() else []
+    if not broken:
+        return None
+    more = "Scores" if len(broken) == 1 else f"{len(broken)} sets of scores"
+    return NextStep(f"{more} of '{dataset.name}' are damaged on the disk and not used. Score its rows again.", "filter", "Score the rows")
+
+
 def next_step(workspace: Workspace, dataset: DatasetSummary | None, score: ScoreSet | None, *, busy: bool) -> NextStep:
-    """What an auditor would do next."""
+    """What an auditor would do next; damage on the disk comes first."""
+    if (found := damage(workspace, dataset)) is not None:
+        return found
     if dataset is None:
         return NextStep("Import the finetuning data you want to audit, or let the app show itself on a sample.", "data", "Add data")
     if busy:

@@ -10,7 +10,6 @@ import pytest
 from reft_studio.data.dataset import Dataset, write_dataset
 from reft_studio.errors import StoreError
 from reft_studio.scoring.scores import ScoreSet, write_scores
-from reft_studio.store import settings
 from reft_studio.studio import Studio
 from reft_studio.views import project
 from reft_studio.workspace import Workspace
@@ -97,7 +96,6 @@ def test_what_was_chosen_and_is_gone_counts_as_not_chosen(studio: Studio, worksp
     assert project.chosen_dataset(workspace) == project.summary(workspace, first)
     studio.delete_dataset(first.id)
     assert project.chosen_dataset(workspace) == project.summary(workspace, second)
-    assert settings.get(workspace, "dataset") is None
 
 
 def test_the_newest_scores_are_used_until_others_are_chosen(studio: Studio, workspace: Workspace) -> None:
@@ -166,3 +164,30 @@ def test_a_dataset_takes_its_scores_and_unfinished_scoring_along(studio: Studio,
     studio.delete_dataset(first.id)
     assert [path.name for path in (workspace.root / "cache" / "scoring").iterdir()] == [f"{second.id}-0123456789abcdef"]
     assert [path.name for path in (workspace.root / "scores").iterdir()] == [second.id]
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def test_damaged_scores_are_not_used_and_are_the_next_thing_to_mend(studio: Studio, workspace: Workspace) -> None:
+    dataset = upload(workspace)
+    flip(scored(workspace, dataset).folder / "order.npy")
+    state = studio.state()
+    assert state.score is None
+    assert state.next_step.text == "Scores of 'upload' are damaged on the disk and not used. Score its rows again."
+    assert state.next_step.page == "filter"
+
+
+def test_while_the_chosen_dataset_is_damaged_no_other_takes_its_place(studio: Studio, workspace: Workspace) -> None:
+    chosen = upload(workspace)
+    upload(workspace, "other")
+    studio.choose(dataset=chosen.id)
+    whole = chosen.path.read_bytes()
+    flip(chosen.path)
+    state = studio.state()
+    assert state.dataset is None and "damaged on the disk: data.parquet. Import the file again" in state.next_step.text
+    chosen.path.write_bytes(whole)
+    assert studio.state().dataset is not None and studio.state().dataset.id == chosen.id  # type: ignore[union-attr]
