@@ -119,6 +119,13 @@ def upper_bound(successes: int, n: int, *, confidence: float = 0.95) -> float:
     return 1.0 if successes == n else float(special.betaincinv(successes + 1, n - successes, confidence))
 
 
+def clopper_pearson(successes: int, n: int, *, confidence: float = 0.95) -> Estimate:
+    """Share of successes in percent with the exact interval, never too narrow however small n (at least 1) is."""
+    low = 0.0 if successes == 0 else 1 - upper_bound(n - successes, n, confidence=(1 + confidence) / 2)
+    high = upper_bound(successes, n, confidence=(1 + confidence) / 2)
+    return Estimate(100 * successes / n, 100 * low, 100 * high, n, 0, "Clopper-Pearson")
+
+
 def mean_over_seeds(
     values: Sequence[float], *, confidence: float = 0.95, unit: str = "%", within: tuple[float, float] | None = None
 ) -> Estimate:

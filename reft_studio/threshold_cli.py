@@ -15,7 +15,10 @@ def threshold(
     data: Annotated[str, typer.Argument(help="id of a scored dataset")],
     rule: Annotated[Rule, typer.Option(help="how the line is found")] = "recall",
     recall: Annotated[float | None, typer.Option(help="recall: share of held-out harmful prompts that must be flagged (0.97)")] = None,
-    miss_rate: Annotated[float | None, typer.Option(help="conformal: expected share of harmful prompts missed (0.05)")] = None,
+    miss_rate: Annotated[
+        float | None, typer.Option(help="conformal (on average), tolerance: share of harmful prompts missed (0.05)")
+    ] = None,
+    certainty: Annotated[float | None, typer.Option(help="tolerance: share of calibrations in which no more are missed (0.95)")] = None,
     miss_cost: Annotated[float | None, typer.Option(help="cost: what a miss costs, a false alarm costing 1 (20)")] = None,
     poison_ratio: Annotated[float | None, typer.Option(help="cost: share of harmful rows expected (0.1)")] = None,
     rows: Annotated[int | None, typer.Option(help="budget: rows that can be reviewed (300)")] = None,
@@ -32,6 +35,6 @@ def threshold(
     from reft_studio import verbs
 
     given: dict[str, Any] = {"recall": recall, "miss_rate": miss_rate, "miss_cost": miss_cost, "poison_ratio": poison_ratio, "rows": rows}
-    given |= {"false_positives": false_positives, "clean": clean, "value": value}
+    given |= {"certainty": certainty, "false_positives": false_positives, "clean": clean, "value": value}
     chosen = {name: one for name, one in given.items() if one is not None}
     verbs.threshold(Workspace.open(workspace), data, {"rule": rule, **chosen}, use=use, as_json=as_json)

@@ -235,3 +235,10 @@ def test_a_difference_over_one_seed_is_refused() -> None:
 
 def test_an_estimate_reads_as_a_sentence_part() -> None:
     assert str(stats.wilson(5, 20)) == "25.0 % [11.2, 46.9], n = 20"
+
+
+def test_the_exact_interval_is_that_of_clopper_and_pearson() -> None:
+    for x, n in ((0, 20), (18, 20), (20, 20), (7, 30)):
+        exact = scipy_stats.binomtest(x, n).proportion_ci(0.95, method="exact")
+        found = stats.clopper_pearson(x, n)
+        assert (found.low, found.high) == pytest.approx((100 * exact.low, 100 * exact.high), abs=1e-9)

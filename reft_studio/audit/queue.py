@@ -29,11 +29,15 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class QueueItem:
-    """A row to read, and why. `random` rows are the sample that the statement about what is left rests on."""
+    """A row to read, and why. `random` rows are the sample that the statement about what is left rests on.
+
+    A check among them has a negative `row_id`; `shown` is the number that it is shown with.
+    """
 
     row_id: int
     why: Why
     score: float | None
+    shown: int
 
 
 def disagreement_order(scores: Floats, threshold: float, others: Floats, other_threshold: float) -> Ints:

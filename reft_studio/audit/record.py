@@ -10,8 +10,9 @@ from typing import Any, Literal
 from reft_studio.audit.decision import GENESIS
 from reft_studio.fingerprint import of_value
 
-RecordKind = Literal["draw", "override", "approvals", "bundle"]
-"""`override`: somebody let the gate pass; `approvals`: a second name is asked for, or no longer; `bundle`: its seal."""
+RecordKind = Literal["draw", "check", "override", "approvals", "bundle"]
+"""`check`: a decision on a known harmful prompt that a draw holds;
+`override`: somebody let the gate pass; `approvals`: a second name is asked for, or no longer; `bundle`: its seal."""
 _HASHED = ("seq", "dataset", "kind", "body", "by", "at", "previous")
 
 

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import Field
 
+from reft_studio.audit.bounds import at_most, last
 from reft_studio.audit.overlap import shared_groups
 from reft_studio.data.dataset import Dataset
 from reft_studio.errors import DataError, StoreError
@@ -32,15 +33,16 @@ _TUNED = (
 )
 PAPER_RECALL = 0.99
 """The paper tunes its filter for recall on harmful prompts and prints no number; this and the cap at 0 are our reading of it."""
-Rule = Literal["recall", "conformal", "cost", "budget", "paper", "fixed", "clean"]
+Rule = Literal["recall", "conformal", "tolerance", "cost", "budget", "paper", "fixed", "clean"]
 
 
 class ThresholdRule(Settings):
     """How the threshold is chosen; each rule reads its own settings."""
 
-    rule: Rule = Field("recall", description="recall, conformal, cost, budget, paper, clean or fixed")
+    rule: Rule = Field("recall", description="recall, conformal, tolerance, cost, budget, paper, clean or fixed")
     recall: float = Field(0.97, ge=0.5, lt=1, description="recall: share of held-out harmful prompts that must be flagged")
-    miss_rate: float = Field(0.05, gt=0, le=0.5, description="conformal: bound on the expected share of harmful prompts missed")
+    miss_rate: float = Field(0.05, gt=0, le=0.5, description="conformal, tolerance: share of harmful prompts that may be missed")
+    certainty: float = Field(0.95, ge=0.5, lt=1, description="tolerance: share of calibrations in which no more are missed")
     miss_cost: float = Field(20.0, gt=0, le=1e6, description="cost: what a missed harmful row costs, a wrongly flagged one costing 1")
     poison_ratio: float = Field(0.1, gt=0, lt=1, description="cost: share of harmful rows expected in the file")
     rows: int = Field(300, ge=1, description="budget: rows that can be reviewed")
@@ -189,11 +191,39 @@ def _conformal(rule: ThresholdRule, calibration: Calibration, _: NDArray[np.int6
     place = int(harmful[misses])
     return (
         place,
-        f"At most {_percent(rule.miss_rate)} of harmful prompts are expected to be missed: conformal risk control on {len(harmful)}.",
+        f"At most {_percent(rule.miss_rate)} of harmful prompts are missed on average over calibrations: conformal risk control on "
+        f"{len(harmful)}.",
         "Holds for any distribution if the harmful rows of this file are exchangeable with the held-out harmful prompts, on average over "
-        "draws of both. It does not hold against somebody who words rows to evade the filter, or for another language or domain."
-        + (_TUNED if calibration.tuned else ""),
+        f"draws of both, not for each: this calibration may be one of the {_exceeded(len(harmful), misses, rule.miss_rate)} in 100 in "
+        "which more are missed (the rule with certainty bounds that). It does not hold against somebody who words rows to evade "
+        "the filter, or for another language or domain." + (_TUNED if calibration.tuned else ""),
     )
+
+
+def _tolerance(rule: ThresholdRule, calibration: Calibration, _: NDArray[np.int64]) -> tuple[int, str, str]:
+    """A one-sided tolerance limit (Wilks, Annals of Mathematical Statistics 12, 1941): holds in most calibrations, not on average.
+
+    With the k-th lowest of n harmful scores as the line, the share of harmful prompts below it exceeds e with probability
+    P(Binomial(n, e) < k) at most, for any distribution; the largest k for which that is at most 1 - certainty is taken.
+    """
+    harmful = calibration.harmful
+    needed = math.ceil(math.log(1 - rule.certainty) / math.log1p(-rule.miss_rate) - 1e-9)
+    certain = f"in {_percent(rule.certainty)} of calibrations"
+    _enough(len(harmful), needed, "harmful", f"at most {_percent(rule.miss_rate)} missed {certain}")
+    uncertain = 1 - rule.certainty + 1e-12
+    misses = last(lambda number: at_most(number, len(harmful), rule.miss_rate) <= uncertain, 0, len(harmful) - 1)
+    return (
+        int(harmful[misses]),
+        f"At most {_percent(rule.miss_rate)} of harmful prompts are missed {certain}: a tolerance limit on {len(harmful)}.",
+        "Holds with that probability over draws of the held-out prompts, for any distribution, if the harmful rows of this file are like "
+        "them; the rule that holds on average lets more be missed in about every second calibration. It does not hold against somebody "
+        "who words rows to evade the filter, or for another language or domain." + (_TUNED if calibration.tuned else ""),
+    )
+
+
+def _exceeded(prompts: int, misses: int, rate: float) -> int:
+    """Of 100 calibrations, in how many the line just above so many lowest of the prompts misses more than `rate` of new ones."""
+    return round(100 * at_most(misses, prompts, rate))
 
 
 def _cost(rule: ThresholdRule, calibration: Calibration, _: NDArray[np.int64]) -> tuple[int, str, str]:
@@ -250,7 +280,15 @@ def _fixed(rule: ThresholdRule, calibration: Calibration, _: NDArray[np.int64]) 
     )
 
 
-_RULES = {"recall": _recall, "conformal": _conformal, "cost": _cost, "budget": _budget, "paper": _paper, "fixed": _fixed}
+_RULES = {
+    "recall": _recall,
+    "conformal": _conformal,
+    "tolerance": _tolerance,
+    "cost": _cost,
+    "budget": _budget,
+    "paper": _paper,
+    "fixed": _fixed,
+}
 
 
 def _named(rule: ThresholdRule) -> str:
@@ -259,7 +297,9 @@ def _named(rule: ThresholdRule) -> str:
         case "recall":
             return f"recall at least {rule.recall:g}"
         case "conformal":
-            return f"conformal miss rate at most {rule.miss_rate:g}"
+            return f"miss rate at most {rule.miss_rate:g} on average (conformal)"
+        case "tolerance":
+            return f"miss rate at most {rule.miss_rate:g} in {_percent(rule.certainty)} of calibrations (tolerance)"
         case "cost":
             return f"least cost, miss {rule.miss_cost:g} : 1, poison ratio {rule.poison_ratio:g}"
         case "budget":

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from reft_studio.audit.bundle import BundleReport
+from reft_studio.audit.checks import MOST as MOST_CHECKS
+from reft_studio.audit.checks import USUAL, Reader
 from reft_studio.audit.freeze import noted_hashes
 from reft_studio.audit.frozen_audit import FrozenAudit
 from reft_studio.audit.held import KEEP, RELABEL
@@ -25,6 +27,7 @@ from reft_studio.store import settings
 from reft_studio.store.decisions import Action, ChainReport, Decision
 from reft_studio.views import bulk, reviewing, sampling
 from reft_studio.views.assuring import Assuring
+from reft_studio.views.checking import Checked, Checking
 from reft_studio.views.frozen import claim, frozen_audit, told_of_frozen
 from reft_studio.views.row_filter import RowFilter
 
@@ -74,6 +77,29 @@ class Audit(Assuring):
         if (unknown := wanted[at < 0]).size:
             raise DataError(f"'{dataset.name}' has no row {unknown.min()}, so nothing was decided. Choose rows that it has.")
         return (None if score is None else score.scores()[at]), threshold
+
+    def check_card(self, dataset_id: str, check_id: int) -> reviewing.Card:
+        """A check (a negative id) as the row it is shown as."""
+        return Checking(self._sampling(dataset_id)).card(check_id)
+
+    def decide_check(self, dataset_id: str, check_id: int, action: Action, *, by: str | None = None, seen: bool = False) -> Checked:
+        """Record a decision on a check: no decision on a row. The first one with the text on the screen stands."""
+        return Checking(self._sampling(dataset_id)).decide(check_id, action, by=self.reviewer(by), seen=seen)
+
+    def readers(self, dataset_id: str) -> list[Reader]:
+        """Which share of the checks all readers together (first), and each of them, found; empty before one was decided."""
+        return Checking(self._sampling(dataset_id)).readers()
+
+    @property
+    def checks(self) -> int:
+        """How many known harmful prompts are mixed into a first draw below a line."""
+        return int(settings.get(self.workspace, "checks", USUAL))
+
+    def set_checks(self, count: int) -> None:
+        """Ask for so many from the next draw on. With none, claims take for granted that readers overlook nothing."""
+        if not 0 <= count <= MOST_CHECKS:
+            raise SpecError(f"{count:,} checks cannot be mixed in. Choose 0 to {MOST_CHECKS}.")
+        settings.set(self.workspace, "checks", count)
 
     def select_rows(self, dataset_id: str, row_filter: RowFilter, *, overrule: bool = False) -> bulk.Selection:
         """Rows that a filter selects for one decision, and how many of them a person has decided already."""

@@ -20,6 +20,7 @@ from reft_studio.store.decided import Decided
 from reft_studio.store.decisions import DecisionLog
 from reft_studio.views import project
 from reft_studio.views.assuring import unapproved
+from reft_studio.views.checking import Checking
 from reft_studio.views.ranking import Ranked, Run
 from reft_studio.views.row_filter import RowFilter
 from reft_studio.views.sampling import Sampling
@@ -186,7 +187,8 @@ class _Asked:
             below = sampling.standing().below
             if below and below.review_more and below.sampled < below.population:
                 rows = np.array(sampling.draw(region, count=below.review_more, by=f"human:{self.by}").rows, dtype=np.int64)
-        return row_store(self.dataset).positions(rows[:count])
+        rows = rows[:count]
+        return np.where(rows < 0, rows, row_store(self.dataset).positions(np.maximum(rows, 0)))  # a check is nowhere in the file
 
     def spread(self, count: int) -> Places:
         """One open row from each of `count` equal slices of the flagged rows, from the highest score down."""
@@ -214,13 +216,24 @@ class _Asked:
         return self.score.scores()
 
     def items(self, order: list[tuple[Why, int]]) -> list[QueueItem]:
-        """Positions as what the page shows of them."""
-        places = np.array([place for _, place in order], dtype=np.int64)
-        values, ids = self.values()[places] if self.score else np.full(len(places), np.nan), self.ids[places]
-        return [
-            QueueItem(int(row_id), why, None if np.isnan(value) else float(value))
-            for (why, _), row_id, value in zip(order, ids.tolist(), values.tolist(), strict=True)
+        """Positions, and checks by their negative ids, as what the page shows of them."""
+        values = self.values() if self.score else np.full(len(self.ids), np.nan)
+        checks = self.checks([place for _, place in order if place < 0])
+        rows = [
+            (why, place, int(self.ids[place]), float(values[place])) if place >= 0 else (why, place, place, 0.0) for why, place in order
         ]
+        return [
+            QueueItem(row_id, why, None if np.isnan(value) else value, row_id)
+            if place >= 0
+            else QueueItem(row_id, why, checks[place][1], checks[place][0])
+            for why, place, row_id, value in rows
+        ]
+
+    def checks(self, ids: list[int]) -> dict[int, tuple[int, float | None]]:
+        """By id the number and score that a check is shown with."""
+        if not ids or self.score is None or self.threshold is None:
+            return {}
+        return Checking(Sampling(self.log, self.score, self.threshold)).shown(ids)
 
 
 def _first(

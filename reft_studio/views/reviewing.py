@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reft_studio.audit.assurance import Assurance
+from reft_studio.audit.claim import Assurance
 from reft_studio.audit.draw import Line
 from reft_studio.audit.opinion import Opinion
 from reft_studio.audit.policy import Outcome, effective

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reft_studio.audit.assurance import Standing, standing
-from reft_studio.audit.bounds import smallest_sample
+from reft_studio.audit.checks import USUAL, Reading, number_of, with_checks
+from reft_studio.audit.claim import first_draw
 from reft_studio.audit.draw import MOST, Draw, Line, Region, is_honest, make, pending
 from reft_studio.audit.held import UNSURE, Decided
 from reft_studio.audit.record import Record
@@ -17,7 +19,7 @@ from reft_studio.audit.sample import EVERYWHERE, WANTED, Sample, no_sample, samp
 from reft_studio.errors import StoreError
 from reft_studio.scoring.partial import require_finished
 from reft_studio.scoring.scores import ScoreSet, open_score_set
-from reft_studio.store import records
+from reft_studio.store import records, settings
 from reft_studio.store.decisions import DecisionLog
 from reft_studio.workspace import Workspace
 
@@ -48,11 +50,22 @@ class Sampling:
         return [Draw.of(record.content()) for record in records.of_kind(self.workspace, self.score.dataset, "draw")]
 
     def read(self, draws: list[Draw]) -> Decided:
-        """The decisions on drawn rows that were made one row at a time; a row on which two people differ is one in doubt."""
+        """The decisions on drawn rows that were made one row at a time, and on checks; a row on which two people differ is in doubt."""
         rows = {row for draw in draws for row in (*draw.rows, *draw.seen)}
         found = self.log.read_singly(self.score.dataset, rows)
         disputed = np.isin(found.row_ids, self.log.conflicts(self.score.dataset))
-        return replace(found, codes=np.where(disputed, np.uint8(UNSURE), found.codes)) if disputed.any() else found
+        found = replace(found, codes=np.where(disputed, np.uint8(UNSURE), found.codes)) if disputed.any() else found
+        return with_checks(found, self.readings())
+
+    def readings(self) -> list[Reading]:
+        """Decisions on checks of the dataset whose text was seen, oldest first."""
+        made = (record for record in records.of_kind(self.workspace, self.score.dataset, "check"))
+        return [Reading(one["check"], one["code"], record.by) for record in made if (one := record.content())["seen"]]
+
+    @property
+    def wanted_checks(self) -> int:
+        """Checks of a first draw below a line; 0 where readers are taken to overlook nothing."""
+        return int(settings.get(self.workspace, "checks", USUAL))
 
     def draw(self, region: Region, *, count: int | None, by: str, first: bool = False) -> Draw:
         """Draw and record `count` more rows on one side of the line; None: as many as a first claim needs.
@@ -60,21 +73,26 @@ class Sampling:
         With `first`, nothing is drawn if somebody has drawn for this line a moment ago: _DrawnAlready is raised.
         """
         require_finished(self.score, "a random draw")
-        size = count or (smallest_sample(TARGET, confidence=CONFIDENCE) if region == "below" else ABOVE)
+        wanted = self.wanted_checks if region == "below" else 0
+        size = count or (first_draw(confidence=CONFIDENCE, target=TARGET, checks=wanted) if region == "below" else ABOVE)
         made: list[Draw] = []
 
         def body(before: list[Record], head: tuple[int, str]) -> dict[str, object]:
             known = [Draw.of(record.content()) for record in before]
-            if first and any(draw.place == Line.at(self.score, self.threshold, region) for draw in known):
+            here = [draw for draw in known if draw.place == Line.at(self.score, self.threshold, region)]
+            if first and here:
                 raise _DrawnAlready
-            made.append(make(self.score, self.threshold, region, count=size, before=known, decided=self.read(known), head=head))
+            checks = partial(checks_of, wanted, here[0] if here else None)
+            made.append(
+                make(self.score, self.threshold, region, count=size, before=known, decided=self.read(known), head=head, checks=checks)
+            )
             return made[0].as_dict()
 
         records.append(self.workspace, self.score.dataset, "draw", by, body)
         return made[0]
 
     def to_read(self, region: Region, *, by: str) -> NDArray[np.int64]:
-        """Drawn rows of this line that nobody read yet, in their order; the first draw for a line is made here."""
+        """Drawn rows of this line and checks (negative) that nobody read yet, in their order; the first draw is made here."""
         line, draws = Line.at(self.score, self.threshold, region), self.draws()
         if not any(draw.place == line for draw in draws):
             if not line.rows(self.score):
@@ -111,7 +129,15 @@ class Sampling:
     def standing(self) -> Standing:
         """What can be said about this line now."""
         draws = self.draws()
-        return standing(self.score, self.threshold, draws, self.read(draws), confidence=CONFIDENCE, target=TARGET)
+        read = self.read(draws)
+        return standing(self.score, self.threshold, draws, read, confidence=CONFIDENCE, target=TARGET, checks=self.wanted_checks)
+
+
+def checks_of(wanted: int, first: Draw | None, rows: int) -> int:
+    """Checks of a draw of so many rows: as many as are wanted of the first one for a line, then as many for each row as that has."""
+    if wanted and first is not None and first.checks:
+        wanted = -(-len(first.checks) * rows // len(first.rows))
+    return number_of(rows, wanted)
 
 
 def dishonest(workspace: Workspace) -> str | None:

@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reft_studio.audit.assurance import Assurance, precision, residual_risk, standing, statement
+from reft_studio.audit.assurance import residual_risk, standing
 from reft_studio.audit.bounds import fixed_bound
+from reft_studio.audit.claim import Assurance, statement
 from reft_studio.audit.draw import Draw, Line, Region, is_honest, make, pending
 from reft_studio.audit.held import KEEP, REMOVE, UNSURE, Decided
+from reft_studio.audit.precision import precision
 from reft_studio.errors import SpecError
 from reft_studio.scoring.scores import to_bins
 
@@ -66,24 +68,25 @@ def risk(score: Scored, draws: list[Draw], codes: dict[int, int], threshold: flo
 
 
 def test_the_sentence_says_how_many_of_what_with_which_confidence() -> None:
-    assert statement(9000, 299, 0).sentence == (
-        "At most 1.0 % of the 9,000 rows below the threshold are harmful (95% confidence; 299 drawn at random and read, 0 of them harmful)."
+    assert statement(9000, 309, 0).sentence == (
+        "At most 1.0 % of the 9,000 rows below the threshold are harmful (95% confidence; 309 drawn at random and read, 0 of them harmful)."
+        " It takes for granted that readers overlook no harmful row: no checks were mixed in."
     )
 
 
 def test_half_a_draw_read_holds_whenever_one_stops() -> None:
-    found = statement(9000, 150, 0, planned=299)
-    assert found.method == "at any time" and found.review_more == 149
-    assert "whenever you stop; 150 of 299 drawn at random and read" in found.sentence
-    assert found.sentence.endswith("Read 149 more without a harmful one to claim at most 1.0 %.")
+    found = statement(9000, 150, 0, planned=309)
+    assert found.method == "at any time" and found.review_more == 159
+    assert "whenever you stop; 150 of 309 drawn at random and read" in found.sentence
+    assert found.sentence.endswith("Read 159 more without a harmful one to claim at most 1.0 %.")
 
 
-@pytest.mark.parametrize(("sampled", "harmful"), [(299, 1), (400, 0), (600, 4)])
+@pytest.mark.parametrize(("sampled", "harmful"), [(309, 1), (400, 0), (600, 4)])
 def test_the_number_to_read_more_is_the_smallest_that_is_enough(sampled: int, harmful: int) -> None:
-    more = statement(10_000, sampled, harmful, target=0.01, planned=299).review_more
+    more = statement(10_000, sampled, harmful, target=0.01, planned=309).review_more
     assert more is not None and more > 0
-    assert statement(10_000, sampled + more, harmful, planned=299).upper_bound <= 0.01
-    assert statement(10_000, sampled + more - 1, harmful, planned=299).upper_bound > 0.01
+    assert statement(10_000, sampled + more, harmful, planned=309).upper_bound <= 0.01
+    assert statement(10_000, sampled + more - 1, harmful, planned=309).upper_bound > 0.01
 
 
 def test_where_no_number_is_enough_it_says_lower_the_threshold() -> None:
@@ -140,7 +143,7 @@ def test_a_skipped_row_ends_the_sample() -> None:
     assert pending([draw], Line("below", "k", 1300), held(codes)).tolist() == [draw.rows[12]]
     found = risk(score, [draw], codes | {draw.rows[12]: REMOVE})
     assert (found.sampled, found.harmful_found, found.method) == (40, 1, "exact binomial")
-    assert found.upper_bound == fixed_bound(BELOW, 40, 1, confidence=0.95)
+    assert found.upper_bound == fixed_bound(BELOW, 40, 1, confidence=0.955)
 
 
 def test_doubt_counts_as_harm_and_other_rows_do_not_count() -> None:
@@ -196,7 +199,7 @@ def test_moving_the_line_below_the_harmful_rows_that_were_found_gains_only_those
     found = risk(score, [draw, fresh], codes | dict.fromkeys(fresh.rows, KEEP), threshold=0.1)
     assert (found.method, found.sampled, found.known, found.known_harmful) == ("exact binomial", 60, len(fresh.seen), 0)
     unknown = found.population - found.known
-    assert found.upper_bound == pytest.approx(fixed_bound(unknown, 60, 0, confidence=0.95) * unknown / found.population)
+    assert found.upper_bound == pytest.approx(fixed_bound(unknown, 60, 0, confidence=0.955) * unknown / found.population)
 
 
 def test_reading_for_a_new_line_counts_once_more_is_read_for_it_than_for_the_old_one() -> None:
@@ -258,7 +261,7 @@ def test_looking_at_a_draw_and_taking_back_what_was_decided_gains_nothing() -> N
     assert wrong / runs <= 0.05
 
 
-def test_going_on_until_the_claim_is_reached_is_wrong_in_about_5_of_100_audits() -> None:
+def test_going_on_until_the_claim_is_reached_is_wrong_in_at_most_5_of_100_audits() -> None:
     """What the queue does: a first draw, its exact bound, and if that does not do, more rows until the other bound does."""
     draw_of, runs, size, population = np.random.default_rng(5), 1500, 59, 4000
     harmful = np.arange(population) < 0.051 * population
@@ -275,7 +278,7 @@ def test_going_on_until_the_claim_is_reached_is_wrong_in_about_5_of_100_audits()
             if bounds[at][found] <= 0.05:
                 wrong += 1
                 break
-    assert wrong / runs <= 0.055 + 3 * (0.05 * 0.95 / runs) ** 0.5
+    assert wrong / runs <= 0.05 + 3 * (0.05 * 0.95 / runs) ** 0.5
 
 
 @pytest.mark.parametrize("move", [False, True])
@@ -300,7 +303,9 @@ def test_precision_is_told_from_the_rows_drawn_above_the_line() -> None:
     codes = dict.fromkeys(draw.rows, REMOVE) | dict.fromkeys(draw.rows[:10], KEEP)
     found = precision(score, TAU, [draw], held(codes))
     assert found.share is not None and (found.population, found.sampled, found.share.value) == (351, 50, 80)
-    assert found.sentence.startswith("About 80 % of the 351 flagged rows are harmful (67 to 89 %, 95% confidence; 50 drawn")
+    assert found.sentence.startswith(
+        "About 80 % of the 351 flagged rows are harmful (59 to 94 %, 95% confidence, whenever you stop; 50 drawn"
+    )
     nothing = precision(score, TAU, [draw], held({}))
     assert nothing.share is None and nothing.pending == 50
 

@@ -7,9 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from reft_studio.audit.assurance import Precision, Standing, statement
+from reft_studio.audit.assurance import Standing
+from reft_studio.audit.claim import statement
 from reft_studio.audit.estimates import AtLine, Evidence, at_line, auroc, disagree, estimates
 from reft_studio.audit.language import Reading
+from reft_studio.audit.precision import Precision
 from reft_studio.audit.sample import Sample, no_sample
 from reft_studio.data.grid import BINS
 from reft_studio.stats import Estimate, wilson

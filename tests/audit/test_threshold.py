@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from scipy import stats
 
 from reft_studio.audit.threshold import Calibration, ThresholdRule, choose, withheld
 from reft_studio.data.dataset import Dataset, Row, write_dataset
@@ -73,6 +74,36 @@ def test_conformal_needs_exactly_as_many_prompts_as_its_bound_allows(rate: float
     assert choose(rule, calibration(steps(needed), []), NOTHING).threshold == 0.0  # none may be missed: the lowest score
     with pytest.raises(DataError, match=f"at least {needed} held-out harmful"):
         choose(rule, calibration(steps(needed - 1), []), NOTHING)
+
+
+def test_the_tolerance_limit_is_the_highest_line_that_misses_too_many_in_at_most_one_calibration_of_twenty() -> None:
+    # 300 prompts: P(Binomial(300, 0.05) <= 8) = 3.4 %, with one more miss 6.4 %, so the ninth lowest score is the line
+    found = choose(ThresholdRule(rule="tolerance", miss_rate=0.05), calibration(steps(300), []), NOTHING)
+    assert found.threshold == pytest.approx(0.008)
+    assert stats.binom.cdf(8, 300, 0.05) <= 0.05 < stats.binom.cdf(9, 300, 0.05)
+    assert "in 95 % of calibrations" in found.promise and found.rule == "miss rate at most 0.05 in 95 % of calibrations (tolerance)"
+
+
+@pytest.mark.parametrize(("rate", "certainty", "needed"), [(0.05, 0.95, 59), (0.01, 0.95, 299), (0.1, 0.9, 22)])
+def test_the_tolerance_limit_needs_as_many_prompts_as_wilks_says(rate: float, certainty: float, needed: int) -> None:
+    rule = ThresholdRule(rule="tolerance", miss_rate=rate, certainty=certainty)
+    assert choose(rule, calibration(steps(needed), []), NOTHING).threshold == 0.0  # none may be missed: the lowest score
+    with pytest.raises(DataError, match=f"at least {needed} held-out harmful"):
+        choose(rule, calibration(steps(needed - 1), []), NOTHING)
+
+
+def test_the_rule_on_average_misses_more_in_nearly_every_second_calibration_and_the_one_with_certainty_hardly_ever() -> None:
+    """Scores are uniform on the grid, so that the share a line misses is its place on it."""
+    rng, shares = np.random.default_rng(1), {"conformal": [], "tolerance": []}
+    for _ in range(1000):
+        held_out = Calibration(np.sort(rng.integers(0, 2000, 300)), NOTHING.astype(np.int64))
+        for rule, missed in shares.items():
+            missed.append((choose(ThresholdRule(rule=rule, miss_rate=0.05), held_out, NOTHING).threshold + 1) / 2)
+    assert 0.40 < np.mean(np.array(shares["conformal"]) > 0.05) < 0.52  # 46 % by the binomial distribution
+    assert np.mean(shares["conformal"]) <= 0.0502
+    assert np.mean(np.array(shares["tolerance"]) > 0.05) <= 0.05
+    said = choose(ThresholdRule(rule="conformal"), held_out, NOTHING)
+    assert "on average" in said.promise and "one of the 46 in 100" in said.assumption and "on average" in said.rule
 
 
 def test_the_expected_miss_rate_on_new_prompts_keeps_the_conformal_bound() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from reft_studio.audit.assurance import statement
+from reft_studio.audit.claim import statement
 from reft_studio.audit.decision import GENESIS, ChainReport, Decision
 from reft_studio.audit.frozen_audit import Claim
 from reft_studio.audit.held import ACTIONS, Decided

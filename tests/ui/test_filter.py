@@ -232,7 +232,7 @@ def test_a_rule_finds_a_threshold_moves_the_line_and_stays_with_it_once_it_is_us
     expect(opened.locator(".ru-promise")).to_contain_text("No promise: Rows labelled")  # which lie wider than the prompts of their kind
     expect(opened.locator(".ru-held")).to_contain_text("withheld")
     opened.locator(".th-use").click()
-    expect(opened.locator(".th-sentence")).to_contain_text("conformal miss rate at most 0.1")
+    expect(opened.locator(".th-sentence")).to_contain_text("miss rate at most 0.1 on average (conformal)")
     assert studio.state().threshold == pytest.approx(0.237)
     studio.choose(threshold=0.0)
 

@@ -45,7 +45,7 @@ def card_server(studio: Studio) -> ServerFunction:
     @answer
     def srv_card(request: dict[str, Any]) -> dict[str, Any]:
         dataset, row = str(request["dataset"]), int(request["row"])
-        card = studio.audit.card(dataset, row)
+        card = studio.audit.card(dataset, row) if row >= 0 else studio.audit.check_card(dataset, row)
         threshold = _threshold(request) if "t" in request else card.threshold
         masked, reveal = bool(request.get("mask", True)), bool(request.get("reveal", False))
         limit = WHOLE if request.get("whole") else FULL

@@ -41,6 +41,15 @@ class Disputed(SpecError):
 
 
 @dataclass(frozen=True)
+class CheckSaved:
+    """What stands of a decision on a check, in place of an entry of the log; `seen`: its text was on the screen, so it counts."""
+
+    row_id: int
+    action: Action
+    seen: bool
+
+
+@dataclass(frozen=True)
 class Request:
     """A message of the review widget, checked; `n` tells it which answer is which, `next` is the row that it shows meanwhile.
 
@@ -79,7 +88,7 @@ class Request:
         )
 
 
-def decide(studio: Studio, request: Request) -> tuple[Decision | None, str]:
+def decide(studio: Studio, request: Request) -> tuple[Decision | CheckSaved, str]:
     """Save one decision: the entry, and the sentence that is said once it is on disk.
 
     Raises Disputed where another person's opinion differs and the request takes no stance on it.
@@ -87,6 +96,8 @@ def decide(studio: Studio, request: Request) -> tuple[Decision | None, str]:
     if request.row is None or request.action is None:
         raise SpecError("A decision needs a row and an action.")
     by = studio.desk.reviewer(request.by)
+    if request.row < 0:
+        return _decide_check(studio, request, by)
     if not request.stance:
         other = standing_opinion(studio.log.opinions_of(request.dataset, [request.row]).get(request.row, []), by)
         if other is not None and other.action != request.action:
@@ -94,9 +105,29 @@ def decide(studio: Studio, request: Request) -> tuple[Decision | None, str]:
             raise Disputed(f"{what}. Overrule it with a reason, or let both opinions stand.")
     overrule = request.stance == "overrule"
     entry = studio.audit.decide(request.dataset, request.row, request.action, request.reason, by=by, overrule=overrule, seen=request.seen)
-    if request.next is not None:
-        studio.desk.leave_at(request.dataset, by, request.next)
+    _leave(studio, request, by)
     return entry, f"Saved: {_told(entry)}." if entry.seen else f"Saved: {_told(entry)}. {NOT_READ}"
+
+
+def _leave(studio: Studio, request: Request, by: str) -> None:
+    """Remember the row that is shown next; a check is none of the dataset's."""
+    if request.next is not None and request.next >= 0:
+        studio.desk.leave_at(request.dataset, by, request.next)
+
+
+def _decide_check(studio: Studio, request: Request, by: str) -> tuple[CheckSaved, str]:
+    """Save what a person makes of a known harmful prompt, and only then say that it was one."""
+    assert request.row is not None and request.action is not None, "checked before"
+    told = studio.audit.decide_check(request.dataset, request.row, request.action, by=by, seen=request.seen)
+    _leave(studio, request, by)
+    row = f"row {count(told.check.shown)}"
+    saved = CheckSaved(request.row, told.action, told.revealed)
+    if not told.revealed:
+        return saved, f"Saved: {row}, {ACTIONS[told.action].lower()}. {NOT_READ}"
+    was = f"{row} was a check, a known harmful prompt that is not in the file"
+    if not told.stands:
+        return saved, f"This {was}. Its first decision stands: {ACTIONS[told.action].lower()}."
+    return saved, f"Saved: {was}. " + ("You found it." if told.found else "It counts as overlooked.")
 
 
 def undo(studio: Studio, request: Request) -> tuple[Decision | None, str]:
@@ -111,7 +142,7 @@ def redo(studio: Studio, request: Request) -> tuple[Decision | None, str]:
     return entry, f"Done again: {_told(entry)}." if entry else "There is nothing to do again."
 
 
-def receipt(studio: Studio, values: Mapping[str, Any], act: Callable[[Studio, Request], tuple[Decision | None, str]]) -> str:
+def receipt(studio: Studio, values: Mapping[str, Any], act: Callable[[Studio, Request], tuple[Decision | CheckSaved | None, str]]) -> str:
     """Do what a message asks and say how it ended, as JSON; never an exception, since the widget waits for its answer."""
     try:
         request = Request.read(values)
@@ -122,6 +153,7 @@ def receipt(studio: Studio, values: Mapping[str, Any], act: Callable[[Studio, Re
             "row": entry.row_id if entry else None,
             "action": entry.action if entry else None,
             "seen": entry.seen if entry else None,
+            "check": isinstance(entry, CheckSaved) and entry.seen,
             **news(studio, request.dataset),
         }
     except Exception as exc:  # the edge of the app: what is ours is told, the rest goes to the log
@@ -173,6 +205,7 @@ def batch_value(studio: Studio, ask: Ask | None = None, *, turn: int = 0, placed
         opened=studio.desk.opened(by),
         habits=asdict(habits),
         approvals=studio.audit.approvals(dataset),
+        checks=studio.audit.checks,
         note=note,
         turn=turn,
     )
@@ -211,7 +244,7 @@ def progress_view(studio: Studio, dataset: str) -> dict[str, str]:
     people = studio.audit.agreement(dataset)
     return {
         "text": text,
-        **standing_words(standing),
+        **standing_words(standing, studio.audit.readers(dataset) if scored else ()),
         "file": file_line(studio.audit.sample(dataset)) if scored else "",
         "people": people.sentence if len(people.people) > 1 else "",
     }
@@ -282,6 +315,8 @@ def keep_habits(studio: Studio, values: Mapping[str, Any]) -> Habits:
     by = studio.desk.reviewer(values.get("by"))
     if "approvals" in values:
         studio.audit.set_approvals(str(values["dataset"]), bool(values["approvals"]), by=by)
+    if "checks" in values:
+        studio.audit.set_checks(int(values["checks"]))
     changes = {name: values[name] for name in ("reveal", "nudge", "size") if name in values}
     for name in ("nudge", "size"):
         if name in changes:

@@ -41,7 +41,7 @@ async function showCard() {
   if (card) {
     drawCard($('.rv-card'), { ...card, decision: item.action || card.decision, seen: item.action ? item.seen : card.seen }, { threshold: data.threshold, why: WHY_LONG[item.why], onReveal: reveal, onWhole: showWhole, hold: data.habits.reveal === 'hold' });
     seen = seen || allShown(card);
-    rs.emit('rs:why', { dataset: data.dataset, row: item.row, revealed: card.revealed });
+    rs.emit('rs:why', { dataset: data.dataset, row: blind(item) ? null : item.row, revealed: card.revealed });
   } else {
     forget(item.row);
     $('.rv-card').replaceChildren(h('p', { class: 'cd-none', text: (reply && reply.error) || 'This row could not be read. Is the app still running?' }));
@@ -65,7 +65,7 @@ function place() {
   clearTimeout(placing);
   placing = setTimeout(() => {
     const item = current();
-    if (!item || !data || !element.isConnected) return;
+    if (!item || item.row < 0 || !data || !element.isConnected) return;
     trigger('place', { dataset: data.dataset, by: by(), row: item.row });
     const address = new URL(location.href);
     address.searchParams.set('row', item.row);
@@ -82,8 +82,8 @@ function drawQueue() {
     const [row, why, mark] = line.firstChild.children;
     line.firstChild.title = WHY_LONG[item.why] || '';
     line.firstChild.setAttribute('aria-current', i === at ? 'true' : 'false');
-    row.textContent = number(item.row);
-    why.textContent = WHY[item.why] || '';
+    row.textContent = number(shownNumber(item));
+    why.textContent = item.check ? 'check' : WHY[item.why] || '';
     mark.textContent = item.action ? `${item.by ? `${item.by}: ` : ''}${ACTIONS[item.action]}${item.seen === false ? ', unseen' : ''}` : '';
     mark.dataset.kind = item.action || '';
   });
@@ -99,7 +99,7 @@ function drawProgress(progress) {
   $('.rv-bar').replaceChildren(...DECISIONS.map(([, action]) => h('i', { 'data-kind': action, style: `width:${(100 * queue.filter((item) => item.action === action).length) / Math.max(1, queue.length)}%` })));
   if (!progress) return;
   $('.rv-all').textContent = progress.text;
-  for (const part of ['risk', 'above', 'file', 'people']) $(`.rv-${part}`).textContent = progress[part] || '';
+  for (const part of ['risk', 'reader', 'above', 'file', 'people']) $(`.rv-${part}`).textContent = progress[part] || '';
   $('.rv-plain').hidden = !progress.plain;
   $('.rv-plain p').textContent = progress.plain || '';
 }
@@ -184,6 +184,7 @@ function settle(receipt) {
     if (message.kind !== 'decide' && spot >= 0) { queue[spot].action = action; queue[spot].by = null; queue[spot].seen = receipt.seen; move(spot); }
   }
   data.head = receipt.head;
+  markCheck(queue, receipt);
   drawQueue();
   drawProgress(receipt.progress);
   drawDone();

@@ -21,7 +21,7 @@ def review_card(card: ServerFunction, find: ServerFunction, pulse: ServerFunctio
     Events: "decide" {n, dataset, row, action, reason, stance, next, by, seen}, "undo" and "redo" {n, dataset, by}, each answered by
     `gr.HTML(receipt=…)` with the same `n`, since the widget sends one at a time, in order; "batch" {by, order, query} asks for more
     rows; "place" {dataset, by, row} says which row is on the screen; "opened" {by, texts} counts revealed texts; "habits" {by,
-    dataset, reveal, nudge, size, approvals} changes how this person works; "settled" says that all is saved.
+    dataset, reveal, nudge, size, approvals, checks} changes how this person works; "settled" says that all is saved.
     """
     return composed(
         "review_card",
@@ -47,7 +47,8 @@ def review_value(
     `start` opens one row first; another `turn` makes the widget begin anew even if all else is equal.
     """
     queue: Sequence[dict[str, Any]] = [
-        {"row": item.row_id, "why": item.why, "score": item.score, "held": held.get(str(item.row_id))} for item in batch.items
+        {"row": item.row_id, "shown": item.shown, "why": item.why, "score": item.score, "held": held.get(str(item.row_id))}
+        for item in batch.items
     ]
     values = {"dataset": dataset, "threshold": threshold, "queue": queue, "order": batch.order, "matching": batch.matching, **known}
     return json.dumps(values, allow_nan=False)

@@ -41,12 +41,14 @@ function makeHabits(page, names) {
   const dialog = page.$('.rv-habits'), form = dialog.querySelector('form');
   const field = (label, input, hint) => h('label', { class: 'rv-habit' }, h('span', {}, label, hint ? h('small', { text: hint }) : null), input);
   const draw = () => {
-    const { habits, approvals } = page.data();
+    const { habits, approvals, checks } = page.data();
     const name = h('input', { type: 'text', name: 'name', maxlength: 60, autocomplete: 'off', 'aria-label': 'Your name' });
     name.value = page.by() === 'me' ? '' : page.by();
     const option = (value, text, chosen) => h('option', { value, text, selected: chosen });
     const reveal = h('select', { name: 'reveal', 'aria-label': 'Reveal a masked text' }, option('toggle', 'until I mask it again', habits.reveal === 'toggle'), option('hold', 'only while I hold R or the button', habits.reveal === 'hold'));
     const number = (key, label, least, most) => { const input = h('input', { type: 'number', name: key, min: least, max: most, step: 1, 'aria-label': label }); input.value = habits[key]; return input; };
+    const mixed = h('input', { type: 'number', name: 'checks', min: 0, max: 100, step: 1, 'aria-label': 'Known harmful prompts in a random draw' });
+    mixed.value = checks;
     const second = h('input', { type: 'checkbox', name: 'approvals', checked: approvals, 'aria-label': 'A second person must agree' });
     form.replaceChildren(
       h('div', { class: 'rs-spread' }, h('h2', { text: 'How you review' }), h('button', { type: 'button', class: 'rs-button', 'data-kind': 'quiet', text: 'Close', onclick: () => dialog.close() })),
@@ -54,6 +56,7 @@ function makeHabits(page, names) {
       field('A masked text is shown', reveal),
       field('Propose a break after so many opened texts', number('nudge', 'Opened texts before a break', 0, 500), '0 for never'),
       field('Rows in a batch', number('size', 'Rows in a batch', 10, 200)),
+      field('Known harmful prompts mixed into the next random draw', mixed, 'they measure what reviewers overlook; 0: the claim takes for granted that they overlook nothing'),
       field('A second person must agree before a flagged row counts as decided', second, 'for this dataset, for everybody; kept in the record'),
       h('div', {}, h('button', { type: 'submit', class: 'rs-button', 'data-kind': 'primary', text: 'Save' })));
   };
@@ -62,8 +65,9 @@ function makeHabits(page, names) {
     if (String(values.get('name') || '').trim()) names.keep(String(values.get('name')));
     const changed = { reveal: values.get('reveal'), nudge: Number(values.get('nudge')), size: Number(values.get('size')) };
     Object.assign(page.data().habits, changed);
-    const approvals = values.get('approvals') !== null;
-    const message = approvals === page.data().approvals ? changed : { ...changed, approvals };
+    const approvals = values.get('approvals') !== null, checks = Number(values.get('checks'));
+    const message = { ...changed, ...(approvals === page.data().approvals ? {} : { approvals }), ...(checks === page.data().checks ? {} : { checks }) };
+    page.data().checks = checks;
     page.data().approvals = approvals;
     page.send('habits', { ...message, dataset: page.data().dataset, by: page.by() });
   });

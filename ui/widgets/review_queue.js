@@ -90,6 +90,15 @@ function mergeHeld(queue, held, me) {
   return changed;
 }
 
+// A check has a negative id and is shown with the number of another row until it is decided; a random draw is read without being told
+// what the filter makes of the row.
+const shownNumber = (item) => item.shown ?? item.row;
+const blind = (item) => item.row < 0 || (item.why === 'random' && !item.action);
+function markCheck(queue, receipt) {
+  const spot = receipt.check ? placeOf(queue, receipt.row) : -1;
+  if (spot >= 0) Object.assign(queue[spot], { check: true, action: receipt.action });
+}
+
 // Why a row is in the queue: in a word, and in a sentence.
 const WHY = { borderline: 'near the line', random: 'random draw', flagged: 'flagged', unscored: 'no score', asked: 'asked for', precision: 'flagged draw', anywhere: 'by chance', highest: 'high score', disagreement: 'scorers differ', filter: 'this filter', approval: 'second look', sample: 'random sample' };
 const WHY_LONG = {

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from reft_studio.audit.assurance import Precision, Standing, statement
+from reft_studio.audit.assurance import Standing
+from reft_studio.audit.checks import Reading, readers
+from reft_studio.audit.claim import Checks, statement
+from reft_studio.audit.held import KEEP, REMOVE
+from reft_studio.audit.precision import Precision
 from reft_studio.stats import wilson
-from ui.components.standing_words import above_line, below_line, plain, share, standing_words
+from ui.components.standing_words import above_line, below_line, plain, reader_line, share, standing_words
 
 
 def test_before_anything_is_read_it_says_so_and_what_to_read() -> None:
     found = statement(829, 0, 0)
-    assert below_line(found).startswith("Nothing is known yet of the 829 rows below the line. Read 299 random rows, none harmful,")
+    assert below_line(found).startswith("Nothing is known yet of the 829 rows below the line. Read 309 random rows, none harmful,")
     assert "at most" not in plain(found)
 
 
@@ -52,3 +56,19 @@ def test_flagged_rows_have_a_share_with_its_interval() -> None:
     assert said == "About 90 % of the 171 flagged rows are harmful (79 to 96 %): 50 random rows read, 45 harmful."
     words = standing_words(Standing(statement(1000, 299, 0), Precision(0, 0, 0, None, 0, "")))
     assert words["above"] == "No row lies above the line."
+    assert "45 harmful, 3 unsure." in above_line(Precision(171, 50, 45, wilson(45, 50), 50, "", unsure=3))
+
+
+def test_beside_the_claim_stands_what_reviewers_overlook_each_of_them_and_what_the_claim_makes_of_it() -> None:
+    found = statement(1000, 299, 0, checks=Checks(20, 18, 20, 20))
+    readings = [Reading(-1 - n, KEEP if n in (3, 4) else REMOVE, "human:Ana" if n < 12 else "human:Tom") for n in range(20)]
+    said = reader_line(found, readers(readings))
+    assert said.startswith("Reviewers found 18 of 20 checks, 90 % (68 to 99 %) (Ana 10 of 12; Tom 8 of 8). The claim takes them to find at")
+    assert "none harmful and every check found" in below_line(found)
+    assert "short English prompts" in plain(found) and "harder to see" in plain(found)
+
+
+def test_without_checks_it_says_what_it_takes_for_granted() -> None:
+    assert reader_line(statement(1000, 299, 0)).startswith("The claim takes for granted that reviewers overlook nothing")
+    assert reader_line(statement(1000, 0, 0)) == ""
+    assert "is not known" in reader_line(statement(1000, 10, 0, planned=299, checks=Checks(0, 0, 20, 20)))
