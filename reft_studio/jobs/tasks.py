@@ -83,6 +83,7 @@ def prepare_teacher(context: JobContext, params: dict[str, Any]) -> dict[str, An
     context.stage("load the model", 1, 2)
     work = Work.training(spec.optim, spec.lora) if spec.kind == "trained" else None
     session = Session.open(spec.model, max_length=spec.optim.max_length, template=spec.template, loading=spec.loading, work=work)
+    session.remark(context)
     context.stage("train the teacher" if spec.kind == "trained" else "measure the teacher", 2, 2)
     info = prepare(context.workspace, spec, session, context, pooled=pooled.facts if pooled else None)
     level = level_of(info.calibration)
@@ -170,6 +171,7 @@ def train(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     context.stage("load the model", 1, stages)
     work = Work.training(spec.optim, spec.lora, alignment=spec.harmful is not None)
     session = Session.open(spec.model, max_length=spec.optim.max_length, template=spec.template, loading=spec.loading, work=work)
+    session.remark(context)
     context.stage(f"train: {spec.title}", 2, stages)
     info = run(context.workspace, spec, session, context)
     if suite is not None and grader is not None:
@@ -232,6 +234,7 @@ def evaluate(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     context.stage("load the model", 1, 3)
     session = Session.open(subject.model, template=subject.template, loading=subject.loading)
     subject.check_base(session.model.fingerprint)
+    session.remark(context)
     context.stage(f"let it answer: {subject.title}", 2, 3)
     adapter = session.ensure("evaluated", subject.adapter) if subject.adapter else None
     sampling = Sampling(float(params.get("temperature") or 0), int(params.get("seed") or 0))

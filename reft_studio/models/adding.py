@@ -16,7 +16,7 @@ from reft_studio.models import gguf, memory, shelf, speed, wheel
 from reft_studio.models.catalogue import Entry, Wheel, entry_of
 from reft_studio.models.gguf_header import GgufFacts, read_gguf
 from reft_studio.models.shelf import INSIDE, ShelfModel
-from reft_studio.models.source import Source, fetch, locate, read_folder, weight_files
+from reft_studio.models.source import Source, fetch, has_weights, locate, read_folder, weight_files
 from reft_studio.models.spec import DEFAULT
 from reft_studio.progress import Progress
 from reft_studio.workspace import new_folder, publish, staging, sweep
@@ -78,7 +78,7 @@ def _local(path: Path) -> Request:
         read_gguf(path)
         return Request(str(path), "gguf", shelf.name_from(path.name))
     files = sorted(path.glob("*.gguf"))
-    if (path / "config.json").is_file() or not files:
+    if not files or has_weights(path):  # a GGUF file often stands beside a config.json that only names its architecture
         read_folder(path, path.name)
         return Request(str(path), "folder", shelf.name_from(path.name))
     if len(files) > 1:
@@ -135,6 +135,8 @@ def _registered(request: Request, progress: Progress) -> ShelfModel:
         progress.stage(f"download {found.size / 1e9:.1f} GB, in kB", 1, 3)
         found = _downloaded(found, progress)
     assert found.folder is not None
+    for remark in found.remarks:
+        progress.warn(remark)
     progress.stage("try the model", 2, 3)
     measured = _tried(found, found.folder, progress)
     progress.stage("note its hashes", 3, 3)

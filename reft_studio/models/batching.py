@@ -19,6 +19,9 @@ IGNORE = -100
 TAIL = 24
 """Prompt tokens kept at the end when a prompt is cut: the template's header and the last words."""
 
+LEAST_CONTEXT = 64
+"""Tokens that a model must have positions for: a cut prompt keeps its first words, its last ones, and room for an answer."""
+
 
 @dataclass(frozen=True)
 class Example:
@@ -94,6 +97,11 @@ class Encoder:
     def __init__(self, model: LoadedModel, *, max_length: int = 512) -> None:
         if max_length < 2 * TAIL:
             raise SpecError(f"max_length is {max_length}; it must be at least {2 * TAIL} tokens.")
+        if model.context < LEAST_CONTEXT:
+            raise SpecError(
+                f"The model '{model.source}' has positions for {model.context} tokens; at least {LEAST_CONTEXT} are needed for a prompt "
+                "and the beginning of an answer. Choose a model with a longer context."
+            )
         self.model = model
         self.max_length = min(max_length, model.context)
         self.truncated = 0

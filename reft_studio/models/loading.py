@@ -16,6 +16,7 @@ from reft_studio.models import memory
 from reft_studio.models.anatomy import check_logits, examine, text_only
 from reft_studio.models.source import LAB, Source, fetch, locate, resolve
 from reft_studio.models.spec import DEFAULT, LoadSpec
+from reft_studio.models.vocabulary import embeddings, fit_tokens
 
 __all__ = ["LAB", "LoadedModel", "free_memory", "load", "load_tokenizer", "resolve", "settled", "weights_fingerprint"]
 
@@ -38,6 +39,8 @@ class LoadedModel:
     final_norm: nn.Module
     loading: LoadSpec = field(default=DEFAULT)
     """How it is really held: nothing is "auto" any more."""
+    remarks: tuple[str, ...] = ()
+    """What is odd about the model's folder and how it was read; for the person who uses it."""
 
     @property
     def device(self) -> torch.device:
@@ -58,8 +61,9 @@ class LoadedModel:
 
     @property
     def pad_id(self) -> int:
+        """A token that fills batches up; end of text where the tokenizer has none, or one that the model has no embedding for."""
         pad = self.tokenizer.pad_token_id
-        return int(pad if pad is not None else self.eos_id)
+        return int(pad) if pad is not None and int(pad) < embeddings(self.base) else self.eos_id
 
     @property
     def eos_id(self) -> int:
@@ -84,9 +88,11 @@ def load(source: str, *, loading: LoadSpec = DEFAULT, template: str = "auto", wo
     memory.check(found, wanted, free_memory(wanted.device), work=work)
     found = fetch(found)
     _check_configuration(found)
+    _check_buffers(found)
     tokenizer = _tokenizer(found)
     drawn = template_for(tokenizer, template)
     base = text_only(_weights(found, wanted))
+    remarks = (*found.remarks, *fit_tokens(tokenizer, drawn, embeddings(base), name=source))
     base.requires_grad_(False).eval()
     base.config.use_cache = False
     ends = _stop_ids(base, tokenizer)
@@ -97,7 +103,8 @@ def load(source: str, *, loading: LoadSpec = DEFAULT, template: str = "auto", wo
     check_logits(anatomy, lambda hidden: _logits(base, hidden), name=source)
     _read_whole_rows(base)
     held = wanted.model_copy(update={"revision": found.revision, "attention": base.config.get_text_config()._attn_implementation})
-    return LoadedModel(source, base, tokenizer, drawn, anatomy.blocks, weights_fingerprint(base), ends, anatomy.final_norm, held)
+    mark = weights_fingerprint(base)
+    return LoadedModel(source, base, tokenizer, drawn, anatomy.blocks, mark, ends, anatomy.final_norm, held, remarks)
 
 
 def load_tokenizer(source: str, *, revision: str | None = None) -> Any:
@@ -220,6 +227,33 @@ def _check_configuration(found: Source) -> None:
         ) from exc
 
 
+_MOST_BUFFERS = 2e9
+"""Bytes beside the weights, such as masks and tables of positions, that a model may make by itself."""
+
+
+def _check_buffers(found: Source) -> None:
+    """Raises PrerequisiteError if a model of this config.json would be far larger than its files; built without memory to see it."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.from_pretrained(str(found.folder), trust_remote_code=False, local_files_only=True)
+    try:
+        with torch.device("meta"):
+            made = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    except Exception as exc:  # whatever a wrong value does to the model's class
+        raise PrerequisiteError(
+            f"The model '{found.name}' cannot be loaded ({type(exc).__name__}: {_first_line(exc)}). Its config.json describes no model "
+            "that can be built: copy or download it again."
+        ) from exc
+    stored = sum(facts.numbers for facts in found.tensors.values())
+    weights = sum(value.numel() for value in made.parameters())
+    buffers = sum(value.numel() * value.element_size() for value in made.buffers())
+    if weights > 1.05 * stored + 1e6 or buffers > _MOST_BUFFERS:
+        raise PrerequisiteError(
+            f"The config.json of '{found.name}' describes a model of {weights:,} numbers and {buffers / 1e9:.1f} GB of tables, but its "
+            f"weight files hold {stored:,} numbers. It belongs to another model, or was changed: copy or download it again."
+        )
+
+
 def free_memory(device: str) -> memory.Room:
     """Free memory of a device, as the accelerator itself counts it."""
     if device.startswith("cuda"):
@@ -238,6 +272,8 @@ def _weights(found: Source, loading: LoadSpec) -> Any:
     chatter.disable_progress_bar()  # our own progress says what happens; bars of a library would cut through it
     chatter.set_verbosity_error()  # what its report of the weights would warn of, we refuse
     options: dict[str, Any] = {"dtype": getattr(torch, loading.dtype)}
+    # transformers would put an adapter that lies in the folder into the base, or load another base that it names; it looks for none there
+    options["adapter_kwargs"] = {"subfolder": "no adapter is looked for"}
     if loading.attention != "auto":
         options["attn_implementation"] = loading.attention
     if loading.device.startswith("cuda"):

@@ -11,6 +11,7 @@ from reft_studio.models.batching import Encoder
 from reft_studio.models.loading import LoadedModel, load
 from reft_studio.models.memory import Work
 from reft_studio.models.spec import DEFAULT, LoadSpec, LoraSpec
+from reft_studio.progress import Progress
 
 
 class Session:
@@ -28,6 +29,11 @@ class Session:
     ) -> Session:
         """Load `source` (`lab`, a folder or a Hub id). Raises PrerequisiteError if that cannot work, or `work` surely does not fit."""
         return cls(load(source, template=template, loading=loading, work=work), max_length=max_length)
+
+    def remark(self, progress: Progress) -> None:
+        """Tell what is odd about the model's folder and how it was read."""
+        for told in self.model.remarks:
+            progress.warn(told)
 
     def add(self, name: str, spec: LoraSpec, *, seed: int) -> None:
         """A fresh adapter; what was loaded under that name is forgotten."""

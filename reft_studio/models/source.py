@@ -8,13 +8,14 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from reft_studio.errors import PrerequisiteError, SpecError
 from reft_studio.models import shelf
 from reft_studio.models.catalogue import CATALOGUE, Entry
+from reft_studio.models.sizes import check_sizes
 from reft_studio.workspace import ASSETS
 
 LAB = "lab"
@@ -54,6 +55,8 @@ class Source:
     tensors: Mapping[str, TensorFacts] = field(repr=False)
     size: int
     """Bytes of the weight files."""
+    remarks: tuple[str, ...] = ()
+    """What is odd about the folder and how it is read; for the person who uses the model."""
 
 
 class MissingModel(PrerequisiteError):
@@ -163,10 +166,30 @@ def read_folder(folder: Path, source: str) -> Source:
         told = ", but an adapter: give the model it was made for" if (folder / "adapter_config.json").is_file() else ""
         raise PrerequisiteError(f"{folder} has no config.json, so it is not a model folder{told}.")
     config = _json(folder / "config.json")
+    if not has_weights(folder) and any(folder.glob("*.gguf")):
+        raise PrerequisiteError(
+            f"{folder} holds the model as GGUF, which is read once and kept as another folder: add it on the Settings page, or with python "
+            "launch.py model add FOLDER, and use the name that it gets."
+        )
     _check_tokenizer(source, {path.name for path in folder.iterdir()})
     shards = weight_files(folder)
     tensors = {name: facts for shard in shards for name, facts in read_header(shard).items()}
-    return Source(source, folder, None, config, tensors, sum(shard.stat().st_size for shard in shards))
+    check_sizes(source, config, {name: facts.shape for name, facts in tensors.items()})
+    return Source(source, folder, None, config, tensors, sum(shard.stat().st_size for shard in shards), _remarks(folder, source))
+
+
+def _remarks(folder: Path, source: str) -> tuple[str, ...]:
+    if not (folder / "adapter_config.json").is_file():
+        return ()
+    return (
+        f"The folder of '{source}' also holds an adapter (adapter_config.json). The base alone is loaded, without it. To use the adapter, "
+        "merge it into the weights first, or move it to a folder of its own.",
+    )
+
+
+def has_weights(folder: Path) -> bool:
+    """Whether a folder has weights that transformers reads, not only a configuration."""
+    return (folder / _SINGLE).is_file() or (folder / _INDEX).is_file()
 
 
 def read_header(path: Path, *, most: int = _MOST_HEADER) -> dict[str, TensorFacts]:
@@ -232,7 +255,7 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def _dated(found: Source, revision: str | None) -> Source:
-    return Source(found.name, found.folder, revision, found.config, found.tensors, found.size)
+    return replace(found, revision=revision)
 
 
 def _in_cache(name: str, revision: str | None) -> Source:
@@ -270,6 +293,7 @@ def _on_hub(name: str, revision: str | None) -> Source:
     tensors = {
         key: TensorFacts(facts.dtype, tuple(facts.shape)) for file in weights.files_metadata.values() for key, facts in file.tensors.items()
     }
+    check_sizes(name, config, {key: facts.shape for key, facts in tensors.items()})
     return Source(name, None, info.sha, config, tensors, sum(sizes.get(file, 0) for file in weights.files_metadata))
 
 

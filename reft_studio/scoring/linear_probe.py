@@ -94,7 +94,7 @@ class LinearProbe(Scorer):
             return ready
         import torch
 
-        from reft_studio.scoring.refusal_similarity import facts, states_scored
+        from reft_studio.scoring.refusal_similarity import facts, longest_prompt, states_scored
 
         teacher, (weight, intercept, scale) = open_teacher(workspace, prepared.spec["teacher"]), _load(prepared.folder)
         direction = torch.from_numpy(weight)
@@ -104,12 +104,15 @@ class LinearProbe(Scorer):
 
         key = score_key(self.info.name, prepared.id, prepared.created)
         made: Made = {"key": key, "scorer": self.info.name, "teacher": prepared.id, "threshold": prepared.threshold}
-        content, first = self.content(prepared), quick_scores(workspace, dataset)
+        content, first, session = self.content(prepared), quick_scores(workspace, dataset), _session(teacher)
+        session.remark(progress)
         scoring = states_scored(
-            workspace, dataset, teacher, _session(teacher), progress, content=content, similarity=similarity, made=made, first=first
+            workspace, dataset, teacher, session, progress, content=content, similarity=similarity, made=made, first=first
         )
         with scoring as (result, numerics):
-            return self.store(workspace, dataset, prepared, result, facts(result, teacher, numerics))
+            return self.store(
+                workspace, dataset, prepared, result, facts(result, teacher, numerics, longest=longest_prompt(session, teacher))
+            )
 
 
 def _session(teacher: TeacherInfo) -> Session:

@@ -51,6 +51,7 @@ class RefusalFeatureScorer(Scorer):
         if session is None:
             progress.stage("load the model", 1, 2)
             session = Session.open(teacher.model, template=teacher.template, loading=teacher.loading)
+            session.remark(progress)
             progress.stage("score the rows", 2, 2)
         return score(workspace, dataset, teacher, session, progress, first=quick_scores(workspace, dataset))
 

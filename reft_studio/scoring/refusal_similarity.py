@@ -59,7 +59,10 @@ def score(
         workspace, dataset, teacher, session, progress, content=content, similarity=similarity, made=_made(teacher), first=first
     )
     with scoring as (result, numerics):
-        info = {**facts(result, teacher, numerics), "seconds": round(time.perf_counter() - started, 3)}
+        info = {
+            **facts(result, teacher, numerics, longest=longest_prompt(session, teacher)),
+            "seconds": round(time.perf_counter() - started, 3),
+        }
         return _write(workspace, dataset, teacher, result, info)
 
 
@@ -178,12 +181,21 @@ def _feature(teacher: TeacherInfo) -> RefusalFeature:
     return RefusalFeature.load(teacher.folder / "refusal_feature.safetensors", layer=teacher.layer)
 
 
-def facts(result: Scored, teacher: TeacherInfo, numerics: dict[str, Any]) -> dict[str, Any]:
-    """What is told of scores beside them: how they came about, and how far the file lies from the calibration."""
+def longest_prompt(session: Session, teacher: TeacherInfo) -> int:
+    """Tokens at which prompts are cut when this teacher scores."""
+    return Encoder(session.model, max_length=teacher.max_length).longest_prompt
+
+
+def facts(result: Scored, teacher: TeacherInfo, numerics: dict[str, Any], *, longest: int) -> dict[str, Any]:
+    """What is told of scores beside them: how they came about, and how far the file lies from the calibration.
+
+    `longest`: tokens at which a prompt was cut.
+    """
     missing = {name: count for code, name in REASONS.items() if (count := int((result.reasons == code).sum()))}
     found = {
         "layer": teacher.layer,
         "template_hash": teacher.template_hash,
+        "cut_at": longest,
         **numerics,
         **result.counts,
         "missing_reasons": missing,
@@ -204,6 +216,7 @@ def _write(workspace: Workspace, dataset: Dataset, teacher: TeacherInfo, result:
         reasons=result.reasons,
         names=REASONS,
         content=teacher_content(teacher),
+        cut=result.cut,
     )
 
 

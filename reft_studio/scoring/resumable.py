@@ -70,13 +70,14 @@ class ShardWork:
         values = self._run(plan, prompts, progress, lambda values, reached: show(lambda: rows(values, reached)))
         self.cache.add(plan.fingerprint[:16], distinct[plan.order], values[plan.order])
         scores, reasons = rows(values, np.ones(len(values), dtype=bool))
+        cut = _rows_with(shard, fates == CUT)
         counts = {
             "distinct_prompts": len(prompts),
             "computed_prompts": len(plan.order),
             "cached_prompts": int((~np.isnan(plan.known)).sum()),
-            "truncated": _rows_with(shard, fates == CUT),
+            "truncated": int(cut.sum()),
         }
-        return Scored(scores, reasons, shard.rows, counts, unfamiliar)
+        return Scored(scores, reasons, shard.rows, counts, unfamiliar, cut)
 
     def _planned(self, prompts: TokenLists, digests: NDArray[np.void], first: NDArray[np.float32] | None) -> Plan:
         """The frozen plan: the one on disk if it is of these prompts, else a new one, stored before it is used.
@@ -126,7 +127,9 @@ def _highest(first: NDArray[np.float32], shard: Shard, units: NDArray[np.intp], 
     return found
 
 
-def _rows_with(shard: Shard, marked: NDArray[np.bool_]) -> int:
-    """Rows of which at least one turn is marked."""
+def _rows_with(shard: Shard, marked: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(rows,) whether at least one turn of a row is marked."""
+    found = np.zeros(shard.rows, dtype=bool)
     row_of_turn = np.repeat(np.arange(shard.rows), np.diff(np.array([0, *shard.ends])))
-    return len(np.unique(row_of_turn[marked[np.array(shard.turns, dtype=np.int64)]])) if shard.turns else 0
+    found[row_of_turn[marked[np.array(shard.turns, dtype=np.int64)]]] = True
+    return found

@@ -146,6 +146,7 @@ class Scorer:
             reasons=result.reasons,
             names=REASONS,
             content=self.content(prepared),
+            cut=result.cut,
         )
 
 

@@ -100,6 +100,21 @@ class ScoreSet:
         codes, names = _reasons(self.folder, _stamp(self.folder))
         return [names[codes[place]] if len(codes) else None for place in positions]
 
+    def cut(self, positions: Sequence[int]) -> list[bool]:
+        """Whether the prompt of each of these rows was cut, since it is longer than the model reads."""
+        if not self.info.get("truncated"):
+            return [False] * len(positions)
+        found = _cut(self.folder, _stamp(self.folder))
+        return [bool(found[place]) for place in positions]
+
+    @property
+    def cut_told(self) -> str:
+        """How many rows were cut, in a sentence; empty if none was."""
+        if not (rows := int(self.info.get("truncated", 0))):
+            return ""
+        at = f" {self.info['cut_at']:,} tokens" if "cut_at" in self.info else " what the model reads"
+        return f"{rows:,} {'row was' if rows == 1 else 'rows were'} cut at{at}: the middle of a longer prompt was not read."
+
 
 def score_key(scorer: str, teacher: str, teacher_created: str) -> str:
     """The folder name of a scorer's answers; another teacher or version gives another key."""
@@ -119,14 +134,15 @@ def write_scores(
     reasons: NDArray[np.uint8] | None = None,
     names: Mapping[int, str] | None = None,
     content: Mapping[str, Any] | None = None,
+    cut: NDArray[np.bool_] | None = None,
 ) -> ScoreSet:
     """Store scores in dataset order (NaN: not scored), with the order that ranks them.
 
     `reasons` says why a row has no score: codes of `names`, 0 for a row that has one. `content` is what the scores were
-    made from, so that `finished_scores` may answer with them later.
+    made from, so that `finished_scores` may answer with them later. `cut`: rows that were longer than the model reads.
     """
     with integrity.sealed_folder(workspace.folder("scores", dataset.id, key)) as building:
-        write_arrays(building, dataset, scores, reasons, names or {}, after=np.isnan(scores).astype(np.float32))
+        write_arrays(building, dataset, scores, reasons, names or {}, after=np.isnan(scores).astype(np.float32), cut=cut)
         if content is not None:
             info = {**info, "content": dict(content)}
         made = {"key": key, "scorer": scorer, "teacher": teacher, "threshold": threshold}
@@ -147,9 +163,10 @@ def write_arrays(
     names: Mapping[int, str],
     *,
     after: NDArray[np.float32],
+    cut: NDArray[np.bool_] | None = None,
 ) -> None:
     """scores.parquet and order.npy. `after`: (rows,) 0 where there is a score; the higher, the later a row without one stands."""
-    _write_table(folder / "scores.parquet", dataset, scores, reasons, names)
+    _write_table(folder / "scores.parquet", dataset, scores, reasons, names, cut)
     ranked = np.argsort(-np.where(np.isnan(scores), -1 - after, scores), kind="stable").astype(np.uint32)
     np.save(folder / "order.npy", ranked)
 
@@ -171,18 +188,25 @@ def _noted(found: ScoreSet) -> bool:
 
 
 def _write_table(
-    path: Path, dataset: Dataset, scores: NDArray[np.float32], reasons: NDArray[np.uint8] | None, names: Mapping[int, str]
+    path: Path,
+    dataset: Dataset,
+    scores: NDArray[np.float32],
+    reasons: NDArray[np.uint8] | None,
+    names: Mapping[int, str],
+    cut: NDArray[np.bool_] | None,
 ) -> None:
-    """row_id, score, reason, in groups of rows: a table of them all would double the memory of a large dataset."""
+    """row_id, score, reason, cut, in groups of rows: a table of them all would double the memory of a large dataset."""
     words = pa.array([names.get(code, "") for code in range(1 + max(names, default=0))], pa.string())  # 0 is never pointed to
     schema = pa.schema([("row_id", pa.int64()), ("score", pa.float32()), ("reason", pa.dictionary(pa.int8(), pa.string()))])
+    schema = schema.append(pa.field("cut", pa.bool_()))
     done = 0
     with pq.ParquetWriter(path, schema) as writer:
         for batch in dataset.batches(["row_id"], size=GROUP):
             part = slice(done, done + len(batch))
             codes = np.zeros(len(batch), dtype=np.int8) if reasons is None else reasons[part].astype(np.int8)
             reason = pa.DictionaryArray.from_arrays(pa.array(codes, mask=codes == 0), words)
-            columns = [batch.column("row_id"), pa.array(scores[part], pa.float32()), reason]
+            short = pa.nulls(len(batch), pa.bool_()) if cut is None else pa.array(cut[part])
+            columns = [batch.column("row_id"), pa.array(scores[part], pa.float32()), reason, short]
             writer.write_table(pa.Table.from_arrays(columns, schema=schema))
             done += len(batch)
 
@@ -293,6 +317,18 @@ def _bins(folder: Path, stamp: int) -> NDArray[np.uint16]:
 @lru_cache(maxsize=8)
 def _row_ids(folder: Path, stamp: int) -> NDArray[np.int64]:
     return _shared(_column(folder, "row_id").astype(np.int64))
+
+
+@lru_cache(maxsize=8)
+def _cut(folder: Path, stamp: int) -> NDArray[np.bool_]:
+    """(rows,) rows that were cut; none for scores that were stored without saying so."""
+    try:
+        with pq.ParquetFile(folder / "scores.parquet") as file:
+            if "cut" not in file.schema_arrow.names:
+                return np.zeros(file.metadata.num_rows, dtype=bool)
+            return np.asarray(file.read(columns=["cut"]).column(0).fill_null(False).to_numpy(zero_copy_only=False)).astype(bool)
+    except (OSError, pa.ArrowInvalid) as exc:
+        raise StoreError("The scores of this dataset cannot be read. Score it again.") from exc
 
 
 @lru_cache(maxsize=8)

@@ -31,10 +31,13 @@ class Scored:
     rows: int = 0
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
     unfamiliar: float = 0.0
+    cut: NDArray[np.bool_] | None = None
+    """Rows of which a turn was longer than the model reads; None: the scorer cuts nothing."""
 
     @classmethod
     def empty(cls, rows: int) -> Scored:
-        return cls(np.full(rows, np.nan, dtype=np.float32), np.full(rows, NOT_REACHED, dtype=np.uint8))
+        nothing = np.full(rows, np.nan, dtype=np.float32), np.full(rows, NOT_REACHED, dtype=np.uint8)
+        return cls(*nothing, cut=np.zeros(rows, dtype=bool))
 
     def put(self, start: int, scores: NDArray[np.float32], reasons: NDArray[np.uint8]) -> None:
         """Write rows from position `start` on, which may not be all that is known of them later."""
@@ -46,6 +49,8 @@ class Scored:
         if self.rows == 0:
             self.unfamiliar = shard.unfamiliar
         self.put(self.rows, shard.scores, shard.reasons)
+        if self.cut is not None and shard.cut is not None:
+            self.cut[self.rows : self.rows + shard.rows] = shard.cut
         self.rows += shard.rows
         for name, count in shard.counts.items():
             self.counts[name] += count
@@ -77,7 +82,8 @@ def save_shard(path: Path, found: Scored) -> None:
     """Keep a finished shard, whole or not at all."""
     buffer = io.BytesIO()
     counts = np.array([found.counts[name] for name in COUNTS], dtype=np.int64)
-    np.savez(buffer, scores=found.scores, reasons=found.reasons, counts=counts, unfamiliar=np.array(found.unfamiliar))
+    cut = np.zeros(len(found.scores), dtype=bool) if found.cut is None else found.cut
+    np.savez(buffer, scores=found.scores, reasons=found.reasons, counts=counts, unfamiliar=np.array(found.unfamiliar), cut=cut)
     write_atomic(path, buffer.getvalue())
 
 
@@ -88,6 +94,6 @@ def load_shard(path: Path) -> Scored | None:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as parts:
             counts = dict(zip(COUNTS, parts["counts"].tolist(), strict=True))
-            return Scored(parts["scores"], parts["reasons"], len(parts["scores"]), counts, float(parts["unfamiliar"]))
+            return Scored(parts["scores"], parts["reasons"], len(parts["scores"]), counts, float(parts["unfamiliar"]), parts["cut"])
     except (OSError, EOFError, BadZipFile, ValueError, KeyError):
         return None  # a damaged one is computed again

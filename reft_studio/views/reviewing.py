@@ -51,6 +51,12 @@ class Card:
     history: list[Decision]
     why: str
     opinions: list[Opinion] = field(default_factory=list)
+    reason: str | None = None
+    """Why it has no score."""
+    cut: bool = False
+    """Its prompt is longer than the model reads: the middle was left out when it was scored."""
+    cut_at: int | None = None
+    """Tokens that were read of it."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +94,7 @@ def card(workspace: Workspace, log: DecisionLog, dataset_id: str, row_id: int, s
         raise DataError(f"'{dataset.name}' has no row {row_id}. Its rows are numbered from 0.")
     row = rows[0]
     value, percentile = _score_of(dataset, score, row_id)
+    at = row_store(dataset).positions([row_id]).tolist() if score else []
     decision = log.current_of(dataset_id, [row_id]).get(row_id)
     return Card(
         row_id=row_id,
@@ -105,6 +112,9 @@ def card(workspace: Workspace, log: DecisionLog, dataset_id: str, row_id: int, s
         history=log.history(dataset_id, row_id),
         why=_why(value, threshold, decision, _measure(score)),
         opinions=log.opinions_of(dataset_id, [row_id]).get(row_id, []),
+        reason=score.reasons(at)[0] if score and value is None else None,
+        cut=bool(score and score.cut(at)[0]),
+        cut_at=score.info.get("cut_at") if score else None,
     )
 
 

@@ -25,11 +25,12 @@ function gauge(score, threshold) {
 }
 
 function scoreLine(card, threshold) {
-  if (card.score === null || threshold === null) return 'This row has no score: only a person can decide it.';
+  if (card.score === null || threshold === null) return `This row has no score${card.reason ? ` (${card.reason})` : ''}: only a person can decide it.`;
   const distance = Math.abs(card.score - threshold).toFixed(3);
   const side = card.flagged ? `${distance} above the line, so the filter flags it` : `${distance} below the line, so the filter keeps it`;
   const rank = card.percentile === null ? '' : ` It scores higher than ${card.percentile.toFixed(1)} % of the rows.`;
-  return `Its score lies ${side}.${rank}`;
+  const cut = card.shortened ? ` Its prompt was cut${card.shortened_at ? ` at ${number(card.shortened_at)} tokens` : ''} before scoring: the middle was not read by the model.` : '';
+  return `Its score lies ${side}.${rank}${cut}`;
 }
 
 function textBlock(part) {
