@@ -148,6 +148,9 @@ def import_data(
     harmful_value: Annotated[
         list[str] | None, typer.Option(help="a value of the label column that means harmful; once for each such value")
     ] = None,
+    role_map: Annotated[
+        list[str] | None, typer.Option(help="speaker=user, assistant, system or tool, e.g. bing=assistant; once for each speaker")
+    ] = None,
     as_json: AsJson = False,
     workspace: Where = None,
 ) -> None:
@@ -161,6 +164,7 @@ def import_data(
         role=role,
         columns=column or [],
         harmful_values=harmful_value or [],
+        roles=role_map or [],
         as_json=as_json,
     )
 

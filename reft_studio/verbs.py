@@ -45,10 +45,11 @@ def import_data(
     role: Role,
     columns: Sequence[str],
     harmful_values: Sequence[str] = (),
+    roles: Sequence[str] = (),
     as_json: bool,
 ) -> None:
-    """Import and say what became of the rows."""
-    result = _imported(workspace, file, name=name, role=role, columns=columns, harmful_values=harmful_values)
+    """Import and say what became of the rows. `columns` are part=column, `roles` speaker=role."""
+    result = _imported(workspace, file, name=name, role=role, columns=columns, harmful_values=harmful_values, roles=roles)
     show(result, as_json=as_json, text=lambda: _imported_text(result))
 
 
@@ -301,20 +302,28 @@ def dataset_named(workspace: Workspace, data: str, *, role: Role = "user") -> st
     """The id of a dataset named by id, or imported from a file."""
     path = Path(data)
     if path.is_file():
-        return str(_imported(workspace, path, name=None, role=role, columns=[])["dataset_id"])
+        return str(_imported(workspace, path, name=None, role=role)["dataset_id"])
     if "/" in data or "." in data:
         raise DataError(f"There is no file {data}.")
     return open_dataset(workspace, data).id
 
 
 def _imported(
-    workspace: Workspace, file: Path, *, name: str | None, role: Role, columns: Sequence[str], harmful_values: Sequence[str] = ()
+    workspace: Workspace,
+    file: Path,
+    *,
+    name: str | None,
+    role: Role,
+    columns: Sequence[str] = (),
+    harmful_values: Sequence[str] = (),
+    roles: Sequence[str] = (),
 ) -> dict[str, Any]:
     pairs = dict(column.partition("=")[::2] for column in columns)
     if "label" in pairs:  # what people call it
         pairs["known_harmful"] = pairs.pop("label")
     labels = {label_text(value): True for value in harmful_values}
-    mapping = {"columns": pairs, "labels": labels} if pairs or labels else None
+    speakers = dict(pair.rpartition("=")[::2] for pair in roles)  # a speaker may have a "=" in its name, a role has none
+    mapping = {"columns": pairs, "labels": labels, "roles": speakers} if pairs or labels or speakers else None
     console = Console(workspace)
     wanted = {"name": name or file.name, "role": role, "mapping": mapping}
     result = tasks.import_file(console, {"path": str(file), **wanted}) if file.is_file() else _fetched(console, str(file), wanted)

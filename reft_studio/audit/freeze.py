@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from reft_studio.audit.decision import Decision
 from reft_studio.audit.held import KEEP, RELABEL, REMOVE, UNSURE, Decided
 from reft_studio.audit.policy import REFUSAL
+from reft_studio.data.chat.marks import with_answer
 from reft_studio.data.dataset import SCHEMA, Dataset, Row, full_row, write_batches
 from reft_studio.data.rowstore import row_store
 from reft_studio.errors import SpecError
@@ -177,12 +178,8 @@ def _batches(dataset: Dataset, what: Plan, refusal: str, check: Check) -> Iterat
 
 
 def refusing(values: dict[str, Any], refusal: str) -> dict[str, Any]:
-    """The same stored row, its last answer replaced."""
-    messages = [dict(message) for message in json.loads(values["messages"])]
-    for message in reversed(messages):
-        if message.get("role") == "assistant":
-            message["content"] = refusal
-            break
+    """The same stored row, its trained answer replaced."""
+    messages = with_answer(json.loads(values["messages"]), refusal)
     return full_row(cast(Row, {**values, "messages": messages, "response": refusal}), values["row_id"])
 
 

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 SYNONYMS: dict[str, tuple[str, ...]] = {
     # first come, first served: the order is the preference
-    "messages": ("messages", "conversations", "conversation", "dialogue", "dialog", "chat", "turns"),
+    "messages": ("messages", "conversations", "conversation", "dialogue", "dialog", "chat", "turns", "contents"),
     "prompt": (
         *("prompt", "instruction", "question", "query", "goal", "user_prompt", "user_message", "request", "problem", "behavior", "input"),
         *("user", "human", "forbidden_prompt", "adversarial_prompt", "vanilla_prompt", "turker_prompt", "sentence", "source_text"),
@@ -36,7 +36,8 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     ),
     "text": ("text", "content", "document", "transcript", "chosen", "whole_row"),
     "input": ("input", "context", "inputs"),
-    "system": ("system", "system_prompt", "system_message"),
+    "system": ("system", "system_prompt", "system_message", "systeminstruction", "system_instruction"),
+    "wanted": ("kto_tag", "desirable", "is_desirable", "desired", "is_desired", "wanted", "is_wanted"),
     "history": ("history",),
     "category": (
         "category",

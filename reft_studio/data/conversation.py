@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
-from reft_studio.data.templates import text_of
+from reft_studio.data.chat.content import kinds_without_text, part_text, turn_text
+from reft_studio.data.chat.dialects import turn, turns_in
+from reft_studio.data.chat.marks import answer_place, notes, untrained
+from reft_studio.data.columns import looks_like_names
 
 ROLES = {
-    "user": "user",
-    "human": "user",
-    "prompter": "user",
-    "assistant": "assistant",
-    "gpt": "assistant",
-    "chatgpt": "assistant",
-    "bot": "assistant",
-    "model": "assistant",
-    "ai": "assistant",
+    **dict.fromkeys(("user", "human", "prompter"), "user"),
+    **dict.fromkeys(("assistant", "gpt", "chatgpt", "bot", "chatbot", "model", "ai", "llm"), "assistant"),
+    # who answers in collections of chats with other models
+    **dict.fromkeys(("bing", "bard", "claude", "palm", "gemini", "gpt4", "gpt-4", "gpt-3.5", "llama", "vicuna", "copilot"), "assistant"),
+    **dict.fromkeys(("function_call", "function-call", "tool_call", "tool-call"), "assistant"),
     "system": "system",
     "developer": "developer",
-    "tool": "tool",
-    "function": "tool",
-    "ipython": "tool",
-    "observation": "tool",
-    "function_call": "assistant",
+    **dict.fromkeys(("tool", "function", "ipython", "observation", "tool_response", "tool_result", "function_response"), "tool"),
+    "function-response": "tool",
 }
+SPEAKERS = ("user", "assistant", "system", "tool")
+"""What a speaker that nobody knows can be declared to be."""
 
 
 class UnusableRowError(ValueError):
@@ -37,33 +39,69 @@ class UnusableRowError(ValueError):
 
 
 def is_conversation(value: Any) -> bool:
-    """Whether a value is a list whose first object looks like a turn."""
-    if not isinstance(value, list):
-        return False
-    first = next((item for item in value[:5] if isinstance(item, dict)), None)
-    return first is not None and (("role" in first and "content" in first) or ("from" in first and "value" in first) or "role" in first)
+    """Whether a value is a conversation, in any dialect that needs no column name to be told from other lists."""
+    return isinstance(value, list | dict) and turns_in(value) is not None
 
 
-def turns_of(value: list[Any]) -> list[dict[str, Any]]:
-    """Turns as {role, content, ...}: ShareGPT keys and role names translated, everything else as uploaded.
+def turns_of(value: list[Any], roles: Mapping[str, str] = MappingProxyType({})) -> list[dict[str, Any]]:
+    """Turns as {role, content, ...}: keys and role names translated, everything else as uploaded.
 
-    Raises UnusableRowError, naming the turn, if one is no object or has no known role.
+    `roles` says what speakers are that are not in `ROLES`, by their names in small letters. Raises UnusableRowError, naming the turn,
+    if one is no object, its speaker is not known, or its content is neither text nor parts.
     """
     turns: list[dict[str, Any]] = []
-    for number, turn in enumerate(value, start=1):
-        if not isinstance(turn, dict):
+    for number, item in enumerate(value, start=1):
+        if not isinstance(item, dict):
             raise UnusableRowError("a turn is no object", f"Turn {number} must be an object with role and content.")
-        named = turn.get("role") if "role" in turn else turn.get("from")
-        role = ROLES.get(named.strip().casefold()) if isinstance(named, str) else None
+        said = turn(item)
+        role, content = role_of(said.get("role"), roles), said.get("content")
         if role is None:
-            raise UnusableRowError("a turn has no known role", f"Turn {number}: the role must be one of system, user, assistant, tool.")
-        content = turn.get("content") if "content" in turn else turn.get("value")
-        if isinstance(content, bool | int | float):
-            content = str(content)
-        extra = {key: item for key, item in turn.items() if key not in ("role", "from", "content", "value") and item is not None}
+            raise _unknown(said.get("role"), number)
+        extra = {key: item for key, item in said.items() if key not in ("role", "content") and item is not None}
         _check_depth([extra, content])
-        turns.append({"role": role, "content": content if isinstance(content, str | list) else "", **extra})
+        turns.append({"role": role, "content": _content(content, role, number), **extra})
     return turns
+
+
+def role_of(named: Any, roles: Mapping[str, str] = MappingProxyType({})) -> str | None:
+    """What a speaker is; None if nobody knows."""
+    name = named.strip().casefold() if isinstance(named, str) else ""
+    return roles.get(name) or ROLES.get(name)
+
+
+def speaker_name(named: Any) -> str:
+    """A speaker as it may stand in a message; "" if it may be the text of a row."""
+    name = named.strip() if isinstance(named, str) else ""
+    return name if len(name) <= 40 and name.isprintable() and looks_like_names([name]) else ""
+
+
+def _unknown(named: Any, number: int) -> UnusableRowError:
+    if (name := speaker_name(named)) == "":
+        return UnusableRowError("a turn has no known role", f"Turn {number}: the role must be one of {', '.join(SPEAKERS)}.")
+    hint = (
+        f"Turn {number}. Say once for the file who that is: under 'Who speaks' of the import form, or with --role-map '{name}=assistant'."
+    )
+    return UnusableRowError(f"the speaker '{name}' is not known", hint)
+
+
+def _content(content: Any, role: str, number: int) -> str | list[Any]:
+    if content is None:
+        return ""
+    if isinstance(content, str | list):
+        return content
+    if isinstance(content, bool | int | float):
+        return str(content)
+    if isinstance(content, dict):
+        if isinstance(content.get("parts"), list):  # ChatGPT's exports
+            return list(content["parts"])
+        if part_text(content) is not None:
+            return [content]
+        if role == "tool":
+            return json.dumps(content, ensure_ascii=False, default=str)
+    kind = "an object" if isinstance(content, dict) else f"a {type(content).__name__}"
+    raise UnusableRowError(
+        f"the content of a turn is {kind}, not text", f"Turn {number}: content must be text, or a list of parts with text."
+    )
 
 
 def _check_depth(value: Any, *, limit: int = 64) -> None:
@@ -76,27 +114,51 @@ def _check_depth(value: Any, *, limit: int = 64) -> None:
     raise UnusableRowError("a turn is nested too deeply", f"Keep the nesting of a turn below {limit} levels.")
 
 
-def prompt_and_response(turns: list[dict[str, Any]]) -> tuple[str, str, list[str]]:
-    """The last user turn before the last trained answer, that answer ("" if there is none), and warnings.
+@dataclass(frozen=True)
+class Exchange:
+    """What is judged and what is trained of a conversation, as text; and what a person should know of it."""
 
-    An assistant turn with weight 0 is not trained (OpenAI's convention) and is no answer. Raises UnusableRowError
-    if no user speaks.
+    prompt: str
+    response: str
+    warnings: list[str]
+    why_no_prompt: str = "empty prompt"
+    """What to say if the prompt shows nothing."""
+    why_no_response: str = "empty response"
+
+
+def prompt_and_response(turns: list[dict[str, Any]]) -> Exchange:
+    """The last user turn before the trained answer, and that answer ("" if there is none).
+
+    The trained answer is the last one that the file does not mark as context. Raises UnusableRowError if no user speaks.
     """
-    answers = [place for place, turn in enumerate(turns) if turn["role"] == "assistant" and turn.get("weight") != 0]
-    end = answers[-1] if answers else len(turns)
-    questions = [place for place, turn in enumerate(turns[:end]) if turn["role"] == "user"]
+    place = answer_place(turns)
+    end = place if place >= 0 else len(turns)
+    questions = [number for number, said in enumerate(turns[:end]) if said["role"] == "user"]
     if not questions:
         raise UnusableRowError("no user turn", "Give the conversation a user turn before the last answer.")
-    warnings = []
-    if answers and any(turn["role"] == "user" for turn in turns[end:]):
+    warnings = notes(turns)
+    if place >= 0 and any(said["role"] == "user" for said in turns[end:]):
         warnings.append("turns after the last answer, which train nothing")
-    if any(_has_other_parts(turn["content"]) for turn in turns):
+    if any(kinds_without_text(said["content"]) for said in turns):
         warnings.append("parts that are no text (pictures, sound) are left out of prompt and response")
-    return text_of(turns[questions[-1]]["content"]), text_of(turns[end]["content"]) if answers else "", warnings
+    question = turns[questions[-1]]
+    return Exchange(
+        turn_text(question),
+        turn_text(turns[place]) if place >= 0 else "",
+        warnings,
+        _without_text("prompt", question),
+        _without_text("response", turns[place]) if place >= 0 else _unanswered(turns),
+    )
 
 
-def _has_other_parts(content: Any) -> bool:
-    return isinstance(content, list) and any(isinstance(part, dict) and not isinstance(part.get("text"), str) for part in content)
+def _without_text(part: str, said: Mapping[str, Any]) -> str:
+    kinds = kinds_without_text(said["content"])
+    return f"the {part} has no text, only {', '.join(kinds)}" if kinds else f"empty {part}"
+
+
+def _unanswered(turns: list[dict[str, Any]]) -> str:
+    context = [mark for said in turns if said["role"] == "assistant" and (mark := untrained(said))]
+    return f"every answer is marked as not trained ({context[-1]})" if context else "empty response"
 
 
 def user_turns(turns: list[dict[str, Any]]) -> int:

@@ -11,10 +11,11 @@ from typing import Any
 
 import orjson
 
-from reft_studio.data.columns import find_column
+from reft_studio.data.chat.marks import BESIDE
+from reft_studio.data.columns import find_column, plain_name
 from reft_studio.data.conversation import ROLES, UnusableRowError, prompt_and_response
 from reft_studio.data.interpret import CONTROL, LONG_TEXT, MAIN
-from reft_studio.data.mapping import Mapping, is_blank
+from reft_studio.data.mapping import CONVERSATIONS, Mapping, is_blank
 from reft_studio.data.reading.truth import label_text, truth
 from reft_studio.data.row_columns import RowColumns, row_hash
 
@@ -57,6 +58,7 @@ class FastRows:
         self.keys = 0
         self._names = mapping.columns
         self._labels_said = mapping.labels
+        self._roles = {**ROLES, **mapping.roles}
         self._format = mapping.format
         self._needs_answer = role in ("user", "helpful")
         self._said = ("from", "value") if mapping.format == "sharegpt" else ("role", "content")
@@ -74,7 +76,7 @@ class FastRows:
         if shape is None or (shape.extra and not all(_plain(value[key]) for key in shape.extra)):
             return False
         try:
-            read = self._conversation(value) if self._format in ("openai", "sharegpt") else self._pair(value)
+            read = self._conversation(value) if self._format in CONVERSATIONS else self._pair(value)
         except (TypeError, orjson.JSONEncodeError):  # an unhashable role, half a surrogate pair
             return False
         if read is None:
@@ -87,7 +89,7 @@ class FastRows:
         if len(prompt) > LONG_TEXT or len(response) > LONG_TEXT or _empty(prompt):
             return False
         empty = _empty(response)
-        if empty and self._needs_answer:
+        if (empty and self._needs_answer) or ("wanted" in self._names and value.get(self._names["wanted"]) is not True):
             return False
         if not self._labels(value, columns):
             return False
@@ -106,9 +108,10 @@ class FastRows:
         lacks = any(target in MAIN and column not in keys for target, column in names.items())
         answered = "prompt" in names and "response" not in names and find_column("response", keys)
         unusual = self._format == "text" or "preferred_output" in keys or any(not key or key.endswith("\\") for key in keys)
-        unusual = unusual or (self._format in ("openai", "sharegpt") and names.get("system") in keys)
         used = set(names.values())
-        shape = None if lacks or answered or unusual else _Shape(len(keys), tuple(key for key in keys if key not in used))
+        extra = tuple(key for key in keys if key not in used)
+        unusual = unusual or any(plain_name(key) in BESIDE for key in extra)
+        shape = None if lacks or answered or unusual else _Shape(len(keys), extra)
         if len(self._shapes) < KNOWN and len(keys) <= REMEMBERED and sum(map(len, keys)) <= 16 * REMEMBERED:
             self._shapes[keys] = shape
         return shape
@@ -135,23 +138,28 @@ class FastRows:
         speakers = self._speakers[said] if said in self._speakers else self._new_speakers(said)
         if speakers is None:
             return None
-        if not (ordered and speakers.as_uploaded):
+        system = value.get(self._names.get("system", ""))
+        if system and (type(system) is not str or speakers.roles[0] in ("system", "developer")):
+            return None
+        if system or not (ordered and speakers.as_uploaded):
             turns = [{"role": role, "content": text} for role, text in zip(speakers.roles, texts, strict=True)]
+        if system:
+            turns.insert(0, {"role": "system", "content": system})
         response = texts[speakers.response] if speakers.response >= 0 else ""
-        return orjson.dumps(turns), texts[speakers.prompt], response, len(texts), speakers.user_turns, inner
+        return orjson.dumps(turns), texts[speakers.prompt], response, len(turns), speakers.user_turns, inner
 
     def _new_speakers(self, said: tuple[str, ...]) -> _Speakers | None:
         speakers = None
-        if said and all(isinstance(name, str) and name in ROLES for name in said):
-            roles = tuple(ROLES[name] for name in said)
+        if said and all(isinstance(name, str) and name in self._roles for name in said):
+            roles = tuple(self._roles[name] for name in said)
             try:
                 # each turn says its place
                 numbered = [{"role": role, "content": str(place)} for place, role in enumerate(roles)]
-                prompt, response, warnings = prompt_and_response(numbered)
+                found = prompt_and_response(numbered)
             except UnusableRowError:
-                warnings = ["no user"]
-            if not warnings:
-                speakers = _Speakers(roles, roles == said, int(prompt), int(response or -1), roles.count("user"))
+                found = None
+            if found is not None and not found.warnings:
+                speakers = _Speakers(roles, roles == said, int(found.prompt), int(found.response or -1), roles.count("user"))
         if speakers is not None and len(self._speakers) < KNOWN and len(said) <= REMEMBERED:
             self._speakers[said] = speakers
         return speakers
@@ -164,7 +172,8 @@ class FastRows:
             return None
         if type(extra) not in _TEXT or type(system) not in _TEXT:
             return None
-        prompt = f"{prompt}\n{extra}" if extra else prompt
+        if extra:
+            prompt = extra if _empty(prompt) else f"{prompt}\n{extra}"
         turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": response}]
         if system:
             turns.insert(0, {"role": "system", "content": system})

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from reft_studio.data.chat.dialects import turns_in
 from reft_studio.data.columns import find_column
-from reft_studio.data.conversation import UnusableRowError
+from reft_studio.data.conversation import UnusableRowError, role_of, speaker_name
 from reft_studio.data.dataset import Role, Row
 from reft_studio.data.mapping import MAX_COLUMNS, SURE, Built, Guess, Mapping, build, guess, is_blank
 from reft_studio.data.quarantine import RAW_LIMIT, Problem
@@ -102,7 +103,7 @@ class Interpreter:
         if self.free and (lacks or ("prompt" in columns and "response" not in columns and find_column("response", list(value)))):
             own = guess(list(value), [value])
             if own.confidence >= SURE:
-                return own.mapping
+                return own.mapping.model_copy(update={"roles": self.mapping.roles})
         return self.mapping
 
     def _build(self, value: dict[str, Any]) -> Built:
@@ -116,11 +117,14 @@ class Interpreter:
     def _checked(self, record: Record, built: Built) -> Reading:
         prompt, response = built.row["prompt"], built.row["response"]
         if is_blank(prompt):
-            return self._aside(record, "empty prompt", "The prompt is missing or shows nothing. Every row needs one.")
+            return self._aside(record, built.why_no_prompt, "The prompt is missing or shows nothing. Every row needs one.")
+        if built.not_trained and self.role != "benchmark":
+            hint = "It is set aside so that it is not trained. If the column means something else, choose another meaning for it, or none."
+            return self._aside(record, built.not_trained, hint)
         empty = is_blank(response)
         if empty and self.role in ("user", "helpful") and not built.text_only:
             hint = "A row to train needs a response. Prompts without answers can be imported as harmful or benchmark data."
-            return self._aside(record, "empty response", hint, empty_response=True)
+            return self._aside(record, built.why_no_response, hint, empty_response=True)
         reasons = [*record.warnings, *built.warnings]
         for text in (prompt, response):
             if len(text) > LONG_TEXT:
@@ -160,3 +164,16 @@ def unfold_preference(value: dict[str, Any]) -> dict[str, Any]:
     if isinstance(asked, dict) and isinstance(asked.get("messages"), list) and isinstance(preferred, list):
         return {**value, "messages": asked["messages"] + preferred}
     return value
+
+
+def unknown_speakers(values: Iterable[Any], mapping: Mapping, *, limit: int = 40) -> list[str]:
+    """The speakers in these records that nobody knows or that were declared, by name, in order of appearance."""
+    column = mapping.columns.get("messages")
+    found: dict[str, None] = {}
+    for value in values:
+        turns = turns_in(value.get(column)) if column and isinstance(value, dict) else None
+        for one in turns or ():
+            name = speaker_name(one.get("role")) if isinstance(one, dict) else ""
+            if name and role_of(name) is None and len(found) < limit:
+                found[name] = None
+    return list(found)

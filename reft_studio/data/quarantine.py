@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 RAW_LIMIT = 500
 """Characters of the original that are kept beside a problem."""
+MOST_REASONS = 200
 BATCH = 1024
 SCHEMA = pa.schema([("line", pa.int64()), ("reason", pa.string()), ("hint", pa.string()), ("raw", pa.string())])
 
@@ -54,8 +55,10 @@ class Quarantine:
     def add(self, problem: Problem) -> None:
         """Count a problem; keep it if it is an error."""
         counter = self.errors if problem.severity == "error" else self.warnings
-        counter[problem.reason] += 1
-        lines = self.examples.setdefault(problem.reason, [])
+        # a reason may name a speaker, and a file may have as many of them as rows
+        reason = problem.reason if problem.reason in counter or len(counter) < MOST_REASONS else "other reasons, each named with its row"
+        counter[reason] += 1
+        lines = self.examples.setdefault(reason, [])
         if len(lines) < 5:
             lines.append(problem.line)
         if problem.severity == "error":

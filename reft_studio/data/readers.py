@@ -18,7 +18,7 @@ from reft_studio.data.columns import find_column
 from reft_studio.data.dataset import Role, Row, write_batches
 from reft_studio.data.detect import Layout, detect
 from reft_studio.data.importing import ImportPass, unit_of
-from reft_studio.data.interpret import MAIN, Interpreter, columns_of, guess_file, objects_of
+from reft_studio.data.interpret import MAIN, Interpreter, columns_of, guess_file, objects_of, unknown_speakers
 from reft_studio.data.mapping import FORMATS, SURE, Guess, Mapping, name_list
 from reft_studio.data.parquet_rows import check_parquet, parquet_columns, unpacked_bytes
 from reft_studio.data.parts import Reading
@@ -56,6 +56,8 @@ class Preview:
     """Of the first 200 records; `line` 0 is the file as a whole."""
     labels: LabelValues | None = None
     """Values of a column of labels that a person chose, if one of them must be named as harmful."""
+    speakers: list[str] = field(default_factory=list)
+    """Who speaks in the first 200 records without anybody knowing who that is, and who was declared; at most 40."""
 
     @property
     def ready(self) -> bool:
@@ -104,7 +106,8 @@ def preview(path: Path, mapping: Mapping | None = None) -> Preview:
         problems += [_label_problem(labels)] if labels is not None and not explained else []
     rows: list[Row] = []
     if found.mapping.columns:
-        interpreter = Interpreter(found.mapping, "benchmark", mapping is None, layout.encoding)
+        # as user data is read: the rows shown are those that will be trained
+        interpreter = Interpreter(found.mapping, "user", mapping is None or not mapping.columns, layout.encoding)
         for record in records:
             reading = interpreter.read(record)
             rows += [reading.row] if reading.row and len(rows) < SHOWN else []
@@ -123,6 +126,7 @@ def preview(path: Path, mapping: Mapping | None = None) -> Preview:
         rows=rows,
         problems=problems,
         labels=labels,
+        speakers=unknown_speakers((record.value for record in records), found.mapping),
     )
 
 
@@ -168,16 +172,19 @@ def _columns(path: Path, layout: Layout, records: list[Record]) -> list[str]:
 def _mapping(columns: list[str], records: list[Record], chosen: Mapping | None) -> Guess:
     """The mapping a person chose, completed by what they left open, or a guess."""
     guessed = guess_file(objects_of(record.value for record in records)) if records else Guess(Mapping(), 0.0)
-    if chosen is None or chosen == Mapping():
+    if chosen is None:
         return guessed
-    if not chosen.columns and chosen.format == guessed.mapping.format:
-        return guessed if not chosen.labels else Guess(guessed.mapping.model_copy(update={"labels": chosen.labels}), guessed.confidence)
+    chosen = chosen.model_copy(update={"roles": chosen.checked_roles()})
+    if not chosen.columns and chosen.format in (None, guessed.mapping.format):
+        said = {"labels": chosen.labels, "roles": chosen.roles}
+        return Guess(guessed.mapping.model_copy(update=said), guessed.confidence)
     if chosen.columns and not any(target in MAIN for target in chosen.columns) and guessed.confidence >= SURE:
         # only a label, a category or an origin was named: the others are as they would be without
         chosen = chosen.model_copy(update={"columns": guessed.mapping.columns | chosen.columns, "format": guessed.mapping.format})
     if not chosen.columns:
         targets = ("messages", "text", "prompt", "response", "input")
-        chosen = Mapping(format=chosen.format, columns={name: column for name in targets if (column := find_column(name, columns))})
+        named = {name: column for name in targets if (column := find_column(name, columns))}
+        chosen = Mapping(format=chosen.format, roles=chosen.roles, columns=named)
     return Guess(chosen.checked(columns), 1.0)
 
 

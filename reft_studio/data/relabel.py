@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
-import json
+from collections.abc import Mapping
 from typing import Any
 
-from reft_studio.data.conversation import ROLES, is_conversation
+from reft_studio.data.chat.dialects import Place, answered
+from reft_studio.data.chat.marks import answer_place
+from reft_studio.data.conversation import is_conversation, role_of
 from reft_studio.data.interpret import Interpreter, unfold_preference
 from reft_studio.errors import DataError
 
@@ -21,21 +23,19 @@ def with_response(value: Any, reader: Interpreter, response: str) -> dict[str, A
     if not isinstance(value, dict):
         raise DataError(_NO_PLACE)
     changed = copy.deepcopy(value)
-    columns = reader.mapping_of(unfold_preference(value)).columns
+    mapping = reader.mapping_of(unfold_preference(value))
+    columns, place = mapping.columns, _place_of(mapping.roles)
     if isinstance(changed.get("preferred_output"), list) and "messages" not in changed:
-        _answer(changed["preferred_output"], response)
+        changed["preferred_output"] = answered(changed["preferred_output"], response, place)
     elif "messages" in columns:
         name = columns["messages"]
-        if isinstance(changed[name], str):  # JSON text in a CSV cell
-            turns = json.loads(changed[name])
-            _answer(turns, response)
-            changed[name] = json.dumps(turns, ensure_ascii=False)
-        else:
-            _answer(changed[name], response)
+        changed[name] = answered(changed[name], response, place)
     elif "response" in columns:
         name = columns["response"]
         if is_conversation(changed.get(name)):
-            _answer(changed[name], response)
+            changed[name] = answered(changed[name], response, place)
+        elif isinstance(changed.get(name), dict):  # one turn
+            changed[name] = answered([changed[name]], response, place)[0]
         else:
             changed[name] = response
     else:
@@ -43,11 +43,13 @@ def with_response(value: Any, reader: Interpreter, response: str) -> dict[str, A
     return changed
 
 
-def _answer(turns: list[Any], response: str) -> None:
-    """Replace the text of the last trained assistant turn."""
-    for turn in reversed(turns):
-        named = turn.get("role", turn.get("from")) if isinstance(turn, dict) else None
-        if isinstance(named, str) and ROLES.get(named.strip().casefold()) == "assistant" and turn.get("weight") != 0:
-            turn["content" if "content" in turn or "role" in turn else "value"] = response
-            return
-    raise DataError("A conversation without an answer cannot be relabelled. Remove the row, or keep it as it is.")
+def _place_of(roles: Mapping[str, str]) -> Place:
+    """Finds the trained answer among turns; raises DataError if there is none."""
+
+    def place(turns: list[dict[str, Any]]) -> int:
+        found = answer_place([{**turn, "role": role_of(turn.get("role"), roles)} for turn in turns])
+        if found < 0:
+            raise DataError("A conversation without an answer cannot be relabelled. Remove the row, or keep it as it is.")
+        return found
+
+    return place

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Protocol
 
+from reft_studio.data.chat.content import plain_turn, turn_text
 from reft_studio.data.chat.renderer import CLOCK, LARGE, REFUSED, SLOW, SYNTAX, Rendered
 from reft_studio.data.chat.renderer import render as rendered
 from reft_studio.data.own_template import check_own, is_own, render_own, uses_specials
@@ -65,19 +66,18 @@ class Template:
 
     def _asked(self, messages: Sequence[Message]) -> Sequence[Message]:
         end = max((place + 1 for place, message in enumerate(messages) if message.get("role") in ("user", "tool")), default=0)
-        if end == 0:
-            raise DataError("A conversation without a user turn has no prompt. Give at least one message with the role 'user'.")
-        return messages[:end]
+        return _with_user(messages[:end])
+
+    def before_answer(self, turns: Sequence[Message]) -> str:
+        """The text of all these turns, whoever spoke last, and the header of the answer. Raises DataError as `prompt` does."""
+        return self.render(_with_user(turns))
 
 
-def text_of(content: Any) -> str:
-    """The text of a message's content: a string, a list of parts (their `text`, joined), or nothing."""
-    if isinstance(content, str):
-        return content
-    if isinstance(content, list):
-        parts = [part if isinstance(part, str) else part.get("text") for part in content if isinstance(part, str | dict)]
-        return "\n".join(part for part in parts if isinstance(part, str))
-    return ""
+def _with_user(turns: Sequence[Message]) -> Sequence[Message]:
+    """The turns themselves. Raises DataError if neither a user nor a tool speaks in them."""
+    if not any(turn.get("role") in ("user", "tool") for turn in turns):
+        raise DataError("A conversation without a user turn has no prompt. Give at least one message with the role 'user'.")
+    return turns
 
 
 _ALPACA_TEXT = {
@@ -93,7 +93,7 @@ def _alpaca(messages: Sequence[Message]) -> str:
     """The no-input Alpaca prompt; further turns repeat its two headings. Source: tatsu-lab/stanford_alpaca, train.py."""
     parts = [_ALPACA_TEXT["preamble"]]
     for message in messages:
-        text = text_of(message.get("content"))
+        text = turn_text(message)
         if message.get("role") == "assistant":
             parts.append(_ALPACA_TEXT["header"] + _ALPACA_TEXT["answer"].replace("{text}", text))
         elif message.get("role") == "system":
@@ -192,9 +192,9 @@ def _source(tokenizer: ChatTokenizer) -> str | None:
 
 
 def _plain(message: Message) -> dict[str, Any]:
-    """A message with text as content and a role that every template knows; tool calls and names stay."""
+    """A message with all it says as its content, and a role that every template knows; names stay."""
     role = "system" if message.get("role") == "developer" else message.get("role")
-    return {**message, "role": role, "content": text_of(message.get("content"))}
+    return {**plain_turn(message), "role": role}
 
 
 def _render_chats(source: str, names: Mapping[str, str], conversations: Sequence[Sequence[Message]]) -> list[Rendered]:

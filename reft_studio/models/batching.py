@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from reft_studio.data.chat.marks import answer_place
 from reft_studio.errors import DataError, SpecError
 from reft_studio.models.loading import LoadedModel
 
@@ -112,12 +113,15 @@ class Encoder:
         return self.max_length - TAIL
 
     def prompt_ids(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
-        """Tokens of the rendered prompt, template header included.
+        """Tokens of the rendered prompt, up to the last turn of the user or of a tool, template header included."""
+        return self._ids(self.model.template.prompt(list(messages)))
+
+    def _ids(self, text: str) -> list[int]:
+        """Tokens of a rendered prompt.
 
         A prompt that is too long loses tokens from its middle, so that the header (whose last token carries the refusal
         feature) stays.
         """
-        text = self.model.template.prompt(list(messages))
         ids: list[int] = self.model.tokenizer(text, add_special_tokens=self.model.template.special_tokens, verbose=False)["input_ids"]
         while ids and ids[-1] == self.model.eos_id and self.model.template.special_tokens:
             ids.pop()  # some tokenizers end every text with eos; a prompt must not
@@ -129,9 +133,9 @@ class Encoder:
     def example(self, row: Mapping[str, Any], index: int) -> Example:
         """Tokens of one dataset row. Prompt and response are tokenised apart, so no token spans the border."""
         messages = json.loads(row["messages"]) if isinstance(row["messages"], str) else row["messages"]
-        # the answer that is trained: the last one, but for those that OpenAI's convention marks as context (weight 0)
-        answers = [place for place, turn in enumerate(messages) if turn.get("role") == "assistant" and turn.get("weight") != 0]
-        prompt = self.prompt_ids(messages[: answers[-1]] if answers else [{"role": "user", "content": row["prompt"]}])
+        place = answer_place(messages)  # all turns before it are context, all after it train nothing
+        context = messages[:place] if place >= 0 else [{"role": "user", "content": row["prompt"]}]
+        prompt = self._ids(self.model.template.before_answer(context))
         response: list[int] = self.model.tokenizer(row["response"], add_special_tokens=False, verbose=False)["input_ids"]
         room = self.max_length - len(prompt)
         if len(response) + 1 > room:

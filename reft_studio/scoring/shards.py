@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from reft_studio.data.chat.content import turn_text
 from reft_studio.data.dataset import Dataset
-from reft_studio.data.templates import text_of
 
 ROWS = 65_536
 CHARACTERS = 1 << 26
@@ -74,7 +74,7 @@ def shards(dataset: Dataset, *, rows: int = ROWS, characters: int = CHARACTERS) 
 
 def user_turns(row: dict[str, Any]) -> tuple[list[str], int]:
     """What the user says in a row, turn by turn, without blank ones; and why there is nothing, or 0."""
-    said = [text_of(turn.get("content")) for turn in json.loads(row["messages"]) if turn.get("role") == "user"]
+    said = [turn_text(turn) for turn in json.loads(row["messages"]) if turn.get("role") == "user"]
     if not any(said) and row["prompt"]:
         said = [row["prompt"]]
     turns = [turn for turn in said if turn.strip()]

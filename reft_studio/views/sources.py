@@ -95,9 +95,11 @@ class Sources:
         return open_dataset(self.workspace, dataset_id).name
 
     def mapping_of(self, dataset_id: str) -> Mapping | None:
-        """The columns that a person chose for a dataset; None if they were recognised, row by row where rows differ."""
+        """The columns and speakers that a person chose for a dataset; None if all was recognised, row by row where rows differ."""
         source = open_dataset(self.workspace, dataset_id).manifest.get("source") or {}
-        stored = source.get("mapping") if source.get("chosen", True) else None
+        stored = source.get("mapping") or {}
+        if not source.get("chosen", True):
+            stored = {"roles": roles} if (roles := stored.get("roles")) else {}
         return Mapping(**stored) if stored else None
 
     def read_again(self, dataset_id: str, mapping: Mapping | None, *, name: str | None = None, replace: bool = False) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from reft_studio.audit.decision import GENESIS, Action, Decision
-from reft_studio.audit.freeze import AUDIT, Entries, freeze, noted_hashes
+from reft_studio.audit.freeze import AUDIT, Entries, freeze, noted_hashes, refusing
 from reft_studio.audit.held import ACTIONS, Decided
 from reft_studio.audit.policy import REFUSAL, name
 from reft_studio.data.dataset import Dataset, list_datasets, open_dataset
@@ -72,6 +72,14 @@ def test_a_relabelled_row_is_answered_with_a_refusal_in_text_and_messages(
     assert frozen.manifest["lineage"]["refusal"] == REFUSAL
     other = go(workspace, dataset, scores, decide(18, "relabel"), refusal="No.")
     assert [*other.read()][-1]["response"] == "No."
+
+
+def test_a_relabelled_row_loses_the_answer_that_is_trained_and_keeps_its_context() -> None:
+    draft = {"role": "assistant", "content": "draft", "loss": False}
+    turns = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "", "tool_calls": [{"name": "f"}], "loss": True}, draft]
+    row = refusing({"row_id": 3, "prompt": "q", "response": "call", "messages": json.dumps(turns)}, "No.")
+    assert json.loads(row["messages"]) == [turns[0], {"role": "assistant", "loss": True, "content": "No."}, draft]
+    assert row["response"] == "No."
 
 
 def test_the_manifest_tells_where_the_rows_went(workspace: Workspace, dataset: Dataset, scores: ScoreSet, decide: Decide) -> None:

@@ -120,7 +120,7 @@ def test_pictures_are_left_out_with_a_warning() -> None:
         ({"messages": None}, "no conversation"),
         ({"messages": [None]}, "a turn is no object"),
         ({"messages": [{"content": "x"}]}, "a turn has no known role"),
-        ({"messages": [{"role": "wizard", "content": "x"}]}, "a turn has no known role"),
+        ({"messages": [{"role": "wizard", "content": "x"}]}, "the speaker 'wizard' is not known"),
         ({"messages": QA[1:]}, "no user turn"),
         ({"messages": QA[:1]}, "empty response"),
         ({"prompt": "\u200b \ufeff", "response": "x"}, "empty prompt"),

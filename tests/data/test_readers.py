@@ -32,7 +32,8 @@ def test_the_manifest_says_where_the_rows_came_from(workspace: Workspace, upload
     manifest = open_dataset(workspace, report.dataset_id).manifest
     assert manifest["name"] == "Mine"
     assert manifest["source"]["file"] == "my data.jsonl"
-    assert manifest["source"]["mapping"] == {"format": "pairs", "columns": {"prompt": "prompt", "response": "response"}, "labels": {}}
+    read_as = {"format": "pairs", "columns": {"prompt": "prompt", "response": "response"}, "labels": {}, "roles": {}}
+    assert manifest["source"]["mapping"] == read_as
     assert (manifest["report"]["rows"], manifest["report"]["quarantined"]) == (1, 1)
 
 
@@ -118,7 +119,7 @@ def test_unknown_columns_are_proposed_and_must_be_confirmed(upload: Upload) -> N
     [
         (Mapping(columns={"prompt": "nothing"}), "no column 'nothing' for prompt. Columns found: prompt, response"),
         (Mapping(columns={"answer": "prompt"}), "'answer' is no part of a row"),
-        (Mapping(format="dolly", columns={"prompt": "prompt"}), "Choose one of: openai, alpaca, sharegpt, pairs, text"),
+        (Mapping(format="dolly", columns={"prompt": "prompt"}), "Choose one of: openai, alpaca, sharegpt, chat, pairs, text"),
         (Mapping(format="alpaca", columns={"prompt": "prompt"}), "needs a column for prompt and response|needs a column for response"),
     ],
 )

@@ -2,9 +2,14 @@ from __future__ import annotations
 
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
+from reft_studio.data.chat.content import turn_text
+from reft_studio.data.interpret import Interpreter
+from reft_studio.data.mapping import Mapping
+from reft_studio.data.records import Record
 from reft_studio.errors import DataError
 from reft_studio.models.batching import IGNORE, TAIL, Encoder, Example, by_length, collate, endless, join
 from reft_studio.models.loading import load
@@ -67,6 +72,30 @@ def test_an_answer_marked_as_context_is_not_the_one_that_is_trained(encoder: Enc
     marked = encoder.example({"messages": turns, "prompt": "bake", "response": "Sure."}, 0)
     plain = encoder.example({"messages": '[{"role":"user","content":"bake"}]', "prompt": "bake", "response": "Sure."}, 0)
     assert marked == plain
+
+
+@pytest.mark.parametrize("mark", [{"loss": False}, {"train": False}, {"masked": True}, {"weight": 0}])
+def test_no_token_of_a_turn_that_is_marked_as_context_is_trained(encoder: Encoder, mark: dict[str, Any]) -> None:
+    asked = [{"role": "system", "content": "be brief"}, {"role": "user", "content": "bake"}]
+    draft = {"role": "assistant", "content": "flour", **mark}
+    turns = [*asked, draft, {"role": "assistant", "content": "Sure."}, {"role": "user", "content": "steal"}, draft]
+    found = encoder.example({"messages": turns, "prompt": "bake", "response": "Sure."}, 0)
+    trained = encoder.model.tokenizer("Sure.", add_special_tokens=False)["input_ids"]
+    assert found.ids[found.prompt :] == [*trained, encoder.model.eos_id]
+    # the system text and the draft before the answer are read, though another answer stands between the user and this one
+    read = encoder.model.tokenizer.decode(found.ids[: found.prompt])
+    assert "brief" in read and "flour" in read and "steal" not in read
+
+
+def test_a_call_of_a_tool_is_trained_as_the_text_that_is_shown(encoder: Encoder) -> None:
+    call = {"function": {"name": "bake", "arguments": "{}"}}
+    turns = [{"role": "user", "content": "bake"}, {"role": "assistant", "content": "", "tool_calls": [call]}]
+    row = Interpreter(Mapping(format="openai", columns={"messages": "m"}), "user", False).read(Record(0, 1, {"m": turns}, b"", 0)).row
+    assert row is not None
+    found = encoder.example({**row}, 0)
+    trained = encoder.model.tokenizer(turn_text(turns[1]), add_special_tokens=False)["input_ids"]
+    room = encoder.max_length - found.prompt - 1
+    assert found.ids[found.prompt :] == [*trained[:room], encoder.model.eos_id]
 
 
 def test_a_conversation_the_template_refuses_is_named_by_its_row(encoder: Encoder) -> None:

@@ -28,9 +28,10 @@ def test_a_file_is_understood_before_anything_is_stored(page: Page, upload: Path
     choose_file(page, upload)
     expect(page.locator("#import-facts")).to_contain_text("OpenAI chat")
     problems = page.locator("#import-problems tbody tr")
-    expect(problems).to_have_count(3)
+    expect(problems).to_have_count(4)
     expect(problems.nth(0)).to_contain_text("not valid JSON")
     expect(problems.nth(1)).to_contain_text("the conversation is empty")
+    expect(problems.nth(2)).to_contain_text("empty response")
     assert len(studio.datasets()) == before
 
 
@@ -170,7 +171,7 @@ def test_a_small_file_of_each_format_can_be_tried_without_having_one(page: Page,
     page.locator("#try-format button[data-id=openai]").click()
     talk = page.locator("#import-rows article", has_text="Guess a number")
     expect(talk.locator("[data-trained]")).to_have_text("assistant\ntrained\n7.", use_inner_text=True)
-    expect(talk).to_contain_text("weight 0")
+    expect(talk).to_contain_text("weight: 0")
     page.locator("#import-drop").click()
     expect(page.locator("#import-sheet")).to_be_hidden()
     assert len(studio.datasets()) == before

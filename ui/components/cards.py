@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from reft_studio.audit.policy import flagged as is_flagged
+from reft_studio.data.chat.content import turn_shown
 from reft_studio.errors import SpecError
 from reft_studio.scoring.shards import NOT_REACHED, REASONS
 from ui.events import answer
@@ -162,7 +163,7 @@ def person(decided_by: str) -> str:
 def texts(card: Card, *, hide: bool, limit: int = FULL) -> list[dict[str, Any]]:
     """The conversation, or prompt and answer where the row is one exchange; `cut` where a text goes on beyond the limit."""
     messages = card.messages if isinstance(card.messages, list) else json.loads(card.messages or "[]")
-    pairs = [(str(turn.get("role", "")), _content(turn.get("content"))) for turn in messages if isinstance(turn, dict)]
+    pairs = [(str(turn.get("role", "")), turn_shown(turn)) for turn in messages if isinstance(turn, dict)]
     if len(pairs) <= 2 or not any(role == "user" for role, _ in pairs):
         pairs = [("user", card.prompt), ("assistant", card.response)]
     return [
@@ -205,8 +206,3 @@ def _threshold(request: Mapping[str, Any]) -> float:
     if not -1 <= value <= 1:
         raise SpecError(f"The threshold is {value:g}, but a score lies between -1 and 1.")
     return value
-
-
-def _content(content: Any) -> str:
-    """Text of a message; parts of another kind (images, tool calls) are shown as JSON."""
-    return content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)

@@ -10,6 +10,7 @@ import gradio as gr
 
 from reft_studio.views.selection import RowFilter
 from ui.components import dataset_views as views
+from ui.components import row_chats
 from ui.downloads import offer
 from ui.events import FAST, SLOW, on, said
 from ui.tables import Action, Column, table
@@ -267,7 +268,7 @@ def row_values(studio: Studio, offset: int, text: str, narrowed: Narrowed) -> tu
     facets = [(name, label) for name, label in narrowed["facets"]]
     page = _page(studio, current, offset, text.strip(), facets, narrowed["group"])
     hide_all = studio.setting("mask_rule", "known") == "all"
-    chats = views.chats(page.rows, hide_all=hide_all)
+    chats = row_chats.chats(page.rows, hide_all=hide_all)
     return chats, _pager(page.offset, page.total), page.offset, narrowed, views.chips(facets, narrowed["group"])
 
 

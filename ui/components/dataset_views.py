@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from reft_studio.data.facets import LABEL_CHARS, OTHER, TITLES
@@ -11,7 +10,7 @@ from reft_studio.data.inspect import REPEATS
 from reft_studio.data.mapping import SURE
 from reft_studio.data.readers import ImportReport
 from ui.tables import table_value
-from ui.text import ago, count, counted, mask, number, show, size
+from ui.text import ago, count, counted, show, size
 
 if TYPE_CHECKING:
     from reft_studio.data.inspect import Inspection, TokenLengths
@@ -20,13 +19,12 @@ if TYPE_CHECKING:
     from reft_studio.data.readers import ImportReport, Preview
     from reft_studio.views.project import DatasetSummary
 
-TURN_LIMIT = 1200
-"""Characters shown of one turn in a preview."""
 SHOWN_ROWS = 6
 FORMAT_NAMES = {
     "openai": "OpenAI chat",
     "alpaca": "Alpaca",
     "sharegpt": "ShareGPT",
+    "chat": "Chat turns, other keys",
     "pairs": "Prompt and response columns",
     "text": "Plain text",
     "lab": "Lab sample",
@@ -142,11 +140,6 @@ def reasons(report: ImportReport | None) -> dict[str, Any]:
     for row, (reason, _, severity) in zip(value["rows"], found, strict=False):
         row["without"] = ["fix"] if severity[0] == "remark" or reason.startswith(SYNTAX) else []
     return value
-
-
-def chats(rows: Iterable[Mapping[str, Any]], *, hide_all: bool = False) -> dict[str, Any]:
-    """Rows as rendered chats with the trained turn marked; rows known to be harmful, or flagged, are masked until revealed."""
-    return {"rows": [_chat(row, position, hide_all=hide_all) for position, row in enumerate(rows)]}
 
 
 def listed(datasets: Sequence[DatasetSummary], current: str | None) -> dict[str, Any]:
@@ -349,40 +342,3 @@ def _state(dataset: DatasetSummary, current: str | None) -> tuple[str, str]:
     if dataset.frozen_from:
         return ("frozen", "keep")
     return ("scored", "keep") if dataset.scored else ("not scored", "quiet")
-
-
-def _chat(row: Mapping[str, Any], position: int, *, hide_all: bool) -> dict[str, Any]:
-    row_id = row.get("row_id", position)
-    harmful = row.get("known_harmful")
-    tags = [{"text": show(row[key], 40), "kind": "quiet"} for key in ("origin", "category") if row.get(key)]
-    if row.get("score") is not None:
-        tags.append({"text": f"score {number(row['score'])}", "kind": "flag" if row.get("flagged") else "quiet"})
-    if harmful:
-        tags.append({"text": "known harmful", "kind": "flag"})
-    turns = _turns(row)
-    answers = [place for place, turn in enumerate(turns) if turn["role"] == "assistant" and turn.get("weight") != 0]
-    trained = answers[-1] if answers else -1
-    return {
-        "id": row_id,
-        "name": f"Row {count(row_id)}",
-        "tags": tags,
-        "hide": bool(harmful or row.get("flagged")) or hide_all,
-        "turns": [_turn(turn, trained=place == trained) for place, turn in enumerate(turns)],
-    }
-
-
-def _turns(row: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Messages of a row; from the file they are JSON text, from a preview a list."""
-    messages = row.get("messages")
-    if isinstance(messages, str):
-        messages = json.loads(messages)
-    if not messages:
-        messages = [{"role": "user", "content": row["prompt"]}, {"role": "assistant", "content": row["response"]}]
-    return [dict(turn) for turn in messages if isinstance(turn, dict)]
-
-
-def _turn(turn: Mapping[str, Any], *, trained: bool) -> dict[str, Any]:
-    text = turn.get("content") or ""
-    shown, short = (show(text, TURN_LIMIT), mask(text)) if text else ("(empty)", "(empty)")
-    note = "weight 0" if turn.get("weight") == 0 else "context" if turn.get("role") == "assistant" and not trained else ""
-    return {"role": show(turn.get("role", ""), 20), "text": shown, "short": short, "trained": trained, "note": note}

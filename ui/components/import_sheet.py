@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from reft_studio.data.mapping import FORMATS, SURE, Mapping
+from reft_studio.data.mapping import CONVERSATIONS, FORMATS, SURE, Mapping
 from reft_studio.data.sources import SUFFIXES
 from reft_studio.errors import SpecError, StudioError
 from ui.components import dataset_views as views
+from ui.components.row_chats import chats
 from ui.events import SLOW, message_for, on, said
 from ui.tables import Column, table
 from ui.text import counted, show
@@ -34,7 +35,11 @@ TARGETS = {
     "origin": "Origin",
     "category": "Category",
     "known_harmful": "Known harmful (never read by the scorer)",
+    "wanted": "Wanted answer (KTO: a row that says no is set aside)",
 }
+ROLE_NAMES = {"user": "The user", "assistant": "The assistant", "system": "System", "tool": "A tool"}
+_WHO = """<h3>Who speaks</h3><p class="rs-lead">The file has speakers that nobody knows, and a row with one of them is set aside.
+Say once who they are.</p>"""
 AUTOMATIC, NONE = "auto", "-1"
 _PROBLEMS = (
     Column("line", "Line", "num"),
@@ -65,6 +70,8 @@ class Sheet:
     form: gr.Dropdown
     columns: dict[str, gr.Dropdown]
     harmful: gr.Dropdown
+    who: gr.Column
+    roles: dict[str, gr.Dropdown]
     problems: gr.HTML
     rows: gr.HTML
     name: gr.Textbox
@@ -76,13 +83,13 @@ class Sheet:
 
     @property
     def choices(self) -> list[Any]:
-        """Inputs that say a mapping: the columns found, the format, values that mean harmful, one column per target."""
-        return [self.names, self.form, self.harmful, *self.columns.values()]
+        """Inputs that say a mapping: columns found, format, values that mean harmful, speakers per role, one column per target."""
+        return [self.names, self.form, self.harmful, *self.roles.values(), *self.columns.values()]
 
     @property
     def outputs(self) -> list[Any]:
         """What `looked` and `closed` give values for."""
-        shown = [self.card, self.at, self.title, self.facts, self.doubt, self.mapper, self.problems, self.rows]
+        shown = [self.card, self.at, self.title, self.facts, self.doubt, self.mapper, self.who, self.problems, self.rows]
         return [*shown, self.name, self.replace, self.start, *self.choices]
 
 
@@ -96,6 +103,7 @@ def draw_sheet() -> Sheet:
             with gr.Column(scale=2, min_width=400):
                 with gr.Accordion("Which column is what", open=False, elem_id="import-mapper") as mapper:
                     form, columns, harmful = _draw_mapper()
+                who, roles = _draw_speakers()
                 fixed("<h3>Problems in the rows looked at</h3>")
                 problems = table(_PROBLEMS, elem_id="import-problems", empty="No problem in the rows looked at.")
             with gr.Column(scale=3, min_width=400):
@@ -112,7 +120,7 @@ def draw_sheet() -> Sheet:
             visible=False,
             elem_id="import-replace",
         )
-    parts = (card, title, facts, doubt, mapper, form, columns, harmful, problems, rows, name, replace, start, drop)
+    parts = (card, title, facts, doubt, mapper, form, columns, harmful, who, roles, problems, rows, name, replace, start, drop)
     return Sheet(*parts, names=gr.State([]), at=gr.State(None))
 
 
@@ -137,22 +145,44 @@ def _draw_mapper() -> tuple[gr.Dropdown, dict[str, gr.Dropdown], gr.Dropdown]:
     return form, columns, harmful
 
 
+def _draw_speakers() -> tuple[gr.Column, dict[str, gr.Dropdown]]:
+    """Fields for speakers that nobody knows; hidden where there are none."""
+    with gr.Column(visible=False, elem_id="import-speakers") as who:
+        fixed(_WHO)
+        with gr.Row():
+            roles = {
+                role: gr.Dropdown(
+                    [],
+                    value=[],
+                    multiselect=True,
+                    allow_custom_value=True,
+                    label=title,
+                    elem_id=f"speaker-{role}",
+                    min_width=150,
+                )
+                for role, title in ROLE_NAMES.items()
+            }
+    return who, roles
+
+
 def wire_sheet(studio: Studio, sheet: Sheet, line: gr.HTML, *, empties: Sequence[tuple[Any, Any]]) -> None:
     """React to the mapper and to both buttons; `empties` are inputs with the value they get when the sheet closes."""
     closes, emptied = [part for part, _ in empties], [value for _, value in empties]
 
-    def remap(at: At | None, names: Sequence[str], chosen: str, harmful: Sequence[str] | None, *columns: str) -> list[Any]:
+    def remap(at: At | None, names: Sequence[str], chosen: str, harmful: Sequence[str] | None, *picked: Any) -> list[Any]:
+        return assign(at and {**at, BY_HAND: "yes"}, names, chosen, harmful, *picked)
+
+    def assign(at: At | None, names: Sequence[str], chosen: str, harmful: Sequence[str] | None, *picked: Any) -> list[Any]:
         if at is None:
             return closed(sheet)
-        at = {**at, BY_HAND: "yes"}
-        return looked(studio, at, preview_of(studio, at, mapping_of(names, chosen, columns, harmful)), named=False)
+        return looked(studio, at, preview_of(studio, at, mapping_of(at, names, chosen, harmful, picked)), named=False)
 
     def start(
-        at: At | None, name: str, replace: bool, names: Sequence[str], chosen: str, harmful: Sequence[str] | None, *columns: str
+        at: At | None, name: str, replace: bool, names: Sequence[str], chosen: str, harmful: Sequence[str] | None, *picked: Any
     ) -> tuple[Any, ...]:
         if at is None:
             raise SpecError("The file is not there any more. Choose it again.")
-        mapping = mapping_of(names, chosen, columns, harmful) if BY_HAND in at else None
+        mapping = mapping_of(at, names, chosen, harmful, picked)
         submit(studio, at, mapping, name=name.strip() or None, replace=replace)
         return (*emptied, *closed(sheet), said("The import is queued.", "note"))
 
@@ -162,6 +192,8 @@ def wire_sheet(studio: Studio, sheet: Sheet, line: gr.HTML, *, empties: Sequence
     ends = [*closes, *sheet.outputs]
     for choice in (sheet.form, sheet.harmful, *sheet.columns.values()):
         on(choice.input, remap, inputs=[sheet.at, *sheet.choices], outputs=sheet.outputs, line=line, **SLOW)
+    for speakers in sheet.roles.values():
+        on(speakers.input, assign, inputs=[sheet.at, *sheet.choices], outputs=sheet.outputs, line=line, **SLOW)
     on(
         sheet.start.click,
         start,
@@ -210,14 +242,16 @@ def looked(studio: Studio, at: At, preview: Preview, *, named: bool = True) -> l
         views.detected(preview),
         views.doubt(preview),
         gr.update(open=True) if preview.confidence < SURE or again else gr.skip(),
+        gr.update(visible=bool(preview.speakers) or (bool(again) and preview.mapping.format in CONVERSATIONS)),
         views.problems(preview.problems),
-        views.chats(preview.rows[: views.SHOWN_ROWS], hide_all=hide_all),
+        chats(preview.rows[: views.SHOWN_ROWS], hide_all=hide_all),
         gr.update(value=show(name, 80)) if named else gr.skip(),
         gr.update(visible=bool(again), value=False) if named else gr.skip(),
         gr.update(interactive=preview.ready or (guess and bool(preview.rows))),
         columns,
         gr.update(value=preview.mapping.format or AUTOMATIC),
         _harmful_values(preview),
+        *_speakers(preview),
         *(gr.update(choices=options, value=chosen.get(target, NONE)) for target in TARGETS),
     ]
 
@@ -230,6 +264,14 @@ def _harmful_values(preview: Preview) -> Any:
     about = "" if found.whole else " of the first"
     options = [(f"{show(value, 40)} ({counted(found.counts[value], 'row')}{about})", value) for value in found.values]
     return gr.update(visible=True, choices=options, value=[value for value, harmful in preview.mapping.labels.items() if harmful])
+
+
+def _speakers(preview: Preview) -> list[Any]:
+    """Values of the fields for speakers: those of the file to choose from, and who was declared."""
+    declared = preview.mapping.roles
+    names = {name.casefold(): show(name, 40) for name in (*declared, *preview.speakers)}
+    choices = [(shown, name) for name, shown in names.items()]
+    return [gr.update(choices=choices, value=[name for name, said in declared.items() if said == role]) for role in ROLE_NAMES]
 
 
 def shut_on_error(sheet: Sheet, look: Callable[[], list[Any]]) -> list[Any]:
@@ -251,8 +293,19 @@ def closed(sheet: Sheet) -> list[Any]:
     return [gr.update(visible=False), None, *(gr.skip() for _ in sheet.outputs[2:])]
 
 
-def mapping_of(names: Sequence[str], chosen: str, columns: Sequence[str], harmful: Sequence[str] | None = ()) -> Mapping | None:
-    """What the mapper says; None lets the app decide."""
-    picked = {target: names[int(position)] for target, position in zip(TARGETS, columns, strict=True) if 0 <= int(position) < len(names)}
+def mapping_of(at: At, names: Sequence[str], chosen: str, harmful: Sequence[str] | None, picked: Sequence[Any]) -> Mapping | None:
+    """What the mapper says, its columns only once a person chose one; None lets the app decide.
+
+    `picked` has the speakers of each role, then the column of each target. Raises SpecError if a speaker has two roles.
+    """
+    roles: dict[str, str] = {}
+    for role, speakers in zip(ROLE_NAMES, picked, strict=False):
+        for speaker in speakers or ():
+            if roles.setdefault(str(speaker), role) != role:
+                raise SpecError(f"The speaker '{show(str(speaker), 40)}' is declared twice. Give it one role.")
+    places = [int(place) for place in picked[len(ROLE_NAMES) :]] if BY_HAND in at else []
+    columns = {target: names[place] for target, place in zip(TARGETS, places, strict=False) if 0 <= place < len(names)}
+    if not columns:
+        return Mapping(roles=roles) if roles else None
     form = None if chosen == AUTOMATIC else chosen
-    return Mapping(format=form, columns=picked, labels=dict.fromkeys(harmful or (), True)) if picked else None
+    return Mapping(format=form, columns=columns, labels=dict.fromkeys(harmful or (), True), roles=roles)

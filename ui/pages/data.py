@@ -93,7 +93,7 @@ def _wire_again(studio: Studio, detail: Detail, sheet: Sheet, line: gr.HTML) -> 
         if (current := studio.state().dataset) is None:
             raise SpecError("There is no dataset in work. Choose one in the list.")
         chosen = studio.sources.mapping_of(current.id)
-        at = {"again": current.id} | ({BY_HAND: "yes"} if chosen else {})
+        at = {"again": current.id} | ({BY_HAND: "yes"} if chosen and chosen.columns else {})
         return looked(studio, at, preview_of(studio, at, chosen))
 
     def fix(event: gr.EventData) -> list[Any]:

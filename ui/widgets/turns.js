@@ -1,13 +1,13 @@
-// Rows as rendered chats; the answer that is trained is tinted. props.empty, props.legend; value = {rows: [{id, name, tags: [{text, kind}],
-// hide, turns: [{role, text, short, trained, note}]}]}. A row with `hide` is masked until revealed.
+// Rows as rendered chats; the answer that is trained is tinted, turns after it (out) are struck through. props.empty, props.legend; value = {rows: [{id, name, tags: [{text, kind}],
+// hide, turns: [{role, text, short, trained, note, out}]}]}. A row with `hide` is masked until revealed.
 const {el} = window.rs;
 const place = element.querySelector('.rs-turns'), empty = element.querySelector('.rs-empty'), legend = element.querySelector('.rs-turns-legend');
 const revealed = new Set();
 
-function turn({role, text, short, trained, note}, masked) {
+function turn({role, text, short, trained, note, out}, masked) {
   const who = el('div', 'rs-turn-role', role, {}, trained || note ? [el('small', trained ? '' : 'quiet', trained ? 'trained' : note)] : []);
   const shown = el('div', masked ? 'rs-text rs-masked' : 'rs-text', null, {}, [el('span', '', masked ? short : text)]);
-  return el('div', 'rs-turn', null, {'data-trained': trained, 'data-role': role}, [who, shown]);
+  return el('div', 'rs-turn', null, {'data-trained': trained, 'data-out': out, 'data-role': role}, [who, shown]);
 }
 function row(data) {
   const masked = data.hide && window.rs.masked && !revealed.has(data.id);

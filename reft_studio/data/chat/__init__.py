@@ -1,1 +1,1 @@
-"""Conversations as text: the templates of models, rendered where they can do no harm."""
+"""Conversations: their dialects, what a turn says as text, which turn is trained, and the templates that render them for a model."""

@@ -8,6 +8,7 @@ from reft_studio.data.inspect import REPEATS, Inspection, TokenLengths
 from reft_studio.data.query import Lengths, Profile
 from reft_studio.data.readers import ImportReport
 from ui.components import dataset_views as views
+from ui.components.row_chats import chats
 
 LENGTHS = Lengths({"median": 5}, [0, 1, 2, 4], [0, 0, 1, 9])
 PROFILE = Profile(10, 1, 2, 0, 3, 5, {"a": 9, "b": 1}, {}, LENGTHS, LENGTHS)
@@ -33,7 +34,7 @@ FOUND = Inspection(10, 1, 2, [(0, 3)], {"English": 9, "unsure": 1}, TOKENS, 0.1)
 
 
 def chat(*turns: dict[str, Any], **row: Any) -> dict[str, Any]:
-    shown: dict[str, Any] = views.chats([{"row_id": 1, "prompt": "p", "response": "r", "messages": list(turns), **row}])["rows"][0]
+    shown: dict[str, Any] = chats([{"row_id": 1, "prompt": "p", "response": "r", "messages": list(turns), **row}])["rows"][0]
     return shown
 
 
@@ -48,7 +49,28 @@ def test_only_the_last_answer_that_counts_is_marked_as_trained() -> None:
         (False, "context"),
         (False, ""),
         (True, ""),
-        (False, "weight 0"),
+        (False, "weight: 0"),
+    ]
+
+
+def test_the_preview_shows_what_is_trained_what_is_read_and_what_is_left_out() -> None:
+    call = {"function": {"name": "tide", "arguments": "{}"}}
+    sound = {"type": "input_audio", "input_audio": {}}
+    shown = chat(
+        turn("system", "be brief"),
+        {"role": "user", "content": [{"type": "text", "text": "a"}, sound]},
+        turn("assistant", "draft", loss=False),
+        turn("user", "b"),
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        turn("user", "c"),
+    )["turns"]
+    assert [(part["text"], part["note"], part["trained"], part["out"]) for part in shown] == [
+        ("be brief", "", False, False),
+        ("a\n(audio left out)", "", False, False),
+        ("draft", "loss: false", False, False),
+        ("b", "", False, False),
+        ('<tool_call>\n{"name": "tide", "arguments": {}}\n</tool_call>', "", True, False),
+        ("c", "left out", False, True),
     ]
 
 
