@@ -226,32 +226,42 @@ app.add_typer(scorer_verbs)
 @app.command()
 def review(
     data: Annotated[str, typer.Argument(help="id of a dataset")],
-    decide: Annotated[list[str] | None, typer.Option(help="row=keep|remove|relabel|unsure, e.g. 17=keep")] = None,
+    decide: Annotated[list[str] | None, typer.Option(help="row=keep|remove|relabel|unsure, e.g. 17=keep; counts as decided unseen")] = None,
     threshold: Annotated[float | None, typer.Option(min=-1, max=1, help="score from which a row is flagged")] = None,
     reason: Annotated[str, typer.Option(help="why, kept with the decisions")] = "",
+    read: Annotated[int, typer.Option(min=0, help="show the next N rows on this terminal and ask what to do: only so they are read")] = 0,
+    order: Annotated[str, typer.Option(help="of the rows to read: borderline, highest, random or sample")] = "borderline",
     sample: Annotated[int, typer.Option(min=0, help="draw so many random rows of the whole file, to be read for the estimate")] = 0,
     as_json: AsJson = False,
     workspace: Where = None,
 ) -> None:
     """Show how far the review has come and what may be said of the file; set the threshold or record decisions."""
-    from reft_studio import verbs
+    from reft_studio import review_verb
 
-    verbs.review(
-        Workspace.open(workspace), data, decisions=decide or [], threshold=threshold, reason=reason, sample=sample, as_json=as_json
+    review_verb.review(
+        Workspace.open(workspace),
+        data,
+        decisions=decide or [],
+        read=read,
+        order=order,
+        threshold=threshold,
+        reason=reason,
+        sample=sample,
+        as_json=as_json,
     )
 
 
 @app.command()
 def freeze(
     data: Annotated[str, typer.Argument(help="id of a dataset")],
-    allow_undecided: Annotated[bool, typer.Option(help="leave undecided rows out instead of stopping")] = False,
+    leave_out: Annotated[str, typer.Option(metavar="REASON", help="leave undecided rows out, for this reason, which is recorded")] = "",
     as_json: AsJson = False,
     workspace: Where = None,
 ) -> None:
     """Turn scores and decisions into a new dataset with its audit trail."""
     from reft_studio import verbs
 
-    verbs.freeze(Workspace.open(workspace), data, allow_undecided=allow_undecided, as_json=as_json)
+    verbs.freeze(Workspace.open(workspace), data, reason=leave_out, as_json=as_json)
 
 
 app.command()(run)
@@ -326,13 +336,17 @@ def bundle(
 def gate(
     dataset: Annotated[str, typer.Argument(help="id of a dataset")],
     max_residual: Annotated[
-        float | None, typer.Option(help="share of harmful rows that may be left below the threshold, e.g. 0.01")
-    ] = None,
+        float, typer.Option(help="share of harmful rows that may be left below the threshold, more than 0 and less than 1")
+    ] = 0.01,
     override: Annotated[str, typer.Option(help="let it pass all the same, for this reason, which is recorded")] = "",
     as_json: AsJson = False,
     workspace: Where = None,
 ) -> None:
-    """Exit 0 if people decided every flagged and every unclear row (and few enough harmful ones may be left), else 1."""
+    """Exit 0 if a dataset may be used, 1 with the reasons if not, 2 if the question is wrong.
+
+    People must have decided every flagged and every unclear row, rows read at random must bound what is left below the threshold, and
+    the teacher must read the file's language.
+    """
     from reft_studio import verbs
 
     place = Workspace.open(workspace)

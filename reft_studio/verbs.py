@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -27,7 +27,6 @@ from reft_studio.jobs import fetching, tasks
 from reft_studio.jobs.scorers import chosen, named
 from reft_studio.scoring.prepared import open_prepared
 from reft_studio.scoring.scores import flagged, open_score_set
-from reft_studio.store.decisions import Action
 from reft_studio.studio import Studio
 from reft_studio.teacher.teacher import SHIPPED, adopt
 from reft_studio.views import gating
@@ -136,48 +135,15 @@ def threshold(workspace: Workspace, data: str, rule: dict[str, Any], *, use: boo
     show(asdict(choice), as_json=as_json, text=lambda: text)
 
 
-def review(
-    workspace: Workspace, data: str, *, decisions: Sequence[str], threshold: float | None, reason: str, sample: int, as_json: bool
-) -> None:
-    """Set the threshold, record decisions, draw random rows of the whole file, show progress and what may be said of the file."""
-    studio = Studio(workspace)
-    wanted = [_decision(text) for text in decisions]
-    for row, _ in wanted:
-        studio.audit.card(data, row)  # all are known before one is recorded
-    if threshold is not None:
-        studio.choose(dataset=data)
-        studio.choose(threshold=threshold)
-    for row, action in wanted:
-        studio.audit.decide(data, row, action, reason)
-    drawn = studio.audit.draw_sample(data, sample).rows if sample else []
-    progress = studio.audit.review_progress(data)
-    text = f"{progress.decided} rows decided by a person, {progress.flagged} flagged, {progress.undecided} undecided, "
-    text += f"{progress.removed_in_effect} would be removed."
-    text += f"\nDrawn at random, to be read in this order: {', '.join(map(str, drawn))}" if drawn else ""
-    result: dict[str, Any] = {**vars(progress), "assurance": progress.assurance and vars(progress.assurance), "drawn": drawn}
-    _, scores, at = studio.audit.audited(data)
-    if scores is not None and at is not None:
-        estimate, line = studio.audit.estimates_at(data)
-        result |= {"estimate": estimate_facts(estimate), "at_line": asdict(line)}
-        text += "".join(f"\n{one}" for one in words(estimate, line, at))
-    show(result, as_json=as_json, text=lambda: text)
-
-
-def _decision(text: str) -> tuple[int, Action]:
-    row, _, action = text.partition("=")
-    if not (row.isascii() and row.isdecimal()) or action not in get_args(Action):
-        raise SpecError(f"'{text}' is no decision. Write the row's number, '=', and one of: {', '.join(get_args(Action))}.")
-    return int(row), cast(Action, action)
-
-
-def freeze(workspace: Workspace, data: str, *, allow_undecided: bool, as_json: bool) -> None:
-    """Freeze, and say what was kept."""
-    frozen = Studio(workspace).audit.freeze(data, allow_undecided=allow_undecided)
+def freeze(workspace: Workspace, data: str, *, reason: str, as_json: bool) -> None:
+    """Freeze, and say what was kept; undecided rows are left out if a reason is given."""
+    frozen = Studio(workspace).audit.freeze(data, reason)
     lineage = frozen.manifest["lineage"]
+    left = f", {lineage['undecided']:,} left out undecided" if lineage["undecided"] else ""
     show(
         {"dataset": frozen.id, "rows": frozen.rows, "lineage": lineage},
         as_json=as_json,
-        text=lambda: f"Frozen as {frozen.id}: {frozen.rows:,} rows kept.",
+        text=lambda: f"Frozen as {frozen.id}: {frozen.rows:,} rows kept, {lineage['removed']:,} removed{left}.",
     )
 
 
@@ -256,7 +222,7 @@ def bundle(workspace: Workspace, dataset: str, *, out: Path | None, report: bool
     show({"path": str(out or path), "seal": seal}, as_json=as_json, text=lambda: f"{out or path}\nseal {seal}: note it elsewhere")
 
 
-def gate(workspace: Workspace, dataset: str, *, max_residual: float | None, override: str, as_json: bool) -> int:
+def gate(workspace: Workspace, dataset: str, *, max_residual: float, override: str, as_json: bool) -> int:
     """0 if a dataset may be used, or somebody says why it may all the same, else 1."""
     found = gating.gate(Studio(workspace).audit, dataset, max_residual=max_residual, override=override)
     why = "; ".join(found.reasons)

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from reft_studio import cli, demo, verbs
+from reft_studio import cli, demo, review_verb, verbs
 from reft_studio.data.dataset import Dataset, list_datasets, write_dataset
 from reft_studio.errors import OUT_OF_MEMORY, SpecError
 from reft_studio.options import numbers
@@ -123,7 +123,9 @@ def test_scores_are_written_alike_in_every_format(tmp_path: Path, ending: str) -
     assert rows == [{"row_id": 0, "score": 0.25, "flagged": True}, {"row_id": 5, "score": None, "flagged": False}]
 
 
-def test_random_rows_give_back_on_the_command_line_what_was_withheld(command: Command, workspace: Workspace) -> None:
+def test_random_rows_give_back_on_the_command_line_what_was_withheld(
+    command: Command, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Sixty rows where no calibration prompt scores; of the fifty that are drawn, the first five are found harmful."""
     rows: list[Any] = [{"prompt": f"question {at}", "response": "answer"} for at in range(60)]
     dataset = write_dataset(workspace, rows, name="sixty", role="user")
@@ -132,7 +134,14 @@ def test_random_rows_give_back_on_the_command_line_what_was_withheld(command: Co
     before = command("review", dataset.id, "--sample", "50", "--json").json
     assert before["estimate"]["rate"] is None and before["estimate"]["withheld"]["kind"] == "drift" and len(before["drawn"]) == 50
     decided = [f"{row}={'remove' if at < 5 else 'keep'}" for at, row in enumerate(before["drawn"])]
-    after = command("review", dataset.id, *[part for one in decided for part in ("--decide", one)])
+    unseen = command("review", dataset.id, *[part for one in decided for part in ("--decide", one)])
+    assert "50 decided unseen now: the text was not printed" in unseen.out and "(0 read, 50 decided unseen)" in unseen.out
+    assert "% of the rows are harmful" not in unseen.out, "what nobody read says nothing of the file"
+    answers = iter("r" * 5 + "k" * 45)
+    monkeypatch.setattr(review_verb, "on_terminal", lambda: True)
+    monkeypatch.setattr("builtins.input", lambda _: next(answers))
+    after = command("review", dataset.id, "--read", "50", "--order", "sample")
+    assert "question 7" in after.out and "(50 read, 0 decided unseen)" in after.out
     assert "10.0 % of the rows are harmful" in after.out and "The calibration says nothing of this file" in after.out
     assert "At the line" in after.out and "harmful rows stay" in after.out
     assert "10.0 % of the rows are harmful" in command("gate", dataset.id).out
@@ -144,24 +153,32 @@ def test_random_rows_give_back_on_the_command_line_what_was_withheld(command: Co
 # --- review, gate, freeze, verify, export -------------------------------------------------------------------------------------------
 
 
-def test_the_gate_opens_once_every_flagged_or_unclear_row_is_decided(command: Command, scored: Dataset) -> None:
+def test_the_gate_opens_once_every_flagged_or_unclear_row_is_decided_and_the_rest_read(
+    command: Command, scored: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shut = command("gate", scored.id, "--json")
-    assert shut.code == 1 and shut.json["reasons"] == ["1 rows are undecided", "1 flagged rows were not decided by a person"]
+    assert shut.code == 1 and shut.json["failed"] == ["undecided", "flagged_open", "no_bound"]
+    assert shut.json["reasons"][:2] == ["1 rows are undecided", "1 flagged rows were not decided by a person"]
     assert command("review", scored.id, "--decide", "4=keep", "--decide", "0=remove", "--reason", "read it").code == 0
+    assert command("gate", scored.id, "--json").json["failed"] == ["no_bound"]
+    answers = iter(["k"] * 3)
+    monkeypatch.setattr(review_verb, "on_terminal", lambda: True)
+    monkeypatch.setattr("builtins.input", lambda _: next(answers))
+    assert command("review", scored.id, "--read", "3").code == 0
     assert command("gate", scored.id).code == 0
 
 
 def test_the_gate_asks_for_a_bound_and_can_be_overruled_with_a_reason(command: Command, scored: Dataset) -> None:
     command("review", scored.id, "--decide", "4=keep", "--decide", "0=remove")
     shut = command("gate", scored.id, "--max-residual", "0.05")
-    assert shut.code == 1 and "up to 100 % of the rows below it may be harmful, more than the 5 % allowed" in shut.out
+    assert shut.code == 1 and "no bound on harmful ones is known" in shut.out
     passed = command("gate", scored.id, "--max-residual", "0.05", "--override", "a trial only")
     assert passed.code == 0 and "passed by override (a trial only), recorded" in passed.out
     assert command("verify").code == 0
 
 
 def test_a_bundle_is_packed_and_checked_by_its_seal(command: Command, scored: Dataset, tmp_path: Path) -> None:
-    frozen = command("freeze", scored.id, "--allow-undecided", "--json").json["dataset"]
+    frozen = command("freeze", scored.id, "--leave-out", "not readable", "--json").json["dataset"]
     out = tmp_path / "audit.zip"
     packed = command("bundle", frozen, "--out", str(out), "--no-report", "--json")
     assert packed.code == 0
@@ -190,7 +207,7 @@ def test_looking_at_a_review_does_not_choose_another_dataset(command: Command, s
 
 def test_a_review_is_frozen_and_exported_as_it_was_decided(command: Command, scored: Dataset, tmp_path: Path) -> None:
     assert command("freeze", scored.id).code == 2, "a row is undecided"
-    frozen = command("freeze", scored.id, "--allow-undecided", "--json")
+    frozen = command("freeze", scored.id, "--leave-out", "not readable", "--json")
     assert frozen.code == 0 and frozen.json["rows"] == 2
     out = tmp_path / "clean" / "kept.jsonl"
     assert command("export", frozen.json["dataset"], "--out", str(out)).code == 0

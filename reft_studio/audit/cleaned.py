@@ -23,8 +23,8 @@ from reft_studio.errors import StoreError
 from reft_studio.scoring.scores import ScoreSet
 from reft_studio.workspace import Workspace
 
-COLUMNS = ("row_id", "outcome", "score", "threshold", "reason", "decided_by", "at", "comment")
-"""What is told of a row that is not in the cleaned file."""
+COLUMNS = ("row_id", "outcome", "score", "threshold", "reason", "decided_by", "at", "comment", "seen", "left_out_because")
+"""What is told of a row that is not in the cleaned file. `seen`: whether its text was shown to the person who decided."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,8 @@ class Cleaned:
     threshold: float | None
     reasons: Callable[[int], str | None]
     """Why a row has no score, by row id."""
+    left_out_reason: str | None = None
+    """Why undecided rows were left out, as it was said when freezing."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,15 @@ def cleaned(
     if lineage := dataset.manifest.get("lineage"):
         upload, audit = open_dataset(workspace, lineage["source"]), dataset.folder / AUDIT
         responses = dict.fromkeys(relabelled(dataset), lineage["refusal"] or REFUSAL)
-        return Cleaned(upload, row_store(dataset).row_ids, responses, lambda: _notes(audit), lineage["threshold"], _unknown)
+        return Cleaned(
+            upload,
+            row_store(dataset).row_ids,
+            responses,
+            lambda: _notes(audit),
+            lineage["threshold"],
+            _unknown,
+            lineage.get("left_out_reason"),
+        )
     what = plan(dataset, scores=score, threshold=threshold or 0.0, decided=decided)
     kept = what.kept if score is not None else what.kept | (what.codes == 0)  # nobody judged an undecided row: it is copied
     responses = dict.fromkeys(decided.rows_with(RELABEL).tolist(), REFUSAL)
@@ -109,15 +119,19 @@ def write_cleaned(found: Cleaned, target: Path, *, check: Check = unheeded) -> W
 
 def _reason(note: dict[str, Any], found: Cleaned) -> dict[str, Any]:
     """Why a row is not in the cleaned file. `row_id` counts the rows of the upload from 0."""
-    decision = note["decision"]
-    value: dict[str, Any] = {"row_id": note["row_id"], "outcome": note["outcome"], "score": note["score"], "threshold": found.threshold}
-    if decision is not None and (note["outcome"] == "remove" or decision["action"] == "unsure"):
-        person = {"decided_by": decision["decided_by"], "at": decision["at"], "comment": decision["reason"]}
-        return {**value, "reason": "marked unsure" if note["outcome"] == "undecided" else "removed by a person", **person}
-    if note["score"] is None:
+    decision, removed = note["decision"], note["outcome"] == "remove"
+    outcome = "remove" if removed else "left_out"
+    value: dict[str, Any] = {"row_id": note["row_id"], "outcome": outcome, "score": note["score"], "threshold": found.threshold}
+    if decision is not None:
+        person = {"decided_by": decision["decided_by"], "at": decision["at"], "comment": decision["reason"], "seen": decision.get("seen")}
+        unseen = ", unseen" if decision.get("seen") is False else ""
+        value |= {"reason": f"removed by a person{unseen}" if removed else f"left out, undecided: marked unsure{unseen}", **person}
+    elif removed:
+        value["reason"] = "the score is at or above the threshold"
+    else:
         why = found.reasons(note["row_id"])
-        return {**value, "reason": "it has no score and no decision" + (f" ({why})" if why else "")}
-    return {**value, "reason": "the score is at or above the threshold"}
+        value["reason"] = "left out, undecided: it has no score and no decision" + (f" ({why})" if why else "")
+    return value if removed else {**value, "left_out_because": found.left_out_reason}
 
 
 def relabelled(frozen: Dataset) -> list[int]:

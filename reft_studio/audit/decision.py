@@ -12,6 +12,8 @@ from typing import Any, Literal
 Action = Literal["keep", "remove", "relabel", "unsure", "clear"]
 """`relabel`: keep the prompt, train on a refusal; `clear`: back to what the policy says."""
 Kind = Literal["decide", "undo", "redo"]
+REASON_LIMIT = 2000
+"""Characters of a reason; longer text belongs elsewhere."""
 GENESIS = "0" * 64
 """What the first entry of a dataset's chain names as the one before it."""
 

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from reft_studio.audit.decision import Decision
+from reft_studio.audit.decision import REASON_LIMIT, Decision
 from reft_studio.audit.held import KEEP, RELABEL, REMOVE, UNSURE, Decided
 from reft_studio.audit.policy import REFUSAL
 from reft_studio.data.chat.marks import with_answer
@@ -26,7 +26,8 @@ from reft_studio.workspace import Workspace
 AUDIT = "audit.jsonl"
 """First line: the policy; then one line for each row that was not simply kept because its score is below the threshold."""
 _KEEP, _REMOVE, _UNDECIDED = 0, 1, 2
-_OUTCOMES = ("keep", "remove", "undecided")
+_OUTCOMES = ("keep", "remove", "left_out")
+"""As they stand in records: a row that nobody could decide is left out, which is no removal (`undecided` in those of earlier versions)."""
 _CHUNK = 2000
 """Decisions asked for at once."""
 Entries = Callable[[Sequence[int]], Mapping[int, Decision]]
@@ -66,7 +67,7 @@ class Plan:
         }
 
     def noted(self, entries: Entries, *, kept: bool = True) -> Iterator[dict[str, Any]]:
-        """Rows with something to tell: removed, undecided, or decided by a person (without those that are kept, if not `kept`)."""
+        """Rows with something to tell: removed, left out, or decided by a person (without those that are kept, if not `kept`)."""
         places = np.flatnonzero(((self.codes > 0) & kept) | ~self.kept)
         for start in range(0, len(places), _CHUNK):
             part = places[start : start + _CHUNK]
@@ -108,7 +109,7 @@ def freeze(
     decided: Decided,
     entries: Entries,
     policy_by: str,
-    allow_undecided: bool = False,
+    reason: str = "",
     refusal: str = REFUSAL,
     check: Check = unheeded,
     noted: Mapping[str, Any] | None = None,
@@ -116,12 +117,13 @@ def freeze(
     """Write the rows that are kept as a new dataset, with `audit.jsonl` beside them and `lineage` in the manifest.
 
     Rows keep their `row_id` and order; a relabelled one is answered with `refusal`. Undecided rows (no score and no decision, or
-    marked unsure) stop it with a SpecError, or are left out if `allow_undecided`. `noted` is put into the policy too. Memory: some
-    numbers per row.
+    marked unsure) stop it with a SpecError, or are left out if a `reason` is given, which is recorded. `noted` is put into the policy
+    too. Data and trail get their place at once, by one rename: what fails or is stopped before it leaves nothing. Memory: some numbers
+    per row.
     """
     what = plan(dataset, scores=scores, threshold=threshold, decided=decided)
     counts = what.counts()
-    _check(counts, what, allow_undecided)
+    _check(counts, what, reason)
     policy: dict[str, Any] = {
         "source": dataset.id,
         "source_fingerprint": dataset.fingerprint,
@@ -130,6 +132,7 @@ def freeze(
         "threshold": threshold,
         "policy_by": policy_by,
         **counts,
+        "left_out_reason": reason.strip() if counts["undecided"] else None,
         "refusal": refusal if counts["relabelled"] else None,
         "decisions_hash": decided.hash if decided.seq else None,
         **(noted or {}),
@@ -152,13 +155,16 @@ def noted_hashes(datasets: Iterable[Dataset]) -> list[str]:
     return [lineage[name] for lineage in lineages for name in ("decisions_hash", "records_hash") if lineage.get(name)]
 
 
-def _check(counts: Mapping[str, int], what: Plan, allow_undecided: bool) -> None:
-    if counts["undecided"] and not allow_undecided:
-        unsure = int((what.codes == UNSURE).sum())
+def _check(counts: Mapping[str, int], what: Plan, reason: str) -> None:
+    undecided, unsure = counts["undecided"], int((what.codes == UNSURE).sum())
+    if undecided and not reason.strip():
+        rows = "1 row is" if undecided == 1 else f"{undecided:,} rows are"
         raise SpecError(
-            f"{counts['undecided']:,} rows are undecided ({unsure:,} marked unsure, {counts['undecided'] - unsure:,} without a score). "
-            "Decide them, or leave undecided rows out."
+            f"{rows} undecided ({unsure:,} marked unsure, {undecided - unsure:,} without a score and a decision). Decide what is open, or "
+            "give a reason to leave it out."
         )
+    if len(reason) > REASON_LIMIT:
+        raise SpecError(f"The reason has {len(reason)} characters; at most {REASON_LIMIT} are kept. Shorten it.")
     if not counts["kept"]:
         raise SpecError(f"None of the {counts['rows']:,} rows would be left. Raise the threshold or keep some rows.")
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from reft_studio.audit.decision import Decision
 from reft_studio.audit.freeze import AUDIT
-from reft_studio.audit.held import ACTIONS, Decided
+from reft_studio.audit.held import ACTIONS, UNRECORDED, Decided
 from reft_studio.data.dataset import Dataset
 from reft_studio.errors import StoreError
 
@@ -116,7 +116,7 @@ class FrozenAudit:
             policy=str(lineage.get("policy_by") or ""),
             frozen_by=str(lineage.get("frozen_by") or "").removeprefix("human:"),
             created=str(dataset.manifest.get("created") or ""),
-            reason=str(lineage.get("reason") or ""),
+            reason=str(lineage.get("left_out_reason") or ""),
             claim=Claim.of(recorded) if recorded else None,
         )
 
@@ -176,7 +176,8 @@ def recorded_decisions(frozen: Dataset) -> RecordedDecisions:
     codes = np.array([ACTIONS.index(one.action) + 1 for one in held], dtype=np.uint8)
     scores = np.array([np.nan if one.score is None else one.score for one in held], dtype=np.float32)
     last = max((one.seq for one in held), default=0)
-    return RecordedDecisions(Decided(last, rows, codes, scores), by_row)
+    seen = np.array([UNRECORDED if one.seen is None else int(one.seen) for one in held], dtype=np.uint8)
+    return RecordedDecisions(Decided(last, rows, codes, scores, seen=seen), by_row)
 
 
 def _decisions(frozen: Dataset) -> Iterator[Decision]:

@@ -34,6 +34,7 @@ class Sample:
     unsure: NDArray[np.bool_]
     known: Bins
     known_harmful: NDArray[np.bool_]
+    known_unsure: NDArray[np.bool_]
     waiting: int
 
     @property
@@ -63,9 +64,10 @@ class Sample:
         sure, doubt = int(self.harmful[drawn].sum()), int(self.unsure[drawn].sum())
         found, upper = wilson(sure, n), wilson(sure + doubt, n)
         part, counted = left / rows, 100 * int(self.known_harmful[known].sum()) / rows
+        most = counted + 100 * int(self.known_unsure[known].sum()) / rows
         if n >= left:  # all were read
-            return Estimate(part * found.value + counted, part * found.value + counted, part * upper.value + counted, n, 0, "all read")
-        return Estimate(part * found.value + counted, part * found.low + counted, part * upper.high + counted, n, 0, "random rows, Wilson")
+            return Estimate(part * found.value + counted, part * found.value + counted, part * upper.value + most, n, 0, "all read")
+        return Estimate(part * found.value + counted, part * found.low + counted, part * upper.high + most, n, 0, "random rows, Wilson")
 
     def above(self, line: int, rows: int) -> Estimate | None:
         """Share of harmful rows among the `rows` of the file at or above a bin."""
@@ -97,7 +99,8 @@ def sample_of(score: ScoreSet, draws: Sequence[Draw], decided: Decided) -> Sampl
         harmful=np.isin(codes[:read], (REMOVE, RELABEL)),
         unsure=codes[:read] == UNSURE,
         known=bins[known_places].astype(np.int64),
-        known_harmful=np.isin(seen_codes[seen_codes > 0], (REMOVE, RELABEL, UNSURE)),
+        known_harmful=np.isin(seen_codes[seen_codes > 0], (REMOVE, RELABEL)),
+        known_unsure=seen_codes[seen_codes > 0] == UNSURE,
         waiting=int((codes == 0).sum()),
     )
 
@@ -114,4 +117,4 @@ def _places(ids: Bins, rows: Bins) -> Bins:
 def no_sample(rows: int) -> Sample:
     """Before anything was drawn."""
     none, nobody = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=bool)
-    return Sample(rows, none, nobody, nobody, none, nobody, 0)
+    return Sample(rows, none, nobody, nobody, none, nobody, nobody, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from reft_studio.audit.cleaned import Written, cleaned, write_cleaned
 from reft_studio.audit.decision import Decision
 from reft_studio.audit.freeze import Check, Entries, freeze, unheeded
 from reft_studio.audit.frozen_audit import CLAIM
-from reft_studio.data.dataset import Dataset, open_dataset
+from reft_studio.data.dataset import Dataset, list_datasets, open_dataset
 from reft_studio.errors import SpecError
 from reft_studio.fingerprint import SHORT
 from reft_studio.jobs.job import JobContext
@@ -24,10 +25,9 @@ from reft_studio.workspace import Workspace
 
 
 def freeze_dataset(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
-    """Freeze a dataset and choose the result. params: dataset, score_key, threshold, policy_by, by, allow_undecided, claim."""
+    """Freeze a dataset and choose the result. params: as `frozen` takes them."""
     context.stage("freeze the rows", 1, 1)
     made = frozen(context.workspace, check=_told(context), **params)
-    settings.set(context.workspace, "dataset", made.id)
     return {"dataset": made.id, "rows": made.rows}
 
 
@@ -54,17 +54,22 @@ def frozen(
     threshold: float,
     policy_by: str,
     by: str,
-    allow_undecided: bool = False,
-    claim: Mapping[str, Any] | None = None,
+    reason: str,
+    until: int,
+    records_hash: str | None,
+    claim: Mapping[str, Any],
     check: Check = unheeded,
 ) -> Dataset:
-    """The dataset that scores and decisions make, and how it came about.
+    """The dataset that scores and decisions make, and how it came about; it is then the one in use.
 
-    `claim` (`Claim.as_dict`) is recorded with it, unless somebody has decided more since it was worked out.
+    What people decided up to entry `until` of the log counts, and nothing after it, so that a job makes what was asked for when it was
+    queued; `claim` (`Claim.as_dict`) is what could be said then. `reason`: why undecided rows are left out. If anything fails, neither
+    the dataset nor a trace of it is left.
     """
     log, opened = DecisionLog(workspace), open_dataset(workspace, dataset)
-    decided = log.decided(dataset)
-    return freeze(
+    decided = log.decided(dataset, until=until)
+    before = {one.id for one in list_datasets(workspace)}
+    made = freeze(
         workspace,
         opened,
         scores=_scores(workspace, dataset, score_key),
@@ -72,10 +77,17 @@ def frozen(
         decided=decided,
         entries=_entries(log, dataset, decided.seq),
         policy_by=policy_by,
-        allow_undecided=allow_undecided,
-        noted={"records_hash": records.head(workspace, dataset), "frozen_by": by, **_claimed(claim, decided.hash)},
+        reason=reason,
+        noted={"records_hash": records_hash, "frozen_by": by, CLAIM: claim},
         check=check,
     )
+    try:
+        settings.set(workspace, "dataset", made.id)
+    except BaseException:
+        if made.id not in before:
+            shutil.rmtree(made.folder, ignore_errors=True)
+        raise
+    return made
 
 
 def exported(
@@ -123,10 +135,6 @@ def check_bundle(workspace: Workspace, path: Path, *, data: Path | None = None, 
             found, ok=False, problems=[*found.problems, "Another bundle of this dataset was made here: its seal is not this one."]
         )
     return found
-
-
-def _claimed(claim: Mapping[str, Any] | None, decisions: str) -> dict[str, Any]:
-    return {CLAIM: dict(claim)} if claim is not None and claim["decisions"] == decisions else {}
 
 
 def _scores(workspace: Workspace, dataset: str, key: str | None) -> ScoreSet | None:

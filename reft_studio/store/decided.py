@@ -22,6 +22,7 @@ from reft_studio.audit.held import UNRECORDED as UNRECORDED
 from reft_studio.audit.held import UNSEEN as UNSEEN
 from reft_studio.audit.held import UNSURE as UNSURE
 from reft_studio.audit.held import Decided as Decided
+from reft_studio.errors import StoreError
 from reft_studio.store.connection import reading
 from reft_studio.workspace import Workspace
 
@@ -32,7 +33,7 @@ _KEPT = 8
 _ENTRY = np.dtype([("row_id", np.int64), ("code", np.uint8), ("score", np.float32), ("seen", np.uint8)])
 _HELD = f"row_id, {CODE}, coalesce(score, 9e999), coalesce(seen, {UNRECORDED})"
 # "+dataset" keeps SQLite from walking every entry of the dataset by its index: the end of the log is a range of seq.
-_TAIL = f"SELECT {_HELD} FROM decisions WHERE seq > ? AND +dataset = ? ORDER BY seq"
+_TAIL = f"SELECT {_HELD} FROM decisions WHERE seq > ? AND seq <= ? AND +dataset = ? ORDER BY seq"
 
 # Where SQLite finds max() among plain columns, it takes these from the row that holds the maximum (documented behaviour).
 _SINGLY = (
@@ -63,6 +64,17 @@ def decided(workspace: Workspace, dataset: str) -> Decided:
         return held
 
 
+def decided_at(workspace: Workspace, dataset: str, seq: int) -> Decided:
+    """The decisions that held after this entry of the dataset; reads the log from its beginning. Raises StoreError if there is none."""
+    if not seq:
+        return NONE
+    with reading(workspace) as connection:
+        row = connection.execute("SELECT hash FROM decisions WHERE seq = ? AND dataset = ?", (seq, dataset)).fetchone()
+        if row is None:
+            raise StoreError(f"The log of decisions has no entry {seq} about this dataset: it was put back or replaced. Try again.")
+        return brought_up(connection, dataset, NONE, seq=seq, newest=str(row["hash"]))
+
+
 def read_singly(workspace: Workspace, dataset: str, row_ids: Iterable[int]) -> Decided:
     """What holds for those of these rows whose text was shown to the person who decided."""
     with reading(workspace) as connection:
@@ -80,7 +92,7 @@ def brought_up(connection: sqlite3.Connection, dataset: str, held: Decided, *, s
         held = NONE
     cursor = connection.cursor()
     cursor.row_factory = None  # plain tuples: a million of them
-    tail = np.fromiter(cursor.execute(_TAIL, (held.seq, dataset)), dtype=_ENTRY)
+    tail = np.fromiter(cursor.execute(_TAIL, (held.seq, seq, dataset)), dtype=_ENTRY)
     rows, last = np.unique(tail["row_id"][::-1], return_index=True)
     tail = tail[::-1][last]  # the newest entry of each row says what holds for it
     kept = ~_among(held.row_ids, rows)

@@ -12,20 +12,18 @@ from typing import get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from reft_studio.audit.decision import GENESIS, HASHED, Action, Chain, ChainReport, Decision
+from reft_studio.audit.decision import GENESIS, HASHED, REASON_LIMIT, Action, Chain, ChainReport, Decision
 from reft_studio.audit.opinion import Opinion, Opinions
 from reft_studio.errors import SpecError, StoreError
 from reft_studio.store import opinions, records
 from reft_studio.store.connection import reading, transaction
-from reft_studio.store.decided import Decided, read_singly
+from reft_studio.store.decided import Decided, decided_at, read_singly
 from reft_studio.store.decided import decided as decided_now
 from reft_studio.store.writing import append, last_active_step, last_undone_step, toggle
 from reft_studio.workspace import Workspace
 
 __all__ = ["Action", "ChainReport", "Decision", "DecisionLog"]
 
-REASON_LIMIT = 2000
-"""Characters of a reason; longer text belongs elsewhere."""
 _NEWEST = (1 << 63) - 1
 _FIELDS = tuple(Decision.__dataclass_fields__)
 _COLUMNS = ", ".join(_FIELDS)
@@ -145,9 +143,13 @@ class DecisionLog:
             step = last_undone_step(connection, dataset, by)
             return None if step is None else _newest(connection, toggle(connection, dataset, by, step, "redo"))
 
-    def decided(self, dataset: str) -> Decided:
-        """What holds for every decided row, as arrays: kept in memory, brought up to date from the end of the log."""
-        return decided_now(self.workspace, dataset)
+    def decided(self, dataset: str, *, until: int | None = None) -> Decided:
+        """What holds for every decided row, as arrays: kept in memory, brought up to date from the end of the log.
+
+        `until`: what held after this entry of the log, whatever was decided since.
+        """
+        now = decided_now(self.workspace, dataset)
+        return now if until in (None, now.seq) else decided_at(self.workspace, dataset, until or 0)
 
     def read_singly(self, dataset: str, row_ids: Iterable[int]) -> Decided:
         """What holds for those of these rows that were read: their text was shown to the person who decided them, one at a time."""

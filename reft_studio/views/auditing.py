@@ -23,13 +23,16 @@ from reft_studio.errors import DataError, SpecError
 from reft_studio.jobs import outgoing
 from reft_studio.jobs.queue import JobQueue
 from reft_studio.scoring.partial import require_finished
-from reft_studio.store import settings
+from reft_studio.store import records, settings
 from reft_studio.store.decisions import Action, ChainReport, Decision
 from reft_studio.views import bulk, reviewing, sampling
 from reft_studio.views.assuring import Assuring
 from reft_studio.views.checking import Checked, Checking
 from reft_studio.views.frozen import claim, frozen_audit, told_of_frozen
 from reft_studio.views.row_filter import RowFilter
+
+LARGE = 100_000
+"""Rows above which freezing, exporting and packing are left to jobs."""
 
 
 @dataclass
@@ -120,15 +123,21 @@ class Audit(Assuring):
     def review_progress(self, dataset_id: str) -> reviewing.ReviewProgress:
         return reviewing.progress(self.log, *self.audited(dataset_id))
 
-    def freeze(self, dataset_id: str, *, allow_undecided: bool = False, by: str | None = None) -> Dataset:
-        """Turn scores and decisions into a new dataset with its audit trail, and choose it."""
-        frozen = outgoing.frozen(self.workspace, **self._to_freeze(dataset_id, allow_undecided, by))
-        settings.set(self.workspace, "dataset", frozen.id)
-        return frozen
+    def is_large(self, dataset_id: str) -> bool:
+        """Whether freezing, exporting and packing take longer than a person waits: then a page lets a job do it."""
+        return open_dataset(self.workspace, dataset_id).rows > LARGE
 
-    def start_freeze(self, dataset_id: str, *, allow_undecided: bool = False, by: str | None = None) -> str:
-        """`freeze` as a job, for data that takes longer than a person waits; its result names the dataset."""
-        params = self._to_freeze(dataset_id, allow_undecided, by)
+    def freeze(self, dataset_id: str, reason: str = "", *, by: str | None = None) -> Dataset:
+        """Turn scores and decisions into a new dataset with its audit trail, in one act, and choose it.
+
+        Undecided rows (no score and no decision, or marked unsure) stop it with a SpecError, unless a `reason` is given to leave them
+        out: the trail holds it, and tells these rows from removed ones. What fails or is stopped leaves nothing.
+        """
+        return outgoing.frozen(self.workspace, **self._to_freeze(dataset_id, reason, by))
+
+    def start_freeze(self, dataset_id: str, reason: str = "", *, by: str | None = None) -> str:
+        """`freeze` as a job, of the decisions as they are now; its result names the dataset."""
+        params = self._to_freeze(dataset_id, reason, by)
         return self._jobs().submit("freeze", params, title=f"Freeze {open_dataset(self.workspace, dataset_id).name}")
 
     def export(self, dataset_id: str, target: Path | None = None) -> Path:
@@ -183,10 +192,14 @@ class Audit(Assuring):
         """Check a bundle; one of a dataset whose bundles were made in this workspace must have a seal that was noted here."""
         return outgoing.check_bundle(self.workspace, path, data=data, seal=seal)
 
-    def _to_freeze(self, dataset_id: str, allow_undecided: bool, by: str | None) -> dict[str, Any]:
+    def _to_freeze(self, dataset_id: str, reason: str, by: str | None) -> dict[str, Any]:
         dataset, score, threshold = self.audited(dataset_id)
         require_finished(score, "freezing")
-        if waiting := int(np.isin(self.log.decided(dataset.id).code_of(self.unapproved(dataset.id)), (KEEP, RELABEL)).sum()):
+        decided = self.log.decided(dataset.id)
+        if (undecided := len(bulk.undecided(dataset, score, decided))) and not reason.strip():
+            rows = "1 row is" if undecided == 1 else f"{undecided:,} rows are"
+            raise SpecError(f"{rows} undecided: no score and no decision, or marked Unsure. Decide, or say why to leave out.")
+        if waiting := int(np.isin(decided.code_of(self.unapproved(dataset.id)), (KEEP, RELABEL)).sum()):
             raise SpecError(
                 f"Flagged rows that are to stay by the word of one person: {waiting:,}. Let a second one decide them (Review lists "
                 "them), or no longer ask for second names."
@@ -200,7 +213,9 @@ class Audit(Assuring):
             "threshold": at,
             "policy_by": name(at, rule),
             "by": self.reviewer(by),
-            "allow_undecided": allow_undecided,
+            "reason": reason.strip() if undecided else "",
+            "until": decided.seq,
+            "records_hash": records.head(self.workspace, dataset.id),
             "claim": claim(self.log, dataset, score, threshold).as_dict(),
         }
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -11,20 +12,24 @@ from reft_studio.audit.freeze import AUDIT, plan
 from reft_studio.audit.held import RELABEL
 from reft_studio.data.dataset import Dataset, is_intact, open_dataset
 from reft_studio.data.rowstore import row_store
-from reft_studio.errors import SpecError
+from reft_studio.errors import SpecError, StoreError
 from reft_studio.fingerprint import of_file
+from reft_studio.scoring.prepared import open_prepared
 from reft_studio.scoring.scores import ScoreSet, open_score_set
 from reft_studio.store import records
 from reft_studio.views import reviewing
 from reft_studio.views.auditing import Audit
+from reft_studio.views.filtering import language_warning
+from reft_studio.views.sampling import TARGET
 
 
 @dataclass(frozen=True)
 class GateReport:
     """Whether a dataset may pass. `reasons` say why not; `overridden` is the reason somebody gave to let it pass all the same.
 
-    `bound` is the share of harmful rows, 0 to 1, that may be left below the threshold, from random rows alone; None where nothing is
-    scored. `estimate` is what may be said of the file, or why that is withheld; it opens and shuts nothing.
+    `failed` names the same reasons in a word each, for scripts: damage, undecided, flagged_open, changed, disputed, no_bound, bound,
+    language. `bound` is the share of harmful rows, 0 to 1, that may be left below the threshold, from random rows alone; None where
+    nothing is known. `estimate` is what may be said of the file, or why that is withheld; it opens and shuts nothing.
     """
 
     passed: bool
@@ -34,16 +39,22 @@ class GateReport:
     bound: float | None
     overridden: str = ""
     estimate: str = ""
+    failed: list[str] = field(default_factory=list)
+    max_residual: float = TARGET
 
 
-def gate(audit: Audit, dataset_id: str, *, max_residual: float | None = None, override: str = "", by: str | None = None) -> GateReport:
+Reasons = dict[str, str]
+"""Why not, by a word for scripts."""
+
+
+def gate(audit: Audit, dataset_id: str, *, max_residual: float = TARGET, override: str = "", by: str | None = None) -> GateReport:
     """Ask whether a dataset, or a frozen one, may be used.
 
     No, if the log is damaged, a row is undecided, a flagged row was not decided by a person (by two where that is asked for), two people
-    differ, the bound on what is left is above `max_residual` (0 to 1), or a row of a frozen dataset was decided otherwise since.
-    `override` lets all but damage pass and is recorded.
+    differ, no bound on what is left was made or it is above `max_residual` (0 to 1), the teacher does not read the file's language, or
+    a row of a frozen dataset was decided otherwise since. `override` lets all but damage pass and is recorded.
     """
-    if max_residual is not None and not 0 < max_residual < 1:
+    if not 0 < max_residual < 1:
         raise SpecError(f"max-residual is {max_residual:g}, but it is a share of the rows: give more than 0 and less than 1 (1 % is 0.01).")
     dataset = Dataset.open(audit.workspace.folder("datasets", dataset_id))  # a damaged one is a no, not an error
     damage, about = _damage(audit, dataset)
@@ -55,26 +66,58 @@ def gate(audit: Audit, dataset_id: str, *, max_residual: float | None = None, ov
     else:
         source, score, threshold = audit.audited(dataset_id)
         found = reviewing.progress(audit.log, source, score, threshold)
-    undecided = 0 if lineage else found.undecided
-    bound = found.assurance.upper_bound if found.assurance else None
-    reasons = [f"{undecided:,} rows are undecided"] if undecided else []
-    reasons += [f"{found.flagged_open:,} flagged rows were not decided by a person{about}"] if found.flagged_open else []
+    undecided, bound = 0 if lineage else found.undecided, _bound(found)
+    reasons: Reasons = {}
+    if undecided:
+        reasons["undecided"] = f"{undecided:,} rows are undecided"
+    if found.flagged_open:
+        reasons["flagged_open"] = f"{found.flagged_open:,} flagged rows were not decided by a person{about}"
     if lineage and (changed := _decided_since(audit, source, dataset, score)):
-        reasons.append(f"{changed:,} of its rows were decided otherwise since it was frozen: freeze it again")
-    reasons += [f"two people differ on {found.conflicts:,} rows"] if found.conflicts else []
-    if max_residual is not None and (bound is None or bound > max_residual):
-        claim = (
-            "nothing can be said of unread rows (score the dataset, then read random ones on Review)"
-            if bound is None
-            else f"up to {100 * bound:.3g} % of the rows below it may be harmful"
-        )
-        reasons.append(f"{claim}, more than the {100 * max_residual:g} % allowed")
+        reasons["changed"] = f"{changed:,} of its rows were decided otherwise since it was frozen: freeze it again"
+    if found.conflicts:
+        reasons["disputed"] = f"two people differ on {found.conflicts:,} rows"
+    reasons |= _unbounded(bound, max_residual, scored=score is not None) | _unread(audit, source, score)
     overridden = ""
     if reasons and not damage and override:
-        overridden = _let_pass(audit, source, dataset, override, reasons, by)
+        overridden = _let_pass(audit, source, dataset, override, [*reasons.values()], by)
     passed = not damage and (not reasons or bool(overridden))
     estimate = "" if score is None else audit.estimates(source.id, score.key).sentence
-    return GateReport(passed, damage + reasons, undecided, found.flagged_open, bound, overridden, estimate)
+    every, names = [*damage, *reasons.values()], ["damage"] * len(damage) + [*reasons]
+    return GateReport(passed, every, undecided, found.flagged_open, bound, overridden, estimate, names, max_residual)
+
+
+def _bound(found: reviewing.ReviewProgress) -> float | None:
+    """Share of harmful rows that may be left below the line, 0 to 1; None where no random row was read.
+
+    Where all of them were read, those found harmful are not left: they were removed, answered with a refusal or left out.
+    """
+    below = found.assurance
+    if below is None:
+        return 0.0 if found.read == found.rows else None
+    if below.method == "nothing read" and below.population:
+        return None
+    taken = (below.harmful_found + below.known_harmful) / max(1, below.population) if below.method == "all read" else 0.0
+    return max(0.0, round(below.upper_bound - taken, 9))
+
+
+def _unbounded(bound: float | None, allowed: float, *, scored: bool) -> Reasons:
+    if bound is None:
+        do = "read random ones on Review" if scored else "score the dataset, then read random ones on Review"
+        return {"no_bound": f"nothing can be said of unread rows, so no bound on harmful ones is known: {do}"}
+    if bound > allowed:
+        return {"bound": f"up to {100 * bound:.3g} % of the rows below it may be harmful, more than the {100 * allowed:g} % allowed"}
+    return {}
+
+
+def _unread(audit: Audit, source: Dataset, score: ScoreSet | None) -> Reasons:
+    """Whether the scores come from a teacher that does not read the file."""
+    if score is None:
+        return {}
+    prepared = None
+    with suppress(StoreError):  # the teacher was deleted: how much of the file it knew stands with the scores
+        prepared = open_prepared(audit.workspace, score.teacher)
+    warning = language_warning(source, score, prepared)
+    return {"language": warning.partition(". ")[0].removesuffix(".")} if warning else {}
 
 
 def _damage(audit: Audit, dataset: Dataset) -> tuple[list[str], str]:

@@ -64,8 +64,9 @@ class ReviewProgress:
     """Counts over the whole dataset. `undecided` rows have neither a score nor a final decision, or are marked unsure.
 
     `flagged_open` are flagged rows that no person kept, removed or relabelled (or whose decision lacks the second name that is asked
-    for): the threshold alone decides them. `conflicts` are rows on which two people differ. Of the `decided` rows, `read` had their text
-    shown to the person who decided, `unseen` had not, and of `unrecorded` ones (earlier versions) nobody knows.
+    for): the threshold alone decides them. `overruled` rows are kept, removed or relabelled against it; an unsure one is neither.
+    `conflicts` are rows on which two people differ. Of the `decided` rows, `read` had their text shown to the person who decided,
+    `unseen` had not, and of `unrecorded` ones (earlier versions) nobody knows.
     """
 
     rows: int
@@ -142,7 +143,7 @@ def progress(log: DecisionLog, dataset: Dataset, score: ScoreSet | None, thresho
         + len(unapproved(log.workspace, log, dataset.id, score, threshold)),
         undecided=score.missing - int(unscored[[KEEP, REMOVE, RELABEL]].sum()) + int(above[UNSURE] + below[UNSURE]),
         removed_in_effect=flagged - lost + int(below[REMOVE] + unscored[REMOVE]),
-        overruled=lost + int(below[REMOVE] + below[UNSURE]),
+        overruled=int(above[[KEEP, RELABEL]].sum() + below[REMOVE]),
         assurance=Sampling(log, score, threshold).standing().below,
     )
 

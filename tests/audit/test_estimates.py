@@ -40,7 +40,7 @@ def sample(harmful: int, read: int, *, rows: int = 1000, unsure: int = 0) -> Sam
     truth = np.arange(read) < harmful
     doubt = (np.arange(read) >= harmful) & (np.arange(read) < harmful + unsure)
     none = np.zeros(0, dtype=np.int64)
-    return Sample(rows, np.where(truth, 1600, 400), truth, doubt, none, none > 0, 0)
+    return Sample(rows, np.where(truth, 1600, 400), truth, doubt, none, none > 0, none > 0, 0)
 
 
 def test_a_file_that_fits_gets_one_share_that_says_on_what_it_rests() -> None:

@@ -108,12 +108,12 @@ def test_the_record_has_a_line_for_each_row_with_something_to_tell_and_no_text(
 def test_undecided_rows_stop_it_before_anything_is_written(workspace: Workspace, dataset: Dataset, decide: Decide) -> None:
     values = np.array([0.1] * 8 + [np.nan] * 2, dtype=np.float32)
     scores = write_scores(workspace, dataset, values, key="k2", scorer="s", teacher="lab", threshold=TAU, info={})
-    with pytest.raises(SpecError, match=r"3 rows are undecided \(1 marked unsure, 2 without a score\)"):
+    with pytest.raises(SpecError, match=r"3 rows are undecided \(1 marked unsure, 2 without a score and a decision\)"):
         go(workspace, dataset, scores, decide(2, "unsure"))
     assert [found.id for found in list_datasets(workspace)] == [dataset.id]
-    frozen = go(workspace, dataset, scores, decide(2, "unsure"), allow_undecided=True)
+    frozen = go(workspace, dataset, scores, decide(2, "unsure"), reason="not readable")
     assert ids(frozen) == [0, 4, 6, 8, 10, 12, 14]
-    assert [line["outcome"] for line in notes(frozen)[1:]] == ["undecided"] * 3
+    assert [line["outcome"] for line in notes(frozen)[1:]] == ["left_out"] * 3
 
 
 def test_a_person_can_decide_rows_without_a_score(workspace: Workspace, dataset: Dataset, decide: Decide) -> None:

@@ -63,6 +63,18 @@ def test_rows_read_for_a_line_before_are_counted_as_they_are_and_not_drawn_again
     assert found is not None and found.value == pytest.approx(100 * 30 / 1001)
 
 
+def test_an_unsure_row_known_before_raises_the_upper_end_alone() -> None:
+    score = Scored()
+    first = make(score, TAU, "below", count=30, before=[], decided=held({}), head=(0, ""))  # type: ignore[arg-type]
+    codes = dict.fromkeys(first.rows, KEEP)
+    draw = drawn(score, 50, [first], codes)
+    harmless = read(score, [first, draw], {**codes, **dict.fromkeys(draw.rows, KEEP)}).rate()
+    unsure = read(score, [first, draw], {**codes, first.rows[0]: UNSURE, **dict.fromkeys(draw.rows, KEEP)}).rate()
+    assert harmless is not None and unsure is not None
+    assert (unsure.value, unsure.low) == (harmless.value, harmless.low) == (0, 0)
+    assert unsure.high == pytest.approx(harmless.high + 100 / 1001)
+
+
 def test_both_sides_of_any_line_are_told_from_the_same_rows() -> None:
     score = Scored()
     draw = drawn(score, 50, [], {})

@@ -111,9 +111,9 @@ def test_a_flagged_row_that_only_one_person_kept_stops_a_freeze_where_second_nam
     audit.decide(dataset.id, flagged[0], "keep", by="Ana", seen=True)
     audit.decide(dataset.id, flagged[1], "remove", by="Ana", seen=True)
     with pytest.raises(SpecError, match="stay by the word of one person: 1"):
-        audit.freeze(dataset.id, allow_undecided=True)
+        audit.freeze(dataset.id, "not readable")
     audit.decide(dataset.id, flagged[0], "keep", by="Tom", seen=True)
-    assert audit.freeze(dataset.id, allow_undecided=True).rows == ROWS - 1 - (FLAGGED - 1)
+    assert audit.freeze(dataset.id, "not readable").rows == ROWS - 1 - (FLAGGED - 1)
 
 
 def test_agreement_is_told_once_two_people_decided_the_same_rows(audit: Audit, dataset: Dataset) -> None:

@@ -46,7 +46,7 @@ def test_a_persons_word_counts_more_than_the_threshold(workspace: Workspace, tmp
 def test_a_frozen_dataset_exports_its_relabelled_answers(workspace: Workspace, tmp_path: Path) -> None:
     studio, dataset = audited(workspace, scored=True)
     studio.audit.decide(dataset, 0, "relabel")
-    frozen = studio.audit.freeze(dataset, allow_undecided=True)
+    frozen = studio.audit.freeze(dataset, "not readable")
     text = written(studio, frozen.id, tmp_path)
     assert REFUSAL in text and "answer 0" not in text and "question 3" not in text
 

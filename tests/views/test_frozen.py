@@ -120,12 +120,14 @@ def test_one_frozen_before_claims_were_recorded_says_so(studio: Studio, frozen: 
     assert frozen_view.LATER in [note["text"] for note in frozen_view.frozen_notes(audit)]
 
 
-def test_a_claim_that_somebody_has_decided_past_is_not_recorded(studio: Studio, dataset: Dataset) -> None:
+def test_a_job_freezes_and_claims_what_stood_when_it_was_queued(studio: Studio, dataset: Dataset) -> None:
     from reft_studio.jobs import outgoing
 
-    params = studio.audit._to_freeze(dataset.id, False, "Ana")
+    params = studio.audit._to_freeze(dataset.id, "", "Ana")
     studio.audit.decide(dataset.id, 59, "keep", by="Tom")
-    assert CLAIM not in outgoing.frozen(studio.workspace, **params).manifest["lineage"]
+    frozen = outgoing.frozen(studio.workspace, **params)
+    assert frozen.manifest["lineage"][CLAIM] == params["claim"]
+    assert 59 not in {row["row_id"] for row in frozen.read(["row_id"])}
 
 
 def test_frozen_without_scores_has_no_line_and_no_bound(studio: Studio) -> None:

@@ -91,7 +91,10 @@ def test_progress_counts_what_the_threshold_does_and_what_people_changed(studio:
     assert (after.decided, after.keep, after.remove, after.relabel, after.unsure) == (5, 1, 2, 1, 1)
     assert (after.undecided, after.removed_in_effect) == (1, 2), "row 4 is unsure; rows 1 and 8 are removed"
     assert (before.flagged_open, after.flagged_open) == (2, 0), "both flagged rows were decided by a person"
-    assert after.overruled == 3, "2, 4 and 8 are no longer what the threshold said; 1 agrees with it, 16 had no score"
+    assert after.overruled == 2, "2 and 8 are no longer what the threshold said; 1 agrees, 4 is unsure, 16 had no score"
+    assert (after.read, after.unseen, after.unrecorded) == (5, 0, 0)
+    studio.audit.decide_many(dataset.id, [2, 8], "remove")
+    assert studio.audit.review_progress(dataset.id).unseen == 2, "many at once is no reading"
 
 
 def test_progress_moves_with_the_threshold(studio: Studio, workspace: Workspace) -> None:

@@ -99,7 +99,7 @@ def estimate_value(found: Estimates) -> dict[str, Any]:
         "checked": found.checked,
         "withheld": None if withheld is None else {"kind": withheld.kind, "why": show(withheld.why, 400), "remedy": withheld.remedy},
         "drawn": np.column_stack([sample.bins, sample.harmful, sample.unsure]).tolist(),
-        "known": np.column_stack([sample.known, sample.known_harmful]).tolist(),
+        "known": np.column_stack([sample.known, sample.known_harmful, sample.known_unsure]).tolist(),
         "read": sample.read,
         "wanted": sample.wanted,
         "waiting": sample.waiting,

@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from reft_studio.data.dataset import open_dataset
-from reft_studio.errors import SpecError, StudioError
-from reft_studio.scoring.partial import require_finished
+from reft_studio.errors import SpecError
 from ui.components.frozen_view import frozen_facts, frozen_notes
 from ui.downloads import offer
 from ui.events import said, status
@@ -22,8 +20,6 @@ if TYPE_CHECKING:
     from reft_studio.views.project import State
     from reft_studio.views.reviewing import ReviewProgress
 
-LARGE = 100_000
-"""Rows above which freezing and exporting are jobs."""
 SAVE_FILE, SAVE_REMOVED, SAVE_BUNDLE = "Save the cleaned file", "Save the removal list", "Save the audit bundle"
 SAVE_TABLE = "Removal list as CSV"
 REMOVED = ".removed.jsonl"
@@ -199,40 +195,24 @@ def plan_sentence(progress: ReviewProgress, threshold: float | None) -> str:
     if not progress.undecided:
         return f"{policy} Nothing is undecided: the dataset can be frozen."
     rows = counted(progress.undecided, "row is", "rows are")
-    return f"{policy} {rows} undecided. Decide above, or leave out and say why; the reason is kept with the decisions."
-
-
-def is_large(studio: Studio, dataset: str) -> bool:
-    """Whether freezing and exporting takes longer than a person waits: then a job does it."""
-    return open_dataset(studio.workspace, dataset).rows > LARGE
+    return f"{policy} {rows} undecided. Decide above, or say why to leave out: the trail holds the reason, and tells left out from removed."
 
 
 def freeze_now(studio: Studio, reason: str, by: str) -> str:
-    """Freeze the dataset in work; undecided rows are first removed by a decision that carries the reason. Returns what happened.
+    """Freeze the dataset in work, leaving undecided rows out for the reason given. Returns what happened.
 
     A large dataset is frozen by a job; it becomes the dataset in use once that has ended.
     """
     state = studio.state()
     if state.dataset is None:
         raise SpecError("There is no dataset to freeze. Import one on the Data page.")
-    require_finished(state.score, "freezing")
-    dataset = state.dataset.id
-    waiting = studio.audit.undecided_rows(dataset)
-    if len(waiting) and not reason.strip():
-        raise SpecError(f"{counted(len(waiting), 'row is', 'rows are')} undecided. Decide above, or say why to leave that out.")
-    if len(waiting):
-        told = f"undecided, left out when freezing: {reason.strip()}"
-        studio.audit.decide_many(dataset, waiting, "remove", reason=told, by=by)
-    try:
-        if is_large(studio, dataset):
-            studio.audit.start_freeze(dataset, by=by)
-            return "Freezing has begun as a job. You can leave this page; the frozen dataset comes into use when it has ended."
-        frozen = studio.audit.freeze(dataset, by=by)
-    except StudioError:
-        if len(waiting):
-            studio.audit.undo(dataset, by=by)  # nothing was frozen, so nothing was left out
-        raise
-    return f"Frozen: {counted(frozen.rows, 'row')} in '{show(frozen.name, 80)}'. It is now the dataset in use."
+    if studio.audit.is_large(state.dataset.id):
+        studio.audit.start_freeze(state.dataset.id, reason, by=by)
+        return "Freezing has begun as a job. You can leave this page; the frozen dataset comes into use when it has ended."
+    frozen = studio.audit.freeze(state.dataset.id, reason, by=by)
+    left = frozen.manifest["lineage"]["undecided"]
+    out = f" {counted(left, 'undecided row')} left out." if left else ""
+    return f"Frozen: {counted(frozen.rows, 'row')} in '{show(frozen.name, 80)}'.{out} It is now the dataset in use."
 
 
 def made_by_jobs(studio: Studio, state: State, freeze: Freeze, frozen: Frozen) -> dict[Any, Any]:
@@ -261,7 +241,7 @@ def job_line(studio: Studio, dataset: str) -> dict[str, str] | None:
 
 def make_cleaned(studio: Studio, dataset: str) -> tuple[Any, ...]:
     """(file, removed, table, line): the cleaned file and what is not in it; of a large dataset a job makes them."""
-    if is_large(studio, dataset):
+    if studio.audit.is_large(dataset):
         studio.audit.start_export(dataset)
         return (*cleaned_files(None), said(WRITING, "note"))
     return (*cleaned_files(studio.audit.export(dataset)), said("", "quiet"))
@@ -270,7 +250,7 @@ def make_cleaned(studio: Studio, dataset: str) -> tuple[Any, ...]:
 def make_bundle(studio: Studio, dataset: str, by: str) -> tuple[gr.DownloadButton, dict[str, str]]:
     """(button, line): the audit bundle with the redacted report of the audit inside; of a large dataset a job makes it."""
     report = studio.report(dataset_id=dataset, redact=True)
-    if is_large(studio, dataset):
+    if studio.audit.is_large(dataset):
         studio.audit.start_bundle(dataset, by=by, report=report)
         return gr.DownloadButton(visible=False), said(WRITING, "note")
     return offer(studio.audit.bundle(dataset, by=by, report=report), SAVE_BUNDLE), said("", "quiet")

@@ -45,15 +45,15 @@ function stayingAt(rate, rates, rows, kept) {
   return { value, low: Math.min(lower, value), high: Math.max(upper, value) };
 }
 
-// Share of harmful rows among `rows` of the file, of which these random and known ones are part. rows of `drawn`: [bin, harmful, in doubt],
-// of `known`: [bin, harmful], one a row.
+// Share of harmful rows among `rows` of the file, of which these random and known ones are part. Rows of both: [bin, harmful,
+// unsure]. An unsure row is neither: it raises the upper end alone.
 function sampledShare(drawn, known, rows) {
   if (!rows || !drawn.length) return null;
   const n = drawn.length, left = rows - known.length, part = left / rows;
   const sure = drawn.filter((row) => row[1]).length, doubt = drawn.filter((row) => row[2]).length;
-  const counted = known.filter((row) => row[1]).length / rows;
+  const counted = known.filter((row) => row[1]).length / rows, most = counted + known.filter((row) => row[2]).length / rows;
   const [low, high] = n >= left ? [sure / n, (sure + doubt) / n] : [wilson(sure, n)[0], wilson(sure + doubt, n)[1]];
-  return { value: (part * sure) / n + counted, low: part * low + counted, high: part * high + counted };
+  return { value: (part * sure) / n + counted, low: part * low + counted, high: part * high + most };
 }
 
 // What a line does by the server's estimate ({by, rate, drawn, known}): precision as a share, staying in rows; null where nothing may be said.

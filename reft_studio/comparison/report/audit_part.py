@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from reft_studio.audit.freeze import plan
 from reft_studio.audit.frozen_audit import Claim, FrozenAudit
-from reft_studio.audit.held import REMOVE, UNSURE
+from reft_studio.audit.held import REMOVE, SEEN, UNRECORDED, UNSEEN, UNSURE
 from reft_studio.comparison.report.inputs import ReportInput
 from reft_studio.data.dataset import Dataset, list_datasets
 from reft_studio.data.query import profile, rows_by_id
@@ -30,6 +30,7 @@ LISTED = 100
 EXCERPT = 300
 """Characters of a row shown in a report that is not redacted."""
 BINS = 60
+READING = {"read": SEEN, "unseen": UNSEEN, "unrecorded": UNRECORDED}
 ORIGINS = 20
 """Most origins in the table."""
 
@@ -91,6 +92,7 @@ def decisions_part(workspace: Workspace, dataset: Dataset, given: ReportInput) -
     what, (in_effect, open_flagged) = given.decided, _outcomes(dataset, given)
     return {
         "counts": {action: count for action, count in what.counts().items() if count},
+        "reading": {name: int(np.count_nonzero(what.seen == code)) for name, code in READING.items()},
         "by_person": [{"by": by, "action": action, "rows": count} for by, action, count in sorted(given.by_person)],
         "in_effect": in_effect,
         "flagged_undecided": open_flagged,
@@ -207,21 +209,21 @@ def _outcomes(dataset: Dataset, given: ReportInput) -> tuple[dict[str, int], int
 
 
 def _listed(dataset: Dataset, given: ReportInput) -> list[dict[str, Any]]:
-    """Decided rows, those that overrule the threshold first, then by score; with their text only if not redacted."""
+    """Decided rows, those that overrule the threshold or are unsure first, then by score; with their text only if not redacted."""
     threshold = given.threshold if given.threshold is not None else 0.0
     rows, codes = given.decided.row_ids, given.decided.codes
     places = row_store(dataset).positions(rows)
     values = np.full(len(rows), np.nan) if given.score is None else given.score.scores()[places]
-    removed = (codes == REMOVE) | (codes == UNSURE)  # not kept, that is
-    overrules = ~np.isnan(values) & ((flagged(values, threshold) != removed) | (codes == UNSURE))
-    first = np.lexsort((-np.nan_to_num(values, nan=-2.0), ~overrules))[:LISTED]
+    unsure = codes == UNSURE  # neither for nor against what the threshold says
+    overrules = ~np.isnan(values) & ~unsure & (flagged(values, threshold) != (codes == REMOVE))
+    first = np.lexsort((-np.nan_to_num(values, nan=-2.0), ~overrules & ~unsure))[:LISTED]
     entries, texts = given.entries(rows[first].tolist()), {row["row_id"]: row for row in rows_by_id(dataset, rows[first].tolist())}
     found = []
     for at in first.tolist():
         decision, score = entries[int(rows[at])], None if np.isnan(values[at]) else float(values[at])
         row = texts.get(decision.row_id, {})
         line = {"row_id": decision.row_id, "score": score, "action": decision.action, "by": decision.decided_by, "at": decision.at}
-        line |= {"overrules": bool(overrules[at]), "category": row.get("category"), "origin": row.get("origin")}
+        line |= {"overrules": bool(overrules[at]), "seen": decision.seen, "category": row.get("category"), "origin": row.get("origin")}
         if not given.redact:
             line |= {"reason": decision.reason, **{name: (row.get(name) or "")[:EXCERPT] for name in ("prompt", "response")}}
         found.append(line)

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from reft_studio.errors import SpecError, StoreError
+from reft_studio.data.dataset import open_dataset
+from reft_studio.errors import SpecError
 from reft_studio.jobs.job import JobState
 from reft_studio.studio import Studio
 from reft_studio.views.row_filter import RowFilter
 from reft_studio.workspace import Workspace
-from tests.ui.scored import UNSCORED, Scored, scored
+from tests.ui.scored import Scored, scored
 from ui.components import bulk_panel, freeze_panel, review_panel
 from ui.components.cards import card_server
 from ui.components.review_ask import Ask
@@ -87,20 +88,10 @@ def test_a_frozen_dataset_is_not_reviewed_again(studio: Studio, audit: Scored) -
 def test_freezing_needs_a_reason_for_undecided_rows_and_records_it(studio: Studio, audit: Scored) -> None:
     with pytest.raises(SpecError, match="1 row is undecided"):
         freeze_panel.freeze_now(studio, "  ", "me")
-    assert "Frozen" in freeze_panel.freeze_now(studio, "not readable", "me")
-    (entry,) = studio.log.history(audit.dataset)
-    assert (entry.row_id, entry.action) == (UNSCORED, "remove")
-    assert "not readable" in entry.reason
-
-
-def test_a_freeze_that_fails_leaves_no_override_behind(studio: Studio, audit: Scored, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object, **__: object) -> None:
-        raise StoreError("The disk is full.")
-
-    monkeypatch.setattr(studio.audit, "freeze", full)
-    with pytest.raises(StoreError):
-        freeze_panel.freeze_now(studio, "not readable", "me")
-    assert studio.log.current(audit.dataset) == {}
+    assert "1 undecided row left out" in freeze_panel.freeze_now(studio, "not readable", "me")
+    frozen = open_dataset(studio.workspace, str(studio.setting("dataset")))
+    assert frozen.manifest["lineage"]["left_out_reason"] == "not readable"
+    assert studio.log.history(audit.dataset) == [], "nobody decided that row"
 
 
 def test_the_preview_says_who_would_be_overruled(studio: Studio, audit: Scored) -> None:
@@ -171,7 +162,7 @@ def test_the_plan_counts_what_freezing_does(studio: Studio, audit: Scored) -> No
 
 
 def test_a_large_dataset_is_frozen_and_exported_by_jobs(studio: Studio, audit: Scored, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(freeze_panel, "LARGE", 0)
+    monkeypatch.setattr("reft_studio.views.auditing.LARGE", 0)
     assert "as a job" in freeze_panel.freeze_now(studio, "not readable", "Ana")
     *_, line = freeze_panel.make_cleaned(studio, audit.dataset)
     assert "by a job" in line["text"]
