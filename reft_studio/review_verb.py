@@ -73,20 +73,27 @@ def on_terminal() -> bool:
 
 
 def _read_rows(studio: Studio, data: str, count: int, order: str, reason: str) -> int:
-    """Print the next rows of the queue one after another and record what the reader says of each; how many were decided.
+    """Print the next rows of the queue one after another and record what the reader says of each; how many rows were decided.
 
+    Checks among them look as any other row; what they were is told after the answer.
     The queue knows its orders, and raises SpecError for another one.
     """
     items = studio.queue.batch(data, order=cast(Order, order), size=count, by=studio.audit.reviewer(None).removeprefix("human:")).items
     decided = 0
     for at, item in enumerate(items, start=1):
-        print(f"\n--- {at} of {len(items)}: row {item.row_id} ---\n{_text(studio.audit.card(data, item.row_id))}\n")
+        is_check = item.row_id < 0
+        card = studio.audit.check_card(data, item.row_id) if is_check else studio.audit.card(data, item.row_id)
+        print(f"\n--- {at} of {len(items)}: row {item.shown} ---\n{_text(card)}\n")
         answer = ""
         while answer not in (*ANSWERS, "q"):
             answer = input(ASKED).strip().lower()[:1]
         if answer == "q":
             break
-        if action := ANSWERS[answer]:
+        action = ANSWERS[answer]
+        if action and is_check:
+            found = studio.audit.decide_check(data, item.row_id, action, seen=True).found
+            print(f"That was a check, a known harmful prompt that is not in the file: {'found' if found else 'not found'}.")
+        elif action:
             studio.audit.decide(data, item.row_id, action, reason, seen=True)
             decided += 1
     return decided

@@ -153,7 +153,7 @@ def test_random_rows_give_back_on_the_command_line_what_was_withheld(
 # --- review, gate, freeze, verify, export -------------------------------------------------------------------------------------------
 
 
-def test_the_gate_opens_once_every_flagged_or_unclear_row_is_decided_and_the_rest_read(
+def test_the_gate_waits_for_every_flagged_or_unclear_row_and_for_rows_that_were_read(
     command: Command, scored: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shut = command("gate", scored.id, "--json")
@@ -161,11 +161,28 @@ def test_the_gate_opens_once_every_flagged_or_unclear_row_is_decided_and_the_res
     assert shut.json["reasons"][:2] == ["1 rows are undecided", "1 flagged rows were not decided by a person"]
     assert command("review", scored.id, "--decide", "4=keep", "--decide", "0=remove", "--reason", "read it").code == 0
     assert command("gate", scored.id, "--json").json["failed"] == ["no_bound"]
-    answers = iter(["k"] * 3)
+    assert command("review", scored.id, "--read", "3").code == 2, "nobody reads what is written to a file"
     monkeypatch.setattr(review_verb, "on_terminal", lambda: True)
+    answers = iter(["perhaps", "r", "r", "k"])
     monkeypatch.setattr("builtins.input", lambda _: next(answers))
-    assert command("review", scored.id, "--read", "3").code == 0
-    assert command("gate", scored.id).code == 0
+    read = command("review", scored.id, "--read", "3")
+    assert read.code == 0 and "answer 1" in read.out and "(3 read, 1 decided unseen)" in read.out
+    passed = command("gate", scored.id, "--json")
+    assert (passed.code, passed.json["passed"], passed.json["failed"], passed.json["bound"]) == (0, True, [], 0.0)
+
+
+def test_checks_among_the_rows_read_on_the_command_line_are_told_after_the_answer(
+    command: Command, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows: list[Any] = [{"prompt": f"question {at}", "response": "answer"} for at in range(400)]
+    dataset = write_dataset(workspace, rows, name="four hundred", role="user")
+    write_scores(workspace, dataset, np.full(400, -0.5, np.float32), key="k", scorer="s", teacher="lab", threshold=0.0, info={})
+    monkeypatch.setattr(review_verb, "on_terminal", lambda: True)
+    monkeypatch.setattr("builtins.input", lambda _: "r")
+    read = command("review", dataset.id, "--read", "200")
+    assert read.code == 0 and "That was a check, a known harmful prompt that is not in the file: found." in read.out
+    held = DecisionLog(workspace).decided(dataset.id)
+    assert held.read() == len(held.row_ids) == 200 - read.out.count("That was a check")
 
 
 def test_the_gate_asks_for_a_bound_and_can_be_overruled_with_a_reason(command: Command, scored: Dataset) -> None:

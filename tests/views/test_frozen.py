@@ -13,6 +13,7 @@ from reft_studio.audit.bundle_format import FROZEN
 from reft_studio.audit.frozen_audit import CLAIM, FrozenAudit, recorded_decisions
 from reft_studio.data.dataset import Dataset, open_dataset, write_dataset
 from reft_studio.errors import StoreError
+from reft_studio.integrity import seal
 from reft_studio.scoring.scores import write_scores
 from reft_studio.studio import Studio
 from reft_studio.workspace import Workspace, read_json, write_json
@@ -114,6 +115,7 @@ def test_one_frozen_before_claims_were_recorded_says_so(studio: Studio, frozen: 
     manifest = read_json(frozen.folder / "manifest.json")
     del manifest["lineage"][CLAIM]
     write_json(frozen.folder / "manifest.json", manifest)
+    seal(frozen.folder, ["manifest.json"])  # as it was written then
     audit = audit_of(studio, open_dataset(studio.workspace, frozen.id))
     assert not audit.recorded and audit.claim is not None and audit.claim.flagged_open == 2
     assert audit.rule == "at most 5 % missed"
