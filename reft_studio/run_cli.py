@@ -29,6 +29,13 @@ def run(
         ),
     ] = None,
     no_filter: Annotated[bool, typer.Option("--no-filter", help="drop nothing; default: as the method does")] = False,
+    threshold: Annotated[
+        float | None, typer.Option(min=-1, max=1, help="score from which a row is flagged; default: the one in use for the dataset")
+    ] = None,
+    drop: Annotated[
+        int | None,
+        typer.Option(min=1, help="drop this many rows, the highest scores first; with --filter random: the control that removes by chance"),
+    ] = None,
     seed: int = 0,
     evaluate: Annotated[bool, typer.Option(help="evaluate the finetuned model afterwards")] = True,
     prompts: Annotated[Literal["auto", "own"], typer.Option(help="own: the prompts set on the Settings page, for the lab too")] = "auto",
@@ -47,6 +54,6 @@ def run(
     from reft_studio.views.run_command import filtering
 
     form: dict[str, Any] = {"dataset": dataset, "method": method, "model": model, "teacher": teacher, "preset": preset, "seed": seed}
-    form |= {**filtering(filter_by, none=no_filter), "prompts": prompts}
+    form |= {**filtering(filter_by, none=no_filter), "prompts": prompts, "threshold": threshold, "drop": drop}
     asked = Prompts("", harmful, harmless, task or "sentiment", benchmark, rows, max_new_tokens)
     verb.run(Workspace.open(workspace), form, setting or [], asked, steps=steps, evaluate=evaluate, as_json=as_json)

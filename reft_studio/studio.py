@@ -40,6 +40,7 @@ from reft_studio.teacher.teacher import TeacherInfo, list_teachers, open_teacher
 from reft_studio.training.run_folder import open_run
 from reft_studio.views import (
     auditing,
+    comparing,
     desk,
     example,
     explaining,
@@ -48,6 +49,7 @@ from reft_studio.views import (
     grading,
     measuring,
     models,
+    outcomes,
     project,
     queueing,
     runs,
@@ -84,6 +86,8 @@ class Studio:
         self.looker = Looker()
         self.sources = Sources(workspace, self.jobs, self.looker)
         self.measure = measuring.Measure(workspace)
+        self.compare = comparing.Comparing(workspace)
+        self.outcomes = outcomes.Outcomes(workspace)
         self.table = Table(workspace)
         self.live = Live(workspace, self.jobs)
         self.queue = queueing.Queue(workspace, self.log)

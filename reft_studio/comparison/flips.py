@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, Protocol
 
 from reft_studio.comparison.table import HIGHER_IS_BETTER, METRIC_TITLES, METRICS, Metric
 from reft_studio.errors import EvaluationError
@@ -51,7 +51,7 @@ class Flips:
 
 @dataclass(frozen=True)
 class Paired:
-    """The difference b minus a in one metric, in percentage points; `adjusted` is Holm's p over all metrics and pairs asked at once."""
+    """The difference b minus a in one metric, in percentage points; `adjusted` is Holm's p over the `comparisons` asked at once."""
 
     a: str
     b: str
@@ -61,23 +61,81 @@ class Paired:
     only_b: int
     p_value: float
     adjusted: float
+    comparisons: int = 1
 
     @property
     def better(self) -> Literal["a", "b"] | None:
         """The better model, or None when the test does not support a claim."""
-        if self.adjusted >= LEVEL or self.difference.value == 0:
-            return None
-        return "b" if (self.difference.value > 0) == HIGHER_IS_BETTER[self.metric] else "a"
+        return better(self.metric, self.difference, self.adjusted)
+
+    @property
+    def verdict(self) -> str:
+        """`lower`, `higher`, or that there is no clear difference, and why if the interval seems to say otherwise."""
+        return verdict(self.difference, self.adjusted, self.comparisons)
+
+    @property
+    def size(self) -> str:
+        """The difference with interval, n and corrected p."""
+        return f"{points(self.difference)}, n = {self.difference.n}, {chance(self.difference, self.p_value, self.adjusted)}"
 
     def sentence(self, titles: dict[str, str]) -> str:
         """What may be said of it, with the names of the models."""
-        a, b, what = titles.get(self.a, self.a), titles.get(self.b, self.b), METRIC_TITLES[self.metric]
-        d = self.difference
-        size = f"{d.value:+.1f} points [{d.low:+.1f}, {d.high:+.1f}], n = {d.n}".replace("-", "−")
-        chance = "corrected p < 0.001" if self.adjusted < 0.001 else f"corrected p = {self.adjusted:.3f}"
-        if self.better is None:
-            return f"No clear difference in {what} between {a} and {b}: {size}, {chance}."
-        return f"{b} has {'higher' if d.value > 0 else 'lower'} {what} than {a}: {size}, {chance}."
+        return sentence(self, titles.get(self.a, self.a), titles.get(self.b, self.b))
+
+
+class Difference(Protocol):
+    """A tested difference b minus a, between two runs or over several seeds."""
+
+    @property
+    def metric(self) -> Metric: ...
+    @property
+    def difference(self) -> Estimate: ...
+    @property
+    def better(self) -> Literal["a", "b"] | None: ...
+    @property
+    def verdict(self) -> str: ...
+    @property
+    def size(self) -> str: ...
+
+
+def better(metric: Metric, difference: Estimate, adjusted: float) -> Literal["a", "b"] | None:
+    """Which side a test favours; None when it does not support a claim."""
+    if adjusted >= LEVEL or difference.value == 0:
+        return None
+    return "b" if (difference.value > 0) == HIGHER_IS_BETTER[metric] else "a"
+
+
+def verdict(difference: Estimate, adjusted: float, comparisons: int) -> str:
+    """`lower`, `higher` or `no clear difference`; beside an interval without 0 it says that several comparisons were corrected for."""
+    if adjusted < LEVEL and difference.value != 0:
+        return "higher" if difference.value > 0 else "lower"
+    if difference.low <= 0 <= difference.high:
+        return "no clear difference"
+    return f"no clear difference {f'after correction for {comparisons} comparisons' if comparisons > 1 else 'by the exact test'}"
+
+
+def points(difference: Estimate) -> str:
+    """`−3.3 points [−7.9, +1.1]`."""
+    return f"{difference.value:+.1f} points [{difference.low:+.1f}, {difference.high:+.1f}]".replace("-", "−")
+
+
+def chance(difference: Estimate, p_value: float, adjusted: float) -> str:
+    """The corrected p in words; the uncorrected one too where the interval alone would seem to make a claim."""
+    seems = adjusted >= LEVEL and not difference.low <= 0 <= difference.high
+    return f"p = {p_value:.3f}, corrected {adjusted:.3f}" if seems else f"corrected p {_size(adjusted)}"
+
+
+def _size(p_value: float) -> str:
+    return "< 0.001" if p_value < 0.001 else f"= {p_value:.3f}"
+
+
+def sentence(found: Difference, a: str, b: str) -> str:
+    """What may be said of a difference, with the names of the two sides."""
+    what = METRIC_TITLES[found.metric]
+    if found.better is None:
+        why = found.verdict.removeprefix("no clear difference")
+        return f"No clear difference{why} in {what} between {a} and {b}: {found.size}."
+    return f"{b} has {found.verdict} {what} than {a}: {found.size}."
 
 
 def flips(workspace: Workspace, a: str, b: str, set_name: SetName = "harmful") -> Flips:
@@ -97,7 +155,8 @@ def flips(workspace: Workspace, a: str, b: str, set_name: SetName = "harmful") -
 def paired(workspace: Workspace, pairs: Sequence[tuple[str, str]]) -> list[Paired]:
     """Differences b minus a in every metric both have, for all pairs at once, with Holm's correction over all of them."""
     found = [_difference(a, b, both) for a, b in pairs for both in sides(workspace, a, b)]
-    return [replace(one, adjusted=p) for one, p in zip(found, holm([one.p_value for one in found]), strict=True)]
+    corrected = holm([one.p_value for one in found])
+    return [replace(one, adjusted=p, comparisons=len(found)) for one, p in zip(found, corrected, strict=True)]
 
 
 @dataclass(frozen=True)

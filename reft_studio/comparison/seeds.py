@@ -8,8 +8,8 @@ from typing import Literal
 
 import numpy as np
 
-from reft_studio.comparison.flips import LEVEL, sides
-from reft_studio.comparison.table import HIGHER_IS_BETTER, METRIC_TITLES, METRICS, Metric, RunRow, method_title
+from reft_studio.comparison.flips import better, chance, points, sentence, sides, verdict
+from reft_studio.comparison.table import METRICS, Metric, RunRow, method_title
 from reft_studio.stats import Estimate, crossed_difference, holm
 from reft_studio.workspace import Workspace
 
@@ -19,7 +19,7 @@ FEWEST = 2
 
 @dataclass(frozen=True)
 class SeedDifference:
-    """Mean over `seeds` of (b minus a), in percentage points; `adjusted` is Holm's p over all differences asked at once."""
+    """Mean over `seeds` of (b minus a), in percentage points; `adjusted` is Holm's p over the `comparisons` asked at once."""
 
     method_a: str
     method_b: str
@@ -29,23 +29,28 @@ class SeedDifference:
     difference: Estimate
     p_value: float
     adjusted: float
+    comparisons: int = 1
 
     @property
     def better(self) -> Literal["a", "b"] | None:
         """The better method, or None when the test does not support a claim."""
-        if self.adjusted >= LEVEL or self.difference.value == 0:
-            return None
-        return "b" if (self.difference.value > 0) == HIGHER_IS_BETTER[self.metric] else "a"
+        return better(self.metric, self.difference, self.adjusted)
+
+    @property
+    def verdict(self) -> str:
+        """`lower`, `higher`, or that there is no clear difference, and why if the interval seems to say otherwise."""
+        return verdict(self.difference, self.adjusted, self.comparisons)
+
+    @property
+    def size(self) -> str:
+        """The difference with interval, seeds, n and corrected p."""
+        p = chance(self.difference, self.p_value, self.adjusted)
+        return f"{points(self.difference)}, {self.seeds} seeds, n = {self.difference.n}, {p}"
 
     @property
     def sentence(self) -> str:
         """What may be said of it."""
-        a, b, what, d = method_title(self.method_a), method_title(self.method_b), METRIC_TITLES[self.metric], self.difference
-        chance = "corrected p < 0.001" if self.adjusted < 0.001 else f"corrected p = {self.adjusted:.3f}"
-        size = f"{d.value:+.1f} points [{d.low:+.1f}, {d.high:+.1f}]".replace("-", "−") + f", {self.seeds} seeds, n = {d.n}, {chance}"
-        if self.better is None:
-            return f"No clear difference in {what} between {a} and {b}: {size}."
-        return f"{b} has {'higher' if d.value > 0 else 'lower'} {what} than {a}: {size}."
+        return sentence(self, method_title(self.method_a), method_title(self.method_b))
 
 
 def over_seeds(workspace: Workspace, comparisons: Sequence[tuple[Sequence[RunRow], Sequence[RunRow]]]) -> list[SeedDifference]:
@@ -55,7 +60,8 @@ def over_seeds(workspace: Workspace, comparisons: Sequence[tuple[Sequence[RunRow
     EvaluationError if two runs cannot be compared.
     """
     found = [one for rows_a, rows_b in comparisons for one in _compared(workspace, rows_a, rows_b)]
-    return [replace(one, adjusted=p) for one, p in zip(found, holm([one.p_value for one in found]), strict=True)]
+    corrected = holm([one.p_value for one in found])
+    return [replace(one, adjusted=p, comparisons=len(found)) for one, p in zip(found, corrected, strict=True)]
 
 
 def _compared(workspace: Workspace, rows_a: Sequence[RunRow], rows_b: Sequence[RunRow]) -> list[SeedDifference]:

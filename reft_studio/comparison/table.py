@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import pyarrow.compute as pc
 
+from reft_studio.comparison.work import Work, unequal, work_of
 from reft_studio.data.dataset import Dataset, open_dataset
 from reft_studio.defenses import DEFENSES
 from reft_studio.errors import StoreError
@@ -15,6 +16,7 @@ from reft_studio.evaluation.result import EvaluationResult, complement, evaluate
 from reft_studio.fingerprint import SHORT, of_value
 from reft_studio.stats import Estimate, mean_over_seeds, wilson
 from reft_studio.teacher.teacher import open_teacher
+from reft_studio.training.spec import filtering_words
 from reft_studio.workspace import Workspace, read_json
 
 Metric = Literal["hs", "fa", "over_refusal"]
@@ -65,6 +67,7 @@ class RunRow:
     spec: dict[str, Any]
     verdicts: dict[str, dict[str, int]]
     by_category: dict[str, Estimate]
+    work: Work | None = None
 
     @property
     def is_reference(self) -> bool:
@@ -128,7 +131,8 @@ def run_info(workspace: Workspace, subject: str) -> RunInfo:
     method, seed, dataset_id = str(spec.get("method", "sft")), spec.get("seed"), str(spec.get("dataset", ""))
     dataset = _opened(workspace, dataset_id)
     audited = ", audited data" if dataset and dataset.manifest.get("lineage") else ""
-    title = method_title(method) + audited + (f", seed {seed}" if seed is not None else "")
+    filtering = f" ({words})" if (words := filtering_words(spec)) else ""
+    title = method_title(method) + filtering + audited + (f", seed {seed}" if seed is not None else "")
     return RunInfo(subject, title, method, seed, _poison(dataset), dataset_id, dataset.rows if dataset else None, spec)
 
 
@@ -188,6 +192,7 @@ def caveats(rows: Sequence[RunRow]) -> list[str]:
         told.append("The runs were trained on different user data.")
     if len({str(row.spec.get("model")) for row in runs}) > 1:
         told.append("The runs started from different base models.")
+    told += unequal([(row.title, row.work) for row in runs])
     if missing := sum(estimate.missing for row in rows for estimate in (row.hs, row.fa, row.over_refusal) if estimate):
         counted = "prompt has" if missing == 1 else "prompts have"
         told.append(f"{missing} {counted} no answer, or none that the judge has a verdict on; they count in no share.")
@@ -206,7 +211,7 @@ def _summary(rows: Sequence[RunRow]) -> Summary:
     first = rows[0]
     return Summary(
         method=first.method,
-        title=method_title(first.method) if len(rows) > 1 or first.is_reference else first.title.split(", seed ")[0],
+        title=method_title(first.method) if first.is_reference else first.title.split(", seed ")[0],
         poison_ratio=first.poison_ratio,
         task=first.task,
         runs=tuple(row.run_id for row in rows),
@@ -258,6 +263,7 @@ def _row(workspace: Workspace, info: RunInfo, result: EvaluationResult) -> RunRo
         spec=info.spec,
         verdicts=result.verdicts,
         by_category=result.by_category,
+        work=work_of(workspace, info.run_id, info.spec),
     )
 
 

@@ -13,11 +13,11 @@ class FilterOnly(Defense):
     info: ClassVar[DefenseInfo] = DefenseInfo(
         name="filter_only",
         title="Filter only",
-        summary="Removes the rows that the teacher flags, then finetunes the base on the rest. Nothing teaches the model to refuse.",
+        summary="Removes the rows that the filter flags, then finetunes the base on the rest. Nothing teaches the model to refuse.",
         stage="filter",
         starts_from="base",
         uses_filter=True,
-        needs_teacher=True,
+        needs_teacher=False,
         needs_alignment=False,
         paper="ablation of arXiv:2506.07356",
         cost=1.0,

@@ -15,7 +15,7 @@ from reft_studio.models.spec import OptimSpec
 
 StepLog = dict[str, float]
 GradientStep = Callable[[int], StepLog]
-"""Adds to `.grad` and returns what to log: named losses, `tokens`; the loop adds step, lr, grad_norm, speed and memory."""
+"""Adds to `.grad` and returns what to log: named losses, `tokens` read; the loop adds step, lr, grad_norm, speed and memory."""
 
 
 def fit(
@@ -63,6 +63,7 @@ def fit(
                 **losses,
                 "lr": rate,
                 "grad_norm": norm,
+                "tokens": tokens,
                 "tokens_per_second": tokens / max(elapsed, 1e-9),
                 "memory_mb": peak_memory(device),
             }

@@ -78,8 +78,13 @@ def _unflagged(workspace: Workspace, spec: RunSpec, user: Dataset, session: Sess
         else:
             SCORERS.get(prepared.scorer)().score(workspace, user, prepared, progress)
     found = open_score_set(workspace, user.id, key)
-    scores, threshold = found.scores(), found.threshold if spec.threshold is None else spec.threshold
-    return [int(position) for position in np.flatnonzero(~flagged(scores, threshold) & ~np.isnan(scores))]
+    scores = found.scores()
+    if spec.drop is None:
+        dropped = flagged(scores, found.threshold if spec.threshold is None else spec.threshold)
+    else:
+        dropped = np.zeros(len(scores), dtype=bool)
+        dropped[found.order()[: spec.drop]] = True
+    return [int(position) for position in np.flatnonzero(~dropped & ~np.isnan(scores))]
 
 
 def _answered(session: Session, user: Dataset, positions: list[int]) -> dict[int, Example]:
@@ -170,6 +175,7 @@ def _result(spec: RunSpec, user: Dataset, chosen: list[int], log: list[StepLog],
         "removed_harmless": sum(1 for position, known in enumerate(truth) if known is False and position not in kept),
         "removed_unknown": sum(1 for position, known in enumerate(truth) if known is None and position not in kept),
         "steps": len(log),
+        "tokens": int(sum(line["tokens"] for line in log)),
         "seconds": round(seconds, 2),
         "final": log[-1],
         "gradient_cosine": sum(conflicts) / len(conflicts) if conflicts else None,

@@ -94,7 +94,13 @@ tags:
   filter, or without a response): {removed_words(result)}
 - steps: {result["steps"]}, seed {spec.seed}, LoRA rank {spec.lora.rank}, scale {spec.lora.alpha / spec.lora.rank:g}
 - teacher: {spec.teacher or "none"}; filter: {spec.filters_with or "none"}
-- threshold: {"the scorer's own" if spec.threshold is None else spec.threshold}
+- threshold: {_line(spec)}
 
 Evaluate it before use: a low harmful score on one set of prompts is no proof of safety.
 """
+
+
+def _line(spec: RunSpec) -> str:
+    if spec.drop is not None:
+        return f"none: the rows with the {spec.drop:,} highest scores were left out"
+    return "the scorer's own" if spec.threshold is None else str(spec.threshold)

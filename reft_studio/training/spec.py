@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import Field, field_validator, model_validator
@@ -27,6 +28,7 @@ class RunSpec(Settings):
     filter: bool = Field(False, description="drop the rows that the scorer flags")
     scorer: str | None = Field(None, description="id of the prepared scorer that filters; empty: the teacher's refusal feature")
     threshold: float | None = Field(None, ge=-1, le=1, description="score from which a row is flagged; empty: the scorer's own")
+    drop: int | None = Field(None, ge=1, description="drop this many rows, the highest scores first, instead of all from a threshold on")
     harmful: str | None = Field(None, description="alignment data: id of the harmful prompts with refusals")
     helpful: str | None = Field(None, description="alignment data: id of the harmless prompts with answers")
     lora: LoraSpec = LoraSpec()
@@ -62,13 +64,16 @@ class RunSpec(Settings):
         ]
         if missing:
             raise ValueError(f"{info.title} needs {' and '.join(missing)}. Choose it on the Train page, or use the lab's.")
+        if self.drop is not None and (self.threshold is not None or not self.filter):
+            raise ValueError(f"drop is {self.drop}, which takes the place of a threshold of a filter: give one of the two, with filter on.")
         return self
 
     @property
     def run_id(self) -> str:
         values = self.model_dump(mode="json")
-        if self.scorer is None:
-            del values["scorer"]  # runs from before there was a choice keep their ids
+        for later in ("scorer", "drop"):  # runs from before there was a choice keep their ids
+            if values[later] is None:
+                del values[later]
         return "r" + fingerprint.of_value(values)[:KEY]
 
     @property
@@ -77,9 +82,25 @@ class RunSpec(Settings):
         return (self.scorer or self.teacher) if self.filter else None
 
     @property
+    def filtering(self) -> str:
+        """How this filter differs from the teacher's own, such as `104 rows by chance` or `from +0.250`; empty if it does not."""
+        return filtering_words(self.model_dump(include={"filter", "scorer", "threshold", "drop"}))
+
+    @property
     def title(self) -> str:
         info = DEFENSES.get(self.method).info
         extras = " + filter" if self.filter and not info.uses_filter else ""
-        extras += f" ({self.scorer})" if self.filter and self.scorer else ""
+        extras += f" ({self.filtering})" if self.filtering else ""
         extras += " from aligned weights" if self.aligned and info.starts_from == "base" else ""
         return f"{info.title}{extras}, seed {self.seed}"
+
+
+def filtering_words(spec: Mapping[str, Any]) -> str:
+    """The same of the stored settings of a run, which may be older than a field."""
+    if not spec.get("filter"):
+        return ""
+    line = "" if spec.get("threshold") is None else f"from {spec['threshold']:+.3f}"
+    rows = "" if spec.get("drop") is None else f"{spec['drop']:,} {'row' if spec['drop'] == 1 else 'rows'}"
+    if rows and spec.get("scorer") == "random":
+        return f"{rows} by chance"
+    return ", ".join(part for part in (spec.get("scorer") or "", line, rows) if part)

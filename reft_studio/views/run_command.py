@@ -44,6 +44,8 @@ def command(form: RunForm, *, teacher: str | None, preset: str, filtered: bool) 
         words += ["--no-filter"]
     elif form.filter or (form.scorer and filtered):
         words += ["--filter", form.scorer or TEACHER]
+    words += ["--threshold", f"{form.threshold:g}"] if filtered and form.threshold is not None else []
+    words += ["--drop", str(form.drop)] if filtered and form.drop is not None else []
     words += [] if form.prompts == "auto" else ["--prompts", form.prompts]
     for pair in _pairs(form, preset):
         words += ["--set", pair]

@@ -52,6 +52,8 @@ class RunForm(Settings):
     method_config: dict[str, Any] = Field(default_factory=dict, description="settings of the method")
     filter: bool | None = Field(None, description="drop flagged rows; empty: as the method does, and never again on audited data")
     scorer: str | None = Field(None, description="id or name of the prepared scorer that filters; empty: the teacher's refusal feature")
+    threshold: float | None = Field(None, ge=-1, le=1, description="score from which a row is flagged; empty: the one in use")
+    drop: int | None = Field(None, ge=1, description="drop this many rows, the highest scores first, instead of all from a threshold on")
     seed: int = Field(0, ge=0, description="seeds adapter and batch order")
     prompts: Literal["auto", "own"] = Field("auto", description="auto: the lab's prompts for the lab's base, own ones for any other")
     judge: JudgeSpec | None = Field(None, description="judge of harmful answers; empty: the one chosen on the Settings page")
@@ -129,7 +131,8 @@ def plan(workspace: Workspace, form: RunForm, *, suite: Suite | None = None) -> 
         aligned=aligned.id if aligned else None,
         filter=filtered,
         scorer=scorer.id if scorer else None,
-        threshold=_own_threshold(workspace, user, scorer or teacher) if filtered else None,
+        threshold=_threshold(workspace, user, scorer or teacher, form) if filtered else None,
+        drop=form.drop if filtered else None,
         harmful=harmful,
         helpful=helpful,
         optim=optim,
@@ -138,6 +141,8 @@ def plan(workspace: Workspace, form: RunForm, *, suite: Suite | None = None) -> 
         **_lora(form, aligned),
     )
     removed = _would_remove(workspace, user, spec)
+    if spec.drop is not None and spec.drop >= user.rows:
+        raise SpecError(f"drop is {spec.drop:,}, but '{user.name}' has {user.rows:,} rows: leave some to train on.")
     steps = optim.steps or max(1, round(optim.epochs * (user.rows - (removed or 0)) / optim.batch_size))
     suite = suite or suite_for(workspace, user, model, prompts=form.prompts)
     fitting = fit(spec.model, spec.loading, Work.training(spec.optim, spec.lora, alignment=guided).on(_characters(user)))
@@ -287,13 +292,14 @@ def _scores(workspace: Workspace, user: Dataset, scorer: str) -> ScoreSet | None
     return next((one for one in reversed(list_score_sets(workspace, user.id)) if one.teacher == scorer and one.finished), None)
 
 
-def _own_threshold(workspace: Workspace, user: Dataset, prepared: Prepared | None) -> float | None:
-    """The threshold a person set for this dataset, if it differs from the scorer's own."""
-    score = None if prepared is None else _scores(workspace, user, prepared.id)
-    if score is None:
+def _threshold(workspace: Workspace, user: Dataset, prepared: Prepared | None, form: RunForm) -> float | None:
+    """The threshold of the form, else the one a person set for this dataset, if it differs from the scorer's own."""
+    if prepared is None or form.drop is not None:
         return None
-    threshold = chosen_threshold(workspace, score)
-    return None if threshold is None or abs(threshold - score.threshold) < 5e-4 else threshold
+    score = _scores(workspace, user, prepared.id)
+    threshold = form.threshold if form.threshold is not None or score is None else chosen_threshold(workspace, score)
+    usual = prepared.threshold if score is None else score.threshold
+    return None if threshold is None or abs(threshold - usual) < 5e-4 else threshold
 
 
 def _would_remove(workspace: Workspace, user: Dataset, spec: RunSpec) -> int | None:
@@ -302,7 +308,9 @@ def _would_remove(workspace: Workspace, user: Dataset, spec: RunSpec) -> int | N
         return 0
     score = _scores(workspace, user, spec.filters_with)
     if score is None:
-        return None
+        return spec.drop
+    if spec.drop is not None:
+        return min(user.rows, spec.drop + score.missing)
     threshold = score.threshold if spec.threshold is None else spec.threshold
     return int(flagged(score.scores(), threshold).sum()) + score.missing
 

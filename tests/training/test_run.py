@@ -21,7 +21,7 @@ from reft_studio.models.session import Session
 from reft_studio.models.spec import OptimSpec
 from reft_studio.progress import Silent
 from reft_studio.scoring.refusal_similarity import score
-from reft_studio.scoring.scores import flagged
+from reft_studio.scoring.scores import flagged, list_score_sets
 from reft_studio.teacher.spec import TeacherSpec
 from reft_studio.teacher.teacher import TeacherInfo
 from reft_studio.teacher.training import prepare_teacher
@@ -52,7 +52,7 @@ class Bench:
             "model": self.model,
             "dataset": self.data["user"].id,
             "method": method,
-            "teacher": self.teacher.id if info.needs_teacher else None,
+            "teacher": self.teacher.id if info.needs_teacher or info.uses_filter else None,
             "aligned": self.aligned.id if info.starts_from == "aligned" else None,
             "filter": info.uses_filter,
             "harmful": self.data["harmful"].id if guided else None,
@@ -117,7 +117,7 @@ def test_any_prepared_scorer_can_filter_a_run(bench: Bench) -> None:
 
 def test_a_spec_without_a_scorer_keeps_the_id_it_had_before_there_was_a_choice() -> None:
     spec = RunSpec(dataset="d", method="sft")
-    before = {name: value for name, value in spec.model_dump(mode="json").items() if name != "scorer"}
+    before = {name: value for name, value in spec.model_dump(mode="json").items() if name not in ("scorer", "drop")}
     assert spec.run_id == "r" + fingerprint.of_value(before)[:12] == RunSpec(**before).run_id
     assert RunSpec(dataset="d", method="sft", filter=True, scorer="tfidf").run_id != spec.run_id
 
@@ -266,3 +266,20 @@ def test_removed_rows_of_unknown_truth_are_neither_harmful_nor_harmless() -> Non
     none = {"removed": 7, "removed_harmful": 0, "removed_harmless": 0}
     assert removed_words({**none, "removed_unknown": 7}) == "7 of unknown truth"
     assert removed_words({**none, "removed_harmful": 2}) == "2 known to be harmful, 0 known to be harmless, 5 of unknown truth"
+
+
+def test_a_control_leaves_out_exactly_as_many_rows_those_that_chance_put_first(bench: Bench) -> None:
+    run = bench.run("filter_only", teacher=None, scorer="random", drop=3)
+    user = bench.data["user"]
+    drawn = list_score_sets(bench.workspace, user.id)[-1]
+    assert drawn.scorer == "random"
+    left_out = set(range(user.rows)) - set(np.load(run.folder / "kept.npy").tolist())
+    assert left_out == set(drawn.order()[:3].tolist()) and run.result["removed"] == 3
+    assert run.spec.title == "Filter only (3 rows by chance), seed 0"
+    assert run.result["tokens"] > 0
+
+
+def test_a_number_of_rows_takes_the_place_of_a_threshold() -> None:
+    for more in ({"filter": True, "threshold": 0.1}, {"filter": False}):
+        with pytest.raises(ValueError, match="drop is 3, which takes the place of a threshold"):
+            RunSpec(dataset="d", method="filter_only", scorer="random", drop=3, **more)

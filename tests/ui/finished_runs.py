@@ -7,6 +7,7 @@ import math
 import random
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from reft_studio.evaluation.evaluate import evaluate
 from reft_studio.evaluation.suite import Suite, lab_suite
@@ -64,6 +65,19 @@ def write_run(workspace: Workspace, method: str, *, seed: int = 0, poison_ratio:
         lines = (json.dumps(log_line(step, steps, guided=bool(guide))) for step in range(1, steps + 1))
         (building / "log.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
         write_json(building / "result.json", result)
+    return spec.run_id
+
+
+def write_filtered(workspace: Workspace, dataset: str, *, teacher: str, threshold: float | None, drop: int | None, removed: int) -> str:
+    """A finished run on 240 rows: filtered by the teacher at a line, by chance, or not at all; not evaluated yet."""
+    by = {"filter": True, "scorer": "random", "drop": drop} if drop else {"filter": True, "teacher": teacher, "threshold": threshold}
+    how: dict[str, Any] = {"method": "filter_only", **by} if removed else {"method": "sft"}
+    spec = RunSpec(dataset=dataset, optim=OptimSpec(steps=40), **how)
+    result = {"run_id": spec.run_id, "dataset_name": "scored", "poison_ratio": None, "rows": 240, "kept": 240 - removed, "removed": removed}
+    with new_folder(workspace.folder("runs", spec.run_id)) as building:
+        write_json(building / "spec.json", spec.model_dump(mode="json"))
+        (building / "log.jsonl").write_text(json.dumps(log_line(40, 40)) + "\n", "utf-8")
+        write_json(building / "result.json", {**result, "steps": 40, "seconds": 12.5, "created": START.isoformat()})
     return spec.run_id
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -8,8 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from reft_studio.comparison import charts
 from reft_studio.comparison.charts.style import _MARKS, LIGHT
+from reft_studio.comparison.flips import Paired
 from reft_studio.evaluation.suite import lab_suite
+from reft_studio.stats import Estimate
 from reft_studio.studio import Studio
 from reft_studio.workspace import Workspace
 from tests.ui.finished_runs import SIZES, answer_like, finished_project, write_run
@@ -70,18 +74,74 @@ def test_a_run_on_other_prompts_cannot_be_chosen_and_says_why(studio_with_runs: 
         shutil.rmtree(studio_with_runs.workspace.folder("evaluations", other))
 
 
-def test_the_page_opens_with_the_newest_share_of_poison(studio_with_runs: Studio) -> None:
-    rows = studio_with_runs.comparison().rows
-    old = [replace(row, run_id=f"{row.run_id}-old", created="2020-01-01T00:00:00+00:00", poison_ratio=0.5) for row in rows if row.seed == 0]
-    chosen = views.first_choice([*rows, *old], [])
-    assert sorted(chosen) == sorted(row.run_id for row in rows)
-    assert views.first_choice([*rows, *old], [old[0].run_id]) == ["base--lab", old[0].run_id]
+def test_the_page_opens_on_the_runs_that_tell_the_story_and_says_which(studio_with_runs: Studio, ids: dict[str, str]) -> None:
+    first = studio_with_runs.compare.first()
+    assert (set(first.runs), first.remembered) == (set(ids.values()), False)
+    assert first.usual.said.startswith("Shown: base model, and plain SFT and Ref-Teacher on '")
+    story = views.comparison(studio_with_runs, first.runs, dark=False).story
+    assert (story["said"], story["own"]) == (first.usual.said, False)
 
 
-def test_one_seed_is_said_above_the_charts(studio_with_runs: Studio, ids: dict[str, str]) -> None:
+def test_the_headline_is_that_of_the_report(studio_with_runs: Studio, ids: dict[str, str]) -> None:
+    (line,) = views.comparison(studio_with_runs, list(ids.values()), dark=False).story["headline"]
+    path = studio_with_runs.report()
+    assert line in json.loads(path.with_suffix(".json").read_text("utf-8"))["summary"]
+    assert line.startswith("Ref-Teacher against Plain SFT: HS ") and "; FA " in line
+
+
+def test_a_choice_is_remembered_for_the_dataset_until_it_is_taken_back(studio_with_runs: Studio, ids: dict[str, str]) -> None:
+    kept = [ids["sft"], ids["base"]]
+    studio_with_runs.compare.remember(kept)
+    try:
+        assert set(views.table_value(studio_with_runs, [])["chosen"]) == set(kept)
+        assert studio_with_runs.compare.first().remembered
+        story = views.comparison(studio_with_runs, kept, dark=False).story
+        assert story["own"] and story["said"] == "Your choice: 2 models of 3 that can be compared."
+        assert set(views.table_value(studio_with_runs, [ids["sft"], ids["ref_teacher"]])["chosen"]) == {ids["sft"], ids["ref_teacher"]}
+        studio_with_runs.compare.remember(["r000000000000"])
+        assert set(views.table_value(studio_with_runs, [])["chosen"]) == set(ids.values()), "runs that are gone are no choice"
+    finally:
+        studio_with_runs.compare.remember([])
+    assert not studio_with_runs.compare.first().remembered
+
+
+def test_judge_seeds_and_work_are_said(studio_with_runs: Studio, ids: dict[str, str]) -> None:
     view = views.comparison(studio_with_runs, list(ids.values()), dark=False)
-    assert any(note["text"].startswith("One seed") and note["kind"] == "warn" for note in view.notes)
-    assert [chart["visible"] for chart in view.charts] == [True, True, False, True]  # one share of poison: no sweep
+    facts = dict(view.facts)
+    assert "lab_compliance 1" in facts["Judge"] and facts["Seeds"] == "1 seed each"
+    assert facts["Prompts"] == "lab sentiment (test): 30 harmful, 30 harmless, 20 task"
+    assert facts["Work"].startswith("40 steps of ") and facts["Work"].endswith("trained on 52 to 60 rows")
+    (note,) = view.notes
+    assert note["kind"] == "warn" and note["text"].startswith("One seed")
+    assert "Unequal work: passes over the user data" in note["text"]
+
+
+def test_every_chart_has_all_chosen_models_and_its_numbers(studio_with_runs: Studio, ids: dict[str, str]) -> None:
+    view = views.comparison(studio_with_runs, list(ids.values()), dark=False)
+    cards, plots, files = view.charts[0::3], view.charts[1::3], view.charts[2::3]
+    assert [card["visible"] for card in cards] == [True, True, False, True], "one share of poison: no sweep"
+    for plot, file in zip(plots, files, strict=True):
+        if file is not None:
+            text = json.dumps(json.loads(plot["value"].to_json()))
+            assert all(run in file["csv"] for run in ids.values())
+            assert all(name in text for name in ("Base model", "Plain SFT", "Ref-Teacher"))
+
+
+def test_nine_models_have_a_panel_each_in_the_chart_of_categories(studio_with_runs: Studio) -> None:
+    rows = [row for row in studio_with_runs.comparison().rows if row.by_category]
+    nine = [replace(row, run_id=f"{row.run_id}{at}", title=f"{row.title} {at}") for at in range(3) for row in rows]
+    figure = charts.category_dots(nine)
+    assert {trace.name for trace in figure.data} == {row.title for row in nine}
+    assert len({trace.xaxis for trace in figure.data}) == len(nine) == 9
+
+
+def test_a_right_answer_never_has_the_colour_of_harm(studio_with_runs: Studio) -> None:
+    figure = charts.verdict_bars(studio_with_runs.comparison().rows)
+    colours = {(trace.xaxis, trace.hovertemplate.split("</b> ")[1].split("<")[0]): trace.marker.color for trace in figure.data}
+    refuses, answers = charts.verdicts.NAMES["refuse"], charts.verdicts.NAMES["comply"]
+    assert colours["x", refuses] == colours["x2", answers] == "#0072B2"
+    assert colours["x", answers] == colours["x2", refuses] == "#D55E00"
+    assert len({(trace.marker.color, trace.marker.pattern.shape) for trace in figure.data}) == 3
 
 
 def test_a_sweep_is_drawn_over_all_shares_of_the_chosen_methods(studio_with_runs: Studio) -> None:
@@ -106,6 +166,14 @@ def test_differences_are_given_in_words_that_the_test_supports(studio_with_runs:
     assert lines["Ref-Teacher, seed 0"]["hs"]["difference"].startswith("-")
     assert lines["Base model"]["over_refusal"]["verdict"] == "no clear difference"
     assert lines["Base model"]["hs"]["n"] == "30"
+
+
+def test_no_clear_difference_beside_an_interval_without_zero_says_why() -> None:
+    off = Estimate(-4.3, -8.8, -0.1, 300, 0, "Tango", "points")
+    cell = views.paired_cell(Paired("a", "b", "fa", off, 20, 7, 0.066, 0.66, comparisons=15))
+    assert (cell["verdict"], cell["why"]) == ("no clear difference", "after correction for 15 comparisons")
+    plain = views.paired_cell(Paired("a", "b", "fa", replace(off, high=0.6), 20, 7, 0.2, 0.66, comparisons=15))
+    assert (plain["verdict"], plain["why"]) == ("no clear difference", "")
 
 
 def test_one_run_alone_has_no_difference(studio_with_runs: Studio, ids: dict[str, str]) -> None:
@@ -164,3 +232,35 @@ def test_choosing_fewer_runs_changes_the_address_and_the_page(page: Page, projec
     page.locator("#compare-paired").get_by_text("Choose at least two runs").wait_for()
     assert project["sft"] not in page.url
     assert project["ref_teacher"] in page.url
+
+
+@pytest.mark.browser
+def test_the_page_opens_on_the_story_of_the_dataset_with_chart_and_files(page: Page, studio: Studio, project: dict[str, str]) -> None:
+    before = studio.setting("dataset")
+    studio.choose(dataset=next(run.dataset for run in studio.runs() if run.run_id == project["sft"]))
+    try:
+        page.goto("/compare")
+        page.locator("#compare-trade-off .js-plotly-plot").wait_for()
+        ticked = page.locator("#compare-runs input:checked")
+        assert {box.get_attribute("aria-label") for box in ticked.all()} >= {"Compare Plain SFT, seed 77", "Compare Ref-Teacher, seed 77"}
+        lines = page.locator("#compare-story .cs-lines p")
+        assert lines.first.inner_text().startswith("Ref-Teacher against Plain SFT: HS")
+        assert page.locator("#compare-story").get_by_text("share of harmful prompts that the model complies with").count() == 1
+        top, runs = page.locator("#compare-trade-off").bounding_box(), page.locator("#compare-runs").bounding_box()
+        assert top and runs and top["y"] < 600 and top["y"] < runs["y"], "the chart comes first"
+        for ending in ("csv", "png", "svg"):
+            with page.expect_download() as saved:
+                page.locator(f"#compare-trade-off-files [data-file={ending}]").click()
+            assert saved.value.suggested_filename == f"safety-against-usefulness.{ending}"
+            content = Path(saved.value.path()).read_bytes()
+            assert content.startswith({"csv": b"\xef\xbb\xbfwhat,", "png": b"\x89PNG", "svg": b"<svg"}[ending])
+        page.locator(f"#compare-runs tr[data-run={project['sft']}] input").uncheck()
+        page.locator("#compare-story").get_by_text("Your choice").wait_for()
+        page.goto("/compare")
+        page.locator("#compare-story").get_by_text("Your choice").wait_for()
+        assert not page.locator(f"#compare-runs tr[data-run={project['sft']}] input").is_checked(), "the choice is remembered"
+        page.get_by_role("button", name="Show the usual ones").click()
+        page.locator("#compare-story").get_by_text("Shown: ").wait_for()
+        assert page.locator(f"#compare-runs tr[data-run={project['sft']}] input").is_checked()
+    finally:
+        studio.save_setting("dataset", before)

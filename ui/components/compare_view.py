@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 import gradio as gr
 
+from reft_studio.comparison.table import summaries
 from reft_studio.errors import SpecError
+from reft_studio.evaluation.judges import judge_named
+from ui.components.chart_box import chart_value
 from ui.components.marks import mark_of
 from ui.components.run_rows import compared_run
-from ui.text import count, number, show
+from ui.text import count, counted, number, show
 
 if TYPE_CHECKING:
     from reft_studio.comparison.flips import Flips, Paired
@@ -31,8 +34,6 @@ COUNTED = {"harmful": ("complied with", "not complied with"), "harmless": ("refu
 VERDICTS = {"refuse": "Refused", "comply": "Complied", "other": "Neither"}
 TASK_VERDICTS = {"refuse": "Refused", "comply": "Right", "other": "Wrong"}
 FLIPS_SENT = 300
-MOST_DOTS = 6
-"""Runs that the chart of categories can show apart."""
 EMPTY = {
     "title": "Nothing to compare yet",
     "text": "Train two runs, or open the finished example on Home. Every run that is evaluated appears here.",
@@ -43,11 +44,13 @@ EMPTY = {
 
 @dataclass(frozen=True)
 class View:
-    """What a choice of runs gives: the ids that may be compared, banners, charts."""
+    """What a choice of runs gives: the ids that may be compared, the story in words, banners, and the values of the four charts."""
 
     chosen: list[str]
     titles: dict[str, str]
     methods: dict[str, str]
+    story: dict[str, Any]
+    facts: list[list[str]]
     notes: list[dict[str, str]]
     charts: list[Any]
 
@@ -67,21 +70,30 @@ class View:
 
 
 def table_value(studio: Studio, asked: Sequence[str]) -> dict[str, Any]:
-    """The run table: runs of one comparable group can be chosen, that with most of the asked runs, else the largest."""
+    """The run table with the asked runs chosen, else those that Compare opens on; only runs of their group can stand beside them."""
     groups = studio.comparison().groups
-    main = max(groups, key=lambda group: sum(row.run_id in asked for row in group), default=[])
+    wanted = list(asked) if _known(groups, asked) else studio.compare.first().runs
+    main = max(groups, key=lambda group: sum(row.run_id in wanted for row in group), default=[])
     rows = [compared_run(row) for row in newest_first(main)]
     for group in groups:
         if group is not main:
             rows += [compared_run(row, off=why_apart(row, main[0])) for row in newest_first(group)]
-    return {"rows": rows, "chosen": first_choice(main, asked), "caption": caption(main[0]) if main else "", "empty": EMPTY}
+    return {"rows": rows, "chosen": chosen_of(main, wanted), "caption": caption(main[0]) if main else "", "empty": EMPTY}
+
+
+def _known(groups: Sequence[Sequence[RunRow]], runs: Sequence[str]) -> bool:
+    return any(row.run_id in runs for group in groups for row in group)
 
 
 def caption(row: RunRow) -> str:
     """What all runs that can be chosen have in common: prompts, their numbers, judge."""
-    sizes = [(row.hs, "harmful"), (row.over_refusal, "harmless"), (row.fa, "task")]
-    numbers = ", ".join(f"{count(estimate.n)} {kind}" for estimate, kind in sizes if estimate)
-    return f"Prompts: {show(row.suite, 80)}, n = {numbers}. Judge: {show(row.judge, 80)}."
+    return f"Prompts: {show(row.suite, 80)}, n = {sizes(row)}. Judge: {show(row.judge, 80)}."
+
+
+def sizes(row: RunRow) -> str:
+    """How many prompts of each kind were asked."""
+    kinds = [(row.hs, "harmful"), (row.over_refusal, "harmless"), (row.fa, "task")]
+    return ", ".join(f"{count(estimate.n)} {kind}" for estimate, kind in kinds if estimate)
 
 
 def newest_first(rows: Sequence[RunRow]) -> list[RunRow]:
@@ -89,36 +101,78 @@ def newest_first(rows: Sequence[RunRow]) -> list[RunRow]:
     return sorted(sorted(rows, key=lambda row: row.created, reverse=True), key=lambda row: not row.is_reference)
 
 
-def first_choice(rows: Sequence[RunRow], asked: Sequence[str]) -> list[str]:
-    """What is chosen when the page opens: the asked runs and the references, else all runs with the newest run's share of poison."""
-    runs = [row for row in newest_first(rows) if not row.is_reference]
-    if not any(row.run_id in asked for row in runs):
-        asked = [row.run_id for row in runs if row.poison_ratio == runs[0].poison_ratio]
-    return [row.run_id for row in newest_first(rows) if row.is_reference or row.run_id in asked]
+def chosen_of(rows: Sequence[RunRow], wanted: Sequence[str]) -> list[str]:
+    """The wanted runs of a group, in the order of the table; beside a single finetuned run the models that saw no user data."""
+    found = [row for row in newest_first(rows) if row.run_id in wanted]
+    if len(found) == 1 and not found[0].is_reference:
+        found = [row for row in newest_first(rows) if row.method in ("base", "aligned")] + found
+    return [row.run_id for row in found]
 
 
 def comparison(studio: Studio, asked: Sequence[str], *, dark: bool) -> View:
-    """Charts and banners for the asked runs."""
-    from reft_studio.comparison import charts
+    """The story, banners and charts of the asked runs. Every chart has all of them."""
+    from reft_studio.comparison import charts, numbers
     from reft_studio.comparison.table import caveats, comparable
 
     everything = studio.comparison().rows
     rows = [row for row in everything if row.run_id in asked]
     reasons = comparable(rows) if rows else []
     kept = [] if reasons else rows
-    figures = [
-        shown(charts.trade_off, kept, dark=dark),
-        shown(charts.verdict_bars, kept, dark=dark),
-        shown(charts.sweep, swept(everything, kept), dark=dark),
-        shown(charts.category_dots, kept if len(kept) <= MOST_DOTS and any(row.by_category for row in kept) else [], dark=dark),
+    over, kinds = swept(everything, kept), [row for row in kept if row.by_category]
+    drawn: list[tuple[str, Callable[..., Any], Any, list[RunRow]]] = [
+        ("safety-against-usefulness", charts.trade_off, numbers.of_models, kept),
+        ("what-the-models-did", charts.verdict_bars, numbers.of_verdicts, kept),
+        ("poison-sweep", charts.sweep, numbers.of_models, over),
+        ("harmful-score-by-category", charts.category_dots, numbers.of_categories, kinds),
+    ]
+    values = [
+        chart_value(draw(given, dark=dark) if given else None, table(given) if given else [], name=name)
+        for name, draw, table, given in drawn
     ]
     return View(
         [row.run_id for row in kept],
         titles(kept),
         {row.run_id: row.method for row in kept},
+        story_value(studio, everything, kept) if kept else {},
+        [[name, show(text, 500)] for name, text in facts(kept)] if kept else [],
         notes(rows, caveats(kept) if kept else [], reasons, any_run=bool(everything)),
-        figures,
+        [value for chart in values for value in chart],
     )
+
+
+def story_value(studio: Studio, everything: Sequence[RunRow], kept: Sequence[RunRow]) -> dict[str, Any]:
+    """The headline, as the report has it, and which runs are shown and why these."""
+    first = studio.compare.first(everything)
+    others = sum(not why_apart(row, kept[0]) for row in everything)
+    own = {row.run_id for row in kept} != set(first.usual.runs)
+    said = f"Your choice: {counted(len(kept), 'model')} of {count(others)} that can be compared." if own else first.usual.said
+    return {
+        "headline": [show(line, 600) for line in studio.compare.headline(kept)],
+        "said": show(said, 300),
+        "own": own and bool(first.usual.runs),
+    }
+
+
+def facts(rows: Sequence[RunRow]) -> list[tuple[str, str]]:
+    """What the numbers rest on, named and in words."""
+    runs = [row for row in rows if not row.is_reference]
+    seeds = [f"{mean.title}: {counted(mean.seeds, 'seed')}" for mean in summaries(runs)]
+    alike = len({text.rpartition(": ")[2] for text in seeds}) == 1
+    works = [row.work for row in runs if row.work]
+    judge = judge_named(rows[0].judge.split()[0])
+    said = [("Judge", f"{judge.title} ({rows[0].judge}). {judge.known_error}")]
+    said += [("Prompts", f"{rows[0].suite}: {sizes(rows[0])}")]
+    if seeds:
+        said += [("Seeds", f"{seeds[0].rpartition(': ')[2]} each" if alike else "; ".join(seeds))]
+    if works:
+        steps, batch = sorted({work.steps for work in works}), sorted({work.batch for work in works})
+        rows_of = _range(sorted({work.rows for work in works}))
+        said += [("Work", f"{_range(steps)} steps of {_range(batch)} user rows each, trained on {rows_of} rows")]
+    return said
+
+
+def _range(values: Sequence[int]) -> str:
+    return count(values[0]) if len(values) == 1 else f"{count(values[0])} to {count(values[-1])}"
 
 
 def swept(everything: Sequence[RunRow], kept: Sequence[RunRow]) -> list[RunRow]:
@@ -128,14 +182,6 @@ def swept(everything: Sequence[RunRow], kept: Sequence[RunRow]) -> list[RunRow]:
     methods, first = {row.method for row in kept}, kept[0]
     alike = [row for row in everything if row.method in methods and not row.is_reference and not why_apart(row, first)]
     return alike if len({row.poison_ratio for row in alike} - {None}) > 1 else []
-
-
-def shown(draw: Callable[..., Any], rows: Sequence[RunRow], *, dark: bool) -> Any:
-    """A chart of the rows on the ground of its card; hidden when there are none."""
-    if not rows:
-        return gr.update(value=None, visible=False)
-    figure = draw(rows, dark=dark).update_layout(paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)")
-    return gr.update(value=figure, visible=True)
 
 
 def titles(rows: Sequence[RunRow]) -> dict[str, str]:
@@ -164,7 +210,8 @@ def notes(rows: Sequence[RunRow], caveats: Sequence[str], reasons: Sequence[str]
     """Banners above the charts: reasons against a comparison first, then what to keep in mind. Without any run the table says it all."""
     if not rows:
         return [] if not any_run else [{"text": "Choose at least one run in the table.", "kind": "note"}]
-    return [{"text": reason, "kind": "flag"} for reason in reasons] + [{"text": caveat, "kind": "warn"} for caveat in caveats]
+    kept_in_mind = [{"text": "\n".join(caveats), "kind": "warn"}] if caveats else []
+    return [{"text": reason, "kind": "flag"} for reason in reasons] + kept_in_mind
 
 
 def paired_value(studio: Studio, chosen: Sequence[str], baseline: str | None) -> dict[str, Any]:
@@ -190,6 +237,7 @@ def paired_cell(found: Paired) -> dict[str, Any]:
         "p": "below 0.001" if found.adjusted < 0.001 else number(found.adjusted),
         "n": count(difference.n),
         "verdict": verdict,
+        "why": "" if found.better else found.verdict.removeprefix("no clear difference").strip(),
         "kind": kind,
     }
 

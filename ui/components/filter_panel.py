@@ -21,6 +21,7 @@ from ui.components.live_panel import draw_live, live_value
 from ui.components.rows_panel import draw_rows, rows_value
 from ui.components.scorer_words import READS
 from ui.components.why_panel import draw_why, why_value
+from ui.filter.outcome import draw_outcome
 from ui.text import counted, number, show
 from ui.widgets import widget
 from ui.widgets.compose import composed
@@ -87,6 +88,7 @@ class Panels:
     tradeoff: gr.HTML
     drift: gr.HTML
     changes: gr.HTML
+    outcome: gr.HTML
     unscored: gr.HTML
 
     def outputs(self) -> list[Any]:
@@ -125,9 +127,11 @@ def draw_panels(studio: Studio) -> Panels:
             drift = drift_panel()
         with gr.Column(elem_id="panel-changes"):
             changes = changes_panel(changes_server(studio))
+        with gr.Column(elem_id="panel-outcome"):
+            outcome = draw_outcome(studio).where
         with gr.Column(elem_id="panel-unscored"):
             unscored = composed("unscored", parts=("dom", "url", "threshold_math"), elem_id="unscored")
-    return Panels(empty, warning, live, threshold, rule, rows, why, bar, estimate, slices, tradeoff, drift, changes, unscored)
+    return Panels(empty, warning, live, threshold, rule, rows, why, bar, estimate, slices, tradeoff, drift, changes, outcome, unscored)
 
 
 def page_values(studio: Studio, *, scorer: str | None = None) -> tuple[Any, ...]:
@@ -157,7 +161,7 @@ def picker_values(studio: Studio, state: State, *, scorer: str | None = None) ->
 def panel_values(studio: Studio, state: State) -> tuple[Any, ...]:
     """The panels for the dataset and scores in use; without scores, only the way to get them."""
     if state.dataset is None or state.score is None:
-        return (None if scoring(studio) else empty_value(state), None, live_value(state), *[""] * 11)
+        return (None if scoring(studio) else empty_value(state), None, live_value(state), *[""] * 12)
     view = studio.filter_view(state.dataset.id, state.score.key)
     where = {"dataset": state.dataset.id, "key": state.score.key, "threshold": view.threshold, "calibrated": view.calibrated}
     reasons = studio.measure.unscored(state.dataset.id, state.score.key)
@@ -178,6 +182,7 @@ def panel_values(studio: Studio, state: State) -> tuple[Any, ...]:
         panel if whole else "",
         panel if whole else "",
         json.dumps({**where, "sets": score_sets(studio, state.dataset.id)}) if whole else "",
+        json.dumps(where) if whole else "",
         json.dumps([[show(reason, 120), count] for reason, count in reasons]),
     )
 
@@ -202,6 +207,7 @@ def tabs(view: FilterView, reasons: Sequence[tuple[str, int]]) -> list[list[str]
         ["tradeoff", "Recall and precision"],
         ["drift", "Drift"],
         ["changes", "Compare"],
+        ["outcome", "Outcome"],
     ]
     if not view.score.finished:
         return []

@@ -1,4 +1,4 @@
-"""Compare: choose runs, see harmful score against accuracy, what differs by more than chance, and on which prompts."""
+"""Compare: harmful score against accuracy of the runs that tell the story, what differs by more than chance, and on which prompts."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from ui.components import compare_view as views
+from ui.components.chart_box import ChartBox, chart_box
 from ui.components.grade_panel import GradePanel, draw_grade_panel, panel_updates, wire_grade_panel
 from ui.events import FAST, SLOW, on, status
 from ui.widgets import fixed, widget
@@ -17,8 +18,8 @@ from ui.widgets.run_table import run_table
 if TYPE_CHECKING:
     from reft_studio.studio import Studio
 
-_RUNS = """<div class="rs-stack"><h2>Runs</h2><p class="rs-lead">Runs that answered the same prompts, with the same judge and decoding,
-may stand side by side. Every number has a 95 % interval.</p></div>"""
+_RUNS = """<div class="rs-stack"><h2>Runs</h2><p class="rs-lead">Tick the models to compare; the choice is kept for this dataset. Those
+that answered the same prompts, with the same judge and decoding, may stand side by side. Every number has a 95 % interval.</p></div>"""
 _PAIRED = """<div class="rs-stack"><h2>What differs by more than chance</h2><p class="rs-lead">Every chosen run against one, prompt by
 prompt. p is McNemar's exact test, corrected by Holm over the whole table.</p></div>"""
 _FLIPS = """<div class="rs-stack"><h2>Which prompts changed</h2><p class="rs-lead">Two runs on the same prompts. A cell of the table shows
@@ -28,16 +29,28 @@ EACH = {"trigger_mode": "multiple", "queue": True, "concurrency_limit": 1}
 
 
 @dataclass(frozen=True)
-class Parts:
-    """The components that a choice of runs fills."""
+class First:
+    """What stands above the table of runs: the card with headline and chart, and the card with what the numbers rest on."""
 
     chosen: gr.State
+    card: gr.Column
+    story: gr.HTML
+    trade_off: ChartBox
+    rests: gr.Column
+    facts: gr.HTML
     notes: gr.HTML
+
+    def outputs(self) -> list[Any]:
+        return [self.chosen, self.card, self.story, self.rests, self.facts, self.notes]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The components that a choice of runs fills; `charts` in the order of the page's view."""
+
+    top: First
     results: gr.Column
-    trade_off: gr.Plot
-    verdicts: gr.Plot
-    categories: gr.Plot
-    sweep: gr.Plot
+    charts: list[ChartBox]
     baseline: gr.Dropdown
     paired: gr.HTML
     first: gr.Dropdown
@@ -45,26 +58,34 @@ class Parts:
     set: gr.Radio
     flips: gr.HTML
 
+    def outputs(self) -> list[Any]:
+        drawn = [part for chart in self.charts for part in chart.outputs]
+        below = [self.baseline, self.first, self.second, self.paired, self.flips]
+        return [*self.top.outputs(), self.results, *drawn, *below]
+
 
 def build(studio: Studio) -> None:
-    """Draw the page and wire it."""
+    """Draw the page and wire it: the story and its chart first, then the runs to choose from, then the rest."""
+    chosen = gr.State([])
+    with gr.Column(elem_classes=["rs-card"], visible=False, elem_id="compare-first") as first:
+        story = widget("compare_story", {}, scripts=("dom",), elem_id="compare-story")
+        trade_off = chart_box("compare-trade-off", classes=())
+    with gr.Column(elem_classes=["rs-card"], visible=False, elem_id="compare-rests") as rests:
+        facts = widget("compare_facts", [], scripts=("dom",), elem_id="compare-facts")
+        notes = widget("notes", [], scripts=("dom",), elem_id="compare-notes")
     with gr.Column(elem_classes=["rs-card"]):
         fixed(_RUNS)
         runs = run_table(lambda asked: views.table_value(studio, asked), mode="many", elem_id="compare-runs")
         line = status("compare-status")
         panel = draw_grade_panel(studio)
-    parts = _draw()
+    parts = _draw(First(chosen, first, story, trade_off, rests, facts, notes))
     _wire(studio, runs, parts, panel, line)
-    wire_grade_panel(studio, panel, parts.chosen)
+    wire_grade_panel(studio, panel, parts.top.chosen)
 
 
-def _draw() -> Parts:
-    chosen = gr.State([])
-    notes = widget("notes", [], scripts=("dom",), elem_id="compare-notes")
+def _draw(top: First) -> Parts:
     with gr.Column(visible=False, elem_id="compare-results") as results:
-        trade_off = _chart("compare-trade-off")
-        verdicts = _chart("compare-verdicts")
-        sweep = _chart("compare-sweep")
+        verdicts, sweep, categories = (chart_box(f"compare-{name}") for name in ("verdicts", "sweep", "categories"))
         with gr.Column(elem_classes=["rs-card"]):
             fixed(_PAIRED)
             baseline = gr.Dropdown([], label="Compare every chosen run with", elem_id="compare-baseline", interactive=True)
@@ -76,28 +97,25 @@ def _draw() -> Parts:
                 second = gr.Dropdown([], label="Second run", elem_id="flips-second", interactive=True)
                 set_name = gr.Radio(list(views.SETS), value="harmful", label="Prompts", elem_id="flips-set")
             flips = widget("flip_list", {"empty": "Choose two runs."}, scripts=("dom", "marks"), elem_id="flips")
-        categories = _chart("compare-categories")
-    return Parts(chosen, notes, results, trade_off, verdicts, categories, sweep, baseline, paired, first, second, set_name, flips)
-
-
-def _chart(elem_id: str) -> gr.Plot:
-    return gr.Plot(show_label=False, container=False, elem_id=elem_id, elem_classes=["rs-card"])
+    charts = [top.trade_off, verdicts, sweep, categories]
+    return Parts(top, results, charts, baseline, paired, first, second, set_name, flips)
 
 
 def _wire(studio: Studio, runs: gr.HTML, parts: Parts, panel: GradePanel, line: gr.HTML) -> None:
     def pick(event: gr.EventData, set_name: str) -> tuple[Any, ...]:
-        view = views.comparison(studio, [str(run) for run in event.runs], dark=bool(event.dark))
+        asked = [str(run) for run in event.runs]
+        if event.by_hand:
+            studio.compare.remember(asked)
+        view = views.comparison(studio, asked, dark=bool(event.dark))
         first, second = view.usual
         details = views.paired_value(studio, view.chosen, first), views.flips_value(studio, first, second, set_name)
-        return (
-            view.chosen,
-            view.notes,
-            gr.update(visible=bool(view.chosen)),
-            *view.charts,
-            *view.choices(),
-            *details,
-            *panel_updates(studio, view.chosen, view.titles),
-        )
+        shown, rests = gr.update(visible=bool(view.chosen)), gr.update(visible=bool(view.chosen or view.notes))
+        words = view.chosen, shown, view.story, rests, view.facts, view.notes, shown
+        return *words, *view.charts, *view.choices(), *details, *panel_updates(studio, view.chosen, view.titles)
+
+    def usual() -> dict[str, float]:
+        studio.compare.remember([])
+        return {"anew": time.time()}
 
     def paired(chosen: list[str], baseline: str) -> dict[str, Any]:
         return views.paired_value(studio, chosen, baseline)
@@ -106,11 +124,10 @@ def _wire(studio: Studio, runs: gr.HTML, parts: Parts, panel: GradePanel, line: 
         return views.flips_value(studio, first, second, set_name)
 
     flip_inputs = [parts.first, parts.second, parts.set]
-    charts = [parts.trade_off, parts.verdicts, parts.sweep, parts.categories]
-    choices = [parts.baseline, parts.first, parts.second]
-    picked = [parts.chosen, parts.notes, parts.results, *charts, *choices, parts.paired, parts.flips, panel.table, panel.labelled]
+    picked = [*parts.outputs(), panel.table, panel.labelled]
     on(runs.pick, pick, inputs=[parts.set], outputs=picked, line=line, **{**SLOW, **EACH, "show_progress": "hidden"})
-    on(parts.baseline.input, paired, inputs=[parts.chosen, parts.baseline], outputs=[parts.paired], line=line, **FAST)
+    on(parts.top.story.usual, usual, outputs=[runs], **FAST)
+    on(parts.baseline.input, paired, inputs=[parts.top.chosen, parts.baseline], outputs=[parts.paired], line=line, **FAST)
     on(panel.jobs.done, time.time, outputs=[runs], refresh=True, **FAST)
     for choice in flip_inputs:
         on(choice.input, flips, inputs=flip_inputs, outputs=[parts.flips], line=line, **FAST)

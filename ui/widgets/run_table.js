@@ -1,6 +1,7 @@
 // Runs with their numbers and intervals. mode 'many': checkboxes; 'one': the row itself is picked. dom.js and marks.js come first.
 // It fetches its rows by srv_runs and again when the value changes; what is picked is kept in the address.
-// Event "pick" carries {runs: [id, …], dark}. In mode 'many' it is also sent once after loading and when the theme changes.
+// Event "pick" carries {runs: [id, …], dark, by_hand}. In mode 'many' it is also sent once after loading and when the theme changes.
+// A value {anew: …} takes back what was picked: the choice of the server holds again.
 const many = props.mode === 'many', PARAMETER = many ? 'runs' : 'run';
 const head = element.querySelector('thead'), body = element.querySelector('tbody');
 const COLUMNS = [
@@ -8,7 +9,7 @@ const COLUMNS = [
   ['Other', (row) => row.other?.value, 'garbled, off topic'], ['Over-refusal', (row) => row.over?.value, 'lower is better'],
   ['FA', (row) => row.fa?.value, 'higher is better'], ['Finished', (row) => row.time],
 ];
-let data = { rows: [], empty: {} }, chosen = [], sort = { column: null, down: false }, loaded = false;
+let data = { rows: [], empty: {} }, chosen = [], sort = { column: null, down: false }, loaded = false, taken = null;
 
 function range(estimate, colour) {
   const x = (value) => 2 + 112 * Math.max(0, Math.min(100, value)) / 100;
@@ -58,10 +59,10 @@ function pick(id) {
   address.searchParams.set(PARAMETER, chosen.join(','));
   history.replaceState(null, '', address);
   draw();
-  tell();
+  tell(true);
 }
 
-const tell = () => trigger('pick', { runs: chosen, dark: window.rs.dark });
+const tell = (byHand = false) => trigger('pick', { runs: chosen, dark: window.rs.dark, by_hand: byHand });
 
 function header() {
   const cells = COLUMNS.map(([title, , note], i) => {
@@ -109,13 +110,20 @@ function draw() {
 }
 
 async function load() {
+  const anew = props.value?.anew, back = Boolean(anew) && anew !== taken;
+  if (back) {
+    taken = anew;
+    const address = new URL(location.href);
+    address.searchParams.delete(PARAMETER);
+    history.replaceState(null, '', address);
+  }
   const asked = new URL(location.href).searchParams.get(PARAMETER) || '';
   const answer = await server.srv_runs({ asked: asked.split(',').filter(Boolean) });
   if (!answer?.ok) return;
   const first = !loaded;
   data = answer;
   loaded = true;
-  if (first || !chosen.length) chosen = answer.chosen;
+  if (first || back || !chosen.length) chosen = answer.chosen;
   chosen = chosen.filter((id) => data.rows.some((row) => row.id === id && !row.off));
   draw();
   if (many) tell();

@@ -14,7 +14,8 @@ from ui.widgets import widget
 def run_table(fetch: Callable[[list[str]], dict[str, Any]], *, mode: Literal["one", "many"], elem_id: str) -> gr.HTML:
     """`fetch(asked)` gives `{"rows", "chosen", "empty"}`; `asked` are the run ids of the page's address.
 
-    Event "pick" carries `runs` and `dark`. A new value (any) makes the table fetch again.
+    Event "pick" carries `runs`, `dark` and whether a person picked `by_hand`. A new value (any) makes the table fetch again;
+    `{"anew": …}` takes back what was picked.
     """
 
     @answer

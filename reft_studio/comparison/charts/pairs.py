@@ -42,7 +42,8 @@ def forest(differences: Sequence[Paired], titles: Mapping[str, str], *, dark: bo
     figure.update_annotations(font={"size": 12.5}, yshift=2)
     sizes = sorted({one.difference.n for one in differences})
     n = f"n = {sizes[0]}" if len(sizes) == 1 else f"n = {sizes[0]} to {sizes[-1]}"
-    subtitle = f"{n} prompts, the same for both · bars: 95 % intervals · corrected by Holm: ▲ better, ▼ worse, ○ no clear difference"
+    tests = f"after Holm's correction for {max(one.comparisons for one in differences)} comparisons"
+    subtitle = f"{n} prompts, the same for both · bars: 95 % intervals · {tests}: ▲ better, ▼ worse, ○ no clear difference"
     return finish(figure, dark=dark, title="Paired differences", subtitle=subtitle, height=70 + 46 * len(pairs))
 
 

@@ -11,9 +11,15 @@ from reft_studio.comparison.charts.style import finish, label, message, theme
 from reft_studio.comparison.table import RunRow
 from reft_studio.evaluation.grade import SetName, Verdict
 
-_COLOURS: dict[Verdict, tuple[str, str]] = {"refuse": ("#0072B2", ""), "comply": ("#D55E00", "/"), "other": ("#999999", ".")}
+_RIGHT, _WRONG, _NEITHER = ("#0072B2", ""), ("#D55E00", "/"), ("#999999", ".")
+"""Colour and pattern by whether an answer is right for its set: what a model should do is never in the colour of harm."""
+_STYLES: dict[SetName, dict[Verdict, tuple[str, str]]] = {
+    "harmful": {"refuse": _RIGHT, "comply": _WRONG, "other": _NEITHER},
+    "harmless": {"comply": _RIGHT, "refuse": _WRONG, "other": _NEITHER},
+}
 _ANSWER: dict[SetName, str] = {"harmful": "Harmful prompts", "harmless": "Harmless look-alikes"}
 NAMES: dict[Verdict, str] = {"refuse": "refuses", "comply": "answers", "other": "neither (empty, broken, off topic)"}
+LEGEND = {_RIGHT: "right: refuses a harmful prompt, answers a harmless one", _WRONG: "wrong: the reverse", _NEITHER: NAMES["other"]}
 READABLE = 9
 """Smallest share, in percent, whose number fits into its bar."""
 
@@ -27,7 +33,7 @@ def verdict_bars(rows: Sequence[RunRow], *, dark: bool = False) -> go.Figure:
     titles = [f"{_ANSWER[name]}, n = {max(sum(row.verdicts.get(name, {}).values()) for row in rows)}" for name in sets]
     figure = make_subplots(1, len(sets), shared_yaxes=True, horizontal_spacing=0.045, subplot_titles=titles)
     for column, name in enumerate(sets, start=1):
-        for verdict in _COLOURS:
+        for verdict in _STYLES[name]:
             _bars(figure, rows, names, name, verdict, column, dark=dark)
     figure.update_layout(barmode="stack", bargap=0.28)
     figure.update_xaxes(range=(0, 100), tickvals=[0, 25, 50, 75, 100], title_text="Share of prompts (%)")
@@ -37,9 +43,9 @@ def verdict_bars(rows: Sequence[RunRow], *, dark: bool = False) -> go.Figure:
         figure,
         dark=dark,
         title="What the models did",
-        subtitle="Share of prompts by verdict · right is: refuse the harmful ones, answer the harmless ones",
+        subtitle=f"Share of prompts by verdict · judge {label(rows[0].judge)} · blue, plain: right · hatched: wrong · dotted: neither",
         height=60 + 30 * len(rows),
-        legend=list(NAMES.values()),
+        legend=list(LEGEND.values()),
     )
     figure.update_yaxes(showgrid=False)
     return figure
@@ -48,7 +54,7 @@ def verdict_bars(rows: Sequence[RunRow], *, dark: bool = False) -> go.Figure:
 def _bars(
     figure: go.Figure, rows: Sequence[RunRow], names: Sequence[str], of: SetName, verdict: Verdict, column: int, *, dark: bool
 ) -> None:
-    colour, pattern = _COLOURS[verdict]
+    colour, pattern = style = _STYLES[of][verdict]
     colours = theme(dark=dark)
     counts = [row.verdicts.get(of, {}).get(verdict, 0) for row in rows]
     totals = [max(1, sum(row.verdicts.get(of, {}).values())) for row in rows]
@@ -58,8 +64,8 @@ def _bars(
             y=list(names),
             x=shares,
             orientation="h",
-            name=NAMES[verdict],
-            legendgroup=verdict,
+            name=LEGEND[style],
+            legendgroup=LEGEND[style],
             showlegend=column == 1,
             marker={
                 "color": colours.colour(colour),

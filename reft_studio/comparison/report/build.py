@@ -19,6 +19,7 @@ from reft_studio.comparison.flips import Paired
 from reft_studio.comparison.report import audit_part, figures, model_part
 from reft_studio.comparison.report.figures import Figure
 from reft_studio.comparison.report.inputs import SECTIONS, ReportInput
+from reft_studio.comparison.story import paired_runs
 from reft_studio.comparison.table import RunRow
 from reft_studio.data.dataset import Dataset, open_dataset
 from reft_studio.errors import SpecError, StoreError
@@ -53,7 +54,7 @@ def build_report(workspace: Workspace, given: ReportInput, target: Path) -> Path
     if dataset is not None and given.frozen is None:
         given = replace(given, frozen=FrozenAudit.of(dataset))
     now = datetime.now(UTC)
-    models = _Models(rows, model_part.paired_runs(workspace, rows), left_out)
+    models = _Models(rows, paired_runs(workspace, rows), left_out)
     value = collect(workspace, given, dataset, models, created=now.isoformat(timespec="seconds"))
     drawn = _draw(workspace, given, dataset, models, value)
     path = target if target.suffix == ".html" else target / f"{_file_name(value['title'])}-{now:%Y%m%d-%H%M%S}.html"
@@ -152,8 +153,7 @@ def _summary(value: dict[str, Any], frozen: FrozenAudit | None) -> list[str]:
         if part["assurance"]:
             told.append(part["assurance"]["sentence"])
     if part := value.get("comparison"):
-        found = [one["sentence"] for one in part["over_seeds"] or part["differences"] if one["metric"] == "hs"]
-        told += found[:5] or ["No two finetuned models can be compared yet."]
+        told += part["headline"]
     return told
 
 

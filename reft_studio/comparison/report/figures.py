@@ -10,13 +10,11 @@ import plotly.graph_objects as go
 
 from reft_studio.comparison import charts
 from reft_studio.comparison.flips import Paired
-from reft_studio.comparison.report.model_part import training_log, usual_rows
+from reft_studio.comparison.report.model_part import training_log
+from reft_studio.comparison.story import usual_rows
 from reft_studio.comparison.table import RunRow
 from reft_studio.stats import RocPr
 from reft_studio.workspace import Workspace
-
-MODELS = 10
-"""Most models drawn in one chart of single runs; tables hold all of them."""
 
 
 @dataclass(frozen=True)
@@ -64,12 +62,11 @@ def comparison(rows: Sequence[RunRow], differences: Sequence[Paired]) -> dict[st
     """The charts of the comparison that the runs allow, by name."""
     titles = {row.run_id: row.title for row in rows}
     usual = usual_rows(rows)
-    single = _one_per_method(usual)[:MODELS]
     found = {
         "trade_off": _figure(
             "trade-off", "Harmful score against finetune accuracy and over-refusal.", lambda dark: charts.trade_off(usual, dark=dark)
         ),
-        "verdicts": _figure("verdicts", "Shares of refusals and answers.", lambda dark: charts.verdict_bars(single, dark=dark)),
+        "verdicts": _figure("verdicts", "Shares of refusals and answers.", lambda dark: charts.verdict_bars(usual, dark=dark)),
     }
     if len({row.poison_ratio for row in rows if row.poison_ratio is not None}) > 1:
         found["sweep"] = _figure("sweep", "Numbers against the share of poison.", lambda dark: charts.sweep(rows, dark=dark))
@@ -77,16 +74,9 @@ def comparison(rows: Sequence[RunRow], differences: Sequence[Paired]) -> dict[st
         found["forest"] = _figure(
             "differences", "Paired differences with intervals.", lambda dark: charts.forest(differences, titles, dark=dark)
         )
-    if shown := [row for row in single if row.by_category][-4:]:
+    if shown := [row for row in usual if row.by_category]:
         found["categories"] = _figure("categories", "Harmful score by category.", lambda dark: charts.category_dots(shown, dark=dark))
     return found
-
-
-def _one_per_method(rows: Sequence[RunRow]) -> list[RunRow]:
-    first: dict[tuple[str, str], RunRow] = {}
-    for row in rows:
-        first.setdefault((row.method, row.setting), row)
-    return list(first.values())
 
 
 def _figure(name: str, summary: str, draw: Callable[[bool], go.Figure]) -> Figure:

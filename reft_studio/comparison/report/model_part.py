@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import json
-import logging
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from reft_studio.comparison.flips import Paired, paired
-from reft_studio.comparison.seeds import SeedDifference, over_seeds
+from reft_studio.comparison.flips import Paired
+from reft_studio.comparison.story import headline_of, seed_differences
 from reft_studio.comparison.table import RunRow, Summary, caveats, comparable, groups, load_rows, method_title, summaries
-from reft_studio.errors import EvaluationError
 from reft_studio.evaluation.result import SCORES, load_result
 from reft_studio.stats import Estimate
 from reft_studio.workspace import Workspace, read_json
-
-_LOG = logging.getLogger(__name__)
-PREFERRED = ("ref_teacher", "distill_only", "filter_only", "sa_ft", "aligned_sft", "sft")
-"""Which method the others are compared with: the first of these that was run."""
 
 
 def chosen_rows(workspace: Workspace, runs: Sequence[str] | None) -> tuple[list[RunRow], list[str]]:
@@ -52,7 +45,7 @@ def training_log(workspace: Workspace, run_id: str) -> list[dict[str, Any]]:
 
 def comparison_part(workspace: Workspace, rows: Sequence[RunRow], differences: Sequence[Paired], left_out: Sequence[str]) -> dict[str, Any]:
     """Means over seeds, paired differences against one method, what may be said of them, and what limits it."""
-    means = summaries(rows)
+    means, seeds = summaries(rows), seed_differences(workspace, rows)
     titles = {row.run_id: row.title for row in rows}
     return {
         "suite": rows[0].suite if rows else None,
@@ -62,65 +55,12 @@ def comparison_part(workspace: Workspace, rows: Sequence[RunRow], differences: S
         "summaries": [_mean(summary) for summary in means],
         "models": [_model(row) for row in rows],
         "differences": [{**asdict(one), "better": one.better, "sentence": one.sentence(titles)} for one in differences],
-        "over_seeds": [{**asdict(one), "better": one.better, "sentence": one.sentence} for one in seed_differences(workspace, rows)],
+        "over_seeds": [{**asdict(one), "better": one.better, "sentence": one.sentence} for one in seeds],
+        "headline": headline_of(rows, differences, seeds) if rows else [],
         "caveats": caveats(rows),
         "left_out": list(left_out),
         "outputs": {row.run_id: load_result(workspace, row.run_id).outputs for row in rows},
     }
-
-
-def usual_rows(rows: Sequence[RunRow]) -> list[RunRow]:
-    """References, runs without a known poison ratio, and those at the ratio with most methods, then runs: a sweep has its own chart."""
-    at: dict[float, list[RunRow]] = {}
-    for row in rows:
-        if row.poison_ratio is not None:
-            at.setdefault(row.poison_ratio, []).append(row)
-    most = max(at, key=lambda ratio: (len({row.method for row in at[ratio]}), len(at[ratio]), ratio), default=None)
-    return [row for row in rows if row.poison_ratio in (None, most)]
-
-
-def paired_runs(workspace: Workspace, rows: Sequence[RunRow]) -> list[Paired]:
-    """Every other method against the preferred one on the same user data; Holm's correction over all of them."""
-    focus, others = _sides(rows)
-    pairs = [match for other in others if (match := _match(other, focus))]
-    base = next((row for row in rows if row.method == "base"), None)
-    if not pairs and focus and base:
-        pairs = [(base.run_id, focus[0].run_id)]
-    try:
-        return paired(workspace, pairs)
-    except EvaluationError as exc:
-        _LOG.warning("no paired differences in the report: %s", exc)
-        return []
-
-
-def seed_differences(workspace: Workspace, rows: Sequence[RunRow]) -> list[SeedDifference]:
-    """The same comparisons over all shared seeds."""
-    focus, others = _sides(rows)
-    return over_seeds(workspace, [(_one_setting(other), _one_setting(focus)) for other in others])
-
-
-def _sides(rows: Sequence[RunRow]) -> tuple[list[RunRow], list[list[RunRow]]]:
-    """Runs of the preferred method, and those of every other one, at the usual poison ratio."""
-    runs = [row for row in usual_rows(rows) if not row.is_reference]
-    preferred = next((name for name in PREFERRED if any(row.method == name for row in runs)), None)
-    names = dict.fromkeys(row.method for row in runs if row.method != preferred)
-    return [row for row in runs if row.method == preferred], [[row for row in runs if row.method == name] for name in names]
-
-
-def _one_setting(rows: Sequence[RunRow]) -> list[RunRow]:
-    """Of several settings of a method, the one with most seeds."""
-    settings = Counter(row.setting for row in rows)
-    return [row for row in rows if row.setting == settings.most_common(1)[0][0]]
-
-
-def _match(others: Sequence[RunRow], focus: Sequence[RunRow]) -> tuple[str, str] | None:
-    """Two runs on the same user data, else with the same poison ratio and seed."""
-    for same in (lambda a, b: a.dataset == b.dataset, lambda a, b: (a.poison_ratio, a.seed) == (b.poison_ratio, b.seed)):
-        for a in others:
-            for b in focus:
-                if same(a, b):
-                    return a.run_id, b.run_id
-    return None
 
 
 def _run(workspace: Workspace, row: RunRow) -> dict[str, Any]:

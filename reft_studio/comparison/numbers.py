@@ -1,0 +1,82 @@
+"""The numbers behind each chart, a row for each point, as a table for a spreadsheet."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from reft_studio.comparison.dose import Dose
+from reft_studio.comparison.table import METRICS, RunRow, summaries
+from reft_studio.data.spreadsheet import safe_cell
+from reft_studio.evaluation.result import SCORES
+from reft_studio.stats import Estimate
+
+Numbers = list[dict[str, Any]]
+ENDS = ("value", "low", "high", "n", "missing")
+
+
+def of_models(rows: Sequence[RunRow]) -> Numbers:
+    """Every score of the mean over seeds of each method and setting, then of each run; percent, with 95 % intervals."""
+    means = [
+        {"what": "mean over seeds", "title": one.title, "runs": " ".join(one.runs), "seeds": one.seeds, "poison_ratio": one.poison_ratio}
+        | _scores(one)
+        for one in summaries(rows)
+        if one.seeds > 1
+    ]
+    runs = [{"what": "model", **_model(row), "seeds": "", "poison_ratio": row.poison_ratio} | _scores(row) for row in rows]
+    return [*means, *runs]
+
+
+def of_verdicts(rows: Sequence[RunRow]) -> Numbers:
+    """Answers refused, complied with and neither, for each model and set."""
+    return [{**_model(row), "set": name, **counts} for row in rows for name, counts in row.verdicts.items()]
+
+
+def of_categories(rows: Sequence[RunRow]) -> Numbers:
+    """The harmful score of each model in each category."""
+    return [{**_model(row), "category": name, **_ends("hs", one)} for row in rows for name, one in row.by_category.items()]
+
+
+def of_dose(found: Dose) -> Numbers:
+    """Each line of the filter and each size of the control, with HS, over-refusal and FA."""
+    return [
+        {
+            "kind": point.kind,
+            "threshold": point.threshold,
+            "removed": point.removed,
+            "rows": point.rows,
+            "seeds": point.mean.seeds,
+            "runs": " ".join(point.mean.runs),
+            **{name: end for metric in METRICS for name, end in _ends(metric, point.mean.metric(metric)).items()},
+        }
+        for point in found.points
+    ]
+
+
+def as_csv(numbers: Sequence[Mapping[str, Any]]) -> str:
+    """Comma-separated text; empty where a number does not exist. No cell is run by a spreadsheet."""
+    if not numbers:
+        return ""
+    columns = list(dict.fromkeys(name for row in numbers for name in row))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    for row in numbers:
+        writer.writerow(["" if (cell := row.get(name)) is None else safe_cell(cell) for name in columns])
+    return text.getvalue()
+
+
+def _model(row: RunRow) -> dict[str, Any]:
+    return {"title": row.title, "runs": row.run_id}
+
+
+def _scores(one: Any) -> dict[str, Any]:
+    return {name: end for score in SCORES for name, end in _ends(score, getattr(one, score)).items()}
+
+
+def _ends(name: str, estimate: Estimate | None) -> dict[str, Any]:
+    """`hs`, `hs_low`, `hs_high`, `hs_n`, `hs_missing`."""
+    ends = {end: getattr(estimate, end, None) for end in ENDS}
+    return {name if end == "value" else f"{name}_{end}": value for end, value in ends.items()}

@@ -1,0 +1,198 @@
+"""What a comparison comes to: which runs tell it, what is tested between them, and the sentences that sum it up."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from reft_studio.comparison.flips import Difference, Paired, paired
+from reft_studio.comparison.seeds import SeedDifference, over_seeds
+from reft_studio.comparison.table import RunRow, Summary, method_title, summaries
+from reft_studio.errors import EvaluationError
+from reft_studio.stats import Estimate
+from reft_studio.workspace import Workspace
+
+_LOG = logging.getLogger(__name__)
+PREFERRED = ("ref_teacher", "distill_only", "filter_only", "sa_ft", "aligned_sft", "sft")
+"""Which method the others are compared with: the first of these that was run."""
+STORY = ("base", "aligned", "sft", "ref_teacher")
+"""What a comparison opens on: before finetuning, what safety training alone gives, finetuning without a defense, and with one."""
+HEADLINES = 5
+"""Most sentences of a headline, one for each method that the preferred one is compared with."""
+
+
+@dataclass(frozen=True)
+class Opening:
+    """The runs a comparison opens on, and in words which these are and what is missing."""
+
+    runs: list[str]
+    said: str
+
+
+def opening(groups: Sequence[Sequence[RunRow]], datasets: Sequence[str], name: str) -> Opening:
+    """Base, aligned weights, plain finetuning and Ref-Teacher of one dataset, of the group that holds most of them.
+
+    `groups` are sets of rows that may be compared; `datasets` are ids of the user data that is meant, the best first, called `name`.
+    Where a method was not run on it, the newest runs there are stand in, and where no run was, the newest ones on other data.
+    """
+    found = max((_story(group, datasets) for group in groups), key=lambda story: (len(story), _newest(story)), default={})
+    shown = [row.run_id for method in STORY for row in found.get(method, [])]
+    missing = [method_title(method) for method in ("sft", "ref_teacher") if method not in found]
+    if not missing:
+        before = "".join(f"{_small(method_title(method))}, " for method in ("base", "aligned") if method in found)
+        return Opening(shown, f"Shown: {before}and plain SFT and Ref-Teacher on {name}.")
+    on_it = [row for group in groups for row in group if row.dataset in datasets]
+    group = max(groups, key=lambda group: (sum(row.dataset in datasets for row in group), max(row.created for row in group)), default=[])
+    if on_it:
+        runs = [row for row in group if row.dataset in datasets]
+        said = f"There is no {_listed(missing, 'or')} run on {name} yet, so all runs on it are shown."
+    else:
+        runs = _newest_data(group)
+        other = "the newest runs, on other data" if runs else "the models that saw no user data"
+        said = f"No evaluated run was finetuned on {name} yet, so these are {other}."
+    return Opening([row.run_id for row in [*(row for row in group if row.is_reference and row.method != "teacher"), *runs]], said)
+
+
+def _story(group: Sequence[RunRow], datasets: Sequence[str]) -> dict[str, list[RunRow]]:
+    """The rows of each method of the story that the group has; of a finetuned one the newest setting, with all its seeds."""
+    story = {}
+    for method in ("sft", "ref_teacher"):
+        for dataset in datasets:
+            rows = [row for row in group if row.method == method and row.dataset == dataset and not row.spec.get("drop")]
+            if rows and method not in story:
+                newest = max(rows, key=lambda row: row.created)
+                story[method] = sorted((row for row in rows if row.setting == newest.setting), key=lambda row: row.seed or 0)
+    if not story:
+        return {}
+    model = next(iter(story.values()))[0].spec.get("model")
+    for method in ("base", "aligned"):
+        rows = [row for row in group if row.method == method]
+        named = [row for row in rows if row.run_id == f"base--{model}"]
+        if rows:
+            story[method] = named or [max(rows, key=lambda row: row.created)]
+    return story
+
+
+def _newest(story: dict[str, list[RunRow]]) -> str:
+    return max((row.created for rows in story.values() for row in rows), default="")
+
+
+def _newest_data(group: Sequence[RunRow]) -> list[RunRow]:
+    """The runs on the data that was used last."""
+    runs = sorted((row for row in group if not row.is_reference), key=lambda row: row.created)
+    return [row for row in runs if row.dataset == runs[-1].dataset]
+
+
+def headline(rows: Sequence[RunRow], differences: Sequence[Difference], sides: Sequence[tuple[str, str]]) -> list[str]:
+    """One sentence for each pair of methods: HS and FA of both, and what may be said of the difference.
+
+    `differences` are tested ones and `sides` the run ids, or methods, (a, b) of each. Without any, the numbers of the models alone.
+    """
+    means = summaries(usual_rows(rows))
+    pairs: dict[tuple[str, str], dict[str, Difference]] = {}
+    for one, side in zip(differences, sides, strict=True):
+        pairs.setdefault(side, {})[one.metric] = one
+    plain = {side: _summary(means, side[0]).method for side in pairs}
+    first = sorted(pairs, key=lambda side: plain[side] != "sft")[:HEADLINES]
+    said = [_sentence(_summary(means, a), _summary(means, b), pairs[a, b]) for a, b in first]
+    return said or [_alone(mean) for mean in means[:HEADLINES]]
+
+
+def told(workspace: Workspace, rows: Sequence[RunRow]) -> list[str]:
+    """The headline of these models: over seeds where there are several, else run against run."""
+    return headline_of(rows, paired_runs(workspace, rows), seed_differences(workspace, rows))
+
+
+def headline_of(rows: Sequence[RunRow], differences: Sequence[Paired], seeds: Sequence[SeedDifference]) -> list[str]:
+    """The headline from differences that were tested already; those over seeds come first."""
+    if seeds:
+        return headline(rows, seeds, [(one.method_a, one.method_b) for one in seeds])
+    return headline(rows, differences, [(one.a, one.b) for one in differences])
+
+
+def _summary(means: Sequence[Summary], side: str) -> Summary:
+    """The summary that holds a run, or else that of a method with most seeds."""
+    return next((mean for mean in means if side in mean.runs), None) or max(
+        (mean for mean in means if mean.method == side), key=lambda mean: mean.seeds
+    )
+
+
+def _sentence(a: Summary, b: Summary, found: dict[str, Difference]) -> str:
+    hs, fa = (_clause(name, a.metric(key), b.metric(key), found.get(key)) for name, key in (("HS", "hs"), ("FA", "fa")))  # type: ignore[arg-type]
+    return f"{b.title} against {a.title}: {'; '.join(part for part in (hs, fa) if part)}."
+
+
+def _clause(name: str, a: Estimate | None, b: Estimate | None, tested: Difference | None) -> str:
+    if a is None or b is None or tested is None:
+        return ""
+    return f"{name} {b.value:.1f} % against {a.value:.1f} %, {tested.verdict} ({tested.size})"
+
+
+def _alone(mean: Summary) -> str:
+    numbers = [f"{name} {one.value:.1f} % [{one.low:.1f}, {one.high:.1f}]" for name, one in (("HS", mean.hs), ("FA", mean.fa)) if one]
+    return f"{mean.title}: {', '.join(numbers) or 'not evaluated'}."
+
+
+def _listed(names: Sequence[str], word: str = "and") -> str:
+    small = [_small(name) for name in names]
+    return f" {word} ".join([", ".join(small[:-1]), small[-1]] if len(small) > 1 else small)
+
+
+def _small(name: str) -> str:
+    return name if name.startswith(("Ref", "SA")) else name[0].lower() + name[1:]
+
+
+def usual_rows(rows: Sequence[RunRow]) -> list[RunRow]:
+    """References, runs without a known poison ratio, and those at the ratio with most methods, then runs: a sweep has its own chart."""
+    at: dict[float, list[RunRow]] = {}
+    for row in rows:
+        if row.poison_ratio is not None:
+            at.setdefault(row.poison_ratio, []).append(row)
+    most = max(at, key=lambda ratio: (len({row.method for row in at[ratio]}), len(at[ratio]), ratio), default=None)
+    return [row for row in rows if row.poison_ratio in (None, most)]
+
+
+def paired_runs(workspace: Workspace, rows: Sequence[RunRow]) -> list[Paired]:
+    """Every other method against the preferred one on the same user data; Holm's correction over all of them."""
+    focus, others = _sides(rows)
+    pairs = [match for other in others if (match := _match(other, focus))]
+    base = next((row for row in rows if row.method == "base"), None)
+    if not pairs and focus and base:
+        pairs = [(base.run_id, focus[0].run_id)]
+    try:
+        return paired(workspace, pairs)
+    except EvaluationError as exc:
+        _LOG.warning("no paired differences between these runs: %s", exc)
+        return []
+
+
+def seed_differences(workspace: Workspace, rows: Sequence[RunRow]) -> list[SeedDifference]:
+    """The same comparisons over all shared seeds."""
+    focus, others = _sides(rows)
+    return over_seeds(workspace, [(_one_setting(other), _one_setting(focus)) for other in others])
+
+
+def _sides(rows: Sequence[RunRow]) -> tuple[list[RunRow], list[list[RunRow]]]:
+    """Runs of the preferred method, and those of every other one, at the usual poison ratio; controls that drop by chance are no method."""
+    runs = [row for row in usual_rows(rows) if not row.is_reference and not row.spec.get("drop")]
+    preferred = next((name for name in PREFERRED if any(row.method == name for row in runs)), None)
+    names = dict.fromkeys(row.method for row in runs if row.method != preferred)
+    return [row for row in runs if row.method == preferred], [[row for row in runs if row.method == name] for name in names]
+
+
+def _one_setting(rows: Sequence[RunRow]) -> list[RunRow]:
+    """Of several settings of a method, the one with most seeds."""
+    settings = Counter(row.setting for row in rows)
+    return [row for row in rows if row.setting == settings.most_common(1)[0][0]]
+
+
+def _match(others: Sequence[RunRow], focus: Sequence[RunRow]) -> tuple[str, str] | None:
+    """Two runs on the same user data, else with the same poison ratio and seed."""
+    for same in (lambda a, b: a.dataset == b.dataset, lambda a, b: (a.poison_ratio, a.seed) == (b.poison_ratio, b.seed)):
+        for a in others:
+            for b in focus:
+                if same(a, b):
+                    return a.run_id, b.run_id
+    return None
