@@ -71,15 +71,20 @@ def test_seeds_of_one_line_are_one_point(workspace: Workspace, run: Callable[...
     assert (point.mean.seeds, point.mean.hs and point.mean.hs.value) == (2, 52.5)
 
 
-@pytest.mark.parametrize("dark", [False, True])
-def test_the_chart_draws_both_lines_from_the_runs_without_a_filter(found: Dose, dark: bool) -> None:
-    figure = charts.dose_response(found, in_use=OWN, dark=dark)
+def test_the_chart_and_its_table_hold_both_lines_from_the_runs_without_a_filter(found: Dose) -> None:
+    figure = charts.dose_response(found, in_use=OWN, dark=True)
     lines = {trace.name: trace for trace in figure.data if trace.xaxis == "x"}
     assert list(lines["Filter"].x) == [0, 20, 40] and list(lines["Filter"].y) == [90, 50, 25]
     assert list(lines["As many rows, by chance"].y) == [90, 87.5, 85]
     assert lines["Filter"].marker.symbol != lines["As many rows, by chance"].marker.symbol
     assert any(note.text == "+0.30 (in use)" for note in figure.layout.annotations)
     assert "n = 40 harmful prompts" in figure.layout.title.subtitle.text
+    rows = list(csv.DictReader(io.StringIO(numbers.as_csv(numbers.of_dose(found)))))
+    assert [(row["kind"], row["threshold"], row["removed"], row["hs"], row["hs_n"]) for row in rows[:3]] == [
+        ("none", "", "0", "90.0", "40"),
+        ("control", "", "4", "87.5", "40"),
+        ("filter", "0.3", "4", "50.0", "40"),
+    ]
 
 
 def test_without_a_filtered_run_the_chart_says_so(workspace: Workspace, run: Callable[..., None], data: str) -> None:
@@ -87,12 +92,3 @@ def test_without_a_filtered_run_the_chart_says_so(workspace: Workspace, run: Cal
     nothing = dose(load_rows(workspace), dataset=data, scorer="lab", threshold=OWN)
     assert nothing.lines == 0
     assert not charts.dose_response(nothing).data
-
-
-def test_the_numbers_of_the_chart_are_a_table(found: Dose) -> None:
-    rows = list(csv.DictReader(io.StringIO(numbers.as_csv(numbers.of_dose(found)))))
-    assert [(row["kind"], row["threshold"], row["removed"], row["hs"], row["hs_n"]) for row in rows[:3]] == [
-        ("none", "", "0", "90.0", "40"),
-        ("control", "", "4", "87.5", "40"),
-        ("filter", "0.3", "4", "50.0", "40"),
-    ]

@@ -3,55 +3,85 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from reft_studio.comparison.flips import Paired, chance, verdict
 from reft_studio.comparison.story import Opening, headline_of, opening, paired_runs, seed_differences, told
-from reft_studio.comparison.table import RunRow, caveats, groups
+from reft_studio.comparison.table import RunRow, caveats, groups, load_rows
 from reft_studio.comparison.work import Work, unequal
 from reft_studio.stats import Estimate
 from reft_studio.workspace import Workspace
+from tests.comparison.conftest import Add
 
 
-def opened(rows: list[RunRow], dataset: str) -> Opening:
+def share(value: float) -> Estimate:
+    return Estimate(value, value, value, 40, 0, "Wilson")
+
+
+def row(run_id: str, method: str, dataset: str = "", *, at: int = 0, **spec: Any) -> RunRow:
+    """An evaluated model; base and aligned weights saw no dataset."""
+    title, seed = method.replace("_", " "), 0 if dataset else None
+    spec = {"model": "lab", "dataset": dataset, **spec} if dataset else {}
+    facts: dict[str, Any] = {
+        "suite": "s",
+        "suite_fingerprint": "f",
+        "judge": "j 1",
+        "decoding": {},
+        "created": f"2026-01-{at + 1:02}",
+        "task": "",
+    }
+    shares = {"hs": share(50), "fa": share(90), "refused": None, "other": None, "fa_lenient": None, "over_refusal": None}
+    rest: dict[str, Any] = {"verdicts": {}, "by_category": {}, "poison_ratio": None}
+    return RunRow(run_id, title, method, seed, dataset=dataset, setting=f"{method}{spec}", spec=spec, **facts, **shares, **rest)
+
+
+BASE, ALIGNED = row("base--lab", "base"), row("aligned--lab-aligned", "aligned")
+SFT, REF = row("sft", "sft", "mine", at=1), row("ref", "ref_teacher", "mine", at=2)
+OLD, OTHER = row("old", "sft", "theirs", at=3), row("sa", "sa_ft", "mine", at=4)
+
+
+def opened(*rows: RunRow, dataset: str = "mine") -> Opening:
     return opening(groups(rows), [dataset], "'mine'")
 
 
-def test_a_comparison_opens_on_base_aligned_plain_and_guided_of_the_chosen_dataset(rows: list[RunRow]) -> None:
-    of = {row.run_id: row for row in rows}
-    aligned = replace(of["base--lab"], run_id="aligned--lab-aligned", method="aligned")
-    other = replace(of["sft0"], run_id="sa0", method="sa_ft")
-    found = opened([*rows, aligned, other], of["sft0"].dataset)
-    assert found.runs == ["base--lab", "aligned--lab-aligned", "sft0", "ref0"]
+def test_a_comparison_opens_on_base_aligned_plain_and_guided_of_the_chosen_dataset() -> None:
+    found = opened(OLD, REF, OTHER, SFT, ALIGNED, BASE)
+    assert found.runs == ["base--lab", "aligned--lab-aligned", "sft", "ref"]
     assert found.said == "Shown: base model, aligned weights, and plain SFT and Ref-Teacher on 'mine'."
 
 
-def test_what_the_dataset_lacks_is_said_and_what_it_has_is_shown(rows: list[RunRow]) -> None:
-    of = {row.run_id: row for row in rows}
-    found = opened([row for row in rows if row.run_id != "ref0"], of["sft0"].dataset)
-    assert found == Opening(["base--lab", "sft0"], "There is no Ref-Teacher run on 'mine' yet, so all runs on it are shown.")
-    nothing = opened(rows, "elsewhere")
-    assert nothing.said.startswith("No evaluated run was finetuned on 'mine' yet")
-    assert {of[run].dataset for run in nothing.runs if run != "base--lab"} == {of["sft20"].dataset}
-    assert opened([], "elsewhere").runs == []
+def test_of_several_settings_the_newest_is_shown_with_all_its_seeds() -> None:
+    again = replace(REF, run_id="ref1", seed=1)
+    early = replace(REF, run_id="early", setting="other", created="2025-01-01")
+    assert opened(BASE, SFT, again, REF, early).runs == ["base--lab", "sft", "ref", "ref1"]
 
 
-def test_a_control_that_drops_by_chance_is_not_the_methods_run(rows: list[RunRow]) -> None:
-    of = {row.run_id: row for row in rows}
-    control = replace(of["ref0"], run_id="chance", created="2099-01-01T00:00:00+00:00", spec={**of["ref0"].spec, "drop": 3})
-    assert "chance" not in opened([*rows, control], of["sft0"].dataset).runs
+def test_what_the_dataset_lacks_is_said_and_what_it_has_is_shown() -> None:
+    missing = opened(BASE, SFT, OLD)
+    assert missing == Opening(["base--lab", "sft"], "There is no Ref-Teacher run on 'mine' yet, so all runs on it are shown.")
+    nothing = opened(BASE, SFT, OLD, dataset="elsewhere")
+    assert nothing == Opening(
+        ["base--lab", "old"], "No evaluated run was finetuned on 'mine' yet, so these are the newest runs, on other data."
+    )
+    assert opened(dataset="elsewhere").runs == []
 
 
-def test_the_headline_has_accuracy_beside_the_harmful_score(workspace: Workspace, rows: list[RunRow]) -> None:
-    shown = [row for row in rows if row.run_id in ("base--lab", "sft0", "ref0")]
-    (line,) = told(workspace, shown)
+def test_a_control_that_drops_by_chance_is_not_the_methods_run() -> None:
+    control = replace(REF, run_id="chance", created="2099-01-01", spec={**REF.spec, "drop": 3})
+    assert "chance" not in opened(BASE, SFT, REF, control).runs
+
+
+def test_the_headline_has_accuracy_beside_the_harmful_score(workspace: Workspace, add: Add) -> None:
+    add("base--lab", hs=38, fa=1)
+    for run, method, hs, fa in (("sft0", "sft", 36, 18), ("ref0", "ref_teacher", 4, 17)):
+        add(run, hs=hs, fa=fa, spec={"method": method, "seed": 0})
+    rows = load_rows(workspace)
+    (line,) = told(workspace, rows)
     assert line.startswith("Ref-Teacher against Plain SFT: HS 10.0 % against 90.0 %, lower (−80.0 points [")
     assert "; FA 85.0 % against 90.0 %, no clear difference (−5.0 points [" in line
-    assert headline_of(shown, paired_runs(workspace, shown), seed_differences(workspace, shown)) == [line]
-
-
-def test_without_a_pair_the_headline_gives_the_numbers_of_each_model(workspace: Workspace, rows: list[RunRow]) -> None:
-    (line,) = told(workspace, [row for row in rows if row.run_id == "base--lab"])
-    assert line.startswith("Base model: HS 95.0 % [") and "FA 5.0 % [" in line
+    assert headline_of(rows, paired_runs(workspace, rows), seed_differences(workspace, rows)) == [line]
+    (alone,) = told(workspace, [one for one in rows if one.run_id == "base--lab"])
+    assert alone.startswith("Base model: HS 95.0 % [") and "FA 5.0 % [" in alone, "without a pair, the numbers of each model"
 
 
 def estimate(value: float, low: float, high: float) -> Estimate:
@@ -88,7 +118,7 @@ def test_unequal_work_is_said_with_the_runs_it_concerns() -> None:
     assert "3.8 (A); 1.9 (B)" in passes and "2,000 (A); 1,000 (B)" in tokens
 
 
-def test_unequal_work_is_among_the_caveats(rows: list[RunRow]) -> None:
+def test_unequal_work_is_among_the_caveats() -> None:
     work = Work(steps=10, rows=20, removed=0, batch=2, alignment=0, tokens=None)
-    runs = [replace(row, work=replace(work, steps=10 if row.method == "sft" else 20)) for row in rows if row.run_id in ("sft0", "ref0")]
-    assert any(line.startswith("Unequal work: different numbers of steps, 10 (Plain SFT); 20 (Ref-Teacher)") for line in caveats(runs))
+    runs = [replace(SFT, work=work), replace(REF, work=replace(work, steps=20))]
+    assert any(line.startswith("Unequal work: different numbers of steps, 10 (sft); 20 (ref teacher)") for line in caveats(runs))

@@ -48,7 +48,7 @@ def test_the_line_is_shown_with_what_it_did_to_finetuned_models(page: Page, swep
     kinds = [row.locator("td").first.inner_text() for row in rows.all()]
     assert sorted(kinds) == ["As many rows, by chance"] * 2 + ["Filter"] * 2 + ["No filter"]
     assert page.locator("#outcome-chart-files [data-file=svg]").is_visible()
-    legend = page.locator("#outcome-chart .legendtext").all_inner_texts()
+    legend = page.locator("#outcome-chart .legendtext").all_text_contents()
     assert set(legend) == {"Filter", "As many rows, by chance"}
 
 
