@@ -132,7 +132,7 @@ def plan(workspace: Workspace, form: RunForm, *, suite: Suite | None = None) -> 
         filter=filtered,
         scorer=scorer.id if scorer else None,
         threshold=_threshold(workspace, user, scorer or teacher, form) if filtered else None,
-        drop=form.drop if filtered else None,
+        drop=_drop(user, form) if filtered else None,
         harmful=harmful,
         helpful=helpful,
         optim=optim,
@@ -141,8 +141,6 @@ def plan(workspace: Workspace, form: RunForm, *, suite: Suite | None = None) -> 
         **_lora(form, aligned),
     )
     removed = _would_remove(workspace, user, spec)
-    if spec.drop is not None and spec.drop >= user.rows:
-        raise SpecError(f"drop is {spec.drop:,}, but '{user.name}' has {user.rows:,} rows: leave some to train on.")
     steps = optim.steps or max(1, round(optim.epochs * (user.rows - (removed or 0)) / optim.batch_size))
     suite = suite or suite_for(workspace, user, model, prompts=form.prompts)
     fitting = fit(spec.model, spec.loading, Work.training(spec.optim, spec.lora, alignment=guided).on(_characters(user)))
@@ -300,6 +298,13 @@ def _threshold(workspace: Workspace, user: Dataset, prepared: Prepared | None, f
     threshold = form.threshold if form.threshold is not None or score is None else chosen_threshold(workspace, score)
     usual = prepared.threshold if score is None else score.threshold
     return None if threshold is None or abs(threshold - usual) < 5e-4 else threshold
+
+
+def _drop(user: Dataset, form: RunForm) -> int | None:
+    """The number of rows of the form. Raises SpecError if it leaves none to train on."""
+    if form.drop is not None and form.drop >= user.rows:
+        raise SpecError(f"drop is {form.drop:,}, but '{user.name}' has {user.rows:,} rows: leave some to train on.")
+    return form.drop
 
 
 def _would_remove(workspace: Workspace, user: Dataset, spec: RunSpec) -> int | None:

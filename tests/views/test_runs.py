@@ -95,6 +95,21 @@ def test_a_threshold_that_a_person_moved_goes_into_the_spec(studio: Studio, work
     assert plan(studio, user, method="sft").spec.threshold is None, "without a filter it means nothing"
 
 
+def test_one_run_can_have_a_line_or_a_number_of_rows_of_its_own(studio: Studio, workspace: Workspace, user: Dataset) -> None:
+    score(workspace, user, flagged=10)
+    line, chance = (
+        plan(studio, user, method="filter_only", threshold=0.7),
+        plan(studio, user, method="filter_only", scorer="random", drop=6),
+    )
+    assert (line.spec.threshold, line.removed) == (0.7, 0) and "--threshold 0.7" in line.command
+    assert (chance.spec.drop, chance.spec.threshold, chance.spec.teacher, chance.removed) == (6, None, None, 6)
+    assert chance.command.endswith("--filter random --drop 6")
+    own = open_teacher(workspace, "lab").threshold
+    assert plan(studio, user, threshold=own).spec.run_id == plan(studio, user).spec.run_id, "the teacher's own line is no other run"
+    with pytest.raises(SpecError, match="drop is 40, but 'user data' has 40 rows"):
+        plan(studio, user, method="filter_only", scorer="random", drop=40)
+
+
 def test_audited_data_is_not_filtered_again_unless_asked_for(studio: Studio, workspace: Workspace, user: Dataset) -> None:
     score(workspace, user, flagged=10)
     frozen = studio.audit.freeze(user.id)
