@@ -93,7 +93,7 @@ def serve(
     from reft_studio.studio import Studio
     from ui.app import serve as run
 
-    studio = Studio(Workspace.open(workspace))
+    studio = Studio(Workspace.open(workspace, app=True))
     studio.start()
     ready = partial(first_model.begin, studio, wanted=not no_model)
     try:

@@ -106,6 +106,8 @@ class Studio:
         self.jobs.close()
         self.host.release()
         self.looker.close()
+        if self.workspace.ownership is not None:
+            self.workspace.ownership.release()
 
     # project
 
@@ -149,6 +151,7 @@ class Studio:
 
     def load_example(self) -> str:
         """Copy the finished example into the workspace and choose it; returns its dataset."""
+        self.workspace.require_writable()
         dataset = example.load(self.workspace)
         self.choose(dataset=dataset)
         return dataset
@@ -169,6 +172,7 @@ class Studio:
 
     def import_file(self, path: Path, *, name: str | None = None, mapping: Mapping | None = None, role: Role = "user") -> str:
         """Import an upload; returns the job. The file is held by a second name, or copied, so that a page may forget it."""
+        self.workspace.require_writable()
         folder = self.workspace.folder("uploads", uuid.uuid4().hex[:12])
         with new_folder(folder) as building:
             _hold(self.workspace, path, building / path.name)
@@ -206,6 +210,7 @@ class Studio:
 
     def delete_dataset(self, dataset_id: str) -> None:
         """Delete a dataset and its scores. Raises StoreError while a run was trained on it, or a frozen dataset came from it."""
+        self.workspace.require_writable()
         opened = open_dataset(self.workspace, dataset_id)
         users = [run.run_id for run in runs.summaries(self.workspace) if run.dataset == opened.id]
         if users:
@@ -354,6 +359,7 @@ class Studio:
 
     def report(self, *, dataset_id: str | None = None, redact: bool = True, sections: Sequence[str] | None = None) -> Path:
         """Build the report of a dataset (None: the chosen one) as one HTML file with a JSON twin; of a frozen one: of its audit."""
+        self.workspace.require_writable()
         current = dataset_id or getattr(project.chosen_dataset(self.workspace), "id", None)
         from reft_studio.comparison.report import ReportInput, build_report  # draws with plotly, which would slow every start
 

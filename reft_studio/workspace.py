@@ -10,11 +10,12 @@ import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from reft_studio.errors import PrerequisiteError, StoreError
+from reft_studio.ownership import Ownership
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -41,10 +42,15 @@ class Workspace:
     """One project: `datasets/ teachers/ scores/ runs/ evaluations/ jobs/ reports/ studio.sqlite` under `root`."""
 
     root: Path
+    ownership: Ownership | None = field(default=None, compare=False, repr=False)
+    """Of an app, which shares a workspace with no other app. None for commands and workers: they write row by row, beside an app."""
 
     @classmethod
-    def open(cls, root: Path | None = None) -> Workspace:
-        """Make the folder if it is not there (mode 0700) and sweep what an interrupted write left behind."""
+    def open(cls, root: Path | None = None, *, app: bool = False) -> Workspace:
+        """Make the folder if it is not there (mode 0700) and sweep what an interrupted write left behind.
+
+        `app`: this process serves pages; it may only read as long as another app has this workspace.
+        """
         root = (root or default_root()).expanduser().resolve()
         try:
             root.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -53,7 +59,17 @@ class Workspace:
                 f"The workspace folder {root} cannot be made ({exc.strerror}). Choose another with --workspace."
             ) from exc
         sweep(root)
-        return cls(root)
+        return cls(root, Ownership(root) if app else None)
+
+    @property
+    def writable(self) -> bool:
+        """Whether this process may write here now."""
+        return self.ownership is None or self.ownership.mine()
+
+    def require_writable(self) -> None:
+        """Raise StoreError, which says who has the workspace, if this process may only read it."""
+        if self.ownership is not None:
+            self.ownership.require()
 
     @property
     def database(self) -> Path:

@@ -117,6 +117,8 @@ def serve(
     print(f"ReFT Studio is at {server.link}   (stop with Ctrl+C)", flush=True)
     if access is None:
         print(NO_TOKEN, flush=True)
+    if (owner := studio.workspace.ownership) is not None and not owner.mine():
+        print(f"Read only: {owner.other()}", flush=True)
     with ExitStack() as after:
         for action in ((lambda: _open_browser(server.link, access, after)) if open_browser else None, when_ready):
             if action is not None:

@@ -9,6 +9,7 @@ from typing import Any
 from reft_studio import fingerprint
 from reft_studio.data import hub
 from reft_studio.data.dataset import open_dataset
+from reft_studio.data.reading.budget import importing
 from reft_studio.data.sources import Part, Source, gather
 from reft_studio.integrity import seal
 from reft_studio.jobs import tasks
@@ -28,7 +29,8 @@ def fetch(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     with staging(context.workspace.folder("uploads")) as scratch:
         files = hub.fetch(source, part)
         target = scratch / f"{Path(part.name.replace('/', '-')).name}.parquet"
-        path = gather(files, part.kind, target, lambda done, total: context.progress(done, total))
+        with importing(part.name):
+            path = gather(files, part.kind, target, lambda done, total: context.progress(done, total))
         result = tasks.import_file(context, {**params, "path": str(path)})
         origin = {
             "place": source.place,

@@ -133,7 +133,7 @@ class JobQueue:
 
     def tick(self) -> None:
         """Settle jobs whose worker has ended, then start the next of each lane if none runs. Cheap; call it about once a second."""
-        if not self._ticking.acquire(blocking=False):
+        if not self.workspace.writable or not self._ticking.acquire(blocking=False):
             return
         try:
             for record in table.running(self.workspace):
@@ -180,7 +180,7 @@ class JobQueue:
 
     def _settled(self, record: JobRecord) -> JobRecord:
         """The record, ended now if its worker has ended; a worker that did not heed its cancellation is killed."""
-        if record.state != "running":
+        if record.state != "running" or not self.workspace.writable:
             return record
         folder, now = self._folder(record.id), time.time()
         status = read_status(folder, record.attempt)

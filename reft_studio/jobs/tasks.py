@@ -22,19 +22,21 @@ def import_file(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     from reft_studio.data.dataset import open_dataset
     from reft_studio.data.mapping import Mapping
     from reft_studio.data.readers import import_file as read
+    from reft_studio.data.reading.budget import importing
     from reft_studio.jobs.preparing import prepare
 
     context.stage("read the file", 1, 1)
     mapping = Mapping(**params["mapping"]) if params.get("mapping") else None
-    report = read(
-        context.workspace,
-        Path(params["path"]),
-        name=params.get("name"),
-        mapping=mapping,
-        role=params.get("role", "user"),
-        progress=lambda done, total: context.progress(done, total or 0),
-        check=context.check,
-    )
+    with importing(str(params.get("name") or Path(params["path"]).name)):
+        report = read(
+            context.workspace,
+            Path(params["path"]),
+            name=params.get("name"),
+            mapping=mapping,
+            role=params.get("role", "user"),
+            progress=lambda done, total: context.progress(done, total or 0),
+            check=context.check,
+        )
     if params.get("discard"):  # a copy that the page made for us
         kept = Path(params["path"])
         kept.unlink(missing_ok=True)

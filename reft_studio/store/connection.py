@@ -81,7 +81,8 @@ def reading(workspace: Workspace) -> Iterator[sqlite3.Connection]:
 
 @contextmanager
 def transaction(workspace: Workspace) -> Iterator[sqlite3.Connection]:
-    """Everything inside is on disk when this returns, or nothing is."""
+    """Everything inside is on disk when this returns, or nothing is. Raises StoreError in an app that may only read this workspace."""
+    workspace.require_writable()
     connection = connect(workspace)
     try:
         # IMMEDIATE takes the write lock now: a read that later wants to write cannot be refused half-way.

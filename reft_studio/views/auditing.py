@@ -133,6 +133,7 @@ class Audit(Assuring):
         Undecided rows (no score and no decision, or marked unsure) stop it with a SpecError, unless a `reason` is given to leave them
         out: the trail holds it, and tells these rows from removed ones. What fails or is stopped leaves nothing.
         """
+        self.workspace.require_writable()
         return outgoing.frozen(self.workspace, **self._to_freeze(dataset_id, reason, by))
 
     def start_freeze(self, dataset_id: str, reason: str = "", *, by: str | None = None) -> str:
@@ -154,6 +155,7 @@ class Audit(Assuring):
 
     def bundle(self, dataset_id: str, *, by: str | None = None, report: Path | None = None) -> Path:
         """The audit bundle of a frozen dataset: manifests, decisions, draws, scores, and the report if given, sealed by hashes."""
+        self.workspace.require_writable()
         return outgoing.bundled(self.workspace, dataset_id, by=self.reviewer(by), report=report)
 
     def start_bundle(self, dataset_id: str, *, by: str | None = None, report: Path | None = None) -> str:

@@ -55,7 +55,9 @@ class Desk:
         return held if isinstance(held, int) else None
 
     def leave_at(self, dataset: str, by: str, row: int) -> None:
-        settings.set(self.workspace, f"place:{dataset}:{by}", int(row))
+        """Remember the row that this person has on the screen; an app that may only read forgets it."""
+        if self.workspace.writable:
+            settings.set(self.workspace, f"place:{dataset}:{by}", int(row))
 
     def opened(self, by: str) -> int:
         """Masked texts that this person opened today."""
@@ -63,6 +65,8 @@ class Desk:
 
     def open_more(self, by: str, texts: int) -> int:
         """Count `texts` more; how many that makes today."""
+        if not self.workspace.writable:
+            return self.opened(by)
         return settings.add(self.workspace, f"opened:{date.today().isoformat()}:{by}", max(0, min(texts, LARGEST_BATCH)))
 
     def habits(self, by: str) -> Habits:

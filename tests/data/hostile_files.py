@@ -23,7 +23,7 @@ def _repeated(length: int, count: int) -> pa.DictionaryArray:
 
 
 def _parquet(path: Path, table: pa.Table, **options: object) -> None:
-    pq.write_table(table, path, compression="zstd", **options)
+    pq.write_table(table, path, compression="zstd", write_statistics=False, **options)
 
 
 def _dictionary(path: Path, _: random.Random) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from reft_studio.data.mapping import Mapping
 from reft_studio.data.readers import preview
-from reft_studio.data.reading import look_child
+from reft_studio.data.reading import budget, look_child
 from reft_studio.data.reading.looking import Looker
 from reft_studio.errors import DataError, SpecError, StudioError
 from tests.data import hostile_files
@@ -138,3 +138,14 @@ def test_only_what_a_page_can_show_is_handed_on(tmp_path: Path) -> None:
 def test_names_that_fill_a_page_with_megabytes_are_refused(tmp_path: Path) -> None:
     answer = _answer(op="preview", path=str(make(tmp_path, "long-keys.jsonl")))
     assert answer["error"] == "RS-DATA" and "too large to be shown" in answer["told"]
+
+
+def test_an_import_that_wants_more_memory_than_it_may_have_is_refused_in_words_and_the_limit_ends_with_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    monkeypatch.setattr(budget, "IMPORT_MEMORY", psutil.Process().memory_info().vms + (64 << 20))
+    with pytest.raises(DataError, match="a file needs more memory"), budget.importing("a file"):
+        bytearray(1 << 33)
+    assert resource.getrlimit(resource.RLIMIT_DATA) == before

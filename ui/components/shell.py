@@ -100,9 +100,18 @@ def snapshot(studio: Studio, *, dots: bool) -> dict[str, Any]:
             {"title": show(job.title, 60), "stage": job.stage_index, "done": job.done, "total": job.total} for job in state.running
         ],
         "queued": state.queued,
-        "next": {"text": show(state.next_step.text, 240), "page": state.next_step.page, "action": show(state.next_step.action, 40)},
+        "next": _next(studio, state),
         "dots": page_states(studio, state) if dots else None,
     }
+
+
+def _next(studio: Studio, state: State) -> dict[str, Any]:
+    """What to do next; in an app that may only read, that it does."""
+    owner = studio.workspace.ownership
+    if owner is not None and not owner.mine():
+        return {"title": "Read only", "text": f"{owner.other()[:1].upper()}{owner.other()[1:]}", "page": "", "action": ""}
+    step = state.next_step
+    return {"title": "Next", "text": show(step.text, 240), "page": step.page, "action": show(step.action, 40)}
 
 
 def page_states(studio: Studio, state: State) -> dict[str, Dot]:

@@ -36,6 +36,7 @@ function draw(state) {
   const next = slot('next'), link = next.querySelector('a');
   const path = state.next.page === 'home' ? '/' : `/${state.next.page}`;
   next.hidden = !state.next.text;
+  next.querySelector('b').textContent = state.next.title;
   next.querySelector('span').textContent = state.next.text;
   link.href = path;
   link.textContent = state.next.action || 'Open';

@@ -6,27 +6,50 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from reft_studio.errors import DataError
 
 MEMORY_EXIT, TIME_EXIT = 70, 71
 """Exit codes of a process that ended itself because a budget was spent."""
 LEAN = {"ARROW_DEFAULT_MEMORY_POOL": "system", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
 """Environment of such a process: without it a gigabyte is reserved that nobody uses, and a limit could not tell."""
+IMPORT_MEMORY = 4 << 30
+"""Bytes that an import may have, each process of it; ten million rows take a tenth."""
 _LOOK_S = 0.02
 _STATM = Path("/proc/self/statm")
 
 
-def limit_memory(limit: int) -> None:
-    """Let this process have at most `limit` bytes of memory of its own; more is refused as MemoryError. Nothing on Windows."""
+def limit_memory(limit: int) -> Callable[[], None]:
+    """Let this process have at most `limit` bytes of memory of its own; more is refused as MemoryError. Nothing on Windows.
+
+    Returns what takes the limit back.
+    """
     try:
         import resource
     except ImportError:
-        return
-    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        return lambda: None
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
     resource.setrlimit(resource.RLIMIT_DATA, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))  # it would hold what was read
+    return lambda: resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+@contextmanager
+def importing(name: str) -> Iterator[None]:
+    """Give this process, and those it starts, the memory of an import. Raises DataError where that is not enough."""
+    unlimited = limit_memory(IMPORT_MEMORY)
+    try:
+        yield
+    except MemoryError as exc:
+        raise DataError(
+            f"{name} needs more memory to be imported than the limit of {IMPORT_MEMORY >> 30} GB: it may be made to exhaust the memory. "
+            "Save the rows as JSON Lines, or import it in parts."
+        ) from exc
+    finally:
+        unlimited()
 
 
 def resident_memory() -> int:
