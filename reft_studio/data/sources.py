@@ -97,7 +97,7 @@ def _parts_of_folder(folder: Path) -> tuple[Part, ...]:
         if saved:
             return tuple(saved)
     found: list[tuple[str, int]] = []
-    for path in _walk(folder, DEPTH):
+    for path in _walk(folder, DEPTH, set()):
         found.append((path.relative_to(folder).as_posix(), path.stat().st_size))
         if len(found) > MOST_FILES:
             raise DataError(f"{folder.name or folder} holds more than {MOST_FILES} files. Give the folder of one dataset, or a file in it.")
@@ -109,12 +109,16 @@ def _parts_of_folder(folder: Path) -> tuple[Part, ...]:
     return tuple(Part(part.name, part.kind, tuple(str(folder / name) for name in part.files), part.size) for part in parts)
 
 
-def _walk(folder: Path, depth: int) -> Iterator[Path]:
+def _walk(folder: Path, depth: int, seen: set[Path]) -> Iterator[Path]:
+    """Files of a folder and those in it, each folder once: links may lead round in a circle."""
+    if folder.resolve() in seen:
+        return
+    seen.add(folder.resolve())
     for path in sorted(folder.iterdir()):
         if path.name.startswith("."):
             continue
         if path.is_dir() and depth > 1:
-            yield from _walk(path, depth - 1)
+            yield from _walk(path, depth - 1, seen)
         elif path.is_file():
             yield path
 

@@ -194,7 +194,7 @@ MAKERS: dict[str, Maker] = {
     "maze": _maze,
 }
 """What each file is called, and what makes it."""
-QUICK = ("dictionary.parquet", "page.parquet", "lengths.arrow", "long-keys.jsonl", "pipe.jsonl", "device.jsonl", "circle.jsonl")
+QUICK = ("dictionary.parquet", "page.parquet", "lengths.arrow", "long-keys.jsonl", "pipe.jsonl", "device.jsonl", "circle.jsonl", "maze")
 """Some of each kind that take a moment only."""
 
 

@@ -8,6 +8,7 @@ import os
 import re
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -178,7 +179,8 @@ def routes(studio: Studio) -> list[tuple[str, str]]:
             for method in getattr(route, "methods", None) or ([] if inner else ["GET"]):
                 yield method, re.sub(r"\{[^}]*\}", "x", path) or "/"
 
-    found = asyncio.run(_routes_of(studio))
+    with ThreadPoolExecutor(1) as elsewhere:  # a browser of other tests keeps a loop running in this thread
+        found = elsewhere.submit(lambda: asyncio.run(_routes_of(studio))).result()
     return sorted(set(walk(found)))
 
 

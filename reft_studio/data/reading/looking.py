@@ -60,7 +60,8 @@ class Looker:
 
     def look(self, text: str) -> Source:
         """What stands at a path, or behind the id of a dataset of the hub. Raises as `sources.local` and `hub.look` do."""
-        return _SOURCE.validate_python(self._ask({"op": "look", "name": text[:100], "text": text}, HUB_S))
+        wait_s = WAIT_S if text.startswith(("/", ".", "~")) else HUB_S
+        return _SOURCE.validate_python(self._ask({"op": "look", "name": text[:100], "text": text}, wait_s))
 
     def preview_part(self, source: Source, part: Part, target: Path, mapping: Mapping | None = None) -> Preview:
         """The first rows of a part, gathered in `target` where it has several files."""
@@ -171,7 +172,8 @@ def _ended(name: str, code: int, wait_s: float) -> DataError:
         )
     if code == -9:
         return DataError(
-            f"{name} was not read within {wait_s:.0f} s, which is the limit. Is it on a slow disk? Copy it to this machine first."
+            f"{name} was not read within {wait_s:.0f} s, which is the limit: the machine is busy, its disk slow, or the file made to take "
+            "long. Try again later, or save the rows as JSON Lines, one short object on each line."
         )
     return DataError(f"{name} cannot be read: its bytes end the program that reads them (code {code}). Copy or write it again.")
 
