@@ -12,6 +12,7 @@ from reft_studio.errors import DataError
 from reft_studio.scoring.scores import write_scores
 from reft_studio.studio import Studio
 from reft_studio.workspace import Workspace
+from ui.components.cards import card_view
 
 IDS = [1, 2, 4, 8, 16]
 VALUES = [0.9, 0.1, -0.2, -0.8, float("nan")]
@@ -55,6 +56,20 @@ def test_a_row_without_a_score_waits_for_a_person(studio: Studio, workspace: Wor
     card = studio.audit.card(make(workspace).id, 16)
     assert (card.score, card.percentile, card.effective) == (None, None, "undecided")
     assert card.why == "No score: only a person can decide this row."
+
+
+def test_a_card_says_that_its_row_was_cut_and_why_another_has_no_score(studio: Studio, workspace: Workspace) -> None:
+    dataset, values = write_dataset(workspace, rows(), name="five rows", role="user"), np.array(VALUES, dtype=np.float32)
+    cut, reasons = np.array(IDS) == 2, np.where(np.isnan(values), 1, 0).astype(np.uint8)
+    facts: dict[str, Any] = {"key": "k", "scorer": "refusal_feature", "teacher": "lab", "threshold": 0.0}
+    told = {"truncated": 1, "cut_at": 488}
+    score = write_scores(
+        workspace, dataset, values, **facts, info=told, reasons=reasons, names={1: "the chat template refuses the row"}, cut=cut
+    )
+    assert score.cut_told == "1 row was cut at 488 tokens: the middle of a longer prompt was not read."
+    cards = {row: card_view(studio.audit.card(dataset.id, row), 0.0, masked=False, reveal=True) for row in (2, 4, 16)}
+    assert [(cards[row]["shortened"], cards[row]["shortened_at"]) for row in (2, 4)] == [(True, 488), (False, 488)]
+    assert cards[16]["reason"] == "the chat template refuses the row" and cards[2]["reason"] == ""
 
 
 def test_a_row_that_does_not_exist_is_named(studio: Studio, workspace: Workspace) -> None:
