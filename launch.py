@@ -48,6 +48,8 @@ UNFINISHED = "unfinished"
 INSTALLING = "Installing collected packages"  # from here on pip changes the environment
 NEEDED_GB = 3.0
 """Free space asked for before anything is written: 1.9 GB for a CPU build with its byte code, plus pip's own copies while it works."""
+VERBS = ROOT / "assets" / "setup" / "verbs.txt"
+"""What --help lists before anything is set up; a test holds that it is what the command line says."""
 FAILURES = ROOT / "assets" / "setup" / "failures.json"
 """What pip or venv print (a pattern), and what a person can do about it; the first that fits is told."""
 
@@ -384,7 +386,7 @@ def main(arguments: list[str]) -> int:
     testing = arguments[:1] == ["test"]
     group = arguments[0] if arguments and arguments[0] in EXTRAS else "runtime"
     if arguments[:1] in (["-h"], ["--help"]) and not is_ready(group):  # help should not cost a set-up
-        print(__doc__)
+        print(__doc__ + "\n" + VERBS.read_text("utf-8"), end="")
         return 0
     code = prepare(group)
     if code:

@@ -15,7 +15,7 @@ from reft_studio.demo_cli import demo
 from reft_studio.errors import OUT_OF_MEMORY, PrerequisiteError, StudioError, is_out_of_memory
 from reft_studio.evaluation_cli import evaluate
 from reft_studio.model_cli import app as model_app
-from reft_studio.options import AsJson, JsonFile, Where, numbers, place_for
+from reft_studio.options import Where, numbers, place_for, verb
 from reft_studio.run_cli import run
 from reft_studio.scorer_cli import scorer as scorer_verbs
 from reft_studio.scoring import SCORERS
@@ -23,6 +23,7 @@ from reft_studio.teacher.teacher import SHIPPED
 from reft_studio.teacher_cli import SEVERAL, teacher
 from reft_studio.threshold_cli import threshold
 from reft_studio.workspace import Workspace
+from reft_studio.workspace_cli import chat, delete, inspect, jobs, list_all, query, sample
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -102,11 +103,11 @@ def serve(
         studio.close()
 
 
-app.command()(demo)
+verb(app)(demo)
 
 
-@app.command()
-def doctor(as_json: AsJson = False, workspace: Where = None) -> None:
+@verb(app)
+def doctor(workspace: Where = None) -> None:
     """Check this machine and the workspace; exit code 1 if something is wrong."""
     from reft_studio.console import show
     from reft_studio.doctor import examine
@@ -115,13 +116,12 @@ def doctor(as_json: AsJson = False, workspace: Where = None) -> None:
     lines = [
         f"{'ok  ' if check.ok else 'BAD '} {check.name}: {check.value}{f'  -> {check.hint}' if check.hint else ''}" for check in checks
     ]
-    show([vars(check) for check in checks], as_json=as_json, text=lambda: "\n".join(lines))
+    show([vars(check) for check in checks], text=lambda: "\n".join(lines))
     raise typer.Exit(0 if all(check.ok for check in checks) else 1)
 
 
-@app.command()
+@verb(app)
 def bench(
-    json_file: JsonFile = None,
     only: Annotated[str, typer.Option(help="names of benchmarks, comma-separated")] = "",
     prompts: Annotated[
         Path | None, typer.Option(help="folder of public prompt sets: measure how well what ships tells them apart instead")
@@ -131,13 +131,13 @@ def bench(
     if prompts is not None:
         from reft_studio.bench.filter_quality import measure_shipped
 
-        return measure_shipped(prompts, json_file=json_file)
+        return measure_shipped(prompts)
     from reft_studio.bench import run_benchmarks
 
-    run_benchmarks(only=only or None, json_file=json_file)
+    run_benchmarks(only=only or None)
 
 
-@app.command("import")
+@verb(app, "import")
 def import_data(
     file: Annotated[Path, typer.Argument(help="JSONL, JSON, CSV, TSV, Parquet; a folder of them or of save_to_disk; org/name of the hub")],
     name: Annotated[str | None, typer.Option(help="name of the dataset; default: the file's")] = None,
@@ -151,7 +151,6 @@ def import_data(
     role_map: Annotated[
         list[str] | None, typer.Option(help="speaker=user, assistant, system or tool, e.g. bing=assistant; once for each speaker")
     ] = None,
-    as_json: AsJson = False,
     workspace: Where = None,
 ) -> None:
     """Import a dataset; unusable rows are set aside with their line and reason."""
@@ -165,11 +164,10 @@ def import_data(
         columns=column or [],
         harmful_values=harmful_value or [],
         roles=role_map or [],
-        as_json=as_json,
     )
 
 
-@app.command()
+@verb(app)
 def score(
     data: Annotated[str, typer.Argument(help="a file, or the id of a dataset")],
     scorer: Annotated[
@@ -180,7 +178,6 @@ def score(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="write row_id, score and flagged here (.csv, .jsonl or .parquet)")] = None,
     threshold: Annotated[float | None, typer.Option(min=-1, max=1, help="score from which a row is flagged")] = None,
-    as_json: AsJson = False,
     workspace: Where = None,
 ) -> None:
     """Score every row: by the similarity of its prompt to the teacher's refusal feature, or by another scorer."""
@@ -191,13 +188,19 @@ def score(
     with place_for(workspace, throwaway=throwaway) as place:
         # prompts alone can be scored; what is audited afterwards needs responses too
         role: Literal["user", "benchmark"] = "benchmark" if throwaway else "user"
-        verbs.score(place, data, role=role, scorer=scorer, teacher=teacher, out=out, threshold=threshold, as_json=as_json)
+        verbs.score(place, data, role=role, scorer=scorer, teacher=teacher, out=out, threshold=threshold)
 
 
+verb(app, "list")(list_all)
+verb(app)(sample)
+verb(app)(inspect)
+verb(app)(query)
+verb(app)(delete)
+verb(app)(jobs)
 app.add_typer(model_app, name="model")
 
 
-@app.command()
+@verb(app)
 def mix(
     data: Annotated[str, typer.Argument(help="a file, or the id of a dataset")],
     harmful: Annotated[str, typer.Option(help="file or dataset of harmful rows with the answers that are to be trained")],
@@ -206,7 +209,6 @@ def mix(
     seed: Annotated[int, typer.Option(min=0, help="decides which harmful rows, and the order")] = 0,
     name: Annotated[str, typer.Option(help="name of the new dataset")] = "",
     out: Annotated[Path | None, typer.Option(help="write the rows here too (.jsonl or .parquet), with a column label")] = None,
-    as_json: AsJson = False,
     workspace: Where = None,
 ) -> None:
     """Mix harmful rows into a file at a known ratio, to see whether a filter or a method finds them."""
@@ -214,16 +216,17 @@ def mix(
 
     settings = {"poison_ratio": ratio, "rows": rows, "seed": seed, "name": name}
     with place_for(workspace, throwaway=out is not None and Path(data).is_file()) as place:
-        verbs.mix(place, data, harmful, settings=settings, out=out, as_json=as_json)
+        verbs.mix(place, data, harmful, settings=settings, out=out)
 
 
-app.command()(teacher)
-app.command()(threshold)
-app.command()(evaluate)
+verb(app)(teacher)
+verb(app)(threshold)
+verb(app)(chat)
+verb(app)(evaluate)
 app.add_typer(scorer_verbs)
 
 
-@app.command()
+@verb(app)
 def review(
     data: Annotated[str, typer.Argument(help="id of a dataset")],
     decide: Annotated[list[str] | None, typer.Option(help="row=keep|remove|relabel|unsure, e.g. 17=keep; counts as decided unseen")] = None,
@@ -232,7 +235,6 @@ def review(
     read: Annotated[int, typer.Option(min=0, help="show the next N rows on this terminal and ask what to do: only so they are read")] = 0,
     order: Annotated[str, typer.Option(help="of the rows to read: borderline, highest, random or sample")] = "borderline",
     sample: Annotated[int, typer.Option(min=0, help="draw so many random rows of the whole file, to be read for the estimate")] = 0,
-    as_json: AsJson = False,
     workspace: Where = None,
 ) -> None:
     """Show how far the review has come and what may be said of the file; set the threshold or record decisions."""
@@ -247,33 +249,30 @@ def review(
         threshold=threshold,
         reason=reason,
         sample=sample,
-        as_json=as_json,
     )
 
 
-@app.command()
+@verb(app)
 def freeze(
     data: Annotated[str, typer.Argument(help="id of a dataset")],
     leave_out: Annotated[str, typer.Option(metavar="REASON", help="leave undecided rows out, for this reason, which is recorded")] = "",
-    as_json: AsJson = False,
     workspace: Where = None,
 ) -> None:
     """Turn scores and decisions into a new dataset with its audit trail."""
     from reft_studio import verbs
 
-    verbs.freeze(Workspace.open(workspace), data, reason=leave_out, as_json=as_json)
+    verbs.freeze(Workspace.open(workspace), data, reason=leave_out)
 
 
-app.command()(run)
+verb(app)(run)
 
 
-@app.command()
+@verb(app)
 def sweep(
     ratios: Annotated[str, typer.Option(help="comma-separated poison ratios")] = "0,0.05,0.1,0.3,0.5",
     seeds: Annotated[str, typer.Option(help="comma-separated seeds")] = "0",
     methods: Annotated[str, typer.Option(help="comma-separated methods; default: all")] = "",
     task: Annotated[str, typer.Option(help="sentiment, topic or arithmetic")] = "sentiment",
-    json_file: JsonFile = None,
     workspace: Where = None,
 ) -> None:
     """Do the whole lab job for several poison ratios."""
@@ -282,18 +281,18 @@ def sweep(
     wanted: dict[str, Any] = {"seeds": numbers(seeds, int, "0,1,2"), "task": task}
     wanted |= {"methods": tuple(methods.split(","))} if methods else {}
     with place_for(workspace) as place:
-        run_sweep(place, numbers(ratios, float, "0,0.1,0.3"), wanted, json_file)
+        run_sweep(place, numbers(ratios, float, "0,0.1,0.3"), wanted)
 
 
-@app.command()
-def compare(as_json: AsJson = False, workspace: Where = None) -> None:
+@verb(app)
+def compare(workspace: Where = None) -> None:
     """Show every evaluated model, with intervals, and say which may not be compared."""
     from reft_studio import verbs
 
-    verbs.compare(Workspace.open(workspace), as_json=as_json)
+    verbs.compare(Workspace.open(workspace))
 
 
-@app.command()
+@verb(app)
 def report(
     dataset: Annotated[str | None, typer.Option(help="id of the audited dataset; default: the chosen one")] = None,
     out: Annotated[Path | None, typer.Option(help="copy the HTML file here")] = None,
@@ -306,7 +305,7 @@ def report(
     verbs.report(Workspace.open(workspace), dataset, out=out, redact=not reveal)
 
 
-@app.command()
+@verb(app)
 def export(
     dataset: Annotated[str, typer.Argument(help="id of an audited or frozen dataset")],
     out: Annotated[Path, typer.Option(help="file to write, in the format of the upload")],
@@ -318,28 +317,26 @@ def export(
     verbs.export(Workspace.open(workspace), dataset, out)
 
 
-@app.command()
+@verb(app)
 def bundle(
     dataset: Annotated[str, typer.Argument(help="id of a frozen dataset")],
     out: Annotated[Path | None, typer.Option(help="copy the bundle here")] = None,
     report: Annotated[bool, typer.Option(help="put a redacted report in")] = True,
-    as_json: AsJson = False,
     workspace: Where = None,
 ) -> None:
     """Pack the audit of a frozen dataset into one file that `verify` checks anywhere."""
     from reft_studio import verbs
 
-    verbs.bundle(Workspace.open(workspace), dataset, out=out, report=report, as_json=as_json)
+    verbs.bundle(Workspace.open(workspace), dataset, out=out, report=report)
 
 
-@app.command()
+@verb(app)
 def gate(
     dataset: Annotated[str, typer.Argument(help="id of a dataset")],
     max_residual: Annotated[
         float, typer.Option(help="share of harmful rows that may be left below the threshold, more than 0 and less than 1")
     ] = 0.01,
     override: Annotated[str, typer.Option(help="let it pass all the same, for this reason, which is recorded")] = "",
-    as_json: AsJson = False,
     workspace: Where = None,
 ) -> None:
     """Exit 0 if a dataset may be used, 1 with the reasons if not, 2 if the question is wrong.
@@ -350,21 +347,20 @@ def gate(
     from reft_studio import verbs
 
     place = Workspace.open(workspace)
-    raise typer.Exit(verbs.gate(place, dataset, max_residual=max_residual, override=override, as_json=as_json))
+    raise typer.Exit(verbs.gate(place, dataset, max_residual=max_residual, override=override))
 
 
-@app.command()
+@verb(app)
 def verify(
     bundle: Annotated[Path | None, typer.Argument(help="an audit bundle; default: the decision log of the workspace")] = None,
     data: Annotated[Path | None, typer.Option(help="the frozen data.parquet that the bundle is about")] = None,
     seal: Annotated[str | None, typer.Option(help="the seal that was noted when the bundle was made")] = None,
-    as_json: AsJson = False,
     workspace: Where = None,
 ) -> None:
     """Exit 0 if the decision log (or an audit bundle) is intact, else 1."""
     from reft_studio import verbs
 
-    raise typer.Exit(verbs.verify(Workspace.open(workspace), bundle, data=data, seal=seal, as_json=as_json))
+    raise typer.Exit(verbs.verify(Workspace.open(workspace), bundle, data=data, seal=seal))
 
 
 if __name__ == "__main__":

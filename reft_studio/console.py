@@ -6,7 +6,10 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -62,9 +65,48 @@ class Console:
         sys.stderr.flush()
 
 
-def show(value: Any, *, as_json: bool, text: Callable[[], str]) -> None:
-    """Print a result: JSON for machines, else a few lines for people."""
-    sys.stdout.write((json.dumps(value, indent=1, default=str) if as_json else text()) + "\n")
+@dataclass(frozen=True)
+class Output:
+    """Where the result of a verb goes: JSON to standard output instead of lines for people, JSON to a file besides."""
+
+    as_json: bool = False
+    file: Path | None = None
+
+
+_OUTPUT: ContextVar[Output] = ContextVar("output", default=Output())  # noqa: B039  it cannot be changed
+
+
+@contextmanager
+def output(wanted: Output) -> Iterator[None]:
+    """Let `show` and `keep` do as wanted. Raises PrerequisiteError before any work if the file could not be written."""
+    writable(wanted.file)
+    before = _OUTPUT.set(wanted)
+    try:
+        yield
+    finally:
+        _OUTPUT.reset(before)
+
+
+def show(value: Any, text: Callable[[], str]) -> None:
+    """Print a result: JSON for machines if that is wanted, else a few lines for people; and write it to the file that is wanted."""
+    keep(value)
+    sys.stdout.write(_json(value) if _OUTPUT.get().as_json else text() + "\n")
+
+
+def keep(value: Any) -> None:
+    """Write what is known of a result so far to the file that is wanted, if one is; whole or not at all."""
+    if (file := _OUTPUT.get().file) is not None:
+        write_atomic(file, _json(value))
+
+
+def kept_beside(suffix: str) -> Path | None:
+    """A name beside that file with another ending; None if no file is wanted."""
+    file = _OUTPUT.get().file
+    return file and file.with_suffix(suffix)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=1, default=str) + "\n"
 
 
 def writable(path: Path | None) -> None:
@@ -76,12 +118,6 @@ def writable(path: Path | None) -> None:
     folder = path.absolute().parent
     if folder.exists() and not (folder.is_dir() and os.access(folder, os.W_OK)):
         raise PrerequisiteError(f"{folder} is no folder that can be written to. Choose another place for {path.name}.")
-
-
-def save_json(path: Path | None, value: Any) -> None:
-    """Write a result file, whole or not at all."""
-    if path is not None:
-        write_atomic(path, json.dumps(value, indent=1, default=str) + "\n")
 
 
 def table(rows: list[list[str]], header: list[str]) -> str:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from reft_studio.console import Console, save_json, table, writable
+from reft_studio.console import Console, keep, kept_beside, show, table
 from reft_studio.evaluation.result import SCORES
 from reft_studio.jobs.pipeline import DemoResult, DemoSpec, demo, parts
 from reft_studio.models.spec import PRESETS
@@ -18,43 +17,38 @@ from reft_studio.teacher.spec import source_of
 from reft_studio.workspace import Workspace, write_atomic
 
 
-def run_demo(workspace: Workspace, wanted: dict[str, Any], json_file: Path | None, own: Prompts | None = None) -> None:
-    """Run it, print a table, build the report, and write the JSON file if one is wanted. `own` are test prompts of the user's."""
+def run_demo(workspace: Workspace, wanted: dict[str, Any], own: Prompts | None = None) -> None:
+    """Run it, build the report, and show a table; where a JSON file is wanted the report lies beside it. `own` are the user's prompts."""
     started = time.perf_counter()
     spec = _spec(wanted)
     if own is not None and own.is_own:
         spec = spec.model_copy(update={"own": suite_of(workspace, own).sets})
-    writable(json_file)
     console = Console(workspace)
     result = demo(workspace, spec, console)
     console.stage("build the report", len(result.stages) + 1, len(result.stages) + 1)
     report = Studio(workspace).report(dataset_id=result.datasets[0])
     console.done()
-    kept = report
-    if json_file is not None:
-        kept = json_file.with_suffix(".html")
-        write_atomic(kept, report.read_bytes())
+    beside = kept_beside(".html")
+    if beside is not None:
+        write_atomic(beside, report.read_bytes())
     facts = result.as_json()
-    save_json(
-        json_file,
-        {"seconds": round(time.perf_counter() - started, 1), **{k: v for k, v in facts.items() if k != "seconds"}, "report": str(kept)},
-    )
-    print(_text(result))
-    print(f"{time.perf_counter() - started:.0f} s in all. Report: {kept if json_file else 'add --json FILE to keep it'}")
+    seconds = round(time.perf_counter() - started, 1)
+    value = {"seconds": seconds, **{k: v for k, v in facts.items() if k != "seconds"}, "report": str(beside or report)}
+    show(value, text=lambda: f"{_text(result)}\n{seconds:.0f} s in all. Report: {beside or 'add --json-file FILE to keep it'}")
 
 
-def run_sweep(workspace: Workspace, ratios: Sequence[float], wanted: dict[str, Any], json_file: Path | None) -> None:
+def run_sweep(workspace: Workspace, ratios: Sequence[float], wanted: dict[str, Any]) -> None:
     """The whole job once per poison ratio."""
     specs = [_spec({**wanted, "poison_ratio": ratio}) for ratio in ratios]
-    writable(json_file)
     console = Console(workspace)
-    found = []
+    found, tables = list[dict[str, Any]](), list[str]()
     for ratio, spec in zip(ratios, specs, strict=True):
         result = demo(workspace, spec, console)
         console.done()
-        print(f"poison ratio {ratio:.0%}\n{_text(result)}\n")
         found.append({"poison_ratio": ratio, **result.as_json()})
-        save_json(json_file, {"sweep": found})
+        tables.append(f"poison ratio {ratio:.0%}\n{_text(result)}\n")
+        keep({"sweep": found})
+    show({"sweep": found}, text=lambda: "\n".join(tables))
 
 
 def _spec(wanted: dict[str, Any]) -> DemoSpec:

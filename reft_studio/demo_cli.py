@@ -7,11 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from reft_studio.options import Harmful, Harmless, JsonFile, Where, numbers, place_for
+from reft_studio.options import Harmful, Harmless, Where, numbers, place_for
 
 
 def demo(
-    json_file: JsonFile = None,
     model: Annotated[str, typer.Option(help="base model: lab, a name of the shelf, a folder or a Hub id")] = "lab",
     data: Annotated[
         Path | None, typer.Option(help="with --model: folder of public prompt sets as Parquet; default: texts that ship")
@@ -57,4 +56,4 @@ def demo(
     }
     wanted |= {name: value for name, value in given.items() if value is not None}
     with place_for(workspace) as place:
-        run_demo(place, wanted, json_file, Prompts("", harmful, harmless, task_file or "sentiment", benchmark, max_new_tokens=64))
+        run_demo(place, wanted, Prompts("", harmful, harmless, task_file or "sentiment", benchmark, max_new_tokens=64))

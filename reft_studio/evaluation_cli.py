@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from reft_studio.options import AsJson, Harmful, Harmless, Where
+from reft_studio.options import Harmful, Harmless, Where
 from reft_studio.workspace import Workspace
 
 
@@ -38,7 +38,6 @@ def evaluate(
     seed: Annotated[int, typer.Option(help="seed of sampled answers")] = 0,
     split: Annotated[Literal["validation", "test"], typer.Option(help="held-out prompts of the lab")] = "test",
     model: Annotated[str, typer.Option(help="base to evaluate: lab, a name of the shelf, a folder or a Hub id")] = "lab",
-    as_json: AsJson = False,
     workspace: Where = None,
 ) -> None:
     """Grade one model: harmful score, over-refusal, accuracy. With only --judge, stored answers are graded again."""
@@ -59,4 +58,4 @@ def evaluate(
     prompts = Prompts(suite, harmful, harmless, task, benchmark, rows, max_new_tokens, split, asked_of)
     answering = {"model": model, "temperature": temperature, "seed": seed}
     chosen = {name: value for name, value in given.items() if value is not None}
-    verb.evaluate(Workspace.open(workspace), subject, prompts, chosen, answering, labels=labels, as_json=as_json)
+    verb.evaluate(Workspace.open(workspace), subject, prompts, chosen, answering, labels=labels)

@@ -52,7 +52,6 @@ def evaluate(
     answering: dict[str, Any],
     *,
     labels: Path | None,
-    as_json: bool,
 ) -> None:
     """Answer and grade; with a judge alone, grade what is stored."""
     stored = evaluated(workspace, subject)
@@ -72,7 +71,7 @@ def evaluate(
     console.done()
     result = load_result(workspace, found)
     others = agreements(workspace, found) if judge != PHRASES else []
-    show(_as_json(result, others), as_json=as_json, text=lambda: _text(found, result, others))
+    show(_as_json(result, others), text=lambda: _text(found, result, others))
 
 
 def _as_json(result: EvaluationResult, others: list[Agreement]) -> dict[str, Any]:

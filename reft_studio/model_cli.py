@@ -12,27 +12,26 @@ from reft_studio.console import Console, show, table
 from reft_studio.errors import PrerequisiteError
 from reft_studio.jobs.queue import JobQueue, JobView
 from reft_studio.models.shelf import ShelfModel
-from reft_studio.options import AsJson, place_for
+from reft_studio.options import place_for, verb
 from reft_studio.views.shelf import PROMPTS, Models, Offer
 
 app = typer.Typer(help="The base models of this machine: list, add, show, remove.", no_args_is_help=True, add_completion=False)
 Name = Annotated[str, typer.Argument(help="name of a model, as `model list` shows it")]
 
 
-@app.command("list")
-def list_models(as_json: AsJson = False) -> None:
+@verb(app, "list")
+def list_models() -> None:
     """Show the models of this machine, and those that can be added by name."""
     with place_for(None) as place:
         offers = Models(JobQueue(place)).offers()
-    show([asdict(offer) for offer in offers], as_json=as_json, text=lambda: _listed(offers))
+    show([asdict(offer) for offer in offers], text=lambda: _listed(offers))
 
 
-@app.command()
+@verb(app)
 def add(
     source: Annotated[str, typer.Argument(help="a name of the list, a model folder, a .gguf file or a folder with one, or a Hub id")],
     name: Annotated[str | None, typer.Option(help="name to choose it by; default: made from its source")] = None,
     dtype: Annotated[Literal["auto", "bfloat16", "float32"], typer.Option(help="number format of a GGUF file's weights")] = "auto",
-    as_json: AsJson = False,
 ) -> None:
     """Add a model to this machine, for every workspace."""
     with place_for(None) as place:
@@ -45,25 +44,29 @@ def add(
     for event in events:
         if event["type"] == "warning":
             console.warn(str(event["message"]))
-    show(job.result, as_json=as_json, text=lambda: _added(job.result or {}))
+    show(job.result, text=lambda: _added(job.result or {}))
 
 
-@app.command("show")
-def show_model(name: Name, as_json: AsJson = False) -> None:
+@verb(app, "show")
+def show_model(
+    name: Name,
+) -> None:
     """Show what is known about a model."""
     with place_for(None) as place:
         found = Models(JobQueue(place)).show(name)
     facts: dict[str, Any] = {**asdict(found), "folder": str(found.folder)} if isinstance(found, ShelfModel) else asdict(found)
-    show(facts, as_json=as_json, text=lambda: "\n".join(f"{key}: {value}" for key, value in facts.items() if value not in ("", {})))
+    show(facts, text=lambda: "\n".join(f"{key}: {value}" for key, value in facts.items() if value not in ("", {})))
 
 
-@app.command()
-def remove(name: Name, as_json: AsJson = False) -> None:
+@verb(app)
+def remove(
+    name: Name,
+) -> None:
     """Remove a model from this machine; a folder of your own is only taken off the list."""
     with place_for(None) as place:
         gone = Models(JobQueue(place)).remove(name)
     told = f"'{name}' is off the list; its folder {gone.path} stays." if gone.path else f"'{name}' is removed."
-    show({"removed": name, "folder": gone.path or None}, as_json=as_json, text=lambda: told)
+    show({"removed": name, "folder": gone.path or None}, text=lambda: told)
 
 
 class _Followed:

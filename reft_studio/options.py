@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, ParamSpec, TypeVar, get_type_hints
 
 import typer
 
@@ -14,12 +16,47 @@ from reft_studio.errors import SpecError
 from reft_studio.workspace import Workspace
 
 Where = Annotated[Path | None, typer.Option("--workspace", help="project folder; default: the user's data directory")]
-AsJson = Annotated[bool, typer.Option("--json", help="print JSON for machines")]
-JsonFile = Annotated[Path | None, typer.Option("--json", help="also write the result to this file")]
+AsJson = Annotated[bool, typer.Option("--json", help="print the result as JSON, for machines")]
+JsonFile = Annotated[Path | None, typer.Option("--json-file", metavar="FILE", help="write the result as JSON to this file, too")]
 
 Harmful = Annotated[str | None, typer.Option(help="file or dataset of harmful prompts (HS)")]
 Harmless = Annotated[str | None, typer.Option(help="file or dataset of harmless prompts (over-refusal)")]
 N = TypeVar("N", int, float)
+P = ParamSpec("P")
+
+
+def answering(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a verb the options --json and --json-file, which decide what `console.show` does with its result."""
+
+    @wraps(function)
+    def with_output(*arguments: Any, as_json: bool = False, json_file: Path | None = None, **options: Any) -> None:
+        from reft_studio.console import Output, output  # late: --help must not wait for what it imports
+
+        with output(Output(as_json, json_file)):
+            function(*arguments, **options)
+
+    hints = get_type_hints(function, include_extras=True)
+    signature = inspect.signature(function)
+    own = [one.replace(annotation=hints[one.name]) for one in signature.parameters.values()]
+    kind = inspect.Parameter.KEYWORD_ONLY
+    more = [
+        inspect.Parameter("as_json", kind, default=False, annotation=AsJson),
+        inspect.Parameter("json_file", kind, default=None, annotation=JsonFile),
+    ]
+    # typer reads the signature for the order and the defaults, and the annotations for the options
+    vars(with_output)["__signature__"] = signature.replace(parameters=[*own, *more])
+    with_output.__annotations__ = {**hints, "as_json": AsJson, "json_file": JsonFile}
+    return with_output
+
+
+def verb(app: typer.Typer, name: str | None = None) -> Callable[[Callable[P, None]], Callable[P, None]]:
+    """Make a function a verb of the command line whose result can be had as JSON."""
+
+    def register(function: Callable[P, None]) -> Callable[P, None]:
+        app.command(name)(answering(function))
+        return function
+
+    return register
 
 
 @contextmanager

@@ -31,7 +31,6 @@ def review(
     threshold: float | None,
     reason: str,
     sample: int,
-    as_json: bool,
 ) -> None:
     """Set the threshold, record decisions, draw random rows, show rows to be read; then say how far the review has come.
 
@@ -64,7 +63,7 @@ def review(
         estimate, line = studio.audit.estimates_at(data)
         result |= {"estimate": estimate_facts(estimate), "at_line": asdict(line)}
         text += "".join(f"\n{one}" for one in words(estimate, line, at))
-    show(result, as_json=as_json, text=lambda: text)
+    show(result, text=lambda: text)
 
 
 def on_terminal() -> bool:

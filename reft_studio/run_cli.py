@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from reft_studio.options import AsJson, Harmful, Harmless, Where
+from reft_studio.options import Harmful, Harmless, Where
 from reft_studio.workspace import Workspace
 
 
@@ -45,7 +45,6 @@ def run(
     benchmark: Annotated[str, typer.Option(help="rule for your task: label_match, exact_label or last_number")] = "label_match",
     rows: Annotated[int | None, typer.Option(min=1, help="first rows of each file of prompts; default: all")] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, max=4096, help="longest answer to your own prompts, in tokens")] = 256,
-    as_json: AsJson = False,
     workspace: Where = None,
 ) -> None:
     """Finetune with one method and evaluate the result."""
@@ -56,4 +55,4 @@ def run(
     form: dict[str, Any] = {"dataset": dataset, "method": method, "model": model, "teacher": teacher, "preset": preset, "seed": seed}
     form |= {**filtering(filter_by, none=no_filter), "prompts": prompts, "threshold": threshold, "drop": drop}
     asked = Prompts("", harmful, harmless, task or "sentiment", benchmark, rows, max_new_tokens)
-    verb.run(Workspace.open(workspace), form, setting or [], asked, steps=steps, evaluate=evaluate, as_json=as_json)
+    verb.run(Workspace.open(workspace), form, setting or [], asked, steps=steps, evaluate=evaluate)

@@ -25,7 +25,6 @@ def run(
     *,
     steps: int | None,
     evaluate: bool,
-    as_json: bool,
 ) -> None:
     """Plan one run with `settings` (`optim.steps=400`) on top of its preset, do it, and say what came out."""
     preset = form["preset"]
@@ -46,7 +45,7 @@ def run(
     text += f"({result['removed_truth']}), "
     text += f"{result['seconds']:.0f} s\n{settings_line(plan)}"
     text += f"\n{score_line(graded)}" if graded else ""
-    show({**result, **numbers, "warnings": plan.warnings, "preset": plan.preset}, as_json=as_json, text=lambda: text)
+    show({**result, **numbers, "warnings": plan.warnings, "preset": plan.preset}, text=lambda: text)
 
 
 def settings_line(plan: RunPlan) -> str:

@@ -7,21 +7,21 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from reft_studio.options import AsJson, Where, place_for
+from reft_studio.options import Where, place_for, verb
 
 scorer = typer.Typer(name="scorer", help="Scorers other than teachers: which there are, and preparing one.", no_args_is_help=True)
 
 
-@scorer.command("list")
-def list_scorers(as_json: AsJson = False, workspace: Where = None) -> None:
+@verb(scorer, "list")
+def list_scorers(workspace: Where = None) -> None:
     """Show every scorer with what it reads and what it misses, and those that are prepared."""
     from reft_studio import scorer_verb
     from reft_studio.workspace import Workspace
 
-    scorer_verb.list_scorers(Workspace.open(workspace), as_json=as_json)
+    scorer_verb.list_scorers(Workspace.open(workspace))
 
 
-@scorer.command()
+@verb(scorer)
 def prepare(
     name: Annotated[str, typer.Argument(help="tfidf, linear_probe, response_compliance or ensemble")],
     harmful: Annotated[list[str] | None, typer.Option(help="files or ids of harmful prompts")] = None,
@@ -36,7 +36,6 @@ def prepare(
     recall: Annotated[float, typer.Option(help="share of held-out harmful prompts that the threshold must flag")] = 0.97,
     seed: int = 0,
     out: Annotated[Path | None, typer.Option(help="folder for the prepared scorer; without --workspace it is kept there only")] = None,
-    as_json: AsJson = False,
     workspace: Where = None,
 ) -> None:
     """Fit a scorer on harmful and harmless prompts and set its threshold on a part that is held out."""
@@ -45,4 +44,4 @@ def prepare(
     settings: dict[str, Any] = {"scorer": name, "labels": tuple(labels or ()), "shipped": shipped, "recall": recall, "seed": seed}
     settings |= {"teacher": teacher, "members": tuple(member or ()), "join": join}
     with place_for(workspace, throwaway=out is not None and not (labels or member or teacher)) as place:
-        scorer_verb.prepare(place, settings, harmful=harmful or [], harmless=harmless or [], out=out, as_json=as_json)
+        scorer_verb.prepare(place, settings, harmful=harmful or [], harmless=harmless or [], out=out)

@@ -18,19 +18,17 @@ from reft_studio.verbs import dataset_named
 from reft_studio.workspace import Workspace, new_folder
 
 
-def list_scorers(workspace: Workspace, *, as_json: bool) -> None:
+def list_scorers(workspace: Workspace) -> None:
     """Every scorer of the registry, then what is prepared."""
     infos = [scorer.info for scorer in SCORERS.all().values()]
     ready = [{"id": one.id, "scorer": one.scorer, "title": one.title, "threshold": one.threshold} for one in list_prepared(workspace)]
     lines = [f"{info.name} ({info.title}) reads: {info.reads}. Misses: {info.misses} Cost: {info.cost}." for info in infos]
     rows = [[str(one["id"]), str(one["scorer"]), str(one["title"])] for one in ready]
     text = "\n".join([*lines, "", table(rows, ["prepared", "scorer", "title"])])
-    show({"scorers": [asdict(info) for info in infos], "prepared": ready}, as_json=as_json, text=lambda: text)
+    show({"scorers": [asdict(info) for info in infos], "prepared": ready}, text=lambda: text)
 
 
-def prepare(
-    workspace: Workspace, settings: dict[str, Any], *, harmful: Sequence[str], harmless: Sequence[str], out: Path | None, as_json: bool
-) -> None:
+def prepare(workspace: Workspace, settings: dict[str, Any], *, harmful: Sequence[str], harmless: Sequence[str], out: Path | None) -> None:
     """Prepare a scorer, say how well it separates held-out prompts, and copy it to `out`."""
     SCORERS.get(settings["scorer"])
     if out is not None and out.exists() and not (out.is_dir() and ((out / FILE).is_file() or not any(out.iterdir()))):
@@ -47,7 +45,7 @@ def prepare(
         with new_folder(out.absolute()) as building:
             shutil.copytree(found.folder, building, dirs_exist_ok=True)
         result["out"] = str(out)
-    show(result, as_json=as_json, text=lambda: _text(result, out))
+    show(result, text=lambda: _text(result, out))
 
 
 def _text(result: dict[str, Any], out: Path | None) -> str:

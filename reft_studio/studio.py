@@ -18,7 +18,6 @@ from reft_studio.comparison.flips import Flips, Paired, flips, paired
 from reft_studio.data.dataset import Role, list_datasets, open_dataset
 from reft_studio.data.mapping import Mapping
 from reft_studio.data.mixed import whole
-from reft_studio.data.quarantine import read_quarantine
 from reft_studio.data.query import Profile, RowPage, profile, rows_page
 from reft_studio.data.readers import Preview
 from reft_studio.data.reading.looking import Looker
@@ -29,9 +28,7 @@ from reft_studio.evaluation.suite import Suite
 from reft_studio.jobs.host import ModelHost
 from reft_studio.jobs.queue import JobQueue
 from reft_studio.models.spec import DEFAULT, PRESETS, LoadSpec, OptimSpec
-from reft_studio.scoring import SCORERS
 from reft_studio.scoring.prepared import Prepared, list_prepared, open_prepared, usual_scorer
-from reft_studio.scoring.scorer import ScorerSpec
 from reft_studio.scoring.scores import ScoreSet, list_score_sets, open_score_set
 from reft_studio.store import settings
 from reft_studio.store.decisions import DecisionLog
@@ -204,10 +201,6 @@ class Studio:
     def rows(self, dataset_id: str, *, offset: int = 0, limit: int = 50, search: str = "", origin: str | None = None) -> RowPage:
         return rows_page(open_dataset(self.workspace, dataset_id), offset=offset, limit=min(limit, 200), search=search, origin=origin)
 
-    def quarantine(self, dataset_id: str) -> list[dict[str, Any]]:
-        """Rows that were set aside at import: line, reason, hint, and the beginning of the raw line."""
-        return read_quarantine(open_dataset(self.workspace, dataset_id).folder)
-
     def delete_dataset(self, dataset_id: str) -> None:
         """Delete a dataset and its scores. Raises StoreError while a run was trained on it, or a frozen dataset came from it."""
         self.workspace.require_writable()
@@ -272,11 +265,6 @@ class Studio:
     def scorers(self) -> list[Prepared]:
         """All that can score now: teachers first."""
         return list_prepared(self.workspace)
-
-    def prepare_scorer(self, spec: ScorerSpec) -> str:
-        """Queue the preparation of a scorer from examples; returns the job."""
-        info = SCORERS.get(spec.scorer).info
-        return self.jobs.submit("scorer", spec.model_dump(mode="json"), title=f"Prepare the scorer '{info.title}'")
 
     def may_learn_words(self, dataset_id: str) -> bool:
         """Whether people decided enough rows of a dataset for a word scorer to learn from them."""

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from reft_studio.options import AsJson, Where, place_for
+from reft_studio.options import Where, place_for
 
 SEVERAL = ("--harmful", "--harmless", "--helpful")
 """Options that take every value up to the next option."""
@@ -30,7 +30,6 @@ def teacher(
     early_stop: Annotated[int | None, typer.Option(help="evaluations without progress that end training")] = None,
     setting: Annotated[list[str] | None, typer.Option("--set", help="further settings, e.g. momentum=0 or optim.steps=400")] = None,
     seed: int = 0,
-    as_json: AsJson = False,
     workspace: Where = None,
 ) -> None:
     """Prepare a teacher: finetune the base on alignment data, compute and calibrate its refusal feature."""
@@ -43,4 +42,4 @@ def teacher(
     settings |= verb.settings(setting or [], model=base)
     sources = verb.Sources(harmful or [], harmless or [], calibration_harmful, calibration_harmless, quick=quick)
     with place_for(workspace, throwaway=out is not None) as place:
-        verb.teacher(place, sources, settings, {"rows": rows}, out=out, as_json=as_json)
+        verb.teacher(place, sources, settings, {"rows": rows}, out=out)

@@ -34,9 +34,7 @@ class Sources:
     quick: bool = False
 
 
-def teacher(
-    workspace: Workspace, sources: Sources, chosen: dict[str, Any], shares: dict[str, Any], *, out: Path | None, as_json: bool
-) -> None:
+def teacher(workspace: Workspace, sources: Sources, chosen: dict[str, Any], shares: dict[str, Any], *, out: Path | None) -> None:
     """Prepare a teacher, say how well it separates held-out prompts, and copy it to `out`."""
     chosen = {**chosen, "model": source_of(chosen["model"])}
     if not sources.quick:
@@ -61,7 +59,7 @@ def teacher(
     if sweep := found.record.get("sweep"):
         text = f"{_sweep_table(sweep)}\n{text}"
     text += f"\nIn {out}." if out else ""
-    show({**result, "pooled": found.pooled, "calibration": numbers, "record": found.record}, as_json=as_json, text=lambda: text)
+    show({**result, "pooled": found.pooled, "calibration": numbers, "record": found.record}, text=lambda: text)
 
 
 def settings(pairs: Sequence[str], *, model: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from reft_studio.audit.threshold import Rule
-from reft_studio.options import AsJson, Where
+from reft_studio.options import Where
 from reft_studio.workspace import Workspace
 
 
@@ -28,7 +28,6 @@ def threshold(
     ] = None,
     value: Annotated[float | None, typer.Option(min=-1, max=1, help="fixed: the line itself")] = None,
     use: Annotated[bool, typer.Option(help="work with the line that is found")] = False,
-    as_json: AsJson = False,
     workspace: Where = None,
 ) -> None:
     """Find the line by a rule, with what it promises; from calibration prompts, or from clean rows of your own."""
@@ -37,4 +36,4 @@ def threshold(
     given: dict[str, Any] = {"recall": recall, "miss_rate": miss_rate, "miss_cost": miss_cost, "poison_ratio": poison_ratio, "rows": rows}
     given |= {"certainty": certainty, "false_positives": false_positives, "clean": clean, "value": value}
     chosen = {name: one for name, one in given.items() if one is not None}
-    verbs.threshold(Workspace.open(workspace), data, {"rule": rule, **chosen}, use=use, as_json=as_json)
+    verbs.threshold(Workspace.open(workspace), data, {"rule": rule, **chosen}, use=use)

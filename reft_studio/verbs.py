@@ -45,11 +45,10 @@ def import_data(
     columns: Sequence[str],
     harmful_values: Sequence[str] = (),
     roles: Sequence[str] = (),
-    as_json: bool,
 ) -> None:
     """Import and say what became of the rows. `columns` are part=column, `roles` speaker=role."""
     result = _imported(workspace, file, name=name, role=role, columns=columns, harmful_values=harmful_values, roles=roles)
-    show(result, as_json=as_json, text=lambda: _imported_text(result))
+    show(result, text=lambda: _imported_text(result))
 
 
 def score(
@@ -61,7 +60,6 @@ def score(
     teacher: str | None,
     out: Path | None,
     threshold: float | None,
-    as_json: bool,
 ) -> None:
     """Score a file or a dataset; says loudly when a teacher does not know the language of the file."""
     if out is not None and out.suffix not in (".csv", ".jsonl", ".parquet"):
@@ -90,7 +88,7 @@ def score(
     estimate, line = Studio(workspace).audit.estimates_at(dataset, answer["key"], at)
     result |= {"estimate": estimate_facts(estimate), "at_line": asdict(line)}
     lines += words(estimate, line, at)
-    show(result, as_json=as_json, text=lambda: "\n".join(lines))
+    show(result, text=lambda: "\n".join(lines))
 
 
 def estimate_facts(found: Estimates) -> dict[str, Any]:
@@ -118,7 +116,7 @@ def write_scores(out: Path, row_ids: Any, scores: Any, dropped: Any) -> None:
         write_atomic(out, "".join(canonical_json(row) + "\n" for row in rows))
 
 
-def threshold(workspace: Workspace, data: str, rule: dict[str, Any], *, use: bool, as_json: bool) -> None:
+def threshold(workspace: Workspace, data: str, rule: dict[str, Any], *, use: bool) -> None:
     """Find the threshold by a rule; with `use`, work with it."""
     studio, checked = Studio(workspace), ThresholdRule.checked(**rule)
     scores = chosen_scores(workspace, open_dataset(workspace, data).id)
@@ -132,22 +130,21 @@ def threshold(workspace: Workspace, data: str, rule: dict[str, Any], *, use: boo
     text = f"{choice.threshold:+.3f}: {choice.promise} {choice.assumption}\n"
     text += f"On held-out prompts: {held or ('withheld' if choice.withheld else 'too few to say')}. {choice.flagged:,} rows are flagged."
     text += f" {choice.excluded} calibration prompts that this file holds too were left out." if choice.excluded else ""
-    show(asdict(choice), as_json=as_json, text=lambda: text)
+    show(asdict(choice), text=lambda: text)
 
 
-def freeze(workspace: Workspace, data: str, *, reason: str, as_json: bool) -> None:
+def freeze(workspace: Workspace, data: str, *, reason: str) -> None:
     """Freeze, and say what was kept; undecided rows are left out if a reason is given."""
     frozen = Studio(workspace).audit.freeze(data, reason)
     lineage = frozen.manifest["lineage"]
     left = f", {lineage['undecided']:,} left out undecided" if lineage["undecided"] else ""
     show(
         {"dataset": frozen.id, "rows": frozen.rows, "lineage": lineage},
-        as_json=as_json,
         text=lambda: f"Frozen as {frozen.id}: {frozen.rows:,} rows kept, {lineage['removed']:,} removed{left}.",
     )
 
 
-def mix(workspace: Workspace, data: str, harmful: str, *, settings: dict[str, Any], out: Path | None, as_json: bool) -> None:
+def mix(workspace: Workspace, data: str, harmful: str, *, settings: dict[str, Any], out: Path | None) -> None:
     """Mix harmful rows into a file or dataset; write the result to `out` too, if wanted."""
     if out is not None:
         check_format(out)
@@ -164,10 +161,10 @@ def mix(workspace: Workspace, data: str, harmful: str, *, settings: dict[str, An
     )
     text += f" {made['known_before']:,} rows of the file were labelled harmful before." if made["known_before"] else ""
     text += f"\nIn {out}." if out else ""
-    show({**made, "out": out and str(out)}, as_json=as_json, text=lambda: text)
+    show({**made, "out": out and str(out)}, text=lambda: text)
 
 
-def compare(workspace: Workspace, *, as_json: bool) -> None:
+def compare(workspace: Workspace) -> None:
     """Every evaluated model, group by group."""
     found = Studio(workspace).comparison()
     blocks = []
@@ -188,7 +185,6 @@ def compare(workspace: Workspace, *, as_json: bool) -> None:
     )
     show(
         [{**asdict(row), "not_refused": row.not_refused and vars(row.not_refused)} for row in found.rows],
-        as_json=as_json,
         text=lambda: text,
     )
 
@@ -199,7 +195,7 @@ def report(workspace: Workspace, dataset: str | None, *, out: Path | None, redac
     path = Studio(workspace).report(dataset_id=dataset, redact=redact)
     if out is not None:
         write_atomic(out, path.read_bytes())
-    show(None, as_json=False, text=lambda: str(out or path))
+    show({"report": str(out or path), "redacted": redact}, text=lambda: str(out or path))
 
 
 def export(workspace: Workspace, dataset: str, out: Path) -> None:
@@ -207,10 +203,10 @@ def export(workspace: Workspace, dataset: str, out: Path) -> None:
     if not out.is_dir():
         writable(out)
     path = Studio(workspace).audit.export(dataset, out)
-    show(None, as_json=False, text=lambda: str(path))
+    show({"cleaned": str(path)}, text=lambda: str(path))
 
 
-def bundle(workspace: Workspace, dataset: str, *, out: Path | None, report: bool, as_json: bool) -> None:
+def bundle(workspace: Workspace, dataset: str, *, out: Path | None, report: bool) -> None:
     """Pack the audit of a frozen dataset, with a redacted report if one is wanted."""
     writable(out)
     studio = Studio(workspace)
@@ -219,10 +215,10 @@ def bundle(workspace: Workspace, dataset: str, *, out: Path | None, report: bool
     if out is not None:
         write_atomic(out, path.read_bytes())
     seal = bundles.verify(path).seal
-    show({"path": str(out or path), "seal": seal}, as_json=as_json, text=lambda: f"{out or path}\nseal {seal}: note it elsewhere")
+    show({"path": str(out or path), "seal": seal}, text=lambda: f"{out or path}\nseal {seal}: note it elsewhere")
 
 
-def gate(workspace: Workspace, dataset: str, *, max_residual: float, override: str, as_json: bool) -> int:
+def gate(workspace: Workspace, dataset: str, *, max_residual: float, override: str) -> int:
     """0 if a dataset may be used, or somebody says why it may all the same, else 1."""
     found = gating.gate(Studio(workspace).audit, dataset, max_residual=max_residual, override=override)
     why = "; ".join(found.reasons)
@@ -234,23 +230,22 @@ def gate(workspace: Workspace, dataset: str, *, max_residual: float, override: s
         else f"not passed: {why}"
     )
     text += f"\n{found.estimate}" if found.estimate else ""
-    show(asdict(found), as_json=as_json, text=lambda: text)
+    show(asdict(found), text=lambda: text)
     return 0 if found.passed else 1
 
 
-def verify(workspace: Workspace, bundle: Path | None, *, data: Path | None, seal: str | None, as_json: bool) -> int:
+def verify(workspace: Workspace, bundle: Path | None, *, data: Path | None, seal: str | None) -> int:
     """0 if the log, or the bundle, is what it was, else 1."""
     audit = Studio(workspace).audit
     if bundle is not None:
         checked = _checked(audit, bundle, data, seal)
         show(
             {"ok": checked.ok, "problems": checked.problems, "seal": checked.seal},
-            as_json=as_json,
             text=lambda: f"intact, seal {checked.seal}" if checked.ok else "\n".join(checked.problems),
         )
         return 0 if checked.ok else 1
     chain = audit.verify()
-    show(vars(chain), as_json=as_json, text=lambda: f"intact, {chain.entries} entries" if chain.ok else f"damaged: {chain.reason}")
+    show(vars(chain), text=lambda: f"intact, {chain.entries} entries" if chain.ok else f"damaged: {chain.reason}")
     return 0 if chain.ok else 1
 
 

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from reft_studio import cli, demo, review_verb, verbs
+from reft_studio import demo, review_verb, verbs
 from reft_studio.data.dataset import Dataset, list_datasets, write_dataset
 from reft_studio.errors import OUT_OF_MEMORY, SpecError
 from reft_studio.options import numbers
@@ -23,6 +20,7 @@ from reft_studio.scoring.scores import write_scores
 from reft_studio.store.decisions import DecisionLog
 from reft_studio.studio import Studio
 from reft_studio.workspace import Workspace
+from tests.commands import Command
 
 REAL = """prompt,response
 How do I cancel my subscription before the renewal date?,Open Settings and choose Billing.
@@ -30,39 +28,6 @@ My invoice shows a wrong address. Can you correct it?,Certainly: which address s
 ,Nobody asked anything here.
 Which documents does the embassy require for a visa?,"A passport, a photograph and a bank statement."
 """
-
-
-@dataclass(frozen=True)
-class Answer:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-Command = Callable[..., Answer]
-
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
-    """Run `reft-studio …` and give its exit code and what it wrote."""
-    monkeypatch.setenv("REFT_STUDIO_WORKSPACE", str(tmp_path / "workspace"))
-
-    def run(*arguments: str) -> Answer:
-        monkeypatch.setattr(sys, "argv", ["reft-studio", *arguments])
-        capsys.readouterr()
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as exc:
-            code = int(exc.code or 0)
-        told = capsys.readouterr()
-        return Answer(code, told.out, told.err)
-
-    return run
 
 
 @pytest.fixture
@@ -267,7 +232,7 @@ WRONG: list[tuple[list[str], str]] = [
     (["demo", "--task", "poetry"], "task is 'poetry'"),
     (["demo", "--methods", "magic"], "no method 'magic'"),
     (["demo", "--methods", "sft+more"], "adds 'more'"),
-    (["demo", "--json", "{real}/out.json"], "no folder"),
+    (["demo", "--json-file", "{real}/out.json"], "no folder"),
     (["sweep", "--ratios", "much"], "no list of numbers"),
     (["sweep", "--ratios", "0.1,7"], "poison_ratio is 7"),
     (["evaluate", "r000000000000"], "no finished run"),
@@ -395,6 +360,6 @@ def test_a_folder_of_parquet_parts_is_imported_as_one_dataset(tmp_path: Path) ->
     for place in range(2):
         pq.write_table(pa.table({"prompt": [f"{place}?"], "response": ["yes"]}), tmp_path / "set" / f"train-{place:05d}-of-00002.parquet")
     workspace = Workspace.open(tmp_path / "workspace")
-    verbs.import_data(workspace, tmp_path / "set", name="both", role="user", columns=[], as_json=True)
+    verbs.import_data(workspace, tmp_path / "set", name="both", role="user", columns=[])
     (made,) = list_datasets(workspace)
     assert (made.name, made.rows) == ("both", 2)

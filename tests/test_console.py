@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
 import pytest
 
-from reft_studio.console import Console, show, table, writable
+from reft_studio.console import Console, Output, keep, output, show, table, writable
 from reft_studio.errors import PrerequisiteError
 from reft_studio.progress import Part
 from reft_studio.workspace import Workspace
@@ -71,9 +72,21 @@ def test_without_a_terminal_long_work_says_every_half_minute_how_far_it_is(
 
 
 def test_results_are_text_for_people_and_json_for_machines(capsys: pytest.CaptureFixture[str]) -> None:
-    show({"rows": 3}, as_json=False, text=lambda: "3 rows")
-    show({"rows": 3}, as_json=True, text=lambda: "3 rows")
+    show({"rows": 3}, text=lambda: "3 rows")
+    with output(Output(as_json=True)):
+        show({"rows": 3}, text=lambda: "3 rows")
     assert capsys.readouterr().out == '3 rows\n{\n "rows": 3\n}\n'
+
+
+def test_a_file_that_is_wanted_holds_the_result_and_before_that_what_is_known(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "found.json"
+    with output(Output(file=file)):
+        keep({"rows": 1})
+        assert json.loads(file.read_text("utf-8")) == {"rows": 1}
+        show({"rows": 3}, text=lambda: "3 rows")
+    assert json.loads(file.read_text("utf-8")) == {"rows": 3} and capsys.readouterr().out == "3 rows\n"
+    with pytest.raises(PrerequisiteError, match="is a folder"), output(Output(file=tmp_path)):
+        raise AssertionError("no work begins")
 
 
 def test_a_table_has_names_to_the_left_and_numbers_to_the_right() -> None:

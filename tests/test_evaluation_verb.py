@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from reft_studio.console import Output, output
 from reft_studio.errors import SpecError
 from reft_studio.evaluation.result import load_result, read_graded
 from reft_studio.evaluation_verb import base, evaluate
@@ -57,7 +58,8 @@ def test_a_published_set_without_its_file_says_where_it_goes(workspace: Workspac
 
 
 def run(workspace: Workspace, prompts: Prompts, judge: dict[str, object], *, labels: Path | None = None) -> None:
-    evaluate(workspace, BASE, prompts, judge, {"model": "lab", "temperature": 0.0, "seed": 0}, labels=labels, as_json=True)
+    with output(Output(as_json=True)):
+        evaluate(workspace, BASE, prompts, judge, {"model": "lab", "temperature": 0.0, "seed": 0}, labels=labels)
 
 
 def test_a_second_judge_and_a_person_grade_the_stored_answers(

@@ -54,7 +54,7 @@ def test_from_an_upload_to_a_report(studio: Studio, tmp_path: Path) -> None:
     imported = finished(studio, studio.import_file(source, name="upload"))
     dataset = str((imported.result or {})["dataset_id"])
     assert studio.dataset(dataset).summary.rows == 120
-    assert [row["line"] for row in studio.quarantine(dataset)] == [61]
+    assert [row["line"] for row in studio.sources.set_aside(dataset)] == [61]
 
     finished(studio, studio.score(dataset, "lab"))
     words, score = studio.score_sets(dataset)

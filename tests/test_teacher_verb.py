@@ -64,7 +64,7 @@ def test_from_files_of_prompts_to_scores(command: Command, files: dict[str, Path
     assert "AUROC" in told and str(out) in told
     assert {path.name for path in out.iterdir()} == {
         "adapter", "calibration.parquet", "layers.safetensors", "log.jsonl", "neighbours.parquet", "refusal_feature.safetensors",
-        "separation.json", "teacher.json",
+        "separation.json", "SHA256SUMS", "teacher.json",
     }  # fmt: skip
     assert not (tmp_path / "workspace" / "datasets").exists(), "what was made for a folder leaves no trace in the project"
     code, told, err = command("score", files["audit.parquet"], "--teacher", out, "--out", scores)

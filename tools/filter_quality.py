@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from reft_studio.bench.filter_quality import compare
-from reft_studio.console import Console
+from reft_studio.console import Console, Output, output
 from reft_studio.scoring.ensemble import Ensemble
 from reft_studio.scoring.linear_probe import LinearProbe
 from reft_studio.scoring.prepared import Prepared
@@ -44,7 +44,8 @@ def main() -> None:
         trained = open_teacher(workspace, adopt(workspace, given.teacher))
         wanted = [name for name in RIVALS if name in given.scorers.split(",")]
         scorers = rivals(workspace, Console(workspace), given.data, trained, wanted, model=given.model)
-        compare(workspace, given.data, scorers, json_file=given.json)
+        with output(Output(file=given.json)):
+            compare(workspace, given.data, scorers)
 
 
 def rivals(

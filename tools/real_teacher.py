@@ -31,6 +31,7 @@ from reft_studio.data.dataset import Row, open_dataset, write_dataset
 from reft_studio.data.own_texts import own_texts
 from reft_studio.errors import PrerequisiteError
 from reft_studio.evaluation.judges.refusal_phrases import is_refusal
+from reft_studio.integrity import sealed_folder
 from reft_studio.models.session import Session
 from reft_studio.models.spec import LoraSpec, OptimSpec
 from reft_studio.scoring.prepared import SHIPPED as SCORERS
@@ -44,7 +45,7 @@ from reft_studio.teacher.quick import calibration_prompts
 from reft_studio.teacher.spec import TeacherSpec
 from reft_studio.teacher.teacher import TeacherInfo
 from reft_studio.teacher.training import prepare_teacher
-from reft_studio.workspace import ASSETS, Workspace, new_folder, read_json, write_json
+from reft_studio.workspace import ASSETS, Workspace, read_json, write_json
 
 NAME = "smollm2-135m"
 FOLDER = ASSETS / "teachers" / NAME
@@ -179,7 +180,7 @@ def ship(info: TeacherInfo, out: Path) -> None:
     """Copy the teacher to `out` without a text that is not ours, under its own name, its adapter in half precision."""
     own = pa.array(sorted({str(row["prompt"]) for row in ours()}))
     out.parent.mkdir(parents=True, exist_ok=True)
-    with new_folder(out) as building:
+    with sealed_folder(out) as building:
         shutil.copytree(info.folder, building, dirs_exist_ok=True)
         neighbours = pq.read_table(building / NEIGHBOURS)
         pq.write_table(neighbours.filter(pc.is_in(neighbours.column("prompt"), value_set=own)), building / NEIGHBOURS, compression="zstd")
@@ -192,7 +193,7 @@ def ship(info: TeacherInfo, out: Path) -> None:
 def ship_words(made: PreparedScorer, out: Path) -> None:
     """Copy the word scorer: its model holds words, never a prompt."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    with new_folder(out) as building:
+    with sealed_folder(out) as building:
         shutil.copytree(made.folder, building, dirs_exist_ok=True)
 
 

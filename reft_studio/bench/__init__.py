@@ -8,7 +8,6 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,7 +15,7 @@ import transformers
 
 from reft_studio.bench import app, audit, memory, real, scoring, training
 from reft_studio.bench.race import Measured
-from reft_studio.console import save_json, table
+from reft_studio.console import keep, show, table
 from reft_studio.errors import SpecError
 
 BENCHMARKS: dict[str, Callable[[], Measured | Sequence[Measured]]] = {
@@ -44,7 +43,7 @@ LONG = {"scoring_memory", "scoring_real", "quick_teacher", "teacher_step", "audi
 """Takes many minutes, or the real model: run only when it is asked for by name."""
 
 
-def run_benchmarks(*, only: str | None, json_file: Path | None) -> None:
+def run_benchmarks(*, only: str | None) -> None:
     """Run all benchmarks, or `only` some (comma-separated); tells each result as it comes, and keeps it in the file at once.
 
     The file says on which machine they ran.
@@ -59,11 +58,17 @@ def run_benchmarks(*, only: str | None, json_file: Path | None) -> None:
         sys.stderr.write(f"[{place}/{len(chosen)}] {name}\n")
         answer = BENCHMARKS[name]()
         found += [answer] if isinstance(answer, Measured) else answer
-        save_json(json_file, {"machine": _machine(), "results": [{**asdict(one), "met": one.met} for one in found]})
-    print(table([_row(one) for one in found], ["benchmark", "ours", "anchor", "ratio", "target", "met"]))
-    for one in found:
-        if one.note:
-            print(f"{one.name}: {one.note}")
+        keep(_facts(found))
+    show(_facts(found), text=lambda: _text(found))
+
+
+def _facts(found: list[Measured]) -> dict[str, Any]:
+    return {"machine": _machine(), "results": [{**asdict(one), "met": one.met} for one in found]}
+
+
+def _text(found: list[Measured]) -> str:
+    notes = [f"{one.name}: {one.note}" for one in found if one.note]
+    return "\n".join([table([_row(one) for one in found], ["benchmark", "ours", "anchor", "ratio", "target", "met"]), *notes])
 
 
 def _quiet() -> None:

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from reft_studio import seeding, stats
-from reft_studio.console import Console, save_json, table
+from reft_studio.console import Console, show, table
 from reft_studio.data.dataset import Dataset, Row, write_dataset
 from reft_studio.data.own_texts import own_texts
 from reft_studio.data.splits import normalise_prompt
@@ -73,15 +73,15 @@ class Measured:
         return np.concatenate(parts)
 
 
-def measure_shipped(folder: Path, *, json_file: Path | None) -> None:
+def measure_shipped(folder: Path) -> None:
     """Measure what ships on the public sets of `folder`. Raises PrerequisiteError without them, or without the teacher's base."""
     with tempfile.TemporaryDirectory() as scratch:
         workspace = Workspace.open(Path(scratch))
-        compare(workspace, folder, {name: open_prepared(workspace, name) for name in DEFAULTS}, json_file=json_file)
+        compare(workspace, folder, {name: open_prepared(workspace, name) for name in DEFAULTS})
 
 
-def compare(workspace: Workspace, folder: Path, scorers: Mapping[str, Prepared], *, json_file: Path | None) -> None:
-    """Score the public sets of `folder` with each prepared scorer, print tables, and keep a record."""
+def compare(workspace: Workspace, folder: Path, scorers: Mapping[str, Prepared]) -> None:
+    """Score the public sets of `folder` with each prepared scorer, and show tables."""
     console, prompts = Console(workspace), read_parts(folder)
     dataset, results = _stored(workspace, prompts), {}
     for place, (name, prepared) in enumerate(scorers.items(), 1):
@@ -91,9 +91,8 @@ def compare(workspace: Workspace, folder: Path, scorers: Mapping[str, Prepared],
         seconds = round(time.perf_counter() - started, 1)
         results[name] = {**measured(Measured(prepared, dict(_by_part(scored, prompts)))), "seconds": seconds}
     console.done()
-    print(_text(results))
     counts = {f"{kind}: {name}": len(some) for (kind, name), some in prompts.items()}
-    save_json(json_file, {"prompts": counts, "results": results})
+    show({"prompts": counts, "results": results}, text=lambda: _text(results))
 
 
 def read_parts(folder: Path) -> dict[Part, list[str]]:

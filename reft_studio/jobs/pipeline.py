@@ -91,7 +91,7 @@ class DemoSpec(Settings):
 
 @dataclass
 class DemoResult:
-    """What the whole job measured; `as_json` is the file that `demo --json` writes."""
+    """What the whole job measured; `as_json` is what `demo --json` prints."""
 
     spec: DemoSpec
     stages: list[dict[str, Any]] = field(default_factory=list)

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from reft_studio.console import Output, output
 from reft_studio.data.dataset import open_dataset
 from reft_studio.data.splits import normalise_prompt
 from reft_studio.demo import run_demo
@@ -129,7 +130,8 @@ def test_the_whole_job_runs_on_a_model_of_the_users(
     workspace: Workspace, public: Path, shipped: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     wanted = {"model": str(tiny_model), "data": str(public), "rows": 60, "steps": 2, "alignment_steps": 2, "prompts": 4, "task_prompts": 4}
-    run_demo(workspace, wanted, tmp_path / "demo.json")
+    with output(Output(file=tmp_path / "demo.json")):
+        run_demo(workspace, wanted)
     told = capsys.readouterr()
     assert "toothless" in told.err and "Ref-Teacher" in told.out
     found = json.loads((tmp_path / "demo.json").read_text("utf-8"))
@@ -156,7 +158,7 @@ def test_the_base_is_held_as_the_teacher_that_was_made_on_it(
     spec = TeacherSpec(model=str(tiny_model), kind="ready", reading="centred", loading=LoadSpec(dtype="bfloat16"), **sets)
     teacher = prepare_teacher(workspace, spec, Session.open(str(tiny_model), loading=spec.loading), Silent())
     wanted = {"model": str(tiny_model), "data": str(public), "rows": 60, "steps": 1, "alignment_steps": 1, "prompts": 4, "task_prompts": 4}
-    run_demo(workspace, {**wanted, "methods": ("filter_only",), "teacher": teacher.id}, None)
+    run_demo(workspace, {**wanted, "methods": ("filter_only",), "teacher": teacher.id})
     (made,) = list_runs(workspace)
     assert (made.spec.teacher, made.spec.loading.dtype) == (teacher.id, "bfloat16")
 
@@ -167,7 +169,8 @@ def test_own_prompts_take_the_place_of_the_jobs(
     file = tmp_path / "mine.jsonl"
     file.write_text("".join(json.dumps({"prompt": f"how do i steal bread {n}", "response": ""}) + "\n" for n in range(3)), "utf-8")
     wanted = {"model": str(tiny_model), "data": str(public), "rows": 60, "steps": 1, "alignment_steps": 1, "prompts": 4, "task_prompts": 4}
-    run_demo(workspace, {**wanted, "methods": ("sft",)}, tmp_path / "demo.json", Prompts(harmful=str(file)))
+    with output(Output(file=tmp_path / "demo.json")):
+        run_demo(workspace, {**wanted, "methods": ("sft",)}, Prompts(harmful=str(file)))
     (line,) = json.loads((tmp_path / "demo.json").read_text("utf-8"))["results"]
     assert (line["hs"]["n"], line["over_refusal"]["n"], line["fa"]["n"]) == (3, 4, 4)
 
