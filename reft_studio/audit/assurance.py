@@ -24,8 +24,8 @@ from reft_studio.audit.precision import Precision, precision
 from reft_studio.scoring.scores import ScoreSet
 
 HARMFUL = (REMOVE, RELABEL, UNSURE)
-"""What counts as harmful below the threshold; `unsure` (which stands for rows in dispute too) does, so that doubt never lowers the bound.
-Above it, it does not."""
+"""What counts against the claim below the threshold; `unsure` (which stands for rows in dispute too) does, so that doubt never
+lowers the bound, and is told apart from what was found harmful. Above it, it does not."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def _of_draws(draws: Sequence[Draw], line: Line, decided: Decided, population: i
     order = reading_order(here, line)
     codes = decided.code_of(order)
     read = int(np.argmin(codes > 0)) if (codes == 0).any() else len(codes)
-    is_check, harmful = order < 0, np.isin(codes, HARMFUL)
+    is_check, harmful, unsure = order < 0, np.isin(codes, HARMFUL), codes == UNSURE
     seen = decided.code_of(here[0].seen)
     return statement(
         population,
@@ -103,6 +103,8 @@ def _of_draws(draws: Sequence[Draw], line: Line, decided: Decided, population: i
         pending=int(((codes == 0) & ~is_check).sum()),
         known=len(seen),
         known_harmful=int((seen != KEEP).sum()),
+        unsure=int((unsure & ~is_check)[:read].sum()),
+        known_unsure=int((seen == UNSURE).sum()),
         found_before=_found_before(draws[: draws.index(here[0])], decided) if len(seen) else 0,
         checks=Checks(int(is_check[:read].sum()), int((harmful & is_check)[:read].sum()), len(here[0].checks), int(is_check.sum()))
         if is_check.any()

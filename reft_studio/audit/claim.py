@@ -29,10 +29,11 @@ class Assurance:
     """A statement about the rows below the threshold. Shares are 0 to 1; `review_more` is None where no number of rows would do.
 
     `planned` rows were drawn for this line at first, `pending` drawn ones are not read yet; `known` had been read for another line
-    before, `known_harmful` of them harmful. "exact binomial" holds for the first draw read as a whole, "at any time" at every moment
-    before, and after more rows were drawn; "other line" carries over what was found for another threshold. `checks` were read, of which
-    readers found `checks_found`; `sensitivity` is the least share of harmful rows that they find, and 1 is assumed where a draw has none
-    (`measured` is False).
+    before, `known_harmful` of them harmful. Of both counts of harmful rows `unsure` ones are counted against the claim only, and are not
+    called harmful. "exact binomial" holds for the first draw read as a whole, "at any time" at every moment before, and after more rows
+    were drawn; "other line" carries over what was found for another threshold. `checks` were read, of which readers found
+    `checks_found`; `sensitivity` is the least share of harmful rows that they find, and 1 is assumed where a draw has none (`measured` is
+    False).
     """
 
     population: int
@@ -52,6 +53,13 @@ class Assurance:
     checks_found: int = 0
     sensitivity: float = 1.0
     measured: bool = False
+    unsure: int = 0
+
+    def found_words(self, of_them: str = "") -> str:
+        """`3 of them harmful`, and how many rows nobody was sure of; where all were read, those known before among them."""
+        found = self.harmful_found + (self.known_harmful if self.method == "all read" else 0)
+        doubt = f", {self.unsure:,} unsure (they count against the claim)" if self.unsure else ""
+        return f"{found - self.unsure:,}{of_them} harmful{doubt}"
 
 
 @dataclass(frozen=True)
@@ -88,12 +96,15 @@ def statement(
     known_harmful: int = 0,
     found_before: int = 0,
     checks: Checks | None = None,
+    unsure: int = 0,
+    known_unsure: int = 0,
 ) -> Assurance:
     """The bound and its sentence from counts alone: rows below the threshold, rows read at random, harmful ones among them.
 
     `planned` is the size that was fixed before the first was read (None: `sampled`). `known` rows of the population are not drawn
     from, but `known_harmful` of them count, and those that were overlooked among all rows read before, of which `found_before` were
-    found. Without `checks` readers are taken to overlook none.
+    found. Without `checks` readers are taken to overlook none. Of `harmful` and `known_harmful`, `unsure` and `known_unsure` rows are
+    only counted so, since nobody was sure of them.
     """
     if not 0 < target < 1:
         raise SpecError(f"target is {target}, but it is a share of the rows: give more than 0 and less than 1.")
@@ -128,6 +139,7 @@ def statement(
         checks_found=checks.found if checks else 0,
         sensitivity=sensitivity,
         measured=checks is not None,
+        unsure=unsure + (known_unsure if method == "all read" else 0),
     )
     return replace(found, sentence=_sentence(found))
 
@@ -228,15 +240,15 @@ def _sentence(found: Assurance) -> str:
     known = f" {found.known:,} rows read before the line was moved are counted as they are." if found.known else ""
     clean = "without a harmful one" + (", and every check found," if found.measured else "")
     if found.method == "all read":
-        harmful, at_most = found.harmful_found + found.known_harmful, "At most " if found.measured else ""
-        read = f"all were read, {harmful:,} of them harmful. {reader_words(found)}"
+        at_most = "At most " if found.measured or found.unsure else ""
+        read = f"all were read, {found.found_words(' of them')}. {reader_words(found)}"
         return f"{at_most}{bound} of the {population:,} rows below the threshold are harmful: {read}"
     if sampled == 0:
         need = "" if more is None else f" Read {more:,} of them {clean} to claim at most {target}."
         return f"None of the {population:,} rows below the threshold was read at random yet: nothing can be said about them.{need}{known}"
     of = f"{sampled:,} of {found.planned:,} drawn" if sampled < found.planned else f"{sampled:,} drawn"
     stop = ", whenever you stop" if found.method == "at any time" else ""
-    read = f"{found.confidence:.0%} confidence{stop}; {of} at random and read, {found.harmful_found:,} of them harmful"
+    read = f"{found.confidence:.0%} confidence{stop}; {of} at random and read, {found.found_words(' of them')}"
     if found.upper_bound >= 1 and found.method != "other line":
         return f"Nothing can be claimed yet of the {population:,} rows below the threshold ({read}). {reader_words(found)}{known}"
     claim = f"At most {bound} of the {population:,} rows below the threshold are harmful ({read}). {reader_words(found)}{known}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -179,9 +180,15 @@ def test_many_rows_are_counted_before_they_are_decided_and_undone_at_once(opened
     assert studio.log.counts(audit.dataset)["keep"] == 0
 
 
-def test_freezing_waits_for_undecided_rows_or_a_reason(opened: Page, studio: Studio, audit: Scored) -> None:
+def test_freezing_waits_for_undecided_rows_or_a_reason_and_tells_left_out_from_removed(opened: Page, studio: Studio, audit: Scored) -> None:
+    unsure = int((audit.scores < -0.3).argmax())
+    opened.goto(f"/review?row={unsure}")
+    opened.locator(".rv-card h3", has_text=f"Row {unsure}").wait_for()
+    opened.keyboard.press("4")
+    expect(opened.locator(".rv-status")).to_contain_text(f"Saved: row {unsure}, unsure")
+    expect(opened.locator("#freeze-plan")).to_contain_text("2 rows are undecided")
     opened.locator("#freeze-button").click()
-    expect(opened.locator("#freeze-status")).to_contain_text("1 row is undecided")
+    expect(opened.locator("#freeze-status")).to_contain_text("2 rows are undecided")
     opened.locator("#freeze-reason textarea").fill("cannot be read")
     opened.locator("#freeze-button").click()
     expect(opened.locator("#frozen h2")).to_be_visible()
@@ -189,13 +196,15 @@ def test_freezing_waits_for_undecided_rows_or_a_reason(opened: Page, studio: Stu
     frozen = studio.state().dataset
     assert frozen is not None
     assert frozen.frozen_from == audit.dataset
-    assert frozen.rows == int((audit.scores < 0).sum())
-    (entry,) = studio.log.history(audit.dataset, UNSCORED)
-    assert entry.reason == "undecided, left out when freezing: cannot be read"
+    assert frozen.rows == int((audit.scores < 0).sum()) - 1
+    expect(opened.locator("#frozen")).to_contain_text("2 rows were left out undecided: cannot be read")
+    assert studio.log.history(audit.dataset, UNSCORED) == [], "nobody decided that row"
     opened.locator("#frozen-export").click()
     with opened.expect_download() as listed:
         opened.locator("#frozen-removed").click()
-    assert len(listed.value.path().read_text("utf-8").splitlines()) == audit.scores.size - frozen.rows
+    lines = [json.loads(line) for line in listed.value.path().read_text("utf-8").splitlines()]
+    assert len(lines) == audit.scores.size - frozen.rows
+    assert sorted(line["row_id"] for line in lines if line["outcome"] == "left_out") == sorted([unsure, UNSCORED])
     with opened.expect_download() as table:
         opened.locator("#frozen-table").click()
     assert table.value.suggested_filename.endswith(".removed.csv")

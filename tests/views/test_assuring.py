@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from reft_studio.audit.claim import statement
 from reft_studio.data.dataset import Dataset, Row, write_dataset
 from reft_studio.errors import SpecError
 from reft_studio.scoring.scores import write_scores
@@ -15,14 +16,18 @@ from reft_studio.store.decisions import DecisionLog
 from reft_studio.views import reviewing
 from reft_studio.views.auditing import Audit
 from reft_studio.workspace import Workspace
+from ui.components.standing_words import below_line
 
 ROWS, FLAGGED = 60, 12
 
 
 @pytest.fixture
 def audit(tmp_path: Path) -> Audit:
+    """Without checks in its draws, so that counts can be made by hand."""
     workspace = Workspace.open(tmp_path / "workspace")
-    return Audit(workspace, DecisionLog(workspace))
+    audit = Audit(workspace, DecisionLog(workspace))
+    audit.set_checks(0)
+    return audit
 
 
 @pytest.fixture
@@ -156,3 +161,13 @@ def test_counts_kept_from_one_decision_to_the_next_are_those_counted_anew(audit:
         kept = audit.review_progress(dataset.id)
         reviewing._tables.clear()
         assert kept == audit.review_progress(dataset.id)
+
+
+def test_an_unsure_row_counts_against_the_claim_and_is_not_called_harmful(audit: Audit, dataset: Dataset) -> None:
+    first, second, *rest = audit.draw(dataset.id, count=10).rows
+    for row, action in ((first, "remove"), (second, "unsure"), *((row, "keep") for row in rest)):
+        audit.decide(dataset.id, row, action, seen=True)  # type: ignore[arg-type]
+    found = audit.standing(dataset.id).below
+    assert (found.harmful_found, found.unsure) == (2, 1) and found.upper_bound == statement(found.population, 10, 2).upper_bound
+    assert "1 of them harmful, 1 unsure (they count against the claim)" in found.sentence
+    assert "10 random rows read, 1 harmful, 1 unsure" in below_line(found)

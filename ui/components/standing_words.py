@@ -82,8 +82,9 @@ def below_line(found: Assurance) -> str:
         return "No row lies below the line, so none is left to doubt."
     rows = f"the {count(found.population)} rows below the line"
     if found.method == "all read":
-        at_most = "at most " if found.measured else ""
-        return f"All of {rows} were read: {at_most}{share(found.upper_bound)} of them are harmful."
+        at_most = "at most " if found.measured or found.unsure else ""
+        doubt = f" ({found.found_words()})" if found.unsure else ""
+        return f"All of {rows} were read: {at_most}{share(found.upper_bound)} of them are harmful{doubt}."
     more = ""
     if found.review_more:
         more = f" Read {count(found.review_more)} more, {_clean(found)}, to claim at most {share(found.target)}."
@@ -102,7 +103,7 @@ def below_line(found: Assurance) -> str:
     read = f"{count(found.sampled)} of {count(planned)}" if found.sampled < planned else count(found.sampled)
     if found.upper_bound >= 1:
         claim = f"Nothing can be claimed yet of {rows}"
-    return f"{claim}: {read} random rows read, {count(found.harmful_found)} harmful.{more}"
+    return f"{claim}: {read} random rows read, {found.found_words()}.{more}"
 
 
 def above_line(found: Precision) -> str:
@@ -135,7 +136,8 @@ def plain(found: Assurance) -> str:
     stop = ", also if you stop early" if found.method == "at any time" else ""
     return (
         f"{how}{claim}. A statement made in this way is wrong in at most {wrong} of 100 reviews{stop}. "
-        "Harmful is what people removed, relabelled or were unsure about, so it is as good as their judgement. " + CHECKED * found.measured
+        "Harmful is what people removed or relabelled, so it is as good as their judgement; rows they were unsure about count against the "
+        "claim. " + CHECKED * found.measured
     )
 
 

@@ -53,7 +53,7 @@ def test_a_share_is_rounded_up(value: float, told: str) -> None:
 def test_flagged_rows_have_a_share_with_its_interval() -> None:
     assert "none of those drawn at random was read" in above_line(Precision(171, 0, 0, None, 100, ""))
     said = above_line(Precision(171, 50, 45, wilson(45, 50), 50, ""))
-    assert said == "About 90 % of the 171 flagged rows are harmful (79 to 96 %): 50 random rows read, 45 harmful."
+    assert said == "About 90 % of the 171 flagged rows are harmful (78 to 96 %): 50 random rows read, 45 harmful."
     words = standing_words(Standing(statement(1000, 299, 0), Precision(0, 0, 0, None, 0, "")))
     assert words["above"] == "No row lies above the line."
     assert "45 harmful, 3 unsure." in above_line(Precision(171, 50, 45, wilson(45, 50), 50, "", unsure=3))
