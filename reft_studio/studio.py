@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import shutil
 import uuid
 from collections.abc import Iterator, Sequence
@@ -56,10 +54,8 @@ from reft_studio.views.learning import Learning, learn_words, may_learn
 from reft_studio.views.live import Live
 from reft_studio.views.rows import Table
 from reft_studio.views.shelf import Models
-from reft_studio.views.sources import Sources
+from reft_studio.views.sources import Sources, held_upload
 from reft_studio.workspace import Workspace, new_folder, read_json
-
-_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -172,7 +168,7 @@ class Studio:
         self.workspace.require_writable()
         folder = self.workspace.folder("uploads", uuid.uuid4().hex[:12])
         with new_folder(folder) as building:
-            _hold(self.workspace, path, building / path.name)
+            held_upload(self.workspace, path, building / path.name)
         params = {
             "path": str(folder / path.name),
             "name": name or path.name,
@@ -379,14 +375,3 @@ def _reported(twin: Path, _written: int) -> str | None:
     except StoreError:
         return None
     return found.get("dataset") or (found.get("data") or {}).get("id")
-
-
-def _hold(workspace: Workspace, path: Path, target: Path) -> None:
-    """A browser's upload gets a second name at once, however large it is; a file of the user's own is copied, since it may change."""
-    if path.resolve().is_relative_to(workspace.folder("uploads").resolve()):
-        try:
-            os.link(path, target)
-            return
-        except OSError as exc:
-            _LOG.info("the upload is copied: %s", exc)
-    shutil.copyfile(path, target)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import shutil
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -32,6 +35,7 @@ from reft_studio.views.rows import Table
 from reft_studio.views.selection import RowFilter
 from reft_studio.workspace import Workspace
 
+_LOG = logging.getLogger(__name__)
 REMEMBERED = 16
 """Sources looked at lately: a repository is read at the commit that was looked at, even if it moves on in between."""
 MAX_TEXT = 1000
@@ -203,3 +207,14 @@ def _original(dataset: Dataset) -> Path:
     if not stored or not path.is_file():
         raise DataError(f"'{dataset.name}' was not read from a file, so there are no columns to choose.")
     return path
+
+
+def held_upload(workspace: Workspace, path: Path, target: Path) -> None:
+    """A browser's upload gets a second name at once, however large it is; a file of the user's own is copied, since it may change."""
+    if path.resolve().is_relative_to(workspace.folder("uploads").resolve()):
+        try:
+            os.link(path, target)
+            return
+        except OSError as exc:
+            _LOG.info("the upload is copied: %s", exc)
+    shutil.copyfile(path, target)
