@@ -60,7 +60,7 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
     else:
         opened.choose(dataset=lab_data.sample(opened.workspace, rows=60).id)
     opened.save_setting("note_seen", True)
-    opened.audit.set_checks(0)  # rows alone, which every test can look up; test_review_checks.py asks for checks
+    opened.audit.set_checks(0)  # rows alone, which every test can look up: a check is none of the dataset
     opened.start()
     yield opened
     opened.close()

@@ -52,6 +52,26 @@ def test_a_decision_is_a_reading_only_if_the_page_showed_the_whole_text(studio: 
     assert (cards[3]["history"][0]["what"], cards[4]["history"][0]["what"]) == ("Keep", "Keep, unseen")
 
 
+def test_a_check_looks_like_a_row_and_is_told_to_be_one_after_the_decision_only(studio: Studio, audit: Scored) -> None:
+    studio.audit.set_checks(12)
+    check = studio.audit.draw(audit.dataset, count=40).checks[0]
+    card = card_server(studio)({"dataset": audit.dataset, "row": check.id, "by": "me", "mask": False})["card"]
+    real = card_server(studio)({"dataset": audit.dataset, "row": check.shown, "by": "me", "mask": False})["card"]
+    assert card.keys() == real.keys() and "check" not in json.dumps(card)
+    assert all(card[name] == real[name] for name in card.keys() - {"texts"}) and card["texts"] != real["texts"]
+    items = json.loads(review_panel.batch_value(studio, Ask(by="me")))["queue"]
+    assert {tuple(item) for item in items} == {("row", "shown", "why", "score", "held")}
+    sent = {"n": 1, "dataset": audit.dataset, "row": check.id}
+    unseen = receipt(studio, review_panel.decide, **sent, action="remove", seen=False)
+    assert unseen["check"] is False and "check" not in unseen["text"]
+    found = receipt(studio, review_panel.decide, **sent, action="keep", seen=True, next=-2)
+    assert (found["check"], found["row"], found["action"]) == (True, check.id, "keep")
+    assert found["text"].endswith("It counts as overlooked.") and "not in the file" in found["text"]
+    again = receipt(studio, review_panel.decide, **sent, action="remove", seen=True)
+    assert (again["action"], again["text"].split(". ")[1]) == ("keep", "Its first decision stands: keep.")
+    assert studio.log.history(audit.dataset) == [] and again["recent"] == []
+
+
 @pytest.mark.parametrize(
     "values",
     [
