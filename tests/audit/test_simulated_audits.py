@@ -44,16 +44,24 @@ def below(rng: np.random.Generator, sensitivity: float, share: float) -> tuple[b
     drawn = CHECKS + int(per_row * (MOST - PLANNED))
     places = np.concatenate([np.sort(rng.choice(PLANNED, CHECKS)), PLANNED + np.sort(rng.choice(MOST - PLANNED, drawn - CHECKS))])
     seen = rng.random(drawn) < sensitivity
-    best = perfect = 1.0
-    planned = 1.0
+    wrong = perfect = False
+    planned, truth = 1.0, number / BELOW - 1e-12
     for at in [*range(EVERY, PLANNED, EVERY), PLANNED, *range(PLANNED + EVERY, MOST + 1, EVERY)]:
         harmful, read = int(found[:at].sum()), int((places < at).sum())
         checks = Checks(read, int(seen[:read].sum()), CHECKS, drawn)
-        bound = bound_of(BELOW, at, harmful, planned=PLANNED, checks=checks)
-        best, perfect = min(best, bound), min(perfect, bound_of(BELOW, at, harmful, planned=PLANNED))
-        planned = bound if at == PLANNED else planned
-    truth = number / BELOW - 1e-12
-    return best < truth, perfect < truth, planned
+        if at == PLANNED:
+            planned = bound_of(BELOW, at, harmful, planned=PLANNED, checks=checks)
+        least = least_sensitivity(read, checks.found, confidence=0.99)
+        if may_be_wrong(at, harmful, least, truth):
+            wrong |= bound_of(BELOW, at, harmful, planned=PLANNED, checks=checks) < truth
+        if may_be_wrong(at, harmful, 1.0, truth):
+            perfect |= bound_of(BELOW, at, harmful, planned=PLANNED) < truth
+    return wrong, perfect, planned
+
+
+def may_be_wrong(read: int, harmful: int, least: float, truth: float) -> bool:
+    """Whether the bound can be below the truth at all: it is above the share found over s, and above 3 rows where none was found."""
+    return max(harmful, 3) < truth * read * least
 
 
 def above(rng: np.random.Generator, sensitivity: float, share: float) -> tuple[bool, bool, float]:
