@@ -66,6 +66,17 @@ def test_the_second_app_still_reads_and_leaves_the_queue_alone(two: tuple[Studio
     assert second.state().dataset is not None and second.jobs.get(job).state == "queued"
 
 
+def test_every_page_says_that_the_second_app_only_reads(two: tuple[Studio, Studio]) -> None:
+    from ui.components.shell import snapshot
+
+    first, second = two
+    assert snapshot(first, dots=False)["next"]["title"] == "Next"
+    told = snapshot(second, dots=False)["next"]
+    assert told["title"] == "Read only" and told["text"].startswith("This workspace is open in another app") and not told["action"]
+    first.close()
+    assert snapshot(second, dots=False)["next"]["title"] == "Next"
+
+
 def test_it_goes_on_when_the_first_has_ended(two: tuple[Studio, Studio]) -> None:
     first, second = two
     first.close()
