@@ -139,7 +139,9 @@ def bench(
 
 @verb(app, "import")
 def import_data(
-    file: Annotated[Path, typer.Argument(help="JSONL, JSON, CSV, TSV, Parquet; a folder of them or of save_to_disk; org/name of the hub")],
+    file: Annotated[
+        Path, typer.Argument(help="JSONL, JSON, CSV, TSV, Parquet, Arrow; a folder of them or of save_to_disk; org/name of the hub")
+    ],
     name: Annotated[str | None, typer.Option(help="name of the dataset; default: the file's")] = None,
     role: Annotated[Literal["user", "harmful", "helpful", "benchmark"], typer.Option(help="what the rows are for")] = "user",
     column: Annotated[

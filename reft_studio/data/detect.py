@@ -15,14 +15,16 @@ from charset_normalizer import from_bytes
 
 from reft_studio.data.columns import find_column, known_names
 from reft_studio.data.conversation import is_conversation
+from reft_studio.data.reading.arrow_rows import is_arrow
+from reft_studio.data.reading.csv_text import Escape, escape_of, is_spaced, separator_line
 from reft_studio.errors import DataError
 
-Container = Literal["jsonl", "json", "csv", "parquet"]
+Container = Literal["jsonl", "json", "csv", "parquet", "arrow"]
 HEAD = 256 << 10
 """Bytes at the beginning that decide container and delimiter."""
 SCAN = 256 << 20
 """Bytes searched for text outside ASCII, which decides the encoding."""
-ALLOWED = "Allowed are JSON Lines, JSON, CSV or TSV, and Parquet."
+ALLOWED = "Allowed are JSON Lines, JSON, CSV or TSV, Parquet, and Arrow."
 
 _BOMS = [
     (codecs.BOM_UTF8, "utf-8"),
@@ -32,13 +34,13 @@ _BOMS = [
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 ]
 _MAGIC = [
-    (b"PK\x03\x04", "a ZIP archive or an Office workbook", "Unpack it, or save the sheet as CSV."),
+    (b"PK\x03\x04", "a ZIP archive or an Office workbook (Excel's .xlsx)", "Unpack it, or save the sheet as CSV (UTF-8)."),
     (b"\x1f\x8b", "a gzip archive", "Unpack it first."),
     (b"BZh", "a bzip2 archive", "Unpack it first."),
     (b"\xfd7zXZ", "an xz archive", "Unpack it first."),
     (b"7z\xbc\xaf", "a 7z archive", "Unpack it first."),
     (b"\x28\xb5\x2f\xfd", "a Zstandard archive", "Unpack it first."),
-    (b"ARROW1", "an Arrow or Feather file", "Save it as Parquet."),
+    (b"FEA1", "a Feather file of the old kind", "Save it as Parquet."),
     (b"\xd0\xcf\x11\xe0", "an old Office file", "Save the sheet as CSV."),
     (b"SQLite format 3", "an SQLite database", "Export the table as CSV or JSON Lines."),
     (b"%PDF", "a PDF", "Export the text as CSV or JSON Lines."),
@@ -47,6 +49,15 @@ _MAGIC = [
     (b"\x7fELF", "a program", "Choose the dataset file."),
     (b"\x80\x04\x95", "a Python pickle, which can run code when it is read", "Save the data as JSON Lines or Parquet."),
 ]
+_NO_ROWS = [
+    (
+        re.compile(r"\s*<(!doctype html|html|head|body)\b", re.IGNORECASE),
+        "a web page (HTML)",
+        "Download the file itself, not the page about it.",
+    ),
+    (re.compile(r"version https://git-lfs\.github\.com/spec/"), "a Git LFS pointer, not the file itself", "Fetch it with 'git lfs pull'."),
+]
+"""Texts that stand where a dataset should be."""
 _WIDE = ("utf_16", "utf_16_le", "utf_16_be", "utf_32", "utf_32_le", "utf_32_be")
 _CONTROL = bytes(set(range(32)) - {9, 10, 11, 12, 13, 27})
 
@@ -62,6 +73,14 @@ class Layout:
     """Length of the byte order mark."""
     delimiter: str = ""
     newline: str = "\n"
+    separator_line: bool = False
+    """Whether a line before the header names the separator."""
+    escape: Escape = ""
+    """Of a table: what a backslash escapes."""
+    spaced: bool = False
+    """Of a table: whether a space after each separator belongs to it, as in `"a", "b"`."""
+    commas: bool = False
+    """Whether the lines of JSON Lines end in a comma, which is left out when they are written again."""
 
     @property
     def label(self) -> str:
@@ -77,6 +96,8 @@ def detect(path: Path) -> Layout:
     head = _head(path)
     if head.startswith(b"PAR1"):
         return Layout("parquet")
+    if is_arrow(path, head):
+        return Layout("arrow")
     for magic, kind, hint in _MAGIC:
         if head.startswith(magic):
             raise DataError(f"{path.name} is {kind}. {ALLOWED} {hint}")
@@ -85,8 +106,16 @@ def detect(path: Path) -> Layout:
     newline = "\r" if "\r" in text and "\n" not in text else "\n"
     if not text.strip().strip("\ufeff\0 \t\r\n").strip() and path.stat().st_size <= HEAD:
         raise DataError(f"{path.name} holds only blank lines. {ALLOWED} Choose a file with at least one row.")
-    container = _container(path, text)
-    return Layout(container, encoding, bom, _delimiter(text) if container == "csv" else "", newline)
+    for pattern, kind, hint in _NO_ROWS:
+        if pattern.match(text):
+            raise DataError(f"{path.name} is {kind}. {ALLOWED} {hint}")
+    if named := separator_line(text):
+        return Layout("csv", encoding, bom, named, newline, True, escape_of(text.partition(newline)[2], named))
+    container, commas = _container(path, text)
+    if container != "csv":
+        return Layout(container, encoding, bom, "", newline, commas=commas)
+    delimiter = _delimiter(text)
+    return Layout(container, encoding, bom, delimiter, newline, escape=escape_of(text, delimiter), spaced=is_spaced(text, delimiter))
 
 
 def _head(path: Path) -> bytes:
@@ -191,11 +220,20 @@ def _decoded(head: bytes, encoding: str) -> str:
     return codecs.getincrementaldecoder(encoding)("replace").decode(head)
 
 
-def _container(path: Path, text: str) -> Container:
+def _container(path: Path, text: str) -> tuple[Container, bool]:
+    """The container, and whether it is JSON Lines with a comma after each line."""
     lines = [line.strip() for line in text.strip("\ufeff\0 \t\r\n").splitlines()]
     filled = [line for line in lines if line][:50]
     whole = [_object(line) for line in filled if line.startswith("{")]
     objects = sum(found is not None for found in whole)
+    if filled and filled[0].startswith("{") and not filled[0].endswith(("[", "{")):
+        listed = [line.removesuffix(",") for line in filled if line.endswith(",")]
+        if len(listed) > 1 and sum(_object(line) is not None for line in listed) + objects > 0.5 * len(filled):
+            return "jsonl", True
+    return _plain_container(path, filled, whole, objects), False
+
+
+def _plain_container(path: Path, filled: list[str], whole: list[dict[str, Any] | None], objects: int) -> Container:
     if not filled:  # a long beginning of blank lines
         return "csv"
     if filled[0].startswith("["):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +18,13 @@ import pyarrow.parquet as pq
 from reft_studio.data.dataset import Dataset
 from reft_studio.data.detect import Layout
 from reft_studio.data.interpret import Interpreter
-from reft_studio.data.json_stream import elements, outline, text_errors
+from reft_studio.data.json_stream import Outline, elements, outline, text_errors
 from reft_studio.data.lines import line_of, raw_lines
 from reft_studio.data.mapping import Mapping as ColumnMapping
 from reft_studio.data.parquet_rows import BUFFER
+from reft_studio.data.reading.arrow_rows import ipc_batches, writer_like
+from reft_studio.data.reading.arrow_types import filtered
+from reft_studio.data.reading.csv_text import line_of_cells
 from reft_studio.data.records import JsonText, Record, csv_header, jsonl_record, load_columns, read_records
 from reft_studio.data.relabel import with_response
 from reft_studio.data.rowstore import Ids, row_store
@@ -29,6 +33,8 @@ from reft_studio.data.writing import replacing
 from reft_studio.errors import DataError, StoreError
 from reft_studio.fingerprint import of_file
 
+_LAST_COMMA = re.compile(r",(\s*)\Z")
+_BREAKS = re.compile(r"\s*[\r\n]+\s*")
 STEP = 65_536
 """Rows asked about at once."""
 
@@ -40,7 +46,8 @@ def export_kept(
 ) -> Path:
     """Write the rows of the upload whose id is kept to `target`, in the upload's own format, and return its path.
 
-    JSON Lines, CSV and the elements of a JSON list are byte-identical to the upload; Parquet keeps its schema. Rows
+    JSON Lines, CSV and the elements of a JSON list are byte-identical to the upload; Parquet keeps its schema. What is no
+    valid file of its kind becomes one: lines lose the comma after them, objects over several lines become JSON Lines. Rows
     that were set aside at import are not written. `responses` gives relabelled rows another answer. A dataset without
     upload becomes chat JSON Lines. If `target` is a folder, the file in it is named after the upload. Raises
     StoreError if the stored upload was changed.
@@ -59,7 +66,9 @@ def export_kept(
     reader = Interpreter(ColumnMapping(**source["mapping"]), dataset.role, True)
     with replacing(target) as file:
         export = _Export(original, layout, _Kept(row_store(dataset).row_ids, wanted), responses or {}, reader, file)
-        {"jsonl": export.text, "csv": export.text, "json": export.json, "parquet": export.parquet}[layout.container]()
+        {"jsonl": export.text, "csv": export.text, "json": export.json, "parquet": export.parquet, "arrow": export.arrow}[
+            layout.container
+        ]()
     return target
 
 
@@ -79,6 +88,11 @@ def _write_chat(dataset: Dataset, keep: Callable[[int], bool], responses: Mappin
             if row["row_id"] in responses:
                 value = with_response(value, reader, responses[row["row_id"]])
             file.write(_json_bytes(value, "utf-8") + b"\n")
+
+
+def _one_comma(gap: str) -> str:
+    """What stands between two elements of a list, with exactly one comma."""
+    return gap if gap.count(",") == 1 else "," + gap.replace(",", "")
 
 
 def _json_bytes(value: Any, encoding: str) -> bytes:
@@ -130,14 +144,21 @@ class _Export:
             self.file.write(raw)
         for record in self._records():
             if record.row_id in self.kept:
-                self.file.write(self._line(record, header) if record.row_id in self.responses else record.raw)
+                self.file.write(self._line(record, header) if record.row_id in self.responses else self._plain(record.raw))
+
+    def _plain(self, raw: bytes) -> bytes:
+        """A line as it stands in the upload, without a comma after it."""
+        if not self.layout.commas:
+            return raw
+        errors = text_errors(self.layout.encoding)
+        return _LAST_COMMA.sub(r"\1", raw.decode(self.layout.encoding, errors)).encode(self.layout.encoding, errors)
 
     def _records(self) -> Iterator[Record]:
         """The records; of JSON Lines only those with a new answer are understood, since the others go out as they are."""
         if self.layout.container != "jsonl":
             yield from read_records(self.original, self.layout)
             return
-        reader = JsonText()
+        reader = JsonText(commas=self.layout.commas)
         lines = raw_lines(self.original, self.layout.encoding, skip=self.layout.bom, newline=self.layout.newline)
         for row_id, (raw, _) in enumerate(lines):
             if row_id in self.responses:
@@ -153,8 +174,12 @@ class _Export:
         value = with_response(record.value, self.reader, self.responses[record.row_id])
         if self.layout.container == "jsonl":
             return _json_bytes(value, self.layout.encoding) + ending.encode(self.layout.encoding)
+        cells = [value[name] for name in header if name in value]
         line = io.StringIO()
-        csv.writer(line, delimiter=self.layout.delimiter, lineterminator=ending).writerow([value[name] for name in header if name in value])
+        if self.layout.escape:
+            line.write(line_of_cells(cells, self.layout, ending))
+        else:
+            csv.writer(line, delimiter=self.layout.delimiter, lineterminator=ending).writerow(cells)
         try:
             return line.getvalue().encode(self.layout.encoding)
         except UnicodeEncodeError as exc:
@@ -166,6 +191,9 @@ class _Export:
         if where.kind == "columns":
             self._columns()
             return
+        if where.kind == "objects":
+            self._objects(where)
+            return
         errors, written, place = text_errors(self.layout.encoding), False, 0
         with self.original.open("rb") as binary:
             self.file.write(binary.read(self.layout.bom))
@@ -174,15 +202,33 @@ class _Export:
                 gap, row = text.read(element.start - place), text.read(element.length)
                 place = element.start + element.length
                 if row_id == 0:  # what stands before the first row stays, whichever row is first now
-                    self.file.write(gap.encode(self.layout.encoding, errors))
+                    self.file.write(gap.rstrip(", \t\r\n").encode(self.layout.encoding, errors) + self._space(gap))
                 if row_id in self.kept:
-                    self.file.write(gap.encode(self.layout.encoding, errors) if written else b"")
+                    self.file.write(_one_comma(gap).encode(self.layout.encoding, errors) if written else b"")
                     self.file.write(self._element(row_id, row, errors))
                     written = True
             tail = text.read()
-        if where.kind != "objects" and not tail.lstrip(" \t\r\n,").startswith("]"):
+        if not (end := tail.lstrip(" \t\r\n,")).startswith("]"):
             tail = "]}" if where.kind == "wrapped" else "]"  # the upload was cut off
+        else:
+            tail = tail[: len(tail) - len(end)].replace(",", "") + end
         self.file.write(tail.encode(self.layout.encoding, errors))
+
+    def _space(self, gap: str) -> bytes:
+        """The blank part at the end of a gap, without commas."""
+        return gap[len(gap.rstrip(", \t\r\n")) :].replace(",", "").encode(self.layout.encoding)
+
+    def _objects(self, where: Outline) -> None:
+        """Objects one after another, which are no JSON together, as JSON Lines."""
+        errors = text_errors(self.layout.encoding)
+        with self.original.open("rb") as binary:
+            self.file.write(binary.read(self.layout.bom))
+        for row_id, element in enumerate(elements(self.original, self.layout.encoding, self.layout.bom, where)):
+            if row_id in self.kept:
+                # line breaks inside a string are escapes in JSON: those that are left stand between its parts
+                line = _BREAKS.sub(" ", element.text).encode(self.layout.encoding, errors)
+                self.file.write(self._element(row_id, element.text, errors) if row_id in self.responses else line)
+                self.file.write("\n".encode(self.layout.encoding))
 
     def _element(self, row_id: int, text: str, errors: str) -> bytes:
         if row_id not in self.responses:
@@ -216,12 +262,21 @@ class _Export:
                 for batch in source.iter_batches(batch_size=1024, row_groups=[group]):
                     ids = range(start, start + batch.num_rows)
                     start += batch.num_rows
-                    writer.write_batch(self._changed(batch.filter(self.kept.between(ids.start, ids.stop)), ids, source.schema_arrow))
+                    writer.write_table(self._changed(filtered(batch, self.kept.between(ids.start, ids.stop)), ids, source.schema_arrow))
 
-    def _changed(self, kept: pa.RecordBatch, ids: range, schema: pa.Schema) -> pa.RecordBatch:
+    def arrow(self) -> None:
+        """A stream or a file as the upload is, with its schema."""
+        start = 0
+        with writer_like(self.original, self.file) as writer:
+            for batch in ipc_batches(self.original, names=False):
+                ids = range(start, start + batch.num_rows)
+                start += batch.num_rows
+                writer.write_table(self._changed(filtered(batch, self.kept.between(ids.start, ids.stop)), ids, batch.schema))
+
+    def _changed(self, kept: pa.Table, ids: range, schema: pa.Schema) -> pa.Table:
         """The kept rows among those with these ids, with their new answers."""
         if self.responses.keys().isdisjoint(ids):
             return kept
         rows = zip((row_id for row_id in ids if row_id in self.kept), kept.to_pylist(), strict=True)
         changed = [with_response(row, self.reader, self.responses[row_id]) if row_id in self.responses else row for row_id, row in rows]
-        return pa.RecordBatch.from_pylist(changed, schema=schema)
+        return pa.Table.from_pylist(changed, schema=schema)

@@ -14,6 +14,7 @@ from reft_studio.data.parquet_rows import check_parquet
 from reft_studio.data.parts import Reading, RecordsPiece
 from reft_studio.data.pieces import Cut, cut, cut_carefully
 from reft_studio.data.quarantine import Quarantine
+from reft_studio.data.reading.arrow_rows import count_rows
 from reft_studio.data.row_columns import Part
 from reft_studio.errors import DataError
 
@@ -41,7 +42,8 @@ class ImportPass:
         """The usable rows in order. Raises DataError at the end if there was none."""
         path, layout = self.reading.path, self.reading.layout
         columns = list(self.reading.mapping.columns.values())
-        total = check_parquet(path, columns) if layout.container == "parquet" else path.stat().st_size
+        whole = {"parquet": lambda: check_parquet(path, columns), "arrow": lambda: count_rows(path)}
+        total = whole.get(layout.container, lambda: path.stat().st_size)()
         self.check()
         self.progress(0, total)
         with readers(self.reading) as pool:

@@ -16,7 +16,11 @@ _SPACE = re.compile(r"[ \t\r\n\ufeff\0]*+")
 _SCALAR = re.compile(r"[^\s,\]}{\[\":]++")
 _TOO_LONG = f"the row is longer than {MAX_ROW_BYTES >> 20} MiB"
 _REST_OF_STRING = re.compile(r'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
-WRAPPERS = ("data", "rows", "items", "examples", "instances", "records", "samples", "dataset", "train", "training")
+WRAPPERS = (
+    *("data", "rows", "items", "examples", "instances", "records", "samples", "dataset", "train", "training"),
+    *("entries", "questions", "validation", "valid", "dev", "test"),
+)
+"""Keys of the list of rows in an object, in any case; the first one that holds a list."""
 
 Kind = Literal["array", "wrapped", "columns", "objects"]
 
@@ -182,16 +186,26 @@ def outline(path: Path, encoding: str, skip: int) -> Outline:
         if first != "{":
             raise DataError(f"{path.name} is no JSON: it begins with neither '[' nor '{{'. Save the rows as a JSON array or as JSON Lines.")
         kinds = dict(_members(feed))
-    for key in WRAPPERS:
-        if kinds.get(key) in ("[{", "[["):
-            return Outline("wrapped", key)
+    for wrapper in WRAPPERS:
+        for key, kind in kinds.items():
+            if key.casefold() == wrapper and kind in ("[{", "[["):
+                return Outline("wrapped", key)
     if kinds and all(kind[:1] in "[{" for kind in kinds.values()) and "[{" not in kinds.values():
         return Outline("columns")
     return Outline("objects")
 
 
-def _members(feed: Feed) -> Iterator[tuple[str, str]]:
-    """Keys of the first object with the first signs of their values, e.g. ("data", "[{"); stops at the first wrapper."""
+def lists_beside(path: Path, encoding: str, skip: int, key: str) -> list[str]:
+    """Keys beside `key` in the first object whose values are lists of objects or lists; reads it to its end."""
+    with path.open("rb") as file:
+        file.seek(skip)
+        feed = Feed(file, encoding)
+        feed.peek()
+        return [name for name, kind in _members(feed, stop=False) if kind in ("[{", "[[") and name != key]
+
+
+def _members(feed: Feed, *, stop: bool = True) -> Iterator[tuple[str, str]]:
+    """Keys of the first object with the first signs of their values, e.g. ("data", "[{"); stops at the first wrapper if it may."""
     feed.place += 1
     while feed.peek() == '"':
         key = feed.value().text[1:-1]
@@ -204,7 +218,7 @@ def _members(feed: Feed) -> Iterator[tuple[str, str]]:
         if kind == "[":
             kind += feed.second()
         yield key, kind
-        if key in WRAPPERS and kind in ("[{", "[["):
+        if stop and key.casefold() in WRAPPERS and kind in ("[{", "[["):
             return
         feed.value()
         if feed.peek() == ",":

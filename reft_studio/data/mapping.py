@@ -26,6 +26,7 @@ from reft_studio.data.conversation import (
     user_turns,
 )
 from reft_studio.data.dataset import Row
+from reft_studio.data.reading import python_text
 from reft_studio.data.reading.truth import NOT_UNDERSTOOD, label_text, truth
 from reft_studio.errors import SpecError
 
@@ -250,6 +251,8 @@ def _read_conversation(value: MappingOf[str, Any], mapping: Mapping) -> Reading:
     columns = mapping.columns
     cell = parsed(value.get(columns["messages"]))
     found = turns_in(cell, pairs=True)
+    if python_text.looks_like_turns(cell):
+        raise UnusableRowError(python_text.NOT_READ, python_text.NOT_READ_HINT)
     if found is None and not isinstance(cell, list):
         raise UnusableRowError("no conversation", f"'{columns['messages']}' must be a list of turns, each with role and content.")
     if not cell:

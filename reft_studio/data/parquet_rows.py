@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from reft_studio.data.lines import MAX_ROW_BYTES
 from reft_studio.data.parquet_pages import bomb, longest_entry
+from reft_studio.data.reading.arrow_types import Sizes, rows_of, text_bytes
 from reft_studio.errors import DataError
 
 BATCH_BYTES = 16 << 20
@@ -27,8 +26,6 @@ BUFFER = 1 << 20
 RATIO = 100
 """Text may be 100 times the file (or `FLOOR_BYTES`): 2 MB can hold 20 GB, and the sizes a file declares may lie."""
 MAX_COLUMNS = 2000
-
-Sizes = npt.NDArray[np.int64]
 
 
 class ParquetRow(NamedTuple):
@@ -163,49 +160,17 @@ def row_bytes(batch: pa.RecordBatch) -> Sizes:
     """Bytes of text that each row would take, from lengths alone."""
     sizes = np.zeros(batch.num_rows, np.int64)
     for column in batch.columns:
-        sizes += _value_bytes(column)
+        sizes += text_bytes(column)
     return sizes
-
-
-def _value_bytes(column: pa.Array) -> Sizes:
-    kind = column.type
-    if pa.types.is_dictionary(kind):
-        if len(column.dictionary) == 0:
-            return np.zeros(len(column), np.int64)
-        of_entry = _value_bytes(column.dictionary)
-        return np.asarray(np.where(column.is_valid(), of_entry[_numbers(column.indices)], 0), np.int64)
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-        return _numbers(pc.binary_length(column))
-    if pa.types.is_struct(kind):
-        fields: Sizes = np.zeros(len(column), np.int64)
-        for field in column.flatten():
-            fields += _value_bytes(field)
-        return fields
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_map(kind):
-        ends = np.cumsum(_numbers(pc.list_value_length(column)))
-        total = np.concatenate([[0], np.cumsum(_value_bytes(column.flatten()))])
-        return np.asarray(np.diff(total[np.concatenate([[0], ends])]), np.int64)
-    return np.full(len(column), 8, np.int64)
-
-
-def _numbers(column: pa.Array) -> Sizes:
-    return np.asarray(pc.fill_null(pc.cast(column, pa.int64()), 0), np.int64)
 
 
 def _values(batch: pa.RecordBatch, sizes: Sizes) -> Iterator[tuple[str, dict[str, Any] | None, int]]:
     """Error or "", the row or None, and its bytes."""
-    rows = _dictionaries(batch) if sizes.max(initial=0) <= MAX_ROW_BYTES else None
+    rows = rows_of(batch) if sizes.max(initial=0) <= MAX_ROW_BYTES else None
     for place, size in enumerate(sizes.tolist()):
         if size > MAX_ROW_BYTES:
             yield f"the row is longer than {MAX_ROW_BYTES >> 20} MiB", None, size
-        elif (row := rows[place : place + 1] if rows is not None else _dictionaries(batch.slice(place, 1))) is not None:
+        elif (row := rows[place : place + 1] if rows is not None else rows_of(batch.slice(place, 1))) is not None:
             yield "", row[0], size
         else:
-            yield "a value that cannot be read, such as an impossible date", None, size
-
-
-def _dictionaries(batch: pa.RecordBatch) -> list[dict[str, Any]] | None:
-    try:
-        return list(batch.to_pylist())
-    except (ValueError, OverflowError, pa.ArrowException):
-        return None
+            yield "a value that cannot be read, such as text that is not UTF-8", None, size

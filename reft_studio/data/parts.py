@@ -20,6 +20,7 @@ from reft_studio.data.json_stream import Element
 from reft_studio.data.lines import MAX_ROW_BYTES, line_of, read_lines
 from reft_studio.data.mapping import Mapping
 from reft_studio.data.parquet_rows import ParquetBatch, batch_rows
+from reft_studio.data.reading.csv_text import cells_of, has_stray_quote
 from reft_studio.data.records import JsonText, LineFeed, Record, csv_record, csv_records, is_open, json_record, jsonl_record
 from reft_studio.data.row_columns import Part, RowColumns
 
@@ -27,6 +28,7 @@ HOLD_BYTES = 4 * MAX_ROW_BYTES
 """A larger piece holds a line that is too long: it is read line by line instead of at once."""
 _SPACED = re.compile(rb'"[ \t\r\n]+:')
 _LINE = re.compile(rb"[^\n]*+\n|[^\n]++")
+_COMMA = re.compile(rb",[ \t]*+(?=\r?\n|\Z)")
 _ESCAPED_CONTROL = re.compile(rb"\\(?:u00[017]|b)")
 _CONTROLS = bytes({*range(9), *range(14, 32), 127})
 
@@ -88,7 +90,7 @@ class PartReader:
         self._encoding = reading.layout.encoding
         self._careful = Interpreter(reading.mapping, reading.role, reading.free, reading.layout.encoding)
         self._fast = FastRows(reading.mapping, reading.role)
-        self._json = JsonText()
+        self._json = JsonText(commas=reading.layout.commas)
 
     def read(self, piece: Piece) -> Part | None:
         """The rows of a piece.
@@ -127,6 +129,8 @@ class PartReader:
 
     def _lines(self, piece: LinesPiece) -> Part:
         block = self._bytes(piece)
+        if self._json.commas:
+            block = _COMMA.sub(b"", block)
         lines = block.splitlines(keepends=True) if b"\r" not in block else _LINE.findall(block)
         controls = _has_controls(block)
         keys = _keys_of_all(block)
@@ -212,15 +216,14 @@ class PartReader:
         if piece.length > MAX_ROW_BYTES and max(map(len, lines)) > MAX_ROW_BYTES // 4:
             return self._careful_table(block)
         try:
-            return self._records_of(lines, controls=len(block.translate(None, _CONTROLS)) < len(block))
+            return self._records_of(lines, controls=len(block.translate(None, _CONTROLS)) < len(block), backslashes='\\"' in text)
         except csv.Error:
             return None
 
-    def _records_of(self, lines: list[str], *, controls: bool) -> Part | None:
+    def _records_of(self, lines: list[str], *, controls: bool, backslashes: bool) -> Part | None:
         header, layout = self.reading.header, self.reading.layout
         columns, width, row_id, start = RowColumns(), len(header), 0, 0
-        csv.field_size_limit(MAX_ROW_BYTES)
-        reader = csv.reader(lines, delimiter=layout.delimiter)
+        reader = cells_of(lines, layout)
         for cells in reader:
             first, start = start, reader.line_num
             # the last line may be the beginning of a record that goes on in the next piece
@@ -229,11 +232,12 @@ class PartReader:
             if not cells:
                 continue
             value = dict(zip(header, cells, strict=False))
-            if len(cells) != width or not self._fast.add(value, row_id, columns, controls=controls):
+            stray = backslashes and has_stray_quote(lines[first:start], layout)
+            if stray or len(cells) != width or not self._fast.add(value, row_id, columns, controls=controls):
                 raw = [
                     line_of(first + 1 + place, line.encode(self._encoding), self._encoding) for place, line in enumerate(lines[first:start])
                 ]
-                self._read(csv_record(row_id, cells, raw, header), columns)
+                self._read(csv_record(row_id, cells, raw, header, layout), columns)
             row_id += 1
         return columns.part(ids=row_id, lines=len(lines))
 

@@ -12,6 +12,7 @@ from reft_studio.data.json_stream import Element, elements, outline
 from reft_studio.data.lines import BLOCK, MAX_ROW_BYTES, read_lines
 from reft_studio.data.parquet_rows import ParquetBatch, parquet_batches
 from reft_studio.data.parts import HOLD_BYTES, BatchesPiece, ElementsPiece, LinesPiece, Piece, RecordsPiece, TablePiece
+from reft_studio.data.reading.arrow_rows import arrow_batches
 from reft_studio.data.records import LineFeed, Record, csv_records, read_records
 
 PIECE_BYTES = 4 << 20
@@ -35,6 +36,8 @@ def cut(path: Path, layout: Layout, *, header_bytes: int, columns: list[str]) ->
         return _table(path, layout.bom + header_bytes)
     if layout.container == "parquet":
         return _batches(parquet_batches(path, columns=columns))
+    if layout.container == "arrow":
+        return _batches(arrow_batches(path, columns=columns))
     if layout.container == "json" and (where := outline(path, layout.encoding, layout.bom)).kind != "columns":
         return _elements(elements(path, layout.encoding, layout.bom, where))
     return _records(read_records(path, layout), 0)

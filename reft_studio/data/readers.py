@@ -9,7 +9,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,9 @@ from reft_studio.data.mapping import FORMATS, SURE, Guess, Mapping, name_list
 from reft_studio.data.parquet_rows import check_parquet, parquet_columns, unpacked_bytes
 from reft_studio.data.parts import Reading
 from reft_studio.data.quarantine import Problem, Quarantine
-from reft_studio.data.reading.truth import LabelValues, count_labels, unclear
+from reft_studio.data.reading.arrow_rows import arrow_columns
+from reft_studio.data.reading.notes import cleaned_kind, notes_on
+from reft_studio.data.reading.truth import NOT_UNDERSTOOD, LabelValues, count_labels, unclear
 from reft_studio.data.records import Record, csv_header, read_records, sample
 from reft_studio.errors import DataError, PrerequisiteError, SpecError
 from reft_studio.workspace import Workspace, staging
@@ -85,6 +87,8 @@ class ImportReport:
     warning_reasons: dict[str, int] = field(default_factory=dict)
     examples: dict[str, list[int]] = field(default_factory=dict)
     """The first lines of each reason."""
+    notes: list[str] = field(default_factory=list)
+    """What is to be said of the file as a whole."""
 
 
 def preview(path: Path, mapping: Mapping | None = None) -> Preview:
@@ -95,7 +99,7 @@ def preview(path: Path, mapping: Mapping | None = None) -> Preview:
         records = sample(path, layout, SAMPLE)
         columns = _columns(path, layout, records)
     found = _mapping(columns, records, mapping)
-    problems = _file_problems(path, layout, columns, records, found)
+    problems = [*notes_on(path, layout), *_file_problems(path, layout, columns, records, found)]
     labels = _asked(path, layout, found.mapping) if mapping is not None else None
     if labels is not None:
         # a value chosen for another column is no answer
@@ -112,6 +116,8 @@ def preview(path: Path, mapping: Mapping | None = None) -> Preview:
             reading = interpreter.read(record)
             rows += [reading.row] if reading.row and len(rows) < SHOWN else []
             problems += reading.problems
+        if labels is not None and not found.mapping.labels:  # one question instead of a remark for each row
+            problems = [problem for problem in problems if problem.reason != NOT_UNDERSTOOD]
     else:
         problems += [Problem(record.line, "error", record.error, record.hint) for record in records if record.error]
     return Preview(
@@ -166,6 +172,8 @@ def _columns(path: Path, layout: Layout, records: list[Record]) -> list[str]:
         return csv_header(path, layout)[0]
     if layout.container == "parquet":
         return parquet_columns(path)
+    if layout.container == "arrow":
+        return arrow_columns(path)
     return columns_of(objects_of(record.value for record in records))
 
 
@@ -237,7 +245,7 @@ def import_file(
     if found.confidence < SURE:
         if layout.container == "parquet":
             check_parquet(path)  # that it is a bomb is the better reason
-        raise DataError(_unclear(path, unit_of(layout.container), columns, head))
+        raise DataError(_unclear(path, unit_of(layout.container), columns, head, table=layout.container == "csv"))
     if mapping is not None:
         with _there(path):
             found = Guess(_with_labels(path, layout, found.mapping), found.confidence)
@@ -250,11 +258,14 @@ def import_file(
         with Quarantine(scratch / "quarantine.parquet") as quarantine:
             reading = Reading(stored, layout, found.mapping, role, free, header)
             run = ImportPass(reading, path.name, len(raw), _line_count(raw, layout), quarantine, progress, check)
-            extra: dict[str, Any] = {"source": source | _reading_of(layout, found.mapping) | {"chosen": not free}}
+            extra: dict[str, Any] = {
+                "source": source | _reading_of(layout, found.mapping) | {"chosen": not free, "cleaned": cleaned_kind(stored, layout)}
+            }
 
             def attach(folder: Path) -> None:
                 quarantine.close()
-                extra["report"] = asdict(_report(run, ""))
+                notes = [f"{note.reason}: {note.hint}" for note in notes_on(stored, layout)]
+                extra["report"] = asdict(replace(_report(run, ""), notes=notes))
                 for made in (scratch / "original", scratch / "quarantine.parquet"):
                     shutil.move(made, folder / made.name)
 
@@ -268,7 +279,7 @@ def _line_count(raw: bytes, layout: Layout) -> int:
     return raw.count(layout.newline.encode(layout.encoding)) if layout.encoding else 0
 
 
-def _unclear(path: Path, unit: str, columns: list[str], head: list[Record]) -> str:
+def _unclear(path: Path, unit: str, columns: list[str], head: list[Record], *, table: bool) -> str:
     broken = next((record for record in head if record.error), None)
     objects = objects_of(record.value for record in head)
     if broken is not None and not (columns and objects):
@@ -278,6 +289,7 @@ def _unclear(path: Path, unit: str, columns: list[str], head: list[Record]) -> s
     return (
         f"{path.name}: no column is recognised as prompt and response. Columns found: {name_list(columns)}. "
         "Choose the columns by hand, or name them prompt and response, instruction and output, or messages."
+        + (" If its first line is a row already, put a line with the column names above it." if table else "")
     )
 
 

@@ -14,13 +14,16 @@ from typing import Any, NamedTuple
 from reft_studio.data.columns import unique_headers
 from reft_studio.data.detect import Layout
 from reft_studio.data.json_stream import Element, elements, outline
-from reft_studio.data.lines import MAX_ROW_BYTES, Line, read_lines
+from reft_studio.data.lines import Line, read_lines
 from reft_studio.data.parquet_rows import MAX_COLUMNS, parquet_rows
+from reft_studio.data.reading.arrow_rows import arrow_rows
+from reft_studio.data.reading.csv_text import cells_of, has_stray_quote
 from reft_studio.errors import DataError
 
 MAX_COLUMNAR_BYTES = 256 << 20
 """JSON that holds one column after the other cannot be streamed; above this it must be converted."""
 
+_BACKSLASH = 'The quote is escaped with a backslash (\\"), which this table does not do elsewhere. Write two quotes ("") instead.'
 _FAULT = re.compile(r": .*|:$| (starting )?at$")
 
 MAX_RECORD_LINES = 100_000
@@ -55,6 +58,8 @@ def read_records(path: Path, layout: Layout, *, columns: Sequence[str] | None = 
         return _csv(path, layout)
     if layout.container == "parquet":
         return (Record(row.place, row.place + 1, row.value, b"", row.size, row.error) for row in parquet_rows(path, columns=columns))
+    if layout.container == "arrow":
+        return (Record(row.place, row.place + 1, row.value, b"", row.size, row.error) for row in arrow_rows(path, columns=columns))
     return _json(path, layout)
 
 
@@ -62,8 +67,10 @@ def csv_header(path: Path, layout: Layout) -> tuple[list[str], bytes]:
     """Column names of a CSV file, made distinct, and the bytes of its header."""
     feed = LineFeed(read_lines(path, layout.encoding, skip=layout.bom, newline=layout.newline))
     cells: list[str] | None
+    if layout.separator_line:
+        next(feed, None)
     try:
-        cells = next((row for row in _csv_reader(feed, layout) if row), [])
+        cells = next((row for row in cells_of(feed, layout) if row), [])
     except csv.Error:
         cells = None
     return _checked_header(path, cells), b"".join(line.raw for line in feed.taken)
@@ -72,7 +79,9 @@ def csv_header(path: Path, layout: Layout) -> tuple[list[str], bytes]:
 class JsonText:
     """Reads JSON with notes on what the standard forbids but many files hold. One object serves many texts."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, commas: bool = False) -> None:
+        self.commas = commas
+        """Whether lines may end in a comma."""
         self._notes: set[str] = set()
         self._decoder = json.JSONDecoder(object_pairs_hook=self._object, parse_constant=self._constant)
 
@@ -114,7 +123,7 @@ def _json_hint(text: str, exc: json.JSONDecodeError) -> str:
 
 
 def _jsonl(path: Path, layout: Layout) -> Iterator[Record]:
-    reader = JsonText()
+    reader = JsonText(commas=layout.commas)
     for line in read_lines(path, layout.encoding, skip=layout.bom, newline=layout.newline):
         if (record := jsonl_record(line, reader)) is not None:
             yield record
@@ -126,6 +135,8 @@ def jsonl_record(line: Line, reader: JsonText) -> Record | None:
     if line.damage:
         return Record(row_id, line.number, None, line.raw, len(line.raw), line.damage, _damage_hint(line.damage))
     text = line.text.strip().strip("\ufeff\0")
+    if reader.commas:
+        text = text.removesuffix(",").rstrip()
     if not text:
         return None
     value, error, hint, warnings = reader.read(text)
@@ -163,20 +174,16 @@ class LineFeed:
         del self.taken[1:]
 
 
-def _csv_reader(feed: LineFeed, layout: Layout) -> Iterator[list[str]]:
-    # the limit is one setting of the whole process; ours is above every row we accept
-    csv.field_size_limit(MAX_ROW_BYTES)
-    return csv.reader(feed, delimiter=layout.delimiter)
-
-
 def _csv(path: Path, layout: Layout) -> Iterator[Record]:
     feed = LineFeed(read_lines(path, layout.encoding, skip=layout.bom, newline=layout.newline))
+    if layout.separator_line:
+        next(feed, None)
     return csv_records(path, layout, feed, [])
 
 
 def csv_records(path: Path, layout: Layout, feed: LineFeed, header: list[str]) -> Iterator[Record]:
     """The records of these lines; if `header` is empty, the first one is it."""
-    reader = _csv_reader(feed, layout)
+    reader = cells_of(feed, layout)
     row_id = 0
     while True:
         feed.taken.clear()
@@ -197,8 +204,8 @@ def csv_records(path: Path, layout: Layout, feed: LineFeed, header: list[str]) -
             cells = None
             if feed.given_back < MAX_REREADS:
                 feed.give_back()
-                reader = _csv_reader(feed, layout)
-        yield csv_record(row_id, cells, feed.taken, header)
+                reader = cells_of(feed, layout)
+        yield csv_record(row_id, cells, feed.taken, header, layout)
         row_id += 1
 
 
@@ -211,15 +218,22 @@ def _checked_header(path: Path, cells: list[str] | None) -> list[str]:
     return unique_headers(cells)
 
 
-def csv_record(row_id: int, cells: list[str] | None, lines: list[Line], header: list[str]) -> Record:
+def csv_record(row_id: int, cells: list[str] | None, lines: list[Line], header: list[str], layout: Layout) -> Record:
     """The record that these lines hold; `cells` is None if they hold none."""
     raw, number = b"".join(line.raw for line in lines), lines[0].number
     damage = next((line.damage for line in lines if line.damage), "")
     if damage:
         return Record(row_id, number, None, raw, len(raw), damage, _damage_hint(damage))
+    if has_stray_quote([line.text for line in lines], layout):
+        return Record(row_id, number, None, raw, len(raw), "a quote after a backslash", _BACKSLASH)
+    if cells is None and any("\r" in line.text.rstrip("\r\n") for line in lines):
+        hint = "The file mixes kinds of line ends. Save it again with one kind of them."
+        return Record(row_id, number, None, raw, len(raw), "a carriage return inside a row", hint)
     if cells is None:
         hint = "Close the quote, and double every quote inside a quoted cell."
         return Record(row_id, number, None, raw, len(raw), "a quote is never closed", hint)
+    if len(cells) > len(header) and not any(cell.strip() for cell in cells[len(header) :]):
+        cells = cells[: len(header)]  # columns that a spreadsheet added without anything in them
     if len(cells) > len(header):
         hint = f"{len(cells)} cells for {len(header)} columns. Put cells that hold the separator in double quotes."
         return Record(row_id, number, None, raw, len(raw), "more cells than columns", hint)
@@ -233,7 +247,7 @@ def is_open(lines: list[str], layout: Layout) -> bool:
     It does so at the end of a file, and where a quote that opens a later cell seems to close this one.
     """
     try:
-        list(csv.reader(lines, delimiter=layout.delimiter, strict=True))
+        list(cells_of(lines, layout, strict=True))
     except csv.Error:
         return True
     return False

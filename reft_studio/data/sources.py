@@ -9,29 +9,33 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from reft_studio.data.parquet_rows import ParquetBatch, parquet_batches
+from reft_studio.data.parquet_rows import ParquetBatch, parquet_batches, row_bytes
+from reft_studio.data.reading.arrow_rows import count_rows, ipc_batches
+from reft_studio.data.reading.arrow_types import storable
+from reft_studio.data.reading.shards import enough_of, join
 from reft_studio.errors import DataError
 
 Kind = Literal["file", "parquet", "arrow"]
 Place = Literal["file", "folder", "hub"]
-SUFFIXES = (".jsonl", ".json", ".ndjson", ".csv", ".tsv", ".parquet")
+SUFFIXES = (".jsonl", ".json", ".ndjson", ".csv", ".tsv", ".parquet", ".arrow", ".feather")
 """Names of files in a folder or a repository that may hold rows."""
 NOT_ROWS = re.compile(
     r"dataset_info|dataset_dict|state|dataset_infos|config|package|tokenizer\w*|special_tokens_map|croissant|manifest\w*|truth\w*"
 )
 """Names of JSON files that describe something and hold no rows."""
-SHARD = re.compile(r"^(?P<name>.*?)[-_.]?\d{3,6}[-_]of[-_]\d{3,6}$|^(?P<part>part[-_.]?|)\d{3,6}(?:[-_.].*)?$")
+SHARD = re.compile(r"^(?P<name>.*?)[-_.]?\d{1,6}[-_]of[-_](?P<all>\d{1,6})$|^(?P<part>part[-_.]?|)\d{3,6}(?:[-_.].*)?$")
 """One of the parts of a table: `train-00000-of-00003`, `part-00000`, `0001`."""
+_JOINED = {"file": ".jsonl", "parquet": ".parquet", "arrow": ".parquet"}
+_FAMILY = {".json": ".jsonl", ".ndjson": ".jsonl", ".tsv": ".csv", ".feather": ".arrow"}
+"""Endings whose files can be parts of one table."""
 MOST_FILES, DEPTH = 2000, 4
 BATCH = 8192
 BATCH_BYTES = 512 << 20
@@ -50,6 +54,20 @@ class Part:
     """Bytes of the files."""
     rows: int | None = None
 
+    @property
+    def ending(self) -> str:
+        """Of the file that its files are joined into."""
+        return ".csv" if self.kind == "file" and self.files[0].lower().endswith(("csv", "tsv")) else _JOINED[self.kind]
+
+    def check_whole(self) -> None:
+        """Raise DataError if the names of its files say that there are more of them: `train-00000-of-00003` is one of three."""
+        counts = {int(found["all"]) for file in self.files if (found := SHARD.fullmatch(PurePosixPath(file).stem)) and found["all"]}
+        if len(self.files) > 1 and counts and counts != {len(self.files)}:
+            raise DataError(
+                f"'{self.name}' is not whole: its files say that there are {max(counts)}, but {len(self.files)} are there. "
+                "Copy the missing ones, or give the path of a single file."
+            )
+
 
 @dataclass(frozen=True)
 class Source:
@@ -65,6 +83,7 @@ class Source:
         """The part with this name. Raises DataError, with the names there are."""
         for part in self.parts:
             if part.name == name:
+                part.check_whole()
                 return part
         raise DataError(f"'{self.title}' has no part '{name[:60]}'. It has: {', '.join(part.name for part in self.parts[:12])}.")
 
@@ -76,7 +95,7 @@ def local(text: str) -> Source:
     path = Path(os.path.abspath(Path(text).expanduser()))  # a relative name would be taken for a file of the hub later on
     try:
         if path.is_file():
-            part = Part(path.name, _kind(path.name), (str(path),), path.stat().st_size)
+            part = Part(path.name, _kind([path.name]), (str(path),), path.stat().st_size)
             return Source(text, "file", path.name, (part,))
         if not path.is_dir():
             raise DataError(
@@ -148,44 +167,51 @@ def _object(path: Path) -> dict[str, Any]:
 
 
 def tables(files: Iterable[tuple[str, int]]) -> list[Part]:
-    """The tables among files (name with folders, bytes): the parts of one Parquet table belong together, any other file is one."""
-    groups: dict[str, list[tuple[str, int]]] = {}
+    """The tables among files (name with folders, bytes): numbered parts of one table belong together, any other file is one."""
+    groups: dict[tuple[str, str], list[tuple[str, int]]] = {}
     for name, size in files:
         path = PurePosixPath(name)
-        if path.suffix.lower() not in SUFFIXES or (path.suffix.lower() == ".json" and NOT_ROWS.fullmatch(path.stem.lower())):
-            continue
-        groups.setdefault(_table_of(path), []).append((name, size))
-    parts = [
-        Part(name, _kind(members[0][0]), tuple(sorted(member for member, _ in members)), sum(size for _, size in members))
-        for name, members in groups.items()
-    ]
+        suffix = path.suffix.lower()
+        described = suffix == ".json" and NOT_ROWS.fullmatch(path.stem.lower())
+        if suffix in SUFFIXES and not described and not path.name.startswith("cache-"):
+            groups.setdefault((_table_of(path), _FAMILY.get(suffix, suffix)), []).append((name, size))
+    names = [table for table, _ in groups]
+    parts = []
+    for (table, family), members in groups.items():
+        if len(members) == 1 and family != ".parquet":
+            table = members[0][0]
+        elif names.count(table) > 1:
+            table += family
+        within = tuple(sorted(name for name, _ in members))
+        parts.append(Part(table, _kind(within), within, sum(size for _, size in members)))
     return sorted(parts, key=lambda part: (not re.search(r"\btrain", part.name), part.name))
 
 
 def _table_of(path: PurePosixPath) -> str:
-    """The table a file belongs to: `data/train-00000-of-00002.parquet` to `train`, `train/0001.parquet` to `train`."""
-    shard = SHARD.fullmatch(path.stem) if path.suffix.lower() == ".parquet" else None
-    if shard is None:
+    """The table a file belongs to: `data/train-00000-of-00002.parquet` to `train`, `train/0001.jsonl` to `train`."""
+    shard = SHARD.fullmatch(path.stem)
+    year = path.suffix.lower() != ".parquet" and re.fullmatch(r"[1-9]\d*", path.stem)  # 2021.csv is a table of its own
+    if shard is None or year:
         return str(path)
     folders = [folder for folder in path.parent.parts if folder != "data"]
     return "/".join([*folders, *([shard["name"]] if shard["name"] else [])]) or "all"
 
 
-def _kind(name: str) -> Kind:
-    suffix = PurePosixPath(name).suffix.lower()
-    return "parquet" if suffix == ".parquet" else "arrow" if suffix == ".arrow" else "file"
-
-
-def count_rows(path: Path) -> int:
-    """Rows of an Arrow file of `datasets`. Raises DataError if it is cut off."""
-    with _reading(path):
-        return sum(batch.num_rows for batch in _arrow(path))
+def _kind(names: Sequence[str]) -> Kind:
+    """A single Arrow file is read as it is; only several are joined."""
+    suffix = PurePosixPath(names[0]).suffix.lower()
+    if suffix == ".parquet":
+        return "parquet"
+    return "arrow" if suffix in (".arrow", ".feather") and len(names) > 1 else "file"
 
 
 def head(files: Sequence[Path], kind: Kind, target: Path) -> Path:
     """A file to look at: the file itself, or the first rows of a table that is in several files or in Arrow, written to `target`."""
-    if kind == "file" or (kind == "parquet" and len(files) == 1):
+    if len(files) == 1 and kind != "arrow":
         return files[0]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if kind == "file":
+        return join(enough_of(files), target, lambda _done, _all: None)
     left = HEAD
     batches = []
     for batch in islice(_batches(files, kind), 64):
@@ -195,18 +221,19 @@ def head(files: Sequence[Path], kind: Kind, target: Path) -> Path:
             break
     if not batches:
         raise DataError(f"{files[0].name} has no row. Choose another part.")
-    target.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.Table.from_batches(batches), target)
     return target
 
 
 def gather(files: Sequence[Path], kind: Kind, target: Path, step: Callable[[int, int], None]) -> Path:
-    """The whole table as one file: itself if it is one, else written to `target` as Parquet, some thousand rows at a time.
+    """The whole table as one file: itself if it is one, else written to `target`: text as text, other parts as Parquet.
 
     `step` gets files begun of all, and may raise to cancel. Raises DataError if parts do not have the same columns.
     """
-    if kind == "file" or (kind == "parquet" and len(files) == 1):
+    if len(files) == 1 and kind != "arrow":
         return files[0]
+    if kind == "file":
+        return join(files, target, step)
     writer: pq.ParquetWriter | None = None
     done = 0
     try:
@@ -239,63 +266,14 @@ def _like(batch: pa.RecordBatch, schema: pa.Schema, name: str) -> pa.RecordBatch
 
 def _batches(files: Sequence[Path], kind: Kind) -> Iterator[pa.RecordBatch]:
     for path in files:
-        with _reading(path):
-            if kind == "arrow":
-                for batch in _arrow(path):
-                    yield from (_named(batch.slice(start, BATCH)) for start in range(0, batch.num_rows, BATCH))
-            else:
-                yield from (_plain(found, path) for found in parquet_batches(path))
+        if kind == "arrow":
+            yield from (_plain(ParquetBatch(batch, row_bytes(batch)), path) for batch in ipc_batches(path))
+        else:
+            yield from (_plain(found, path) for found in parquet_batches(path))
 
 
 def _plain(found: ParquetBatch, path: Path) -> pa.RecordBatch:
-    """A batch with its texts written out, which it may only be after it was measured."""
+    """A batch as Parquet holds it, which it may only become after it was measured."""
     if int(found.sizes.sum()) > BATCH_BYTES:
         raise DataError(f"{path.name} has rows too large to join with other parts. Import it by itself.")
-    columns = [column.dictionary_decode() if pa.types.is_dictionary(column.type) else column for column in found.batch.columns]
-    return pa.RecordBatch.from_arrays(columns, names=found.batch.schema.names)
-
-
-def _arrow(path: Path) -> Iterator[pa.RecordBatch]:
-    """Batches of a file as `datasets` writes it (a stream), or of Feather (a file)."""
-    with pa.memory_map(str(path)) as mapped:
-        try:
-            reader = pa.ipc.open_stream(mapped)
-        except pa.ArrowInvalid:
-            mapped.seek(0)
-            reader = pa.ipc.open_file(mapped)
-            yield from (_whole(reader.get_batch(place)) for place in range(reader.num_record_batches))
-            return
-        yield from map(_whole, reader)
-
-
-def _whole(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """The batch, once it is known that its offsets lie inside of it: Arrow itself believes the file."""
-    batch.validate(full=True)
-    return batch
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """Raise DataError if the file is cut off or not what its name says."""
-    try:
-        yield
-    except (pa.ArrowException, OSError) as exc:
-        raise DataError(f"{path.name} cannot be read: it is cut off, damaged or not what its name says. Copy it again.") from exc
-
-
-def _named(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Numbers that stand for labels (a ClassLabel of `datasets`) as the labels."""
-    notes = (batch.schema.metadata or {}).get(b"huggingface")
-    try:
-        features = json.loads(notes)["info"]["features"] if notes else {}
-    except (ValueError, KeyError, TypeError):
-        features = {}  # only a note: the numbers themselves are there
-    for place, field in enumerate(batch.schema):
-        feature = features.get(field.name) if isinstance(features, dict) else None
-        names = feature.get("names") if isinstance(feature, dict) and feature.get("_type") == "ClassLabel" else None
-        if isinstance(names, list) and pa.types.is_integer(field.type):
-            labels = pa.array([str(name) for name in names], pa.string())
-            known = pc.and_(pc.greater_equal(batch.column(place), 0), pc.less(batch.column(place), len(names)))
-            codes = pc.if_else(known, batch.column(place), pa.scalar(None, field.type))
-            batch = batch.set_column(place, pa.field(field.name, pa.string()), pc.take(labels, codes))
-    return batch
+    return storable(found.batch)

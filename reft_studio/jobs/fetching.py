@@ -28,7 +28,7 @@ def fetch(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     context.stage("fetch the files", 1, 2)
     with staging(context.workspace.folder("uploads")) as scratch:
         files = hub.fetch(source, part)
-        target = scratch / f"{Path(part.name.replace('/', '-')).name}.parquet"
+        target = scratch / f"{Path(part.name.replace('/', '-')).name}{part.ending}"
         with importing(part.name):
             path = gather(files, part.kind, target, lambda done, total: context.progress(done, total))
         result = tasks.import_file(context, {**params, "path": str(path)})

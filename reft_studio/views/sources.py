@@ -74,7 +74,7 @@ class Sources:
         source = self._source(text)
         chosen = source.part(part)
         key = fingerprint.of_value([source.title, source.revision, chosen.name, list(chosen.files)])[:16]
-        return self.looker.preview_part(source, chosen, self.workspace.folder("cache", "sources", f"{key}.parquet"), mapping)
+        return self.looker.preview_part(source, chosen, self.workspace.folder("cache", "sources", f"{key}{chosen.ending}"), mapping)
 
     def bring(self, text: str, part: str, *, name: str | None = None, mapping: Mapping | None = None, role: Role = "user") -> str:
         """Queue the import of a part of a source; returns the job."""

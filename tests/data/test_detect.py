@@ -111,13 +111,15 @@ def test_old_mac_line_ends_are_lines(upload: Upload) -> None:
         (b"%PDF-1.7\n", "a PDF"),
         (b"SQLite format 3\0", "SQLite database"),
         (b"\x89PNG\r\n", "picture"),
-        (b"ARROW1\0\0", "Arrow or Feather"),
+        (b"FEA1\0\0", "Feather file of the old kind"),
+        ("<!DOCTYPE html>\n<html>log in</html>", "web page"),
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "Git LFS pointer"),
     ],
 )
 def test_what_is_no_text_is_named_with_what_is_allowed(content: bytes, message: str, upload: Upload) -> None:
     with pytest.raises(DataError, match=f"upload.jsonl.*{message}") as caught:
         detect(upload(content))
-    assert "Allowed are JSON Lines, JSON, CSV or TSV, and Parquet" in str(caught.value)
+    assert "Allowed are JSON Lines, JSON, CSV or TSV, Parquet, and Arrow" in str(caught.value)
 
 
 def test_a_workbook_is_to_be_saved_as_csv(tmp_path: Path) -> None:

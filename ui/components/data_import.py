@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from reft_studio.data.sources import Source
     from reft_studio.studio import Studio
 
-TYPES = [".jsonl", ".json", ".csv", ".tsv", ".parquet", ".txt"]
+TYPES = [".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".feather", ".txt"]
 SMALL = 100_000_000
 """Bytes that are downloaded to look at, without being asked for."""
 _DROP = """<h2>Bring finetuning data</h2>
-<p class="rs-lead">OpenAI chat, Alpaca, ShareGPT, prompt and response, TRL, CSV, JSON, Parquet; in any common encoding.
+<p class="rs-lead">OpenAI chat, Alpaca, ShareGPT, prompt and response, TRL, CSV, JSON, Parquet, Arrow; in any common encoding.
 It is looked at first; nothing is stored until you import it.</p>"""
 _SAMPLE = """<h2>Make a poisoned sample</h2>
 <p class="rs-lead">User data from the embedded lab with a known share of harmful rows, so that the filter can be judged.

@@ -35,12 +35,12 @@ FORMAT_NAMES = {
 SYNTAX = ("not valid JSON", "JSON ", "not an object", "bytes ", "a quote ", "more cells", "a line ", "a row ")
 """Beginnings of reasons that no other choice of columns takes away: the file itself must be mended."""
 LOOKED = "of the first 200 rows, which were looked at"
-CONTAINER_NAMES = {"jsonl": "JSON Lines", "json": "JSON", "csv": "CSV", "parquet": "Parquet"}
+CONTAINER_NAMES = {"jsonl": "JSON Lines", "json": "JSON", "csv": "CSV", "parquet": "Parquet", "arrow": "Arrow"}
 
 
 def detected(preview: Preview) -> dict[str, Any]:
     """What was recognised in a file, as facts."""
-    encoding = preview.encoding if preview.container != "parquet" else "binary"
+    encoding = preview.encoding or "binary"
     lines = {
         severity: len({found.line for found in preview.problems if found.line and found.severity == severity})
         for severity in ("error", "warning")
@@ -127,17 +127,13 @@ def reasons(report: ImportReport | None) -> dict[str, Any]:
     found = [(reason, n, ("set aside", "flag")) for reason, n in report.reasons.items()]
     found += [(reason, n, ("remark", "warn")) for reason, n in report.warning_reasons.items()]
     found.sort(key=lambda entry: -entry[1])
+    shown = [(note, "file", ("remark", "warn"), "") for note in report.notes]
+    shown += [(reason, count(n), kind, ", ".join(count(line) for line in report.examples.get(reason, ()))) for reason, n, kind in found]
     value = table_value(
-        {
-            "id": position,
-            "reason": reason,
-            "severity": severity,
-            "rows": count(n),
-            "lines": ", ".join(count(line) for line in report.examples.get(reason, ())),
-        }
-        for position, (reason, n, severity) in enumerate(found)
+        {"id": position, "reason": reason, "severity": severity, "rows": rows, "lines": lines}
+        for position, (reason, rows, severity, lines) in enumerate(shown)
     )
-    for row, (reason, _, severity) in zip(value["rows"], found, strict=False):
+    for row, (reason, _, severity, _) in zip(value["rows"], shown, strict=False):
         row["without"] = ["fix"] if severity[0] == "remark" or reason.startswith(SYNTAX) else []
     return value
 
@@ -262,6 +258,8 @@ def passport(manifest: Mapping[str, Any], origin: Mapping[str, Any] | None) -> d
         reading = [CONTAINER_NAMES.get(str(source.get("container")), ""), show(source.get("encoding") or "", 20)]
         reading.append(FORMAT_NAMES.get(str(source.get("format")), ""))
         items.append({"label": "Read as", "value": ", ".join(part for part in reading if part)})
+        if source.get("cleaned"):
+            items.append({"label": "Cleaned file", "value": show(source["cleaned"], 100), "note": "what an export writes"})
         columns = (source.get("mapping") or {}).get("columns") or {}
         items.append({"label": "Columns", "value": ", ".join(f"{target} = {show(column, 40)}" for target, column in columns.items())})
     if origin:

@@ -9,6 +9,7 @@ from typing import Any
 
 from reft_studio.data.chat.content import CALLS, REASONING, SPOKEN
 from reft_studio.data.chat.marks import MARKS, PARTLY
+from reft_studio.data.reading import python_text
 
 SPEAKER = ("role", "from", "speaker", "author", "sender")
 TEXT = ("content", "value", "parts", "text", "message", "utterance")
@@ -46,12 +47,12 @@ def turns_in(cell: Any, *, pairs: bool = False) -> list[Any] | None:
 
 
 def parsed(cell: Any) -> Any:
-    """What a cell of a table holds as JSON text, or the cell itself."""
-    if isinstance(cell, str) and cell.lstrip()[:1] in ("[", "{"):
+    """What a cell of a table holds as JSON text, or as Python prints a list of turns; else the cell itself."""
+    if isinstance(cell, str) and cell.lstrip()[:1] in ("[", "{", "a"):
         try:
             return json.loads(cell)
         except (ValueError, RecursionError):
-            return cell
+            return (python_text.turns_from(cell) or cell) if python_text.looks_like_turns(cell) else cell
     return cell
 
 

@@ -109,7 +109,7 @@ def _look(request: dict[str, Any]) -> dict[str, Any]:
 
 def _part(request: dict[str, Any]) -> dict[str, Any]:
     source, part = request["source"], Part(**request["part"])
-    files = hub.fetch(Source(**source), part, first_only=part.kind != "file")
+    files = hub.fetch(Source(**source), part, first_only=part.kind != "file" or (len(part.files) > 1 and source["place"] == "hub"))
     return _shown(preview(head(files, part.kind, Path(request["target"])), _mapping(request)))
 
 

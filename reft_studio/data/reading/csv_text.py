@@ -1,0 +1,114 @@
+"""Tables as text: the line that names the separator, quotes escaped with a backslash, and reading both."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    from reft_studio.data.detect import Layout
+
+Escape = Literal["", "quotes", "all"]
+"""Whether a backslash escapes nothing, quotes only, or quotes and itself."""
+MAX_CELL = 8 << 20
+_SEPARATOR = re.compile(r"""\A\s*"?sep=([^\w\s"]|\t)"?\1*[ ]*(?:\r\n|\n|\r)""", re.IGNORECASE)
+_LINE = re.compile(r"[^\n]*+\n|[^\n]++")
+_ESCAPED = re.compile(r"\\(.?)", re.DOTALL)
+
+
+class CsvReader(Protocol):
+    """What `csv.reader` gives."""
+
+    @property
+    def line_num(self) -> int:
+        """Lines taken so far."""
+
+    def __iter__(self) -> Iterator[list[str]]: ...
+
+    def __next__(self) -> list[str]: ...
+
+
+def separator_line(text: str) -> str:
+    """The separator that a first line such as `sep=;` names, as Excel reads and writes it; "" if there is no such line."""
+    found = _SEPARATOR.match(text)
+    return found[1] if found else ""
+
+
+def cells_of(lines: Iterable[str], layout: Layout, *, strict: bool = False) -> CsvReader:
+    """A reader of the cells of these lines. With `strict` it raises csv.Error for quotes out of place instead of guessing."""
+    return _reader(lines, layout.delimiter, layout.escape, spaced=layout.spaced, strict=strict)
+
+
+def _reader(lines: Iterable[str], delimiter: str, escape: Escape, *, strict: bool, spaced: bool = False) -> CsvReader:
+    # the limit is one setting of the whole process; ours is above every row we accept
+    csv.field_size_limit(MAX_CELL)
+    if not escape:
+        return csv.reader(lines, delimiter=delimiter, strict=strict, skipinitialspace=spaced)
+    marked = (_marked(line, escape) for line in lines)
+    return csv.reader(marked, delimiter=delimiter, escapechar="\\", strict=strict, skipinitialspace=spaced)
+
+
+def _marked(line: str, escape: Escape) -> str:
+    """The line with every backslash doubled that escapes nothing, since Python's reader drops it."""
+    if "\\" not in line:
+        return line
+
+    def mark(found: re.Match[str]) -> str:
+        if found[1] == '"' or (found[1] == "\\" and escape == "all"):
+            return found[0]
+        return found[0] * 2 if found[1] == "\\" else f"\\\\{found[1]}"
+
+    return _ESCAPED.sub(mark, line)
+
+
+def escape_of(text: str, delimiter: str) -> Escape:
+    """How the beginning of a table escapes quotes inside quoted cells.
+
+    It is with a backslash if more rows are whole when read so; a cell may also just end in a backslash, as a path does.
+    """
+    if '\\"' not in text:
+        return ""
+    lines = _LINE.findall(text)
+    escape: Escape = "all" if {found[1] for found in _ESCAPED.finditer(text)} == {'"', "\\"} else "quotes"
+    return escape if _whole_rows(lines, delimiter, escape) > _whole_rows(lines, delimiter, "") else ""
+
+
+def is_spaced(text: str, delimiter: str) -> bool:
+    """Whether every separator of the header is followed by a space, and some space comes before an opening quote.
+
+    A quote after a space opens nothing otherwise: the cell would be cut at the next separator, and keep its quotes.
+    """
+    header = text.partition("\n")[0]
+    return 0 < header.count(delimiter) == header.count(f"{delimiter} ") and f'{delimiter} "' in text
+
+
+def _whole_rows(lines: list[str], delimiter: str, escape: Escape) -> int:
+    """Rows as wide as the first, up to the first quote out of place."""
+    whole, width = 0, 0
+    try:
+        for cells in _reader(lines, delimiter, escape, strict=True):
+            width = width or len(cells)
+            whole += len(cells) == width
+    except csv.Error:
+        pass
+    return whole
+
+
+def has_stray_quote(lines: list[str], layout: Layout) -> bool:
+    """Whether a record has a quote after a backslash that the table's own notation does not explain: reading it would damage its text."""
+    if layout.escape or not any('\\"' in line for line in lines):
+        return False
+    try:
+        list(cells_of(lines, layout, strict=True))
+    except csv.Error:
+        return True
+    return False
+
+
+def line_of_cells(cells: Iterable[str], layout: Layout, ending: str) -> str:
+    """A row in the notation of a table that escapes quotes with a backslash."""
+    texts = [cell.replace("\\", "\\\\") if layout.escape == "all" else cell for cell in cells]
+    quoted = ['"' + text.replace('"', '\\"') + '"' for text in texts]
+    return layout.delimiter.join(quoted) + ending
