@@ -303,6 +303,7 @@ def _fetched(console: Console, text: str, wanted: dict[str, Any]) -> dict[str, A
 
 def _imported_text(result: dict[str, Any]) -> str:
     reasons = "".join(f"\n  {count:,} x {reason}" for reason, count in result["reasons"].items())
-    reasons += "".join(f"\n  {note}" for note in result.get("notes", ()))
+    reasons += "".join(f"\n  {count:,} x {reason} (imported)" for reason, count in result["warning_reasons"].items())
+    reasons += "".join(f"\n  {note}" for note in result["notes"])
     counts = f"{result['rows']:,} rows, {result['quarantined']:,} set aside, {result['duplicates']:,} duplicates"
     return f"{result['dataset_id']}: {counts}{reasons}"

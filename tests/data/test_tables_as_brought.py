@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.ipc
 import pytest
 
 from reft_studio.data.dataset import open_dataset
@@ -181,54 +179,6 @@ def test_a_list_with_commas_out_of_place_is_written_as_a_valid_one(
     path = upload(text.format(json.dumps(CHAT)), "a.json")
     found = json.loads(_cleaned(workspace, path, tmp_path / "o", lambda row: row in keep))
     assert (found["data"] if isinstance(found, dict) else found) == [CHAT] * len(keep)
-
-
-# --- Arrow files ---------------------------------------------------------------------------------------------------------------------
-
-
-def _arrow(path: Path, *, stream: bool, rows: int = 3) -> Path:
-    table = pa.table({"prompt": [f"Q{n}?" for n in range(rows)], "response": ["A."] * rows, "n": list(range(rows))})
-    with path.open("wb") as out, (pa.ipc.new_stream if stream else pa.ipc.new_file)(out, table.schema) as writer:
-        writer.write_table(table)
-    return path
-
-
-@pytest.mark.parametrize("stream", [True, False])
-@pytest.mark.parametrize("name", ["data-00000-of-00001.arrow", "a.feather", "wrong.csv"])
-def test_a_lone_arrow_file_is_read_and_written(stream: bool, name: str, workspace: Workspace, tmp_path: Path) -> None:
-    path = _arrow(tmp_path / name, stream=stream)
-    assert len(preview(path).rows) == 3
-    cleaned = _cleaned(workspace, path, tmp_path / "out", lambda row: row != 1)
-    read = pa.ipc.open_stream(cleaned) if stream else pa.ipc.open_file(cleaned)
-    assert read.read_all().to_pydict() == {"prompt": ["Q0?", "Q2?"], "response": ["A.", "A."], "n": [0, 2]}
-
-
-@pytest.mark.parametrize("stream", [True, False])
-def test_half_an_arrow_file_is_refused_in_words(stream: bool, workspace: Workspace, tmp_path: Path) -> None:
-    path = _arrow(tmp_path / "a.arrow", stream=stream)
-    whole = path.read_bytes()
-    for length in range(8, len(whole) - 8, 16):
-        path.write_bytes(whole[:length])
-        with pytest.raises(DataError, match=r"a\.arrow"):
-            import_file(workspace, path)
-
-
-def test_an_arrow_file_without_rows_is_refused_in_words(workspace: Workspace, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no row"):
-        import_file(workspace, _arrow(tmp_path / "a.arrow", stream=True, rows=0))
-
-
-def test_flipped_bytes_of_an_arrow_file_are_refused_or_read_and_never_crash(workspace: Workspace, tmp_path: Path) -> None:
-    path = _arrow(tmp_path / "a.arrow", stream=True)
-    whole = bytearray(path.read_bytes())
-    for place in range(0, len(whole), 7):
-        broken = whole.copy()
-        broken[place] ^= 0xFF
-        path.write_bytes(broken)
-        try:
-            assert len(preview(path).rows) <= 3
-        except DataError as exc:
-            assert "a.arrow" in str(exc)
 
 
 # --- shards --------------------------------------------------------------------------------------------------------------------------

@@ -5,17 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from reft_studio.data.parquet_rows import FLOOR_BYTES, RATIO, ParquetBatch, ParquetRow, batch_rows, row_bytes
+from reft_studio.data.parquet_rows import FLOOR_BYTES, HELD_BYTES, RATIO, ParquetBatch, ParquetRow, batch_rows, row_bytes
+from reft_studio.data.reading.arrow_messages import unpacked_sizes
 from reft_studio.errors import DataError
 
 FILE, STREAM = b"ARROW1", b"\xff\xff\xff\xff"
 """How a file and how a stream begin."""
+MOST_ROWS = 64
+"""Rows for each byte of the file."""
 BATCH = 8192
 """Rows given at once."""
 
@@ -27,6 +32,8 @@ def is_arrow(path: Path, head: bytes) -> bool:
     try:
         with _opened(path):
             return True
+    except DataError:
+        return True  # what it says when it is read
     except (pa.ArrowException, OSError, MemoryError, UnicodeDecodeError, OverflowError):
         return head.startswith(FILE)  # a damaged one: reading it says so
 
@@ -34,12 +41,20 @@ def is_arrow(path: Path, head: bytes) -> bool:
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
     with pa.memory_map(str(path)) as mapped:
-        if mapped.size() >= len(FILE) and bytes(mapped.read_at(len(FILE), 0)) == FILE:
-            file = pa.ipc.open_file(mapped)
-            yield file.schema, (file.get_batch(place) for place in range(file.num_record_batches))
-        else:
-            stream = pa.ipc.open_stream(mapped)
-            yield stream.schema, iter(stream)
+        # a file is a stream between two marks; its footer could lead to batches that were not looked at
+        begin = 8 if mapped.size() >= 8 and bytes(mapped.read_at(len(FILE), 0)) == FILE else 0
+        if begin and bytes(mapped.read_at(len(FILE), mapped.size() - len(FILE))) != FILE:
+            raise pa.ArrowInvalid("the mark at the end is missing")
+        mapped.seek(begin)
+        for packed, size in unpacked_sizes(mapped):
+            if size > max(HELD_BYTES, RATIO * packed):
+                raise DataError(
+                    f"{path.name} packs {size / 1e6:,.0f} MB into {packed / 1e6:.3f} MB, which no text does: it may be made to exhaust the "
+                    "memory. Save the rows as JSON Lines if they are meant."
+                )
+        mapped.seek(begin)
+        stream = pa.ipc.open_stream(mapped)
+        yield stream.schema, iter(stream)
 
 
 @contextmanager
@@ -56,6 +71,10 @@ def ipc_batches(path: Path, *, names: bool = True) -> Iterator[pa.RecordBatch]:
     with readable(path), _opened(path) as (_, batches):
         for batch in batches:
             batch.validate(full=True)  # Arrow itself trusts the offsets of a file
+            if batch.num_rows > MOST_ROWS * path.stat().st_size:  # types exist whose rows take no byte
+                raise DataError(
+                    f"{path.name} says that it has {batch.num_rows:,} rows, more than its bytes can hold. Copy or write it again."
+                )
             for start in range(0, batch.num_rows, BATCH):
                 part = batch.slice(start, BATCH)
                 yield named(part) if names else part
@@ -72,7 +91,9 @@ def arrow_batches(path: Path, *, columns: Sequence[str] | None = None) -> Iterat
             raise DataError(
                 f"{path.name} unpacks to more than {budget / 1e9:.1f} GB of text. Save the rows as JSON Lines if they are meant."
             )
-        yield ParquetBatch(chosen, sizes)
+        parts = np.flatnonzero(np.diff(np.cumsum(sizes) // HELD_BYTES)) + 1  # rows that may share one text are not all written out at once
+        for start, end in pairwise([0, *parts.tolist(), len(sizes)]):
+            yield ParquetBatch(chosen.slice(start, end - start), sizes[start:end])
 
 
 def arrow_rows(path: Path, *, columns: Sequence[str] | None = None) -> Iterator[ParquetRow]:

@@ -59,6 +59,13 @@ def _list(column: pa.Array) -> Sizes:
     return _summed(_numbers(pc.list_value_length(column)), column.flatten())
 
 
+def _list_view(column: pa.Array) -> Sizes:
+    """Of lists that may share their values, which are not written out for it."""
+    total, offsets = _running(text_bytes(column.values)), np.asarray(column.offsets, np.int64)
+    sizes = np.asarray(column.sizes, np.int64)
+    return np.asarray(np.where(column.is_valid(), total[offsets + sizes] - total[offsets], 0), np.int64)
+
+
 def _map(column: pa.MapArray) -> Sizes:
     offsets = np.asarray(column.offsets, np.int64)
     total = _running(text_bytes(column.keys)) + _running(text_bytes(column.items))
@@ -106,8 +113,8 @@ _MEASURES: list[tuple[Callable[[pa.DataType], bool], Callable[[Any], Sizes]]] = 
     (pa.types.is_list, _list),
     (pa.types.is_large_list, _list),
     (pa.types.is_fixed_size_list, _list),
-    (pa.types.is_list_view, _list),
-    (pa.types.is_large_list_view, _list),
+    (pa.types.is_list_view, _list_view),
+    (pa.types.is_large_list_view, _list_view),
     (pa.types.is_union, _union),
     (pa.types.is_run_end_encoded, _runs),
 ]
