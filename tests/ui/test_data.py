@@ -104,6 +104,22 @@ def test_columns_can_be_mapped_by_hand(page: Page, tmp_path: Path) -> None:
     expect(page.locator("#import-sheet")).to_be_hidden()
 
 
+def test_which_label_means_harmful_is_asked_before_the_import(page: Page, tmp_path: Path) -> None:
+    path = tmp_path / "labelled.csv"
+    path.write_text("prompt,response,label\n" + "Why?,So.,0\n" * 2 + "Who?,She.,1\n")
+    choose_file(page, path)
+    page.locator("#import-mapper button").first.click()
+    expect(page.locator("#map-harmful-values")).to_be_hidden()
+    page.locator("#map-known-harmful input").click()
+    page.get_by_role("option", name="label").click()
+    expect(page.locator("#import-doubt")).to_contain_text("0 (2 rows), 1 (1 row)")
+    expect(page.locator("#import-start")).to_be_disabled()
+    page.locator("#map-harmful-values input").click()
+    page.get_by_role("option", name="1 (1 row)").click()
+    expect(page.locator("#import-start")).to_be_enabled()
+    expect(page.locator("#import-rows")).to_contain_text("known harmful")
+
+
 def test_a_guess_that_is_right_can_be_imported_as_it_is(page: Page, tmp_path: Path, studio: Studio) -> None:
     before = studio.state().dataset
     path = tmp_path / "odd.csv"

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from reft_studio.data.facets import TITLES
 from reft_studio.data.inspect import REPEATS, Inspection, TokenLengths
+from reft_studio.data.mapping import Mapping
 from reft_studio.data.query import Lengths, Profile
-from reft_studio.data.readers import ImportReport
+from reft_studio.data.readers import ImportReport, preview
 from ui.components import dataset_views as views
 from ui.components.row_chats import chats
 
@@ -154,3 +156,18 @@ def test_the_passport_has_every_hash_whole() -> None:
     manifest = {"fingerprint": "f" * 64, "created": "2026-01-02T03:04:05+00:00", "source": source}
     copied = {item["label"]: item["value"] for item in views.passport(manifest, origin)["items"] if item.get("copy")}
     assert copied == {"SHA-256 of the file": "a" * 64, "Commit": "c" * 40, "x": "b" * 64, "Fingerprint": "f" * 64}
+
+
+def test_the_question_which_value_means_harmful_is_asked_with_the_values_and_their_rows(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("prompt,response,label\n" + "Why?,So.,0\n" * 2 + "Who?,She.,1\n")
+    asked = views.doubt(preview(path, Mapping(columns={"known_harmful": "label"})))
+    assert asked is not None and "0 (2 rows), 1 (1 row)" in asked["text"] and "Which value means harmful" in asked["text"]
+    assert views.doubt(preview(path, Mapping(columns={"known_harmful": "label"}, labels={"1": True}))) is None
+    assert views.doubt(preview(path)) is None
+
+
+def test_what_is_said_of_a_file_as_a_whole_stands_above_the_reasons_of_its_rows() -> None:
+    shown = views.reasons(replace(REPORT, notes=["a comma after each line"]))["rows"]
+    assert (shown[0]["reason"], shown[0]["rows"], shown[0]["without"]) == ("a comma after each line", "file", ["fix"])
+    assert len(shown) == 4
