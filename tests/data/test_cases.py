@@ -21,22 +21,6 @@ from reft_studio.errors import DataError, SpecError
 from reft_studio.workspace import Workspace
 
 CASES = Path(__file__).resolve().parents[3] / "shared" / "data" / "cases"
-NOT_YET: frozenset[str] = frozenset(
-    {
-        "01-last-turn-is-tool-call.jsonl",
-        "02-gemini-contents-parts.jsonl",
-        "04-top-level-system-with-messages.jsonl",
-        "05-sharegpt-other-models-as-speakers.json",
-        "06-loss-false-on-last-turn.jsonl",
-        "11-kto-undesirable.jsonl",
-        "21-capital-keys.jsonl",
-        "22-xtuner-input-output-turns.jsonl",
-        "23-instruction-null-input-filled.jsonl",
-        "24-struct-of-lists.parquet",
-        "36-openai-batch-output.jsonl",
-    }
-)
-"""Files that are not read rightly yet."""
 
 
 @dataclass(frozen=True)
@@ -226,10 +210,9 @@ def _counts(case: Case) -> str:
 
 def test_every_file_has_an_expectation(cases: Path) -> None:
     assert {path.name for path in cases.iterdir()} - {"README.md"} == set(RIGHT)
-    assert set(RIGHT) >= NOT_YET
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.xfail(strict=True)) if name in NOT_YET else name for name in RIGHT])
+@pytest.mark.parametrize("name", RIGHT)
 def test_a_file_as_people_bring_it_is_read_rightly(name: str, cases: Path, tmp_path: Path) -> None:
     told, right = got(cases / name, RIGHT[name], tmp_path / "case")
     assert right, told
