@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from reft_studio import demo, review_verb, verbs
-from reft_studio.data.dataset import Dataset, list_datasets, write_dataset
+from reft_studio.data.dataset import Dataset, write_dataset
 from reft_studio.errors import OUT_OF_MEMORY, SpecError
 from reft_studio.options import numbers
 from reft_studio.scoring.scores import write_scores
@@ -353,34 +352,3 @@ def test_without_a_verb_the_app_opens_with_the_options_of_serve(given: list[str]
     from reft_studio.cli import with_verb
 
     assert with_verb(given) == meant
-
-
-def test_a_folder_of_parquet_parts_is_imported_as_one_dataset(tmp_path: Path) -> None:
-    (tmp_path / "set").mkdir()
-    for place in range(2):
-        pq.write_table(pa.table({"prompt": [f"{place}?"], "response": ["yes"]}), tmp_path / "set" / f"train-{place:05d}-of-00002.parquet")
-    workspace = Workspace.open(tmp_path / "workspace")
-    verbs.import_data(workspace, tmp_path / "set", name="both", role="user", columns=[])
-    (made,) = list_datasets(workspace)
-    assert (made.name, made.rows) == ("both", 2)
-
-
-def test_shards_of_json_lines_are_imported_as_one_dataset(tmp_path: Path) -> None:
-    (tmp_path / "set").mkdir()
-    for place in range(2):
-        (tmp_path / "set" / f"train-{place:05d}-of-00002.jsonl").write_text(json.dumps({"prompt": f"{place}?", "response": "yes"}))
-    workspace = Workspace.open(tmp_path / "workspace")
-    verbs.import_data(workspace, tmp_path / "set", name="both", role="user", columns=[], as_json=True)
-    (made,) = list_datasets(workspace)
-    assert made.table(["prompt"]).column(0).to_pylist() == ["0?", "1?"]
-
-
-def test_a_label_named_on_the_command_line_is_read_or_asked_about(tmp_path: Path) -> None:
-    path, workspace = tmp_path / "a.csv", Workspace.open(tmp_path / "workspace")
-    path.write_text("prompt,response,label\nWhy?,So.,0\nWho?,She.,1\n")
-    wanted: dict[str, Any] = {"name": None, "role": "user", "columns": ["label=label"], "as_json": True}
-    with pytest.raises(SpecError, match=r"0 \(1 row\), 1 \(1 row\).*--harmful-value"):
-        verbs.import_data(workspace, path, **wanted)
-    verbs.import_data(workspace, path, **wanted, harmful_values=["1"])
-    (made,) = list_datasets(workspace)
-    assert made.table(["known_harmful"]).column(0).to_pylist() == [False, True]
