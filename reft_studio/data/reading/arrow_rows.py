@@ -122,9 +122,7 @@ def writer_like(path: Path, target: BinaryIO) -> Iterator[pa.ipc.RecordBatchStre
     """A writer of the kind (stream or file) and with the schema of the file at `path`."""
     with path.open("rb") as file:
         new = pa.ipc.new_file if file.read(len(FILE)) == FILE else pa.ipc.new_stream
-    with _opened(path) as (schema, _):
-        pass
-    with new(target, schema) as writer:
+    with _opened(path) as (schema, _), new(target, schema) as writer:
         yield writer
 
 

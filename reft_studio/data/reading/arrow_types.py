@@ -15,6 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 Sizes = npt.NDArray[np.int64]
+_NOT_IN_PYTHON = (ValueError, OverflowError, KeyError, ImportError, TypeError, pa.ArrowException)
+"""What Arrow raises for values that Python's types do not hold."""
 WORD = 8
 """Bytes that a value is taken for which is no text: a number, a date, an interval."""
 
@@ -128,9 +130,8 @@ def rows_of(batch: pa.RecordBatch) -> list[dict[str, Any]] | None:
     """
     try:
         return list(batch.to_pylist())
-    except (ValueError, OverflowError, KeyError, ImportError, TypeError, pa.ArrowException):
-        pass
-    columns = [_values(column) for column in batch.columns]
+    except _NOT_IN_PYTHON:
+        columns = [_values(column) for column in batch.columns]
     if any(column is None for column in columns):
         return None
     return [dict(zip(batch.schema.names, cells, strict=True)) for cells in zip(*(column or () for column in columns), strict=True)]
@@ -140,17 +141,18 @@ def _values(column: pa.Array) -> list[Any] | None:
     """The values of a column; None if one of them is damaged."""
     try:
         return list(column.to_pylist())
-    except (ValueError, OverflowError, KeyError, ImportError, TypeError, pa.ArrowException) as exc:
-        if isinstance(exc, UnicodeDecodeError):
-            return None
+    except _NOT_IN_PYTHON as exc:
+        return None if isinstance(exc, UnicodeDecodeError) else _as_texts(column)
+
+
+def _as_texts(column: pa.Array) -> list[Any]:
+    """The values as Arrow writes them, or none where it writes none."""
+    if pa.types.is_timestamp(column.type):  # a time zone nobody knows: the moments are in UTC all the same
+        column = column.cast(pa.timestamp(column.type.unit))
     try:
         return list(pc.cast(column, pa.string()).to_pylist())
     except (ValueError, pa.ArrowException):
-        pass
-    # a time zone nobody knows: the moments are in UTC all the same
-    if pa.types.is_timestamp(column.type):
-        return list(pc.cast(column.cast(pa.timestamp(column.type.unit)), pa.string()).to_pylist())
-    return [None] * len(column)
+        return [None] * len(column)
 
 
 def filtered(batch: pa.RecordBatch, keep: pa.BooleanArray) -> pa.Table:

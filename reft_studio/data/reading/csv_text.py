@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
@@ -87,12 +88,10 @@ def is_spaced(text: str, delimiter: str) -> bool:
 def _whole_rows(lines: list[str], delimiter: str, escape: Escape) -> int:
     """Rows as wide as the first, up to the first quote out of place."""
     whole, width = 0, 0
-    try:
+    with suppress(csv.Error):
         for cells in _reader(lines, delimiter, escape, strict=True):
             width = width or len(cells)
             whole += len(cells) == width
-    except csv.Error:
-        pass
     return whole
 
 
