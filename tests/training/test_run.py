@@ -244,7 +244,7 @@ def test_a_row_that_the_template_refuses_is_dropped_by_the_filter_and_named_with
     odd = write_dataset(bench.workspace, [*rows[:6], {"prompt": "no", "response": "Sure."}], name="odd", role="user")
     choice: dict[str, Any] = {"method": "filter_only", "teacher": bench.teacher.id, "filter": True, "threshold": 1.0}
     spec = RunSpec(model=bench.model, dataset=odd.id, **choice, optim=OPTIM)
-    session = Session(dataclasses.replace(model, template=dataclasses.replace(model.template, render=picky)))
+    session = Session(dataclasses.replace(model, template=dataclasses.replace(model.template, render=picky, render_all=None)))
     assert train(bench.workspace, spec, session, Silent()).result["kept"] == 6
     with pytest.raises(DataError, match=r"Row .*refuses it"):
         train(bench.workspace, spec.model_copy(update={"method": "sft", "filter": False}), session, Silent())
