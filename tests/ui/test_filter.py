@@ -222,7 +222,7 @@ def test_scoring_is_asked_for_once_and_a_failure_offers_it_again(
 
 
 def test_a_rule_finds_a_threshold_moves_the_line_and_stays_with_it_once_it_is_used(opened: Page, audit: Scored, studio: Studio) -> None:
-    opened.get_by_role("button", name="Guarantee").click()
+    opened.get_by_role("button", name="Miss rate on average").click()
     rule = opened.locator("[data-rule=conformal]")
     rule.locator("input").fill("10")
     rule.get_by_role("button").click()
@@ -238,7 +238,7 @@ def test_a_rule_finds_a_threshold_moves_the_line_and_stays_with_it_once_it_is_us
 
 
 def test_a_rule_that_needs_more_prompts_says_how_many_and_moves_nothing(opened: Page, audit: Scored) -> None:
-    opened.get_by_role("button", name="Guarantee").click()
+    opened.get_by_role("button", name="Miss rate on average").click()
     expect(opened.locator(".ru-number b")).to_be_visible()
     move(opened, 0.0)
     rule = opened.locator("[data-rule=conformal]")

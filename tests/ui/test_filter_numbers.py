@@ -137,7 +137,7 @@ def test_one_estimate_for_the_file_and_what_the_line_does_by_it(page: Page, stud
         expect(page.locator(".th-estimate b")).to_have_text("10.0 %")
         expect(page.locator(".es-line")).to_contain_text(f"Harmful rows that stay{stays} (")
     expect(page.locator(".es-withheld")).to_be_hidden()
-    page.get_by_role("button", name="Guarantee").click()
+    page.get_by_role("button", name="Miss rate on average").click()
     expect(page.locator(".ru-assumption")).to_contain_text("exchangeable")
     studio.choose(dataset=audit.dataset)
 
