@@ -59,7 +59,6 @@ def test_decided_rows_do_not_come_again_in_any_order(studio: Studio) -> None:
 
 
 def test_a_random_draw_that_a_bulk_decision_took_still_waits_for_a_reader(studio: Studio) -> None:
-    studio.audit.set_checks(0)
     drawn = [item.row_id for item in studio.queue.batch(dataset(studio), size=20).items if item.why == "random"]
     studio.audit.decide_many(dataset(studio), drawn, "keep")
     assert set(drawn) <= set(ids(studio, size=20))
@@ -78,7 +77,6 @@ def test_highest_comes_down_from_the_top(studio: Studio) -> None:
 
 
 def test_every_row_comes_once_if_one_reads_long_enough_and_those_without_a_score_last(studio: Studio) -> None:
-    studio.audit.set_checks(0)
     read: list[int] = []
     while len(read) < ROWS and (items := studio.queue.batch(dataset(studio), size=100).items):
         batch = [item.row_id for item in items]
