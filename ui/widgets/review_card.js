@@ -29,6 +29,10 @@ function cardOf(row) {
 }
 const forget = (row) => { for (const key of [...cards.keys()]) if (key.startsWith(`${row} `)) cards.delete(key); };
 
+// How far down the card begins, so that it can be as high as the window has room for.
+const measure = () => { if (!panel.hidden) panel.style.setProperty('--rv-top', `${Math.round($('.rv-split').getBoundingClientRect().top + scrollY)}px`); };
+new ResizeObserver(measure).observe($('.rv-top'));
+
 async function showCard() {
   const item = current(), asked = revealed, wanted = whole;
   $('.rv-decide').hidden = $('.rv-card').hidden = !item;

@@ -87,6 +87,7 @@ function help() {
   dialog.showModal();
 }
 
+document.title = `${element.querySelector('.rs-nav-link[aria-current]')?.firstChild.textContent ?? 'Not found'} · ReFT Studio`;
 tool('mask').addEventListener('click', toggleMask);
 tool('theme').addEventListener('click', () => window.rs.theme(window.rs.dark ? 'light' : 'dark'));
 tool('keys').addEventListener('click', help);
