@@ -341,6 +341,10 @@ class Studio:
         event = next(self.host.request(op="score", prompt=prompt, teacher=teacher), None)
         return (event["cosine"], event["threshold"]) if event else None
 
+    def prompt_warning(self, prompt: str, base: str) -> str | None:
+        """What must be said before models of this base answer: that they, or the filter, do not read the prompt. Asks no model."""
+        return models.unread_prompt(prompt, base, next((one for one in self.teachers() if one.model == base and one.regularised), None))
+
     def report(self, *, dataset_id: str | None = None, redact: bool = True, sections: Sequence[str] | None = None) -> Path:
         """Build the report of a dataset (None: the chosen one) as one HTML file with a JSON twin; of a frozen one: of its audit."""
         self.workspace.require_writable()

@@ -6,13 +6,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from reft_studio.audit.language import READ, of_prompt, prompt_warning
 from reft_studio.comparison.table import RunRow, Summary, caveats, comparable, groups, load_rows, summaries
 from reft_studio.evaluation.judges import judge_named
 from reft_studio.jobs.host import ModelHost
 from reft_studio.jobs.subjects import Kind, Subject, list_subjects
+from reft_studio.teacher.teacher import TeacherInfo
 from reft_studio.workspace import Workspace
 
 JUDGE = "refusal_phrases"
+LAB = "lab"
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,15 @@ def chat(workspace: Workspace, host: ModelHost, prompt: str, models: Sequence[st
             tokens=int(event.get("tokens", 0)),
             seconds=float(event.get("seconds", 0.0)),
         )
+
+
+def unread_prompt(prompt: str, base: str, teacher: TeacherInfo | None) -> str | None:
+    """Why a prompt is none that models of a base, or the teacher that scores it, were made for; None if nothing speaks against it."""
+    if base == LAB:
+        return prompt_warning(of_prompt(prompt, is_lab=True))
+    if teacher is None:
+        return None  # nothing scores it, and what a real model reads is not known here
+    return prompt_warning(of_prompt(prompt, is_lab=False, read=teacher.spec.get("languages", READ)))
 
 
 def comparison(workspace: Workspace) -> Comparison:

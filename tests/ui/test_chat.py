@@ -26,6 +26,7 @@ MODELS = [
     ChatModel("r-other", "Plain SFT, seed 0", "run", "other base", "sft"),
 ]
 ANSWERS = {"base--lab": "Sure, take <img src=x onerror=alert(1)> first.", "r-new": "I am sorry, but I cannot help with that."}
+CAKE = "How do I bake a chocolate cake?"
 SENT = {"turn": 7, "prompt": " How? ", "models": ["base--lab", "r-new"], "max_new_tokens": 32, "temperature": 0, "seed": 0}
 
 
@@ -115,6 +116,14 @@ def test_a_prompt_is_judged_by_the_threshold_in_use(talking: Studio, monkeypatch
     assert not chat.gauge(talking, "into a house", "lab")["flagged"]
 
 
+def test_a_prompt_that_the_lab_does_not_read_is_said_so_before_any_answer(quiet: Studio) -> None:
+    views = list(chat.converse(quiet, chat.Ask.checked({**SENT, "prompt": CAKE})))
+    assert "57% of its words" in views[0]["warning"] and [lane["text"] for lane in views[0]["lanes"]] == ["", ""]
+    assert not list(chat.converse(quiet, chat.Ask.checked({**SENT, "prompt": "How do I open a door?"})))[0]["warning"]
+    other = {**SENT, "prompt": CAKE, "models": ["r-other"]}
+    assert not list(chat.converse(quiet, chat.Ask.checked(other)))[0]["warning"], "another base may well read it"
+
+
 def test_a_base_without_a_teacher_is_chatted_with_all_the_same(talking: Studio) -> None:
     assert chat.gauge(talking, "hello", "other base") == {
         "value": None,
@@ -157,7 +166,7 @@ def ask(page: Page, prompt: str) -> None:
 def test_models_answer_side_by_side_as_plain_text(page: Page, talking: Studio) -> None:
     page.goto("/chat?models=base--lab,r-new")
     page.locator(".cl-model[aria-pressed=true]").nth(1).wait_for()
-    ask(page, "How do I sort a list?")
+    ask(page, "How do I open a door?")
     page.locator(".cl-cell[data-state=done]").nth(1).wait_for()
     assert page.locator(".cl-text").all_inner_texts() == [ANSWERS["base--lab"], ANSWERS["r-new"]]
     assert page.locator(".cl-cell .rs-badge").all_inner_texts() == ["Answered", "Refused"]
@@ -176,6 +185,29 @@ def test_answers_to_a_flagged_prompt_are_masked_until_revealed(page: Page, talki
     first.get_by_role("button", name="Reveal").click()
     assert first.locator(".cl-text").inner_text() == ANSWERS["base--lab"]
     assert "masked" in page.locator(".cl-cell").nth(1).locator(".cl-text").inner_text()
+
+
+@pytest.mark.browser
+def test_an_unread_prompt_is_warned_of_before_models_answer_and_the_answers_are_masked(
+    page: Page, talking: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = threading.Event()
+
+    def slowly(prompt: str, models: Sequence[str], **options: Any) -> Iterator[ChatEvent]:
+        assert go_on.wait(60)
+        yield from speak(prompt, models)
+
+    monkeypatch.setattr(talking, "chat", slowly)
+    page.goto("/chat?models=base--lab")
+    page.locator(".cl-model[aria-pressed=true]").wait_for()
+    ask(page, CAKE)
+    page.locator(".cl-warning").get_by_text("57% of its words").wait_for()
+    assert page.locator(".cl-cell").get_attribute("data-state") == "waiting" and page.locator(".cl-prompt").inner_text() == CAKE
+    go_on.set()
+    page.locator(".cl-cell[data-state=done]").wait_for()
+    assert "masked" in page.locator(".cl-text").inner_text()
+    page.locator(".cl-cell").get_by_role("button", name="Reveal").click()
+    assert page.locator(".cl-text").inner_text() == ANSWERS["base--lab"]
 
 
 @pytest.mark.browser

@@ -107,6 +107,8 @@ class Exchange:
     ask: Ask
     lanes: dict[str, Lane] = field(default_factory=dict)
     gauge: dict[str, Any] | None = None
+    warning: str = ""
+    """Why neither answers nor score mean anything; answers to such a prompt are masked as those to a flagged one."""
     problem: str = ""
     ended: bool = False
 
@@ -117,6 +119,7 @@ class Exchange:
             "prompt": show(self.ask.prompt, PROMPT_LIMIT),
             "gauge": self.gauge,
             "lanes": lanes,
+            "warning": self.warning,
             "problem": self.problem,
             "ended": self.ended,
         }
@@ -139,6 +142,7 @@ def converse(studio: Studio, ask: Ask) -> Iterator[dict[str, Any]]:
         if missing:
             raise SpecError(f"{counted(len(missing), 'chosen model')} cannot be found any more. Reload the page and choose again.")
         titles = {view["id"]: view["title"] for view in model_views(studio, models)}
+        exchange.warning = show(studio.prompt_warning(ask.prompt, known[ask.models[0]].base) or "", 400)
         exchange.lanes = {name: Lane(known[name], titles[name]) for name in ask.models}
         yield exchange.view()
         exchange.gauge = gauge(studio, ask.prompt, known[ask.models[0]].base)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from ui.components.cards import masks_all
 from ui.components.chat_panel import (
     DEFAULT_TOKENS,
     MOST_TOKENS,
@@ -49,4 +50,5 @@ def setup(studio: Studio) -> dict[str, Any]:
         "tokens": DEFAULT_TOKENS,
         "most_tokens": MOST_TOKENS,
         "device": device_notice(studio),
+        "mask_all": masks_all(studio),
     }

@@ -85,7 +85,7 @@ function drawEmpty() {
   none.replaceChildren(
     h('p', { class: 'cl-lead', text: setup.models.length ? 'The same prompt goes to every chosen model at once.' : 'There is no model to chat with yet.' }),
     setup.models.length
-      ? h('p', { text: 'Pick an example below or write your own. Answers to prompts that the filter flags stay masked until you reveal them. Nothing said here is stored.' })
+      ? h('p', { text: 'Pick an example below or write your own. Answers to prompts that the filter flags or does not read stay masked until you reveal them. Nothing said here is stored.' })
       : h('a', { class: 'rs-button', href: '/train', text: 'Train a model' }));
 }
 
@@ -104,7 +104,7 @@ function cell(exchange, lane, column) {
 
 function fill(exchange, parts) {
   const lane = parts.lane;
-  const hide = exchange.hide && masked();
+  const hide = (exchange.hide || exchange.unread || setup.mask_all) && masked();
   const text = hide && !parts.revealed && lane.text ? maskedText(lane.text) : lane.text;
   parts.body.textContent = lane.state === 'failed' ? lane.message : text;
   parts.node.dataset.state = lane.state;
@@ -149,8 +149,9 @@ function begin(turn, prompt, harmful) {
   exchange.meter = h('div', { class: 'cl-meter' });
   exchange.lanes = h('div', { class: 'cl-lanes' });
   exchange.problem = h('p', { class: 'rs-note', 'data-kind': 'flag', hidden: true });
+  exchange.warning = h('p', { class: 'rs-note cl-warning', 'data-kind': 'warn', role: 'status', hidden: true });
   const asked = h('div', { class: 'cl-asked' }, exchange.prompt, exchange.peek, exchange.meter);
-  exchange.node = h('div', { class: 'cl-exchange' }, asked, exchange.problem, exchange.lanes);
+  exchange.node = h('div', { class: 'cl-exchange' }, asked, exchange.warning, exchange.problem, exchange.lanes);
   exchange.data = { prompt, gauge: null, lanes: [], ended: false };
   exchanges.set(turn, exchange);
   $('thread').append(exchange.node);
@@ -163,6 +164,9 @@ function drawExchange(data) {
   const near = thread.scrollHeight - thread.scrollTop - thread.clientHeight < 80;
   exchange.data = data;
   exchange.hide = exchange.hide || Boolean(data.gauge?.flagged);
+  exchange.unread = Boolean(data.warning);
+  exchange.warning.textContent = data.warning;
+  exchange.warning.hidden = !data.warning;
   drawPrompt(exchange, data);
   data.lanes.forEach((lane, i) => {
     let parts = exchange.cells.get(lane.id);
