@@ -194,6 +194,10 @@ class Studio:
         opened = open_dataset(self.workspace, dataset_id)
         return DatasetDetail(project.summary(self.workspace, opened), opened.manifest, profile(opened))
 
+    def summary(self, dataset_id: str) -> project.DatasetSummary:
+        """One dataset as a list shows it. Raises StoreError if it is gone."""
+        return project.summary(self.workspace, open_dataset(self.workspace, dataset_id))
+
     def rows(self, dataset_id: str, *, offset: int = 0, limit: int = 50, search: str = "", origin: str | None = None) -> RowPage:
         return rows_page(open_dataset(self.workspace, dataset_id), offset=offset, limit=min(limit, 200), search=search, origin=origin)
 
@@ -275,6 +279,10 @@ class Studio:
 
     def filter_view(self, dataset_id: str, key: str) -> filtering.FilterView:
         return filtering.filter_view(self.workspace, dataset_id, key)
+
+    def language_warning(self, dataset_id: str, score: ScoreSet) -> str | None:
+        """Why these scores should not be trusted: their scorer does not read the file; None if nothing speaks against it."""
+        return filtering.language_warning(open_dataset(self.workspace, dataset_id), score, filtering.scorer_of(self.workspace, score))
 
     def threshold_by(self, dataset_id: str, key: str, rule: ThresholdRule) -> Choice:
         """The threshold that a rule finds for these scores, with what it promises. Changes nothing.

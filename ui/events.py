@@ -30,6 +30,10 @@ REFRESH = "() => { window.rs.emit('rs:refresh'); }"
 """`js=` of a `.then` that makes the shell (chips, dots, next step) fetch the state anew."""
 
 
+FILLED = "() => { document.body.dataset.filled = ''; }"
+"""`js=` of a `.then` that shows what a page keeps hidden (`.rs-until-filled`) while its fields hold no stored value yet."""
+
+
 def status(elem_id: str) -> gr.HTML:
     """A line for the outcome of an action, read out by screen readers; empty until `said` or `failed` gives it a value."""
     return widget("status", {"text": "", "kind": "quiet"}, elem_id=elem_id)
@@ -96,9 +100,9 @@ def on_load(handler: Callable[..., Any], *, inputs: Sequence[Any] = (), outputs:
     return on(page.load, handler, inputs=inputs, outputs=outputs, line=line, **{**SLOW, "show_progress": "hidden"})
 
 
-def on_change(handler: Callable[..., Any], *, outputs: Sequence[Any] = ()) -> Any:
-    """Run `handler` when a job has gone on or another dataset is in work, without anybody having pressed anything here."""
-    return on(widget("signal").changed, handler, outputs=outputs, **{**SLOW, "show_progress": "hidden"})
+def on_change(handler: Callable[..., Any], *, inputs: Sequence[Any] = (), outputs: Sequence[Any] = ()) -> Any:
+    """Run `handler` when a job has gone on, or another dataset or threshold is in use, without anybody having pressed anything here."""
+    return on(widget("signal").changed, handler, inputs=inputs, outputs=outputs, **{**SLOW, "show_progress": "hidden"})
 
 
 def answer(function: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable[[Any], dict[str, Any]]:

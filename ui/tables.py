@@ -44,14 +44,16 @@ def table(
     actions: Sequence[Action] = (),
     pick: bool = False,
     caption: str = "",
+    waits: bool = True,
 ) -> gr.HTML:
-    """An empty table; give it `table_value(…)`. Its events: `pick` ({id}, with `pick=True`) and `act` ({act, id}).
+    """A table; give it `table_value(…)`. Its events: `pick` ({id}, with `pick=True`) and `act` ({act, id}).
 
-    `empty` is the sentence shown when there is no row; it says what to do.
+    `empty` is the sentence shown when there is no row; it says what to do. Until the first value comes nothing is said of rows, unless
+    the table is one that is filled only when somebody asks (`waits=False`).
     """
     return widget(
         "table",
-        table_value([]),
+        None if waits else table_value([]),
         elem_id=elem_id,
         columns=[asdict(column) for column in columns],
         actions=[asdict(action) for action in actions],

@@ -82,6 +82,14 @@ def language_warning(dataset: Dataset, score: ScoreSet, prepared: Prepared | Non
     return no_judge(reading(dataset, score, prepared), drift=score.info.get("drift"))
 
 
+def scorer_of(workspace: Workspace, score: ScoreSet) -> Prepared | None:
+    """What made these scores; None if it was deleted."""
+    try:
+        return open_prepared(workspace, score.teacher)
+    except StoreError:
+        return None
+
+
 @lru_cache(maxsize=16)
 def _counts(dataset: Dataset, score: ScoreSet, _stamp: int) -> Counts:
     truth = facet(dataset, "truth")

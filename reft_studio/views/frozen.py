@@ -11,13 +11,12 @@ from reft_studio.audit.frozen_audit import NO_CLAIM, Claim, FrozenAudit, recorde
 from reft_studio.audit.opinion import agreement
 from reft_studio.data.dataset import Dataset, open_dataset
 from reft_studio.errors import StoreError
-from reft_studio.scoring.prepared import Prepared, open_prepared
 from reft_studio.scoring.scores import ScoreSet, grid, open_score_set
 from reft_studio.store import settings
 from reft_studio.store.decisions import DecisionLog
 from reft_studio.views import reviewing
 from reft_studio.views.estimating import evidence
-from reft_studio.views.filtering import language_warning
+from reft_studio.views.filtering import language_warning, scorer_of
 from reft_studio.views.sampling import Sampling
 from reft_studio.workspace import Workspace
 
@@ -33,7 +32,7 @@ def claim(log: DecisionLog, dataset: Dataset, score: ScoreSet | None, threshold:
     if score is None or threshold is None:
         return people
     standing, known = Sampling(log, score, threshold).standing(), evidence(log, dataset, score, threshold)
-    found, prepared = estimates(known), _prepared(log, score)
+    found, prepared = estimates(known), scorer_of(log.workspace, score)
     return replace(
         people,
         teacher=score.teacher if prepared is None else prepared.title,
@@ -80,10 +79,3 @@ def told_of_frozen(workspace: Workspace, frozen: FrozenAudit) -> dict[str, Any]:
         "entries": recorded.entries,
         "by_person": recorded.by_person(),
     }
-
-
-def _prepared(log: DecisionLog, score: ScoreSet) -> Prepared | None:
-    try:
-        return open_prepared(log.workspace, score.teacher)
-    except StoreError:
-        return None  # it was deleted

@@ -119,9 +119,9 @@ def test_a_prompt_is_judged_by_the_threshold_in_use(talking: Studio, monkeypatch
 def test_a_prompt_that_the_lab_does_not_read_is_said_so_before_any_answer(quiet: Studio) -> None:
     views = list(chat.converse(quiet, chat.Ask.checked({**SENT, "prompt": CAKE})))
     assert "57% of its words" in views[0]["warning"] and [lane["text"] for lane in views[0]["lanes"]] == ["", ""]
-    assert not list(chat.converse(quiet, chat.Ask.checked({**SENT, "prompt": "How do I open a door?"})))[0]["warning"]
+    assert not any(view["warning"] for view in chat.converse(quiet, chat.Ask.checked({**SENT, "prompt": "How do I open a door?"})))
     other = {**SENT, "prompt": CAKE, "models": ["r-other"]}
-    assert not list(chat.converse(quiet, chat.Ask.checked(other)))[0]["warning"], "another base may well read it"
+    assert not any(view["warning"] for view in chat.converse(quiet, chat.Ask.checked(other))), "another base may well read it"
 
 
 def test_a_base_without_a_teacher_is_chatted_with_all_the_same(talking: Studio) -> None:

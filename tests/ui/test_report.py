@@ -97,7 +97,7 @@ def reporting(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> Iterator[Studi
     """The app with something to report, whatever the example holds."""
     data = lab_data.sample(studio.workspace, rows=60)
 
-    def report(*, redact: bool = True, sections: Sequence[str] = SECTIONS) -> Path:
+    def report(*, dataset_id: str | None = None, redact: bool = True, sections: Sequence[str] = SECTIONS) -> Path:
         given = ReportInput(dataset=data.id, redact=redact, sections=sections)  # type: ignore[arg-type]
         return build_report(studio.workspace, given, studio.workspace.folder("reports"))
 

@@ -39,7 +39,7 @@ _REPEATS = """<p class="rs-lead">Rows that say the same, word for word or nearly
 A model learns such rows as often as they stand in the file, and what holds for one of them holds for all.</p>"""
 
 Narrowed = dict[str, Any]
-"""What the row list is narrowed to: `facets` ([name, label] pairs), `group` (a position, or None)."""
+"""What the row list shows: `dataset`, narrowed to `facets` ([name, label] pairs) and `group` (a position, or None)."""
 
 
 @dataclass(frozen=True)
@@ -135,19 +135,19 @@ def wire_detail(studio: Studio, detail: Detail, line: gr.HTML) -> None:
     """React to everything but what opens the import sheet."""
     _wire_list(studio, detail)
 
-    def inspect() -> tuple[Any, ...]:
-        if (current := studio.state().dataset) is None:
+    def inspect(narrowed: Narrowed) -> tuple[Any, ...]:
+        if (current := _current(studio, narrowed)) is None:
             return (gr.skip(),)
         studio.sources.inspect(current.id, studio.sources.uncounted(current.id))
         return gr.update(visible=False), said(QUEUED, "note")
 
-    def save() -> tuple[Any, ...]:
-        if (current := studio.state().dataset) is None:
+    def save(narrowed: Narrowed) -> tuple[Any, ...]:
+        if (current := _current(studio, narrowed)) is None:
             return gr.skip(), gr.skip()
         return gr.update(visible=False), offer(studio.sources.set_aside_file(current.id), "Save the file")
 
-    on(detail.inspect.click, inspect, outputs=[detail.inspect], line=line, refresh=True, **SLOW)
-    on(detail.save.click, save, outputs=[detail.save, detail.saved], line=line, **SLOW)
+    on(detail.inspect.click, inspect, inputs=[detail.narrowed], outputs=[detail.inspect], line=line, refresh=True, **SLOW)
+    on(detail.save.click, save, inputs=[detail.narrowed], outputs=[detail.save, detail.saved], line=line, **SLOW)
 
 
 def _wire_list(studio: Studio, detail: Detail) -> None:
@@ -164,17 +164,17 @@ def _wire_list(studio: Studio, detail: Detail) -> None:
         """Put a bar of the facts on, or take it off again."""
         one = [str(event.facet), str(event.label)]
         facets = [pair for pair in narrowed["facets"] if pair != one]
-        changed = {"facets": facets if len(facets) < len(narrowed["facets"]) else [*facets, one], "group": None}
+        changed = {**narrowed, "facets": facets if len(facets) < len(narrowed["facets"]) else [*facets, one], "group": None}
         return gr.update(selected="rows"), _facts(studio, changed), *row_values(studio, 0, text, changed)
 
     def widen(text: str, narrowed: Narrowed, event: gr.EventData) -> tuple[Any, ...]:
         name = str(event.id)
         group = None if name == "group" else narrowed["group"]
-        changed = {"facets": [pair for pair in narrowed["facets"] if ":".join(pair) != name], "group": group}
+        changed = {**narrowed, "facets": [pair for pair in narrowed["facets"] if ":".join(pair) != name], "group": group}
         return _facts(studio, changed), *row_values(studio, 0, text, changed)
 
-    def group(event: gr.EventData) -> tuple[Any, ...]:
-        changed = {"facets": [], "group": int(event.id)}
+    def group(narrowed: Narrowed, event: gr.EventData) -> tuple[Any, ...]:
+        changed = {**narrowed, "facets": [], "group": int(event.id)}
         return gr.update(selected="rows"), _facts(studio, changed), "", *row_values(studio, 0, "", changed)
 
     on(detail.search.submit, find, inputs=inputs, outputs=outputs, **FAST)
@@ -182,11 +182,16 @@ def _wire_list(studio: Studio, detail: Detail) -> None:
     on(detail.place.turn, turn, inputs=inputs, outputs=outputs, **FAST)
     on(detail.facts.pick, narrow, inputs=inputs, outputs=[detail.tabs, detail.facts, *outputs], **FAST)
     on(detail.chips.drop, widen, inputs=inputs, outputs=[detail.facts, *outputs], **FAST)
-    on(detail.groups.act, group, outputs=[detail.tabs, detail.facts, detail.search, *outputs], **FAST)
+    on(detail.groups.act, group, inputs=[detail.narrowed], outputs=[detail.tabs, detail.facts, detail.search, *outputs], **FAST)
 
 
-def _wide() -> Narrowed:
-    return {"facets": [], "group": None}
+def _wide(dataset: str | None = None) -> Narrowed:
+    return {"dataset": dataset, "facets": [], "group": None}
+
+
+def _current(studio: Studio, narrowed: Narrowed) -> DatasetSummary | None:
+    """The dataset that the page shows, whichever another tab has chosen meanwhile. Raises StoreError if it is gone."""
+    return None if narrowed["dataset"] is None else studio.summary(narrowed["dataset"])
 
 
 def detail_values(studio: Studio) -> tuple[Any, ...]:
@@ -213,10 +218,10 @@ def detail_values(studio: Studio) -> tuple[Any, ...]:
     return (
         gr.update(visible=True),
         {"title": show(current.name, 120), "note": f"{counted(current.rows, 'row')}, id {current.id}"},
-        _facts(studio, _wide()),
+        _facts(studio, _wide(current.id)),
         _inspect_button(studio, current.id, known=found is not None),
         "",
-        *row_values(studio, 0, "", _wide()),
+        *row_values(studio, 0, "", _wide(current.id)),
         views.reasons(report),
         views.quarantined(aside, total),
         gr.update(visible=bool((manifest.get("source") or {}).get("stored"))),
@@ -229,7 +234,7 @@ def detail_values(studio: Studio) -> tuple[Any, ...]:
 
 def inspected_values(studio: Studio, detail: Detail, narrowed: Narrowed) -> list[Any]:
     """Values of `Detail.outputs` when an inspection has ended: what it found; the rows that somebody is looking at stay."""
-    current = studio.state().dataset
+    current = _current(studio, narrowed)
     if current is None:
         return [gr.skip() for _ in detail.outputs]
     found = studio.sources.inspection(current.id)
@@ -252,7 +257,7 @@ def _inspect_button(studio: Studio, dataset_id: str, *, known: bool) -> Any:
 
 
 def _facts(studio: Studio, narrowed: Narrowed) -> dict[str, Any]:
-    current = studio.state().dataset
+    current = _current(studio, narrowed)
     if current is None:
         return {}
     chosen = [":".join(pair) for pair in narrowed["facets"]]
@@ -262,7 +267,7 @@ def _facts(studio: Studio, narrowed: Narrowed) -> dict[str, Any]:
 
 def row_values(studio: Studio, offset: int, text: str, narrowed: Narrowed) -> tuple[Any, ...]:
     """Values of `Detail.list_outputs`: one page of the rows that hold the text and are of these facets or this group."""
-    current = studio.state().dataset
+    current = _current(studio, narrowed)
     if current is None:
         return _no_rows()
     facets = [(name, label) for name, label in narrowed["facets"]]

@@ -20,6 +20,7 @@ from ui.components.jobs import LIVE
 from ui.components.live_panel import draw_live, live_value
 from ui.components.rows_panel import draw_rows, rows_value
 from ui.components.scorer_words import READS
+from ui.components.shown import Shown
 from ui.components.why_panel import draw_why, why_value
 from ui.filter.outcome import draw_outcome
 from ui.text import counted, number, show
@@ -66,9 +67,10 @@ class Pickers:
     scores: gr.Dropdown
     score: gr.Button
     learn: gr.Button
+    shown: gr.State
 
     def outputs(self) -> list[Any]:
-        return [self.dataset, self.scorer, self.scores, self.score, self.learn]
+        return [self.dataset, self.scorer, self.scores, self.score, self.learn, self.shown]
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ def draw_pickers() -> Pickers:
         scores = gr.Dropdown([], label="Scores", elem_id="filter-scores", scale=2, min_width=180, visible=False)
         score = gr.Button("Score again", visible=False, elem_id="filter-score", scale=0, min_width=150)
         learn = gr.Button("Learn words from decisions", visible=False, elem_id="filter-learn", scale=0, min_width=240)
-    return Pickers(dataset, scorer, scores, score, learn)
+    return Pickers(dataset, scorer, scores, score, learn, gr.State(Shown()))
 
 
 def draw_panels(studio: Studio) -> Panels:
@@ -155,6 +157,7 @@ def picker_values(studio: Studio, state: State, *, scorer: str | None = None) ->
         gr.Dropdown(choices=[(score_name(one, titles), one.key) for one in sets], value=chosen, visible=len(sets) > 1),
         gr.Button(visible=state.score is not None),  # without scores the empty state has the one button
         gr.Button(visible=state.dataset is not None and studio.may_learn_words(state.dataset.id)),
+        Shown.of(state),
     )
 
 

@@ -57,7 +57,7 @@ def draw_grade_panel(studio: Studio) -> GradePanel:
         line = status("grade-status")
         jobs = job_panel(studio, ["regrade"], elem_id="grade-jobs")
         fixed('<h3>Where judges agree</h3><p class="rs-small rs-muted">On the harmful prompts that both graded.</p>')
-        found = table(_COLUMNS, elem_id="grade-agreement", empty=_NO_AGREEMENT)
+        found = table(_COLUMNS, elem_id="grade-agreement", empty=_NO_AGREEMENT, waits=False)
     with gr.Accordion("Label answers yourself", open=False, elem_id="label-answers"):
         fixed(_LABELS)
         labelled = gr.Dropdown([], label="Answers of", elem_id="label-run", interactive=True)

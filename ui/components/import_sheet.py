@@ -105,7 +105,7 @@ def draw_sheet() -> Sheet:
                     form, columns, harmful = _draw_mapper()
                 who, roles = _draw_speakers()
                 fixed("<h3>Problems in the rows looked at</h3>")
-                problems = table(_PROBLEMS, elem_id="import-problems", empty="No problem in the rows looked at.")
+                problems = table(_PROBLEMS, elem_id="import-problems", empty="No problem in the rows looked at.", waits=False)
             with gr.Column(scale=3, min_width=400):
                 fixed("<h3>First rows, as they will be trained</h3>")
                 rows = widget("turns", {"rows": []}, elem_id="import-rows", empty="No row could be read with these columns.", legend=True)

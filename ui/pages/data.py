@@ -13,7 +13,7 @@ from ui.components.dataset_detail import QUEUED, Detail, Narrowed, detail_values
 from ui.components.import_sheet import BY_HAND, SHOW, Sheet, looked, preview_of
 from ui.components.jobs import job_panel
 from ui.components.mix_form import MixForm
-from ui.events import FAST, REFRESH, SLOW, guarded, on, on_load, said
+from ui.events import FAST, REFRESH, SLOW, guarded, on, on_change, on_load, said
 from ui.tables import Action, Column, table
 from ui.text import counted, show
 from ui.widgets import fixed
@@ -65,7 +65,15 @@ def build(studio: Studio) -> None:
             return (_inspected(job, told), _listing(studio), *unchanged, *inspected_values(studio, detail, narrowed))
         return (_adopt(studio, job), *show_all())
 
+    def follow(narrowed: Narrowed) -> list[Any]:
+        """Another dataset may have been chosen in another tab; the rows that somebody is looking at stay else."""
+        current = studio.state().dataset
+        if (current.id if current else None) == narrowed["dataset"]:
+            return [_listing(studio), *(gr.skip() for _ in everything[1:])]
+        return show_all()
+
     on_load(first, outputs=everything)
+    on_change(follow, inputs=[detail.narrowed], outputs=everything)
     on(datasets.pick, pick, outputs=everything, refresh=True, **FAST)
     on(datasets.act, act, outputs=everything, line=bring.line, refresh=True, **SLOW)
     ended.done(guarded(finished), [detail.narrowed, bring.line], [bring.line, *everything], **QUIET).then(None, None, None, js=REFRESH)
@@ -89,18 +97,18 @@ def _draw_list() -> gr.HTML:
 def _wire_again(studio: Studio, detail: Detail, sheet: Sheet, line: gr.HTML) -> None:
     """Open the sheet on the kept upload of the dataset in work, with the columns it was read with."""
 
-    def again() -> list[Any]:
-        if (current := studio.state().dataset) is None:
+    def again(narrowed: Narrowed) -> list[Any]:
+        if (dataset := narrowed["dataset"]) is None:
             raise SpecError("There is no dataset in work. Choose one in the list.")
-        chosen = studio.sources.mapping_of(current.id)
-        at = {"again": current.id} | ({BY_HAND: "yes"} if chosen and chosen.columns else {})
+        chosen = studio.sources.mapping_of(dataset)
+        at = {"again": dataset} | ({BY_HAND: "yes"} if chosen and chosen.columns else {})
         return looked(studio, at, preview_of(studio, at, chosen))
 
-    def fix(event: gr.EventData) -> list[Any]:
-        return again()
+    def fix(narrowed: Narrowed, event: gr.EventData) -> list[Any]:
+        return again(narrowed)
 
-    on(detail.again.click, again, outputs=sheet.outputs, line=line, **SLOW).then(None, None, None, js=SHOW)
-    on(detail.reasons.act, fix, outputs=sheet.outputs, line=line, **SLOW).then(None, None, None, js=SHOW)
+    on(detail.again.click, again, inputs=[detail.narrowed], outputs=sheet.outputs, line=line, **SLOW).then(None, None, None, js=SHOW)
+    on(detail.reasons.act, fix, inputs=[detail.narrowed], outputs=sheet.outputs, line=line, **SLOW).then(None, None, None, js=SHOW)
 
 
 def _listing(studio: Studio) -> dict[str, Any]:

@@ -12,9 +12,10 @@ from ui.components.jobs import job_panel
 from ui.components.live_panel import wire_live
 from ui.components.model_shelf import missing_notice, wire_missing
 from ui.components.rows_panel import wire_rows
+from ui.components.shown import Shown
 from ui.components.teacher_card import card_value, teacher_card
 from ui.components.teacher_panel import base_choices, draw_teacher, set_choices, wire_teacher
-from ui.events import FAST, SLOW, on, on_load, said, status
+from ui.events import FAST, SLOW, on, on_change, on_load, said, status
 from ui.text import counted, number
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def build(studio: Studio) -> None:
     panels = draw_panels(studio)
     outputs = [*pickers.outputs(), *panels.outputs()]
     _wire_pickers(studio, pickers, panels, line)
+    _wire_elsewhere(studio, pickers, panels, line)
     wire_live(studio, panels.live, moving=[panels.threshold, panels.rows], values=lambda: moved(studio), line=line)
     on(panels.live.replaced, lambda: page_values(studio), outputs=outputs, line=line, refresh=True, **FAST)
     wire_rows(studio, panels.rows, line)
@@ -55,6 +57,19 @@ def build(studio: Studio) -> None:
     on_load(lambda: tuple(base_choices(studio)), outputs=[teacher.model, teacher.fields.inputs["model"]])
 
 
+def _wire_elsewhere(studio: Studio, pickers: Pickers, panels: Panels, line: gr.HTML) -> None:
+    """Follow what another tab or the command line puts in use; a line that a person has moved here stays where it is."""
+    outputs = [*pickers.outputs(), *panels.outputs()]
+
+    def follow(shown: Shown) -> tuple[Any, ...]:
+        told = shown.change(studio.state())
+        if not told:
+            return tuple(gr.skip() for _ in [*outputs, line])
+        return (*page_values(studio), said(told, "note"))
+
+    on_change(follow, inputs=[pickers.shown], outputs=[*outputs, line])
+
+
 def moved(studio: Studio) -> tuple[Any, ...]:
     """Threshold panel and table for the scores that are there now."""
     state = studio.state()
@@ -70,7 +85,8 @@ def _wire_pickers(studio: Studio, pickers: Pickers, panels: Panels, line: gr.HTM
         studio.choose(dataset=dataset)
         return page_values(studio)
 
-    def choose_scores(key: str) -> tuple[Any, ...]:
+    def choose_scores(key: str, shown: Shown) -> tuple[Any, ...]:
+        shown.take(studio)
         studio.choose(score_key=key)
         return page_values(studio)
 
@@ -85,11 +101,13 @@ def _wire_pickers(studio: Studio, pickers: Pickers, panels: Panels, line: gr.HTM
         return said(f"{told} When it is ready, choose it as the scorer above.", "note")
 
     def use(event: gr.EventData) -> tuple[Any, ...]:
+        studio.choose(dataset=str(event.dataset))  # what the page shows, whatever another tab chose meanwhile
+        studio.choose(score_key=str(event.key))
         studio.choose(threshold=float(event.t), rule=str(event.rule)[:120] if event.rule else None)
         return (*page_values(studio), said(f"Threshold {number(float(event.t))} is now in use. Next: review the rows around it."))
 
     on(pickers.dataset.input, choose_dataset, inputs=[pickers.dataset], outputs=outputs, line=line, refresh=True, **FAST)
-    on(pickers.scores.input, choose_scores, inputs=[pickers.scores], outputs=outputs, line=line, refresh=True, **FAST)
+    on(pickers.scores.input, choose_scores, inputs=[pickers.scores, pickers.shown], outputs=outputs, line=line, refresh=True, **FAST)
     on(pickers.score.click, score, inputs=[pickers.dataset, pickers.scorer], outputs=[panels.empty], line=line, refresh=True, **FAST)
     on(pickers.learn.click, learn, inputs=[pickers.dataset], outputs=[], line=line, refresh=True, **FAST)
     on(panels.empty.act, score, inputs=[pickers.dataset, pickers.scorer], outputs=[panels.empty], line=line, refresh=True, **FAST)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from ui.components import report_view as views
+from ui.components.shown import Shown
 from ui.downloads import offer
-from ui.events import FAST, SLOW, on, on_load, said, status
+from ui.events import FAST, SLOW, on, on_change, on_load, said, status
 from ui.tables import Action, Column, table, table_value
 from ui.widgets import fixed, widget
 
@@ -32,7 +33,7 @@ def build(studio: Studio) -> None:
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=320, elem_classes=["rs-card"]):
             fixed(_BUILD)
-            missing = widget("checklist", [], scripts=("dom",), elem_id="report-checklist")
+            missing = widget("checklist", None, scripts=("dom",), elem_id="report-checklist")
             sections = gr.CheckboxGroup(
                 list(views.SECTIONS), value=[value for _, value in views.SECTIONS], label="Sections", elem_id="report-sections"
             )
@@ -45,7 +46,7 @@ def build(studio: Studio) -> None:
             button = gr.Button("Build the report", variant="primary", elem_id="report-build")
             line = status("report-status")
         with gr.Column(scale=6, min_width=380, elem_classes=["rs-card"]):
-            view = widget("report_view", views.view(None), scripts=("dom",), elem_id="report-view")
+            view = widget("report_view", None, scripts=("dom",), elem_id="report-view")
     with gr.Column(elem_classes=["rs-card"]):
         fixed("<h2>Reports</h2>")
         reports = table(_COLUMNS, elem_id="report-list", empty="No report yet.", actions=_ACTIONS)
@@ -54,12 +55,18 @@ def build(studio: Studio) -> None:
 
 
 def _wire(studio: Studio, form: dict[str, Any], view: gr.HTML, reports: gr.HTML, save: gr.DownloadButton) -> None:
+    shown = gr.State(Shown())
+
     def fill() -> tuple[Any, ...]:
         known = studio.reports()
-        return views.checklist(studio), views.view(known[0] if known else None), table_value(views.lines(known))
+        return views.checklist(studio), Shown.of(studio.state()), views.view(known[0] if known else None), table_value(views.lines(known))
 
-    def make(sections: list[str], redact: bool) -> tuple[Any, ...]:
-        path = studio.report(redact=redact, sections=sections)
+    def follow() -> tuple[Any, ...]:
+        return views.checklist(studio), Shown.of(studio.state())
+
+    def make(sections: list[str], redact: bool, shown: Shown) -> tuple[Any, ...]:
+        dataset = shown.take(studio, line=True) if shown.dataset else None
+        path = studio.report(dataset_id=dataset, redact=redact, sections=sections)
         return views.view(path), table_value(views.lines(studio.reports())), said("The report is built.")
 
     def act(event: gr.EventData) -> tuple[Any, ...]:
@@ -69,7 +76,16 @@ def _wire(studio: Studio, form: dict[str, Any], view: gr.HTML, reports: gr.HTML,
         return views.view(path), gr.update(visible=False)
 
     line = form["line"]
-    on_load(fill, outputs=[form["missing"], view, reports])
+    on_load(fill, outputs=[form["missing"], shown, view, reports])
+    on_change(follow, outputs=[form["missing"], shown])
     slow = {**SLOW, "show_progress": "full"}
-    on(form["button"].click, make, inputs=[form["sections"], form["redact"]], outputs=[view, reports], line=line, refresh=True, **slow)
+    on(
+        form["button"].click,
+        make,
+        inputs=[form["sections"], form["redact"], shown],
+        outputs=[view, reports],
+        line=line,
+        refresh=True,
+        **slow,
+    )
     on(reports.act, act, outputs=[view, save], line=line, **{**FAST, "trigger_mode": "multiple"})

@@ -9,7 +9,7 @@ import gradio as gr
 from ui.components import settings_views as views
 from ui.components.model_shelf import draw_models
 from ui.components.suite_form import draw_suite_form
-from ui.events import FAST, SLOW, answer, on, on_load, said, status
+from ui.events import FAST, FILLED, SLOW, answer, on, on_load, said, status
 from ui.tables import Column, table
 from ui.widgets import fixed, widget
 
@@ -33,7 +33,7 @@ _READ_THEME_JS = "() => localStorage.getItem('rs-theme') || 'system'"
 def build(studio: Studio) -> None:
     """Draw the page and wire it."""
     line = status("settings-status")
-    with gr.Row(equal_height=True):
+    with gr.Row(equal_height=True, elem_classes=["rs-until-filled"]):
         reviewer, save = _draw_reviewer()
         masked, rule = _draw_masking()
         keys = _draw_behaviour()
@@ -53,7 +53,7 @@ def build(studio: Studio) -> None:
     def check() -> dict[str, Any]:
         return views.checks(studio.doctor())
 
-    on_load(show_all, outputs=[reviewer, masked, rule, keys, place, sizes])
+    on_load(show_all, outputs=[reviewer, masked, rule, keys, place, sizes]).then(None, None, None, js=FILLED)
     on(again.click, check, outputs=[checks], line=line, **SLOW)
     _wire_reviewer(studio, reviewer, save, line)
     _wire_switches(studio, masked, rule, keys)
@@ -105,6 +105,7 @@ def _draw_health() -> tuple[gr.HTML, gr.Button]:
         checks = table(
             _CHECKS,
             elem_id="doctor",
+            waits=False,
             empty="Not checked yet. The checks take some seconds, since the app is built once more under a guard.",
         )
         again = gr.Button("Check now", size="md", elem_id="doctor-run", elem_classes=["fit"], min_width=120)

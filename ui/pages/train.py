@@ -16,7 +16,7 @@ from ui.components.model_shelf import missing_notice, wire_missing
 from ui.components.run_curves import curve_page
 from ui.components.run_form import CUSTOM, RunInputs, base_of, dataset_choices, draw_run_form, scorer_choices, teacher_choices
 from ui.components.run_rows import finished_run
-from ui.events import FAST, SLOW, message_for, on, on_load, said, status
+from ui.events import FAST, SLOW, message_for, on, on_change, on_load, said, status
 from ui.widgets import fixed, widget
 from ui.widgets.live_curves import live_curves
 from ui.widgets.run_table import run_table
@@ -116,6 +116,7 @@ def _wire_form(studio: Studio, parts: Parts) -> None:
     def boxes(methods: list[str]) -> list[Any]:
         return [gr.update(visible=method in methods) for method in inputs.boxes]
 
+    on_change(plan, inputs=inputs.components, outputs=[parts.plan])  # a threshold that was moved elsewhere changes what will run
     filled = on_load(fill, outputs=[inputs.dataset, inputs.teacher, inputs.scorer, *inputs.judge.components])
     on(filled.then, plan, inputs=inputs.components, outputs=[parts.plan], **FAST)
     shown = on(

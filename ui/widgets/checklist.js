@@ -6,6 +6,7 @@ function icon(ok) {
     svg('path', { d: path, style: `fill: none; stroke: var(${ok ? '--rs-keep' : '--rs-unsure'}); stroke-width: 2.2; stroke-linecap: round` }));
 }
 function draw() {
+  if (!props.value) return list.replaceChildren(h('li', { class: 'rs-muted', text: 'Loading…' }));
   list.replaceChildren(...(props.value || []).map((item) => h('li', { 'data-ok': String(item.ok) }, icon(item.ok),
     h('span', {}, item.text, item.note ? h('small', { text: item.note }) : null), item.action ? h('a', { href: item.href, text: item.action }) : null)));
 }

@@ -12,6 +12,7 @@ const COLOURS = { loss: '--rs-ink', task: '--rs-sft', alignment: '--rs-teacher',
 const DASHED = new Set(['alignment']), WHOLE = new Set(['tokens_per_second', 'memory_mb']);
 const COLUMNS = ['step', 'steps', ...Object.keys(NAMES)];
 const $ = (name) => element.querySelector(`.lc-${name}`);
+let heard = false; // the first answer says whether there is anything to draw
 let data = empty(), offset = 0, wanted = null, subject = null, live = false, hover = null, timer = null, frame = 0, busy = false;
 
 function empty() { return Object.fromEntries(COLUMNS.map((name) => [name, []])); }
@@ -35,6 +36,7 @@ async function load() {
 }
 
 function show(answer) {
+  heard = true;
   if (answer.subject !== subject) { data = empty(); hover = null; }
   ({ subject, offset, live } = answer);
   $('title').textContent = answer.title;
@@ -95,7 +97,7 @@ function draw() { cancelAnimationFrame(frame); frame = requestAnimationFrame(pai
 
 function paint() {
   const none = !data.step.length;
-  $('empty').hidden = !none;
+  $('empty').hidden = !none || (Boolean(wanted) && !heard);
   $('plots').hidden = $('now').hidden = none;
   element.querySelector('.lc-tools').hidden = none;
   $('empty').textContent = subject ? 'No step has been logged yet. Curves appear with the first step.' : props.value?.empty || '';

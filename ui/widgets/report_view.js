@@ -29,8 +29,9 @@ async function offer(value) {
 function draw() {
   const value = props.value || {}, report = value.report;
   page.hidden = !report;
-  none.hidden = Boolean(report) || !value.empty;
-  none.textContent = value.empty || '';
+  none.hidden = Boolean(report) || (Boolean(props.value) && !value.empty);
+  none.toggleAttribute('data-waiting', !props.value);
+  none.textContent = props.value ? value.empty || '' : 'Loading…';
   if (!report) return;
   page.querySelector('h2').textContent = report.title;
   $('draft').hidden = $('why').hidden = !report.draft.length;

@@ -1,10 +1,11 @@
 // The frame of every page. The server tells the state; nothing here decides anything.
-// Events for Python: 'mask'. Events for the page: rs:state (new state), rs:changed (a job went on, another dataset is in work),
+// Events for Python: 'mask'. Events for the page: rs:state (new state), rs:changed (a job went on; another dataset, threshold or mask),
 // rs:mask (switch turned), rs:refresh (ask again).
 const slot = name => element.querySelector(`[data-slot="${name}"]`);
 const tool = name => element.querySelector(`[data-tool="${name}"]`);
 const IDLE = 8000, BUSY = 2000;
-let timer = null, work = '';
+let timer = null, work = '', heard = false;
+const others = new BroadcastChannel('rs');  // the other tabs of this workspace
 
 const put = (name, text) => {
   const node = slot(name);
@@ -22,8 +23,9 @@ function jobs(state) {
 function draw(state) {
   const name = state.dataset ? `${state.dataset.name}, ${state.dataset.rows} ${state.dataset.rows === '1' ? 'row' : 'rows'}` : 'none yet';
   slot('dataset').querySelector('b').textContent = name;
+  slot('dataset').querySelector('b').removeAttribute('aria-busy');
   slot('dataset').title = state.dataset ? `${name}, id ${state.dataset.id}` : 'No dataset yet';
-  put('threshold', state.teacher ? state.threshold : '');
+  put('threshold', state.teacher && state.threshold !== '–' ? state.threshold + (state.frozen ? ', frozen' : '') : '');
   put('jobs', jobs(state));
   slot('lab').hidden = !state.lab;
   slot('example').hidden = !state.example;
@@ -57,11 +59,13 @@ async function refresh(dots) {
   const reply = await server.srv_state({dots});
   if (!reply || !reply.ok) return schedule(IDLE);
   draw(reply.state);
-  const {running, queued, dataset, teacher} = reply.state;
-  const now = JSON.stringify([running.map(({title, stage}) => [title, stage]), queued, dataset?.id, teacher]);
+  const {running, queued, dataset, teacher, key, threshold, masked} = reply.state;
+  const now = JSON.stringify([running.map(({title, stage}) => [title, stage]), queued, dataset?.id, teacher, key, threshold, masked]);
   const changed = now !== work, first = work === '';
   work = now;
   if (changed && !first) window.rs.emit('rs:changed');
+  if (changed && !first && !heard) others.postMessage('changed');
+  heard = false;
   if (changed && !dots) return refresh(true);  // a job went on, so the dots may have moved
   schedule(running.length || queued ? BUSY : IDLE);
 }
@@ -96,5 +100,7 @@ window.rs.key('?', 'Show this list', help);
 window.rs.key('M', 'Mask or show harmful text', toggleMask);
 window.rs.on('rs:refresh', () => refresh(true));
 window.rs.on('rs:typing', event => { slot('paused').hidden = !(event.detail.typing && window.rs.keysOn); });
+others.addEventListener('message', () => { if (!document.hidden) { heard = true; refresh(true); } });
+window.addEventListener('focus', () => refresh(true));
 document.addEventListener('visibilitychange', () => { if (!document.hidden) refresh(true); });
 refresh(true);

@@ -44,13 +44,15 @@ function line(row, selected) {
   return node;
 }
 function draw() {
+  const waiting = !props.value;  // nobody knows yet whether there are rows
   const {rows = [], selected = null, total = 0} = props.value || {};
   head.replaceChildren(...props.columns.map(column => el('th', column.kind === 'num' ? 'num' : '', column.label, {scope: 'col'})));
   if (props.actions.length) head.append(el('th', 'act', null, {'aria-label': 'Actions'}));
   body.replaceChildren(...rows.map(row => line(row, selected)));
   wrap.hidden = rows.length === 0;
   empty.hidden = rows.length > 0;
-  empty.textContent = props.empty;
+  empty.toggleAttribute('data-waiting', waiting);
+  empty.textContent = waiting ? 'Loading…' : props.empty;
   more.hidden = total <= rows.length;
   more.textContent = `Showing ${rows.length} of ${window.rs.count(total)}.`;
   const caption = element.querySelector('caption');

@@ -270,7 +270,7 @@ rs.on('rs:filtered', (event) => {
 new ResizeObserver(() => { if (data && !panel.hidden && Math.abs(chart.clientWidth - width) > 1) drawChart(); }).observe(chart);
 
 function draw() {
-  const before = data && `${data.dataset} ${data.key}`;
+  const before = data && `${data.dataset} ${data.key}`, untouched = data && data.threshold !== null && at === toIndex(data.threshold);
   data = readJson(props.value, null);
   element.closest('.block').hidden = panel.hidden = !data;
   if (!data) return;
@@ -282,6 +282,8 @@ function draw() {
     byRule = null;
     if (before !== null) range = null;
     say('');
+  } else if (untouched && data.threshold !== null) {
+    at = toIndex(data.threshold); // moved in another tab, and not here
   }
   const counts = countsAt(sums, at), known = counts.labelled;
   const shown = KINDS.filter((kind) => (kind.key === 'unknown' ? sums.rows[0] > known : sums[kind.key][0] > 0));
