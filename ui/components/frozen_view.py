@@ -40,5 +40,5 @@ def frozen_notes(audit: FrozenAudit) -> list[dict[str, str]]:
 
 def frozen_line(audit: FrozenAudit) -> str:
     """The threshold, its scorer, and the rule that found it."""
-    rule = f", found by the rule {show(audit.rule, 120)}" if audit.rule else ""
+    rule = f", found by the rule “{show(audit.rule, 120)}”" if audit.rule else ""
     return f"{number(audit.threshold)} on the scores of {show(audit.teacher_title, 80)}{rule}"
