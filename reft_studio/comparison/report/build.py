@@ -179,9 +179,8 @@ def _limits(value: dict[str, Any]) -> list[str]:
     if value["lab"]:
         told.insert(0, "Embedded lab: a tiny model and made-up data show how the method works. The numbers say nothing of a real model.")
     if filtered and filtered["threshold"] != filtered["calibrated"]:
-        told.append(
-            f"The threshold was moved by a person, from {filtered['calibrated']:+.3f} (calibrated) to {filtered['threshold']:+.3f}."
-        )
+        who = f"found by the rule “{filtered['rule']}”" if filtered["rule"] else "set by a person"
+        told.append(f"The threshold {filtered['threshold']:+.3f} was {who}; the calibrated one is {filtered['calibrated']:+.3f}.")
     if filtered and filtered["missing"]:
         told.append(f"{_rows(filtered['missing'])} could not be scored; only a person can decide there.")
     if compared:
