@@ -43,8 +43,6 @@ class Claim:
     precision: str = ""
     estimates: Sequence[str] = ()
     agreement: str = ""
-    decisions: str = ""
-    """Hash of the newest decision that it rests on."""
 
     @classmethod
     def of(cls, recorded: Mapping[str, Any]) -> Claim:

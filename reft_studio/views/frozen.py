@@ -27,7 +27,6 @@ def claim(log: DecisionLog, dataset: Dataset, score: ScoreSet | None, threshold:
     people = Claim(
         conflicts=done.conflicts,
         agreement=agreed.sentence if agreed.alpha is not None else "",
-        decisions=log.decided(dataset.id).hash,
     )
     if score is None or threshold is None:
         return people
