@@ -52,7 +52,7 @@ def test_the_line_is_shown_with_what_it_did_to_finetuned_models(page: Page, swep
     assert set(legend) == {"Filter", "As many rows, by chance"}
 
 
-def test_without_runs_the_tab_says_what_it_would_show_and_queues_it_on_a_press(page: Page, studio: Studio) -> None:
+def test_without_runs_the_tab_says_what_it_would_show_and_why_it_cannot_be_queued(page: Page, studio: Studio) -> None:
     with in_work(studio, "no outcome yet") as audit:
         page.goto("/filter?panel=outcome")
         page.locator("#outcome-view .oc-empty").get_by_text("exactly as many rows by chance").wait_for()

@@ -15,6 +15,8 @@ FEW = 20
 """Below this many prompts a category's share is drawn hollow: it says little."""
 TOGETHER, ABREAST = 4, 5
 """Most models whose dots can be told apart in one panel, and panels in one line at 1024 pixels."""
+TITLE = 18
+"""Pixels of the second line of a panel's title."""
 
 
 def category_dots(rows: Sequence[RunRow], *, dark: bool = False) -> go.Figure:
@@ -42,7 +44,10 @@ def category_dots(rows: Sequence[RunRow], *, dark: bool = False) -> go.Figure:
         _dots(figure, row, title, order, shift, place, named=not apart, dark=dark)
     ticks = {"tickvals": list(range(len(order))), "ticktext": [f"{label(name)} ({sizes[name]})" for name in order]}
     figure.update_yaxes(**ticks, range=(len(order) - 0.4, -0.6), automargin=True)
-    figure.update_xaxes(range=(-4, 104), tickvals=[0, 50, 100] if apart else None)
+    if apart:  # 100 is not written: it would run into the 0 of the next panel
+        figure.update_xaxes(range=(-8, 106), tickvals=[0, 50, 100], ticktext=["0", "50", ""])
+    else:
+        figure.update_xaxes(range=(-4, 104))
     for column in range(1, columns + 1):
         last = (len(shown) - column) // columns + 1 if apart else 1  # the lowest panel of this column
         title = "← better   Harmful score (%)" if not apart else "HS (%)"
@@ -51,7 +56,10 @@ def category_dots(rows: Sequence[RunRow], *, dark: bool = False) -> go.Figure:
     few = f" · hollow: fewer than {FEW} prompts" if any(size < FEW for size in sizes.values()) else ""
     subtitle = f"n in brackets · bars: 95 % intervals (Wilson) · worst first: {label(order[0])}, up to {worst[order[0]]:.0f} %{few}"
     height = 40 + max(24, 13 * len(shown)) * len(order) if not apart else lines * (22 * len(order) + 78) - 40
-    return finish(figure, dark=dark, title="Harmful score by category", subtitle=subtitle, height=height, legend=() if apart else names)
+    finish(figure, dark=dark, title="Harmful score by category", subtitle=subtitle, height=height, legend=() if apart else names)
+    if apart:  # titles of panels take two lines
+        figure.update_layout(height=figure.layout.height + TITLE, margin_t=figure.layout.margin.t + TITLE)
+    return figure
 
 
 def _dots(
