@@ -27,6 +27,7 @@ from ui.access import NO_TOKEN, Access, opening_file, token_from_environment
 from ui.components import shell
 from ui.fast_import import one_app
 from ui.guard import LOOPBACK, Guard
+from ui.not_found import NotFound
 from ui.theme import theme
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ def application(studio: Studio, *, access: Access | None, hosts: tuple[str, ...]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="SSR mode is not supported")  # it is off, which gradio still warns about
         _mount(app, studio, bare)
+    app.add_middleware(NotFound)
     app.add_middleware(Guard, hosts=hosts, access=access)
     return app
 

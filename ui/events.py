@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import html
+import itertools
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,6 +16,7 @@ from ui.text import show
 from ui.widgets import widget
 
 LOG = logging.getLogger("reft_studio.ui")
+_TURNS = itertools.count(1)
 
 FAST: dict[str, Any] = {"show_progress": "hidden", "queue": False, "trigger_mode": "always_last", "api_visibility": "private"}
 """Answers within one frame or two: no spinner (it alone costs 165 ms), no queue, the last input wins."""
@@ -67,7 +69,7 @@ def guarded(handler: Callable[..., Any], line: gr.HTML | None = None) -> Callabl
             if line is None:
                 # A toast renders HTML, so even our own text is escaped: it may quote a file or column name.
                 raise gr.Error(html.escape(message_for(exc)), print_exception=False) from exc
-            return {line: said(message_for(exc), "error")}
+            return {line: _anew(said(message_for(exc), "error"))}
         return result if line is None else _with_line(result)
 
     return call
@@ -123,8 +125,13 @@ def _reads_event(handler: Callable[..., Any]) -> bool:
     return any(isinstance(hint, type) and issubclass(hint, gr.EventData) for hint in hints)
 
 
+def _anew(told: dict[str, str]) -> dict[str, Any]:
+    """A sentence of a line as one that was not there before: the same error twice in a row is shown, and scrolled to, twice."""
+    return {**told, "turn": next(_TURNS)} if told["text"] else told
+
+
 def _with_line(result: Any) -> Any:
     values = list(result) if isinstance(result, (tuple, list)) else [] if result is None else [result]
     spoken = bool(values) and isinstance(values[-1], dict) and values[-1].keys() == {"text", "kind"}
-    ends = values if spoken else [*values, said("", "quiet")]
+    ends = [*values[:-1], _anew(values[-1])] if spoken else [*values, said("", "quiet")]
     return ends[0] if len(ends) == 1 else tuple(ends)  # gradio takes a tuple for one output as the value itself

@@ -124,6 +124,11 @@ def is_work_on(job: JobView, dataset: DatasetSummary | None) -> bool:
     """Whether somebody waits for a live job: one on this dataset, or on none in particular."""
     if job.state not in LIVE or job.kind in BACKGROUND:
         return False
+    return concerns(job, dataset)
+
+
+def concerns(job: JobView, dataset: DatasetSummary | None) -> bool:
+    """Whether a job is of this dataset (of any, without one), or of none in particular, like an import or a teacher."""
     about = job.params.get("dataset") or (job.params.get("spec") or {}).get("dataset")
     return about is None or dataset is None or about == dataset.id
 

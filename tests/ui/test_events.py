@@ -32,7 +32,9 @@ def test_any_other_error_is_named_by_type_only_and_logged(caplog: pytest.LogCapt
 def test_a_failure_lands_on_the_status_line() -> None:
     with gr.Blocks():
         line = status("line")
-        assert guarded(fails(DataError("no")), line)() == {line: said("no", "error")}
+        first, again = (guarded(fails(DataError("no")), line)()[line] for _ in range(2))
+        assert first.items() >= said("no", "error").items() and again.items() >= said("no", "error").items()
+        assert first != again, "an equal value would not reach the page: whoever presses again would see nothing happen"
 
 
 def test_without_a_line_a_toast_holds_escaped_text() -> None:
@@ -45,9 +47,10 @@ def test_success_clears_the_line_unless_something_is_said() -> None:
     with gr.Blocks():
         line = status("line")
         assert guarded(lambda: None, line)() == said("", "quiet")
-        assert guarded(lambda: said("ok"), line)() == said("ok")
+        assert guarded(lambda: said("ok"), line)().items() >= said("ok").items()
         assert guarded(lambda: [1, 2], line)() == (1, 2, said("", "quiet"))
-        assert guarded(lambda: (1, said("ok")), line)() == (1, said("ok"))
+        one, told = guarded(lambda: (1, said("ok")), line)()
+        assert one == 1 and told.items() >= said("ok").items()
 
 
 def test_a_server_function_answers_even_when_it_fails() -> None:

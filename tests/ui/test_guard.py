@@ -317,3 +317,25 @@ def test_a_file_that_was_never_uploaded_is_no_upload(client: httpx.Client, tmp_p
     mine.write_text('{"prompt": "q", "response": "a"}\n')
     answer = upload_event(client, {"path": str(mine), "orig_name": "private.jsonl", "meta": {"_type": "gradio.FileData"}})
     assert answer.status_code == 500 and "/file=" not in answer.text
+
+
+# --- an address without a page -----------------------------------------------------------------------------------------------------
+
+
+def test_an_unknown_address_leads_home_in_words_once_somebody_is_signed_in(stranger: httpx.Client, access: Access) -> None:
+    page = {"accept": "text/html,application/xhtml+xml"}
+    assert stranger.get("/revieww", headers=page).status_code == 403
+    assert stranger.get(access.link("")).status_code == 303
+    found = stranger.get("/revi<b>%E2%80%AEww", headers=page)
+    assert (found.status_code, found.headers["content-type"]) == (404, "text/html; charset=utf-8")
+    assert (
+        "There is no page /revi&lt;b&gt;⟨U+202E⟩ww here" in found.text
+        and '<a class="rs-button" data-kind="primary" href="/">' in found.text
+    )
+    assert found.headers["content-security-policy"] == POLICY
+
+
+@pytest.mark.parametrize(("method", "accept"), [("GET", "*/*"), ("GET", "application/json"), ("POST", "text/html")])
+def test_whoever_opens_no_page_gets_no_page(client: httpx.Client, method: str, accept: str) -> None:
+    answer = client.request(method, "/revieww", headers={"accept": accept})
+    assert answer.status_code in (404, 405) and "There is no page" not in answer.text

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from reft_studio.views.project import chosen_dataset, concerns
 from ui.events import SLOW, answer, guarded
 from ui.text import count, seconds, show
 from ui.widgets import widget
@@ -25,6 +26,8 @@ EACH = {**SLOW, "trigger_mode": "multiple"}
 LIVE = ("queued", "running")
 WHOLE = ("demo",)
 """Kinds whose progress counts the whole job in thousandths, not the stage in rows or steps."""
+MAKES_DATA = ("mix",)
+"""Kinds that name a dataset only to make another of it: they belong to whichever is in work, as imports do."""
 BADGES = {"running": "Running", "done": "Done", "failed": "Failed", "cancelled": "Cancelled", "interrupted": "Interrupted"}
 
 
@@ -32,12 +35,13 @@ def job_panel(
     studio: Studio,
     kinds: Sequence[str],
     *,
+    of_chosen: bool = False,
     on_done: Callable[[str], Any] | None = None,
     outputs: Any = None,
     empty: str = "",
     elem_id: str | None = None,
 ) -> gr.HTML:
-    """Draw a panel of the jobs of these kinds; it refreshes itself and needs no timer.
+    """Draw a panel of the jobs of these kinds; it refreshes itself and needs no timer. `of_chosen`: see `listing`.
 
     `on_done(job_id)` runs once when a job that this page saw alive has ended (done, failed, cancelled or interrupted); what it
     returns goes to `outputs`. The component's events are "act" and "done", so `panel.done(fn, …)` adds more listeners.
@@ -45,7 +49,7 @@ def job_panel(
 
     @answer
     def srv_jobs(query: dict[str, Any]) -> dict[str, Any]:
-        return {"jobs": listing(studio, kinds)}
+        return {"jobs": listing(studio, kinds, of_chosen=of_chosen)}
 
     panel = widget("job_panel", server_functions=[srv_jobs], elem_id=elem_id or f"jobs-{'-'.join(kinds)}", empty=empty)
 
@@ -72,10 +76,17 @@ def act_on(studio: Studio, job_id: str, action: str) -> None:
         studio.jobs.move(job_id, action)
 
 
-def listing(studio: Studio, kinds: Sequence[str]) -> list[dict[str, Any]]:
-    """What the panel draws: running first, then the queue in order, then what ended within the hour, at most three."""
+def listing(studio: Studio, kinds: Sequence[str], *, of_chosen: bool = False) -> list[dict[str, Any]]:
+    """What the panel draws: running first, then the queue in order, then what ended within the hour, at most three.
+
+    `of_chosen` leaves out jobs of other datasets than the one in work. They follow all the same, with `shown` false: whoever made
+    another dataset by a job, and so works on that one now, is told of the job's end.
+    """
     views = [view for view in studio.jobs.list(LISTED) if view.kind in kinds]
-    return [card(view) for view in arranged(views, now=time.time())]
+    dataset = chosen_dataset(studio.workspace) if of_chosen and views else None
+    now = time.time()
+    groups = [(shown, [view for view in views if (view.kind in MAKES_DATA or concerns(view, dataset)) is shown]) for shown in (True, False)]
+    return [{**card(view), "shown": shown} for shown, group in groups for view in arranged(group, now=now)]
 
 
 def arranged(views: Sequence[JobView], *, now: float) -> list[JobView]:

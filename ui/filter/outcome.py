@@ -57,7 +57,7 @@ def draw_outcome(studio: Studio) -> OutcomePanel:
         seeds = gr.Textbox("", label="Seeds", info="Empty: those of the newest runs", elem_id="outcome-seeds", max_lines=1)
         queue = gr.Button("Queue the sweep", elem_id="outcome-queue", elem_classes=["fit"], size="md", min_width=170, interactive=False)
     line = status("outcome-status")
-    jobs = job_panel(studio, ["run"], elem_id="outcome-jobs")
+    jobs = job_panel(studio, ["run"], of_chosen=True, elem_id="outcome-jobs")
     panel = OutcomePanel(where, view, chart, seeds, queue, line, jobs)
     _wire(studio, panel)
     return panel

@@ -37,7 +37,7 @@ _LIST = (
 def build(studio: Studio) -> None:
     """Draw the page and wire it."""
     bring = draw_import(studio)
-    ended = job_panel(studio, ["import", "fetch", "sample", "mix", "inspect"])
+    ended = job_panel(studio, ["import", "fetch", "sample", "mix", "inspect"], of_chosen=True)
     datasets = _draw_list()
     mixing = MixForm(studio)
     detail = draw_detail()

@@ -21,6 +21,8 @@ from ui.text import counted, number
 if TYPE_CHECKING:
     from reft_studio.studio import Studio
 
+_JOBS = ("score", "scorer", "teacher", "teacher_map", "quick_teacher", JOB)
+
 
 def build(studio: Studio) -> None:
     """Draw the page and wire it; every value comes when it loads."""
@@ -28,7 +30,7 @@ def build(studio: Studio) -> None:
         pickers = draw_pickers()
         missing = missing_notice("filter-missing")
         line = status("filter-status")
-        jobs = job_panel(studio, ["score", "scorer", "teacher", "teacher_map", "quick_teacher", JOB], elem_id="filter-jobs")
+        jobs = job_panel(studio, _JOBS, of_chosen=True, elem_id="filter-jobs")
     panels = draw_panels(studio)
     outputs = [*pickers.outputs(), *panels.outputs()]
     _wire_pickers(studio, pickers, panels, line)

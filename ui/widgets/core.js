@@ -1,8 +1,10 @@
 // window.rs: what every widget shares. Text reaches the page by textContent only.
 (() => {
   if (window.rs) return;
-  const keys = new Map();
+  const keys = new Map(), PATIENCE = 15000;
   const typing = target => !!target?.closest?.('input:not([type=range]):not([type=checkbox]):not([type=radio]), textarea, select, [contenteditable="true"]');
+
+  let pressed = -Infinity;
 
   const rs = {
     masked: true, keysOn: true, state: null,
@@ -20,6 +22,12 @@
     },
     emit(name, detail = {}) { window.dispatchEvent(new CustomEvent(name, {detail})); },
     on(name, listener) { window.addEventListener(name, listener); },
+    // Brings the answer to what somebody just pressed into view; an answer nobody waits for moves nothing.
+    answered(node) {
+      if (performance.now() - pressed > PATIENCE) return;
+      pressed = -Infinity;
+      requestAnimationFrame(() => requestAnimationFrame(() => node.scrollIntoView({block: 'nearest'}))); // once what came with it is drawn
+    },
     // One shortcut. key is event.key ('1', 'z', 'Z', '?', 'ArrowDown', 'ctrl+Enter'); the help lists what was registered.
     key(key, label, run) { keys.set(key, {label, run}); },
     shortcuts: () => [...keys].map(([key, {label}]) => ({key, label})),
@@ -39,6 +47,10 @@
   rs.theme();
   matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => rs.theme());
 
+  const press = () => { pressed = performance.now(); };
+  document.addEventListener('click', press, true);
+  document.addEventListener('change', press, true);
+  document.addEventListener('keydown', event => { if (event.key === 'Enter') press(); }, true);
   document.addEventListener('keydown', event => {
     if (event.defaultPrevented || event.altKey || event.metaKey) return;
     const found = keys.get((event.ctrlKey ? 'ctrl+' : '') + event.key);

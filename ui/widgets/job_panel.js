@@ -100,7 +100,7 @@ function drawBar(parts, job) {
 
 function draw(jobs) {
   const hidden = new Set(dismissed());
-  const shown = jobs.filter((job) => !(hidden.has(job.id) && job.actions.includes('dismiss')));
+  const shown = jobs.filter((job) => job.shown && !(hidden.has(job.id) && job.actions.includes('dismiss')));
   const ids = new Set(shown.map((job) => job.id));
   for (const [id, parts] of cards) if (!ids.has(id)) { parts.card.remove(); cards.delete(id); }
   shown.forEach((job, i) => {

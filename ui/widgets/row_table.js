@@ -75,8 +75,17 @@ function fill(node, row, position) {
   prompt.classList.toggle('rs-masked', row.masked);
 }
 
+// Columns that say the same nothing in every row that is here; without scores, that nobody decided is no news either.
+const VALUE = { score: (row) => row.score !== null || row.waiting, decision: (row) => row.decision || data.key, origin: (row) => row.origin };
+function collapse() {
+  const empty = Object.keys(VALUE).filter((name) => page && page.rows.length && !page.rows.some(VALUE[name]));
+  grid.dataset.empty = empty.join(' ');
+  grid.setAttribute('aria-colcount', 5 - empty.length);
+}
+
 function paint() {
   show('');
+  collapse();
   const wanted = Math.min(total, visible() + 1);
   while (pool.length < wanted) pool.push(cells());
   pool.forEach((node, i) => {
