@@ -71,7 +71,7 @@ def damages(folder: Path, names: Sequence[str] = (), *, sums: str = SUMS, wait: 
     listed = folder / sums
     try:
         lines = _lines(listed, listed.stat().st_mtime_ns)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []  # written by an earlier version, which kept no hashes
     except StoreError as exc:
         return [Damage(listed, str(exc))]
@@ -127,12 +127,12 @@ def _wrong(path: Path, digest: str, *, wait: bool) -> str:
             Thread(target=_hash, args=(path, _digests[key]), daemon=True).start()
         else:
             _hash(path, _digests[key])
-    if not wait and not _digests[key].done():
+    if not wait and facts.st_size > LARGE and not _digests[key].done():
         return ""
     try:
         return "" if _digests[key].result() == digest else "its SHA-256 is not the one noted when it was written"
     except OSError as exc:
-        del _digests[key]
+        _digests.pop(key, None)
         return f"it cannot be read ({exc.strerror})"
 
 

@@ -21,6 +21,8 @@ class Ownership:
     def __init__(self, root: Path) -> None:
         self._path = root / FILE
         self._file: int | None = None
+        self._refused = ""
+        """Why the disk lets nobody take the workspace; empty where that is not so."""
         self._lock = threading.Lock()
 
     def mine(self) -> bool:
@@ -37,6 +39,8 @@ class Ownership:
 
     def other(self) -> str:
         """Who has the workspace, in a sentence for people."""
+        if self._refused:
+            return f"this workspace cannot be written to ({self._refused}), so this app only reads. Mend that, or choose another workspace."
         pid = since = None
         with suppress(OSError, ValueError, KeyError, TypeError):  # written in this instant: it is there all the same
             found = json.loads(self._path.read_bytes())
@@ -52,12 +56,18 @@ class Ownership:
                 self._file = None
 
     def _taken(self) -> int | None:
-        file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)  # not inherited by workers, which outlive the app
+        try:
+            file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)  # not inherited by workers, which outlive the app
+        except OSError as exc:  # a disk that is read only: nobody can write, and this app reads
+            self._refused = exc.strerror or str(exc)
+            return None
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        except OSError as exc:
             os.close(file)
+            self._refused = "" if isinstance(exc, BlockingIOError) else exc.strerror or str(exc)
             return None
-        os.truncate(file, 0)
-        os.pwrite(file, json.dumps({"pid": os.getpid(), "since": time.time()}).encode("ascii"), 0)
+        with suppress(OSError):  # on a full disk nobody can read who has it, but it is taken
+            os.truncate(file, 0)
+            os.pwrite(file, json.dumps({"pid": os.getpid(), "since": time.time()}).encode("ascii"), 0)
         return file

@@ -55,7 +55,7 @@ from reft_studio.views.live import Live
 from reft_studio.views.rows import Table
 from reft_studio.views.shelf import Models
 from reft_studio.views.sources import Sources, held_upload
-from reft_studio.workspace import Workspace, new_folder, read_json
+from reft_studio.workspace import Workspace, discard, new_folder, read_json
 
 
 @dataclass(frozen=True)
@@ -211,7 +211,7 @@ class Studio:
         audits = [one.name for one in list_datasets(self.workspace) if one.manifest.get("lineage", {}).get("source") == opened.id]
         if audits:
             raise StoreError(f"'{opened.name}' was audited: {len(audits)} frozen dataset(s) rest on it. Delete those first.")
-        shutil.rmtree(opened.folder)
+        discard(opened.folder)
         unfinished = self.workspace.folder("cache", "scoring").glob(f"{opened.id}-*")
         for folder in (self.workspace.folder("scores", opened.id), *unfinished):
             shutil.rmtree(folder, ignore_errors=True)

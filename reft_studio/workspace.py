@@ -149,6 +149,13 @@ def publish(building: Path, final: Path) -> None:
         building.rename(final)
 
 
+def discard(folder: Path) -> None:
+    """Remove a folder in one step, also while a job still writes into it: what is left of it is swept at the next start."""
+    retired = _beside(folder)
+    folder.rename(retired)
+    shutil.rmtree(retired, ignore_errors=True)
+
+
 @contextmanager
 def new_folder(final: Path) -> Iterator[Path]:
     """Build a folder beside its final place and rename it there at the end; on any error nothing is left."""

@@ -101,6 +101,9 @@ def chat(workspace: Workspace, prompt: str, models: Sequence[str], options: dict
         raise SpecError(f"There is no model '{unknown[0]}'. `list models` shows those of this workspace.")
     if len({known[name].base for name in chosen}) > 1:
         raise SpecError("These models are made on different bases. Ask models of one base at a time.")
+    warning = studio.prompt_warning(prompt, known[chosen[0]].base) or ""
+    if warning:
+        Console(workspace).warn(warning)
     answers: dict[str, dict[str, Any]] = {name: {"title": known[name].title, "text": "", "refusal": None} for name in chosen}
     try:
         for event in studio.chat(prompt, chosen, **options):
@@ -110,7 +113,7 @@ def chat(workspace: Workspace, prompt: str, models: Sequence[str], options: dict
     finally:
         studio.close()
     lines = [f"{one['title']}{' (refuses)' if one['refusal'] else ''}:\n{one['text'].strip()}" for one in answers.values()]
-    show({"prompt": prompt, "answers": answers}, text=lambda: "\n\n".join(lines))
+    show({"prompt": prompt, "warning": warning, "answers": answers}, text=lambda: "\n\n".join(lines))
 
 
 def jobs(workspace: Workspace, *, cancel: str | None, retry: str | None) -> None:

@@ -105,3 +105,23 @@ def test_commands_and_workers_write_beside_an_app(two: tuple[Studio, Studio]) ->
     first, _ = two
     with transaction(Workspace.open(first.workspace.root)) as connection:
         assert connection.execute("SELECT count(*) FROM settings").fetchone()[0] >= 1
+
+
+def test_on_a_full_disk_the_app_that_has_the_workspace_does_not_lock_itself_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("reft_studio.ownership.os.pwrite", full)
+    owner = Ownership(tmp_path)
+    assert owner.mine() and owner.mine()
+    assert not Ownership(tmp_path).mine()
+    owner.release()
+
+
+def test_a_disk_that_is_read_only_is_named_and_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> int:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("reft_studio.ownership.os.open", refused)
+    owner = Ownership(tmp_path)
+    assert not owner.mine() and "cannot be written to (Read-only file system)" in owner.other()

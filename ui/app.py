@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("reft_studio.ui")
 PORT = 7860
+OPENING_S = 60.0
+"""How long the page that holds the token stays for the browser to open."""
 TRIES = 40
 """Ports tried after the first when nobody asked for a certain one."""
 UPLOAD_LIMIT = "2gb"
@@ -139,6 +141,9 @@ def _open_browser(link: str, access: Access | None, after: ExitStack) -> None:
     page = opening_file(link)
     after.callback(page.unlink, missing_ok=True)
     webbrowser.open(page.as_uri())
+    expiry = threading.Timer(OPENING_S, page.unlink, kwargs={"missing_ok": True})  # a signal may end the app without `after`
+    expiry.daemon = True
+    expiry.start()
 
 
 class Server:

@@ -108,8 +108,15 @@ def _of_draws(draws: Sequence[Draw], line: Line, decided: Decided, population: i
         found_before=_found_before(draws[: draws.index(here[0])], decided) if len(seen) else 0,
         checks=Checks(int(is_check[:read].sum()), int((harmful & is_check)[:read].sum()), len(here[0].checks), int(is_check.sum()))
         if is_check.any()
-        else None,
+        else _checks_elsewhere(draws, decided),
     )
+
+
+def _checks_elsewhere(draws: Sequence[Draw], decided: Decided) -> Checks | None:
+    """What readers found of the checks in draws for other lines: it holds for a line whose own draw has none, e.g. since all were shown."""
+    codes = decided.code_of(np.array([check.id for draw in draws for check in draw.checks], dtype=np.int64))
+    read = int((codes > 0).sum())
+    return Checks(read, int(np.isin(codes, HARMFUL).sum()), 0, read) if read else None
 
 
 def _found_before(draws: Sequence[Draw], decided: Decided) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from reft_studio.comparison.flips import Difference, Paired, paired
@@ -90,13 +90,14 @@ def headline(rows: Sequence[RunRow], differences: Sequence[Difference], sides: S
 
     `differences` are tested ones and `sides` the run ids, or methods, (a, b) of each. Without any, the numbers of the models alone.
     """
-    means = summaries(usual_rows(rows))
+    means = summaries([row for row in usual_rows(rows) if not row.spec.get("drop")])  # controls are no method's result
     pairs: dict[tuple[str, str], dict[str, Difference]] = {}
     for one, side in zip(differences, sides, strict=True):
         pairs.setdefault(side, {})[one.metric] = one
-    plain = {side: _summary(means, side[0]).method for side in pairs}
+    alone = {row.run_id: row for row in rows}
+    plain = {side: _side(means, alone, side[0]).method for side in pairs}
     first = sorted(pairs, key=lambda side: plain[side] != "sft")[:HEADLINES]
-    said = [_sentence(_summary(means, a), _summary(means, b), pairs[a, b]) for a, b in first]
+    said = [_sentence(_side(means, alone, a), _side(means, alone, b), pairs[a, b]) for a, b in first]
     return said or [_alone(mean) for mean in means[:HEADLINES]]
 
 
@@ -117,6 +118,11 @@ def _summary(means: Sequence[Summary], side: str) -> Summary:
     return next((mean for mean in means if side in mean.runs), None) or max(
         (mean for mean in means if mean.method == side), key=lambda mean: mean.seeds
     )
+
+
+def _side(means: Sequence[Summary], alone: Mapping[str, RunRow], side: str) -> Summary:
+    """The numbers that were tested: of one run where runs were compared, else of the method over its seeds."""
+    return summaries([alone[side]])[0] if side in alone else _summary(means, side)
 
 
 def _sentence(a: Summary, b: Summary, found: dict[str, Difference]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -16,9 +17,11 @@ from reft_studio.evaluation.result import EvaluationResult, complement, evaluate
 from reft_studio.fingerprint import SHORT, of_value
 from reft_studio.stats import Estimate, mean_over_seeds, wilson
 from reft_studio.teacher.teacher import open_teacher
+from reft_studio.training.run_folder import check_facts
 from reft_studio.training.spec import filtering_words
 from reft_studio.workspace import Workspace, read_json
 
+_LOG = logging.getLogger(__name__)
 Metric = Literal["hs", "fa", "over_refusal"]
 METRICS: tuple[Metric, ...] = ("hs", "over_refusal", "fa")
 METRIC_TITLES: dict[Metric, str] = {"hs": "harmful score", "fa": "finetune accuracy", "over_refusal": "over-refusal"}
@@ -116,8 +119,14 @@ class Summary:
 
 
 def discover(workspace: Workspace) -> list[RunInfo]:
-    """What is known of every evaluated subject of the workspace, oldest evaluation first."""
-    return [run_info(workspace, result.subject) for result in list_results(workspace)]
+    """What is known of every evaluated subject of the workspace, oldest evaluation first; a damaged run is left out and logged."""
+    found = []
+    for result in list_results(workspace):
+        try:
+            found.append(run_info(workspace, result.subject))
+        except StoreError as exc:
+            _LOG.warning("evaluated run left out: %s", exc)
+    return found
 
 
 def run_info(workspace: Workspace, subject: str) -> RunInfo:
@@ -127,6 +136,7 @@ def run_info(workspace: Workspace, subject: str) -> RunInfo:
         return RunInfo(subject, f"{REFERENCES[kind]} ({name})" if name != "lab" else REFERENCES[kind], kind, None, None, "", None, {})
     if not (workspace.folder("runs", subject) / "spec.json").is_file():
         return RunInfo(subject, f"{subject} (run deleted)", "deleted", None, None, "", None, {})
+    check_facts(workspace.folder("runs", subject))
     spec = read_json(workspace.folder("runs", subject) / "spec.json")
     method, seed, dataset_id = str(spec.get("method", "sft")), spec.get("seed"), str(spec.get("dataset", ""))
     dataset = _opened(workspace, dataset_id)

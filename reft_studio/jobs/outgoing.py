@@ -26,6 +26,8 @@ from reft_studio.workspace import Workspace
 
 def freeze_dataset(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     """Freeze a dataset and choose the result. params: as `frozen` takes them."""
+    if "until" not in params:
+        raise SpecError("This freeze was queued by an earlier version, which recorded less. Freeze the dataset again.")
     context.stage("freeze the rows", 1, 1)
     made = frozen(context.workspace, check=_told(context), **params)
     return {"dataset": made.id, "rows": made.rows}

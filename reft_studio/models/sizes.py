@@ -12,6 +12,7 @@ _BLOCK = re.compile(r"\.(\d+)\.")
 _DEPTH = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 _WIDTH = ("hidden_size", "n_embd", "d_model", "vocab_size")
 _SIZE = re.compile(r"^(num|n)_|_(size|dim|rank|heads|layers|experts)$")
+_POSITIONS = ("position_embeddings", "n_positions", "n_ctx", "max_seq_len")
 _MOST_POSITIONS = 1 << 27
 _SMALL = 65_536
 """Numbers up to this are believed where a model has smaller tensors: how many there are of something, or the width of a view."""
@@ -31,9 +32,10 @@ def check_sizes(name: str, config: Mapping[str, Any], shapes: Mapping[str, tuple
             raise _absurd(name, key, text[key], "no tensor of the weight files has that size")
     largest = max([_SMALL, *dimensions])
     for key, value in _numbers(config):
-        if _SIZE.search(key) and not value <= largest:
+        positions = key.endswith(_POSITIONS)
+        if _SIZE.search(key) and not positions and not value <= largest:
             raise _absurd(name, key, value, f"the largest size of a tensor in the weight files is {max(dimensions, default=0):,}")
-        if key.endswith(("position_embeddings", "n_positions", "n_ctx", "max_seq_len")) and not value <= _MOST_POSITIONS:
+        if positions and not value <= _MOST_POSITIONS:
             raise _absurd(name, key, value, f"a model may have {_MOST_POSITIONS:,} positions")
 
 

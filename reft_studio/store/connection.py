@@ -63,6 +63,9 @@ def _open_on_a_full_disk(workspace: Workspace) -> sqlite3.Connection:
     connection = sqlite3.connect(workspace.database, timeout=BUSY_S, isolation_level=None)
     connection.row_factory = sqlite3.Row
     connection.execute("PRAGMA locking_mode=EXCLUSIVE")
+    if _version(connection) != len(MIGRATIONS):  # bringing it up to date needs room
+        connection.close()
+        raise disk_error(workspace.database, OSError(errno.ENOSPC, "the disk is full"))
     return connection
 
 

@@ -48,11 +48,16 @@ def open_run(workspace: Workspace, run_id: str) -> RunInfo:
     folder = workspace.folder("runs", run_id)
     if not (folder / "result.json").is_file():
         raise StoreError(f"There is no finished run '{run_id}' in the workspace.")
-    check(folder, *_FACTS, remedy="Do the run again.")
+    check_facts(folder)
     try:
         return RunInfo(run_id, folder, RunSpec.checked(**read_json(folder / "spec.json")), read_json(folder / "result.json"))
     except (SpecError, TypeError) as exc:
         raise StoreError(f"spec.json of the run '{run_id}' is damaged or of another version of the app. Do the run again.") from exc
+
+
+def check_facts(folder: Path) -> None:
+    """Raise StoreError if what a run's folder says of it (not its adapter) is other than it was written."""
+    check(folder, *_FACTS, remedy="Do the run again.")
 
 
 def list_runs(workspace: Workspace) -> list[RunInfo]:

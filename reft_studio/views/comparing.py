@@ -40,9 +40,14 @@ class Comparing:
         kept = [run for run in settings.get(self.workspace, _key(dataset), []) if run in known]
         return FirstView(kept or usual.runs, usual, bool(kept) and set(kept) != set(usual.runs))
 
-    def remember(self, runs: Sequence[str]) -> None:
-        """Keep a person's choice for the dataset in work; an empty one is forgotten, so that the usual one comes back."""
-        key = _key(chosen_dataset(self.workspace))
+    def dataset(self) -> str:
+        """The id of the dataset in work; empty without one."""
+        found = chosen_dataset(self.workspace)
+        return found.id if found else ""
+
+    def remember(self, dataset: str, runs: Sequence[str]) -> None:
+        """Keep a person's choice for a dataset; an empty one is forgotten, so that the usual one comes back."""
+        key = f"compare:{dataset}"
         if runs:
             settings.set(self.workspace, key, list(runs)[:MOST])
         else:

@@ -14,6 +14,8 @@ from reft_studio.data.dataset import Dataset, open_dataset
 from reft_studio.data.grid import BINS, grid
 from reft_studio.errors import PrerequisiteError, SpecError
 from reft_studio.fingerprint import SHORT
+from reft_studio.jobs.job import LIVE
+from reft_studio.jobs.queue import JobQueue
 from reft_studio.scoring.partial import require_finished
 from reft_studio.scoring.scores import NO_BIN, ScoreSet, open_score_set
 from reft_studio.teacher.teacher import list_teachers, open_teacher
@@ -53,7 +55,7 @@ class Sweep:
 
     @property
     def fresh(self) -> list[RunForm]:
-        """The runs that were not done yet."""
+        """The runs that were not done yet, and do not wait or run now."""
         return [form for form, done in zip(self.forms, self.done, strict=True) if not done]
 
     @property
@@ -149,10 +151,15 @@ def _seeds(workspace: Workspace, user: Dataset, like: RunInfo | None) -> list[in
 
 
 def _done(workspace: Workspace, plans: Sequence[RunPlan], common: dict[str, Any]) -> list[bool]:
-    """Which runs are there. The id of a run from an earlier version may differ: it is the same if all but the template's name is."""
+    """Which runs are there, or wait, or run.
+
+    The id of a run from an earlier version may differ: it is the same if all but the template's name is.
+    """
     template = open_teacher(workspace, common["teacher"]).template_hash[:SHORT] if "teacher" in common else None
     evaluated = [row for row in load_rows(workspace) if not row.is_reference and row.spec and row.decoding.get("template") == template]
     known = [RunSpec.checked(**row.spec).model_copy(update={"template": ""}) for row in evaluated]
+    queued = [job.params["spec"] for job in JobQueue(workspace).list() if job.kind == "run" and job.state in LIVE]
+    known += [RunSpec.checked(**spec).model_copy(update={"template": ""}) for spec in queued]
     return [one.done_already or one.spec.model_copy(update={"template": ""}) in known for one in plans]
 
 

@@ -184,8 +184,9 @@ def damage(workspace: Workspace, dataset: DatasetSummary | None) -> NextStep | N
         return NextStep(f"The dataset in work is damaged on the disk{what}. {AGAIN}", "data", "Open Data")
     base = workspace.folder("scores", dataset.id)
     broken = [one for one in sorted(base.iterdir()) if integrity.damages(one)] if base.is_dir() else []
-    if not broken:
-        return None
+    chosen = settings.get(workspace, f"score:{dataset.id}")
+    if not broken or (list_score_sets(workspace, dataset.id) and not any(one.name == chosen for one in broken)):
+        return None  # others are in use, and `doctor` names these
     more = "Scores" if len(broken) == 1 else f"{len(broken)} sets of scores"
     return NextStep(f"{more} of '{dataset.name}' are damaged on the disk and not used. Score its rows again.", "filter", "Score the rows")
 

@@ -134,8 +134,13 @@ class Sampling:
 
 
 def checks_of(wanted: int, first: Draw | None, rows: int) -> int:
-    """Checks of a draw of so many rows: as many as are wanted of the first one for a line, then as many for each row as that has."""
-    if wanted and first is not None and first.checks:
+    """Checks of a draw of so many rows: as many as are wanted of the first one for a line, then as many for each row as that has.
+
+    A line whose first draw has none gets none later: its claim would begin anew.
+    """
+    if first is not None and not first.checks:
+        return 0
+    if wanted and first is not None:
         wanted = -(-len(first.checks) * rows // len(first.rows))
     return number_of(rows, wanted)
 

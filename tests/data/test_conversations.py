@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from reft_studio.data.chat.content import turn_shown, turn_text
+from reft_studio.data.chat.content import part_text, turn_shown, turn_text
 from reft_studio.data.chat.marks import answer_place
 from reft_studio.data.dataset import full_row, open_dataset
 from reft_studio.data.export import export_kept
@@ -350,3 +350,16 @@ def test_the_quick_way_gives_the_row_of_the_careful_way_or_leaves_it_alone(value
         **(slow := full_row(careful.row, 0)),
         "messages": json.loads(slow["messages"]),
     }
+
+
+@pytest.mark.parametrize(
+    ("part", "text"),
+    [
+        ({"type": "text", "text": "Yes.", "reasoning": "Is it?"}, "<think>\nIs it?\n</think>\n\nYes."),
+        ({"type": "text", "text": "Yes.", "reasoning": ""}, "Yes."),
+        ({"type": "thinking", "thinking": [{"type": "text", "text": "Is it?"}]}, "<think>\nIs it?\n</think>"),
+        ({"text": "I look.", "functionCall": {"name": "look"}}, 'I look.\n<tool_call>\n{"name": "look", "arguments": {}}\n</tool_call>'),
+    ],
+)
+def test_nothing_that_a_part_says_is_dropped(part: dict[str, Any], text: str) -> None:
+    assert part_text(part) == text

@@ -45,6 +45,16 @@ def test_a_look_from_afar_is_the_same_as_a_look_from_near(looker: Looker, rows: 
     assert looker.preview(rows, chosen) == preview(rows, chosen)
 
 
+def test_a_process_that_ended_while_it_waited_is_replaced_without_a_word(looker: Looker, rows: Path) -> None:
+    looker.preview(rows)
+    (child,) = looker._idle
+    child._process.kill()
+    child._process.wait()
+    assert looker.preview(rows) == preview(rows)
+    looker.warm()
+    assert [one.ended for one in looker._idle] == [False]
+
+
 def test_what_a_person_can_mend_comes_back_as_its_own_kind_of_error(looker: Looker, rows: Path) -> None:
     with pytest.raises(SpecError, match="nothing"):
         looker.preview(rows, Mapping(columns={"prompt": "nothing", "response": "label"}))

@@ -77,7 +77,7 @@ def test_too_little_memory_is_said_so(finished: Finish) -> None:
 
 def test_a_full_disk_fails_the_job_with_a_clear_message_and_leaves_nothing(workspace: Workspace, finished: Finish) -> None:
     view = finished("disk_full")
-    assert view.state == "failed" and "Free some space and try again" in view.message
+    assert view.state == "failed" and "Free some space there and try again" in view.message
     assert leftovers(workspace) == []
 
 

@@ -91,17 +91,17 @@ def test_the_headline_is_that_of_the_report(studio_with_runs: Studio, ids: dict[
 
 def test_a_choice_is_remembered_for_the_dataset_until_it_is_taken_back(studio_with_runs: Studio, ids: dict[str, str]) -> None:
     kept = [ids["sft"], ids["base"]]
-    studio_with_runs.compare.remember(kept)
+    studio_with_runs.compare.remember(studio_with_runs.compare.dataset(), kept)
     try:
         assert set(views.table_value(studio_with_runs, [])["chosen"]) == set(kept)
         assert studio_with_runs.compare.first().remembered
         story = views.comparison(studio_with_runs, kept, dark=False).story
         assert story["own"] and story["said"] == "Your choice: 2 models of 3 that can be compared."
         assert set(views.table_value(studio_with_runs, [ids["sft"], ids["ref_teacher"]])["chosen"]) == {ids["sft"], ids["ref_teacher"]}
-        studio_with_runs.compare.remember(["r000000000000"])
+        studio_with_runs.compare.remember(studio_with_runs.compare.dataset(), ["r000000000000"])
         assert set(views.table_value(studio_with_runs, [])["chosen"]) == set(ids.values()), "runs that are gone are no choice"
     finally:
-        studio_with_runs.compare.remember([])
+        studio_with_runs.compare.remember(studio_with_runs.compare.dataset(), [])
     assert not studio_with_runs.compare.first().remembered
 
 

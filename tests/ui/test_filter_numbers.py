@@ -173,6 +173,10 @@ def test_an_estimate_is_withheld_and_given_back_by_review(page: Page, studio: St
     rows = studio.audit.sample_to_read(dataset).tolist()
     for row in rows[1:]:
         studio.audit.decide(dataset, row, "remove" if row % 3 == 0 else "keep", seen=True)
+    expect(page.locator(".rv-card .cd-body").first).to_be_visible()
+    if (reveal := page.locator(".rv-card .cd-reveal")).count():  # a flagged row: decided unseen it would not count as read
+        reveal.click()
+        expect(page.locator(".rv-card .rs-masked")).to_have_count(0)
     page.locator(".rv-buttons button").first.click()
     expect(page.locator(".rv-file")).to_contain_text("a random sample of 50 rows read")
     page.goto("/filter?panel=estimate")

@@ -142,7 +142,9 @@ def converse(studio: Studio, ask: Ask) -> Iterator[dict[str, Any]]:
         if missing:
             raise SpecError(f"{counted(len(missing), 'chosen model')} cannot be found any more. Reload the page and choose again.")
         titles = {view["id"]: view["title"] for view in model_views(studio, models)}
-        exchange.warning = show(studio.prompt_warning(ask.prompt, known[ask.models[0]].base) or "", 400)
+        bases = dict.fromkeys(known[name].base for name in ask.models)
+        warnings = [studio.prompt_warning(ask.prompt, base) for base in bases]
+        exchange.warning = show(" ".join(one for one in warnings if one), 400)
         exchange.lanes = {name: Lane(known[name], titles[name]) for name in ask.models}
         yield exchange.view()
         exchange.gauge = gauge(studio, ask.prompt, known[ask.models[0]].base)

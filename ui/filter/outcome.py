@@ -64,26 +64,28 @@ def draw_outcome(studio: Studio) -> OutcomePanel:
 
 
 def _wire(studio: Studio, panel: OutcomePanel) -> None:
-    def opened(event: gr.EventData, seeds: str) -> list[Any]:
-        return panel_values(studio, str(event.dataset), str(event.key), seeds, dark=bool(event.dark))
+    drawn = gr.State(("", ""))  # dataset and key of the scores that the tab speaks of: another tab may have chosen others since
 
-    def typed(seeds: str) -> list[Any]:
-        state = studio.state()
-        if state.dataset is None or state.score is None:
+    def opened(event: gr.EventData, seeds: str) -> list[Any]:
+        scores = str(event.dataset), str(event.key)
+        return [*panel_values(studio, *scores, seeds, dark=bool(event.dark)), scores]
+
+    def typed(seeds: str, scores: tuple[str, str]) -> list[Any]:
+        if not all(scores):
             return [gr.skip(), gr.skip()]
-        found, sweep, why = _found(studio, state.dataset.id, state.score.key, seeds)
+        found, sweep, why = _found(studio, *scores, seeds)
         return [view_value(found, sweep, why), _button(sweep)]
 
-    def queue(seeds: str) -> dict[str, str]:
-        state = studio.state()
-        if state.dataset is None or state.score is None:
-            return said("There are no scores to sweep over. Score the dataset first.", "error")
-        sweep = studio.outcomes.sweep(state.dataset.id, state.score.key, seeds=parse_seeds(seeds) if seeds.strip() else ())
-        return said(run_plan.start(studio, sweep.fresh, evaluate=True, first=False))
+    def queue(seeds: str, scores: tuple[str, str]) -> tuple[Any, dict[str, str]]:
+        if not all(scores):
+            return gr.skip(), said("There are no scores to sweep over. Score the dataset first.", "error")
+        sweep = studio.outcomes.sweep(*scores, seeds=parse_seeds(seeds) if seeds.strip() else ())
+        told = said(run_plan.start(studio, sweep.fresh, evaluate=True, first=False))
+        return _button(None), told
 
-    on(panel.where.opened, opened, inputs=[panel.seeds], outputs=panel.outputs, line=panel.line, **SLOW)
-    on(panel.seeds.input, typed, inputs=[panel.seeds], outputs=[panel.view, panel.queue], **FAST)
-    on(panel.queue.click, queue, inputs=[panel.seeds], line=panel.line, refresh=True, **SLOW)
+    on(panel.where.opened, opened, inputs=[panel.seeds], outputs=[*panel.outputs, drawn], line=panel.line, **SLOW)
+    on(panel.seeds.input, typed, inputs=[panel.seeds, drawn], outputs=[panel.view, panel.queue], **FAST)
+    on(panel.queue.click, queue, inputs=[panel.seeds, drawn], outputs=[panel.queue], line=panel.line, refresh=True, **SLOW)
     panel.jobs.done(None, None, None, js="() => { window.rs.emit('rs:outcome'); }")
 
 
@@ -138,11 +140,15 @@ def cost(sweep: Sweep) -> str:
     lines = ", ".join(f"{number(line.threshold)} ({counted(line.removed, 'row')})" for line in sweep.lines)
     left = len(sweep.fresh)
     if not left:
-        return f"All runs of the sweep at {lines} are there ({show(sweep.settings, 200)}). Add seeds to see the noise of training."
+        return (
+            f"All runs of the sweep at {lines} are there or queued ({show(sweep.settings, 200)}). Add seeds to see the noise of training."
+        )
     took = sweep.seconds
     about = "for a time that is not known: no run on this base has been timed yet"
     about = about if took is None else f"about {seconds(took)} of training, and the evaluations after it"
-    there = f" {count(len(sweep.forms) - left)} of {count(len(sweep.forms))} are there already." if left < len(sweep.forms) else ""
+    there = (
+        f" {count(len(sweep.forms) - left)} of {count(len(sweep.forms))} are there or queued already." if left < len(sweep.forms) else ""
+    )
     return (
         f"The sweep: the lines {lines}, each with the filter and with as many rows dropped by chance, and once without a filter. "
         f"{counted(left, 'run')} to do, {about}.{there} Settings: {show(sweep.settings, 200)}."

@@ -102,19 +102,23 @@ def _draw(top: First) -> Parts:
 
 
 def _wire(studio: Studio, runs: gr.HTML, parts: Parts, panel: GradePanel, line: gr.HTML) -> None:
-    def pick(event: gr.EventData, set_name: str) -> tuple[Any, ...]:
+    drawn = gr.State("")  # the dataset whose runs the page opened on: another tab may have chosen another since
+
+    def pick(event: gr.EventData, set_name: str, dataset: str) -> tuple[Any, ...]:
         asked = [str(run) for run in event.runs]
         if event.by_hand:
-            studio.compare.remember(asked)
+            studio.compare.remember(dataset, asked)
+        else:
+            dataset = studio.compare.dataset()
         view = views.comparison(studio, asked, dark=bool(event.dark))
         first, second = view.usual
         details = views.paired_value(studio, view.chosen, first), views.flips_value(studio, first, second, set_name)
         shown, rests = gr.update(visible=bool(view.chosen)), gr.update(visible=bool(view.chosen or view.notes))
         words = view.chosen, shown, view.story, rests, view.facts, view.notes, shown
-        return *words, *view.charts, *view.choices(), *details, *panel_updates(studio, view.chosen, view.titles)
+        return *words, *view.charts, *view.choices(), *details, *panel_updates(studio, view.chosen, view.titles), dataset
 
-    def usual() -> dict[str, float]:
-        studio.compare.remember([])
+    def usual(dataset: str) -> dict[str, float]:
+        studio.compare.remember(dataset, [])
         return {"anew": time.time()}
 
     def paired(chosen: list[str], baseline: str) -> dict[str, Any]:
@@ -124,9 +128,9 @@ def _wire(studio: Studio, runs: gr.HTML, parts: Parts, panel: GradePanel, line: 
         return views.flips_value(studio, first, second, set_name)
 
     flip_inputs = [parts.first, parts.second, parts.set]
-    picked = [*parts.outputs(), panel.table, panel.labelled]
-    on(runs.pick, pick, inputs=[parts.set], outputs=picked, line=line, **{**SLOW, **EACH, "show_progress": "hidden"})
-    on(parts.top.story.usual, usual, outputs=[runs], **FAST)
+    picked = [*parts.outputs(), panel.table, panel.labelled, drawn]
+    on(runs.pick, pick, inputs=[parts.set, drawn], outputs=picked, line=line, **{**SLOW, **EACH, "show_progress": "hidden"})
+    on(parts.top.story.usual, usual, inputs=[drawn], outputs=[runs], **FAST)
     on(parts.baseline.input, paired, inputs=[parts.top.chosen, parts.baseline], outputs=[parts.paired], line=line, **FAST)
     on(panel.jobs.done, time.time, outputs=[runs], refresh=True, **FAST)
     for choice in flip_inputs:

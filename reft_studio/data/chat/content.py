@@ -61,14 +61,14 @@ def part_text(part: Any) -> str | None:
     kind = part.get("type")
     if kind in ("tool_use", "tool_call"):
         return call_text(part)
-    if call := next((part[key] for key in _CALL_KEYS if part.get(key)), None):
-        return call_text(call)
     if part.get("functionResponse") or kind == "tool_result":
         answer = part.get("functionResponse") or part.get("content")
         return text_of(answer) if isinstance(answer, str | list) else _json(answer)
-    thought = next((found for key in REASONING if isinstance(found := part.get(key), str)), None)
-    if thought is not None:
-        return _thought(thought, "")
+    thought = "\n".join(text_of(part[key]) for key in REASONING if isinstance(part.get(key), str | list))
+    call = next((part[key] for key in _CALL_KEYS if part.get(key)), None)
+    if thought.strip() or call is not None:
+        said = _thought(thought, part["text"] if isinstance(part.get("text"), str) else "")
+        return "\n".join(text for text in (said, call_text(call) if call is not None else "") if text)
     if _kind(part) != "other" and not isinstance(part.get("text"), str):
         return None
     found = next((part[key] for key in _TEXT_KEYS if part.get(key) is not None), None)

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from reft_studio.errors import DataError
+
 if TYPE_CHECKING:
     from reft_studio.data.detect import Layout
 
@@ -107,7 +109,20 @@ def has_stray_quote(lines: list[str], layout: Layout) -> bool:
 
 
 def line_of_cells(cells: Iterable[str], layout: Layout, ending: str) -> str:
-    """A row in the notation of a table that escapes quotes with a backslash."""
-    texts = [cell.replace("\\", "\\\\") if layout.escape == "all" else cell for cell in cells]
-    quoted = ['"' + text.replace('"', '\\"') + '"' for text in texts]
-    return layout.delimiter.join(quoted) + ending
+    """A row in the notation of a table that escapes quotes with a backslash.
+
+    Raises DataError for a cell that this notation cannot say, e.g. one with a separator that ends in a backslash.
+    """
+    return layout.delimiter.join(_cell(cell, layout) for cell in cells) + ending
+
+
+def _cell(cell: str, layout: Layout) -> str:
+    text = cell.replace("\\", "\\\\") if layout.escape == "all" else cell
+    for written in ('"' + text.replace('"', '\\"') + '"', text):
+        with suppress(csv.Error):
+            if list(cells_of([written + layout.delimiter + "x"], layout, strict=True)) == [[cell, "x"]]:
+                return written
+    raise DataError(
+        "A cell cannot be written in the notation of this table, which escapes quotes with a backslash: it ends in one, or has one "
+        "before a quote. Import the file as JSON Lines instead, then export it."
+    )

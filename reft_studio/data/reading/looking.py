@@ -45,6 +45,7 @@ class Looker:
     def warm(self) -> None:
         """Start a process if none waits, so that the first look is quick; returns at once."""
         with self._lock:
+            self._drop_ended()
             if not self._idle:
                 self._idle.append(_Child())
 
@@ -92,7 +93,14 @@ class Looker:
 
     def _taken(self) -> _Child:
         with self._lock:
+            self._drop_ended()
             return self._idle.pop() if self._idle else _Child()
+
+    def _drop_ended(self) -> None:
+        """Forget processes that waited for so long that they ended themselves."""
+        for child in [child for child in self._idle if child.ended]:
+            self._idle.remove(child)
+            child.end()
 
     def _keep(self, child: _Child, *, tired: bool) -> None:
         with self._lock:
@@ -108,7 +116,7 @@ class _Child:
     def __init__(self) -> None:
         path = os.pathsep.join(part for part in (str(_PACKAGE_ROOT), os.environ.get("PYTHONPATH", "")) if part)
         self.used = False
-        """Whether it took up a request: one that ended before was idle for too long."""
+        """Whether it took up the latest request: one that ended before was idle for too long."""
         self._process = subprocess.Popen(
             [sys.executable, "-P", *CHILD],
             stdin=subprocess.PIPE,
@@ -119,6 +127,7 @@ class _Child:
     def ask(self, request: dict[str, Any], wait_s: float) -> dict[str, Any] | None:
         """The answer; None if the process ended, or had to be ended, instead."""
         stdin, stdout = self._pipes()
+        self.used = False
         timer = threading.Timer(wait_s, self._process.kill)
         timer.start()
         try:
@@ -133,6 +142,10 @@ class _Child:
         finally:
             timer.cancel()
         return json.loads(line) if line.endswith(b"\n") else None
+
+    @property
+    def ended(self) -> bool:
+        return self._process.poll() is not None
 
     def exit_code(self) -> int:
         """How it ended; ends it if it has not."""

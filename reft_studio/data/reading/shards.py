@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -12,6 +13,7 @@ from reft_studio.data.lines import read_lines
 from reft_studio.data.records import csv_header
 from reft_studio.errors import DataError
 
+_BREAKS = re.compile(r"[\r\n]+")
 ENOUGH = 4 << 20
 """Bytes of the first files that are joined to look at a table."""
 
@@ -60,7 +62,7 @@ def _objects(path: Path, layout: Layout) -> Iterator[str]:
             f"{path.name} holds one column after another, which cannot be joined with other files. Import the parts one by one."
         )
     for element in elements(path, layout.encoding, layout.bom, where):
-        yield " ".join(element.text.splitlines()) if "\n" in element.text or "\r" in element.text else element.text
+        yield _BREAKS.sub(" ", element.text)  # only what ends a line of a file: other separators are text
 
 
 def _append_table(path: Path, layout: Layout, first: tuple[Path, Layout], out: BinaryIO) -> None:
@@ -69,7 +71,7 @@ def _append_table(path: Path, layout: Layout, first: tuple[Path, Layout], out: B
         wanted, _ = csv_header(*first)
         if names != wanted:
             raise DataError(f"{path.name} has other columns than the parts before it, or in another order. Import the parts one by one.")
-        if (layout.delimiter, layout.escape) != (first[1].delimiter, first[1].escape) and layout.escape + first[1].escape:
+        if layout.escape != first[1].escape and layout.escape and first[1].escape:  # a part without a quote to escape shows none
             raise DataError(f"{path.name} writes quotes in another way than the parts before it. Import the parts one by one.")
         if layout.delimiter != first[1].delimiter:
             raise DataError(f"{path.name} has another separator than the parts before it. Import the parts one by one.")
