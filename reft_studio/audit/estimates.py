@@ -318,7 +318,7 @@ def _of_read(sample: Sample, read: Estimate) -> str:
     harmful, doubt = int(sample.harmful.sum()), int(sample.unsure.sum())
     unsure = f", {doubt:,} in doubt" if doubt else ""
     known = f" {len(sample.known):,} rows read before the draw count as they are." if len(sample.known) else ""
-    how = f"{sample.read:,} drawn at random and read, {harmful:,} harmful{unsure}"
+    how = f"{sample.read:,} drawn at random and read, {harmful:,} harmful{unsure}, if readers overlook nothing"
     return f"{_percent(read)} of the rows are harmful ({_ends(read)} %): {how}.{known}"
 
 
