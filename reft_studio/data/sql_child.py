@@ -23,8 +23,8 @@ import pyarrow.parquet as pq
 MEMORY = "1GB"
 DATA_LIMIT = 3_000_000_000
 """Bytes the process may take in all: not everything a question can allocate counts against DuckDB's own limit."""
-NICE = 10
-"""Added to the niceness, so that the app answers while questions are computed."""
+NICE = 3
+"""Added to the niceness: the app answers while questions are computed, and they come before jobs, whose niceness is higher."""
 MOST_COLUMNS, MOST_CELL = 100, 2000
 ROWS = "SELECT row_id, prompt, response, messages, origin, category, known_harmful FROM read_parquet({file})"
 
