@@ -190,6 +190,7 @@ def test_an_estimate_is_withheld_and_given_back_by_review(page: Page, studio: St
 
 def test_an_assumed_share_and_a_reading_pace_change_what_is_to_be_expected(opened: Page, studio: Studio, audit: Scored) -> None:
     open_tab(opened, "Estimate")
+    expect(opened.locator(".es-dial")).to_be_visible()  # before that the estimate is still to come, and would set the dial
     opened.locator(".es-prevalence").evaluate("dial => { dial.value = -2; dial.dispatchEvent(new Event('input')); }")
     expect(opened.locator(".es-assumed")).to_have_text("1.0 %")
     opened.locator(".es-seconds").fill("60")
