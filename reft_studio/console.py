@@ -52,6 +52,9 @@ class Console:
         self.warnings.append(message)
         self._write(f"Note: {message}", end="\n")
 
+    def tell(self, kind: str, **values: Any) -> None:
+        """A terminal shows no findings."""
+
     def check(self) -> None:
         """Ctrl-C raises KeyboardInterrupt by itself; nothing else cancels work in a terminal."""
 

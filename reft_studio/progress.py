@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class Progress(Protocol):
-    """`check` raises when the work was cancelled; `progress` does so too."""
+    """`check` raises when the work was cancelled; `progress` does so too. `tell` keeps a finding of the work, JSON of a kind of its own."""
 
     def stage(self, name: str, index: int, count: int) -> None: ...
     def progress(self, done: int, total: int, **metrics: float) -> None: ...
     def warn(self, message: str) -> None: ...
+    def tell(self, kind: str, **values: Any) -> None: ...
     def check(self) -> None: ...
 
 
@@ -28,6 +29,9 @@ class Silent:
 
     def warn(self, message: str) -> None:
         self.warnings.append(message)
+
+    def tell(self, kind: str, **values: Any) -> None:
+        """Nothing to show."""
 
     def check(self) -> None:
         """Never cancelled."""
@@ -53,6 +57,9 @@ class Part:
 
     def warn(self, message: str) -> None:
         self.whole.warn(message)
+
+    def tell(self, kind: str, **values: Any) -> None:
+        self.whole.tell(kind, **values)
 
     def check(self) -> None:
         self.whole.check()

@@ -32,7 +32,6 @@ from reft_studio.store import settings
 from reft_studio.store.decisions import DecisionLog
 from reft_studio.teacher.spec import TeacherSpec, source_of
 from reft_studio.teacher.teacher import TeacherInfo, list_teachers, open_teacher, prompts_at_hand
-from reft_studio.training.run_folder import open_run
 from reft_studio.views import (
     auditing,
     comparing,
@@ -55,6 +54,7 @@ from reft_studio.views.live import Live
 from reft_studio.views.rows import Table
 from reft_studio.views.shelf import Models
 from reft_studio.views.sources import Sources, held_upload
+from reft_studio.views.training import Training
 from reft_studio.workspace import Workspace, discard, new_folder, read_json
 
 
@@ -83,6 +83,7 @@ class Studio:
         self.outcomes = outcomes.Outcomes(workspace)
         self.table = Table(workspace)
         self.live = Live(workspace, self.jobs)
+        self.training = Training(workspace, self.jobs)
         self.queue = queueing.Queue(workspace, self.log)
         self.desk = desk.Desk(workspace)
         self.host = ModelHost(workspace)
@@ -317,9 +318,6 @@ class Studio:
 
     def runs(self) -> list[runs.RunSummary]:
         return runs.summaries(self.workspace)
-
-    def run_log(self, run_id: str) -> list[dict[str, float]]:
-        return open_run(self.workspace, run_id).log()
 
     # compare, chat, report
 

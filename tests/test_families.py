@@ -44,6 +44,9 @@ class Quiet:
     def warn(self, message: str) -> None:
         self.warnings.append(message)
 
+    def tell(self, kind: str, **values: object) -> None:
+        """Nobody looks."""
+
     def check(self) -> None:
         """Never cancelled."""
 

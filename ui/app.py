@@ -22,7 +22,7 @@ from fastapi import FastAPI
 from starlette.responses import PlainTextResponse
 
 from reft_studio.errors import PrerequisiteError, SpecError
-from ui import offline
+from ui import offline, vendor
 from ui.access import NO_TOKEN, Access, opening_file, token_from_environment
 from ui.components import shell
 from ui.fast_import import one_app
@@ -72,6 +72,7 @@ def application(studio: Studio, *, access: Access | None, hosts: tuple[str, ...]
     bare: dict[str, Any] = {"openapi_url": None, "docs_url": None, "redoc_url": None}
     app = FastAPI(**bare)
     app.add_route("/healthz", _healthy)
+    app.add_route(vendor.ROUTE, vendor.serve)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="SSR mode is not supported")  # it is off, which gradio still warns about
         _mount(app, studio, bare)

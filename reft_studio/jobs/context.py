@@ -65,6 +65,10 @@ class WorkerContext:
         """Keep a warning for the person; never text from a dataset."""
         self.events.add("warning", message=message)
 
+    def tell(self, kind: str, **values: Any) -> None:
+        """Keep a finding as an event of its own kind."""
+        self.events.add(kind, **values)
+
     def check(self) -> None:
         """Raise JobCancelled if the job was asked to stop."""
         now = time.monotonic()

@@ -1,7 +1,8 @@
 """The event file of a job: one JSON object a line, each with a checksum, appended in one write and readable while it grows.
 
 `{"t": 1760000000.5, "type": "metric", "stage": "finetune", "done": 5, "total": 100, "loss": 1.2, "crc": "9ae0daaf"}`; the types are
-stage, progress, metric, warning, error, state. A process killed while writing leaves a torn last line, which readers leave alone.
+stage, progress, metric, warning, error, state, and what work finds of its own kind (`Progress.tell`). A process killed while writing
+leaves a torn last line, which readers leave alone.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -90,15 +90,15 @@ class JobQueue:
         queued = self._views(table.listing(self.workspace, 0)) if record.state == "queued" else []
         return next((found for found in queued if found.id == job_id), None) or self._views([record])[0]
 
-    def metrics(self, job_id: str, since_offset: int = 0) -> tuple[Events, int]:
-        """Metric events since an offset that an earlier call gave (0: all), oldest first, and the offset to go on from.
+    def metrics(self, job_id: str, since_offset: int = 0, *, kinds: Collection[str] = ("metric",)) -> tuple[Events, int]:
+        """Metric events, or those of `kinds`, since an offset of an earlier call (0: all), oldest first, and the offset to go on from.
 
         When the job was tried again in between, the new attempt's metrics are given from their start.
         """
         attempt, offset = divmod(since_offset, _ATTEMPT)
         record = table.get(self.workspace, job_id)
         events, offset = read_events(self._folder(job_id), offset if attempt == record.attempt else 0)
-        return [event for event in events if event["type"] == "metric"], record.attempt * _ATTEMPT + offset
+        return [event for event in events if event["type"] in kinds], record.attempt * _ATTEMPT + offset
 
     def events(self, job_id: str) -> Events:
         """All events of the present attempt, oldest first."""

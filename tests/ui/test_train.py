@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 import re
 import time
 from collections.abc import Iterator
@@ -17,9 +16,9 @@ from reft_studio.jobs.view import JobView
 from reft_studio.studio import Studio
 from reft_studio.views.runs import RunForm
 from reft_studio.workspace import Workspace
-from tests.ui.finished_runs import log_line, prepare_teacher_folder, write_run
+from tests.ui.finished_runs import prepare_teacher_folder, write_run
+from tests.ui.training_job import JOB
 from ui.components import jobs, run_plan
-from ui.components.run_curves import curve_page
 from ui.components.run_form import (
     CUSTOM,
     DEFAULT_METHODS,
@@ -33,30 +32,9 @@ from ui.components.run_form import (
     teacher_choices,
 )
 from ui.components.run_rows import finished_run
-from ui.widgets.live_curves import LIVE, MOST_POINTS, NOTHING, columns
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
-
-JOB = JobView(
-    id="run-1",
-    kind="run",
-    title="Ref-Teacher, seed 0",
-    state="running",
-    stage="train",
-    stage_index=2,
-    stage_count=4,
-    done=40,
-    total=160,
-    rate=8.04,
-    eta_s=15.0,
-    started=1000.0,
-    finished=None,
-    message="",
-    params={},
-    result=None,
-    position=None,
-)
 
 
 @pytest.fixture
@@ -229,37 +207,6 @@ def test_a_finished_run_links_to_chat_and_to_compare_once_it_is_evaluated(quiet:
     assert "60 of 60 rows, 40 steps" in line["sub"]
 
 
-# --- curves ------------------------------------------------------------------------------------------------------------------------
-
-
-def test_curves_hold_what_was_logged_and_nothing_where_it_was_not() -> None:
-    found = columns([log_line(1, 2, guided=False), {"step": 2, "total": 2, "loss": math.nan}, {"stage": "no step"}])
-    assert found["step"] == [1, 2]
-    assert found["alignment"] == [None, None]
-    assert found["steps"] == [2, None]
-
-
-def test_a_job_says_the_number_of_steps_as_its_total() -> None:
-    assert columns([{"step": 1.0, "total": 160}])["steps"] == [160]
-
-
-def test_a_long_log_is_thinned_but_keeps_its_last_step() -> None:
-    found = columns([{"step": step} for step in range(1, 10_002)])
-    assert len(found["step"]) <= MOST_POINTS + 1
-    assert (found["step"][0], found["step"][-1]) == (1, 10_001)
-
-
-def test_without_a_running_job_the_newest_run_is_drawn_once(quiet: Studio, project: str) -> None:
-    page = curve_page(quiet, LIVE, "", 0)
-    assert (len(page.rows), page.live, page.subject) == (40, False, quiet.runs()[0].run_id)
-    assert list(curve_page(quiet, LIVE, page.subject, page.offset).rows) == []
-
-
-def test_there_is_nothing_to_draw_in_an_empty_project(quiet: Studio) -> None:
-    assert curve_page(quiet, LIVE, "", 0) == NOTHING
-    assert curve_page(quiet, "gone", "", 0) == NOTHING
-
-
 # --- the job panel -----------------------------------------------------------------------------------------------------------------
 
 
@@ -320,7 +267,7 @@ def shown_jobs(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> list[JobView]
     """The queue as the test says."""
     views = [JOB, replace(JOB, id="run-2", state="queued", position=1, title="<img src=x onerror=alert(1)>", started=None)]
     monkeypatch.setattr(studio.jobs, "list", lambda limit=60: list(views))
-    monkeypatch.setattr(studio.jobs, "metrics", lambda job, offset: ([], offset))
+    monkeypatch.setattr(studio.jobs, "metrics", lambda job, offset, kinds: ([], offset))
     return views
 
 
@@ -373,9 +320,10 @@ def test_the_plan_follows_the_form_and_says_what_is_wrong_with_it(page: Page, tr
 def test_a_picked_run_is_drawn_and_is_still_picked_after_a_reload(page: Page, trained: str) -> None:
     page.goto("/train")
     page.locator(f"#train-runs tr[data-run={trained}]").click()
-    title = page.locator("#live-curves .lc-title")
+    title = page.locator("#live-run .lr-title")
     title.get_by_text("Ref-Teacher, seed 0").wait_for()
     page.get_by_text("30 of 30").wait_for()
+    page.locator("#live-run figure canvas").first.wait_for()
     assert trained in page.url
     page.reload()
     page.locator(f"#train-runs tr[data-run={trained}][aria-selected=true]").wait_for()

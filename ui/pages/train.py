@@ -12,13 +12,13 @@ from reft_studio.models.spec import usual_preset
 from reft_studio.views.shelf import JOB
 from ui.components import run_plan
 from ui.components.jobs import job_panel
+from ui.components.live_run import sources
 from ui.components.model_shelf import missing_notice, wire_missing
-from ui.components.run_curves import curve_page
 from ui.components.run_form import CUSTOM, RunInputs, base_of, dataset_choices, draw_run_form, scorer_choices, teacher_choices
 from ui.components.run_rows import finished_run
 from ui.events import FAST, SLOW, message_for, on, on_change, on_load, said, status
 from ui.widgets import fixed, widget
-from ui.widgets.live_curves import live_curves
+from ui.widgets.live_run import live_run
 from ui.widgets.run_table import run_table
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ _NO_RUN = {
     "action": "",
     "href": "/train",
 }
-_NO_CURVE = "Curves appear here as soon as a run trains: losses, learning rate, gradient norm."
+_NO_CURVE = "A run that trains is seen here: its losses, its speed, what it answers."
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Parts:
     missing: gr.HTML
     line: gr.HTML
     jobs: gr.HTML
-    curves: gr.HTML
+    live: gr.HTML
     runs: gr.HTML
 
 
@@ -60,26 +60,25 @@ def build(studio: Studio) -> None:
 
 def _draw(studio: Studio) -> Parts:
     with gr.Row(equal_height=False):
+        with gr.Column(scale=4, min_width=300, elem_classes=["rs-card", "train-queue"]):
+            fixed("<h2>Queue</h2>")
+            jobs = job_panel(studio, _JOBS, elem_id="train-jobs", empty="Nothing runs and nothing waits.")
+        with gr.Column(scale=9, min_width=460, elem_classes=["rs-card"]):
+            live = live_run(sources(studio), empty=_NO_CURVE)
+    with gr.Row(equal_height=False):
         with gr.Column(scale=7, min_width=460):
             inputs = draw_run_form(studio)
-        with gr.Column(scale=4, min_width=300, elem_classes=["rs-sticky"]):
-            with gr.Column(elem_classes=["rs-card"]):
-                plan = widget("run_plan", run_plan.NOT_READY, scripts=("dom",), elem_id="train-plan")
-                with gr.Row():
-                    now = gr.Button("Run now", variant="primary", elem_id="train-now", min_width=110)
-                    add = gr.Button("Add to queue", elem_id="train-add", min_width=110)
-                missing = missing_notice("train-missing")
-                line = status("train-status")
-            with gr.Column(elem_classes=["rs-card"]):
-                fixed("<h2>Queue</h2>")
-                jobs = job_panel(studio, _JOBS, elem_id="train-jobs", empty="Nothing runs and nothing waits.")
-    with gr.Column(elem_classes=["rs-card"]):
-        fixed("<h2>Training curves</h2>")
-        curves = live_curves(lambda run, subject, offset: curve_page(studio, run, subject, offset), empty=_NO_CURVE)
+        with gr.Column(scale=4, min_width=300, elem_classes=["rs-sticky", "rs-card"]):
+            plan = widget("run_plan", run_plan.NOT_READY, scripts=("dom",), elem_id="train-plan")
+            with gr.Row():
+                now = gr.Button("Run now", variant="primary", elem_id="train-now", min_width=110)
+                add = gr.Button("Add to queue", elem_id="train-add", min_width=110)
+            missing = missing_notice("train-missing")
+            line = status("train-status")
     with gr.Column(elem_classes=["rs-card"]):
         fixed('<div class="rs-spread"><h2>Finished runs</h2><a href="/compare">Compare them</a></div>')
         runs = run_table(lambda asked: runs_value(studio, asked), mode="one", elem_id="train-runs")
-    return Parts(inputs, plan, add, now, missing, line, jobs, curves, runs)
+    return Parts(inputs, plan, add, now, missing, line, jobs, live, runs)
 
 
 def runs_value(studio: Studio, asked: list[str]) -> dict[str, Any]:
@@ -145,5 +144,5 @@ def _wire_runs(parts: Parts) -> None:
     def pick(event: gr.EventData) -> dict[str, Any]:
         return {"run": str(event.runs[0]), "empty": _NO_CURVE}
 
-    on(parts.runs.pick, pick, outputs=[parts.curves], **{**FAST, "trigger_mode": "multiple"})
+    on(parts.runs.pick, pick, outputs=[parts.live], **{**FAST, "trigger_mode": "multiple"})
     on(parts.jobs.done, time.time, outputs=[parts.runs], refresh=True, **FAST)

@@ -35,11 +35,13 @@ def widget(
     template: str | None = None,
     scripts: Sequence[str] = (),
     visible: bool = True,
+    head: str | None = None,
     **props: Any,
 ) -> gr.HTML:
     """The widget `name`; server functions are named `srv_…` (other names would overwrite attributes of the component).
 
-    `scripts` are other scripts of this folder put before its own; `name.css`, if there is one, applies to this widget only.
+    `scripts` are other scripts of this folder put before its own; `name.css`, if there is one, applies to this widget only. `head` is
+    put into the page before they run.
     """
     return gr.HTML(
         value,
@@ -51,6 +53,7 @@ def widget(
         elem_id=elem_id,
         elem_classes=["rs-widget", *elem_classes],
         visible=visible,
+        head=head,
         **props,
     )
 

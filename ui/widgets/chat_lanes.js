@@ -11,11 +11,6 @@ let chosen = null, running = null, wide = null, drawnModels = '', drawnChips = '
 const masked = () => window.rs.masked;
 const known = (id) => setup.models.find((model) => model.id === id);
 
-function maskedText(text) {
-  const first = text.trim().split(/\s+/).slice(0, 3).join(' ').slice(0, 24);
-  return `${first} ••• masked (${text.length} characters)`;
-}
-
 // ---- which models answer; kept in the address so that a reload or a link brings them back
 function fromAddress() {
   const asked = new URL(location.href).searchParams.get('models');

@@ -11,34 +11,6 @@ function smoothed(values, weight) {
   });
 }
 
-// Smallest and largest finite value of several series; null if there is none.
-function extent(series, positiveOnly) {
-  let low = Infinity, high = -Infinity;
-  for (const values of series) for (const value of values) {
-    if (value === null || !Number.isFinite(value) || (positiveOnly && value <= 0)) continue;
-    if (value < low) low = value;
-    if (value > high) high = value;
-  }
-  return low <= high ? [low, high] : null;
-}
-
-// At most `count` round tick values inside [low, high].
-function ticks(low, high, count) {
-  if (!(high > low)) return [low];
-  const rough = (high - low) / count, power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 5, 10].map((m) => m * power).find((s) => s >= rough);
-  const found = [];
-  for (let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-9; i++) found.push(Number((i * step).toPrecision(12)));
-  return found;
-}
-
-function logTicks(low, high) {
-  const found = [];
-  for (let power = Math.floor(Math.log10(low)); power <= Math.ceil(Math.log10(high)); power++)
-    for (const m of [1, 2, 5]) { const value = Number((m * 10 ** power).toPrecision(3)); if (value >= low && value <= high) found.push(value); }
-  return found.length > 6 ? found.filter((value) => Number.isInteger(Math.log10(value))) : found;
-}
-
 // 0.0012 as "1.2e-3", 12.345 as "12.3": three digits that fit a small label.
 function brief(value) {
   if (value === null || value === undefined || !Number.isFinite(value)) return '–';

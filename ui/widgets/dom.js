@@ -24,6 +24,12 @@ function svg(tag, attributes, ...children) {
   return node;
 }
 
+// What stands for a text that is masked: where it begins, and how long it is.
+function maskedText(text) {
+  const first = text.trim().split(/\s+/).slice(0, 3).join(' ').slice(0, 24);
+  return `${first} ••• masked (${text.length} characters)`;
+}
+
 const readJson = (text, fallback) => {
   try { return typeof text === 'string' && text ? JSON.parse(text) : text || fallback; } catch (error) { return fallback; }
 };

@@ -4,11 +4,6 @@ const grid = element.querySelector('.fl-grid'), list = element.querySelector('.f
 let chosen = null;
 const revealed = new Set();
 
-function maskedText(text) {
-  const first = text.trim().split(/\s+/).slice(0, 3).join(' ').slice(0, 24);
-  return `${first} ••• masked (${text.length} characters)`;
-}
-
 function cell(data, key, label) {
   const button = h('button', { type: 'button', 'aria-pressed': String(chosen === key), disabled: !key.startsWith('only') || !data.cells[key] }, String(data.cells[key]), h('small', { text: label }));
   button.onclick = () => { chosen = chosen === key ? null : key; draw(); };
