@@ -55,7 +55,7 @@ def _spec(wanted: dict[str, Any]) -> DemoSpec:
     for name in wanted.get("methods", ()):
         parts(name)
     if wanted.get("model", "lab") != "lab":
-        usual = {"task": "sst2" if wanted.get("data") else "sentiment", "steps": PRESETS["real"].steps}
+        usual = {"task": "sst2" if wanted.get("data") else "sentiment", "steps": PRESETS["real"].optim.steps}
         wanted = {**usual, **wanted, "model": source_of(wanted["model"])}
     return DemoSpec.checked(**wanted)
 

@@ -16,7 +16,8 @@ def run(
     model: Annotated[str, typer.Option(help="base: a name of the shelf, a folder or a Hub id; default: the teacher's")] = "",
     teacher: Annotated[str | None, typer.Option(help="id of a teacher; default: the lab's, or the newest on --model")] = None,
     preset: Annotated[
-        str, typer.Option(help="optimizer settings: lab, lab-quick, real, paper or booster; auto: lab for the lab, else real")
+        str,
+        typer.Option(help="settings of optimizer and adapter: lab, lab-quick, real, kaist or booster; auto: lab for the lab, else real"),
     ] = "auto",
     steps: Annotated[int | None, typer.Option(help="optimizer steps; default: the preset's")] = None,
     setting: Annotated[

@@ -25,7 +25,7 @@ from reft_studio.errors import SpecError, StoreError
 from reft_studio.evaluation.suite import Suite
 from reft_studio.jobs.host import ModelHost
 from reft_studio.jobs.queue import JobQueue
-from reft_studio.models.spec import DEFAULT, PRESETS, LoadSpec, OptimSpec
+from reft_studio.models.spec import DEFAULT, PRESETS, LoadSpec, Preset
 from reft_studio.scoring.prepared import Prepared, list_prepared, open_prepared, usual_scorer
 from reft_studio.scoring.scores import ScoreSet, list_score_sets, open_score_set
 from reft_studio.store import settings
@@ -44,6 +44,7 @@ from reft_studio.views import (
     measuring,
     models,
     outcomes,
+    planning,
     project,
     queueing,
     runs,
@@ -140,7 +141,7 @@ class Studio:
 
     def quick_start(self, **changes: Any) -> str:
         """Do the whole job on a small sample with the lab's ready teacher: plain finetuning beside Ref-Teacher. Returns the job."""
-        params = {"shipped_teacher": True, "methods": ["sft", "ref_teacher"], "steps": PRESETS["lab"].steps, "rows": 1000, **changes}
+        params = {"shipped_teacher": True, "methods": ["sft", "ref_teacher"], "steps": PRESETS["lab"].optim.steps, "rows": 1000, **changes}
         return self.jobs.submit("demo", params, title="First audit: sample, filter, two runs, comparison")
 
     def load_example(self) -> str:
@@ -301,16 +302,20 @@ class Studio:
     def methods(self) -> list[DefenseInfo]:
         return [DEFENSES.get(method).info for method in DEFENSES]
 
-    def presets(self) -> dict[str, OptimSpec]:
+    def presets(self) -> dict[str, Preset]:
         return dict(PRESETS)
 
     def plan_run(self, form: runs.RunForm, *, suite: Suite | None = None) -> runs.RunPlan:
-        return runs.plan(self.workspace, form, suite=suite)
+        return planning.plan(self.workspace, form, suite=suite)
+
+    def plan_runs(self, forms: Sequence[runs.RunForm]) -> list[runs.RunPlan]:
+        """Plans of runs that are started together; what they share is looked up once."""
+        return planning.plan_all(self.workspace, forms)
 
     def start_run(self, form: runs.RunForm, *, evaluate: bool = True) -> str:
         """Queue one run, with its evaluation where prompts are set; returns the job."""
         planned = self.plan_run(form)
-        for source in runs.sources(self.workspace, planned.spec):
+        for source in planning.sources(self.workspace, planned.spec):
             self.models.require(source)
         suite = planned.suite.model_dump(mode="json") if planned.suite and evaluate else None
         params = {"spec": planned.spec.model_dump(mode="json"), "suite": suite, "judge": planned.judge.model_dump(mode="json")}

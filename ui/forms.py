@@ -57,7 +57,7 @@ def form(
     other text too. Fields that hold other models or lists of them cannot be drawn: SpecError.
     """
     values = (
-        value.model_dump()
+        {name: getattr(value, name) for name in model.model_fields}
         if value is not None
         else {name: field.get_default(call_default_factory=True) for name, field in model.model_fields.items()}
     )

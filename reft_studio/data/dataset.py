@@ -81,6 +81,11 @@ class Dataset:
     def path(self) -> Path:
         return self.folder / "data.parquet"
 
+    @property
+    def uploaded(self) -> int:
+        """Rows before an audit took some of them out."""
+        return max(self.rows, int((self.manifest.get("lineage") or {}).get("rows", 0)))
+
     @classmethod
     def open(cls, folder: Path) -> Dataset:
         """Open a dataset folder. Raises StoreError if it is missing or damaged."""

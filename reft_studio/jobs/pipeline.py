@@ -86,7 +86,7 @@ class DemoSpec(Settings):
     @property
     def optim(self) -> OptimSpec:
         """The settings of every run."""
-        return (OptimSpec() if self.is_lab else PRESETS["real"]).model_copy(update={"steps": self.steps})
+        return (OptimSpec() if self.is_lab else PRESETS["real"].optim).model_copy(update={"steps": self.steps})
 
 
 @dataclass

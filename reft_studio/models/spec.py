@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from reft_studio.errors import SpecError
 
@@ -60,6 +61,11 @@ class OptimSpec(Settings):
 
     steps: int | None = Field(160, ge=1, le=1_000_000, description="optimizer steps; empty: use epochs")
     epochs: float = Field(3.0, gt=0, le=100, description="passes over the user data, if no number of steps is given")
+    epochs_of: Literal["uploaded", "kept"] = Field(
+        "uploaded",
+        description="rows that passes are counted over: uploaded, so that every method does the same number of steps, or kept, what is "
+        "left after a filter (runs of older versions)",
+    )
     batch_size: int = Field(24, ge=1, le=4096, description="user rows per step")
     alignment_batch_size: int = Field(12, ge=2, le=4096, description="alignment rows per step, half harmful, half harmless")
     learning_rate: float = Field(3e-3, gt=0, le=1, description="peak learning rate")
@@ -76,18 +82,66 @@ class OptimSpec(Settings):
     )
     packing: bool = Field(True, description="several rows to a sequence where the model keeps them apart: same result, less padding")
 
+    @model_serializer(mode="wrap")
+    def _stored(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without `epochs_of` where it changes nothing: settings with steps are the same as those stored before there was a choice."""
+        values: dict[str, Any] = handler(self)
+        if self.steps is not None:
+            values.pop("epochs_of", None)
+        return values
 
-PRESETS: dict[str, OptimSpec] = {
-    "lab": OptimSpec(),
-    "lab-quick": OptimSpec(steps=80),
-    "real": OptimSpec(steps=120, batch_size=16, alignment_batch_size=8, learning_rate=5e-4),
-    "paper": OptimSpec(steps=None, epochs=3, batch_size=8, alignment_batch_size=8, learning_rate=1e-5, warmup=0.05, max_length=512),
-    "booster": OptimSpec(
-        steps=None, epochs=20, batch_size=10, alignment_batch_size=10, learning_rate=1e-5, schedule="constant", warmup=0, weight_decay=0.1
+    def steps_for(self, *, uploaded: int, kept: int) -> int:
+        """Optimizer steps of a run on data of which so many rows were uploaded and are trained on."""
+        rows = uploaded if self.epochs_of == "uploaded" else kept
+        return self.steps or max(1, round(self.epochs * rows / self.batch_size))
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Settings of a run under a name that says whose they are; `note` says where they come from."""
+
+    title: str
+    optim: OptimSpec
+    lora: LoraSpec
+    note: str
+
+
+_KAIST = OptimSpec(steps=None, epochs=3, batch_size=8, alignment_batch_size=8, learning_rate=1e-5)
+_BOOSTER = OptimSpec(
+    steps=None,
+    epochs=20,
+    batch_size=10,
+    alignment_batch_size=10,
+    learning_rate=1e-5,
+    schedule="constant",
+    warmup=0,
+    weight_decay=0.1,
+    max_length=256,
+)
+PRESETS: dict[str, Preset] = {
+    "lab": Preset("Lab", OptimSpec(), LoraSpec(), "Ours, measured on the lab's tiny base."),
+    "lab-quick": Preset("Lab, quick", OptimSpec(steps=80), LoraSpec(), "Ours, for the lab's tiny base; half the steps."),
+    "real": Preset(
+        "Real model",
+        OptimSpec(steps=120, batch_size=16, alignment_batch_size=8, learning_rate=5e-4),
+        LoraSpec(),
+        "Ours, for a real base on a processor.",
+    ),
+    "kaist": Preset(
+        "KAIST lineage: a guess",
+        _KAIST,
+        LoraSpec(rank=32, alpha=64, dropout=0.1, targets=("q_proj", "v_proj", "gate_proj", "up_proj", "down_proj")),
+        "A guess: the LoRA of SeokilHam/Buffer-and-Reinforce, by the first author of Ref-Teacher. No number of the paper itself is known.",
+    ),
+    "booster": Preset(
+        "Booster family",
+        _BOOSTER,
+        LoraSpec(rank=32, alpha=4, targets=("q_proj", "k_proj", "v_proj")),
+        "The user finetuning of git-disl/Booster@6421918; its relatives differ in rank, alpha and layers.",
     ),
 }
-"""`lab*`: measured on the embedded lab. `real`: ours, for a real base on a processor. `paper`: settings of the KAIST lineage; `booster`:
-of git-disl/Booster@6421918."""
+RENAMED = {"paper": "kaist"}
+"""Presets that had a name which claimed more than is known."""
 
 
 def usual_preset(model: str) -> str:
@@ -95,8 +149,14 @@ def usual_preset(model: str) -> str:
     return "lab" if model == "lab" else "real"
 
 
-def preset_named(name: str) -> OptimSpec:
+def preset_named(name: str) -> Preset:
     """The settings of a preset. Raises SpecError if there is none of this name."""
+    if name in RENAMED:
+        new = RENAMED[name]
+        raise SpecError(
+            f"The preset '{name}' is now called '{new}' ({PRESETS[new].title}): no number of the paper is known, so nothing carries its "
+            f"name. Write '{new}'."
+        )
     if name not in PRESETS:
         raise SpecError(f"There is no preset '{name}'. Choose one of: {', '.join(PRESETS)}.")
     return PRESETS[name]

@@ -83,6 +83,10 @@ class ScoreSet:
         """(rows,) the bin of each score on the 0.001 grid, read-only; NO_BIN where a row could not be scored."""
         return _bins(self.folder, _stamp(self.folder))
 
+    def flagged_from(self, threshold: float) -> int:
+        """Rows at or above a threshold, on the grid."""
+        return int(_tails(self.folder, _stamp(self.folder))[int(grid(threshold))])
+
     def stamp(self) -> int:
         """Changes when the scores are written anew: part of the key of whatever is counted from them."""
         return _stamp(self.folder)
@@ -312,6 +316,13 @@ def _scores(folder: Path, stamp: int) -> NDArray[np.float32]:
 @lru_cache(maxsize=8)
 def _bins(folder: Path, stamp: int) -> NDArray[np.uint16]:
     return _shared(to_bins(_scores(folder, stamp)))
+
+
+@lru_cache(maxsize=8)
+def _tails(folder: Path, stamp: int) -> NDArray[np.int64]:
+    """(BINS,) rows whose bin is at least this one."""
+    counts = np.bincount(_bins(folder, stamp), minlength=BINS + 1)[:BINS]
+    return _shared(counts[::-1].cumsum()[::-1])
 
 
 @lru_cache(maxsize=8)

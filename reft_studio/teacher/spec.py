@@ -112,4 +112,5 @@ class TeacherSpec(Settings):
     def id(self) -> str:
         mark = "r" if self.kind == "ready" else "t" if max(self.weights) > 0 else "a"
         spec = self.model_dump(mode="json")
+        spec["optim"].pop("epochs_of", None)  # nothing is filtered here
         return mark + fingerprint.of_value([spec, WHITENING] if "whitened" in self.readings else spec)[:KEY]

@@ -59,7 +59,7 @@ def train(
             "Raise the threshold or check the teacher."
         )
     _start_student(workspace, spec, session)
-    log = finetune(spec, run, defense, list(examples.values()), progress)
+    log = finetune(spec, run, defense, list(examples.values()), progress, uploaded=user.uploaded)
     defense.finish()
     result = {**_result(spec, user, chosen, log, time.perf_counter() - started, session), "truncated": truncated}
     _save(workspace, spec, session, user, chosen, log, result)
@@ -132,10 +132,12 @@ def _start_student(workspace: Workspace, spec: RunSpec, session: Session) -> Non
     session.adapted.copy(_ALIGNED, STUDENT, spec.lora)
 
 
-def finetune(spec: RunSpec, run: Run, defense: Defense, rows: list[Example], progress: Progress) -> list[StepLog]:
-    """All optimizer steps of a run on these user rows; returns the log, a line for each step."""
+def finetune(
+    spec: RunSpec, run: Run, defense: Defense, rows: list[Example], progress: Progress, *, uploaded: int | None = None
+) -> list[StepLog]:
+    """All optimizer steps of a run on these user rows, of so many `uploaded` ones; returns the log, a line for each step."""
     batches = endless(rows, size=spec.optim.batch_size, rng=seeding.generator(spec.seed, "user"))
-    steps = spec.optim.steps or max(1, round(spec.optim.epochs * len(rows) / spec.optim.batch_size))
+    steps = spec.optim.steps_for(uploaded=len(rows) if uploaded is None else uploaded, kept=len(rows))
     log: list[StepLog] = []
 
     def step(number: int) -> StepLog:

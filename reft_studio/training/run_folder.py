@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -50,9 +51,15 @@ def open_run(workspace: Workspace, run_id: str) -> RunInfo:
         raise StoreError(f"There is no finished run '{run_id}' in the workspace.")
     check_facts(folder)
     try:
-        return RunInfo(run_id, folder, RunSpec.checked(**read_json(folder / "spec.json")), read_json(folder / "result.json"))
+        return _read(folder, *((folder / name).stat().st_mtime_ns for name in ("spec.json", "result.json")))
     except (SpecError, TypeError) as exc:
         raise StoreError(f"spec.json of the run '{run_id}' is damaged or of another version of the app. Do the run again.") from exc
+
+
+@lru_cache(maxsize=1024)
+def _read(folder: Path, _spec_written: int, _result_written: int) -> RunInfo:
+    """A run as its files of these times say; lists of runs are asked for at every edit of the Train page."""
+    return RunInfo(folder.name, folder, RunSpec.checked(**read_json(folder / "spec.json")), read_json(folder / "result.json"))
 
 
 def check_facts(folder: Path) -> None:

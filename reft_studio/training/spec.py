@@ -42,6 +42,13 @@ class RunSpec(Settings):
     )
     seed: int = Field(0, ge=0, description="seeds adapter and batch order")
 
+    @field_validator("optim", mode="before")
+    @classmethod
+    def _older(cls, optim: Any) -> Any:
+        """Epochs of settings that were stored before there was a choice are counted over the rows that are kept."""
+        older = isinstance(optim, Mapping) and "epochs_of" not in optim and optim.get("steps", 0) is None
+        return {**optim, "epochs_of": "kept"} if older else optim
+
     @field_validator("method")
     @classmethod
     def _known(cls, name: str) -> str:
@@ -74,6 +81,8 @@ class RunSpec(Settings):
         for later in ("scorer", "drop"):  # runs from before there was a choice keep their ids
             if values[later] is None:
                 del values[later]
+        if self.optim.epochs_of == "kept":
+            values["optim"].pop("epochs_of", None)
         return "r" + fingerprint.of_value(values)[:KEY]
 
     @property

@@ -31,6 +31,11 @@ class Fit:
     most: float = 0.0
     space: Room | None = None
 
+    @property
+    def warnings(self) -> list[str]:
+        """The warning, if there is one."""
+        return [self.warning] if self.warning else []
+
 
 UNKNOWN = Fit()
 

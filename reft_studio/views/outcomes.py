@@ -21,8 +21,9 @@ from reft_studio.scoring.scores import NO_BIN, ScoreSet, open_score_set
 from reft_studio.teacher.teacher import list_teachers, open_teacher
 from reft_studio.training.run_folder import RunInfo, list_runs
 from reft_studio.training.spec import RunSpec
+from reft_studio.views.planning import plan_all
 from reft_studio.views.project import chosen_threshold
-from reft_studio.views.runs import RunForm, RunPlan, plan
+from reft_studio.views.runs import RunForm, RunPlan
 from reft_studio.workspace import Workspace
 
 MOST = 0.9
@@ -94,7 +95,7 @@ class Outcomes:
                 forms.append(RunForm.checked(method="filter_only", seed=seed, **common, filter=True, **own))
                 by_chance = {"scorer": CONTROL, "drop": line.removed}
                 forms.append(RunForm.checked(method="filter_only", seed=seed, **common, filter=True, **by_chance))
-        plans = [plan(self.workspace, form) for form in forms]
+        plans = plan_all(self.workspace, forms)
         if plans[0].suite is None:
             raise PrerequisiteError("No evaluation prompts are set, so the runs would have no HS, no FA. Choose them on the Settings page.")
         return Sweep(lines, forms, plans, _done(self.workspace, plans, common), _words(plans, like))

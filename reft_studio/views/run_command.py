@@ -54,14 +54,14 @@ def command(form: RunForm, *, teacher: str | None, preset: str, filtered: bool) 
 
 def _pairs(form: RunForm, preset: str) -> Iterator[str]:
     groups: tuple[tuple[str, Any, Any], ...] = (
-        ("optim", form.optim, preset_named(preset)),
-        ("lora", form.lora, LoraSpec()),
+        ("optim", form.optim, preset_named(preset).optim),
+        ("lora", form.lora, preset_named(preset).lora),
         ("judge", form.judge, JudgeSpec()),
     )
     for name, own, usual in groups:
         if own is not None:
-            before = usual.model_dump(mode="json")
-            yield from (f"{name}.{key}={_text(value)}" for key, value in own.model_dump(mode="json").items() if value != before[key])
+            keys = (key for key in type(own).model_fields if getattr(own, key) != getattr(usual, key))
+            yield from (f"{name}.{key}={_text(getattr(own, key))}" for key in keys)
     usual_config = DEFENSES.get(form.method).Config().model_dump(mode="json")
     yield from (f"method_config.{key}={_text(value)}" for key, value in form.method_config.items() if value != usual_config.get(key))
 
@@ -93,9 +93,9 @@ def chosen(pairs: Sequence[str], *, method: str, preset: str, steps: int | None 
         changes.setdefault(group, {})[key] = None if value == NOTHING else _targets(value) if key == "targets" else value
     found: dict[str, Any] = {}
     if "optim" in changes:
-        found["optim"] = OptimSpec.checked(**{**preset_named(preset).model_dump(), **changes["optim"]})
+        found["optim"] = OptimSpec.checked(**{**dict(preset_named(preset).optim), **changes["optim"]})
     if "lora" in changes:
-        found["lora"] = LoraSpec.checked(**changes["lora"])
+        found["lora"] = LoraSpec.checked(**{**dict(preset_named(preset).lora), **changes["lora"]})
     if "judge" in changes:
         found["judge"] = JudgeSpec.checked(**changes["judge"])
     if "method_config" in changes:

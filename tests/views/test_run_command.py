@@ -60,7 +60,7 @@ def test_a_filter_is_named_or_left_out() -> None:
 
 def test_settings_go_on_top_of_the_preset() -> None:
     found = chosen(["optim.batch_size=4", "lora.r=8", "optim.steps=none"], method="sft", preset="real")
-    assert found["optim"] == preset_named("real").model_copy(update={"batch_size": 4, "steps": None})
+    assert found["optim"] == preset_named("real").optim.model_copy(update={"batch_size": 4, "steps": None})
     assert found["lora"].rank == 8
     assert chosen([], method="sft", preset="lab", steps=7)["optim"].steps == 7
     assert chosen([], method="sft", preset="lab") == {}

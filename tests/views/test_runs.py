@@ -12,7 +12,7 @@ import pytest
 from reft_studio.data.dataset import Dataset, open_dataset, write_dataset
 from reft_studio.defenses import DEFENSES
 from reft_studio.errors import PrerequisiteError, SpecError, StoreError
-from reft_studio.models.spec import PRESETS, OptimSpec
+from reft_studio.models.spec import PRESETS, LoraSpec, OptimSpec
 from reft_studio.scoring.scores import write_scores
 from reft_studio.studio import Studio
 from reft_studio.teacher.teacher import open_teacher
@@ -78,12 +78,16 @@ def test_a_scorer_that_is_no_teacher_filters_where_it_is_named(studio: Studio, w
     assert "--filter tfidf" in found.command and "--filter refusal_feature" in plan(studio, user, method="sft", filter=True).command
 
 
-def test_epochs_become_steps_over_the_rows_that_are_left(studio: Studio, workspace: Workspace, user: Dataset) -> None:
+def test_a_filter_does_not_shorten_the_training(studio: Studio, workspace: Workspace, user: Dataset) -> None:
     score(workspace, user, flagged=10)
     optim = OptimSpec(steps=None, epochs=2, batch_size=6)
     assert plan(studio, user, method="sft", optim=optim).steps == round(2 * 40 / 6)
-    assert plan(studio, user, method="filter_only", optim=optim).steps == 10
-    assert plan(studio, user, preset="lab-quick").steps == PRESETS["lab-quick"].steps
+    assert plan(studio, user, method="filter_only", optim=optim).steps == round(2 * 40 / 6), "equal work, for fewer rows"
+    kept = optim.model_copy(update={"epochs_of": "kept"})
+    assert plan(studio, user, method="filter_only", optim=kept).steps == 10
+    audited = studio.audit.freeze(user.id)
+    assert plan(studio, audited, method="sft", optim=optim).steps == round(2 * 40 / 6), "nor does an audit"
+    assert plan(studio, user, preset="lab-quick").steps == PRESETS["lab-quick"].optim.steps
 
 
 def test_a_threshold_that_a_person_moved_goes_into_the_spec(studio: Studio, workspace: Workspace, user: Dataset) -> None:
@@ -171,6 +175,14 @@ def test_aligned_weights_must_be_of_the_same_base_and_are_continued_as_they_were
     own_teacher(workspace, "a1", rank=4, regularised=False)
     spec = plan(studio, user, method="aligned_sft", teacher="t1").spec
     assert (spec.aligned, spec.model, spec.lora.rank) == ("a1", "own-model", 4)
+    told = plan(studio, user, method="aligned_sft", teacher="t1", lora=LoraSpec(rank=8)).warnings
+    assert any("continues the adapter of the aligned weights, so its LoRA is theirs (rank 4, alpha 32)" in line for line in told)
+
+
+def test_a_preset_brings_the_adapter_of_all_runs(studio: Studio, user: Dataset) -> None:
+    specs = [plan(studio, user, method=method, preset="kaist").spec for method in ("sft", "ref_teacher")]
+    assert {spec.lora for spec in specs} == {PRESETS["kaist"].lora}
+    assert plan(studio, user, preset="kaist", lora=LoraSpec(rank=4)).spec.lora.rank == 4
 
 
 def test_a_model_without_evaluation_prompts_is_trained_but_not_graded(studio: Studio, workspace: Workspace, user: Dataset) -> None:
@@ -207,7 +219,7 @@ def test_plain_finetuning_of_an_own_base_needs_no_teacher_and_gets_settings_for_
 ) -> None:
     found = plan(studio, user, method="sft", model=str(tiny_model))
     assert (found.spec.model, found.spec.teacher, found.preset) == (str(tiny_model), None, "real")
-    assert found.spec.optim == PRESETS["real"]
+    assert found.spec.optim == PRESETS["real"].optim
     assert found.warnings[1:] == [] and "No evaluation prompts" in found.warnings[0]
     assert f"--model {tiny_model} " in found.command and "--teacher" not in found.command
 

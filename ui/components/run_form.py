@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 CUSTOM = "custom"
 BARE = "base:"
 """What the choice of a base without a teacher begins with."""
-PRESET_NAMES = {"lab-quick": "Quick", "lab": "Standard", "real": "Real model", "paper": "Like the paper", "booster": "Like Booster"}
 DEFAULT_METHODS = ["sft", "ref_teacher"]
 FILTERING = (
     ("As each method does: methods with a filter drop flagged rows, the others keep all", "method"),
@@ -147,7 +146,7 @@ def _draw_custom(studio: Studio) -> tuple[gr.Column, Form[OptimSpec], dict[str, 
     configs, boxes = {}, {}
     with gr.Column(visible=False, elem_id="train-custom") as column:
         with gr.Row(elem_classes=["rs-fields"]):
-            optim = form(OptimSpec, value=studio.presets()["lab"], prefix="optim")
+            optim = form(OptimSpec, value=studio.presets()["lab"].optim, prefix="optim")
         for info in studio.methods():
             config: type[DefenseConfig] = DEFENSES.get(info.name).Config
             if config.model_fields:
@@ -170,11 +169,9 @@ def method_card(info: DefenseInfo) -> dict[str, Any]:
 def preset_choices(studio: Studio) -> list[tuple[str, str]]:
     """The one that fits the base, presets with the length of a run, and Custom."""
     found = []
-    for name, optim in sorted(
-        studio.presets().items(), key=lambda item: list(PRESET_NAMES).index(item[0]) if item[0] in PRESET_NAMES else 99
-    ):
-        length = f"{count(optim.steps)} steps" if optim.steps else f"{optim.epochs:g} passes over the data"
-        found.append((f"{PRESET_NAMES.get(name, name)}: {length}", name))
+    for name, preset in studio.presets().items():
+        length = f"{count(preset.optim.steps)} steps" if preset.optim.steps else f"{preset.optim.epochs:g} passes over the data"
+        found.append((f"{preset.title} ({length})", name))
     return [("As fits the base", "auto"), *found, ("Custom", CUSTOM)]
 
 

@@ -16,7 +16,7 @@ NOT_READY = {"title": "What will run", "text": "", "memory": "", "kpis": [], "wa
 
 def plan_value(studio: Studio, forms: Sequence[RunForm]) -> dict[str, Any]:
     """Runs, rows, steps, time, warnings and commands of the forms."""
-    plans = [studio.plan_run(form) for form in forms]
+    plans = studio.plan_runs(forms)
     fresh = [plan for plan in plans if not plan.done_already]
     return {
         "title": "What will run",
@@ -87,7 +87,7 @@ def warnings(plans: Sequence[RunPlan]) -> list[str]:
 
 def start(studio: Studio, forms: Sequence[RunForm], *, evaluate: bool, first: bool) -> str:
     """Queue the runs that were not done yet, at the front if `first`; says what happened."""
-    fresh = [form for form in forms if not studio.plan_run(form).done_already]
+    fresh = [form for form, plan in zip(forms, studio.plan_runs(forms), strict=True) if not plan.done_already]
     waiting = sum(job.state == "queued" for job in studio.jobs.list(1))
     jobs = [studio.start_run(form, evaluate=evaluate) for form in fresh]
     if first:

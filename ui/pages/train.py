@@ -109,7 +109,7 @@ def _wire_form(studio: Studio, parts: Parts) -> None:
 
     def preset(name: str, teacher: str | None) -> tuple[Any, ...]:
         named = studio.presets().get(usual_preset(base_of(studio, teacher)) if name == "auto" else name)  # none of one's own
-        filled = inputs.optim.updates(named) if named else [gr.update() for _ in inputs.optim.components]
+        filled = inputs.optim.updates(named.optim) if named else [gr.update() for _ in inputs.optim.components]
         return gr.update(visible=name == CUSTOM), *filled
 
     def boxes(methods: list[str]) -> list[Any]:

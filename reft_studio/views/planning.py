@@ -1,0 +1,344 @@
+"""Forms of the Train page as plans. What several forms share is looked up once per change, so that each form is arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property, lru_cache
+from typing import Any
+
+import pyarrow.compute as pc
+
+from reft_studio.data.dataset import Dataset, open_dataset
+from reft_studio.defenses import DEFENSES
+from reft_studio.defenses.defense import DefenseInfo
+from reft_studio.errors import PrerequisiteError, SpecError
+from reft_studio.evaluation.suite import Suite, lab_suite
+from reft_studio.jobs import lab_data
+from reft_studio.jobs.text_rows import shipped_alignment
+from reft_studio.lab.sets import TASKS
+from reft_studio.models.memory import Work
+from reft_studio.models.spec import LoadSpec, LoraSpec, Preset, preset_named, usual_preset
+from reft_studio.scoring.prepared import Prepared, open_prepared
+from reft_studio.scoring.scores import ScoreSet, list_score_sets
+from reft_studio.teacher.quick import MADE_BY as SHIPPED_PROMPTS
+from reft_studio.teacher.spec import source_of
+from reft_studio.teacher.teacher import TeacherInfo, list_teachers, open_teacher, prompts_at_hand
+from reft_studio.training.run_folder import list_runs
+from reft_studio.training.spec import RunSpec
+from reft_studio.views.fitting import Fit, fit
+from reft_studio.views.grading import stored_judge, stored_suite
+from reft_studio.views.project import chosen_scores, chosen_threshold
+from reft_studio.views.run_command import command
+from reft_studio.views.runs import RunForm, RunPlan
+from reft_studio.workspace import Workspace
+
+TRAINED_ON = ("harmful", "helpful")
+"""The sets of a teacher that guide a run too."""
+
+
+class Planner:
+    """Plans of one change: datasets, teachers, scores, finished runs and free memory are each looked up once, whatever the forms."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+        self._known: dict[Any, Any] = {}
+
+    def plan(self, form: RunForm, *, suite: Suite | None = None) -> RunPlan:
+        """Turn a form into a spec and say what it will do; `suite` instead of the prompts it would be evaluated on.
+
+        Raises SpecError or PrerequisiteError if something it needs is missing.
+        """
+        user, info = self._dataset(form.dataset), DEFENSES.get(form.method).info
+        filtered = (info.uses_filter and "lineage" not in user.manifest) if form.filter is None else form.filter
+        scorer = self._prepared(form.scorer) if form.scorer and filtered else None
+        teacher = self._teacher(form, info, filtered=filtered and scorer is None)
+        model = source_of(form.model) if form.model or teacher is None else teacher.model
+        preset = usual_preset(model) if form.preset == "auto" else form.preset
+        aligned = self._aligned(model) if info.starts_from == "aligned" else None
+        spec = self._spec(form, user, model, preset_named(preset), filtered, scorer=scorer, teacher=teacher, aligned=aligned)
+        return self._plan(
+            spec,
+            user,
+            suite=suite or self._suite(user, model, form.prompts),
+            form=form,
+            preset=preset,
+            teacher=teacher.id if teacher else None,
+        )
+
+    def _spec(
+        self,
+        form: RunForm,
+        user: Dataset,
+        model: str,
+        preset: Preset,
+        filtered: bool,
+        *,
+        scorer: Prepared | None,
+        teacher: TeacherInfo | None,
+        aligned: TeacherInfo | None,
+    ) -> RunSpec:
+        info, made_on = DEFENSES.get(form.method).info, teacher or aligned
+        guided = info.needs_alignment and info.starts_from == "base"
+        harmful, helpful = (
+            self._once(("alignment", teacher and teacher.id, info.needs_teacher), lambda: self._alignment(teacher, info))
+            if guided
+            else (None, None)
+        )
+        return RunSpec.checked(
+            model=model,
+            dataset=user.id,
+            method=form.method,
+            method_config=form.method_config,
+            teacher=teacher.id if teacher and (info.needs_teacher or (filtered and scorer is None)) else None,
+            aligned=aligned.id if aligned else None,
+            filter=filtered,
+            scorer=scorer.id if scorer else None,
+            threshold=self._threshold(user, scorer or teacher, form) if filtered else None,
+            drop=_drop(user, form) if filtered else None,
+            harmful=harmful,
+            helpful=helpful,
+            optim=form.optim or preset.optim,
+            lora=LoraSpec.checked(**aligned.spec.get("lora", {})) if aligned else form.lora or preset.lora,
+            seed=form.seed,
+            loading=_loading(form.loading, made_on),
+            **({"template": made_on.template} if made_on else {}),
+        )
+
+    def _plan(self, spec: RunSpec, user: Dataset, *, suite: Suite | None, form: RunForm, preset: str, teacher: str | None) -> RunPlan:
+        removed = self._would_remove(user, spec)
+        steps = spec.optim.steps_for(uploaded=user.uploaded, kept=user.rows - (removed or 0))
+        fitting = self._fit(spec, user)
+        return RunPlan(
+            spec=spec,
+            suite=suite,
+            judge=form.judge or self._once(("judge", id(suite)), lambda: stored_judge(self.workspace, suite)),
+            title=spec.title,
+            rows=user.rows,
+            removed=removed,
+            steps=steps,
+            estimate_s=self._estimate(spec, steps),
+            warnings=[
+                *_warnings(user, spec.filter, suite, removed),
+                *_hot(form, spec.model, preset),
+                *_continued(spec, form.lora or preset_named(preset).lora),
+                *fitting.warnings,
+            ],
+            command=command(form, teacher=form.teacher or teacher, preset=preset, filtered=spec.filter),
+            preset="own" if form.optim else preset,
+            done_already=(self.workspace.folder("runs", spec.run_id) / "result.json").is_file(),
+            fit=fitting,
+        )
+
+    # what is shared
+
+    def _once(self, key: Any, find: Any) -> Any:
+        """What `find` finds, for the first form that asks; later ones get the same."""
+        if key not in self._known:
+            self._known[key] = find()
+        return self._known[key]
+
+    def _dataset(self, dataset_id: str) -> Dataset:
+        found: Dataset = self._once(("dataset", dataset_id), lambda: open_dataset(self.workspace, dataset_id))
+        return found
+
+    def _prepared(self, name: str) -> Prepared:
+        found: Prepared = self._once(("prepared", name), lambda: open_prepared(self.workspace, name))
+        return found
+
+    @cached_property
+    def _teachers(self) -> list[TeacherInfo]:
+        return list_teachers(self.workspace)
+
+    @cached_property
+    def _speeds(self) -> list[tuple[str, int, float]]:
+        """Base, user rows of a step, and seconds that a step of plain finetuning took, of every finished run, oldest first."""
+        return [
+            (
+                run.spec.model,
+                run.spec.optim.batch_size,
+                run.result["seconds"] / (run.result["steps"] * DEFENSES.get(run.spec.method).info.cost),
+            )
+            for run in list_runs(self.workspace)
+        ]
+
+    def _suite(self, user: Dataset, model: str, prompts: str) -> Suite | None:
+        """What models trained on this data are evaluated on: the lab's prompts for the lab, else those of the Settings page."""
+        found: Suite | None = self._once(
+            ("suite", user.id, model, prompts), lambda: suite_for(self.workspace, user, model, prompts=prompts)
+        )
+        return found
+
+    def _scores(self, user: Dataset, scorer: str) -> ScoreSet | None:
+        """Finished scores of a dataset by this scorer: the ones in use if they are, else the newest."""
+        chosen = self._once(("chosen", user.id), lambda: chosen_scores(self.workspace, user.id))
+        if chosen is not None and chosen.teacher == scorer:
+            return chosen  # type: ignore[no-any-return]
+        found: list[ScoreSet] = self._once(("scores", user.id), lambda: list_score_sets(self.workspace, user.id))
+        return next((one for one in reversed(found) if one.teacher == scorer and one.finished), None)
+
+    def _fit(self, spec: RunSpec, user: Dataset) -> Fit:
+        work = Work.training(spec.optim, spec.lora, alignment=spec.harmful is not None).on(_characters(user))
+        found: Fit = self._once(("fit", spec.model, spec.loading, work), lambda: fit(spec.model, spec.loading, work))
+        return found
+
+    # what a form means
+
+    def _teacher(self, form: RunForm, info: DefenseInfo, *, filtered: bool) -> TeacherInfo | None:
+        """The teacher that was chosen, the lab's for the lab, else the newest on the base; None where a run needs none."""
+        if form.teacher or form.model in ("", "lab"):
+            name = form.teacher or "lab"
+            named: TeacherInfo = self._once(("teacher", name), lambda: open_teacher(self.workspace, name))
+            return named
+        if not (info.needs_teacher or filtered):
+            return None
+        model = source_of(form.model)
+        found = [one for one in self._teachers if one.regularised and one.model == model]
+        if not found:
+            raise PrerequisiteError(
+                f"{info.title} needs a teacher on '{form.model}', and there is none. Prepare one on the Filter page or with the verb "
+                "teacher, or choose a method without a teacher, such as sft."
+            )
+        return found[-1]
+
+    def _alignment(self, teacher: TeacherInfo | None, info: DefenseInfo) -> tuple[str, str]:
+        """The alignment data the teacher was prepared on; the lab's, or what ships for real text, where this workspace has not got it."""
+        if teacher is not None and teacher.is_lab and teacher.id in ("lab", "lab-aligned"):
+            data = lab_data.alignment(self.workspace)
+            return data.harmful, data.helpful
+        if teacher is not None and info.needs_teacher and teacher.spec.get("kind") == "ready" and self._prompts_only(teacher):
+            raise SpecError(
+                f"'{teacher.title}' is a quick teacher: it filters, but does not refuse by itself, so it cannot guide. Choose a method "
+                "without guidance, such as filter_only, or prepare a trained teacher."
+            )
+        if teacher is None or not prompts_at_hand(self.workspace, teacher, TRAINED_ON) or self._prompts_only(teacher):
+            ready = shipped_alignment(self.workspace)
+            return ready.harmful, ready.helpful
+        return teacher.spec["harmful"], teacher.spec["helpful"]
+
+    def _prompts_only(self, teacher: TeacherInfo) -> bool:
+        """Whether a teacher was made from the calibration prompts that ship, which have no answers."""
+        here = prompts_at_hand(self.workspace, teacher, TRAINED_ON)
+        return here and self._dataset(teacher.spec["harmful"]).manifest.get("made_by") == SHIPPED_PROMPTS
+
+    def _aligned(self, model: str) -> TeacherInfo:
+        found = [info for info in self._teachers if info.model == model and not info.regularised]
+        if not found:
+            raise PrerequisiteError(
+                f"There are no aligned weights for '{model}' yet. Prepare a teacher with regularisation 0 on the Filter page."
+            )
+        return found[-1] if model != "lab" else found[0]
+
+    def _threshold(self, user: Dataset, prepared: Prepared | None, form: RunForm) -> float | None:
+        """The threshold of the form, else the one a person set for this dataset, if it differs from the scorer's own."""
+        if prepared is None or form.drop is not None:
+            return None
+        score = self._scores(user, prepared.id)
+        threshold = form.threshold
+        if threshold is None and score is not None:
+            threshold = self._once(("threshold", score.dataset, score.key), lambda: chosen_threshold(self.workspace, score))
+        usual = prepared.threshold if score is None else score.threshold
+        return None if threshold is None or abs(threshold - usual) < 5e-4 else threshold
+
+    def _would_remove(self, user: Dataset, spec: RunSpec) -> int | None:
+        """Rows the filter would drop; None if they have not been scored yet."""
+        if spec.filters_with is None:
+            return 0
+        score = self._scores(user, spec.filters_with)
+        if score is None:
+            return spec.drop
+        if spec.drop is not None:
+            return min(user.rows, spec.drop + score.missing)
+        return score.flagged_from(score.threshold if spec.threshold is None else spec.threshold) + score.missing
+
+    def _estimate(self, spec: RunSpec, steps: int) -> float | None:
+        """Seconds, from the speed of the newest finished run on the same base; None until there is one."""
+        found = [seconds for model, rows, seconds in self._speeds if (model, rows) == (spec.model, spec.optim.batch_size)]
+        return found[-1] * DEFENSES.get(spec.method).info.cost * steps if found else None
+
+
+def plan(workspace: Workspace, form: RunForm, *, suite: Suite | None = None) -> RunPlan:
+    """The plan of one form. Raises SpecError or PrerequisiteError if something it needs is missing."""
+    return Planner(workspace).plan(form, suite=suite)
+
+
+def plan_all(workspace: Workspace, forms: Sequence[RunForm]) -> list[RunPlan]:
+    """Plans of forms that were changed together. Raises as `plan` does."""
+    planner = Planner(workspace)
+    return [planner.plan(form) for form in forms]
+
+
+def suite_for(workspace: Workspace, user: Dataset, model: str, *, prompts: str = "auto") -> Suite | None:
+    """What models trained on this data are evaluated on: the lab's prompts for the lab, else the datasets set on the Settings page."""
+    if model == "lab" and prompts == "auto":
+        task = user.manifest.get("task")
+        return lab_suite(task if task in TASKS else "sentiment")
+    return stored_suite(workspace)
+
+
+def sources(workspace: Workspace, spec: RunSpec) -> set[str]:
+    """The models that a run has to find on this machine: its base, and the one that its filter reads through."""
+    filtering = None if spec.filters_with is None else open_prepared(workspace, spec.filters_with).spec.get("model")
+    return {spec.model, *([str(filtering)] if filtering else [])}
+
+
+@lru_cache(maxsize=8)
+def _characters(user: Dataset) -> tuple[int, ...]:
+    """Characters of prompt and response of the first rows, for an estimate of memory."""
+    found = next(user.batches(["prompt", "response"]), None)
+    if found is None:
+        return ()
+    return tuple(pc.add(*(pc.utf8_length(found.column(name)) for name in ("prompt", "response"))).to_pylist())
+
+
+def _loading(wanted: LoadSpec | None, made_on: TeacherInfo | None) -> LoadSpec:
+    """How the base is held: as the teacher or the aligned weights were made, whose numbers hold for nothing else; the device is free.
+
+    Raises SpecError if something else was asked for.
+    """
+    if made_on is None or wanted is None:
+        return made_on.loading if made_on else LoadSpec()
+    used, usual = made_on.loading, LoadSpec()
+    for name in ("revision", "dtype", "quantization", "attention"):
+        asked, given = getattr(wanted, name), getattr(used, name)
+        if asked not in (given, getattr(usual, name)):
+            raise SpecError(
+                f"loading.{name} is {asked}, but '{made_on.title}' was prepared with {given}, and a run holds its base as its teacher "
+                f"does. Leave it as it is, prepare a teacher with {asked}, or choose a base without a teacher."
+            )
+    return used.model_copy(update={"device": wanted.device}) if wanted.device != usual.device else used
+
+
+def _drop(user: Dataset, form: RunForm) -> int | None:
+    """The number of rows of the form. Raises SpecError if it leaves none to train on."""
+    if form.drop is not None and form.drop >= user.rows:
+        raise SpecError(f"drop is {form.drop:,}, but '{user.name}' has {user.rows:,} rows: leave some to train on.")
+    return form.drop
+
+
+def _hot(form: RunForm, model: str, preset: str) -> list[str]:
+    """A warning where a real base would be trained with settings measured on the lab's tiny one."""
+    if model == "lab" or form.optim is not None or not preset.startswith("lab"):
+        return []
+    rate = preset_named(preset).optim.learning_rate
+    return [f"These are the lab's settings, whose learning rate of {rate:g} is too high for a real model. Use the preset 'real'."]
+
+
+def _continued(spec: RunSpec, wanted: LoraSpec) -> list[str]:
+    """That a run which continues an adapter cannot have the LoRA settings of the others."""
+    if spec.lora == wanted:
+        return []
+    return [
+        f"{DEFENSES.get(spec.method).info.title} continues the adapter of the aligned weights, so its LoRA is theirs (rank "
+        f"{spec.lora.rank}, alpha {spec.lora.alpha}) and not the one that was asked for (rank {wanted.rank}, alpha {wanted.alpha})."
+    ]
+
+
+def _warnings(user: Dataset, filtered: bool, suite: Suite | None, removed: int | None) -> list[str]:
+    found = []
+    if "lineage" in user.manifest and filtered:
+        found.append("This data was audited already; the filter will drop flagged rows that a reviewer kept.")
+    if suite is None:
+        found.append("No evaluation prompts are set, so the run will be trained but not graded. Choose them on the Settings page.")
+    if removed is not None and removed > user.rows / 2:
+        found.append(f"The filter removes {removed:,} of {user.rows:,} rows. Check the threshold before you spend time on this run.")
+    return found
