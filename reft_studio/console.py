@@ -26,6 +26,8 @@ QUIET_S = 30.0
 class Console:
     """A job context that writes one changing line to a terminal; without one a line a stage, and another every `QUIET_S` seconds."""
 
+    anew = False
+
     def __init__(self, workspace: Workspace, job_id: str = "console") -> None:
         self.workspace, self.job_id = workspace, job_id
         self.warnings: list[str] = []

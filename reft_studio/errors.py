@@ -5,6 +5,8 @@ Anything that is not one of these is our own bug and keeps its traceback.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 OUT_OF_MEMORY = "The memory of this machine was not enough. Use a smaller batch, fewer rows or a smaller model."
 
 
@@ -27,6 +29,17 @@ class PrerequisiteError(StudioError):
     """Something outside the app is missing: a package, memory, disk, a model folder, a free port."""
 
     code = "RS-PRE"
+
+
+class DiskFull(PrerequisiteError):
+    """Nothing more fits on a disk, or none of it is left to this user. A job that meets it pauses until there is room.
+
+    `disk` is the top folder of the disk, `free` the bytes that were free on it: 0 where a quota or a limit of file sizes refused.
+    """
+
+    def __init__(self, message: str, *, disk: Path, free: int) -> None:
+        super().__init__(message)
+        self.disk, self.free = disk, free
 
 
 class DataError(StudioError):

@@ -5,6 +5,13 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 
+class StopEarly(BaseException):
+    """A person asked to end the training here and keep what was learnt.
+
+    `check` raises it once. Not an Exception, so that nothing on the way to the training loop swallows it.
+    """
+
+
 class Progress(Protocol):
     """`check` raises when the work was cancelled; `progress` does so too. `tell` keeps a finding of the work, JSON of a kind of its own."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -14,9 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from reft_studio.errors import PrerequisiteError, StoreError
+from reft_studio.errors import DiskFull, PrerequisiteError, StoreError
 from reft_studio.ownership import Ownership
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""The disk is full, the quota is used up, a limit of file sizes is met."""
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _TEMPORARY = ".tmp-"
@@ -198,13 +201,19 @@ def _gone(pid: int) -> bool:
 
 
 def disk_error(path: Path, exc: OSError) -> PrerequisiteError:
-    """The same error, for a person; it names the disk that `path` is on, which may be another than the system's."""
+    """The same error, for a person; it names the disk that `path` is on, which may be another than the system's.
+
+    It is DiskFull where there is no room, or none for this user: the reaction is to make some.
+    """
     there = next(folder for folder in path.absolute().parents if folder.exists())
-    free = shutil.disk_usage(there).free / 1e6
-    return PrerequisiteError(
-        f"Writing {path.name} failed ({exc.strerror}; {free:.0f} MB free on the disk at {mount_point(there)}). "
+    free, disk = shutil.disk_usage(there).free, mount_point(there)
+    message = (
+        f"Writing {path.name} failed ({exc.strerror}; {free / 1e6:.0f} MB free on the disk at {disk}). "
         "Nothing was changed. Free some space there and try again."
     )
+    if exc.errno in NO_ROOM:
+        return DiskFull(message, disk=disk, free=free if exc.errno == errno.ENOSPC else 0)
+    return PrerequisiteError(message)
 
 
 def mount_point(folder: Path) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from reft_studio.errors import StudioError
-from reft_studio.jobs.job import JobCancelled, JobContext
+from reft_studio.jobs.job import JobCancelled, JobContext, JobPaused
 from reft_studio.models import shelf
 
 
@@ -19,6 +19,8 @@ def add_model(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     except StudioError as exc:
         if params.get("by_itself"):
             shelf.decline(request.name, str(exc))
+        raise
+    except JobPaused:  # it goes on later
         raise
     except JobCancelled:
         if params.get("by_itself"):

@@ -14,30 +14,35 @@ from typing import Any
 
 from reft_studio.jobs import status as files
 from reft_studio.jobs.events import EventWriter
-from reft_studio.jobs.job import JobCancelled
+from reft_studio.jobs.job import JobCancelled, JobPaused
 from reft_studio.jobs.pace import Pace
 from reft_studio.jobs.status import Status
+from reft_studio.progress import StopEarly
 from reft_studio.workspace import Workspace
 
 STATUS_S = 0.5
 """Least time between two writes of the status, or two progress events without metrics; metrics are never thinned."""
 CONTROL_S = 1.0
 BEAT_S = 2.0
-SOFT_S = 3.0
-"""How long after a signal a job that does not look may go on before it is interrupted where it stands."""
+SOFT_S, SOFT_PAUSE_S = 3.0, 30.0
+"""How long after a signal a job that does not look may go on before it is interrupted where it stands: one that was cancelled, and one
+that is to go on later, whose step and checkpoint shall be whole."""
 
 
 class WorkerContext:
     """Implements JobContext in the worker process."""
 
-    def __init__(self, workspace: Workspace, job_id: str, status: Status) -> None:
+    def __init__(self, workspace: Workspace, job_id: str, status: Status, *, anew: bool = False) -> None:
         self.workspace = workspace
         self.job_id = job_id
+        self.anew = anew
         self.folder: Path = workspace.folder("jobs", job_id)
         self.events = EventWriter(self.folder)
         self.status = status
         self._pace = Pace()
-        self._stopping = self._closed = False
+        self.asked = ""
+        """What a person, or chat, asked of the job; empty while nothing, or while it is the system that stops it."""
+        self._signalled = self._closed = self._told_to_stop = False
         self._written = self._looked = self._told = 0.0
 
     def stage(self, name: str, index: int, count: int) -> None:
@@ -69,21 +74,36 @@ class WorkerContext:
         """Keep a finding as an event of its own kind."""
         self.events.add(kind, **values)
 
-    def check(self) -> None:
-        """Raise JobCancelled if the job was asked to stop."""
-        now = time.monotonic()
-        if not self._stopping and now - self._looked >= CONTROL_S:
-            self._looked = now
-            self._stopping = files.cancel_requested(self.folder)
-        if self._stopping and not self._closed:
-            signal.setitimer(signal.ITIMER_REAL, 0)  # the job has heard: its clean-up is not to be interrupted
-            raise JobCancelled
+    def waits(self, what: str) -> None:
+        """Say for what the job waits; empty: it goes on."""
+        if what != self.status.waiting:
+            self.status = replace(self.status, waiting=what)
+            self._write(force=True)
 
-    def end(self, state: str, message: str = "", result: dict[str, Any] | None = None) -> None:
+    def check(self) -> None:
+        """Raise JobCancelled (or JobPaused) if the job was asked to stop, StopEarly the first time it was asked to end its training."""
+        now = time.monotonic()
+        if self._signalled or now - self._looked >= CONTROL_S:
+            self._looked = now
+            self.asked = files.asked(self.folder)
+        if self._closed:
+            return
+        if self._signalled or self.asked not in ("", "stop"):
+            signal.setitimer(signal.ITIMER_REAL, 0)  # the job has heard: its clean-up is not to be interrupted
+            raise self._stop()
+        if self.asked == "stop" and not self._told_to_stop:
+            self._told_to_stop = True
+            raise StopEarly
+
+    def _stop(self) -> JobCancelled:
+        return JobCancelled() if self.asked == "cancel" else JobPaused()
+
+    def end(self, state: str, message: str = "", result: dict[str, Any] | None = None, **waiting: Any) -> None:
         """Write how the job ended. From here on signals are not heeded: the end is decided."""
         self._closed = True
         signal.setitimer(signal.ITIMER_REAL, 0)
         self.status = replace(self.status, state=state, message=message, result=result, finished=time.time(), rate=None, eta_s=None)
+        self.status = replace(self.status, waiting="", **waiting)
         files.write_status(self.folder, self.status)
 
     def _write(self, *, force: bool = False) -> None:
@@ -93,15 +113,16 @@ class WorkerContext:
             files.write_status(self.folder, self.status)
 
     def on_terminate(self, number: int, frame: FrameType | None) -> None:
-        """Handle SIGTERM: the next `check` raises; if none comes within SOFT_S, the alarm does."""
+        """Handle SIGTERM: the next `check` raises; if none comes in time, the alarm does."""
         if not self._closed:
-            self._stopping = True
-            signal.setitimer(signal.ITIMER_REAL, SOFT_S)
+            self._signalled = True
+            self.asked = files.asked(self.folder)
+            signal.setitimer(signal.ITIMER_REAL, SOFT_S if self.asked == "cancel" else SOFT_PAUSE_S)
 
     def on_alarm(self, number: int, frame: FrameType | None) -> None:
         """Handle the alarm set by `on_terminate`. An exception here still runs every clean-up, which SIGKILL would not."""
         if not self._closed:
-            raise JobCancelled
+            raise self._stop()
 
     @contextmanager
     def watched(self) -> Iterator[None]:

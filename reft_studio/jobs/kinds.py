@@ -32,7 +32,9 @@ KINDS: Registry[JobFunction] = Registry(
     },
 )
 BACKGROUND = frozenset({"index", "inspect", "add_model"})
-"""Kinds that run one at a time beside the job a person waits for: they make something quicker or better known, or wait for a download."""
+"""Kinds that run one at a time and that nobody waits for: they make something quicker or better known, or wait for a download."""
+LIGHT = frozenset({"import", "fetch", "sample", "mix", "freeze", "export", "bundle", "report"})
+"""Kinds that load no model and so never wait for one. Others that load none are told by their settings: see `lanes`."""
 EXTRA_KINDS = "REFT_STUDIO_EXTRA_KINDS"
 """Environment variable with kinds for tests, `name=module:function` separated by commas; worker processes inherit it."""
 

@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from reft_studio.jobs import events, status
+from reft_studio.jobs import devices, events, status
 from reft_studio.store.jobs import JobRecord
 from reft_studio.workspace import Workspace
 
@@ -28,7 +28,7 @@ def launch(workspace: Workspace, record: JobRecord) -> int:
     return os.posix_spawn(
         sys.executable,
         command,
-        _environment(),
+        {**_environment(), **devices.visible(None if record.wants else record.device)},
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
             (os.POSIX_SPAWN_OPEN, 1, str(folder / LOG), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),

@@ -1,4 +1,4 @@
-"""Who holds the accelerator: a lock that training and the chat host take in turn, released by the system if its holder dies."""
+"""Who holds a device: a lock that jobs and the chat host take in turn, released by the system if its holder dies."""
 
 from __future__ import annotations
 
@@ -14,34 +14,48 @@ from pathlib import Path
 from reft_studio.errors import PrerequisiteError
 from reft_studio.workspace import Workspace
 
-FILE = "device.lock"
 _POLL_S = 0.1
 
 
 @dataclass(frozen=True)
 class Holder:
-    """What has the device, e.g. "training run 3f2a", and since when (seconds since the epoch)."""
+    """What has the device, e.g. "SST-2, Ref-Teacher" or "Chat", its job if it is one, and since when (seconds since the epoch)."""
 
     what: str
     pid: int
     since: float
+    job: str | None = None
 
 
 @contextmanager
-def hold(workspace: Workspace, what: str, *, wait_s: float = 0.0, check: Callable[[], None] = lambda: None) -> Iterator[Holder]:
+def hold(
+    workspace: Workspace,
+    device: str,
+    what: str,
+    *,
+    job: str | None = None,
+    wait_s: float = 0.0,
+    waiting: Callable[[Holder | None], None] = lambda holder: None,
+) -> Iterator[Holder]:
     """Hold the device while the block runs.
 
-    Waits up to `wait_s` for another holder, calling `check` (which may raise) meanwhile; then raises PrerequisiteError that names it.
+    Waits up to `wait_s` for another holder, calling `waiting` with it meanwhile (which may raise); then raises PrerequisiteError that
+    names it. Of those that wait, the first to come is the next to have it: a job that gave way does not take it back at once.
     """
     end = time.monotonic() + wait_s
-    file = os.open(_path(workspace), os.O_RDWR | os.O_CREAT, 0o600)
+
+    def wait() -> None:
+        if time.monotonic() >= end:
+            raise _busy(holder(workspace, device))
+        waiting(holder(workspace, device))
+        time.sleep(_POLL_S)
+
+    file = os.open(_path(workspace, device), os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        while not _lock(file):
-            if time.monotonic() >= end:
-                raise _busy(holder(workspace))
-            check()
-            time.sleep(_POLL_S)
-        mine = Holder(what, os.getpid(), time.time())
+        with _turn(workspace, device, wait):
+            while not _lock(file):
+                wait()
+        mine = Holder(what, os.getpid(), time.time(), job)
         os.truncate(file, 0)
         os.pwrite(file, json.dumps(asdict(mine)).encode(), 0)
         yield mine
@@ -50,10 +64,22 @@ def hold(workspace: Workspace, what: str, *, wait_s: float = 0.0, check: Callabl
         os.close(file)  # also unlocks
 
 
-def holder(workspace: Workspace) -> Holder | None:
+@contextmanager
+def _turn(workspace: Workspace, device: str, wait: Callable[[], None]) -> Iterator[None]:
+    """The place at the head of those that wait."""
+    file = os.open(_path(workspace, f"{device}-next"), os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        while not _lock(file):
+            wait()
+        yield
+    finally:
+        os.close(file)
+
+
+def holder(workspace: Workspace, device: str) -> Holder | None:
     """Who holds the device now; None if nobody does."""
     try:
-        file = os.open(_path(workspace), os.O_RDONLY)
+        file = os.open(_path(workspace, device), os.O_RDONLY)
     except FileNotFoundError:
         return None
     try:
@@ -64,8 +90,8 @@ def holder(workspace: Workspace) -> Holder | None:
         os.close(file)
 
 
-def _path(workspace: Workspace) -> Path:
-    return workspace.root / FILE
+def _path(workspace: Workspace, device: str) -> Path:
+    return workspace.root / f"device-{device.replace(':', '-')}.lock"
 
 
 def _lock(file: int, *, shared: bool = False) -> bool:

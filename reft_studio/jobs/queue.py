@@ -1,4 +1,4 @@
-"""The queue: one job at a time and one in the background, each in a detached process that is found again after the app restarts."""
+"""The queue: a job of models per device and light ones beside, each in a detached process that is found again after the app restarts."""
 
 from __future__ import annotations
 
@@ -6,34 +6,34 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterable
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
-from reft_studio.errors import StudioError
+from reft_studio.errors import SpecError, StudioError
+from reft_studio.jobs import devices
 from reft_studio.jobs import status as files
+from reft_studio.jobs.attempts import AFTER_FAILURE, GRACE_S, Attempts, Policy
 from reft_studio.jobs.events import read_events
 from reft_studio.jobs.job import LIVE
-from reft_studio.jobs.kinds import BACKGROUND, check_kind
+from reft_studio.jobs.kinds import check_kind
+from reft_studio.jobs.lanes import BESIDE, lane_of, wanted_device
 from reft_studio.jobs.launch import LOG, launch, reap
 from reft_studio.jobs.process import Process
-from reft_studio.jobs.status import Status, read_status
-from reft_studio.jobs.view import JobView, view
+from reft_studio.jobs.room import Shortage
+from reft_studio.jobs.status import read_status
+from reft_studio.jobs.view import JobView, trains, view
 from reft_studio.store import jobs as table
-from reft_studio.store.jobs import Ended, JobRecord
-from reft_studio.workspace import Workspace, disk_error, sweep
+from reft_studio.store import settings
+from reft_studio.store.jobs import Asked, JobRecord
+from reft_studio.workspace import Workspace, disk_error
 
 __all__ = ["JobQueue", "JobView"]
 
-GRACE_S = 10.0
-"""Between asking a worker to stop and ending it."""
-STARTING_S = 30.0
-"""A claimed job that no process took up within this time was lost with the app that claimed it."""
 WAIT_S = 0.1
 """Between two looks of `wait`."""
-_LOST = "The app stopped while it started this job. Try it again."
-_DIED = "Its process ended without a word: the machine was restarted, memory ran out, or it was killed. Try it again."
+_HELD = "Held back. Resume it, and it is the next."
 _ATTEMPT = 1 << 40
 Views = list[JobView]  # named here: inside the class, `list` is the method
 Events = list[dict[str, Any]]
@@ -43,9 +43,11 @@ _log = logging.getLogger(__name__)
 class JobQueue:
     """All that may be done with jobs. Any number of these, in any number of processes, may look at one workspace."""
 
-    def __init__(self, workspace: Workspace, *, grace_s: float = GRACE_S) -> None:
+    def __init__(self, workspace: Workspace, *, grace_s: float = GRACE_S, on: Sequence[str] | None = None) -> None:
+        """`on`: the devices to work on, instead of all there are."""
         self.workspace = workspace
-        self.grace_s = grace_s
+        self.attempts = Attempts(workspace, grace_s=grace_s)
+        self._on = on
         self._children: set[int] = set()
         self._ticking = threading.Lock()
         self._stop = threading.Event()
@@ -55,7 +57,8 @@ class JobQueue:
         """Queue a job and return its id; `after` names one that must end well first. It starts at the next `tick`."""
         check_kind(kind)
         job_id = f"{kind}-{uuid.uuid4().hex[:8]}"
-        table.insert(self.workspace, job_id, kind=kind, title=title, params=params, after=after, now=time.time())
+        lane, wants = lane_of(self.workspace, kind, params), wanted_device(params)
+        table.insert(self.workspace, job_id, kind=kind, title=title, params=params, after=after, now=time.time(), lane=lane, wants=wants)
         return job_id
 
     def submit_once(self, kind: str, params: dict[str, Any], *, title: str) -> str:
@@ -64,17 +67,55 @@ class JobQueue:
         return next(same, None) or self.submit(kind, params, title=title)
 
     def cancel(self, job_id: str) -> None:
-        """Stop a job: a queued one at once, a running one within the grace time. One that has ended stays as it is."""
-        record = table.request_cancel(self.workspace, job_id, now=time.time())
-        if record.state != "running":
+        """Stop a job: a queued or paused one at once, a running one within the grace time. One that has ended stays as it is."""
+        self._ask(job_id, "cancel")
+
+    def pause(self, job_id: str) -> None:
+        """Hold a queued job back; let a running one end its step, keep what it has and stop, until `resume`."""
+        self._ask(job_id, "pause", message=_HELD)
+
+    def give_way(self, job_id: str) -> None:
+        """Let a running job end its step, keep what it has and stop; it is the next again as soon as its device is free."""
+        self._ask(job_id, "yield")
+
+    def stop_and_save(self, job_id: str) -> None:
+        """End the training of a run after its step; what it learnt is kept and evaluated. Raises SpecError while it does not train."""
+        now = self.get(job_id)
+        if now.kind != "run" or now.state != "running" or not trains(now.stage):
+            raise SpecError(f"'{now.title}' is not training now ({now.stage or now.state}), so there is no training to end.")
+        self._ask(job_id, "stop")
+
+    def _ask(self, job_id: str, what: Asked, *, message: str = "") -> None:
+        record = table.ask(self.workspace, job_id, what, now=time.time(), message=message)
+        if record.state != "running" or record.asked != what:
             return
-        files.write_control(self._folder(job_id), "cancel")
-        if process := self._process(record, read_status(self._folder(job_id), record.attempt)):
+        files.write_control(self._folder(job_id), what)
+        process = self.attempts.process(record, read_status(self._folder(job_id), record.attempt))
+        if process and what != "stop":  # the end of a training may take as long as a step does
             process.terminate()
 
-    def retry(self, job_id: str) -> None:
-        """Queue a job that did not end well again, and those that were cancelled because of it."""
-        table.requeue(self.workspace, job_id)
+    def resume(self, job_id: str) -> None:
+        """Put a paused job to the front of the queue."""
+        table.resume(self.workspace, job_id)
+
+    def retry(self, job_id: str, *, anew: bool = False) -> None:
+        """Queue a job that did not end well again, and those that were cancelled because of it; `anew`: it forgets what it kept."""
+        table.requeue(self.workspace, job_id, anew=anew)
+
+    def first(self, job_id: str) -> None:
+        """Put a queued job before all others."""
+        table.to_front(self.workspace, job_id)
+
+    @property
+    def after_failure(self) -> Policy:
+        """What happens to waiting jobs of models when one fails: they go on, or are held back until a person resumes them."""
+        return self.attempts.after_failure
+
+    def set_after_failure(self, policy: Policy | str) -> None:
+        """Raises SpecError for a word that is not one of the two."""
+        if policy not in ("go on", "hold"):
+            raise SpecError(f"After a failure is '{str(policy)[:40]}': choose 'go on' or 'hold'.")
+        settings.set(self.workspace, AFTER_FAILURE, policy)
 
     def move(self, job_id: str, direction: Literal["up", "down"] | str) -> None:
         """Change places with the queued job before (up) or after it."""
@@ -82,11 +123,11 @@ class JobQueue:
 
     def list(self, limit: int = 60) -> Views:
         """Running, queued in order, then the newest `limit` that have ended."""
-        return self._views([self._settled(record) for record in table.listing(self.workspace, limit)])
+        return self._views([self.attempts.settled(record) for record in table.listing(self.workspace, limit)])
 
     def get(self, job_id: str) -> JobView:
         """One job as it stands now. Raises StoreError if there is none with this id."""
-        record = self._settled(table.get(self.workspace, job_id))
+        record = self.attempts.settled(table.get(self.workspace, job_id))
         queued = self._views(table.listing(self.workspace, 0)) if record.state == "queued" else []
         return next((found for found in queued if found.id == job_id), None) or self._views([record])[0]
 
@@ -132,24 +173,28 @@ class JobQueue:
             time.sleep(WAIT_S)
 
     def tick(self) -> None:
-        """Settle jobs whose worker has ended, then start the next of each lane if none runs. Cheap; call it about once a second."""
+        """Settle jobs whose worker has ended, then start those for which there is room. Cheap; call it about once a second."""
         if not self.workspace.writable or not self._ticking.acquire(blocking=False):
             return
         try:
-            for record in table.running(self.workspace):
-                self._settled(record)
+            live = table.listing(self.workspace, 0)
+            settled = [self.attempts.settled(record) for record in reversed(live)]  # the last to be put back is the first of the queue
             self._children = {child for child in self._children if not reap(child)}
-            for beside in (False, True):
-                if claimed := table.claim(self.workspace, now=time.time(), background=BACKGROUND, beside=beside):
-                    self._start(claimed)
+            if any(record.state == "queued" for record in settled):
+                self._fill()
         finally:
             self._ticking.release()
 
-    def start_background(self, interval: float = 1.0) -> None:
-        """Tick in a daemon thread until `close`."""
+    def _fill(self) -> None:
+        on = self._on or devices.devices()
+        while claimed := table.claim(self.workspace, now=time.time(), devices=on, light=BESIDE):
+            self._start(claimed)
+
+    def start_background(self, interval: float = 1.0, *, also: Callable[[], None] = lambda: None) -> None:
+        """Tick in a daemon thread until `close`; `also` is called at each tick."""
         if self._thread is None:
             self._stop.clear()
-            self._thread = threading.Thread(target=self._run, args=(interval,), name="job queue", daemon=True)
+            self._thread = threading.Thread(target=self._run, args=(interval, also), name="job queue", daemon=True)
             self._thread.start()
 
     def close(self) -> None:
@@ -159,73 +204,35 @@ class JobQueue:
             self._thread.join()
             self._thread = None
 
-    def _run(self, interval: float) -> None:
+    def _run(self, interval: float, also: Callable[[], None]) -> None:
         while not self._stop.wait(interval):
             try:
                 self.tick()
+                also()
             except StudioError as exc:  # a full disk, a busy database: the next tick may do
                 _log.warning("The job queue waits: %s", exc)
             except Exception:
                 _log.exception("The job queue met a fault of the app and goes on")
 
     def _start(self, record: JobRecord) -> None:
+        folder = self._folder(record.id)
         try:
             child = launch(self.workspace, record)
-        except OSError as exc:
-            self._finish(record, "failed", message=str(disk_error(self._folder(record.id), exc)))
+        except (OSError, StudioError) as exc:
+            told = exc if isinstance(exc, StudioError) else disk_error(folder, exc)
+            if short := Shortage.found(exc, folder):
+                self.attempts.pause_for_room(record, short, short_lived=False)
+            else:
+                self.attempts.finish(record, "failed", message=str(told))
             return
         self._children.add(child)
         if process := Process.of(child):
             table.name_worker(self.workspace, record.id, record.attempt, str(process))
 
-    def _settled(self, record: JobRecord) -> JobRecord:
-        """The record, ended now if its worker has ended; a worker that did not heed its cancellation is killed."""
-        if record.state != "running" or not self.workspace.writable:
-            return record
-        folder, now = self._folder(record.id), time.time()
-        status = read_status(folder, record.attempt)
-        process = self._process(record, status)
-        if process is not None and process.alive():
-            # One that has said its last word may still hold memory of the device; the next job waits until it is gone.
-            stop_by = status.finished if status is not None and status.ended else record.cancel_at
-            if stop_by is not None and now - stop_by > self.grace_s:
-                process.kill()
-            return record
-        status = read_status(folder, record.attempt)  # its last word may have come between the two looks
-        if status is not None and status.ended:
-            return self._finish(record, cast(Ended, status.state), message=status.message, result=status.result, at=status.finished)
-        if process is not None:
-            return self._bury(record, process)
-        lost = now - (record.started or 0.0) > STARTING_S
-        return self._finish(record, "interrupted", message=_LOST) if lost else record
-
-    def _bury(self, record: JobRecord, process: Process) -> JobRecord:
-        """End a job whose worker died without a word, and remove what it left half-written."""
-        sweep(self.workspace.root, dead=process.pid)
-        if record.cancel_at is not None:
-            return self._finish(record, "cancelled")
-        return self._finish(record, "interrupted", message=_DIED)
-
-    def _finish(
-        self, record: JobRecord, state: Ended, *, message: str = "", result: dict[str, Any] | None = None, at: float | None = None
-    ) -> JobRecord:
-        now = at or time.time()
-        try:
-            return table.finish(self.workspace, record.id, record.attempt, state, message=message, result=result, now=now)
-        except StudioError as exc:
-            # The table cannot be written now (disk full): the person still sees how it ended, and the next look tries again.
-            _log.warning("The end of %s is not in the table yet: %s", record.id, exc)
-            return replace(record, state=state, message=message, result=result, finished=now)
-
-    def _process(self, record: JobRecord, status: Status | None) -> Process | None:
-        if status is not None:
-            return status.process
-        return Process.parse(record.worker) if record.worker else None
-
     def _views(self, records: Iterable[JobRecord]) -> Views:
-        now, places, views = time.time(), {True: 0, False: 0}, Views()
+        now, places, views = time.time(), Counter[bool](), Views()
         for record in records:
-            lane = record.kind in BACKGROUND
+            lane = record.lane == "model"
             places[lane] += record.state == "queued"
             status = read_status(self._folder(record.id), record.attempt)
             position = places[lane] if record.state == "queued" else None

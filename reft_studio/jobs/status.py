@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,11 @@ _RESERVED = 8192
 
 @dataclass(frozen=True)
 class Status:
-    """State of one attempt. `state` is running, or how it ended; times are seconds since the epoch."""
+    """State of one attempt. `state` is running, or how it ended; times are seconds since the epoch.
+
+    Besides the states of a job it ends as "yielded" (it let chat have its device) and "interrupted" (the system stopped it). `waiting`
+    says for what a running one waits; `wait_at` and `wait_free` are those of the job table.
+    """
 
     attempt: int
     pid: int
@@ -40,6 +44,9 @@ class Status:
     finished: float | None = None
     message: str = ""
     result: dict[str, Any] | None = None
+    waiting: str = ""
+    wait_at: str | None = None
+    wait_free: int | None = None
 
     @property
     def process(self) -> Process:
@@ -77,9 +84,14 @@ def write_control(folder: Path, command: str) -> None:
     write_json(folder / CONTROL, {"command": command, "at": time.time()})
 
 
-def cancel_requested(folder: Path) -> bool:
-    """True if a person asked this job to stop."""
-    return (folder / CONTROL).exists()
+def asked(folder: Path) -> str:
+    """What this job was asked: cancel, pause, yield or stop; empty if nothing."""
+    try:
+        return str(json.loads((folder / CONTROL).read_bytes())["command"])
+    except FileNotFoundError:
+        return ""
+    except (OSError, ValueError, KeyError, TypeError):
+        return "cancel"  # something was asked, and stopping loses the least
 
 
 def beat(folder: Path) -> None:
@@ -87,16 +99,22 @@ def beat(folder: Path) -> None:
     os.utime(folder / HEARTBEAT)
 
 
+def last_beat(folder: Path) -> float | None:
+    """When the last sign of life was; None if there was none yet."""
+    try:
+        return (folder / HEARTBEAT).stat().st_mtime
+    except OSError:
+        return None
+
+
 def silent_for(folder: Path, now: float) -> float:
     """Seconds since the last sign of life; 0 if there was none yet."""
-    try:
-        return max(0.0, now - (folder / HEARTBEAT).stat().st_mtime)
-    except OSError:
-        return 0.0
+    beat = last_beat(folder)
+    return 0.0 if beat is None else max(0.0, now - beat)
 
 
 def _write_last_words(folder: Path, status: Status) -> None:
-    slim = Status(status.attempt, status.pid, status.born, state=status.state, finished=status.finished, message=status.message[:1000])
+    slim = replace(status, stage=status.stage[:100], message=status.message[:1000], result=None)
     text = json.dumps(asdict(slim)).encode("ascii")[:_RESERVED]
     with (folder / LAST_WORDS).open("r+b") as file:
         file.write(text.ljust(_RESERVED))

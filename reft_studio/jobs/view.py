@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from reft_studio.jobs.job import JobState
 from reft_studio.jobs.status import Status, silent_for
@@ -18,7 +18,8 @@ STALE_S = 30.0
 class JobView:
     """A job as it stands. Times are seconds since the epoch, `rate` is per second, `position` counts queued jobs from 1.
 
-    `message` is for the person: what went wrong, or why nothing moves. `total` is 0 where it is not known.
+    `message` is for the person: what went wrong, or why nothing moves. `total` is 0 where it is not known. `waits` says for what a job
+    that could go on waits; one that a person paused waits for the person.
     """
 
     id: str
@@ -38,12 +39,17 @@ class JobView:
     params: dict[str, Any]
     result: dict[str, Any] | None
     position: int | None
+    attempt: int = 0
+    waits: Literal["", "disk", "device", "person"] = ""
+    device: str | None = None
+    asked: str = ""
 
 
 def view(record: JobRecord, status: Status | None, folder: Path, *, position: int | None, now: float) -> JobView:
     """Table row and worker's status as one. An ended job keeps the last progress of its attempt."""
     if record.state == "queued":
         status = None
+    waiting = status.waiting if status is not None and record.state == "running" else ""
     known = status or Status(attempt=record.attempt, pid=0, born="")
     live = record.state == "running"
     return JobView(
@@ -60,17 +66,38 @@ def view(record: JobRecord, status: Status | None, folder: Path, *, position: in
         eta_s=known.eta_s if live else None,
         started=record.started,
         finished=record.finished,
-        message=_message(record, folder, now),
+        message=_message(record, known, folder, now),
         params=record.params,
         result=record.result,
         position=position,
+        attempt=record.attempt,
+        waits="device" if waiting else "" if record.state != "paused" else "disk" if record.wait_free else "person",
+        device=record.device,
+        asked=record.asked,
     )
 
 
-def _message(record: JobRecord, folder: Path, now: float) -> str:
+def trains(stage: str) -> bool:
+    """Whether a stage is the training of a run, which can be ended early."""
+    return stage.startswith("train")
+
+
+_ASKED = {
+    "cancel": "Stopping.",
+    "pause": "Pausing: it ends its step and keeps what it has.",
+    "yield": "Letting chat have its device: it ends its step and keeps what it has.",
+    "stop": "Ending the training after this step; what was learnt is kept.",
+}
+
+
+def _message(record: JobRecord, status: Status, folder: Path, now: float) -> str:
+    """What a person must know besides how far the job is: what it waits for, and why this is not its first attempt."""
+    note = f"{record.note} (attempt {record.attempt})." if record.note and record.state == "running" else ""
     if record.state != "running":
-        return record.message
-    if record.cancel_at is not None:
-        return "Stopping."
+        return record.message or (f"{record.note}." if record.note and record.state == "queued" else "")
+    if record.asked in _ASKED and (record.asked != "stop" or trains(status.stage)):
+        return _ASKED[record.asked]
     silent = silent_for(folder, now)
-    return f"No sign of life for {silent:.0f} s. Wait, or cancel it and try again." if silent > STALE_S else ""
+    if silent > STALE_S:
+        return f"No sign of life for {silent:.0f} s. Wait, or cancel it and try again."
+    return " ".join(part for part in (status.waiting, note) if part)

@@ -4,28 +4,34 @@ from __future__ import annotations
 
 import argparse
 import errno
+import math
 import os
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from reft_studio import offline, threads
 from reft_studio.errors import OUT_OF_MEMORY, StudioError, is_out_of_memory
+from reft_studio.jobs import devices, lease
 from reft_studio.jobs.context import WorkerContext
-from reft_studio.jobs.job import JobCancelled
+from reft_studio.jobs.job import JobCancelled, JobPaused
 from reft_studio.jobs.kinds import job_function
 from reft_studio.jobs.process import Process
-from reft_studio.jobs.status import Status, cancel_requested, prepare, write_status
+from reft_studio.jobs.room import Shortage
+from reft_studio.jobs.status import Status, prepare, write_status
+from reft_studio.progress import StopEarly
 from reft_studio.store import jobs as table
 from reft_studio.store.jobs import JobRecord
 from reft_studio.workspace import Workspace, disk_error
 
 NICE = 10
 """Added to the niceness: the app and the rest of the machine stay quick while a job computes."""
-_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+_NO_TRAINING = "There was no training to stop, so nothing was kept. Try it again."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,43 +55,83 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return _work(workspace, record)
 
 
+@dataclass(frozen=True)
+class _End:
+    """How an attempt ended: its state, what to tell the person, its result, and what it waits for."""
+
+    state: str
+    message: str = ""
+    result: dict[str, Any] | None = None
+    shortage: Shortage | None = None
+
+    @property
+    def waiting(self) -> dict[str, Any]:
+        """The fields of the status that say what it waits for."""
+        return {"wait_at": str(self.shortage.disk), "wait_free": self.shortage.need} if self.shortage else {}
+
+
 def _work(workspace: Workspace, record: JobRecord) -> int:
     me, folder = Process.current(), workspace.folder("jobs", record.id)
     status = Status(attempt=record.attempt, pid=me.pid, born=me.born, started=time.time())
     try:
         prepare(folder)
         write_status(folder, status)
-        context = WorkerContext(workspace, record.id, status)
+        context = WorkerContext(workspace, record.id, status, anew=record.anew)
     except StudioError as exc:
-        return _give_up(workspace, record, str(exc))
+        return _give_up(workspace, record, exc)
     with context.watched():
-        state, message, result = _outcome(context, record)
-        context.end(state, message, result)
-    _tell(context, message)
-    return 0 if state == "done" else 1
+        end = _outcome(context, record)
+        context.end(end.state, end.message, end.result, **end.waiting)
+    _tell(context, end.message)
+    return 0 if end.state == "done" else 1
 
 
-def _outcome(context: WorkerContext, record: JobRecord) -> tuple[str, str, dict[str, Any] | None]:
-    """Run the job's function: how it ended, what to tell the person, its result."""
+def _outcome(context: WorkerContext, record: JobRecord) -> _End:
+    """Run the job's function: how that ended."""
     try:
         context.events.add("state", state="running", attempt=record.attempt)
         context.check()
-        result = job_function(record.kind)(context, record.params)
-        return "done", "", result
+        with _device(context, record):
+            return _End("done", result=job_function(record.kind)(context, record.params))
+    except JobPaused:
+        return _End({"pause": "paused", "yield": "yielded"}.get(context.asked, "interrupted"))
     except JobCancelled:
-        if cancel_requested(context.folder):
-            return "cancelled", "", None
-        return "interrupted", "The system stopped this job. Try it again.", None
-    except StudioError as exc:
-        return "failed", str(exc), None
-    except OSError as exc:
-        traceback.print_exc()
-        if exc.errno in _DISK:
-            return "failed", str(disk_error(Path(exc.filename or context.folder), exc)), None
-        return "failed", _unexpected(exc), None
-    except Exception as exc:  # ours to mend, not the person's: the traceback is for the log, never for the page
-        traceback.print_exc()
-        return "failed", OUT_OF_MEMORY if is_out_of_memory(exc) else _unexpected(exc), None
+        return _End("cancelled")
+    except StopEarly:
+        return _End("cancelled", _NO_TRAINING)
+    except Exception as exc:
+        if shortage := Shortage.found(exc, context.folder):
+            traceback.print_exc()
+            return _End("paused", shortage.message, shortage=shortage)
+        if isinstance(exc, StudioError):
+            return _End("failed", str(exc))
+        traceback.print_exc()  # ours to mend, not the person's: the traceback is for the log, never for the page
+        if isinstance(exc, OSError) and exc.errno == errno.EROFS:
+            return _End("failed", str(disk_error(Path(exc.filename or context.folder), exc)))
+        return _End("failed", OUT_OF_MEMORY if is_out_of_memory(exc) else _unexpected(exc))
+
+
+@contextmanager
+def _device(context: WorkerContext, record: JobRecord) -> Iterator[None]:
+    """Hold the device of the job, once whoever has it has given it back; nothing for a job that needs none."""
+    if record.device is None:
+        yield
+        return
+
+    def waiting(found: lease.Holder | None) -> None:
+        context.check()
+        context.waits(f"Waits for {devices.title(record.device or '')}: {_whose(found)}")
+
+    held = lease.hold(context.workspace, record.device, record.title, job=record.id, wait_s=math.inf, waiting=waiting)
+    with held:
+        context.waits("")
+        yield
+
+
+def _whose(found: lease.Holder | None) -> str:
+    if found is None or found.job is None:
+        return "chat has it, and gives it back a minute after its last answer, or when it is asked to."
+    return f"“{found.what}” has it."
 
 
 def _unexpected(exc: Exception) -> str:
@@ -103,10 +149,14 @@ def _tell(context: WorkerContext, message: str) -> None:
         print(exc, file=sys.stderr)
 
 
-def _give_up(workspace: Workspace, record: JobRecord, message: str) -> int:
+def _give_up(workspace: Workspace, record: JobRecord, exc: StudioError) -> int:
     """The job's folder cannot be written: say so in the table, which may lie where there is still room."""
-    print(message, file=sys.stderr)
-    table.finish(workspace, record.id, record.attempt, "failed", message=message, result=None, now=time.time())
+    print(exc, file=sys.stderr)
+    if short := Shortage.found(exc, workspace.folder("jobs", record.id)):
+        told = {"message": short.message, "wait_at": str(short.disk)}
+        table.pause(workspace, record.id, record.attempt, deaths=record.deaths, wait_free=short.need, **told)
+    else:
+        table.finish(workspace, record.id, record.attempt, "failed", message=str(exc), result=None, now=time.time())
     return 1
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,12 +13,21 @@ from reft_studio.store.connection import reading, transaction
 from reft_studio.workspace import Workspace
 
 Ended = Literal["done", "failed", "cancelled", "interrupted"]
+Lane = Literal["light", "background", "model"]
+Asked = Literal["", "cancel", "pause", "yield", "stop"]
 _FAILED = ("failed", "cancelled", "interrupted")
+_FRONT = "(SELECT min(position) - 1 FROM jobs)"
+_FRESH = "started = NULL, finished = NULL, worker = NULL, cancel_at = NULL, asked = '', device = NULL, result = NULL, blocked_by = NULL"
 
 
 @dataclass(frozen=True)
 class JobRecord:
-    """One row of the table. Times are seconds since the epoch; `worker` names the process of the present attempt."""
+    """One row of the table. Times are seconds since the epoch; `worker` names the process of the present attempt.
+
+    `wants` is the device that a job of the lane "model" must have (None: any), `device` the one it has. `deaths` counts attempts in a
+    row that ended soon and unasked, `note` says why there was another one. A paused job with `wait_free` goes on by itself once so many
+    bytes are free on the disk at `wait_at`. `anew`: the next attempt forgets what an earlier one kept.
+    """
 
     id: str
     kind: str
@@ -36,9 +45,29 @@ class JobRecord:
     blocked_by: str | None
     message: str
     result: dict[str, Any] | None
+    lane: Lane
+    wants: str | None
+    device: str | None
+    asked: Asked
+    deaths: int
+    note: str
+    anew: bool
+    wait_at: str | None
+    wait_free: int | None
 
 
-def insert(workspace: Workspace, job_id: str, *, kind: str, title: str, params: dict[str, Any], after: str | None, now: float) -> None:
+def insert(
+    workspace: Workspace,
+    job_id: str,
+    *,
+    kind: str,
+    title: str,
+    params: dict[str, Any],
+    after: str | None,
+    now: float,
+    lane: Lane = "model",
+    wants: str | None = None,
+) -> None:
     """Put a job at the end of the queue. Raises SpecError if the job it is to follow does not exist."""
     try:
         text = json.dumps(params, allow_nan=False)
@@ -48,9 +77,9 @@ def insert(workspace: Workspace, job_id: str, *, kind: str, title: str, params: 
         if after is not None and not connection.execute("SELECT 1 FROM jobs WHERE id = ?", (after,)).fetchone():
             raise SpecError(f"There is no job '{after[:40]}' to wait for.")
         connection.execute(
-            "INSERT INTO jobs (id, kind, title, params, after, state, position, created) "
-            "VALUES (?, ?, ?, ?, ?, 'queued', (SELECT coalesce(max(position), 0) + 1 FROM jobs), ?)",
-            (job_id, kind, title, text, after, now),
+            "INSERT INTO jobs (id, kind, title, params, after, state, position, created, lane, wants) "
+            "VALUES (?, ?, ?, ?, ?, 'queued', (SELECT coalesce(max(position), 0) + 1 FROM jobs), ?, ?, ?)",
+            (job_id, kind, title, text, after, now, lane, wants),
         )
 
 
@@ -61,9 +90,9 @@ def get(workspace: Workspace, job_id: str) -> JobRecord:
 
 
 def listing(workspace: Workspace, limit: int) -> list[JobRecord]:
-    """Running and queued jobs (all of them, in queue order), then the newest ended ones; at most `limit` of the latter."""
-    live = "SELECT * FROM jobs WHERE state IN ('running', 'queued') ORDER BY state DESC, position"
-    ended = "SELECT * FROM jobs WHERE state NOT IN ('running', 'queued') ORDER BY finished DESC, created DESC LIMIT ?"
+    """Running, queued and paused jobs (all of them, each in queue order), then the newest ended ones; at most `limit` of the latter."""
+    live = "SELECT * FROM jobs WHERE state IN ('running', 'queued', 'paused') ORDER BY state DESC, position"
+    ended = "SELECT * FROM jobs WHERE state NOT IN ('running', 'queued', 'paused') ORDER BY finished DESC, created DESC LIMIT ?"
     with reading(workspace) as connection:
         return [_record(row) for row in (*connection.execute(live), *connection.execute(ended, (max(limit, 0),)))]
 
@@ -74,31 +103,38 @@ def running(workspace: Workspace) -> list[JobRecord]:
         return [_record(row) for row in connection.execute("SELECT * FROM jobs WHERE state = 'running' ORDER BY position")]
 
 
-def claim(workspace: Workspace, *, now: float, background: Collection[str] = (), beside: bool = False) -> JobRecord | None:
-    """Mark the next job as running and return it: None if one runs already, or none is ready.
+def claim(workspace: Workspace, *, now: float, devices: Sequence[str] = ("cpu",), light: int = 1) -> JobRecord | None:
+    """Mark the first job that is ready and has room as running and return it; None if there is none.
 
-    Jobs of the `background` kinds run one at a time beside the others: they are what is claimed if `beside`, else they are left.
+    There is room for one job of the lane "model" on each device, and beside them for `light` others, of which one is in the background.
     Of several processes that ask at once, one gets it. A job whose forerunner did not end well is cancelled here.
     """
-    kinds = sorted(background)
-    lane = f"kind {'IN' if beside else 'NOT IN'} ({', '.join('?' * len(kinds))})"
     ready = (
-        f"SELECT id FROM jobs WHERE state = 'queued' AND {lane} "
-        "AND (after IS NULL OR after IN (SELECT id FROM jobs WHERE state = 'done')) ORDER BY position LIMIT 1"
+        "SELECT id, lane, wants FROM jobs WHERE state = 'queued' "
+        "AND (after IS NULL OR after IN (SELECT id FROM jobs WHERE state = 'done')) ORDER BY position"
     )
     with transaction(workspace) as connection:
         _cancel_blocked(connection, now)
-        if connection.execute(f"SELECT 1 FROM jobs WHERE state = 'running' AND {lane} LIMIT 1", kinds).fetchone():
-            return None
-        row = connection.execute(ready, kinds).fetchone()
-        if row is None:
-            return None
-        connection.execute(
-            "UPDATE jobs SET state = 'running', attempt = attempt + 1, started = ?, finished = NULL, worker = NULL, cancel_at = NULL, "
-            "message = '', result = NULL WHERE id = ?",
-            (now, row["id"]),
-        )
-        return _one(connection, row["id"])
+        taken = connection.execute("SELECT lane, device FROM jobs WHERE state = 'running'").fetchall()
+        for row in connection.execute(ready).fetchall():
+            if (device := _room(row, taken, devices, light)) is None:
+                continue
+            connection.execute(
+                "UPDATE jobs SET state = 'running', attempt = attempt + 1, started = ?, finished = NULL, worker = NULL, cancel_at = NULL, "
+                "asked = '', message = '', result = NULL, device = ? WHERE id = ?",
+                (now, device or None, row["id"]),
+            )
+            return _one(connection, row["id"])
+        return None
+
+
+def _room(job: sqlite3.Row, taken: Sequence[sqlite3.Row], devices: Sequence[str], light: int) -> str | None:
+    """The device that is free for a job, "" for one that needs none; None if it has to wait."""
+    if job["lane"] == "model":
+        busy = {row["device"] for row in taken if row["lane"] == "model"}
+        return next((device for device in ((job["wants"],) if job["wants"] else devices) if device not in busy), None)
+    beside = [row["lane"] for row in taken if row["lane"] != "model"]
+    return None if len(beside) >= light or job["lane"] == "background" in beside else ""
 
 
 def name_worker(workspace: Workspace, job_id: str, attempt: int, worker: str) -> None:
@@ -119,18 +155,68 @@ def finish(
         return _one(connection, job_id)
 
 
-def request_cancel(workspace: Workspace, job_id: str, *, now: float) -> JobRecord:
-    """Cancel a queued job at once; on a running one, note that it was asked to stop (the first time counts)."""
+def put_back(workspace: Workspace, job_id: str, attempt: int, *, deaths: int, note: str, anew: bool) -> JobRecord:
+    """Put a running job whose attempt is over to the front of the queue again."""
     with transaction(workspace) as connection:
         connection.execute(
-            "UPDATE jobs SET state = 'cancelled', finished = ?, message = '', blocked_by = NULL WHERE id = ? AND state = 'queued'",
-            (now, job_id),
+            f"UPDATE jobs SET state = 'queued', position = {_FRONT}, message = '', deaths = ?, note = ?, anew = ?, {_FRESH} "
+            "WHERE id = ? AND attempt = ? AND state = 'running'",
+            (deaths, note, anew, job_id, attempt),
         )
-        connection.execute("UPDATE jobs SET cancel_at = coalesce(cancel_at, ?) WHERE id = ? AND state = 'running'", (now, job_id))
         return _one(connection, job_id)
 
 
-def requeue(workspace: Workspace, job_id: str) -> JobRecord:
+def pause(
+    workspace: Workspace,
+    job_id: str,
+    attempt: int,
+    *,
+    message: str,
+    deaths: int = 0,
+    wait_at: str | None = None,
+    wait_free: int | None = None,
+) -> JobRecord:
+    """Set a running job whose attempt is over aside; `wait_free`: until so many bytes are free on the disk at `wait_at`."""
+    with transaction(workspace) as connection:
+        connection.execute(
+            f"UPDATE jobs SET state = 'paused', message = ?, deaths = ?, wait_at = ?, wait_free = ?, {_FRESH} "
+            "WHERE id = ? AND attempt = ? AND state = 'running'",
+            (message, deaths, wait_at, wait_free, job_id, attempt),
+        )
+        return _one(connection, job_id)
+
+
+def ask(workspace: Workspace, job_id: str, what: Asked, *, now: float, message: str = "") -> JobRecord:
+    """Cancel or pause a job that does not run at once; on a running one, note what it was asked. Cancelling overrules all else."""
+    with transaction(workspace) as connection:
+        if what == "cancel":
+            connection.execute(
+                "UPDATE jobs SET state = 'cancelled', finished = ?, message = '', blocked_by = NULL, wait_at = NULL, wait_free = NULL "
+                "WHERE id = ? AND state IN ('queued', 'paused')",
+                (now, job_id),
+            )
+        elif what == "pause":
+            connection.execute("UPDATE jobs SET state = 'paused', message = ? WHERE id = ? AND state = 'queued'", (message, job_id))
+        heeded = "asked <> 'cancel'" if what == "cancel" else "asked IN ('', 'stop')"
+        connection.execute(
+            f"UPDATE jobs SET asked = ?, cancel_at = ? WHERE id = ? AND state = 'running' AND {heeded}",
+            (what, None if what == "stop" else now, job_id),
+        )
+        return _one(connection, job_id)
+
+
+def resume(workspace: Workspace, job_id: str, *, note: str = "", deaths: int = 0) -> JobRecord:
+    """Put a paused job to the front of the queue; any other stays where it is."""
+    with transaction(workspace) as connection:
+        connection.execute(
+            f"UPDATE jobs SET state = 'queued', position = {_FRONT}, message = '', note = ?, deaths = ?, wait_at = NULL, wait_free = NULL "
+            "WHERE id = ? AND state = 'paused'",
+            (note, deaths, job_id),
+        )
+        return _one(connection, job_id)
+
+
+def requeue(workspace: Workspace, job_id: str, *, anew: bool = False) -> JobRecord:
     """Queue a job that did not end well once more, at the end, with those that were cancelled because of it."""
     with transaction(workspace) as connection:
         record = _one(connection, job_id)
@@ -140,9 +226,9 @@ def requeue(workspace: Workspace, job_id: str) -> JobRecord:
         while waiting:
             again = waiting.pop(0)
             connection.execute(
-                "UPDATE jobs SET state = 'queued', position = (SELECT max(position) + 1 FROM jobs), finished = NULL, started = NULL, "
-                "message = '', result = NULL, cancel_at = NULL, blocked_by = NULL WHERE id = ?",
-                (again,),
+                "UPDATE jobs SET state = 'queued', position = (SELECT max(position) + 1 FROM jobs), message = '', note = '', deaths = 0, "
+                f"anew = ?, {_FRESH} WHERE id = ?",
+                (anew and again == record.id, again),
             )
             waiting += [row["id"] for row in connection.execute("SELECT id FROM jobs WHERE blocked_by = ? ORDER BY position", (again,))]
         return _one(connection, job_id)
@@ -160,6 +246,13 @@ def swap(workspace: Workspace, job_id: str, *, earlier: bool) -> None:
             return
         connection.execute("UPDATE jobs SET position = ? WHERE id = ?", (other["position"], record.id))
         connection.execute("UPDATE jobs SET position = ? WHERE id = ?", (record.position, other["id"]))
+
+
+def to_front(workspace: Workspace, job_id: str) -> None:
+    """Put a queued job before all others; any other stays where it is. Raises StoreError if there is none with this id."""
+    with transaction(workspace) as connection:
+        _one(connection, job_id)
+        connection.execute(f"UPDATE jobs SET position = {_FRONT} WHERE id = ? AND state = 'queued'", (job_id,))
 
 
 def _cancel_blocked(connection: sqlite3.Connection, now: float) -> None:
@@ -191,4 +284,5 @@ def _record(row: sqlite3.Row) -> JobRecord:
         values["result"] = None if row["result"] is None else json.loads(row["result"])
     except ValueError as exc:
         raise StoreError(f"Job '{row['id']}' is damaged in the workspace database. Start it again as a new one.") from exc
+    values["anew"] = bool(row["anew"])
     return JobRecord(**values)

@@ -49,4 +49,17 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ),
     # Whether the row's text was shown to the person who decided; NULL in entries that were made before.
     ("ALTER TABLE decisions ADD COLUMN seen INTEGER",),
+    # Lanes, what a running job was asked to do, attempts that ended by themselves, and what a paused job waits for.
+    (
+        "ALTER TABLE jobs ADD COLUMN lane TEXT NOT NULL DEFAULT 'model'",
+        "ALTER TABLE jobs ADD COLUMN wants TEXT",
+        "ALTER TABLE jobs ADD COLUMN device TEXT",
+        "ALTER TABLE jobs ADD COLUMN asked TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE jobs ADD COLUMN deaths INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE jobs ADD COLUMN note TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE jobs ADD COLUMN anew INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE jobs ADD COLUMN wait_at TEXT",
+        "ALTER TABLE jobs ADD COLUMN wait_free INTEGER",
+        "UPDATE jobs SET asked = 'cancel' WHERE cancel_at IS NOT NULL",
+    ),
 )

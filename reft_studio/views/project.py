@@ -10,7 +10,6 @@ from reft_studio import integrity
 from reft_studio.audit.frozen_audit import FrozenAudit
 from reft_studio.data.dataset import AGAIN, KEPT, Dataset, Role, list_datasets, open_dataset
 from reft_studio.errors import StoreError
-from reft_studio.jobs.job import LIVE
 from reft_studio.jobs.kinds import BACKGROUND
 from reft_studio.jobs.queue import JobQueue
 from reft_studio.jobs.view import JobView
@@ -122,7 +121,7 @@ def state(workspace: Workspace, jobs: JobQueue, *, device: str) -> State:
 
 def is_work_on(job: JobView, dataset: DatasetSummary | None) -> bool:
     """Whether somebody waits for a live job: one on this dataset, or on none in particular."""
-    if job.state not in LIVE or job.kind in BACKGROUND:
+    if job.state not in ("queued", "running") or job.kind in BACKGROUND:
         return False
     return concerns(job, dataset)
 

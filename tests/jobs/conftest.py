@@ -34,10 +34,17 @@ def queue(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Iterator[Job
     queue = JobQueue(workspace, grace_s=0.5)
     yield queue
     queue.close()
-    for record in table.running(workspace):
-        if process := _worker(workspace, record.id):
-            process.kill()
-    _until(lambda: [queue.get(record.id).state for record in table.running(workspace)] == [])
+    for record in table.listing(workspace, 0):
+        queue.cancel(record.id)
+
+    def all_gone() -> bool:
+        for record in table.running(workspace):
+            if process := _worker(workspace, record.id):
+                process.kill()
+            queue.get(record.id)
+        return not table.running(workspace)
+
+    _until(all_gone)
 
 
 def _worker(workspace: Workspace, job_id: str) -> Process | None:

@@ -14,6 +14,8 @@ from typing import Any
 from reft_studio import workspace
 from reft_studio.errors import SpecError
 from reft_studio.jobs.job import JobContext
+from reft_studio.jobs.lease import holder
+from reft_studio.progress import StopEarly
 from reft_studio.workspace import disk_error, new_folder
 
 
@@ -71,8 +73,57 @@ def memory(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
 
 
 def dies(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
+    """Kill itself as often as `times` says, in a row over its attempts; then end well."""
+    lives = context.workspace.folder("jobs", context.job_id) / "lives"
+    lived = int(lives.read_text()) if lives.exists() else 0
+    lives.write_text(str(lived + 1))
     context.stage("dying", 1, 1)
-    os.kill(os.getpid(), signal.SIGKILL)
+    if lived < params.get("times", 10**9):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return {"lives": lived}
+
+
+def climbs(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
+    """Count to `to` from where the attempt before kept it, one step per file `go` that appears, and keep the count when stopped."""
+    kept = context.workspace.folder("jobs", context.job_id) / "kept"
+    if context.anew:
+        kept.unlink(missing_ok=True)
+    done = int(kept.read_text()) if kept.exists() else 0
+    context.stage("train: count", 1, 1)
+    try:
+        while done < params["to"]:
+            context.check()
+            done += 1
+            kept.write_text(str(done))
+            context.progress(done, params["to"])
+            while done >= params.get("stop_at", params["to"]) and not (kept.parent / "go").exists():
+                time.sleep(0.005)
+                context.progress(done, params["to"])
+    except StopEarly:
+        return {"counted": done, "early": True}
+    return {"counted": done}
+
+
+def early(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
+    """Look until asked something, without knowing of StopEarly."""
+    context.stage("train: nothing", 1, 1)
+    while True:
+        context.check()
+        time.sleep(0.005)
+
+
+def device(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
+    """Say which GPU the process sees, and who holds the device."""
+    held = holder(context.workspace, params["device"])
+    return {"visible": os.environ.get("CUDA_VISIBLE_DEVICES"), "holder": held.what if held else None}
+
+
+def needs_room(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
+    """Write a folder that fits as soon as the file `room` is there: until then no file may grow beyond 20 kB."""
+    if not (context.workspace.root / "room").exists():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+    with new_folder(context.workspace.folder("runs", "big")) as building:
+        (building / "adapter").write_bytes(b"\0" * 100_000)
     return {}
 
 

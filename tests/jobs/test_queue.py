@@ -45,27 +45,6 @@ def test_jobs_run_one_at_a_time_in_the_order_of_the_queue(queue: JobQueue, until
     assert sorted(ids, key=lambda job_id: started_at[job_id] or 0.0) == order
 
 
-def test_background_jobs_run_one_at_a_time_beside_the_others(queue: JobQueue, until: Until, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reft_studio.jobs.queue.BACKGROUND", {"endless"})
-    behind = [queue.submit("endless", {}, title="behind") for _ in range(2)]
-    ahead = [queue.submit("deaf", {}, title="ahead") for _ in range(2)]
-    queue.tick()
-    running = [view.id for view in queue.list() if view.state == "running"]
-    assert sorted(running) == sorted([behind[0], ahead[0]])
-    assert [queue.get(job).position for job in (behind[1], ahead[1])] == [1, 1]
-    queue.cancel(behind[0])
-
-    def followed() -> bool:
-        queue.tick()
-        return queue.get(behind[1]).state == "running"
-
-    until(followed)
-    assert queue.get(ahead[0]).state == "running" and queue.get(ahead[1]).state == "queued"
-    for job in (ahead[1], behind[1], ahead[0]):
-        queue.cancel(job)
-    until(lambda: all(view.state == "cancelled" for view in queue.list()))
-
-
 def test_of_many_queues_that_tick_at_once_one_starts_the_job(workspace: Workspace, queue: JobQueue, until: Until) -> None:
     job_id = queue.submit("count", {"to": 2}, title="count")
     others = [JobQueue(workspace) for _ in range(6)]
@@ -144,11 +123,11 @@ def test_jobs_after_one_that_failed_are_cancelled_with_the_reason_and_come_back_
 
 
 def test_trying_again_starts_a_new_attempt_with_new_events(queue: JobQueue, finished: Finish, workspace: Workspace) -> None:
-    view = finished("dies")
+    view = finished("refuses")
     _, offset = queue.metrics(view.id)
     queue.retry(view.id)
     assert (queue.get(view.id).state, queue.get(view.id).stage, queue.get(view.id).position) == ("queued", "", 1)
-    assert queue.wait(view.id, timeout_s=20).state == "interrupted"
+    assert queue.wait(view.id, timeout_s=20).state == "failed"
     assert table.get(workspace, view.id).attempt == 2
     assert queue.metrics(view.id, offset)[1] > offset
     assert (workspace.folder("jobs", view.id) / "events-1.jsonl").is_file()

@@ -75,17 +75,6 @@ def test_too_little_memory_is_said_so(finished: Finish) -> None:
     assert view.state == "failed" and "memory" in view.message
 
 
-def test_a_full_disk_fails_the_job_with_a_clear_message_and_leaves_nothing(workspace: Workspace, finished: Finish) -> None:
-    view = finished("disk_full")
-    assert view.state == "failed" and "Free some space there and try again" in view.message
-    assert leftovers(workspace) == []
-
-
-def test_a_disk_without_room_for_even_the_status_still_tells_why(finished: Finish) -> None:
-    view = finished("no_room")
-    assert view.state == "failed" and "No space left on device" in view.message
-
-
 def test_a_full_database_disk_still_shows_how_the_job_ended(queue: JobQueue, until: Until, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: Any, **__: Any) -> None:
         raise PrerequisiteError("The disk is full.")
@@ -120,10 +109,33 @@ def test_a_job_that_does_not_exist_is_said_not_to(queue: JobQueue) -> None:
 # --- death --------------------------------------------------------------------------------------------------------------------------
 
 
-def test_a_worker_that_kills_itself_is_interrupted_not_running(finished: Finish) -> None:
-    view = finished("dies")
-    assert (view.state, view.stage) == ("interrupted", "dying")
-    assert "Try it again" in view.message
+def test_a_job_whose_worker_died_goes_on_by_itself_and_says_so(queue: JobQueue, started: Start, until: Until) -> None:
+    job_id, process = started("climbs", to=7, stop_at=3)
+    until(lambda: queue.get(job_id).done == 3)
+    process.kill()
+    until(lambda: queue.get(job_id).state == "queued")
+    assert (queue.get(job_id).position, queue.get(job_id).message) == (1, "Went on after its process ended.")
+    queue.tick()
+    until(lambda: queue.get(job_id).done == 4)  # from what the attempt before kept
+    assert queue.get(job_id).message == "Went on after its process ended (attempt 2)."
+    (queue.workspace.folder("jobs", job_id) / "go").touch()
+    view = queue.wait(job_id, timeout_s=20)
+    assert (view.state, view.result, view.attempt) == ("done", {"counted": 7}, 2)
+
+
+def test_a_job_that_dies_again_and_again_ends_and_may_be_tried_again(queue: JobQueue, finished: Finish) -> None:
+    queue.attempts.crashes = 3
+    view = finished("dies", times=4)
+    assert (view.state, view.stage, view.attempt) == ("interrupted", "dying", 3)
+    assert "ended 3 times in a row" in view.message and "Try it again" in view.message
+    queue.retry(view.id)
+    assert queue.wait(view.id, timeout_s=20).result == {"lives": 4}
+
+
+def test_a_long_life_ends_a_row_of_deaths(queue: JobQueue, finished: Finish, monkeypatch: pytest.MonkeyPatch) -> None:
+    queue.attempts.crashes = 2
+    monkeypatch.setattr("reft_studio.jobs.attempts.SHORT_S", 0.0)
+    assert finished("dies", times=3).state == "done"
 
 
 def test_kill_9_at_random_moments_never_leaves_a_job_running_or_a_folder_half_written(
@@ -138,8 +150,9 @@ def test_kill_9_at_random_moments_never_leaves_a_job_running_or_a_folder_half_wr
         while time.monotonic() < end:
             queue.get(job_id)
         os.kill(process.pid, signal.SIGKILL)
-        until(lambda: queue.get(job_id).state == "interrupted")
+        until(lambda: queue.get(job_id).state == "queued")
         assert not process.alive()
+        queue.pause(job_id)
 
     for _ in range(12):
         job_id = queue.submit("writes", {}, title="writes")
@@ -163,15 +176,16 @@ def test_a_worker_that_hangs_is_said_to_and_can_be_cancelled(
     assert not process.alive()
 
 
-def test_sigterm_from_the_system_interrupts_and_cleans_up(queue: JobQueue, workspace: Workspace, started: Start, until: Until) -> None:
+def test_sigterm_from_the_system_cleans_up_and_the_job_goes_on(queue: JobQueue, workspace: Workspace, started: Start, until: Until) -> None:
     job_id, process = started("endless")
     os.kill(process.pid, signal.SIGTERM)
-    until(lambda: queue.get(job_id).state == "interrupted")
-    assert queue.get(job_id).message == "The system stopped this job. Try it again."
+    until(lambda: queue.get(job_id).state == "queued")
     assert leftovers(workspace) == []
+    queue.tick()
+    until(lambda: queue.get(job_id).message == "Went on after the system stopped it (attempt 2).")
 
 
-def test_a_claim_whose_app_died_before_starting_a_worker_is_interrupted_after_a_while(queue: JobQueue, workspace: Workspace) -> None:
+def test_a_claim_whose_app_died_before_starting_a_worker_goes_on_after_a_while(queue: JobQueue, workspace: Workspace) -> None:
     job_id = queue.submit("count", {"to": 1}, title="count")
     assert table.claim(workspace, now=time.time()) is not None
     assert queue.get(job_id).state == "running"
@@ -181,7 +195,7 @@ def test_a_claim_whose_app_died_before_starting_a_worker_is_interrupted_after_a_
     assert queue.get(other).state == "queued"
     with transaction(workspace) as connection:
         connection.execute("UPDATE jobs SET started = 0 WHERE id = ?", (job_id,))
-    assert queue.get(job_id).state == "interrupted"
+    assert (queue.get(job_id).state, queue.get(job_id).position) == ("queued", 1)
 
 
 # --- cancelling ---------------------------------------------------------------------------------------------------------------------
@@ -196,7 +210,7 @@ def test_cancelling_leaves_no_half_written_folder(queue: JobQueue, workspace: Wo
 
 
 def test_a_job_that_never_looks_is_interrupted_where_it_stands(workspace: Workspace, queue: JobQueue, started: Start, until: Until) -> None:
-    queue.grace_s = 30.0  # so that it is the worker itself that ends, with its clean-up, and not the queue that kills it
+    queue.attempts.grace_s = 30.0  # so that it is the worker itself that ends, with its clean-up, and not the queue that kills it
     job_id, _ = started("deaf")
     queue.cancel(job_id)
     until(lambda: queue.get(job_id).state == "cancelled")

@@ -216,7 +216,7 @@ def test_a_running_job_shows_stage_amount_rate_and_time_left(monkeypatch: pytest
     assert card["stage_text"] == "Stage 2 of 4: train"
     assert card["left"] == "40 of 160, 8.0 per second"
     assert card["right"] == "about 15 s left, 12 s so far"
-    assert (card["share"], card["actions"]) == (0.25, ["cancel"])
+    assert (card["share"], card["actions"]) == (0.25, ["stop", "pause", "cancel"])
 
 
 def test_a_job_that_counts_its_whole_shows_one_bar_and_a_percentage() -> None:
@@ -243,7 +243,7 @@ def test_jobs_stand_in_the_order_in_which_they_matter() -> None:
 
 def test_a_failed_job_shows_its_message_cleaned_and_offers_another_try() -> None:
     card = jobs.card(replace(JOB, state="failed", finished=1042.0, message="Loss is nan at step 3.\u202e"))
-    assert (card["badge"], card["actions"]) == ("Failed after 42 s", ["retry", "dismiss"])
+    assert (card["badge"], card["actions"]) == ("Failed after 42 s", ["retry", "anew", "dismiss"])
     assert card["message"] == "Loss is nan at step 3.⟨U+202E⟩"
 
 
@@ -256,7 +256,26 @@ def test_buttons_of_the_panel_act_on_the_queue(quiet: Studio, project: str) -> N
     assert quiet.jobs.get(second.id).state == "cancelled"
     jobs.act_on(quiet, second.id, "retry")
     assert quiet.jobs.get(second.id).state == "queued"
+    jobs.act_on(quiet, second.id, "first")
+    jobs.act_on(quiet, first.id, "pause")
+    assert [(job.id, job.state) for job in quiet.jobs.list()] == [(second.id, "queued"), (first.id, "paused")]
+    jobs.act_on(quiet, first.id, "resume")
+    assert [job.id for job in quiet.jobs.list()] == [first.id, second.id]
+    jobs.act_on(quiet, "", "hold")
+    assert quiet.jobs.after_failure == "hold"
     jobs.act_on(quiet, first.id, "erase the disk")
+
+
+def test_a_job_that_waits_says_for_what_and_offers_what_helps() -> None:
+    disk = jobs.card(replace(JOB, state="paused", waits="disk", message="Paused: the disk at / is full."))
+    assert (disk["badge"], disk["actions"], disk["message"]) == (
+        "Waits for the disk",
+        ["resume", "cancel"],
+        "Paused: the disk at / is full.",
+    )
+    device = jobs.card(replace(JOB, waits="device", stage=""))
+    assert (device["badge"], device["stage_text"], device["again"]) == ("Waits for the device", "", "/train?job=run-1")
+    assert jobs.card(replace(JOB, asked="pause"))["actions"] == ["cancel"]
 
 
 # --- in a browser ------------------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from reft_studio.jobs.view import trains
 from reft_studio.views.project import chosen_dataset, concerns
 from ui.events import SLOW, answer, guarded
 from ui.text import count, seconds, show
@@ -23,12 +24,24 @@ RECENT_S = 3600.0
 FINISHED_SHOWN = 3
 EACH = {**SLOW, "trigger_mode": "multiple"}
 """Every click counts, also one on another job while the first is being handled."""
-LIVE = ("queued", "running")
+LIVE = ("queued", "running", "paused")
+KEEPING = ("run", "teacher", "quick_teacher", "score", "evaluate", "regrade", "demo")
+"""Kinds that keep what they did, so that another attempt goes on from there."""
+FORGETTING = ("run", "teacher")
+"""Of these, kinds whose next attempt can be told to forget it."""
 WHOLE = ("demo",)
 """Kinds whose progress counts the whole job in thousandths, not the stage in rows or steps."""
 MAKES_DATA = ("mix",)
 """Kinds that name a dataset only to make another of it: they belong to whichever is in work, as imports do."""
-BADGES = {"running": "Running", "done": "Done", "failed": "Failed", "cancelled": "Cancelled", "interrupted": "Interrupted"}
+BADGES = {
+    "running": "Running",
+    "paused": "Paused",
+    "done": "Done",
+    "failed": "Failed",
+    "cancelled": "Cancelled",
+    "interrupted": "Interrupted",
+}
+WAITS = {"disk": "Waits for the disk", "device": "Waits for the device"}
 
 
 def job_panel(
@@ -49,7 +62,7 @@ def job_panel(
 
     @answer
     def srv_jobs(query: dict[str, Any]) -> dict[str, Any]:
-        return {"jobs": listing(studio, kinds, of_chosen=of_chosen)}
+        return {"jobs": listing(studio, kinds, of_chosen=of_chosen), "after_failure": studio.jobs.after_failure}
 
     panel = widget("job_panel", server_functions=[srv_jobs], elem_id=elem_id or f"jobs-{'-'.join(kinds)}", empty=empty)
 
@@ -68,16 +81,27 @@ def job_panel(
 
 def act_on(studio: Studio, job_id: str, action: str) -> None:
     """Do what a button of the panel says; an action the panel does not have is ignored."""
-    if action == "cancel":
-        studio.jobs.cancel(job_id)
-    elif action == "retry":
-        studio.jobs.retry(job_id)
-    elif action in ("up", "down"):
-        studio.jobs.move(job_id, action)
+    queue = studio.jobs
+    if action in ("up", "down"):
+        queue.move(job_id, action)
+    elif action in ("go on", "hold"):
+        queue.set_after_failure(action)
+    else:
+        steps: dict[str, Callable[[str], None]] = {
+            "cancel": queue.cancel,
+            "pause": queue.pause,
+            "resume": queue.resume,
+            "first": queue.first,
+            "stop": queue.stop_and_save,
+            "retry": queue.retry,
+            "anew": lambda name: queue.retry(name, anew=True),
+        }
+        if step := steps.get(action):
+            step(job_id)
 
 
 def listing(studio: Studio, kinds: Sequence[str], *, of_chosen: bool = False) -> list[dict[str, Any]]:
-    """What the panel draws: running first, then the queue in order, then what ended within the hour, at most three.
+    """What the panel draws: running first, then the queue in order, what is paused, and what ended within the hour, at most three.
 
     `of_chosen` leaves out jobs of other datasets than the one in work. They follow all the same, with `shown` false: whoever made
     another dataset by a job, and so works on that one now, is told of the job's end.
@@ -90,12 +114,12 @@ def listing(studio: Studio, kinds: Sequence[str], *, of_chosen: bool = False) ->
 
 
 def arranged(views: Sequence[JobView], *, now: float) -> list[JobView]:
-    """Running, queued by position, recently finished (newest first, at most `FINISHED_SHOWN`)."""
-    running = [view for view in views if view.state == "running"]
+    """Running, queued by position, paused, recently finished (newest first, at most `FINISHED_SHOWN`)."""
+    running, paused = ([view for view in views if view.state == state] for state in ("running", "paused"))
     queued = sorted((view for view in views if view.state == "queued"), key=lambda view: view.position or 0)
     ended = [view for view in views if view.state not in LIVE and view.finished is not None and now - view.finished < RECENT_S]
     ended.sort(key=lambda view: view.finished or 0, reverse=True)
-    return [*running, *queued, *ended[:FINISHED_SHOWN]]
+    return [*running, *queued, *paused, *ended[:FINISHED_SHOWN]]
 
 
 def card(view: JobView) -> dict[str, Any]:
@@ -115,11 +139,16 @@ def card(view: JobView) -> dict[str, Any]:
         "right": remaining(view),
         "message": show(view.message, 2000) if view.message else "",
         "actions": actions(view),
+        "waits": view.waits in WAITS,
+        "keeps": view.kind in KEEPING,
+        "again": f"/train?job={view.id}" if view.kind == "run" else "",
     }
 
 
 def badge(view: JobView) -> str:
-    """`Running`, `Queued, number 2`, `Done in 42 s`."""
+    """`Running`, `Queued, number 2`, `Waits for the disk`, `Done in 42 s`."""
+    if view.waits in WAITS:
+        return WAITS[view.waits]
     if view.state == "queued":
         return f"Queued, number {view.position}" if view.position else "Queued"
     name = BADGES[view.state]
@@ -129,8 +158,8 @@ def badge(view: JobView) -> str:
 
 def stage_text(view: JobView) -> str:
     """`Stage 2 of 5: scoring rows`, or nothing when the job is not running."""
-    if view.state != "running" or not view.stage:
-        return "" if view.state != "running" else "Starting"
+    if view.state != "running" or view.waits or not view.stage:
+        return "" if view.state != "running" or view.waits else "Starting"
     name = show(view.stage, 120)
     return name if view.stage_count < 2 else f"Stage {view.stage_index} of {view.stage_count}: {name}"
 
@@ -161,7 +190,12 @@ def remaining(view: JobView) -> str:
 def actions(view: JobView) -> list[str]:
     """The buttons a job offers in its state."""
     if view.state == "queued":
-        return ["up", "down", "cancel"]
+        return ["first", "up", "down", "pause", "cancel"]
     if view.state == "running":
-        return ["cancel"]
-    return ["dismiss"] if view.state == "done" else ["retry", "dismiss"]
+        may_stop = view.kind == "run" and trains(view.stage) and not view.asked
+        return ["cancel"] if view.asked else [*(["stop"] if may_stop else []), "pause", "cancel"]
+    if view.state == "paused":
+        return ["resume", "cancel"]
+    if view.state == "done":
+        return ["dismiss"]
+    return ["retry", *(["anew"] if view.kind in FORGETTING else []), "dismiss"]

@@ -57,11 +57,17 @@ function newCard(job) {
 }
 
 function drawActions(parts, job) {
-  const key = job.actions.join(',');
+  const key = `${job.actions.join(',')} ${job.again}`;
   if (key === parts.actionKey) return;
   parts.actionKey = key;
   parts.actions.replaceChildren();
-  const name = { up: ['↑', 'Move up in the queue'], down: ['↓', 'Move down in the queue'], cancel: ['Cancel', 'Cancel this job'], retry: ['Try again', 'Queue this job again'] };
+  const retry = job.keeps ? 'Queue this job again; it goes on from what it kept' : 'Queue this job again';
+  const name = {
+    up: ['↑', 'Move up in the queue'], down: ['↓', 'Move down in the queue'], first: ['First', 'Make this job the next'],
+    pause: ['Pause', job.state === 'queued' ? 'Hold this job back' : 'Pause this job; it keeps what it has'], resume: ['Resume', 'Make this job the next, and go on'],
+    stop: ['Stop and save', 'End the training now and keep what was learnt'], cancel: ['Cancel', 'Cancel this job'],
+    retry: ['Try again', retry], anew: ['Start anew', 'Queue this job again from its beginning; what it kept is forgotten'],
+  };
   for (const what of job.actions) {
     if (what === 'dismiss') {
       const node = make('button', 'jp-button jp-quiet', '×');
@@ -71,6 +77,12 @@ function drawActions(parts, job) {
       node.onclick = () => { dismiss(job.id); parts.card.remove(); cards.delete(job.id); poll(); };
       parts.actions.append(node);
     } else parts.actions.append(button(name[what][0], job.id, what, name[what][1]));
+  }
+  if (job.again) {
+    const link = make('a', 'jp-button jp-quiet', 'Duplicate with a change');
+    link.href = job.again;
+    link.title = 'Open the form with the settings of this run';
+    parts.actions.prepend(link);
   }
 }
 
@@ -106,6 +118,7 @@ function draw(jobs) {
   shown.forEach((job, i) => {
     const parts = cards.get(job.id) || newCard(job);
     parts.card.dataset.state = job.state;
+    parts.card.toggleAttribute('data-waits', job.waits);
     parts.card.dataset.job = job.id;
     parts.title.textContent = job.title;
     parts.badge.textContent = job.badge;
@@ -123,8 +136,17 @@ function draw(jobs) {
   empty.hidden = shown.length > 0 || !empty.textContent;
 }
 
+// What becomes of the rest when a job fails: asked only where something waits.
+const rule = element.querySelector('.jp-rule');
+const choice = rule.querySelector('select');
+choice.onchange = () => trigger('act', { id: '', act: choice.value });
+function drawRule(answer) {
+  rule.hidden = !answer.jobs.some((job) => job.shown && (job.state === 'queued' || (job.state === 'paused' && answer.after_failure === 'hold')));
+  if (document.activeElement !== choice) choice.value = answer.after_failure;
+}
+
 // Tells the page once when a job has ended that began while the page was open; a quick one may never have been seen alive.
-const alive = (state) => state === 'running' || state === 'queued';
+const alive = (state) => state === 'running' || state === 'queued' || state === 'paused';
 let looked = false;
 function announce(jobs) {
   for (const job of jobs) {
@@ -148,7 +170,8 @@ async function poll() {
       if (answer && answer.ok) {
         announce(answer.jobs);
         draw(answer.jobs);
-        if (answer.jobs.some((job) => job.state === 'running' || job.state === 'queued')) wait = LIVE_MS;
+        drawRule(answer);
+        if (answer.jobs.some((job) => alive(job.state))) wait = LIVE_MS;
       }
     } catch (error) {
       lost.hidden = false;

@@ -1,0 +1,52 @@
+"""Which jobs wait for a model's device and which never do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reft_studio.data.dataset import open_dataset
+from reft_studio.errors import StudioError
+from reft_studio.jobs.kinds import BACKGROUND, LIGHT
+from reft_studio.jobs.scorers import chosen
+from reft_studio.scoring import SCORERS
+from reft_studio.scoring.prepared import open_prepared
+from reft_studio.store.jobs import Lane
+from reft_studio.workspace import Workspace
+
+BESIDE = 2
+"""Light jobs that run at once, beside those of models."""
+
+
+def lane_of(workspace: Workspace, kind: str, params: dict[str, Any]) -> Lane:
+    """The lane of a job: scoring, and preparing a scorer, is light where no model is loaded for it."""
+    if kind in BACKGROUND:
+        return "background"
+    if kind in LIGHT or (kind in ("score", "scorer") and not _loads_a_model(workspace, kind, params)):
+        return "light"
+    return "model"
+
+
+def wanted_device(params: dict[str, Any]) -> str | None:
+    """The device that the settings of a job name; None where any will do."""
+    spec = params.get("spec")
+    loading = (spec if isinstance(spec, dict) else params).get("loading")
+    device = loading.get("device") if isinstance(loading, dict) else None
+    return device if isinstance(device, str) and (device == "cpu" or ":" in device) else None
+
+
+def _loads_a_model(workspace: Workspace, kind: str, params: dict[str, Any]) -> bool:
+    """Whether a scorer, or a member of one that joins several, reads through a model; True where that cannot be known yet."""
+    try:
+        if kind == "scorer":
+            return _through_a_model(workspace, str(params["scorer"]), params.get("members") or ())
+        found = chosen(workspace, open_dataset(workspace, params["dataset"]), params.get("scorer"), params.get("teacher"))
+        return _through_a_model(workspace, found.scorer, found.spec.get("members") or ())
+    except (StudioError, KeyError):
+        return True  # what it needs is still to be made; the job itself says so if it never is
+
+
+def _through_a_model(workspace: Workspace, scorer: str, members: Any) -> bool:
+    if SCORERS.get(scorer).info.needs == "model":
+        return True
+    prepared = [open_prepared(workspace, str(name)) for name in members]
+    return any(_through_a_model(workspace, one.scorer, one.spec.get("members") or ()) for one in prepared)
