@@ -36,6 +36,7 @@ from reft_studio.views import (
     auditing,
     comparing,
     desk,
+    device,
     example,
     explaining,
     filtering,
@@ -89,12 +90,13 @@ class Studio:
         self.desk = desk.Desk(workspace)
         self.host = ModelHost(workspace)
         self.models = Models(self.jobs)
+        self.device = device.Device(workspace, self.jobs, self.host)
         self.explain = explaining.Explaining(workspace, self.host)
         self._device = ""
 
     def start(self) -> None:
         """Begin working off the queue in the background; found jobs of an earlier start go on."""
-        self.jobs.start_background()
+        self.jobs.start_background(also=self.device.tend)
 
     def close(self) -> None:
         """Stop the queue's thread, the model host and what looks at files; running jobs go on and are found again."""
@@ -338,12 +340,9 @@ class Studio:
     def chat_models(self) -> list[models.ChatModel]:
         return models.chat_models(self.workspace)
 
-    def chat(
-        self, prompt: str, model_ids: Sequence[str], *, max_new_tokens: int = 128, temperature: float = 0.0, seed: int = 0
-    ) -> Iterator[models.ChatEvent]:
-        """Stream the answers of several models of one base to the same prompt. Closing the iterator stops them."""
-        options = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
-        return models.chat(self.workspace, self.host, prompt, model_ids, **options)
+    def chat(self, prompt: str, model_ids: Sequence[str], **options: Any) -> Iterator[models.ChatEvent]:
+        """Stream the answers of several models of one base to the same prompt; `options`: see `Device.chat`."""
+        return self.device.chat(prompt, model_ids, **options)
 
     def prompt_cosine(self, prompt: str, teacher: str = "lab") -> tuple[float, float] | None:
         """Cosine of a prompt to the teacher's refusal feature, and the threshold; None for an empty prompt."""

@@ -16,14 +16,15 @@ from typing import Any
 
 from reft_studio import threads
 from reft_studio.errors import EvaluationError, PrerequisiteError
+from reft_studio.jobs import devices, lease
 from reft_studio.workspace import Workspace
 
 START_S = 90.0
 """Longest wait for the host's first word; loading torch and a model takes most of it."""
 SILENCE_S = 300.0
 """Longest wait between two events of a request."""
-IDLE_S = 600.0
-"""After this long without a request the host is stopped and its memory freed."""
+IDLE_S, WANTED_S = 600.0, 60.0
+"""After this long without a request the host is stopped and its memory freed: when nobody wants the device, and when a job does."""
 
 
 class ModelHost:
@@ -33,6 +34,8 @@ class ModelHost:
         self.workspace = workspace
         self._lock = threading.Lock()
         self._process: subprocess.Popen[str] | None = None
+        self.device = devices.CPU
+        """The device of the process that runs, or ran last."""
         self._inboxes: dict[str, queue.Queue[dict[str, Any]]] = {}
         self._ready = threading.Event()
         self._used = time.monotonic()
@@ -40,6 +43,11 @@ class ModelHost:
     @property
     def alive(self) -> bool:
         return self._process is not None and self._process.poll() is None
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is being answered, or waits."""
+        return bool(self._inboxes)
 
     def request(self, **fields: Any) -> Iterator[dict[str, Any]]:
         """Send a request and yield its events. Closing the iterator stops the request.
@@ -62,6 +70,7 @@ class ModelHost:
                 yield event
         finally:
             self._inboxes.pop(name, None)
+            self._used = time.monotonic()
             if self.alive and not ended:
                 with contextlib.suppress(EvaluationError):  # it died just now: there is nothing left to stop
                     self._send({"id": name, "op": "stop"})
@@ -80,10 +89,12 @@ class ModelHost:
             process.wait()
         _close(process)
 
-    def release_if_idle(self) -> None:
-        """Stop a host nobody has used for IDLE_S seconds."""
-        if self.alive and not self._inboxes and time.monotonic() - self._used > IDLE_S:
+    def release_if_idle(self, *, wanted: bool) -> bool:
+        """Stop a host that nobody has used for a while, a short one if a job wants its device; True if it was."""
+        idle = self.alive and not self.busy and time.monotonic() - self._used > (WANTED_S if wanted else IDLE_S)
+        if idle:
             self.release()
+        return idle
 
     def _next(self, inbox: queue.Queue[dict[str, Any]]) -> dict[str, Any]:
         deadline = time.monotonic() + SILENCE_S
@@ -114,10 +125,13 @@ class ModelHost:
         if self._process is not None:
             _close(self._process)  # it died; its pipes did not
         log = self.workspace.root / "model-host.log"
-        environment = {**threads.SETTINGS, **os.environ, "PYTHONUNBUFFERED": "1"}
+        free = [device for device in devices.devices() if lease.holder(self.workspace, device) is None]
+        self.device = (free or devices.devices())[0]
+        environment = {**threads.SETTINGS, **os.environ, "PYTHONUNBUFFERED": "1", **devices.visible(self.device)}
+        command = ["reft_studio.jobs.host_worker", "--workspace", str(self.workspace.root), "--device", self.device]
         with log.open("ab") as errors:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "reft_studio.jobs.host_worker", "--workspace", str(self.workspace.root)],
+                [sys.executable, "-m", *command],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,

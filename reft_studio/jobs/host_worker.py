@@ -3,25 +3,34 @@
 Requests: {"id", "op": "chat", "prompt", "models": [subject ids], "max_new_tokens", "temperature", "seed"},
 {"id", "op": "score", "prompt", "teacher"}, {"id", "op": "explain", "turns", "teacher"}, {"op": "stop", "id"}.
 Events: {"id", "model", "delta"}, {"id", "model", "done", "stop", "tokens", "seconds"}, {"id", "cosine", "threshold"},
-{"id", "inside": `Inside.as_json()`}, {"id", "error"}, and at last {"id", "end": true}.
+{"id", "inside": `Inside.as_json()`}, {"id", "waiting": who has the device, "job": its id or null}, {"id", "error"}, and at last
+{"id", "end": true}.
+
+Who holds models in memory holds the device. A request says with "device" what it does while a job has it: "wait" for it, or answer
+"beside" it (the default), which fails if the memory that is left is not enough.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import queue
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from reft_studio import offline
 from reft_studio.data.templates import template_for
-from reft_studio.errors import OUT_OF_MEMORY, SpecError, StudioError, is_out_of_memory
+from reft_studio.errors import OUT_OF_MEMORY, PrerequisiteError, SpecError, StudioError, is_out_of_memory
+from reft_studio.jobs import lease
+from reft_studio.jobs.devices import CPU
+from reft_studio.jobs.lease import CHAT, Holder
 from reft_studio.jobs.subjects import Subject, find
 from reft_studio.models import memory
 from reft_studio.models.session import Session
@@ -35,18 +44,30 @@ from reft_studio.workspace import Workspace
 
 _KEPT = 2
 """Bases kept in memory; the one used longest ago makes room."""
+_SAY_S = 5.0
+"""Between two events that tell who has the device."""
+
+
+class _Stopped(Exception):
+    """The request was stopped while it waited for the device."""
 
 
 class Host:
-    """Sessions by base, and the requests that were stopped."""
+    """Sessions by base, the requests that were stopped, and the device, which is held from the first model on."""
 
-    def __init__(self, workspace: Workspace) -> None:
-        self.workspace = workspace
+    def __init__(self, workspace: Workspace, *, device: str = CPU, emit: Callable[[dict[str, Any]], None] | None = None) -> None:
+        self.workspace, self.device, self.emit = workspace, device, emit or _emit
+        self.holding: Holder | None = None
+        self._lease = ExitStack()
         self.sessions: dict[tuple[str, LoadSpec], Session] = {}
         self.stopped: set[str] = set()
 
     def answer(self, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """Events of one request. Raises StudioError for what the person can mend."""
+        try:
+            self._take(request)
+        except _Stopped:
+            return
         if request["op"] == "score":
             teacher = open_teacher(self.workspace, request["teacher"])
             session = self._session(teacher.model, teacher.template, teacher.loading)
@@ -60,6 +81,31 @@ class Host:
             return
         subjects = [find(self.workspace, name, model=request.get("base", "lab")) for name in request["models"]]
         yield from self._chat(subjects, request)
+
+    def _take(self, request: dict[str, Any]) -> None:
+        """Hold the device, as far as the request wants to wait for it; a model is loaded beside a job else."""
+        if self.holding is not None:
+            return
+        wait_s, told = (math.inf if request.get("device") == "wait" else 0.0), -math.inf
+
+        def waiting(found: Holder | None) -> None:
+            nonlocal told
+            if request["id"] in self.stopped:
+                raise _Stopped
+            if time.monotonic() - told >= _SAY_S:
+                told = time.monotonic()
+                self.emit({"id": request["id"], "waiting": found.what if found else "another process", "job": found and found.job})
+
+        try:
+            self.holding = self._lease.enter_context(lease.hold(self.workspace, self.device, CHAT, wait_s=wait_s, waiting=waiting))
+        except PrerequisiteError:
+            if wait_s:
+                raise
+
+    def close(self) -> None:
+        """Give the device back."""
+        self.holding = None
+        self._lease.close()
 
     def _chat(self, subjects: list[Subject], request: dict[str, Any]) -> Iterator[dict[str, Any]]:
         adapted = [subject for subject in subjects if subject.kind != "base"] or subjects
@@ -127,7 +173,9 @@ def main() -> None:
     offline.enforce_by_default()
     parser = argparse.ArgumentParser(description="The model host of ReFT Studio; started by the app.")
     parser.add_argument("--workspace", type=Path, required=True)
-    host = Host(Workspace.open(parser.parse_args().workspace))
+    parser.add_argument("--device", default=CPU)
+    options = parser.parse_args()
+    host = Host(Workspace.open(options.workspace), device=options.device)
     requests: queue.Queue[dict[str, Any] | None] = queue.Queue()
     threading.Thread(target=_read, args=(host, requests), daemon=True).start()
     _emit({"ready": True})

@@ -15,6 +15,8 @@ from reft_studio.errors import PrerequisiteError
 from reft_studio.workspace import Workspace
 
 _POLL_S = 0.1
+CHAT = "Chat"
+"""What holds a device for the models that answer prompts."""
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,10 @@ class ChatModel:
 
 @dataclass(frozen=True)
 class ChatEvent:
-    """New text of one model; with `done` come why it stopped, whether it refused, and its speed."""
+    """New text of one model; with `done` come why it stopped, whether it refused, and its speed.
+
+    Or, with `waiting`, that no model answers yet: who has the device, and as which job.
+    """
 
     model: str
     delta: str
@@ -40,6 +43,8 @@ class ChatEvent:
     refusal: bool | None = None
     tokens: int = 0
     seconds: float = 0.0
+    waiting: str = ""
+    job: str | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,9 @@ def chat(workspace: Workspace, host: ModelHost, prompt: str, models: Sequence[st
     texts = dict.fromkeys(models, "")
     judge = judge_named(JUDGE)
     for event in host.request(op="chat", prompt=prompt, models=list(models), base=base, **options):
+        if "waiting" in event:
+            yield ChatEvent("", "", waiting=event["waiting"], job=event.get("job"))
+            continue
         texts[event["model"]] += event["delta"]
         graded = judge.grade(prompt, texts[event["model"]]) if event.get("done") else None
         refusal = graded.verdict == "refuse" if graded else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import ANY
 
 import pytest
 from safetensors.torch import load_file, save_file
@@ -12,8 +13,8 @@ from safetensors.torch import load_file, save_file
 from reft_studio.console import Console
 from reft_studio.data.dataset import Dataset
 from reft_studio.errors import EvaluationError, SpecError
-from reft_studio.jobs import tasks
-from reft_studio.jobs.host import ModelHost
+from reft_studio.jobs import lease, tasks
+from reft_studio.jobs.host import WANTED_S, ModelHost
 from reft_studio.jobs.host_worker import Host
 from reft_studio.jobs.subjects import base_id, find, list_subjects
 from reft_studio.models.generation import complete
@@ -85,6 +86,35 @@ def test_the_host_explains_a_row_with_the_score_it_gives_its_prompt(host: ModelH
     assert "".join(token.text for token in inside.tokens if token.own) == PROMPT
     with pytest.raises(EvaluationError, match="no user turn"):
         list(host.request(op="explain", turns=[], teacher=prepared.teacher.id))
+
+
+def test_chat_holds_the_device_while_its_models_are_loaded_and_gives_it_back(host: ModelHost, prepared: Prepared) -> None:
+    ask(host, prepared, [base_id(prepared.model)])
+    held = lease.holder(prepared.workspace, host.device)
+    assert held is not None and (held.what, held.job) == (lease.CHAT, None)
+    assert not host.release_if_idle(wanted=True)
+    host._used -= WANTED_S + 1
+    assert not host.release_if_idle(wanted=False) and host.alive
+    assert host.release_if_idle(wanted=True) and not host.alive
+    assert lease.holder(prepared.workspace, host.device) is None
+
+
+def test_while_a_job_has_the_device_chat_answers_beside_it_or_waits_and_says_for_whom(host: ModelHost, prepared: Prepared) -> None:
+    host.release()
+    request = {"op": "chat", "prompt": PROMPT, "models": [base_id(prepared.model)], "base": prepared.model, "max_new_tokens": 2}
+    with lease.hold(prepared.workspace, host.device, "SST-2, Ref-Teacher", job="run-1"):
+        assert any(event.get("done") for event in host.request(**request))
+        waiting = host.request(**request, device="wait")
+        assert next(waiting) == {"id": ANY, "waiting": "SST-2, Ref-Teacher", "job": "run-1"}
+        stopped = host.request(**request, device="wait")
+        waiting.close()
+        assert "waiting" in next(stopped)  # the one before was stopped, and the host lives on
+        stopped.close()
+        waiting = host.request(**request, device="wait")
+        assert "waiting" in next(waiting)
+    assert any(event.get("done") for event in waiting)
+    held = lease.holder(prepared.workspace, host.device)
+    assert held is not None and held.what == lease.CHAT
 
 
 def test_a_model_that_is_gone_is_named_and_the_host_lives_on(host: ModelHost, prepared: Prepared) -> None:

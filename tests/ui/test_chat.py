@@ -139,12 +139,42 @@ def test_models_of_one_base_are_asked_unless_somebody_chose() -> None:
     assert chat.usual([]) == []
 
 
+def held(job: str | None, **facts: Any) -> SimpleNamespace:
+    """A device that a job, or chat, holds."""
+    found = facts.get("waiting", [])
+    holding = SimpleNamespace(job=SimpleNamespace(id=job) if job else None, sentence=facts["sentence"], device="cpu")
+    return SimpleNamespace(of_chat=lambda: holding, waiting=lambda: found, given_back="")
+
+
 def test_a_running_job_is_named_as_the_holder_of_the_device(talking: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
-    job = SimpleNamespace(id="run-1", title="Ref-Teacher\u202e", kind="run")
-    monkeypatch.setattr(talking, "state", lambda: SimpleNamespace(running=[job]))
+    monkeypatch.setattr(talking, "device", held("run-1", sentence="Training “Ref-Teacher\u202e” holds the processor, about 6 min left."))
     notice = setup(talking)["device"]
     assert notice is not None
     assert (notice["job"], "⟨U+202E⟩" in notice["text"]) == ("run-1", True)
+    assert [way for way, _ in notice["ways"]] == ["beside", "wait", "pause"]
+
+
+def test_chat_that_holds_the_device_offers_to_give_it_back(talking: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    sentence = "Chat holds the processor since 12:03."
+    monkeypatch.setattr(talking, "device", held(None, sentence=sentence, waiting=[SimpleNamespace(title="Train")]))
+    notice = setup(talking)["device"]
+    assert notice is not None and notice["give"]
+    assert notice["text"].startswith(f"{sentence} “Train” waits for it. It gives it back a minute after the last prompt")
+
+
+def test_an_answer_that_waits_says_for_whom(quiet: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def waits(prompt: str, models: Sequence[str], **options: Any) -> Iterator[ChatEvent]:
+        asked.append(options["way"])
+        yield ChatEvent("", "", waiting="Train", job="run-1")
+        yield from speak(prompt, models)
+
+    monkeypatch.setattr(quiet, "chat", waits)
+    views = list(chat.converse(quiet, chat.Ask.checked({**SENT, "way": "pause"})))
+    assert "Waits until “Train” gives the device back" in [lane["foot"] for view in views for lane in view["lanes"]]
+    assert views[-1]["lanes"][0]["state"] == "done" and asked == ["pause"]
+    assert chat.Ask.checked({**SENT, "way": "steal it"}).way == "beside"
 
 
 def test_examples_are_of_all_three_kinds() -> None:

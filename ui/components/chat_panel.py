@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from reft_studio.errors import SpecError, StudioError
+from reft_studio.jobs import devices
+from reft_studio.views.device import WAYS, Way
 from ui.components.marks import mark_of
 from ui.events import message_for
 from ui.text import counted, number, show
@@ -36,12 +38,14 @@ class Ask:
     max_new_tokens: int
     temperature: float
     seed: int
+    way: Way = "beside"
 
     @classmethod
     def checked(cls, sent: Mapping[str, Any]) -> Ask:
         """Raises SpecError if a value is out of range."""
         models = [str(name) for name in sent.get("models") or []]
         prompt = str(sent.get("prompt") or "").strip()
+        way = next((one for one in WAYS if one == sent.get("way")), WAYS[0])
         tokens, temperature, seed = int(sent.get("max_new_tokens") or 0), float(sent.get("temperature") or 0), int(sent.get("seed") or 0)
         if not prompt or not 1 <= len(models) <= MOST_MODELS:
             raise SpecError(f"Write a prompt and choose 1 to {MOST_MODELS} models; {len(models)} are chosen.")
@@ -51,7 +55,7 @@ class Ask:
             raise SpecError(
                 f"Longest answer is {tokens} (1 to {MOST_TOKENS}), temperature {temperature:g} (0 to 2), seed {seed} (0 or more)."
             )
-        return cls(int(sent.get("turn") or 0), prompt, models, tokens, temperature, seed)
+        return cls(int(sent.get("turn") or 0), prompt, models, tokens, temperature, seed, way)
 
 
 @dataclass
@@ -67,9 +71,12 @@ class Lane:
     stop: str | None = None
     tokens: int = 0
     seconds: float = 0.0
+    waits: str = ""
+    """What has the device, while the answer waits for it."""
 
     def take(self, event: ChatEvent) -> None:
         """Add what the model said."""
+        self.waits = ""
         self.text += event.delta
         self.state = "done" if event.done else "writing"
         if event.done:
@@ -93,7 +100,8 @@ class Lane:
     def foot(self) -> str:
         """`42 tokens, ended, 61 tokens per second`; while nothing has come yet, that the model is being loaded."""
         if self.state != "done":
-            return "Waiting for the model" if self.state == "waiting" else ""
+            waiting = f"Waits until “{show(self.waits, 80)}” gives the device back" if self.waits else "Waiting for the model"
+            return waiting if self.state == "waiting" else ""
         parts = [counted(self.tokens, "token"), STOPS.get(self.stop or "", self.stop or "")]
         if self.seconds > 0:
             parts.append(f"{self.tokens / self.seconds:,.0f} tokens per second")
@@ -158,9 +166,14 @@ def converse(studio: Studio, ask: Ask) -> Iterator[dict[str, Any]]:
 
 def _answers(studio: Studio, exchange: Exchange) -> Iterator[dict[str, Any]]:
     ask, sent = exchange.ask, -math.inf
-    events = studio.chat(ask.prompt, ask.models, max_new_tokens=ask.max_new_tokens, temperature=ask.temperature, seed=ask.seed)
-    for event in events:
+    options = {"max_new_tokens": ask.max_new_tokens, "temperature": ask.temperature, "seed": ask.seed}
+    for event in studio.chat(ask.prompt, ask.models, way=ask.way, **options):
         now = time.monotonic()
+        if event.waiting:
+            for lane in exchange.lanes.values():
+                lane.waits = event.waiting
+            yield exchange.view()
+            continue
         exchange.lanes[event.model].take(event)
         if event.done or now - sent >= FRAME_S:
             sent = now
@@ -218,10 +231,25 @@ def usual(models: Sequence[ChatModel]) -> list[str]:
     return [model.id for model in chosen] or [model.id for model in models[:1]]
 
 
-def device_notice(studio: Studio) -> dict[str, str] | None:
-    """Which job holds the device, if one does."""
-    running = studio.state().running
-    if not running:
-        return None
-    title = show(running[0].title, 80)
-    return {"job": running[0].id, "text": f"“{title}” is using the device. Answers will be slow, or wait for its end, until it is done."}
+def device_notice(studio: Studio) -> dict[str, Any] | None:
+    """Who holds the device that chat would use, and what can be done about it; None if there is nothing to say.
+
+    `ways` are the ways to answer while a job has it; `give` that chat has it and can give it back.
+    """
+    holding = studio.device.of_chat()
+    if holding is None:
+        return {"key": "said", "kind": "note", "text": studio.device.given_back} if studio.device.given_back else None
+    if holding.job is None:
+        waiting = studio.device.waiting()
+        wants = f" “{show(waiting[0].title, 80)}” waits for it." if waiting else ""
+        when = "a minute" if waiting else "ten minutes"
+        text = f"{show(holding.sentence, 200)}{wants} It gives it back {when} after the last prompt, or now, as you like."
+        return {"key": "give", "kind": "warn" if waiting else "note", "text": text, "give": True}
+    beside = "slower for both" if holding.device == devices.CPU else "if its memory is enough for both"
+    ways = [
+        ["beside", f"Answer beside it ({beside})"],
+        ["wait", "Wait for its end"],
+        ["pause", "Pause it, answer, and let it go on a minute after the last prompt"],
+    ]
+    text = f"{show(holding.sentence, 200)} When you send a prompt:"
+    return {"key": holding.job.id, "kind": "warn", "text": text, "job": holding.job.id, "ways": ways}

@@ -96,6 +96,7 @@ def snapshot(studio: Studio, *, dots: bool) -> dict[str, Any]:
         "masked": state.masked,
         "keys": bool(studio.setting("keys", True)),
         "device": show(state.device, 80),
+        "held": show(" ".join(one.sentence for one in studio.device.holders()), 200),
         "running": [
             {"title": show(job.title, 60), "stage": job.stage_index, "done": job.done, "total": job.total} for job in state.running
         ],

@@ -33,7 +33,7 @@ def build(studio: Studio) -> None:
         yield from converse(studio, Ask.checked(event._data))
 
     def free(event: gr.EventData) -> None:
-        studio.jobs.cancel(str(event.job))
+        studio.device.give_back()
 
     sending = lanes.send(send, None, lanes, **MODEL)
     lanes.stop(None, None, None, cancels=[sending])

@@ -6,6 +6,7 @@ const box = element.querySelector('textarea');
 const exchanges = new Map();
 const stopped = new Set();
 let setup = { models: [], chips: [], chosen: [] };
+let way = 'beside'; // what a prompt does while a job has the device
 let chosen = null, running = null, wide = null, drawnModels = '', drawnChips = '';
 
 const masked = () => window.rs.masked;
@@ -63,13 +64,22 @@ function drawNotice() {
   $('notice').hidden = !busy;
   if (!busy) return;
   $('notice').firstElementChild.textContent = busy.text;
+  $('notice').dataset.kind = busy.kind;
   const choices = $('choices');
-  if (choices.dataset.key === busy.job) return;
-  choices.dataset.key = busy.job;
-  const wait = h('a', { href: '/train', text: 'See its progress' });
-  const stop = h('button', { type: 'button', class: 'rs-button cl-small', text: 'Cancel that job' });
-  stop.onclick = () => { stop.disabled = true; trigger('free', { job: busy.job }); };
-  choices.replaceChildren(wait, stop);
+  if (choices.dataset.key === busy.key) return;
+  choices.dataset.key = busy.key;
+  choices.replaceChildren();
+  if (busy.ways) {
+    const ways = h('select', { class: 'cl-way', 'aria-label': 'What to do with a prompt while a job has the device' });
+    ways.append(...busy.ways.map(([value, text]) => h('option', { value, text })));
+    ways.value = way;
+    ways.onchange = () => { way = ways.value; };
+    choices.append(ways, h('a', { href: '/train', text: 'See its progress' }));
+  } else if (busy.give) {
+    const give = h('button', { type: 'button', class: 'rs-button cl-small cl-give', text: 'Give the device back' });
+    give.onclick = () => { give.disabled = true; trigger('free', {}); setTimeout(() => { give.disabled = false; refresh(); }, 1500); };
+    choices.append(give);
+  }
 }
 
 function drawEmpty() {
@@ -209,7 +219,7 @@ function send(text, harmful) {
   ready();
   $('thread').scrollTop = $('thread').scrollHeight;
   const field = (name) => Number(element.querySelector(`.cl-${name}`).value);
-  trigger('send', { turn: running, prompt, models: chosen, max_new_tokens: field('tokens'), temperature: field('temperature'), seed: field('seed') });
+  trigger('send', { turn: running, prompt, models: chosen, way, max_new_tokens: field('tokens'), temperature: field('temperature'), seed: field('seed') });
 }
 
 function stop() {

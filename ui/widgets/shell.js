@@ -31,6 +31,7 @@ function draw(state) {
   slot('example').hidden = !state.example;
   slot('example').textContent = state.example ? `Example of ${state.example}` : '';
   slot('device').textContent = state.device;
+  slot('held').textContent = state.held;
   slot('reviewer').textContent = state.reviewer ? `Reviewer: ${state.reviewer}` : '';
   tool('mask').setAttribute('aria-checked', String(state.masked));
   window.rs.masked = state.masked;
