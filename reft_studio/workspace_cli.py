@@ -79,13 +79,21 @@ def chat(
 
 def jobs(
     cancel: Annotated[str | None, typer.Option(help="id of a job to stop")] = None,
-    retry: Annotated[str | None, typer.Option(help="id of a stopped or failed job to queue again")] = None,
+    pause: Annotated[str | None, typer.Option(help="id of a job to hold back, or to stop so that it can go on later")] = None,
+    resume: Annotated[str | None, typer.Option(help="id of a paused job that is to go on: it is the next")] = None,
+    first: Annotated[str | None, typer.Option(help="id of a waiting job that is to be the next")] = None,
+    stop_and_save: Annotated[str | None, typer.Option(help="id of a run whose training ends now; what it learnt is kept")] = None,
+    retry: Annotated[str | None, typer.Option(help="id of a stopped or failed job to queue again; it goes on from what it kept")] = None,
+    anew: Annotated[bool, typer.Option("--anew", help="with --retry: from its beginning, forgetting what it kept")] = False,
+    after_failure: Annotated[str | None, typer.Option(help="what waits when a job fails: 'go on' (as at first) or 'hold'")] = None,
     workspace: Where = None,
 ) -> None:
-    """List the jobs of the app, newest first; stop one, or queue one again. The app itself works them off."""
+    """List the jobs of the app and who holds the device; stop, pause, resume, reorder or retry one. The app itself works them off."""
     from reft_studio import workspace_verb
 
-    workspace_verb.jobs(Workspace.open(workspace), cancel=cancel, retry=retry)
+    steps = {"cancel": cancel, "pause": pause, "resume": resume, "first": first, "stop_and_save": stop_and_save}
+    steps |= {"retry_anew" if anew else "retry": retry, "after_failure": after_failure}
+    workspace_verb.jobs(Workspace.open(workspace), {name: value for name, value in steps.items() if value is not None}, anew=anew)
 
 
 def delete(

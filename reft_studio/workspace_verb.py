@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -116,16 +116,31 @@ def chat(workspace: Workspace, prompt: str, models: Sequence[str], options: dict
     show({"prompt": prompt, "warning": warning, "answers": answers}, text=lambda: "\n\n".join(lines))
 
 
-def jobs(workspace: Workspace, *, cancel: str | None, retry: str | None) -> None:
-    """The jobs as they stand, after what is asked."""
-    queue = Studio(workspace).jobs
-    if cancel is not None:
-        queue.cancel(cancel)
-    if retry is not None:
-        queue.retry(retry)
+def jobs(workspace: Workspace, steps: dict[str, str], *, anew: bool = False) -> None:
+    """The jobs as they stand, after what is asked: each step names the job it is for. Raises SpecError for what cannot be."""
+    studio = Studio(workspace)
+    queue = studio.jobs
+    if anew and "retry_anew" not in steps:
+        raise SpecError("--anew belongs to --retry: name the job that is to begin from its beginning with --retry.")
+    actions: dict[str, Callable[[str], None]] = {
+        "cancel": queue.cancel,
+        "pause": queue.pause,
+        "resume": queue.resume,
+        "first": queue.first,
+        "stop_and_save": queue.stop_and_save,
+        "retry": queue.retry,
+        "retry_anew": lambda job: queue.retry(job, anew=True),
+        "after_failure": queue.set_after_failure,
+    }
+    for name, value in steps.items():
+        actions[name](value)
     found = queue.list()
     rows = [[one.id, one.state, f"{one.done:,}/{one.total:,}" if one.total else "-", one.title[:SHOWN]] for one in found]
-    show([asdict(one) for one in found], text=lambda: table(rows, ["job", "state", "done", "title"]) if rows else "No jobs.")
+    lines = [holding.sentence for holding in studio.device.holders()] + [f"{one.id}: {one.message}" for one in found if one.message]
+    show(
+        [asdict(one) for one in found],
+        text=lambda: "\n".join([table(rows, ["job", "state", "done", "title"]) if rows else "No jobs.", *lines]),
+    )
 
 
 def delete(workspace: Workspace, dataset_id: str) -> None:

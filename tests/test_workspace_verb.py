@@ -44,7 +44,17 @@ def test_a_sample_is_listed_inspected_asked_and_deleted(command: Command, tmp_pa
     out = tmp_path / "jobs.json"
     assert "Inspect lab sentiment" in command("jobs", "--json-file", str(out)).out
     (waiting,) = json.loads(out.read_text("utf-8"))
-    assert command("jobs", "--cancel", waiting["id"], "--json").json[0]["state"] == "cancelled"
+    job = waiting["id"]
+    assert command("jobs", "--first", job, "--pause", job, "--json").json[0]["state"] == "paused"
+    assert f"{job}: Held back." in command("jobs").out
+    assert command("jobs", "--resume", job, "--json").json[0]["state"] == "queued"
+    assert "is not training now" in command("jobs", "--stop-and-save", job).err
+    assert command("jobs", "--cancel", job, "--json").json[0]["state"] == "cancelled"
+    assert command("jobs", "--retry", job, "--anew", "--json").json[0]["state"] == "queued"
+    assert command("jobs", "--anew").code == 2
+    assert "choose 'go on' or 'hold'" in command("jobs", "--after-failure", "panic").err
+    assert command("jobs", "--after-failure", "hold").code == 0
+    assert command("jobs", "--cancel", job, "--json").json[0]["state"] == "cancelled"
     assert command("delete", made, "--yes").code == 0
     assert command("list", "datasets", "--json").json == {"datasets": []}
 
