@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import transformers
 
-from reft_studio.bench import app, audit, memory, real, scoring, training
+from reft_studio.bench import app, audit, memory, plan, real, scoring, training
 from reft_studio.bench.race import Measured
 from reft_studio.console import keep, show, table
 from reft_studio.errors import SpecError
@@ -21,6 +21,7 @@ from reft_studio.errors import SpecError
 BENCHMARKS: dict[str, Callable[[], Measured | Sequence[Measured]]] = {
     "first_page": app.first_page,
     "threshold": app.threshold,
+    "plan": plan.plan,
     "scoring": scoring.scoring,
     "scoring_sorted": scoring.scoring_sorted,
     "rescore_cached": scoring.rescore_cached,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
@@ -14,6 +15,7 @@ from reft_studio.defenses.defense import DefenseInfo
 from reft_studio.errors import PrerequisiteError, SpecError
 from reft_studio.evaluation.suite import Suite, lab_suite
 from reft_studio.jobs import lab_data
+from reft_studio.jobs.lab_data import AlignmentSets
 from reft_studio.jobs.text_rows import shipped_alignment
 from reft_studio.lab.sets import TASKS
 from reft_studio.models.memory import Work
@@ -34,6 +36,8 @@ from reft_studio.workspace import Workspace
 
 TRAINED_ON = ("harmful", "helpful")
 """The sets of a teacher that guide a run too."""
+_SHIPPED: dict[tuple[Path, Callable[..., Any]], tuple[str, str]] = {}
+"""Alignment data that ships, by workspace and by what writes it."""
 
 
 class Planner:
@@ -105,7 +109,8 @@ class Planner:
         )
 
     def _plan(self, spec: RunSpec, user: Dataset, *, suite: Suite | None, form: RunForm, preset: str, teacher: str | None) -> RunPlan:
-        removed = self._would_remove(user, spec)
+        asked = (spec.filters_with, spec.threshold, spec.drop)
+        removed = self._once(("removed", user.id, asked), lambda: self._would_remove(user, spec))
         steps = spec.optim.steps_for(uploaded=user.uploaded, kept=user.rows - (removed or 0))
         fitting = self._fit(spec, user)
         return RunPlan(
@@ -150,16 +155,13 @@ class Planner:
         return list_teachers(self.workspace)
 
     @cached_property
-    def _speeds(self) -> list[tuple[str, int, float]]:
-        """Base, user rows of a step, and seconds that a step of plain finetuning took, of every finished run, oldest first."""
-        return [
-            (
-                run.spec.model,
-                run.spec.optim.batch_size,
-                run.result["seconds"] / (run.result["steps"] * DEFENSES.get(run.spec.method).info.cost),
-            )
+    def _speeds(self) -> dict[tuple[str, int], float]:
+        """Seconds of a step of plain finetuning, by base and user rows of a step, as the newest finished run took them."""
+        return {
+            (run.spec.model, run.spec.optim.batch_size): run.result["seconds"]
+            / (run.result["steps"] * DEFENSES.get(run.spec.method).info.cost)
             for run in list_runs(self.workspace)
-        ]
+        }
 
     def _suite(self, user: Dataset, model: str, prompts: str) -> Suite | None:
         """What models trained on this data are evaluated on: the lab's prompts for the lab, else those of the Settings page."""
@@ -177,8 +179,9 @@ class Planner:
         return next((one for one in reversed(found) if one.teacher == scorer and one.finished), None)
 
     def _fit(self, spec: RunSpec, user: Dataset) -> Fit:
-        work = Work.training(spec.optim, spec.lora, alignment=spec.harmful is not None).on(_characters(user))
-        found: Fit = self._once(("fit", spec.model, spec.loading, work), lambda: fit(spec.model, spec.loading, work))
+        work = Work.training(spec.optim, spec.lora, alignment=spec.harmful is not None)
+        key = ("fit", spec.model, spec.loading, work, user.id)
+        found: Fit = self._once(key, lambda: fit(spec.model, spec.loading, work.on(_characters(user))))
         return found
 
     # what a form means
@@ -203,16 +206,14 @@ class Planner:
     def _alignment(self, teacher: TeacherInfo | None, info: DefenseInfo) -> tuple[str, str]:
         """The alignment data the teacher was prepared on; the lab's, or what ships for real text, where this workspace has not got it."""
         if teacher is not None and teacher.is_lab and teacher.id in ("lab", "lab-aligned"):
-            data = lab_data.alignment(self.workspace)
-            return data.harmful, data.helpful
+            return _stored(self.workspace, lab_data.alignment)
         if teacher is not None and info.needs_teacher and teacher.spec.get("kind") == "ready" and self._prompts_only(teacher):
             raise SpecError(
                 f"'{teacher.title}' is a quick teacher: it filters, but does not refuse by itself, so it cannot guide. Choose a method "
                 "without guidance, such as filter_only, or prepare a trained teacher."
             )
         if teacher is None or not prompts_at_hand(self.workspace, teacher, TRAINED_ON) or self._prompts_only(teacher):
-            ready = shipped_alignment(self.workspace)
-            return ready.harmful, ready.helpful
+            return _stored(self.workspace, shipped_alignment)
         return teacher.spec["harmful"], teacher.spec["helpful"]
 
     def _prompts_only(self, teacher: TeacherInfo) -> bool:
@@ -252,8 +253,8 @@ class Planner:
 
     def _estimate(self, spec: RunSpec, steps: int) -> float | None:
         """Seconds, from the speed of the newest finished run on the same base; None until there is one."""
-        found = [seconds for model, rows, seconds in self._speeds if (model, rows) == (spec.model, spec.optim.batch_size)]
-        return found[-1] * DEFENSES.get(spec.method).info.cost * steps if found else None
+        found = self._speeds.get((spec.model, spec.optim.batch_size))
+        return None if found is None else found * DEFENSES.get(spec.method).info.cost * steps
 
 
 def plan(workspace: Workspace, form: RunForm, *, suite: Suite | None = None) -> RunPlan:
@@ -265,6 +266,16 @@ def plan_all(workspace: Workspace, forms: Sequence[RunForm]) -> list[RunPlan]:
     """Plans of forms that were changed together. Raises as `plan` does."""
     planner = Planner(workspace)
     return [planner.plan(form) for form in forms]
+
+
+def _stored(workspace: Workspace, store: Callable[[Workspace], AlignmentSets]) -> tuple[str, str]:
+    """Ids of alignment data that ships, written into the workspace if it is not there; drawing it anew at every edit took 0.5 s."""
+    key = (workspace.root, store)
+    known = _SHIPPED.get(key)
+    if known is None or not all((workspace.folder("datasets", one) / "manifest.json").is_file() for one in known):
+        found = store(workspace)
+        known = _SHIPPED[key] = found.harmful, found.helpful
+    return known
 
 
 def suite_for(workspace: Workspace, user: Dataset, model: str, *, prompts: str = "auto") -> Suite | None:
