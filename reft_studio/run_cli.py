@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
@@ -11,17 +12,28 @@ from reft_studio.workspace import Workspace
 
 
 def run(
-    dataset: Annotated[str, typer.Option(help="id of the user data")],
-    method: Annotated[str, typer.Option(help="sft, aligned_sft, sa_ft, filter_only, distill_only or ref_teacher")] = "ref_teacher",
-    model: Annotated[str, typer.Option(help="base: a name of the shelf, a folder or a Hub id; default: the teacher's")] = "",
+    spec: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[SPEC.JSON]", help="settings of a run, as it leaves them in its folder or the Train page saves them; or a list"
+        ),
+    ] = None,
+    dataset: Annotated[str | None, typer.Option(help="id of the user data")] = None,
+    method: Annotated[
+        str | None, typer.Option(help="sft, aligned_sft, sa_ft, filter_only, distill_only or ref_teacher; default: ref_teacher")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="base: a name of the shelf, a folder or a Hub id; default: the teacher's")] = None,
     teacher: Annotated[str | None, typer.Option(help="id of a teacher; default: the lab's, or the newest on --model")] = None,
     preset: Annotated[
-        str,
+        str | None,
         typer.Option(help="settings of optimizer and adapter: lab, lab-quick, real, kaist or booster; auto: lab for the lab, else real"),
-    ] = "auto",
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="optimizer steps; default: the preset's")] = None,
     setting: Annotated[
-        list[str] | None, typer.Option("--set", help="any other setting, e.g. optim.learning_rate=1e-4, lora.rank=8, method_config.alpha=1")
+        list[str] | None,
+        typer.Option(
+            "--set", help="any other setting, e.g. optim.learning_rate=1e-4, lora.rank=8, loading.dtype=bfloat16, method_config.alpha=1"
+        ),
     ] = None,
     filter_by: Annotated[
         str | None,
@@ -37,7 +49,7 @@ def run(
         int | None,
         typer.Option(min=1, help="drop this many rows, the highest scores first; with --filter random: the control that removes by chance"),
     ] = None,
-    seed: int = 0,
+    seed: Annotated[int | None, typer.Option(min=0, help="seeds adapter and batch order; default: 0")] = None,
     evaluate: Annotated[bool, typer.Option(help="evaluate the finetuned model afterwards")] = True,
     prompts: Annotated[Literal["auto", "own"], typer.Option(help="own: the prompts set on the Settings page, for the lab too")] = "auto",
     harmful: Harmful = None,
@@ -48,12 +60,13 @@ def run(
     max_new_tokens: Annotated[int, typer.Option(min=1, max=4096, help="longest answer to your own prompts, in tokens")] = 256,
     workspace: Where = None,
 ) -> None:
-    """Finetune with one method and evaluate the result."""
+    """Finetune with one method and evaluate the result; or do the runs of a spec.json."""
     from reft_studio import run_verb as verb
     from reft_studio.own_prompts import Prompts
     from reft_studio.views.run_command import filtering
 
-    form: dict[str, Any] = {"dataset": dataset, "method": method, "model": model, "teacher": teacher, "preset": preset, "seed": seed}
-    form |= {**filtering(filter_by, none=no_filter), "prompts": prompts, "threshold": threshold, "drop": drop}
+    given: dict[str, Any] = {"dataset": dataset, "method": method, "model": model, "teacher": teacher, "preset": preset, "seed": seed}
+    given |= {**filtering(filter_by, none=no_filter), "threshold": threshold, "drop": drop}
+    given = {name: value for name, value in given.items() if value is not None}
     asked = Prompts("", harmful, harmless, task or "sentiment", benchmark, rows, max_new_tokens)
-    verb.run(Workspace.open(workspace), form, setting or [], asked, steps=steps, evaluate=evaluate)
+    verb.run(Workspace.open(workspace), given, setting or [], asked, spec=spec, steps=steps, evaluate=evaluate, which=prompts)

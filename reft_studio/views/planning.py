@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from reft_studio.data.dataset import Dataset, open_dataset
 from reft_studio.defenses import DEFENSES
 from reft_studio.defenses.defense import DefenseInfo
 from reft_studio.errors import PrerequisiteError, SpecError
+from reft_studio.evaluation.judges.spec import JudgeSpec
 from reft_studio.evaluation.suite import Suite, lab_suite
 from reft_studio.jobs import lab_data
 from reft_studio.jobs.lab_data import AlignmentSets
@@ -30,7 +32,7 @@ from reft_studio.training.spec import RunSpec
 from reft_studio.views.fitting import Fit, fit
 from reft_studio.views.grading import stored_judge, stored_suite
 from reft_studio.views.project import chosen_scores, chosen_threshold
-from reft_studio.views.run_command import command
+from reft_studio.views.run_command import command, own_config
 from reft_studio.views.runs import RunForm, RunPlan
 from reft_studio.workspace import Workspace
 
@@ -60,14 +62,26 @@ class Planner:
         preset = usual_preset(model) if form.preset == "auto" else form.preset
         aligned = self._aligned(model) if info.starts_from == "aligned" else None
         spec = self._spec(form, user, model, preset_named(preset), filtered, scorer=scorer, teacher=teacher, aligned=aligned)
-        return self._plan(
-            spec,
-            user,
-            suite=suite or self._suite(user, model, form.prompts),
-            form=form,
-            preset=preset,
-            teacher=teacher.id if teacher else None,
+        asked = suite or self._suite(user, model, form.prompts)
+        named = preset_named(preset)
+        found = self._plan(spec, user, suite=asked, judge=form.judge)
+        return replace(
+            found,
+            warnings=[*_hot(form, model, preset), *_continued(spec, form.lora or named.lora), *found.warnings],
+            command=command(form, teacher=form.teacher or (teacher.id if teacher else None), preset=preset, filtered=filtered),
+            preset=preset if (form.optim or named.optim, form.lora or named.lora) == (named.optim, named.lora) else "own",
         )
+
+    def plan_spec(self, spec: RunSpec, *, suite: Suite | None = None, judge: JudgeSpec | None = None, prompts: str = "auto") -> RunPlan:
+        """What the settings of a stored run will do in this workspace. Raises StoreError if it lacks data or a teacher of theirs."""
+        for name in (spec.harmful, spec.helpful):
+            if name:
+                self._dataset(name)
+        for name in (spec.teacher, spec.aligned, spec.scorer):
+            if name:
+                self._prepared(name)
+        user = self._dataset(spec.dataset)
+        return self._plan(spec, user, suite=suite or self._suite(user, spec.model, prompts), judge=judge)
 
     def _spec(
         self,
@@ -92,7 +106,7 @@ class Planner:
             model=model,
             dataset=user.id,
             method=form.method,
-            method_config=form.method_config,
+            method_config=own_config(form.method, form.method_config),
             teacher=teacher.id if teacher and (info.needs_teacher or (filtered and scorer is None)) else None,
             aligned=aligned.id if aligned else None,
             filter=filtered,
@@ -108,7 +122,7 @@ class Planner:
             **({"template": made_on.template} if made_on else {}),
         )
 
-    def _plan(self, spec: RunSpec, user: Dataset, *, suite: Suite | None, form: RunForm, preset: str, teacher: str | None) -> RunPlan:
+    def _plan(self, spec: RunSpec, user: Dataset, *, suite: Suite | None, judge: JudgeSpec | None) -> RunPlan:
         asked = (spec.filters_with, spec.threshold, spec.drop)
         removed = self._once(("removed", user.id, asked), lambda: self._would_remove(user, spec))
         steps = spec.optim.steps_for(uploaded=user.uploaded, kept=user.rows - (removed or 0))
@@ -116,20 +130,15 @@ class Planner:
         return RunPlan(
             spec=spec,
             suite=suite,
-            judge=form.judge or self._once(("judge", id(suite)), lambda: stored_judge(self.workspace, suite)),
+            judge=judge or self._once(("judge", id(suite)), lambda: stored_judge(self.workspace, suite)),
             title=spec.title,
             rows=user.rows,
             removed=removed,
             steps=steps,
             estimate_s=self._estimate(spec, steps),
-            warnings=[
-                *_warnings(user, spec.filter, suite, removed),
-                *_hot(form, spec.model, preset),
-                *_continued(spec, form.lora or preset_named(preset).lora),
-                *fitting.warnings,
-            ],
-            command=command(form, teacher=form.teacher or teacher, preset=preset, filtered=spec.filter),
-            preset="own" if form.optim else preset,
+            warnings=[*_warnings(user, spec.filter, suite, removed), *fitting.warnings],
+            command="python launch.py run spec.json",
+            preset="own",
             done_already=(self.workspace.folder("runs", spec.run_id) / "result.json").is_file(),
             fit=fitting,
         )
@@ -328,9 +337,9 @@ def _drop(user: Dataset, form: RunForm) -> int | None:
 
 def _hot(form: RunForm, model: str, preset: str) -> list[str]:
     """A warning where a real base would be trained with settings measured on the lab's tiny one."""
-    if model == "lab" or form.optim is not None or not preset.startswith("lab"):
-        return []
     rate = preset_named(preset).optim.learning_rate
+    if model == "lab" or not preset.startswith("lab") or (form.optim is not None and form.optim.learning_rate != rate):
+        return []
     return [f"These are the lab's settings, whose learning rate of {rate:g} is too high for a real model. Use the preset 'real'."]
 
 

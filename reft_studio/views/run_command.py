@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reft_studio.defenses import DEFENSES
 from reft_studio.errors import SpecError
 from reft_studio.evaluation.judges.spec import JudgeSpec
-from reft_studio.models.spec import LoraSpec, OptimSpec, preset_named
+from reft_studio.models.spec import LoadSpec, LoraSpec, OptimSpec, Settings, preset_named
+from reft_studio.training.spec import RunSpec
+from reft_studio.workspace import read_json
 
 if TYPE_CHECKING:
     from reft_studio.views.runs import RunForm
 
-GROUPS = ("optim", "lora", "method_config", "judge")
+GROUPS = ("optim", "lora", "loading", "method_config", "judge")
 """What `--set GROUP.NAME=VALUE` can change."""
 TEACHER = "refusal_feature"
 """The name of the filter that the run's teacher is."""
@@ -32,6 +35,8 @@ def filtering(name: str | None, *, none: bool) -> dict[str, Any]:
 
 
 _SHORT = {"lora.r": "lora.rank"}
+_NONE_IS_A_VALUE = {("loading", "quantization")}
+"""Settings that can be called `none`, which is then no empty setting."""
 
 
 def command(form: RunForm, *, teacher: str | None, preset: str, filtered: bool) -> str:
@@ -56,6 +61,7 @@ def _pairs(form: RunForm, preset: str) -> Iterator[str]:
     groups: tuple[tuple[str, Any, Any], ...] = (
         ("optim", form.optim, preset_named(preset).optim),
         ("lora", form.lora, preset_named(preset).lora),
+        ("loading", form.loading, LoadSpec()),
         ("judge", form.judge, JudgeSpec()),
     )
     for name, own, usual in groups:
@@ -77,10 +83,68 @@ def chosen(pairs: Sequence[str], *, method: str, preset: str, steps: int | None 
 
     Raises SpecError for what is no pair or no setting, naming what there is.
     """
-    config = DEFENSES.get(method).Config
-    fields = {"optim": OptimSpec.model_fields, "lora": LoraSpec.model_fields, "judge": JudgeSpec.model_fields}
-    known = {**{name: set(found) for name, found in fields.items()}, "method_config": set(config.model_fields)}
-    changes: dict[str, dict[str, Any]] = {"optim": {"steps": steps}} if steps is not None else {}
+    named = preset_named(preset)
+    usual: dict[str, Settings] = {"optim": named.optim, "lora": named.lora, "loading": LoadSpec(), "judge": JudgeSpec()}
+    changes = _changes(pairs, method=method, steps=steps)
+    found: dict[str, Any] = {name: type(usual[name]).checked(**{**dict(usual[name]), **changes[name]}) for name in usual if name in changes}
+    if "method_config" in changes:
+        found["method_config"] = own_config(method, changes["method_config"])
+    return found
+
+
+def specs_in(path: Path) -> list[RunSpec]:
+    """The run of a spec.json, or the runs of a list of them. Raises SpecError if the file is missing or holds something else."""
+    if not path.is_file():
+        raise SpecError(f"There is no file '{path}'. Give the spec.json of a run's folder, or one saved on the Train page.")
+    found = read_json(path)
+    listed = found if isinstance(found, list) else [found]
+    if not listed or not all(isinstance(one, dict) for one in listed):
+        raise SpecError(f"{path.name} holds no settings of a run: give one JSON object, or a list of them, as the Train page saves it.")
+    return [RunSpec.checked(**one) for one in listed]
+
+
+def changed(spec: RunSpec, options: Mapping[str, Any], pairs: Sequence[str], *, steps: int | None = None) -> RunSpec:
+    """A stored run with `options` (fields of RunForm that were given) and `--set` pairs on top. Raises SpecError as `chosen`."""
+    given = {name: value for name, value in options.items() if value is not None}
+    if "preset" in given:
+        raise SpecError("The file holds all settings, so --preset has nothing to say. Change single ones with --set, e.g. optim.steps=400.")
+    values = spec.model_dump(mode="json")
+    if given.get("method", spec.method) != spec.method:
+        values["method_config"] = {}
+    if given.get("filter") is False:
+        values |= dict.fromkeys(("scorer", "threshold", "drop"))
+    elif given.get("filter"):
+        values["scorer"] = None
+    values |= {"drop": None} if "threshold" in given else {}
+    values |= {"threshold": None} if "drop" in given else {}
+    values |= {name: value for name, value in given.items() if name in RunSpec.model_fields}
+    for group, new in _changes(pairs, method=values["method"], steps=steps).items():
+        if group in values:  # a judge is none of the run's own settings
+            values[group] = {**values[group], **new}
+    values["method_config"] = own_config(values["method"], values["method_config"])
+    return RunSpec.checked(**values)
+
+
+def own_config(method: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a method that are not the usual ones, so that the same run has the same id whoever asks for it."""
+    of = DEFENSES.get(method).Config
+    usual = of().model_dump(mode="json")
+    return {name: value for name, value in of.checked(**config).model_dump(mode="json").items() if value != usual[name]}
+
+
+def judge_of(pairs: Sequence[str], *, method: str) -> JudgeSpec | None:
+    """The judge that `--set judge.…` names; None if it names none."""
+    own = _changes(pairs, method=method).get("judge")
+    return JudgeSpec.checked(**own) if own else None
+
+
+def _changes(pairs: Sequence[str], *, method: str, steps: int | None = None) -> dict[str, dict[str, Any]]:
+    """What `GROUP.NAME=VALUE` pairs say, by group. Raises SpecError for what is no pair or no setting."""
+    known = {
+        name: set(of.model_fields) for name, of in (("optim", OptimSpec), ("lora", LoraSpec), ("loading", LoadSpec), ("judge", JudgeSpec))
+    }
+    known["method_config"] = set(DEFENSES.get(method).Config.model_fields)
+    found: dict[str, dict[str, Any]] = {"optim": {"steps": steps}} if steps is not None else {}
     for pair in pairs:
         name, sign, value = pair.partition("=")
         group, _, key = _SHORT.get(name, name).partition(".")
@@ -90,16 +154,8 @@ def chosen(pairs: Sequence[str], *, method: str, preset: str, steps: int | None 
                 f"'{pair[:60]}' is no setting of a run with {method}. Write GROUP.NAME=VALUE, e.g. optim.steps=400 or lora.rank=8; there "
                 f"are {allowed} and others."
             )
-        changes.setdefault(group, {})[key] = None if value == NOTHING else _targets(value) if key == "targets" else value
-    found: dict[str, Any] = {}
-    if "optim" in changes:
-        found["optim"] = OptimSpec.checked(**{**dict(preset_named(preset).optim), **changes["optim"]})
-    if "lora" in changes:
-        found["lora"] = LoraSpec.checked(**{**dict(preset_named(preset).lora), **changes["lora"]})
-    if "judge" in changes:
-        found["judge"] = JudgeSpec.checked(**changes["judge"])
-    if "method_config" in changes:
-        found["method_config"] = config.checked(**changes["method_config"]).model_dump(mode="json")
+        empty = value == NOTHING and (group, key) not in _NONE_IS_A_VALUE
+        found.setdefault(group, {})[key] = None if empty else _targets(value) if key == "targets" else value
     return found
 
 

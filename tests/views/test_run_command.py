@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import json
 import shlex
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from reft_studio.errors import SpecError
+from reft_studio.errors import SpecError, StoreError
 from reft_studio.evaluation.judges.spec import JudgeSpec
-from reft_studio.models.spec import LoraSpec, OptimSpec, preset_named
-from reft_studio.views.run_command import chosen, command, filtering
+from reft_studio.models.spec import LoadSpec, LoraSpec, OptimSpec, preset_named
+from reft_studio.training.spec import RunSpec
+from reft_studio.views.run_command import changed, chosen, command, filtering, specs_in
 from reft_studio.views.runs import RunForm
 
 
@@ -29,6 +32,7 @@ def read(text: str) -> dict[str, Any]:
         {"lora": LoraSpec(rank=8, targets=("q_proj", "v_proj"))},
         {"method_config": {"alpha": 0.25}},
         {"judge": JudgeSpec(name="wildguard", model="/own/guard")},
+        {"loading": LoadSpec(revision="v2", dtype="bfloat16", quantization="nf4", attention="eager", device="cuda:1")},
     ],
 )
 def test_what_the_command_says_is_the_form_again(own: dict[str, Any]) -> None:
@@ -86,3 +90,44 @@ def test_a_scorer_is_named_only_where_rows_are_filtered() -> None:
     form = RunForm(dataset="d" * 16, method="ref_teacher", scorer="tfidf")
     assert "--filter tfidf" in command(form, teacher="lab", preset="lab", filtered=True)
     assert "--filter" not in command(form, teacher="lab", preset="lab", filtered=False)
+
+
+STORED = RunSpec(
+    dataset="d" * 16, method="distill_only", method_config={"alpha": 0.25}, teacher="lab", harmful="a" * 16, helpful="b" * 16,
+    filter=True, threshold=0.25, optim=OptimSpec(steps=None, epochs=2, batch_size=4), lora=LoraSpec(rank=4), seed=3,
+)  # fmt: skip
+
+
+def test_a_stored_run_is_the_same_run_again_unless_something_is_changed(tmp_path: Path) -> None:
+    (tmp_path / "spec.json").write_text(json.dumps(STORED.model_dump(mode="json")), "utf-8")
+    (read_again,) = specs_in(tmp_path / "spec.json")
+    assert read_again == STORED and changed(read_again, {}, []).run_id == STORED.run_id
+    found = changed(STORED, {"seed": 4}, ["optim.steps=400", "loading.dtype=bfloat16", "lora.r=8", "method_config.alpha=0.75"])
+    assert (found.seed, found.optim.steps, found.loading.dtype, found.lora.rank) == (4, 400, "bfloat16", 8)
+    assert found.method_config["alpha"] == 0.75 and found.threshold == 0.25
+
+
+def test_options_take_the_place_of_what_a_file_says_and_of_what_hangs_on_it() -> None:
+    assert changed(STORED, {"drop": 5}, []).threshold is None
+    without = changed(STORED, {"filter": False}, [])
+    assert (without.filter, without.threshold) == (False, None)
+    assert changed(STORED, {"method": "sft"}, []).method_config == {}
+    with pytest.raises(SpecError, match="--preset has nothing to say"):
+        changed(STORED, {"preset": "real"}, [])
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[]", "holds no settings"),
+        ("7", "holds no settings"),
+        ('{"dataset": "d", "speed": 9}', "speed is 9"),
+        ("{", "is damaged|not read|JSON"),
+    ],
+)
+def test_a_file_that_is_no_spec_is_said_to_be_none(tmp_path: Path, text: str, told: str) -> None:
+    (tmp_path / "spec.json").write_text(text, "utf-8")
+    with pytest.raises((SpecError, StoreError), match=told):
+        specs_in(tmp_path / "spec.json")
+    with pytest.raises(SpecError, match="There is no file"):
+        specs_in(tmp_path / "other.json")
