@@ -17,7 +17,8 @@ from threading import Thread
 
 from reft_studio import fingerprint
 from reft_studio.errors import StoreError
-from reft_studio.workspace import new_folder, write_atomic
+from reft_studio.failpoints import failpoint
+from reft_studio.workspace import new_folder, sync, write_atomic
 
 SUMS = "SHA256SUMS"
 """The list of a whole folder; a list of files that are made later ends in `.sha256`."""
@@ -54,11 +55,15 @@ def seal(folder: Path, names: Sequence[str] | None = None, *, sums: str = SUMS, 
 
 
 @contextmanager
-def sealed_folder(final: Path) -> Iterator[Path]:
-    """`new_folder` whose files are hashed before it gets its name."""
+def sealed_folder(final: Path, *, durable: bool = False) -> Iterator[Path]:
+    """`new_folder` whose files are hashed before it gets its name; `durable`: and are on the disk itself."""
     with new_folder(final) as building:
         yield building
+        failpoint("seal.before")
         seal(building)
+        if durable:
+            for path in building.rglob("*"):
+                sync(path)
 
 
 def damages(folder: Path, names: Sequence[str] = (), *, sums: str = SUMS, wait: bool = False) -> list[Damage]:

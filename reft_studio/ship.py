@@ -19,10 +19,11 @@ from reft_studio.jobs import lab_data
 from reft_studio.jobs.grading import evaluate_adapter
 from reft_studio.jobs.pipeline import DemoSpec, demo, teacher_spec
 from reft_studio.jobs.subjects import base_id, find
+from reft_studio.jobs.teaching import prepared
 from reft_studio.models.session import Session
 from reft_studio.teacher.material import Material
 from reft_studio.teacher.teacher import LAB, TeacherInfo, open_teacher
-from reft_studio.teacher.training import complete, prepare_teacher
+from reft_studio.teacher.training import complete
 from reft_studio.views import example
 from reft_studio.workspace import Workspace, read_json, write_json
 
@@ -36,7 +37,7 @@ def main() -> None:
         spec = teacher_spec(lab_data.alignment(workspace))
         for name, changes in (("lab", {}), ("lab-aligned", {"regularisation": 0.0})):
             console.stage(f"prepare {name}", 1, 2)
-            _ship(prepare_teacher(workspace, spec.model_copy(update=changes), session, console), name)
+            _ship(prepared(workspace, spec.model_copy(update=changes), session, console), name)
         console.stage("make the example", 2, 2)
         result = demo(workspace, DemoSpec(shipped_teacher=True), console, session=session)
         subjects = [base_id("lab"), "teacher--lab", "aligned--lab-aligned"]

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from reft_studio.errors import DiskFull, PrerequisiteError, StoreError
+from reft_studio.failpoints import failpoint
 from reft_studio.ownership import Ownership
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -104,7 +105,9 @@ def write_atomic(path: Path, content: bytes | str) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        failpoint("write.before")
         temporary.replace(path)
+        failpoint("write.after")
     except OSError as exc:
         with suppress(OSError):  # its folder may be no folder
             temporary.unlink(missing_ok=True)
@@ -143,13 +146,28 @@ def staging(parent: Path) -> Iterator[Path]:
 
 def publish(building: Path, final: Path) -> None:
     """Give a staged folder its final name, replacing what was there."""
+    failpoint("publish.before")
+    sync(building)
     if final.exists():
         retired = _beside(final)
         final.rename(retired)
+        failpoint("publish.between")
         building.rename(final)
+        sync(final.parent)
         shutil.rmtree(retired, ignore_errors=True)
     else:
         building.rename(final)
+        sync(final.parent)
+    failpoint("publish.after")
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk itself: they outlive a loss of power."""
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 def discard(folder: Path) -> None:

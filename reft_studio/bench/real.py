@@ -18,7 +18,7 @@ from reft_studio.data.dataset import Row, write_dataset
 from reft_studio.errors import PrerequisiteError
 from reft_studio.jobs.shipped_texts import alignment
 from reft_studio.models import shelf
-from reft_studio.models.batching import collate, endless
+from reft_studio.models.batching import Stream, collate
 from reft_studio.models.session import Session
 from reft_studio.models.spec import OptimSpec
 from reft_studio.progress import Silent
@@ -91,7 +91,7 @@ def teacher_step() -> Measured:
         spec = TeacherSpec.checked(model=REAL, **sets, layer=session.model.layers // 2, reading="centred", margin=0.5, optim=optim)
         material = Material(workspace, spec, session, Silent())
         session.add("raced", spec.lora, seed=0)
-        streams = [endless(rows, size=8, rng=generator(0, "raced")) for rows in (material.harmful, material.helpful)]
+        streams = [Stream(rows, size=8, rng=generator(0, "raced")) for rows in (material.harmful, material.helpful)]
         drawn = [[*next(streams[0]), *next(streams[1])] for _ in range(STEPS)]
 
         def usual() -> None:

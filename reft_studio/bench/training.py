@@ -19,7 +19,7 @@ from reft_studio.bench.guided import ABOUT, Ours, model_folder
 from reft_studio.bench.race import Measured, race
 from reft_studio.data.dataset import Row
 from reft_studio.lab import sets
-from reft_studio.models.batching import collate, endless
+from reft_studio.models.batching import Stream, collate
 from reft_studio.models.fit import backward
 from reft_studio.models.session import Session
 from reft_studio.models.spec import LoraSpec
@@ -142,7 +142,7 @@ def guided_step() -> Measured:
     user = session.encoder.examples(_rows(200))
     harmful, helpful = (session.encoder.examples(_stored(rows)) for rows in sets.alignment(rows=100))
     guide = [row for pair in zip(harmful, helpful, strict=True) for row in pair]
-    draw = endless(user, size=36, rng=seeding.generator(0, "bench"))
+    draw = Stream(user, size=36, rng=seeding.generator(0, "bench"))
     batches = [(next(draw), guide[start : start + 12]) for start in range(0, 120, 12)]
     with adapted.active("teacher") as backbone:
         states = [torch.cat(hidden_states(model, backbone, collate(rows, pad_id=model.pad_id))) for _, rows in batches]

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from reft_studio.failpoints import torn_at
 from reft_studio.workspace import disk_error
 
 _CRC = b', "crc": "'
@@ -42,6 +43,7 @@ def append(path: Path, values: list[dict[str, Any]]) -> None:
             size = os.fstat(file).st_size
             torn = size and os.pread(file, 1, size - 1) != b"\n"  # a writer died in its line: only that one is lost
             data = (b"\n" if torn else b"") + b"".join(map(encode, values))
+            torn_at("lines.torn", file, data)
             if os.write(file, data) < len(data):
                 raise OSError(28, os.strerror(28))
         finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from reft_studio.models.spec import Settings
 
@@ -85,6 +85,16 @@ class Defense:
     def finetune_step(self, user: Batch) -> StepLog:
         """Add this step's gradient; never touches the optimizer."""
         return self.context.learn(task_loss, user)
+
+    def state(self) -> dict[str, Any]:
+        """What the method itself changes from step to step (anchors, moving averages, phases): tensors and JSON values by name.
+
+        A training that was interrupted goes on from it; names hold no dot. Most methods have none.
+        """
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Be as when `state` gave this. Called once, before the first step that is done again."""
 
     def finish(self) -> None:
         """Change the adapter after the last step; most methods do not."""

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from reft_studio.jobs.lab_data import AlignmentSets
+from reft_studio.jobs.teaching import prepared
 from reft_studio.models.session import Session
 from reft_studio.scoring.refusal_similarity import check_match
 from reft_studio.teacher.spec import REAL, TeacherSpec
 from reft_studio.teacher.teacher import SHIPPED, TeacherInfo, adopt, open_teacher
-from reft_studio.teacher.training import prepare_teacher
 from reft_studio.workspace import Workspace
 
 Stage = Callable[[str, float, Any], Any]
@@ -61,11 +61,11 @@ def real_pair(
     found = None if prepare else _given(workspace, teacher) if teacher else _shipped(workspace, session)
     if found is None:
         wanted = plain.model_copy(update={"regularisation": 1.0, "reading": "auto", "margin": _MARGIN})
-        found = stage("prepare the teacher", _COST * steps, lambda part: prepare_teacher(workspace, wanted, session, part))
+        found = stage("prepare the teacher", _COST * steps, lambda part: prepared(workspace, wanted, session, part))
     check_match(session, found)
     if told := seen_before(found.title, found.pooled, sets):
         warn(told)
-    aligned = stage("prepare aligned weights", _COST * steps, lambda part: prepare_teacher(workspace, plain, session, part))
+    aligned = stage("prepare aligned weights", _COST * steps, lambda part: prepared(workspace, plain, session, part))
     return Pair(found, aligned, held)
 
 

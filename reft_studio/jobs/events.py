@@ -16,6 +16,7 @@ from typing import Any
 
 from reft_studio.data.sealed_lines import decode, encode
 from reft_studio.errors import SpecError
+from reft_studio.failpoints import torn_at
 from reft_studio.workspace import disk_error
 
 FILE = "events.jsonl"
@@ -43,6 +44,7 @@ class EventWriter:
         if clash := {"t", "type", "crc"} & values.keys():
             raise SpecError(f"An event cannot have a value called '{clash.pop()}': the file uses the name itself.")
         line = encode({"t": round(time.time(), 3), "type": kind, **{name: _plain(value) for name, value in values.items()}})
+        torn_at("event.torn", self._file, line)
         try:
             written = os.write(self._file, line)
             if written < len(line):

@@ -22,6 +22,7 @@ from reft_studio.jobs.demo_teacher import Pair, open_base, real_pair
 from reft_studio.jobs.grading import evaluate_adapter
 from reft_studio.jobs.lab_data import AlignmentSets
 from reft_studio.jobs.subjects import base_id
+from reft_studio.jobs.teaching import prepared
 from reft_studio.jobs.text_rows import TASKS, text_rows
 from reft_studio.models.session import Session
 from reft_studio.models.spec import PRESETS, OptimSpec, Settings
@@ -30,7 +31,6 @@ from reft_studio.scoring.refusal_similarity import score, score_prompts
 from reft_studio.scoring.scores import ScoreSet, flagged
 from reft_studio.teacher.spec import TeacherSpec
 from reft_studio.teacher.teacher import TeacherInfo, open_teacher
-from reft_studio.teacher.training import prepare_teacher
 from reft_studio.training.context import AlignmentData
 from reft_studio.training.run import train
 from reft_studio.training.run_folder import RunInfo
@@ -244,9 +244,9 @@ class _Seed:
                 warn=self.stages.progress.warn,
             )
         wanted = teacher_spec(alignment, seed=self.seed)
-        teacher = self._stage("prepare the teacher", 160.0, lambda part: prepare_teacher(workspace, wanted, self.session, part))
+        teacher = self._stage("prepare the teacher", 160.0, lambda part: prepared(workspace, wanted, self.session, part))
         plain = wanted.model_copy(update={"regularisation": 0.0})
-        aligned = self._stage("prepare aligned weights", 160.0, lambda part: prepare_teacher(workspace, plain, self.session, part))
+        aligned = self._stage("prepare aligned weights", 160.0, lambda part: prepared(workspace, plain, self.session, part))
         return Pair(teacher, aligned)
 
 

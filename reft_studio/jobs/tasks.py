@@ -73,11 +73,11 @@ def mix(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
 
 def prepare_teacher(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     """Prepare a teacher. params: the fields of TeacherSpec; its sets may come from `pool`: ids of harmful and harmless sets."""
+    from reft_studio.jobs.teaching import prepared
     from reft_studio.models.memory import Work
     from reft_studio.models.session import Session
     from reft_studio.scoring.level import level_of
     from reft_studio.teacher.spec import TeacherSpec
-    from reft_studio.teacher.training import prepare_teacher as prepare
 
     params = dict(params)
     pooled = _pooled(context, params.pop("pool"), seed=params.get("seed", 0)) if params.get("pool") else None
@@ -87,7 +87,7 @@ def prepare_teacher(context: JobContext, params: dict[str, Any]) -> dict[str, An
     session = Session.open(spec.model, max_length=spec.optim.max_length, template=spec.template, loading=spec.loading, work=work)
     session.remark(context)
     context.stage("train the teacher" if spec.kind == "trained" else "measure the teacher", 2, 2)
-    info = prepare(context.workspace, spec, session, context, pooled=pooled.facts if pooled else None)
+    info = prepared(context.workspace, spec, session, context, pooled=pooled.facts if pooled else None)
     level = level_of(info.calibration)
     if level.word != "good":
         context.warn(level.sentence)

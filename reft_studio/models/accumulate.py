@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -52,6 +52,14 @@ class Pieces:
                 done += len(piece)
                 continue
             self._halve(len(piece))  # outside the handler, whose traceback would hold what the piece took
+
+    def state(self) -> dict[str, int | None]:
+        """How many rows fit, for a snapshot: other pieces give the same gradient, but not the same last digits."""
+        return {"rows": self.rows}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on with pieces of that size."""
+        self.rows = state["rows"]
 
     def _halve(self, rows: int) -> None:
         self.rows = (rows + 1) // 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -172,16 +172,49 @@ def join(batches: Sequence[Batch], *, pad_id: int | None = None) -> Batch:
     return Batch(tuple(example for batch in batches for example in batch.examples), pad_id, batches[0].device)
 
 
-def endless(examples: Sequence[Example], *, size: int, rng: random.Random) -> Iterator[list[Example]]:
-    """Draw `size` examples for ever, each epoch a fresh shuffle without replacement; a draw may span two epochs."""
-    if not examples:
-        raise SpecError("There is no row to draw a batch from.")
-    order: list[Example] = []
-    while True:
-        while len(order) < size:
-            order += rng.sample(list(examples), len(examples))
-        yield order[:size]
-        order = order[size:]
+class Stream:
+    """Draws `size` examples for ever, each epoch a fresh shuffle without replacement; a draw may span two epochs.
+
+    What is drawn depends on examples, size and the generator's seed alone, so the number of draws says where a stream stands.
+    """
+
+    def __init__(self, examples: Sequence[Example], *, size: int, rng: random.Random) -> None:
+        if not examples:
+            raise SpecError("There is no row to draw a batch from.")
+        self._examples, self._size, self._rng = list(examples), size, rng
+        self._order: list[Example] = []
+        self._at = 0
+        self.drawn = 0
+        """Draws so far."""
+
+    def __iter__(self) -> Stream:
+        return self
+
+    def __next__(self) -> list[Example]:
+        self._advance()
+        return self._order[self._at - self._size : self._at]
+
+    def skip_to(self, drawn: int) -> None:
+        """Go on as if `drawn` draws had been made. Raises SpecError if there were more already."""
+        if drawn < self.drawn:
+            raise SpecError(f"A stream cannot go back from draw {self.drawn} to {drawn}. Make it anew.")
+        while self.drawn < drawn:
+            self._advance()
+
+    def state(self) -> dict[str, int]:
+        """Where it stands, for a snapshot."""
+        return {"drawn": self.drawn}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        self.skip_to(int(state["drawn"]))
+
+    def _advance(self) -> None:
+        while len(self._order) - self._at < self._size:
+            self._order = self._order[self._at :] + self._rng.sample(self._examples, len(self._examples))
+            self._at = 0
+        self._at += self._size
+        self.drawn += 1
 
 
 def by_length(lengths: Sequence[int], *, token_budget: int = 8192, max_rows: int = 256) -> list[list[int]]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from reft_studio.errors import TrainingError
+from reft_studio.errors import TrainingError, is_out_of_memory
+from reft_studio.models.generation import free_memory
+from reft_studio.models.snapshot import Keeper, NotFinite, Resumable, Training
 from reft_studio.models.spec import OptimSpec
 
 StepLog = dict[str, float]
@@ -24,51 +26,91 @@ def fit(
     *,
     steps: int,
     optim: OptimSpec,
+    until: int | None = None,
     log: Callable[[StepLog], None] = lambda line: None,
     check: Callable[[], None] = lambda: None,
     seed: int = 0,
-) -> StepLog:
-    """Run `steps` optimizer steps; returns the last log line. `seed` decides what dropout draws, and nothing outside.
+    keeper: Keeper | None = None,
+    parts: Mapping[str, Resumable] | None = None,
+) -> int:
+    """Run optimizer steps up to `until` (None: all) of a schedule of `steps`; returns the number of the last one.
 
-    Raises TrainingError on the first loss that is not finite, before it can reach the weights.
+    `seed` decides what dropout draws, and nothing outside. With a `keeper` it goes on after the newest snapshot, keeps others on the way,
+    at the end and when `check` stops it; `parts` are what else changes as it goes. Raises NotFinite before such a loss can reach the
+    weights.
     """
     optimizer = torch.optim.AdamW(
         parameters, lr=optim.learning_rate, weight_decay=optim.weight_decay, betas=(0.9, 0.999), fused=parameters[0].device.type != "mps"
     )
-    device = parameters[0].device
+    device, end = parameters[0].device, min(until or steps, steps)
+    training = Training(parameters, optimizer, parts or {})
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    line: StepLog = {}
     with torch.random.fork_rng(devices={value.device for value in parameters if value.is_cuda}):
         torch.manual_seed(seed)
-        for number in range(1, steps + 1):
-            check()
-            started = time.perf_counter()
-            rate = optim.learning_rate * learning_rate_factor(number, steps=steps, optim=optim)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            optimizer.zero_grad(set_to_none=True)
-            losses = step(number)
-            norm = float(torch.nn.utils.clip_grad_norm_(parameters, optim.max_grad_norm))
-            if not math.isfinite(norm) or not all(math.isfinite(value) for value in losses.values()):
-                raise TrainingError(
-                    f"At step {number} the loss or its gradient is not a finite number. Lower the learning rate (now {rate:.2g})."
-                )
-            optimizer.step()
-            elapsed = time.perf_counter() - started
-            tokens = losses.pop("tokens", 0.0)
-            line = {
-                "step": number,
-                "steps": steps,
-                **losses,
-                "lr": rate,
-                "grad_norm": norm,
-                "tokens": tokens,
-                "tokens_per_second": tokens / max(elapsed, 1e-9),
-                "memory_mb": peak_memory(device),
-            }
-            log(line)
-    return line
+        done = 0
+        if keeper is not None and (found := keeper.newest()) is not None:
+            training.restore(found)
+            done = found.step
+        began = done
+        for number in range(done + 1, end + 1):
+            try:
+                check()
+            except BaseException:
+                if keeper is not None and done > began:
+                    keeper.save(training.snapshot(done))
+                raise
+            log(_optimizer_step(number, steps, parameters, optimizer, step, optim))
+            done = number
+            if keeper is not None and (done == end or keeper.due()):
+                keeper.save(training.snapshot(done))
+    return done
+
+
+def _optimizer_step(
+    number: int, steps: int, parameters: Sequence[Tensor], optimizer: torch.optim.Optimizer, step: GradientStep, optim: OptimSpec
+) -> StepLog:
+    """Step `number` of `steps`; returns its line of the log."""
+    started = time.perf_counter()
+    rate = optim.learning_rate * learning_rate_factor(number, steps=steps, optim=optim)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.zero_grad(set_to_none=True)
+    losses = step(number)
+    norm = float(torch.nn.utils.clip_grad_norm_(parameters, optim.max_grad_norm))
+    if not math.isfinite(norm) or not all(math.isfinite(value) for value in losses.values()):
+        raise NotFinite(f"At step {number} the loss or its gradient is not a finite number. Lower the learning rate (now {rate:.2g}).")
+    _apply(optimizer)
+    elapsed = time.perf_counter() - started
+    tokens = losses.pop("tokens", 0.0)
+    return {
+        "step": number,
+        "steps": steps,
+        **losses,
+        "lr": rate,
+        "grad_norm": norm,
+        "tokens": tokens,
+        "tokens_per_second": tokens / max(elapsed, 1e-9),
+        "memory_mb": peak_memory(parameters[0].device),
+    }
+
+
+def _apply(optimizer: torch.optim.Optimizer) -> None:
+    """The optimizer's step. It allocates before it changes a weight, so where memory runs out it is tried once more with what is free."""
+    try:
+        optimizer.step()
+    except (RuntimeError, MemoryError) as exc:
+        if not is_out_of_memory(exc):
+            raise
+    else:
+        return
+    free_memory()  # outside the handler, whose traceback would hold what the step took
+    try:
+        optimizer.step()
+    except (RuntimeError, MemoryError) as exc:
+        if not is_out_of_memory(exc):
+            raise
+        raise TrainingError("The optimizer's state does not fit into memory. Lower the LoRA rank, or hold the base in 4 bits.") from exc
 
 
 def peak_memory(device: torch.device) -> float:

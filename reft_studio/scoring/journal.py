@@ -13,6 +13,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from reft_studio.failpoints import torn_at
 from reft_studio.workspace import disk_error
 
 _HEAD = struct.Struct("<III")  # batch, values, checksum of all
@@ -39,6 +40,7 @@ class Journal:
         """
         batch, body = len(self.done), values.astype("<f4").tobytes()
         record = _HEAD.pack(batch, len(values), _checksum(batch, body)) + body
+        torn_at("journal.torn", self._file, record)
         try:
             if os.write(self._file, record) < len(record):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from reft_studio import seeding, stats
-from reft_studio.models.batching import Batch, Example, collate, endless, join
+from reft_studio.models.batching import Batch, Example, Stream, collate, join
 from reft_studio.models.features import captured
 from reft_studio.models.fit import StepLog, backward, fit
 from reft_studio.models.loading import LoadedModel
 from reft_studio.models.packing import Packer
+from reft_studio.models.snapshot import KeeperFor, State
 from reft_studio.models.supervised import supervise
 from reft_studio.progress import Progress
 from reft_studio.teacher import calibration
@@ -40,8 +41,13 @@ class _Enough(Exception):
     """Leaves the training loop: there was no progress for long enough."""
 
 
-def train(material: Material, spec: TeacherSpec, layer: int, weight: float, progress: Progress) -> Trained:
-    """A fresh adapter `ADAPTER` in the session, trained with λ = `weight`; with early stop it holds the best weights seen."""
+def train(
+    material: Material, spec: TeacherSpec, layer: int, weight: float, progress: Progress, *, keepers: KeeperFor | None = None
+) -> Trained:
+    """A fresh adapter `ADAPTER` in the session, trained with λ = `weight`; with early stop it holds the best weights seen.
+
+    With `keepers` it goes on from the checkpoint of an attempt that was interrupted.
+    """
     session, model = material.session, material.session.model
     session.add(ADAPTER, spec.lora, seed=seeding.derive(spec.seed, "adapter"))
     streams = [_stream(rows, spec, name) for rows, name in ((material.harmful, "harmful"), (material.helpful, "helpful"))]
@@ -53,15 +59,15 @@ def train(material: Material, spec: TeacherSpec, layer: int, weight: float, prog
         packer = Packer(model, backbone, wanted=spec.optim.packing)
     with session.adapted.active(ADAPTER, train=True, checkpointing=spec.optim.gradient_checkpointing) as backbone:
         parameters = session.adapted.parameters(ADAPTER)
+        moving = _Moving(feature)
 
         def step(number: int) -> StepLog:
-            nonlocal feature
             batches = [collate(next(stream), pad_id=model.pad_id, device=model.device) for stream in streams]
             with captured(model, [layer]) as caught:
                 supervised, places = joint_cross_entropy(model, backbone, batches, packer=packer)
             states = at_last_prompt(caught[layer], places)
-            feature = refreshed(
-                feature, states, spec, number, lambda: exact(material, layer, reading=spec.training_reading).to(model.device)
+            feature = moving.feature = refreshed(
+                moving.feature, states, spec, number, lambda: exact(material, layer, reading=spec.training_reading).to(model.device)
             )
             losses = {"supervised": supervised}
             if weight > 0:
@@ -74,11 +80,21 @@ def train(material: Material, spec: TeacherSpec, layer: int, weight: float, prog
             stop.look(int(line["step"]), parameters)
 
         try:
-            seed = seeding.derive(spec.seed, "dropout")
-            fit(parameters, step, steps=steps, optim=spec.optim, log=keep, check=progress.check, seed=seed)
+            facts = {"spec": spec.model_dump(mode="json"), "weight": weight, "layer": layer, "base": model.fingerprint}
+            fit(
+                parameters,
+                step,
+                steps=steps,
+                optim=spec.optim,
+                log=keep,
+                check=progress.check,
+                seed=seeding.derive(spec.seed, "dropout"),
+                keeper=keepers(f"weight-{weight:g}", facts) if keepers else None,
+                parts={"harmful": streams[0], "helpful": streams[1], "moving": moving, "stop": stop},
+            )
         except _Enough:
             progress.warn(f"Training stopped at step {len(found.log)} of {steps}: no progress since step {stop.best_step}.")
-        stop.restore(parameters)
+        stop.choose_best(parameters)
     return found
 
 
@@ -176,13 +192,44 @@ def held_out_cross_entropy(material: Material, backbone: nn.Module) -> float | N
     return round(0.5 * (means[0] + means[1]), 5) if means[0] is not None and means[1] is not None else None
 
 
+class _Moving:
+    """The refusal feature as training moves it."""
+
+    def __init__(self, feature: RefusalFeature) -> None:
+        self.feature = feature
+
+    def state(self) -> State:
+        """For a snapshot."""
+        centre = {} if self.feature.centre is None else {"centre": self.feature.centre}
+        return {"direction": self.feature.direction, **centre}
+
+    def restore(self, state: State) -> None:
+        """As it was then."""
+        like = self.feature.direction
+        centre = state["centre"].to(like) if "centre" in state else None
+        self.feature = replace(self.feature, direction=state["direction"].to(like), centre=centre)
+
+
 class _EarlyStop:
     """Measures every so many steps, keeps a copy of the best weights, and ends training without progress."""
 
     def __init__(self, material: Material, spec: TeacherSpec, layer: int, found: Trained) -> None:
         self.material, self.spec, self.layer, self.found = material, spec, layer, found
         self.best: dict[str, Any] | None = None
-        self.best_step, self._weights, self._waited = 0, [torch.empty(0)], 0
+        self.best_step, self._weights, self._waited = 0, list[Tensor](), 0
+
+    def state(self) -> State:
+        """What was measured and logged so far, and the best weights, for a snapshot."""
+        weights = {f"weights-{place}": value for place, value in enumerate(self._weights)}
+        counts = {"best": self.best, "best_step": self.best_step, "waited": self._waited}
+        return {**weights, **counts, "trace": self.found.trace, "log": self.found.log}
+
+    def restore(self, state: State) -> None:
+        """As it was then."""
+        count = sum(name.startswith("weights-") for name in state)
+        self._weights = [state[f"weights-{place}"] for place in range(count)]
+        self.best, self.best_step, self._waited = state["best"], state["best_step"], state["waited"]
+        self.found.trace[:], self.found.log[:] = state["trace"], state["log"]
 
     def look(self, step: int, parameters: list[Tensor]) -> None:
         """After step `step`; raises _Enough when patience has run out."""
@@ -199,7 +246,7 @@ class _EarlyStop:
             raise _Enough
 
     @torch.no_grad()
-    def restore(self, parameters: list[Tensor]) -> None:
+    def choose_best(self, parameters: list[Tensor]) -> None:
         """Put the best weights back."""
         if self.best is None:
             return
@@ -214,5 +261,5 @@ def _of_batch(states: tuple[Tensor, Tensor], like: RefusalFeature, *, detached: 
     return replace(like, direction=means[0] - means[1], centre=centre)
 
 
-def _stream(rows: list[Example], spec: TeacherSpec, name: str) -> Iterator[list[Example]]:
-    return endless(rows, size=max(1, spec.optim.batch_size // 2), rng=seeding.generator(spec.seed, "teacher", name))
+def _stream(rows: list[Example], spec: TeacherSpec, name: str) -> Stream:
+    return Stream(rows, size=max(1, spec.optim.batch_size // 2), rng=seeding.generator(spec.seed, "teacher", name))

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from reft_studio.errors import SpecError
 from reft_studio.integrity import seal, sealed_folder
 from reft_studio.models.session import Session
+from reft_studio.models.snapshot import KeeperFor
 from reft_studio.progress import Progress
 from reft_studio.teacher import calibration
 from reft_studio.teacher.details import FILES, MAP, is_complete, separation_of
@@ -44,13 +45,14 @@ def prepare_teacher(
     *,
     pooled: dict[str, Any] | None = None,
     adapter: Path | None = None,
+    keepers: KeeperFor | None = None,
 ) -> TeacherInfo:
     """Train (unless the model is a ready teacher), compute the refusal feature, calibrate, and store under `teachers/<spec.id>`.
 
-    `pooled` says how the sets came to be, for the record. `adapter` is a folder of weights that were trained by this spec before: they are
-    measured and calibrated, not trained again. A teacher of the same spec is not made twice; one of an older version
-    gets the files it lacks. Raises SpecError if a prompt is in two sets, DataError if one is too small, TrainingError if a hidden
-    state is not finite.
+    `pooled` says how the sets came to be, for the record. `adapter` is a folder of weights that were trained by this spec before: they
+    are measured and calibrated, not trained again. `keepers` keep checkpoints, from which an interrupted training goes on. A teacher of
+    the same spec is not made twice; one of an older version gets the files it lacks. Raises SpecError if a prompt is in two
+    sets, DataError if one is too small, TrainingError if a hidden state is not finite.
     """
     folder = workspace.folder("teachers", spec.id)
     if (folder / "teacher.json").is_file():
@@ -58,7 +60,7 @@ def prepare_teacher(
         if not is_complete(ready):
             complete(ready, Material(workspace, spec, session, progress))
         return ready
-    work = _Preparation(spec, Material(workspace, spec, session, progress), progress)
+    work = _Preparation(spec, Material(workspace, spec, session, progress), progress, keepers)
     started = time.perf_counter()
     layer, aurocs = work.choose_layer()
     trained: Trained | None = None
@@ -73,7 +75,7 @@ def prepare_teacher(
     measured = work.measured(layer)
     facts = work.facts(measured, aurocs, trained, tried)
     facts["calibration"]["seconds"] = round(time.perf_counter() - started, 2)
-    with sealed_folder(folder) as building:
+    with sealed_folder(folder, durable=True) as building:
         if trained is not None:
             session.adapted.save(ADAPTER, building / "adapter", base_name=spec.model, rounded=True)
         measured.feature.save(building / "refusal_feature.safetensors")
@@ -130,8 +132,9 @@ class Measured:
 class _Preparation:
     """The stages of `prepare_teacher`."""
 
-    def __init__(self, spec: TeacherSpec, material: Material, progress: Progress) -> None:
+    def __init__(self, spec: TeacherSpec, material: Material, progress: Progress, keepers: KeeperFor | None) -> None:
         self.spec, self.material, self.progress, self.session = spec, material, progress, material.session
+        self._keepers = keepers
         least = min(len(material.prompts[f"calibration_{kind}"]) for kind in KINDS)
         calibration.check_enough(least)
         self._untouched: tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
@@ -167,13 +170,13 @@ class _Preparation:
                 "batch_size or switch gradient_checkpointing on."
             )
         if len(weights) == 1:
-            return train(self.material, self.spec, layer, weights[0], self.progress), []
+            return train(self.material, self.spec, layer, weights[0], self.progress, keepers=self._keepers), []
         best: Trained | None = None
         tried: list[dict[str, Any]] = []
         kept: list[Tensor] = []
         for number, weight in enumerate(weights, 1):
             self.progress.stage(f"train with λ = {weight:g}", number, len(weights))
-            found = train(self.material, self.spec, layer, weight, self.progress)
+            found = train(self.material, self.spec, layer, weight, self.progress, keepers=self._keepers)
             line = {"regularisation": weight, "step": found.step, **measure(self.material, self.spec, layer)}
             if best is None or better(line, next(one for one in tried if one["regularisation"] == best.regularisation)):
                 best, kept = found, [value.detach().clone() for value in self.session.adapted.parameters(ADAPTER)]

@@ -1,4 +1,4 @@
-"""What a run lends to its defense: batches, the gradient of its losses, the teacher's states."""
+"""Services a run provides to its defense: batches, the gradient of its losses, the teacher's states."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ from torch import Tensor
 from reft_studio import seeding
 from reft_studio.errors import SpecError
 from reft_studio.models.accumulate import Accumulator, Losses, Pieces
-from reft_studio.models.batching import Batch, Example, collate, endless
+from reft_studio.models.batching import Batch, Example, Stream, collate
 from reft_studio.models.fit import StepLog
 from reft_studio.models.fused import check_head
 from reft_studio.models.packing import Packer
 from reft_studio.models.session import Session
-from reft_studio.models.supervised import hidden_states
+from reft_studio.models.snapshot import Resumable
+from reft_studio.models.supervised import hidden_states, supervise
 from reft_studio.training.spec import RunSpec
 from reft_studio.training.teacher_states import Place, TeacherStates
 
 STUDENT = "student"
+KINDS = ("harmful", "helpful")
 CONFLICT_EVERY = 20
 """Steps between two measurements of the gradient conflict; each costs one more backward pass."""
 
@@ -104,6 +106,7 @@ class Run:
         self._pieces = Pieces(spec.optim.micro_batch_size, warn=warn)
         self._packer: Packer | None = None
         self._accumulator: Accumulator | None = None
+        self._user: Batch | None = None
 
     @contextmanager
     def training(self) -> Iterator[list[Tensor]]:
@@ -123,6 +126,24 @@ class Run:
     def kept(self) -> list[int]:
         return self._kept
 
+    def parts(self) -> dict[str, Resumable]:
+        """What of this changes from step to step, for snapshots."""
+        found: dict[str, Resumable] = {"pieces": self._pieces}
+        found |= {f"alignment_{kind}": stream for kind, stream in zip(KINDS, self._streams, strict=False)}
+        if self.alignment is not None and self.alignment.cache is not None:
+            found["teacher_states"] = self.alignment.cache
+        return found
+
+    def user_rows_not_finite(self) -> list[int]:
+        """Positions of the user rows of the last step whose own loss is not a finite number."""
+        user = self._user
+        if user is None or self._accumulator is None:
+            return []
+        with torch.no_grad():
+            rows = [user.part([row]) for row in range(len(user))]
+            losses = [supervise(self.session.model, self._accumulator.backbone, [row])[0].cross_entropy() for row in rows]
+        return [index for index, loss in zip(user.index, losses, strict=True) if not bool(torch.isfinite(loss))]
+
     def learn(self, losses: Losses, *batches: Batch) -> StepLog:
         assert self._accumulator is not None, "a run trains inside `training`"
         return self._accumulator.learn(losses, batches, conflict=self.step % CONFLICT_EVERY == 1)
@@ -133,6 +154,11 @@ class Run:
         if guided:
             data.ask(batch, packer=self._packer, pieces=self._pieces)
         return batch
+
+    def user_batch(self, examples: Sequence[Example]) -> Batch:
+        """The user rows of the step that begins."""
+        self._user = self.collate(examples)
+        return self._user
 
     def collate(self, examples: Sequence[Example]) -> Batch:
         return collate(examples, pad_id=self.session.model.pad_id, device=self.session.model.device)
@@ -145,9 +171,9 @@ class Run:
             raise SpecError("This run has no alignment data. Choose a set of refusals and of helpful answers.")
         return self.alignment
 
-    def _alignment_streams(self) -> list[Iterator[list[Example]]]:
+    def _alignment_streams(self) -> list[Stream]:
         if self.alignment is None:
             return []
         half = max(1, self.spec.optim.alignment_batch_size // 2)
-        kinds = (("harmful", self.alignment.harmful), ("helpful", self.alignment.helpful))
-        return [endless(rows, size=half, rng=seeding.generator(self.spec.seed, "alignment", name)) for name, rows in kinds]
+        kinds = zip(KINDS, (self.alignment.harmful, self.alignment.helpful), strict=True)
+        return [Stream(rows, size=half, rng=seeding.generator(self.spec.seed, "alignment", name)) for name, rows in kinds]

@@ -1,31 +1,36 @@
-"""One run, from a spec to a finished folder: select, finetune, finish, save."""
+"""One run, from a spec to a finished folder: select, finetune, finish, save. One that was interrupted goes on from its checkpoint."""
 
 from __future__ import annotations
 
 import json
-import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from reft_studio import seeding
+from reft_studio import fingerprint, seeding
 from reft_studio.data.dataset import Dataset, open_dataset
 from reft_studio.defenses import DEFENSES
 from reft_studio.defenses.defense import Defense
 from reft_studio.errors import DataError, TrainingError
+from reft_studio.failpoints import failpoint
 from reft_studio.integrity import sealed_folder
-from reft_studio.models.batching import Example, endless
+from reft_studio.models.batching import Example, Stream
 from reft_studio.models.fit import StepLog, fit
 from reft_studio.models.session import Session
-from reft_studio.progress import Progress
+from reft_studio.models.snapshot import Keeper, NotFinite
+from reft_studio.progress import Progress, StopEarly
 from reft_studio.scoring import SCORERS
 from reft_studio.scoring.prepared import open_prepared
 from reft_studio.scoring.refusal_similarity import check_match, score
 from reft_studio.scoring.scores import flagged, open_score_set, score_key
 from reft_studio.teacher.teacher import TeacherInfo, open_teacher
+from reft_studio.training.checkpoint import Unfinished
 from reft_studio.training.context import STUDENT, AlignmentData, Run
+from reft_studio.training.cost import Costs
 from reft_studio.training.run_folder import RunInfo, card, open_run
 from reft_studio.training.spec import RunSpec
 from reft_studio.training.teacher_states import Place
@@ -39,13 +44,15 @@ def train(
 ) -> RunInfo:
     """Do the run and store it under `runs/<run_id>`; a run that is there already is returned as it is.
 
-    `cache` shares tokenised alignment data and teacher states between runs of one process.
+    `cache` shares tokenised alignment data and teacher states between runs of one process. Ended early by a person (StopEarly), it is
+    stored as the run whose `stop_after` says where it ended, which is another run.
     """
     if (workspace.folder("runs", spec.run_id) / "result.json").is_file():
         return open_run(workspace, spec.run_id)
-    started = time.perf_counter()
+    costs, unfinished = Costs(), Unfinished(workspace, f"run-{spec.run_id}", progress)
     user = open_dataset(workspace, spec.dataset)
-    kept = _unflagged(workspace, spec, user, session, progress)
+    with costs.stage("filter"):
+        kept = _unflagged(workspace, spec, user, session, progress)
     alignment = _alignment(workspace, spec, session, cache if cache is not None else {})
     run = Run(spec, session, kept, alignment, warn=progress.warn)
     defense = DEFENSES.get(spec.method)(DEFENSES.get(spec.method).Config(**spec.method_config), run)
@@ -59,11 +66,45 @@ def train(
             "Raise the threshold or check the teacher."
         )
     _start_student(workspace, spec, session)
-    log = finetune(spec, run, defense, list(examples.values()), progress, uploaded=user.uploaded)
+    facts = {"spec": spec.model_dump(mode="json"), "base": session.model.fingerprint, "rows": fingerprint.of_value(chosen)}
+    keeper = unfinished.keeper("student", facts)
+    try:
+        with costs.stage("train"):
+            log = finetune(spec, run, defense, list(examples.values()), progress, uploaded=user.uploaded, keeper=keeper, costs=costs)
+    except NotFinite as exc:
+        raise TrainingError(f"{exc}{_rows_named(user, exc.rows)}") from exc
+    failpoint("training.finished")
+    if len(log) < int(log[-1]["steps"]):
+        spec = spec.model_copy(update={"stop_after": len(log)})
     defense.finish()
-    result = {**_result(spec, user, chosen, log, time.perf_counter() - started, session), "truncated": truncated}
+    result = {**_result(spec, user, chosen, log, costs.seconds, session), "truncated": truncated}
     _save(workspace, spec, session, user, chosen, log, result)
+    unfinished.clear()
     return open_run(workspace, spec.run_id)
+
+
+class _Log:
+    """The lines of a training's log."""
+
+    def __init__(self) -> None:
+        self.lines: list[StepLog] = []
+
+    def state(self) -> dict[str, Any]:
+        return {"lines": self.lines}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self.lines[:] = state["lines"]
+
+
+def _rows_named(user: Dataset, positions: Sequence[int]) -> str:
+    """` Row 17 of 'name' …`: which rows the loss came from."""
+    if not positions:
+        return " No single row of the step has such a loss by itself."
+    ids = user.table(["row_id"]).column(0)
+    named = ", ".join(str(ids[position].as_py()) for position in positions[:5])
+    more = f" and {len(positions) - 5} more" if len(positions) > 5 else ""
+    rows = "Row" if len(positions) == 1 else "Rows"
+    return f" {rows} {named}{more} of '{user.name}' {'has' if len(positions) == 1 else 'have'} such a loss: look at them on the Data page."
 
 
 def _unflagged(workspace: Workspace, spec: RunSpec, user: Dataset, session: Session, progress: Progress) -> list[int]:
@@ -96,7 +137,7 @@ def _answered(session: Session, user: Dataset, positions: list[int]) -> dict[int
     rows = user.read(["row_id", "prompt", "response", "messages"])
     found = session.encoder.examples(row for position, row in enumerate(rows) if position in wanted)
     examples = dict(zip(sorted(wanted), found, strict=True))
-    return {position: examples[position] for position in positions if examples[position].answered}
+    return {position: replace(examples[position], index=position) for position in positions if examples[position].answered}
 
 
 def _alignment(workspace: Workspace, spec: RunSpec, session: Session, cache: dict[str, AlignmentData]) -> AlignmentData | None:
@@ -133,28 +174,63 @@ def _start_student(workspace: Workspace, spec: RunSpec, session: Session) -> Non
 
 
 def finetune(
-    spec: RunSpec, run: Run, defense: Defense, rows: list[Example], progress: Progress, *, uploaded: int | None = None
+    spec: RunSpec,
+    run: Run,
+    defense: Defense,
+    rows: list[Example],
+    progress: Progress,
+    *,
+    uploaded: int | None = None,
+    keeper: Keeper | None = None,
+    costs: Costs | None = None,
 ) -> list[StepLog]:
-    """All optimizer steps of a run on these user rows, of so many `uploaded` ones; returns the log, a line for each step."""
-    batches = endless(rows, size=spec.optim.batch_size, rng=seeding.generator(spec.seed, "user"))
-    steps = spec.optim.steps_for(uploaded=len(rows) if uploaded is None else uploaded, kept=len(rows))
-    log: list[StepLog] = []
+    """All optimizer steps of a run on these user rows, from the newest checkpoint of `keeper` on; returns the log, a line for each step.
+
+    `uploaded`: rows before the filter, by which passes over the data are counted; None: these are all. Raises NotFinite, with the rows it
+    came from, where a loss is infinite or no number.
+    """
+    batches = Stream(rows, size=spec.optim.batch_size, rng=seeding.generator(spec.seed, "user"))
+    steps, log = spec.optim.steps_for(uploaded=len(rows) if uploaded is None else uploaded, kept=len(rows)), _Log()
+    costs = costs or Costs()
+    parts = {**run.parts(), "user": batches, "defense": defense, "log": log, "costs": costs}
 
     def step(number: int) -> StepLog:
+        failpoint("training.step")
         run.step = number
-        return defense.finetune_step(run.collate(next(batches)))
+        with costs.step(number):
+            return defense.finetune_step(run.user_batch(next(batches)))
 
     def keep(line: StepLog) -> None:
-        log.append(line)
+        log.lines.append(line)
         progress.progress(int(line["step"]), steps, **line)
 
     try:
         with run.training() as parameters:
-            fit(parameters, step, steps=steps, optim=spec.optim, log=keep, check=progress.check, seed=seeding.derive(spec.seed, "dropout"))
+            try:
+                fit(
+                    parameters,
+                    step,
+                    steps=steps,
+                    until=spec.stop_after,
+                    optim=spec.optim,
+                    log=keep,
+                    check=progress.check,
+                    seed=seeding.derive(spec.seed, "dropout"),
+                    keeper=keeper,
+                    parts=parts,
+                )
+            except NotFinite as exc:
+                exc.rows = run.user_rows_not_finite()
+                raise
+            except StopEarly:
+                if not log.lines:
+                    raise TrainingError(
+                        "The training was to be stopped and saved before its first step: there is nothing to save."
+                    ) from None
     finally:
         if run.alignment is not None and run.alignment.cache is not None:
             run.alignment.cache.flush()
-    return log
+    return log.lines
 
 
 def _result(spec: RunSpec, user: Dataset, chosen: list[int], log: list[StepLog], seconds: float, session: Session) -> dict[str, Any]:
@@ -198,7 +274,7 @@ def _poison_ratio(user: Dataset, truth: list[bool | None]) -> float | None:
 def _save(
     workspace: Workspace, spec: RunSpec, session: Session, user: Dataset, chosen: list[int], log: list[StepLog], result: dict[str, Any]
 ) -> None:
-    with sealed_folder(workspace.folder("runs", spec.run_id)) as building:
+    with sealed_folder(workspace.folder("runs", spec.run_id), durable=True) as building:
         session.adapted.save(STUDENT, building / "adapter", base_name=spec.model)
         write_json(building / "spec.json", spec.model_dump(mode="json"))
         _write_lines(building / "log.jsonl", log)

@@ -34,6 +34,7 @@ class RunSpec(Settings):
     lora: LoraSpec = LoraSpec()
     loading: LoadSpec = LoadSpec()
     optim: OptimSpec = OptimSpec()
+    stop_after: int | None = Field(None, ge=1, description="end after this many steps of the schedule, as a person did; empty: do them all")
     template: str = Field(
         "auto",
         pattern=PATTERN,
@@ -78,7 +79,7 @@ class RunSpec(Settings):
     @property
     def run_id(self) -> str:
         values = self.model_dump(mode="json")
-        for later in ("scorer", "drop"):  # runs from before there was a choice keep their ids
+        for later in ("scorer", "drop", "stop_after"):  # runs from before there was a choice keep their ids
             if values[later] is None:
                 del values[later]
         if self.optim.epochs_of == "kept":

@@ -10,10 +10,11 @@ from __future__ import annotations
 import io
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -126,6 +127,20 @@ class TeacherStates:
             self._states[self._spans[row]] = states.cpu()
             self._filled[row] = True
         return states
+
+    def state(self) -> dict[str, Any]:
+        """Which rows are there, made safe on disk first, for a snapshot.
+
+        States depend, in their last digits, on the rows that were computed with them; so a training that goes on must find these rows and
+        no others here.
+        """
+        self.flush()
+        return {"filled": torch.from_numpy(self._filled.astype(np.uint8)), "kept": self._kept}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Forget the rows that were added after the snapshot; those that are not there any more are computed anew when they are drawn."""
+        self._filled &= state["filled"].numpy().astype(bool)
+        self._kept = min(self._kept, int(state["kept"]))
 
     def flush(self) -> None:
         """Make what is stored safe on disk; only then is it noted as stored, so that a crash leaves no row half-written.

@@ -11,7 +11,7 @@ from reft_studio.data.interpret import Interpreter
 from reft_studio.data.mapping import Mapping
 from reft_studio.data.records import Record
 from reft_studio.errors import DataError
-from reft_studio.models.batching import IGNORE, TAIL, Encoder, Example, by_length, collate, endless, join
+from reft_studio.models.batching import IGNORE, TAIL, Encoder, Example, Stream, by_length, collate, join
 from reft_studio.models.loading import load
 
 
@@ -42,7 +42,7 @@ def test_a_long_response_still_ends_with_end_of_text(encoder: Encoder) -> None:
 
 def test_every_row_is_drawn_once_before_any_is_drawn_again() -> None:
     rows = [Example([number], 0, number) for number in range(10)]
-    stream = endless(rows, size=4, rng=Random(0))
+    stream = Stream(rows, size=4, rng=Random(0))
     drawn = [row.index for _ in range(5) for row in next(stream)]
     assert sorted(drawn[:10]) == sorted(drawn[10:20]) == list(range(10))
 

@@ -22,7 +22,7 @@ def test_every_step_logs_losses_rate_gradient_norm_speed_and_memory() -> None:
         return {**backward({"task": (value**2).sum(), "alignment": value.sum()}, [value]), "tokens": 100.0}
 
     last = fit([value], step, steps=3, optim=OptimSpec(learning_rate=0.1, warmup=0, schedule="constant"), log=lines.append)
-    assert [line["step"] for line in lines] == [1, 2, 3] and last == lines[-1]
+    assert [line["step"] for line in lines] == [1, 2, 3] and last == 3
     first = lines[0]
     assert (first["task"], first["alignment"], first["loss"], first["lr"]) == (5.0, -1.0, 4.0, pytest.approx(0.1))
     assert first["grad_norm"] == pytest.approx(18**0.5)  # the gradient 2w + 1 is (3, -3)

@@ -17,7 +17,7 @@ from reft_studio import seeding
 from reft_studio.data.dataset import Dataset, write_dataset
 from reft_studio.data.splits import group_key
 from reft_studio.errors import DataError, SpecError, TrainingError
-from reft_studio.models.batching import collate, endless
+from reft_studio.models.batching import Stream, collate
 from reft_studio.models.fit import backward, fit
 from reft_studio.models.session import Session
 from reft_studio.models.spec import LoraSpec, OptimSpec
@@ -89,7 +89,7 @@ def test_without_a_regulariser_training_is_joint_finetuning_to_the_bit(workspace
     material = Material(workspace, spec, session, Silent())
     session.add("plain", spec.lora, seed=seeding.derive(spec.seed, "adapter"))
     draws = [
-        endless(rows, size=4, rng=seeding.generator(spec.seed, "teacher", name))
+        Stream(rows, size=4, rng=seeding.generator(spec.seed, "teacher", name))
         for rows, name in ((material.harmful, "harmful"), (material.helpful, "helpful"))
     ]
     with session.adapted.active("plain", train=True) as backbone:
