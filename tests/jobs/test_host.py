@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from unittest.mock import ANY
+from typing import Any
 
 import pytest
 from safetensors.torch import load_file, save_file
@@ -88,35 +89,6 @@ def test_the_host_explains_a_row_with_the_score_it_gives_its_prompt(host: ModelH
         list(host.request(op="explain", turns=[], teacher=prepared.teacher.id))
 
 
-def test_chat_holds_the_device_while_its_models_are_loaded_and_gives_it_back(host: ModelHost, prepared: Prepared) -> None:
-    ask(host, prepared, [base_id(prepared.model)])
-    held = lease.holder(prepared.workspace, host.device)
-    assert held is not None and (held.what, held.job) == (lease.CHAT, None)
-    assert not host.release_if_idle(wanted=True)
-    host._used -= WANTED_S + 1
-    assert not host.release_if_idle(wanted=False) and host.alive
-    assert host.release_if_idle(wanted=True) and not host.alive
-    assert lease.holder(prepared.workspace, host.device) is None
-
-
-def test_while_a_job_has_the_device_chat_answers_beside_it_or_waits_and_says_for_whom(host: ModelHost, prepared: Prepared) -> None:
-    host.release()
-    request = {"op": "chat", "prompt": PROMPT, "models": [base_id(prepared.model)], "base": prepared.model, "max_new_tokens": 2}
-    with lease.hold(prepared.workspace, host.device, "SST-2, Ref-Teacher", job="run-1"):
-        assert any(event.get("done") for event in host.request(**request))
-        waiting = host.request(**request, device="wait")
-        assert next(waiting) == {"id": ANY, "waiting": "SST-2, Ref-Teacher", "job": "run-1"}
-        stopped = host.request(**request, device="wait")
-        waiting.close()
-        assert "waiting" in next(stopped)  # the one before was stopped, and the host lives on
-        stopped.close()
-        waiting = host.request(**request, device="wait")
-        assert "waiting" in next(waiting)
-    assert any(event.get("done") for event in waiting)
-    held = lease.holder(prepared.workspace, host.device)
-    assert held is not None and held.what == lease.CHAT
-
-
 def test_a_model_that_is_gone_is_named_and_the_host_lives_on(host: ModelHost, prepared: Prepared) -> None:
     with pytest.raises(EvaluationError, match="no finished run"):
         ask(host, prepared, ["r000000000000"])
@@ -128,6 +100,39 @@ def test_a_killed_host_is_started_again_by_the_next_request(host: ModelHost, pre
     host._process.kill()
     host._process.wait()
     assert ask(host, prepared, [base_id(prepared.model)])
+
+
+def test_chat_holds_the_device_while_its_models_are_loaded_and_gives_it_back(host: ModelHost, prepared: Prepared) -> None:
+    ask(host, prepared, [base_id(prepared.model)])
+    held = lease.holder(prepared.workspace, host.device)
+    assert held is not None and (held.what, held.job) == (lease.CHAT, None)
+    assert not host.release_if_idle(wanted=True)
+    host._used -= WANTED_S + 1
+    assert not host.release_if_idle(wanted=False) and host.alive
+    assert host.release_if_idle(wanted=True) and not host.alive
+    assert lease.holder(prepared.workspace, host.device) is None
+
+
+def test_while_a_job_has_the_device_chat_answers_beside_it_or_waits_and_says_for_whom(prepared: Prepared) -> None:
+    said: list[dict[str, Any]] = []
+    request = {"id": "a", "op": "chat", "prompt": PROMPT, "models": [base_id(prepared.model)], "base": prepared.model, "max_new_tokens": 2}
+    with ExitStack() as job:
+
+        def emit(event: dict[str, Any]) -> None:
+            said.append(event)
+            job.close()
+
+        job.enter_context(lease.hold(prepared.workspace, "cuda:7", "SST-2, Ref-Teacher", job="run-1"))
+        worker = Host(prepared.workspace, device="cuda:7", emit=emit)
+        assert list(worker.answer(request))[-1]["done"] and worker.holding is None
+        worker.stopped.add("b")
+        assert list(worker.answer({**request, "id": "b", "device": "wait"})) == [] and said == []
+        assert list(worker.answer({**request, "device": "wait"}))[-1]["done"]
+    assert said == [{"id": "a", "waiting": "SST-2, Ref-Teacher", "job": "run-1"}]
+    held = lease.holder(prepared.workspace, "cuda:7")
+    assert held is not None and held.what == lease.CHAT
+    worker.close()
+    assert lease.holder(prepared.workspace, "cuda:7") is None
 
 
 def test_subjects_list_each_base_once_and_every_teacher(prepared: Prepared) -> None:
