@@ -159,7 +159,7 @@ def test_chat_that_holds_the_device_offers_to_give_it_back(talking: Studio, monk
     monkeypatch.setattr(talking, "device", held(None, sentence=sentence, waiting=[SimpleNamespace(title="Train")]))
     notice = setup(talking)["device"]
     assert notice is not None and notice["give"]
-    assert notice["text"].startswith(f"{sentence} “Train” waits for it. It gives it back a minute after the last prompt")
+    assert notice["text"].startswith(f"{sentence} “Train” waits for it. Chat gives it back a minute after the last prompt")
 
 
 def test_an_answer_that_waits_says_for_whom(quiet: Studio, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -243,7 +243,7 @@ def device_notice(studio: Studio) -> dict[str, Any] | None:
         waiting = studio.device.waiting()
         wants = f" “{show(waiting[0].title, 80)}” waits for it." if waiting else ""
         when = "a minute" if waiting else "ten minutes"
-        text = f"{show(holding.sentence, 200)}{wants} It gives it back {when} after the last prompt, or now, as you like."
+        text = f"{show(holding.sentence, 200)}{wants} Chat gives it back {when} after the last prompt, or now, as you like."
         return {"key": "give", "kind": "warn" if waiting else "note", "text": text, "give": True}
     beside = "slower for both" if holding.device == devices.CPU else "if its memory is enough for both"
     ways = [

@@ -170,8 +170,8 @@ def share(view: JobView) -> float | None:
 
 
 def amount(view: JobView) -> str:
-    """`1,240 of 5,000, 412 per second`, or `68 % of the whole`."""
-    if view.state != "running" or not view.total:
+    """`1,240 of 5,000, 412 per second`, or `68 % of the whole`; of a paused job how far it came."""
+    if view.state not in ("running", "paused") or not view.total:
         return ""
     if view.kind in WHOLE:
         return f"{100 * view.done // view.total} % of the whole"

@@ -82,7 +82,7 @@ function drawActions(parts, job) {
     const link = make('a', 'jp-button jp-quiet', 'Duplicate with a change');
     link.href = job.again;
     link.title = 'Open the form with the settings of this run';
-    parts.actions.prepend(link);
+    parts.actions.append(link);
   }
 }
 
@@ -120,7 +120,7 @@ function draw(jobs) {
     parts.card.dataset.state = job.state;
     parts.card.toggleAttribute('data-waits', job.waits);
     parts.card.dataset.job = job.id;
-    parts.title.textContent = job.title;
+    parts.title.textContent = parts.title.title = job.title;
     parts.badge.textContent = job.badge;
     parts.stage.textContent = job.stage_text;
     parts.stage.hidden = !job.stage_text;
