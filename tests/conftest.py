@@ -31,12 +31,13 @@ SETTINGS = {
 # Here and not in a fixture: settings must be there before a test module imports a library that reads them.
 os.environ.update(SETTINGS)
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(GUARD), os.environ.get("PYTHONPATH", "")]))
-sys.path.insert(0, str(GUARD))
-sys.modules.pop("sitecustomize", None)  # a system may have one of its own
-import sitecustomize  # noqa: E402  installs the guard in this process
+if Path(getattr(sys.modules.get("sitecustomize"), "__file__", None) or ROOT).parent != GUARD:  # a worker of pytest-xdist has it already
+    sys.path.insert(0, str(GUARD))
+    sys.modules.pop("sitecustomize", None)  # a system may have one of its own
+    import sitecustomize
 
-sys.path.remove(str(GUARD))
-assert Path(sitecustomize.__file__).parent == GUARD
+    sys.path.remove(str(GUARD))
+    assert Path(sitecustomize.__file__).parent == GUARD
 
 
 def attempts() -> list[str]:

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,9 +18,14 @@ BROWSER_VARIABLE = "REFT_STUDIO_CHROMIUM"
 CHECKS = (
     ("ruff format", ("ruff", "format", "--check", ".")),
     ("ruff check", ("ruff", "check", ".")),
-    ("mypy --strict", ("mypy", "--strict")),
     ("import contract", ("lint-imports",)),
 )
+TYPES = ("mypy --strict", ("mypy", "--strict"))
+"""A minute on one core: it runs beside the tests."""
+MOST_WORKERS = 4
+"""Each has an app and a browser of its own."""
+ONE_PROCESS = ("-n", "--numprocesses", "--dist", "--pdb", "--trace", "no:xdist", "-pno:xdist")
+"""Options of pytest that choose the processes themselves, or that need the terminal."""
 NO_BROWSER = f"""
 NO CHROMIUM: THE BROWSER TESTS WILL BE SKIPPED.
 To run them, install Chromium or Chrome (Debian: sudo apt install chromium; Fedora: sudo dnf install chromium; elsewhere from its
@@ -46,32 +52,50 @@ def install_browser() -> None:
             return
 
 
-def check(environment: dict[str, str]) -> list[str]:
-    """Run the checks that read the code only. Returns the names of those that failed."""
-    failed = []
-    for name, (program, *arguments) in CHECKS:
-        start = time.monotonic()
-        code = subprocess.run([str(PROGRAMS / program), *arguments], cwd=ROOT, env=environment).returncode
-        print(f"{name}: {'FAILED' if code else 'passed'} in {time.monotonic() - start:.1f} s", flush=True)
-        if code:
-            failed.append(name)
-    return failed
+def passes(name: str, command: Sequence[str], environment: dict[str, str]) -> bool:
+    """Run a check; its output is shown in one piece, whatever runs beside it."""
+    start = time.monotonic()
+    program, *arguments = command
+    done = subprocess.run([str(PROGRAMS / program), *arguments], cwd=ROOT, env=environment, capture_output=True, text=True)
+    ended = f"{name}: {'FAILED' if done.returncode else 'passed'} in {time.monotonic() - start:.1f} s"
+    print("\n".join(filter(None, [(done.stdout + done.stderr).strip() if done.returncode else "", ended])), flush=True)
+    return done.returncode == 0
+
+
+def spread(arguments: Sequence[str]) -> list[str]:
+    """What pytest is told beyond the arguments given: one process for each core, a file of tests in one of them.
+
+    Nothing where a single file or test is named, or where the arguments say themselves how many processes are wanted.
+    """
+    named = any((ROOT / argument.partition("::")[0]).is_file() for argument in arguments)
+    if named or any(argument.startswith(ONE_PROCESS) for argument in arguments):
+        return []
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return ["-n", str(min(cores, MOST_WORKERS)), "--dist", "loadfile", "--no-loadscope-reorder"] if cores > 1 else []
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Everything; pytest is last, so that its closing line closes the output. Returns 0 if all passed."""
+    """Everything; the tests' closing line closes the output, unless a check failed. Returns 0 if all passed."""
     if find_browser() is None:
         install_browser()
     environment = {**os.environ, "PATH": f"{PROGRAMS}{os.pathsep}{os.environ.get('PATH', '')}"}
     if browser := find_browser():
         environment[BROWSER_VARIABLE] = browser
-    failed = check(environment)
+    failed = [name for name, command in CHECKS if not passes(name, command, environment)]
     if browser is None:
         print(NO_BROWSER, flush=True)
-    rest = arguments[1:] if arguments[:1] == ["--"] else arguments
-    code = subprocess.run([sys.executable, "-m", "pytest", *rest], cwd=ROOT, env=environment).returncode
+    rest = list(arguments[1:] if arguments[:1] == ["--"] else arguments)
+
+    def check_types() -> None:
+        if not passes(*TYPES, environment):
+            failed.append(TYPES[0])
+
+    types = threading.Thread(target=check_types)
+    types.start()
+    code = subprocess.run([sys.executable, "-m", "pytest", *spread(rest), *rest], cwd=ROOT, env=environment).returncode
+    types.join()
     if failed:
-        print(f"FAILED before the tests: {', '.join(failed)}; see above.", flush=True)
+        print(f"FAILED beside the tests: {', '.join(failed)}; see above.", flush=True)
     return code or (1 if failed else 0)
 
 

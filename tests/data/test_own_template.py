@@ -143,10 +143,10 @@ HOSTILE = {
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_template_is_refused_within_a_second(name: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(SpecError, match="Your template"):
         template_for(FakeTokenizer(), "custom:" + HOSTILE[name])
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 def test_spaces_that_hold_each_other_say_nothing() -> None:
@@ -158,9 +158,9 @@ def test_the_longest_rendering_that_is_allowed_stays_quick() -> None:
     """A thousand turns of a thousand characters, every one looked at by a loop as large as a template may be."""
     body = "{% if m.content | trim | length > 5 %}{{ m.content }}{% endif %}" * 15
     made = template_for(FakeTokenizer(), "custom:{% for m in messages %}" + body + "{% endfor %}")
-    started = time.perf_counter()
+    started = time.process_time()
     assert len(made.prompt([{"role": "user", "content": "x" * 1000}] * 1000)) == 15_000_000
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
 
 
 @pytest.mark.parametrize(

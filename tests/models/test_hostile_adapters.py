@@ -214,12 +214,12 @@ class Probe:
     def attempt(self, seed: int) -> Tried:
         """Try the adapter of a seed. Anything but a StoreError is a failure of ours and comes through."""
         kind = mutated(self.place / "whole", self.place / "changed", seed)
-        lowest, started, refusal = _peak(reset=True), time.perf_counter(), ""
+        lowest, started, refusal = _peak(reset=True), time.process_time(), ""
         try:
             self.session.adapted.load("tried", self.place / "changed")
         except StoreError as exc:
             refusal = str(exc)
-        seconds, grown = time.perf_counter() - started, _peak() - lowest
+        seconds, grown = time.process_time() - started, _peak() - lowest
         return Tried(kind, seed, not refusal, refusal, seconds, grown, self.base() == self.before)
 
 
