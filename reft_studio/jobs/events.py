@@ -11,6 +11,7 @@ import logging
 import math
 import os
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -56,13 +57,13 @@ class EventWriter:
         os.close(self._file)
 
 
-def read_events(folder: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
+def read_events(folder: Path, offset: int = 0, *, name: str = FILE) -> tuple[list[dict[str, Any]], int]:
     """Events from byte `offset` on, and the offset to go on from. An unfinished last line stays for the next call.
 
     Damaged lines are left out (and counted in the log). No file yet: no events.
     """
     try:
-        with (folder / FILE).open("rb") as file:
+        with (folder / name).open("rb") as file:
             if offset > file.seek(0, os.SEEK_END):
                 offset = 0  # a new attempt began a new file
             file.seek(offset)
@@ -78,6 +79,46 @@ def read_events(folder: Path, offset: int = 0) -> tuple[list[dict[str, Any]], in
     if damaged:
         _log.warning("%s: %d damaged lines left out", folder.name, damaged)
     return events, offset + len(data) - len(lines[-1])
+
+
+def all_events(folder: Path, *, name: str = FILE) -> list[dict[str, Any]]:
+    """Every event of an attempt, oldest first."""
+    found, offset = read_events(folder, name=name)
+    while True:
+        more, end = read_events(folder, offset, name=name)
+        if end == offset:
+            return found
+        found, offset = found + more, end
+
+
+def earlier_events(folder: Path, kinds: Collection[str]) -> list[dict[str, Any]]:
+    """Events of these kinds of the attempts before the present one, as one run of the job; none without a metric among them."""
+    attempts = sorted((int(path.stem.partition("-")[2]), path.name) for path in folder.glob("events-*.jsonl"))
+    found: list[dict[str, Any]] = []
+    for _, name in attempts:
+        found = continued(found, [event for event in all_events(folder, name=name) if event["type"] in kinds])
+    return found if any(event["type"] == "metric" for event in found) else []
+
+
+def continued(earlier: list[dict[str, Any]], later: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Two attempts as one run of the job: what the earlier one did after the place where the later one took it up is left out.
+
+    So is what the later one told again before its first metric.
+    """
+    first = next((place for place, event in enumerate(later) if event["type"] == "metric"), None)
+    if first is None:
+        return earlier or later
+    stage, done = later[first]["stage"], later[first]["done"]
+    taken_up = (
+        place for place, event in enumerate(earlier) if event["type"] == "metric" and event["stage"] == stage and event["done"] >= done
+    )
+    kept = earlier[: next(taken_up, len(earlier))]
+    told = [_told(event) for event in kept]
+    return [*kept, *(event for event in later[:first] if _told(event) not in told), *later[first:]]
+
+
+def _told(event: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in event.items() if name not in ("t", "crc")}
 
 
 def _plain(value: Any) -> Any:

@@ -6,6 +6,7 @@ from typing import Any
 
 from reft_studio.data.dataset import open_dataset
 from reft_studio.errors import StudioError
+from reft_studio.evaluation.judges import needs_model
 from reft_studio.jobs.kinds import BACKGROUND, LIGHT
 from reft_studio.jobs.scorers import chosen
 from reft_studio.scoring import SCORERS
@@ -13,15 +14,17 @@ from reft_studio.scoring.prepared import open_prepared
 from reft_studio.store.jobs import Lane
 from reft_studio.workspace import Workspace
 
+SOMETIMES = ("score", "scorer", "regrade")
+"""Kinds that load a model or not, as their settings say."""
 BESIDE = 2
 """Light jobs that run at once, beside those of models."""
 
 
 def lane_of(workspace: Workspace, kind: str, params: dict[str, Any]) -> Lane:
-    """The lane of a job: scoring, and preparing a scorer, is light where no model is loaded for it."""
+    """The lane of a job: scoring, preparing a scorer and grading again are light where no model is loaded for it."""
     if kind in BACKGROUND:
         return "background"
-    if kind in LIGHT or (kind in ("score", "scorer") and not _loads_a_model(workspace, kind, params)):
+    if kind in LIGHT or (kind in SOMETIMES and not _loads_a_model(workspace, kind, params)):
         return "light"
     return "model"
 
@@ -35,13 +38,15 @@ def wanted_device(params: dict[str, Any]) -> str | None:
 
 
 def _loads_a_model(workspace: Workspace, kind: str, params: dict[str, Any]) -> bool:
-    """Whether a scorer, or a member of one that joins several, reads through a model; True where that cannot be known yet."""
+    """Whether a judge, a scorer, or a member of one that joins several, is a model; True where that cannot be known yet."""
     try:
+        if kind == "regrade":
+            return needs_model(str(params["judge"]["name"]))
         if kind == "scorer":
             return _through_a_model(workspace, str(params["scorer"]), params.get("members") or ())
         found = chosen(workspace, open_dataset(workspace, params["dataset"]), params.get("scorer"), params.get("teacher"))
         return _through_a_model(workspace, found.scorer, found.spec.get("members") or ())
-    except (StudioError, KeyError):
+    except (StudioError, KeyError, TypeError):
         return True  # what it needs is still to be made; the job itself says so if it never is
 
 

@@ -15,7 +15,7 @@ from reft_studio.errors import SpecError, StudioError
 from reft_studio.jobs import devices
 from reft_studio.jobs import status as files
 from reft_studio.jobs.attempts import AFTER_FAILURE, GRACE_S, Attempts, Policy
-from reft_studio.jobs.events import read_events
+from reft_studio.jobs.events import all_events, continued, earlier_events, read_events
 from reft_studio.jobs.job import LIVE
 from reft_studio.jobs.kinds import check_kind
 from reft_studio.jobs.lanes import BESIDE, lane_of, wanted_device
@@ -134,22 +134,24 @@ class JobQueue:
     def metrics(self, job_id: str, since_offset: int = 0, *, kinds: Collection[str] = ("metric",)) -> tuple[Events, int]:
         """Metric events, or those of `kinds`, since an offset of an earlier call (0: all), oldest first, and the offset to go on from.
 
-        When the job was tried again in between, the new attempt's metrics are given from their start.
+        What several attempts of a job did is given as one run of it. When another attempt has begun in between, it is given from its start
+        once the attempt has a metric of its own.
         """
         attempt, offset = divmod(since_offset, _ATTEMPT)
-        record = table.get(self.workspace, job_id)
-        events, offset = read_events(self._folder(job_id), offset if attempt == record.attempt else 0)
-        return [event for event in events if event["type"] in kinds], record.attempt * _ATTEMPT + offset
+        record, folder = table.get(self.workspace, job_id), self._folder(job_id)
+        same = attempt == record.attempt
+        found, offset = read_events(folder, offset if same else 0)
+        events, reached = [event for event in found if event["type"] in kinds], record.attempt * _ATTEMPT + offset
+        earlier = [] if same else earlier_events(folder, kinds)
+        if not earlier:
+            return events, reached
+        if not any(event["type"] == "metric" for event in events):
+            return ([], since_offset) if since_offset else (earlier, (record.attempt - 1) * _ATTEMPT)
+        return continued(earlier, events), reached
 
     def events(self, job_id: str) -> Events:
         """All events of the present attempt, oldest first."""
-        found, offset = read_events(self._folder(job_id))
-        while found:
-            more, end = read_events(self._folder(job_id), offset)
-            if end == offset:
-                break
-            found, offset = found + more, end
-        return found
+        return all_events(self._folder(job_id))
 
     def log(self, job_id: str, limit: int = 20_000) -> str:
         """The end of what the worker printed, at most `limit` bytes. For the person who looks for a fault, not for a page."""

@@ -95,7 +95,7 @@ def climbs(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
             context.check()
             done += 1
             kept.write_text(str(done))
-            context.progress(done, params["to"])
+            context.progress(done, params["to"], loss=1 / done)
             while done >= params.get("stop_at", params["to"]) and not (kept.parent / "go").exists():
                 time.sleep(0.005)
                 context.progress(done, params["to"])

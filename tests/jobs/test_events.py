@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from reft_studio.data.sealed_lines import decode, encode
 from reft_studio.errors import PrerequisiteError, SpecError
-from reft_studio.jobs.events import FILE, EventWriter, read_events
+from reft_studio.jobs.events import FILE, EventWriter, continued, earlier_events, read_events
 
 
 def write(folder: Path, count: int) -> bytes:
@@ -136,3 +136,30 @@ def test_a_full_disk_is_told_as_such(tmp_path: Path) -> None:
     with pytest.raises(PrerequisiteError, match="No space left on device"):
         writer.add("metric", loss=1.0)
     writer.close()
+
+
+def metric(stage: str, done: int) -> dict[str, Any]:
+    return {"type": "metric", "stage": stage, "done": done}
+
+
+def test_attempts_of_a_job_are_one_run_of_it() -> None:
+    rows = {"type": "rows", "kept": 9}
+    first = [{**rows, "t": 1}, metric("train", 1), metric("train", 2), metric("train", 3)]
+    resumed = [{**rows, "t": 2}, metric("train", 3), metric("train", 4)]
+    assert continued(first, resumed) == [*first[:3], *resumed[1:]], "what was done twice, and told twice, stands there once"
+    assert continued(first, [rows]) == first, "one that has done nothing yet changes nothing"
+    anew = [rows, metric("train", 1)]
+    assert continued(first, anew) == [first[0], metric("train", 1)]
+    assert continued(first, [metric("evaluate", 1)]) == [*first, metric("evaluate", 1)], "a later stage follows"
+    assert continued([], anew) == anew
+
+
+def test_events_of_earlier_attempts_are_joined_in_their_order(tmp_path: Path) -> None:
+    for attempt, steps in ((2, (2, 3)), (10, (3, 4)), (1, (1, 2))):
+        writer = EventWriter(tmp_path)
+        for step in steps:
+            writer.add("metric", stage="train", done=step, attempt=attempt)
+        writer.close()
+        (tmp_path / FILE).rename(tmp_path / f"events-{attempt}.jsonl")
+    assert [(event["done"], event["attempt"]) for event in earlier_events(tmp_path, ("metric",))] == [(1, 1), (2, 2), (3, 10), (4, 10)]
+    assert earlier_events(tmp_path, ("warning",)) == []

@@ -93,6 +93,8 @@ def test_scoring_waits_for_a_device_only_where_its_scorer_loads_a_model(workspac
     assert lane_of(workspace, "scorer", {"scorer": "linear_probe"}) == "model"
     assert lane_of(workspace, "scorer", {"scorer": "ensemble", "members": ["random", "lab"]}) == "model"
     assert lane_of(workspace, "scorer", {"scorer": "ensemble", "members": ["random"]}) == "light"
+    judges = {name: lane_of(workspace, "regrade", {"judge": {"name": name}}) for name in ("refusal_phrases", "llama_guard_3", "nobody")}
+    assert judges == {"refusal_phrases": "light", "llama_guard_3": "model", "nobody": "model"}
     assert [lane_of(workspace, kind, {}) for kind in ("import", "index", "run")] == ["light", "background", "model"]
 
 

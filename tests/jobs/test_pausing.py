@@ -39,7 +39,7 @@ def test_a_running_job_pauses_and_goes_on_where_it_was(queue: JobQueue, workspac
     go(workspace, job_id)
     ended = queue.wait(job_id, timeout_s=20)
     assert (ended.result, ended.attempt) == ({"counted": 6}, 2)
-    assert next(event["done"] for event in queue.events(job_id) if event["type"] == "progress") == 3
+    assert next(event["done"] for event in queue.events(job_id) if event["type"] == "metric") == 3
 
 
 def test_a_queued_job_is_held_back_until_it_is_resumed(queue: JobQueue) -> None:
@@ -125,7 +125,7 @@ def test_trying_again_anew_forgets_what_was_kept(queue: JobQueue, workspace: Wor
         queue.retry(job_id, anew=anew)
         queue.tick()
         until(lambda first=first: queue.get(job_id).done >= first)
-        steps = [event["done"] for event in queue.events(job_id) if event["type"] == "progress"]
+        steps = [event["done"] for event in queue.events(job_id) if event["type"] == "metric"]
         assert steps[0] == first
 
 

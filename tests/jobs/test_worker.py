@@ -114,6 +114,7 @@ def test_a_job_whose_worker_died_goes_on_by_itself_and_says_so(queue: JobQueue, 
     until(lambda: queue.get(job_id).done == 3)
     process.kill()
     until(lambda: queue.get(job_id).state == "queued")
+    assert [event["done"] for event in queue.metrics(job_id)[0]] == [1, 2, 3]
     assert (queue.get(job_id).position, queue.get(job_id).message) == (1, "Went on after its process ended.")
     queue.tick()
     until(lambda: queue.get(job_id).done == 4)  # from what the attempt before kept
@@ -121,6 +122,7 @@ def test_a_job_whose_worker_died_goes_on_by_itself_and_says_so(queue: JobQueue, 
     (queue.workspace.folder("jobs", job_id) / "go").touch()
     view = queue.wait(job_id, timeout_s=20)
     assert (view.state, view.result, view.attempt) == ("done", {"counted": 7}, 2)
+    assert [event["done"] for event in queue.metrics(job_id)[0]] == [*range(1, 8)], "its attempts are one curve"
 
 
 def test_a_job_that_dies_again_and_again_ends_and_may_be_tried_again(queue: JobQueue, finished: Finish) -> None:
