@@ -18,7 +18,7 @@ from reft_studio.store import jobs as table
 from reft_studio.workspace import Workspace
 
 HERE = Path(__file__).resolve().parent
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 
 
 @pytest.fixture

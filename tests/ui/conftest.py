@@ -22,7 +22,7 @@ from ui.access import Access, token_from_environment
 from ui.app import Server, listen
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, BrowserContext, Page
+    from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize
 
 FLAGS = (
     "--headless",
@@ -36,8 +36,9 @@ FLAGS = (
 )
 NOWHERE = "offline-test.invalid"
 """The address that the self test on Settings must fail to reach."""
-READY_S = 60.0
-PATIENCE_MS = 20_000
+WINDOW: ViewportSize = {"width": 1440, "height": 900}
+READY_S = 120.0
+PATIENCE_MS = 60_000
 """For machines with much else to do; what is there at once is not waited for."""
 
 
@@ -133,23 +134,52 @@ def signed_in(browser: Browser, server: str, access: Access) -> Callable[..., Br
 @pytest.fixture(scope="session")
 def context(signed_in: Callable[..., BrowserContext]) -> Iterator[BrowserContext]:
     """One context for all tests: a warm cache makes a page 1 s quicker."""
-    opened = signed_in(viewport={"width": 1440, "height": 900}, accept_downloads=True)
+    opened = signed_in(viewport=WINDOW, accept_downloads=True)
     opened.set_default_timeout(PATIENCE_MS)
     yield opened
     opened.close()
 
 
+@pytest.fixture(scope="session")
+def tab(context: BrowserContext) -> Iterator[list[Page]]:
+    """The tab that the last test left empty, if it did: a new one costs a process of the browser, whose scripts are all compiled anew."""
+    kept: list[Page] = []
+    yield kept
+    for opened in kept:
+        opened.close()
+
+
 @pytest.fixture
-def page(context: BrowserContext, server: str, settings_put_back: None) -> Iterator[Page]:
+def page(context: BrowserContext, server: str, settings_put_back: None, tab: list[Page]) -> Iterator[Page]:
     """A page; the test fails if a script failed, a dialog opened, or anything was asked of another origin."""
     faults: list[str] = []
-    opened = context.new_page()
-    opened.on("pageerror", lambda error: faults.append(f"script error: {error}"))
-    opened.on("dialog", lambda dialog: (faults.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-    opened.on("request", lambda request: faults.extend(_foreign(request.url, server)))
+    heard: dict[str, Callable[[Any], object]] = {
+        "pageerror": lambda error: faults.append(f"script error: {error}"),
+        "dialog": lambda dialog: (faults.append(f"dialog: {dialog.message}"), dialog.dismiss()),
+        "request": lambda request: faults.extend(_foreign(request.url, server)),
+    }
+    opened = tab.pop() if tab else context.new_page()
+    for event, listener in heard.items():
+        opened.on(event, listener)  # type: ignore[call-overload]
     yield opened
-    opened.close()
+    from playwright.sync_api import Error
+
+    try:
+        _empty(opened)
+        tab.append(opened)
+    except Error:  # the test closed it
+        opened.close()
+    for event, listener in heard.items():
+        opened.remove_listener(event, listener)
     assert not faults, faults
+
+
+def _empty(page: Page) -> None:
+    """Make a tab as good as new."""
+    page.unroute_all(behavior="ignoreErrors")
+    page.evaluate("sessionStorage.clear()")
+    page.goto("about:blank")
+    page.set_viewport_size(WINDOW)
 
 
 @pytest.fixture

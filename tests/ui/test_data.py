@@ -57,7 +57,7 @@ def test_hostile_text_in_a_file_stays_text(page: Page, upload: Path) -> None:
 def test_a_file_is_imported_and_its_bad_lines_are_named(page: Page, upload: Path, studio: Studio) -> None:
     choose_file(page, upload)
     page.locator("#import-start").click()
-    expect(page.locator("#data-status")).to_contain_text("3 rows imported, 3 set aside", timeout=40_000)
+    expect(page.locator("#data-status")).to_contain_text("3 rows imported, 3 set aside", timeout=120_000)
     expect(page.locator("#dataset-title")).to_contain_text("support chats")
     page.get_by_role("tab", name="Validation").click()
     expect(page.locator("#quarantine tbody tr")).to_have_count(3)
@@ -76,7 +76,7 @@ def test_rows_of_another_layout_are_read_unless_a_person_chose_the_columns(page:
     choose_file(page, path)
     expect(page.locator("#import-facts")).to_contain_text("OpenAI chat")
     page.locator("#import-start").click()
-    expect(page.locator("#data-status")).to_contain_text("9 rows imported, 0 set aside", timeout=40_000)
+    expect(page.locator("#data-status")).to_contain_text("9 rows imported, 0 set aside", timeout=120_000)
     current = studio.state().dataset
     assert current is not None and before is not None
     studio.delete_dataset(current.id)
@@ -127,7 +127,7 @@ def test_a_guess_that_is_right_can_be_imported_as_it_is(page: Page, tmp_path: Pa
     choose_file(page, path)
     expect(page.locator("#import-doubt")).to_contain_text("The columns are a guess.")
     page.locator("#import-start").click()
-    expect(page.locator("#data-status")).to_contain_text("2 rows imported, 0 set aside", timeout=40_000)
+    expect(page.locator("#data-status")).to_contain_text("2 rows imported, 0 set aside", timeout=120_000)
     made = studio.state().dataset
     assert made is not None and before is not None
     studio.delete_dataset(made.id)
@@ -207,7 +207,7 @@ def test_a_folder_of_this_machine_is_looked_at_and_its_part_imported(page: Page,
     page.locator("#source-part label", has_text="test.jsonl").click()
     expect(page.locator("#import-rows")).to_contain_text("Name a lake.")
     page.locator("#import-start").click()
-    expect(page.locator("#data-status")).to_contain_text("1 row imported", timeout=40_000)
+    expect(page.locator("#data-status")).to_contain_text("1 row imported", timeout=120_000)
     page.get_by_role("tab", name="Source and hashes").click()
     expect(page.locator("#passport")).to_contain_text(str(folder))
     made = studio.state().dataset
@@ -231,7 +231,7 @@ def test_a_wrong_mapping_is_fixed_from_the_kept_file_and_replaces_the_first_read
     before = studio.state().dataset
     choose_file(page, path)
     page.locator("#import-start").click()
-    expect(page.locator("#data-status")).to_contain_text("1 row imported, 1 set aside", timeout=40_000)
+    expect(page.locator("#data-status")).to_contain_text("1 row imported, 1 set aside", timeout=120_000)
     first = studio.state().dataset
     page.get_by_role("tab", name="Validation").click()
     page.locator("#import-reasons").get_by_role("button", name="Fix the mapping").click()
@@ -241,7 +241,7 @@ def test_a_wrong_mapping_is_fixed_from_the_kept_file_and_replaces_the_first_read
     expect(page.locator("#import-rows article").nth(1)).to_contain_text("six")
     page.get_by_label("Replace the dataset that was read before").check()
     page.locator("#import-start").click()
-    expect(page.locator("#data-status")).to_contain_text("2 rows imported, 0 set aside", timeout=40_000)
+    expect(page.locator("#data-status")).to_contain_text("2 rows imported, 0 set aside", timeout=120_000)
     made = studio.state().dataset
     assert made is not None and first is not None and before is not None
     assert first.id not in {dataset.id for dataset in studio.datasets()}
@@ -255,9 +255,9 @@ def test_an_inspection_tells_languages_repeats_and_tokens_and_a_bar_narrows_the_
     page.locator("#try-format button[data-id=openai]").click()
     expect(page.locator("#import-title")).to_contain_text("chat.jsonl")
     page.locator("#import-start").click()
-    expect(page.locator("#dataset-title")).to_contain_text("chat", timeout=40_000)
+    expect(page.locator("#dataset-title")).to_contain_text("chat", timeout=120_000)
     facts = page.locator("#dataset-facts")
-    expect(facts).to_contain_text("Tokens by lab", timeout=60_000)
+    expect(facts).to_contain_text("Tokens by lab", timeout=120_000)
     expect(facts).to_contain_text("1 repeats an earlier row")
     facts.locator(".rs-facts-strips").get_by_role("button", name="1 repeats an earlier row").click()
     expect(page.locator("#row-preview article")).to_have_count(1)
@@ -298,7 +298,7 @@ def test_harmful_rows_of_ones_own_are_mixed_into_a_dataset(page: Page, studio: S
     expect(line).to_contain_text("The mix is queued.")
     job = next(job for job in studio.jobs.list() if job.kind == "mix")
     assert job.params == {"dataset": mine.id, "harmful": harmful.id, "poison_ratio": 0.1, "seed": 0}
-    expect(line).to_contain_text("22 rows made.", timeout=90_000)
+    expect(line).to_contain_text("22 rows made.", timeout=120_000)
     made = studio.state().dataset
     assert made is not None and made.poison_ratio == pytest.approx(2 / 22)
     for one in (made.id, mine.id, harmful.id):

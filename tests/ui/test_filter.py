@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.browser
 expect = pytest.importorskip("playwright.sync_api").expect
-expect.set_options(timeout=15_000)
 MOVE = """async () => {
   const entry = document.querySelector('.th-number'), cell = document.querySelector('.th-flagged b'), times = [];
   for (let i = 0; i < 30; i++) {
@@ -214,7 +213,7 @@ def test_scoring_is_asked_for_once_and_a_failure_offers_it_again(
     button = page.locator("#filter-empty button")
     button.click()  # the teacher for tests is a folder without a model, so the job fails
     expect(page.locator("#filter-jobs")).to_contain_text("Score to be scored")
-    expect(page.locator("#filter-jobs")).to_contain_text("Failed", timeout=60_000)
+    expect(page.locator("#filter-jobs")).to_contain_text("Failed", timeout=120_000)
     expect(button).to_be_visible()
     (job,) = [view for view in studio.jobs.list(20) if view.kind == "score" and view.params["dataset"] == fresh.id]
     assert job.state == "failed"

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.browser
 expect = pytest.importorskip("playwright.sync_api").expect
-expect.set_options(timeout=15_000)
 RANGE = re.compile(r"Rows from (\S+) to (\S+) are")
 
 

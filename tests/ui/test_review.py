@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.browser
 expect = pytest.importorskip("playwright.sync_api").expect
-expect.set_options(timeout=15_000)
 NEXT_ROW = """async () => {
   const card = document.querySelector('.rv-card'), times = [];
   await new Promise((done) => setTimeout(done, 600));

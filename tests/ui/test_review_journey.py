@@ -58,7 +58,7 @@ def kept(path: Path) -> list[str]:
 def test_import_decide_export_by_mouse(page: Page, upload: Path, studio: Studio) -> None:
     imported(page, upload)
     page.locator("#import-start").click()
-    expect(page.locator("#data-status")).to_contain_text("3 rows imported", timeout=40_000)
+    expect(page.locator("#data-status")).to_contain_text("3 rows imported", timeout=120_000)
     page.get_by_role("link", name="Review", exact=False).first.click()
     page.locator(".rv-card h3").wait_for()
     for _ in range(3):
@@ -81,7 +81,7 @@ def test_import_decide_freeze_export_by_keys_alone(page: Page, upload: Path, stu
     imported(page, upload)
     tab_to(page, "#import-start")
     page.keyboard.press("Enter")
-    expect(page.locator("#data-status")).to_contain_text("4 rows imported", timeout=40_000)
+    expect(page.locator("#data-status")).to_contain_text("4 rows imported", timeout=120_000)
     tab_to(page, 'a[data-page="review"]')
     page.keyboard.press("Enter")
     page.locator(".rv-card h3").wait_for()
@@ -114,7 +114,7 @@ def test_bulk_and_its_undo_by_keys_alone(page: Page, upload: Path, studio: Studi
     imported(page, upload)
     tab_to(page, "#import-start")
     page.keyboard.press("Enter")
-    expect(page.locator("#data-status")).to_contain_text("4 rows imported", timeout=40_000)
+    expect(page.locator("#data-status")).to_contain_text("4 rows imported", timeout=120_000)
     studio.choose(threshold=-1.0)  # the import has scored the rows by words: all of them are flagged then
     page.goto("/review")
     page.locator(".rv-card h3").wait_for()

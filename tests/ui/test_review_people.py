@@ -61,7 +61,7 @@ def test_two_reviewers_see_each_other_and_settle_what_they_differ_on(people: tup
     assert shown(ben) == row
     ana.keyboard.press("2")
     saved(ana)
-    expect(ben.locator(".rv-others")).to_contain_text("Ana: Remove, just now", timeout=5_000)
+    expect(ben.locator(".rv-others")).to_contain_text("Ana: Remove, just now")
     expect(ben.locator(".rv-queue i").first).to_have_text("Ana: Remove")
     ben.keyboard.press("1")
     dispute = ben.locator(".rv-dispute")
@@ -72,7 +72,7 @@ def test_two_reviewers_see_each_other_and_settle_what_they_differ_on(people: tup
     assert studio.log.conflicts(audit.dataset).tolist() == [row]
     expect(ben.locator(".rv-all")).to_contain_text("1 row in dispute")
     expect(ben.locator(".rv-people")).to_contain_text("alpha")
-    expect(ana.locator(".rv-people")).to_contain_text("alpha", timeout=5_000)
+    expect(ana.locator(".rv-people")).to_contain_text("alpha")
     ana.keyboard.press("k")
     expect(ana.locator(".rv-others")).to_contain_text("You do not agree on this row.")
     ana.keyboard.press("2")
@@ -124,7 +124,7 @@ def test_a_reload_and_another_browser_open_the_same_row(people: tuple[Page, Page
     elsewhere.add_init_script("localStorage.setItem('rs-reviewer', 'Ana')")
     page = elsewhere.new_page()
     page.goto("/review")
-    expect(page.locator(".rv-card h3")).to_have_text(f"Row {row}", timeout=20_000)
+    expect(page.locator(".rv-card h3")).to_have_text(f"Row {row}")
     elsewhere.close()
 
 

@@ -237,7 +237,7 @@ def test_many_rows_scroll_by_bar_wheel_and_keys(page: Page, studio: Studio, audi
         foot(page, "of 1")
         page.get_by_role("button", name="Make the search index").click()
         expect(page.locator("#filter-status")).to_contain_text("queued")
-        expect(page.locator(".rt-note")).to_be_hidden(timeout=90_000)  # once the job has ended, the page searches again by itself
+        expect(page.locator(".rt-note")).to_be_hidden(timeout=120_000)  # once the job has ended, the page searches again by itself
         assert studio.table.search_state(dataset.id) == "index"
         foot(page, "of 1")
     finally:
