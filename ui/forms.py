@@ -69,6 +69,12 @@ def form(
     return Form(model, inputs, {name: kept for name, kept in values.items() if name not in inputs})
 
 
+def joined(first: Form[M], second: Form[M]) -> Form[M]:
+    """Two forms of one model that were drawn at different places, as one."""
+    inputs = {**first.inputs, **second.inputs}
+    return Form(first.model, inputs, {name: kept for name, kept in first.base.items() if name not in inputs})
+
+
 def checked(model: type[M], values: Mapping[str, Any]) -> M:
     """`values` as a `model`, or a SpecError that says for each wrong field what was given and what is allowed."""
     try:
@@ -123,6 +129,8 @@ def _sentence(text: str) -> str:
 def _kind(annotation: Any) -> tuple[Any, Sequence[Any]]:
     """The type that decides the input, seen through Optional and Annotated, and the options if it is a choice."""
     origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin in (Union, types.UnionType) and (lists := [part for part in arguments if get_origin(part) in (list, tuple)]):
+        return _kind(lists[0])  # a list, or a word that stands for one
     if origin in (Union, types.UnionType):
         rest = [part for part in arguments if part is not type(None)]
         return _kind(rest[0]) if rest else (str, ())
@@ -146,6 +154,9 @@ def _typed(field: FieldInfo, value: Any) -> Any:
     if isinstance(value, str) and not value.strip() and _is_optional(field.annotation):
         return None
     if kind in (list, tuple):
+        words = [word for part in get_args(field.annotation) if get_origin(part) is Literal for word in get_args(part)]
+        if str(value or "").strip() in words:
+            return str(value).strip()
         return [part.strip() for part in str(value or "").split(",") if part.strip()]
     if kind is int and isinstance(value, float) and value.is_integer():
         return int(value)

@@ -11,7 +11,7 @@ from reft_studio.data.own_template import check_own, is_own
 from reft_studio.models.spec import DEFAULT, LoadSpec
 from ui.forms import Form, form
 
-_LABELS = {
+LABELS = {
     "revision": "Revision",
     "dtype": "Number format (dtype)",
     "quantization": "4-bit weights (quantization)",
@@ -48,7 +48,7 @@ def draw_memory_fields(*, prefix: str, title: str = "Model in memory") -> Memory
     """Draw the group where the caller stands in the layout."""
     with gr.Accordion(title, open=False, elem_id=f"{prefix}-memory"):
         with gr.Row(elem_classes=["rs-form"]):
-            loading = form(LoadSpec, labels=_LABELS, prefix=f"{prefix}-loading")
+            loading = form(LoadSpec, labels=LABELS, prefix=f"{prefix}-loading")
         template = gr.Textbox("auto", label="Prompt template", info=_TEMPLATE, elem_id=f"{prefix}-template", lines=1, max_lines=8)
     return MemoryFields(loading, template)
 

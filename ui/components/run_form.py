@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +12,13 @@ import gradio as gr
 from reft_studio.defenses import DEFENSES
 from reft_studio.errors import SpecError
 from reft_studio.models import shelf
-from reft_studio.models.spec import OptimSpec
+from reft_studio.models.spec import DEFAULT, LoadSpec, LoraSpec, OptimSpec
 from reft_studio.views.runs import RunForm
 from ui.components.judge_fields import JudgeFields, draw_judge_fields
 from ui.components.marks import mark_of
-from ui.components.memory_fields import held
+from ui.components.memory_fields import LABELS, held
 from ui.events import FAST, on
-from ui.forms import Form, form
+from ui.forms import Form, form, joined
 from ui.text import count, show
 from ui.widgets import fixed, widget
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from reft_studio.studio import Studio
     from reft_studio.teacher.teacher import TeacherInfo
 
-CUSTOM = "custom"
 BARE = "base:"
 """What the choice of a base without a teacher begins with."""
 DEFAULT_METHODS = ["sft", "ref_teacher"]
@@ -38,9 +37,12 @@ FILTERING = (
     ("Keep all rows for every method", "keep"),
 )
 PROMPTS = (("The lab's for its base, own ones for any other", "auto"), ("Own ones for every base", "own"))
+BASIC_OPTIM = ("steps", "epochs", "batch_size", "learning_rate", "max_length")
+BASIC_LORA = ("rank",)
 _PROMPTS_HELP = "Own prompts, and the usual judge, are chosen on the Settings page."
 TEACHERS_OWN = ("The teacher's refusal feature", "")
 _FILTERING_HELP = "Data frozen on the Review page holds the decisions already. Other data is filtered by the threshold alone."
+_AUTO = "Settings that fit the base; all can be changed below."
 MOST_RUNS = 48
 MOST_SEEDS = 12
 _PART = re.compile(r"(\d{1,9})(?:\s*(?:-|–|to)\s*(\d{1,9}))?")
@@ -48,113 +50,177 @@ _PART = re.compile(r"(\d{1,9})(?:\s*(?:-|–|to)\s*(\d{1,9}))?")
 _METHODS = """<div class="rs-stack"><h2>Methods</h2><p class="rs-lead">Choose one or several; each becomes a run of its own
 on the same data.</p></div>"""
 _DATA = "<h2>Data and base model</h2>"
-_SETTINGS = "<h2>Settings</h2>"
+_SETTINGS = """<div class="rs-stack"><h2>Settings</h2><p class="rs-lead">The same for all runs that are started together. Methods that start
+from aligned weights continue the adapter of these, so their LoRA is that adapter's.</p></div>"""
+_LINE = "Score from which a row is flagged, -1 to 1. Empty: the one in use on the Filter page"
+_DROP = "Drop this many rows, the highest scores first, instead of all from a threshold on"
 
 
 @dataclass(frozen=True)
 class RunInputs:
-    """The inputs of the form; `components` in the order in which `chosen` reads their values."""
+    """The inputs of the form by name, in the order in which `read` takes their values."""
 
-    methods: gr.HTML
-    dataset: gr.Dropdown
-    teacher: gr.Dropdown
-    filtering: gr.Radio
-    scorer: gr.Dropdown
-    preset: gr.Radio
-    seeds: gr.Textbox
-    evaluate: gr.Checkbox
-    custom: gr.Column
+    fields: dict[str, Any]
     optim: Form[OptimSpec]
+    lora: Form[LoraSpec]
+    loading: Form[LoadSpec]
     configs: dict[str, Form[Any]]
     boxes: dict[str, gr.Column]
-    prompts: gr.Radio
+    grading: gr.Column
     judge: JudgeFields
     usual_judge: Callable[[], JudgeSpec]
 
     @property
     def components(self) -> list[Any]:
         """What to pass as `inputs=`."""
-        own = [self.methods, self.dataset, self.teacher, self.filtering, self.preset, self.seeds, self.evaluate, self.scorer]
-        configs = (field for config in self.configs.values() for field in config.components)
-        return [*own, *self.optim.components, *configs, self.prompts, *self.judge.components]
+        return list(self.fields.values())
+
+    @property
+    def groups(self) -> dict[str, Form[Any]]:
+        """Fields that come from a config class, by the beginning of their names."""
+        return {
+            "optim": self.optim,
+            "lora": self.lora,
+            "loading": self.loading,
+            **{f"config.{name}": one for name, one in self.configs.items()},
+        }
+
+    def read(self, *values: Any) -> dict[str, Any]:
+        """The values by the names of their fields."""
+        return dict(zip(self.fields, values, strict=True))
+
+    def group(self, name: str, values: Mapping[str, Any]) -> Any:
+        """The settings of one config class. Raises SpecError for a value out of range."""
+        found = self.groups[name]
+        return found.read(*(values[f"{name}.{field}"] for field in found.inputs))
+
+    def grader(self, values: Mapping[str, Any]) -> JudgeSpec | None:
+        """The judge that was chosen; None if it is the usual one."""
+        chosen = self.judge.read(*(values[name] for name in JUDGE))
+        return None if chosen == self.usual_judge() else chosen
 
     def forms(self, *values: Any) -> list[RunForm]:
         """One run form for each chosen method and seed. Raises SpecError for a value out of range or nothing chosen."""
-        methods, dataset, teacher, filtering, preset, seeds = values[:6]
-        if not dataset:
+        given = self.read(*values)
+        methods = given["methods"]
+        if not given["dataset"]:
             raise SpecError("Choose a dataset to train on.")
         if not methods:
             raise SpecError("Choose at least one method.")
-        found = parse_seeds(seeds)
-        if len(methods) * len(found) > MOST_RUNS:
+        seeds = parse_seeds(given["seeds"])
+        if len(methods) * len(seeds) > MOST_RUNS:
             raise SpecError(
-                f"{len(methods)} methods with {len(found)} seeds are {len(methods) * len(found)} runs; at most {MOST_RUNS} at once."
+                f"{len(methods)} methods with {len(seeds)} seeds are {len(methods) * len(seeds)} runs; at most {MOST_RUNS} at once."
             )
-        own, configs = self._custom(values[8:]) if preset == CUSTOM else (None, {})
-        drop = {"drop": True, "keep": False}.get(filtering)
-        common = {"dataset": dataset, **based_on(teacher or "lab"), "filter": drop, "optim": own}
-        grader = self.judge.read(*values[-len(self.judge.components) :])
-        common |= {"prompts": values[-len(self.judge.components) - 1], "judge": None if grader == self.usual_judge() else grader}
-        name = {} if preset == CUSTOM else {"preset": preset}
-        filtering_methods = [method for method in methods if drop or (drop is None and DEFENSES.get(method).info.uses_filter)]
-        scorer = {method: values[7] or None for method in filtering_methods}
+        drop = {"drop": True, "keep": False}.get(given["filtering"])
+        common = {"dataset": given["dataset"], **based_on(given["teacher"] or "lab"), "filter": drop, "preset": given["preset"]}
+        common |= {"optim": self.group("optim", given), "lora": self.group("lora", given), "judge": self.grader(given)}
+        loading = self.group("loading", given)
+        common |= {"loading": None if loading == DEFAULT else loading, "prompts": given["prompts"]}
+        filtered = {"scorer": given["scorer"] or None, **_line_of(given)}
         return [
-            RunForm(method=method, seed=seed, method_config=configs.get(method, {}), scorer=scorer.get(method), **common, **name)
+            RunForm.checked(
+                method=method,
+                seed=seed,
+                method_config=self.group(f"config.{method}", given).model_dump(mode="json") if method in self.configs else {},
+                **common,
+                **(filtered if drop or (drop is None and DEFENSES.get(method).info.uses_filter) else {}),
+            )
             for method in methods
-            for seed in found
+            for seed in seeds
         ]
 
-    def _custom(self, values: Sequence[Any]) -> tuple[OptimSpec, dict[str, dict[str, Any]]]:
-        size = len(self.optim.components)
-        own, rest, configs = self.optim.read(*values[:size]), values[size:], {}
-        for method, config in self.configs.items():
-            size = len(config.components)
-            configs[method] = config.read(*rest[:size]).model_dump(mode="json")
-            rest = rest[size:]
-        return own, configs
+
+JUDGE = ("judge", "judge-model", "judge-threshold")
 
 
 def draw_run_form(studio: Studio) -> RunInputs:
     """Draw the form where the caller stands in the layout."""
+    fields: dict[str, Any] = {}
     with gr.Column(elem_classes=["rs-card"]):
         fixed(_METHODS)
         cards = [method_card(info) for info in studio.methods()]
-        methods = widget("method_cards", DEFAULT_METHODS, scripts=("dom", "marks"), elem_id="train-methods", cards=cards)
+        fields["methods"] = widget("method_cards", DEFAULT_METHODS, scripts=("dom", "marks"), elem_id="train-methods", cards=cards)
     with gr.Column(elem_classes=["rs-card"]):
         fixed(_DATA)
-        dataset = gr.Dropdown([], label="Dataset", elem_id="train-dataset", interactive=True)
-        teacher = gr.Dropdown([], label="Teacher and its base model", elem_id="train-teacher", interactive=True)
-        filtering = gr.Radio(list(FILTERING), value="method", label="Flagged rows", info=_FILTERING_HELP, elem_id="train-filtering")
-        scorer = gr.Dropdown([TEACHERS_OWN], value="", label="Scorer that flags them", elem_id="train-scorer", interactive=True)
+        fields |= _draw_data()
     with gr.Column(elem_classes=["rs-card"]):
         fixed(_SETTINGS)
-        preset = gr.Radio(preset_choices(studio), value="auto", label="Preset", elem_id="train-preset")
-        custom, optim, configs, boxes = _draw_custom(studio)
-        with gr.Row():
-            seeds = gr.Textbox("0", label="Seeds", info="One run per seed: 0, or 0-2, or 0, 1, 5", elem_id="train-seeds", max_lines=1)
-            evaluate = gr.Checkbox(True, label="Evaluate at the end (HS, FA, over-refusal)", elem_id="train-evaluate")
-        with gr.Column(elem_id="train-grading") as grading:
-            prompts = gr.Radio(list(PROMPTS), value="auto", label="Evaluation prompts", info=_PROMPTS_HELP, elem_id="train-prompts")
-            judge = draw_judge_fields(studio, prefix="train", people=False)
-    on(evaluate.input, lambda wanted: gr.update(visible=bool(wanted)), inputs=[evaluate], outputs=[grading], **FAST)
-    shown = (methods, dataset, teacher, filtering, scorer, preset, seeds, evaluate, custom, optim, configs, boxes)
-    return RunInputs(*shown, prompts, judge, studio.grading.judge)
-
-
-def _draw_custom(studio: Studio) -> tuple[gr.Column, Form[OptimSpec], dict[str, Form[Any]], dict[str, gr.Column]]:
-    """Fields for every setting; hidden until the preset is Custom."""
-    configs, boxes = {}, {}
-    with gr.Column(visible=False, elem_id="train-custom") as column:
+        fields["preset"] = gr.Radio(preset_choices(studio), value="auto", label="Preset", info=_AUTO, elem_id="train-preset")
+        named = studio.presets()["lab"]
         with gr.Row(elem_classes=["rs-fields"]):
-            optim = form(OptimSpec, value=studio.presets()["lab"].optim, prefix="optim")
-        for info in studio.methods():
-            config: type[DefenseConfig] = DEFENSES.get(info.name).Config
-            if config.model_fields:
-                with gr.Column(visible=info.name in DEFAULT_METHODS) as boxes[info.name]:
-                    fixed(f"<h3>{info.title}</h3>")
-                    with gr.Row(elem_classes=["rs-fields"]):
-                        configs[info.name] = form(config, prefix=f"config-{info.name}")
-    return column, optim, configs, boxes
+            optim = form(OptimSpec, value=named.optim, only=BASIC_OPTIM, prefix="optim")
+            lora = form(LoraSpec, value=named.lora, only=BASIC_LORA, labels={"rank": "LoRA rank"}, prefix="lora")
+        fields["seeds"] = gr.Textbox("0", label="Seeds", info="One run per seed: 0, or 0-2, or 0, 1, 5", elem_id="train-seeds", max_lines=1)
+        with gr.Accordion("Advanced: optimizer, LoRA, memory, filter, methods", open=False, elem_id="train-advanced"):
+            fixed("<h3>Optimizer</h3>")
+            with gr.Row(elem_classes=["rs-fields"]):
+                optim = joined(optim, form(OptimSpec, value=named.optim, skip=BASIC_OPTIM, prefix="optim"))
+            fixed("<h3>LoRA adapter</h3>")
+            with gr.Row(elem_classes=["rs-fields"]):
+                lora = joined(lora, form(LoraSpec, value=named.lora, skip=BASIC_LORA, prefix="lora"))
+            fixed("<h3>Base in memory</h3>")
+            with gr.Row(elem_classes=["rs-fields"]):
+                loading = form(LoadSpec, labels=LABELS, prefix="loading")
+            configs, boxes = _draw_configs(studio)
+    with gr.Column(elem_classes=["rs-card"]):
+        evaluate, grading, graded, judge = _draw_grading(studio)
+        fields |= {"evaluate": evaluate, **graded}
+    found = RunInputs(fields, optim, lora, loading, configs, boxes, grading, judge, studio.grading.judge)
+    fields |= {f"{group}.{name}": field for group, one in found.groups.items() for name, field in one.inputs.items()}
+    return found
+
+
+def _draw_data() -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "dataset": gr.Dropdown([], label="Dataset", elem_id="train-dataset", interactive=True),
+        "teacher": gr.Dropdown([], label="Teacher and its base model", elem_id="train-teacher", interactive=True),
+        "filtering": gr.Radio(list(FILTERING), value="method", label="Flagged rows", info=_FILTERING_HELP, elem_id="train-filtering"),
+    }
+    with gr.Accordion("Other scorer, threshold or number of rows", open=False, elem_id="train-flagging"):
+        fields["scorer"] = gr.Dropdown([TEACHERS_OWN], value="", label="Scorer that flags them", elem_id="train-scorer", interactive=True)
+        with gr.Row(elem_classes=["rs-fields"]):
+            fields["threshold"] = gr.Textbox("", label="Threshold", info=_LINE, elem_id="train-threshold", max_lines=1)
+            fields["drop"] = gr.Textbox("", label="Rows to drop", info=_DROP, elem_id="train-drop", max_lines=1)
+    return fields
+
+
+def _draw_configs(studio: Studio) -> tuple[dict[str, Form[Any]], dict[str, gr.Column]]:
+    """Settings of the methods that have some, each shown while its method is chosen."""
+    configs, boxes = {}, {}
+    for info in studio.methods():
+        config: type[DefenseConfig] = DEFENSES.get(info.name).Config
+        if config.model_fields:
+            with gr.Column(visible=info.name in DEFAULT_METHODS) as boxes[info.name]:
+                fixed(f"<h3>{info.title}</h3>")
+                with gr.Row(elem_classes=["rs-fields"]):
+                    configs[info.name] = form(config, prefix=f"config-{info.name}")
+    return configs, boxes
+
+
+def _draw_grading(studio: Studio) -> tuple[gr.Checkbox, gr.Column, dict[str, Any], JudgeFields]:
+    fixed("<h2>Evaluation</h2>")
+    evaluate = gr.Checkbox(True, label="Evaluate at the end (HS, FA, over-refusal)", elem_id="train-evaluate")
+    with gr.Column(elem_id="train-grading") as grading:
+        prompts = gr.Radio(list(PROMPTS), value="auto", label="Evaluation prompts", info=_PROMPTS_HELP, elem_id="train-prompts")
+        judge = draw_judge_fields(studio, prefix="train", people=False)
+    on(evaluate.input, lambda wanted: gr.update(visible=bool(wanted)), inputs=[evaluate], outputs=[grading], **FAST)
+    return evaluate, grading, {"prompts": prompts, **dict(zip(JUDGE, judge.components, strict=True))}, judge
+
+
+def _line_of(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Threshold or number of rows, where one was typed. Raises SpecError for what is no number, and for both."""
+    found: dict[str, Any] = {}
+    for name, kind, like in (("threshold", float, "0.25"), ("drop", int, "100")):
+        if text := str(given[name] or "").strip():
+            try:
+                found[name] = kind(text)
+            except ValueError as exc:
+                label = "Threshold" if name == "threshold" else "Rows to drop"
+                raise SpecError(f"{label} is '{show(text, 40)}'. Give a number like {like}, or leave it empty.") from exc
+    if len(found) == 2:
+        raise SpecError("Threshold and rows to drop are both given. Leave one of them empty: the other decides which rows are dropped.")
+    return found
 
 
 def method_card(info: DefenseInfo) -> dict[str, Any]:
@@ -167,12 +233,17 @@ def method_card(info: DefenseInfo) -> dict[str, Any]:
 
 
 def preset_choices(studio: Studio) -> list[tuple[str, str]]:
-    """The one that fits the base, presets with the length of a run, and Custom."""
+    """The one that fits the base, and presets with the length of a run."""
     found = []
     for name, preset in studio.presets().items():
         length = f"{count(preset.optim.steps)} steps" if preset.optim.steps else f"{preset.optim.epochs:g} passes over the data"
         found.append((f"{preset.title} ({length})", name))
-    return [("As fits the base", "auto"), *found, ("Custom", CUSTOM)]
+    return [("As fits the base", "auto"), *found]
+
+
+def preset_note(studio: Studio, name: str) -> str:
+    """Whose settings a preset holds."""
+    return _AUTO if name not in studio.presets() else f"{studio.presets()[name].note} All can be changed below."
 
 
 def dataset_choices(studio: Studio) -> list[tuple[str, str]]:
