@@ -38,7 +38,7 @@ class Form(Generic[M]):
 
     def updates(self, value: M) -> list[Any]:
         """`value` as new contents of `components`, in order."""
-        return [gr.update(value=_shown(getattr(value, name))) for name in self.inputs]
+        return [gr.update(value=shown(getattr(value, name))) for name in self.inputs]
 
 
 def form(
@@ -103,7 +103,7 @@ def _input(name: str, field: FieldInfo, value: Any, label: str | None, prefix: s
     help_text = _sentence("; ".join(part for part in ((field.description or "").rstrip("."), allowed(field)) if part))
     named: dict[str, Any] = {"label": label or label_of(name, field), "info": help_text or None, "elem_id": f"{prefix}-{name}"}
     if suggested and kind is str:
-        return gr.Dropdown([_shown(value)] if value else [], value=_shown(value), allow_custom_value=True, **named)
+        return gr.Dropdown([shown(value)] if value else [], value=shown(value), allow_custom_value=True, **named)
     if kind is bool:
         return gr.Checkbox(bool(value), **named)
     if kind is Literal:
@@ -112,9 +112,9 @@ def _input(name: str, field: FieldInfo, value: Any, label: str | None, prefix: s
     if kind in (int, float) and _is_optional(field.annotation):  # Gradio shows a number field without a value as 0
         return gr.Textbox("" if value is None else str(value), max_lines=1, **named)
     if kind in (int, float):
-        return gr.Number(_shown(value), precision=0 if kind is int else None, **named)
+        return gr.Number(shown(value), precision=0 if kind is int else None, **named)
     if kind in (str, list, tuple):
-        return gr.Textbox(_shown(value), **named)
+        return gr.Textbox(shown(value), **named)
     raise SpecError(
         f"The field '{name}' of {getattr(field.annotation, '__name__', 'its class')} cannot be drawn as an input; leave it out of the form."
     )
@@ -145,7 +145,8 @@ def _is_optional(annotation: Any) -> bool:
     return type(None) in get_args(annotation)
 
 
-def _shown(value: Any) -> Any:
+def shown(value: Any) -> Any:
+    """A value of a setting as its input shows it."""
     return ", ".join(str(part) for part in value) if isinstance(value, (list, tuple)) else value
 
 

@@ -102,12 +102,13 @@ class Planner:
             if guided
             else (None, None)
         )
+        teacher_id = teacher.id if teacher and (info.needs_teacher or (filtered and scorer is None)) else None
         return RunSpec.checked(
             model=model,
             dataset=user.id,
             method=form.method,
             method_config=own_config(form.method, form.method_config),
-            teacher=teacher.id if teacher and (info.needs_teacher or (filtered and scorer is None)) else None,
+            teacher=teacher_id,
             aligned=aligned.id if aligned else None,
             filter=filtered,
             scorer=scorer.id if scorer else None,
@@ -118,7 +119,7 @@ class Planner:
             optim=form.optim or preset.optim,
             lora=LoraSpec.checked(**aligned.spec.get("lora", {})) if aligned else form.lora or preset.lora,
             seed=form.seed,
-            loading=_loading(form.loading, made_on),
+            loading=_loading(form.loading, made_on, bound=teacher_id is not None or aligned is not None),
             **({"template": made_on.template} if made_on else {}),
         )
 
@@ -310,13 +311,15 @@ def _characters(user: Dataset) -> tuple[int, ...]:
     return tuple(pc.add(*(pc.utf8_length(found.column(name)) for name in ("prompt", "response"))).to_pylist())
 
 
-def _loading(wanted: LoadSpec | None, made_on: TeacherInfo | None) -> LoadSpec:
+def _loading(wanted: LoadSpec | None, made_on: TeacherInfo | None, *, bound: bool) -> LoadSpec:
     """How the base is held: as the teacher or the aligned weights were made, whose numbers hold for nothing else; the device is free.
+
+    A run that is not `bound` to them may hold it otherwise.
 
     Raises SpecError if something else was asked for.
     """
-    if made_on is None or wanted is None:
-        return made_on.loading if made_on else LoadSpec()
+    if made_on is None or wanted is None or not bound:
+        return made_on.loading if made_on and wanted is None else wanted or LoadSpec()
     used, usual = made_on.loading, LoadSpec()
     for name in ("revision", "dtype", "quantization", "attention"):
         asked, given = getattr(wanted, name), getattr(used, name)

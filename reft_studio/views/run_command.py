@@ -57,6 +57,11 @@ def command(form: RunForm, *, teacher: str | None, preset: str, filtered: bool) 
     return " ".join([words[0], *map(shlex.quote, words[1:])])
 
 
+def judge_pairs(form: RunForm) -> list[str]:
+    """`judge.name=…` and the like for a judge of the form's own."""
+    return [pair for pair in _pairs(form, "lab") if pair.startswith("judge.")]
+
+
 def _pairs(form: RunForm, preset: str) -> Iterator[str]:
     groups: tuple[tuple[str, Any, Any], ...] = (
         ("optim", form.optim, preset_named(preset).optim),

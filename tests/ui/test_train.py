@@ -18,9 +18,8 @@ from reft_studio.views.runs import RunForm
 from reft_studio.workspace import Workspace
 from tests.ui.finished_runs import prepare_teacher_folder, write_run
 from tests.ui.training_job import JOB
-from ui.components import jobs, run_plan
+from ui.components import jobs, run_choices, run_plan
 from ui.components.run_form import (
-    CUSTOM,
     DEFAULT_METHODS,
     RunInputs,
     base_of,
@@ -59,9 +58,7 @@ def inputs(studio: Studio) -> RunInputs:
 
 def values(found: RunInputs, **changed: Any) -> list[Any]:
     """What the browser would send: the form as it stands, with some inputs changed."""
-    names = ("methods", "dataset", "teacher", "filtering", "preset", "seeds", "evaluate")
-    own = [changed.get(name, getattr(found, name).value) for name in names]
-    return [*own, *(changed.get(field.elem_id, field.value) for field in found.components[len(names) :])]
+    return [changed.get(name, field.value) for name, field in found.fields.items()]
 
 
 # --- the form ----------------------------------------------------------------------------------------------------------------------
@@ -86,19 +83,25 @@ def test_every_method_becomes_a_run_with_every_seed(quiet: Studio) -> None:
     assert {form.filter for form in forms} == {None}
 
 
-def test_custom_settings_reach_the_form_and_a_preset_ignores_them(quiet: Studio) -> None:
+def test_every_setting_reaches_the_forms_and_all_runs_share_them(quiet: Studio) -> None:
     found = inputs(quiet)
-    changed = {"dataset": "d" * 16, "optim-steps": 7, "config-ref_teacher-alpha": 0.25}
-    plain, guided = found.forms(*values(found, preset=CUSTOM, **changed))
-    assert guided.optim is not None
-    assert (guided.optim.steps, guided.method_config["alpha"], plain.method_config) == (7, 0.25, {})
-    assert all(form.optim is None and not form.method_config for form in found.forms(*values(found, **changed)))
+    changed = {"dataset": "d" * 16, "optim.steps": "7", "lora.rank": 4, "loading.device": "cuda:1", "config.ref_teacher.alpha": 0.25}
+    plain, guided = found.forms(*values(found, **changed))
+    assert plain.optim is not None and guided.lora is not None and guided.loading is not None
+    assert (plain.optim.steps, guided.lora.rank, guided.loading.device) == (7, 4, "cuda:1")
+    assert (plain.optim, plain.lora, plain.loading) == (guided.optim, guided.lora, guided.loading)
+    assert (guided.method_config["alpha"], plain.method_config) == (0.25, {})
+    assert found.forms(*values(found, dataset="d" * 16))[0].loading is None
 
 
 def test_a_setting_out_of_range_is_named_with_what_is_allowed(quiet: Studio) -> None:
     found = inputs(quiet)
     with pytest.raises(SpecError, match=r"Learning rate is -1.*above 0"):
-        found.forms(*values(found, preset=CUSTOM, dataset="d" * 16, **{"optim-learning_rate": -1}))
+        found.forms(*values(found, dataset="d" * 16, **{"optim.learning_rate": -1}))
+    with pytest.raises(SpecError, match="Threshold is 'high'"):
+        found.forms(*values(found, dataset="d" * 16, threshold="high"))
+    with pytest.raises(SpecError, match="both given"):
+        found.forms(*values(found, dataset="d" * 16, threshold="0.2", drop="3"))
 
 
 @pytest.mark.parametrize(("changed", "missing"), [({"dataset": None}, "dataset"), ({"methods": [], "dataset": "d"}, "method")])
@@ -116,11 +119,9 @@ def test_the_filter_can_be_forced_for_all_methods_alike(quiet: Studio) -> None:
 
 def test_another_scorer_flags_rows_for_the_methods_that_filter_and_for_all_when_forced(quiet: Studio) -> None:
     found = inputs(quiet)
-    plain, guided = found.forms(*values(found, dataset="d" * 16, **{"train-scorer": "tfidf"}))
+    plain, guided = found.forms(*values(found, dataset="d" * 16, scorer="tfidf"))
     assert (plain.scorer, guided.scorer) == (None, "tfidf")
-    assert {form.scorer for form in found.forms(*values(found, dataset="d" * 16, filtering="drop", **{"train-scorer": "tfidf"}))} == {
-        "tfidf"
-    }
+    assert {form.scorer for form in found.forms(*values(found, dataset="d" * 16, filtering="drop", scorer="tfidf"))} == {"tfidf"}
     assert "tfidf" in dict(map(reversed, scorer_choices(quiet)))
 
 
@@ -132,18 +133,29 @@ def test_the_command_names_the_scorer_that_flags(quiet: Studio, project: str) ->
 def test_prompts_and_judge_reach_the_form_only_where_they_differ_from_the_usual(quiet: Studio) -> None:
     found = inputs(quiet)
     assert {(form.judge, form.prompts) for form in found.forms(*values(found, dataset="d" * 16))} == {(None, "auto")}
-    changed = {"train-judge": "wildguard", "train-judge-model": " /own/guard ", "train-prompts": "own"}
+    changed = {"judge": "wildguard", "judge-model": " /own/guard ", "prompts": "own"}
     form = found.forms(*values(found, dataset="d" * 16, **changed))[0]
     assert form.judge is not None
     assert (form.judge.name, form.judge.model, form.prompts) == ("wildguard", "/own/guard", "own")
     with pytest.raises(SpecError, match=r"threshold is 1\.5"):
-        found.forms(*values(found, dataset="d" * 16, **{"train-judge": "beaver_dam", "train-judge-threshold": 1.5}))
+        found.forms(*values(found, dataset="d" * 16, **{"judge": "beaver_dam", "judge-threshold": 1.5}))
 
 
-def test_presets_are_offered_quick_first_and_custom_last(quiet: Studio) -> None:
+def test_presets_are_offered_by_what_they_are(quiet: Studio) -> None:
     labels, names = zip(*preset_choices(quiet), strict=True)
-    assert (names[0], names[1], names[2], names[-1]) == ("auto", "lab-quick", "lab", CUSTOM)
-    assert labels[:2] == ("As fits the base", "Quick: 80 steps")
+    assert names == ("auto", "lab", "lab-quick", "real", "kaist", "booster")
+    assert labels[:3] == ("As fits the base", "Lab (160 steps)", "Lab, quick (80 steps)")
+    assert labels[4:] == ("KAIST lineage: a guess (3 passes over the data)", "Booster family (20 passes over the data)")
+
+
+def test_another_base_takes_along_the_settings_that_fit_it_unless_they_were_changed(quiet: Studio) -> None:
+    found = inputs(quiet)
+    given = found.read(*values(found, teacher="base:mine"))
+    info, steps, *_ = run_choices.of_preset(quiet, found, given, by_hand=False)
+    assert (steps["value"], "fit the base" in info["info"]) == (quiet.presets()["real"].optim.steps, True)
+    own = {**given, "optim.steps": "99"}
+    assert not any("value" in update for update in run_choices.of_preset(quiet, found, own, by_hand=False))
+    assert any(update.get("value") == 32 for update in run_choices.of_preset(quiet, found, {**own, "preset": "kaist"}, by_hand=True))
 
 
 def test_aligned_weights_are_no_teacher(quiet: Studio, project: str) -> None:
@@ -169,7 +181,7 @@ def test_the_plan_tells_runs_rows_steps_and_the_command(quiet: Studio, project: 
 
 
 def test_the_command_says_every_setting(quiet: Studio, project: str) -> None:
-    own = quiet.presets()["real"].model_copy(update={"steps": 7, "micro_batch_size": 4})
+    own = quiet.presets()["real"].optim.model_copy(update={"steps": 7, "micro_batch_size": 4})
     plan = run_plan.plan_value(quiet, [form(project, filter=False, optim=own, prompts="own")])
     assert "--no-filter --prompts own" in plan["command"]
     assert "--set optim.steps=7" in plan["command"] and "--set optim.micro_batch_size=4" in plan["command"]
@@ -182,7 +194,7 @@ def test_a_base_without_a_teacher_can_be_chosen(quiet: Studio) -> None:
 
 
 def test_a_run_that_was_done_is_not_done_again(quiet: Studio, project: str) -> None:
-    done = form(project, optim=quiet.presets()["lab"].model_copy(update={"steps": 40}))
+    done = form(project, optim=quiet.presets()["lab"].optim.model_copy(update={"steps": 40}))
     plan = run_plan.plan_value(quiet, [done])
     assert plan["text"].startswith("All of this has been run already")
     assert run_plan.start(quiet, [done], evaluate=True, first=False).startswith("Nothing was queued")
@@ -326,7 +338,7 @@ def test_the_panel_follows_a_job_to_its_end_and_its_buttons_reach_the_queue(
 def test_the_plan_follows_the_form_and_says_what_is_wrong_with_it(page: Page, trained: str) -> None:
     page.goto("/train")
     plan = page.locator("#train-plan")
-    plan.locator("li, .rp-command pre").first.wait_for()  # the page has loaded and planned what stands in the form
+    plan.locator(".rp-warnings li, .rs-kpi").first.wait_for()  # the page has loaded and planned what stands in the form
     page.get_by_label("Seeds").press_sequentially("-x")
     plan.get_by_text("Seeds are").wait_for()
     for method in ("sft", "ref_teacher"):

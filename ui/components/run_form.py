@@ -18,7 +18,7 @@ from ui.components.judge_fields import JudgeFields, draw_judge_fields
 from ui.components.marks import mark_of
 from ui.components.memory_fields import LABELS, held
 from ui.events import FAST, on
-from ui.forms import Form, form, joined
+from ui.forms import Form, form, joined, shown
 from ui.text import count, show
 from ui.widgets import fixed, widget
 
@@ -76,6 +76,26 @@ class RunInputs:
         return list(self.fields.values())
 
     @property
+    def methods(self) -> gr.HTML:
+        """The cards of the methods."""
+        return self.fields["methods"]
+
+    @property
+    def teacher(self) -> gr.Dropdown:
+        """The teacher, or the base without one."""
+        return self.fields["teacher"]
+
+    @property
+    def preset(self) -> gr.Radio:
+        """The preset."""
+        return self.fields["preset"]
+
+    @property
+    def preset_fields(self) -> list[Any]:
+        """What a preset fills."""
+        return [*self.optim.components, *self.lora.components]
+
+    @property
     def groups(self) -> dict[str, Form[Any]]:
         """Fields that come from a config class, by the beginning of their names."""
         return {
@@ -93,6 +113,10 @@ class RunInputs:
         """The settings of one config class. Raises SpecError for a value out of range."""
         found = self.groups[name]
         return found.read(*(values[f"{name}.{field}"] for field in found.inputs))
+
+    def shown(self, name: str, settings: Any) -> dict[str, Any]:
+        """Settings of a config class as its fields show them."""
+        return {f"{name}.{field}": shown(getattr(settings, field)) for field in self.groups[name].inputs}
 
     def grader(self, values: Mapping[str, Any]) -> JudgeSpec | None:
         """The judge that was chosen; None if it is the usual one."""
@@ -151,8 +175,10 @@ def draw_run_form(studio: Studio) -> RunInputs:
         with gr.Row(elem_classes=["rs-fields"]):
             optim = form(OptimSpec, value=named.optim, only=BASIC_OPTIM, prefix="optim")
             lora = form(LoraSpec, value=named.lora, only=BASIC_LORA, labels={"rank": "LoRA rank"}, prefix="lora")
-        fields["seeds"] = gr.Textbox("0", label="Seeds", info="One run per seed: 0, or 0-2, or 0, 1, 5", elem_id="train-seeds", max_lines=1)
-        with gr.Accordion("Advanced: optimizer, LoRA, memory, filter, methods", open=False, elem_id="train-advanced"):
+            fields["seeds"] = gr.Textbox(
+                "0", label="Seeds", info="One run per seed: 0, or 0-2, or 0, 1, 5", elem_id="train-seeds", max_lines=1
+            )
+        with gr.Accordion("Advanced: optimizer, LoRA, memory, methods", open=False, elem_id="train-advanced"):
             fixed("<h3>Optimizer</h3>")
             with gr.Row(elem_classes=["rs-fields"]):
                 optim = joined(optim, form(OptimSpec, value=named.optim, skip=BASIC_OPTIM, prefix="optim"))
@@ -201,7 +227,7 @@ def _draw_configs(studio: Studio) -> tuple[dict[str, Form[Any]], dict[str, gr.Co
 def _draw_grading(studio: Studio) -> tuple[gr.Checkbox, gr.Column, dict[str, Any], JudgeFields]:
     fixed("<h2>Evaluation</h2>")
     evaluate = gr.Checkbox(True, label="Evaluate at the end (HS, FA, over-refusal)", elem_id="train-evaluate")
-    with gr.Column(elem_id="train-grading") as grading:
+    with gr.Column(elem_id="train-grading") as grading, gr.Accordion("Prompts and judge", open=False, elem_id="train-judging"):
         prompts = gr.Radio(list(PROMPTS), value="auto", label="Evaluation prompts", info=_PROMPTS_HELP, elem_id="train-prompts")
         judge = draw_judge_fields(studio, prefix="train", people=False)
     on(evaluate.input, lambda wanted: gr.update(visible=bool(wanted)), inputs=[evaluate], outputs=[grading], **FAST)

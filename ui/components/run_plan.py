@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from reft_studio.views.run_command import judge_pairs
 from ui.text import count, counted, seconds, show, size
 
 if TYPE_CHECKING:
     from reft_studio.studio import Studio
     from reft_studio.views.runs import RunForm, RunPlan
 
-NOT_READY = {"title": "What will run", "text": "", "memory": "", "kpis": [], "warnings": [], "command": ""}
+NOT_READY = {"title": "What will run", "text": "", "memory": "", "kpis": [], "warnings": [], "command": "", "spec": ""}
 
 
-def plan_value(studio: Studio, forms: Sequence[RunForm]) -> dict[str, Any]:
-    """Runs, rows, steps, time, warnings and commands of the forms."""
+def plan_value(studio: Studio, forms: Sequence[RunForm], *, evaluate: bool = True) -> dict[str, Any]:
+    """Runs, rows, steps, time, warnings, commands and settings of the forms."""
     plans = studio.plan_runs(forms)
     fresh = [plan for plan in plans if not plan.done_already]
     return {
@@ -25,8 +28,23 @@ def plan_value(studio: Studio, forms: Sequence[RunForm]) -> dict[str, Any]:
         "memory_details": memory_details(plans),
         "kpis": [["runs", count(len(fresh))], ["rows", rows(plans)], ["steps each", steps(plans)], ["about", duration(fresh)]],
         "warnings": [{"text": show(text, 400), "kind": "warn"} for text in warnings(plans)],
-        "command": "\n".join(plan.command for plan in plans),
+        "command": "\n".join(plan.command + ("" if evaluate else " --no-evaluate") for plan in plans),
+        "spec": spec_text(plans),
+        "from_spec": from_spec(forms[0], evaluate=evaluate),
     }
+
+
+def spec_text(plans: Sequence[RunPlan]) -> str:
+    """The settings of the runs as the file that `run` takes: those of one run as a run leaves them, several as a list."""
+    found = [plan.spec.model_dump(mode="json") for plan in plans]
+    return json.dumps(found[0] if len(found) == 1 else found, indent=1)
+
+
+def from_spec(form: RunForm, *, evaluate: bool) -> str:
+    """The command that does the runs of the file; how they are evaluated is no setting of a run, so it is said here."""
+    words = ["python launch.py run spec.json", *([] if evaluate else ["--no-evaluate"])]
+    words += ["--prompts own"] if form.prompts == "own" else []
+    return " ".join([*words, *(f"--set {shlex.quote(pair)}" for pair in judge_pairs(form))])
 
 
 def summary(plans: Sequence[RunPlan]) -> str:

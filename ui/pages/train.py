@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from reft_studio.models.spec import usual_preset
+from reft_studio.errors import StudioError
 from reft_studio.views.shelf import JOB
-from ui.components import run_plan
+from ui.components import run_choices, run_plan
 from ui.components.jobs import job_panel
 from ui.components.live_run import sources
 from ui.components.model_shelf import missing_notice, wire_missing
-from ui.components.run_form import CUSTOM, RunInputs, base_of, dataset_choices, draw_run_form, scorer_choices, teacher_choices
+from ui.components.run_form import RunInputs, draw_run_form
 from ui.components.run_rows import finished_run
-from ui.events import FAST, SLOW, message_for, on, on_change, on_load, said, status
+from ui.events import FAST, SLOW, message_for, on, on_change, said, status
 from ui.widgets import fixed, widget
 from ui.widgets.live_run import live_run
 from ui.widgets.run_table import run_table
@@ -91,53 +93,50 @@ def _wire_form(studio: Studio, parts: Parts) -> None:
 
     def plan(*values: Any) -> dict[str, Any]:
         try:
-            return run_plan.plan_value(studio, inputs.forms(*values))
+            return run_plan.plan_value(studio, inputs.forms(*values), evaluate=bool(inputs.read(*values)["evaluate"]))
         except Exception as exc:  # told in the plan itself, where the person looks
             return {**run_plan.NOT_READY, "warnings": [{"text": message_for(exc), "kind": "error"}]}
 
-    def fill() -> tuple[Any, ...]:
-        data, teachers, state = dataset_choices(studio), teacher_choices(studio), studio.state()
-        chosen = state.dataset
-        known = [value for _, value in data]
-        dataset = chosen.id if chosen and chosen.id in known else next(iter(known), None)
-        scored_by = state.score.teacher if state.score else None  # the one whose flags a person has seen
-        ids = [value for _, value in teachers]
-        teacher = scored_by if scored_by in ids else next(iter(ids), None)
-        judge = inputs.judge.updates(studio.grading.judge(), studio)
-        scorers = gr.update(choices=scorer_choices(studio))
-        return gr.update(choices=data, value=dataset), gr.update(choices=teachers, value=teacher), scorers, *judge
+    def edited(*values: Any) -> dict[str, Any]:
+        with suppress(StudioError):  # told by the plan
+            run_choices.keep(studio, inputs, inputs.read(*values))
+        return plan(*values)
 
-    def preset(name: str, teacher: str | None) -> tuple[Any, ...]:
-        named = studio.presets().get(usual_preset(base_of(studio, teacher)) if name == "auto" else name)  # none of one's own
-        filled = inputs.optim.updates(named.optim) if named else [gr.update() for _ in inputs.optim.components]
-        return gr.update(visible=name == CUSTOM), *filled
+    def opened(search: str) -> tuple[Any, ...]:
+        return run_choices.opened(studio, inputs, search)
+
+    def preset(*values: Any, by_hand: bool) -> list[Any]:
+        return run_choices.of_preset(studio, inputs, inputs.read(*values), by_hand=by_hand)
 
     def boxes(methods: list[str]) -> list[Any]:
-        return [gr.update(visible=method in methods) for method in inputs.boxes]
+        return run_choices.boxes(inputs, methods)
 
-    on_change(plan, inputs=inputs.components, outputs=[parts.plan])  # a threshold that was moved elsewhere changes what will run
-    filled = on_load(fill, outputs=[inputs.dataset, inputs.teacher, inputs.scorer, *inputs.judge.components])
+    page, asked = gr.context.Context.root_block, gr.Textbox(visible=False)
+    if page is None:
+        raise RuntimeError("the page is built inside of the app")
+    ends = [*inputs.components, *inputs.boxes.values(), inputs.grading]
+    shown: dict[str, Any] = {**SLOW, "show_progress": "hidden"}
+    filled = on(page.load, opened, inputs=[asked], outputs=ends, line=parts.line, js=run_choices.ADDRESS_JS, **shown)
     on(filled.then, plan, inputs=inputs.components, outputs=[parts.plan], **FAST)
-    shown = on(
-        inputs.preset.input, preset, inputs=[inputs.preset, inputs.teacher], outputs=[inputs.custom, *inputs.optim.components], **FAST
-    )
-    on(shown.then, plan, inputs=inputs.components, outputs=[parts.plan], **FAST)
+    on_change(plan, inputs=inputs.components, outputs=[parts.plan])  # a threshold that was moved elsewhere changes what will run
+    for field in (inputs.preset, inputs.teacher):
+        fill = partial(preset, by_hand=field is inputs.preset)
+        done = on(field.input, fill, inputs=inputs.components, outputs=[inputs.preset, *inputs.preset_fields], **FAST)
+        on(done.then, edited, inputs=inputs.components, outputs=[parts.plan], **FAST)
     picked = on(inputs.methods.choose, boxes, inputs=[inputs.methods], outputs=list(inputs.boxes.values()), **FAST)
-    on(picked.then, plan, inputs=inputs.components, outputs=[parts.plan], **FAST)
+    on(picked.then, edited, inputs=inputs.components, outputs=[parts.plan], **FAST)
     for field in inputs.components:
-        if field not in (inputs.methods, inputs.preset):
-            on(field.input, plan, inputs=inputs.components, outputs=[parts.plan], **FAST)
+        if field not in (inputs.methods, inputs.preset, inputs.teacher):
+            on(field.input, edited, inputs=inputs.components, outputs=[parts.plan], **FAST)
 
 
 def _wire_start(studio: Studio, parts: Parts) -> None:
-    def queue(*values: Any) -> dict[str, str]:
-        return said(run_plan.start(studio, parts.inputs.forms(*values), evaluate=bool(values[6]), first=False))
+    def start(*values: Any, first: bool) -> dict[str, str]:
+        evaluate = bool(parts.inputs.read(*values)["evaluate"])
+        return said(run_plan.start(studio, parts.inputs.forms(*values), evaluate=evaluate, first=first))
 
-    def now(*values: Any) -> dict[str, str]:
-        return said(run_plan.start(studio, parts.inputs.forms(*values), evaluate=bool(values[6]), first=True))
-
-    for button, handler in ((parts.add, queue), (parts.now, now)):
-        on(button.click, handler, inputs=parts.inputs.components, line=parts.line, refresh=True, **SLOW)
+    for button, first in ((parts.add, False), (parts.now, True)):
+        on(button.click, partial(start, first=first), inputs=parts.inputs.components, line=parts.line, refresh=True, **SLOW)
 
 
 def _wire_runs(parts: Parts) -> None:

@@ -1,14 +1,24 @@
-// What will run, in words and numbers. dom.js comes first. value = {title, text, memory, memory_details, kpis: [[label, value]], warnings: [{text, kind}], command}
+// What will run, in words and numbers. dom.js comes first. value = {title, text, memory, memory_details, kpis: [[label, value]],
+// fit: [{what, text, kind}], remedies: [{act, text}], warnings: [{text, kind}], command, spec, from_spec}. Event "remedy" carries {act}.
 const $ = (name) => element.querySelector(`.rp-${name}`);
-const copy = element.querySelector('button');
 
-copy.onclick = async () => {
-  const text = element.querySelector('pre').textContent;
-  try { await navigator.clipboard.writeText(text); copy.textContent = 'Copied'; } catch (error) {
-    getSelection().selectAllChildren(element.querySelector('pre'));
-    copy.textContent = 'Selected: press Ctrl+C';
-  }
-  setTimeout(() => { copy.textContent = 'Copy'; }, 1800);
+for (const button of element.querySelectorAll('[data-copy]')) {
+  const usual = button.textContent, shown = $(button.dataset.copy === 'spec' ? 'spec' : 'shell');
+  button.onclick = async () => {
+    try { await navigator.clipboard.writeText(shown.textContent); button.textContent = 'Copied'; } catch (error) {
+      if (shown.parentElement.tagName === 'DETAILS') shown.parentElement.open = true;
+      getSelection().selectAllChildren(shown);
+      button.textContent = 'Selected: press Ctrl+C';
+    }
+    setTimeout(() => { button.textContent = usual; }, 1800);
+  };
+}
+
+$('save').onclick = () => {
+  const link = h('a', { download: 'spec.json' });
+  link.href = URL.createObjectURL(new Blob([$('spec').textContent], { type: 'application/json' }));
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
 };
 
 function draw() {
@@ -19,9 +29,17 @@ function draw() {
   $('memory').hidden = !plan.memory;
   $('memory').textContent = plan.memory || '';
   $('memory').title = plan.memory_details || '';
+  $('fit').replaceChildren(...(plan.fit || []).map((one) => h('li', { 'data-kind': one.kind }, h('b', { text: one.what }), h('span', { text: one.text }))));
+  $('remedies').replaceChildren(...(plan.remedies || []).map((one) => {
+    const button = h('button', { type: 'button', class: 'rs-button', 'data-act': one.act, text: one.text });
+    button.onclick = () => trigger('remedy', { act: one.act });
+    return button;
+  }));
   $('warnings').replaceChildren(...(plan.warnings || []).map((note) => h('li', { 'data-kind': note.kind, text: note.text })));
   $('command').hidden = !plan.command;
-  element.querySelector('pre').textContent = plan.command || '';
+  $('shell').textContent = plan.command || '';
+  $('spec').textContent = plan.spec || '';
+  $('from').textContent = plan.from_spec || '';
 }
 
 watch('value', draw);
