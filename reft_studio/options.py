@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec, TypeVar, get_type_hints
+from typing import Annotated, Any, Literal, ParamSpec, TypeVar, get_type_hints
 
 import typer
 
@@ -21,6 +21,16 @@ JsonFile = Annotated[Path | None, typer.Option("--json-file", metavar="FILE", he
 
 Harmful = Annotated[str | None, typer.Option(help="file or dataset of harmful prompts (HS)")]
 Harmless = Annotated[str | None, typer.Option(help="file or dataset of harmless prompts (over-refusal)")]
+SpecFile = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="[SPEC.JSON]", help="settings of a run, as it leaves them in its folder or the Train page saves them; or a list"
+    ),
+]
+Watch = Annotated[
+    str, typer.Option(help="look at the model's answers while it trains: auto (up to 5 % of the time), off, or every so many steps")
+]
+ReportTo = Annotated[Literal["none", "trackio", "wandb"], typer.Option(help="tell another program of every step, if it is installed")]
 N = TypeVar("N", int, float)
 P = ParamSpec("P")
 

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
-from reft_studio.options import Harmful, Harmless, Where
+from reft_studio.options import Harmful, Harmless, ReportTo, SpecFile, Watch, Where
 from reft_studio.workspace import Workspace
 
 
 def run(
-    spec: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="[SPEC.JSON]", help="settings of a run, as it leaves them in its folder or the Train page saves them; or a list"
-        ),
-    ] = None,
+    spec: SpecFile = None,
     dataset: Annotated[str | None, typer.Option(help="id of the user data")] = None,
     method: Annotated[
         str | None, typer.Option(help="sft, aligned_sft, sa_ft, filter_only, distill_only or ref_teacher; default: ref_teacher")
@@ -58,15 +52,19 @@ def run(
     benchmark: Annotated[str, typer.Option(help="rule for your task: label_match, exact_label or last_number")] = "label_match",
     rows: Annotated[int | None, typer.Option(min=1, help="first rows of each file of prompts; default: all")] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, max=4096, help="longest answer to your own prompts, in tokens")] = 256,
+    watch: Watch = "auto",
+    report_to: ReportTo = "none",
     workspace: Where = None,
 ) -> None:
     """Finetune with one method and evaluate the result; or do the runs of a spec.json."""
     from reft_studio import run_verb as verb
     from reft_studio.own_prompts import Prompts
     from reft_studio.views.run_command import filtering
+    from reft_studio.views.training import watch_from
 
     given: dict[str, Any] = {"dataset": dataset, "method": method, "model": model, "teacher": teacher, "preset": preset, "seed": seed}
     given |= {**filtering(filter_by, none=no_filter), "threshold": threshold, "drop": drop}
     given = {name: value for name, value in given.items() if value is not None}
     asked = Prompts("", harmful, harmless, task or "sentiment", benchmark, rows, max_new_tokens)
-    verb.run(Workspace.open(workspace), given, setting or [], asked, spec=spec, steps=steps, evaluate=evaluate, which=prompts)
+    looks = watch_from(watch, report_to=report_to)
+    verb.run(Workspace.open(workspace), given, setting or [], asked, spec=spec, steps=steps, evaluate=evaluate, which=prompts, watch=looks)

@@ -13,9 +13,11 @@ from reft_studio.jobs import tasks
 from reft_studio.models.spec import usual_preset
 from reft_studio.own_prompts import Prompts, suite_of
 from reft_studio.teacher.teacher import open_teacher
+from reft_studio.training.watch import WatchSpec
 from reft_studio.views.planning import Planner
 from reft_studio.views.run_command import changed, chosen, judge_of, specs_in
 from reft_studio.views.runs import RunForm, RunPlan
+from reft_studio.views.training import run_params
 from reft_studio.workspace import Workspace
 
 
@@ -29,6 +31,7 @@ def run(
     steps: int | None,
     evaluate: bool,
     which: Literal["auto", "own"] = "auto",
+    watch: WatchSpec | None = None,
 ) -> None:
     """Plan one run with `settings` (`optim.steps=400`) on top of its preset or its `spec`, do it, and say what came out.
 
@@ -37,7 +40,7 @@ def run(
     found = []
     console = Console(workspace)
     for plan in planned(workspace, given, settings, prompts, spec=spec, steps=steps, evaluate=evaluate, which=which):
-        found.append(_done(workspace, plan, console, evaluate=evaluate))
+        found.append(_done(workspace, plan, console, evaluate=evaluate, watch=watch or WatchSpec()))
     console.done()
     results = [result for result, _ in found]
     show(results[0] if len(results) == 1 else results, text=lambda: "\n".join(text for _, text in found))
@@ -69,13 +72,13 @@ def planned(
     return [planner.plan(RunForm.checked(**values), suite=suite)]
 
 
-def _done(workspace: Workspace, plan: RunPlan, console: Console, *, evaluate: bool) -> tuple[dict[str, Any], str]:
+def _done(workspace: Workspace, plan: RunPlan, console: Console, *, evaluate: bool, watch: WatchSpec) -> tuple[dict[str, Any], str]:
     """Do one run; its facts, and the same in words."""
     for line in plan.warnings:
         console.warn(line)
-    asked = plan.suite.model_dump(mode="json") if plan.suite and evaluate else None
-    result = tasks.train(console, {"spec": plan.spec.model_dump(mode="json"), "suite": asked, "judge": plan.judge.model_dump(mode="json")})
-    graded = load_result(workspace, result["run"]) if asked else None
+    params = run_params(plan, evaluate=evaluate, watch=watch)
+    result = tasks.train(console, params)
+    graded = load_result(workspace, result["run"]) if params["suite"] else None
     numbers = {} if graded is None else {name: value and vars(value) for name in SCORES for value in (getattr(graded, name),)}
     text = f"{plan.title}: run {result['run']}, {result['steps']} steps on {result['kept']:,} rows, {result['removed']:,} removed "
     text += f"({result['removed_truth']}), "

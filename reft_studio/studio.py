@@ -56,7 +56,7 @@ from reft_studio.views.live import Live
 from reft_studio.views.rows import Table
 from reft_studio.views.shelf import Models
 from reft_studio.views.sources import Sources, held_upload
-from reft_studio.views.training import Training
+from reft_studio.views.training import Training, run_params
 from reft_studio.workspace import Workspace, discard, new_folder, read_json
 
 
@@ -319,8 +319,7 @@ class Studio:
         planned = self.plan_run(form)
         for source in planning.sources(self.workspace, planned.spec):
             self.models.require(source)
-        suite = planned.suite.model_dump(mode="json") if planned.suite and evaluate else None
-        params = {"spec": planned.spec.model_dump(mode="json"), "suite": suite, "judge": planned.judge.model_dump(mode="json")}
+        params = run_params(planned, evaluate=evaluate, watch=self.training.watch())
         return self.jobs.submit("run", params, title=planned.title)
 
     def runs(self) -> list[runs.RunSummary]:

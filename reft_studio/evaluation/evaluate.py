@@ -82,6 +82,16 @@ def grade(
     workspace: Workspace, answered: Answered, judge: Judge, *, spec: JudgeSpec = PHRASES, progress: Progress = lambda done, total: None
 ) -> EvaluationResult:
     """Grade what a model answered and write `evaluations/<subject>/`, replacing an earlier evaluation of it."""
+    result, graded = judged(answered, judge, spec=spec, progress=progress)
+    save(workspace, result, graded)
+    answered.journal.remove()
+    return result
+
+
+def judged(
+    answered: Answered, judge: Judge, *, spec: JudgeSpec = PHRASES, progress: Progress = lambda done, total: None
+) -> tuple[EvaluationResult, list[Graded]]:
+    """The numbers and the graded rows of what a model answered; nothing is stored but in its journal."""
     suite, graded = answered.suite, list[Graded]()
     judges = {REFUSALS: judge_for(PHRASES), suite.compliance: judge_for(PHRASES.model_copy(update={"name": suite.compliance}))}
     judges[judge.name] = judge
@@ -95,10 +105,7 @@ def grade(
         if part.benchmark == PREFERENCE:
             used = [Preference(spec, {row["prompt"]: row["response"] for row in answered.rows[part.name]})]
         graded += _graded_set(answered, part, used, progress)
-    result = summarise(_facts(answered, judge, spec, {name: one.version for name, one in judges.items()}), graded)
-    save(workspace, result, graded)
-    answered.journal.remove()
-    return result
+    return summarise(_facts(answered, judge, spec, {name: one.version for name, one in judges.items()}), graded), graded
 
 
 def evaluate(

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from reft_studio.evaluation.suite import Suite
     from reft_studio.teacher.pool import Pool
     from reft_studio.training.spec import RunSpec
+    from reft_studio.training.watch import WatchSpec
 
 
 def import_file(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
@@ -153,11 +154,15 @@ def score(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
 
 
 def train(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
-    """Do one run and, where a suite is given, evaluate it. params: spec (RunSpec), suite (Suite) or none, judge (JudgeSpec) or none."""
+    """Do one run and, where a suite is given, evaluate it.
+
+    params: spec (RunSpec), suite (Suite) or none, judge (JudgeSpec) or none, watch (WatchSpec) or none: how it is looked at on the way.
+    """
     from reft_studio.evaluation.judges import ready_judge
     from reft_studio.evaluation.suite import suite_from
     from reft_studio.jobs.grading import answer_adapter, grade_answers
     from reft_studio.jobs.subjects import base_id
+    from reft_studio.jobs.watching import observing
     from reft_studio.models.generation import free_memory
     from reft_studio.models.memory import Work
     from reft_studio.models.session import Session
@@ -166,6 +171,7 @@ def train(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     from reft_studio.training.spec import RunSpec
 
     spec = RunSpec.checked(**params["spec"])
+    watch = _watch(params)
     suite = suite_from(params["suite"]) if params.get("suite") else None
     judge = _judge(params, suite)
     grader = ready_judge(judge) if suite is not None else None
@@ -175,7 +181,8 @@ def train(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     session = Session.open(spec.model, max_length=spec.optim.max_length, template=spec.template, loading=spec.loading, work=work)
     session.remark(context)
     context.stage(f"train: {spec.title}", 2, stages)
-    info = run(context.workspace, spec, session, context)
+    with observing(context, session, spec, suite, judge, watch) as observer:
+        info = run(context.workspace, spec, session, context, observer=observer)
     if suite is not None and grader is not None:
         _warn_of_overlap(context, spec, suite)
         context.stage("let the finetuned model answer", 3, stages)
@@ -191,6 +198,16 @@ def train(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
             grade_answers(context.workspace, subject, answered, grader, context, spec=judge)
     told = {name: info.result[name] for name in ("kept", "removed", "steps", "seconds")}
     return {"run": info.run_id, **told, "removed_truth": removed_words(info.result)}
+
+
+def _watch(params: dict[str, Any]) -> WatchSpec:
+    """How the run is looked at while it trains, if at all. Raises PrerequisiteError if it is to be told a program that is not there."""
+    from reft_studio.training.reporting import check
+    from reft_studio.training.watch import WatchSpec
+
+    spec = WatchSpec.checked(**(params.get("watch") or {"prompts": 0}))
+    check(spec.report_to)
+    return spec
 
 
 def _judge(params: dict[str, Any], suite: Suite | None) -> JudgeSpec:

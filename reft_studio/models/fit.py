@@ -6,6 +6,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -36,8 +37,8 @@ def fit(
     """Run optimizer steps up to `until` (None: all) of a schedule of `steps`; returns the number of the last one.
 
     `seed` decides what dropout draws, and nothing outside. With a `keeper` it goes on after the newest snapshot, keeps others on the way,
-    at the end and when `check` stops it; `parts` are what else changes as it goes. Raises NotFinite before such a loss can reach the
-    weights.
+    at the end and when `check` or `log` stops it; `parts` are what else changes as it goes. Raises NotFinite before such a loss can reach
+    the weights.
     """
     optimizer = torch.optim.AdamW(
         parameters, lr=optim.learning_rate, weight_decay=optim.weight_decay, betas=(0.9, 0.999), fused=parameters[0].device.type != "mps"
@@ -53,15 +54,20 @@ def fit(
             training.restore(found)
             done = found.step
         began = done
-        for number in range(done + 1, end + 1):
+
+        def stoppable(work: Callable[[], None]) -> None:
             try:
-                check()
+                work()
             except BaseException:
                 if keeper is not None and done > began:
                     keeper.save(training.snapshot(done))
                 raise
-            log(_optimizer_step(number, steps, parameters, optimizer, step, optim))
+
+        for number in range(done + 1, end + 1):
+            stoppable(check)
+            line = _optimizer_step(number, steps, parameters, optimizer, step, optim)
             done = number
+            stoppable(partial(log, line))  # whoever is told may look at the student, and be stopped while it answers
             if keeper is not None and (done == end or keeper.due()):
                 keeper.save(training.snapshot(done))
     return done

@@ -48,6 +48,7 @@ class Costs:
         self._counted = {kind: [0, 0] for kind in KINDS}
         self._steps = 0
         self._mode: _Operations | None = None
+        self._aside = False
 
     @property
     def seconds(self) -> float:
@@ -71,6 +72,16 @@ class Costs:
                 self._open[-1] = (self._open[-1][0], self._clock())
             if outermost:
                 self._memory[name] = max(self._memory.get(name, 0.0), peak())
+
+    @contextmanager
+    def aside(self, name: str) -> Iterator[None]:
+        """Time what is inside under `name`, and count none of its passes: it is no part of the training."""
+        self._aside = True
+        try:
+            with self.stage(name):
+                yield
+        finally:
+            self._aside = False
 
     @contextmanager
     def watching(self, backbone: nn.Module) -> Iterator[None]:
@@ -146,6 +157,8 @@ class Costs:
         }
 
     def _pass(self, kind: str, tokens: int, before: int = 0) -> None:
+        if self._aside:
+            return
         self._passes[kind] += 1
         self._tokens[kind] += tokens
         if self._mode is not None:

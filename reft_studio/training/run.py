@@ -34,18 +34,26 @@ from reft_studio.training.cost import Costs
 from reft_studio.training.run_folder import RunInfo, card, open_run
 from reft_studio.training.spec import RunSpec
 from reft_studio.training.teacher_states import Place
+from reft_studio.training.watch import ROWS, Observer
 from reft_studio.workspace import Workspace, write_json
 
 _ALIGNED = "aligned"
 
 
 def train(
-    workspace: Workspace, spec: RunSpec, session: Session, progress: Progress, *, cache: dict[str, AlignmentData] | None = None
+    workspace: Workspace,
+    spec: RunSpec,
+    session: Session,
+    progress: Progress,
+    *,
+    cache: dict[str, AlignmentData] | None = None,
+    observer: Observer | None = None,
 ) -> RunInfo:
     """Do the run and store it under `runs/<run_id>`; a run that is there already is returned as it is.
 
     `cache` shares tokenised alignment data and teacher states between runs of one process. Ended early by a person (StopEarly), it is
-    stored as the run whose `stop_after` says where it ended, which is another run.
+    stored as the run whose `stop_after` says where it ended, which is another run. What `observer` sees is stored with the run and
+    changes nothing of it.
     """
     if (workspace.folder("runs", spec.run_id) / "result.json").is_file():
         return open_run(workspace, spec.run_id)
@@ -68,9 +76,11 @@ def train(
     _start_student(workspace, spec, session)
     facts = {"spec": spec.model_dump(mode="json"), "base": session.model.fingerprint, "rows": fingerprint.of_value(chosen)}
     keeper = unfinished.keeper("student", facts)
+    seen, rows = observer or Observer(progress), list(examples.values())
+    progress.tell(ROWS, rows=user.rows, kept=len(chosen))
     try:
         with costs.stage("train"):
-            log = finetune(spec, run, defense, list(examples.values()), progress, uploaded=user.uploaded, keeper=keeper, costs=costs)
+            log = finetune(spec, run, defense, rows, progress, uploaded=user.uploaded, keeper=keeper, costs=costs, observer=seen)
     except NotFinite as exc:
         raise TrainingError(f"{exc}{_rows_named(user, exc.rows)}") from exc
     failpoint("training.finished")
@@ -78,7 +88,7 @@ def train(
         spec = spec.model_copy(update={"stop_after": len(log)})
     defense.finish()
     result = {**_result(spec, user, chosen, log, costs.seconds, session), "truncated": truncated}
-    _save(workspace, spec, session, user, chosen, log, result)
+    _save(workspace, spec, session, user, chosen, log, result, seen)
     unfinished.clear()
     return open_run(workspace, spec.run_id)
 
@@ -183,6 +193,7 @@ def finetune(
     uploaded: int | None = None,
     keeper: Keeper | None = None,
     costs: Costs | None = None,
+    observer: Observer | None = None,
 ) -> list[StepLog]:
     """All optimizer steps of a run on these user rows, from the newest checkpoint of `keeper` on; returns the log, a line for each step.
 
@@ -191,8 +202,8 @@ def finetune(
     """
     batches = Stream(rows, size=spec.optim.batch_size, rng=seeding.generator(spec.seed, "user"))
     steps, log = spec.optim.steps_for(uploaded=len(rows) if uploaded is None else uploaded, kept=len(rows)), _Log()
-    costs = costs or Costs()
-    parts = {**run.parts(), "user": batches, "defense": defense, "log": log, "costs": costs}
+    costs, seen = costs or Costs(), observer or Observer(progress)
+    parts = {**run.parts(), "user": batches, "defense": defense, "log": log, "costs": costs, "seen": seen}
 
     def step(number: int) -> StepLog:
         failpoint("training.step")
@@ -203,6 +214,7 @@ def finetune(
     def keep(line: StepLog) -> None:
         log.lines.append(line)
         progress.progress(int(line["step"]), steps, **line)
+        _seen(seen, line, costs)
 
     try:
         with run.training() as parameters:
@@ -231,6 +243,14 @@ def finetune(
         if run.alignment is not None and run.alignment.cache is not None:
             run.alignment.cache.flush()
     return log.lines
+
+
+def _seen(observer: Observer, line: StepLog, costs: Costs) -> None:
+    """Let a step be seen, and the student asked if it is time to: no part of the training, nor of its costs."""
+    observer.tell(line)
+    if observer.due(line):
+        with costs.aside("looks"):
+            observer.look(line)
 
 
 def _result(spec: RunSpec, user: Dataset, chosen: list[int], log: list[StepLog], seconds: float, session: Session) -> dict[str, Any]:
@@ -272,7 +292,14 @@ def _poison_ratio(user: Dataset, truth: list[bool | None]) -> float | None:
 
 
 def _save(
-    workspace: Workspace, spec: RunSpec, session: Session, user: Dataset, chosen: list[int], log: list[StepLog], result: dict[str, Any]
+    workspace: Workspace,
+    spec: RunSpec,
+    session: Session,
+    user: Dataset,
+    chosen: list[int],
+    log: list[StepLog],
+    result: dict[str, Any],
+    seen: Observer,
 ) -> None:
     with sealed_folder(workspace.folder("runs", spec.run_id), durable=True) as building:
         session.adapted.save(STUDENT, building / "adapter", base_name=spec.model)
@@ -280,6 +307,7 @@ def _save(
         _write_lines(building / "log.jsonl", log)
         np.save(building / "kept.npy", np.asarray(chosen, dtype=np.int64))
         (building / "adapter" / "README.md").write_text(card(spec, user, result), "utf-8")
+        seen.store(building)
         write_json(building / "result.json", result)
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from reft_studio.errors import StoreError
+from reft_studio.errors import SpecError, StoreError
 from reft_studio.jobs.queue import JobQueue
 from reft_studio.jobs.view import JobView
+from reft_studio.store import settings
+from reft_studio.training.reporting import ReportTo, check
 from reft_studio.training.run_folder import open_run
-from reft_studio.training.watch import EVENT, ROWS, read_watch
+from reft_studio.training.watch import EVENT, ROWS, WatchSpec, read_watch
+from reft_studio.views.runs import RunPlan
 from reft_studio.workspace import Workspace
 
 KINDS = ("run", "demo", "teacher")
@@ -24,6 +27,26 @@ class Training:
 
     workspace: Workspace
     jobs: JobQueue
+
+    def watch(self) -> WatchSpec:
+        """How runs that are started from a page are looked at."""
+        return watch_from(self.watch_text(), report_to=self.report_to())
+
+    def watch_text(self) -> str:
+        """The same in one word, as `watch_from` reads it."""
+        return str(settings.get(self.workspace, "watch", "auto"))
+
+    def report_to(self) -> ReportTo:
+        """The program that is told of every step."""
+        found: ReportTo = settings.get(self.workspace, "report_to", "none")
+        return found
+
+    def save_watch(self, text: str, report_to: ReportTo) -> None:
+        """Look at runs so from now on. Raises SpecError or PrerequisiteError if that cannot be."""
+        watch_from(text, report_to=report_to)
+        check(report_to)
+        settings.set(self.workspace, "watch", text)
+        settings.set(self.workspace, "report_to", report_to)
 
     def running(self) -> list[JobView]:
         """Jobs that train now."""
@@ -52,3 +75,26 @@ class Training:
         """The end of what the job of a subject printed, at most `limit` bytes."""
         job = self.job_of(subject)
         return self.jobs.log(job, limit) if job else ""
+
+
+def watch_from(text: str, *, report_to: ReportTo = "none") -> WatchSpec:
+    """How a run is looked at, from one word: auto (as often as is quick), off, or a number of steps. Raises SpecError for any other."""
+    if text == "auto":
+        return WatchSpec(report_to=report_to)
+    if text == "off":
+        return WatchSpec(prompts=0, report_to=report_to)
+    if not text.isascii() or not text.isdecimal() or not int(text):
+        raise SpecError(f"watch is '{text[:40]}', but it is auto, off, or a number of steps such as 20.")
+    return WatchSpec(every=int(text), report_to=report_to)
+
+
+def run_params(plan: RunPlan, *, evaluate: bool, watch: WatchSpec) -> dict[str, Any]:
+    """The parameters of the job that does a planned run. One that is not evaluated is looked at on the same prompts all the same."""
+    suite = plan.suite.model_dump(mode="json") if plan.suite else None
+    looked = watch if evaluate else watch.model_copy(update={"suite": suite})
+    return {
+        "spec": plan.spec.model_dump(mode="json"),
+        "suite": suite if evaluate else None,
+        "judge": plan.judge.model_dump(mode="json"),
+        "watch": looked.model_dump(mode="json", exclude_defaults=True),
+    }
