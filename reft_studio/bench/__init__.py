@@ -39,8 +39,9 @@ BENCHMARKS: dict[str, Callable[[], Measured | Sequence[Measured]]] = {
     "teacher_step": real.teacher_step,
     "audit": audit.audit,
     "audit_10m": audit.audit_10m,
+    "resume": resume.resume,
 }
-LONG = {"scoring_memory", "scoring_real", "quick_teacher", "teacher_step", "audit", "audit_10m"}
+LONG = {"resume", "scoring_memory", "scoring_real", "quick_teacher", "teacher_step", "audit", "audit_10m"}
 """Takes many minutes, or the real model: run only when it is asked for by name."""
 
 

@@ -7,13 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reft_studio.jobs.job import JobContext
+from reft_studio.workspace import read_json, write_json
 
 if TYPE_CHECKING:
     from reft_studio.evaluation.judges.spec import JudgeSpec
     from reft_studio.evaluation.suite import Suite
     from reft_studio.teacher.pool import Pool
+    from reft_studio.training.run_folder import RunInfo
     from reft_studio.training.spec import RunSpec
     from reft_studio.training.watch import WatchSpec
+
+ENDED_EARLY = "ended-early.json"
+"""In the folder of a job: the run that was asked for, and the one that it became when a person ended the training."""
 
 
 def import_file(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
@@ -88,7 +93,7 @@ def prepare_teacher(context: JobContext, params: dict[str, Any]) -> dict[str, An
     session = Session.open(spec.model, max_length=spec.optim.max_length, template=spec.template, loading=spec.loading, work=work)
     session.remark(context)
     context.stage("train the teacher" if spec.kind == "trained" else "measure the teacher", 2, 2)
-    info = prepared(context.workspace, spec, session, context, pooled=pooled.facts if pooled else None)
+    info = prepared(context.workspace, spec, session, context, pooled=pooled.facts if pooled else None, anew=context.anew)
     level = level_of(info.calibration)
     if level.word != "good":
         context.warn(level.sentence)
@@ -181,8 +186,12 @@ def train(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     session = Session.open(spec.model, max_length=spec.optim.max_length, template=spec.template, loading=spec.loading, work=work)
     session.remark(context)
     context.stage(f"train: {spec.title}", 2, stages)
-    with observing(context, session, spec, suite, judge, watch) as observer:
-        info = run(context.workspace, spec, session, context, observer=observer)
+    info = _ended_early(context, spec)
+    if info is None:
+        with observing(context, session, spec, suite, judge, watch) as observer:
+            info = run(context.workspace, spec, session, context, observer=observer, anew=context.anew)
+    if info.run_id != spec.run_id:
+        write_json(context.workspace.folder("jobs", context.job_id) / ENDED_EARLY, {"asked": spec.run_id, "run": info.run_id})
     if suite is not None and grader is not None:
         _warn_of_overlap(context, spec, suite)
         context.stage("let the finetuned model answer", 3, stages)
@@ -208,6 +217,18 @@ def _watch(params: dict[str, Any]) -> WatchSpec:
     spec = WatchSpec.checked(**(params.get("watch") or {"prompts": 0}))
     check(spec.report_to)
     return spec
+
+
+def _ended_early(context: JobContext, spec: RunSpec) -> RunInfo | None:
+    """The run that an earlier attempt of this job trained until a person ended it: what is left is its evaluation."""
+    from reft_studio.training.run_folder import open_run
+
+    note = context.workspace.folder("jobs", context.job_id) / ENDED_EARLY
+    if context.anew or not note.is_file():
+        return None
+    known = read_json(note)
+    finished = known["asked"] == spec.run_id and (context.workspace.folder("runs", known["run"]) / "result.json").is_file()
+    return open_run(context.workspace, known["run"]) if finished else None
 
 
 def _judge(params: dict[str, Any], suite: Suite | None) -> JudgeSpec:

@@ -14,8 +14,17 @@ from reft_studio.workspace import Workspace
 
 
 def prepared(
-    workspace: Workspace, spec: TeacherSpec, session: Session, progress: Progress, *, pooled: dict[str, Any] | None = None
+    workspace: Workspace,
+    spec: TeacherSpec,
+    session: Session,
+    progress: Progress,
+    *,
+    pooled: dict[str, Any] | None = None,
+    anew: bool = False,
 ) -> TeacherInfo:
-    """`prepare_teacher`, whose checkpoints go when the teacher is finished."""
-    with Unfinished(workspace, f"teacher-{spec.id}", progress).work() as unfinished:
+    """`prepare_teacher`, whose checkpoints go when the teacher is finished; `anew`: those of an earlier attempt are forgotten."""
+    kept = Unfinished(workspace, f"teacher-{spec.id}", progress)
+    if anew:
+        kept.clear()
+    with kept.work() as unfinished:
         return prepare_teacher(workspace, spec, session, progress, pooled=pooled, keepers=unfinished.keeper)

@@ -48,16 +48,19 @@ def train(
     *,
     cache: dict[str, AlignmentData] | None = None,
     observer: Observer | None = None,
+    anew: bool = False,
 ) -> RunInfo:
     """Do the run and store it under `runs/<run_id>`; a run that is there already is returned as it is.
 
     `cache` shares tokenised alignment data and teacher states between runs of one process. Ended early by a person (StopEarly), it is
     stored as the run whose `stop_after` says where it ended, which is another run. What `observer` sees is stored with the run and
-    changes nothing of it.
+    changes nothing of it. `anew`: forget the checkpoints of an earlier attempt.
     """
     if (workspace.folder("runs", spec.run_id) / "result.json").is_file():
         return open_run(workspace, spec.run_id)
     costs, unfinished = Costs(), Unfinished(workspace, f"run-{spec.run_id}", progress)
+    if anew:
+        unfinished.clear()
     user = open_dataset(workspace, spec.dataset)
     with costs.stage("filter"):
         kept = _unflagged(workspace, spec, user, session, progress)
