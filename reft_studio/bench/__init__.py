@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import transformers
 
-from reft_studio.bench import app, audit, memory, plan, real, scoring, training
+from reft_studio.bench import app, audit, memory, plan, real, resume, scoring, training
 from reft_studio.bench.race import Measured
 from reft_studio.console import keep, show, table
 from reft_studio.errors import SpecError

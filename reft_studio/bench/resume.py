@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,14 +25,14 @@ from typing import Any
 from reft_studio import failpoints
 from reft_studio.bench.race import Measured
 from reft_studio.evaluation.suite import lab_suite
-from reft_studio.jobs import lab_data, queue, tasks, worker
+from reft_studio.jobs import lab_data, tasks, worker
 from reft_studio.jobs.job import LIVE
+from reft_studio.jobs.launch import LOG, retire
 from reft_studio.jobs.queue import JobQueue
 from reft_studio.models.spec import LoraSpec, OptimSpec
 from reft_studio.scoring.refusal_similarity import score as load_scorer
 from reft_studio.store.jobs import JobRecord
 from reft_studio.teacher.spec import TeacherSpec
-from reft_studio.training import checkpoint
 from reft_studio.training.spec import RunSpec
 from reft_studio.workspace import Workspace
 
@@ -40,7 +40,7 @@ KILLS = 200
 """Random kills, over all kinds of job; `REFT_STUDIO_KILLS` asks for another number."""
 MOST_KILLS = 3
 """Kills of one job; after more in quick succession the queue takes it for one that cannot work, and stops."""
-STEPS = 24
+STEPS = 16
 TIMEOUT_S = 900.0
 CHANGING = {"created", "seconds", "tokens_per_second", "memory_mb", "versions", "early_stop", "started", "finished", "stages", "rate"}
 """Facts of a result that are about when and how fast it was made, not about what it is."""
@@ -59,7 +59,8 @@ class Work:
 def resume() -> list[Measured]:
     """200 random kills over teacher, scoring, run and evaluation, then every failpoint of each."""
     kills = int(os.environ.get("REFT_STUDIO_KILLS", KILLS))
-    with tempfile.TemporaryDirectory() as place, _forked_workers(), _checkpoint_each_step():
+    os.environ["REFT_STUDIO_CHECKPOINT_S"] = "0"  # after each step, where usually seconds lie between two: more places to die at
+    with tempfile.TemporaryDirectory() as place:
         scene = _Scene(Path(place))
         return [_random_kills(scene, kills), _every_failpoint(scene)]
 
@@ -75,7 +76,7 @@ class _Scene:
         for work in self.works:
             with self.trial() as workspace:
                 began = time.monotonic()
-                _finish(JobQueue(workspace), work)
+                _finish(JobQueue(workspace, start=_fork), work)
                 self.seconds[work.kind] = time.monotonic() - began
                 self.whole[work.kind] = left(workspace, work)
             if not self.whole[work.kind]:
@@ -93,7 +94,7 @@ class _Scene:
 
 def _works(workspace: Workspace) -> list[Work]:
     data = lab_data.alignment(workspace, rows=48)
-    user = lab_data.sample(workspace, rows=240, poison_ratio=0.1)
+    user = lab_data.sample(workspace, rows=160, poison_ratio=0.1)
     optim = OptimSpec(steps=STEPS, batch_size=4, alignment_batch_size=4, learning_rate=1e-3)
     lora = LoraSpec(rank=4, alpha=8, dropout=0.1)
     sets = {name: getattr(data, name) for name in ("harmful", "helpful", "calibration_harmful", "calibration_harmless")}
@@ -117,7 +118,7 @@ def _random_kills(scene: _Scene, kills: int) -> Measured:
         jobs += 1
         with scene.trial() as workspace:
             moments = [rng.uniform(0, scene.seconds[work.kind]) for _ in range(min(rng.randint(1, MOST_KILLS), kills - done))]
-            killed, ended_well = _killed(JobQueue(workspace), work, moments)
+            killed, ended_well = _killed(JobQueue(workspace, start=_fork), work, moments)
             done += killed
             landed[work.kind] = landed.get(work.kind, 0) + killed
             finished += ended_well
@@ -175,7 +176,7 @@ def _at_failpoint(scene: _Scene, work: Work, point: str) -> tuple[bool, bool]:
     with scene.trial() as workspace:
         log = workspace.root.parent / "reached"
         FAIL_ONCE.append({failpoints.VARIABLE: point, f"{failpoints.VARIABLE}_LOG": str(log)})
-        ended_well = _finish(JobQueue(workspace), work)
+        ended_well = _finish(JobQueue(workspace, start=_fork), work)
         FAIL_ONCE.clear()
         return log.exists(), ended_well and left(workspace, work) == scene.whole[work.kind]
 
@@ -217,23 +218,11 @@ FAIL_ONCE: list[dict[str, str]] = []
 """Environment of the next worker, once."""
 
 
-@contextmanager
-def _forked_workers() -> Iterator[None]:
-    usual: Callable[..., int] = queue.launch
-    queue.launch = _fork
-    try:
-        yield
-    finally:
-        queue.launch = usual
-
-
 def _fork(workspace: Workspace, record: JobRecord) -> int:
     """`launch`, as a fork of this process in a group of its own."""
     folder = workspace.folder("jobs", record.id)
     folder.mkdir(parents=True, exist_ok=True)
-    from reft_studio.jobs import launch
-
-    launch._retire(folder, record.attempt)
+    retire(folder, record.attempt)
     environment = FAIL_ONCE.pop() if FAIL_ONCE else {}
     pid = os.fork()
     if pid == 0:
@@ -249,7 +238,7 @@ def _be_worker(workspace: Workspace, record: JobRecord, folder: Path, environmen
     code = 1
     try:
         os.setpgid(0, 0)
-        log = os.open(folder / queue.LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        log = os.open(folder / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         for number in (1, 2):
             os.dup2(log, number)
         os.environ |= environment
@@ -259,17 +248,6 @@ def _be_worker(workspace: Workspace, record: JobRecord, folder: Path, environmen
     finally:
         sys.stderr.flush()
         os._exit(code)
-
-
-@contextmanager
-def _checkpoint_each_step() -> Iterator[None]:
-    """A checkpoint after every step, where usually seconds lie between two: more places to die at."""
-    usual = checkpoint.LEAST_S, checkpoint.SHARE
-    checkpoint.LEAST_S, checkpoint.SHARE = 0.0, 1e9
-    try:
-        yield
-    finally:
-        checkpoint.LEAST_S, checkpoint.SHARE = usual
 
 
 def _alive(pid: int) -> bool:

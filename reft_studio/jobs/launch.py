@@ -21,7 +21,7 @@ def launch(workspace: Workspace, record: JobRecord) -> int:
     """
     folder = workspace.folder("jobs", record.id)
     folder.mkdir(parents=True, exist_ok=True)
-    _retire(folder, record.attempt)
+    retire(folder, record.attempt)
     command = [sys.executable, "-m", "reft_studio.jobs.worker"]
     command += ["--workspace", str(workspace.root), "--job", record.id, "--attempt", str(record.attempt)]
     # Not subprocess.Popen: that owns its child and complains when it is dropped while the child goes on, which is the point here.
@@ -52,7 +52,7 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
 
 
-def _retire(folder: Path, attempt: int) -> None:
+def retire(folder: Path, attempt: int) -> None:
     """Put the events of the attempt before aside, and forget its status and commands."""
     if (folder / events.FILE).exists():
         (folder / events.FILE).replace(folder / f"events-{attempt - 1}.jsonl")

@@ -43,11 +43,18 @@ _log = logging.getLogger(__name__)
 class JobQueue:
     """All that may be done with jobs. Any number of these, in any number of processes, may look at one workspace."""
 
-    def __init__(self, workspace: Workspace, *, grace_s: float = GRACE_S, on: Sequence[str] | None = None) -> None:
-        """`on`: the devices to work on, instead of all there are."""
+    def __init__(
+        self,
+        workspace: Workspace,
+        *,
+        grace_s: float = GRACE_S,
+        on: Sequence[str] | None = None,
+        start: Callable[[Workspace, JobRecord], int] = launch,
+    ) -> None:
+        """`on`: the devices to work on, instead of all there are; `start` starts a worker and gives its process id."""
         self.workspace = workspace
         self.attempts = Attempts(workspace, grace_s=grace_s)
-        self._on = on
+        self._on, self._launch = on, start
         self._children: set[int] = set()
         self._ticking = threading.Lock()
         self._stop = threading.Event()
@@ -219,7 +226,7 @@ class JobQueue:
     def _start(self, record: JobRecord) -> None:
         folder = self._folder(record.id)
         try:
-            child = launch(self.workspace, record)
+            child = self._launch(self.workspace, record)
         except (OSError, StudioError) as exc:
             told = exc if isinstance(exc, StudioError) else disk_error(folder, exc)
             if short := Shortage.found(exc, folder):

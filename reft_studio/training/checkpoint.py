@@ -8,6 +8,7 @@ known here: what a method has of its own comes through the parts of the snapshot
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import time
@@ -33,7 +34,7 @@ FOLDER = "unfinished"
 SHARE = 0.01
 """Share of the time that keeping checkpoints may take."""
 LEAST_S = 5.0
-"""Least time between two checkpoints."""
+"""Least time between two checkpoints; `REFT_STUDIO_CHECKPOINT_S` sets another, for tests: 0 keeps one after each step."""
 KEPT = 2
 FORMAT = 1
 """Version of the files; one of another version is not gone on from."""
@@ -93,7 +94,13 @@ class Checkpoints:
         return None
 
     def due(self) -> bool:
-        return time.monotonic() - self._saved_at >= max(self._every_s, self._cost_s / SHARE)
+        return time.monotonic() - self._saved_at >= self._pause_s()
+
+    def _pause_s(self) -> float:
+        """Seconds from one checkpoint to the next: long enough for what one costs to be SHARE of them."""
+        if (asked := os.environ.get("REFT_STUDIO_CHECKPOINT_S")) is not None:
+            return float(asked)
+        return max(self._every_s, self._cost_s / SHARE)
 
     def save(self, snapshot: Snapshot) -> None:
         """Write a checkpoint, then remove all but the newest KEPT. Raises PrerequisiteError if the disk is full."""
@@ -101,7 +108,7 @@ class Checkpoints:
         final = self.folder / f"checkpoint-{snapshot.step:09}"
         if not final.exists():
             failpoint("checkpoint.before")
-            with sealed_folder(final, durable=True) as building:
+            with sealed_folder(final) as building:  # each file is on the disk once it is written
                 write_atomic(building / TENSORS, save({name: value.contiguous() for name, value in snapshot.tensors.items()}))
                 facts = {"facts": self._facts, "versions": self._versions}
                 write_json(building / VALUES, {"step": snapshot.step, **facts, "values": snapshot.values})

@@ -81,17 +81,13 @@ def test_a_table_that_cannot_be_written_meanwhile_is_brought_up_to_date_later(
     assert queue.wait(job_id, timeout_s=20).state == "done"
 
 
-def test_a_job_that_the_app_cannot_start_for_want_of_room_waits_for_it(
-    queue: JobQueue, full: set[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_job_that_the_app_cannot_start_for_want_of_room_waits_for_it(queue: JobQueue, full: set[str]) -> None:
     def refuse(*_: Any) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    with monkeypatch.context() as patch:
-        patch.setattr("reft_studio.jobs.queue.launch", refuse)
-        job_id = queue.submit("count", {"to": 1}, title="job")
-        queue.tick()
-        assert (queue.get(job_id).state, queue.get(job_id).waits) == ("paused", "disk")
+    job_id = queue.submit("count", {"to": 1}, title="job")
+    JobQueue(queue.workspace, start=refuse).tick()
+    assert (queue.get(job_id).state, queue.get(job_id).waits) == ("paused", "disk")
     full.clear()
     assert queue.wait(job_id, timeout_s=20).state == "done"
 

@@ -109,8 +109,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Place:
 @pytest.fixture(autouse=True)
 def every_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """A checkpoint after each step: the usual one comes every few seconds."""
-    monkeypatch.setattr("reft_studio.training.checkpoint.LEAST_S", 0.0)
-    monkeypatch.setattr("reft_studio.training.checkpoint.SHARE", 1e9)
+    monkeypatch.setenv("REFT_STUDIO_CHECKPOINT_S", "0")
 
 
 def adapter(run: RunInfo) -> str:
@@ -311,7 +310,7 @@ def test_two_checkpoints_are_kept_and_the_newest_is_read(tmp_path: Path) -> None
 
 def test_the_time_between_checkpoints_grows_with_what_one_costs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr("reft_studio.training.checkpoint.SHARE", 0.01)
+    monkeypatch.delenv("REFT_STUDIO_CHECKPOINT_S")
     monkeypatch.setattr("reft_studio.training.checkpoint.time.monotonic", lambda: now[0])
     keeper = Checkpoints(tmp_path / "run", {}, Silent(), every_s=5.0)
     assert not keeper.due()
