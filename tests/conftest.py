@@ -22,6 +22,7 @@ SETTINGS = {
     "TRANSFORMERS_OFFLINE": "1",
     "TOKENIZERS_PARALLELISM": "false",
     "OMP_NUM_THREADS": "1",  # tiny models: on a busy machine two threads wait for each other many times longer than they compute
+    "REFT_STUDIO_NICE": "0",  # two tests at once leave a process that waits for both cores hardly any time
     "NO_PROXY": "127.0.0.1,localhost",
     "REFT_STUDIO_NETWORK_LOG": str(ATTEMPTS),
     "REFT_STUDIO_MODELS": str(ATTEMPTS.parent / "models"),  # nor the models of this machine

@@ -30,7 +30,7 @@ from reft_studio.store.jobs import JobRecord
 from reft_studio.workspace import Workspace, disk_error
 
 NICE = 10
-"""Added to the niceness: the app and the rest of the machine stay quick while a job computes."""
+"""Added to the niceness: the app and the rest of the machine stay quick while a job computes. `REFT_STUDIO_NICE` sets another."""
 _NO_TRAINING = "There was no training to stop, so nothing was kept. Try it again."
 
 
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     threads.wait_briefly()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.nice(NICE)
+    os.nice(int(os.environ.get("REFT_STUDIO_NICE", NICE)))
     workspace = Workspace.open(options.workspace)
     record = table.get(workspace, options.job)
     if record.params.get(offline.ASKED) is True:
