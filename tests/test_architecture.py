@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).resolve().parent.parent
 FILE_LINES = 400
 FUNCTION_LINES = 60
@@ -42,6 +40,12 @@ def tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text("utf-8"))
 
 
+@cache
+def nodes(path: Path) -> list[ast.AST]:
+    """Every syntax node of a file: most tests go through all of them."""
+    return list(ast.walk(tree(path)))
+
+
 def where(path: Path, node: ast.AST | None = None) -> str:
     """`folder/file.py:line`, as editors open it."""
     return f"{path.relative_to(ROOT).as_posix()}" + (f":{getattr(node, 'lineno', 1)}" if node else "")
@@ -50,7 +54,7 @@ def where(path: Path, node: ast.AST | None = None) -> str:
 def found(files: list[Path], offends: Callable[[ast.AST], bool], *, allowed: tuple[str, ...] = ()) -> list[str]:
     """Places outside the allowed folders or files where a syntax node offends."""
     elsewhere = [path for path in files if not where(path).startswith(allowed or ("-",))]
-    return [where(path, node) for path in elsewhere for node in ast.walk(tree(path)) if offends(node)]
+    return [where(path, node) for path in elsewhere for node in nodes(path) if offends(node)]
 
 
 def imports(*names: str) -> Callable[[ast.AST], bool]:
@@ -90,7 +94,7 @@ def test_behaviour_is_inherited_over_one_level_only() -> None:
     places: dict[str, str] = {}
     behaves: set[str] = set()
     for path in product_files():
-        for node in ast.walk(tree(path)):
+        for node in nodes(path):
             if isinstance(node, ast.ClassDef):
                 places[node.name] = where(path, node)
                 parents[node.name] = {ast.unparse(base).partition("[")[0].rpartition(".")[2] for base in node.bases}
@@ -163,10 +167,13 @@ def child(code: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("module", APP)
-def test_the_app_process_loads_no_model_library(module: str) -> None:
-    loaded = child(f"import sys, {module}\nprint(*(name for name in {HEAVY!r} if name in sys.modules))")
-    assert loaded.split() == []
+def test_the_app_process_loads_no_model_library() -> None:
+    """One process for all its modules: after each, what has been loaded until then."""
+    code = "import importlib, sys\n" + "".join(
+        f"importlib.import_module({module!r})\nprint(*({module!r} + ': ' + name for name in {HEAVY!r} if name in sys.modules))\n"
+        for module in APP
+    )
+    assert child(code).split() == []
 
 
 def test_importing_every_module_does_nothing_else() -> None:

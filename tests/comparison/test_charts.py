@@ -47,9 +47,6 @@ def every(workspace: Workspace, rows: list[RunRow]) -> dict[str, Callable[[bool]
     }
 
 
-NAMES = ("trade_off", "sweep", "training", "verdicts", "forest", "flips", "categories", "roc", "histogram")
-
-
 def numbers(value: Any) -> Iterator[float]:
     if isinstance(value, dict):
         for part in value.values():
@@ -61,23 +58,24 @@ def numbers(value: Any) -> Iterator[float]:
         yield value
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_every_chart_has_n_under_its_title_and_works_light_and_dark(every: dict[str, Callable[[bool], go.Figure]], name: str) -> None:
-    light, dark = every[name](False), every[name](True)
-    told = light.layout.title.subtitle.text + " ".join(note.text for note in light.layout.annotations)
-    assert "n = " in told or "n in brackets" in told
-    assert [figure.layout.template.layout.paper_bgcolor for figure in (light, dark)] == [LIGHT.card, DARK.card]
-    for figure in (light, dark):
-        value = json.loads(figure.to_json())
-        assert all(math.isfinite(number) for number in numbers(value))
-        assert figure.layout.height > 150
+def test_every_chart_has_n_under_its_title_and_works_light_and_dark(every: dict[str, Callable[[bool], go.Figure]]) -> None:
+    assert len(every) == 9
+    for name, draw in every.items():
+        light, dark = draw(False), draw(True)
+        told = light.layout.title.subtitle.text + " ".join(note.text for note in light.layout.annotations)
+        assert "n = " in told or "n in brackets" in told, name
+        assert [figure.layout.template.layout.paper_bgcolor for figure in (light, dark)] == [LIGHT.card, DARK.card], name
+        for figure in (light, dark):
+            value = json.loads(figure.to_json())
+            assert all(math.isfinite(number) for number in numbers(value)), name
+            assert figure.layout.height > 150, name
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_interval_ends_are_drawn_as_they_are(every: dict[str, Callable[[bool], go.Figure]], name: str) -> None:
-    for trace in every[name](False).data:
-        for bar in (trace.error_x, trace.error_y) if trace.type == "scatter" else ():
-            assert all(end >= -1e-9 for end in (*(bar.array or ()), *(bar.arrayminus or ())))
+def test_interval_ends_are_drawn_as_they_are(every: dict[str, Callable[[bool], go.Figure]]) -> None:
+    for name, draw in every.items():
+        for trace in draw(False).data:
+            for bar in (trace.error_x, trace.error_y) if trace.type == "scatter" else ():
+                assert all(end >= -1e-9 for end in (*(bar.array or ()), *(bar.arrayminus or ()))), name
 
 
 def test_the_trade_off_draws_each_method_at_its_mean_and_over_refusal_beside_it(rows: list[RunRow]) -> None:

@@ -82,8 +82,12 @@ MORE: tuple[dict[str, Any], ...] = (
 )
 
 
-@pytest.mark.parametrize("order", ["score", "-score", "borderline", "file"])
-@pytest.mark.parametrize("more", MORE)
+ORDERS = ("score", "-score", "borderline", "file")
+
+
+@pytest.mark.parametrize(
+    ("more", "order"), [*(({}, order) for order in ORDERS), *((more, ORDERS[at % 4]) for at, more in enumerate(MORE[1:]))]
+)
 def test_every_filter_selects_what_the_plain_way_selects(
     workspace: Workspace,
     dataset: Dataset,
@@ -129,7 +133,7 @@ def in_order(got: list[int], values: NDArray[np.float32], threshold: float, orde
     return bool((np.diff(keys[np.isfinite(keys)]) >= 0).all()) and not np.isinf(keys)[: int(np.isfinite(keys).sum())].any()
 
 
-@pytest.mark.parametrize("order", ["score", "-score", "borderline", "file"])
+@pytest.mark.parametrize("order", ORDERS)
 def test_pages_put_together_are_the_whole(workspace: Workspace, dataset: Dataset, score: ScoreSet, order: Any) -> None:
     held = decided(workspace, dataset.id)
     for more in MORE[:3]:
