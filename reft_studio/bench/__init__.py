@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import transformers
 
-from reft_studio.bench import app, audit, memory, plan, real, resume, scoring, training
+from reft_studio.bench import app, audit, memory, overhead, plan, real, resume, scoring, training
 from reft_studio.bench.race import Measured
 from reft_studio.console import keep, show, table
 from reft_studio.errors import SpecError
@@ -34,6 +34,7 @@ BENCHMARKS: dict[str, Callable[[], Measured | Sequence[Measured]]] = {
     "guided_vs_gkd_time": training.guided_vs_gkd_time,
     "guided_vs_gkd_memory": training.guided_vs_gkd_memory,
     "plain_step_time": training.plain_step_time,
+    "overhead": overhead.overhead,
     "scoring_real": real.scoring_real,
     "quick_teacher": real.quick_teacher,
     "teacher_step": real.teacher_step,

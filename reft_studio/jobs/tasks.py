@@ -214,7 +214,7 @@ def _watch(params: dict[str, Any]) -> WatchSpec:
     from reft_studio.training.reporting import check
     from reft_studio.training.watch import WatchSpec
 
-    spec = WatchSpec.checked(**(params.get("watch") or {"prompts": 0}))
+    spec = WatchSpec.checked(**({"prompts": 0} if params.get("watch") is None else params["watch"]))
     check(spec.report_to)
     return spec
 

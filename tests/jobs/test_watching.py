@@ -14,7 +14,7 @@ from reft_studio.data.dataset import Dataset, write_dataset
 from reft_studio.evaluation.judges import PHRASES
 from reft_studio.evaluation.judges.spec import JudgeSpec
 from reft_studio.evaluation.suite import Suite, dataset_suite, lab_suite
-from reft_studio.jobs import watching
+from reft_studio.jobs import tasks, watching
 from reft_studio.jobs.job import JobCancelled
 from reft_studio.jobs.watching import SHARE, TOKENS, Watcher, observing, quick, usable
 from reft_studio.models.session import Session
@@ -173,3 +173,9 @@ def test_a_real_base_on_a_cpu_is_looked_at_only_when_a_person_asks(workspace: Wo
     for watch, looks in ((WatchSpec(), False), (WatchSpec(always=True), True), (WatchSpec(every=5), True), (None, False)):
         with observing(context, session, spec, suite, PHRASES, watch) as observer:
             assert (observer._look is not None) is looks
+
+
+def test_a_job_is_looked_at_unless_its_parameters_say_nothing_of_it() -> None:
+    assert tasks._watch({"watch": {}}) == WatchSpec()
+    assert tasks._watch({"watch": {"every": 5}}).every == 5
+    assert tasks._watch({}).prompts == tasks._watch({"watch": None}).prompts == 0

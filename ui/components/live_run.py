@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import gradio as gr
+
 from reft_studio.training.watch import EVENT, ROWS
+from ui.events import FAST, on, on_load, status
 from ui.text import count, seconds, show
 from ui.widgets.live_run import LIVE, NOTHING, LivePage, Sources
 
@@ -13,14 +16,42 @@ if TYPE_CHECKING:
 
     from reft_studio.jobs.view import JobView
     from reft_studio.studio import Studio
+    from reft_studio.training.reporting import ReportTo
 
 LISTED = 30
 """Finished runs that can be looked at from the card; any other is picked in the table."""
 LOG_BYTES = 20_000
 TEXT = 1200
 """Longest sample answer or prompt shown, in characters."""
+EVERY = [("as often as is quick", "auto"), ("every 20 steps", "20"), ("every 100 steps", "100"), ("never", "off")]
+"""How often a person may look, by name; the command line takes any number."""
 SETS = {"harmful": "Harmful prompt", "harmless": "Harmless prompt", "task": "Task"}
 VERDICTS = {"refuse": "refused", "comply": "complied", "other": "neither"}
+
+
+def draw_watch(studio: Studio) -> None:
+    """How runs that are started from here on are looked at while they train; kept at once."""
+    with gr.Accordion("While it trains", open=False, elem_id="train-watch"):
+        text, to = studio.training.watch_text(), studio.training.report_to()
+        known = [value for _, value in EVERY]
+        looks = gr.Dropdown(
+            [*EVERY, *([] if text in known else [(f"Every {text} steps", text)])],
+            value=text,
+            label="Look at its answers",
+            info="On the first 16 prompts of each kind; the run stays the same.",
+        )
+        report = gr.Dropdown([("nobody else", "none"), ("Trackio", "trackio"), ("Weights & Biases", "wandb")], value=to, label="Also tell")
+        told = status("train-watch-status")
+
+    def keep(text: str, to: ReportTo) -> None:
+        studio.training.save_watch(text, to)
+
+    def stored() -> tuple[str, str]:
+        return studio.training.watch_text(), studio.training.report_to()
+
+    on_load(stored, outputs=[looks, report])
+    for field in (looks, report):
+        on(field.input, keep, inputs=[looks, report], line=told, **FAST)
 
 
 def sources(studio: Studio) -> Sources:

@@ -14,7 +14,7 @@ from reft_studio.errors import StudioError
 from reft_studio.views.shelf import JOB
 from ui.components import run_choices, run_plan
 from ui.components.jobs import job_panel
-from ui.components.live_run import sources
+from ui.components.live_run import draw_watch, sources
 from ui.components.model_shelf import missing_notice, wire_missing
 from ui.components.run_form import RunInputs, draw_run_form
 from ui.components.run_rows import finished_run
@@ -75,6 +75,7 @@ def _draw(studio: Studio) -> Parts:
             with gr.Row():
                 now = gr.Button("Run now", variant="primary", elem_id="train-now", min_width=110)
                 add = gr.Button("Add to queue", elem_id="train-add", min_width=110)
+            draw_watch(studio)
             missing = missing_notice("train-missing")
             line = status("train-status")
     with gr.Column(elem_classes=["rs-card"]):
