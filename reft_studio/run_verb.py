@@ -74,6 +74,7 @@ def planned(
 
 def _done(workspace: Workspace, plan: RunPlan, console: Console, *, evaluate: bool, watch: WatchSpec) -> tuple[dict[str, Any], str]:
     """Do one run; its facts, and the same in words."""
+    plan.require_room()
     for line in plan.warnings:
         console.warn(line)
     params = run_params(plan, evaluate=evaluate, watch=watch)

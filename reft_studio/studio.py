@@ -317,6 +317,7 @@ class Studio:
     def start_run(self, form: runs.RunForm, *, evaluate: bool = True) -> str:
         """Queue one run, with its evaluation where prompts are set; returns the job."""
         planned = self.plan_run(form)
+        planned.require_room()
         for source in planning.sources(self.workspace, planned.spec):
             self.models.require(source)
         params = run_params(planned, evaluate=evaluate, watch=self.training.watch())

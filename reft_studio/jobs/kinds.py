@@ -20,6 +20,7 @@ KINDS: Registry[JobFunction] = Registry(
         "score": "reft_studio.jobs.tasks:score",
         "scorer": "reft_studio.jobs.scorers:prepare_scorer",
         "run": "reft_studio.jobs.tasks:train",
+        "measure": "reft_studio.jobs.probing:measure",
         "evaluate": "reft_studio.jobs.tasks:evaluate",
         "regrade": "reft_studio.jobs.tasks:regrade",
         "demo": "reft_studio.jobs.tasks:demo",

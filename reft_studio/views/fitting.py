@@ -30,11 +30,13 @@ class Fit:
     warning: str = ""
     most: float = 0.0
     space: Room | None = None
+    refused: str = ""
+    """Why it surely does not fit; empty if it may."""
 
     @property
     def warnings(self) -> list[str]:
-        """The warning, if there is one."""
-        return [self.warning] if self.warning else []
+        """What speaks against it, if anything does."""
+        return [text for text in (self.refused, self.warning) if text]
 
 
 UNKNOWN = Fit()
@@ -52,6 +54,22 @@ def fit(model: str, loading: LoadSpec, work: Work | None = None) -> Fit:
     needed = memory.check(found, loading, space, work=work)
     warning = memory.warning(found, loading, space, work=work) if work else ""
     return Fit(memory.summary(found, loading, space, work=work), warning, needed.most, space)
+
+
+def may_fit(model: str, loading: LoadSpec, work: Work) -> Fit:
+    """`fit` for a form that can still be changed: what surely does not fit is said in `refused`."""
+    try:
+        return fit(model, loading, work)
+    except PrerequisiteError as exc:
+        now = int(time.monotonic() / _KEPT_S)
+        found, space = _found(model, loading.revision, now), _room(loading.device, now)
+        most = memory.need(found, loading, cuda=space.device.startswith("cuda"), work=work).most if found and space else 0.0
+        return Fit("", "", most, space, refused=str(exc))
+
+
+def at_hand(model: str, loading: LoadSpec) -> Source | None:
+    """The headers of a model that is on this machine."""
+    return _found(model, loading.revision, int(time.monotonic() / _KEPT_S))
 
 
 def be_there(model: str, loading: LoadSpec) -> None:

@@ -29,10 +29,11 @@ from reft_studio.teacher.spec import source_of
 from reft_studio.teacher.teacher import TeacherInfo, list_teachers, open_teacher, prompts_at_hand
 from reft_studio.training.run_folder import list_runs
 from reft_studio.training.spec import RunSpec
-from reft_studio.views.fitting import Fit, fit
+from reft_studio.views.fitting import Fit, at_hand, may_fit
 from reft_studio.views.grading import stored_judge, stored_suite
 from reft_studio.views.project import chosen_scores, chosen_threshold
 from reft_studio.views.run_command import command, own_config
+from reft_studio.views.run_needs import Timing, disk
 from reft_studio.views.runs import RunForm, RunPlan
 from reft_studio.workspace import Workspace
 
@@ -136,12 +137,13 @@ class Planner:
             rows=user.rows,
             removed=removed,
             steps=steps,
-            estimate_s=self._estimate(spec, steps),
+            time=self._timing.of(spec, steps),
             warnings=[*_warnings(user, spec.filter, suite, removed), *fitting.warnings],
             command="python launch.py run spec.json",
             preset="own",
             done_already=(self.workspace.folder("runs", spec.run_id) / "result.json").is_file(),
             fit=fitting,
+            disk=self._disk(spec, user),
         )
 
     # what is shared
@@ -165,13 +167,8 @@ class Planner:
         return list_teachers(self.workspace)
 
     @cached_property
-    def _speeds(self) -> dict[tuple[str, int], float]:
-        """Seconds of a step of plain finetuning, by base and user rows of a step, as the newest finished run took them."""
-        return {
-            (run.spec.model, run.spec.optim.batch_size): run.result["seconds"]
-            / (run.result["steps"] * DEFENSES.get(run.spec.method).info.cost)
-            for run in list_runs(self.workspace)
-        }
+    def _timing(self) -> Timing:
+        return Timing(self.workspace, list_runs(self.workspace))
 
     def _suite(self, user: Dataset, model: str, prompts: str) -> Suite | None:
         """What models trained on this data are evaluated on: the lab's prompts for the lab, else those of the Settings page."""
@@ -191,7 +188,18 @@ class Planner:
     def _fit(self, spec: RunSpec, user: Dataset) -> Fit:
         work = Work.training(spec.optim, spec.lora, alignment=spec.harmful is not None)
         key = ("fit", spec.model, spec.loading, work, user.id)
-        found: Fit = self._once(key, lambda: fit(spec.model, spec.loading, work.on(_characters(user))))
+        found: Fit = self._once(key, lambda: may_fit(spec.model, spec.loading, work.on(_characters(user))))
+        return found
+
+    def _disk(self, spec: RunSpec, user: Dataset) -> float | None:
+        source = at_hand(spec.model, spec.loading)
+        if source is None:
+            return None
+        aligned = [self._dataset(name) for name in (spec.harmful, spec.helpful) if name]
+        key = ("disk", spec.model, spec.lora, spec.method, spec.harmful, spec.optim.max_length)
+        characters = _characters(aligned[0]) if aligned else ()
+        rows = sum(one.rows for one in aligned)
+        found: float = self._once(key, lambda: disk(source, spec, characters=characters, alignment_rows=rows))
         return found
 
     # what a form means
@@ -260,11 +268,6 @@ class Planner:
         if spec.drop is not None:
             return min(user.rows, spec.drop + score.missing)
         return score.flagged_from(score.threshold if spec.threshold is None else spec.threshold) + score.missing
-
-    def _estimate(self, spec: RunSpec, steps: int) -> float | None:
-        """Seconds, from the speed of the newest finished run on the same base; None until there is one."""
-        found = self._speeds.get((spec.model, spec.optim.batch_size))
-        return None if found is None else found * DEFENSES.get(spec.method).info.cost * steps
 
 
 def plan(workspace: Workspace, form: RunForm, *, suite: Suite | None = None) -> RunPlan:

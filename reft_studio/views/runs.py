@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from reft_studio.errors import PrerequisiteError
 from reft_studio.evaluation.judges.spec import JudgeSpec
 from reft_studio.evaluation.result import evaluated, load_result
 from reft_studio.evaluation.suite import Suite
@@ -15,6 +16,7 @@ from reft_studio.stats import Estimate
 from reft_studio.training.run_folder import RunInfo, list_runs
 from reft_studio.training.spec import RunSpec
 from reft_studio.views.fitting import UNKNOWN, Fit
+from reft_studio.views.run_needs import Time
 from reft_studio.workspace import Workspace
 
 
@@ -52,12 +54,24 @@ class RunPlan:
     rows: int
     removed: int | None
     steps: int
-    estimate_s: float | None
+    time: Time | None
     warnings: list[str]
     command: str
     preset: str
     done_already: bool
     fit: Fit = UNKNOWN
+    disk: float | None = None
+    """Bytes that it writes while it goes; None if the model is not on this machine."""
+
+    @property
+    def estimate_s(self) -> float | None:
+        """Seconds of training and, where it was timed, evaluation."""
+        return None if self.time is None else self.time.training + ((self.time.evaluation or 0.0) if self.suite else 0.0)
+
+    def require_room(self) -> None:
+        """Raises PrerequisiteError, with what would fit, if the run surely does not fit into memory."""
+        if self.fit.refused:
+            raise PrerequisiteError(self.fit.refused)
 
 
 @dataclass(frozen=True)

@@ -8,26 +8,33 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from reft_studio.views.run_command import judge_pairs
-from ui.text import count, counted, seconds, show, size
+from ui.components import run_fit
+from ui.text import count, counted, seconds, show
 
 if TYPE_CHECKING:
     from reft_studio.studio import Studio
     from reft_studio.views.runs import RunForm, RunPlan
 
-NOT_READY = {"title": "What will run", "text": "", "memory": "", "kpis": [], "warnings": [], "command": "", "spec": ""}
+NOT_READY = {"title": "What will run", "text": "", "kpis": [], "warnings": [], "command": "", "spec": ""}
 
 
 def plan_value(studio: Studio, forms: Sequence[RunForm], *, evaluate: bool = True) -> dict[str, Any]:
     """Runs, rows, steps, time, warnings, commands and settings of the forms."""
     plans = studio.plan_runs(forms)
     fresh = [plan for plan in plans if not plan.done_already]
+    refused = {plan.fit.refused for plan in plans}
     return {
         "title": "What will run",
         "text": summary(plans),
-        "memory": memory(plans),
-        "memory_details": memory_details(plans),
-        "kpis": [["runs", count(len(fresh))], ["rows", rows(plans)], ["steps each", steps(plans)], ["about", duration(fresh)]],
-        "warnings": [{"text": show(text, 400), "kind": "warn"} for text in warnings(plans)],
+        "fit": run_fit.checks(studio, plans, evaluate=evaluate),
+        "remedies": run_fit.remedies(plans),
+        "kpis": [
+            ["runs", count(len(fresh))],
+            ["rows", rows(plans)],
+            ["steps each", steps(plans)],
+            ["about", duration(fresh, evaluate=evaluate)],
+        ],
+        "warnings": [{"text": show(text, 600), "kind": "error" if text in refused else "warn"} for text in warnings(plans)],
         "command": "\n".join(plan.command + ("" if evaluate else " --no-evaluate") for plan in plans),
         "spec": spec_text(plans),
         "from_spec": from_spec(forms[0], evaluate=evaluate),
@@ -56,24 +63,6 @@ def summary(plans: Sequence[RunPlan]) -> str:
     return "; ".join(names[:6]) + more + "."
 
 
-def memory(plans: Sequence[RunPlan]) -> str:
-    """A sentence on the run that needs most, like `Needs up to 15.0 GB of 141.0 GB on cuda:0.`; empty if that is not known."""
-    known = [(plan.fit.most, plan.fit.space) for plan in plans if plan.fit.space and not plan.done_already]
-    most, space = max(known, key=lambda one: one[0], default=(0.0, None))
-    if space is None:
-        return ""
-    return f"Needs up to {_coarse(most)} of {_coarse(space.total)} on {'the CPU' if space.device == 'cpu' else space.device}."
-
-
-def _coarse(n: float) -> str:
-    return f"{n / 1e9:.1f} GB" if n >= 0.05e9 else size(n)
-
-
-def memory_details(plans: Sequence[RunPlan]) -> str:
-    """For each run what its memory depends on, one line each."""
-    return "\n".join(f"{show(plan.title, 60)}: {plan.fit.memory}" for plan in plans if plan.fit.memory and not plan.done_already)
-
-
 def rows(plans: Sequence[RunPlan]) -> str:
     """Rows of the data, less what filters remove: `899 to 1,000`."""
     left = [plan.rows - (plan.removed or 0) for plan in plans]
@@ -86,10 +75,11 @@ def steps(plans: Sequence[RunPlan]) -> str:
     return count(found[0]) if min(found) == max(found) else f"{count(min(found))} to {count(max(found))}"
 
 
-def duration(plans: Sequence[RunPlan]) -> str:
-    """Time of all runs together, without evaluation; a dash until one run has been timed."""
-    known = [plan.estimate_s for plan in plans if plan.estimate_s is not None]
-    return seconds(sum(known)) if known and len(known) == len(plans) else "–"
+def duration(plans: Sequence[RunPlan], *, evaluate: bool = True) -> str:
+    """Time of all runs together, with evaluation where it was timed; a dash until something like each has been timed."""
+    known = [plan.estimate_s if evaluate or plan.time is None else plan.time.training for plan in plans]
+    times = [one for one in known if one is not None]
+    return seconds(sum(times)) if times and len(times) == len(plans) else "–"
 
 
 def warnings(plans: Sequence[RunPlan]) -> list[str]:

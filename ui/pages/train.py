@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +13,7 @@ import gradio as gr
 
 from reft_studio.errors import StudioError
 from reft_studio.views.shelf import JOB
-from ui.components import run_choices, run_plan
+from ui.components import run_choices, run_fit, run_plan
 from ui.components.jobs import job_panel
 from ui.components.live_run import draw_watch, sources
 from ui.components.model_shelf import missing_notice, wire_missing
@@ -26,7 +27,7 @@ from ui.widgets.run_table import run_table
 if TYPE_CHECKING:
     from reft_studio.studio import Studio
 
-_JOBS = ("run", "evaluate", "demo", "score", "teacher", JOB)
+_JOBS = ("run", "measure", "evaluate", "demo", "score", "teacher", JOB)
 _NO_RUN = {
     "title": "No run yet",
     "text": "Choose methods above and press “Run now”. Finished runs stay here.",
@@ -120,6 +121,7 @@ def _wire_form(studio: Studio, parts: Parts) -> None:
     filled = on(page.load, opened, inputs=[asked], outputs=ends, line=parts.line, js=run_choices.ADDRESS_JS, **shown)
     on(filled.then, plan, inputs=inputs.components, outputs=[parts.plan], **FAST)
     on_change(plan, inputs=inputs.components, outputs=[parts.plan])  # a threshold that was moved elsewhere changes what will run
+    _wire_remedies(studio, parts, edited)
     for field in (inputs.preset, inputs.teacher):
         fill = partial(preset, by_hand=field is inputs.preset)
         done = on(field.input, fill, inputs=inputs.components, outputs=[inputs.preset, *inputs.preset_fields], **FAST)
@@ -129,6 +131,19 @@ def _wire_form(studio: Studio, parts: Parts) -> None:
     for field in inputs.components:
         if field not in (inputs.methods, inputs.preset, inputs.teacher):
             on(field.input, edited, inputs=inputs.components, outputs=[parts.plan], **FAST)
+
+
+def _wire_remedies(studio: Studio, parts: Parts, edited: Callable[..., dict[str, Any]]) -> None:
+    """The buttons of the plan: each changes the form, and the check is shown again."""
+    inputs, changed = parts.inputs, [parts.inputs.fields[name] for name in run_fit.CHANGED]
+
+    def help_(event: gr.EventData, *values: Any) -> Any:
+        if str(event.act) == run_fit.MEASURE:
+            return *(gr.update() for _ in changed), said(run_fit.measure(studio, studio.plan_runs(inputs.forms(*values))))
+        return *run_fit.helped(inputs, inputs.read(*values), str(event.act)), said("", "quiet")
+
+    done = on(parts.plan.remedy, help_, inputs=inputs.components, outputs=changed, line=parts.line, refresh=True, **SLOW)
+    on(done.then, edited, inputs=inputs.components, outputs=[parts.plan], **FAST)
 
 
 def _wire_start(studio: Studio, parts: Parts) -> None:

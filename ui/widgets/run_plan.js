@@ -1,5 +1,5 @@
-// What will run, in words and numbers. dom.js comes first. value = {title, text, memory, memory_details, kpis: [[label, value]],
-// fit: [{what, text, kind}], remedies: [{act, text}], warnings: [{text, kind}], command, spec, from_spec}. Event "remedy" carries {act}.
+// What will run, in words and numbers. dom.js comes first. value = {title, text, kpis: [[label, value]],
+// fit: [{what, text, kind, details}], remedies: [{act, text}], warnings: [{text, kind}], command, spec, from_spec}. Event "remedy" carries {act}.
 const $ = (name) => element.querySelector(`.rp-${name}`);
 
 for (const button of element.querySelectorAll('[data-copy]')) {
@@ -26,10 +26,7 @@ function draw() {
   $('title').textContent = plan.title || '';
   $('text').textContent = plan.text || '';
   $('kpis').replaceChildren(...(plan.kpis || []).map(([label, value]) => h('div', { class: 'rs-kpi' }, h('b', { text: value }), h('span', { text: label }))));
-  $('memory').hidden = !plan.memory;
-  $('memory').textContent = plan.memory || '';
-  $('memory').title = plan.memory_details || '';
-  $('fit').replaceChildren(...(plan.fit || []).map((one) => h('li', { 'data-kind': one.kind }, h('b', { text: one.what }), h('span', { text: one.text }))));
+  $('fit').replaceChildren(...(plan.fit || []).map((one) => h('li', { 'data-kind': one.kind, title: one.details || '' }, h('b', { text: one.what }), h('span', { text: one.text }))));
   $('remedies').replaceChildren(...(plan.remedies || []).map((one) => {
     const button = h('button', { type: 'button', class: 'rs-button', 'data-act': one.act, text: one.text });
     button.onclick = () => trigger('remedy', { act: one.act });

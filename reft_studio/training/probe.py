@@ -1,0 +1,64 @@
+"""A few steps of a run to see how long one takes; nothing of them is kept but the time."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from typing import Any
+
+from reft_studio.data.dataset import open_dataset
+from reft_studio.defenses import DEFENSES
+from reft_studio.errors import TrainingError
+from reft_studio.models.fit import peak_memory
+from reft_studio.models.session import Session
+from reft_studio.progress import Progress
+from reft_studio.training import run
+from reft_studio.training.context import Run
+from reft_studio.training.probe_key import FOLDER, probe_key
+from reft_studio.training.spec import RunSpec
+from reft_studio.workspace import Workspace, write_json
+
+STEPS = 3
+"""Steps that are timed, after one that is not: it allocates memory and fills caches."""
+_ROWS_FOR = 4
+
+
+def probe(workspace: Workspace, spec: RunSpec, session: Session, progress: Progress) -> dict[str, Any]:
+    """Do the first steps of a run on its first rows and note the seconds of one; no run is left, and nothing is filtered.
+
+    Raises TrainingError if no row can be trained on.
+    """
+    short = spec.model_copy(update={"optim": spec.optim.model_copy(update={"steps": 1 + STEPS})})
+    user = open_dataset(workspace, spec.dataset)
+    positions = list(range(min(user.rows, _ROWS_FOR * spec.optim.batch_size)))
+    alignment = run._alignment(workspace, short, session, {})
+    going = Run(short, session, positions, alignment, warn=progress.warn)
+    defense = DEFENSES.get(spec.method)(DEFENSES.get(spec.method).Config(**spec.method_config), going)
+    rows = list(run._answered(session, user, positions).values())
+    if not rows:
+        raise TrainingError(f"None of the first {len(positions):,} rows of '{user.name}' has a response, so no step can be timed.")
+    run._start_student(workspace, short, session)
+    watch = _Watch(progress)
+    run.finetune(short, going, defense, rows, watch)
+    found = {"seconds": statistics.median(watch.seconds[1:]), "steps": STEPS, "memory_mb": peak_memory(session.model.device)}
+    folder = workspace.folder("cache", FOLDER)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / f"{probe_key(spec)}.json", found)
+    return found
+
+
+class _Watch:
+    """Progress that notes how long each step took."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress, self._last = progress, time.perf_counter()
+        self.seconds: list[float] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._progress, name)
+
+    def progress(self, done: int, total: int, **numbers: Any) -> None:
+        now = time.perf_counter()
+        self.seconds.append(now - self._last)
+        self._last = now
+        self._progress.progress(done, total)

@@ -1,0 +1,89 @@
+"""Before a run is started the page says whether it fits, how long it takes and by what, and offers what would help."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+import pytest
+
+from reft_studio.errors import PrerequisiteError
+from reft_studio.jobs.probing import measure
+from reft_studio.models import memory
+from reft_studio.models.memory import Room
+from reft_studio.models.spec import OptimSpec
+from reft_studio.progress import Silent
+from reft_studio.studio import Studio
+from reft_studio.views import fitting
+from reft_studio.views.runs import RunForm
+from reft_studio.workspace import Workspace
+from tests.ui.finished_runs import write_run
+from ui.components import run_choices, run_fit, run_plan
+from ui.components.run_form import draw_run_form
+
+
+@pytest.fixture
+def quiet(workspace: Workspace) -> Studio:
+    """A studio with data and one finished run of 40 steps in 12.5 s."""
+    write_run(workspace, "sft")
+    return Studio(workspace)
+
+
+@pytest.fixture
+def free(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Pretend that so many bytes are free."""
+
+    def set_free(size: float) -> None:
+        monkeypatch.setattr(memory, "room", lambda device="auto": Room("cpu", size, 16e9))
+        fitting._room.cache_clear()
+
+    yield set_free
+    fitting._room.cache_clear()
+
+
+def form(studio: Studio, **changes: Any) -> RunForm:
+    return RunForm(dataset=studio.datasets()[0].id, **{"method": "sft", **changes})
+
+
+def test_what_does_not_fit_is_said_with_buttons_and_is_not_queued(quiet: Studio, free: Any) -> None:
+    free(1e6)
+    told = run_plan.plan_value(quiet, [form(quiet)])
+    assert told["fit"][0]["kind"] == "no" and told["warnings"][-1]["kind"] == "error"
+    assert [one["act"] for one in told["remedies"]] == ["micro", "checkpointing", "length"]
+    assert told["remedies"][0]["text"] == "Micro-batch 24 → 12"
+    with pytest.raises(PrerequisiteError, match="needs about"):
+        quiet.start_run(form(quiet))
+    free(12e9)
+    assert [one["act"] for one in run_plan.plan_value(quiet, [form(quiet)])["remedies"]] == []
+
+
+def test_a_remedy_changes_its_own_field_of_the_form(quiet: Studio) -> None:
+    with gr.Blocks():
+        inputs = draw_run_form(quiet)
+    values = run_choices.usual(quiet, inputs)
+    changed = {act: run_fit.helped(inputs, values, act) for act in ("micro", "checkpointing", "nf4", "length", "unknown")}
+    assert [[one.get("value") for one in updates if "value" in one] for updates in changed.values()] == [["18"], [True], ["nf4"], [256], []]
+
+
+def test_the_time_says_what_it_rests_on(quiet: Studio) -> None:
+    exact, rough, unknown = quiet.plan_runs([form(quiet, seed=3), form(quiet, method="sa_ft"), form(quiet, optim=OptimSpec(batch_size=5))])
+    assert exact.time is not None and rough.time is not None and unknown.time is None
+    assert (exact.time.source, exact.time.exact) == ("from a finished run with these settings", True)
+    assert (rough.time.source, rough.time.exact) == ("roughly, from a finished run with other settings", False)
+    assert exact.time.training == pytest.approx(160 * 12.5 / 40)
+    told = run_plan.plan_value(quiet, [form(quiet, optim=OptimSpec(batch_size=5))])
+    assert told["fit"][-1]["kind"] == "quiet" and told["remedies"][-1]["act"] == run_fit.MEASURE
+
+
+def test_a_few_steps_are_timed_on_the_real_model_and_leave_no_run(quiet: Studio) -> None:
+    wanted = form(quiet, method="ref_teacher", optim=OptimSpec(steps=20, batch_size=4, alignment_batch_size=2, max_length=64))
+    assert "1 method will be timed" in run_fit.measure(quiet, [quiet.plan_run(wanted)])
+    (job,) = quiet.jobs.list()
+    assert (job.kind, job.title) == ("measure", "Time some steps of Ref-Teacher")
+    context: Any = Silent()
+    context.workspace = quiet.workspace
+    found = measure(context, job.params)
+    planned = quiet.plan_run(wanted)
+    assert planned.time is not None and planned.time.source == "from 3 measured steps"
+    assert planned.time.training == pytest.approx(20 * found["seconds"]) and found["seconds"] > 0
+    assert len(quiet.runs()) == 1 and not planned.done_already

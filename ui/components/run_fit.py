@@ -1,0 +1,133 @@
+"""Whether the planned runs fit this machine: memory, disk, time; and what would help, as buttons."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from reft_studio.defenses import DEFENSES
+from ui.text import counted, seconds, show, size
+
+if TYPE_CHECKING:
+    from reft_studio.studio import Studio
+    from reft_studio.views.runs import RunPlan
+    from ui.components.run_form import RunInputs
+
+MEASURE = "measure"
+CHANGED = ("optim.micro_batch_size", "optim.gradient_checkpointing", "loading.quantization", "optim.max_length")
+"""Fields that remedies change."""
+SHORTEST = 64
+"""Tokens of a row, below which no shorter ones are proposed: the least that settings allow."""
+_SPARE = 2e9
+"""Bytes of disk that should be left, as the caches leave them."""
+
+
+def checks(studio: Studio, plans: Sequence[RunPlan], *, evaluate: bool) -> list[dict[str, str]]:
+    """Memory, disk and time as lines with a kind: ok, tight, no, or quiet where it is not known."""
+    fresh = [plan for plan in plans if not plan.done_already]
+    return [line for line in (_memory(fresh), _disk(studio, fresh), _time(fresh, evaluate=evaluate)) if line]
+
+
+def remedies(plans: Sequence[RunPlan]) -> list[dict[str, str]]:
+    """Buttons that change the form so that the runs fit, cheapest first; and one that times steps where nothing tells their time."""
+    fresh = [plan for plan in plans if not plan.done_already]
+    found = []
+    pressed = [plan for plan in fresh if plan.fit.refused or plan.fit.warning]
+    if pressed:
+        optim = pressed[0].spec.optim
+        rows = max(_rows(plan) for plan in pressed)
+        if rows > 1:
+            found.append(("micro", f"Micro-batch {rows} → {math.ceil(rows / 2)}"))
+        if not optim.gradient_checkpointing:
+            found.append(("checkpointing", "Gradient checkpointing on"))
+        if all(_may_be_packed(plan) for plan in pressed):
+            found.append(("nf4", "Hold the base in 4 bits"))
+        if optim.max_length > SHORTEST:
+            found.append(("length", f"Length {optim.max_length} → {max(SHORTEST, optim.max_length // 2)} tokens"))
+    if any(plan.time is None or not plan.time.exact for plan in fresh) and not any(plan.fit.refused for plan in fresh):
+        found.append((MEASURE, "Measure the time"))
+    return [{"act": act, "text": text} for act, text in found]
+
+
+def helped(inputs: RunInputs, values: Mapping[str, Any], act: str) -> list[Any]:
+    """Updates of the fields in CHANGED. Raises SpecError where the settings cannot be read; an unknown one changes nothing."""
+    optim = inputs.group("optim", values)
+    guided = any(DEFENSES.get(one).info.needs_alignment and DEFENSES.get(one).info.starts_from == "base" for one in values["methods"])
+    rows = optim.batch_size + (optim.alignment_batch_size if guided else 0)
+    micro = math.ceil(min(rows, optim.micro_batch_size or rows) / 2)
+    new = {"micro": str(micro), "checkpointing": True, "nf4": "nf4", "length": max(SHORTEST, optim.max_length // 2)}
+    return [gr.update(value=value) if one == act else gr.update() for one, value in new.items()]
+
+
+def measure(studio: Studio, plans: Sequence[RunPlan]) -> str:
+    """Queue the timing of a step for each method whose time is not known; says what happened."""
+    wanted = {plan.spec.method: plan for plan in plans if not plan.done_already and (plan.time is None or not plan.time.exact)}
+    for plan in wanted.values():
+        plan.require_room()
+        spec = plan.spec.model_dump(mode="json")
+        studio.jobs.submit_once(MEASURE, {"spec": spec}, title=f"Time some steps of {plan.title.split(', seed')[0]}")
+    if not wanted:
+        return "The time of these runs is known already."
+    return f"{counted(len(wanted), 'method')} will be timed for a few steps each; no run is left by it. The time appears here."
+
+
+def _rows(plan: RunPlan) -> int:
+    rows = plan.spec.optim.batch_size + (plan.spec.optim.alignment_batch_size if plan.spec.harmful else 0)
+    return min(rows, plan.spec.optim.micro_batch_size or rows)
+
+
+def _may_be_packed(plan: RunPlan) -> bool:
+    """Whether 4-bit weights are a way: on a CUDA device, and not held as a teacher or aligned weights were made."""
+    on_cuda = plan.fit.space is not None and plan.fit.space.device.startswith("cuda")
+    return on_cuda and plan.spec.loading.quantization == "none" and not (plan.spec.teacher or plan.spec.aligned)
+
+
+def _memory(plans: Sequence[RunPlan]) -> dict[str, str]:
+    known = [plan.fit for plan in plans if plan.fit.space]
+    most = max(known, key=lambda one: one.most, default=None)
+    if most is None or most.space is None:
+        return {"what": "Memory", "text": "Not known: the model is not on this machine yet.", "kind": "quiet"} if plans else {}
+    kind = "no" if any(one.refused for one in known) else "tight" if any(one.warning for one in known) else "ok"
+    where = "the CPU" if most.space.device == "cpu" else most.space.device
+    text = f"Needs up to {coarse(most.most)} of {coarse(most.space.total)} on {where}, {coarse(most.space.free)} free."
+    details = "\n".join(f"{show(plan.title, 60)}: {plan.fit.memory}" for plan in plans if plan.fit.memory)
+    return {"what": "Memory", "text": text, "kind": kind, "details": details}
+
+
+def _disk(studio: Studio, plans: Sequence[RunPlan]) -> dict[str, str]:
+    """One run at a time has checkpoints; adapters and teacher states of all stay."""
+    known = [plan.disk for plan in plans if plan.disk is not None]
+    if not known:
+        return {}
+    wanted, free = sum(known), float(shutil.disk_usage(studio.workspace.root).free)
+    kind = "no" if wanted > free else "tight" if wanted > free - _SPARE else "ok"
+    return {"what": "Disk", "text": f"Writes up to {coarse(wanted)} with checkpoints; {coarse(free)} are free.", "kind": kind}
+
+
+def _time(plans: Sequence[RunPlan], *, evaluate: bool) -> dict[str, str]:
+    """What the time rests on, and whether evaluation is in it."""
+    times = [plan.time for plan in plans if plan.time]
+    if not plans:
+        return {}
+    if len(times) < len(plans):
+        return {"what": "Time", "text": "Not known: nothing like it has been trained here.", "kind": "quiet"}
+    said = ", ".join(dict.fromkeys(one.source for one in times))
+    graded = evaluate and any(plan.suite for plan in plans)
+    beside = [one.evaluation for one in times if one.evaluation is not None]
+    with_it = (
+        f"; {seconds(sum(beside))} of it to load and evaluate, as lately" if len(beside) == len(times) else "; evaluation not counted in"
+    )
+    return {
+        "what": "Time",
+        "text": f"{said[:1].upper()}{said[1:]}{with_it if graded else ''}.",
+        "kind": "ok" if all(one.exact for one in times) else "tight",
+    }
+
+
+def coarse(n: float) -> str:
+    """Bytes in gigabytes, the small ones as they are."""
+    return f"{n / 1e9:.1f} GB" if n >= 0.05e9 else size(n)
