@@ -61,7 +61,7 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[RunPlan]:
     """What the command line would have done."""
     plans: list[RunPlan] = []
 
-    def note(_workspace: Workspace, plan: RunPlan, _console: Any, *, evaluate: bool) -> tuple[dict[str, Any], str]:
+    def note(_workspace: Workspace, plan: RunPlan, _console: Any, *, evaluate: bool, **_: Any) -> tuple[dict[str, Any], str]:
         plans.append(plan)
         return {"evaluate": evaluate}, ""
 
