@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import transformers
 
-from reft_studio.bench import app, audit, memory, overhead, plan, real, resume, scoring, training
+from reft_studio.bench import app, audit, full_disk, memory, overhead, plan, real, resume, scoring, training
 from reft_studio.bench.race import Measured
 from reft_studio.console import keep, show, table
 from reft_studio.errors import SpecError
@@ -41,8 +41,9 @@ BENCHMARKS: dict[str, Callable[[], Measured | Sequence[Measured]]] = {
     "audit": audit.audit,
     "audit_10m": audit.audit_10m,
     "resume": resume.resume,
+    "full_disk": full_disk.full_disk,
 }
-LONG = {"resume", "scoring_memory", "scoring_real", "quick_teacher", "teacher_step", "audit", "audit_10m"}
+LONG = {"resume", "full_disk", "scoring_memory", "scoring_real", "quick_teacher", "teacher_step", "audit", "audit_10m"}
 """Takes many minutes, or the real model: run only when it is asked for by name."""
 
 

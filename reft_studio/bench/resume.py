@@ -40,6 +40,8 @@ KILLS = 200
 """Random kills, over all kinds of job; `REFT_STUDIO_KILLS` asks for another number."""
 MOST_KILLS = 3
 """Kills of one job; after more in quick succession the queue takes it for one that cannot work, and stops."""
+CHECKPOINT_EACH_STEP = {"REFT_STUDIO_CHECKPOINT_S": "0"}
+"""Usually seconds lie between two: this gives more places to die at."""
 STEPS = 16
 TIMEOUT_S = 900.0
 CHANGING = {"created", "seconds", "tokens_per_second", "memory_mb", "versions", "early_stop", "started", "finished", "stages", "rate"}
@@ -59,13 +61,13 @@ class Work:
 def resume() -> list[Measured]:
     """200 random kills over teacher, scoring, run and evaluation, then every failpoint of each."""
     kills = int(os.environ.get("REFT_STUDIO_KILLS", KILLS))
-    os.environ["REFT_STUDIO_CHECKPOINT_S"] = "0"  # after each step, where usually seconds lie between two: more places to die at
+    os.environ |= CHECKPOINT_EACH_STEP
     with tempfile.TemporaryDirectory() as place:
-        scene = _Scene(Path(place))
+        scene = Scene(Path(place))
         return [_random_kills(scene, kills), _every_failpoint(scene)]
 
 
-class _Scene:
+class Scene:
     """A workspace to start from, and what each job leaves in it when nothing happens."""
 
     def __init__(self, root: Path) -> None:
@@ -76,7 +78,7 @@ class _Scene:
         for work in self.works:
             with self.trial() as workspace:
                 began = time.monotonic()
-                _finish(JobQueue(workspace, start=_fork), work)
+                _finish(JobQueue(workspace, start=fork), work)
                 self.seconds[work.kind] = time.monotonic() - began
                 self.whole[work.kind] = left(workspace, work)
             if not self.whole[work.kind]:
@@ -110,7 +112,7 @@ def _works(workspace: Workspace) -> list[Work]:
     ]
 
 
-def _random_kills(scene: _Scene, kills: int) -> Measured:
+def _random_kills(scene: Scene, kills: int) -> Measured:
     """Kill jobs at moments drawn evenly over their time, up to MOST_KILLS times each."""
     rng, done, jobs, finished, same, landed = random.Random(0), 0, 0, 0, 0, dict[str, int]()
     while done < kills:
@@ -118,7 +120,7 @@ def _random_kills(scene: _Scene, kills: int) -> Measured:
         jobs += 1
         with scene.trial() as workspace:
             moments = [rng.uniform(0, scene.seconds[work.kind]) for _ in range(min(rng.randint(1, MOST_KILLS), kills - done))]
-            killed, ended_well = _killed(JobQueue(workspace, start=_fork), work, moments)
+            killed, ended_well = _killed(JobQueue(workspace, start=fork), work, moments)
             done += killed
             landed[work.kind] = landed.get(work.kind, 0) + killed
             finished += ended_well
@@ -126,7 +128,7 @@ def _random_kills(scene: _Scene, kills: int) -> Measured:
         sys.stderr.write(f"  {done} kills, {jobs} jobs, {finished} finished by themselves, {same} identical\n")
     note = f"{done} kills ({', '.join(f'{name} {count}' for name, count in landed.items())}); {finished} of {jobs} jobs finished by "
     note += f"themselves, {same} left the files of the unbroken job"
-    return _result("resume_after_kill", "jobs that were killed at random moments", jobs, same, note)
+    return result("resume_after_kill", "jobs that were killed at random moments", jobs, same, note)
 
 
 def _killed(jobs: JobQueue, work: Work, moments: list[float]) -> tuple[int, bool]:
@@ -150,7 +152,7 @@ def _killed(jobs: JobQueue, work: Work, moments: list[float]) -> tuple[int, bool
     raise RuntimeError(f"the job '{work.kind}' did not end within {TIMEOUT_S:.0f} s")
 
 
-def _every_failpoint(scene: _Scene) -> Measured:
+def _every_failpoint(scene: Scene) -> Measured:
     """Die at the 1st, 2nd, 3rd … time of every failpoint, until a job ends without reaching it."""
     trials, same, reached = 0, 0, dict[str, int]()
     for work in scene.works:
@@ -168,15 +170,15 @@ def _every_failpoint(scene: _Scene) -> Measured:
     unreached = [name for name in failpoints.NAMES if name not in reached]
     note = f"{trials} deaths at {len(reached)} failpoints, {same} left the files of the unbroken job"
     note += f"; not reached by any of these jobs: {', '.join(unreached)}" if unreached else ""
-    return _result("resume_after_failpoint", "jobs that died at a failpoint", trials, same, note)
+    return result("resume_after_failpoint", "jobs that died at a failpoint", trials, same, note)
 
 
-def _at_failpoint(scene: _Scene, work: Work, point: str) -> tuple[bool, bool]:
+def _at_failpoint(scene: Scene, work: Work, point: str) -> tuple[bool, bool]:
     """Whether the job died at `point`, and whether it then left what the unbroken one leaves."""
     with scene.trial() as workspace:
         log = workspace.root.parent / "reached"
         FAIL_ONCE.append({failpoints.VARIABLE: point, f"{failpoints.VARIABLE}_LOG": str(log)})
-        ended_well = _finish(JobQueue(workspace, start=_fork), work)
+        ended_well = _finish(JobQueue(workspace, start=fork), work)
         FAIL_ONCE.clear()
         return log.exists(), ended_well and left(workspace, work) == scene.whole[work.kind]
 
@@ -218,7 +220,7 @@ FAIL_ONCE: list[dict[str, str]] = []
 """Environment of the next worker, once."""
 
 
-def _fork(workspace: Workspace, record: JobRecord) -> int:
+def fork(workspace: Workspace, record: JobRecord) -> int:
     """`launch`, as a fork of this process in a group of its own."""
     folder = workspace.folder("jobs", record.id)
     folder.mkdir(parents=True, exist_ok=True)
@@ -257,5 +259,6 @@ def _alive(pid: int) -> bool:
         return False
 
 
-def _result(name: str, what: str, jobs: int, same: int, note: str) -> Measured:
+def result(name: str, what: str, jobs: int, same: int, note: str) -> Measured:
+    """How many of the jobs did not leave what they should; none may."""
     return Measured(name, what, jobs - same, "jobs", float(jobs), (jobs - same) / max(jobs, 1), 0.0, unit="jobs", note=note)

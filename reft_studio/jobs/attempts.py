@@ -129,7 +129,7 @@ class Attempts:
         given_up = deaths >= self.crashes
         message = short.message + (_ALWAYS_FULL.format(count=deaths) if given_up else "")
         waiting: dict[str, Any] = {} if given_up else {"wait_at": str(short.disk), "wait_free": short.need, "deaths": deaths}
-        return self._written(record, lambda: self._paused(record, message, **waiting), state="paused", message=message)
+        return self._written(record, lambda: self._paused(record, message, **waiting), state="paused", message=message, **waiting)
 
     def _paused(self, record: JobRecord, message: str, **waiting: Any) -> JobRecord:
         return table.pause(self.workspace, record.id, record.attempt, message=message, **waiting)
