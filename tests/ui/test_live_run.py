@@ -124,9 +124,14 @@ def test_a_run_that_trains_stands_beside_the_queue_and_its_first_step_is_seen(pa
     assert above is not None and beside is not None
     assert abs(above["y"] - beside["y"]) < 60 and beside["y"] + beside["height"] < 900  # no scrolling at 1440 x 900
     loss.evaluate("(canvas) => { canvas.dataset.kept = '1'; }")
-    told.extend({"type": "metric", **log_line(step, 160, guided=True)} for step in range(2, 31))
+    rare = {"grad_cosine": None}  # measured at every 20th step only
+    told.extend({"type": "metric", **log_line(step, 160, guided=True), **rare} for step in range(2, 31))
     card.get_by_text("30 of 160").wait_for()
     assert loss.get_attribute("data-kept") == "1"  # drawn on, not built again
+    assert card.locator("div", has=page.locator("dt", has_text="Gradient cosine")).locator("dd").last.inner_text() != "–"
+    cosine = card.locator("figure", has_text="Gradient cosine").locator("canvas")
+    accent = PIXELS.replace("[0xd5, 0x5e, 0x00]", "[0x38, 0x56, 0xcc]")
+    page.wait_for_function(f"(canvas) => ({accent})(canvas) > 4", arg=cosine.element_handle())
 
 
 @pytest.mark.browser

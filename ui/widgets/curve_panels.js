@@ -38,7 +38,7 @@ function curvePanel(host, options, onHover) {
       ],
       series: [{}, ...drawn.map(({ stroke, width, dash, alpha, quiet }) => ({ stroke, width, dash, alpha, spanGaps: true, points: quiet ? { show: false } : { size: 5, space: 14 } }))],
       bands,
-      hooks: { drawClear: options.zero ? [zone] : [], setCursor: [(self) => onHover(self.cursor.idx === null || self.cursor.idx === undefined ? null : self.data[0][self.cursor.idx])] },
+      hooks: { drawClear: options.zero ? [zone] : [], setCursor: [hovered] },
     }, [[], ...drawn.map(() => [])], host);
     return drawn.map((layer) => layer.key);
   }
@@ -54,6 +54,19 @@ function curvePanel(host, options, onHover) {
     ctx.fillStyle = cssColour(host, '--rs-muted');
     ctx.fillRect(bbox.left, zero, bbox.width, 1);
     ctx.restore();
+  }
+
+  // Only the steps at which something was logged: of what is measured now and then, each value is a point that is seen.
+  function logged(table) {
+    const kept = table[0].map((_, at) => at).filter((at) => table.slice(1).some((values) => values[at] !== null && values[at] !== undefined));
+    return kept.length === table[0].length ? table : table.map((values) => kept.map((at) => values[at]));
+  }
+
+  // The pointer is over one panel and shown in all; only that one says at which step.
+  function hovered(self) {
+    const at = self.cursor.idx;
+    if (at === null || at === undefined) onHover(null);
+    else if (host.matches(':hover') || host.parentElement === document.activeElement) onHover(self.data[0][at]);
   }
 
   const positive = (values, look) => (look.log ? values.map((value) => (value > 0 ? value : null)) : values);
@@ -72,7 +85,7 @@ function curvePanel(host, options, onHover) {
         return kind === 'smooth' ? smoothed(raw, options.weight) : raw;
       };
       const own = shown.filter((name) => !name.startsWith('other:')), theirs = shown.filter((name) => name.startsWith('other:'));
-      let table = [data.step, ...own.map(column)], order = own;
+      let table = logged([data.step, ...own.map(column)]), order = own;
       if (theirs.length) {
         const gaps = own.map(() => 1), more = theirs.map(() => 1); // 1: a gap of the joined table is one to draw across
         table = window.uPlot.join([table, [other.step, ...theirs.map(column)]], [[0, ...gaps], [0, ...more]]);

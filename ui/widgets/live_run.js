@@ -176,7 +176,10 @@ function swatch(line) {
 }
 
 function value(name) {
-  const source = from(name), at = hover === null ? source.step.length - 1 : nearest(source.step, hover), found = source[name][at];
+  const source = from(name);
+  let at = hover === null ? source.step.length - 1 : nearest(source.step, hover);
+  while (at > 0 && source[name][at] === null) at -= 1; // measured now and then: its last value
+  const found = source[name][at];
   if (SCORES.includes(name)) return found === null ? '–' : `${found.toFixed(0)} % [${source[`${name}_low`][at].toFixed(0)}, ${source[`${name}_high`][at].toFixed(0)}]`;
   return LINES[name].whole ? Math.round(found ?? 0).toLocaleString('en-GB') : brief(found);
 }
