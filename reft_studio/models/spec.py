@@ -63,6 +63,7 @@ class OptimSpec(Settings):
     epochs: float = Field(3.0, gt=0, le=100, description="passes over the user data, if no number of steps is given")
     epochs_of: Literal["uploaded", "kept"] = Field(
         "uploaded",
+        title="Epochs counted over",
         description="rows that passes are counted over: uploaded, so that every method does the same number of steps, or kept, what is "
         "left after a filter (runs of older versions)",
     )

@@ -137,7 +137,9 @@ class Planner:
             rows=user.rows,
             removed=removed,
             steps=steps,
-            time=self._timing.of(spec, steps),
+            time=self._once(
+                ("time", spec.method, spec.model, spec.lora, spec.loading, spec.optim, user.id), lambda: self._timing.of(spec, steps)
+            ),
             warnings=[*_warnings(user, spec.filter, suite, removed), *fitting.warnings],
             command="python launch.py run spec.json",
             preset="own",

@@ -22,6 +22,8 @@ CHECKPOINTS, PER_CHECKPOINT = 2, 3
 """Checkpoints that are kept, and floats of each per number of the adapter: the weight and two moments of AdamW."""
 _SIGNS, _AROUND = 3.5, 48
 """Characters of a token and tokens of a template, as in `models.memory`."""
+_KEYS: dict[str, str] = {}
+"""Keys of finished runs, whose settings never change, by their ids."""
 _NEWEST = 5
 """Finished runs or evaluations whose median counts."""
 
@@ -76,7 +78,9 @@ class Timing:
         self._alike: dict[tuple[str, int], list[float]] = {}
         for run in runs:
             seconds = run.result["seconds"] / max(1, run.result["steps"])
-            self._exact.setdefault(probe_key(run.spec), []).append(seconds)
+            if run.run_id not in _KEYS:
+                _KEYS[run.run_id] = probe_key(run.spec)
+            self._exact.setdefault(_KEYS[run.run_id], []).append(seconds)
             plain = seconds / DEFENSES.get(run.spec.method).info.cost
             self._alike.setdefault((run.spec.model, run.spec.optim.batch_size), []).append(plain)
         self._evaluations = _evaluations(workspace)
