@@ -10,7 +10,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,11 +101,11 @@ def _outcome(context: WorkerContext, record: JobRecord) -> _End:
         return _End("cancelled", _NO_TRAINING)
     except Exception as exc:
         if shortage := Shortage.found(exc, context.folder):
-            traceback.print_exc()
+            _log(traceback.format_exc())
             return _End("paused", shortage.message, shortage=shortage)
         if isinstance(exc, StudioError):
             return _End("failed", str(exc))
-        traceback.print_exc()  # ours to mend, not the person's: the traceback is for the log, never for the page
+        _log(traceback.format_exc())  # ours to mend, not the person's: the traceback is for the log, never for the page
         if isinstance(exc, OSError) and exc.errno == errno.EROFS:
             return _End("failed", str(disk_error(Path(exc.filename or context.folder), exc)))
         return _End("failed", OUT_OF_MEMORY if is_out_of_memory(exc) else _unexpected(exc))
@@ -134,6 +134,12 @@ def _whose(found: lease.Holder | None) -> str:
     return f"“{found.what}” has it."
 
 
+def _log(text: str) -> None:
+    """Print to the log, if there is room for it: a full disk must not take the last word from a job."""
+    with suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
+
+
 def _unexpected(exc: Exception) -> str:
     return f"unexpected: {type(exc).__name__}. This is a fault of the app; its log (stdout.log of this job) says more. Try again."
 
@@ -146,12 +152,12 @@ def _tell(context: WorkerContext, message: str) -> None:
         context.events.add("state", state=context.status.state)
         context.events.close()
     except StudioError as exc:
-        print(exc, file=sys.stderr)
+        _log(str(exc))
 
 
 def _give_up(workspace: Workspace, record: JobRecord, exc: StudioError) -> int:
     """The job's folder cannot be written: say so in the table, which may lie where there is still room."""
-    print(exc, file=sys.stderr)
+    _log(str(exc))
     if short := Shortage.found(exc, workspace.folder("jobs", record.id)):
         told = {"message": short.message, "wait_at": str(short.disk)}
         table.pause(workspace, record.id, record.attempt, deaths=record.deaths, wait_free=short.need, **told)

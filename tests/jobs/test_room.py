@@ -73,7 +73,7 @@ def test_a_table_that_cannot_be_written_meanwhile_is_brought_up_to_date_later(
         patch.setattr(table, "pause", refuse)
         job_id = queue.submit("needs_room", {}, title="job")
         queue.tick()
-        until(lambda: queue.get(job_id).state == "paused")
+        until(lambda: queue.get(job_id).waits == "disk")
         assert table.get(queue.workspace, job_id).state == "running"
     assert queue.get(job_id).waits == "disk"
     full.clear()
