@@ -25,6 +25,13 @@ CREATE TABLE records (
   previous TEXT NOT NULL, hash TEXT NOT NULL
 )"""
 
+# What people say of runs; their folders are sealed.
+_RUN_NOTES = """
+CREATE TABLE run_notes (
+  run TEXT PRIMARY KEY, name TEXT NOT NULL DEFAULT '', tags TEXT NOT NULL DEFAULT '[]', note TEXT NOT NULL DEFAULT '',
+  edited_by TEXT NOT NULL DEFAULT '', at TEXT NOT NULL DEFAULT ''
+)"""
+
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
         _SETTINGS,
@@ -62,4 +69,5 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE jobs ADD COLUMN wait_free INTEGER",
         "UPDATE jobs SET asked = 'cancel' WHERE cancel_at IS NOT NULL",
     ),
+    (_RUN_NOTES,),
 )

@@ -1,0 +1,98 @@
+"""What people say of a run: a name of its own, tags, a note. Beside the run's sealed folder, which never changes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from reft_studio.errors import SpecError
+from reft_studio.store.connection import reading, transaction
+from reft_studio.workspace import Workspace
+
+LONGEST_NAME, LONGEST_NOTE, LONGEST_TAG, MOST_TAGS = 80, 2000, 30, 12
+
+
+@dataclass(frozen=True)
+class RunNote:
+    """`name` is empty where the generated one holds; `edited_by` is empty for a person who gave no name."""
+
+    name: str = ""
+    tags: tuple[str, ...] = ()
+    note: str = ""
+    edited_by: str = ""
+    at: str = ""
+
+
+NOTHING = RunNote()
+
+
+def every(workspace: Workspace) -> dict[str, RunNote]:
+    """What was said of each run, by its id."""
+    with reading(workspace) as connection:
+        rows = connection.execute("SELECT run, name, tags, note, edited_by, at FROM run_notes").fetchall()
+    return {row["run"]: RunNote(row["name"], tuple(json.loads(row["tags"])), row["note"], row["edited_by"], row["at"]) for row in rows}
+
+
+def write(
+    workspace: Workspace, run: str, *, by: str = "", name: str | None = None, tags: Sequence[str] | None = None, note: str | None = None
+) -> RunNote:
+    """Change what is given and leave the rest; the last edit holds. An empty name brings the generated one back.
+
+    Raises SpecError for text that is too long, or a name that another run was given.
+    """
+    given: dict[str, Any] = {"name": name and _line(name, "The name", LONGEST_NAME), "note": _note(note)}
+    if tags is not None:
+        given["tags"] = json.dumps(_tags(tags), ensure_ascii=False)
+    changes = {key: value for key, value in given.items() if value is not None}
+    with transaction(workspace) as connection:
+        if given["name"] and connection.execute("SELECT 1 FROM run_notes WHERE name = ? AND run <> ?", (given["name"], run)).fetchone():
+            raise SpecError(f"Another run is called '{given['name']}'. Choose a name that no other run has.")
+        connection.execute("INSERT INTO run_notes (run) VALUES (?) ON CONFLICT (run) DO NOTHING", (run,))
+        changes |= {"edited_by": by, "at": datetime.now(UTC).isoformat(timespec="seconds")}
+        assigned = ", ".join(f"{column} = :{column}" for column in changes)
+        connection.execute(f"UPDATE run_notes SET {assigned} WHERE run = :run", {**changes, "run": run})
+    return every(workspace)[run]
+
+
+def remove(workspace: Workspace, run: str) -> None:
+    """Forget what was said of a run that is deleted."""
+    with transaction(workspace) as connection:
+        connection.execute("DELETE FROM run_notes WHERE run = ?", (run,))
+
+
+def unfinished(workspace: Workspace) -> list[dict[str, Any]]:
+    """Settings (RunSpec as JSON) of the runs that wait, are on their way or pause, in the order in which they were queued."""
+    query = "SELECT params FROM jobs WHERE kind = 'run' AND state NOT IN ('done', 'failed', 'cancelled', 'interrupted') ORDER BY created"
+    with reading(workspace) as connection:
+        rows = connection.execute(query).fetchall()
+    found = [json.loads(row["params"]).get("spec") for row in rows]
+    return [spec for spec in found if isinstance(spec, dict)]
+
+
+def _line(text: str, what: str, longest: int) -> str:
+    line = " ".join(text.split())
+    if len(line) > longest:
+        raise SpecError(f"{what} has {len(line)} characters. Use at most {longest}.")
+    return line
+
+
+def _note(text: str | None) -> str | None:
+    if text is None:
+        return None
+    if len(text.strip()) > LONGEST_NOTE:
+        raise SpecError(f"The note has {len(text.strip()):,} characters. Use at most {LONGEST_NOTE:,}.")
+    return text.strip()
+
+
+def _tags(tags: Sequence[str]) -> list[str]:
+    """Each once, in the order given, without regard to case."""
+    found: dict[str, str] = {}
+    for tag in tags:
+        if line := _line(tag.replace(",", " "), "A tag", LONGEST_TAG):
+            found.setdefault(line.casefold(), line)
+    if len(found) > MOST_TAGS:
+        raise SpecError(f"There are {len(found)} tags. Use at most {MOST_TAGS}.")
+    return list(found.values())

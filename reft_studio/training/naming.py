@@ -1,0 +1,233 @@
+"""Names of runs from their settings: the method, and what tells a run from the others of its method.
+
+Pure: settings in, names out. `run_names.py` reads the settings of a workspace and the names that people gave.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from reft_studio.defenses import DEFENSES
+from reft_studio.training.spec import RunSpec, filtering_words
+
+AUTO = "auto"
+LONGEST = 40
+"""Characters of one setting in a name."""
+GROUPS = {"lora": "LoRA", "loading": "Base in memory", "optim": "Training", "method_config": "Method"}
+"""Settings that hold others, as the form heads them."""
+_FIRST = ("model", "optim.steps", "stop_after", "optim.learning_rate", "method_config", "lora", "optim", "dataset")
+_LAST = "seed"
+
+
+@dataclass(frozen=True)
+class Known:
+    """How an id among the settings is compared and shown: `value` is equal for draws that differ in their seed alone."""
+
+    value: Any
+    words: str
+    audited: bool = False
+
+
+Resolve = Callable[[str, str], Known]
+"""From the name of a setting that holds an id (`dataset`, `teacher`) and that id to what it stands for."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting of a run: `value` is compared, `words` are shown; `phrase` is how a name says it."""
+
+    key: str
+    group: str
+    label: str
+    value: Any
+    words: str
+    phrase: str
+
+
+@dataclass(frozen=True)
+class RunName:
+    """`title` tells a run from all others; `family` is the same without the seed, one for all seeds of one setting."""
+
+    title: str
+    family: str
+
+
+@dataclass(frozen=True)
+class Described:
+    """A run as names see it: what stands first, and its settings in the order in which they tell runs apart."""
+
+    head: str
+    settings: dict[str, Setting]
+
+
+def as_they_are(field: str, value: str) -> Known:
+    """Ids shown as they are, where there is no workspace to look them up in."""
+    return Known(value, value)
+
+
+def describe(spec: Mapping[str, Any], resolve: Resolve = as_they_are) -> Described:
+    """A stored spec, which may lack settings that are younger than it: those have their defaults."""
+    audited = bool(spec.get("dataset")) and resolve("dataset", str(spec["dataset"])).audited
+    return Described(head(spec, audited=audited), settings(spec, resolve))
+
+
+def head(spec: Mapping[str, Any], *, audited: bool = False) -> str:
+    """The method, with what makes it another one: a filter of its own, aligned weights, audited data."""
+    method = str(spec.get("method", "sft"))
+    info = DEFENSES.get(method).info if method in DEFENSES else None
+    words = info.title if info else method.replace("_", " ").capitalize()
+    words += " + filter" if spec.get("filter") and info and not info.uses_filter else ""
+    words += " without filter" if info and info.uses_filter and not spec.get("filter") and not audited else ""
+    words += f" ({filtering})" if (filtering := filtering_words(spec)) else ""
+    words += " from aligned weights" if spec.get("aligned") and info and info.starts_from == "base" else ""
+    return words + (", audited data" if audited else "")
+
+
+def name_all(runs: Mapping[str, Described]) -> dict[str, RunName]:
+    """A name for each run: its head, then the settings that tell it from every other run of the same head, each said as long as it helps.
+
+    The first setting in which two runs differ is looked at in both, so no two names are the same. The order of the runs does not matter, and a run that stands alone has its head for a name. Where nothing but the id differs
+    (another draw of the same data), the id is said.
+    """
+    alike: dict[str, list[str]] = {}
+    for run, described in runs.items():
+        alike.setdefault(described.head, []).append(run)
+    found: dict[str, RunName] = {}
+    for names in alike.values():
+        differing = _differing([runs[run] for run in names])
+        found |= {run: _name(run, [other for other in names if other != run], runs, differing) for run in names}
+    return found
+
+
+def settings(spec: Mapping[str, Any], resolve: Resolve = as_they_are) -> dict[str, Setting]:
+    """Every setting by its key (`optim.steps`), those that tell runs apart first; labels as the form has them."""
+    found: dict[str, Setting] = {}
+    for name, field in RunSpec.model_fields.items():
+        value, inner = spec.get(name, _default(field)), _inner(name, spec)
+        if inner is None:
+            found[name] = _setting(name, "", label_of(name, field), value, resolve)
+            continue
+        given = value if isinstance(value, Mapping) else {}
+        for key, part in inner.model_fields.items():
+            found[f"{name}.{key}"] = _setting(f"{name}.{key}", GROUPS[name], label_of(key, part), given.get(key, _default(part)), resolve)
+    epochs = found.pop("optim.epochs")  # a number of steps takes their place
+    if found["optim.steps"].value is None:
+        found["optim.steps"] = replace(epochs, key="optim.steps", value=epochs.phrase)
+    else:
+        found.pop("optim.epochs_of", None)
+    return dict(sorted(found.items(), key=lambda one: _rank(one[0])))
+
+
+def label_of(name: str, field: FieldInfo) -> str:
+    """`batch_size` → `Batch size`, unless the field has a title."""
+    return field.title or name.replace("_", " ").capitalize()
+
+
+def number(value: float) -> str:
+    """`0.003`, `1e-4`, `2.5e-5`, `160`."""
+    if value and abs(value) < 1e-3:
+        digits, _, power = f"{value:e}".partition("e")
+        return f"{float(digits):g}e{int(power)}"
+    return f"{value:,}" if isinstance(value, int) else f"{value:g}"
+
+
+def _differing(runs: Sequence[Described]) -> list[str]:
+    """Settings, but the seed, that are not the same in all of these runs."""
+    keys = dict.fromkeys(key for one in runs for key in one.settings)
+    varying = [key for key in keys if len({repr(_value(one, key)) for one in runs}) > 1]
+    return sorted((key for key in varying if key != _LAST), key=_rank)
+
+
+def _name(run: str, others: Sequence[str], runs: Mapping[str, Described], differing: Sequence[str]) -> RunName:
+    own, left, said = runs[run], list(others), list[str]()
+    for key in differing:
+        alike = [other for other in left if _value(runs[other], key) == _value(own, key)]
+        if len(alike) < len(left):
+            said.append(own.settings[key].phrase if key in own.settings else "")
+            left = alike
+    family = ", ".join(part for part in (own.head, *said) if part)
+    seed = own.settings.get(_LAST)
+    same = [other for other in left if seed is None or _value(runs[other], _LAST) == seed.value]
+    title = family if len(same) == len(left) or seed is None else f"{family}, {seed.phrase}"
+    return RunName(f"{title} ({run})" if same else title, family)
+
+
+def _value(described: Described, key: str) -> Any:
+    one = described.settings.get(key)
+    return None if one is None else one.value
+
+
+def _setting(key: str, group: str, label: str, value: Any, resolve: Resolve) -> Setting:
+    if key in _IDS and value:
+        known = resolve(key, str(value))
+        return Setting(key, group, label, known.value, known.words, _PHRASES.get(key, "{}").format(known.words))
+    words = _words(value)
+    plain = value if not isinstance(value, tuple) else list(value)
+    return Setting(key, group, label, plain, words, _phrase(key, group, label, value, words))
+
+
+_IDS = ("dataset", "teacher", "aligned", "harmful", "helpful", "scorer")
+_PHRASES = {
+    "model": "base {}",
+    "optim.steps": "{} steps",
+    "optim.epochs": "{} epochs",
+    "stop_after": "stopped after {} steps",
+    "dataset": "on {}",
+    "teacher": "teacher {}",
+    "aligned": "aligned weights {}",
+    "harmful": "refusals {}",
+    "helpful": "helpful answers {}",
+    "scorer": "scorer {}",
+    "optim.batch_size": "{} rows a step",
+    "seed": "seed {}",
+}
+
+
+def _phrase(key: str, group: str, label: str, value: Any, words: str) -> str:
+    """How a name says it; what is not set is not said: the run that has it says so."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return label.lower() if value else f"no {label.lower()}"
+    named = f"{group} {label.lower()}" if group == GROUPS["lora"] else label.lower()
+    return _PHRASES[key].format(words) if key in _PHRASES else f"{named} {words}"
+
+
+def _words(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, int | float):
+        return number(value)
+    text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    text = " ".join(text.split())
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+
+
+def _inner(name: str, spec: Mapping[str, Any]) -> type[BaseModel] | None:
+    """The class of a setting that holds others."""
+    if name == "method_config":
+        method = str(spec.get("method", "sft"))
+        return DEFENSES.get(method).Config if method in DEFENSES else None
+    kind = RunSpec.model_fields[name].annotation
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+
+
+def _default(field: FieldInfo) -> Any:
+    value = None if field.is_required() else field.get_default(call_default_factory=True)
+    return value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+
+
+def _rank(key: str) -> tuple[int, str]:
+    """Where a setting stands: what people compare first, then by its group, the seed last of all."""
+    if key == _LAST:
+        return len(_FIRST) + 1, ""
+    group = key.partition(".")[0]
+    place = _FIRST.index(key) if key in _FIRST else _FIRST.index(group) if group in _FIRST else len(_FIRST)
+    return place, ""

@@ -1,0 +1,87 @@
+"""The name of every run of a workspace: the one a person gave, else one that tells it from the others. Used wherever a run is named."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from reft_studio.data.dataset import Dataset, open_dataset
+from reft_studio.errors import SpecError, StoreError
+from reft_studio.scoring.prepared import open_prepared
+from reft_studio.store import run_notes
+from reft_studio.teacher.teacher import open_teacher
+from reft_studio.training.naming import Known, Resolve, RunName, describe, name_all
+from reft_studio.training.spec import RunSpec
+from reft_studio.workspace import Workspace, read_json
+
+_SEED = ", seed "
+"""Ends the name of data that was drawn with a seed."""
+
+
+def run_names(workspace: Workspace, also: Mapping[str, Mapping[str, Any]] | None = None) -> dict[str, RunName]:
+    """Names of all finished runs, and of those that wait or train now; `also` are settings of further ones by their ids."""
+    resolve = resolver(workspace)
+    specs = {run: spec for spec in run_notes.unfinished(workspace) if (run := id_of(spec))}
+    specs |= {path.parent.name: spec for path in workspace.root.glob("runs/*/spec.json") if (spec := _stored(path))}
+    found = name_all({run: describe(spec, resolve) for run, spec in {**(also or {}), **specs}.items()})
+    notes = run_notes.every(workspace)
+    return {run: replace(name, title=notes[run].name) if run in notes and notes[run].name else name for run, name in found.items()}
+
+
+def run_title(workspace: Workspace, spec: RunSpec) -> str:
+    """The name of one run, finished or not, among all others."""
+    return run_names(workspace, {spec.run_id: spec.model_dump(mode="json")})[spec.run_id].title
+
+
+def id_of(spec: Mapping[str, Any]) -> str:
+    """The id of a run with these settings; empty where they are of another version of the app."""
+    try:
+        return RunSpec.checked(**spec).run_id
+    except SpecError:
+        return ""
+
+
+def resolver(workspace: Workspace) -> Resolve:
+    """Looks ids of data and teachers up, each once: their names, and what draws with other seeds have in common."""
+
+    @cache
+    def resolve(field: str, value: str) -> Known:
+        try:
+            if field in ("dataset", "harmful", "helpful"):
+                return _of_data(open_dataset(workspace, value))
+            return _of_teacher(workspace, value) if field in ("teacher", "aligned") else Known(value, open_prepared(workspace, value).title)
+        except StoreError:
+            return Known(value, value)
+
+    return resolve
+
+
+def _of_data(dataset: Dataset) -> Known:
+    """A draw of the lab is what its other seeds are too; any other dataset is only itself."""
+    manifest, audited = dataset.manifest, bool(dataset.manifest.get("lineage"))
+    if manifest.get("made_by") != "lab" or audited:
+        return Known(dataset.id, dataset.name, audited)
+    return Known([dataset.role, dataset.rows, manifest.get("task"), manifest.get("poison_ratio")], dataset.name.split(_SEED)[0])
+
+
+def _of_teacher(workspace: Workspace, teacher_id: str) -> Known:
+    """The settings of a teacher without its seed and the draws it was made from."""
+    teacher = open_teacher(workspace, teacher_id)
+    drawn = {key for key in teacher.spec if key in {"seed", "harmful", "helpful"} or key.startswith("calibration_")}
+    return Known({key: value for key, value in teacher.spec.items() if key not in drawn} or teacher_id, teacher.title)
+
+
+def _stored(path: Path) -> dict[str, Any] | None:
+    """The settings of a finished run; None for one that is damaged, or that is still being written."""
+    if ".tmp-" in path.parent.name or not path.with_name("result.json").is_file():
+        return None
+    try:
+        found = read_json(path)
+    except StoreError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
