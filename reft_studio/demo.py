@@ -77,7 +77,7 @@ def _text(result: DemoResult) -> str:
                 mean = mean_over_seeds(values, within=(0, 100))
                 cells.append(f"{mean.value:.1f} [{mean.low:.1f}, {mean.high:.1f}]")
         conflict = [line["gradient_cosine"] for line in lines if line["gradient_cosine"] is not None]
-        rows.append([lines[0]["title"].rpartition(", seed")[0], *cells, f"{sum(conflict) / len(conflict):+.2f}" if conflict else "-"])
+        rows.append([lines[0]["title"], *cells, f"{sum(conflict) / len(conflict):+.2f}" if conflict else "-"])
     filters = result.as_json()["filter"]
     note = ", ".join(f"{name} {value:.3g}" for name, value in filters.items())
     return table(rows, ["method", *(SCORES[name] for name in columns), "gradient cosine"]) + f"\nfilter: {note}"

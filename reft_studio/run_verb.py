@@ -13,6 +13,7 @@ from reft_studio.jobs import tasks
 from reft_studio.models.spec import usual_preset
 from reft_studio.own_prompts import Prompts, suite_of
 from reft_studio.teacher.teacher import open_teacher
+from reft_studio.training.run_names import titles as run_titles
 from reft_studio.training.watch import WatchSpec
 from reft_studio.views.planning import Planner
 from reft_studio.views.run_command import changed, chosen, judge_of, specs_in
@@ -81,7 +82,7 @@ def _done(workspace: Workspace, plan: RunPlan, console: Console, *, evaluate: bo
     result = tasks.train(console, params)
     graded = load_result(workspace, result["run"]) if params["suite"] else None
     numbers = {} if graded is None else {name: value and vars(value) for name in SCORES for value in (getattr(graded, name),)}
-    text = f"{plan.title}: run {result['run']}, {result['steps']} steps on {result['kept']:,} rows, {result['removed']:,} removed "
+    text = f"{run_titles(workspace)[result['run']]}: run {result['run']}, {result['steps']} steps on {result['kept']:,} rows, {result['removed']:,} removed "
     text += f"({result['removed_truth']}), "
     text += f"{result['seconds']:.0f} s\n{settings_line(plan)}"
     text += f"\n{score_line(graded)}" if graded else ""

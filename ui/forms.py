@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from reft_studio.errors import SpecError
+from reft_studio.training.naming import label_of
 
 M = TypeVar("M", bound=BaseModel)
 _CHOICES_AS_RADIO = 3
@@ -81,11 +82,6 @@ def checked(model: type[M], values: Mapping[str, Any]) -> M:
         return model(**values)
     except ValidationError as exc:
         raise SpecError(" ".join(_complaint(model, error) for error in exc.errors()[:4])) from exc
-
-
-def label_of(name: str, field: FieldInfo) -> str:
-    """`batch_size` → `Batch size`, unless the field has a title."""
-    return field.title or name.replace("_", " ").capitalize()
 
 
 def allowed(field: FieldInfo) -> str:

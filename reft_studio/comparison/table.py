@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -16,9 +16,9 @@ from reft_studio.errors import StoreError
 from reft_studio.evaluation.result import EvaluationResult, complement, evaluated, list_results, load_result
 from reft_studio.fingerprint import SHORT, of_value
 from reft_studio.stats import Estimate, mean_over_seeds, wilson
-from reft_studio.teacher.teacher import open_teacher
+from reft_studio.training.naming import RunName, head
 from reft_studio.training.run_folder import check_facts
-from reft_studio.training.spec import filtering_words
+from reft_studio.training.run_names import DRAWN, resolver, run_names
 from reft_studio.workspace import Workspace, read_json
 
 _LOG = logging.getLogger(__name__)
@@ -32,7 +32,10 @@ REFERENCES: dict[str, str] = {"base": "Base model", "aligned": "Aligned weights"
 
 @dataclass(frozen=True)
 class RunInfo:
-    """What a comparison must know of a model beside its evaluation; `dataset` is the id of the user data, "" if it saw none."""
+    """What a comparison must know of a model beside its evaluation; `dataset` is the id of the user data, "" if it saw none.
+
+    `family` is the name without the seed.
+    """
 
     run_id: str
     title: str
@@ -42,6 +45,7 @@ class RunInfo:
     dataset: str
     rows: int | None
     spec: dict[str, Any]
+    family: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,7 @@ class RunRow:
     verdicts: dict[str, dict[str, int]]
     by_category: dict[str, Estimate]
     work: Work | None = None
+    family: str = ""
 
     @property
     def is_reference(self) -> bool:
@@ -120,16 +125,16 @@ class Summary:
 
 def discover(workspace: Workspace) -> list[RunInfo]:
     """What is known of every evaluated subject of the workspace, oldest evaluation first; a damaged run is left out and logged."""
-    found = []
+    found, names = [], run_names(workspace)
     for result in list_results(workspace):
         try:
-            found.append(run_info(workspace, result.subject))
+            found.append(run_info(workspace, result.subject, names))
         except StoreError as exc:
             _LOG.warning("evaluated run left out: %s", exc)
     return found
 
 
-def run_info(workspace: Workspace, subject: str) -> RunInfo:
+def run_info(workspace: Workspace, subject: str, names: Mapping[str, RunName] | None = None) -> RunInfo:
     """What the run's spec and its user data say; of a run that was deleted only its id is left."""
     kind, separator, name = subject.partition("--")
     if separator and kind in REFERENCES:
@@ -140,10 +145,9 @@ def run_info(workspace: Workspace, subject: str) -> RunInfo:
     spec = read_json(workspace.folder("runs", subject) / "spec.json")
     method, seed, dataset_id = str(spec.get("method", "sft")), spec.get("seed"), str(spec.get("dataset", ""))
     dataset = _opened(workspace, dataset_id)
-    audited = ", audited data" if dataset and dataset.manifest.get("lineage") else ""
-    filtering = f" ({words})" if (words := filtering_words(spec)) else ""
-    title = method_title(method) + filtering + audited + (f", seed {seed}" if seed is not None else "")
-    return RunInfo(subject, title, method, seed, _poison(dataset), dataset_id, dataset.rows if dataset else None, spec)
+    named = (run_names(workspace) if names is None else names).get(subject) or RunName(head(spec), head(spec))
+    rows = dataset.rows if dataset else None
+    return RunInfo(subject, named.title, method, seed, _poison(dataset), dataset_id, rows, spec, named.family)
 
 
 def load_rows(workspace: Workspace, infos: Sequence[RunInfo] | None = None) -> list[RunRow]:
@@ -202,7 +206,7 @@ def caveats(rows: Sequence[RunRow]) -> list[str]:
         told.append("The runs were trained on different user data.")
     if len({str(row.spec.get("model")) for row in runs}) > 1:
         told.append("The runs started from different base models.")
-    told += unequal([(row.title, row.work) for row in runs])
+    told += unequal([(row.family or row.title, row.work) for row in runs])
     if missing := sum(estimate.missing for row in rows for estimate in (row.hs, row.fa, row.over_refusal) if estimate):
         counted = "prompt has" if missing == 1 else "prompts have"
         told.append(f"{missing} {counted} no answer, or none that the judge has a verdict on; they count in no share.")
@@ -221,7 +225,7 @@ def _summary(rows: Sequence[RunRow]) -> Summary:
     first = rows[0]
     return Summary(
         method=first.method,
-        title=method_title(first.method) if first.is_reference else first.title.split(", seed ")[0],
+        title=method_title(first.method) if first.is_reference else _setting_title(first, alone=len(rows) == 1),
         poison_ratio=first.poison_ratio,
         task=first.task,
         runs=tuple(row.run_id for row in rows),
@@ -232,6 +236,13 @@ def _summary(rows: Sequence[RunRow]) -> Summary:
         fa_lenient=_over_seeds([row.fa_lenient for row in rows]),
         over_refusal=_over_seeds([row.over_refusal for row in rows]),
     )
+
+
+def _setting_title(row: RunRow, *, alone: bool) -> str:
+    """The name without the seed, but for a run that a person named and that has no other seeds beside it."""
+    if not alone and row.family:
+        return row.family
+    return row.family if row.family and row.title.startswith(row.family) else row.title
 
 
 def _over_seeds(estimates: Sequence[Estimate | None]) -> Estimate | None:
@@ -274,33 +285,15 @@ def _row(workspace: Workspace, info: RunInfo, result: EvaluationResult) -> RunRo
         verdicts=result.verdicts,
         by_category=result.by_category,
         work=work_of(workspace, info.run_id, info.spec),
+        family=info.family or info.title,
     )
 
 
 def _setting(workspace: Workspace, info: RunInfo) -> str:
     """Runs of one setting are seeds of one another: one spec but for the seed, and data and teachers that differ only in theirs."""
-    spec = {key: value for key, value in info.spec.items() if key != "seed"}
-    spec |= {key: _data(workspace, spec[key]) for key in ("dataset", "harmful", "helpful") if spec.get(key)}
-    spec |= {key: _teacher(workspace, spec[key]) for key in ("teacher", "aligned") if spec.get(key)}
+    spec, resolve = {key: value for key, value in info.spec.items() if key != "seed"}, resolver(workspace)
+    spec |= {key: resolve(key, spec[key]).value for key in DRAWN if spec.get(key)}
     return of_value(spec)[:SHORT]
-
-
-def _data(workspace: Workspace, dataset_id: str) -> Any:
-    """What a draw of the lab shares with its other seeds; any other dataset is only itself."""
-    dataset = _opened(workspace, dataset_id)
-    if dataset is None or dataset.manifest.get("made_by") != "lab" or dataset.manifest.get("lineage"):
-        return dataset_id
-    return [dataset.role, dataset.rows, dataset.manifest.get("task"), dataset.manifest.get("poison_ratio")]
-
-
-def _teacher(workspace: Workspace, teacher_id: str) -> Any:
-    """The settings of a teacher without its seed and the draws it was made from."""
-    try:
-        spec = open_teacher(workspace, teacher_id).spec
-    except StoreError:
-        return teacher_id
-    drawn = {key for key in spec if key in {"seed", "harmful", "helpful"} or key.startswith("calibration_")}
-    return {key: value for key, value in spec.items() if key not in drawn} or teacher_id
 
 
 def _task(workspace: Workspace, result: EvaluationResult) -> str:

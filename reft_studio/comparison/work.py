@@ -46,7 +46,7 @@ def work_of(workspace: Workspace, run_id: str, spec: Mapping[str, Any]) -> Work 
 
 
 def unequal(runs: Sequence[tuple[str, Work | None]]) -> list[str]:
-    """In what the runs, each with its title, did not do the same work; one sentence each."""
+    """In what the runs, each with the name of its setting, did not do the same work; one sentence each."""
     known = [(title, work) for title, work in runs if work is not None]
     said = []
     if len({work.steps for _, work in known}) > 1:
@@ -74,6 +74,6 @@ def _each(known: Sequence[tuple[str, Work]], words: Callable[[Work], str]) -> st
     found: dict[str, list[str]] = {}
     for title, work in known:
         names = found.setdefault(words(work), [])
-        if (name := title.split(", seed ")[0]) not in names:
-            names.append(name)
+        if title not in names:
+            names.append(title)
     return "; ".join(f"{value} ({', '.join(names)})" for value, names in found.items())

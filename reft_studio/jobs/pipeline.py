@@ -32,6 +32,7 @@ from reft_studio.scoring.scores import ScoreSet, flagged
 from reft_studio.teacher.spec import TeacherSpec
 from reft_studio.teacher.teacher import TeacherInfo, open_teacher
 from reft_studio.training.context import AlignmentData
+from reft_studio.training.naming import head
 from reft_studio.training.run import train
 from reft_studio.training.run_folder import RunInfo
 from reft_studio.training.spec import RunSpec
@@ -198,7 +199,7 @@ class _Seed:
         cache: dict[str, AlignmentData] = {}
         for method in spec.methods:
             run_spec = method_run(method, user=user.id, pair=pair, data=alignment, seed=self.seed, optim=spec.optim)
-            title = run_spec.title.removesuffix(f", seed {self.seed}")
+            title = head(run_spec.model_dump())
             run: RunInfo = self._stage(
                 f"train {title}",
                 _cost(method, spec),
@@ -314,7 +315,7 @@ def _line(method: str, seed: int, run: RunInfo, graded: EvaluationResult) -> dic
 
     return {
         "method": method,
-        "title": run.title,
+        "title": head(run.spec.model_dump()),
         "seed": seed,
         "run_id": run.run_id,
         **{name: numbers(getattr(graded, name)) for name in SCORES},

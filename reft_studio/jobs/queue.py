@@ -27,6 +27,7 @@ from reft_studio.jobs.view import JobView, trains, view
 from reft_studio.store import jobs as table
 from reft_studio.store import settings
 from reft_studio.store.jobs import Asked, JobRecord
+from reft_studio.training.run_names import id_of, titles
 from reft_studio.workspace import Workspace, disk_error
 
 __all__ = ["JobQueue", "JobView"]
@@ -240,13 +241,23 @@ class JobQueue:
 
     def _views(self, records: Iterable[JobRecord]) -> Views:
         now, places, views = time.time(), Counter[bool](), Views()
+        records = list(records)
+        names = titles(self.workspace) if any(record.kind == "run" for record in records) else {}
         for record in records:
             lane = record.lane == "model"
             places[lane] += record.state == "queued"
             status = read_status(self._folder(record.id), record.attempt)
             position = places[lane] if record.state == "queued" else None
-            views.append(view(record, status, self._folder(record.id), position=position, now=now))
+            title = names.get(_run_of(record), record.title)
+            views.append(view(record, status, self._folder(record.id), title=title, position=position, now=now))
         return views
 
     def _folder(self, job_id: str) -> Path:
         return self.workspace.folder("jobs", job_id)
+
+
+def _run_of(record: JobRecord) -> str:
+    """The id of the run that a job makes or made; empty for any other job."""
+    if record.kind != "run":
+        return ""
+    return str((record.result or {}).get("run") or id_of(record.params.get("spec") or {}))

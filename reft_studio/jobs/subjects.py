@@ -13,6 +13,7 @@ from reft_studio.models import shelf
 from reft_studio.models.spec import DEFAULT, LoadSpec
 from reft_studio.teacher.teacher import TeacherInfo, list_teachers, open_teacher
 from reft_studio.training.run_folder import RunInfo, list_runs, open_run
+from reft_studio.training.run_names import run_names, run_title
 from reft_studio.workspace import Workspace
 
 Kind = Literal["base", "aligned", "teacher", "run"]
@@ -62,7 +63,8 @@ def find(workspace: Workspace, subject_id: str, *, model: str = "lab") -> Subjec
         return _base(model, [*prepared, *runs])
     if kind in {"teacher", "aligned"}:
         return _of_teacher(open_teacher(workspace, name))
-    return _of_run(open_run(workspace, subject_id))
+    run = open_run(workspace, subject_id)
+    return _of_run(run, run_title(workspace, run.spec))
 
 
 def list_subjects(workspace: Workspace) -> list[Subject]:
@@ -74,7 +76,8 @@ def list_subjects(workspace: Workspace) -> list[Subject]:
 
 def _made(workspace: Workspace) -> tuple[list[Subject], list[Subject]]:
     """Teachers and runs, oldest first."""
-    return [_of_teacher(info) for info in list_teachers(workspace)], [_of_run(run) for run in list_runs(workspace)]
+    names = run_names(workspace)
+    return [_of_teacher(info) for info in list_teachers(workspace)], [_of_run(run, names[run.run_id].title) for run in list_runs(workspace)]
 
 
 def _base(model: str, made: list[Subject]) -> Subject:
@@ -91,7 +94,7 @@ def _of_teacher(info: TeacherInfo) -> Subject:
     )
 
 
-def _of_run(run: RunInfo) -> Subject:
+def _of_run(run: RunInfo, title: str) -> Subject:
     spec = run.spec
     made_on = run.result.get("base_fingerprint")
-    return Subject(run.run_id, run.title, "run", spec.model, spec.template, run.adapter, spec.method, spec.loading, made_on)
+    return Subject(run.run_id, title, "run", spec.model, spec.template, run.adapter, spec.method, spec.loading, made_on)

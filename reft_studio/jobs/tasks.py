@@ -173,6 +173,7 @@ def train(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     from reft_studio.models.session import Session
     from reft_studio.training.run import train as run
     from reft_studio.training.run_folder import removed_words
+    from reft_studio.training.run_names import run_title
     from reft_studio.training.spec import RunSpec
 
     spec = RunSpec.checked(**params["spec"])
@@ -185,7 +186,7 @@ def train(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     work = Work.training(spec.optim, spec.lora, alignment=spec.harmful is not None)
     session = Session.open(spec.model, max_length=spec.optim.max_length, template=spec.template, loading=spec.loading, work=work)
     session.remark(context)
-    context.stage(f"train: {spec.title}", 2, stages)
+    context.stage(f"train: {run_title(context.workspace, spec)}", 2, stages)
     info = _ended_early(context, spec)
     if info is None:
         with observing(context, session, spec, suite, judge, watch) as observer:

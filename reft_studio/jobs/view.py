@@ -45,8 +45,8 @@ class JobView:
     asked: str = ""
 
 
-def view(record: JobRecord, status: Status | None, folder: Path, *, position: int | None, now: float) -> JobView:
-    """Table row and worker's status as one. An ended job keeps the last progress of its attempt."""
+def view(record: JobRecord, status: Status | None, folder: Path, *, title: str, position: int | None, now: float) -> JobView:
+    """Table row and worker's status as one, under the name that a job has now. An ended job keeps the last progress of its attempt."""
     if record.state == "queued":
         status = None
     waiting = status.waiting if status is not None and record.state == "running" else ""
@@ -55,7 +55,7 @@ def view(record: JobRecord, status: Status | None, folder: Path, *, position: in
     return JobView(
         id=record.id,
         kind=record.kind,
-        title=record.title,
+        title=title,
         state=cast(JobState, record.state),
         stage=known.stage,
         stage_index=known.stage_index,

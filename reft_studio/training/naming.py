@@ -82,17 +82,17 @@ def head(spec: Mapping[str, Any], *, audited: bool = False) -> str:
     info = DEFENSES.get(method).info if method in DEFENSES else None
     words = info.title if info else method.replace("_", " ").capitalize()
     words += " + filter" if spec.get("filter") and info and not info.uses_filter else ""
-    words += " without filter" if info and info.uses_filter and not spec.get("filter") and not audited else ""
+    words += " without filter" if info and info.uses_filter and spec.get("filter") is False and not audited else ""
     words += f" ({filtering})" if (filtering := filtering_words(spec)) else ""
     words += " from aligned weights" if spec.get("aligned") and info and info.starts_from == "base" else ""
     return words + (", audited data" if audited else "")
 
 
 def name_all(runs: Mapping[str, Described]) -> dict[str, RunName]:
-    """A name for each run: its head, then the settings that tell it from every other run of the same head, each said as long as it helps.
+    """A name for each run: its head, then the settings that tell it from every other run of the same head.
 
-    The first setting in which two runs differ is looked at in both, so no two names are the same. The order of the runs does not matter, and a run that stands alone has its head for a name. Where nothing but the id differs
-    (another draw of the same data), the id is said.
+    The first setting in which two runs differ is looked at in both, so no two names are the same. The order of the runs does not matter,
+    and a run that stands alone has its head for a name. Where nothing but the id differs (another draw of the same data), that is said.
     """
     alike: dict[str, list[str]] = {}
     for run, described in runs.items():

@@ -262,7 +262,6 @@ def _result(spec: RunSpec, user: Dataset, chosen: list[int], log: list[StepLog],
     conflicts = [line["grad_cosine"] for line in log if "grad_cosine" in line]
     return {
         "run_id": spec.run_id,
-        "title": spec.title,
         "method": spec.method,
         "seed": spec.seed,
         "dataset": spec.dataset,

@@ -14,6 +14,7 @@ from reft_studio.data.dataset import Dataset
 from reft_studio.defenses import DEFENSES
 from reft_studio.errors import SpecError, StoreError
 from reft_studio.integrity import check
+from reft_studio.training.naming import head
 from reft_studio.training.spec import RunSpec
 from reft_studio.workspace import Workspace, read_json
 
@@ -34,10 +35,6 @@ class RunInfo:
     @property
     def adapter(self) -> Path:
         return self.folder / "adapter"
-
-    @property
-    def title(self) -> str:
-        return self.spec.title
 
     def log(self) -> list[dict[str, float]]:
         """One line per optimizer step: losses, learning rate, gradient norm, speed."""
@@ -98,7 +95,7 @@ tags:
   - reft-studio
   - {spec.method}
 {warning}---
-# {spec.title}
+# {head(spec.model_dump())}
 
 {info.summary} Method: {info.title}{f" ({info.paper})" if info.paper else ""}.
 

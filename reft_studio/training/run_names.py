@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
 from reft_studio.data.dataset import Dataset, open_dataset
 from reft_studio.errors import SpecError, StoreError
+from reft_studio.fingerprint import canonical_json
 from reft_studio.scoring.prepared import open_prepared
 from reft_studio.store import run_notes
 from reft_studio.teacher.teacher import open_teacher
@@ -17,18 +19,39 @@ from reft_studio.training.naming import Known, Resolve, RunName, describe, name_
 from reft_studio.training.spec import RunSpec
 from reft_studio.workspace import Workspace, read_json
 
+DRAWN = ("dataset", "harmful", "helpful", "teacher", "aligned")
+"""Settings that hold the id of something that may be drawn or made with a seed."""
 _SEED = ", seed "
 """Ends the name of data that was drawn with a seed."""
 
 
 def run_names(workspace: Workspace, also: Mapping[str, Mapping[str, Any]] | None = None) -> dict[str, RunName]:
     """Names of all finished runs, and of those that wait or train now; `also` are settings of further ones by their ids."""
-    resolve = resolver(workspace)
-    specs = {run: spec for spec in run_notes.unfinished(workspace) if (run := id_of(spec))}
+    notes, waiting = run_notes.every(workspace), run_notes.unfinished(workspace)
+    given = {run: one.name for run, one in notes.items() if one.name}
+    asked = canonical_json({"given": given, "waiting": waiting, "also": also or {}})
+    return dict(_names(workspace, _stamp(workspace), asked))
+
+
+def titles(workspace: Workspace) -> dict[str, str]:
+    """The same as plain text."""
+    return {run: name.title for run, name in run_names(workspace).items()}
+
+
+@lru_cache(maxsize=8)
+def _names(workspace: Workspace, stamp: tuple[int, ...], asked: str) -> dict[str, RunName]:
+    """Asked for at every look at the queue, so kept as long as no folder came or went and nothing that is asked changed."""
+    wanted, resolve = json.loads(asked), resolver(workspace)
+    specs: dict[str, Mapping[str, Any]] = {**wanted["also"], **{run: spec for spec in wanted["waiting"] if (run := id_of(spec))}}
     specs |= {path.parent.name: spec for path in workspace.root.glob("runs/*/spec.json") if (spec := _stored(path))}
-    found = name_all({run: describe(spec, resolve) for run, spec in {**(also or {}), **specs}.items()})
-    notes = run_notes.every(workspace)
-    return {run: replace(name, title=notes[run].name) if run in notes and notes[run].name else name for run, name in found.items()}
+    found = name_all({run: describe(spec, resolve) for run, spec in specs.items()})
+    return {run: replace(name, title=wanted["given"].get(run, name.title)) for run, name in found.items()}
+
+
+def _stamp(workspace: Workspace) -> tuple[int, ...]:
+    """Changes when a run, a dataset, a teacher or a scorer is finished or deleted."""
+    folders = [workspace.folder(kind) for kind in ("runs", "datasets", "teachers", "scorers")]
+    return tuple(folder.stat().st_mtime_ns if folder.is_dir() else 0 for folder in folders)
 
 
 def run_title(workspace: Workspace, spec: RunSpec) -> str:
@@ -76,12 +99,10 @@ def _of_teacher(workspace: Workspace, teacher_id: str) -> Known:
 
 def _stored(path: Path) -> dict[str, Any] | None:
     """The settings of a finished run; None for one that is damaged, or that is still being written."""
-    if ".tmp-" in path.parent.name or not path.with_name("result.json").is_file():
+    if ".tmp-" in path.parent.name:
         return None
     try:
         found = read_json(path)
     except StoreError:
         return None
     return found if isinstance(found, dict) else None
-
-

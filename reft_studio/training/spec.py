@@ -91,22 +91,12 @@ class RunSpec(Settings):
         """Id of the prepared scorer, or teacher, that filters; None if nothing does."""
         return (self.scorer or self.teacher) if self.filter else None
 
-    @property
-    def filtering(self) -> str:
-        """How this filter differs from the teacher's own, such as `104 rows by chance` or `from +0.250`; empty if it does not."""
-        return filtering_words(self.model_dump(include={"filter", "scorer", "threshold", "drop"}))
-
-    @property
-    def title(self) -> str:
-        info = DEFENSES.get(self.method).info
-        extras = " + filter" if self.filter and not info.uses_filter else ""
-        extras += f" ({self.filtering})" if self.filtering else ""
-        extras += " from aligned weights" if self.aligned and info.starts_from == "base" else ""
-        return f"{info.title}{extras}, seed {self.seed}"
-
 
 def filtering_words(spec: Mapping[str, Any]) -> str:
-    """The same of the stored settings of a run, which may be older than a field."""
+    """How a filter differs from the teacher's own, such as `104 rows by chance` or `from +0.250`; empty if it does not.
+
+    `spec` is as stored, and may be older than a field.
+    """
     if not spec.get("filter"):
         return ""
     line = "" if spec.get("threshold") is None else f"from {spec['threshold']:+.3f}"

@@ -28,6 +28,7 @@ from reft_studio.teacher.quick import MADE_BY as SHIPPED_PROMPTS
 from reft_studio.teacher.spec import source_of
 from reft_studio.teacher.teacher import TeacherInfo, list_teachers, open_teacher, prompts_at_hand
 from reft_studio.training.run_folder import list_runs
+from reft_studio.training.run_names import run_names
 from reft_studio.training.spec import RunSpec
 from reft_studio.views.fitting import Fit, at_hand, may_fit
 from reft_studio.views.grading import stored_judge, stored_suite
@@ -133,7 +134,7 @@ class Planner:
             spec=spec,
             suite=suite,
             judge=judge or self._once(("judge", id(suite)), lambda: stored_judge(self.workspace, suite)),
-            title=spec.title,
+            title="",
             rows=user.rows,
             removed=removed,
             steps=steps,
@@ -274,13 +275,19 @@ class Planner:
 
 def plan(workspace: Workspace, form: RunForm, *, suite: Suite | None = None) -> RunPlan:
     """The plan of one form. Raises SpecError or PrerequisiteError if something it needs is missing."""
-    return Planner(workspace).plan(form, suite=suite)
+    return _named(workspace, [Planner(workspace).plan(form, suite=suite)])[0]
 
 
 def plan_all(workspace: Workspace, forms: Sequence[RunForm]) -> list[RunPlan]:
     """Plans of forms that were changed together. Raises as `plan` does."""
     planner = Planner(workspace)
-    return [planner.plan(form) for form in forms]
+    return _named(workspace, [planner.plan(form) for form in forms])
+
+
+def _named(workspace: Workspace, plans: Sequence[RunPlan]) -> list[RunPlan]:
+    """The same with the names that the runs would have beside those of the workspace and each other."""
+    names = run_names(workspace, {plan.spec.run_id: plan.spec.model_dump(mode="json") for plan in plans})
+    return [replace(plan, title=names[plan.spec.run_id].title) for plan in plans]
 
 
 def _stored(workspace: Workspace, store: Callable[[Workspace], AlignmentSets]) -> tuple[str, str]:

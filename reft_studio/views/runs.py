@@ -14,6 +14,7 @@ from reft_studio.evaluation.suite import Suite
 from reft_studio.models.spec import LoadSpec, LoraSpec, OptimSpec, Settings
 from reft_studio.stats import Estimate
 from reft_studio.training.run_folder import RunInfo, list_runs
+from reft_studio.training.run_names import run_names
 from reft_studio.training.spec import RunSpec
 from reft_studio.views.fitting import UNKNOWN, Fit
 from reft_studio.views.run_needs import Time
@@ -102,15 +103,16 @@ class RunSummary:
 
 def summaries(workspace: Workspace) -> list[RunSummary]:
     """Finished runs, newest first."""
-    return [_summary(workspace, run) for run in reversed(list_runs(workspace))]
+    names = run_names(workspace)
+    return [_summary(workspace, run, names[run.run_id].title) for run in reversed(list_runs(workspace))]
 
 
-def _summary(workspace: Workspace, run: RunInfo) -> RunSummary:
+def _summary(workspace: Workspace, run: RunInfo, title: str) -> RunSummary:
     graded = load_result(workspace, run.run_id) if evaluated(workspace, run.run_id) else None
     result = run.result
     return RunSummary(
         run_id=run.run_id,
-        title=run.title,
+        title=title,
         method=run.spec.method,
         seed=run.spec.seed,
         dataset=run.spec.dataset,

@@ -80,7 +80,7 @@ def test_interval_ends_are_drawn_as_they_are(every: dict[str, Callable[[bool], g
 
 def test_the_trade_off_draws_each_method_at_its_mean_and_over_refusal_beside_it(rows: list[RunRow]) -> None:
     figure = charts.trade_off([row for row in rows if row.poison_ratio in (None, 0.1)])
-    marks = [trace for trace in figure.data if trace.name == "Plain SFT" and len(trace.x) == 1]
+    marks = [trace for trace in figure.data if trace.name == "Plain SFT, on 0.1 0" and len(trace.x) == 1]
     assert [(trace.x[0], trace.y[0]) for trace in marks] == [(90, 88.75), (0, 88.75)]
     dots = [trace for trace in figure.data if trace.text is not None and "sft0" in str(trace.text)]
     assert all(len(trace.x) == 2 for trace in dots)

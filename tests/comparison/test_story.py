@@ -106,8 +106,8 @@ def test_an_interval_without_zero_and_no_claim_says_that_it_was_corrected() -> N
 def test_unequal_work_is_said_with_the_runs_it_concerns() -> None:
     plain = Work(steps=160, rows=1000, removed=0, batch=24, alignment=0, tokens=None)
     guided = replace(plain, rows=900, removed=100, alignment=12)
-    assert unequal([("Plain SFT, seed 0", plain), ("Plain SFT, seed 1", plain)]) == []
-    said = unequal([("Plain SFT, seed 0", plain), ("Ref-Teacher, seed 0", guided), ("Base model", None)])
+    assert unequal([("Plain SFT", plain), ("Plain SFT", plain)]) == []
+    said = unequal([("Plain SFT", plain), ("Ref-Teacher", guided), ("Base model", None)])
     assert said == [
         "Unequal work: passes over the user data, 3.8 (Plain SFT); 4.3 (Ref-Teacher).",
         "Unequal work: some runs also learn from alignment data, 12 beside 24 user rows a step (Ref-Teacher).",

@@ -18,7 +18,7 @@ def test_rows_tell_method_seed_and_poison_of_every_evaluated_model(rows: list[Ru
     assert (found["ref1"].method, found["ref1"].seed, found["ref1"].poison_ratio) == ("ref_teacher", 1, 0.1)
     assert found["base--lab"].is_reference
     assert found["base--lab"].title == "Base model"
-    assert found["sft0"].title.endswith("seed 0")
+    assert "seed 0" in found["sft0"].title
 
 
 def test_seeds_of_one_setting_are_averaged_and_other_poison_is_not(rows: list[RunRow]) -> None:
@@ -87,5 +87,5 @@ def test_a_run_on_audited_data_is_told_apart_and_has_no_poison_ratio(workspace: 
     audited = write_dataset(workspace, rows, name="x", role="user", extra={"lineage": {"source": "0" * 16}}).id
     add("r0", spec={"method": "sft", "seed": 3, "dataset": audited})
     (row,) = load_rows(workspace)
-    assert "audited data, seed 3" in row.title
+    assert row.title.endswith(", audited data")
     assert row.poison_ratio is None

@@ -27,6 +27,7 @@ from reft_studio.teacher.teacher import TeacherInfo
 from reft_studio.teacher.training import prepare_teacher
 from reft_studio.training.run import train
 from reft_studio.training.run_folder import RunInfo, removed_words
+from reft_studio.training.run_names import run_title
 from reft_studio.training.spec import RunSpec
 from reft_studio.workspace import Workspace
 from tests.tiny_models import make_model, make_toy_data
@@ -112,7 +113,7 @@ def test_the_filter_drops_the_poison_it_was_taught_and_counts_it(bench: Bench) -
 def test_any_prepared_scorer_can_filter_a_run(bench: Bench) -> None:
     run = bench.run("sft", filter=True, scorer="oracle", teacher=None)
     assert run.result["removed_harmful"] == 4 and run.result["removed_harmless"] == 0
-    assert run.title == "Plain SFT + filter (oracle), seed 0"
+    assert run_title(bench.workspace, run.spec).startswith("Plain SFT + filter (oracle)")
 
 
 def test_a_spec_without_a_scorer_keeps_the_id_it_had_before_there_was_a_choice() -> None:
@@ -275,7 +276,7 @@ def test_a_control_leaves_out_exactly_as_many_rows_those_that_chance_put_first(b
     assert drawn.scorer == "random"
     left_out = set(range(user.rows)) - set(np.load(run.folder / "kept.npy").tolist())
     assert left_out == set(drawn.order()[:3].tolist()) and run.result["removed"] == 3
-    assert run.spec.title == "Filter only (3 rows by chance), seed 0"
+    assert run_title(bench.workspace, run.spec) == "Filter only (3 rows by chance)"
     assert run.result["tokens"] > 0
 
 

@@ -160,10 +160,10 @@ def test_nothing_chosen_asks_for_a_choice(studio_with_runs: Studio) -> None:
 
 def test_differences_are_given_in_words_that_the_test_supports(studio_with_runs: Studio, ids: dict[str, str]) -> None:
     value = views.paired_value(studio_with_runs, list(ids.values()), ids["sft"])
-    lines = {line["title"]: line["cells"] for line in value["rows"]}
-    assert value["base"] == "Plain SFT, seed 0"
-    assert lines["Ref-Teacher, seed 0"]["hs"]["verdict"] == "better"
-    assert lines["Ref-Teacher, seed 0"]["hs"]["difference"].startswith("-")
+    lines = {line["title"].partition(",")[0]: line["cells"] for line in value["rows"]}
+    assert value["base"].startswith("Plain SFT")
+    assert lines["Ref-Teacher"]["hs"]["verdict"] == "better"
+    assert lines["Ref-Teacher"]["hs"]["difference"].startswith("-")
     assert lines["Base model"]["over_refusal"]["verdict"] == "no clear difference"
     assert lines["Base model"]["hs"]["n"] == "30"
 
