@@ -82,7 +82,8 @@ def _done(workspace: Workspace, plan: RunPlan, console: Console, *, evaluate: bo
     result = tasks.train(console, params)
     graded = load_result(workspace, result["run"]) if params["suite"] else None
     numbers = {} if graded is None else {name: value and vars(value) for name in SCORES for value in (getattr(graded, name),)}
-    text = f"{run_titles(workspace)[result['run']]}: run {result['run']}, {result['steps']} steps on {result['kept']:,} rows, {result['removed']:,} removed "
+    name = run_titles(workspace)[result["run"]]
+    text = f"{name}: run {result['run']}, {result['steps']} steps on {result['kept']:,} rows, {result['removed']:,} removed "
     text += f"({result['removed_truth']}), "
     text += f"{result['seconds']:.0f} s\n{settings_line(plan)}"
     text += f"\n{score_line(graded)}" if graded else ""

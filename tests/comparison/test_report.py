@@ -169,7 +169,10 @@ def test_models_are_compared_with_sentences_and_caveats(workspace: Workspace, ro
         *(f"{method}, on {data}" for method in ("Plain SFT", "Ref-Teacher") for data in ("0.1 0", "0.2 0")),
     }
     sentences = [one["sentence"] for one in part["differences"]]
-    assert any(sentence.startswith("Ref-Teacher, on 0.1 0, seed 0 has lower harmful score than Plain SFT, on 0.1 0, seed 0") for sentence in sentences)
+    assert any(
+        sentence.startswith("Ref-Teacher, on 0.1 0, seed 0 has lower harmful score than Plain SFT, on 0.1 0, seed 0")
+        for sentence in sentences
+    )
     assert any(sentence.startswith("No clear difference in finetune accuracy") for sentence in sentences)
     assert {one["seeds"] for one in part["over_seeds"]} == {2}
     assert all(sentence in text for sentence in (one.replace("'", "&#39;").replace("<", "&lt;") for one in sentences))
