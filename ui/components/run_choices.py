@@ -15,6 +15,7 @@ from reft_studio.evaluation.judges.spec import JudgeSpec
 from reft_studio.models.spec import usual_preset
 from reft_studio.scoring.prepared import open_prepared
 from reft_studio.training.run_folder import open_run
+from reft_studio.training.run_names import run_title
 from reft_studio.training.spec import RunSpec
 from ui.components.run_form import (
     BARE,
@@ -156,7 +157,7 @@ def _asked(studio: Studio, inputs: RunInputs, search: str) -> tuple[dict[str, An
         return {}, (show(exc, 400), "error")
     if "suite" in params and params["suite"] is None:
         values["evaluate"] = False
-    return values, (f"The form holds the settings of '{show(spec.title, 80)}'. Change what you like and start it.", "note")
+    return values, (f"The form holds the settings of '{show(run_title(studio.workspace, spec), 80)}'. Change what you like and start it.", "note")
 
 
 def _stored(studio: Studio) -> dict[str, Any]:
