@@ -157,7 +157,10 @@ def _asked(studio: Studio, inputs: RunInputs, search: str) -> tuple[dict[str, An
         return {}, (show(exc, 400), "error")
     if "suite" in params and params["suite"] is None:
         values["evaluate"] = False
-    return values, (f"The form holds the settings of '{show(run_title(studio.workspace, spec), 80)}'. Change what you like and start it.", "note")
+    return values, (
+        f"The form holds the settings of '{show(run_title(studio.workspace, spec), 80)}'. Change what you like and start it.",
+        "note",
+    )
 
 
 def _stored(studio: Studio) -> dict[str, Any]:
