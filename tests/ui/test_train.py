@@ -172,10 +172,10 @@ def form(dataset: str, **changes: Any) -> RunForm:
 
 def test_the_plan_tells_runs_rows_steps_and_the_command(quiet: Studio, project: str) -> None:
     plan = run_plan.plan_value(quiet, [form(project), form(project, seed=1)])
-    assert plan["text"] == "Plain SFT, seed 0; Plain SFT, seed 1."
+    assert plan["text"] == "Plain SFT, 160 steps, seed 0; Plain SFT, 160 steps, seed 1."
     memory, disk, took = plan["fit"]
     assert re.fullmatch(r"Needs up to \d+\.\d [MG]B of \d+\.\d GB on the CPU, \d+\.\d GB free\.", memory["text"])
-    assert memory["details"].startswith("Plain SFT, seed 0: about 0.7 GB of ")
+    assert memory["details"].startswith("Plain SFT, 160 steps, seed 0: about 0.7 GB of ")
     assert disk["text"].startswith("Writes up to ") and (memory["kind"], disk["kind"]) == ("ok", "ok")
     assert took["text"] == "From a finished run with these settings; evaluation not counted in."
     assert plan["kpis"][:3] == [["runs", "2"], ["rows", "60"], ["steps each", "160"]]
