@@ -77,7 +77,10 @@ def train(
         def keep(line: StepLog) -> None:
             found.log.append(line)
             progress.progress(int(line["step"]), steps, **line)
-            stop.look(int(line["step"]), parameters)
+
+        def check() -> None:  # looks here and not in `keep`: a snapshot is of before the look or of after it, and either goes on alike
+            progress.check()
+            stop.look(len(found.log), parameters)
 
         try:
             facts = {"spec": spec.model_dump(mode="json"), "weight": weight, "layer": layer, "base": model.fingerprint}
@@ -87,11 +90,12 @@ def train(
                 steps=steps,
                 optim=spec.optim,
                 log=keep,
-                check=progress.check,
+                check=check,
                 seed=seeding.derive(spec.seed, "dropout"),
                 keeper=keepers(f"weight-{weight:g}", facts) if keepers else None,
                 parts={"harmful": streams[0], "helpful": streams[1], "moving": moving, "stop": stop},
             )
+            stop.look(len(found.log), parameters)
         except _Enough:
             progress.warn(f"Training stopped at step {len(found.log)} of {steps}: no progress since step {stop.best_step}.")
         stop.choose_best(parameters)
@@ -216,12 +220,12 @@ class _EarlyStop:
     def __init__(self, material: Material, spec: TeacherSpec, layer: int, found: Trained) -> None:
         self.material, self.spec, self.layer, self.found = material, spec, layer, found
         self.best: dict[str, Any] | None = None
-        self.best_step, self._weights, self._waited = 0, list[Tensor](), 0
+        self.best_step, self._weights, self._waited, self._looked = 0, list[Tensor](), 0, 0
 
     def state(self) -> State:
         """What was measured and logged so far, and the best weights, for a snapshot."""
         weights = {f"weights-{place}": value for place, value in enumerate(self._weights)}
-        counts = {"best": self.best, "best_step": self.best_step, "waited": self._waited}
+        counts = {"best": self.best, "best_step": self.best_step, "waited": self._waited, "looked": self._looked}
         return {**weights, **counts, "trace": self.found.trace, "log": self.found.log}
 
     def restore(self, state: State) -> None:
@@ -229,21 +233,27 @@ class _EarlyStop:
         count = sum(name.startswith("weights-") for name in state)
         self._weights = [state[f"weights-{place}"] for place in range(count)]
         self.best, self.best_step, self._waited = state["best"], state["best_step"], state["waited"]
+        self._looked = state["looked"]
         self.found.trace[:], self.found.log[:] = state["trace"], state["log"]
 
     def look(self, step: int, parameters: list[Tensor]) -> None:
-        """After step `step`; raises _Enough when patience has run out."""
-        if self.spec.early_stop is None or (step % self.spec.evaluate_every and step != self.found.step):
+        """After step `step`, once; raises _Enough, again and again, when patience has run out."""
+        if self.spec.early_stop is None or not step:
             return
+        if self._looked != step and (step % self.spec.evaluate_every == 0 or step == self.found.step):
+            self._measure(step, parameters)
+        if self._waited >= self.spec.early_stop and step < self.found.step:
+            raise _Enough
+
+    def _measure(self, step: int, parameters: list[Tensor]) -> None:
         measured = {"step": step, **measure(self.material, self.spec, self.layer, most=START)}
         self.found.trace.append(measured)
+        self._looked = step
         if self.best is None or better(measured, self.best):
             self.best, self.best_step, self._waited = measured, step, 0
             self._weights = [value.detach().clone() for value in parameters]
             return
         self._waited += 1
-        if self._waited >= self.spec.early_stop and step < self.found.step:
-            raise _Enough
 
     @torch.no_grad()
     def choose_best(self, parameters: list[Tensor]) -> None:
