@@ -14,7 +14,7 @@ from reft_studio.errors import SpecError
 from reft_studio.models.spec import Settings
 from reft_studio.progress import Progress
 from reft_studio.scoring.prepared import Prepared, PreparedScorer
-from reft_studio.scoring.scores import ScoreSet, finished_scores, score_key, write_scores
+from reft_studio.scoring.scores import ScoreSet, finished_scores, forget_partial, score_key, write_scores
 from reft_studio.scoring.shards import REASONS
 from reft_studio.scoring.work import Scored
 from reft_studio.workspace import Workspace
@@ -115,9 +115,12 @@ class Scorer:
         return []
 
     def stored(self, workspace: Workspace, dataset: Dataset, prepared: Prepared) -> ScoreSet | None:
-        """The scores that are there already, as they were written."""
+        """The scores that are there already, as they were written; what an attempt left that died right after writing them goes."""
         key = score_key(self.info.name, prepared.id, prepared.created)
-        return finished_scores(workspace, dataset, key=key, content=self.content(prepared))
+        found = finished_scores(workspace, dataset, key=key, content=self.content(prepared))
+        if found is not None:
+            forget_partial(workspace, dataset.id, key)
+        return found
 
     def store(
         self,

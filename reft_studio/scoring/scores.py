@@ -175,6 +175,11 @@ def write_arrays(
     np.save(folder / "order.npy", ranked)
 
 
+def forget_partial(workspace: Workspace, dataset_id: str, key: str) -> None:
+    """Remove the snapshots of unfinished scores: the finished ones are there."""
+    shutil.rmtree(workspace.folder("scores", dataset_id, f"{key}{PARTIAL}"), ignore_errors=True)
+
+
 def finished_scores(workspace: Workspace, dataset: Dataset, *, key: str, content: Mapping[str, Any]) -> ScoreSet | None:
     """The stored scores of a dataset if they were made from `content` and their files are as they were written; else None."""
     try:

@@ -18,6 +18,7 @@ from reft_studio.models.packing import Packer
 from reft_studio.models.session import Session
 from reft_studio.models.snapshot import Resumable
 from reft_studio.models.supervised import hidden_states, supervise
+from reft_studio.training.cost import Costs
 from reft_studio.training.spec import RunSpec
 from reft_studio.training.teacher_states import Place, TeacherStates
 
@@ -98,8 +99,10 @@ class Run:
         alignment: AlignmentData | None,
         *,
         warn: Callable[[str], None] = lambda message: None,
+        costs: Costs | None = None,
     ) -> None:
         self.spec, self.session, self.alignment = spec, session, alignment
+        self.costs = costs or Costs()
         self.step = 0
         self._kept = kept
         self._streams = self._alignment_streams()
@@ -120,7 +123,8 @@ class Run:
         with adapted.active(STUDENT, train=True, checkpointing=self.spec.optim.gradient_checkpointing) as backbone:
             parameters = adapted.parameters(STUDENT)
             self._accumulator = Accumulator(model, backbone, parameters, packer=self._packer, pieces=self._pieces)
-            yield parameters
+            with self.costs.watching(backbone):
+                yield parameters
             self._accumulator = None
 
     def kept(self) -> list[int]:
@@ -152,7 +156,8 @@ class Run:
         data = self._data()
         batch = self.collate([example for stream in self._streams for example in next(stream)])
         if guided:
-            data.ask(batch, packer=self._packer, pieces=self._pieces)
+            with self.costs.stage("teacher states"):
+                data.ask(batch, packer=self._packer, pieces=self._pieces)
         return batch
 
     def user_batch(self, examples: Sequence[Example]) -> Batch:

@@ -26,7 +26,7 @@ from reft_studio.progress import Progress, StopEarly
 from reft_studio.scoring import SCORERS
 from reft_studio.scoring.prepared import open_prepared
 from reft_studio.scoring.refusal_similarity import check_match, score
-from reft_studio.scoring.scores import flagged, open_score_set, score_key
+from reft_studio.scoring.scores import flagged, forget_partial, open_score_set, score_key
 from reft_studio.teacher.teacher import TeacherInfo, open_teacher
 from reft_studio.training.checkpoint import Unfinished
 from reft_studio.training.context import STUDENT, AlignmentData, Run
@@ -64,8 +64,9 @@ def train(
     user = open_dataset(workspace, spec.dataset)
     with costs.stage("filter"):
         kept = _unflagged(workspace, spec, user, session, progress)
-    alignment = _alignment(workspace, spec, session, cache if cache is not None else {})
-    run = Run(spec, session, kept, alignment, warn=progress.warn)
+    with costs.stage("prepare"):
+        alignment = _alignment(workspace, spec, session, cache if cache is not None else {})
+    run = Run(spec, session, kept, alignment, warn=progress.warn, costs=costs)
     defense = DEFENSES.get(spec.method)(DEFENSES.get(spec.method).Config(**spec.method_config), run)
     before = session.encoder.truncated
     examples = _answered(session, user, defense.select())
@@ -83,7 +84,7 @@ def train(
     progress.tell(ROWS, rows=user.rows, kept=len(chosen))
     try:
         with costs.stage("train"):
-            log = finetune(spec, run, defense, rows, progress, uploaded=user.uploaded, keeper=keeper, costs=costs, observer=seen)
+            log = finetune(spec, run, defense, rows, progress, uploaded=user.uploaded, keeper=keeper, observer=seen)
     except NotFinite as exc:
         raise TrainingError(f"{exc}{_rows_named(user, exc.rows)}") from exc
     failpoint("training.finished")
@@ -91,7 +92,7 @@ def train(
         spec = spec.model_copy(update={"stop_after": len(log)})
     defense.finish()
     result = {**_result(spec, user, chosen, log, costs.seconds, session), "truncated": truncated}
-    _save(workspace, spec, session, user, chosen, log, result, seen)
+    _save(workspace, spec, session, user, chosen, log, result, seen, costs.ledger())
     unfinished.clear()
     return open_run(workspace, spec.run_id)
 
@@ -132,6 +133,7 @@ def _unflagged(workspace: Workspace, spec: RunSpec, user: Dataset, session: Sess
         else:
             SCORERS.get(prepared.scorer)().score(workspace, user, prepared, progress)
     found = open_score_set(workspace, user.id, key)
+    forget_partial(workspace, user.id, key)  # of an attempt that died between writing the scores and removing these
     scores = found.scores()
     if spec.drop is None:
         dropped = flagged(scores, found.threshold if spec.threshold is None else spec.threshold)
@@ -195,7 +197,6 @@ def finetune(
     *,
     uploaded: int | None = None,
     keeper: Keeper | None = None,
-    costs: Costs | None = None,
     observer: Observer | None = None,
 ) -> list[StepLog]:
     """All optimizer steps of a run on these user rows, from the newest checkpoint of `keeper` on; returns the log, a line for each step.
@@ -205,7 +206,7 @@ def finetune(
     """
     batches = Stream(rows, size=spec.optim.batch_size, rng=seeding.generator(spec.seed, "user"))
     steps, log = spec.optim.steps_for(uploaded=len(rows) if uploaded is None else uploaded, kept=len(rows)), _Log()
-    costs, seen = costs or Costs(), observer or Observer(progress)
+    costs, seen = run.costs, observer or Observer(progress)
     parts = {**run.parts(), "user": batches, "defense": defense, "log": log, "costs": costs, "seen": seen}
 
     def step(number: int) -> StepLog:
@@ -302,14 +303,16 @@ def _save(
     log: list[StepLog],
     result: dict[str, Any],
     seen: Observer,
+    costs: dict[str, Any],
 ) -> None:
     with sealed_folder(workspace.folder("runs", spec.run_id), durable=True) as building:
         session.adapted.save(STUDENT, building / "adapter", base_name=spec.model)
         write_json(building / "spec.json", spec.model_dump(mode="json"))
         _write_lines(building / "log.jsonl", log)
         np.save(building / "kept.npy", np.asarray(chosen, dtype=np.int64))
-        (building / "adapter" / "README.md").write_text(card(spec, user, result), "utf-8")
+        (building / "adapter" / "README.md").write_text(card(spec, user, result, costs), "utf-8")
         seen.store(building)
+        write_json(building / "cost.json", costs)
         write_json(building / "result.json", result)
 
 

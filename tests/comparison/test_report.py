@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,6 @@ from reft_studio.data.dataset import Dataset, Row, write_dataset
 from reft_studio.errors import SpecError
 from reft_studio.scoring.scores import write_scores
 from reft_studio.workspace import Workspace
-from tests.suite import find_browser
 
 HOSTILE = "</script><script>window.stolen = 1</script><img src=x onerror=alert(1)>"
 SECRET = "how to tickle a dragon"
@@ -235,28 +233,13 @@ def test_the_file_is_named_after_the_dataset_or_as_asked(workspace: Workspace, g
     assert (tmp_path / "mine.json").is_file()
 
 
-@pytest.fixture
-def chromium() -> Iterator[Any]:
-    program = find_browser()
-    if program is None:
-        pytest.skip("NO CHROMIUM: browser tests are skipped. Install chromium, or name one in REFT_STUDIO_CHROMIUM.")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=program, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        )
-        yield browser
-        browser.close()
-
-
 @pytest.mark.browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_browser_draws_every_chart_and_asks_for_nothing(
-    chromium: Any, workspace: Workspace, given: ReportInput, rows: list[RunRow], scheme: str
+    browser: Any, workspace: Workspace, given: ReportInput, rows: list[RunRow], scheme: str
 ) -> None:
     path = build_report(workspace, replace(given, redact=False), workspace.folder("reports"))
-    opened = chromium.new_page(viewport={"width": 1024, "height": 800}, color_scheme=scheme)
+    opened = browser.new_page(viewport={"width": 1024, "height": 800}, color_scheme=scheme)
     problems: list[str] = []
     opened.on("pageerror", lambda error: problems.append(str(error)))
     opened.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
@@ -269,3 +252,4 @@ def test_a_browser_draws_every_chart_and_asks_for_nothing(
     assert opened.evaluate("window.stolen") is None
     assert opened.evaluate("document.querySelectorAll('.chart').length") == 7
     assert opened.evaluate("document.documentElement.scrollWidth") <= 1024
+    opened.close()

@@ -17,29 +17,17 @@ from reft_studio.store.connection import reading, transaction
 from reft_studio.studio import Studio
 from reft_studio.views import example
 from reft_studio.workspace import Workspace
-from tests.suite import find_browser
+from tests.browser import PATIENCE_MS
 from ui.access import Access, token_from_environment
 from ui.app import Server, listen
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize
 
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 NOWHERE = "offline-test.invalid"
 """The address that the self test on Settings must fail to reach."""
 WINDOW: ViewportSize = {"width": 1440, "height": 900}
 READY_S = 120.0
-PATIENCE_MS = 60_000
-"""For machines with much else to do; what is there at once is not waited for."""
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -103,19 +91,6 @@ def server(studio: Studio, access: Access) -> Iterator[str]:
     yield running.url
     running.stop()
     thread.join(10)
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    program = find_browser()
-    if program is None:
-        pytest.skip("NO CHROMIUM: browser tests are skipped. Install chromium, or name one in REFT_STUDIO_CHROMIUM.")
-    playwright = pytest.importorskip("playwright.sync_api")
-    playwright.expect.set_options(timeout=PATIENCE_MS)
-    with playwright.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=program, args=list(FLAGS))
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="session")

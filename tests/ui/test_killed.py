@@ -21,7 +21,8 @@ from reft_studio.jobs.queue import JobQueue
 from reft_studio.jobs.status import read_status
 from reft_studio.store import jobs as table
 from reft_studio.workspace import Workspace
-from tests.ui.conftest import PATIENCE_MS, READY_S
+from tests.browser import PATIENCE_MS
+from tests.ui.conftest import READY_S
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
