@@ -242,11 +242,11 @@ def test_the_page_opens_on_the_story_of_the_dataset_with_chart_and_files(page: P
         page.goto("/compare")
         page.locator("#compare-trade-off .js-plotly-plot").wait_for()
         ticked = page.locator("#compare-runs input:checked")
-        assert {box.get_attribute("aria-label") for box in ticked.all()} >= {
-            f"Compare {run.title}" for run in studio.runs() if run.run_id in (project["sft"], project["ref_teacher"])
-        }
+        named = {run.run_id: run.title for run in studio.runs()}
+        labels = {box.get_attribute("aria-label") for box in ticked.all()}
+        assert labels >= {f"Compare {named[project[method]]}" for method in ("sft", "ref_teacher")}
         lines = page.locator("#compare-story .cs-lines p")
-        assert lines.first.inner_text().startswith("Ref-Teacher against Plain SFT: HS")
+        assert lines.first.inner_text().startswith(f"{named[project['ref_teacher']]} against {named[project['sft']]}: HS")
         assert page.locator("#compare-story").get_by_text("share of harmful prompts that the model complies with").count() == 1
         top, runs = page.locator("#compare-trade-off").bounding_box(), page.locator("#compare-runs").bounding_box()
         assert top and runs and top["y"] < 600 and top["y"] < runs["y"], "the chart comes first"

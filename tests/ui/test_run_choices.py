@@ -136,7 +136,7 @@ def test_data_that_was_chosen_on_another_page_goes_before_the_choice_made_here(q
 def test_a_link_to_a_job_or_a_run_opens_its_settings_and_one_to_nothing_says_so(quiet: Studio, inputs: RunInputs) -> None:
     run = quiet.runs()[0].run_id
     *contents, line = run_choices.opened(quiet, inputs, f"?like={run}")
-    assert "Plain SFT, seed 0" in line["text"]
+    assert "'Plain SFT'" in line["text"]
     assert dict(zip(inputs.fields, contents, strict=False))["optim.steps"]["value"] == 40
     spec = RunSpec(dataset=quiet.datasets()[0].id, method="sft", seed=5)
     job = quiet.jobs.submit("run", {"spec": spec.model_dump(mode="json"), "suite": None, "judge": {}}, title="a run")
