@@ -23,7 +23,7 @@ from reft_studio.teacher.teacher import SHIPPED
 from reft_studio.teacher_cli import SEVERAL, teacher
 from reft_studio.threshold_cli import threshold
 from reft_studio.workspace import Workspace
-from reft_studio.workspace_cli import chat, delete, inspect, jobs, list_all, query, sample
+from reft_studio.workspace_cli import chat, delete, inspect, jobs, list_all, query, runs, sample
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -199,6 +199,7 @@ verb(app)(inspect)
 verb(app)(query)
 verb(app)(delete)
 verb(app)(jobs)
+verb(app)(runs)
 app.add_typer(model_app, name="model")
 
 

@@ -1,4 +1,4 @@
-"""The options of the verbs that look into a workspace and put it in order: list, sample, inspect, query, chat, jobs, delete."""
+"""The options of the verbs that look into a workspace and put it in order: list, sample, inspect, query, chat, jobs, runs, delete."""
 
 from __future__ import annotations
 
@@ -94,6 +94,19 @@ def jobs(
     steps = {"cancel": cancel, "pause": pause, "resume": resume, "first": first, "stop_and_save": stop_and_save}
     steps |= {"retry_anew" if anew else "retry": retry, "after_failure": after_failure}
     workspace_verb.jobs(Workspace.open(workspace), {name: value for name, value in steps.items() if value is not None}, anew=anew)
+
+
+def runs(
+    run: Annotated[list[str] | None, typer.Argument(help="ids of runs: none lists all, two are compared setting by setting")] = None,
+    name: Annotated[str | None, typer.Option(help="call this run so; an empty name brings the generated one back")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="tag this run; all its tags are given anew, an empty one removes them")] = None,
+    note: Annotated[str | None, typer.Option(help="note on this run; an empty one removes it")] = None,
+    workspace: Where = None,
+) -> None:
+    """List finished runs with tags, notes and cost; name, tag or annotate one; or show in which settings two differ."""
+    from reft_studio import workspace_verb
+
+    workspace_verb.runs(Workspace.open(workspace), run or [], name=name, tags=tag, note=note)
 
 
 def delete(

@@ -11,6 +11,7 @@ from reft_studio.errors import SpecError
 from reft_studio.jobs import inspecting, tasks
 from reft_studio.studio import Studio
 from reft_studio.views.row_filter import RowFilter
+from reft_studio.views.run_history import RunHistory
 from reft_studio.workspace import Workspace
 
 SHOWN = 70
@@ -141,6 +142,27 @@ def jobs(workspace: Workspace, steps: dict[str, str], *, anew: bool = False) -> 
         [asdict(one) for one in found],
         text=lambda: "\n".join([table(rows, ["job", "state", "done", "title"]) if rows else "No jobs.", *lines]),
     )
+
+
+def runs(workspace: Workspace, ids: Sequence[str], *, name: str | None, tags: Sequence[str] | None, note: str | None) -> None:
+    """Finished runs; what is said of one; or the differences of two. Raises SpecError where words are given for no run or several."""
+    history = RunHistory(workspace)
+    if len(ids) > 2 or (len(ids) != 1 and (name, tags, note) != (None, None, None)):
+        raise SpecError(f"{len(ids)} runs are named. Name one to call, tag or annotate it, two to compare their settings, or none.")
+    if len(ids) == 2:
+        found = history.differences(*ids)
+        rows = [[one.label, one.first[:SHOWN], one.second[:SHOWN]] for one in found]
+        told = table(rows, ["setting", *ids]) if rows else "They have the same settings."
+        show([asdict(one) for one in found], text=lambda: told)
+        return
+    if ids:
+        history.say(ids[0], name=name, tags=tags, note=note)
+    kept = [one for one in history.every() if not ids or one.run_id == ids[0]]
+    lines = [[one.run_id, one.title[:SHOWN], ", ".join(one.note.tags), f"{one.seconds / 60:.1f} min"] for one in kept]
+    notes = [f"{one.title}: {one.note.note}" for one in kept if one.note.note]
+    costs = [one.cost for one in kept if ids and one.cost]
+    text = table(lines, ["run", "name", "tags", "time"]) if lines else "No finished runs."
+    show([asdict(one) for one in kept], text=lambda: "\n".join([text, *notes, *costs]))
 
 
 def delete(workspace: Workspace, dataset_id: str) -> None:

@@ -57,12 +57,6 @@ def write(
     return every(workspace)[run]
 
 
-def remove(workspace: Workspace, run: str) -> None:
-    """Forget what was said of a run that is deleted."""
-    with transaction(workspace) as connection:
-        connection.execute("DELETE FROM run_notes WHERE run = ?", (run,))
-
-
 def unfinished(workspace: Workspace) -> list[dict[str, Any]]:
     """Settings (RunSpec as JSON) of the runs that wait, are on their way or pause, in the order in which they were queued."""
     query = "SELECT params FROM jobs WHERE kind = 'run' AND state NOT IN ('done', 'failed', 'cancelled', 'interrupted') ORDER BY created"
