@@ -31,13 +31,13 @@ def probe(workspace: Workspace, spec: RunSpec, session: Session, progress: Progr
     short = spec.model_copy(update={"optim": spec.optim.model_copy(update={"steps": 1 + STEPS})})
     user = open_dataset(workspace, spec.dataset)
     positions = list(range(min(user.rows, _ROWS_FOR * spec.optim.batch_size)))
-    alignment = run._alignment(workspace, short, session, {})
+    alignment = run.alignment_data(workspace, short, session, {})
     going = Run(short, session, positions, alignment, warn=progress.warn)
     defense = DEFENSES.get(spec.method)(DEFENSES.get(spec.method).Config(**spec.method_config), going)
-    rows = list(run._answered(session, user, positions).values())
+    rows = list(run.answered_rows(session, user, positions).values())
     if not rows:
         raise TrainingError(f"None of the first {len(positions):,} rows of '{user.name}' has a response, so no step can be timed.")
-    run._start_student(workspace, short, session)
+    run.start_student(workspace, short, session)
     watch = _Watch(progress)
     run.finetune(short, going, defense, rows, watch)
     found = {"seconds": statistics.median(watch.seconds[1:]), "steps": STEPS, "memory_mb": peak_memory(session.model.device)}

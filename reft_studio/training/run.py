@@ -65,11 +65,11 @@ def train(
     with costs.stage("filter"):
         kept = _unflagged(workspace, spec, user, session, progress)
     with costs.stage("prepare"):
-        alignment = _alignment(workspace, spec, session, cache if cache is not None else {})
+        alignment = alignment_data(workspace, spec, session, cache if cache is not None else {})
     run = Run(spec, session, kept, alignment, warn=progress.warn, costs=costs)
     defense = DEFENSES.get(spec.method)(DEFENSES.get(spec.method).Config(**spec.method_config), run)
     before = session.encoder.truncated
-    examples = _answered(session, user, defense.select())
+    examples = answered_rows(session, user, defense.select())
     truncated = session.encoder.truncated - before + (alignment.truncated if alignment is not None else 0)
     chosen = list(examples)
     if not chosen:
@@ -77,7 +77,7 @@ def train(
             f"The filter removed all {user.rows} rows, or none has a response, so there is nothing to train on. "
             "Raise the threshold or check the teacher."
         )
-    _start_student(workspace, spec, session)
+    start_student(workspace, spec, session)
     facts = {"spec": spec.model_dump(mode="json"), "base": session.model.fingerprint, "rows": fingerprint.of_value(chosen)}
     keeper = unfinished.keeper("student", facts)
     seen, rows = observer or Observer(progress), list(examples.values())
@@ -143,7 +143,7 @@ def _unflagged(workspace: Workspace, spec: RunSpec, user: Dataset, session: Sess
     return [int(position) for position in np.flatnonzero(~dropped & ~np.isnan(scores))]
 
 
-def _answered(session: Session, user: Dataset, positions: list[int]) -> dict[int, Example]:
+def answered_rows(session: Session, user: Dataset, positions: list[int]) -> dict[int, Example]:
     """Tokens of the rows at these positions that have a response, by position, in the order given.
 
     Other rows are not tokenised: a row that the filter dropped may be one that the template refuses.
@@ -155,7 +155,8 @@ def _answered(session: Session, user: Dataset, positions: list[int]) -> dict[int
     return {position: replace(examples[position], index=position) for position in positions if examples[position].answered}
 
 
-def _alignment(workspace: Workspace, spec: RunSpec, session: Session, cache: dict[str, AlignmentData]) -> AlignmentData | None:
+def alignment_data(workspace: Workspace, spec: RunSpec, session: Session, cache: dict[str, AlignmentData]) -> AlignmentData | None:
+    """Tokenised alignment data of a run, with its teacher's states; None for a run without. `cache` is looked up and filled."""
     if not (spec.harmful and spec.helpful):
         return None
     info = DEFENSES.get(spec.method).info
@@ -177,7 +178,7 @@ def _alignment(workspace: Workspace, spec: RunSpec, session: Session, cache: dic
     return cache[key]
 
 
-def _start_student(workspace: Workspace, spec: RunSpec, session: Session) -> None:
+def start_student(workspace: Workspace, spec: RunSpec, session: Session) -> None:
     """A fresh adapter on the base, or the aligned weights' adapter to be continued (single-adapter scheme)."""
     if spec.aligned is None:
         session.add(STUDENT, spec.lora, seed=seeding.derive(spec.seed, "student"))
