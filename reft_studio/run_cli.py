@@ -43,7 +43,7 @@ def run(
         int | None,
         typer.Option(min=1, help="drop this many rows, the highest scores first; with --filter random: the control that removes by chance"),
     ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="seeds adapter and batch order; default: 0")] = None,
+    seed: Annotated[int | None, typer.Option(help="seeds adapter and batch order; default: 0")] = None,
     evaluate: Annotated[bool, typer.Option(help="evaluate the finetuned model afterwards")] = True,
     prompts: Annotated[Literal["auto", "own"], typer.Option(help="own: the prompts set on the Settings page, for the lab too")] = "auto",
     harmful: Harmful = None,

@@ -34,6 +34,7 @@ class Quiet:
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace, self.job_id, self.warnings = workspace, "test", list[str]()
+        self.anew = False
 
     def stage(self, name: str, index: int, count: int) -> None:
         """Nothing is shown."""

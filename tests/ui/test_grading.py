@@ -11,6 +11,7 @@ import pytest
 from reft_studio.data.dataset import Row, write_dataset
 from reft_studio.store import settings
 from reft_studio.studio import Studio
+from reft_studio.training.run_names import titles
 from tests.ui.finished_runs import answer_like, write_run
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def test_answers_are_labelled_with_keys_and_the_last_label_is_taken_back(page: P
     page.locator("#compare-trade-off .js-plotly-plot").wait_for()
     page.locator("#label-answers button").first.click()
     page.locator("#label-run input").click()
-    page.get_by_role("option").filter(has_text="seed 91").click()
+    page.get_by_role("option").filter(has_text=titles(studio.workspace)[run]).first.click()
     count = page.locator("#label-card .rs-lab-count")
     expect(count).to_contain_text("0 of")
     prompt = page.locator("#label-card .rs-lab-prompt")

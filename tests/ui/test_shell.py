@@ -31,12 +31,12 @@ def open_page(page: Page, path: str = "/") -> None:
 
 
 @pytest.mark.parametrize("target", PAGES, ids=lambda target: target.name)
-def test_every_page_opens_with_its_heading_and_its_place_in_the_order(page: Page, target: object) -> None:
+def test_every_page_opens_with_its_heading_and_its_place_in_the_order(page: Page, studio: Studio, target: object) -> None:
     open_page(page, target.path)
     assert page.locator("h1").first.inner_text() == target.title
     assert page.locator(".rs-nav-link").all_inner_texts() == [other.title for other in PAGES]
     assert page.locator(".rs-nav-link[aria-current=page]").inner_text() == target.title
-    expect(page.locator("[data-slot=lab]")).to_be_visible()
+    expect(page.locator("[data-slot=lab]")).to_be_visible(visible=studio.state().uses_lab)
     assert "none yet" not in page.locator("[data-slot=dataset]").inner_text()
     for width in (1024, 1440):
         page.set_viewport_size({"width": width, "height": 900})
