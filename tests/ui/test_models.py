@@ -105,7 +105,7 @@ def test_what_cannot_be_added_is_said_at_once(page: Page, tmp_path: Path) -> Non
 def test_a_teacher_whose_base_is_not_here_is_mended_in_one_click(
     page: Page, studio: Studio, wanted: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lab = studio.teachers()[0]
+    lab = next(one for one in studio.teachers() if one.id == "lab")
     monkeypatch.setattr(studio, "scorers", lambda: [replace(lab, spec={**lab.spec, "model": DEFAULT})])
     page.goto("/filter")
     note = page.locator("#filter-missing")
