@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow.compute as pc
 
@@ -38,6 +38,7 @@ from reft_studio.views.run_needs import Timing, disk
 from reft_studio.views.runs import RunForm, RunPlan
 from reft_studio.workspace import Workspace
 
+Found = TypeVar("Found")
 TRAINED_ON = ("harmful", "helpful")
 """The sets of a teacher that guide a run too."""
 _SHIPPED: dict[tuple[Path, Callable[..., Any]], tuple[str, str]] = {}
@@ -49,7 +50,7 @@ class Planner:
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
-        self._known: dict[Any, Any] = {}
+        self._known: dict[Hashable, Any] = {}
 
     def plan(self, form: RunForm, *, suite: Suite | None = None) -> RunPlan:
         """Turn a form into a spec and say what it will do; `suite` instead of the prompts it would be evaluated on.
@@ -151,19 +152,18 @@ class Planner:
 
     # what is shared
 
-    def _once(self, key: Any, find: Any) -> Any:
+    def _once(self, key: Hashable, find: Callable[[], Found]) -> Found:
         """What `find` finds, for the first form that asks; later ones get the same."""
         if key not in self._known:
             self._known[key] = find()
-        return self._known[key]
+        found: Found = self._known[key]
+        return found
 
     def _dataset(self, dataset_id: str) -> Dataset:
-        found: Dataset = self._once(("dataset", dataset_id), lambda: open_dataset(self.workspace, dataset_id))
-        return found
+        return self._once(("dataset", dataset_id), lambda: open_dataset(self.workspace, dataset_id))
 
     def _prepared(self, name: str) -> Prepared:
-        found: Prepared = self._once(("prepared", name), lambda: open_prepared(self.workspace, name))
-        return found
+        return self._once(("prepared", name), lambda: open_prepared(self.workspace, name))
 
     @cached_property
     def _teachers(self) -> list[TeacherInfo]:
@@ -175,24 +175,20 @@ class Planner:
 
     def _suite(self, user: Dataset, model: str, prompts: str) -> Suite | None:
         """What models trained on this data are evaluated on: the lab's prompts for the lab, else those of the Settings page."""
-        found: Suite | None = self._once(
-            ("suite", user.id, model, prompts), lambda: suite_for(self.workspace, user, model, prompts=prompts)
-        )
-        return found
+        return self._once(("suite", user.id, model, prompts), lambda: suite_for(self.workspace, user, model, prompts=prompts))
 
     def _scores(self, user: Dataset, scorer: str) -> ScoreSet | None:
         """Finished scores of a dataset by this scorer: the ones in use if they are, else the newest."""
         chosen = self._once(("chosen", user.id), lambda: chosen_scores(self.workspace, user.id))
         if chosen is not None and chosen.teacher == scorer:
-            return chosen  # type: ignore[no-any-return]
-        found: list[ScoreSet] = self._once(("scores", user.id), lambda: list_score_sets(self.workspace, user.id))
+            return chosen
+        found = self._once(("scores", user.id), lambda: list_score_sets(self.workspace, user.id))
         return next((one for one in reversed(found) if one.teacher == scorer and one.finished), None)
 
     def _fit(self, spec: RunSpec, user: Dataset) -> Fit:
         work = Work.training(spec.optim, spec.lora, alignment=spec.harmful is not None)
         key = ("fit", spec.model, spec.loading, work, user.id)
-        found: Fit = self._once(key, lambda: may_fit(spec.model, spec.loading, work.on(_characters(user))))
-        return found
+        return self._once(key, lambda: may_fit(spec.model, spec.loading, work.on(_characters(user))))
 
     def _disk(self, spec: RunSpec, user: Dataset) -> float | None:
         source = at_hand(spec.model, spec.loading)
@@ -202,8 +198,7 @@ class Planner:
         key = ("disk", spec.model, spec.lora, spec.method, spec.harmful, spec.optim.max_length)
         characters = _characters(aligned[0]) if aligned else ()
         rows = sum(one.rows for one in aligned)
-        found: float = self._once(key, lambda: disk(source, spec, characters=characters, alignment_rows=rows))
-        return found
+        return self._once(key, lambda: disk(source, spec, characters=characters, alignment_rows=rows))
 
     # what a form means
 
@@ -211,8 +206,7 @@ class Planner:
         """The teacher that was chosen, the lab's for the lab, else the newest on the base; None where a run needs none."""
         if form.teacher or form.model in ("", "lab"):
             name = form.teacher or "lab"
-            named: TeacherInfo = self._once(("teacher", name), lambda: open_teacher(self.workspace, name))
-            return named
+            return self._once(("teacher", name), lambda: open_teacher(self.workspace, name))
         if not (info.needs_teacher or filtered):
             return None
         model = source_of(form.model)

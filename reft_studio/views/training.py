@@ -48,6 +48,11 @@ class Training:
         settings.set(self.workspace, "watch", text)
         settings.set(self.workspace, "report_to", report_to)
 
+    def watch_words(self) -> str:
+        """The options of the command line that say the same; empty for what it does anyway."""
+        text, to = self.watch_text(), self.report_to()
+        return " ".join([*([] if text == "auto" else [f"--watch {text}"]), *([] if to == "none" else [f"--report-to {to}"])])
+
     def running(self) -> list[JobView]:
         """Jobs that train now."""
         return [job for job in self.jobs.list(0) if job.kind in KINDS and job.state == "running"]

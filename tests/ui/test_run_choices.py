@@ -13,8 +13,10 @@ from typer.main import get_command
 
 from reft_studio import run_verb
 from reft_studio.cli import app
+from reft_studio.store import settings
 from reft_studio.studio import Studio
 from reft_studio.training.spec import RunSpec
+from reft_studio.training.watch import WatchSpec
 from reft_studio.views.runs import RunPlan
 from reft_studio.workspace import Workspace
 from tests.ui.finished_runs import write_run
@@ -105,6 +107,23 @@ def test_the_commands_and_the_file_of_the_page_ask_for_the_same_runs(
     assert [one.spec.run_id for one in done] == [one.spec.run_id for one in plans]
 
 
+def test_the_commands_say_how_runs_are_looked_at_where_that_is_not_the_usual(
+    quiet: Studio, inputs: RunInputs, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    looks: list[WatchSpec] = []
+    monkeypatch.setattr(run_verb, "_done", lambda *_, watch, **__: (looks.append(watch), ({}, ""))[1])
+    forms = inputs.forms(*filled(quiet, inputs, {"methods": ["sft"]}).values())
+    assert "--watch" not in run_plan.plan_value(quiet, forms)["command"]
+    settings.set(quiet.workspace, "watch", "20")
+    settings.set(quiet.workspace, "report_to", "trackio")
+    told = run_plan.plan_value(quiet, forms, evaluate=False)
+    assert told["command"].endswith(" --no-evaluate --watch 20 --report-to trackio")
+    (tmp_path / "spec.json").write_text(told["spec"], "utf-8")
+    for line in (told["command"], told["from_spec"].replace("spec.json", str(tmp_path / "spec.json"))):
+        typed(quiet, line)
+    assert looks == [quiet.training.watch()] * 2
+
+
 @pytest.mark.parametrize("changed", FORMS)
 def test_a_run_fills_the_form_that_asks_for_it_again(quiet: Studio, inputs: RunInputs, changed: dict[str, Any]) -> None:
     for plan in quiet.plan_runs(inputs.forms(*filled(quiet, inputs, changed).values())):
@@ -157,6 +176,10 @@ def test_a_reload_brings_back_what_was_chosen_and_a_link_opens_a_run(page: Page,
     plan.locator(".rs-kpi", has_text="33").wait_for()
     plan.get_by_text("The same from the shell").click()
     plan.locator(".rp-shell", has_text="--set optim.steps=33").wait_for()
+    page.locator("#train-watch").get_by_role("button").first.click()
+    page.get_by_label("Look at its answers").click()
+    page.get_by_role("option", name="never").click()
+    plan.locator(".rp-shell", has_text="--watch off").wait_for()
     assert "--set lora.rank=8" in plan.locator(".rp-shell").inner_text()
     with page.expect_download() as saved:
         plan.get_by_role("button", name="Download spec.json").click()

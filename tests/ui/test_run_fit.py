@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 import pytest
@@ -20,6 +20,11 @@ from reft_studio.workspace import Workspace
 from tests.ui.finished_runs import write_run
 from ui.components import run_choices, run_fit, run_plan
 from ui.components.run_form import draw_run_form
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+expect = pytest.importorskip("playwright.sync_api").expect
 
 
 @pytest.fixture
@@ -87,3 +92,39 @@ def test_a_few_steps_are_timed_on_the_real_model_and_leave_no_run(quiet: Studio)
     assert planned.time is not None and planned.time.source == "from 3 measured steps"
     assert planned.time.training == pytest.approx(20 * found["seconds"]) and found["seconds"] > 0
     assert len(quiet.runs()) == 1 and not planned.done_already
+
+
+@pytest.mark.browser
+def test_the_buttons_of_the_plan_change_the_form_until_the_run_fits(page: Page, studio: Studio, free: Any) -> None:
+    studio.save_setting(run_choices.KEY, {})
+    free(1e6)
+    page.goto("/train")
+    plan = page.locator("#train-plan")
+    page.locator("#train-advanced").get_by_role("button").first.click()
+    plan.get_by_role("button", name="Micro-batch 36 → 18").click()
+    plan.get_by_role("button", name="Micro-batch 18 → 9").wait_for()
+    expect(page.locator("#optim-micro_batch_size input")).to_have_value("18")
+    plan.get_by_role("button", name="Gradient checkpointing on").click()
+    expect(plan.get_by_role("button", name="Gradient checkpointing on")).to_have_count(0)
+    expect(page.locator("#optim-gradient_checkpointing input")).to_be_checked()
+    plan.get_by_role("button", name="Length 512 → 256 tokens").click()
+    expect(page.locator("#optim-max_length input")).to_have_value("256")
+    assert plan.locator("[data-kind=no]", has_text="Memory").is_visible()
+    free(12e9)
+    page.reload()
+    plan.locator("[data-kind=ok]", has_text="Memory").wait_for()
+    assert plan.get_by_role("button", name="Micro-batch").count() == 0, "what fits needs no help"
+
+
+@pytest.mark.browser
+def test_the_button_that_measures_the_time_queues_it(page: Page, studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    queued: list[tuple[str, str]] = []
+    monkeypatch.setattr(studio.jobs, "submit_once", lambda kind, params, title: queued.append((kind, title)))
+    studio.save_setting(run_choices.KEY, {})
+    page.goto("/train")
+    plan = page.locator("#train-plan")
+    plan.locator(".rs-kpi").first.wait_for()
+    page.locator("#optim-batch_size input").fill("5")
+    plan.get_by_role("button", name="Measure the time").click()
+    page.get_by_text("methods will be timed for a few steps each").wait_for()
+    assert [kind for kind, _ in queued] == [run_fit.MEASURE] * 2 and queued[0][1].startswith("Time some steps of ")

@@ -29,8 +29,8 @@ SETS = {"harmful": "Harmful prompt", "harmless": "Harmless prompt", "task": "Tas
 VERDICTS = {"refuse": "refused", "comply": "complied", "other": "neither"}
 
 
-def draw_watch(studio: Studio) -> None:
-    """How runs that are started from here on are looked at while they train; kept at once."""
+def draw_watch(studio: Studio) -> list[Any]:
+    """How runs that are started from here on are looked at while they train; kept at once. Returns the events after which it is."""
     with gr.Accordion("While it trains", open=False, elem_id="train-watch"):
         text, to = studio.training.watch_text(), studio.training.report_to()
         known = [value for _, value in EVERY]
@@ -50,8 +50,7 @@ def draw_watch(studio: Studio) -> None:
         return studio.training.watch_text(), studio.training.report_to()
 
     on_load(stored, outputs=[looks, report])
-    for field in (looks, report):
-        on(field.input, keep, inputs=[looks, report], line=told, **FAST)
+    return [on(field.input, keep, inputs=[looks, report], line=told, **FAST) for field in (looks, report)]
 
 
 def sources(studio: Studio) -> Sources:

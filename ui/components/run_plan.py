@@ -23,6 +23,7 @@ def plan_value(studio: Studio, forms: Sequence[RunForm], *, evaluate: bool = Tru
     plans = studio.plan_runs(forms)
     fresh = [plan for plan in plans if not plan.done_already]
     refused = {plan.fit.refused for plan in plans}
+    beside = [*([] if evaluate else ["--no-evaluate"]), *filter(None, [studio.training.watch_words()])]
     return {
         "title": "What will run",
         "text": summary(plans),
@@ -35,9 +36,9 @@ def plan_value(studio: Studio, forms: Sequence[RunForm], *, evaluate: bool = Tru
             ["about", duration(fresh, evaluate=evaluate)],
         ],
         "warnings": [{"text": show(text, 600), "kind": "error" if text in refused else "warn"} for text in warnings(plans)],
-        "command": "\n".join(plan.command + ("" if evaluate else " --no-evaluate") for plan in plans),
+        "command": "\n".join(" ".join([plan.command, *beside]) for plan in plans),
         "spec": spec_text(plans),
-        "from_spec": from_spec(forms[0], evaluate=evaluate),
+        "from_spec": from_spec(forms[0], beside),
     }
 
 
@@ -47,16 +48,16 @@ def spec_text(plans: Sequence[RunPlan]) -> str:
     return json.dumps(found[0] if len(found) == 1 else found, indent=1)
 
 
-def from_spec(form: RunForm, *, evaluate: bool) -> str:
-    """The command that does the runs of the file; how they are evaluated is no setting of a run, so it is said here."""
-    words = ["python launch.py run spec.json", *([] if evaluate else ["--no-evaluate"])]
+def from_spec(form: RunForm, beside: Sequence[str]) -> str:
+    """The command that does the runs of the file; how they are evaluated and watched is no setting of a run: `beside` says it."""
+    words = ["python launch.py run spec.json", *beside]
     words += ["--prompts own"] if form.prompts == "own" else []
     return " ".join([*words, *(f"--set {shlex.quote(pair)}" for pair in judge_pairs(form))])
 
 
 def summary(plans: Sequence[RunPlan]) -> str:
     """Names of the runs to come, like `Ref-Teacher, seed 0; Plain finetuning, seed 0`."""
-    names = [show(plan.title, 60) for plan in plans if not plan.done_already]
+    names = [show(plan.title, 100) for plan in plans if not plan.done_already]
     if not names:
         return "All of this has been run already; the results are in the table below."
     more = f" and {len(names) - 6} more" if len(names) > 6 else ""

@@ -50,6 +50,8 @@ class Parts:
     jobs: gr.HTML
     live: gr.HTML
     runs: gr.HTML
+    watched: list[Any]
+    """Events after which runs are looked at otherwise than before."""
 
 
 def build(studio: Studio) -> None:
@@ -76,13 +78,13 @@ def _draw(studio: Studio) -> Parts:
             with gr.Row():
                 now = gr.Button("Run now", variant="primary", elem_id="train-now", min_width=110)
                 add = gr.Button("Add to queue", elem_id="train-add", min_width=110)
-            draw_watch(studio)
+            watched = draw_watch(studio)
             missing = missing_notice("train-missing")
             line = status("train-status")
     with gr.Column(elem_classes=["rs-card"]):
         fixed('<div class="rs-spread"><h2>Finished runs</h2><a href="/compare">Compare them</a></div>')
         runs = run_table(lambda asked: runs_value(studio, asked), mode="one", elem_id="train-runs")
-    return Parts(inputs, plan, add, now, missing, line, jobs, live, runs)
+    return Parts(inputs, plan, add, now, missing, line, jobs, live, runs, watched)
 
 
 def runs_value(studio: Studio, asked: list[str]) -> dict[str, Any]:
@@ -122,6 +124,8 @@ def _wire_form(studio: Studio, parts: Parts) -> None:
     on(filled.then, plan, inputs=inputs.components, outputs=[parts.plan], **FAST)
     on_change(plan, inputs=inputs.components, outputs=[parts.plan])  # a threshold that was moved elsewhere changes what will run
     _wire_remedies(studio, parts, edited)
+    for kept in parts.watched:
+        on(kept.then, plan, inputs=inputs.components, outputs=[parts.plan], **FAST)  # the command says it
     for field in (inputs.preset, inputs.teacher):
         fill = partial(preset, by_hand=field is inputs.preset)
         done = on(field.input, fill, inputs=inputs.components, outputs=[inputs.preset, *inputs.preset_fields], **FAST)
