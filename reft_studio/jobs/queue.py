@@ -22,12 +22,13 @@ from reft_studio.jobs.lanes import BESIDE, lane_of, wanted_device
 from reft_studio.jobs.launch import LOG, launch, reap
 from reft_studio.jobs.process import Process
 from reft_studio.jobs.room import Shortage
+from reft_studio.jobs.run_jobs import run_of
 from reft_studio.jobs.status import read_status
 from reft_studio.jobs.view import JobView, trains, view
 from reft_studio.store import jobs as table
 from reft_studio.store import settings
 from reft_studio.store.jobs import Asked, JobRecord
-from reft_studio.training.run_names import id_of, titles
+from reft_studio.training.run_names import titles
 from reft_studio.workspace import Workspace, disk_error
 
 __all__ = ["JobQueue", "JobView"]
@@ -248,16 +249,9 @@ class JobQueue:
             places[lane] += record.state == "queued"
             status = read_status(self._folder(record.id), record.attempt)
             position = places[lane] if record.state == "queued" else None
-            title = names.get(_run_of(record), record.title)
+            title = names.get(run_of(self.workspace, record), record.title)
             views.append(view(record, status, self._folder(record.id), title=title, position=position, now=now))
         return views
 
     def _folder(self, job_id: str) -> Path:
         return self.workspace.folder("jobs", job_id)
-
-
-def _run_of(record: JobRecord) -> str:
-    """The id of the run that a job makes or made; empty for any other job."""
-    if record.kind != "run":
-        return ""
-    return str((record.result or {}).get("run") or id_of(record.params.get("spec") or {}))

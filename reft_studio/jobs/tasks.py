@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reft_studio.jobs.job import JobContext
-from reft_studio.workspace import read_json, write_json
 
 if TYPE_CHECKING:
     from reft_studio.evaluation.judges.spec import JudgeSpec
@@ -16,9 +15,6 @@ if TYPE_CHECKING:
     from reft_studio.training.run_folder import RunInfo
     from reft_studio.training.spec import RunSpec
     from reft_studio.training.watch import WatchSpec
-
-ENDED_EARLY = "ended-early.json"
-"""In the folder of a job: the run that was asked for, and the one that it became when a person ended the training."""
 
 
 def import_file(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
@@ -166,6 +162,7 @@ def train(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     from reft_studio.evaluation.judges import ready_judge
     from reft_studio.evaluation.suite import suite_from
     from reft_studio.jobs.grading import answer_adapter, grade_answers
+    from reft_studio.jobs.run_jobs import became
     from reft_studio.jobs.subjects import base_id
     from reft_studio.jobs.watching import observing
     from reft_studio.models.generation import free_memory
@@ -192,7 +189,7 @@ def train(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
         with observing(context, session, spec, suite, judge, watch) as observer:
             info = run(context.workspace, spec, session, context, observer=observer, anew=context.anew)
     if info.run_id != spec.run_id:
-        write_json(context.workspace.folder("jobs", context.job_id) / ENDED_EARLY, {"asked": spec.run_id, "run": info.run_id})
+        became(context.workspace, context.job_id, asked=spec.run_id, run=info.run_id)
     if suite is not None and grader is not None:
         _warn_of_overlap(context, spec, suite)
         context.stage("let the finetuned model answer", 3, stages)
@@ -222,12 +219,12 @@ def _watch(params: dict[str, Any]) -> WatchSpec:
 
 def _ended_early(context: JobContext, spec: RunSpec) -> RunInfo | None:
     """The run that an earlier attempt of this job trained until a person ended it: what is left is its evaluation."""
+    from reft_studio.jobs.run_jobs import ended_early
     from reft_studio.training.run_folder import open_run
 
-    note = context.workspace.folder("jobs", context.job_id) / ENDED_EARLY
-    if context.anew or not note.is_file():
+    known = None if context.anew else ended_early(context.workspace, context.job_id)
+    if known is None:
         return None
-    known = read_json(note)
     finished = known["asked"] == spec.run_id and (context.workspace.folder("runs", known["run"]) / "result.json").is_file()
     return open_run(context.workspace, known["run"]) if finished else None
 

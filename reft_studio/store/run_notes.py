@@ -57,13 +57,43 @@ def write(
     return every(workspace)[run]
 
 
-def unfinished(workspace: Workspace) -> list[dict[str, Any]]:
-    """Settings (RunSpec as JSON) of the runs that wait, are on their way or pause, in the order in which they were queued."""
-    query = "SELECT params FROM jobs WHERE kind = 'run' AND state NOT IN ('done', 'failed', 'cancelled', 'interrupted') ORDER BY created"
+def carry(workspace: Workspace, old: str, new: str) -> None:
+    """What was said of a run is said of the one that it became; what was said of that one already stays."""
+    with transaction(workspace) as connection:
+        rows = {row["run"]: row for row in connection.execute("SELECT * FROM run_notes WHERE run IN (?, ?)", (old, new))}
+        if old not in rows:
+            return
+        if new in rows:
+            first, then = rows[new], rows[old]
+            kept = (first["name"] or then["name"], first["tags"] if first["tags"] != "[]" else then["tags"], first["note"] or then["note"])
+            connection.execute("DELETE FROM run_notes WHERE run = ?", (old,))
+            connection.execute("UPDATE run_notes SET name = ?, tags = ?, note = ? WHERE run = ?", (*kept, new))
+        else:
+            connection.execute("UPDATE run_notes SET run = ? WHERE run = ?", (new, old))
+
+
+@dataclass(frozen=True)
+class AskedFor:
+    """Settings (RunSpec as JSON) of the runs that jobs make, in the order in which they were queued.
+
+    `going`: they wait, are on their way or pause. `ended`: they began, and ended before they were finished.
+    """
+
+    going: list[dict[str, Any]]
+    ended: list[dict[str, Any]]
+
+
+def asked_for(workspace: Workspace) -> AskedFor:
+    """The runs of all jobs that are not done."""
+    query = "SELECT params, state FROM jobs WHERE kind = 'run' AND state <> 'done' AND (attempt > 0 OR state IN {live}) ORDER BY created"
+    live = "('queued', 'running', 'paused')"
     with reading(workspace) as connection:
-        rows = connection.execute(query).fetchall()
-    found = [json.loads(row["params"]).get("spec") for row in rows]
-    return [spec for spec in found if isinstance(spec, dict)]
+        rows = connection.execute(query.format(live=live)).fetchall()
+    found = AskedFor([], [])
+    for row in rows:
+        if isinstance(spec := json.loads(row["params"]).get("spec"), dict):
+            (found.going if row["state"] in live else found.ended).append(spec)
+    return found
 
 
 def _line(text: str, what: str, longest: int) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache, lru_cache
 from pathlib import Path
@@ -26,10 +27,13 @@ _SEED = ", seed "
 
 
 def run_names(workspace: Workspace, also: Mapping[str, Mapping[str, Any]] | None = None) -> dict[str, RunName]:
-    """Names of all finished runs, and of those that wait or train now; `also` are settings of further ones by their ids."""
-    notes, waiting = run_notes.every(workspace), run_notes.unfinished(workspace)
+    """Names of all runs: finished ones, those that wait or train now, and those that ended before they were finished.
+
+    `also` are settings of further ones by their ids. Runs that were never finished lengthen no name but their own.
+    """
+    notes, asked_for = run_notes.every(workspace), run_notes.asked_for(workspace)
     given = {run: one.name for run, one in notes.items() if one.name}
-    asked = canonical_json({"given": given, "waiting": waiting, "also": also or {}})
+    asked = canonical_json({"given": given, "waiting": asked_for.going, "ended": asked_for.ended, "also": also or {}})
     return dict(_names(workspace, _stamp(workspace), asked))
 
 
@@ -42,10 +46,25 @@ def titles(workspace: Workspace) -> dict[str, str]:
 def _names(workspace: Workspace, stamp: tuple[int, ...], asked: str) -> dict[str, RunName]:
     """Asked for at every look at the queue, so kept as long as no folder came or went and nothing that is asked changed."""
     wanted, resolve = json.loads(asked), resolver(workspace)
-    specs: dict[str, Mapping[str, Any]] = {**wanted["also"], **{run: spec for spec in wanted["waiting"] if (run := id_of(spec))}}
+    specs: dict[str, Mapping[str, Any]] = {**wanted["also"], **_by_id(wanted["waiting"])}
     specs |= {path.parent.name: spec for path in workspace.root.glob("runs/*/spec.json") if (spec := _stored(path))}
-    found = name_all({run: describe(spec, resolve) for run, spec in specs.items()})
-    return {run: replace(name, title=wanted["given"].get(run, name.title)) for run, name in found.items()}
+    described = {run: describe(spec, resolve) for run, spec in specs.items()}
+    found = name_all(described)
+    if ended := {run: describe(spec, resolve) for run, spec in _by_id(wanted["ended"]).items() if run not in specs}:
+        found = {**name_all({**described, **ended}), **found}
+    return _told_apart(found, wanted["given"])
+
+
+def _by_id(specs: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    return {run: spec for spec in specs if (run := id_of(spec))}
+
+
+def _told_apart(found: Mapping[str, RunName], given: Mapping[str, str]) -> dict[str, RunName]:
+    """The names that people gave in the place of ours; one of ours that is there twice then has its id added."""
+    titles = {run: given.get(run, name.title) for run, name in found.items()}
+    counts = Counter(titles.values())
+    alike = {run for run, title in titles.items() if counts[title] > 1 and run not in given}
+    return {run: replace(name, title=f"{titles[run]} ({run})" if run in alike else titles[run]) for run, name in found.items()}
 
 
 def _stamp(workspace: Workspace) -> tuple[int, ...]:
