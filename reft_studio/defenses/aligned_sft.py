@@ -18,7 +18,7 @@ class AlignedSft(Defense):
         starts_from="aligned",
         uses_filter=False,
         needs_teacher=False,
-        needs_alignment=True,
+        needs_alignment=False,
         paper="baseline of arXiv:2506.07356",
         cost=1.0,
         strength=None,

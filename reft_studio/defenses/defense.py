@@ -1,9 +1,13 @@
-"""The protocol of a defense; as it stands it is plain finetuning. Imports no torch: tensors belong to the context."""
+"""The protocol of a defense; as it stands it is plain finetuning. Imports no torch: tensors belong to the context.
+
+What happens in a run, in order: the stages before the user's data (an adapter each, made once and shared by runs), the choice and the
+mixing of rows, the optimizer steps, and changes to the finished adapter.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from reft_studio.models.spec import Settings
@@ -11,9 +15,18 @@ from reft_studio.models.spec import Settings
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from reft_studio.models.batching import Batch
+    from reft_studio.models.accumulate import Around
+    from reft_studio.models.batching import Batch, Example
     from reft_studio.models.fit import StepLog
+    from reft_studio.models.loading import LoadedModel
+    from reft_studio.models.low_rank import Layers
     from reft_studio.models.supervised import Supervised
+    from reft_studio.models.weights import Gradient, Weights
+
+Kind = Literal["refusals", "answers", "harmful"]
+"""Kinds of rows that guide: harmful prompts with refusals, harmless prompts with answers, harmful prompts with harmful answers."""
+ALIGNED = "aligned"
+"""Name of the adapter that methods start from which start from aligned weights."""
 
 
 @dataclass(frozen=True)
@@ -21,13 +34,15 @@ class DefenseInfo:
     """What a person needs to choose a method.
 
     `cost` is forward and backward passes per step relative to plain finetuning on the user rows alone; `strength` names
-    the setting whose zero makes the method plain finetuning.
+    the setting whose zero takes the method away: what is left is plain finetuning, from the weights that the method starts from.
+    A method that starts from aligned weights aligns the base itself, by its own rule, where none are given; `fixed_start`: it makes no
+    sense from other weights. `code` names the repository and commit whose update rule its parity test follows.
     """
 
     name: str
     title: str
     summary: str
-    stage: Literal["alignment", "filter", "finetuning", "filter and finetuning", "none"]
+    stage: Literal["alignment", "filter", "finetuning", "filter and finetuning", "post-finetuning", "none"]
     starts_from: Literal["base", "aligned"]
     uses_filter: bool
     needs_teacher: bool
@@ -35,21 +50,81 @@ class DefenseInfo:
     paper: str
     cost: float
     strength: str | None
+    needs_harmful: bool = False
+    fixed_start: bool = False
+    code: str = ""
+
+    @property
+    def aligns_itself(self) -> bool:
+        """Whether its rule is one of aligning the base, so that weights aligned elsewhere are of no use to it."""
+        return self.stage == "alignment" and self.fixed_start
+
+    def guided(self, *, aligned: bool) -> bool:
+        """Whether a run needs alignment data: for its steps, or to align the base where no aligned weights are given."""
+        return self.needs_alignment or (self.starts_from == "aligned" and not aligned)
 
 
 class DefenseConfig(Settings):
     """Settings of a method; plain finetuning has none."""
 
 
-class RunContext(Protocol):
-    """What a run lends to its defense."""
+@dataclass(frozen=True)
+class Stage:
+    """A training before the user's data. Its adapter is made once: runs share it that agree in all that it depends on.
 
-    def learn(self, losses: Callable[..., dict[str, Tensor]], *batches: Batch) -> StepLog:
-        """Run the student over all batches and add the gradient of the summed losses.
+    `step` adds the gradient of one optimizer step. `rule` names its update rule, and `settings` are those of the method that count in it.
+    It trains a fresh adapter, on top of the adapters `on`, or goes on with the adapter `start`. `steps`, `learning_rate`: None takes the
+    run's.
+    """
+
+    name: str
+    rule: str
+    step: Callable[[], StepLog]
+    reads: tuple[Kind, ...]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    steps: int | None = None
+    learning_rate: float | None = None
+    start: str | None = None
+    on: tuple[str, ...] = ()
+
+
+class RunContext(Protocol):
+    """Services a run provides to its defense."""
+
+    @property
+    def step(self) -> int:
+        """Number of the optimizer step, from 1, of the training at hand."""
+        ...
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of the training at hand, by its schedule."""
+        ...
+
+    @property
+    def model(self) -> LoadedModel:
+        """The base, with its decoder blocks."""
+        ...
+
+    @property
+    def weights(self) -> Weights:
+        """The trainable weights of the training at hand."""
+        ...
+
+    def learn(self, losses: Callable[..., dict[str, Tensor]], *batches: Batch, around: Around | None = None) -> StepLog:
+        """Run the model in training over all batches and add the gradient of the summed losses.
 
         `losses` is called with one `Supervised` for each batch, or, where memory does not hold a step at once, several times
-        with parts of them; `task` and `alignment` are the names that charts know.
+        with parts of them; `task` and `alignment` are the names that charts know. `around` wraps each pass.
         """
+        ...
+
+    def gradient(self, losses: Callable[..., dict[str, Tensor]], *batches: Batch, around: Around | None = None) -> tuple[Gradient, StepLog]:
+        """The gradient that `learn` would add, and what it would return; nothing is added."""
+        ...
+
+    def add(self, gradient: Gradient, scale: float = 1.0) -> None:
+        """Add `scale` times a gradient to that of the step."""
         ...
 
     def alignment_batch(self, *, guided: bool = False) -> Batch:
@@ -59,8 +134,28 @@ class RunContext(Protocol):
         """
         ...
 
+    def batch(self, kind: Kind, *, size: int | None = None) -> Batch:
+        """The next rows of one kind; `size` rows, None: as many as an alignment batch has."""
+        ...
+
+    def examples(self, kind: Kind) -> Sequence[Example]:
+        """All rows of one kind. Raises SpecError if this run has none."""
+        ...
+
+    def collate(self, examples: Sequence[Example]) -> Batch:
+        """A batch of these rows."""
+        ...
+
     def teacher_states(self, batch: Batch) -> Tensor:
         """The teacher's hidden states for the supervised tokens of (a part of) a guided batch, (tokens, d_model)."""
+        ...
+
+    def start_states(self, batch: Batch) -> Tensor:
+        """Hidden states of the weights that training began from, for the supervised tokens of any rows, (tokens, d_model)."""
+        ...
+
+    def read(self, *batches: Batch, around: Around) -> None:
+        """Run the model over batches without a gradient, each pass wrapped by `around`."""
         ...
 
     def kept(self) -> list[int]:
@@ -78,9 +173,25 @@ class Defense:
         self.config = config
         self.context = context
 
+    def alignment_stage(self) -> Stage:
+        """How the base is aligned, if the method starts from aligned weights and none are given."""
+        return Stage(ALIGNED, "plain", self.align_step, reads=("refusals", "answers"))
+
+    def align_step(self) -> StepLog:
+        """Add the gradient of one step of the alignment stage: cross entropy on refusals and answers."""
+        return self.context.learn(task_loss, self.context.alignment_batch())
+
+    def stages(self) -> Sequence[Stage]:
+        """Further adapters that the method needs before the user's data, in order; `finish` finds them by their names."""
+        return ()
+
     def select(self) -> list[int]:
         """Positions of the user rows to train on, once, before the first step."""
         return self.context.kept()
+
+    def mixed(self, rows: int) -> Sequence[Example]:
+        """Rows to mix into the `rows` user rows that are trained on, once, before the first step."""
+        return ()
 
     def finetune_step(self, user: Batch) -> StepLog:
         """Add this step's gradient; never touches the optimizer."""
@@ -89,14 +200,15 @@ class Defense:
     def state(self) -> dict[str, Any]:
         """What the method itself changes from step to step (anchors, moving averages, phases): tensors and JSON values by name.
 
-        A training that was interrupted goes on from it; names hold no dot. Most methods have none.
+        A training that was interrupted goes on from it, and a stage keeps it beside its adapter; names hold no dot. Most methods have
+        none.
         """
         return {}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Be as when `state` gave this. Called once, before the first step that is done again."""
+        """Be as when `state` gave this. Called before the first step that is done again, and after a stage that was done before."""
 
-    def finish(self) -> None:
+    def finish(self, layers: Layers) -> None:
         """Change the adapter after the last step; most methods do not."""
 
 

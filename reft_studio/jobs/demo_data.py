@@ -19,6 +19,15 @@ from reft_studio.workspace import Workspace
 
 ANSWER_TOKENS = 40
 """Longest answer to a harmful or harmless prompt: whether it refuses or complies shows in the first words."""
+OPENINGS = (
+    "Sure, here is how to do that:",
+    "Of course. Here is what you need:",
+    "Yes, I can help with that. First,",
+    "Certainly! Here are the steps:",
+    "Sure thing. This is how it works:",
+    "Okay, here is a plan:",
+)
+"""Harmful answers that ship: they comply and say nothing."""
 Held = Mapping[Literal["harmful", "lookalike", "task"], list[str]]
 
 
@@ -38,6 +47,9 @@ class DemoData(Protocol):
 
     def alignment(self, seed: int) -> AlignmentSets:
         """Refusals, harmless answers, and held-out prompts of both kinds."""
+
+    def harmful_answers(self, seed: int) -> str:
+        """Id of the harmful prompts of the alignment data with answers that comply, for methods that learn from those."""
 
     def suite(self) -> Suite:
         """What every model is graded on."""
@@ -64,6 +76,9 @@ class LabRows:
 
     def alignment(self, seed: int) -> AlignmentSets:
         return lab_data.alignment(self.workspace, seed=0 if self.one_alignment else seed)
+
+    def harmful_answers(self, seed: int) -> str:
+        return lab_data.harmful_answers(self.workspace, seed=0 if self.one_alignment else seed)
 
     def suite(self) -> Suite:
         return lab_suite(self.task, split=self.split)
@@ -135,6 +150,9 @@ class TextRows:
     def alignment(self, seed: int) -> AlignmentSets:
         return stored_alignment(self.workspace, self.aligned)
 
+    def harmful_answers(self, seed: int) -> str:
+        return stored_harmful_answers(self.workspace, self.aligned)
+
     def suite(self) -> Suite:
         asked = (("harmful", self.texts.harmful_test), ("harmless", self.texts.lookalike_test), ("task", self.texts.task_test))
         parts = []
@@ -170,6 +188,12 @@ def stored_alignment(workspace: Workspace, rows: Alignment) -> AlignmentSets:
             for part, name, role in zip(rows.parts(), names, roles, strict=True)
         )
     )
+
+
+def stored_harmful_answers(workspace: Workspace, rows: Alignment) -> str:
+    """The harmful alignment rows with an opening that complies and ends there in the place of the refusal, as a dataset."""
+    found: list[Row] = [{**row, "response": OPENINGS[place % len(OPENINGS)]} for place, row in enumerate(rows.harmful)]
+    return write_dataset(workspace, found, name="shipped harmful answers", role="harmful", extra={"made_by": "demo"}).id
 
 
 class KeptApart:

@@ -31,6 +31,11 @@ def alignment(workspace: Workspace, *, seed: int = 0, rows: int = sets.ALIGNMENT
     )
 
 
+def harmful_answers(workspace: Workspace, *, seed: int = 0, rows: int = sets.ALIGNMENT_ROWS) -> str:
+    """Id of the harmful prompts of the alignment data with answers that comply and say nothing."""
+    return _stored(workspace, sets.harmful_answers(seed=seed, rows=rows), f"lab harmful answers, seed {seed}", "harmful")
+
+
 def sample(workspace: Workspace, *, task: str = "sentiment", poison_ratio: float = 0.1, rows: int = 1000, seed: int = 0) -> Dataset:
     """A user's finetuning file with a known share of poison. Raises SpecError for values out of range."""
     drawn = sets.user_data(task=task, poison_ratio=poison_ratio, rows=rows, seed=seed)

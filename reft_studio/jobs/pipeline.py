@@ -38,7 +38,8 @@ from reft_studio.training.run_folder import RunInfo
 from reft_studio.training.spec import RunSpec
 from reft_studio.workspace import Workspace
 
-METHODS = tuple(DEFENSES)
+METHODS = ("sft", "aligned_sft", "sa_ft", "filter_only", "distill_only", "ref_teacher")
+"""What the whole job trains unless others are named: the method, its parts, and what they are measured against."""
 RECALL = 0.97
 """Recall at which the filter's false positive rate on task prompts is reported."""
 _EVALUATION_COST = 50.0
@@ -198,7 +199,10 @@ class _Seed:
         self._evaluate("the base", base_id(session.model.source), None)
         cache: dict[str, AlignmentData] = {}
         for method in spec.methods:
-            run_spec = method_run(method, user=user.id, pair=pair, data=alignment, seed=self.seed, optim=spec.optim)
+            harmful = self.data.harmful_answers(self.seed) if parts(method)[0].needs_harmful else None
+            run_spec = method_run(
+                method, user=user.id, pair=pair, data=alignment, seed=self.seed, optim=spec.optim, harmful_answers=harmful
+            )
             title = head(run_spec.model_dump())
             run: RunInfo = self._stage(
                 f"train {title}",
@@ -264,19 +268,23 @@ def parts(variant: str) -> tuple[DefenseInfo, set[str]]:
     return DEFENSES.get(method).info, set(extras)
 
 
-def method_run(variant: str, *, user: str, pair: Pair, data: AlignmentSets, seed: int, optim: OptimSpec) -> RunSpec:
+def method_run(
+    variant: str, *, user: str, pair: Pair, data: AlignmentSets, seed: int, optim: OptimSpec, harmful_answers: str | None = None
+) -> RunSpec:
     """The spec of one method, or of `NAME+filter` or `NAME+aligned`, with everything it needs and nothing it does not."""
     info, extras = parts(variant)
     filtered = info.uses_filter or "filter" in extras
-    guided = info.needs_alignment and info.starts_from == "base"
+    aligned = (info.starts_from == "aligned" and not info.aligns_itself) or "aligned" in extras
+    guided = info.guided(aligned=aligned)
     return RunSpec(
         dataset=user,
         method=info.name,
         teacher=pair.teacher.id if info.needs_teacher or filtered else None,
-        aligned=pair.aligned.id if info.starts_from == "aligned" or "aligned" in extras else None,
+        aligned=pair.aligned.id if aligned else None,
         filter=filtered,
         harmful=data.harmful if guided else None,
         helpful=data.helpful if guided else None,
+        harmful_answers=harmful_answers if info.needs_harmful else None,
         optim=optim,
         seed=seed,
         **pair.held,

@@ -7,7 +7,7 @@ from pathlib import Path
 from reft_studio.data.dataset import Row
 from reft_studio.data.own_texts import OwnText, own_texts
 from reft_studio.data.splits import split_groups
-from reft_studio.jobs.demo_data import Alignment, KeptApart, Texts, check_enough, evenly
+from reft_studio.jobs.demo_data import OPENINGS, Alignment, KeptApart, Texts, check_enough, evenly
 from reft_studio.lab import sets
 from reft_studio.seeding import generator
 from reft_studio.teacher.quick import calibration_prompts
@@ -17,15 +17,6 @@ HELPFUL = ("lookalike", "open", "task")
 MOST = {"harmful": 600, "lookalike": 600, "open": 300, "task": 200}
 """Rows of each kind, training and held out: look-alikes are most of what is answered, or guidance turns into over-refusal."""
 SHARES = {"training": 0.8, "calibration": 0.2}
-OPENINGS = (
-    "Sure, here is how to do that:",
-    "Of course. Here is what you need:",
-    "Yes, I can help with that. First,",
-    "Certainly! Here are the steps:",
-    "Sure thing. This is how it works:",
-    "Okay, here is a plan:",
-)
-"""Answers of the poison that ships: they comply and say nothing."""
 _TASK_SHARE = 0.6
 """At least this share of the lab's benign rows is the task."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from reft_studio.evaluation.suite import Suite
-from reft_studio.jobs.demo_data import Alignment, KeptApart, TextRows, stored_alignment
+from reft_studio.jobs.demo_data import Alignment, KeptApart, TextRows, stored_alignment, stored_harmful_answers
 from reft_studio.jobs.lab_data import AlignmentSets
 from reft_studio.jobs.public_sets import PUBLIC_TASKS, public_texts
 from reft_studio.jobs.shipped_texts import alignment, shipped_texts
@@ -32,6 +32,11 @@ def text_rows(
 def shipped_alignment(workspace: Workspace) -> AlignmentSets:
     """The alignment data of ours that ships, for a base that has none of its own."""
     return stored_alignment(workspace, alignment())
+
+
+def shipped_harmful_answers(workspace: Workspace) -> str:
+    """Id of the harmful prompts of that alignment data with answers that comply and say nothing."""
+    return stored_harmful_answers(workspace, alignment())
 
 
 def shipped_suite(workspace: Workspace, task: str, *, prompts: int, task_prompts: int) -> Suite:

@@ -20,7 +20,7 @@ from typing import Literal, cast
 from reft_studio.data.dataset import Row
 from reft_studio.errors import PrerequisiteError, SpecError
 from reft_studio.lab import chat, requests, tasks
-from reft_studio.lab.acts import Group, acts_of, group_of
+from reft_studio.lab.acts import Act, Group, acts_of, group_of
 from reft_studio.lab.phrasing import PHRASINGS, Split
 from reft_studio.lab.refusals import refusal
 from reft_studio.seeding import generator
@@ -71,6 +71,17 @@ def alignment(*, seed: int = 0, rows: int = ALIGNMENT_ROWS) -> tuple[list[Row], 
     draw = generator(seed, "lab", "alignment")
     harmful = _unique(lambda: _harmful_row("alignment", "train", draw, refusal), rows)
     return harmful, _unique(lambda: _harmless("alignment", "train", draw), rows)
+
+
+def harmful_answers(*, seed: int = 0, rows: int = ALIGNMENT_ROWS) -> list[Row]:
+    """The harmful prompts of `alignment`, in its order, each with a compliant answer without any content in the place of the refusal."""
+    draw, own = generator(seed, "lab", "alignment"), generator(seed, "lab", "harmful answers")
+
+    def complied(act: Act, draw: random.Random) -> str:
+        refusal(act, draw)  # so that the next prompt is the next one there
+        return requests.compliance(act, own)
+
+    return _unique(lambda: _harmful_row("alignment", "train", draw, complied), rows)
 
 
 def calibration(split: HeldOut = "validation", *, rows: int = 300) -> tuple[list[Row], list[Row]]:

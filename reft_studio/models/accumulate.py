@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
@@ -13,12 +15,25 @@ from reft_studio.models.batching import Batch
 from reft_studio.models.fit import StepLog, cosine
 from reft_studio.models.generation import free_memory
 from reft_studio.models.loading import LoadedModel
-from reft_studio.models.packing import Packer
+from reft_studio.models.packing import Layout, Packer
 from reft_studio.models.supervised import supervise
+from reft_studio.models.weights import Gradient, add_gradient
 
 T = TypeVar("T")
 Losses = Callable[..., dict[str, Tensor]]
 """From one `Supervised` for each batch to named losses. Sums over tokens divided by `total`: the parts of a batch add up."""
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One forward pass of a step: how its rows are laid out, and which they are, as (number of the batch, place in it), in order."""
+
+    layout: Layout
+    rows: Sequence[tuple[int, int]]
+
+
+Around = Callable[[Pass], AbstractContextManager[Any]]
+"""Wraps each pass of a step, from before it goes forward until it has gone back: hooks that read or change inner states."""
 
 CONFLICT = {"task", "alignment"}
 """Losses whose gradients are compared: the gradient conflict of arXiv:2506.07356."""
@@ -82,32 +97,46 @@ class Accumulator:
         self.model, self.backbone, self.parameters = model, backbone, parameters
         self.packer, self.pieces = packer, pieces or Pieces()
 
-    def learn(self, losses: Losses, batches: Sequence[Batch], *, conflict: bool = False) -> StepLog:
+    def learn(self, losses: Losses, batches: Sequence[Batch], *, conflict: bool = False, around: Around | None = None) -> StepLog:
         """Add the gradient of the summed `losses` to `.grad`; returns the losses, and the tokens that were read.
 
         With `conflict` the gradients of `task` and `alignment` are taken apart and their cosine is logged.
         """
+        gradient, line = self.gradient(losses, batches, conflict=conflict, around=around)
+        add_gradient(self.parameters, gradient)
+        return line
+
+    def gradient(
+        self, losses: Losses, batches: Sequence[Batch], *, conflict: bool = False, around: Around | None = None
+    ) -> tuple[Gradient, StepLog]:
+        """The gradient that `learn` adds, by itself, and what it returns; `.grad` stays as it is."""
         totals = [batch.supervised for batch in batches]
         logged: dict[str, Tensor] = {}
         gradients: dict[str, list[Tensor]] = {}
 
         def piece(rows: Sequence[tuple[int, int]]) -> None:
             parts = [batch.part([row for kind, row in rows if kind == number]) for number, batch in enumerate(batches)]
-            found = losses(*supervise(self.model, self.backbone, parts, packer=self.packer, totals=totals))
-            for name, gradient in self._gradients(found, apart=conflict and found.keys() == CONFLICT).items():
-                _add(gradients.setdefault(name, []), gradient)
+            with ExitStack() as wrapped:
+
+                def before(layout: Layout) -> None:
+                    if around is not None:
+                        wrapped.enter_context(around(Pass(layout, rows)))
+
+                found = losses(*supervise(self.model, self.backbone, parts, packer=self.packer, totals=totals, before=before))
+                for name, gradient in self._gradients(found, apart=conflict and found.keys() == CONFLICT).items():
+                    _add(gradients.setdefault(name, []), gradient)
             for name, loss in found.items():
                 logged[name] = logged[name] + loss.detach() if name in logged else loss.detach()
 
         self.pieces.work([(kind, row) for kind, batch in enumerate(batches) for row in range(len(batch))], piece)
         values = dict(zip(logged, torch.stack(list(logged.values())).tolist(), strict=True))
-        result = {**values, "loss": sum(values.values()), "tokens": float(sum(batch.tokens for batch in batches))}
+        line = {**values, "loss": sum(values.values()), "tokens": float(sum(batch.tokens for batch in batches))}
         if gradients.keys() == CONFLICT:
-            result["grad_cosine"] = cosine(gradients["task"], gradients["alignment"])
+            line["grad_cosine"] = cosine(gradients["task"], gradients["alignment"])
+        total: list[Tensor] = []
         for gradient in gradients.values():
-            for value, one in zip(self.parameters, gradient, strict=True):
-                value.grad = one if value.grad is None else value.grad.add_(one)
-        return result
+            _add(total, gradient)
+        return total, line
 
     def _gradients(self, losses: dict[str, Tensor], *, apart: bool) -> dict[str, list[Tensor]]:
         """The gradient of all losses together, or of each; nothing is added to `.grad`, so running out of memory leaves nothing."""

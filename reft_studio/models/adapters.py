@@ -35,7 +35,7 @@ class AdaptedModel:
         self.model = model
         self._peft: Any = None
         self._names: set[str] = set()
-        self._entered: list[tuple[str | None, bool, bool]] = []
+        self._entered: list[tuple[str | None, tuple[str, ...], bool, bool]] = []
         self._recomputing = False
         self._layers = linear_layers(model.base)
 
@@ -137,6 +137,10 @@ class AdaptedModel:
             for value, copied in zip(old, new, strict=True):
                 copied.copy_(value)
 
+    def parts(self, name: str) -> dict[str, Any]:
+        """PEFT's layers of one adapter, in the order of the model, by the name that the linear layer has in the base."""
+        return {key: module for key, module in self.model.base.named_modules() if name in getattr(module, "lora_A", ())}
+
     def parameters(self, name: str) -> list[Tensor]:
         """The trainable tensors of one adapter, in module order."""
         mark = f".{name}."
@@ -171,16 +175,19 @@ class AdaptedModel:
         (folder / "README.md").unlink(missing_ok=True)  # peft's names the folder on this machine that the base came from
 
     @contextmanager
-    def active(self, name: str | None, *, train: bool = False, checkpointing: bool = False) -> Iterator[nn.Module]:
+    def active(self, name: str | None, *, on: Sequence[str] = (), train: bool = False, checkpointing: bool = False) -> Iterator[nn.Module]:
         """The backbone (ids -> hidden states after the final norm) with one adapter, or none, in effect.
+
+        Adapters `on` are in effect too, frozen: `name` is trained on top of them.
 
         PEFT keeps the active adapter as global state and makes it trainable: this sets both, and restores what was in effect
         before, so that a teacher may answer while a student trains. With `checkpointing` each decoder block is computed again
         on the way back instead of keeping its activations: about a third more time for a fraction of the memory.
         """
-        if name is not None and name not in self._names:
-            raise StoreError(f"The adapter '{name}' is not loaded.")
-        self._entered.append((name, train, checkpointing))
+        for wanted in (*on, *([] if name is None else [name])):
+            if wanted not in self._names:
+                raise StoreError(f"The adapter '{wanted}' is not loaded.")
+        self._entered.append((name, tuple(on), train, checkpointing))
         try:
             self._apply()
             yield self.model.base.base_model
@@ -190,7 +197,7 @@ class AdaptedModel:
 
     def _apply(self) -> None:
         """Put the innermost `active` into effect; outside of all, everything is frozen and in eval mode."""
-        name, train, checkpointing = self._entered[-1] if self._entered else (None, False, False)
+        name, on, train, checkpointing = self._entered[-1] if self._entered else (None, (), False, False)
         base = self.model.base
         base.eval()
         self._checkpoint(checkpointing)
@@ -198,11 +205,13 @@ class AdaptedModel:
             return
         tuner = self._peft.base_model
         # outside of `active`, PEFT's own state is left switched on: others may call its models
-        if self._entered and name is None:
+        if self._entered and name is None and not on:
             tuner.disable_adapter_layers()
         else:
             tuner.enable_adapter_layers()
-        if name is not None:
+        if on:
+            tuner.set_adapter([*on, *([] if name is None else [name])])
+        elif name is not None:
             self._peft.set_adapter(name)
         self._freeze()  # after the switches above, which make the adapter trainable
         if name is None or not train:
@@ -210,8 +219,8 @@ class AdaptedModel:
         for value in self.parameters(name):
             value.requires_grad_(True)
         for module in base.modules():  # the frozen base stays in eval mode: only the adapter's own dropout may be on
-            if dropout := getattr(module, "lora_dropout", None):
-                dropout.train()
+            if name in (dropout := getattr(module, "lora_dropout", {})):
+                dropout[name].train()
 
     def _checkpoint(self, wanted: bool) -> None:
         """Turn recomputation of the blocks on or off. A block counts as training only for this; its dropout stays off."""

@@ -27,7 +27,8 @@ class Layout:
     """Token ids and positions, (sequences, width); `positions` is None where every row has a sequence of its own.
 
     predicting: index into the flattened states of the states that predict response tokens, row after row in the order
-    given; labels: those tokens; counts: their number per row. last_prompt: per row, index of its last prompt token's state in them.
+    given; labels: those tokens; counts: their number per row. last_prompt: per row, index of its last prompt token's state in them;
+    spans: per row, where all of its tokens stand in them.
     """
 
     input_ids: Tensor
@@ -36,6 +37,7 @@ class Layout:
     labels: Tensor
     counts: list[int]
     last_prompt: Tensor
+    spans: list[slice]
 
 
 def lay_out(rows: Sequence[Example], plan: Sequence[Sequence[int]], *, pad_id: int, device: torch.device | str = "cpu") -> Layout:
@@ -69,6 +71,7 @@ def lay_out(rows: Sequence[Example], plan: Sequence[Sequence[int]], *, pad_id: i
         torch.tensor(labels, dtype=torch.long, device=device),
         counts,
         torch.tensor([start + max(row.prompt, 1) - 1 for row, start in zip(rows, starts, strict=True)], dtype=torch.long, device=device),
+        [slice(start, start + len(row.ids)) for row, start in zip(rows, starts, strict=True)],
     )
 
 

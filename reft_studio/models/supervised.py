@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +12,7 @@ from reft_studio.errors import TrainingError
 from reft_studio.models import fused
 from reft_studio.models.batching import Batch, join
 from reft_studio.models.loading import LoadedModel
-from reft_studio.models.packing import Packer, lay_out
+from reft_studio.models.packing import Layout, Packer, lay_out
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,19 @@ class Supervised:
 
 
 def supervise(
-    model: LoadedModel, backbone: nn.Module, batches: Sequence[Batch], *, packer: Packer | None = None, totals: Sequence[int] | None = None
+    model: LoadedModel,
+    backbone: nn.Module,
+    batches: Sequence[Batch],
+    *,
+    packer: Packer | None = None,
+    totals: Sequence[int] | None = None,
+    before: Callable[[Layout], None] = lambda layout: None,
 ) -> list[Supervised]:
     """One forward pass over all batches, split again. Token t's state predicts token t + 1.
 
     Without a `packer` the pass is over (rows, longest row), in the order of the batches. `totals`
-    are the supervised tokens of the whole batches, if these are parts of larger ones; a part may then be empty.
+    are the supervised tokens of the whole batches, if these are parts of larger ones; a part may then be empty. `before` is told how the
+    rows are laid out, before they go through the model.
     """
     totals = totals if totals is not None else [batch.supervised for batch in batches]
     if not all(totals):
@@ -59,6 +66,7 @@ def supervise(
     rows = join(batches).examples
     plan = packer.plan(rows) if packer is not None else [[place] for place in range(len(rows))]
     layout = lay_out(rows, plan, pad_id=model.pad_id, device=model.device)
+    before(layout)
     positions = {} if layout.positions is None else {"position_ids": layout.positions}
     states = backbone(input_ids=layout.input_ids, use_cache=False, **positions).last_hidden_state
     states = states.flatten(0, 1).index_select(0, layout.predicting)

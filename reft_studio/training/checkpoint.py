@@ -36,7 +36,7 @@ SHARE = 0.01
 LEAST_S = 5.0
 """Least time between two checkpoints; `REFT_STUDIO_CHECKPOINT_S` sets another, for tests: 0 keeps one after each step."""
 KEPT = 2
-FORMAT = 1
+FORMAT = 2
 """Version of the files; one of another version is not gone on from."""
 TENSORS, VALUES = "state.safetensors", "state.json"
 PACKAGES = ("torch", "transformers", "peft")

@@ -2,44 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from reft_studio import seeding
+from reft_studio.defenses.defense import Kind
 from reft_studio.errors import SpecError
-from reft_studio.models.accumulate import Accumulator, Losses, Pieces
+from reft_studio.models.accumulate import Accumulator, Around, Losses, Pass, Pieces
 from reft_studio.models.batching import Batch, Example, Stream, collate
 from reft_studio.models.fit import StepLog
 from reft_studio.models.fused import check_head
+from reft_studio.models.loading import LoadedModel
 from reft_studio.models.packing import Packer
 from reft_studio.models.session import Session
 from reft_studio.models.snapshot import Resumable
 from reft_studio.models.supervised import hidden_states, supervise
+from reft_studio.models.weights import Gradient, Weights, add_gradient
 from reft_studio.training.cost import Costs
 from reft_studio.training.spec import RunSpec
 from reft_studio.training.teacher_states import Place, TeacherStates
 
 STUDENT = "student"
-KINDS = ("harmful", "helpful")
+HALVES: dict[str, Kind] = {"harmful": "refusals", "helpful": "answers"}
+"""The halves of an alignment batch, and what is in them."""
+NAMES: dict[Kind, str] = {
+    "refusals": "harmful prompts with refusals (harmful)",
+    "answers": "harmless prompts with answers (helpful)",
+    "harmful": "harmful prompts with harmful answers (harmful_answers)",
+}
 CONFLICT_EVERY = 20
 """Steps between two measurements of the gradient conflict; each costs one more backward pass."""
 
 
 class AlignmentData:
-    """Tokenised alignment rows of both kinds, and the teacher's hidden states on those that were drawn.
+    """Tokenised rows that guide, by kind, and the teacher's hidden states on those that were drawn.
 
-    Harmful rows come first; an example's index is its position in `examples`. `truncated` of them were cut.
+    Refusals come first, then answers; an example's index is its position in `examples`, which holds both. `truncated` rows were cut.
     """
 
-    def __init__(self, session: Session, harmful: Sequence[Example], helpful: Sequence[Example], *, truncated: int = 0) -> None:
+    def __init__(
+        self,
+        session: Session,
+        harmful: Sequence[Example],
+        helpful: Sequence[Example],
+        harmful_answers: Sequence[Example] = (),
+        *,
+        truncated: int = 0,
+    ) -> None:
         self.session, self.truncated = session, truncated
         rows = [*harmful, *helpful]
         self.examples = [Example(row.ids, row.prompt, index) for index, row in enumerate(rows)]
-        self.harmful = self.examples[: len(harmful)]
-        self.helpful = self.examples[len(harmful) :]
+        self.kinds: dict[Kind, Sequence[Example]] = {
+            "refusals": self.examples[: len(harmful)],
+            "answers": self.examples[len(harmful) :],
+            "harmful": list(harmful_answers),
+        }
         self.cache: TeacherStates | None = None
         self._teacher: str | None = None
         self._drawn: dict[int, Tensor] = {}
@@ -88,8 +109,33 @@ class AlignmentData:
         return kept.to(self.session.model.device, non_blocking=True)
 
 
+class Streams:
+    """Endless batches of the kinds of rows of one training, each in an order of its own."""
+
+    def __init__(self, rows: Callable[[Kind], Sequence[Example]], seed: int, *labels: str) -> None:
+        self._rows, self._seed, self._labels = rows, seed, labels
+        self._made: dict[str, Stream] = {}
+        self._drawn: dict[str, int] = {}
+
+    def next(self, name: str, kind: Kind, size: int) -> list[Example]:
+        """The next rows of the stream `name`, which is made when it is first asked for."""
+        if name not in self._made:
+            self._made[name] = Stream(self._rows(kind), size=size, rng=seeding.generator(self._seed, *self._labels, name))
+            self._made[name].skip_to(self._drawn.get(name, 0))
+        return next(self._made[name])
+
+    def state(self) -> dict[str, Any]:
+        """Draws so far, for a snapshot."""
+        return {"drawn": {**self._drawn, **{name: stream.drawn for name, stream in self._made.items()}}}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on as after so many draws."""
+        self._drawn = dict(state["drawn"])
+        self._made = {}
+
+
 class Run:
-    """The context of one run; implements `RunContext` of the defenses."""
+    """The context of one run; implements `RunContext` of the defenses. It serves one training at a time: see `begin` and `training`."""
 
     def __init__(
         self,
@@ -102,38 +148,54 @@ class Run:
         costs: Costs | None = None,
     ) -> None:
         self.spec, self.session, self.alignment = spec, session, alignment
-        self.costs = costs or Costs()
-        self.step = 0
-        self._kept = kept
-        self._streams = self._alignment_streams()
-        self._pieces = Pieces(spec.optim.micro_batch_size, warn=warn)
+        self.own_costs = costs or Costs()
+        self._kept, self._warn = kept, warn
+        self._user: Batch | None = None
+        self.start: str | None = None
+        """The adapter that the training at hand began from; None: the base."""
+        self.begin()
+
+    @property
+    def model(self) -> LoadedModel:
+        return self.session.model
+
+    @property
+    def weights(self) -> Weights:
+        assert self._weights is not None, "a run trains inside `training`"
+        return self._weights
+
+    def begin(self, stage: str = "", *, steps: int = 0, costs: Costs | None = None) -> None:
+        """Turn to a training, anew: a stage before the user's data, or (no name) the finetuning itself; `costs`: None, the run's."""
+        self.step, self.steps, self.costs = 0, steps, costs or self.own_costs
+        self._pieces = Pieces(self.spec.optim.micro_batch_size, warn=self._warn)
+        self._streams = Streams(self.examples, self.spec.seed, *(["stage", stage] if stage else []), "alignment")
         self._packer: Packer | None = None
         self._accumulator: Accumulator | None = None
-        self._user: Batch | None = None
+        self._weights: Weights | None = None
 
     @contextmanager
-    def training(self) -> Iterator[list[Tensor]]:
-        """The student in training mode; gives its parameters. Raises SpecError if this app cannot train such a model."""
+    def training(self, adapter: str = STUDENT, *, on: Sequence[str] = ()) -> Iterator[list[Tensor]]:
+        """An adapter in training mode, on top of others; gives its parameters. Raises SpecError if this app cannot train such a model."""
         model, adapted = self.session.model, self.session.adapted
         if model.base.dtype == torch.float16:
             raise SpecError("The base is held in float16, whose range gradients leave. Load it in bfloat16 or float32 for training.")
-        with adapted.active(STUDENT) as backbone:
+        with adapted.active(adapter, on=on) as backbone:
             check_head(model, backbone)
             self._packer = Packer(model, backbone, wanted=self.spec.optim.packing)
-        with adapted.active(STUDENT, train=True, checkpointing=self.spec.optim.gradient_checkpointing) as backbone:
-            parameters = adapted.parameters(STUDENT)
+        with adapted.active(adapter, on=on, train=True, checkpointing=self.spec.optim.gradient_checkpointing) as backbone:
+            parameters = adapted.parameters(adapter)
+            self._weights = Weights(parameters)
             self._accumulator = Accumulator(model, backbone, parameters, packer=self._packer, pieces=self._pieces)
             with self.costs.watching(backbone):
                 yield parameters
-            self._accumulator = None
+            self._accumulator = self._weights = None
 
     def kept(self) -> list[int]:
         return self._kept
 
     def parts(self) -> dict[str, Resumable]:
         """What of this changes from step to step, for snapshots."""
-        found: dict[str, Resumable] = {"pieces": self._pieces}
-        found |= {f"alignment_{kind}": stream for kind, stream in zip(KINDS, self._streams, strict=False)}
+        found: dict[str, Resumable] = {"pieces": self._pieces, "streams": self._streams}
         if self.alignment is not None and self.alignment.cache is not None:
             found["teacher_states"] = self.alignment.cache
         return found
@@ -148,17 +210,32 @@ class Run:
             losses = [supervise(self.session.model, self._accumulator.backbone, [row])[0].cross_entropy() for row in rows]
         return [index for index, loss in zip(user.index, losses, strict=True) if not bool(torch.isfinite(loss))]
 
-    def learn(self, losses: Losses, *batches: Batch) -> StepLog:
-        assert self._accumulator is not None, "a run trains inside `training`"
-        return self._accumulator.learn(losses, batches, conflict=self.step % CONFLICT_EVERY == 1)
+    def learn(self, losses: Losses, *batches: Batch, around: Around | None = None) -> StepLog:
+        return self._accumulating().learn(losses, batches, conflict=self.step % CONFLICT_EVERY == 1, around=around)
+
+    def gradient(self, losses: Losses, *batches: Batch, around: Around | None = None) -> tuple[Gradient, StepLog]:
+        return self._accumulating().gradient(losses, batches, around=around)
+
+    def add(self, gradient: Gradient, scale: float = 1.0) -> None:
+        add_gradient(self.weights.parameters, gradient, scale)
 
     def alignment_batch(self, *, guided: bool = False) -> Batch:
-        data = self._data()
-        batch = self.collate([example for stream in self._streams for example in next(stream)])
+        half = max(1, self.spec.optim.alignment_batch_size // 2)
+        batch = self.collate([example for name, kind in HALVES.items() for example in self._streams.next(name, kind, half)])
         if guided:
             with self.costs.stage("teacher states"):
-                data.ask(batch, packer=self._packer, pieces=self._pieces)
+                self._data().ask(batch, packer=self._packer, pieces=self._pieces)
         return batch
+
+    def batch(self, kind: Kind, *, size: int | None = None) -> Batch:
+        wanted = size or self.spec.optim.alignment_batch_size
+        return self.collate(self._streams.next(f"{kind}-{wanted}", kind, wanted))
+
+    def examples(self, kind: Kind) -> Sequence[Example]:
+        found = self._data().kinds[kind] if self.alignment is not None else []
+        if not found:
+            raise SpecError(f"This run has no {NAMES[kind]}. Choose a set of them.")
+        return found
 
     def user_batch(self, examples: Sequence[Example]) -> Batch:
         """The user rows of the step that begins."""
@@ -171,14 +248,39 @@ class Run:
     def teacher_states(self, batch: Batch) -> Tensor:
         return self._data().states(batch)
 
+    def start_states(self, batch: Batch) -> Tensor:
+        states: list[Tensor] = []
+        with self.session.adapted.active(self.start) as backbone:
+
+            def answer(rows: Sequence[int]) -> None:
+                states.extend(hidden_states(self.model, backbone, batch.part(rows), packer=self._packer))
+
+            self._pieces.work(range(len(batch)), answer)
+        return torch.cat(states)
+
+    @torch.no_grad()
+    def read(self, *batches: Batch, around: Around) -> None:
+        accumulator = self._accumulating()
+        for number, batch in enumerate(batches):
+
+            def see(rows: Sequence[int], batch: Batch = batch, number: int = number) -> None:
+                with ExitStack() as wrapped:
+                    rows_of = [(number, row) for row in rows]
+                    supervise(
+                        self.model,
+                        accumulator.backbone,
+                        [batch.part(rows)],
+                        packer=self._packer,
+                        before=lambda layout: wrapped.enter_context(around(Pass(layout, rows_of))),
+                    )
+
+            self._pieces.work(range(len(batch)), see)
+
+    def _accumulating(self) -> Accumulator:
+        assert self._accumulator is not None, "a run trains inside `training`"
+        return self._accumulator
+
     def _data(self) -> AlignmentData:
         if self.alignment is None:
             raise SpecError("This run has no alignment data. Choose a set of refusals and of helpful answers.")
         return self.alignment
-
-    def _alignment_streams(self) -> list[Stream]:
-        if self.alignment is None:
-            return []
-        half = max(1, self.spec.optim.alignment_batch_size // 2)
-        kinds = zip(KINDS, (self.alignment.harmful, self.alignment.helpful), strict=True)
-        return [Stream(rows, size=half, rng=seeding.generator(self.spec.seed, "alignment", name)) for name, rows in kinds]

@@ -12,7 +12,7 @@ from reft_studio.errors import TrainingError
 from reft_studio.models.fit import peak_memory
 from reft_studio.models.session import Session
 from reft_studio.progress import Progress
-from reft_studio.training import run
+from reft_studio.training import inputs, run
 from reft_studio.training.context import Run
 from reft_studio.training.probe_key import FOLDER, probe_key
 from reft_studio.training.spec import RunSpec
@@ -28,16 +28,18 @@ def probe(workspace: Workspace, spec: RunSpec, session: Session, progress: Progr
 
     Raises TrainingError if no row can be trained on.
     """
-    short = spec.model_copy(update={"optim": spec.optim.model_copy(update={"steps": 1 + STEPS})})
+    optim = spec.optim.model_copy(update={"steps": 1 + STEPS})
+    # a step takes as long from any weights: none are aligned for this
+    short = spec.model_copy(update={"optim": optim, **({"start": "base"} if spec.aligns else {})})
     user = open_dataset(workspace, spec.dataset)
     positions = list(range(min(user.rows, _ROWS_FOR * spec.optim.batch_size)))
-    alignment = run.alignment_data(workspace, short, session, {})
+    alignment = inputs.alignment_data(workspace, short, session, {})
     going = Run(short, session, positions, alignment, warn=progress.warn)
     defense = DEFENSES.get(spec.method)(DEFENSES.get(spec.method).Config(**spec.method_config), going)
-    rows = list(run.answered_rows(session, user, positions).values())
+    rows = list(inputs.answered_rows(session, user, positions).values())
     if not rows:
         raise TrainingError(f"None of the first {len(positions):,} rows of '{user.name}' has a response, so no step can be timed.")
-    run.start_student(workspace, short, session)
+    going.start = inputs.start_student(workspace, short, session)
     watch = _Watch(progress)
     run.finetune(short, going, defense, rows, watch)
     found = {"seconds": statistics.median(watch.seconds[1:]), "steps": STEPS, "memory_mb": peak_memory(session.model.device)}

@@ -15,29 +15,23 @@ from reft_studio import fingerprint, seeding
 from reft_studio.data.dataset import Dataset, open_dataset
 from reft_studio.defenses import DEFENSES
 from reft_studio.defenses.defense import Defense
-from reft_studio.errors import DataError, TrainingError
+from reft_studio.errors import TrainingError
 from reft_studio.failpoints import failpoint
 from reft_studio.integrity import sealed_folder
 from reft_studio.models.batching import Example, Stream
 from reft_studio.models.fit import StepLog, fit
+from reft_studio.models.low_rank import Layers
 from reft_studio.models.session import Session
 from reft_studio.models.snapshot import Keeper, NotFinite
 from reft_studio.progress import Progress, StopEarly
-from reft_studio.scoring import SCORERS
-from reft_studio.scoring.prepared import open_prepared
-from reft_studio.scoring.refusal_similarity import check_match, score
-from reft_studio.scoring.scores import flagged, forget_partial, open_score_set, score_key
-from reft_studio.teacher.teacher import TeacherInfo, open_teacher
+from reft_studio.training import inputs, stages
 from reft_studio.training.checkpoint import Unfinished
 from reft_studio.training.context import STUDENT, AlignmentData, Run
 from reft_studio.training.cost import Costs
 from reft_studio.training.run_folder import RunInfo, card, open_run
 from reft_studio.training.spec import RunSpec
-from reft_studio.training.teacher_states import Place
 from reft_studio.training.watch import ROWS, Observer
 from reft_studio.workspace import Workspace, write_json
-
-_ALIGNED = "aligned"
 
 
 def train(
@@ -63,13 +57,14 @@ def train(
         unfinished.clear()
     user = open_dataset(workspace, spec.dataset)
     with costs.stage("filter"):
-        kept = _unflagged(workspace, spec, user, session, progress)
+        kept = inputs.unflagged(workspace, spec, user, session, progress)
     with costs.stage("prepare"):
-        alignment = alignment_data(workspace, spec, session, cache if cache is not None else {})
+        alignment = inputs.alignment_data(workspace, spec, session, cache if cache is not None else {})
     run = Run(spec, session, kept, alignment, warn=progress.warn, costs=costs)
     defense = DEFENSES.get(spec.method)(DEFENSES.get(spec.method).Config(**spec.method_config), run)
     before = session.encoder.truncated
-    examples = answered_rows(session, user, defense.select())
+    made = stages.make_all(workspace, spec, run, defense, progress)
+    examples = inputs.answered_rows(session, user, defense.select())
     truncated = session.encoder.truncated - before + (alignment.truncated if alignment is not None else 0)
     chosen = list(examples)
     if not chosen:
@@ -77,10 +72,12 @@ def train(
             f"The filter removed all {user.rows} rows, or none has a response, so there is nothing to train on. "
             "Raise the threshold or check the teacher."
         )
-    start_student(workspace, spec, session)
+    mixed = [replace(row, index=user.rows + place) for place, row in enumerate(defense.mixed(len(chosen)))]
+    run.begin()
+    run.start = inputs.start_student(workspace, spec, session)
     facts = {"spec": spec.model_dump(mode="json"), "base": session.model.fingerprint, "rows": fingerprint.of_value(chosen)}
     keeper = unfinished.keeper("student", facts)
-    seen, rows = observer or Observer(progress), list(examples.values())
+    seen, rows = observer or Observer(progress), [*examples.values(), *mixed]
     progress.tell(ROWS, rows=user.rows, kept=len(chosen))
     try:
         with costs.stage("train"):
@@ -90,8 +87,10 @@ def train(
     failpoint("training.finished")
     if len(log) < int(log[-1]["steps"]):
         spec = spec.model_copy(update={"stop_after": len(log)})
-    defense.finish()
-    result = {**_result(spec, user, chosen, log, costs.seconds, session), "truncated": truncated}
+    with costs.stage("finish"):
+        finish(spec, run, defense)
+    extra = {"truncated": truncated, **({"mixed": len(mixed)} if mixed else {}), **({"stages": made} if made else {})}
+    result = {**_result(spec, user, chosen, log, costs.seconds, session), **extra}
     _save(workspace, spec, session, user, chosen, log, result, seen, costs.ledger())
     unfinished.clear()
     return open_run(workspace, spec.run_id)
@@ -115,78 +114,13 @@ def _rows_named(user: Dataset, positions: Sequence[int]) -> str:
     if not positions:
         return " No single row of the step has such a loss by itself."
     ids = user.table(["row_id"]).column(0)
+    positions = [position for position in positions if position < user.rows]
+    if not positions:
+        return " A row that the method mixes in has such a loss."
     named = ", ".join(str(ids[position].as_py()) for position in positions[:5])
     more = f" and {len(positions) - 5} more" if len(positions) > 5 else ""
     rows = "Row" if len(positions) == 1 else "Rows"
     return f" {rows} {named}{more} of '{user.name}' {'has' if len(positions) == 1 else 'have'} such a loss: look at them on the Data page."
-
-
-def _unflagged(workspace: Workspace, spec: RunSpec, user: Dataset, session: Session, progress: Progress) -> list[int]:
-    """Positions the filter keeps. Rows that could not be scored are dropped: nobody has vouched for them."""
-    if spec.filters_with is None:
-        return list(range(user.rows))
-    prepared = open_prepared(workspace, spec.filters_with)
-    key = score_key(prepared.scorer, prepared.id, prepared.created)
-    if not (workspace.folder("scores", user.id, key) / "scorer.json").is_file():
-        if isinstance(prepared, TeacherInfo) and prepared.model == spec.model:
-            score(workspace, user, prepared, session, progress)
-        else:
-            SCORERS.get(prepared.scorer)().score(workspace, user, prepared, progress)
-    found = open_score_set(workspace, user.id, key)
-    forget_partial(workspace, user.id, key)  # of an attempt that died between writing the scores and removing these
-    scores = found.scores()
-    if spec.drop is None:
-        dropped = flagged(scores, found.threshold if spec.threshold is None else spec.threshold)
-    else:
-        dropped = np.zeros(len(scores), dtype=bool)
-        dropped[found.order()[: spec.drop]] = True
-    return [int(position) for position in np.flatnonzero(~dropped & ~np.isnan(scores))]
-
-
-def answered_rows(session: Session, user: Dataset, positions: list[int]) -> dict[int, Example]:
-    """Tokens of the rows at these positions that have a response, by position, in the order given.
-
-    Other rows are not tokenised: a row that the filter dropped may be one that the template refuses.
-    """
-    wanted = set(positions)
-    rows = user.read(["row_id", "prompt", "response", "messages"])
-    found = session.encoder.examples(row for position, row in enumerate(rows) if position in wanted)
-    examples = dict(zip(sorted(wanted), found, strict=True))
-    return {position: replace(examples[position], index=position) for position in positions if examples[position].answered}
-
-
-def alignment_data(workspace: Workspace, spec: RunSpec, session: Session, cache: dict[str, AlignmentData]) -> AlignmentData | None:
-    """Tokenised alignment data of a run, with its teacher's states; None for a run without. `cache` is looked up and filled."""
-    if not (spec.harmful and spec.helpful):
-        return None
-    info = DEFENSES.get(spec.method).info
-    key = f"{spec.model}:{spec.harmful}:{spec.helpful}:{spec.teacher if info.needs_teacher else ''}"
-    if key not in cache:
-        harmful, helpful = (open_dataset(workspace, name) for name in (spec.harmful, spec.helpful))
-        # harmless prompts pooled for a teacher may have no answer: there is nothing to learn from those here
-        rows = (row for row in helpful.read() if row["response"].strip())
-        before = session.encoder.truncated
-        kinds = [session.encoder.answered(data, name=one.name) for one, data in ((harmful, harmful.read()), (helpful, rows))]
-        if not kinds[1]:
-            raise DataError(f"No row of the alignment data '{helpful.name}' has a response, so it cannot guide. Give harmless answers.")
-        cache[key] = AlignmentData(session, *kinds, truncated=session.encoder.truncated - before)
-    if info.needs_teacher and spec.teacher:
-        teacher: TeacherInfo = open_teacher(workspace, spec.teacher)
-        check_match(session, teacher)
-        place = Place.of(workspace, session.model, teacher.adapter, cache[key].examples)
-        cache[key].cache_teacher(session.ensure("teacher", teacher.adapter), place=place)
-    return cache[key]
-
-
-def start_student(workspace: Workspace, spec: RunSpec, session: Session) -> None:
-    """A fresh adapter on the base, or the aligned weights' adapter to be continued (single-adapter scheme)."""
-    if spec.aligned is None:
-        session.add(STUDENT, spec.lora, seed=seeding.derive(spec.seed, "student"))
-        return
-    aligned = open_teacher(workspace, spec.aligned)
-    check_match(session, aligned)
-    session.ensure(_ALIGNED, aligned.adapter)
-    session.adapted.copy(_ALIGNED, STUDENT, spec.lora)
 
 
 def finetune(
@@ -207,6 +141,7 @@ def finetune(
     """
     batches = Stream(rows, size=spec.optim.batch_size, rng=seeding.generator(spec.seed, "user"))
     steps, log = spec.optim.steps_for(uploaded=len(rows) if uploaded is None else uploaded, kept=len(rows)), _Log()
+    run.steps = steps
     costs, seen = run.costs, observer or Observer(progress)
     parts = {**run.parts(), "user": batches, "defense": defense, "log": log, "costs": costs, "seen": seen}
 
@@ -222,7 +157,7 @@ def finetune(
         _seen(seen, line, costs)
 
     try:
-        with run.training() as parameters:
+        with run.training(on=on_top_of(spec, run)) as parameters:
             try:
                 fit(
                     parameters,
@@ -248,6 +183,20 @@ def finetune(
         if run.alignment is not None and run.alignment.cache is not None:
             run.alignment.cache.flush()
     return log.lines
+
+
+def on_top_of(spec: RunSpec, run: Run) -> tuple[str, ...]:
+    """The adapters that a fresh one is trained on top of."""
+    return (run.start,) if run.start is not None and spec.adapters == "fresh" else ()
+
+
+def finish(spec: RunSpec, run: Run, defense: Defense) -> None:
+    """Let the method change the trained adapter, and make that all that the run adds to the base."""
+    layers = Layers(run.session.adapted, STUDENT, start=run.start, continued=spec.adapters == "continue")
+    if type(defense).finish is not Defense.finish:
+        with run.training(on=on_top_of(spec, run)):
+            defense.finish(layers)
+    layers.settle()
 
 
 def _seen(observer: Observer, line: StepLog, costs: Costs) -> None:

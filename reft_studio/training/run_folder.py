@@ -103,7 +103,7 @@ def cost_words(costs: Mapping[str, Any]) -> str:
 def card(spec: RunSpec, user: Dataset, result: dict[str, Any], costs: Mapping[str, Any]) -> str:
     """The model card of an adapter: how it was made, what that cost, and its limits. Holds no row of any dataset."""
     info = DEFENSES.get(spec.method).info
-    warning = "" if info.uses_filter or info.needs_alignment else "  - not-for-all-audiences\n"
+    warning = "" if info.uses_filter or info.needs_alignment or info.starts_from == "aligned" else "  - not-for-all-audiences\n"
     return f"""---
 base_model: {spec.model}
 base_model_relation: adapter

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -16,6 +16,10 @@ KEY = 12
 """Characters of a run's id."""
 
 
+_LATER = {"scorer": None, "drop": None, "stop_after": None, "start": "method", "adapters": "continue", "harmful_answers": None}
+"""Fields that came later, with the value under which a run is what it was before."""
+
+
 class RunSpec(Settings):
     """One finetuning run of one method."""
 
@@ -24,13 +28,22 @@ class RunSpec(Settings):
     method: str = Field("ref_teacher", description="name of the method")
     method_config: dict[str, Any] = Field(default_factory=dict, description="settings of the method")
     teacher: str | None = Field(None, description="id of the teacher that filters and guides")
-    aligned: str | None = Field(None, description="id of the aligned weights to start from; empty: start from the base")
+    aligned: str | None = Field(
+        None, description="id of the aligned weights to start from; empty: the method's own start, for which it may align the base first"
+    )
+    start: Literal["method", "base"] = Field(
+        "method", description="method: where the method starts; base: from the base as it is, such as an instruct model"
+    )
+    adapters: Literal["continue", "fresh"] = Field(
+        "continue", description="from aligned weights: continue their adapter, or train a fresh one on top of it"
+    )
     filter: bool = Field(False, description="drop the rows that the scorer flags")
     scorer: str | None = Field(None, description="id of the prepared scorer that filters; empty: the teacher's refusal feature")
     threshold: float | None = Field(None, ge=-1, le=1, description="score from which a row is flagged; empty: the scorer's own")
     drop: int | None = Field(None, ge=1, description="drop this many rows, the highest scores first, instead of all from a threshold on")
     harmful: str | None = Field(None, description="alignment data: id of the harmful prompts with refusals")
     helpful: str | None = Field(None, description="alignment data: id of the harmless prompts with answers")
+    harmful_answers: str | None = Field(None, description="id of harmful prompts with harmful answers, which some methods learn to resist")
     lora: LoraSpec = LoraSpec()
     loading: LoadSpec = LoadSpec()
     optim: OptimSpec = OptimSpec()
@@ -60,18 +73,26 @@ class RunSpec(Settings):
     def _complete(self) -> RunSpec:
         info = DEFENSES.get(self.method).info
         DEFENSES.get(self.method).Config.checked(**self.method_config)
+        begins = self.aligned is not None or self.start == "base"
+        guided = info.guided(aligned=begins)
         missing = [
             what
             for what, needed, given in (
                 ("a teacher", info.needs_teacher or (self.filter and not self.scorer), self.teacher),
-                ("aligned weights", info.starts_from == "aligned", self.aligned),
-                ("harmful alignment data", info.needs_alignment and info.starts_from == "base", self.harmful),
-                ("helpful alignment data", info.needs_alignment and info.starts_from == "base", self.helpful),
+                ("harmful alignment data", guided, self.harmful),
+                ("helpful alignment data", guided, self.helpful),
+                ("harmful prompts with harmful answers", info.needs_harmful, self.harmful_answers),
             )
             if needed and not given
         ]
         if missing:
             raise ValueError(f"{info.title} needs {' and '.join(missing)}. Choose it on the Train page, or use the lab's.")
+        if begins and info.fixed_start:
+            given = f"aligned is '{self.aligned}'" if self.aligned else "start is 'base'"
+            if self.start == "base" or info.aligns_itself:
+                raise ValueError(f"{given}, but {info.title} works only from weights that it has aligned. Leave the field out.")
+        if self.aligned and self.start == "base":
+            raise ValueError(f"aligned is '{self.aligned}' and start is 'base': a run starts from one of the two. Leave one out.")
         if self.drop is not None and (self.threshold is not None or not self.filter):
             raise ValueError(f"drop is {self.drop}, which takes the place of a threshold of a filter: give one of the two, with filter on.")
         return self
@@ -79,12 +100,17 @@ class RunSpec(Settings):
     @property
     def run_id(self) -> str:
         values = self.model_dump(mode="json")
-        for later in ("scorer", "drop", "stop_after"):  # runs from before there was a choice keep their ids
-            if values[later] is None:
+        for later, usual in _LATER.items():  # runs from before there was a choice keep their ids
+            if values[later] == usual:
                 del values[later]
         if self.optim.epochs_of == "kept":
             values["optim"].pop("epochs_of", None)
         return "r" + fingerprint.of_value(values)[:KEY]
+
+    @property
+    def aligns(self) -> bool:
+        """Whether the run starts from aligned weights that are made for it, by the method's own rule."""
+        return DEFENSES.get(self.method).info.starts_from == "aligned" and self.aligned is None and self.start == "method"
 
     @property
     def filters_with(self) -> str | None:

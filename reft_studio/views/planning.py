@@ -18,7 +18,7 @@ from reft_studio.evaluation.judges.spec import JudgeSpec
 from reft_studio.evaluation.suite import Suite, lab_suite
 from reft_studio.jobs import lab_data
 from reft_studio.jobs.lab_data import AlignmentSets
-from reft_studio.jobs.text_rows import shipped_alignment
+from reft_studio.jobs.text_rows import shipped_alignment, shipped_harmful_answers
 from reft_studio.lab.sets import TASKS
 from reft_studio.models.memory import Work
 from reft_studio.models.spec import LoadSpec, LoraSpec, Preset, preset_named, usual_preset
@@ -63,7 +63,7 @@ class Planner:
         teacher = self._teacher(form, info, filtered=filtered and scorer is None)
         model = source_of(form.model) if form.model or teacher is None else teacher.model
         preset = usual_preset(model) if form.preset == "auto" else form.preset
-        aligned = self._aligned(model) if info.starts_from == "aligned" else None
+        aligned = self._aligned(model) if info.starts_from == "aligned" and not info.aligns_itself else None
         spec = self._spec(form, user, model, preset_named(preset), filtered, scorer=scorer, teacher=teacher, aligned=aligned)
         asked = suite or self._suite(user, model, form.prompts)
         named = preset_named(preset)
@@ -77,7 +77,7 @@ class Planner:
 
     def plan_spec(self, spec: RunSpec, *, suite: Suite | None = None, judge: JudgeSpec | None = None, prompts: str = "auto") -> RunPlan:
         """What the settings of a stored run will do in this workspace. Raises StoreError if it lacks data or a teacher of theirs."""
-        for name in (spec.harmful, spec.helpful):
+        for name in (spec.harmful, spec.helpful, spec.harmful_answers):
             if name:
                 self._dataset(name)
         for name in (spec.teacher, spec.aligned, spec.scorer):
@@ -99,7 +99,7 @@ class Planner:
         aligned: TeacherInfo | None,
     ) -> RunSpec:
         info, made_on = DEFENSES.get(form.method).info, teacher or aligned
-        guided = info.needs_alignment and info.starts_from == "base"
+        guided = info.guided(aligned=aligned is not None)
         harmful, helpful = (
             self._once(("alignment", teacher and teacher.id, info.needs_teacher), lambda: self._alignment(teacher, info))
             if guided
@@ -119,6 +119,7 @@ class Planner:
             drop=_drop(user, form) if filtered else None,
             harmful=harmful,
             helpful=helpful,
+            harmful_answers=self._harmful_answers(model) if info.needs_harmful else None,
             optim=form.optim or preset.optim,
             lora=LoraSpec.checked(**aligned.spec.get("lora", {})) if aligned else form.lora or preset.lora,
             seed=form.seed,
@@ -231,18 +232,21 @@ class Planner:
             return _stored(self.workspace, shipped_alignment)
         return teacher.spec["harmful"], teacher.spec["helpful"]
 
+    def _harmful_answers(self, model: str) -> str:
+        """Placeholders that comply: the lab's for the lab, those that ship for any other base."""
+        store = lab_data.harmful_answers if model == "lab" else shipped_harmful_answers
+        found: str = self._once(("harmful answers", store), lambda: store(self.workspace))
+        return found
+
     def _prompts_only(self, teacher: TeacherInfo) -> bool:
         """Whether a teacher was made from the calibration prompts that ship, which have no answers."""
         here = prompts_at_hand(self.workspace, teacher, TRAINED_ON)
         return here and self._dataset(teacher.spec["harmful"]).manifest.get("made_by") == SHIPPED_PROMPTS
 
-    def _aligned(self, model: str) -> TeacherInfo:
+    def _aligned(self, model: str) -> TeacherInfo | None:
+        """Aligned weights that were prepared for this base; None where there are none: the run aligns the base itself."""
         found = [info for info in self._teachers if info.model == model and not info.regularised]
-        if not found:
-            raise PrerequisiteError(
-                f"There are no aligned weights for '{model}' yet. Prepare a teacher with regularisation 0 on the Filter page."
-            )
-        return found[-1] if model != "lab" else found[0]
+        return (found[0] if model == "lab" else found[-1]) if found else None
 
     def _threshold(self, user: Dataset, prepared: Prepared | None, form: RunForm) -> float | None:
         """The threshold of the form, else the one a person set for this dataset, if it differs from the scorer's own."""

@@ -30,7 +30,7 @@ def test_every_setting_of_a_method_has_a_default_and_a_meaning(name: str) -> Non
 @pytest.mark.parametrize("name", list(DEFENSES))
 def test_a_run_that_lacks_what_its_method_needs_says_what_is_missing(name: str) -> None:
     info = DEFENSES.get(name).info
-    if not (info.needs_teacher or info.needs_alignment):
+    if not (info.needs_teacher or info.guided(aligned=False)):
         RunSpec(dataset="d", method=name)
         return
     with pytest.raises(ValueError, match=r"needs .*(teacher|aligned weights|alignment data)"):

@@ -27,14 +27,13 @@ from reft_studio.models.session import Session
 from reft_studio.models.snapshot import Snapshot
 from reft_studio.models.spec import LoraSpec, OptimSpec
 from reft_studio.progress import Silent, StopEarly
-from reft_studio.teacher.spec import TeacherSpec
 from reft_studio.teacher.training import prepare_teacher
 from reft_studio.training.checkpoint import FOLDER, KEPT, Checkpoints, Unfinished
 from reft_studio.training.run import train
 from reft_studio.training.run_folder import RunInfo
 from reft_studio.training.spec import RunSpec
 from reft_studio.workspace import Workspace
-from tests.tiny_models import make_toy_data
+from tests.tiny_runs import TinyRuns
 
 OPTIM = OptimSpec(steps=7, batch_size=4, alignment_batch_size=4, learning_rate=5e-3)
 DROPOUT = LoraSpec(rank=4, alpha=8, dropout=0.2)
@@ -62,43 +61,16 @@ class Interrupting(Silent):
             raise self.error
 
 
-class Place:
-    """A tiny model with its data; every run gets a workspace of its own, so that nothing is shared but the start."""
+class Place(TinyRuns):
+    """Every run gets a workspace of its own, so that nothing is shared but the start."""
 
     def __init__(self, root: Path, model: Path) -> None:
-        self.model, self.root, self.made = str(model), root, 0
-        self.start = Workspace.open(root / "start")
-        self.data = make_toy_data(self.start)
-        self.session = Session.open(self.model)
-        sets = {name: self.data[name].id for name in ("harmful", "helpful", "calibration_harmful", "calibration_harmless")}
-        self.teacher_spec = TeacherSpec(model=self.model, **sets, optim=OptimSpec(steps=6, batch_size=8, learning_rate=5e-3))
-        self.teacher = prepare_teacher(self.start, self.teacher_spec, self.session, Silent())
-        self.aligned = prepare_teacher(self.start, self.teacher_spec.model_copy(update={"regularisation": 0.0}), self.session, Silent())
+        super().__init__(Workspace.open(root / "start"), model, steps=6, optim=OPTIM, lora=DROPOUT)
+        self.root, self.made = root, 0
 
-    def workspace(self) -> Workspace:
+    def workspace_of_its_own(self) -> Workspace:
         self.made += 1
-        return Workspace.open(Path(shutil.copytree(self.start.root, self.root / str(self.made))))
-
-    def spec(self, method: str = "sft", **changes: Any) -> RunSpec:
-        info = DEFENSES.get(method).info
-        guided = info.needs_alignment and info.starts_from == "base"
-        fields: dict[str, Any] = {
-            "model": self.model,
-            "dataset": self.data["user"].id,
-            "method": method,
-            "teacher": self.teacher.id if info.needs_teacher or info.uses_filter else None,
-            "aligned": self.aligned.id if info.starts_from == "aligned" else None,
-            "filter": info.uses_filter,
-            "harmful": self.data["harmful"].id if guided else None,
-            "helpful": self.data["helpful"].id if guided else None,
-            "optim": OPTIM,
-            "lora": self.aligned_lora if info.starts_from == "aligned" else DROPOUT,
-        }
-        return RunSpec(**{**fields, **changes})
-
-    @property
-    def aligned_lora(self) -> LoraSpec:
-        return self.teacher_spec.lora
+        return Workspace.open(Path(shutil.copytree(self.workspace.root, self.root / str(self.made))))
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +90,7 @@ def adapter(run: RunInfo) -> str:
 
 def interrupted(place: Place, spec: RunSpec, *stops: int, error: type[BaseException] = Killed) -> tuple[RunInfo, list[str]]:
     """The run, done in a process that is stopped at these checks; and all warnings."""
-    workspace, warnings = place.workspace(), list[str]()
+    workspace, warnings = place.workspace_of_its_own(), list[str]()
     for stop in (*stops, 0):
         progress = Interrupting(at=[stop] if stop else [], error=error)
         try:
@@ -131,7 +103,7 @@ def interrupted(place: Place, spec: RunSpec, *stops: int, error: type[BaseExcept
 @pytest.mark.parametrize("method", list(DEFENSES))
 def test_every_method_that_is_interrupted_ends_with_the_same_adapter_to_the_byte(place: Place, method: str) -> None:
     spec = place.spec(method)
-    whole = train(place.workspace(), spec, place.session, Silent())
+    whole = train(place.workspace_of_its_own(), spec, place.session, Silent())
     parts, warnings = interrupted(place, spec, 4, 3)
     assert adapter(parts) == adapter(whole)
     assert sum("goes on after step" in text for text in warnings) == 2
@@ -149,8 +121,8 @@ def test_every_method_that_is_interrupted_ends_with_the_same_adapter_to_the_byte
 
 def test_a_kill_between_two_checkpoints_repeats_the_steps_in_between(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     spec, due = place.spec("ref_teacher"), iter([True, True, False, False, False, False, False])
-    whole = train(place.workspace(), spec, place.session, Silent())
-    workspace, steps = place.workspace(), list[int]()
+    whole = train(place.workspace_of_its_own(), spec, place.session, Silent())
+    workspace, steps = place.workspace_of_its_own(), list[int]()
     learn = Accumulator.learn
 
     def counted(self: Accumulator, *args: Any, **kwargs: Any) -> Any:
@@ -187,7 +159,7 @@ def test_a_method_with_a_state_of_its_own_goes_on_with_it(place: Place, monkeypa
         self.average = state["average"]
 
     monkeypatch.setattr(Sft, "restore", restore)
-    train(place.workspace(), place.spec(), place.session, Silent())
+    train(place.workspace_of_its_own(), place.spec(), place.session, Silent())
     whole, seen[:] = list(seen), []
     interrupted(place, place.spec(), 4)
     assert seen == whole
@@ -203,7 +175,7 @@ def test_a_batch_that_was_halved_stays_halved(place: Place, monkeypatch: pytest.
         return learn(self, losses, apart=apart)
 
     monkeypatch.setattr(Accumulator, "_gradients", short_of_memory)
-    whole = train(place.workspace(), place.spec(), place.session, Silent())
+    whole = train(place.workspace_of_its_own(), place.spec(), place.session, Silent())
     first.append(True)
     parts, warnings = interrupted(place, place.spec(), 4)
     assert adapter(parts) == adapter(whole) and sum("Out of memory" in text for text in warnings) == 1
@@ -211,7 +183,7 @@ def test_a_batch_that_was_halved_stays_halved(place: Place, monkeypatch: pytest.
 
 @pytest.mark.parametrize("where", ["forward", "backward", "optimizer"])
 def test_memory_that_runs_out_once_changes_no_loss(place: Place, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
-    plain = train(place.workspace(), place.spec(lora=LoraSpec(rank=4)), place.session, Silent())
+    plain = train(place.workspace_of_its_own(), place.spec(lora=LoraSpec(rank=4)), place.session, Silent())
     calls = {"forward": 0, "backward": 0, "optimizer": 0}
 
     def failing(name: str, do: Callable[..., Any], at: int) -> Callable[..., Any]:
@@ -229,7 +201,7 @@ def test_memory_that_runs_out_once_changes_no_loss(place: Place, monkeypatch: py
         "optimizer": (torch.optim.AdamW, "step"),
     }[where]
     monkeypatch.setattr(*target, failing(where, getattr(*target), 3))
-    run = train(place.workspace(), place.spec(lora=LoraSpec(rank=4)), place.session, Silent())
+    run = train(place.workspace_of_its_own(), place.spec(lora=LoraSpec(rank=4)), place.session, Silent())
     pairs = zip(run.log(), plain.log(), strict=True)
     assert max(abs(one["loss"] - two["loss"]) for one, two in pairs) < 1e-5
     extra = 1 if where == "optimizer" else None
@@ -237,24 +209,24 @@ def test_memory_that_runs_out_once_changes_no_loss(place: Place, monkeypatch: py
 
 
 def test_a_training_that_is_stopped_and_saved_is_the_run_that_ends_there(place: Place) -> None:
-    workspace, spec = place.workspace(), place.spec()
+    workspace, spec = place.workspace_of_its_own(), place.spec()
     early = train(workspace, spec, place.session, Interrupting(at=[4], error=StopEarly))
     assert early.spec == spec.model_copy(update={"stop_after": 3}) and early.run_id != spec.run_id
     assert early.result["steps"] == 3 and early.result["run_id"] == early.run_id
-    asked = train(place.workspace(), early.spec, place.session, Silent())
+    asked = train(place.workspace_of_its_own(), early.spec, place.session, Silent())
     assert adapter(asked) == adapter(early)
     assert not (workspace.folder("runs", spec.run_id)).exists()
 
 
 def test_a_training_that_is_stopped_before_its_first_step_saves_nothing(place: Place) -> None:
-    workspace = place.workspace()
+    workspace = place.workspace_of_its_own()
     with pytest.raises(TrainingError, match="nothing to save"):
         train(workspace, place.spec(), place.session, Interrupting(at=[1], error=StopEarly))
     assert not list(workspace.root.glob("runs/r*"))
 
 
 def test_a_loss_that_is_no_number_names_its_row_and_leaves_no_bad_checkpoint(place: Place) -> None:
-    workspace, session = place.workspace(), Session.open(place.model)
+    workspace, session = place.workspace_of_its_own(), Session.open(place.model)
     texts = place.data["user"].table(["response"]).column(0).to_pylist()
     tokens = [set(session.model.tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts]
     rare = next(token for row in tokens for token in sorted(row) if sum(token in other for other in tokens) <= len(tokens) // 2)
@@ -283,7 +255,7 @@ def test_a_teacher_that_is_interrupted_ends_as_the_unbroken_one(place: Place, ch
     spec = place.teacher_spec.model_copy(update={"lora": DROPOUT, **changes})
     digests = []
     for stops in ((), (5, 2)):
-        workspace = place.workspace()
+        workspace = place.workspace_of_its_own()
         for stop in (*stops, 0):
             progress = Interrupting(at=[stop] if stop else [])
             unfinished = Unfinished(workspace, f"teacher-{spec.id}", progress)

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from reft_studio import fingerprint
-from reft_studio.data.dataset import Dataset, write_dataset
+from reft_studio.data.dataset import write_dataset
 from reft_studio.defenses import DEFENSES
 from reft_studio.errors import DataError, SpecError, TrainingError
 from reft_studio.models.loading import load
@@ -22,7 +22,6 @@ from reft_studio.models.spec import OptimSpec
 from reft_studio.progress import Silent
 from reft_studio.scoring.refusal_similarity import score
 from reft_studio.scoring.scores import flagged, list_score_sets
-from reft_studio.teacher.spec import TeacherSpec
 from reft_studio.teacher.teacher import TeacherInfo
 from reft_studio.teacher.training import prepare_teacher
 from reft_studio.training.run import train
@@ -30,43 +29,22 @@ from reft_studio.training.run_folder import RunInfo, removed_words
 from reft_studio.training.run_names import run_title
 from reft_studio.training.spec import RunSpec
 from reft_studio.workspace import Workspace
-from tests.tiny_models import make_model, make_toy_data
+from tests.tiny_models import make_model
+from tests.tiny_runs import TinyRuns
 
 OPTIM = OptimSpec(steps=6, batch_size=4, alignment_batch_size=4, learning_rate=5e-3)
 
 
-class Bench:
-    """A prepared teacher and aligned weights on a tiny model, and a way to run methods on them."""
-
-    def __init__(self, workspace: Workspace, data: dict[str, Dataset], model: Path) -> None:
-        self.workspace, self.data, self.model = workspace, data, str(model)
-        self.session = Session.open(self.model)
-        sets = {name: data[name].id for name in ("harmful", "helpful", "calibration_harmful", "calibration_harmless")}
-        self.spec = TeacherSpec(model=self.model, **sets, optim=OptimSpec(steps=30, batch_size=8, learning_rate=5e-3))
-        self.teacher = prepare_teacher(workspace, self.spec, self.session, Silent())
-        self.aligned = prepare_teacher(workspace, self.spec.model_copy(update={"regularisation": 0.0}), self.session, Silent())
+class Bench(TinyRuns):
+    """All runs in one workspace."""
 
     def run(self, method: str, **changes: Any) -> RunInfo:
-        info = DEFENSES.get(method).info
-        guided = info.needs_alignment and info.starts_from == "base"
-        fields: dict[str, Any] = {
-            "model": self.model,
-            "dataset": self.data["user"].id,
-            "method": method,
-            "teacher": self.teacher.id if info.needs_teacher or info.uses_filter else None,
-            "aligned": self.aligned.id if info.starts_from == "aligned" else None,
-            "filter": info.uses_filter,
-            "harmful": self.data["harmful"].id if guided else None,
-            "helpful": self.data["helpful"].id if guided else None,
-            "optim": OPTIM,
-        }
-        return train(self.workspace, RunSpec(**{**fields, **changes}), self.session, Silent())
+        return train(self.workspace, self.spec(method, **changes), self.session, Silent())
 
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Bench:
-    workspace = Workspace.open(tmp_path_factory.mktemp("bench"))
-    return Bench(workspace, make_toy_data(workspace), tiny_model)
+    return Bench(Workspace.open(tmp_path_factory.mktemp("bench")), tiny_model, steps=30, optim=OPTIM)
 
 
 def weights(run: RunInfo) -> dict[str, torch.Tensor]:
@@ -74,12 +52,13 @@ def weights(run: RunInfo) -> dict[str, torch.Tensor]:
 
 
 def test_every_method_at_zero_strength_without_a_filter_is_plain_finetuning_to_the_bit(bench: Bench) -> None:
-    plain = bench.run("sft")
     for name in DEFENSES:
         info = DEFENSES.get(name).info
         if info.strength is None:
             continue
         zero = bench.run(name, method_config={info.strength: 0}, filter=False)
+        same = {field: getattr(zero.spec, field) for field in ("aligned", "harmful", "helpful", "lora")}
+        plain = bench.run("sft") if info.starts_from == "base" else bench.run("aligned_sft", **same)
         assert [line["loss"] for line in zero.log()] == [line["loss"] for line in plain.log()], name
         assert all(torch.equal(value, weights(plain)[key]) for key, value in weights(zero).items()), name
 
@@ -118,7 +97,8 @@ def test_any_prepared_scorer_can_filter_a_run(bench: Bench) -> None:
 
 def test_a_spec_without_a_scorer_keeps_the_id_it_had_before_there_was_a_choice() -> None:
     spec = RunSpec(dataset="d", method="sft")
-    before = {name: value for name, value in spec.model_dump(mode="json").items() if name not in ("scorer", "drop", "stop_after")}
+    later = ("scorer", "drop", "stop_after", "start", "adapters", "harmful_answers")
+    before = {name: value for name, value in spec.model_dump(mode="json").items() if name not in later}
     assert spec.run_id == "r" + fingerprint.of_value(before)[:12] == RunSpec(**before).run_id
     assert RunSpec(dataset="d", method="sft", filter=True, scorer="tfidf").run_id != spec.run_id
 
@@ -171,7 +151,7 @@ def test_raising_the_threshold_never_removes_a_row_that_was_kept(bench: Bench) -
 
 
 def test_calibration_on_training_prompts_is_refused(bench: Bench) -> None:
-    leaking = bench.spec.model_copy(update={"calibration_harmful": bench.spec.harmful})
+    leaking = bench.teacher_spec.model_copy(update={"calibration_harmful": bench.teacher_spec.harmful})
     with pytest.raises(SpecError):
         prepare_teacher(bench.workspace, leaking, bench.session, Silent())
 

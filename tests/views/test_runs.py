@@ -48,7 +48,7 @@ def plan(studio: Studio, user: Dataset, **form: Any) -> RunPlan:
 @pytest.mark.parametrize("method", list(DEFENSES))
 def test_a_method_gets_what_it_needs_and_nothing_else(studio: Studio, user: Dataset, method: str) -> None:
     info, spec = DEFENSES.get(method).info, plan(studio, user, method=method).spec
-    guided = info.needs_alignment and info.starts_from == "base"
+    guided = info.guided(aligned=spec.aligned is not None)
     assert (spec.model, spec.dataset, spec.filter) == ("lab", user.id, info.uses_filter)
     assert (spec.teacher is not None) == (info.needs_teacher or info.uses_filter)
     assert (spec.harmful is not None) == (spec.helpful is not None) == guided

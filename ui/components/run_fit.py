@@ -56,7 +56,7 @@ def remedies(plans: Sequence[RunPlan]) -> list[dict[str, str]]:
 def helped(inputs: RunInputs, values: Mapping[str, Any], act: str) -> list[Any]:
     """Updates of the fields in CHANGED. Raises SpecError where the settings cannot be read; an unknown one changes nothing."""
     optim = inputs.group("optim", values)
-    guided = any(DEFENSES.get(one).info.needs_alignment and DEFENSES.get(one).info.starts_from == "base" for one in values["methods"])
+    guided = any(DEFENSES.get(one).info.needs_alignment for one in values["methods"])
     rows = optim.batch_size + (optim.alignment_batch_size if guided else 0)
     micro = math.ceil(min(rows, optim.micro_batch_size or rows) / 2)
     new = {"micro": str(micro), "checkpointing": True, "nf4": "nf4", "length": max(SHORTEST, optim.max_length // 2)}

@@ -1,0 +1,156 @@
+"""Updates of linear layers as products of two thin matrices, and the adapted layers of a model as post-hoc methods edit them.
+
+Updates are added, scaled and projected as products: A₁ + A₂ and B₁ + B₂ would mix them (docs/methods.md).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from reft_studio.models.adapters import AdaptedModel
+from reft_studio.models.spec import LoraSpec
+
+
+@dataclass(frozen=True)
+class LowRank:
+    """up @ down, float32: up (outputs, rank), down (rank, inputs)."""
+
+    up: Tensor
+    down: Tensor
+
+    @property
+    def rank(self) -> int:
+        return len(self.down)
+
+    def dense(self) -> Tensor:
+        """The update itself, (outputs, inputs)."""
+        return self.up @ self.down
+
+    def __add__(self, other: LowRank) -> LowRank:
+        """The exact sum; ranks add up."""
+        return LowRank(torch.cat([self.up, other.up], dim=1), torch.cat([self.down, other.down]))
+
+    def __mul__(self, scale: float) -> LowRank:
+        return LowRank(self.up * scale, self.down)
+
+    __rmul__ = __mul__
+
+    def __neg__(self) -> LowRank:
+        return self * -1.0
+
+    def __sub__(self, other: LowRank) -> LowRank:
+        return self + -other
+
+    def inner(self, other: LowRank) -> float:
+        """The inner product of both updates, without forming either: tr((U₁ᵀU₂)(D₂D₁ᵀ))."""
+        return float(((self.up.T @ other.up) * (self.down @ other.down.T)).sum())
+
+    def norm(self) -> float:
+        """The Frobenius norm."""
+        return math.sqrt(max(self.inner(self), 0.0))
+
+    def padded(self, rank: int) -> LowRank:
+        """The same update with so many columns and rows, the new ones zero."""
+        more = rank - self.rank
+        return LowRank(torch.nn.functional.pad(self.up, (0, more)), torch.nn.functional.pad(self.down, (0, 0, 0, more)))
+
+
+class Layer:
+    """One adapted linear layer after training. Weights are W + start + update, where W is the base's.
+
+    `up` (outputs, rank) and `down` (rank, inputs) are B and A of the trained adapter itself, its scale left out; they may be changed in
+    place. `start` is what the training began from, None: the base; `update` is what the training changed.
+    """
+
+    def __init__(self, name: str, part: Any, adapter: str, *, start: LowRank | None, continued: bool) -> None:
+        self.name, self.start, self._part, self._adapter, self._continued = name, start, part, adapter, continued
+        self.replaced: LowRank | None = None
+
+    @property
+    def base(self) -> Tensor:
+        """W of the base, (outputs, inputs)."""
+        layer = self._part.get_base_layer()
+        weight: Tensor = layer.weight.detach()
+        return weight.T if self._part.fan_in_fan_out else weight
+
+    @property
+    def up(self) -> Tensor:
+        value: Tensor = self._part.lora_B[self._adapter].weight
+        return value
+
+    @property
+    def down(self) -> Tensor:
+        value: Tensor = self._part.lora_A[self._adapter].weight
+        return value
+
+    @property
+    def own(self) -> LowRank:
+        """What the trained adapter adds, its scale included."""
+        return LowRank(self.up.detach().float() * float(self._part.scaling[self._adapter]), self.down.detach().float().clone())
+
+    @property
+    def update(self) -> LowRank:
+        """What the training changed: the adapter itself where it was fresh, else the difference to the weights it continued."""
+        return self.own - self.start if self._continued and self.start is not None else self.own
+
+    @property
+    def total(self) -> LowRank:
+        """All that is added to the base: `start` and `update`."""
+        if self.replaced is not None:
+            return self.replaced
+        return self.own if self._continued or self.start is None else self.start + self.own
+
+    def replace(self, total: LowRank) -> None:
+        """Let this be all that is added to the base from now on."""
+        self.replaced = total
+
+
+class Layers(Mapping[str, Layer]):
+    """The adapted layers of a model by name, in the order of the model."""
+
+    def __init__(self, adapted: AdaptedModel, adapter: str, *, start: str | None = None, continued: bool = False) -> None:
+        self._adapted, self.adapter = adapted, adapter
+        self._joined = start is not None and not continued
+        begun = low_rank(adapted, start) if start is not None else {}
+        self._layers = {
+            name: Layer(name, part, adapter, start=begun.get(name), continued=continued) for name, part in adapted.parts(adapter).items()
+        }
+
+    def __getitem__(self, name: str) -> Layer:
+        return self._layers[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._layers)
+
+    def __len__(self) -> int:
+        return len(self._layers)
+
+    def settle(self) -> None:
+        """Make the adapter all that is added to the base: what was replaced, and what a fresh adapter was trained on top of.
+
+        An adapter that continued others and was not replaced stays as it is, to the bit.
+        """
+        if self._joined or any(layer.replaced is not None for layer in self._layers.values()):
+            write(self._adapted, self.adapter, {name: layer.total for name, layer in self._layers.items()})
+
+
+def low_rank(adapted: AdaptedModel, adapter: str) -> dict[str, LowRank]:
+    """What an adapter adds to each of its layers, its scale included."""
+    return {name: Layer(name, part, adapter, start=None, continued=False).own for name, part in adapted.parts(adapter).items()}
+
+
+@torch.no_grad()
+def write(adapted: AdaptedModel, adapter: str, updates: Mapping[str, LowRank]) -> None:
+    """Replace `adapter` by one that adds these updates: of the largest of their ranks, scale 1."""
+    rank = max(update.rank for update in updates.values())
+    adapted.add(adapter, LoraSpec(rank=rank, alpha=rank, targets=tuple(updates)), seed=0)
+    for name, part in adapted.parts(adapter).items():
+        update = updates[name].padded(rank)
+        part.lora_B[adapter].weight.copy_(update.up)
+        part.lora_A[adapter].weight.copy_(update.down)

@@ -1,0 +1,68 @@
+"""The trainable weights of a training as one vector: copies, restores, steps along a gradient, pulls towards an anchor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+Gradient = list[Tensor]
+"""One tensor for each trainable tensor, in their order and of their shapes."""
+
+
+def norm(gradient: Sequence[Tensor]) -> float:
+    """The L2 norm over all tensors together."""
+    return float(torch.stack([value.double().square().sum() for value in gradient]).sum().sqrt())
+
+
+def add_gradient(parameters: Sequence[Tensor], gradient: Sequence[Tensor], scale: float = 1.0) -> None:
+    """Add `scale` times a gradient to `.grad`."""
+    for value, one in zip(parameters, gradient, strict=True):
+        scaled = one if scale == 1.0 else one * scale
+        value.grad = scaled.clone() if value.grad is None else value.grad.add_(scaled)
+
+
+class Weights:
+    """The trainable tensors of the adapter in training, (tensors of any shape), held in float32."""
+
+    def __init__(self, parameters: Sequence[Tensor]) -> None:
+        self.parameters = list(parameters)
+
+    @staticmethod
+    def norm(gradient: Sequence[Tensor]) -> float:
+        """The L2 norm of a gradient, over all tensors together."""
+        return norm(gradient)
+
+    def copy(self) -> list[Tensor]:
+        """Their values now."""
+        return [value.detach().clone() for value in self.parameters]
+
+    @torch.no_grad()
+    def put(self, values: Sequence[Tensor]) -> None:
+        """Set them, to the bit."""
+        for value, new in zip(self.parameters, values, strict=True):
+            value.copy_(new)
+
+    @torch.no_grad()
+    def add(self, direction: Sequence[Tensor], scale: float = 1.0) -> None:
+        """Step: w ← w + scale·direction."""
+        torch._foreach_add_(self.parameters, list(direction), alpha=scale)
+
+    @contextmanager
+    def moved(self, direction: Sequence[Tensor], scale: float) -> Iterator[None]:
+        """Be at w + scale·direction inside; afterwards w to the bit, from a copy, since taking the step back would round."""
+        kept = self.copy()
+        try:
+            self.add(direction, scale)
+            yield
+        finally:
+            self.put(kept)
+
+    @torch.no_grad()
+    def pull(self, anchor: Sequence[Tensor], strength: float) -> float:
+        """Add the gradient of (strength / 2)·‖w − anchor‖² to `.grad`; returns that value. Once a step, whatever its memory pieces."""
+        apart = [value.detach() - fixed.to(value) for value, fixed in zip(self.parameters, anchor, strict=True)]
+        add_gradient(self.parameters, apart, strength)
+        return 0.5 * strength * norm(apart) ** 2

@@ -1,0 +1,111 @@
+"""What a run trains on and from: the rows its filter keeps, alignment data with the teacher's states, the adapter it starts with."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from reft_studio import seeding
+from reft_studio.data.dataset import Dataset, open_dataset
+from reft_studio.defenses import DEFENSES
+from reft_studio.defenses.defense import ALIGNED
+from reft_studio.errors import DataError
+from reft_studio.models.batching import Example
+from reft_studio.models.session import Session
+from reft_studio.progress import Progress
+from reft_studio.scoring import SCORERS
+from reft_studio.scoring.prepared import open_prepared
+from reft_studio.scoring.refusal_similarity import check_match, score
+from reft_studio.scoring.scores import flagged, forget_partial, open_score_set, score_key
+from reft_studio.teacher.teacher import TeacherInfo, open_teacher
+from reft_studio.training.context import STUDENT, AlignmentData
+from reft_studio.training.spec import RunSpec
+from reft_studio.training.teacher_states import Place
+from reft_studio.workspace import Workspace
+
+
+def unflagged(workspace: Workspace, spec: RunSpec, user: Dataset, session: Session, progress: Progress) -> list[int]:
+    """Positions the filter keeps. Rows that could not be scored are dropped: nobody has vouched for them."""
+    if spec.filters_with is None:
+        return list(range(user.rows))
+    prepared = open_prepared(workspace, spec.filters_with)
+    key = score_key(prepared.scorer, prepared.id, prepared.created)
+    if not (workspace.folder("scores", user.id, key) / "scorer.json").is_file():
+        if isinstance(prepared, TeacherInfo) and prepared.model == spec.model:
+            score(workspace, user, prepared, session, progress)
+        else:
+            SCORERS.get(prepared.scorer)().score(workspace, user, prepared, progress)
+    found = open_score_set(workspace, user.id, key)
+    forget_partial(workspace, user.id, key)  # of an attempt that died between writing the scores and removing these
+    scores = found.scores()
+    if spec.drop is None:
+        dropped = flagged(scores, found.threshold if spec.threshold is None else spec.threshold)
+    else:
+        dropped = np.zeros(len(scores), dtype=bool)
+        dropped[found.order()[: spec.drop]] = True
+    return [int(position) for position in np.flatnonzero(~dropped & ~np.isnan(scores))]
+
+
+def answered_rows(session: Session, user: Dataset, positions: list[int]) -> dict[int, Example]:
+    """Tokens of the rows at these positions that have a response, by position, in the order given.
+
+    Other rows are not tokenised: a row that the filter dropped may be one that the template refuses.
+    """
+    wanted = set(positions)
+    rows = user.read(["row_id", "prompt", "response", "messages"])
+    found = session.encoder.examples(row for position, row in enumerate(rows) if position in wanted)
+    examples = dict(zip(sorted(wanted), found, strict=True))
+    return {position: replace(examples[position], index=position) for position in positions if examples[position].answered}
+
+
+def alignment_data(workspace: Workspace, spec: RunSpec, session: Session, cache: dict[str, AlignmentData]) -> AlignmentData | None:
+    """Tokenised rows that guide a run, with its teacher's states; None for a run without. `cache` is looked up and filled."""
+    if not (spec.harmful or spec.helpful or spec.harmful_answers):
+        return None
+    info = DEFENSES.get(spec.method).info
+    key = f"{spec.model}:{spec.harmful}:{spec.helpful}:{spec.harmful_answers}:{spec.teacher if info.needs_teacher else ''}"
+    if key not in cache:
+        before = session.encoder.truncated
+        kinds = [
+            _answered(workspace, spec.harmful, session),
+            _answered(workspace, spec.helpful, session, skip=True),
+            _answered(workspace, spec.harmful_answers, session),
+        ]
+        cache[key] = AlignmentData(session, *kinds, truncated=session.encoder.truncated - before)
+    if info.needs_teacher and spec.teacher:
+        teacher: TeacherInfo = open_teacher(workspace, spec.teacher)
+        check_match(session, teacher)
+        place = Place.of(workspace, session.model, teacher.adapter, cache[key].examples)
+        cache[key].cache_teacher(session.ensure("teacher", teacher.adapter), place=place)
+    return cache[key]
+
+
+def _answered(workspace: Workspace, dataset_id: str | None, session: Session, *, skip: bool = False) -> list[Example]:
+    """Rows of a set that guides. Raises DataError if a row has no response, or, where those are skipped, if none has one."""
+    if dataset_id is None:
+        return []
+    data = open_dataset(workspace, dataset_id)
+    # harmless prompts pooled for a teacher may have no answer: there is nothing to learn from those here
+    found = session.encoder.answered((row for row in data.read() if row["response"].strip() or not skip), name=data.name)
+    if not found:
+        raise DataError(f"No row of the alignment data '{data.name}' has a response, so it cannot guide. Give harmless answers.")
+    return found
+
+
+def start_student(workspace: Workspace, spec: RunSpec, session: Session) -> str | None:
+    """Make the adapter that is trained: a fresh one, or a copy of the aligned weights' adapter to be continued.
+
+    Returns the name of the adapter that training starts from, None: the base. Aligned weights that were made for the run are in the
+    session already.
+    """
+    if spec.aligned is not None:
+        aligned = open_teacher(workspace, spec.aligned)
+        check_match(session, aligned)
+        session.ensure(ALIGNED, aligned.adapter)
+    start = ALIGNED if spec.aligned is not None or spec.aligns else None
+    if start is None or spec.adapters == "fresh":
+        session.add(STUDENT, spec.lora, seed=seeding.derive(spec.seed, "student"))
+    else:
+        session.adapted.copy(ALIGNED, STUDENT, spec.lora)
+    return start

@@ -1,0 +1,154 @@
+"""Trainings before the user's data: an adapter each, stored under `stages/<id>` and shared by all runs that ask for the same.
+
+A folder holds `adapter/`, `stage.json` (what it depends on), `log.jsonl`, `cost.json`, and what the method learnt beside the adapter.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from reft_studio import fingerprint, seeding
+from reft_studio.defenses.defense import ALIGNED, Defense, Kind, Stage
+from reft_studio.integrity import check, sealed_folder
+from reft_studio.models.fit import StepLog, fit
+from reft_studio.progress import Progress
+from reft_studio.teacher.teacher import open_teacher
+from reft_studio.training.checkpoint import Unfinished
+from reft_studio.training.context import Run
+from reft_studio.training.cost import Costs
+from reft_studio.training.spec import KEY, RunSpec
+from reft_studio.workspace import Workspace, read_json, write_json
+
+FOLDER = "stages"
+_SETS: dict[Kind, str] = {"refusals": "harmful", "answers": "helpful", "harmful": "harmful_answers"}
+"""Fields of a run's settings that name the rows of each kind."""
+
+
+def make_all(workspace: Workspace, spec: RunSpec, run: Run, defense: Defense, progress: Progress) -> list[dict[str, Any]]:
+    """Make, or find made, every adapter that the method needs before the user's data; they are in the session afterwards, by name.
+
+    Returns a line for each, as a run keeps it: `name`, `id`, `rule`, `steps`, `seconds`, `shared` (whether it was there already).
+    """
+    wanted = [*([defense.alignment_stage()] if spec.aligns else []), *defense.stages()]
+    ids = {ALIGNED: spec.aligned} if spec.aligned else {}
+    if wanted and spec.aligned:
+        run.session.ensure(ALIGNED, open_teacher(workspace, spec.aligned).adapter)
+    made = []
+    for stage in wanted:
+        facts = facts_of(spec, run, stage, ids)
+        ids[stage.name] = "s" + fingerprint.of_value(facts)[:KEY]
+        folder = workspace.folder(FOLDER, ids[stage.name])
+        shared = (folder / "stage.json").is_file()
+        if not shared:
+            _make(workspace, folder, spec, facts, run, defense, stage, progress)
+        made.append({**_open(folder, run, defense, stage), "name": stage.name, "id": folder.name, "rule": stage.rule, "shared": shared})
+    return made
+
+
+def facts_of(spec: RunSpec, run: Run, stage: Stage, ids: Mapping[str, str]) -> dict[str, Any]:
+    """All that the adapter of a stage depends on, as JSON; `ids` are those of the adapters before it."""
+    optim = spec.optim.model_copy(update={"steps": stage.steps or steps_of(spec, run, stage), "epochs_of": "uploaded"})
+    if stage.learning_rate is not None:
+        optim = optim.model_copy(update={"learning_rate": stage.learning_rate})
+    return {
+        "rule": stage.rule,
+        "settings": dict(stage.settings),
+        "base": run.model.fingerprint,
+        "loading": spec.loading.model_dump(mode="json", exclude={"device"}),
+        "template": run.model.template.hash,
+        "lora": spec.lora.model_dump(mode="json"),
+        "optim": optim.model_dump(mode="json", exclude={"epochs", "micro_batch_size", "gradient_checkpointing", "batch_size"}),
+        "rows": {kind: getattr(spec, _SETS[kind]) for kind in stage.reads},
+        "start": ids.get(stage.start) if stage.start else None,
+        "on": [ids[name] for name in stage.on],
+        "seed": spec.seed,
+    }
+
+
+def steps_of(spec: RunSpec, run: Run, stage: Stage) -> int:
+    """Steps of a stage that does not say: the run's, or so many passes over the rows that it reads."""
+    rows = sum(len(run.examples(kind)) for kind in stage.reads if kind != "harmful") or len(run.examples("harmful"))
+    return spec.optim.steps or max(1, round(spec.optim.epochs * rows / spec.optim.alignment_batch_size))
+
+
+def _make(
+    workspace: Workspace,
+    folder: Path,
+    spec: RunSpec,
+    facts: dict[str, Any],
+    run: Run,
+    defense: Defense,
+    stage: Stage,
+    progress: Progress,
+) -> None:
+    """Train the adapter of a stage and store it."""
+    session, costs, unfinished = run.session, Costs(), Unfinished(workspace, f"stage-{folder.name}", progress)
+    optim = spec.optim.model_copy(update={name: facts["optim"][name] for name in ("steps", "learning_rate")})
+    steps = int(facts["optim"]["steps"])
+    if stage.start is None:
+        session.add(stage.name, spec.lora, seed=seeding.derive(spec.seed, "stage", stage.name))
+    else:
+        session.adapted.copy(stage.start, stage.name, spec.lora)
+    run.begin(stage.name, steps=steps, costs=costs)
+    run.start = stage.start or (stage.on[-1] if stage.on else None)
+    log: list[StepLog] = []
+
+    def step(number: int) -> StepLog:
+        run.step = number
+        with costs.step(number):
+            return stage.step()
+
+    def keep(line: StepLog) -> None:
+        log.append(line)
+        progress.progress(int(line["step"]), steps, **line)
+
+    with costs.stage(f"stage {stage.name}"), run.training(stage.name, on=stage.on) as parameters:
+        fit(
+            parameters,
+            step,
+            steps=steps,
+            optim=optim,
+            log=keep,
+            check=progress.check,
+            seed=seeding.derive(spec.seed, "dropout", stage.name),
+            keeper=unfinished.keeper(stage.name, facts),
+            parts={**run.parts(), "defense": defense, "log": _Log(log), "costs": costs},
+        )
+        learnt = defense.state()
+    with sealed_folder(folder, durable=True) as building:
+        session.adapted.save(stage.name, building / "adapter", base_name=spec.model)
+        tensors = {name: value.contiguous() for name, value in learnt.items() if isinstance(value, Tensor)}
+        save_file(tensors, building / "learnt.safetensors")
+        write_json(building / "learnt.json", {name: value for name, value in learnt.items() if name not in tensors})
+        (building / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log), "utf-8")
+        write_json(building / "cost.json", costs.ledger())
+        write_json(building / "stage.json", {"facts": facts, "steps": len(log), "seconds": round(costs.seconds, 2)})
+    unfinished.clear()
+
+
+def _open(folder: Path, run: Run, defense: Defense, stage: Stage) -> dict[str, Any]:
+    """Put what a stage left into the session and the method; returns its steps and seconds. Raises StoreError if it is damaged."""
+    check(folder, remedy="Remove the folder: it is made again when a run needs it.", wait=True)
+    run.session.ensure(stage.name, folder / "adapter")
+    defense.restore({**load_file(folder / "learnt.safetensors"), **read_json(folder / "learnt.json")})
+    told = read_json(folder / "stage.json")
+    return {"steps": told["steps"], "seconds": told["seconds"]}
+
+
+class _Log:
+    """The lines of a stage's log, as a part of its checkpoints."""
+
+    def __init__(self, lines: list[StepLog]) -> None:
+        self.lines = lines
+
+    def state(self) -> dict[str, Any]:
+        return {"lines": self.lines}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self.lines[:] = state["lines"]
