@@ -14,7 +14,8 @@ def run(
     spec: SpecFile = None,
     dataset: Annotated[str | None, typer.Option(help="id of the user data")] = None,
     method: Annotated[
-        str | None, typer.Option(help="sft, aligned_sft, sa_ft, filter_only, distill_only or ref_teacher; default: ref_teacher")
+        str | None,
+        typer.Option(help="name of a method, such as sft, sa_ft, lisa or ref_teacher (docs/methods.md has all); default: ref_teacher"),
     ] = None,
     model: Annotated[str | None, typer.Option(help="base: a name of the shelf, a folder or a Hub id; default: the teacher's")] = None,
     teacher: Annotated[str | None, typer.Option(help="id of a teacher; default: the lab's, or the newest on --model")] = None,

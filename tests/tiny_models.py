@@ -116,7 +116,6 @@ def make_toy_data(workspace: Workspace) -> dict[str, Dataset]:
     return {
         "harmful": make("refusals", harmful[:50], "harmful"),
         "helpful": make("answers", harmless[:50], "helpful"),
-        "harmful_answers": make("harmful answers", [{**row, "response": "Sure, take it."} for row in harmful[:50]], "harmful"),
         "calibration_harmful": make("held-out harmful", harmful[50:90], "harmful"),
         "calibration_harmless": make("held-out harmless", harmless[50:90], "helpful"),
         "user": make("user data", user, "user"),

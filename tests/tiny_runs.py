@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from reft_studio.data.dataset import write_dataset
 from reft_studio.defenses import DEFENSES
 from reft_studio.models.session import Session
 from reft_studio.models.spec import LoraSpec, OptimSpec
@@ -22,6 +23,8 @@ class TinyRuns:
     def __init__(self, workspace: Workspace, model: Path, *, steps: int, optim: OptimSpec, lora: LoraSpec | None = None) -> None:
         self.workspace, self.model, self.optim = workspace, str(model), optim
         self.data = make_toy_data(workspace)
+        complied = [{**row, "response": "Sure, take it."} for row in self.data["harmful"].read()]
+        self.data["harmful_answers"] = write_dataset(workspace, complied, name="harmful answers", role="harmful")
         self.session = Session.open(self.model)
         sets = {name: self.data[name].id for name in ("harmful", "helpful", "calibration_harmful", "calibration_harmless")}
         self.teacher_spec = TeacherSpec(model=self.model, **sets, optim=OptimSpec(steps=steps, batch_size=8, learning_rate=5e-3))

@@ -52,7 +52,8 @@ def test_a_method_gets_what_it_needs_and_nothing_else(studio: Studio, user: Data
     assert (spec.model, spec.dataset, spec.filter) == ("lab", user.id, info.uses_filter)
     assert (spec.teacher is not None) == (info.needs_teacher or info.uses_filter)
     assert (spec.harmful is not None) == (spec.helpful is not None) == guided
-    assert spec.aligned == ("lab-aligned" if info.starts_from == "aligned" else None)
+    assert (spec.harmful_answers is not None) == info.needs_harmful
+    assert spec.aligned == ("lab-aligned" if info.starts_from == "aligned" and not info.aligns_itself else None)
     assert spec.template == open_teacher(studio.workspace, "lab").template
 
 
@@ -166,12 +167,12 @@ def own_teacher(workspace: Workspace, teacher: str, *, rank: int = 16, regularis
     write_json(folder / "teacher.json", {**facts, **changed})
 
 
-def test_aligned_weights_must_be_of_the_same_base_and_are_continued_as_they_were_made(
+def test_aligned_weights_of_the_same_base_are_continued_as_they_were_made_and_else_made_for_the_run(
     studio: Studio, workspace: Workspace, user: Dataset
 ) -> None:
     own_teacher(workspace, "t1")
-    with pytest.raises(PrerequisiteError, match="no aligned weights for 'own-model'"):
-        plan(studio, user, method="aligned_sft", teacher="t1")
+    made = plan(studio, user, method="aligned_sft", teacher="t1").spec
+    assert made.aligned is None and made.aligns and made.harmful and made.helpful
     own_teacher(workspace, "a1", rank=4, regularised=False)
     spec = plan(studio, user, method="aligned_sft", teacher="t1").spec
     assert (spec.aligned, spec.model, spec.lora.rank) == ("a1", "own-model", 4)
