@@ -15,7 +15,7 @@ def run(
     dataset: Annotated[str | None, typer.Option(help="id of the user data")] = None,
     method: Annotated[
         str | None,
-        typer.Option(help="name of a method, such as sft, sa_ft, lisa or ref_teacher (docs/methods.md has all); default: ref_teacher"),
+        typer.Option(help="method, such as sft, lisa or ref_teacher (all: docs/methods.md); default: ref_teacher"),
     ] = None,
     model: Annotated[str | None, typer.Option(help="base: a name of the shelf, a folder or a Hub id; default: the teacher's")] = None,
     teacher: Annotated[str | None, typer.Option(help="id of a teacher; default: the lab's, or the newest on --model")] = None,
