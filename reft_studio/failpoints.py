@@ -16,6 +16,8 @@ NAMES = (
     "publish.before",
     "publish.between",
     "publish.after",
+    "discard.between",
+    "removal.between",
     "seal.before",
     "lines.torn",
     "journal.torn",

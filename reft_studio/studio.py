@@ -28,7 +28,7 @@ from reft_studio.jobs.queue import JobQueue
 from reft_studio.models.spec import DEFAULT, PRESETS, LoadSpec, Preset
 from reft_studio.scoring.prepared import Prepared, list_prepared, open_prepared, usual_scorer
 from reft_studio.scoring.scores import ScoreSet, list_score_sets, open_score_set
-from reft_studio.store import settings
+from reft_studio.store import removals, settings
 from reft_studio.store.decisions import DecisionLog
 from reft_studio.teacher.spec import TeacherSpec, source_of
 from reft_studio.teacher.teacher import TeacherInfo, list_teachers, open_teacher, prompts_at_hand
@@ -54,6 +54,7 @@ from reft_studio.views import (
 from reft_studio.views.learning import Learning, learn_words, may_learn
 from reft_studio.views.live import Live
 from reft_studio.views.rows import Table
+from reft_studio.views.run_history import RunHistory
 from reft_studio.views.shelf import Models
 from reft_studio.views.sources import Sources, held_upload
 from reft_studio.views.training import Training, run_params
@@ -86,6 +87,7 @@ class Studio:
         self.table = Table(workspace)
         self.live = Live(workspace, self.jobs)
         self.training = Training(workspace, self.jobs)
+        self.history = RunHistory(workspace, self.jobs)
         self.queue = queueing.Queue(workspace, self.log)
         self.desk = desk.Desk(workspace)
         self.host = ModelHost(workspace)
@@ -93,6 +95,7 @@ class Studio:
         self.device = device.Device(workspace, self.jobs, self.host)
         self.explain = explaining.Explaining(workspace, self.host)
         self._device = ""
+        removals.finish_left(workspace)
 
     def start(self) -> None:
         """Begin working off the queue in the background; found jobs of an earlier start go on."""

@@ -171,9 +171,17 @@ def sync(path: Path) -> None:
 
 
 def discard(folder: Path) -> None:
-    """Remove a folder in one step, also while a job still writes into it: what is left of it is swept at the next start."""
-    retired = _beside(folder)
-    folder.rename(retired)
+    """Remove a folder in one step, also while a job still writes into it: what is left of it is swept at the next start.
+
+    It gets the temporary name of a new folder, which is never given its name back. Raises PrerequisiteError if the disk refuses.
+    """
+    retired = _beside(folder.with_name(_NEW))
+    try:
+        folder.rename(retired)
+        sync(folder.parent)
+    except OSError as exc:
+        raise disk_error(folder, exc) from exc
+    failpoint("discard.between")
     shutil.rmtree(retired, ignore_errors=True)
 
 

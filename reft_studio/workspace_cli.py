@@ -97,26 +97,28 @@ def jobs(
 
 
 def runs(
-    run: Annotated[list[str] | None, typer.Argument(help="ids of runs: none lists all, two are compared setting by setting")] = None,
+    run: Annotated[list[str] | None, typer.Argument(help="ids of runs: none lists all, several are compared setting by setting")] = None,
     name: Annotated[str | None, typer.Option(help="call this run so; an empty name brings the generated one back")] = None,
     tag: Annotated[list[str] | None, typer.Option(help="tag this run; all its tags are given anew, an empty one removes them")] = None,
     note: Annotated[str | None, typer.Option(help="note on this run; an empty one removes it")] = None,
     workspace: Where = None,
 ) -> None:
-    """List finished runs with tags, notes and cost; name, tag or annotate one; or show in which settings two differ."""
+    """List all runs with state, tags, notes and cost; name, tag or annotate one; or show in which settings some differ."""
     from reft_studio import workspace_verb
 
     workspace_verb.runs(Workspace.open(workspace), run or [], name=name, tags=tag, note=note)
 
 
 def delete(
-    dataset: DatasetId,
+    name: Annotated[str, typer.Argument(metavar="ID", help="id of a dataset, or of a run")],
     yes: Annotated[bool, typer.Option("--yes", help="delete without asking")] = False,
     workspace: Where = None,
 ) -> None:
-    """Delete a dataset and its scores; one that a run or an audit rests on stays."""
+    """Delete a dataset and its scores, or a run with its adapter and evaluation; what something else rests on or needs now stays."""
     from reft_studio import workspace_verb
 
-    if not yes:
-        typer.confirm(f"Delete the dataset {dataset} and its scores? This cannot be undone.", abort=True)
-    workspace_verb.delete(Workspace.open(workspace), dataset)
+    def sure(question: str) -> None:
+        if not yes:
+            typer.confirm(question, abort=True)
+
+    workspace_verb.delete(Workspace.open(workspace), name, sure=sure)

@@ -7,11 +7,11 @@ from dataclasses import asdict
 from typing import Any
 
 from reft_studio.console import Console, show, table
-from reft_studio.errors import SpecError
+from reft_studio.errors import SpecError, StoreError
 from reft_studio.jobs import inspecting, tasks
 from reft_studio.studio import Studio
 from reft_studio.views.row_filter import RowFilter
-from reft_studio.views.run_history import RunHistory
+from reft_studio.views.run_history import STATES, PastRun, RunHistory
 from reft_studio.workspace import Workspace
 
 SHOWN = 70
@@ -145,29 +145,48 @@ def jobs(workspace: Workspace, steps: dict[str, str], *, anew: bool = False) -> 
 
 
 def runs(workspace: Workspace, ids: Sequence[str], *, name: str | None, tags: Sequence[str] | None, note: str | None) -> None:
-    """Finished runs; what is said of one; or the differences of two. Raises SpecError where words are given for no run or several."""
+    """All runs; what is said of one; or the differences of several. Raises SpecError where words are given for no run or several."""
     history = RunHistory(workspace)
-    if len(ids) > 2 or (len(ids) != 1 and (name, tags, note) != (None, None, None)):
-        raise SpecError(f"{len(ids)} runs are named. Name one to call, tag or annotate it, two to compare their settings, or none.")
-    if len(ids) == 2:
+    if len(ids) != 1 and (name, tags, note) != (None, None, None):
+        raise SpecError(f"{len(ids)} runs are named. Name one to call, tag or annotate it, several to compare their settings, or none.")
+    if len(ids) > 1:
         found = history.differences(*ids)
-        rows = [[one.label, one.first[:SHOWN], one.second[:SHOWN]] for one in found]
+        rows = [[one.label, *(value[:SHOWN] for value in one.values)] for one in found]
         told = table(rows, ["setting", *ids]) if rows else "They have the same settings."
         show([asdict(one) for one in found], text=lambda: told)
         return
     if ids:
         history.say(ids[0], name=name, tags=tags, note=note)
-    kept = [one for one in history.every() if not ids or one.run_id == ids[0]]
-    lines = [[one.run_id, one.title[:SHOWN], ", ".join(one.note.tags), f"{one.seconds / 60:.1f} min"] for one in kept]
-    notes = [f"{one.title}: {one.note.note}" for one in kept if one.note.note]
+    kept = [history.find(ids[0])] if ids else history.every()
+    lines = [[one.run_id, one.title[:SHOWN], _standing(one), ", ".join(one.note.tags), _minutes(one.seconds)] for one in kept]
+    notes = [f"{one.title}: {text}" for one in kept for text in (one.note.note, one.message) if text]
     costs = [one.cost for one in kept if ids and one.cost]
-    text = table(lines, ["run", "name", "tags", "time"]) if lines else "No finished runs."
+    text = table(lines, ["run", "name", "state", "tags", "time"]) if lines else "No runs."
     show([asdict(one) for one in kept], text=lambda: "\n".join([text, *notes, *costs]))
 
 
-def delete(workspace: Workspace, dataset_id: str) -> None:
-    """Delete a dataset."""
+def _standing(run: PastRun) -> str:
+    return ", ".join(filter(None, [STATES[run.state], run.progress]))
+
+
+def _minutes(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{seconds / 60:.1f} min"
+
+
+def delete(workspace: Workspace, name: str, *, sure: Callable[[str], None]) -> None:
+    """Delete a dataset, or a run. `sure` is asked with what goes, and raises if a person says no."""
     studio = Studio(workspace)
-    name = studio.dataset(dataset_id).summary.name
-    studio.delete_dataset(dataset_id)
-    show({"deleted": dataset_id, "name": name}, text=lambda: f"'{name}' and its scores are deleted.")
+    if name in {one.run_id for one in studio.history.every()}:
+        plan = studio.history.deletion(name)
+        if plan.held:
+            raise StoreError(plan.held)
+        sure(plan.sentence)
+        studio.history.delete(name)
+        show({"deleted": plan.run_id, "name": plan.title, "parts": plan.parts}, text=lambda: f"'{plan.title}' is deleted.")
+        return
+    if not workspace.folder("datasets", name).is_dir():
+        raise StoreError(f"There is no dataset and no run '{name[:40]}' in the workspace. The verb list shows their ids.")
+    title = studio.dataset(name).summary.name
+    sure(f"Delete the dataset '{title}' and its scores? This cannot be undone.")
+    studio.delete_dataset(name)
+    show({"deleted": name, "name": title}, text=lambda: f"'{title}' and its scores are deleted.")

@@ -28,7 +28,7 @@ from typing import Any
 from reft_studio import offline
 from reft_studio.data.templates import template_for
 from reft_studio.errors import OUT_OF_MEMORY, PrerequisiteError, SpecError, StudioError, is_out_of_memory
-from reft_studio.jobs import lease
+from reft_studio.jobs import lease, loaded
 from reft_studio.jobs.devices import CPU
 from reft_studio.jobs.lease import CHAT, Holder
 from reft_studio.jobs.subjects import Subject, find
@@ -60,6 +60,8 @@ class Host:
         self.holding: Holder | None = None
         self._lease = ExitStack()
         self.sessions: dict[tuple[str, LoadSpec], Session] = {}
+        self.told: dict[Session, set[str]] = {}
+        """The models that answered in each session: their adapters are in memory."""
         self.stopped: set[str] = set()
 
     def answer(self, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -121,6 +123,7 @@ class Host:
             subject.check_base(session.model.fingerprint)
         if not all(_renders(session, subject.template) for subject in adapted):
             raise SpecError("These models were prepared with different prompt templates, so they would not read the same prompt.")
+        self._tell(session, {subject.id for subject in subjects})
         lanes = [
             Lane(subject.id, session.ensure(f"chat-{subject.id}", subject.adapter) if subject.adapter else None) for subject in subjects
         ]
@@ -140,6 +143,17 @@ class Host:
             if step.stop:
                 event |= {"done": True, "stop": step.stop, "tokens": step.tokens, "seconds": round(time.perf_counter() - started, 3)}
             yield event
+
+    def _tell(self, session: Session, models: set[str]) -> None:
+        """Let others know which models are in memory, those that are about to be loaded too."""
+        known = {one: names for one, names in self.told.items() if one in self.sessions.values()}
+        known[session] = known.get(session, set()) | models
+        if known != self.told:
+            self.told = known
+            try:
+                loaded.tell(self.workspace, set().union(*known.values()))
+            except StudioError as exc:  # a full disk keeps nobody from an answer
+                sys.stderr.write(f"Which models chat has could not be noted: {exc}\n")
 
     def _session(self, model: str, template: str, loading: LoadSpec = DEFAULT) -> Session:
         """The base held as `loading` says; one base in two number formats is two sessions."""

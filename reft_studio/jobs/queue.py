@@ -134,6 +134,10 @@ class JobQueue:
         """Running, queued in order, then the newest `limit` that have ended."""
         return self._views([self.attempts.settled(record) for record in table.listing(self.workspace, limit)])
 
+    def unfinished(self, kind: str) -> Views:
+        """All jobs of a kind that are not over or did not end well, the latter newest first; positions count this kind only."""
+        return self._views([self.attempts.settled(record) for record in table.not_done(self.workspace, kind)])
+
     def get(self, job_id: str) -> JobView:
         """One job as it stands now. Raises StoreError if there is none with this id."""
         record = self.attempts.settled(table.get(self.workspace, job_id))
@@ -249,8 +253,9 @@ class JobQueue:
             places[lane] += record.state == "queued"
             status = read_status(self._folder(record.id), record.attempt)
             position = places[lane] if record.state == "queued" else None
-            title = names.get(run_of(self.workspace, record), record.title)
-            views.append(view(record, status, self._folder(record.id), title=title, position=position, now=now))
+            run = run_of(self.workspace, record)
+            title = names.get(run, record.title)
+            views.append(view(record, status, self._folder(record.id), title=title, position=position, now=now, run=run))
         return views
 
     def _folder(self, job_id: str) -> Path:

@@ -43,9 +43,12 @@ class JobView:
     waits: Literal["", "disk", "device", "person"] = ""
     device: str | None = None
     asked: str = ""
+    created: float = 0.0
+    run: str = ""
+    """The run that it makes or made."""
 
 
-def view(record: JobRecord, status: Status | None, folder: Path, *, title: str, position: int | None, now: float) -> JobView:
+def view(record: JobRecord, status: Status | None, folder: Path, *, title: str, position: int | None, now: float, run: str = "") -> JobView:
     """Table row and worker's status as one, under the name that a job has now. An ended job keeps the last progress of its attempt."""
     if record.state == "queued":
         status = None
@@ -74,6 +77,8 @@ def view(record: JobRecord, status: Status | None, folder: Path, *, title: str, 
         waits="device" if waiting else "" if record.state != "paused" else "disk" if record.wait_free else "person",
         device=record.device,
         asked=record.asked,
+        created=record.created,
+        run=run,
     )
 
 

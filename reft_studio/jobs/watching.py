@@ -28,6 +28,7 @@ from reft_studio.progress import Progress
 from reft_studio.stats import Estimate
 from reft_studio.training.context import STUDENT
 from reft_studio.training.reporting import report
+from reft_studio.training.run_folder import kept_of
 from reft_studio.training.run_names import run_title
 from reft_studio.training.spec import RunSpec
 from reft_studio.training.watch import Line, Observer, WatchSpec
@@ -107,7 +108,7 @@ def observing(
     context: JobContext, session: Session, spec: RunSpec, suite: Suite | None, judge: JudgeSpec, watch: WatchSpec | None
 ) -> Iterator[Observer]:
     """The observer of one run: what looks at its answers (no `watch`: nothing does), its event files, a report a person asked for."""
-    folder = context.workspace.folder("unfinished", f"run-{spec.run_id}")
+    folder = kept_of(context.workspace, spec.run_id)
     to = watch.report_to if watch is not None else "none"
     name = run_title(context.workspace, spec)
     told = report(to, context.workspace.folder("reports_to", to), name=name, run_id=spec.run_id, config=spec.model_dump(mode="json"))

@@ -97,6 +97,28 @@ def listing(workspace: Workspace, limit: int) -> list[JobRecord]:
         return [_record(row) for row in (*connection.execute(live), *connection.execute(ended, (max(limit, 0),)))]
 
 
+def not_done(workspace: Workspace, kind: str) -> list[JobRecord]:
+    """Jobs of a kind that have not ended well: those that are not over in queue order, then the others, newest first."""
+    order = "state IN ('running', 'queued', 'paused') DESC, CASE WHEN finished IS NULL THEN position END, finished DESC"
+    with reading(workspace) as connection:
+        query = f"SELECT * FROM jobs WHERE kind = ? AND state <> 'done' ORDER BY {order}"
+        return [_record(row) for row in connection.execute(query, (kind,))]
+
+
+def ended(workspace: Workspace, kind: str) -> list[JobRecord]:
+    """Jobs of a kind that are over, however they ended."""
+    with reading(workspace) as connection:
+        query = "SELECT * FROM jobs WHERE kind = ? AND state NOT IN ('running', 'queued', 'paused')"
+        return [_record(row) for row in connection.execute(query, (kind,))]
+
+
+def live(connection: sqlite3.Connection) -> list[JobRecord]:
+    """Jobs that are not over, as an open connection sees them."""
+    return [
+        _record(row) for row in connection.execute("SELECT * FROM jobs WHERE state IN ('running', 'queued', 'paused') ORDER BY position")
+    ]
+
+
 def running(workspace: Workspace) -> list[JobRecord]:
     """Jobs that have a worker, or are being given one."""
     with reading(workspace) as connection:

@@ -32,6 +32,9 @@ CREATE TABLE run_notes (
   edited_by TEXT NOT NULL DEFAULT '', at TEXT NOT NULL DEFAULT ''
 )"""
 
+# Folders that are deleted, until they are gone: by number and time of change no other folder is taken for one of them.
+_REMOVALS = "CREATE TABLE removals (path TEXT PRIMARY KEY, inode INTEGER NOT NULL, modified INTEGER NOT NULL)"
+
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
         _SETTINGS,
@@ -70,4 +73,5 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "UPDATE jobs SET asked = 'cancel' WHERE cancel_at IS NOT NULL",
     ),
     (_RUN_NOTES,),
+    (_REMOVALS,),
 )

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -27,10 +26,9 @@ from reft_studio.failpoints import failpoint
 from reft_studio.integrity import SUMS, sealed_folder
 from reft_studio.models.snapshot import Snapshot
 from reft_studio.progress import Progress
+from reft_studio.training.run_folder import CHECKPOINT, UNFINISHED
 from reft_studio.workspace import Workspace, read_json, write_atomic, write_json
 
-FOLDER = "unfinished"
-"""Folder of the workspace with what is not finished yet."""
 SHARE = 0.01
 """Share of the time that keeping checkpoints may take."""
 LEAST_S = 5.0
@@ -40,14 +38,13 @@ FORMAT = 2
 """Version of the files; one of another version is not gone on from."""
 TENSORS, VALUES = "state.safetensors", "state.json"
 PACKAGES = ("torch", "transformers", "peft")
-_NAME = re.compile(r"checkpoint-([0-9]{9})")
 
 
 class Unfinished:
     """The checkpoints of one run or teacher, which may consist of several trainings; removed when it is finished."""
 
     def __init__(self, workspace: Workspace, name: str, progress: Progress, *, every_s: float = LEAST_S) -> None:
-        self.folder = workspace.folder(FOLDER, name)
+        self.folder = workspace.folder(UNFINISHED, name)
         self._progress, self._every_s = progress, every_s
 
     def keeper(self, name: str, facts: Mapping[str, Any]) -> Checkpoints:
@@ -122,7 +119,7 @@ class Checkpoints:
         """Checkpoints that were written whole, oldest first."""
         if not self.folder.is_dir():
             return []
-        return sorted(path for path in self.folder.iterdir() if _NAME.fullmatch(path.name))
+        return sorted(path for path in self.folder.iterdir() if CHECKPOINT.fullmatch(path.name))
 
     def _tell(self, step: int, versions: dict[str, str]) -> None:
         self._progress.warn(f"Training goes on after step {step}, from its checkpoint.")

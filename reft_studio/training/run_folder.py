@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -19,6 +20,10 @@ from reft_studio.training.spec import RunSpec
 from reft_studio.workspace import Workspace, read_json
 
 _LOG = logging.getLogger(__name__)
+UNFINISHED = "unfinished"
+"""Folder of the workspace with what is not finished yet."""
+CHECKPOINT = re.compile(r"checkpoint-([0-9]{9})")
+"""Name of a folder that holds a training as it stood after so many steps."""
 _FACTS = ("spec.json", "result.json", "log.jsonl")
 """Looked at whenever a run is listed; its adapter is when it is loaded."""
 
@@ -78,6 +83,17 @@ def list_runs(workspace: Workspace) -> list[RunInfo]:
         except StoreError as exc:
             _LOG.warning("run left out: %s", exc)
     return found
+
+
+def kept_of(workspace: Workspace, run_id: str) -> Path:
+    """Where a run that is not finished keeps its checkpoints."""
+    return workspace.folder(UNFINISHED, f"run-{run_id}")
+
+
+def newest_checkpoint(kept: Path) -> tuple[int, Path] | None:
+    """The newest whole checkpoint in such a folder, with its step; None if there is none."""
+    found = [(int(name[1]), path) for path in kept.glob("*/checkpoint-*") if (name := CHECKPOINT.fullmatch(path.name))]
+    return max(found, default=None)
 
 
 def removed_words(result: Mapping[str, Any]) -> str:

@@ -26,20 +26,21 @@ _SEED = ", seed "
 """Ends the name of data that was drawn with a seed."""
 
 
-def run_names(workspace: Workspace, also: Mapping[str, Mapping[str, Any]] | None = None) -> dict[str, RunName]:
+def run_names(workspace: Workspace, also: Mapping[str, Mapping[str, Any]] | None = None, *, generated: bool = False) -> dict[str, RunName]:
     """Names of all runs: finished ones, those that wait or train now, and those that ended before they were finished.
 
     `also` are settings of further ones by their ids. Runs that were never finished lengthen no name but their own.
+    `generated`: the names that they would have if nobody had given any.
     """
     notes, asked_for = run_notes.every(workspace), run_notes.asked_for(workspace)
-    given = {run: one.name for run, one in notes.items() if one.name}
+    given = {run: one.name for run, one in notes.items() if one.name and not generated}
     asked = canonical_json({"given": given, "waiting": asked_for.going, "ended": asked_for.ended, "also": also or {}})
     return dict(_names(workspace, _stamp(workspace), asked))
 
 
-def titles(workspace: Workspace) -> dict[str, str]:
+def titles(workspace: Workspace, *, generated: bool = False) -> dict[str, str]:
     """The same as plain text."""
-    return {run: name.title for run, name in run_names(workspace).items()}
+    return {run: name.title for run, name in run_names(workspace, generated=generated).items()}
 
 
 @lru_cache(maxsize=8)

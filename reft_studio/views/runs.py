@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 from pydantic import Field
 
 from reft_studio.errors import PrerequisiteError
 from reft_studio.evaluation.judges.spec import JudgeSpec
-from reft_studio.evaluation.result import evaluated, load_result
+from reft_studio.evaluation.result import EvaluationResult, load_result
 from reft_studio.evaluation.suite import Suite
 from reft_studio.models.spec import LoadSpec, LoraSpec, OptimSpec, Settings
 from reft_studio.stats import Estimate
@@ -107,9 +108,23 @@ def summaries(workspace: Workspace) -> list[RunSummary]:
     return [_summary(workspace, run, names[run.run_id].title) for run in reversed(list_runs(workspace))]
 
 
+def graded(workspace: Workspace, run_id: str) -> EvaluationResult | None:
+    """What a run scored; None until it is evaluated. Read once as long as its file stays the same. Raises StoreError for a damaged one."""
+    file = workspace.folder("evaluations", run_id) / "result.json"
+    try:
+        found = file.stat()
+    except FileNotFoundError:
+        return None
+    return _graded(workspace, run_id, found.st_size, found.st_mtime_ns)
+
+
+@lru_cache(maxsize=1024)
+def _graded(workspace: Workspace, run_id: str, _size: int, _written: int) -> EvaluationResult:
+    return load_result(workspace, run_id)
+
+
 def _summary(workspace: Workspace, run: RunInfo, title: str) -> RunSummary:
-    graded = load_result(workspace, run.run_id) if evaluated(workspace, run.run_id) else None
-    result = run.result
+    scores, result = graded(workspace, run.run_id), run.result
     return RunSummary(
         run_id=run.run_id,
         title=title,
@@ -124,11 +139,11 @@ def _summary(workspace: Workspace, run: RunInfo, title: str) -> RunSummary:
         seconds=result["seconds"],
         created=result["created"],
         example=result.get("example"),
-        hs=graded.hs if graded else None,
-        not_refused=graded.not_refused if graded else None,
-        refused=graded.refused if graded else None,
-        other=graded.other if graded else None,
-        fa_lenient=graded.fa_lenient if graded else None,
-        fa=graded.fa if graded else None,
-        over_refusal=graded.over_refusal if graded else None,
+        hs=scores.hs if scores else None,
+        not_refused=scores.not_refused if scores else None,
+        refused=scores.refused if scores else None,
+        other=scores.other if scores else None,
+        fa_lenient=scores.fa_lenient if scores else None,
+        fa=scores.fa if scores else None,
+        over_refusal=scores.over_refusal if scores else None,
     )

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from reft_studio.console import Console
 from reft_studio.data.dataset import Dataset
 from reft_studio.errors import EvaluationError, SpecError
-from reft_studio.jobs import lease, tasks
+from reft_studio.jobs import lease, loaded, tasks
 from reft_studio.jobs.host import WANTED_S, ModelHost
 from reft_studio.jobs.host_worker import Host
 from reft_studio.jobs.subjects import base_id, find, list_subjects
@@ -76,6 +76,7 @@ def test_lanes_answer_together_what_each_model_answers_alone(prepared: Prepared)
 def test_the_host_streams_several_models_and_scores_a_prompt(host: ModelHost, prepared: Prepared) -> None:
     models = [base_id(prepared.model), f"teacher--{prepared.teacher.id}"]
     assert set(ask(host, prepared, models)) == set(models)
+    assert loaded.loaded(prepared.workspace) == set(models)
     event = next(iter(host.request(op="score", prompt=PROMPT, teacher=prepared.teacher.id)))
     assert -1 <= event["cosine"] <= 1 and event["threshold"] == prepared.teacher.threshold
 
@@ -109,7 +110,9 @@ def test_chat_holds_the_device_while_its_models_are_loaded_and_gives_it_back(hos
     assert not host.release_if_idle(wanted=True)
     host._used -= WANTED_S + 1
     assert not host.release_if_idle(wanted=False) and host.alive
+    assert loaded.loaded(prepared.workspace)
     assert host.release_if_idle(wanted=True) and not host.alive
+    assert loaded.loaded(prepared.workspace) == set()
     assert lease.holder(prepared.workspace, host.device) is None
 
 

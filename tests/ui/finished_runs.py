@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,13 +13,20 @@ from typing import Any
 from reft_studio.evaluation.evaluate import evaluate
 from reft_studio.evaluation.suite import Suite, lab_suite
 from reft_studio.jobs import lab_data
+from reft_studio.jobs.context import WorkerContext
+from reft_studio.jobs.process import Process
+from reft_studio.jobs.queue import JobQueue
+from reft_studio.jobs.status import Status, prepare, write_status
 from reft_studio.models.spec import OptimSpec
+from reft_studio.store import jobs as table
+from reft_studio.training.run_folder import kept_of
 from reft_studio.training.spec import RunSpec
 from reft_studio.workspace import Workspace, new_folder, write_json
 
 SIZES = {"harmful": 30, "harmless": 30, "task": 20}
 REFUSES = {"sft": (0.1, 0.02), "ref_teacher": (0.95, 0.08), "aligned_sft": (0.3, 0.03), "base": (0.02, 0.0)}
 """Share of harmful and of harmless prompts refused, by method."""
+DEVICE = "cuda:97"
 START = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 
@@ -66,6 +74,39 @@ def write_run(workspace: Workspace, method: str, *, seed: int = 0, poison_ratio:
         (building / "log.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
         write_json(building / "result.json", result)
     return spec.run_id
+
+
+def write_attempt(
+    workspace: Workspace, state: str, *, told: int = 12, message: str = "", kept: bool = False, **spec: Any
+) -> tuple[str, str]:
+    """A run of 40 steps that is not finished, with its job in this state, which told `told` steps; `kept`: it has a checkpoint after 10.
+
+    Returns run and job. It asks for a device that no machine has, so that no queue takes it up.
+    """
+    data = lab_data.sample(workspace, rows=60)
+    asked = RunSpec.checked(dataset=data.id, method="sft", optim=OptimSpec(steps=40), loading={"device": DEVICE}, **spec)
+    job = JobQueue(workspace).submit("run", {"spec": asked.model_dump(mode="json"), "suite": None}, title="a run")
+    if kept:
+        checkpoint = kept_of(workspace, asked.run_id) / "student" / "checkpoint-000000010"
+        checkpoint.mkdir(parents=True)
+        write_json(checkpoint / "state.json", {"step": 10, "facts": {"spec": asked.model_dump(mode="json")}})
+    if state == "queued":
+        return asked.run_id, job
+    record = table.claim(workspace, now=time.time(), devices=(DEVICE,))
+    assert record is not None and record.id == job
+    me = Process.current()
+    prepare(workspace.folder("jobs", job))
+    context = WorkerContext(workspace, job, Status(attempt=record.attempt, pid=me.pid, born=me.born, started=time.time()))
+    context.stage("train: a run", 2, 5)
+    for step in range(1, told + 1):
+        context.progress(step, 40, **log_line(step, 40, guided=False))
+    write_status(context.folder, context.status)
+    context.events.close()
+    if state == "paused":
+        table.pause(workspace, job, record.attempt, message=message)
+    elif state != "running":
+        table.finish(workspace, job, record.attempt, state, message=message, result=None, now=time.time())  # type: ignore[arg-type]
+    return asked.run_id, job
 
 
 def write_filtered(workspace: Workspace, dataset: str, *, teacher: str, threshold: float | None, drop: int | None, removed: int) -> str:
