@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,6 +28,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
 _TENSOR = re.compile(r"base_model\.model\.([A-Za-z0-9_.]{1,300})\.lora_([AB])\.weight")
 _BLOCK = re.compile(r"\.(\d+)\.")
 _Value = TypeVar("_Value", int, float)
+_Any = TypeVar("_Any")
 _FLOATS = frozenset({"F32", "F16", "BF16"})
 _READ = {"peft_type", "task_type", "r", "lora_alpha", "rank_pattern", "alpha_pattern", "target_modules", "layers_to_transform"} | {
     *("layers_pattern", "use_rslora", "init_lora_weights", "bias", "lora_dropout")
@@ -62,6 +63,21 @@ class AdapterFile:
     """Names of layers that its configuration asks for; None: all linear layers."""
     blocks: frozenset[int] | None
     """Decoder blocks (from 0) that it asks for; None: all."""
+    stored: Mapping[str, str]
+    """By name of a linear layer, what the file calls it."""
+
+    def renamed(self, name: Callable[[str], str]) -> AdapterFile:
+        """The same with other names of layers."""
+
+        def among(values: Mapping[str, _Any]) -> dict[str, _Any]:
+            return {name(layer): value for layer, value in values.items()}
+
+        targets = None if self.targets is None else frozenset(map(name, self.targets))
+        return replace(self, layers=among(self.layers), sizes=among(self.sizes), stored=among(self.stored), targets=targets)
+
+    def key(self, layer: str, part: str) -> str:
+        """The name of a tensor in the file: `part` is A or B."""
+        return f"base_model.model.{self.stored[layer]}.lora_{part}.weight"
 
     def check_fits(self, layers: Mapping[str, tuple[int, int]]) -> None:
         """Raise StoreError unless a model with these linear layers (inputs, outputs; without its head) has room for just these tensors."""
@@ -108,7 +124,9 @@ def read_adapter(folder: Path) -> AdapterFile:
         if stored != layers[name][0]:
             raise _damaged(folder, f"its tensors for '{name[-80:]}' have rank {stored:,}, but its configuration says {layers[name][0]:,}")
     targets, blocks = _targets(folder, config), _blocks(folder, config)
-    adapter = AdapterFile(folder, rank, alpha, _dropout(folder, config), bool(config.get("use_rslora")), layers, sizes, targets, blocks)
+    names = {name: name for name in sizes}
+    scaled = bool(config.get("use_rslora"))
+    adapter = AdapterFile(folder, rank, alpha, _dropout(folder, config), scaled, layers, sizes, targets, blocks, names)
     if unasked := [name for name in sizes if not adapter._wants(name)]:
         raise _damaged(folder, f"it holds tensors for '{unasked[0][-80:]}', which its configuration does not name")
     return adapter

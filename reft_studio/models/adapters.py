@@ -19,10 +19,11 @@ from torch.utils.checkpoint import checkpoint
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from reft_studio.errors import SpecError, StoreError
-from reft_studio.models.adapter_file import MOST_WEIGHT, WEIGHTS, AdapterFile, read_adapter
+from reft_studio.models.adapter_file import CONFIG, MOST_WEIGHT, WEIGHTS, AdapterFile, read_adapter
 from reft_studio.models.lean import lighten
 from reft_studio.models.loading import LoadedModel
 from reft_studio.models.spec import LoraSpec
+from reft_studio.workspace import read_json, write_json
 
 _MARKED = 512
 """Numbers of each tensor of the base that are looked at before and after an adapter is loaded."""
@@ -79,9 +80,9 @@ class AdaptedModel:
 
         Raises StoreError, and leaves the other adapters as they were, if it is damaged, of another model, or not allowed.
         """
-        found = read_adapter(folder)
+        found = read_adapter(folder).renamed(self.model.inside)
         found.check_fits(self._layers)
-        _check_numbers(found)
+        check_numbers(found)
         self._delete(name)
         with base_untouched(self.model.base), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # peft and transformers remark on each other's deprecated names
@@ -111,7 +112,8 @@ class AdaptedModel:
             self._peft = get_peft_model(self.model.base, config, adapter_name=name).eval()
         else:
             self._peft.add_adapter(name, config)
-        weights = load_file(found.folder / WEIGHTS)
+        stored = load_file(found.folder / WEIGHTS)
+        weights = {_key(layer, part): stored[found.key(layer, part)] for layer in found.layers for part in "AB"}
         set_peft_model_state_dict(self._peft, weights, adapter_name=name)
         built = get_peft_model_state_dict(self._peft, adapter_name=name, save_embedding_layers=False)
         if set(built) != set(weights):
@@ -170,8 +172,9 @@ class AdaptedModel:
             nested.rmdir()
         if rounded:
             dtype = next(self.model.base.parameters()).dtype
-            path = folder / "adapter_model.safetensors"
-            save_file({key: value.to(dtype) for key, value in load_file(path).items()}, path, metadata={"format": "pt"})
+            _rewrite(folder / WEIGHTS, {key: value.to(dtype) for key, value in load_file(folder / WEIGHTS).items()})
+        if self.model.wrapper:
+            _name_for_wrapper(folder, self.model)
         (folder / "README.md").unlink(missing_ok=True)  # peft's names the folder on this machine that the base came from
 
     @contextmanager
@@ -290,7 +293,29 @@ def linear_layers(base: Any) -> dict[str, tuple[int, int]]:
     return found
 
 
-def _check_numbers(found: AdapterFile) -> None:
+def _key(layer: str, part: str) -> str:
+    """What PEFT calls a tensor of an adapter on a layer."""
+    return f"base_model.model.{layer}.lora_{part}.weight"
+
+
+def _rewrite(path: Path, weights: dict[str, Tensor]) -> None:
+    save_file(weights, path, metadata={"format": "pt"})
+
+
+def _name_for_wrapper(folder: Path, model: LoadedModel) -> None:
+    """Let an adapter name its layers as the wrapper around the text model does, since others load that; else it would find none of them.
+
+    One by one: a short name (q_proj) would also mean layers of the wrapper's other towers.
+    """
+    found = read_adapter(folder)
+    stored = load_file(folder / WEIGHTS)
+    weights = {_key(model.outside(layer), part): stored[found.key(layer, part)] for layer in found.layers for part in "AB"}
+    _rewrite(folder / WEIGHTS, weights)
+    config = read_json(folder / CONFIG)
+    write_json(folder / CONFIG, {**config, "target_modules": sorted(map(model.outside, found.layers))})
+
+
+def check_numbers(found: AdapterFile) -> None:
     """Raise StoreError for numbers that no training leaves behind; one tensor at a time is read."""
     largest = 0.0
     try:

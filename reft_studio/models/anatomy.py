@@ -141,3 +141,10 @@ def text_only(base: Any) -> Any:
     if any(value.is_meta for value in text.parameters()):
         raise PrerequisiteError(f"{type(base).__name__} has text weights outside its {type(inner).__name__}. Choose a text-only model.")
     return text.eval()
+
+
+def place_of_text(whole: Any, text: Any) -> str:
+    """The name of the text model's backbone inside a wrapper, such as `model.language_model`; "" where nothing is wrapped."""
+    if whole is text:
+        return ""
+    return next(str(name) for name, module in whole.named_modules() if module is text.base_model)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from reft_studio.data.templates import Template, template_for
 from reft_studio.errors import PrerequisiteError
 from reft_studio.models import memory
-from reft_studio.models.anatomy import check_logits, examine, text_only
+from reft_studio.models.anatomy import check_logits, examine, place_of_text, text_only
 from reft_studio.models.source import LAB, Source, fetch, locate, resolve
 from reft_studio.models.spec import DEFAULT, LoadSpec
 from reft_studio.models.vocabulary import embeddings, fit_tokens
@@ -41,6 +41,8 @@ class LoadedModel:
     """How it is really held: nothing is "auto" any more."""
     remarks: tuple[str, ...] = ()
     """What is odd about the model's folder and how it was read; for the person who uses it."""
+    wrapper: str = ""
+    """Of a text model inside a wrapper that also sees or hears: the name of its backbone there, such as `model.language_model`."""
 
     @property
     def device(self) -> torch.device:
@@ -69,6 +71,16 @@ class LoadedModel:
     def eos_id(self) -> int:
         return int(self.tokenizer.eos_token_id)
 
+    def outside(self, layer: str) -> str:
+        """The name of a layer in the model as transformers loads it, which adapters are stored under: others know no other."""
+        inner = f"{self.base.base_model_prefix}."
+        return f"{self.wrapper}.{layer.removeprefix(inner)}" if self.wrapper and layer.startswith(inner) else layer
+
+    def inside(self, layer: str) -> str:
+        """The name here of a layer that is stored under `outside`; names of here stay, as versions before stored them."""
+        outer = f"{self.wrapper}."
+        return f"{self.base.base_model_prefix}.{layer.removeprefix(outer)}" if self.wrapper and layer.startswith(outer) else layer
+
     def logits(self, hidden: Tensor) -> Tensor:
         """(…, d_model) after the final norm -> (…, vocabulary), float32, with the model's own scale (Cohere, Granite) and soft cap."""
         return _logits(self.base, hidden)
@@ -91,7 +103,8 @@ def load(source: str, *, loading: LoadSpec = DEFAULT, template: str = "auto", wo
     _check_buffers(found)
     tokenizer = _tokenizer(found)
     drawn = template_for(tokenizer, template)
-    base = text_only(_weights(found, wanted))
+    whole = _weights(found, wanted)
+    base = text_only(whole)
     remarks = (*found.remarks, *fit_tokens(tokenizer, drawn, embeddings(base), name=source))
     base.requires_grad_(False).eval()
     base.config.use_cache = False
@@ -104,7 +117,8 @@ def load(source: str, *, loading: LoadSpec = DEFAULT, template: str = "auto", wo
     _read_whole_rows(base)
     held = wanted.model_copy(update={"revision": found.revision, "attention": base.config.get_text_config()._attn_implementation})
     mark = weights_fingerprint(base)
-    return LoadedModel(source, base, tokenizer, drawn, anatomy.blocks, mark, ends, anatomy.final_norm, held, remarks)
+    wrapper = place_of_text(whole, base)
+    return LoadedModel(source, base, tokenizer, drawn, anatomy.blocks, mark, ends, anatomy.final_norm, held, remarks, wrapper)
 
 
 def load_tokenizer(source: str, *, revision: str | None = None) -> Any:
