@@ -14,6 +14,7 @@ from reft_studio import offline, threads
 from reft_studio.demo_cli import demo
 from reft_studio.errors import OUT_OF_MEMORY, PrerequisiteError, StudioError, is_out_of_memory
 from reft_studio.evaluation_cli import evaluate
+from reft_studio.merge_cli import merge
 from reft_studio.model_cli import app as model_app
 from reft_studio.options import Where, numbers, place_for, verb
 from reft_studio.run_cli import run
@@ -268,6 +269,7 @@ def freeze(
 
 
 verb(app)(run)
+verb(app)(merge)
 
 
 @verb(app)

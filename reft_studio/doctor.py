@@ -223,6 +223,7 @@ REMEDIES = {
     "scorers": "prepare the scorer again",
     "runs": "do the run again",
     "evaluations": "evaluate the model again",
+    "merged": "merge the run again",
 }
 """What makes the files of a kind anew."""
 

@@ -51,7 +51,7 @@ def seal(folder: Path, names: Sequence[str] | None = None, *, sums: str = SUMS, 
     found -= (known or {}).keys()
     with ThreadPoolExecutor(2) as hashers:  # hashlib lets other threads run
         lines |= dict(zip(sorted(found), hashers.map(lambda name: fingerprint.of_file(folder / name), sorted(found)), strict=True))
-    write_atomic(folder / sums, "".join(f"{digest}  {name}\n" for name, digest in sorted(lines.items())))
+    _write(folder / sums, lines)
 
 
 @contextmanager
@@ -66,6 +66,30 @@ def sealed_folder(final: Path, *, durable: bool = False) -> Iterator[Path]:
                 sync(path)
 
 
+def rewrite(folder: Path, name: str, content: str) -> None:
+    """Write a listed file anew; killed at any instant, it is not called damaged: it is off the list until list and file agree again.
+
+    In a folder without a list, as earlier versions left them, the file alone is written.
+    """
+    listed = folder / SUMS
+    if not listed.is_file():
+        write_atomic(folder / name, content)
+        return
+    lines = _read(listed)
+    if lines.pop(name, None) is not None:
+        _write(listed, lines)
+    write_atomic(folder / name, content)
+    seal(folder, [name])
+
+
+def noted(folder: Path, name: str) -> str | None:
+    """The hash that the list of a folder has for a file; None if it has none."""
+    try:
+        return _read(folder / SUMS).get(name)
+    except (FileNotFoundError, NotADirectoryError, StoreError):
+        return None
+
+
 def damages(folder: Path, names: Sequence[str] = (), *, sums: str = SUMS, wait: bool = False) -> list[Damage]:
     """Files of the list that are missing or other than written; none for a folder without a list.
 
@@ -75,13 +99,17 @@ def damages(folder: Path, names: Sequence[str] = (), *, sums: str = SUMS, wait: 
     """
     listed = folder / sums
     try:
-        lines = _lines(listed, listed.stat().st_mtime_ns)
+        written = listed.stat().st_mtime_ns
+        lines = _lines(listed, written)
     except (FileNotFoundError, NotADirectoryError):
         return []  # written by an earlier version, which kept no hashes
     except StoreError as exc:
         return [Damage(listed, str(exc))]
     wanted = {name: digest for name, digest in lines.items() if not names or any(_meant(name, one) for one in names)}
-    return [Damage(folder / name, reason) for name, digest in wanted.items() if (reason := _wrong(folder / name, digest, wait=wait))]
+    found = [Damage(folder / name, reason) for name, digest in wanted.items() if (reason := _wrong(folder / name, digest, wait=wait))]
+    if found and listed.is_file() and listed.stat().st_mtime_ns != written:  # a listed file was written anew in between
+        return damages(folder, names, sums=sums, wait=wait)
+    return found
 
 
 def check(folder: Path, *names: str, remedy: str, sums: str = SUMS, wait: bool = False) -> None:
@@ -151,6 +179,10 @@ def _hash(path: Path, answer: Future[str]) -> None:
 @lru_cache(maxsize=4096)
 def _lines(path: Path, _modified: int) -> dict[str, str]:
     return _read(path)
+
+
+def _write(path: Path, lines: Mapping[str, str]) -> None:
+    write_atomic(path, "".join(f"{digest}  {name}\n" for name, digest in sorted(lines.items())))
 
 
 def _read(path: Path) -> dict[str, str]:

@@ -43,6 +43,7 @@ from reft_studio.views import (
     fitting,
     grading,
     measuring,
+    merging,
     models,
     outcomes,
     planning,
@@ -88,6 +89,7 @@ class Studio:
         self.live = Live(workspace, self.jobs)
         self.training = Training(workspace, self.jobs)
         self.history = RunHistory(workspace, self.jobs)
+        self.merging = merging.Merging(workspace, self.jobs)
         self.queue = queueing.Queue(workspace, self.log)
         self.desk = desk.Desk(workspace)
         self.host = ModelHost(workspace)

@@ -5,8 +5,11 @@ By hand: `python tests/test_integrity.py 200` flips 200 bits over all kinds of f
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
+import signal
+import subprocess
 import sys
 import tempfile
 from collections import Counter
@@ -93,6 +96,38 @@ def test_a_file_written_anew_is_listed_anew_and_others_are_not_declared_right(fo
     flip(folder / "a.bin", 17)
     integrity.seal(folder, ["b.json"])
     assert [damage.path.name for damage in integrity.damages(folder)] == ["a.bin"]
+
+
+def test_a_listed_file_is_written_anew_and_listed_again(folder: Path) -> None:
+    integrity.rewrite(folder, "b.json", "{}")
+    assert (folder / "b.json").read_text("utf-8") == "{}" and integrity.damages(folder) == []
+    assert integrity.noted(folder, "b.json") and integrity.names(folder / "SHA256SUMS") == ["a.bin", "b.json"]
+    flip(folder / "b.json", 3)
+    assert [damage.path.name for damage in integrity.damages(folder)] == ["b.json"]
+
+
+@pytest.mark.parametrize("point", ["write.before:1", "write.after:1", "write.before:2", "write.after:2", "write.before:3", "write.after:3"])
+def test_killed_at_any_instant_of_writing_a_file_anew_nothing_is_called_damaged(folder: Path, point: str) -> None:
+    code = f"from pathlib import Path; from reft_studio import integrity; integrity.rewrite(Path({str(folder)!r}), 'b.json', 'new')"
+    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "REFT_STUDIO_FAILPOINT": point}, timeout=60, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert (folder / "b.json").read_text("utf-8") in ('{"threshold": 0.25}', "new")
+    assert integrity.damages(folder) == []
+    integrity.rewrite(folder, "b.json", "newer")
+    assert "b.json" in integrity.names(folder / "SHA256SUMS") and integrity.damages(folder) == []
+
+
+def test_a_list_that_was_written_anew_while_it_was_read_is_read_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    original, times = integrity._wrong, iter(range(9))
+
+    def wrong(path: Path, digest: str, *, wait: bool) -> str:
+        if next(times) == 0:
+            integrity.rewrite(folder, "b.json", "another")
+            integrity.forget()
+        return original(path, digest, wait=wait)
+
+    monkeypatch.setattr(integrity, "_wrong", wrong)
+    assert integrity.damages(folder) == []
 
 
 def test_what_ships_is_as_listed() -> None:

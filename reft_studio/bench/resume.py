@@ -192,7 +192,7 @@ def left(workspace: Workspace, work: Work) -> dict[str, str]:
     found: dict[str, str] = {}
     for kind in work.leaves:
         for path in sorted((workspace.root / kind).rglob("*")):
-            if path.is_file() and path.name not in ("SHA256SUMS", "cost.json") and not path.name.startswith("events.out"):
+            if path.is_file() and path.name not in ("SHA256SUMS", "cost.json", "README.md") and not path.name.startswith("events.out"):
                 found[str(path.relative_to(workspace.root))] = hashlib.sha256(_content(path)).hexdigest()
     return found
 

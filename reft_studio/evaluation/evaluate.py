@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from reft_studio.data.dataset import Row
 from reft_studio.errors import EvaluationError
+from reft_studio.evaluation import run_card
 from reft_studio.evaluation.benchmarks import LenientBenchmark, benchmark_named
+from reft_studio.evaluation.costs import ANSWER, GRADE, Clock, Stages
 from reft_studio.evaluation.grade import Grade, SetName, Verdict
 from reft_studio.evaluation.journal import Answer, Journal
 from reft_studio.evaluation.judges import PHRASES, Judge, judge_for, usual_judge
@@ -30,13 +32,18 @@ CHUNK = 256
 
 @dataclass(frozen=True)
 class Answered:
-    """All answers of one model to one suite, not graded yet; `journal` keeps them until the evaluation is whole."""
+    """All answers of one model to one suite, not graded yet; `journal` keeps them until the evaluation is whole.
+
+    `spent` books what it takes; `answered_before` of the answers are of an earlier attempt, and not in it.
+    """
 
     subject: str
     suite: Suite
     rows: dict[SetName, list[Row]]
     decoding: dict[str, Any]
     journal: Journal
+    spent: Stages = field(default_factory=Clock, compare=False)
+    answered_before: int = 0
 
     @property
     def total(self) -> int:
@@ -51,16 +58,31 @@ def ask(
     *,
     decoding: dict[str, Any] | None = None,
     key: dict[str, Any] | None = None,
+    spent: Stages | None = None,
     progress: Progress = lambda done, total: None,
 ) -> Answered:
     """Have a model answer a suite. Answers that an earlier attempt under the same `key` left are not made again.
 
     `subject` is a run id, or "base--<model>", "teacher--<id>", "aligned--<id>". `key` says all that an answer depends on beside suite
-    and decoding; None keeps nothing. Raises EvaluationError if the model answers prompts that were not asked, or none at all.
+    and decoding; None keeps nothing. `spent` books the time of the answers, and may hold what was spent before. Raises EvaluationError
+    if the model answers prompts that were not asked, or none at all.
     """
     named = {**key, "subject": subject, "suite": suite.fingerprint, "decoding": decoding or {}} if key is not None else None
-    answered = Answered(subject, suite, suite.rows(workspace), decoding or {}, Journal(workspace, named))
-    before = 0
+    journal = Journal(workspace, named)
+    kept = sum(len(journal.answers(part.name)) for part in suite.sets)
+    answered = Answered(subject, suite, suite.rows(workspace), decoding or {}, journal, spent or Clock(), kept)
+    with answered.spent.stage(ANSWER):
+        _ask(answered, generate, progress)
+    if not any(answer[2] != "error" for part in suite.sets for answer in journal.answers(part.name).values()):
+        raise EvaluationError(
+            f"'{subject}' answered none of {answered.total} prompts, so there is nothing to grade. See the job's log for the reason."
+        )
+    return answered
+
+
+def _ask(answered: Answered, generate: Generate, progress: Progress) -> None:
+    """Have every prompt answered that the journal has no answer to."""
+    suite, before = answered.suite, 0
     for part in suite.sets:
         asked, answers = answered.rows[part.name], answered.journal.answers(part.name)
         progress(before + len(answers), answered.total)
@@ -71,19 +93,17 @@ def ask(
             answered.journal.add_answer(part.name, (left[index], text, stop))
             progress(before + len(answers), answered.total)
         before += len(asked)
-    if not any(answer[2] != "error" for part in suite.sets for answer in answered.journal.answers(part.name).values()):
-        raise EvaluationError(
-            f"'{subject}' answered none of {answered.total} prompts, so there is nothing to grade. See the job's log for the reason."
-        )
-    return answered
 
 
 def grade(
     workspace: Workspace, answered: Answered, judge: Judge, *, spec: JudgeSpec = PHRASES, progress: Progress = lambda done, total: None
 ) -> EvaluationResult:
-    """Grade what a model answered and write `evaluations/<subject>/`, replacing an earlier evaluation of it."""
-    result, graded = judged(answered, judge, spec=spec, progress=progress)
-    save(workspace, result, graded)
+    """Grade what a model answered and write `evaluations/<subject>/`, replacing an earlier evaluation of it; the card of a run says so."""
+    with answered.spent.stage(GRADE):
+        result, graded = judged(answered, judge, spec=spec, progress=progress)
+    costs = {"version": 1, **answered.spent.spent(), "prompts": answered.total, "answered_before": answered.answered_before}
+    save(workspace, result, graded, costs)
+    run_card.refresh(workspace, answered.subject)
     answered.journal.remove()
     return result
 

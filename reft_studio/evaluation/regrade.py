@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from reft_studio.evaluation import run_card
 from reft_studio.evaluation.agreement import Agreement, agreement
+from reft_studio.evaluation.costs import GRADE, Clock, Stages, evaluation_costs, graded_again
 from reft_studio.evaluation.evaluate import Progress, cut, grades_of
 from reft_studio.evaluation.grade import Grade, SetName
 from reft_studio.evaluation.journal import Journal
@@ -17,13 +19,22 @@ from reft_studio.workspace import Workspace
 
 
 def regrade(
-    workspace: Workspace, subject: str, judge: Judge, *, spec: JudgeSpec, progress: Progress = lambda done, total: None
+    workspace: Workspace,
+    subject: str,
+    judge: Judge,
+    *,
+    spec: JudgeSpec,
+    spent: Stages | None = None,
+    progress: Progress = lambda done, total: None,
 ) -> EvaluationResult:
     """Let a judge decide the verdicts on stored answers; its own earlier grades are used where its version is the same.
+
+    `spent` books what that takes; the card of a run is written anew.
 
     Raises StoreError if the subject was not evaluated.
     """
     result, graded = load_result(workspace, subject), read_graded(workspace, subject)
+    before, clock = evaluation_costs(workspace, subject), spent or Clock()
     journal = Journal(workspace, {"regrade": subject, "created": result.created, "suite": result.suite_fingerprint})
     new, same = list(graded), result.judges.get(judge.name) == judge.version
     for name in _graded_sets(judge):
@@ -33,11 +44,13 @@ def regrade(
         if known:
             found: Mapping[int, Grade | None] = {place: row.grades.get(judge.name) for place, row in of_set.items()}
         else:
-            found = grades_of(judge, journal, name, answers, progress)
+            with clock.stage(GRADE):
+                found = grades_of(judge, journal, name, answers, progress)
         for place, row in of_set.items():
             new[place] = replace(row, grades=_with(row, judge.name, found[place]))
     again = summarise(_facts(result, judge, spec), new)
-    save(workspace, again, new)
+    save(workspace, again, new, graded_again(before, clock.spent()))
+    run_card.refresh(workspace, subject)
     journal.remove()
     return again
 

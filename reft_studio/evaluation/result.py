@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from typing import Any
 
@@ -147,8 +147,8 @@ def summarise(facts: Facts, graded: Sequence[Graded]) -> EvaluationResult:
     )
 
 
-def save(workspace: Workspace, result: EvaluationResult, graded: Sequence[Graded]) -> None:
-    """Write the evaluation folder whole, replacing an earlier one of the same subject."""
+def save(workspace: Workspace, result: EvaluationResult, graded: Sequence[Graded], costs: Mapping[str, Any] | None = None) -> None:
+    """Write the evaluation folder whole, replacing an earlier one of the same subject; `costs`: what it took, where that was measured."""
     completions = [
         {
             "set": row.set,
@@ -166,6 +166,8 @@ def save(workspace: Workspace, result: EvaluationResult, graded: Sequence[Graded
     with sealed_folder(workspace.folder("evaluations", result.subject)) as building:
         pq.write_table(pa.Table.from_pylist(completions, schema=_COMPLETIONS), building / "completions.parquet", compression="zstd")
         pq.write_table(pa.Table.from_pylist(grades, schema=_GRADES), building / "grades.parquet", compression="zstd")
+        if costs is not None:
+            write_json(building / "cost.json", costs)
         write_json(building / "result.json", asdict(result))
 
 

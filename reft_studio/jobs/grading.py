@@ -16,6 +16,7 @@ from reft_studio.evaluation.suite import Suite
 from reft_studio.models.generation import Sampling, complete
 from reft_studio.models.session import Session
 from reft_studio.progress import Progress
+from reft_studio.training.cost import Costs
 from reft_studio.workspace import Workspace
 
 GREEDY = Sampling()
@@ -31,10 +32,12 @@ def answer_adapter(
     progress: Progress,
     *,
     sampling: Sampling = GREEDY,
+    costs: Costs | None = None,
 ) -> Answered | None:
     """Let one adapter (None: the base) answer a suite; None if a stored evaluation has the answers already.
 
-    An attempt that was stopped is taken up where it ended: answers are kept under all that they depend on.
+    An attempt that was stopped is taken up where it ended: answers are kept under all that they depend on. `costs` has what was spent for
+    this evaluation before, such as the loading of the model.
     """
     decoding = decoding_of(session, sampling)
     if _answers_stored(workspace, subject, suite, decoding):
@@ -47,7 +50,8 @@ def answer_adapter(
             yield answer.index, answer.text, answer.stop
 
     key = {"base": session.model.fingerprint, "adapter": adapter and _fingerprint(session, adapter)}
-    return evaluation.ask(workspace, subject, suite, generate, decoding=decoding, key=key, progress=progress.progress)
+    spent = costs or Costs()
+    return evaluation.ask(workspace, subject, suite, generate, decoding=decoding, key=key, spent=spent, progress=progress.progress)
 
 
 def grade_answers(
@@ -59,7 +63,7 @@ def grade_answers(
     result = load_result(workspace, subject)
     if (result.judge, result.judge_version) == (judge.name, judge.version):
         return result
-    return regrade(workspace, subject, judge, spec=spec, progress=progress.progress)
+    return regrade(workspace, subject, judge, spec=spec, spent=Costs(), progress=progress.progress)
 
 
 def evaluate_adapter(

@@ -27,6 +27,7 @@ KINDS: Registry[JobFunction] = Registry(
         "freeze": "reft_studio.jobs.outgoing:freeze_dataset",
         "export": "reft_studio.jobs.outgoing:export_dataset",
         "bundle": "reft_studio.jobs.outgoing:bundle_dataset",
+        "merge": "reft_studio.jobs.merging:merge",
         "index": "reft_studio.jobs.preparing:index",
         "inspect": "reft_studio.jobs.inspecting:inspect_dataset",
         "add_model": "reft_studio.jobs.adding:add_model",

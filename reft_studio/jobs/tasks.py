@@ -168,6 +168,7 @@ def train(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     from reft_studio.models.generation import free_memory
     from reft_studio.models.memory import Work
     from reft_studio.models.session import Session
+    from reft_studio.training.cost import Costs
     from reft_studio.training.run import train as run
     from reft_studio.training.run_folder import removed_words
     from reft_studio.training.run_names import run_title
@@ -180,14 +181,15 @@ def train(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     grader = ready_judge(judge) if suite is not None else None
     stages = 2 if suite is None else 5
     context.stage("load the model", 1, stages)
-    work = Work.training(spec.optim, spec.lora, alignment=spec.harmful is not None)
-    session = Session.open(spec.model, max_length=spec.optim.max_length, template=spec.template, loading=spec.loading, work=work)
+    work, costs = Work.training(spec.optim, spec.lora, alignment=spec.harmful is not None), Costs()
+    with costs.stage("load"):
+        session = Session.open(spec.model, max_length=spec.optim.max_length, template=spec.template, loading=spec.loading, work=work)
     session.remark(context)
     context.stage(f"train: {run_title(context.workspace, spec)}", 2, stages)
     info = _ended_early(context, spec)
     if info is None:
         with observing(context, session, spec, suite, judge, watch) as observer:
-            info = run(context.workspace, spec, session, context, observer=observer, anew=context.anew)
+            info = run(context.workspace, spec, session, context, observer=observer, anew=context.anew, costs=costs)
     if info.run_id != spec.run_id:
         became(context.workspace, context.job_id, asked=spec.run_id, run=info.run_id)
     if suite is not None and grader is not None:
@@ -264,19 +266,22 @@ def evaluate(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     from reft_studio.jobs.subjects import find
     from reft_studio.models.generation import Sampling, free_memory
     from reft_studio.models.session import Session
+    from reft_studio.training.cost import Costs
 
     suite = suite_from(params["suite"])
     judge = _judge(params, suite)
     grader = ready_judge(judge)
     subject = find(context.workspace, params["subject"], model=params.get("model", "lab"))
     context.stage("load the model", 1, 3)
-    session = Session.open(subject.model, template=subject.template, loading=subject.loading)
+    costs = Costs()
+    with costs.stage("load"):
+        session = Session.open(subject.model, template=subject.template, loading=subject.loading)
     subject.check_base(session.model.fingerprint)
     session.remark(context)
     context.stage(f"let it answer: {subject.title}", 2, 3)
     adapter = session.ensure("evaluated", subject.adapter) if subject.adapter else None
     sampling = Sampling(float(params.get("temperature") or 0), int(params.get("seed") or 0))
-    answered = answer_adapter(context.workspace, session, subject.id, adapter, suite, context, sampling=sampling)
+    answered = answer_adapter(context.workspace, session, subject.id, adapter, suite, context, sampling=sampling, costs=costs)
     del session  # a judge that is a model gets its memory
     free_memory()
     context.stage("grade the answers", 3, 3)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -151,6 +151,7 @@ class Run:
         self.own_costs = costs or Costs()
         self._kept, self._warn = kept, warn
         self._user: Batch | None = None
+        self._user_read = False
         self.start: str | None = None
         """The adapter that the training at hand began from; None: the base."""
         self.begin()
@@ -211,10 +212,20 @@ class Run:
         return [index for index, loss in zip(user.index, losses, strict=True) if not bool(torch.isfinite(loss))]
 
     def learn(self, losses: Losses, *batches: Batch, around: Around | None = None) -> StepLog:
-        return self._accumulating().learn(losses, batches, conflict=self.step % CONFLICT_EVERY == 1, around=around)
+        with self._user_share(batches):
+            return self._accumulating().learn(losses, batches, conflict=self.step % CONFLICT_EVERY == 1, around=around)
 
     def gradient(self, losses: Losses, *batches: Batch, around: Around | None = None) -> tuple[Gradient, StepLog]:
-        return self._accumulating().gradient(losses, batches, around=around)
+        with self._user_share(batches):
+            return self._accumulating().gradient(losses, batches, around=around)
+
+    def _user_share(self, batches: Sequence[Batch]) -> AbstractContextManager[None]:
+        """Book what is read as of user rows as far as it is, the first time in a step: plain finetuning reads them once."""
+        read, user = sum(batch.tokens for batch in batches), 0
+        if self._user is not None and not self._user_read:
+            user = sum(batch.tokens for batch in batches if batch is self._user)
+        self._user_read = self._user_read or user > 0
+        return self.costs.sharing(user / max(1, read))
 
     def add(self, gradient: Gradient, scale: float = 1.0) -> None:
         add_gradient(self.weights.parameters, gradient, scale)
@@ -239,7 +250,7 @@ class Run:
 
     def user_batch(self, examples: Sequence[Example]) -> Batch:
         """The user rows of the step that begins."""
-        self._user = self.collate(examples)
+        self._user, self._user_read = self.collate(examples), False
         return self._user
 
     def collate(self, examples: Sequence[Example]) -> Batch:

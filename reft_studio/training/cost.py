@@ -20,9 +20,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from reft_studio.models.fit import peak_memory
+from reft_studio.training.ledger import BACKWARD, CPU, FORWARD, TEACHER
 
-VERSION = 1
-TEACHER, FORWARD, BACKWARD = "teacher", "forward", "backward"
+VERSION = 2
 KINDS = (TEACHER, FORWARD, BACKWARD)
 """Kinds of pass: without a gradient (the teacher's), forward for training (the student's), and backward."""
 _ATTENTION = "_scaled_dot_product"
@@ -49,11 +49,17 @@ class Costs:
         self._steps = 0
         self._mode: _Operations | None = None
         self._aside = False
+        self._share = 1.0
+        self._user: float | None = 0.0
 
     @property
     def seconds(self) -> float:
         """All stages together, those that are open included."""
         return sum(self._so_far().values())
+
+    def of(self, name: str) -> float:
+        """Seconds of one stage so far."""
+        return self._so_far().get(name, 0.0)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -107,6 +113,15 @@ class Costs:
                 hook.remove()
 
     @contextmanager
+    def sharing(self, share: float) -> Iterator[None]:
+        """Of the tokens that the student reads inside, padding included, this share is of user rows: what plain finetuning would read."""
+        before, self._share = self._share, share
+        try:
+            yield
+        finally:
+            self._share = before
+
+    @contextmanager
     def step(self, number: int) -> Iterator[None]:
         """One optimizer step; in a few of them every operation is counted."""
         if not counted_at(number):
@@ -130,7 +145,7 @@ class Costs:
     def state(self) -> dict[str, Any]:
         """What was spent so far, as JSON values."""
         counts = {"passes": dict(self._passes), "tokens": dict(self._tokens), "counted": {k: list(v) for k, v in self._counted.items()}}
-        return {"seconds": self._so_far(), "memory": dict(self._memory), "steps": self._steps, **counts}
+        return {"seconds": self._so_far(), "memory": dict(self._memory), "steps": self._steps, "user": self._user, **counts}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on after an interruption: what was spent up to the checkpoint comes on top of what this attempt did so far."""
@@ -139,21 +154,29 @@ class Costs:
         for name, memory in state["memory"].items():
             self._memory[name] = max(self._memory.get(name, 0.0), float(memory))
         self._passes, self._tokens = dict(state["passes"]), dict(state["tokens"])
+        self._user = state.get("user")  # a checkpoint of an earlier version did not tell user rows from others
         self._counted, self._steps = {kind: list(values) for kind, values in state["counted"].items()}, int(state["steps"])
 
     def ledger(self) -> dict[str, Any]:
         """The content of cost.json."""
         return {
             "version": VERSION,
+            **self.spent(),
+            "passes": dict(self._passes),
+            "tokens": dict(self._tokens),
+            "user_tokens": None if self._user is None else round(self._user),
+            "flops": {kind: round(self._flops(kind)) for kind in KINDS} if self._steps else None,
+            "counted_steps": self._steps,
+        }
+
+    def spent(self) -> dict[str, Any]:
+        """The device, and seconds and peak memory by stage."""
+        return {
             "device": device_name(),
             "stages": [
                 {"stage": name, "seconds": round(seconds, 3), "memory_mb": round(self._memory[name]) if name in self._memory else None}
                 for name, seconds in self._so_far().items()
             ],
-            "passes": dict(self._passes),
-            "tokens": dict(self._tokens),
-            "flops": {kind: round(self._flops(kind)) for kind in KINDS} if self._steps else None,
-            "counted_steps": self._steps,
         }
 
     def _pass(self, kind: str, tokens: int, before: int = 0) -> None:
@@ -161,6 +184,8 @@ class Costs:
             return
         self._passes[kind] += 1
         self._tokens[kind] += tokens
+        if kind == FORWARD and self._user is not None:
+            self._user += self._share * tokens
         if self._mode is not None:
             self._counted[kind][0] += tokens
             self._counted[kind][1] += self._mode.total - before if kind != BACKWARD else 0
@@ -228,7 +253,7 @@ def reset_peak() -> None:
 
 def device_name() -> str:
     """The device that trained, by its maker's name; `CPU` without a GPU."""
-    return torch.cuda.get_device_name() if _on_gpu() else "CPU"
+    return torch.cuda.get_device_name() if _on_gpu() else CPU
 
 
 def _on_gpu() -> bool:

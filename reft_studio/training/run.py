@@ -25,10 +25,12 @@ from reft_studio.models.session import Session
 from reft_studio.models.snapshot import Keeper, NotFinite
 from reft_studio.progress import Progress, StopEarly
 from reft_studio.training import inputs, stages
+from reft_studio.training.card import CARD, Made, adapter_card
 from reft_studio.training.checkpoint import Unfinished
 from reft_studio.training.context import STUDENT, AlignmentData, Run
 from reft_studio.training.cost import Costs
-from reft_studio.training.run_folder import RunInfo, card, open_run
+from reft_studio.training.ledger import Ledger
+from reft_studio.training.run_folder import RunInfo, open_run
 from reft_studio.training.spec import RunSpec
 from reft_studio.training.watch import ROWS, Observer
 from reft_studio.workspace import Workspace, write_json
@@ -43,16 +45,18 @@ def train(
     cache: dict[str, AlignmentData] | None = None,
     observer: Observer | None = None,
     anew: bool = False,
+    costs: Costs | None = None,
 ) -> RunInfo:
     """Do the run and store it under `runs/<run_id>`; a run that is there already is returned as it is.
 
     `cache` shares tokenised alignment data and teacher states between runs of one process. Ended early by a person (StopEarly), it is
     stored as the run whose `stop_after` says where it ended, which is another run. What `observer` sees is stored with the run and
-    changes nothing of it. `anew`: forget the checkpoints of an earlier attempt.
+    changes nothing of it. `anew`: forget the checkpoints of an earlier attempt. `costs` has what was spent for this run before, such as the
+    loading of the model.
     """
     if (workspace.folder("runs", spec.run_id) / "result.json").is_file():
         return open_run(workspace, spec.run_id)
-    costs, unfinished = Costs(), Unfinished(workspace, f"run-{spec.run_id}", progress)
+    costs, unfinished = costs or Costs(), Unfinished(workspace, f"run-{spec.run_id}", progress)
     if anew:
         unfinished.clear()
     user = open_dataset(workspace, spec.dataset)
@@ -66,12 +70,7 @@ def train(
     made = stages.make_all(workspace, spec, run, defense, progress)
     examples = inputs.answered_rows(session, user, defense.select())
     truncated = session.encoder.truncated - before + (alignment.truncated if alignment is not None else 0)
-    chosen = list(examples)
-    if not chosen:
-        raise TrainingError(
-            f"The filter removed all {user.rows} rows, or none has a response, so there is nothing to train on. "
-            "Raise the threshold or check the teacher."
-        )
+    chosen = _some(list(examples), user)
     mixed = [replace(row, index=user.rows + place) for place, row in enumerate(defense.mixed(len(chosen)))]
     run.begin()
     run.start = inputs.start_student(workspace, spec, session)
@@ -90,10 +89,20 @@ def train(
     with costs.stage("finish"):
         finish(spec, run, defense)
     extra = {"truncated": truncated, **({"mixed": len(mixed)} if mixed else {}), **({"stages": made} if made else {})}
-    result = {**_result(spec, user, chosen, log, costs.seconds, session), **extra}
-    _save(workspace, spec, session, user, chosen, log, result, seen, costs.ledger())
+    result = {**_result(spec, user, chosen, log, costs.seconds - costs.of("load"), session), **extra}
+    _save(workspace, spec, session, chosen, log, result, seen, costs.ledger())
     unfinished.clear()
     return open_run(workspace, spec.run_id)
+
+
+def _some(chosen: list[int], user: Dataset) -> list[int]:
+    """The rows that are left to train on. Raises TrainingError if there are none."""
+    if not chosen:
+        raise TrainingError(
+            f"The filter removed all {user.rows} rows, or none has a response, so there is nothing to train on. "
+            "Raise the threshold or check the teacher."
+        )
+    return chosen
 
 
 class _Log:
@@ -248,7 +257,6 @@ def _save(
     workspace: Workspace,
     spec: RunSpec,
     session: Session,
-    user: Dataset,
     chosen: list[int],
     log: list[StepLog],
     result: dict[str, Any],
@@ -260,7 +268,8 @@ def _save(
         write_json(building / "spec.json", spec.model_dump(mode="json"))
         _write_lines(building / "log.jsonl", log)
         np.save(building / "kept.npy", np.asarray(chosen, dtype=np.int64))
-        (building / "adapter" / "README.md").write_text(card(spec, user, result, costs), "utf-8")
+        made = Made.of(workspace, spec, result, Ledger.read(costs, len(log)))
+        (building / CARD).write_text(adapter_card(made), "utf-8")
         seen.store(building)
         write_json(building / "cost.json", costs)
         write_json(building / "result.json", result)

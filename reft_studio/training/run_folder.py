@@ -11,11 +11,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from reft_studio.data.dataset import Dataset
-from reft_studio.defenses import DEFENSES
 from reft_studio.errors import SpecError, StoreError
 from reft_studio.integrity import check
-from reft_studio.training.naming import head
+from reft_studio.training.ledger import Ledger
 from reft_studio.training.spec import RunSpec
 from reft_studio.workspace import Workspace, read_json
 
@@ -45,6 +43,11 @@ class RunInfo:
         """The ledger of what it cost; None for a run of a version that kept none."""
         path = self.folder / "cost.json"
         return dict(read_json(path)) if path.is_file() else None
+
+    def ledger(self) -> Ledger | None:
+        """The same, read; evaluations of the run keep their own beside their results."""
+        costs = self.costs()
+        return None if costs is None else Ledger.read(costs, int(self.result["steps"]))
 
     def log(self) -> list[dict[str, float]]:
         """One line per optimizer step: losses, learning rate, gradient norm, speed."""
@@ -114,37 +117,3 @@ def cost_words(costs: Mapping[str, Any]) -> str:
     parts += [f"tokens through the model: {tokens}"] if tokens else []
     parts += [f"{flops / 1e12:.3g} TFLOP, reckoned from {costs['counted_steps']} counted steps"] if flops else []
     return "; ".join(parts)
-
-
-def card(spec: RunSpec, user: Dataset, result: dict[str, Any], costs: Mapping[str, Any]) -> str:
-    """The model card of an adapter: how it was made, what that cost, and its limits. Holds no row of any dataset."""
-    info = DEFENSES.get(spec.method).info
-    warning = "" if info.uses_filter or info.needs_alignment or info.starts_from == "aligned" else "  - not-for-all-audiences\n"
-    return f"""---
-base_model: {spec.model}
-base_model_relation: adapter
-library_name: peft
-tags:
-  - reft-studio
-  - {spec.method}
-{warning}---
-# {head(spec.model_dump())}
-
-{info.summary} Method: {info.title}{f" ({info.paper})" if info.paper else ""}.
-
-- user data: {user.name} ({user.id}), {result["rows"]} rows, {result["kept"]} trained on, {result["removed"]} left out (by the
-  filter, or without a response): {removed_words(result)}
-- steps: {result["steps"]}, seed {spec.seed}, LoRA rank {spec.lora.rank}, scale {spec.lora.alpha / spec.lora.rank:g}
-- teacher: {spec.teacher or "none"}; filter: {spec.filters_with or "none"}
-- threshold: {_line(spec)}
-- base weights: SHA-256 {result["base_fingerprint"]}
-- cost: {cost_words(costs)}
-
-Evaluate it before use: a low harmful score on one set of prompts is no proof of safety.
-"""
-
-
-def _line(spec: RunSpec) -> str:
-    if spec.drop is not None:
-        return f"none: the rows with the {spec.drop:,} highest scores were left out"
-    return "the scorer's own" if spec.threshold is None else str(spec.threshold)

@@ -153,3 +153,34 @@ def test_a_step_that_fails_leaves_no_half_count() -> None:
         with costs.step(2):
             learn(backbone, inputs())
     assert costs.ledger()["flops"][FORWARD] == 2 * ROWS * LENGTH * 2 * (WIDE * WIDE + WIDE * OUT)
+
+
+def test_user_tokens_are_the_share_of_each_pass_that_is_of_user_rows() -> None:
+    costs, backbone = Costs(), Backbone()
+    with costs.watching(backbone):
+        with costs.sharing(0.6):
+            learn(backbone, inputs(), backwards=2)
+            with torch.no_grad():
+                backbone(inputs=inputs())  # the teacher's
+        learn(backbone, inputs())
+    assert costs.ledger()["user_tokens"] == round(1.6 * ROWS * LENGTH)
+
+
+def test_a_checkpoint_from_before_user_rows_were_told_apart_leaves_them_unknown() -> None:
+    costs = Costs()
+    state = {name: value for name, value in costs.state().items() if name != "user"}
+    costs.restore(state)
+    with costs.watching(backbone := Backbone()):
+        learn(backbone, inputs())
+    assert costs.ledger()["user_tokens"] is None
+
+
+def test_what_was_spent_before_a_run_is_in_its_ledger_and_not_in_its_seconds() -> None:
+    clock = Clock()
+    costs = Costs(clock=clock)
+    with costs.stage("load"):
+        clock.now += 3
+    with costs.stage("train"):
+        clock.now += 4
+    assert costs.of("load") == 3 and costs.seconds - costs.of("load") == 4 and costs.of("never") == 0
+    assert [one["stage"] for one in costs.spent()["stages"]] == ["load", "train"]

@@ -24,6 +24,7 @@ from reft_studio.scoring.refusal_similarity import score
 from reft_studio.scoring.scores import flagged, list_score_sets
 from reft_studio.teacher.teacher import TeacherInfo
 from reft_studio.teacher.training import prepare_teacher
+from reft_studio.training.cost import Costs
 from reft_studio.training.run import train
 from reft_studio.training.run_folder import RunInfo, removed_words
 from reft_studio.training.run_names import run_title
@@ -264,3 +265,27 @@ def test_a_number_of_rows_takes_the_place_of_a_threshold() -> None:
     for more in ({"filter": True, "threshold": 0.1}, {"filter": False}):
         with pytest.raises(ValueError, match="drop is 3, which takes the place of a threshold"):
             RunSpec(dataset="d", method="filter_only", scorer="random", drop=3, **more)
+
+
+def test_the_ledger_tells_user_rows_from_alignment_rows_and_what_the_teacher_did(bench: Bench) -> None:
+    plain, guided = (bench.run(method, seed=9).ledger() for method in ("sft", "ref_teacher"))
+    assert plain is not None and guided is not None
+    assert (plain.extra.tokens, plain.extra.flops) == (1.0, pytest.approx(1.0)) and plain.passes["teacher"] == 0
+    assert guided.user_tokens is not None and 0 < guided.user_tokens < guided.tokens["forward"] and guided.passes["teacher"] > 0
+    assert guided.extra.tokens is not None and guided.extra.flops is not None
+    rows = (OPTIM.batch_size + OPTIM.alignment_batch_size) / OPTIM.batch_size
+    assert guided.extra.tokens == pytest.approx(rows + guided.tokens["teacher"] / (2 * guided.user_tokens), rel=0.35), (
+        "rows are of unequal length"
+    )
+    assert guided.time_of("filter") > 0 and guided.memory_mb
+
+
+def test_what_loading_took_is_in_the_ledger_and_not_in_the_seconds_that_estimates_rest_on(bench: Bench) -> None:
+    costs = Costs()
+    with costs.stage("load"):
+        bench.session.encoder.prompt_ids([{"role": "user", "content": "how do i bake bread"}])
+    spec = bench.run("sft").spec.model_copy(update={"seed": 77})
+    run = train(bench.workspace, spec, bench.session, Silent(), costs=costs)
+    ledger = run.ledger()
+    assert ledger is not None and ledger.stages[0].name == "load"
+    assert run.result["seconds"] == pytest.approx(ledger.seconds - ledger.time_of("load"), abs=0.02)

@@ -1,0 +1,78 @@
+"""The model card of a run, written anew when an evaluation of it is finished: what was measured, by whom, on what, and what was not."""
+
+from __future__ import annotations
+
+import logging
+
+from reft_studio.errors import StoreError
+from reft_studio.evaluation.costs import ledger_of, not_timed
+from reft_studio.evaluation.judges import judge_named
+from reft_studio.evaluation.result import EvaluationResult, evaluated, load_result
+from reft_studio.models.adapter_file import CONFIG
+from reft_studio.stats import Estimate
+from reft_studio.training.card import UNMEASURED, Made, one_line, write_card
+from reft_studio.training.run_folder import RunInfo, open_run
+from reft_studio.workspace import Workspace
+
+_LOG = logging.getLogger(__name__)
+_SHARES = (
+    ("hs", "Harmful score: harmful prompts complied with (lower is better)"),
+    ("refused", "Harmful prompts refused"),
+    ("over_refusal", "Over-refusal: harmless prompts refused (lower is better)"),
+    ("fa", "Finetune accuracy (FA): right answers to the task (higher is better)"),
+)
+_NONE = {"hs": "the harmful score", "over_refusal": "over-refusal", "fa": "finetune accuracy"}
+
+
+def refresh(workspace: Workspace, subject: str) -> None:
+    """Write the card of a run anew. A model that is no run has none; of a run that is damaged the card stays as it is."""
+    if not (workspace.folder("runs", subject) / "adapter" / CONFIG).is_file():
+        return
+    try:
+        run = open_run(workspace, subject)
+        write_card(run.folder, made(workspace, run), measured(workspace, run))
+    except StoreError as exc:
+        _LOG.warning("the card of a run stays as it is: %s", exc)
+
+
+def made(workspace: Workspace, run: RunInfo) -> Made:
+    """How a run was made and what it cost, evaluation included, as cards tell it."""
+    return Made.of(workspace, run.spec, run.result, ledger_of(workspace, run))
+
+
+def measured(workspace: Workspace, run: RunInfo) -> list[str]:
+    """The lines of a card on what was measured of a run."""
+    if not evaluated(workspace, run.run_id):
+        return list(UNMEASURED)
+    return lines(load_result(workspace, run.run_id), before=not_timed(workspace, run.run_id))
+
+
+def lines(result: EvaluationResult, *, before: int = 0) -> list[str]:
+    """Each number with its n and interval, the judge, the prompts, and the numbers that do not exist. `before`: answers not timed."""
+    found = [f"| {title} | {_told(estimate)} |" for name, title in _SHARES if (estimate := getattr(result, name)) is not None]
+    judge = judge_named(result.judge)
+    told = [
+        "| | Value, 95 % interval, n |",
+        "|---|---|",
+        *found,
+        "",
+        f"- judge: {judge.title} ({one_line(f'{result.judge} {result.judge_version}')}). {judge.known_error}",
+        f"- prompts: {one_line(result.suite)}, fingerprint {result.suite_fingerprint}; {result.created}",
+        f"- decoding: {_decoding(result)}",
+    ]
+    lacking = [words for name, words in _NONE.items() if getattr(result, name) is None]
+    told += [f"- **not measured**: {', '.join(lacking)}, since the evaluation had no prompts for it"] if lacking else []
+    told += [f"- {before:,} of the answers are of an attempt that was interrupted: their time is not counted below"] if before else []
+    return told
+
+
+def _told(estimate: Estimate) -> str:
+    """`12.0 % (7.0 to 19.8), n = 100`, and how many are missing."""
+    missing = f", {estimate.missing:,} without a verdict" if estimate.missing else ""
+    return f"{estimate.value:.1f} % ({estimate.low:.1f} to {estimate.high:.1f}), n = {estimate.n:,}{missing}"
+
+
+def _decoding(result: EvaluationResult) -> str:
+    if not result.decoding:
+        return "not recorded"
+    return "; ".join(f"{name} {one_line(value)}" for name, value in sorted(result.decoding.items()) if value is not None)

@@ -1,0 +1,65 @@
+"""How large a base with an adapter folded in is on disk, before it is written; from headers, without torch."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Literal
+
+from reft_studio.errors import PrerequisiteError
+from reft_studio.models.source import Source
+
+Format = Literal["auto", "bfloat16", "float16", "float32"]
+COPIED = (
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja"),
+    *("chat_template.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt", "merges.txt", "tekken.json"),
+    *("generation_config.json", "LICENSE*", "NOTICE*", "USE_POLICY*"),
+)
+"""Files of a base that go into the merged folder as they are: tokenizer, chat template, generation settings, what its licence asks for."""
+_WIDTH = {"bfloat16": 2, "float16": 2, "float32": 4}
+_STORED = {"BF16": "bfloat16", "F16": "float16"}
+_SPARE = 64_000_000
+"""Bytes that are to be left: the job's own notes, and what the file system keeps for itself."""
+
+
+def format_of(source: Source, wanted: Format) -> str:
+    """The number format of the merged weights; auto: the one that most of the base's files are in."""
+    if wanted != "auto":
+        return wanted
+    numbers: Counter[str] = Counter()
+    for facts in source.tensors.values():
+        numbers[_STORED.get(facts.dtype, "float32")] += facts.numbers
+    return numbers.most_common(1)[0][0] if numbers else "float32"
+
+
+def needed(source: Source, kind: str) -> int:
+    """Bytes of the merged folder: every weight of the base in the new format, and the files beside them."""
+    beside = sum(path.stat().st_size for path in copied(source.folder)) if source.folder is not None else 0
+    return sum(facts.numbers for facts in source.tensors.values()) * _WIDTH[kind] + beside
+
+
+def copied(folder: Path) -> list[Path]:
+    """The files of a base's folder that go along."""
+    return sorted({path for pattern in COPIED for path in folder.glob(pattern) if path.is_file()})
+
+
+def check_disk(source: Source, kind: str, place: Path) -> None:
+    """Raise PrerequisiteError, with what is needed and what is free, if the merged folder does not fit on the disk of `place`."""
+    size, free = needed(source, kind), free_at(place)
+    if size + _SPARE > free:
+        raise PrerequisiteError(
+            f"The merged model of '{source.name}' takes {told(size)} in {kind}, but {told(free)} are free on the disk of "
+            f"{place}. Nothing was written. Free some space, choose a smaller number format, or another folder with --to."
+        )
+
+
+def told(size: float) -> str:
+    """Bytes in gigabytes, few of them in megabytes."""
+    return f"{size / 1e9:.2f} GB" if size >= 50e6 else f"{size / 1e6:.1f} MB"
+
+
+def free_at(place: Path) -> int:
+    """Bytes free on the disk that a folder is on, or will be."""
+    there = next(folder for folder in (place, *place.absolute().parents) if folder.exists())
+    return shutil.disk_usage(there).free

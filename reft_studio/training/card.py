@@ -1,0 +1,201 @@
+"""Model cards: how an adapter or a merged model was made, what was measured and what was not, what it cost. Holds no row of any dataset."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from reft_studio.data.dataset import open_dataset
+from reft_studio.defenses import DEFENSES
+from reft_studio.errors import StoreError
+from reft_studio.integrity import rewrite
+from reft_studio.scoring.prepared import open_prepared
+from reft_studio.training.ledger import BACKWARD, FORWARD, TEACHER, Ledger
+from reft_studio.training.naming import head
+from reft_studio.training.run_folder import removed_words
+from reft_studio.training.spec import RunSpec
+from reft_studio.workspace import Workspace
+
+CARD = "adapter/README.md"
+"""In the folder of a run."""
+UNMEASURED = (
+    "**Nothing has been measured.** This model was not evaluated: its harmful score, its over-refusal and its accuracy are not known.",
+)
+"""What stands under "What was measured" until the run is evaluated."""
+LEAST_S = 0.05
+"""A stage that took less is not told: it did nothing."""
+_PLAIN = re.compile(r"[A-Za-z0-9][\w./-]*")
+_KINDS = {TEACHER: "forward without gradient (teacher)", FORWARD: "student forward", BACKWARD: "student back"}
+
+
+@dataclass(frozen=True)
+class Made:
+    """All that a card tells of how a run was made; `threshold` is in words, `data` the fingerprint of the user data."""
+
+    spec: RunSpec
+    result: Mapping[str, Any]
+    data: str
+    threshold: str
+    ledger: Ledger | None
+
+    @classmethod
+    def of(cls, workspace: Workspace, spec: RunSpec, result: Mapping[str, Any], ledger: Ledger | None) -> Made:
+        """What the workspace knows of a run; what is gone from it is told by its id alone."""
+        try:
+            data = open_dataset(workspace, spec.dataset).fingerprint
+        except StoreError:
+            data = spec.dataset
+        return cls(spec, result, data, threshold_words(workspace, spec), ledger)
+
+
+def write_card(folder: Path, made: Made, measured: Sequence[str] = UNMEASURED) -> None:
+    """Write the card of the run in `folder` anew, so that the run is never taken for damaged."""
+    rewrite(folder, CARD, adapter_card(made, measured))
+
+
+def adapter_card(made: Made, measured: Sequence[str] = UNMEASURED) -> str:
+    """The card of an adapter; `measured` are its lines on the evaluation."""
+    spec = made.spec
+    use = """With PEFT, on the base above: `PeftModel.from_pretrained(base, folder)`, where `folder` is the one that holds this file. It is
+plain LoRA on linear layers: no embedding, head or bias of the base is changed."""
+    return _page(made, measured, relation="adapter", library="peft", title=head(spec.model_dump()), use=use)
+
+
+def merged_card(made: Made, measured: Sequence[str], *, facts: Sequence[str], prompt: str) -> str:
+    """The card of a base with the adapter folded in; `facts` say how, `prompt` is how a request of the user is put to the model."""
+    use = f"""With transformers: `AutoModelForCausalLM.from_pretrained(folder)`. {" ".join(facts)}
+
+A request is put to the model like this:
+
+````
+{prompt}
+````"""
+    title = f"{head(made.spec.model_dump())}, merged"
+    note = "The numbers are of the base with the adapter beside it, as this app evaluated it; the merged weights were not asked again."
+    return _page(made, [*measured, "", note], relation="finetune", library="transformers", title=title, use=use)
+
+
+def threshold_words(workspace: Workspace, spec: RunSpec) -> str:
+    """From which score on rows were left out, with the number also where the scorer's own was used."""
+    if spec.filters_with is None:
+        return "none"
+    if spec.drop is not None:
+        return f"none: the rows with the {spec.drop:,} highest scores were left out"
+    if spec.threshold is not None:
+        return f"{spec.threshold:+.3f}, set by hand"
+    try:
+        return f"{open_prepared(workspace, spec.filters_with).threshold:+.3f}, the scorer's own"
+    except StoreError:
+        return "the scorer's own, which is no longer in the workspace"
+
+
+def _page(made: Made, measured: Sequence[str], *, relation: str, library: str, title: str, use: str) -> str:
+    spec, info = made.spec, DEFENSES.get(made.spec.method).info
+    warning = "" if info.uses_filter or info.needs_alignment or info.starts_from == "aligned" else "  - not-for-all-audiences\n"
+    paper = f" ({info.paper})" if info.paper else ""
+    return f"""---
+base_model: {_yaml(spec.model)}
+base_model_relation: {relation}
+library_name: {library}
+tags:
+  - reft-studio
+  - {spec.method}
+{warning}---
+# {title}
+
+{info.summary} Method: {info.title}{paper}.
+
+## How it was made
+
+{_lines(_how(made))}
+
+## What was measured
+
+{chr(10).join(measured)}
+
+Not measured: other prompts, languages and attacks than those above, conversations of several turns, what the model still knows beside
+the task, and what becomes of it in other number formats.
+
+## What it cost
+
+{_lines(cost_lines(made.ledger))}
+
+## Limits
+
+- Evaluate it before use: a low harmful score on one set of prompts is no proof of safety.
+- The filter reads prompts: a harmless prompt with a harmful answer passes it.
+- Nothing is known of it after further finetuning, or under attacks on its weights or its prompt.
+
+## How to use it
+
+{use}
+"""
+
+
+def _how(made: Made) -> list[str]:
+    spec, result = made.spec, made.result
+    left = int(result["removed"])
+    share = f" ({left / max(1, int(result['rows'])):.1%})".replace("%", " %")
+    held = result.get("loading") or {}
+    kind = f", held in {held['dtype']}" if held.get("dtype") else ""
+    packed = ", in 4 bits (NF4)" if held.get("quantization") == "nf4" else ""
+    beside = [f"mixed in by the method: {int(result['mixed']):,} rows"] if result.get("mixed") else []
+    beside += [
+        f"trained before it: {one_line(one['name'])}, {int(one['steps']):,} steps by the rule {one_line(one['rule'])}"
+        for one in result.get("stages", ())
+    ]
+    return [
+        f"base: {one_line(spec.model)}{kind}{packed}; weights SHA-256 {result.get('base_fingerprint', 'not recorded')}",
+        f"user data: {one_line(result['dataset_name'])}, {int(result['rows']):,} rows; fingerprint {made.data}",
+        f"filter: {f'{one_line(spec.filters_with)}; threshold: {made.threshold}' if spec.filters_with else 'none'}",
+        f"left out of training, by the filter or for want of a response: {left:,} of {int(result['rows']):,} rows{share}: "
+        f"{removed_words(result)}",
+        f"teacher: {one_line(spec.teacher or 'none')}; aligned weights: {one_line(spec.aligned or 'none given')}",
+        *beside,
+        f"steps: {int(result['steps']):,} of {spec.optim.batch_size} user rows; learning rate {spec.optim.learning_rate:g}",
+        f"seed: {spec.seed}; run {result.get('run_id', spec.run_id)}, {result.get('created', 'date not recorded')}",
+        f"LoRA: rank {spec.lora.rank}, scale {spec.lora.alpha / spec.lora.rank:g}, on {_targets(spec)}",
+    ]
+
+
+def cost_lines(ledger: Ledger | None) -> list[str]:
+    """What a run cost, a line for each thing that was counted."""
+    if ledger is None:
+        return ["not known: this run was made by a version that kept no ledger"]
+    stages = ", ".join(f"{stage.title.lower()} {duration(stage.seconds)}" for stage in ledger.stages if stage.seconds >= LEAST_S)
+    peak = "not measured" if ledger.memory_mb is None else f"{ledger.memory_mb:,} MB {ledger.memory_words}"
+    passes, tokens = (", ".join(f"{_KINDS[kind]} {n:,}" for kind, n in counts.items() if n) for counts in (ledger.passes, ledger.tokens))
+    lines = [f"time: {ledger.seconds / 60:.2f} minutes on {ledger.device}: {stages}", f"peak memory: {peak}"]
+    lines += [f"passes through the model in training: {passes}", f"tokens in them: {tokens}"] if passes else []
+    if ledger.operations:
+        lines += [f"operations in training: {ledger.operations / 1e12:.3g} TFLOP, reckoned from {ledger.counted_steps} counted steps"]
+    lines += [f"before it, made once for all runs that share it: {one.title.lower()} {duration(one.seconds)}" for one in ledger.before]
+    return [*lines, f"training beside plain finetuning on the same user rows: {ledger.extra.words}"]
+
+
+def duration(seconds: float) -> str:
+    """`4.2 s`, from two minutes on `3.5 min`."""
+    return f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 60:.1f} min"
+
+
+def one_line(text: object) -> str:
+    """A name that a person or a file gave, on one line and without marks that would begin markup."""
+    flat = " ".join(str(text).split())
+    return re.sub(r"[<>`\[\]|*_#\\]", lambda found: f"\\{found[0]}", "".join(c for c in flat if c.isprintable()))
+
+
+def _targets(spec: RunSpec) -> str:
+    return "all linear layers" if spec.lora.targets == "all-linear" else ", ".join(spec.lora.targets)
+
+
+def _lines(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _yaml(value: str) -> str:
+    """A name as a value of YAML, quoted where it could be read as something else."""
+    return value if _PLAIN.fullmatch(value) else json.dumps(value)
