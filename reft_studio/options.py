@@ -88,3 +88,19 @@ def numbers(text: str, kind: type[N], example: str) -> tuple[N, ...]:
         return tuple(kind(part) for part in text.split(","))
     except ValueError as exc:
         raise SpecError(f"'{text}' is no list of numbers. Give for example {example}.") from exc
+
+
+Start = Annotated[
+    Literal["method", "aligned", "base"] | None,
+    typer.Option(help="start from aligned weights, or from the base as it is (an instruct model); default: as the method does"),
+]
+Adapters = Annotated[
+    Literal["continue", "fresh"] | None,
+    typer.Option(help="from aligned weights: continue their adapter, or train a fresh one on top of it; default: continue"),
+]
+HarmfulAnswers = Annotated[
+    str | None,
+    typer.Option(
+        help="id of harmful prompts with harmful answers, for methods that learn from them; default: placeholders that say nothing"
+    ),
+]

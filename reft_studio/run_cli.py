@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from reft_studio.options import Harmful, Harmless, ReportTo, SpecFile, Watch, Where
+from reft_studio.options import Adapters, Harmful, HarmfulAnswers, Harmless, ReportTo, SpecFile, Start, Watch, Where
 from reft_studio.workspace import Workspace
 
 
@@ -19,6 +19,9 @@ def run(
     ] = None,
     model: Annotated[str | None, typer.Option(help="base: a name of the shelf, a folder or a Hub id; default: the teacher's")] = None,
     teacher: Annotated[str | None, typer.Option(help="id of a teacher; default: the lab's, or the newest on --model")] = None,
+    start: Start = None,
+    adapters: Adapters = None,
+    harmful_answers: HarmfulAnswers = None,
     preset: Annotated[
         str | None,
         typer.Option(help="settings of optimizer and adapter: lab, lab-quick, real, kaist or booster; auto: lab for the lab, else real"),
@@ -64,6 +67,7 @@ def run(
     from reft_studio.views.training import watch_from
 
     given: dict[str, Any] = {"dataset": dataset, "method": method, "model": model, "teacher": teacher, "preset": preset, "seed": seed}
+    given |= {"start": start, "adapters": adapters, "harmful_answers": harmful_answers}
     given |= {**filtering(filter_by, none=no_filter), "threshold": threshold, "drop": drop}
     given = {name: value for name, value in given.items() if value is not None}
     asked = Prompts("", harmful, harmless, task or "sentiment", benchmark, rows, max_new_tokens)

@@ -23,7 +23,7 @@ class TinyRuns:
     def __init__(self, workspace: Workspace, model: Path, *, steps: int, optim: OptimSpec, lora: LoraSpec | None = None) -> None:
         self.workspace, self.model, self.optim = workspace, str(model), optim
         self.data = make_toy_data(workspace)
-        complied = [{**row, "response": "Sure, take it."} for row in self.data["harmful"].read()]
+        complied: list[Any] = [{"prompt": row["prompt"], "response": "Sure, take it."} for row in self.data["harmful"].read()]
         self.data["harmful_answers"] = write_dataset(workspace, complied, name="harmful answers", role="harmful")
         self.session = Session.open(self.model)
         sets = {name: self.data[name].id for name in ("harmful", "helpful", "calibration_harmful", "calibration_harmless")}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from reft_studio.defenses.defense import Defense, DefenseInfo
+from reft_studio.defenses.defense import Defense, DefenseInfo, Look
 
 
 class AlignedSft(Defense):
@@ -14,7 +14,7 @@ class AlignedSft(Defense):
         name="aligned_sft",
         title="Aligned weights, then SFT",
         summary="Starts from weights that were trained to refuse, then finetunes on every row. Shows whether alignment survives.",
-        stage="alignment",
+        stage="none",
         starts_from="aligned",
         uses_filter=False,
         needs_teacher=False,
@@ -22,4 +22,5 @@ class AlignedSft(Defense):
         paper="baseline of arXiv:2506.07356",
         cost=1.0,
         strength=None,
+        look=Look("blue", "square", "dash"),
     )

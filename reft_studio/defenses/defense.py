@@ -25,8 +25,21 @@ if TYPE_CHECKING:
 
 Kind = Literal["refusals", "answers", "harmful"]
 """Kinds of rows that guide: harmful prompts with refusals, harmless prompts with answers, harmful prompts with harmful answers."""
+Colour = Literal["vermilion", "blue", "pink", "orange", "green", "sky", "ink"]
+"""The palette of Okabe and Ito, but for what is too pale to read; grey is kept for the base."""
+Start = Literal["method", "aligned", "base"]
+"""Where a run starts: where its method does, or from aligned weights, or from the base."""
 ALIGNED = "aligned"
 """Name of the adapter that methods start from which start from aligned weights."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a method is drawn on pages and in charts: a colour, and a shape, so that colour is never the only difference."""
+
+    colour: Colour
+    shape: str
+    dash: str = "solid"
 
 
 @dataclass(frozen=True)
@@ -36,7 +49,7 @@ class DefenseInfo:
     `cost` is forward and backward passes per step relative to plain finetuning on the user rows alone; `strength` names
     the setting whose zero takes the method away: what is left is plain finetuning, from the weights that the method starts from.
     A method that starts from aligned weights aligns the base itself, by its own rule, where none are given; `fixed_start`: it makes no
-    sense from other weights. `code` names the repository and commit whose update rule its parity test follows.
+    sense from other weights. `look` is its own. `code` names the repository and commit whose update rule its parity test follows.
     """
 
     name: str
@@ -50,6 +63,7 @@ class DefenseInfo:
     paper: str
     cost: float
     strength: str | None
+    look: Look
     needs_harmful: bool = False
     fixed_start: bool = False
     code: str = ""
@@ -59,9 +73,13 @@ class DefenseInfo:
         """Whether its rule is one of aligning the base, so that weights aligned elsewhere are of no use to it."""
         return self.stage == "alignment" and self.fixed_start
 
-    def guided(self, *, aligned: bool) -> bool:
+    def aligned_first(self, start: Start = "method") -> bool:
+        """Whether a run of this method starts from aligned weights."""
+        return start == "aligned" or (start == "method" and self.starts_from == "aligned")
+
+    def guided(self, *, start: Start = "method", aligned: bool) -> bool:
         """Whether a run needs alignment data: for its steps, or to align the base where no aligned weights are given."""
-        return self.needs_alignment or (self.starts_from == "aligned" and not aligned)
+        return self.needs_alignment or (self.aligned_first(start) and not aligned)
 
 
 class DefenseConfig(Settings):

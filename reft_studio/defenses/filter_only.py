@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from reft_studio.defenses.defense import Defense, DefenseInfo
+from reft_studio.defenses.defense import Defense, DefenseInfo, Look
 
 
 class FilterOnly(Defense):
@@ -22,4 +22,5 @@ class FilterOnly(Defense):
         paper="ablation of arXiv:2506.07356",
         cost=1.0,
         strength=None,
+        look=Look("orange", "pentagon", "longdash"),
     )

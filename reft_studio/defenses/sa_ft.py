@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 from pydantic import Field
 
-from reft_studio.defenses.defense import Defense, DefenseConfig, DefenseInfo
+from reft_studio.defenses.defense import Defense, DefenseConfig, DefenseInfo, Look
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,6 +37,7 @@ class SaFt(Defense):
         paper="baseline of arXiv:2506.07356; the safe-row mixing of VLGuard and SafeInstruct",
         cost=1.5,
         strength="alpha",
+        look=Look("pink", "cross", "dashdot"),
     )
     Config: ClassVar[type[DefenseConfig]] = SaFtConfig
 

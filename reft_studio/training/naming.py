@@ -80,11 +80,13 @@ def head(spec: Mapping[str, Any], *, audited: bool = False) -> str:
     """The method, with what makes it another one: a filter of its own, aligned weights, audited data."""
     method = str(spec.get("method", "sft"))
     info = DEFENSES.get(method).info if method in DEFENSES else None
+    start = spec.get("start")
     words = info.title if info else method.replace("_", " ").capitalize()
     words += " + filter" if spec.get("filter") and info and not info.uses_filter else ""
     words += " without filter" if info and info.uses_filter and spec.get("filter") is False and not audited else ""
     words += f" ({filtering})" if (filtering := filtering_words(spec)) else ""
-    words += " from aligned weights" if spec.get("aligned") and info and info.starts_from == "base" else ""
+    words += " from aligned weights" if info and info.starts_from == "base" and (spec.get("aligned") or start == "aligned") else ""
+    words += " from the base" if info and info.starts_from == "aligned" and start == "base" else ""
     return words + (", audited data" if audited else "")
 
 
@@ -171,7 +173,7 @@ def _setting(key: str, group: str, label: str, value: Any, resolve: Resolve) -> 
     return Setting(key, group, label, plain, words, _phrase(key, group, label, value, words))
 
 
-_IDS = ("dataset", "teacher", "aligned", "harmful", "helpful", "scorer")
+_IDS = ("dataset", "teacher", "aligned", "harmful", "helpful", "harmful_answers", "scorer")
 _PHRASES = {
     "model": "base {}",
     "optim.steps": "{} steps",
@@ -182,6 +184,9 @@ _PHRASES = {
     "aligned": "aligned weights {}",
     "harmful": "refusals {}",
     "helpful": "helpful answers {}",
+    "harmful_answers": "harmful answers {}",
+    "start": "start: {}",
+    "adapters": "{} adapter",
     "scorer": "scorer {}",
     "optim.batch_size": "{} rows a step",
     "seed": "seed {}",

@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from reft_studio import fingerprint
 from reft_studio.data.own_template import LONGEST, PATTERN
 from reft_studio.defenses import DEFENSES
+from reft_studio.defenses.defense import Start
 from reft_studio.models.spec import LoadSpec, LoraSpec, OptimSpec, Settings
 
 KEY = 12
@@ -31,8 +32,10 @@ class RunSpec(Settings):
     aligned: str | None = Field(
         None, description="id of the aligned weights to start from; empty: the method's own start, for which it may align the base first"
     )
-    start: Literal["method", "base"] = Field(
-        "method", description="method: where the method starts; base: from the base as it is, such as an instruct model"
+    start: Start = Field(
+        "method",
+        description="method: where the method starts; aligned: from aligned weights, made for the run if none are given; base: from the "
+        "base as it is, such as an instruct model",
     )
     adapters: Literal["continue", "fresh"] = Field(
         "continue", description="from aligned weights: continue their adapter, or train a fresh one on top of it"
@@ -73,8 +76,7 @@ class RunSpec(Settings):
     def _complete(self) -> RunSpec:
         info = DEFENSES.get(self.method).info
         DEFENSES.get(self.method).Config.checked(**self.method_config)
-        begins = self.aligned is not None or self.start == "base"
-        guided = info.guided(aligned=begins)
+        guided = info.guided(start=self.start, aligned=self.aligned is not None)
         missing = [
             what
             for what, needed, given in (
@@ -87,7 +89,7 @@ class RunSpec(Settings):
         ]
         if missing:
             raise ValueError(f"{info.title} needs {' and '.join(missing)}. Choose it on the Train page, or use the lab's.")
-        if begins and info.fixed_start:
+        if info.fixed_start and (self.aligned or self.start == "base"):
             given = f"aligned is '{self.aligned}'" if self.aligned else "start is 'base'"
             if self.start == "base" or info.aligns_itself:
                 raise ValueError(f"{given}, but {info.title} works only from weights that it has aligned. Leave the field out.")
@@ -110,7 +112,7 @@ class RunSpec(Settings):
     @property
     def aligns(self) -> bool:
         """Whether the run starts from aligned weights that are made for it, by the method's own rule."""
-        return DEFENSES.get(self.method).info.starts_from == "aligned" and self.aligned is None and self.start == "method"
+        return DEFENSES.get(self.method).info.aligned_first(self.start) and self.aligned is None
 
     @property
     def filters_with(self) -> str | None:

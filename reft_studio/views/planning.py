@@ -63,7 +63,7 @@ class Planner:
         teacher = self._teacher(form, info, filtered=filtered and scorer is None)
         model = source_of(form.model) if form.model or teacher is None else teacher.model
         preset = usual_preset(model) if form.preset == "auto" else form.preset
-        aligned = self._aligned(model) if info.starts_from == "aligned" and not info.aligns_itself else None
+        aligned = self._aligned(model) if info.aligned_first(form.start) and not info.aligns_itself else None
         spec = self._spec(form, user, model, preset_named(preset), filtered, scorer=scorer, teacher=teacher, aligned=aligned)
         asked = suite or self._suite(user, model, form.prompts)
         named = preset_named(preset)
@@ -99,7 +99,7 @@ class Planner:
         aligned: TeacherInfo | None,
     ) -> RunSpec:
         info, made_on = DEFENSES.get(form.method).info, teacher or aligned
-        guided = info.guided(aligned=aligned is not None)
+        guided = info.guided(start=form.start, aligned=aligned is not None)
         harmful, helpful = (
             self._once(("alignment", teacher and teacher.id, info.needs_teacher), lambda: self._alignment(teacher, info))
             if guided
@@ -119,9 +119,11 @@ class Planner:
             drop=_drop(user, form) if filtered else None,
             harmful=harmful,
             helpful=helpful,
-            harmful_answers=self._harmful_answers(model) if info.needs_harmful else None,
+            harmful_answers=self._harmful_answers(model, form.harmful_answers) if info.needs_harmful else None,
+            start=form.start,
+            adapters=form.adapters,
             optim=form.optim or preset.optim,
-            lora=LoraSpec.checked(**aligned.spec.get("lora", {})) if aligned else form.lora or preset.lora,
+            lora=LoraSpec.checked(**aligned.spec.get("lora", {})) if aligned and form.adapters == "continue" else form.lora or preset.lora,
             seed=form.seed,
             loading=_loading(form.loading, made_on, bound=teacher_id is not None or aligned is not None),
             **({"template": made_on.template} if made_on else {}),
@@ -232,8 +234,10 @@ class Planner:
             return _stored(self.workspace, shipped_alignment)
         return teacher.spec["harmful"], teacher.spec["helpful"]
 
-    def _harmful_answers(self, model: str) -> str:
-        """Placeholders that comply: the lab's for the lab, those that ship for any other base."""
+    def _harmful_answers(self, model: str, chosen: str | None) -> str:
+        """The set that was chosen, else placeholders that comply: the lab's for the lab, those that ship for any other base."""
+        if chosen:
+            return self._dataset(chosen).id
         store = lab_data.harmful_answers if model == "lab" else shipped_harmful_answers
         found: str = self._once(("harmful answers", store), lambda: store(self.workspace))
         return found

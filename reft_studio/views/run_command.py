@@ -44,6 +44,9 @@ def command(form: RunForm, *, teacher: str | None, preset: str, filtered: bool) 
     words = ["python launch.py run", "--dataset", form.dataset, "--method", form.method]
     words += ["--model", form.model] if form.model else []
     words += ["--teacher", teacher] if teacher else []
+    words += [] if form.start == "method" else ["--start", form.start]
+    words += [] if form.adapters == "continue" else ["--adapters", form.adapters]
+    words += ["--harmful-answers", form.harmful_answers] if form.harmful_answers else []
     words += ["--seed", str(form.seed), "--preset", preset]
     if form.filter is False:
         words += ["--no-filter"]

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from reft_studio.defenses.defense import Start
 from reft_studio.errors import PrerequisiteError
 from reft_studio.evaluation.judges.spec import JudgeSpec
 from reft_studio.evaluation.result import EvaluationResult, load_result
@@ -40,6 +41,13 @@ class RunForm(Settings):
     scorer: str | None = Field(None, description="id or name of the prepared scorer that filters; empty: the teacher's refusal feature")
     threshold: float | None = Field(None, ge=-1, le=1, description="score from which a row is flagged; empty: the one in use")
     drop: int | None = Field(None, ge=1, description="drop this many rows, the highest scores first, instead of all from a threshold on")
+    start: Start = Field("method", description="where training starts: where the method does, from aligned weights, or from the base")
+    adapters: Literal["continue", "fresh"] = Field(
+        "continue", description="from aligned weights: continue their adapter, or train a fresh one on top of it"
+    )
+    harmful_answers: str | None = Field(
+        None, description="harmful prompts with harmful answers, for methods that learn from them; empty: placeholders without content"
+    )
     seed: int = Field(0, ge=0, description="seeds adapter and batch order")
     prompts: Literal["auto", "own"] = Field("auto", description="auto: the lab's prompts for the lab's base, own ones for any other")
     judge: JudgeSpec | None = Field(None, description="judge of harmful answers; empty: the one chosen on the Settings page")

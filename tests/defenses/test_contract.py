@@ -9,6 +9,10 @@ from reft_studio.defenses.defense import Defense
 from reft_studio.errors import SpecError
 from reft_studio.training.spec import RunSpec
 
+SHAPES = {"circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "x", "pentagon", "hexagon", "star"}
+SHAPES |= {f"{shape}-open" for shape in SHAPES}
+"""What both `ui/widgets/marks.js` and plotly draw."""
+
 
 @pytest.mark.parametrize("name", list(DEFENSES))
 def test_a_method_is_registered_under_its_own_name_and_says_what_it_is(name: str) -> None:
@@ -17,6 +21,12 @@ def test_a_method_is_registered_under_its_own_name_and_says_what_it_is(name: str
     assert method.info.name == name
     assert method.info.title and method.info.summary.endswith(".")
     assert method.info.cost >= 1
+    assert method.info.look.shape in SHAPES
+
+
+def test_no_two_methods_look_the_same() -> None:
+    looks = [(look.colour, look.shape) for look in (DEFENSES.get(name).info.look for name in DEFENSES)]
+    assert len(set(looks)) == len(looks)
 
 
 @pytest.mark.parametrize("name", list(DEFENSES))

@@ -10,20 +10,27 @@ from typing import TYPE_CHECKING
 import pytest
 
 from reft_studio.comparison import charts
-from reft_studio.comparison.charts.style import _MARKS, LIGHT
+from reft_studio.comparison.charts.style import LIGHT, mark
 from reft_studio.comparison.flips import Paired
+from reft_studio.defenses import DEFENSES
 from reft_studio.evaluation.suite import lab_suite
 from reft_studio.stats import Estimate
 from reft_studio.studio import Studio
 from reft_studio.workspace import Workspace
 from tests.ui.finished_runs import SIZES, answer_like, finished_project, write_run
 from ui.components import compare_view as views
-from ui.components.marks import BLUE, GREEN, GREY, INK, MARKS, VERMILION
+from ui.components.marks import COLOURS, GREY, KINDS, mark_of
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-THEMED = {GREY: "#999999", GREEN: "#009E73", VERMILION: "#D55E00", BLUE: "#0072B2", INK: "ink"}
+THEMED = {
+    GREY: "#999999",
+    COLOURS["green"]: "#009E73",
+    COLOURS["vermilion"]: "#D55E00",
+    COLOURS["blue"]: "#0072B2",
+    COLOURS["ink"]: LIGHT.ink,
+}
 """Marks that follow the theme by a CSS variable; theme.css gives these colours in light."""
 
 
@@ -41,8 +48,10 @@ def ids(studio_with_runs: Studio) -> dict[str, str]:
 
 
 def test_marks_are_those_of_the_charts() -> None:
-    ours = {name: (THEMED.get(mark.colour, mark.colour), mark.shape) for name, mark in MARKS.items()}
-    assert ours == {name: (mark.colour, mark.symbol) for name, mark in _MARKS.items()}
+    names = [*KINDS, *DEFENSES]
+    ours = {name: (THEMED.get(mark_of(name).colour, mark_of(name).colour), mark_of(name).shape) for name in names}
+    assert ours == {name: (mark(name, dark=False).colour, mark(name, dark=False).symbol) for name in names}
+    assert len(set(ours.values())) == len(names), "no two models look the same"
     assert LIGHT.colour("#0072B2") == "#0072B2"
 
 

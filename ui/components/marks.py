@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from reft_studio.defenses import DEFENSES
+from reft_studio.defenses.defense import Colour
+
 
 class Mark(NamedTuple):
     """`colour` is a CSS colour that follows the theme, `shape` a name that `marks.js` draws."""
@@ -15,22 +18,27 @@ class Mark(NamedTuple):
     shape: str
 
 
-GREY, SKY, GREEN, VERMILION = "var(--rs-base)", "#56B4E9", "var(--rs-teacher)", "var(--rs-sft)"
-BLUE, PINK, ORANGE, INK = "var(--rs-aligned)", "#CC79A7", "#E69F00", "var(--rs-ink)"
-MARKS = {
+COLOURS: dict[Colour, str] = {
+    "vermilion": "var(--rs-sft)",
+    "blue": "var(--rs-aligned)",
+    "pink": "#CC79A7",
+    "orange": "#E69F00",
+    "green": "var(--rs-teacher)",
+    "sky": "#56B4E9",
+    "ink": "var(--rs-ink)",
+}
+GREY = "var(--rs-base)"
+KINDS = {
     "base": Mark(GREY, "circle"),
-    "aligned": Mark(SKY, "square-open"),
-    "teacher": Mark(GREEN, "diamond-open"),
-    "sft": Mark(VERMILION, "triangle-up"),
-    "aligned_sft": Mark(BLUE, "square"),
-    "sa_ft": Mark(PINK, "cross"),
-    "filter_only": Mark(ORANGE, "pentagon"),
-    "distill_only": Mark(INK, "x"),
-    "ref_teacher": Mark(GREEN, "diamond"),
+    "aligned": Mark(COLOURS["sky"], "square-open"),
+    "teacher": Mark(COLOURS["green"], "diamond-open"),
 }
 UNKNOWN = Mark(GREY, "hexagon")
 
 
 def mark_of(name: str) -> Mark:
     """The mark of a method or model kind; a grey hexagon for one that has none."""
-    return MARKS.get(name, UNKNOWN)
+    if name in DEFENSES:
+        look = DEFENSES.get(name).info.look
+        return Mark(COLOURS[look.colour], look.shape)
+    return KINDS.get(name, UNKNOWN)

@@ -18,13 +18,16 @@ from reft_studio.training.run_folder import open_run
 from reft_studio.training.run_names import run_title
 from reft_studio.training.spec import RunSpec
 from ui.components.run_form import (
+    ADAPTERS,
     BARE,
     FILTERING,
     JUDGE,
     PROMPTS,
+    STARTS,
     RunInputs,
     base_of,
     dataset_choices,
+    harmful_choices,
     preset_choices,
     preset_note,
     scorer_choices,
@@ -56,7 +59,7 @@ def opened(studio: Studio, inputs: RunInputs, search: str) -> tuple[Any, ...]:
 
 def contents(studio: Studio, inputs: RunInputs, values: Mapping[str, Any]) -> tuple[Any, ...]:
     """Updates of all fields and of the columns of methods and evaluation."""
-    choices = {"dataset": dataset_choices(studio), "teacher": teacher_choices(studio), "scorer": scorer_choices(studio)}
+    choices = _listed(studio)
     updates = {name: gr.update(value=values[name], **({"choices": choices[name]} if name in choices else {})) for name in inputs.fields}
     updates["preset"] = gr.update(value=values["preset"], info=preset_note(studio, values["preset"]))
     judge = inputs.judge.read(*(values[name] for name in JUDGE))
@@ -116,6 +119,7 @@ def of_spec(studio: Studio, inputs: RunInputs, spec: RunSpec, judge: JudgeSpec |
     usual_filter = DEFENSES.get(spec.method).info.uses_filter and not frozen
     values: dict[str, Any] = {"methods": [spec.method], "dataset": spec.dataset, "teacher": teacher, "seeds": str(spec.seed)}
     values |= {"filtering": "method" if spec.filter == usual_filter else "drop" if spec.filter else "keep", "scorer": spec.scorer or ""}
+    values |= {"start": _start(spec), "adapters": spec.adapters, "harmful_answers": _harmful_answers(studio, spec)}
     values |= {"threshold": _line(studio, spec), "drop": "" if spec.drop is None else str(spec.drop), "preset": _preset(studio, spec)}
     values |= {**inputs.shown("optim", spec.optim), **inputs.shown("lora", spec.lora)}
     if not (spec.teacher or spec.aligned):
@@ -163,6 +167,19 @@ def _asked(studio: Studio, inputs: RunInputs, search: str) -> tuple[dict[str, An
     )
 
 
+def _start(spec: RunSpec) -> str:
+    """Where a run starts; a method that starts from the base and was given aligned weights starts from those."""
+    given = spec.aligned is not None and DEFENSES.get(spec.method).info.starts_from == "base"
+    return "aligned" if given else spec.start
+
+
+def _harmful_answers(studio: Studio, spec: RunSpec) -> str:
+    """The set of a run, unless it is the placeholders that are taken without a choice."""
+    if spec.harmful_answers is None:
+        return ""
+    return "" if open_dataset(studio.workspace, spec.harmful_answers).manifest.get("made_by") in ("lab", "demo") else spec.harmful_answers
+
+
 def _stored(studio: Studio) -> dict[str, Any]:
     kept = studio.setting(KEY) or {}
     values = dict(kept.get("values") or {})
@@ -174,10 +191,9 @@ def _stored(studio: Studio) -> dict[str, Any]:
 
 def _possible(studio: Studio, inputs: RunInputs, values: dict[str, Any]) -> dict[str, Any]:
     """Of stored choices those that can still be chosen."""
-    allowed = {name: [value for _, value in found] for name, found in (
-        ("dataset", dataset_choices(studio)), ("teacher", teacher_choices(studio)), ("scorer", scorer_choices(studio)),
-        ("preset", preset_choices(studio)), ("filtering", FILTERING), ("prompts", PROMPTS),
-    )}  # fmt: skip
+    listed = {**_listed(studio), "preset": preset_choices(studio), "filtering": FILTERING, "prompts": PROMPTS}
+    listed |= {"start": STARTS, "adapters": ADAPTERS}
+    allowed = {name: [value for _, value in found] for name, found in listed.items()}
     found = {
         name: value for name, value in values.items() if name in inputs.fields and value is not None and value in allowed.get(name, [value])
     }
@@ -189,6 +205,16 @@ def _possible(studio: Studio, inputs: RunInputs, values: dict[str, Any]) -> dict
         except SpecError:
             found = {name: value for name, value in found.items() if name not in names}
     return found
+
+
+def _listed(studio: Studio) -> dict[str, list[tuple[str, str]]]:
+    """What the fields offer that list something of the workspace."""
+    return {
+        "dataset": dataset_choices(studio),
+        "teacher": teacher_choices(studio),
+        "scorer": scorer_choices(studio),
+        "harmful_answers": harmful_choices(studio),
+    }
 
 
 def _in_use(studio: Studio) -> tuple[str | None, str | None]:

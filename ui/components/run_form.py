@@ -37,6 +37,21 @@ FILTERING = (
     ("Keep all rows for every method", "keep"),
 )
 PROMPTS = (("The lab's for its base, own ones for any other", "auto"), ("Own ones for every base", "own"))
+GROUPS = {
+    "none": "Without a defense",
+    "filter and finetuning": "Filter and guidance",
+    "filter": "Filter and guidance",
+    "finetuning": "While finetuning",
+    "alignment": "Before finetuning: another alignment",
+    "post-finetuning": "After finetuning: a change to the adapter",
+}
+"""Methods by when they act, as the page heads them."""
+OPEN = ("none", "filter and finetuning", "filter")
+STARTS = (("Where the method does", "method"), ("From aligned weights", "aligned"), ("From the base as it is", "base"))
+ADAPTERS = (("Continue the aligned weights' adapter", "continue"), ("Train a fresh adapter on top of them", "fresh"))
+PLACEHOLDERS = ("Placeholders without content", "")
+_STARTS_HELP = "Aligned weights are made for the run, once for all runs, where none were prepared. An instruct model is aligned already."
+_HARMFUL_HELP = "For methods that learn to resist them, such as Booster."
 BASIC_OPTIM = ("steps", "epochs", "batch_size", "learning_rate", "max_length")
 BASIC_LORA = ("rank",)
 _PROMPTS_HELP = "Own prompts, and the usual judge, are chosen on the Settings page."
@@ -140,6 +155,7 @@ class RunInputs:
         common = {"dataset": given["dataset"], **based_on(given["teacher"] or "lab"), "filter": drop, "preset": given["preset"]}
         common |= {"optim": self.group("optim", given), "lora": self.group("lora", given), "judge": self.grader(given)}
         loading = self.group("loading", given)
+        common |= {name: given[name] for name in ("start", "adapters")} | {"harmful_answers": given["harmful_answers"] or None}
         common |= {"loading": None if loading == DEFAULT else loading, "prompts": given["prompts"]}
         filtered = {"scorer": given["scorer"] or None, **_line_of(given)}
         return [
@@ -163,7 +179,7 @@ def draw_run_form(studio: Studio) -> RunInputs:
     fields: dict[str, Any] = {}
     with gr.Column(elem_classes=["rs-card"]):
         fixed(_METHODS)
-        cards = [method_card(info) for info in studio.methods()]
+        cards = sorted((method_card(info) for info in studio.methods()), key=lambda card: list(GROUPS.values()).index(card["group"]))
         fields["methods"] = widget("method_cards", DEFAULT_METHODS, scripts=("dom", "marks"), elem_id="train-methods", cards=cards)
     with gr.Column(elem_classes=["rs-card"]):
         fixed(_DATA)
@@ -208,6 +224,12 @@ def _draw_data() -> dict[str, Any]:
         with gr.Row(elem_classes=["rs-fields"]):
             fields["threshold"] = gr.Textbox("", label="Threshold", info=_LINE, elem_id="train-threshold", max_lines=1)
             fields["drop"] = gr.Textbox("", label="Rows to drop", info=_DROP, elem_id="train-drop", max_lines=1)
+    with gr.Accordion("Start, adapter and harmful answers", open=False, elem_id="train-starting"):
+        fields["start"] = gr.Radio(list(STARTS), value="method", label="Start", info=_STARTS_HELP, elem_id="train-start")
+        fields["adapters"] = gr.Radio(list(ADAPTERS), value="continue", label="From aligned weights", elem_id="train-adapters")
+        fields["harmful_answers"] = gr.Dropdown(
+            [PLACEHOLDERS], value="", label="Harmful answers", info=_HARMFUL_HELP, elem_id="train-harmful-answers", interactive=True
+        )
     return fields
 
 
@@ -253,9 +275,11 @@ def method_card(info: DefenseInfo) -> dict[str, Any]:
     """A method as its card: what it does in a sentence, where it starts, what it needs, what it costs."""
     mark = mark_of(info.name)
     start = "from aligned weights" if info.starts_from == "aligned" else "from the base"
-    needs = [word for word, needed in (("filter", info.uses_filter), ("teacher", info.needs_teacher)) if needed]
+    wanted = (("filter", info.uses_filter), ("teacher", info.needs_teacher), ("harmful answers", info.needs_harmful))
+    needs = [word for word, needed in wanted if needed]
     facts = [start, *needs, f"{info.cost:g}x cost per step"]
-    return {"name": info.name, "title": info.title, "summary": info.summary, "facts": facts, "colour": mark.colour, "shape": mark.shape}
+    looks = {"colour": mark.colour, "shape": mark.shape, "group": GROUPS[info.stage], "open": info.stage in OPEN}
+    return {"name": info.name, "title": info.title, "summary": info.summary, "facts": facts, **looks}
 
 
 def preset_choices(studio: Studio) -> list[tuple[str, str]]:
@@ -276,6 +300,12 @@ def dataset_choices(studio: Studio) -> list[tuple[str, str]]:
     """Audited datasets first, with what was done to them."""
     known = sorted(studio.datasets(), key=lambda one: one.frozen_from is None)
     return [(f"{show(one.name, 80)} ({count(one.rows)} rows, {'audited' if one.frozen_from else 'as uploaded'})", one.id) for one in known]
+
+
+def harmful_choices(studio: Studio) -> list[tuple[str, str]]:
+    """Sets of harmful prompts with answers; whether these comply or refuse only the person knows."""
+    own = [one for one in studio.datasets("harmful")]
+    return [PLACEHOLDERS, *((f"{show(one.name, 60)} ({count(one.rows)} rows)", one.id) for one in own)]
 
 
 def teacher_choices(studio: Studio) -> list[tuple[str, str]]:

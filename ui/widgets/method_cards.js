@@ -1,6 +1,6 @@
 // Methods as cards, several may be chosen. dom.js and marks.js come first.
-// props.cards = [{name, title, summary, facts, colour, shape}]; value = the chosen names; event "choose".
-const box = element.querySelector('.mc');
+// props.cards = [{name, title, summary, facts, colour, shape, group, open}]; value = the chosen names; event "choose".
+const box = element.querySelector('.mc-groups');
 
 function toggle(name) {
   const now = props.value || [];
@@ -24,9 +24,23 @@ function card(entry) {
   return node;
 }
 
+// One section for each group, in the order in which they come; one that holds a chosen method is open at first.
+function section(title) {
+  const cards = props.cards.filter((entry) => entry.group === title);
+  const count = h('span', { class: 'mc-count' });
+  const node = h('details', { class: 'mc-group' }, h('summary', {}, h('span', { class: 'mc-title', text: title }), count), h('div', { class: 'mc' }, ...cards.map(card)));
+  node.open = cards.some((entry) => entry.open || (props.value || []).includes(entry.name));
+  node.tell = () => {
+    const chosen = cards.filter((entry) => (props.value || []).includes(entry.name)).length;
+    count.textContent = chosen ? `${chosen} of ${cards.length} chosen` : `${cards.length}`;
+  };
+  return node;
+}
+
 function draw() {
-  if (!box.children.length) box.append(...props.cards.map(card));
-  for (const node of box.children) node.setAttribute('aria-checked', String((props.value || []).includes(node.dataset.method)));
+  if (!box.children.length) box.append(...[...new Set(props.cards.map((entry) => entry.group))].map(section));
+  for (const node of box.querySelectorAll('.mc-card')) node.setAttribute('aria-checked', String((props.value || []).includes(node.dataset.method)));
+  for (const node of box.children) node.tell();
 }
 
 watch('value', draw);

@@ -12,6 +12,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from reft_studio.defenses import DEFENSES
+from reft_studio.defenses.defense import Colour
 from reft_studio.stats import Estimate
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
@@ -31,23 +33,22 @@ class Mark:
 
 
 _INK = "ink"
-_MARKS: dict[str, Mark] = {
+_COLOURS: dict[Colour, str] = {
+    "vermilion": "#D55E00",
+    "blue": "#0072B2",
+    "pink": "#CC79A7",
+    "orange": "#E69F00",
+    "green": "#009E73",
+    "sky": "#56B4E9",
+    "ink": _INK,
+}
+_KINDS: dict[str, Mark] = {
     "base": Mark("#999999", "circle", "dot"),
     "aligned": Mark("#56B4E9", "square-open", "dot"),
     "teacher": Mark("#009E73", "diamond-open", "dot"),
-    "sft": Mark("#D55E00", "triangle-up", "solid"),
-    "aligned_sft": Mark("#0072B2", "square", "dash"),
-    "sa_ft": Mark("#CC79A7", "cross", "dashdot"),
-    "filter_only": Mark("#E69F00", "pentagon", "longdash"),
-    "distill_only": Mark(_INK, "x", "longdashdot"),
-    "ref_teacher": Mark("#009E73", "diamond", "solid"),
 }
-_OTHERS = (
-    Mark("#56B4E9", "hexagon", "dash"),
-    Mark("#E69F00", "star", "dot"),
-    Mark("#CC79A7", "bowtie", "solid"),
-    Mark("#0072B2", "hourglass", "dot"),
-)
+_OTHERS = (Mark("#56B4E9", "bowtie", "dash"), Mark("#E69F00", "hourglass", "dot"), Mark("#CC79A7", "bowtie", "solid"))
+"""Of results of other programs, whose method is none of ours."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,12 @@ def theme(*, dark: bool) -> Theme:
 
 
 def mark(method: str, *, dark: bool) -> Mark:
-    """Colour, shape and dash of a method; one that has none of its own gets one by its name, always the same."""
-    found = _MARKS.get(method) or _OTHERS[sum(method.encode()) % len(_OTHERS)]
+    """Colour, shape and dash of a method, or of a kind of model; a method that is none of ours gets one by its name, always the same."""
+    if method in DEFENSES:
+        look = DEFENSES.get(method).info.look
+        found = Mark(_COLOURS[look.colour], look.shape, look.dash)
+    else:
+        found = _KINDS.get(method) or _OTHERS[sum(method.encode()) % len(_OTHERS)]
     return Mark(theme(dark=dark).colour(found.colour), found.symbol, found.dash)
 
 
