@@ -104,3 +104,13 @@ HarmfulAnswers = Annotated[
         help="id of harmful prompts with harmful answers, for methods that learn from them; default: placeholders that say nothing"
     ),
 ]
+PresetName = Annotated[
+    str | None,
+    typer.Option(help="settings of optimizer and adapter: lab, lab-quick, real, kaist or booster; auto: lab for the lab, else real"),
+]
+Setting = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", help="any other setting, e.g. optim.learning_rate=1e-4, lora.rank=8, loading.dtype=bfloat16, method_config.alpha=1"
+    ),
+]

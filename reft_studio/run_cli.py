@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from reft_studio.options import Adapters, Harmful, HarmfulAnswers, Harmless, ReportTo, SpecFile, Start, Watch, Where
+from reft_studio.options import Adapters, Harmful, HarmfulAnswers, Harmless, PresetName, ReportTo, Setting, SpecFile, Start, Watch, Where
 from reft_studio.workspace import Workspace
 
 
@@ -22,17 +22,9 @@ def run(
     start: Start = None,
     adapters: Adapters = None,
     harmful_answers: HarmfulAnswers = None,
-    preset: Annotated[
-        str | None,
-        typer.Option(help="settings of optimizer and adapter: lab, lab-quick, real, kaist or booster; auto: lab for the lab, else real"),
-    ] = None,
+    preset: PresetName = None,
     steps: Annotated[int | None, typer.Option(help="optimizer steps; default: the preset's")] = None,
-    setting: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", help="any other setting, e.g. optim.learning_rate=1e-4, lora.rank=8, loading.dtype=bfloat16, method_config.alpha=1"
-        ),
-    ] = None,
+    setting: Setting = None,
     filter_by: Annotated[
         str | None,
         typer.Option(
