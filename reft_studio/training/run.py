@@ -68,11 +68,11 @@ def train(
     defense = DEFENSES.get(spec.method)(DEFENSES.get(spec.method).Config(**spec.method_config), run)
     before = session.encoder.truncated
     made = stages.make_all(workspace, spec, run, defense, progress)
+    run.begin()  # before any row is drawn: what is drawn must not depend on whether a stage was there already
     examples = inputs.answered_rows(session, user, defense.select())
     truncated = session.encoder.truncated - before + (alignment.truncated if alignment is not None else 0)
     chosen = _some(list(examples), user)
     mixed = [replace(row, index=user.rows + place) for place, row in enumerate(defense.mixed(len(chosen)))]
-    run.begin()
     run.start = inputs.start_student(workspace, spec, session)
     facts = {"spec": spec.model_dump(mode="json"), "base": session.model.fingerprint, "rows": fingerprint.of_value(chosen)}
     keeper = unfinished.keeper("student", facts)
