@@ -11,6 +11,7 @@ DEFENSES: Registry[type[Defense]] = Registry(
         "sft": "reft_studio.defenses.sft:Sft",
         "aligned_sft": "reft_studio.defenses.aligned_sft:AlignedSft",
         "sa_ft": "reft_studio.defenses.sa_ft:SaFt",
+        "safe_instruct": "reft_studio.defenses.safe_instruct:SafeInstruct",
         "lisa": "reft_studio.defenses.lisa:Lisa",
         "booster": "reft_studio.defenses.booster:Booster",
         "safe_lora": "reft_studio.defenses.safe_lora:SafeLora",
