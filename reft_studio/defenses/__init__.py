@@ -13,6 +13,7 @@ DEFENSES: Registry[type[Defense]] = Registry(
         "sa_ft": "reft_studio.defenses.sa_ft:SaFt",
         "safe_instruct": "reft_studio.defenses.safe_instruct:SafeInstruct",
         "lisa": "reft_studio.defenses.lisa:Lisa",
+        "vaccine": "reft_studio.defenses.vaccine:Vaccine",
         "booster": "reft_studio.defenses.booster:Booster",
         "safe_lora": "reft_studio.defenses.safe_lora:SafeLora",
         "filter_only": "reft_studio.defenses.filter_only:FilterOnly",

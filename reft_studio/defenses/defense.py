@@ -7,6 +7,7 @@ mixing of rows, the optimizer steps, and changes to the finished adapter.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
@@ -143,6 +144,10 @@ class RunContext(Protocol):
 
     def add(self, gradient: Gradient, scale: float = 1.0) -> None:
         """Add `scale` times a gradient to that of the step."""
+        ...
+
+    def rehearsal(self) -> AbstractContextManager[None]:
+        """Passes inside draw the dropout that the passes after it draw again, so that several passes of a step see one network."""
         ...
 
     def alignment_batch(self, *, guided: bool = False) -> Batch:

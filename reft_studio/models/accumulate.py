@@ -83,7 +83,7 @@ class Pieces:
 
 
 class Accumulator:
-    """Adds up the gradient of one step over the pieces of its batches."""
+    """Adds up the gradient of one step over the pieces of its batches, by those of the `parameters` that require one."""
 
     def __init__(
         self,
@@ -94,8 +94,13 @@ class Accumulator:
         packer: Packer | None = None,
         pieces: Pieces | None = None,
     ) -> None:
-        self.model, self.backbone, self.parameters = model, backbone, parameters
+        self.model, self.backbone, self._parameters = model, backbone, parameters
         self.packer, self.pieces = packer, pieces or Pieces()
+
+    @property
+    def parameters(self) -> list[Tensor]:
+        """Those that are trained now."""
+        return [value for value in self._parameters if value.requires_grad]
 
     def learn(self, losses: Losses, batches: Sequence[Batch], *, conflict: bool = False, around: Around | None = None) -> StepLog:
         """Add the gradient of the summed `losses` to `.grad`; returns the losses, and the tokens that were read.

@@ -13,6 +13,8 @@ from reft_studio.errors import PrerequisiteError
 
 _TOKENS = 5
 """Length of the probe."""
+_MIXED = 0.02
+"""Share of a change of earlier tokens from which on it counts as passed on to later ones; less is rounding."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,17 @@ class Anatomy:
     """(2, t, d_model) `last_hidden_state` of the probe."""
     logits: Tensor
     """(2, t, vocabulary) the model's own logits of the probe, float32."""
+
+
+@dataclass(frozen=True)
+class BlockParts:
+    """Names, within one decoder block, of what takes in other tokens and of what works on each token alone; None: it has no such part.
+
+    Where a block has several of a kind, the one that answers last.
+    """
+
+    attention: str | None
+    mlp: str | None
 
 
 @torch.no_grad()
@@ -85,6 +98,68 @@ def check_logits(anatomy: Anatomy, logits: Callable[[Tensor], Tensor], *, name: 
         )
 
 
+@torch.no_grad()
+def find_parts(base: Any, blocks: nn.ModuleList) -> list[BlockParts]:
+    """The attention and the MLP of every block: parts with a weight matrix that answer with states of the model's width.
+
+    Each part of a block is asked a second time, with other states of all tokens but the last: if it then says something else of the last,
+    it is the attention (or a recurrence that does its work). Draws no random number, and is no pass that anybody counts.
+    """
+    config = base.config.get_text_config()
+    width, device = int(config.hidden_size), next(base.parameters()).device
+    ids = torch.arange(_TOKENS, device=device).repeat(2, 1) % int(config.vocab_size)
+    calls: dict[nn.Module, tuple[Any, dict[str, Any]]] = {}
+
+    def keep(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+        calls[module] = (args, kwargs)
+
+    parts = [child for block in blocks for child in block.children() if any(weight.dim() > 1 for weight in child.parameters())]
+    handles = [part.register_forward_pre_hook(keep, with_kwargs=True) for part in parts]
+    cuda = {value.device for value in base.parameters() if value.is_cuda}
+    with torch.random.fork_rng(devices=cuda):
+        try:
+            base.base_model.forward(input_ids=ids, use_cache=False)  # not called as a module: hooks that count passes see nothing
+        finally:
+            for handle in handles:
+                handle.remove()
+        mixes = {part: _mixes(part, *call, width=width) for part, call in calls.items()}
+    found = []
+    for block in blocks:
+        names = {child: name for name, child in block.named_children()}
+        of_block = {names[part]: mixed for part, mixed in mixes.items() if part in names and mixed is not None}
+        attention, mlp = ([name for name, mixed in of_block.items() if mixed is wanted] for wanted in (True, False))
+        found.append(BlockParts(attention[-1] if attention else None, mlp[-1] if mlp else None))
+    return found
+
+
+def _mixes(part: nn.Module, args: Any, kwargs: dict[str, Any], *, width: int) -> bool | None:
+    """Whether what the part says of a token depends on those before it; None if it does not answer with states of that width."""
+    given = [*enumerate(args), *kwargs.items()]
+    per_token = [place for place, value in given if isinstance(value, Tensor) and value.is_floating_point() and 2 <= value.dim() <= 3]
+    values: dict[Any, Any] = dict(given)
+    usual = [place for place in per_token if values[place].shape[-1] == width]  # OPT's last matrix gets wider ones
+    place = next((place for place in (*usual, *per_token) if values[place].shape[:-1].numel() == 2 * _TOKENS), None)
+    if place is None:
+        return None
+    sign = -torch.ones(2, _TOKENS, 1, device=values[place].device, dtype=values[place].dtype)
+    sign[:, -1] = 1
+    edited = {**values, place: (values[place].reshape(2, _TOKENS, -1) * sign).view_as(values[place])}
+    answers = []
+    for asked in (values, edited):
+        torch.manual_seed(0)  # an adapter in training drops out, the same both times
+        answer = first_output(part(*(asked[number] for number in range(len(args))), **{name: asked[name] for name in kwargs}))
+        if not isinstance(answer, Tensor) or answer.shape[-1:] != (width,) or answer.numel() != 2 * _TOKENS * width:
+            return None
+        answers.append(answer.reshape(2, _TOKENS, width).float())
+    change = answers[0] - answers[1]
+    return bool(change[:, -1].norm() > _MIXED * change[:, :-1].norm())
+
+
+def first_output(output: Any) -> Any:
+    """The states that a module answers with, which may stand first among others."""
+    return output[0] if isinstance(output, Sequence) else output
+
+
 def _is_stack(module: nn.Module, depth: int) -> bool:
     return isinstance(module, nn.ModuleList) and len(module) == depth and len({type(block) for block in module}) == 1
 
@@ -95,13 +170,9 @@ def _is_norm(module: nn.Module) -> bool:
     return bool(weights) and not list(module.children()) and all(weight.dim() == 1 for weight in weights)
 
 
-def _first(output: Any) -> Any:
-    return output[0] if isinstance(output, Sequence) else output
-
-
 def _keep_raw(raw: dict[int, Tensor], number: int) -> Callable[[nn.Module, Any, Any], None]:
     def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
-        raw[number] = _first(output).detach()
+        raw[number] = first_output(output).detach()
 
     return hook
 

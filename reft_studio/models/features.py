@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from reft_studio.errors import SpecError
+from reft_studio.models.anatomy import first_output
 from reft_studio.models.batching import by_length
 from reft_studio.models.loading import LoadedModel
 
@@ -49,7 +50,7 @@ def captured(
 
     def hook(layer: int) -> Callable[[nn.Module, Any, Any], None]:
         def keep(_module: nn.Module, _inputs: Any, output: Any) -> None:
-            states = output[0] if isinstance(output, tuple) else output
+            states = first_output(output)
             found[layer] = states if take is None else take(states)
             if stop and layer == max(layers):
                 raise _Reached

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib.util import find_spec
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from reft_studio.data.templates import Template, template_for
 from reft_studio.errors import PrerequisiteError
 from reft_studio.models import memory
-from reft_studio.models.anatomy import check_logits, examine, place_of_text, text_only
+from reft_studio.models.anatomy import BlockParts, check_logits, examine, find_parts, place_of_text, text_only
 from reft_studio.models.source import LAB, Source, fetch, locate, resolve
 from reft_studio.models.spec import DEFAULT, LoadSpec
 from reft_studio.models.vocabulary import embeddings, fit_tokens
@@ -51,6 +52,11 @@ class LoadedModel:
     @property
     def layers(self) -> int:
         return len(self.blocks)
+
+    @cached_property
+    def parts(self) -> list[BlockParts]:
+        """Names of attention and MLP within each block, looked for when they are first asked for."""
+        return find_parts(self.base, self.blocks)
 
     @property
     def context(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -28,7 +28,28 @@ class Weights:
     """The trainable tensors of the adapter in training, (tensors of any shape), held in float32."""
 
     def __init__(self, parameters: Sequence[Tensor]) -> None:
-        self.parameters = list(parameters)
+        self._all = list(parameters)
+
+    @property
+    def parameters(self) -> list[Tensor]:
+        """Those that are trained now: all but inside `only`."""
+        return [value for value in self._all if value.requires_grad]
+
+    @contextmanager
+    def only(self, chosen: Iterable[Tensor]) -> Iterator[None]:
+        """Train those alone that are among `chosen`; the others get no gradient inside, so the optimizer passes over them in this step.
+
+        What lies below the first of them keeps no activations.
+        """
+        wanted = {id(value) for value in chosen}
+        frozen = [value for value in self.parameters if id(value) not in wanted]
+        try:
+            for value in frozen:
+                value.requires_grad_(False)
+            yield
+        finally:
+            for value in frozen:
+                value.requires_grad_(True)
 
     @staticmethod
     def norm(gradient: Sequence[Tensor]) -> float:

@@ -230,6 +230,11 @@ class Run:
     def add(self, gradient: Gradient, scale: float = 1.0) -> None:
         add_gradient(self.weights.parameters, gradient, scale)
 
+    @contextmanager
+    def rehearsal(self) -> Iterator[None]:
+        with torch.random.fork_rng(devices={value.device for value in self.weights.parameters if value.is_cuda}):
+            yield
+
     def alignment_batch(self, *, guided: bool = False) -> Batch:
         half = max(1, self.spec.optim.alignment_batch_size // 2)
         batch = self.collate([example for name, kind in HALVES.items() for example in self._streams.next(name, kind, half)])

@@ -1,0 +1,63 @@
+"""Vaccine (Huang et al., arXiv:2402.01109): alignment that holds while the states of the attention drift."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from pydantic import Field
+
+from reft_studio.defenses.defense import ALIGNED, Defense, DefenseConfig, DefenseInfo, Look, Stage, task_loss
+
+if TYPE_CHECKING:
+    from reft_studio.models.fit import StepLog
+
+
+class VaccineConfig(DefenseConfig):
+    """How far states drift while the base is aligned; the default is that of git-disl/Vaccine."""
+
+    rho: float = Field(
+        2.0, ge=0, le=1000, title="ρ", description="length ρ of the drift of all attention outputs of a batch together; 0: none"
+    )
+
+
+class Vaccine(Defense):
+    """∇f(e + δ), δ = ρ·∇ₑf/‖∇ₑf‖, f the alignment loss, e the outputs of every block's attention; then plain finetuning."""
+
+    info: ClassVar[DefenseInfo] = DefenseInfo(
+        name="vaccine",
+        title="Vaccine",
+        summary="Aligns the base while the outputs of its attention are pushed the way that harms alignment most; then plain finetuning.",
+        stage="alignment",
+        starts_from="aligned",
+        uses_filter=False,
+        needs_teacher=False,
+        needs_alignment=True,
+        paper="arXiv:2402.01109",
+        cost=1.0,
+        strength="rho",
+        look=Look("pink", "hexagon", "dash"),
+        fixed_start=True,
+        code="git-disl/Vaccine@8937f68",
+    )
+    Config: ClassVar[type[DefenseConfig]] = VaccineConfig
+
+    def alignment_stage(self) -> Stage:
+        """Its own rule; with ρ zero the plain one, whose weights are shared."""
+        config = cast(VaccineConfig, self.config)
+        if not config.rho:
+            return super().alignment_stage()
+        return Stage(ALIGNED, "vaccine", self.align_step, reads=("refusals", "answers"), settings=config.model_dump())
+
+    def align_step(self) -> StepLog:
+        """Two passes over the same rows: one finds the drift, the other learns under it."""
+        from reft_studio.models.inner import OutputGradients, block_modules
+
+        config, context = cast(VaccineConfig, self.config), self.context
+        if not config.rho:
+            return super().align_step()
+        batch, attention = context.alignment_batch(), block_modules(context.model, "attention")
+        drift = OutputGradients(attention, context.weights.parameters[0])
+        with context.rehearsal():
+            _, still = context.gradient(task_loss, batch, around=drift.record)
+        line = context.learn(task_loss, batch, around=drift.adding(config.rho))
+        return {**line, "drifted": line["task"] - still["task"]}
