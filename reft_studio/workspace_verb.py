@@ -10,8 +10,9 @@ from reft_studio.console import Console, show, table
 from reft_studio.errors import SpecError, StoreError
 from reft_studio.jobs import inspecting, tasks
 from reft_studio.studio import Studio
+from reft_studio.views.past_runs import STATES, PastRun
 from reft_studio.views.row_filter import RowFilter
-from reft_studio.views.run_history import STATES, PastRun, RunHistory
+from reft_studio.views.run_history import RunHistory
 from reft_studio.workspace import Workspace
 
 SHOWN = 70

@@ -20,7 +20,7 @@ LONGEST = 40
 """Characters of one setting in a name."""
 GROUPS = {"lora": "LoRA", "loading": "Base in memory", "optim": "Training", "method_config": "Method"}
 """Settings that hold others, as the form heads them."""
-_FIRST = ("model", "optim.steps", "stop_after", "optim.learning_rate", "method_config", "lora", "optim", "dataset")
+_FIRST = ("method", "model", "optim.steps", "stop_after", "optim.learning_rate", "method_config", "lora", "optim", "dataset")
 _LAST = "seed"
 
 
@@ -168,7 +168,7 @@ def _setting(key: str, group: str, label: str, value: Any, resolve: Resolve) -> 
     if key in _IDS and value:
         known = resolve(key, str(value))
         return Setting(key, group, label, known.value, known.words, _PHRASES.get(key, "{}").format(known.words))
-    words = _words(value)
+    words = DEFENSES.get(value).info.title if key == "method" and value in DEFENSES else _words(value)
     plain = value if not isinstance(value, tuple) else list(value)
     return Setting(key, group, label, plain, words, _phrase(key, group, label, value, words))
 

@@ -30,7 +30,9 @@ class RunSpec(Settings):
     method_config: dict[str, Any] = Field(default_factory=dict, description="settings of the method")
     teacher: str | None = Field(None, description="id of the teacher that filters and guides")
     aligned: str | None = Field(
-        None, description="id of the aligned weights to start from; empty: the method's own start, for which it may align the base first"
+        None,
+        title="Aligned weights",
+        description="id of the aligned weights to start from; empty: the method's own start, for which it may align the base first",
     )
     start: Start = Field(
         "method",
@@ -44,8 +46,8 @@ class RunSpec(Settings):
     scorer: str | None = Field(None, description="id of the prepared scorer that filters; empty: the teacher's refusal feature")
     threshold: float | None = Field(None, ge=-1, le=1, description="score from which a row is flagged; empty: the scorer's own")
     drop: int | None = Field(None, ge=1, description="drop this many rows, the highest scores first, instead of all from a threshold on")
-    harmful: str | None = Field(None, description="alignment data: id of the harmful prompts with refusals")
-    helpful: str | None = Field(None, description="alignment data: id of the harmless prompts with answers")
+    harmful: str | None = Field(None, title="Alignment data: refusals", description="id of the harmful prompts with refusals")
+    helpful: str | None = Field(None, title="Alignment data: answers", description="id of the harmless prompts with answers")
     harmful_answers: str | None = Field(None, description="id of harmful prompts with harmful answers, which some methods learn to resist")
     lora: LoraSpec = LoraSpec()
     loading: LoadSpec = LoadSpec()

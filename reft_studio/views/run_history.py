@@ -1,111 +1,28 @@
-"""All runs as people keep them: names, tags and notes, how far each came, what it cost, and in which settings some of them differ."""
+"""What can be done with runs: name, tag and annotate them, compare their settings, let them go on, delete them."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import lru_cache
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from reft_studio.data.dataset import open_dataset
 from reft_studio.errors import SpecError, StoreError
-from reft_studio.evaluation.result import EvaluationResult
-from reft_studio.jobs.job import LIVE
 from reft_studio.jobs.queue import JobQueue
 from reft_studio.jobs.run_jobs import run_that_became
-from reft_studio.jobs.view import JobView, trains
-from reft_studio.stats import Estimate
 from reft_studio.store import run_notes
-from reft_studio.store.run_notes import NOTHING, RunNote
-from reft_studio.training.naming import describe, head
-from reft_studio.training.run_folder import UNFINISHED, RunInfo, cost_words, kept_of, list_runs, newest_checkpoint, open_run
+from reft_studio.store.run_notes import RunNote
+from reft_studio.training.naming import Setting, describe
 from reft_studio.training.run_names import resolver, titles
 from reft_studio.training.spec import RunSpec
 from reft_studio.views import run_deletion
-from reft_studio.views.run_curves import Curve, Curves
+from reft_studio.views.past_runs import FELL, STATES, PastRun, PastRuns
+from reft_studio.views.planning import Planner
 from reft_studio.views.run_deletion import Deletion
-from reft_studio.views.runs import graded
-from reft_studio.workspace import Workspace, read_json
+from reft_studio.views.training import Training, run_params
+from reft_studio.workspace import Workspace
 
-State = Literal[
-    "queued", "preparing", "training", "evaluating", "paused", "failed", "cancelled", "interrupted", "left", "saved", "finished"
-]
-"""How a run stands. `left`: it has checkpoints and no job, as the command line leaves it. `saved`: a person ended its training early."""
-STATES: dict[State, str] = {
-    "queued": "Waits",
-    "preparing": "Preparing",
-    "training": "Training",
-    "evaluating": "Evaluating",
-    "paused": "Paused",
-    "failed": "Failed",
-    "cancelled": "Stopped",
-    "interrupted": "Interrupted",
-    "left": "Not finished",
-    "saved": "Stopped and saved",
-    "finished": "Finished",
-}
-"""How a person reads them."""
-FINISHED: tuple[State, ...] = ("evaluating", "saved", "finished")
-"""States of a run that has an adapter."""
 UNSET = "not set"
-GRADING = ("evaluate", "regrade")
-
-
-@dataclass(frozen=True)
-class PastRun:
-    """A run, finished or not, with what was said of it.
-
-    `generated` is its name if nobody gives it one. `job` is the job that makes it, empty if none of this workspace does; `message` says
-    what went wrong. `kept_step`: an unfinished one goes on after this step. `cost` is empty for one that kept no ledger. What is not
-    known yet is None.
-    """
-
-    run_id: str
-    title: str
-    generated: str
-    note: RunNote
-    method: str
-    dataset: str
-    dataset_name: str
-    state: State
-    job: str
-    message: str
-    created: str
-    rows: int | None
-    kept: int | None
-    steps: int
-    planned_steps: int | None
-    kept_step: int | None
-    seconds: float | None
-    memory_mb: int | None
-    cost: str
-    curve: Curve
-    example: str | None
-    hs: Estimate | None
-    fa: Estimate | None
-    over_refusal: Estimate | None
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether it has an adapter."""
-        return self.state in FINISHED
-
-    @property
-    def progress(self) -> str:
-        """How far it came, where that is news: `step 40 of 160`, `after 40 of 160 steps`, `goes on after step 40`."""
-        of = f" of {self.planned_steps:,}" if self.planned_steps else ""
-        if self.state == "training":
-            return f"step {self.steps:,}{of}"
-        if self.state == "saved":
-            return f"after {self.steps:,}{of} steps"
-        return f"goes on after step {self.kept_step:,}{of}" if self.kept_step else f"at step {self.steps:,}{of}" if self._fell else ""
-
-    @property
-    def _fell(self) -> bool:
-        return self.state in ("failed", "cancelled", "interrupted") and self.steps > 0
 
 
 @dataclass(frozen=True)
@@ -123,12 +40,11 @@ class RunHistory:
     def __init__(self, workspace: Workspace, jobs: JobQueue | None = None) -> None:
         self.workspace = workspace
         self.jobs = jobs or JobQueue(workspace)
-        self._curves = Curves(self.jobs)
+        self.past = PastRuns(workspace, self.jobs)
 
     def every(self) -> list[PastRun]:
         """All of them: those that are not over first, in the order of the queue, then by their dates, newest first."""
-        going, over = self._made()
-        return [*going, *sorted(over, key=lambda one: one.created, reverse=True)]
+        return self.past.every()
 
     def find(self, run_id: str) -> PastRun:
         """One of them, also by the id that it had before its training was ended early. Raises StoreError if it is gone."""
@@ -156,21 +72,21 @@ class RunHistory:
 
     def differences(self, *runs: str) -> list[Difference]:
         """Settings in which runs differ, in the order in which they tell runs apart; none for the same settings."""
-        resolve = resolver(self.workspace)
-        found = [describe(self.settings(run), resolve).settings for run in runs]
+        specs, resolve = [self.past.settings(run) for run in runs], resolver(self.workspace)
+        found = [describe(spec, resolve).settings for spec in specs]
         differing = []
         for key in dict.fromkeys(key for one in found for key in one):
             here = [one.get(key) for one in found]
             if len({repr(one.value) if one else None for one in here}) > 1:
                 known = next(one for one in here if one is not None)
                 label = f"{known.group}: {known.label}" if known.group else known.label
-                differing.append(Difference(key, label, tuple(one.words if one else UNSET for one in here)))
+                differing.append(Difference(key, label, _told_apart(here, [spec.get(key) for spec in specs])))
         return differing
 
     def deletion(self, run_id: str) -> Deletion:
         """What deleting a run means now, and what keeps it from going. Raises StoreError if it is gone already."""
         run = self.find(run_id)
-        model = str(self.settings(run.run_id).get("model", "lab"))
+        model = str(self.past.settings(run.run_id).get("model", "lab"))
         said = bool(run.note.name or run.note.tags or run.note.note)
         return run_deletion.planned(self.workspace, run.run_id, title=run.title, model=model, named=said)
 
@@ -178,164 +94,29 @@ class RunHistory:
         """Delete a run and all that only it has; returns what went. Raises StoreError, and changes nothing, while something needs it."""
         self.workspace.require_writable()
         plan = self.deletion(run_id)
-        run_deletion.delete(self.workspace, plan.run_id, title=plan.title, model=str(self.settings(plan.run_id).get("model", "lab")))
+        run_deletion.delete(self.workspace, plan.run_id, title=plan.title, model=str(self.past.settings(plan.run_id).get("model", "lab")))
         return plan
 
-    def settings(self, run_id: str) -> Mapping[str, Any]:
-        """The settings of a run, finished or not. Raises StoreError if it is gone."""
-        if (self.workspace.folder("runs", run_id) / "result.json").is_file():
-            return open_run(self.workspace, run_id).spec.model_dump(mode="json")
-        job = next((one for one in self.jobs.unfinished("run") if one.run == run_id), None)
-        found = job.params["spec"] if job else _spec_left(kept_of(self.workspace, run_id))
-        if found is None:
-            raise StoreError(f"There is no run '{run_id[:40]}' in the workspace. It may have been deleted.")
-        return dict(found)
-
-    def _made(self) -> tuple[list[PastRun], list[PastRun]]:
-        """Runs that are not over, and all others."""
-        told = _Told(run_notes.every(self.workspace), titles(self.workspace), titles(self.workspace, generated=True))
-        jobs = self._jobs_by_run()
-        finished = {run.run_id: run for run in list_runs(self.workspace)}
-        grading = self._being_graded()
-        going: list[PastRun] = []
-        over = [self._finished(run, told, jobs.get(run.run_id), being_graded=run.run_id in grading) for run in finished.values()]
-        for run_id, job in jobs.items():
-            if run_id not in finished:
-                (going if job.state in LIVE else over).append(self._unfinished(run_id, job, told))
-        return going, [*over, *self._left(told, besides={*finished, *jobs})]
-
-    def _jobs_by_run(self) -> dict[str, JobView]:
-        """The job of each run that has one: the one that is on its way, else the newest. One that never began made no run."""
-        found: dict[str, JobView] = {}
-        for job in self.jobs.unfinished("run"):
-            if job.run and (job.attempt or job.state in LIVE):
-                found.setdefault(job.run, job)
-        return found
-
-    def _being_graded(self) -> set[str]:
-        jobs = [job for job in self.jobs.list(0) if job.kind in GRADING and job.state == "running"]
-        return {str(run) for job in jobs for run in [*job.params.get("subjects", []), job.params.get("subject")] if run}
-
-    def _finished(self, run: RunInfo, told: _Told, job: JobView | None, *, being_graded: bool) -> PastRun:
-        result, costs = run.result, run.costs()
-        scores, damage = self._scores(run.run_id)
-        live = being_graded or (job is not None and job.state == "running")
-        state: State = "evaluating" if live else "saved" if run.spec.stop_after is not None else "finished"
-        return PastRun(
-            **told.of(run.run_id, run.spec.model_dump(mode="json")),
-            method=run.spec.method,
-            dataset=run.spec.dataset,
-            dataset_name=result["dataset_name"],
-            state=state,
-            job=job.id if job else "",
-            message=damage or (job.message if job and scores is None else ""),
-            created=result["created"],
-            rows=result["rows"],
-            kept=result["kept"],
-            steps=result["steps"],
-            planned_steps=run.spec.optim.steps if run.spec.stop_after is not None else result["steps"],
-            kept_step=None,
-            seconds=result["seconds"],
-            memory_mb=_peak(costs),
-            cost="" if costs is None else cost_words(costs),
-            curve=self._curves.of_run(run.folder),
-            example=result.get("example"),
-            hs=scores.hs if scores else None,
-            fa=scores.fa if scores else None,
-            over_refusal=scores.over_refusal if scores else None,
-        )
-
-    def _scores(self, run_id: str) -> tuple[EvaluationResult | None, str]:
-        """What a run scored, or why that is not known."""
-        try:
-            return graded(self.workspace, run_id), ""
-        except StoreError as exc:
-            return None, str(exc)
-
-    def _unfinished(self, run_id: str, job: JobView, told: _Told) -> PastRun:
-        spec, curve = job.params["spec"], self._curves.of_job(job)
-        kept = newest_checkpoint(kept_of(self.workspace, run_id))
-        training = job.state == "running" and trains(job.stage)
-        began = datetime.fromtimestamp(job.started or job.created, UTC)
-        return PastRun(
-            **told.of(run_id, spec),
-            **_bare(self.workspace, spec),
-            state=_state(job),
-            job=job.id,
-            message=job.message,
-            created=began.isoformat(timespec="seconds"),
-            steps=job.done if training else curve[-1][0] if curve else kept[0] if kept else 0,
-            planned_steps=job.total if training and job.total else spec.get("optim", {}).get("steps"),
-            kept_step=kept[0] if kept else None,
-            seconds=(job.finished or time.time()) - job.started if job.started else None,
-            curve=curve,
-        )
-
-    def _left(self, told: _Told, *, besides: Collection[str]) -> list[PastRun]:
-        """Runs of which nothing but checkpoints is left, or is there yet."""
-        found = []
-        folders = {path.name.removeprefix("run-"): path for path in (self.workspace.root / UNFINISHED).glob("run-*")}
-        for run_id in folders.keys() - set(besides):
-            spec, kept = _spec_left(folders[run_id]), newest_checkpoint(folders[run_id])
-            if spec is not None and kept is not None:
-                written = datetime.fromtimestamp(kept[1].stat().st_mtime, UTC)
-                facts = {**told.of(run_id, spec), **_bare(self.workspace, spec), "created": written.isoformat(timespec="seconds")}
-                steps = {"steps": kept[0], "kept_step": kept[0], "planned_steps": spec.get("optim", {}).get("steps")}
-                found.append(PastRun(**facts, **steps, state="left", job="", message="", seconds=None, curve=()))
-        return found
+    def go_on(self, run_id: str) -> str:
+        """Queue a run that is not finished again, from what it kept; returns the job. Raises SpecError for one that cannot go on."""
+        run = self.find(run_id)
+        if run.state == "paused":
+            self.jobs.resume(run.job)
+        elif run.state in FELL:
+            self.jobs.retry(run.job)
+        elif run.state == "left":
+            plan = Planner(self.workspace).plan_spec(RunSpec.checked(**self.past.settings(run.run_id)))
+            plan.require_room()
+            params = run_params(plan, evaluate=True, watch=Training(self.workspace, self.jobs).watch())
+            return self.jobs.submit("run", params, title=run.title)
+        else:
+            raise SpecError(f"'{run.title}' cannot go on: {STATES[run.state].lower()} already.")
+        return run.job
 
 
-@dataclass(frozen=True)
-class _Told:
-    """What people said of runs, their names, and those that we would give them."""
-
-    notes: Mapping[str, RunNote]
-    names: Mapping[str, str]
-    generated: Mapping[str, str]
-
-    def of(self, run_id: str, spec: Mapping[str, Any]) -> dict[str, Any]:
-        """The fields of one run that tell these."""
-        note = self.notes.get(run_id, NOTHING)
-        generated = self.generated.get(run_id) or f"{head(spec)} ({run_id})"
-        title = self.names.get(run_id) or note.name or generated
-        return {"run_id": run_id, "title": title, "generated": generated, "note": note}
-
-
-def _state(job: JobView) -> State:
-    """How the run of a job stands that has not trained to its end."""
-    if job.state == "running":
-        return "training" if trains(job.stage) else "preparing"
-    return "finished" if job.state == "done" else job.state
-
-
-def _bare(workspace: Workspace, spec: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a run that has no results."""
-    dataset = str(spec.get("dataset", ""))
-    nothing = dict.fromkeys(("rows", "kept", "memory_mb", "example", "hs", "fa", "over_refusal"))
-    return {"method": str(spec.get("method", "sft")), "dataset": dataset, "dataset_name": _name(workspace, dataset), "cost": "", **nothing}
-
-
-def _name(workspace: Workspace, dataset: str) -> str:
-    try:
-        return open_dataset(workspace, dataset).name
-    except StoreError:
-        return dataset  # it was deleted: no finished run held it
-
-
-def _peak(costs: Mapping[str, Any] | None) -> int | None:
-    return max((stage["memory_mb"] or 0 for stage in costs["stages"]), default=0) or None if costs else None
-
-
-def _spec_left(kept: Path) -> dict[str, Any] | None:
-    """The settings of an unfinished run as its newest checkpoint tells them; None without a readable one."""
-    found = newest_checkpoint(kept)
-    return None if found is None else _facts(found[1], found[1].stat().st_mtime_ns)
-
-
-@lru_cache(maxsize=64)
-def _facts(checkpoint: Path, _written: int) -> dict[str, Any] | None:
-    try:
-        spec = RunSpec.checked(**read_json(checkpoint / "state.json")["facts"]["spec"])
-    except (StoreError, SpecError, KeyError, TypeError):
-        return None  # damaged, or of another version: it cannot be gone on from either
-    return spec.model_dump(mode="json")
+def _told_apart(here: Sequence[Setting | None], stored: Sequence[Any]) -> tuple[str, ...]:
+    """The words of a setting in each run; where two of them are the same for different values, as for data of one name, with its id."""
+    words = [one.words if one else UNSET for one in here]
+    kinds = {(text, repr(one.value) if one else None) for text, one in zip(words, here, strict=True)}
+    twice = {text for text, count in Counter(text for text, _ in kinds).items() if count > 1}
+    return tuple(f"{text} ({value})" if text in twice else text for text, value in zip(words, stored, strict=True))

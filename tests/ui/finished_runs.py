@@ -18,7 +18,7 @@ from reft_studio.jobs.process import Process
 from reft_studio.jobs.queue import JobQueue
 from reft_studio.jobs.status import Status, prepare, write_status
 from reft_studio.models.spec import OptimSpec
-from reft_studio.store import jobs as table
+from reft_studio.store.connection import transaction
 from reft_studio.training.run_folder import kept_of
 from reft_studio.training.spec import RunSpec
 from reft_studio.workspace import Workspace, new_folder, write_json
@@ -26,7 +26,6 @@ from reft_studio.workspace import Workspace, new_folder, write_json
 SIZES = {"harmful": 30, "harmless": 30, "task": 20}
 REFUSES = {"sft": (0.1, 0.02), "ref_teacher": (0.95, 0.08), "aligned_sft": (0.3, 0.03), "base": (0.02, 0.0)}
 """Share of harmful and of harmless prompts refused, by method."""
-DEVICE = "cuda:97"
 START = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 
@@ -77,35 +76,34 @@ def write_run(workspace: Workspace, method: str, *, seed: int = 0, poison_ratio:
 
 
 def write_attempt(
-    workspace: Workspace, state: str, *, told: int = 12, message: str = "", kept: bool = False, **spec: Any
+    workspace: Workspace, state: str, *, told: int = 12, message: str = "", kept: bool = False, on: str = "", **spec: Any
 ) -> tuple[str, str]:
     """A run of 40 steps that is not finished, with its job in this state, which told `told` steps; `kept`: it has a checkpoint after 10.
 
-    Returns run and job. It asks for a device that no machine has, so that no queue takes it up.
+    Returns run and job. No queue takes it up, but for one that is `queued`.
     """
-    data = lab_data.sample(workspace, rows=60)
-    asked = RunSpec.checked(dataset=data.id, method="sft", optim=OptimSpec(steps=40), loading={"device": DEVICE}, **spec)
-    job = JobQueue(workspace).submit("run", {"spec": asked.model_dump(mode="json"), "suite": None}, title="a run")
+    data = on or lab_data.sample(workspace, rows=60).id
+    asked = RunSpec.checked(dataset=data, method="sft", optim=OptimSpec(steps=40), **spec)
+    params = {"spec": asked.model_dump(mode="json"), "suite": None}
     if kept:
         checkpoint = kept_of(workspace, asked.run_id) / "student" / "checkpoint-000000010"
         checkpoint.mkdir(parents=True)
-        write_json(checkpoint / "state.json", {"step": 10, "facts": {"spec": asked.model_dump(mode="json")}})
+        write_json(checkpoint / "state.json", {"step": 10, "facts": {"spec": params["spec"]}})
     if state == "queued":
-        return asked.run_id, job
-    record = table.claim(workspace, now=time.time(), devices=(DEVICE,))
-    assert record is not None and record.id == job
-    me = Process.current()
+        return asked.run_id, JobQueue(workspace).submit("run", params, title="a run")
+    job, now, me = f"run-{random.Random().randrange(16**8):08x}", time.time(), Process.current()
+    columns = "id, kind, title, params, state, position, attempt, created, started, finished, message, device"
+    over = state not in ("running", "paused")
+    values = (job, "run", "a run", json.dumps(params), state, 0, 1, now, now, now if over else None, message, None)
+    with transaction(workspace) as connection:
+        connection.execute(f"INSERT INTO jobs ({columns}) VALUES ({', '.join('?' * len(values))})", values)
     prepare(workspace.folder("jobs", job))
-    context = WorkerContext(workspace, job, Status(attempt=record.attempt, pid=me.pid, born=me.born, started=time.time()))
+    context = WorkerContext(workspace, job, Status(attempt=1, pid=me.pid, born=me.born, started=now))
     context.stage("train: a run", 2, 5)
     for step in range(1, told + 1):
         context.progress(step, 40, **log_line(step, 40, guided=False))
     write_status(context.folder, context.status)
     context.events.close()
-    if state == "paused":
-        table.pause(workspace, job, record.attempt, message=message)
-    elif state != "running":
-        table.finish(workspace, job, record.attempt, state, message=message, result=None, now=time.time())  # type: ignore[arg-type]
     return asked.run_id, job
 
 

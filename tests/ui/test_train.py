@@ -30,7 +30,6 @@ from ui.components.run_form import (
     scorer_choices,
     teacher_choices,
 )
-from ui.components.run_rows import finished_run
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -212,14 +211,6 @@ def test_runs_are_queued_in_order_and_run_now_goes_before_what_waits(quiet: Stud
     queued = quiet.jobs.list()
     assert [job.params["spec"]["seed"] for job in queued] == [3, 4, 1, 2]
     assert [job.params["suite"] is None for job in queued] == [True, True, False, False]
-
-
-def test_a_finished_run_links_to_chat_and_to_compare_once_it_is_evaluated(quiet: Studio, project: str) -> None:
-    (run,) = quiet.runs()
-    line = finished_run(run)
-    assert line["hs"] is None
-    assert line["links"] == [["Chat", f"/chat?models=base--lab,{run.run_id}"]]
-    assert "60 of 60 rows, 40 steps" in line["sub"]
 
 
 # --- the job panel -----------------------------------------------------------------------------------------------------------------

@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 
 from reft_studio.errors import SpecError, StoreError
+from reft_studio.jobs import lab_data
 from reft_studio.jobs.run_jobs import became
 from reft_studio.studio import Studio
 from reft_studio.training.run_names import titles
 from reft_studio.views import run_curves
+from reft_studio.views.past_runs import PastRun
 from reft_studio.views.run_curves import POINTS, thinned
-from reft_studio.views.run_history import PastRun, RunHistory
+from reft_studio.views.run_history import RunHistory
 from reft_studio.workspace import Workspace, write_json
 from tests.commands import Command
 from tests.ui.finished_runs import answer_like, write_attempt, write_run
@@ -198,7 +200,7 @@ def test_runs_differ_in_the_settings_that_were_changed_and_in_no_others(runs: tu
 def test_a_setting_that_only_one_method_has_is_not_set_in_the_other(workspace: Workspace) -> None:
     runs = write_run(workspace, "sft"), write_run(workspace, "ref_teacher")
     found = {one.label: one.values for one in RunHistory(workspace).differences(*runs)}
-    assert found["Method: Alpha"][0] == "not set" and found["Method"] == ("sft", "ref_teacher")
+    assert found["Method: Alpha"][0] == "not set" and found["Method"] == ("Plain SFT", "Ref-Teacher")
 
 
 def test_the_studio_has_the_history(workspace: Workspace) -> None:
@@ -215,3 +217,24 @@ def test_the_verb_lists_names_compares_and_refuses_words_for_two(command: Comman
     assert command("runs", first, "--name", "baseline", "--tag", "june", "--json", *place).json[0]["note"]["tags"] == ["june"]
     assert {one["key"] for one in command("runs", first, second, "--json", *place).json} == {"optim.steps", "seed"}
     assert "2 runs are named" in command("runs", first, second, "--name", "both", *place).err
+
+
+def test_a_run_that_was_not_finished_goes_on_and_one_that_was_does_not(workspace: Workspace) -> None:
+    history = RunHistory(workspace)
+    failed, job = write_attempt(workspace, "failed", seed=1)
+    assert history.go_on(failed) == job and history.jobs.get(job).state == "queued"
+    with pytest.raises(SpecError, match="cannot go on: waits already"):
+        history.go_on(failed)
+    left, _ = write_attempt(workspace, "queued", kept=True, seed=2)
+    history.jobs.cancel(history.find(left).job)
+    again = history.jobs.get(history.go_on(left))
+    assert (again.state, again.run) == ("queued", left) and again.params["suite"] is not None
+    with pytest.raises(SpecError, match="cannot go on: finished already"):
+        history.go_on(write_run(workspace, "sft"))
+
+
+def test_data_of_one_name_is_told_apart_by_its_id(workspace: Workspace) -> None:
+    small, large = (lab_data.sample(workspace, rows=rows) for rows in (60, 80))
+    runs = [write_attempt(workspace, "failed", on=data.id)[0] for data in (small, large)]
+    (found,) = RunHistory(workspace).differences(*runs)
+    assert found.values == (f"lab sentiment, 10% poison ({small.id})", f"lab sentiment, 10% poison ({large.id})")

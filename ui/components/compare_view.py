@@ -13,6 +13,7 @@ from reft_studio.errors import SpecError
 from reft_studio.evaluation.judges import judge_named
 from ui.components.chart_box import chart_value
 from ui.components.marks import mark_of
+from ui.components.run_history import MOST_COMPARED, settings_value
 from ui.components.run_rows import compared_run
 from ui.text import count, counted, number, show
 
@@ -225,6 +226,23 @@ def paired_value(studio: Studio, chosen: Sequence[str], baseline: str | None) ->
         cells.setdefault(found.b, {})[found.metric] = paired_cell(found)
     lines = [{"title": names[run], **mark_of(rows[run].method)._asdict(), "cells": cells[run]} for run in others if run in cells]
     return {"base": names[baseline], "metrics": METRICS, "rows": lines, "empty": ""}
+
+
+def settings_of(studio: Studio, chosen: Sequence[str], *, pair: tuple[str | None, str | None]) -> dict[str, Any]:
+    """The settings in which the chosen runs differ; of too many for one table those of `pair`, the two whose prompts are compared."""
+    known = {run.run_id: run for run in studio.history.every()}
+    runs = [run for run in chosen if run in known]
+    if len(runs) < 2:
+        return {"empty": "Choose at least two finetuned models in the table above."}
+    if len(runs) <= MOST_COMPARED:
+        return settings_value(studio, runs, known)
+    two = [run for run in pair if run in known]
+    if len(two) < 2:
+        return {"empty": f"{len(runs)} runs are too many for one table. Choose at most {MOST_COMPARED}, or two runs below."}
+    return {
+        **settings_value(studio, two, known),
+        "note": f"{len(runs)} runs are too many for one table: these are the two that are compared below.",
+    }
 
 
 def paired_cell(found: Paired) -> dict[str, Any]:

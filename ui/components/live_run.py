@@ -25,6 +25,7 @@ TEXT = 1200
 """Longest sample answer or prompt shown, in characters."""
 EVERY = [("as often as is quick", "auto"), ("every 20 steps", "20"), ("every 100 steps", "100"), ("never", "off")]
 """How often a person may look, by name; the command line takes any number."""
+_ENDED = {"queued": "Waits", "paused": "Paused", "failed": "Failed", "cancelled": "Stopped", "interrupted": "Interrupted"}
 SETS = {"harmful": "Harmful prompt", "harmless": "Harmless prompt", "task": "Task"}
 VERDICTS = {"refuse": "refused", "comply": "complied", "other": "neither"}
 
@@ -64,14 +65,17 @@ def sources(studio: Studio) -> Sources:
 
 def live_page(studio: Studio, run: str, subject: str, offset: int) -> LivePage:
     """What is new of a run id, a job id, or (`LIVE`) of what trains now, else of the newest run."""
-    job = next((job for job in studio.training.running() if run in (LIVE, job.id)), None)
+    job = next((job for job in studio.training.running() if run in (LIVE, job.id, job.run)), None)
     if job is not None:
         return _job_page(studio, job, offset if subject == job.id else 0)
+    finished = studio.runs()
     if run == LIVE:
-        newest = studio.runs()
-        if not newest:
+        if not finished:
             return NOTHING
-        run = newest[0].run_id
+        run = finished[0].run_id
+    if not any(one.run_id == run for one in finished):
+        job = next((job for job in studio.jobs.unfinished("run") if run in (job.id, job.run)), None)
+        return NOTHING if job is None else _job_page(studio, job, offset if subject == job.id else 0)
     return _run_page(studio, run, done=subject == run and offset > 0)
 
 
@@ -87,6 +91,7 @@ def log_tail(studio: Studio, subject: str) -> str:
 
 
 def _job_page(studio: Studio, job: JobView, offset: int) -> LivePage:
+    live = job.state == "running"
     events, offset = studio.training.news(job.id, offset)
     began = max((place for place, event in enumerate(events) if event["type"] == ROWS), default=None)
     events = events if began is None else events[began:]
@@ -96,10 +101,10 @@ def _job_page(studio: Studio, job: JobView, offset: int) -> LivePage:
     return LivePage(
         job.id,
         show(job.title, 120),
-        show(job.stage, 80) or "Starting",
+        (show(job.stage, 80) or "Starting") if live else _ENDED.get(job.state, ""),
         [event for event in events if event["type"] == "metric"],
         offset,
-        live=True,
+        live=live,
         facts=facts,
         quick=[_scores(line) for line in watched],
         answers=_answers(watched),

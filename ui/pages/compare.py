@@ -13,6 +13,7 @@ from ui.components.chart_box import ChartBox, chart_box
 from ui.components.grade_panel import GradePanel, draw_grade_panel, panel_updates, wire_grade_panel
 from ui.events import FAST, SLOW, on, status
 from ui.widgets import fixed, widget
+from ui.widgets.compose import composed
 from ui.widgets.run_table import run_table
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ _RUNS = """<div class="rs-stack"><h2>Runs</h2><p class="rs-lead">Tick the models
 that answered the same prompts, with the same judge and decoding, may stand side by side. Every number has a 95 % interval.</p></div>"""
 _PAIRED = """<div class="rs-stack"><h2>What differs by more than chance</h2><p class="rs-lead">Every chosen run against one, prompt by
 prompt. p is McNemar's exact test, corrected by Holm over the whole table.</p></div>"""
+_SETTINGS = """<div class="rs-stack"><h2>In which settings they differ</h2><p class="rs-lead">What is not the same in the chosen runs, in
+the order in which it tells runs apart. Every setting that is not listed is the same.</p></div>"""
 _FLIPS = """<div class="rs-stack"><h2>Which prompts changed</h2><p class="rs-lead">Two runs on the same prompts. A cell of the table shows
 the prompts behind it.</p></div>"""
 EACH = {"trigger_mode": "multiple", "queue": True, "concurrency_limit": 1}
@@ -53,6 +56,7 @@ class Parts:
     charts: list[ChartBox]
     baseline: gr.Dropdown
     paired: gr.HTML
+    settings: gr.HTML
     first: gr.Dropdown
     second: gr.Dropdown
     set: gr.Radio
@@ -60,7 +64,7 @@ class Parts:
 
     def outputs(self) -> list[Any]:
         drawn = [part for chart in self.charts for part in chart.outputs]
-        below = [self.baseline, self.first, self.second, self.paired, self.flips]
+        below = [self.baseline, self.first, self.second, self.paired, self.flips, self.settings]
         return [*self.top.outputs(), self.results, *drawn, *below]
 
 
@@ -75,7 +79,7 @@ def build(studio: Studio) -> None:
         notes = widget("notes", [], scripts=("dom",), elem_id="compare-notes")
     with gr.Column(elem_classes=["rs-card"]):
         fixed(_RUNS)
-        runs = run_table(lambda asked: views.table_value(studio, asked), mode="many", elem_id="compare-runs")
+        runs = run_table(lambda asked: views.table_value(studio, asked), elem_id="compare-runs")
         line = status("compare-status")
         panel = draw_grade_panel(studio)
     parts = _draw(First(chosen, first, story, trade_off, rests, facts, notes))
@@ -91,6 +95,10 @@ def _draw(top: First) -> Parts:
             baseline = gr.Dropdown([], label="Compare every chosen run with", elem_id="compare-baseline", interactive=True)
             paired = widget("paired_table", {"rows": []}, scripts=("dom", "marks"), elem_id="compare-paired")
         with gr.Column(elem_classes=["rs-card"]):
+            fixed(_SETTINGS)
+            parts = ("dom", "marks", "setting_rows")
+            settings = composed("setting_table", parts=parts, styles=("setting_rows",), value={}, elem_id="compare-settings")
+        with gr.Column(elem_classes=["rs-card"]):
             fixed(_FLIPS)
             with gr.Row():
                 first = gr.Dropdown([], label="First run", elem_id="flips-first", interactive=True)
@@ -98,11 +106,14 @@ def _draw(top: First) -> Parts:
                 set_name = gr.Radio(list(views.SETS), value="harmful", label="Prompts", elem_id="flips-set")
             flips = widget("flip_list", {"empty": "Choose two runs."}, scripts=("dom", "marks"), elem_id="flips")
     charts = [top.trade_off, verdicts, sweep, categories]
-    return Parts(top, results, charts, baseline, paired, first, second, set_name, flips)
+    return Parts(top, results, charts, baseline, paired, settings, first, second, set_name, flips)
 
 
 def _wire(studio: Studio, runs: gr.HTML, parts: Parts, panel: GradePanel, line: gr.HTML) -> None:
     drawn = gr.State("")  # the dataset whose runs the page opened on: another tab may have chosen another since
+
+    def below(chosen: list[str], first: str | None, second: str | None, set_name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        return views.flips_value(studio, first, second, set_name), views.settings_of(studio, chosen, pair=(first, second))
 
     def pick(event: gr.EventData, set_name: str, dataset: str) -> tuple[Any, ...]:
         asked = [str(run) for run in event.runs]
@@ -112,7 +123,7 @@ def _wire(studio: Studio, runs: gr.HTML, parts: Parts, panel: GradePanel, line: 
             dataset = studio.compare.dataset()
         view = views.comparison(studio, asked, dark=bool(event.dark))
         first, second = view.usual
-        details = views.paired_value(studio, view.chosen, first), views.flips_value(studio, first, second, set_name)
+        details = views.paired_value(studio, view.chosen, first), *below(view.chosen, first, second, set_name)
         shown, rests = gr.update(visible=bool(view.chosen)), gr.update(visible=bool(view.chosen or view.notes))
         words = view.chosen, shown, view.story, rests, view.facts, view.notes, shown
         return *words, *view.charts, *view.choices(), *details, *panel_updates(studio, view.chosen, view.titles), dataset
@@ -124,14 +135,11 @@ def _wire(studio: Studio, runs: gr.HTML, parts: Parts, panel: GradePanel, line: 
     def paired(chosen: list[str], baseline: str) -> dict[str, Any]:
         return views.paired_value(studio, chosen, baseline)
 
-    def flips(first: str, second: str, set_name: str) -> dict[str, Any]:
-        return views.flips_value(studio, first, second, set_name)
-
-    flip_inputs = [parts.first, parts.second, parts.set]
+    flip_inputs = [parts.top.chosen, parts.first, parts.second, parts.set]
     picked = [*parts.outputs(), panel.table, panel.labelled, drawn]
     on(runs.pick, pick, inputs=[parts.set, drawn], outputs=picked, line=line, **{**SLOW, **EACH, "show_progress": "hidden"})
     on(parts.top.story.usual, usual, inputs=[drawn], outputs=[runs], **FAST)
     on(parts.baseline.input, paired, inputs=[parts.top.chosen, parts.baseline], outputs=[parts.paired], line=line, **FAST)
     on(panel.jobs.done, time.time, outputs=[runs], refresh=True, **FAST)
-    for choice in flip_inputs:
-        on(choice.input, flips, inputs=flip_inputs, outputs=[parts.flips], line=line, **FAST)
+    for choice in flip_inputs[1:]:
+        on(choice.input, below, inputs=flip_inputs, outputs=[parts.flips, parts.settings], line=line, **FAST)

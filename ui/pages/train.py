@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,23 +17,19 @@ from ui.components.jobs import job_panel
 from ui.components.live_run import draw_watch, sources
 from ui.components.model_shelf import missing_notice, wire_missing
 from ui.components.run_form import RunInputs, draw_run_form
-from ui.components.run_rows import finished_run
+from ui.components.run_history import draw_run_history, wire_run_history
 from ui.events import FAST, SLOW, message_for, on, on_change, said, status
 from ui.widgets import fixed, widget
 from ui.widgets.live_run import live_run
-from ui.widgets.run_table import run_table
 
 if TYPE_CHECKING:
     from reft_studio.studio import Studio
 
 _JOBS = ("run", "measure", "evaluate", "demo", "score", "teacher", JOB)
-_NO_RUN = {
-    "title": "No run yet",
-    "text": "Choose methods above and press “Run now”. Finished runs stay here.",
-    "action": "",
-    "href": "/train",
-}
 _NO_CURVE = "A run that trains is seen here: its losses, its speed, what it answers."
+_RUNS = """<div class="rs-stack"><div class="rs-spread"><h2>Runs</h2><a href="/compare">Compare what they do</a></div>
+<p class="rs-lead">Every run, finished or not. Choose one to name, tag, annotate or delete it; tick several to see in which settings they
+differ.</p></div>"""
 
 
 @dataclass(frozen=True)
@@ -59,7 +54,7 @@ def build(studio: Studio) -> None:
     parts = _draw(studio)
     _wire_form(studio, parts)
     _wire_start(studio, parts)
-    _wire_runs(parts)
+    wire_run_history(studio, parts.runs, live=parts.live, jobs=parts.jobs, no_curve=_NO_CURVE)
     wire_missing(studio, parts.inputs.teacher, parts.missing, parts.jobs, parts.line)
 
 
@@ -82,14 +77,9 @@ def _draw(studio: Studio) -> Parts:
             missing = missing_notice("train-missing")
             line = status("train-status")
     with gr.Column(elem_classes=["rs-card"]):
-        fixed('<div class="rs-spread"><h2>Finished runs</h2><a href="/compare">Compare them</a></div>')
-        runs = run_table(lambda asked: runs_value(studio, asked), mode="one", elem_id="train-runs")
+        fixed(_RUNS)
+        runs = draw_run_history(studio)
     return Parts(inputs, plan, add, now, missing, line, jobs, live, runs, watched)
-
-
-def runs_value(studio: Studio, asked: list[str]) -> dict[str, Any]:
-    """Finished runs, newest first."""
-    return {"rows": [finished_run(run) for run in studio.runs()], "chosen": asked[:1], "empty": _NO_RUN}
 
 
 def _wire_form(studio: Studio, parts: Parts) -> None:
@@ -157,11 +147,3 @@ def _wire_start(studio: Studio, parts: Parts) -> None:
 
     for button, first in ((parts.add, False), (parts.now, True)):
         on(button.click, partial(start, first=first), inputs=parts.inputs.components, line=parts.line, refresh=True, **SLOW)
-
-
-def _wire_runs(parts: Parts) -> None:
-    def pick(event: gr.EventData) -> dict[str, Any]:
-        return {"run": str(event.runs[0]), "empty": _NO_CURVE}
-
-    on(parts.runs.pick, pick, outputs=[parts.live], **{**FAST, "trigger_mode": "multiple"})
-    on(parts.jobs.done, time.time, outputs=[parts.runs], refresh=True, **FAST)

@@ -1,8 +1,8 @@
-// Runs with their numbers and intervals. mode 'many': checkboxes; 'one': the row itself is picked. dom.js and marks.js come first.
+// Runs with their numbers and intervals, of which several are ticked. dom.js and marks.js come first.
 // It fetches its rows by srv_runs and again when the value changes; what is picked is kept in the address.
-// Event "pick" carries {runs: [id, …], dark, by_hand}. In mode 'many' it is also sent once after loading and when the theme changes.
+// Event "pick" carries {runs: [id, …], dark, by_hand}. It is also sent once after loading and when the theme changes.
 // A value {anew: …} takes back what was picked: the choice of the server holds again.
-const many = props.mode === 'many', PARAMETER = many ? 'runs' : 'run';
+const PARAMETER = 'runs';
 const head = element.querySelector('thead'), body = element.querySelector('tbody');
 const COLUMNS = [
   ['Run', (row) => row.title], ['HS: complied', (row) => row.hs?.value, 'lower is better'], ['Refused', (row) => row.refused?.value],
@@ -32,17 +32,10 @@ const beside = (estimate, words) => (estimate ? `${words} ${estimate.value.toFix
 function line(row) {
   const on = chosen.includes(row.id);
   const node = h('tr', { 'data-run': row.id, 'data-off': Boolean(row.off), 'aria-selected': String(on) });
-  if (many) {
-    const check = h('input', { type: 'checkbox', 'aria-label': `Compare ${row.title}`, disabled: Boolean(row.off) });
-    check.checked = on;
-    check.onchange = () => pick(row.id);
-    node.append(h('td', {}, check));
-  } else {
-    node.setAttribute('data-pick', '');
-    node.tabIndex = 0;
-    node.onclick = (event) => { if (!event.target.closest('a')) pick(row.id); };
-    node.onkeydown = (event) => { if ((event.key === 'Enter' || event.key === ' ') && event.target === node) { event.preventDefault(); pick(row.id); } };
-  }
+  const check = h('input', { type: 'checkbox', 'aria-label': `Compare ${row.title}`, disabled: Boolean(row.off) });
+  check.checked = on;
+  check.onchange = () => pick(row.id);
+  node.append(h('td', {}, check));
   const links = h('span', { class: 'rt-links' }, ...row.links.map(([text, href]) => h('a', { href, text })));
   node.append(
     h('td', { class: 'rt-what' }, h('span', { class: 'rt-name' }, mark(row.colour, row.shape), h('span', { text: row.title })), h('span', { class: 'rt-sub', text: row.off || row.sub })),
@@ -53,8 +46,7 @@ function line(row) {
 }
 
 function pick(id) {
-  if (!many) chosen = [id];
-  else chosen = chosen.includes(id) ? chosen.filter((one) => one !== id) : [...chosen, id];
+  chosen = chosen.includes(id) ? chosen.filter((one) => one !== id) : [...chosen, id];
   const address = new URL(location.href);
   address.searchParams.set(PARAMETER, chosen.join(','));
   history.replaceState(null, '', address);
@@ -72,7 +64,7 @@ function header() {
     click.onclick = () => { sort = { column: i, down: sort.column === i ? !sort.down : false }; draw(); };
     return h('th', { scope: 'col', 'aria-sort': now }, click, note ? h('small', { text: ` ${note}` }) : null);
   });
-  head.replaceChildren(h('tr', {}, many ? h('th', { scope: 'col', 'aria-label': 'Chosen' }) : null, ...cells, h('th', { scope: 'col', 'aria-label': 'Links' })));
+  head.replaceChildren(h('tr', {}, h('th', { scope: 'col', 'aria-label': 'Chosen' }), ...cells, h('th', { scope: 'col', 'aria-label': 'Links' })));
 }
 
 function sorted(rows) {
@@ -105,7 +97,7 @@ function draw() {
   body.replaceChildren(...sorted(rows).map(line));
   if (focused) {
     const again = [...body.children].find((node) => node.dataset.run === focused);
-    (many ? again?.querySelector('input') : again)?.focus({ preventScroll: true });
+    again?.querySelector('input').focus({ preventScroll: true });
   }
 }
 
@@ -126,12 +118,10 @@ async function load() {
   if (first || back || !chosen.length) chosen = answer.chosen;
   chosen = chosen.filter((id) => data.rows.some((row) => row.id === id && !row.off));
   draw();
-  if (many) tell();
+  tell();
 }
 
-if (many) {
-  let dark = window.rs.dark;
-  window.rs.on('rs:theme', () => { if (loaded && dark !== window.rs.dark) { dark = window.rs.dark; tell(); } });
-}
+let dark = window.rs.dark;
+window.rs.on('rs:theme', () => { if (loaded && dark !== window.rs.dark) { dark = window.rs.dark; tell(); } });
 watch('value', load);
 load();
