@@ -117,7 +117,7 @@ class RunContext(Protocol):
 
     @property
     def steps(self) -> int:
-        """Optimizer steps of the training at hand, by its schedule."""
+        """Optimizer steps of the training at hand, by its schedule; those that a method adds after the user's rows come on top."""
         ...
 
     @property
@@ -196,6 +196,11 @@ class Defense:
         self.config = config
         self.context = context
 
+    @classmethod
+    def steps_after(cls, config: DefenseConfig, steps: int) -> int:
+        """Steps after the `steps` on the user's rows, on a learning rate schedule of their own; `finetune_step` is called for them too."""
+        return 0
+
     def alignment_stage(self) -> Stage:
         """How the base is aligned, if the method starts from aligned weights and none are given."""
         return Stage(ALIGNED, "plain", self.align_step, reads=("refusals", "answers"))
@@ -233,6 +238,15 @@ class Defense:
 
     def finish(self, layers: Layers) -> None:
         """Change the adapter after the last step; most methods do not."""
+
+
+def joint_loss(weight: float) -> Callable[[Supervised, Supervised], dict[str, Tensor]]:
+    """CE(user rows) + weight · CE(alignment rows)."""
+
+    def losses(task: Supervised, alignment: Supervised) -> dict[str, Tensor]:
+        return {"task": task.cross_entropy(), "alignment": weight * alignment.cross_entropy()}
+
+    return losses
 
 
 def task_loss(task: Supervised) -> dict[str, Tensor]:

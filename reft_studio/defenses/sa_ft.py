@@ -6,14 +6,11 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 from pydantic import Field
 
-from reft_studio.defenses.defense import Defense, DefenseConfig, DefenseInfo, Look
+from reft_studio.defenses.defense import Defense, DefenseConfig, DefenseInfo, Look, joint_loss
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from reft_studio.models.batching import Batch
     from reft_studio.models.fit import StepLog
-    from reft_studio.models.supervised import Supervised
 
 
 class SaFtConfig(DefenseConfig):
@@ -46,8 +43,4 @@ class SaFt(Defense):
         alpha = cast(SaFtConfig, self.config).alpha
         if alpha == 0:
             return super().finetune_step(user)
-
-        def losses(task: Supervised, alignment: Supervised) -> dict[str, Tensor]:
-            return {"task": task.cross_entropy(), "alignment": alpha * alignment.cross_entropy()}
-
-        return self.context.learn(losses, user, self.context.alignment_batch())
+        return self.context.learn(joint_loss(alpha), user, self.context.alignment_batch())

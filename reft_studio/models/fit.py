@@ -27,6 +27,7 @@ def fit(
     *,
     steps: int,
     optim: OptimSpec,
+    after: int = 0,
     until: int | None = None,
     log: Callable[[StepLog], None] = lambda line: None,
     check: Callable[[], None] = lambda: None,
@@ -34,7 +35,7 @@ def fit(
     keeper: Keeper | None = None,
     parts: Mapping[str, Resumable] | None = None,
 ) -> int:
-    """Run optimizer steps up to `until` (None: all) of a schedule of `steps`; returns the number of the last one.
+    """Run optimizer steps up to `until` (None: all) of a schedule of `steps`, and of another of `after`; returns the last one's number.
 
     `seed` decides what dropout draws, and nothing outside. With a `keeper` it goes on after the newest snapshot, keeps others on the way,
     at the end and when `check` or `log` stops it; `parts` are what else changes as it goes. Raises NotFinite before such a loss can reach
@@ -43,7 +44,7 @@ def fit(
     optimizer = torch.optim.AdamW(
         parameters, lr=optim.learning_rate, weight_decay=optim.weight_decay, betas=(0.9, 0.999), fused=parameters[0].device.type != "mps"
     )
-    device, end = parameters[0].device, min(until or steps, steps)
+    device, end = parameters[0].device, min(until or steps + after, steps + after)
     training = Training(parameters, optimizer, parts or {})
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -65,7 +66,7 @@ def fit(
 
         for number in range(done + 1, end + 1):
             stoppable(check)
-            line = _optimizer_step(number, steps, parameters, optimizer, step, optim)
+            line = _optimizer_step(number, (steps, after), parameters, optimizer, step, optim)
             done = number
             stoppable(partial(log, line))  # whoever is told may look at the student, and be stopped while it answers
             if keeper is not None and (done == end or keeper.due()):
@@ -74,11 +75,18 @@ def fit(
 
 
 def _optimizer_step(
-    number: int, steps: int, parameters: Sequence[Tensor], optimizer: torch.optim.Optimizer, step: GradientStep, optim: OptimSpec
+    number: int,
+    schedules: tuple[int, int],
+    parameters: Sequence[Tensor],
+    optimizer: torch.optim.Optimizer,
+    step: GradientStep,
+    optim: OptimSpec,
 ) -> StepLog:
-    """Step `number` of `steps`; returns its line of the log."""
+    """Step `number` of two schedules of so many steps, one after the other; returns its line of the log."""
     started = time.perf_counter()
-    rate = optim.learning_rate * learning_rate_factor(number, steps=steps, optim=optim)
+    first, second = schedules
+    place, length = (number, first) if number <= first else (number - first, second)
+    rate = optim.learning_rate * learning_rate_factor(place, steps=length, optim=optim)
     for group in optimizer.param_groups:
         group["lr"] = rate
     optimizer.zero_grad(set_to_none=True)
@@ -91,7 +99,7 @@ def _optimizer_step(
     tokens = losses.pop("tokens", 0.0)
     return {
         "step": number,
-        "steps": steps,
+        "steps": first + second,
         **losses,
         "lr": rate,
         "grad_norm": norm,

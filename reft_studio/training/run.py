@@ -35,6 +35,8 @@ from reft_studio.training.spec import RunSpec
 from reft_studio.training.watch import ROWS, Observer
 from reft_studio.workspace import Workspace, write_json
 
+_NOTHING = "The training was to be stopped and saved before its first step: there is nothing to save."
+
 
 def train(
     workspace: Workspace,
@@ -150,7 +152,7 @@ def finetune(
     """
     batches = Stream(rows, size=spec.optim.batch_size, rng=seeding.generator(spec.seed, "user"))
     steps, log = spec.optim.steps_for(uploaded=len(rows) if uploaded is None else uploaded, kept=len(rows)), _Log()
-    run.steps = steps
+    run.steps, after = steps, spec.steps_after(steps)
     costs, seen = run.costs, observer or Observer(progress)
     parts = {**run.parts(), "user": batches, "defense": defense, "log": log, "costs": costs, "seen": seen}
 
@@ -162,7 +164,7 @@ def finetune(
 
     def keep(line: StepLog) -> None:
         log.lines.append(line)
-        progress.progress(int(line["step"]), steps, **line)
+        progress.progress(int(line["step"]), steps + after, **line)
         _seen(seen, line, costs)
 
     try:
@@ -172,6 +174,7 @@ def finetune(
                     parameters,
                     step,
                     steps=steps,
+                    after=after,
                     until=spec.stop_after,
                     optim=spec.optim,
                     log=keep,
@@ -185,9 +188,7 @@ def finetune(
                 raise
             except StopEarly:
                 if not log.lines:
-                    raise TrainingError(
-                        "The training was to be stopped and saved before its first step: there is nothing to save."
-                    ) from None
+                    raise TrainingError(_NOTHING) from None
     finally:
         if run.alignment is not None and run.alignment.cache is not None:
             run.alignment.cache.flush()

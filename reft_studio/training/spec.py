@@ -116,6 +116,11 @@ class RunSpec(Settings):
         """Whether the run starts from aligned weights that are made for it, by the method's own rule."""
         return DEFENSES.get(self.method).info.aligned_first(self.start) and self.aligned is None
 
+    def steps_after(self, steps: int) -> int:
+        """Steps that the method adds after the `steps` on the user's rows."""
+        method = DEFENSES.get(self.method)
+        return method.steps_after(method.Config.checked(**self.method_config), steps)
+
     @property
     def filters_with(self) -> str | None:
         """Id of the prepared scorer, or teacher, that filters; None if nothing does."""

@@ -133,6 +133,7 @@ class Planner:
         asked = (spec.filters_with, spec.threshold, spec.drop)
         removed = self._once(("removed", user.id, asked), lambda: self._would_remove(user, spec))
         steps = spec.optim.steps_for(uploaded=user.uploaded, kept=user.rows - (removed or 0))
+        steps += spec.steps_after(steps)
         fitting = self._fit(spec, user)
         return RunPlan(
             spec=spec,
@@ -143,7 +144,7 @@ class Planner:
             removed=removed,
             steps=steps,
             time=self._once(
-                ("time", spec.method, spec.model, spec.lora, spec.loading, spec.optim, user.id), lambda: self._timing.of(spec, steps)
+                ("time", spec.method, spec.model, spec.lora, spec.loading, spec.optim, steps, user.id), lambda: self._timing.of(spec, steps)
             ),
             warnings=[*_warnings(user, spec.filter, suite, removed), *fitting.warnings],
             command="python launch.py run spec.json",

@@ -35,6 +35,23 @@ def test_the_learning_rate_rises_then_falls_to_almost_nothing() -> None:
     assert factors[:3] == [0.5, 1.0, 1.0] and factors[2:] == sorted(factors[2:], reverse=True) and 0 < factors[-1] < 0.05
 
 
+def test_steps_after_the_first_schedule_have_one_of_their_own() -> None:
+    value = weight()
+    lines: list[StepLog] = []
+    optim = OptimSpec(warmup=0.5, schedule="cosine", learning_rate=0.1)
+
+    def run(**until: int) -> int:
+        lines.clear()
+        return fit(
+            [value], lambda number: backward({"task": value.sum()}, [value]), steps=4, after=6, optim=optim, log=lines.append, **until
+        )
+
+    assert run() == 10 and {line["steps"] for line in lines} == {10}
+    expected = [0.1 * learning_rate_factor(step, steps=steps, optim=optim) for steps in (4, 6) for step in range(1, steps + 1)]
+    assert [line["lr"] for line in lines] == pytest.approx(expected)
+    assert run(until=5) == 5 and lines[-1]["lr"] == pytest.approx(0.1 / 3)
+
+
 def test_a_loss_that_is_not_finite_stops_before_the_weights_change() -> None:
     value = weight()
 
