@@ -12,6 +12,7 @@ DEFENSES: Registry[type[Defense]] = Registry(
         "aligned_sft": "reft_studio.defenses.aligned_sft:AlignedSft",
         "sa_ft": "reft_studio.defenses.sa_ft:SaFt",
         "safe_instruct": "reft_studio.defenses.safe_instruct:SafeInstruct",
+        "vlguard": "reft_studio.defenses.vlguard:Vlguard",
         "lisa": "reft_studio.defenses.lisa:Lisa",
         "vaccine": "reft_studio.defenses.vaccine:Vaccine",
         "booster": "reft_studio.defenses.booster:Booster",
