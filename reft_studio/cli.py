@@ -6,7 +6,7 @@ import os
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -16,7 +16,7 @@ from reft_studio.errors import OUT_OF_MEMORY, PrerequisiteError, StudioError, is
 from reft_studio.evaluation_cli import evaluate
 from reft_studio.merge_cli import merge
 from reft_studio.model_cli import app as model_app
-from reft_studio.options import Where, numbers, place_for, verb
+from reft_studio.options import Where, place_for, verb
 from reft_studio.run_cli import run
 from reft_studio.scorer_cli import scorer as scorer_verbs
 from reft_studio.scoring import SCORERS
@@ -274,19 +274,16 @@ verb(app)(merge)
 
 @verb(app)
 def sweep(
-    ratios: Annotated[str, typer.Option(help="comma-separated poison ratios")] = "0,0.05,0.1,0.3,0.5",
-    seeds: Annotated[str, typer.Option(help="comma-separated seeds")] = "0",
-    methods: Annotated[str, typer.Option(help="comma-separated methods; default: all")] = "",
-    task: Annotated[str, typer.Option(help="sentiment, topic or arithmetic")] = "sentiment",
+    recipe: Annotated[Path, typer.Argument(help="YAML file, such as recipes/lab.yaml")],
+    share: Annotated[str, typer.Option(help="1/2: the first half, beside another process that does 2/2")] = "1/1",
+    out: Annotated[list[Path] | None, typer.Option(help="keep the table too: FILE.md, .tex or .csv; may be given several times")] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="do nothing: only show what is known of each run")] = False,
     workspace: Where = None,
 ) -> None:
-    """Do the whole lab job for several poison ratios."""
-    from reft_studio.demo import run_sweep
+    """Compare methods over bases, tasks, shares of poison and seeds, by a recipe. What was done is not done again."""
+    from reft_studio.sweep_verb import run_sweep
 
-    wanted: dict[str, Any] = {"seeds": numbers(seeds, int, "0,1,2"), "task": task}
-    wanted |= {"methods": tuple(methods.split(","))} if methods else {}
-    with place_for(workspace) as place:
-        run_sweep(place, numbers(ratios, float, "0,0.1,0.3"), wanted)
+    run_sweep(Workspace.open(workspace), recipe, share=share, out=tuple(out or ()), plan=plan)
 
 
 @verb(app)

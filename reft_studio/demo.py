@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from typing import Any
 
-from reft_studio.console import Console, keep, kept_beside, show, table
+from reft_studio.console import Console, kept_beside, show, table
 from reft_studio.evaluation.result import SCORES
 from reft_studio.jobs.pipeline import DemoResult, DemoSpec, demo, parts
 from reft_studio.models.spec import PRESETS
@@ -35,20 +34,6 @@ def run_demo(workspace: Workspace, wanted: dict[str, Any], own: Prompts | None =
     seconds = round(time.perf_counter() - started, 1)
     value = {"seconds": seconds, **{k: v for k, v in facts.items() if k != "seconds"}, "report": str(beside or report)}
     show(value, text=lambda: f"{_text(result)}\n{seconds:.0f} s in all. Report: {beside or 'add --json-file FILE to keep it'}")
-
-
-def run_sweep(workspace: Workspace, ratios: Sequence[float], wanted: dict[str, Any]) -> None:
-    """The whole job once per poison ratio."""
-    specs = [_spec({**wanted, "poison_ratio": ratio}) for ratio in ratios]
-    console = Console(workspace)
-    found, tables = list[dict[str, Any]](), list[str]()
-    for ratio, spec in zip(ratios, specs, strict=True):
-        result = demo(workspace, spec, console)
-        console.done()
-        found.append({"poison_ratio": ratio, **result.as_json()})
-        tables.append(f"poison ratio {ratio:.0%}\n{_text(result)}\n")
-        keep({"sweep": found})
-    show({"sweep": found}, text=lambda: "\n".join(tables))
 
 
 def _spec(wanted: dict[str, Any]) -> DemoSpec:

@@ -10,6 +10,7 @@ from reft_studio.data.dataset import Dataset, Role, Row, write_dataset
 from reft_studio.data.mixing import mix
 from reft_studio.data.splits import normalise_prompt
 from reft_studio.errors import SpecError
+from reft_studio.evaluation.grade import SetName
 from reft_studio.evaluation.suite import PromptSet, Suite, lab_suite
 from reft_studio.jobs import lab_data
 from reft_studio.jobs.lab_data import AlignmentSets
@@ -68,6 +69,8 @@ class LabRows:
     rows: int
     split: Literal["validation", "test"] = "test"
     one_alignment: bool = False
+    prompts: int | None = None
+    task_prompts: int | None = None
     notes: Sequence[str] = ()
     sets: Sequence[str] = ()
 
@@ -81,7 +84,8 @@ class LabRows:
         return lab_data.harmful_answers(self.workspace, seed=0 if self.one_alignment else seed)
 
     def suite(self) -> Suite:
-        return lab_suite(self.task, split=self.split)
+        asked: dict[SetName, int | None] = {"harmful": self.prompts, "harmless": self.prompts, "task": self.task_prompts}
+        return lab_suite(self.task, split=self.split, sizes={name: rows for name, rows in asked.items() if rows is not None})
 
     def held_out(self) -> Held:
         prompts = {name: [row["prompt"] for row in lab.benchmark(name, split=self.split)] for name in lab.BENCHMARKS}

@@ -11,8 +11,9 @@ from reft_studio.audit.draw import Draw
 from reft_studio.data.dataset import Dataset, open_dataset
 from reft_studio.data.rowstore import row_store
 from reft_studio.jobs.job import JobContext
+from reft_studio.progress import Progress
 from reft_studio.scoring import SCORERS
-from reft_studio.scoring.prepared import Prepared, open_prepared, usual_scorer
+from reft_studio.scoring.prepared import Prepared, PreparedScorer, open_prepared, usual_scorer
 from reft_studio.scoring.scorer import DECISIONS, Examples, ScorerSpec
 from reft_studio.store import records
 from reft_studio.store.decided import KEEP, REMOVE, read_singly
@@ -37,13 +38,16 @@ def named(scorer: str | None, teacher: str | None) -> str | None:
 
 def prepare_scorer(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     """Prepare a scorer from examples. params: the fields of ScorerSpec."""
-    spec = ScorerSpec.checked(**params)
-    scorer = SCORERS.get(spec.scorer)()
-    context.stage("read the examples", 1, 2)
-    examples = _examples(context.workspace, spec)
-    context.stage("fit the scorer", 2, 2)
-    found = scorer.prepare(context.workspace, spec, examples, context)
+    found = prepared_from(context.workspace, ScorerSpec.checked(**params), context)
     return {"scorer": found.id, "threshold": found.threshold, "calibration": found.calibration, "record": found.record}
+
+
+def prepared_from(workspace: Workspace, spec: ScorerSpec, progress: Progress) -> PreparedScorer:
+    """The scorer of a spec; one that was prepared from the same examples before is given back."""
+    progress.stage("read the examples", 1, 2)
+    examples = _examples(workspace, spec)
+    progress.stage("fit the scorer", 2, 2)
+    return SCORERS.get(spec.scorer)().prepare(workspace, spec, examples, progress)
 
 
 def _examples(workspace: Workspace, spec: ScorerSpec) -> Examples:

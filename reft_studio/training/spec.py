@@ -139,3 +139,10 @@ def filtering_words(spec: Mapping[str, Any]) -> str:
     if rows and spec.get("scorer") == "random":
         return f"{rows} by chance"
     return ", ".join(part for part in (spec.get("scorer") or "", line, rows) if part)
+
+
+def own_config(method: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a method that are not the usual ones, so that the same run has the same id whoever asks for it."""
+    of = DEFENSES.get(method).Config
+    usual = of().model_dump(mode="json")
+    return {name: value for name, value in of.checked(**config).model_dump(mode="json").items() if value != usual[name]}

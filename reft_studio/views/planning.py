@@ -29,11 +29,11 @@ from reft_studio.teacher.spec import source_of
 from reft_studio.teacher.teacher import TeacherInfo, list_teachers, open_teacher, prompts_at_hand
 from reft_studio.training.run_folder import list_runs
 from reft_studio.training.run_names import run_names
-from reft_studio.training.spec import RunSpec
+from reft_studio.training.spec import RunSpec, own_config
 from reft_studio.views.fitting import Fit, at_hand, may_fit
 from reft_studio.views.grading import stored_judge, stored_suite
 from reft_studio.views.project import chosen_scores, chosen_threshold
-from reft_studio.views.run_command import command, own_config
+from reft_studio.views.run_command import command
 from reft_studio.views.run_needs import Timing, disk
 from reft_studio.views.runs import RunForm, RunPlan
 from reft_studio.workspace import Workspace

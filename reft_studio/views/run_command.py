@@ -11,7 +11,7 @@ from reft_studio.defenses import DEFENSES
 from reft_studio.errors import SpecError
 from reft_studio.evaluation.judges.spec import JudgeSpec
 from reft_studio.models.spec import LoadSpec, LoraSpec, OptimSpec, Settings, preset_named
-from reft_studio.training.spec import RunSpec
+from reft_studio.training.spec import RunSpec, own_config
 from reft_studio.workspace import read_json
 
 if TYPE_CHECKING:
@@ -131,13 +131,6 @@ def changed(spec: RunSpec, options: Mapping[str, Any], pairs: Sequence[str], *, 
             values[group] = {**values[group], **new}
     values["method_config"] = own_config(values["method"], values["method_config"])
     return RunSpec.checked(**values)
-
-
-def own_config(method: str, config: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of a method that are not the usual ones, so that the same run has the same id whoever asks for it."""
-    of = DEFENSES.get(method).Config
-    usual = of().model_dump(mode="json")
-    return {name: value for name, value in of.checked(**config).model_dump(mode="json").items() if value != usual[name]}
 
 
 def judge_of(pairs: Sequence[str], *, method: str) -> JudgeSpec | None:

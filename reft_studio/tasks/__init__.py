@@ -1,0 +1,1 @@
+"""Work of many parts that a job or a verb does from beginning to end."""

@@ -1,0 +1,308 @@
+"""Does the runs of a sweep, one after the other in one process, and keeps a line for each; what the workspace holds is not done again.
+
+Several processes may share a sweep: each does every n-th group of runs, and all write into one workspace.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from reft_studio import fingerprint
+from reft_studio.data.dataset import Dataset
+from reft_studio.defenses import DEFENSES
+from reft_studio.errors import DataError, EvaluationError, SpecError, StoreError, TrainingError
+from reft_studio.evaluation.result import SCORES, EvaluationResult
+from reft_studio.jobs.demo_data import DemoData, LabRows
+from reft_studio.jobs.demo_teacher import Pair, open_base, real_pair
+from reft_studio.jobs.grading import evaluate_adapter
+from reft_studio.jobs.lab_data import AlignmentSets
+from reft_studio.jobs.pipeline import teacher_spec
+from reft_studio.jobs.scorers import prepared_from
+from reft_studio.jobs.teaching import prepared
+from reft_studio.jobs.text_rows import text_rows
+from reft_studio.models.session import Session
+from reft_studio.progress import Part, Progress
+from reft_studio.scoring import SCORERS
+from reft_studio.scoring.prepared import SHIPPED, open_prepared
+from reft_studio.scoring.refusal_similarity import score
+from reft_studio.scoring.scorer import ScorerSpec
+from reft_studio.scoring.scores import ScoreSet, flagged
+from reft_studio.tasks.sweep_spec import NONE, OWN, TEACHER, Cell, SweepSpec
+from reft_studio.teacher.teacher import open_teacher
+from reft_studio.training.context import AlignmentData
+from reft_studio.training.run import train
+from reft_studio.training.run_folder import RunInfo
+from reft_studio.training.spec import RunSpec, own_config
+from reft_studio.workspace import Workspace, read_json, write_json
+
+FOLDER = "sweeps"
+FAILURES = (DataError, EvaluationError, SpecError, StoreError, TrainingError)
+"""What ends one run and not the sweep; a full disk or a missing model ends all."""
+_EVALUATING = 0.2
+"""Share of the time of a run that its evaluation takes, for the bar."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which groups of runs this process does: those whose number leaves `part` when divided by `of`."""
+
+    part: int = 0
+    of: int = 1
+
+    @classmethod
+    def read(cls, text: str) -> Share:
+        """`2/3` is the second of three. Raises SpecError for anything else."""
+        part, slash, of = text.partition("/")
+        if not (slash and part.isdigit() and of.isdigit() and 1 <= int(part) <= int(of)):
+            raise SpecError(f"The share is '{text[:20]}'. Write 1/2 for the first of two processes, 2/2 for the second.")
+        return cls(int(part) - 1, int(of))
+
+    def takes(self, number: int) -> bool:
+        """Whether the group with this number, from 0, is of this share."""
+        return number % self.of == self.part
+
+
+ALL = Share()
+
+
+def sweep(workspace: Workspace, spec: SweepSpec, progress: Progress, *, share: Share = ALL) -> list[dict[str, Any]]:
+    """Do all runs of a recipe that are not done yet; returns what is known of every cell (see `lines`).
+
+    A run that fails is noted with its error, and the others are done.
+    """
+    mine = [(number, key, list(cells)) for number, (key, cells) in enumerate(groupby(spec.cells, key=_group)) if share.takes(number)]
+    total, done = sum(len(cells) for _, _, cells in mine), 0
+    bases: dict[str, Base] = {}
+    for _, (model, *_), cells in mine:
+        group: Group | None = None
+        for cell in cells:
+            done += 1
+            if "result" in (_known(workspace, spec, cell) or {}):
+                continue
+            progress.stage(f"{cell.variant.title}, {cell.poison_ratio:.0%} poison, seed {cell.seed}", done, total)
+            part = Part(progress, start=(done - 1) / total, share=1 / total)
+            if model not in bases:
+                bases = {model: Base.open(workspace, spec, model)}
+            group = group or Group(bases[model], cell, part)
+            _keep(workspace, spec, cell, group.line(cell, part))
+    return lines(workspace, spec)
+
+
+def lines(workspace: Workspace, spec: SweepSpec) -> list[dict[str, Any]]:
+    """What is known of each cell, in the order of the recipe.
+
+    `cell` has its facts; once it was done there are `run`, `result`, `filter`, `cost`, or an `error`.
+    """
+    return [_known(workspace, spec, cell) or {"cell": cell.facts} for cell in spec.cells]
+
+
+def _group(cell: Cell) -> tuple[str, str, int, float, int]:
+    return cell.model, cell.task, cell.rows, cell.poison_ratio, cell.seed
+
+
+def _path(workspace: Workspace, spec: SweepSpec, cell: Cell) -> Path:
+    return workspace.folder(FOLDER, spec.id) / f"{fingerprint.of_value(cell.facts)[:16]}.json"
+
+
+def _known(workspace: Workspace, spec: SweepSpec, cell: Cell) -> dict[str, Any] | None:
+    path = _path(workspace, spec, cell)
+    return dict(read_json(path)) if path.is_file() else None
+
+
+def _keep(workspace: Workspace, spec: SweepSpec, cell: Cell, line: dict[str, Any]) -> None:
+    path = _path(workspace, spec, cell)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path.parent / "recipe.json", spec.model_dump(mode="json"))
+    write_json(path, {"cell": cell.facts, **line})
+
+
+@dataclass
+class Base:
+    """A base in memory with what all groups on it share."""
+
+    workspace: Workspace
+    spec: SweepSpec
+    model: str
+    session: Session
+    cache: dict[str, AlignmentData] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, workspace: Workspace, spec: SweepSpec, model: str) -> Base:
+        """Load it. Raises PrerequisiteError if it is not on this machine."""
+        length = spec.optim_of(model).max_length
+        if model == "lab":
+            return cls(workspace, spec, model, Session.open("lab", max_length=length))
+        return cls(workspace, spec, model, open_base(workspace, model, teacher=None, prepare=not spec.shipped_teacher, max_length=length))
+
+    def data(self, cell: Cell) -> DemoData:
+        """Where the rows of a cell come from."""
+        spec = self.spec
+        if self.model == "lab":
+            one = spec.shipped_teacher
+            return LabRows(
+                self.workspace,
+                cell.task,
+                cell.poison_ratio,
+                cell.rows,
+                spec.split,
+                one_alignment=one,
+                prompts=spec.prompts,
+                task_prompts=spec.task_prompts,
+            )
+        return text_rows(
+            self.workspace,
+            Path(spec.data) if spec.data else None,
+            cell.task,
+            poison_ratio=cell.poison_ratio,
+            rows=cell.rows,
+            prompts=spec.prompts,
+            task_prompts=spec.task_prompts,
+        )
+
+    def pair(self, alignment: AlignmentSets, seed: int, progress: Progress) -> Pair:
+        """The teacher and the aligned weights of a seed."""
+        workspace, spec = self.workspace, self.spec
+        if self.model != "lab":
+            return real_pair(
+                workspace,
+                alignment,
+                self.session,
+                lambda _name, _cost, work: work(Part(progress, start=0.0, share=1.0)),
+                teacher=None,
+                prepare=not spec.shipped_teacher,
+                steps=spec.alignment_steps,
+                seed=seed,
+                warn=progress.warn,
+            )
+        if spec.shipped_teacher:
+            return Pair(open_teacher(workspace, "lab"), open_teacher(workspace, "lab-aligned"))
+        wanted = teacher_spec(alignment, seed=seed)
+        plain = wanted.model_copy(update={"regularisation": 0.0})
+        return Pair(prepared(workspace, wanted, self.session, progress), prepared(workspace, plain, self.session, progress))
+
+
+class Group:
+    """The runs on one base, task, size, share of poison and seed: the same user data, teacher and evaluation."""
+
+    def __init__(self, base: Base, cell: Cell, progress: Progress) -> None:
+        self.base, self.progress = base, progress
+        self.data = base.data(cell)
+        self.user: Dataset = self.data.user(cell.seed)
+        self.alignment = self.data.alignment(cell.seed)
+        self.seed = cell.seed
+        self.suite = self.data.suite()
+
+    @cached_property
+    def pair(self) -> Pair:
+        return self.base.pair(self.alignment, self.seed, self.progress)
+
+    @cached_property
+    def scores(self) -> ScoreSet:
+        """The user data scored by the teacher's refusal feature."""
+        return score(self.base.workspace, self.user, self.pair.teacher, self.base.session, self.progress)
+
+    @cached_property
+    def harmful_answers(self) -> str:
+        return self.data.harmful_answers(self.seed)
+
+    def line(self, cell: Cell, progress: Part) -> dict[str, Any]:
+        """Train and evaluate one variant; what was found, or the error that ended it."""
+        started = time.perf_counter()
+        try:
+            spec = self.spec(cell)
+            training = Part(progress, start=0.0, share=1 - _EVALUATING)
+            run = train(self.base.workspace, spec, self.base.session, training, cache=self.base.cache)
+            asking = Part(progress, start=1 - _EVALUATING, share=_EVALUATING)
+            session = self.base.session
+            graded = evaluate_adapter(
+                self.base.workspace, session, run.run_id, session.ensure("evaluated", run.adapter), self.suite, asking
+            )
+        except FAILURES as exc:
+            progress.warn(f"{cell.variant.title}: {exc}")
+            return {"error": str(exc)}
+        return {
+            "run": run.run_id,
+            "seconds": round(time.perf_counter() - started, 2),
+            "result": shares(graded),
+            "verdicts": graded.verdicts,
+            "filter": self._filter(run),
+            "cost": run.costs(),
+            "stages": run.result.get("stages", []),
+            "steps": run.result["steps"],
+        }
+
+    def spec(self, cell: Cell) -> RunSpec:
+        """The settings of a cell's run, with everything it needs and nothing it does not."""
+        info, variant, spec = DEFENSES.get(cell.variant.method).info, cell.variant, self.base.spec
+        start = variant.start if isinstance(variant.start, str) else variant.start[0]
+        filtering = self._filtering(str(variant.filter), own=info.uses_filter)
+        begins = self.pair.aligned if info.aligned_first(start) and not info.aligns_itself else None
+        guided = info.guided(start=start, aligned=begins is not None)
+        lora = spec.lora_of(cell.model)
+        if begins is not None and variant.adapters == "continue" and begins.spec["lora"] != lora.model_dump(mode="json"):
+            begins, guided = None, True  # made for the run, with the adapter that all runs have
+        return RunSpec(
+            dataset=self.user.id,
+            method=variant.method,
+            method_config=own_config(variant.method, variant.config),
+            teacher=self.pair.teacher.id if info.needs_teacher or (filtering.get("filter") and "scorer" not in filtering) else None,
+            aligned=begins.id if begins is not None else None,
+            start=start if begins is None else "method",
+            adapters=variant.adapters,
+            harmful=self.alignment.harmful if guided else None,
+            helpful=self.alignment.helpful if guided else None,
+            harmful_answers=self.harmful_answers if info.needs_harmful else None,
+            optim=spec.optim_of(cell.model),
+            lora=lora,
+            seed=cell.seed,
+            **filtering,
+            **self.pair.held,
+        )
+
+    def _filtering(self, name: str, *, own: bool) -> dict[str, Any]:
+        """Fields of RunSpec that say what filters."""
+        if name == NONE or (name == OWN and not own):
+            return {}
+        if name in (OWN, TEACHER):
+            return {"filter": True}
+        if name == "random":  # as many rows as the refusal feature drops: what choosing them is worth
+            drop = int(flagged(self.scores.scores(), self.scores.threshold).sum())
+            return {"filter": True, "scorer": name, "drop": drop} if drop else {}
+        return {"filter": True, "scorer": self._scorer(name)}
+
+    def _scorer(self, name: str) -> str:
+        """The id of the scorer, prepared on the alignment data of the sweep unless it needs no preparing or ships for real text."""
+        if SCORERS.get(name).built_in() is not None or (self.base.model != "lab" and (SHIPPED / name).is_dir()):
+            return open_prepared(self.base.workspace, name).id
+        spec = ScorerSpec.checked(
+            scorer=name,
+            harmful=(self.alignment.harmful,),
+            harmless=(self.alignment.helpful,),
+            shipped=False,
+            teacher=self.pair.teacher.id,
+        )
+        return prepared_from(self.base.workspace, spec, self.progress).id
+
+    def _filter(self, run: RunInfo) -> dict[str, Any] | None:
+        """How a run's filter did on its user data; None for a run without one."""
+        if run.spec.filters_with is None:
+            return None
+        result = run.result
+        harmful = int(sum(1 for known in self.user.table(["known_harmful"]).column(0).to_pylist() if known))
+        harmless = self.user.rows - harmful
+        return {
+            "removed": result["removed"],
+            "recall": 100 * result["removed_harmful"] / harmful if harmful else None,
+            "false_positive_rate": 100 * result["removed_harmless"] / harmless if harmless else None,
+        }
+
+
+def shares(graded: EvaluationResult) -> dict[str, Any]:
+    """Every share of an evaluation with its interval and n; None where the suite has no such prompts."""
+    found = {name: getattr(graded, name) for name in SCORES}
+    return {name: None if one is None else asdict(one) for name, one in found.items()}

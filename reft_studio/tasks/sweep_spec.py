@@ -1,0 +1,178 @@
+"""What a sweep compares, as a recipe in YAML: every combination of bases, tasks, shares of poison, seeds and variants of methods."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import Field, field_validator, model_validator
+
+from reft_studio import fingerprint
+from reft_studio.defenses import DEFENSES
+from reft_studio.defenses.defense import Start
+from reft_studio.errors import SpecError
+from reft_studio.models.spec import LoraSpec, OptimSpec, Settings, preset_named
+from reft_studio.scoring import SCORERS
+from reft_studio.tasks.sweep_words import titled
+
+OWN, NONE, TEACHER = "own", "none", "refusal_feature"
+"""Filters that are no scorers: the method's own, none at all, the refusal feature of the teacher."""
+MOST_CELLS = 20_000
+
+
+class Variant(Settings):
+    """A method as it is compared. A list stands for several variants, one for each of its values, and lists multiply."""
+
+    method: str = Field(description="name of the method")
+    config: dict[str, Any] = Field(default_factory=dict, description="settings of the method, each a value or a list of values")
+    filter: str | tuple[str, ...] = Field(
+        OWN, description="own: as the method does; none; refusal_feature (the teacher's); or the name of another scorer"
+    )
+    start: Start | tuple[Start, ...] = Field("method", description="where training starts: method, aligned or base")
+    adapters: Literal["continue", "fresh"] = Field("continue", description="from aligned weights: continue their adapter, or a fresh one")
+    label: str | None = Field(None, max_length=80, description="name in tables; empty: the method with what was changed")
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        found: type[Settings] = DEFENSES.get(self.method).Config
+        for one in _products(self.config):
+            found.checked(**one)
+        for name in _tuple(self.filter):
+            if name not in (OWN, NONE, TEACHER) and name not in SCORERS:
+                raise ValueError(f"filter is '{name}'. Choose one of: {', '.join((OWN, NONE, *SCORERS))}")
+        return self
+
+    def expanded(self) -> Iterator[Variant]:
+        """One variant for each combination of the values of its lists."""
+        combined = itertools.product(_products(self.config), _tuple(self.filter), _tuple(self.start))
+        for config, filtered, start in combined:
+            yield self.model_copy(update={"config": config, "filter": filtered, "start": start})
+
+    @property
+    def title(self) -> str:
+        """Its name in tables; no two variants of a recipe share one."""
+        return titled(
+            self.method, config=self.config, filtered=str(self.filter), start=str(self.start), adapters=self.adapters, label=self.label
+        )
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a sweep: a variant on one base, task, share of poison and seed."""
+
+    model: str
+    task: str
+    rows: int
+    poison_ratio: float
+    seed: int
+    variant: Variant
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What tells it from the other cells, as JSON."""
+        return {
+            "model": self.model,
+            "task": self.task,
+            "rows": self.rows,
+            "poison_ratio": self.poison_ratio,
+            "seed": self.seed,
+            "variant": self.variant.title,
+            **self.variant.model_dump(mode="json", exclude={"label"}),
+        }
+
+
+class SweepSpec(Settings):
+    """A recipe. All runs of one base have the same settings of optimizer and adapter, so the same number of steps."""
+
+    name: str = Field("sweep", min_length=1, max_length=60, description="name of the recipe, for tables and files")
+    note: str = Field("", max_length=2000, description="what the recipe is for, and what about it is a guess")
+    models: tuple[str, ...] = Field(("lab",), min_length=1, description="bases: lab, names of the shelf, folders or Hub ids")
+    data: str | None = Field(None, description="folder of public prompt sets for a real base; empty: the texts that ship")
+    tasks: tuple[str, ...] = Field(("sentiment",), min_length=1, description="downstream tasks")
+    rows: tuple[int, ...] = Field((1000,), min_length=1, description="rows of user data, n")
+    poison_ratios: tuple[float, ...] = Field((0.1,), min_length=1, description="shares of harmful rows in the user data, p")
+    seeds: tuple[int, ...] = Field((0,), min_length=1, description="each draws its own user data, adapters and batch order")
+    variants: tuple[Variant, ...] = Field(min_length=1, description="methods as they are compared")
+    preset: str = Field("auto", description="settings of optimizer and adapter; auto: the lab's for the lab, those for real models else")
+    optim: dict[str, Any] = Field(default_factory=dict, description="settings of the optimizer that replace the preset's")
+    lora: dict[str, Any] = Field(default_factory=dict, description="settings of the adapter that replace the preset's")
+    shipped_teacher: bool = Field(True, description="use the ready teacher and aligned weights of a base, where it has some")
+    split: Literal["validation", "test"] = Field("test", description="held-out prompts; settings are chosen on validation only")
+    prompts: int = Field(200, ge=1, description="harmful, and as many harmless, test prompts")
+    task_prompts: int = Field(500, ge=1, description="test prompts of the task")
+    alignment_steps: int = Field(
+        80, ge=1, le=10_000, description="steps of aligned weights, and of a teacher, that are made for a real base"
+    )
+
+    @field_validator("poison_ratios")
+    @classmethod
+    def _shares(cls, ratios: tuple[float, ...]) -> tuple[float, ...]:
+        if wrong := [ratio for ratio in ratios if not 0 <= ratio <= 1]:
+            raise ValueError(f"{wrong[0]} is no share: give numbers from 0 to 1")
+        return ratios
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        self.optim_of("lab"), self.lora_of("lab")
+        titles = [one.title for one in self.expanded]
+        if twice := [title for title in titles if titles.count(title) > 1]:
+            raise ValueError(f"two variants are called '{twice[0]}': give one of them a label, or leave one out")
+        if (count := len(self.cells)) > MOST_CELLS:
+            raise ValueError(f"the recipe has {count:,} runs; at most {MOST_CELLS:,} are allowed")
+        return self
+
+    @property
+    def id(self) -> str:
+        """Equal for equal recipes, whatever their name and note."""
+        return "w" + fingerprint.of_value(self.model_dump(mode="json", exclude={"name", "note"}))[:12]
+
+    @property
+    def expanded(self) -> list[Variant]:
+        """The variants, lists taken apart."""
+        return [one for variant in self.variants for one in variant.expanded()]
+
+    @property
+    def cells(self) -> list[Cell]:
+        """All runs; those that share their user data stand together."""
+        grid = itertools.product(self.models, self.tasks, self.rows, self.poison_ratios, self.seeds, self.expanded)
+        return [Cell(*one) for one in grid]
+
+    def optim_of(self, model: str) -> OptimSpec:
+        """The settings of the optimizer of every run on this base."""
+        return OptimSpec.checked(**{**preset_named(self._preset(model)).optim.model_dump(), **self.optim})
+
+    def lora_of(self, model: str) -> LoraSpec:
+        """The settings of the adapter of every run on this base."""
+        return LoraSpec.checked(**{**preset_named(self._preset(model)).lora.model_dump(), **self.lora})
+
+    def _preset(self, model: str) -> str:
+        return ("lab" if model == "lab" else "real") if self.preset == "auto" else self.preset
+
+
+def read_recipe(path: Path) -> SweepSpec:
+    """A recipe from its file. Raises SpecError if the file is missing, is no YAML, or asks for what there is not."""
+    if not path.is_file():
+        raise SpecError(f"There is no recipe '{path}'. Give a YAML file, such as recipes/lab.yaml.")
+    try:
+        found = yaml.safe_load(path.read_text("utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as exc:
+        place = getattr(exc, "problem_mark", None)
+        where = f" (line {place.line + 1})" if place is not None else ""
+        raise SpecError(f"{path.name} is no YAML{where}: {str(getattr(exc, 'problem', exc))[:120]}.") from exc
+    if not isinstance(found, Mapping):
+        raise SpecError(f"{path.name} holds no recipe: give settings by name, such as 'variants:' and 'poison_ratios:'.")
+    return SweepSpec.checked(**{"name": path.stem, **found})
+
+
+def _products(config: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Settings without lists, one for each combination of the values of those that have some."""
+    values = [value if isinstance(value, list | tuple) else [value] for value in config.values()]
+    return [dict(zip(config, one, strict=True)) for one in itertools.product(*values)]
+
+
+def _tuple(value: Any) -> tuple[Any, ...]:
+    return tuple(value) if isinstance(value, tuple | list) else (value,)

@@ -1,0 +1,180 @@
+"""A recipe as a grid, the runs of it done once and shared by processes, and what the table says of them."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reft_studio.errors import SpecError, TrainingError
+from reft_studio.progress import Silent
+from reft_studio.stats import Estimate
+from reft_studio.tasks import sweep as sweeping
+from reft_studio.tasks import sweep_table
+from reft_studio.tasks.sweep import FOLDER, Share, lines, sweep
+from reft_studio.tasks.sweep_spec import SweepSpec, read_recipe
+from reft_studio.training.run_folder import open_run
+from reft_studio.workspace import Workspace
+
+RECIPES = Path(__file__).resolve().parents[2] / "recipes"
+
+
+def spec(**changes: Any) -> SweepSpec:
+    return SweepSpec.checked(**{"variants": ({"method": "sft"},), **changes})
+
+
+def test_lists_multiply_and_each_variant_has_a_name_of_its_own() -> None:
+    found = spec(
+        poison_ratios=(0, 0.1),
+        seeds=(0, 1, 2),
+        variants=(
+            {"method": "sft", "filter": ["none", "refusal_feature", "tfidf"]},
+            {"method": "ref_teacher", "config": {"alpha": [0.1, 1]}},
+        ),
+    )
+    assert [one.title for one in found.expanded] == [
+        "Plain SFT",
+        "Plain SFT + filter",
+        "Plain SFT + filter Words (TF-IDF)",
+        "Ref-Teacher, alpha 0.1",
+        "Ref-Teacher, alpha 1",
+    ]
+    assert len(found.cells) == 2 * 3 * 5
+    assert {cell.variant.config.get("alpha") for cell in found.cells} == {None, 0.1, 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("variants: [", r"is no YAML \(line"),
+        ("- one", "holds no recipe"),
+        ("variants: []", "variants"),
+        ("variants: [{method: magic}]", "ref_teacher"),
+        ("variants: [{method: sft, filter: nobody}]", "Choose one of"),
+        ("variants: [{method: ref_teacher, config: {beta: 1}}]", "beta"),
+        ("variants: [{method: ref_teacher, config: {alpha: [0.1, -1]}}]", "alpha"),
+        ("variants: [{method: sft}, {method: sft}]", "two variants are called 'Plain SFT'"),
+        ("variants: [{method: sft}]\npoison_ratios: [10]", "from 0 to 1"),
+        ("variants: [{method: sft}]\noptim: {speed: 3}", "speed"),
+        ("variants: [{method: sft}]\nmethodes: 3", "methodes"),
+    ],
+)
+def test_a_recipe_that_asks_for_what_there_is_not_says_so(tmp_path: Path, text: str, told: str) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text(text, "utf-8")
+    with pytest.raises(SpecError, match=told):
+        read_recipe(path)
+    with pytest.raises(SpecError, match="no recipe"):
+        read_recipe(tmp_path / "other.yaml")
+
+
+def test_two_processes_share_the_groups_and_never_the_same_one() -> None:
+    first, second = Share.read("1/2"), Share.read("2/2")
+    assert [first.takes(n) for n in range(4)] == [True, False, True, False] == [not second.takes(n) for n in range(4)]
+    for wrong in ("0/2", "3/2", "half", "1"):
+        with pytest.raises(SpecError, match="1/2"):
+            Share.read(wrong)
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_recipe_that_ships_can_be_read(path: Path) -> None:
+    assert read_recipe(path).cells
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, SweepSpec]:
+    """A small sweep of the lab, done."""
+    workspace = Workspace.open(tmp_path_factory.mktemp("sweep"))
+    found = spec(
+        optim={"steps": 2},
+        rows=(60,),
+        prompts=20,
+        task_prompts=20,
+        poison_ratios=(0.1,),
+        variants=(
+            {"method": "sft", "filter": ["none", "oracle", "random"]},
+            {"method": "booster", "config": {"lam": 5}, "label": "Booster"},
+            {"method": "safe_lora", "adapters": "fresh"},
+        ),
+    )
+    sweep(workspace, found, Silent())
+    return workspace, found
+
+
+def test_every_cell_is_trained_and_evaluated_with_its_filter_and_the_same_steps(done: tuple[Workspace, SweepSpec]) -> None:
+    found = {line["cell"]["variant"]: line for line in lines(*done)}
+    assert all("error" not in line for line in found.values()), found
+    runs = {name: open_run(done[0], line["run"]) for name, line in found.items()}
+    assert {run.result["steps"] for run in runs.values()} == {2}
+    assert len({run.spec.dataset for run in runs.values()}) == 1
+    assert found["Plain SFT + filter Oracle (control)"]["filter"] == {"removed": 6, "recall": 100.0, "false_positive_rate": 0.0}
+    chance = runs["Plain SFT + filter Random (control)"].spec
+    assert chance.drop is not None and chance.drop > 0
+    assert runs["Booster"].result["stages"][0]["rule"] == "booster"
+    assert found["Booster"]["result"]["hs"]["n"] == 20
+
+
+def test_what_was_done_is_not_done_again_but_a_cell_that_failed_is(
+    done: tuple[Workspace, SweepSpec], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace, found = done
+
+    def never(*_: Any, **__: Any) -> Any:
+        raise AssertionError("nothing is left to do")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sweeping, "train", never)
+        before = lines(workspace, found)
+        assert sweep(workspace, found, Silent()) == before
+
+    other, asked = spec(optim={"steps": 1}, rows=(60,)), list[int]()
+
+    def failing(*_: Any, **__: Any) -> Any:
+        asked.append(1)
+        raise TrainingError("The loss is no number.")
+
+    monkeypatch.setattr(sweeping, "train", failing)
+    progress = Silent()
+    for _ in range(2):
+        (line,) = sweep(workspace, other, progress)
+        assert line["error"] == "The loss is no number."
+    assert len(asked) == 2 and any("Plain SFT" in told for told in progress.warnings)
+    assert (workspace.folder(FOLDER, other.id) / "recipe.json").is_file()
+
+
+def line(variant: str, seed: int, hs: float, **more: Any) -> dict[str, Any]:
+    cell = {"model": "lab", "task": "t", "rows": 10, "poison_ratio": 0.1, "seed": seed, "variant": variant, "config": {"alpha": 1}}
+    share = Estimate(hs, hs - 5, hs + 5, 200, 0, "Wilson")
+    return {"cell": cell, "run": f"r{seed}", "result": {"hs": share.__dict__, "fa": None}, "steps": 2, **more}
+
+
+def test_the_table_has_means_over_seeds_and_keeps_the_interval_of_a_single_one() -> None:
+    several = [line("A", seed, hs) for seed, hs in enumerate((10.0, 20.0, 30.0))]
+    one, failed = line("B", 0, 50.0), {"cell": {**line("B", 1, 0)["cell"]}, "error": "It broke."}
+    first, second = sweep_table.summarised([*several, one, failed])
+    assert (first.seeds, first.values["hs"].value, first.values["hs"].method) == (3, 20.0, "t over seeds")
+    assert first.values["hs"].low < 0 + 1e-9 and first.values["hs"].high == pytest.approx(20 + 4.30265 * 10 / 3**0.5, abs=1e-3)
+    assert (second.seeds, second.values["hs"].low, second.failed) == (1, 45.0, ("It broke.",))
+    assert "fa" not in first.values
+
+
+def test_a_cell_that_was_not_done_counts_in_no_mean() -> None:
+    (found,) = sweep_table.summarised([line("A", 0, 10.0), {"cell": line("A", 1, 0)["cell"]}])
+    assert (found.seeds, found.values["hs"].value) == (1, 10.0)
+
+
+def test_the_table_is_written_as_markdown_latex_and_csv() -> None:
+    cost = {"passes": {"forward": 4, "backward": 4}, "flops": {"forward": 1e12}, "stages": [{"seconds": 60, "memory_mb": 700}]}
+    found = [
+        line("A_1 & |B|", 0, 12.5, cost=cost, stages=[{"seconds": 30}], filter={"removed": 3, "recall": 90.0, "false_positive_rate": 1.0})
+    ]
+    table, recipe = sweep_table.summarised(found), spec(name="own")
+    markdown = sweep_table.as_markdown(table, recipe)
+    assert "| A_1 & \\|B\\| | 0.1 | 1 | 12.5 [7.5, 17.5] | 90.0 | 1.0 | 4 | 1 | 1.5 | 700 |" in markdown
+    latex = sweep_table.as_latex(table, recipe)
+    assert r"A\_1 \& |B| & 0.1" in latex and latex.count(r"\\") == 2
+    (row,) = csv.DictReader(io.StringIO(sweep_table.as_csv(found)))
+    assert (row["hs"], row["hs_low"], row["config"], row["filter_recall"], row["minutes"]) == ("12.5", "7.5", "alpha=1", "90.0", "1.5")
