@@ -178,7 +178,7 @@ _PHRASES = {
     "model": "base {}",
     "optim.steps": "{} steps",
     "optim.epochs": "{} epochs",
-    "stop_after": "stopped after {} steps",
+    "stop_after": "stopped after step {}",
     "dataset": "on {}",
     "teacher": "teacher {}",
     "aligned": "aligned weights {}",

@@ -38,14 +38,14 @@ def row(studio: Studio, run: str) -> dict[str, Any]:
 
 
 def test_a_curve_is_a_line_inside_its_picture_that_ends_where_the_run_is() -> None:
-    found = curve([(1, 2.0), (20, 1.0), (40, 0.5)], 160)
+    found = curve(((1, 2.0), (20, 1.0), (40, 0.5)), 160)
     assert found is not None and found["words"] == "Task loss 2.000 at first, 0.500 after 40 steps"
     places = [tuple(map(float, pair)) for pair in re.findall(r"([\d.]+) ([\d.]+)", found["path"])]
     assert re.fullmatch(r"M[\d. L]+", found["path"]) and len(places) == 3
     assert all(0 <= x <= WIDTH and 0 <= y <= HEIGHT for x, y in places)
     assert places[-1][0] < WIDTH / 3 and places[0][1] < places[-1][1]
-    assert curve([], 160) is None
-    assert curve([(1, 0.4)], None)["path"].endswith("h.1")  # type: ignore[index]
+    assert curve((), 160) is None
+    assert curve(((1, 0.4),), None)["path"].endswith("h.1")  # type: ignore[index]
 
 
 def test_a_line_tells_numbers_with_n_cost_and_where_to_go_on(quiet: Studio) -> None:

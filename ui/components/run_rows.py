@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from reft_studio.views.past_runs import FELL, STATES
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from reft_studio.comparison.table import RunRow
     from reft_studio.stats import Estimate
     from reft_studio.views.past_runs import PastRun
+    from reft_studio.views.run_curves import Curve
 
 CHAT_BESIDE = "base--lab"
 KINDS = {"training": "accent", "evaluating": "accent", "preparing": "accent", "finished": "done", "saved": "done", "failed": "flag"}
@@ -60,7 +61,8 @@ def past_run(run: PastRun) -> dict[str, Any]:
     }
 
 
-def curve(points: Sequence[tuple[int, float]], planned: int | None) -> dict[str, Any] | None:
+@lru_cache(maxsize=1024)
+def curve(points: Curve, planned: int | None) -> dict[str, Any] | None:
     """The line of an SVG picture through the task loss, its last value, and both in words; None without a point.
 
     Its width stands for all steps that are planned: the line of a run in training ends where the run is.
