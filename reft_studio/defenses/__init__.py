@@ -15,6 +15,7 @@ DEFENSES: Registry[type[Defense]] = Registry(
         "vlguard": "reft_studio.defenses.vlguard:Vlguard",
         "lisa": "reft_studio.defenses.lisa:Lisa",
         "vaccine": "reft_studio.defenses.vaccine:Vaccine",
+        "t_vaccine": "reft_studio.defenses.t_vaccine:TVaccine",
         "booster": "reft_studio.defenses.booster:Booster",
         "safe_lora": "reft_studio.defenses.safe_lora:SafeLora",
         "filter_only": "reft_studio.defenses.filter_only:FilterOnly",

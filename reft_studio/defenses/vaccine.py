@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from pydantic import Field
 
-from reft_studio.defenses.defense import ALIGNED, Defense, DefenseConfig, DefenseInfo, Look, Stage, task_loss
+from reft_studio.defenses.defense import ALIGNED, Defense, DefenseConfig, DefenseInfo, Look, RunContext, Stage, task_loss
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from reft_studio.models.fit import StepLog
 
 
@@ -49,15 +52,21 @@ class Vaccine(Defense):
         return Stage(ALIGNED, "vaccine", self.align_step, reads=("refusals", "answers"), settings=config.model_dump())
 
     def align_step(self) -> StepLog:
-        """Two passes over the same rows: one finds the drift, the other learns under it."""
-        from reft_studio.models.inner import OutputGradients, block_modules
+        """Two passes over the alignment rows: one finds the drift, the other learns under it."""
+        from reft_studio.models.inner import block_modules
 
-        config, context = cast(VaccineConfig, self.config), self.context
+        config = cast(VaccineConfig, self.config)
         if not config.rho:
             return super().align_step()
-        batch, attention = context.alignment_batch(), block_modules(context.model, "attention")
-        drift = OutputGradients(attention, context.weights.parameters[0])
-        with context.rehearsal():
-            _, still = context.gradient(task_loss, batch, around=drift.record)
-        line = context.learn(task_loss, batch, around=drift.adding(config.rho))
-        return {**line, "drifted": line["task"] - still["task"]}
+        return drift_step(self.context, block_modules(self.context.model, "attention"), config.rho)
+
+
+def drift_step(context: RunContext, modules: Sequence[nn.Module], length: float) -> StepLog:
+    """Add the gradient of the alignment loss while what `modules` answer is moved by so much in all, the way that raises the loss most."""
+    from reft_studio.models.inner import OutputGradients
+
+    batch, drift = context.alignment_batch(), OutputGradients(modules, context.weights.parameters[0])
+    with context.rehearsal():
+        _, still = context.gradient(task_loss, batch, around=drift.record)
+    line = context.learn(task_loss, batch, around=drift.adding(length))
+    return {**line, "drifted": line["task"] - still["task"]}

@@ -73,6 +73,18 @@ def rows_of(one: Pass, states: Tensor) -> dict[Row, Tensor]:
     return {row: flat[span] for row, span in zip(one.rows, one.layout.spans, strict=True)}
 
 
+def drawn(weights: Sequence[float], count: int) -> list[int]:
+    """So many places, in order, drawn one after the other with chances by their weights among those that are left; all if there are fewer.
+
+    The training's own random numbers decide.
+    """
+    if count >= len(weights):
+        return list(range(len(weights)))
+    least = max(max(weights), 1.0) * 1e-12  # a weight of nothing is drawn when the others are
+    chances = torch.tensor([max(weight, least) for weight in weights], dtype=torch.float64)
+    return sorted(int(place) for place in torch.multinomial(chances, count))
+
+
 class OutputGradients:
     """The gradient of a loss by what modules answer, kept by row, to be added to the answers in other passes over the same rows.
 
