@@ -34,9 +34,3 @@ def became(workspace: Workspace, job_id: str, *, asked: str, run: str) -> None:
     """Note that a job's run became another one, which has its name, tags and note from now on. Doing it twice changes nothing."""
     write_json(workspace.folder("jobs", job_id) / ENDED_EARLY, {"asked": asked, "run": run})
     run_notes.carry(workspace, asked, run)
-
-
-def run_that_became(workspace: Workspace, asked: str) -> str:
-    """The run that this one became, by the newest note of it; empty if its training was not ended early."""
-    notes = sorted((workspace.root / "jobs").glob(f"*/{ENDED_EARLY}"), key=lambda path: path.stat().st_mtime, reverse=True)
-    return next((str(known["run"]) for known in map(read_json, notes) if known["asked"] == asked), "")

@@ -85,6 +85,8 @@ class PastRun:
     hs: Estimate | None
     fa: Estimate | None
     over_refusal: Estimate | None
+    was: str = ""
+    """The id of the run that was asked for, where a person ended its training early."""
 
     @property
     def is_finished(self) -> bool:
@@ -180,6 +182,7 @@ class PastRuns:
             hs=scores.hs if scores else None,
             fa=scores.fa if scores else None,
             over_refusal=scores.over_refusal if scores else None,
+            was="" if run.spec.stop_after is None else run.spec.model_copy(update={"stop_after": None}).run_id,
         )
 
     def _scores(self, run_id: str) -> tuple[EvaluationResult | None, str]:

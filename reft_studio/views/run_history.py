@@ -9,7 +9,6 @@ from typing import Any
 
 from reft_studio.errors import SpecError, StoreError
 from reft_studio.jobs.queue import JobQueue
-from reft_studio.jobs.run_jobs import run_that_became
 from reft_studio.store import run_notes
 from reft_studio.store.run_notes import RunNote
 from reft_studio.training.naming import Setting, describe
@@ -49,10 +48,7 @@ class RunHistory:
     def find(self, run_id: str) -> PastRun:
         """One of them, also by the id that it had before its training was ended early. Raises StoreError if it is gone."""
         every = self.every()
-        found = next((one for one in every if one.run_id == run_id), None)
-        if found is None:
-            now = run_that_became(self.workspace, run_id)
-            found = next((one for one in every if one.run_id == now), None)
+        found = next((one for one in every if one.run_id == run_id), None) or next((one for one in every if one.was == run_id), None)
         if found is None:
             raise StoreError(f"There is no run '{run_id[:40]}' in the workspace. It may have been deleted.")
         return found

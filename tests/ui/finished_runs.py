@@ -49,12 +49,21 @@ def prepare_teacher_folder(workspace: Workspace, name: str = "stand-in") -> str:
     return name
 
 
-def write_run(workspace: Workspace, method: str, *, seed: int = 0, poison_ratio: float = 0.1, steps: int = 40, at: int = 0) -> str:
-    """A finished run of `method`, not evaluated yet."""
+def write_run(
+    workspace: Workspace,
+    method: str,
+    *,
+    seed: int = 0,
+    poison_ratio: float = 0.1,
+    steps: int = 40,
+    at: int = 0,
+    stop_after: int | None = None,
+) -> str:
+    """A finished run of `method`, not evaluated yet; `stop_after`: a person ended it after so many of its steps."""
     data = lab_data.sample(workspace, rows=60, poison_ratio=poison_ratio)
     guide = {"teacher": "lab", "filter": True, "harmful": "a" * 16, "helpful": "b" * 16} if method == "ref_teacher" else {}
-    spec = RunSpec(dataset=data.id, method=method, seed=seed, optim=OptimSpec(steps=steps), **guide)
-    removed = 8 if guide else 0
+    spec = RunSpec(dataset=data.id, method=method, seed=seed, optim=OptimSpec(steps=steps), stop_after=stop_after, **guide)
+    removed, steps = 8 if guide else 0, stop_after or steps
     result = {
         "run_id": spec.run_id,
         "dataset_name": data.name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,8 @@ import pytest
 
 from reft_studio.errors import SpecError
 from reft_studio.jobs.loaded import tell
+from reft_studio.jobs.run_jobs import became
+from reft_studio.store import jobs as table
 from reft_studio.studio import Studio
 from reft_studio.workspace import Workspace
 from tests.ui.finished_runs import answer_like, finished_project, log_line, write_attempt, write_run
@@ -261,6 +264,23 @@ def test_a_failed_run_says_why_is_drawn_and_goes_on(
     details.get_by_role("button", name="Go on").click()
     expect(details.locator(".rd-said")).to_contain_text("It is queued")
     assert len(retried) == 1
+
+
+@pytest.mark.browser
+def test_the_open_run_stays_open_when_it_is_stopped_and_saved_under_another_id(page: Page, studio: Studio, history: dict[str, str]) -> None:
+    asked, job = write_attempt(studio.workspace, "running", seed=74)
+    page.reload()
+    details = opened(page, asked)
+    details.get_by_label("Name of the run").fill("the one that was stopped")
+    details.get_by_label("Name of the run").press("Enter")
+    expect(details.locator(".rd-said")).to_have_text("Saved.")
+    saved = write_run(studio.workspace, "sft", stop_after=12, seed=74)
+    became(studio.workspace, job, asked=asked, run=saved)
+    table.finish(studio.workspace, job, 1, "done", message="", result={"run": saved}, now=time.time())
+    expect(line(page, saved)).to_have_attribute("aria-selected", "true")
+    expect(line(page, saved).locator(".rh-name")).to_have_text("the one that was stopped")
+    assert line(page, asked).count() == 0 and saved in page.url
+    studio.history.delete(saved)
 
 
 @pytest.mark.browser

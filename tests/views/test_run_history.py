@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from reft_studio.views import run_curves
 from reft_studio.views.past_runs import PastRun
 from reft_studio.views.run_curves import POINTS, thinned
 from reft_studio.views.run_history import RunHistory
-from reft_studio.workspace import Workspace, write_json
+from reft_studio.workspace import Workspace
 from tests.commands import Command
 from tests.ui.finished_runs import answer_like, write_attempt, write_run
 
@@ -69,7 +68,7 @@ def test_a_run_is_named_while_it_trains_also_by_the_id_it_had_before_it_was_ende
     history = RunHistory(workspace)
     history.say(run, name="the first")
     assert history.jobs.get(job).title == "the first"
-    saved = write_run(workspace, "sft", steps=12)
+    saved = write_run(workspace, "sft", stop_after=12)
     became(workspace, job, asked=run, run=saved)
     history.say(run, tags=["late"])
     assert (every(workspace)[saved].title, every(workspace)[saved].note.tags, run in every(workspace)) == ("the first", ("late",), False)
@@ -128,10 +127,7 @@ def test_checkpoints_without_a_job_are_a_run_that_goes_on(workspace: Workspace) 
 
 
 def test_a_run_that_was_stopped_and_saved_says_after_how_many_steps(workspace: Workspace) -> None:
-    run = write_run(workspace, "sft", steps=40)
-    folder = workspace.folder("runs", run)
-    spec = json.loads((folder / "spec.json").read_text("utf-8"))
-    write_json(folder / "spec.json", {**spec, "stop_after": 40, "optim": {**spec["optim"], "steps": 160}})
+    write_run(workspace, "sft", steps=160, stop_after=40)
     (found,) = RunHistory(workspace).every()
     assert (found.state, found.progress, found.is_finished) == ("saved", "after 40 of 160 steps", True)
 

@@ -38,7 +38,7 @@ def past_run(run: PastRun) -> dict[str, Any]:
     words = (run.title, run.method, run.dataset_name, run.run_id, STATES[run.state], run.message, run.note.note, *run.note.tags)
     return {
         **_line(run.run_id, run.title, run.method, run.created),
-        "job": run.job,
+        "was": run.was,
         "name": show(run.note.name, 100),
         "generated": show(run.generated, 160),
         "tags": [show(tag, 40) for tag in run.note.tags],

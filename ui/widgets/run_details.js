@@ -98,7 +98,6 @@ function runDetails(act, columns) {
       if (!row || run !== row.id) return false;
       tell(error || done, error ? 'error' : 'done');
       undo.hidden = Boolean(error) || !before;
-      if (error) name.value = before?.field === 'name' ? name.value : row.title;
       return true;
     },
     hide() { if (row && timer !== null) keepNote(); row = null; },

@@ -168,11 +168,10 @@ function take(answer) {
   loaded = true;
   ({ stamp, empty } = answer);
   if (!answer.rows) return;
-  const before = rows.find((row) => row.id === selected), first = !rows.length;
+  const first = !rows.length;
   rows = answer.rows;
   for (const id of lines.keys()) if (!rows.some((row) => row.id === id)) lines.delete(id);
-  // a run that was stopped and saved has another id from then on; its job is the same
-  const now = !rows.some((row) => row.id === selected) && before?.job ? rows.find((row) => row.job === before.job) : null;
+  const now = !rows.some((row) => row.id === selected) && selected && rows.find((row) => row.was === selected); // it was stopped and saved
   if (now) select(now.id);
   if (!rows.some((row) => row.id === selected) && !first) selected = '';
   const left = ticked.filter((id) => rows.some((row) => row.id === id));
