@@ -177,6 +177,13 @@ class RunContext(Protocol):
         """Hidden states of the weights that training began from, for the supervised tokens of any rows, (tokens, d_model)."""
         ...
 
+    def start_log_probabilities(self, batch: Batch) -> Tensor:
+        """How likely those weights find each supervised token of (a part of) a batch of user rows: log p of its label, (tokens,).
+
+        Asked once for each row; rows that are not known are read now, outside of the training.
+        """
+        ...
+
     def read(self, *batches: Batch, around: Around) -> None:
         """Run the model over batches without a gradient, each pass wrapped by `around`."""
         ...

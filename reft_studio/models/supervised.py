@@ -32,9 +32,18 @@ class Supervised:
     total: int
     last_prompt: Tensor
 
-    def cross_entropy(self) -> Tensor:
-        """Mean over supervised tokens of −log p(label)."""
-        return fused.cross_entropy(self.hidden, self.labels, fused.Head.of(self.model), total=self.total)
+    def cross_entropy(self, *, weigh: fused.Weigh | None = None) -> Tensor:
+        """Mean over supervised tokens of −log p(label), each times what `weigh` says of it, if given."""
+        return fused.cross_entropy(self.hidden, self.labels, fused.Head.of(self.model), total=self.total, weigh=weigh)
+
+    @property
+    def places(self) -> Tensor:
+        """Of each supervised token, its place in the response of its row, from 1, (tokens,)."""
+        return torch.cat([torch.arange(1, count + 1, device=self.hidden.device) for count in self.counts])
+
+    def log_probabilities(self) -> list[Tensor]:
+        """Per row of `batch`, log p(label) of each of its supervised tokens, (tokens of the row,), without a gradient."""
+        return list(torch.split(fused.log_probabilities(self.hidden, self.labels, fused.Head.of(self.model)), self.counts))
 
     def distillation(self, teacher: Tensor, *, temperature: float = 1.0) -> Tensor:
         """T²·mean over supervised tokens of KL(teacher ‖ student) at temperature T.

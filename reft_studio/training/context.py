@@ -20,10 +20,11 @@ from reft_studio.models.loading import LoadedModel
 from reft_studio.models.packing import Packer
 from reft_studio.models.session import Session
 from reft_studio.models.snapshot import Resumable
-from reft_studio.models.supervised import hidden_states, supervise
+from reft_studio.models.supervised import Supervised, hidden_states, supervise
 from reft_studio.models.weights import Gradient, Weights, add_gradient
 from reft_studio.training.cost import Costs
 from reft_studio.training.spec import RunSpec
+from reft_studio.training.start_log_probabilities import StartLogProbabilities
 from reft_studio.training.teacher_states import Place, TeacherStates
 
 STUDENT = "student"
@@ -170,6 +171,7 @@ class Run:
         self.step, self.steps, self.costs = 0, steps, costs or self.own_costs
         self._pieces = Pieces(self.spec.optim.micro_batch_size, warn=self._warn)
         self._streams = Streams(self.examples, self.spec.seed, *(["stage", stage] if stage else []), "alignment")
+        self._start_known = StartLogProbabilities()
         self._packer: Packer | None = None
         self._accumulator: Accumulator | None = None
         self._weights: Weights | None = None
@@ -196,7 +198,7 @@ class Run:
 
     def parts(self) -> dict[str, Resumable]:
         """What of this changes from step to step, for snapshots."""
-        found: dict[str, Resumable] = {"pieces": self._pieces, "streams": self._streams}
+        found: dict[str, Resumable] = {"pieces": self._pieces, "streams": self._streams, "start": self._start_known}
         if self.alignment is not None and self.alignment.cache is not None:
             found["teacher_states"] = self.alignment.cache
         return found
@@ -265,14 +267,23 @@ class Run:
         return self._data().states(batch)
 
     def start_states(self, batch: Batch) -> Tensor:
-        states: list[Tensor] = []
+        found: list[Tensor] = []
+        self._ask_start(batch, lambda part: found.append(part.hidden))
+        return torch.cat(found)
+
+    def start_log_probabilities(self, batch: Batch) -> Tensor:
+        if missing := self._start_known.missing(batch):
+            with self.costs.stage("start weights"):
+                self._ask_start(batch.part(missing), lambda part: self._start_known.keep(part.batch, part.log_probabilities()))
+        return self._start_known.of(batch).to(self.model.device)
+
+    @torch.no_grad()
+    def _ask_start(self, batch: Batch, take: Callable[[Supervised], None]) -> None:
+        """Read rows with the weights that training began from."""
         with self.session.adapted.active(self.start) as backbone:
-
-            def answer(rows: Sequence[int]) -> None:
-                states.extend(hidden_states(self.model, backbone, batch.part(rows), packer=self._packer))
-
-            self._pieces.work(range(len(batch)), answer)
-        return torch.cat(states)
+            self._pieces.work(
+                range(len(batch)), lambda rows: take(supervise(self.model, backbone, [batch.part(rows)], packer=self._packer)[0])
+            )
 
     @torch.no_grad()
     def read(self, *batches: Batch, around: Around) -> None:

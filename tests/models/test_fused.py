@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from reft_studio.errors import SpecError
 from reft_studio.models import fused
-from reft_studio.models.fused import Head, check_head, cross_entropy, distillation
+from reft_studio.models.fused import Head, check_head, cross_entropy, distillation, log_probabilities
 from reft_studio.models.loading import load
 from tests.tiny_models import FAMILIES, make_model
 
@@ -67,6 +67,34 @@ def test_cross_entropy_and_its_gradient_equal_autograd_on_the_plain_formula(kind
     plain = with_gradient(drawn(1, TOKENS, WIDTH), lambda hidden: functional.cross_entropy(plain_logits(hidden, one), labels))
     for mine, other in zip(ours, plain, strict=True):
         torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", HEADS)
+def test_tokens_can_be_weighed_by_how_likely_they_are(kind: str) -> None:
+    one, labels, bias = head(**HEADS[kind]), torch.arange(TOKENS) * 2 % WORDS, torch.linspace(0.5, 2, TOKENS)
+
+    def plain(hidden: Tensor) -> Tensor:
+        surprise = functional.cross_entropy(plain_logits(hidden, one), labels, reduction="none")
+        return (surprise * (bias * (-surprise.detach()).sigmoid())).mean()
+
+    weighed = with_gradient(
+        drawn(1, TOKENS, WIDTH), lambda hidden: cross_entropy(hidden, labels, one, weigh=lambda log_p, part: bias[part] * log_p.sigmoid())
+    )
+    for mine, other in zip(weighed, with_gradient(drawn(1, TOKENS, WIDTH), plain), strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-6)
+    even = with_gradient(
+        drawn(1, TOKENS, WIDTH), lambda hidden: cross_entropy(hidden, labels, one, weigh=lambda log_p, part: log_p * 0 + 1)
+    )
+    unweighed = with_gradient(drawn(1, TOKENS, WIDTH), lambda hidden: cross_entropy(hidden, labels, one))
+    assert all(torch.equal(mine, other) for mine, other in zip(even, unweighed, strict=True))
+
+
+@pytest.mark.parametrize("kind", HEADS)
+def test_log_probabilities_are_those_of_the_labels(kind: str) -> None:
+    one, labels, hidden = head(**HEADS[kind]), torch.arange(TOKENS) * 2 % WORDS, drawn(1, TOKENS, WIDTH)
+    expected = functional.log_softmax(plain_logits(hidden, one), dim=-1)[torch.arange(TOKENS), labels]
+    torch.testing.assert_close(log_probabilities(hidden, labels, one), expected, rtol=1e-5, atol=1e-5)
+    assert log_probabilities(hidden[:0], labels[:0], one).shape == (0,)
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
