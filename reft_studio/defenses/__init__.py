@@ -13,6 +13,7 @@ DEFENSES: Registry[type[Defense]] = Registry(
         "sa_ft": "reft_studio.defenses.sa_ft:SaFt",
         "safe_instruct": "reft_studio.defenses.safe_instruct:SafeInstruct",
         "vlguard": "reft_studio.defenses.vlguard:Vlguard",
+        "constrained_sft": "reft_studio.defenses.constrained_sft:ConstrainedSft",
         "lisa": "reft_studio.defenses.lisa:Lisa",
         "vaccine": "reft_studio.defenses.vaccine:Vaccine",
         "t_vaccine": "reft_studio.defenses.t_vaccine:TVaccine",
