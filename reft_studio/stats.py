@@ -44,14 +44,6 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Tested:
-    """A difference and the two-sided p-value of there being none."""
-
-    estimate: Estimate
-    p_value: float
-
-
-@dataclass(frozen=True)
 class RocPr:
     """ROC and precision-recall curve of one scorer at the same thresholds, strictest first; shares are 0 to 1.
 
@@ -75,7 +67,7 @@ def wilson(successes: int, n: int, *, missing: int = 0, confidence: float = 0.95
     _check_counts(successes, n)
     if n == 0:
         raise EvaluationError(f"A share needs at least one graded row, but 0 were graded and {missing} are missing. Evaluate again.")
-    z = _z(confidence)
+    z = z_of(confidence)
     centre = (successes + z * z / 2) / (n + z * z)
     half = z / (n + z * z) * math.sqrt(successes * (n - successes) / n + z * z / 4)
     # The exact ends are 0 and 1 here; rounding would leave 1e-17.
@@ -92,7 +84,7 @@ def mean_share(values: Sequence[float], *, missing: int = 0, confidence: float =
     n, total = len(values), float(sum(values))
     if n == 0 or min(values) < 0 or max(values) > 1:
         raise EvaluationError(f"A mean share needs values from 0 to 1, at least one; {n} were given. Evaluate again.")
-    z = _z(confidence)
+    z = z_of(confidence)
     centre = (total + z * z / 2) / (n + z * z)
     half = z / (n + z * z) * math.sqrt(max(0.0, total * (n - total)) / n + z * z / 4)
     return Estimate(100 * total / n, 100 * max(0.0, centre - half), 100 * min(1.0, centre + half), n, missing, "Wilson, ties one half")
@@ -153,78 +145,14 @@ def clustered_share(flags: Sequence[bool], clusters: Sequence[Hashable], *, seed
     latter on the number of clusters, which is what was drawn independently.
     """
     values = np.asarray(flags, dtype=float)
-    sums, sizes = _by_cluster(values, clusters)
+    sums, sizes = by_cluster(values, clusters)
     if len(sums) == len(values):
         return wilson(int(values.sum()), len(values))
     if values.min() == values.max():
         edge = wilson(len(sums) if values[0] else 0, len(sums))
         return Estimate(edge.value, edge.low, edge.high, len(values), 0, "Wilson over clusters")
-    low, high = _bootstrap_ratio(sums, sizes, seed=seed)
+    low, high = bootstrap_ratio(sums, sizes, seed=seed)
     return Estimate(100 * float(values.mean()), 100 * low, 100 * high, len(values), 0, "cluster bootstrap")
-
-
-def mcnemar(only_a: int, only_b: int) -> float:
-    """Exact two-sided p that two paired models differ, from the prompts on which exactly one of them is flagged. 1 if there is none."""
-    if min(only_a, only_b) < 0:
-        raise EvaluationError(f"The counts of flips are {only_a} and {only_b}; a count cannot be negative.")
-    total = only_a + only_b
-    return min(1.0, 2 * float(special.bdtr(min(only_a, only_b), total, 0.5))) if total else 1.0
-
-
-def paired_difference(a: Sequence[bool], b: Sequence[bool], *, clusters: Sequence[Hashable] | None = None, seed: int = 0) -> Estimate:
-    """Difference of two shares on the same rows, b minus a, in percentage points.
-
-    The interval is Tango's score interval (Statistics in Medicine 17, 1998), which keeps a width when no row differs; with `clusters`
-    of more than one row it is a paired bootstrap over clusters.
-    """
-    if len(a) != len(b) or not len(a):
-        raise EvaluationError(f"A paired comparison needs the same rows on both sides, but there are {len(a)} and {len(b)}.")
-    change = np.asarray(b, dtype=float) - np.asarray(a, dtype=float)
-    value, n = 100 * float(change.mean()), len(change)
-    if clusters is not None and change.min() != change.max():
-        sums, sizes = _by_cluster(change, clusters)
-        if len(sums) < n:
-            low, high = _bootstrap_ratio(sums, sizes, seed=seed)
-            return Estimate(value, 100 * low, 100 * high, n, 0, "paired cluster bootstrap", "points")
-    low, high = _tango(int((change > 0).sum()), int((change < 0).sum()), n)
-    return Estimate(value, 100 * low, 100 * high, n, 0, "Tango", "points")
-
-
-def crossed_difference(changes: ArrayLike, *, confidence: float = 0.95) -> Tested:
-    """Mean difference over several seeds on the same prompts, in percentage points; `changes` is (seeds, prompts) of -1, 0 and 1.
-
-    The noise of seeds (Student's t) and of prompts (normal) are added, so neither few seeds nor few prompts alone can make a claim. The
-    p-value is the level at which the interval reaches 0. Raises EvaluationError with fewer than two seeds.
-    """
-    values = np.atleast_2d(np.asarray(changes, dtype=float))
-    seeds, prompts = values.shape
-    if seeds < 2 or prompts < 1:
-        raise EvaluationError(f"A difference over seeds needs 2 seeds and a prompt, but there are {seeds} and {prompts}.")
-    mean = float(values.mean())
-    by_seed = float(values.mean(axis=1).std(ddof=1)) / math.sqrt(seeds)
-    # Tango's width stands in where no prompt differs from another, which is when a variance says nothing
-    low, high = _tango(round(max(mean, 0) * prompts), round(max(-mean, 0) * prompts), prompts)
-    spread = float(values.mean(axis=0).std(ddof=1)) if prompts > 1 else 0.0
-    by_prompt = spread / math.sqrt(prompts) or (high - low) / (2 * _z(0.95))
-
-    def half(level: float) -> float:
-        return math.hypot(float(special.stdtrit(seeds - 1, 1 - level / 2)) * by_seed, float(special.ndtri(1 - level / 2)) * by_prompt)
-
-    tiny = 1e-9
-    p_value = 1.0 if mean == 0 else tiny if half(tiny) < abs(mean) else _root(lambda p: half(p) - abs(mean), tiny, 1)
-    width = half(1 - confidence)
-    ends = max(-100.0, 100 * (mean - width)), min(100.0, 100 * (mean + width))
-    return Tested(Estimate(100 * mean, *ends, prompts, 0, f"{seeds} seeds, t and normal", "points"), p_value)
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's adjusted p-values, in the order given: controls the chance of any false finding among them."""
-    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
-    adjusted, running = [0.0] * len(p_values), 0.0
-    for rank, index in enumerate(order):
-        running = max(running, min(1.0, (len(p_values) - rank) * p_values[index]))
-        adjusted[index] = running
-    return adjusted
 
 
 def auroc(positive: ArrayLike, negative: ArrayLike) -> float:
@@ -241,7 +169,7 @@ def auroc_estimate(positive: ArrayLike, negative: ArrayLike, *, confidence: floa
     every = _ranks(np.concatenate([pos, neg]))
     above_neg = (every[:m] - _ranks(pos)) / n  # for each positive, the share of negatives below it
     below_pos = 1 - (every[m:] - _ranks(neg)) / m  # for each negative, the share of positives above it
-    value, z = float(above_neg.mean()), _z(confidence)
+    value, z = float(above_neg.mean()), z_of(confidence)
     variance = (above_neg.var(ddof=1) / m if m > 1 else 0.0) + (below_pos.var(ddof=1) / n if n > 1 else 0.0)
     if not 0 < value < 1 or variance == 0 or min(m, n) < 2:
         low, high = _newcombe_auroc(value, m, n, z)
@@ -301,7 +229,7 @@ def _scored(positive: ArrayLike, negative: ArrayLike) -> tuple[Floats, Floats, i
     return *kept, len(pos) + len(neg) - len(kept[0]) - len(kept[1])
 
 
-def _by_cluster(values: Floats, clusters: Sequence[Hashable]) -> tuple[Floats, Floats]:
+def by_cluster(values: Floats, clusters: Sequence[Hashable]) -> tuple[Floats, Floats]:
     """Sum and size of each cluster, in order of first appearance."""
     if len(clusters) != len(values) or not len(values):
         raise EvaluationError(f"There are {len(values)} graded rows but {len(clusters)} cluster names.")
@@ -310,7 +238,7 @@ def _by_cluster(values: Floats, clusters: Sequence[Hashable]) -> tuple[Floats, F
     return np.bincount(index, weights=values).astype(np.float64), np.bincount(index).astype(np.float64)
 
 
-def _bootstrap_ratio(sums: Floats, sizes: Floats, *, seed: int) -> tuple[float, float]:
+def bootstrap_ratio(sums: Floats, sizes: Floats, *, seed: int) -> tuple[float, float]:
     """Percentile interval of sum over size when whole clusters are drawn with replacement."""
     rng, share = np.random.default_rng(seed), np.empty(RESAMPLES)
     block = max(1, 2_000_000 // len(sums))  # bounds the memory of the drawn counts to 16 MB
@@ -322,29 +250,7 @@ def _bootstrap_ratio(sums: Floats, sizes: Floats, *, seed: int) -> tuple[float, 
     return float(low), float(high)
 
 
-def _tango(gained: int, lost: int, n: int, *, confidence: float = 0.95) -> tuple[float, float]:
-    """Score interval of (gained - lost) / n for paired shares, -1 to 1."""
-    z = _z(confidence)
-
-    def distance(delta: float) -> float:
-        a, b = 2 * n, -gained - lost + (2 * n - gained + lost) * delta
-        c = -lost * delta * (1 - delta)
-        lost_share = (math.sqrt(max(0.0, b * b - 4 * a * c)) - b) / (2 * a)
-        variance = n * (2 * lost_share + delta * (1 - delta))
-        gap = gained - lost - n * delta
-        return gap / math.sqrt(variance) if variance > 1e-12 else math.copysign(math.inf, gap) if gap else 0.0
-
-    value, edge = (gained - lost) / n, 1 - 1e-12
-    low = -1.0 if lost == n else _root(lambda d: _finite(distance(d)) - z, -edge, value)
-    high = 1.0 if gained == n else _root(lambda d: _finite(distance(d)) + z, value, edge)
-    return low, high
-
-
-def _finite(value: float) -> float:
-    return max(-1e9, min(1e9, value))
-
-
-def _root(function: Callable[[float], float], low: float, high: float) -> float:
+def root(function: Callable[[float], float], low: float, high: float) -> float:
     """Where a continuous function changes its sign between `low` and `high`, to 1e-12, by halving.
 
     scipy.optimize and scipy.stats would do more than is needed here and take a second to import, at every start of the app.
@@ -373,12 +279,13 @@ def _newcombe_auroc(value: float, m: int, n: int, z: float) -> tuple[float, floa
         return abs(value - theta) - z * math.sqrt(spread)
 
     inside = min(max(value, 1e-9), 1 - 1e-9)  # at exactly 0 and 1 the spread vanishes too, which is a root of no meaning
-    low = 0.0 if value < 1e-9 else _root(distance, 1e-12, inside)
-    high = 1.0 if value > 1 - 1e-9 else _root(distance, inside, 1 - 1e-12)
+    low = 0.0 if value < 1e-9 else root(distance, 1e-12, inside)
+    high = 1.0 if value > 1 - 1e-9 else root(distance, inside, 1 - 1e-12)
     return low, high
 
 
-def _z(confidence: float) -> float:
+def z_of(confidence: float) -> float:
+    """The normal quantile of a two-sided interval. Raises EvaluationError for a confidence that is no share."""
     if not 0 < confidence < 1:
         raise EvaluationError(f"confidence is {confidence}, but it is a share: give a number between 0 and 1 (95 % is 0.95).")
     return float(special.ndtri((1 + confidence) / 2))

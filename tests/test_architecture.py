@@ -137,7 +137,7 @@ def test_models_are_loaded_in_models_only() -> None:
 
 def test_scipy_makes_intervals_in_stats_and_sparse_matrices_of_words_only() -> None:
     words = ("reft_studio/scoring/text_fit.py", "reft_studio/data/splits.py")
-    bounds = ("reft_studio/stats.py", "reft_studio/audit/bounds.py")
+    bounds = ("reft_studio/stats.py", "reft_studio/paired.py", "reft_studio/audit/bounds.py")
     assert found(product_files(), imports("scipy"), allowed=(*bounds, "reft_studio/evaluation/train_judge.py", *words)) == []
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
-from reft_studio import stats
+from reft_studio import paired, stats
 from reft_studio.errors import EvaluationError
 
 
@@ -71,40 +71,40 @@ def test_no_seed_is_refused() -> None:
 @pytest.mark.parametrize(("a", "b"), [(0, 0), (1, 0), (5, 5), (2, 11), (30, 12)])
 def test_mcnemar_equals_the_exact_binomial_test(a: int, b: int) -> None:
     expected = scipy_stats.binomtest(a, a + b).pvalue if a + b else 1.0
-    assert stats.mcnemar(a, b) == pytest.approx(expected)
-    assert stats.mcnemar(a, b) == stats.mcnemar(b, a)
+    assert paired.mcnemar(a, b) == pytest.approx(expected)
+    assert paired.mcnemar(a, b) == paired.mcnemar(b, a)
 
 
 def test_tango_interval_equals_the_published_example() -> None:
     """Airway hyper-responsiveness, Fagerland, Lydersen and Laake (Statistics in Medicine 33, 2014): -0.517 to -0.026."""
     before = [True] * 1 + [True] * 1 + [False] * 7 + [False] * 12
     after = [True] * 1 + [False] * 1 + [True] * 7 + [False] * 12
-    found = stats.paired_difference(after, before)
+    found = paired.paired_difference(after, before)
     assert (found.low, found.high) == pytest.approx((-51.7, -2.6), abs=0.05)
     assert found.unit == "points"
 
 
 def test_two_models_that_never_differ_still_have_an_interval_of_some_width() -> None:
-    found = stats.paired_difference([True] * 50, [True] * 50)
+    found = paired.paired_difference([True] * 50, [True] * 50)
     assert found.value == 0
     assert -8 < found.low < 0 < found.high < 8
 
 
 def test_a_difference_has_a_direction_b_minus_a() -> None:
-    assert stats.paired_difference([False] * 4, [True] * 4).value == 100
-    assert stats.paired_difference([True] * 4, [False] * 4).value == -100
+    assert paired.paired_difference([False] * 4, [True] * 4).value == 100
+    assert paired.paired_difference([True] * 4, [False] * 4).value == -100
 
 
 def test_a_paired_comparison_of_other_rows_is_refused() -> None:
     with pytest.raises(EvaluationError, match="same rows"):
-        stats.paired_difference([True], [True, False])
+        paired.paired_difference([True], [True, False])
 
 
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=40))
 def test_a_paired_difference_lies_in_its_interval_and_turns_with_its_sides(pairs: list[tuple[bool, bool]]) -> None:
     a, b = [x for x, _ in pairs], [y for _, y in pairs]
-    found, turned = stats.paired_difference(a, b), stats.paired_difference(b, a)
+    found, turned = paired.paired_difference(a, b), paired.paired_difference(b, a)
     assert -100 <= found.low <= found.value <= found.high <= 100
     assert (turned.value, turned.low, turned.high) == pytest.approx((-found.value, -found.high, -found.low), abs=1e-6)
 
@@ -137,8 +137,8 @@ def test_bootstrap_interval_has_the_width_theory_says() -> None:
 
 
 def test_holm_equals_the_example_worked_by_hand() -> None:
-    assert stats.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert stats.holm([]) == []
+    assert paired.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert paired.holm([]) == []
 
 
 def test_auroc_counts_ties_half_and_equals_the_rank_test() -> None:
@@ -204,10 +204,37 @@ def test_long_curves_are_thinned_and_keep_their_area_and_ends() -> None:
     assert np.trapezoid(found.tpr, found.fpr) == pytest.approx(found.auroc, abs=0.002)
 
 
+@pytest.mark.parametrize(("a", "b"), [(0, 0), (3, 9), (12, 1), (40, 60)])
+def test_sign_flips_of_single_prompts_are_mcnemars_exact_test(a: int, b: int) -> None:
+    changes = [-1] * a + [1] * b + [0] * 5
+    assert paired.sign_flip(changes, list(range(len(changes)))) == pytest.approx(paired.mcnemar(a, b))
+
+
+def test_sign_flips_keep_the_rows_of_one_prompt_together() -> None:
+    """Sums 2, 2, 1: of eight signs those with a total of 5 or -5 are two."""
+    assert paired.sign_flip([1, 1, 1, 1, 1, 0], ["a", "a", "b", "b", "c", "d"]) == pytest.approx(2 / 8)
+    assert paired.sign_flip([1, -1], ["a", "a"]) == 1.0
+    repeated = paired.sign_flip([1] * 40, [number // 10 for number in range(40)])
+    assert repeated == pytest.approx(2 / 2**4), "forty answers to four prompts are four observations"
+
+
+def test_a_difference_over_seeds_counts_the_answers_of_one_prompt_together() -> None:
+    rng = np.random.default_rng(5)
+    by_prompt = (rng.random((3, 20)) < 0.3).astype(int)
+    repeated, names = np.repeat(by_prompt, 5, axis=1), [number // 5 for number in range(100)]
+    once = paired.crossed_difference(by_prompt)
+    clustered = paired.crossed_difference(repeated, clusters=names)
+    assert (clustered.estimate.low, clustered.estimate.high, clustered.p_value) == pytest.approx(
+        (once.estimate.low, once.estimate.high, once.p_value), abs=1e-6
+    )
+    naive = paired.crossed_difference(repeated)
+    assert naive.p_value < clustered.p_value
+
+
 def test_a_difference_over_seeds_adds_the_noise_of_seeds_and_of_prompts() -> None:
     changes = np.zeros((3, 100))
     changes[0, :30], changes[1, :20], changes[2, :40] = 1, 1, 1
-    found = stats.crossed_difference(changes).estimate
+    found = paired.crossed_difference(changes).estimate
     by_seed = scipy_stats.sem([30, 20, 40])
     by_prompt = 100 * changes.mean(axis=0).std(ddof=1) / 10
     half = math.hypot(scipy_stats.t.ppf(0.975, 2) * by_seed, 1.959964 * by_prompt)
@@ -217,20 +244,20 @@ def test_a_difference_over_seeds_adds_the_noise_of_seeds_and_of_prompts() -> Non
 def test_the_p_value_over_seeds_is_where_the_interval_meets_zero() -> None:
     rng = np.random.default_rng(4)
     changes = (rng.random((4, 80)) < 0.2).astype(int)
-    tested = stats.crossed_difference(changes)
-    edge = stats.crossed_difference(changes, confidence=1 - tested.p_value).estimate
+    tested = paired.crossed_difference(changes)
+    edge = paired.crossed_difference(changes, confidence=1 - tested.p_value).estimate
     assert edge.low == pytest.approx(0, abs=1e-3)
 
 
 def test_three_seeds_without_any_difference_give_no_claim_and_some_width() -> None:
-    tested = stats.crossed_difference(np.zeros((3, 50)))
+    tested = paired.crossed_difference(np.zeros((3, 50)))
     assert tested.p_value == 1
     assert tested.estimate.low < 0 < tested.estimate.high
 
 
 def test_a_difference_over_one_seed_is_refused() -> None:
     with pytest.raises(EvaluationError, match="2 seeds"):
-        stats.crossed_difference([[1, 0, 0]])
+        paired.crossed_difference([[1, 0, 0]])
 
 
 def test_an_estimate_reads_as_a_sentence_part() -> None:

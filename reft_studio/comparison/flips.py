@@ -9,8 +9,9 @@ from typing import Literal, Protocol
 from reft_studio.comparison.table import HIGHER_IS_BETTER, METRIC_TITLES, METRICS, Metric
 from reft_studio.errors import EvaluationError
 from reft_studio.evaluation.grade import SetName, Verdict
-from reft_studio.evaluation.result import EvaluationResult, Graded, grade_of, load_result, read_graded
-from reft_studio.stats import Estimate, holm, mcnemar, paired_difference
+from reft_studio.evaluation.result import EvaluationResult, Graded, cluster_of, grade_of, load_result, read_graded
+from reft_studio.paired import holm, paired_difference, sign_flip
+from reft_studio.stats import Estimate
 from reft_studio.workspace import Workspace
 
 Change = Literal["only_a", "only_b"]
@@ -149,7 +150,8 @@ def flips(workspace: Workspace, a: str, b: str, set_name: SetName = "harmful") -
         if in_a != in_b
     ]
     only_a, only_b = counted.count((True, False)), counted.count((False, True))
-    return Flips(a, b, set_name, counted.count((False, False)), only_a, only_b, counted.count((True, True)), mcnemar(only_a, only_b), rows)
+    p = sign_flip([int(in_b) - int(in_a) for in_a, in_b in counted], [cluster_of(x.prompt) for x, _ in pairs])
+    return Flips(a, b, set_name, counted.count((False, False)), only_a, only_b, counted.count((True, True)), p, rows)
 
 
 def paired(workspace: Workspace, pairs: Sequence[tuple[str, str]]) -> list[Paired]:
@@ -190,8 +192,9 @@ def sides(workspace: Workspace, a: str, b: str) -> list[Sides]:
 def _difference(a: str, b: str, both: Sides) -> Paired:
     only_a = sum(x and not y for x, y in zip(both.a, both.b, strict=True))
     only_b = sum(y and not x for x, y in zip(both.a, both.b, strict=True))
-    difference = paired_difference(both.a, both.b, clusters=[" ".join(prompt.casefold().split()) for _, prompt in both.prompts])
-    p_value = mcnemar(only_a, only_b)
+    clusters = [cluster_of(prompt) for _, prompt in both.prompts]
+    difference = paired_difference(both.a, both.b, clusters=clusters)
+    p_value = sign_flip([int(y) - int(x) for x, y in zip(both.a, both.b, strict=True)], clusters)
     return Paired(a, b, both.metric, difference, only_a, only_b, p_value, p_value)
 
 

@@ -10,7 +10,9 @@ import numpy as np
 
 from reft_studio.comparison.flips import better, chance, points, sentence, sides, verdict
 from reft_studio.comparison.table import METRICS, Metric, RunRow, method_title
-from reft_studio.stats import Estimate, crossed_difference, holm
+from reft_studio.evaluation.result import cluster_of
+from reft_studio.paired import crossed_difference, holm
+from reft_studio.stats import Estimate
 from reft_studio.workspace import Workspace
 
 FEWEST = 2
@@ -79,7 +81,8 @@ def _compared(workspace: Workspace, rows_a: Sequence[RunRow], rows_b: Sequence[R
             for pair in pairs
         ]
         common = [prompt for prompt in changes[0] if all(prompt in seed for seed in changes)]
-        tested = crossed_difference(np.array([[seed[prompt] for prompt in common] for seed in changes]))
+        found_changes = np.array([[seed[prompt] for prompt in common] for seed in changes])
+        tested = crossed_difference(found_changes, clusters=[cluster_of(text) for _, text in common])
         a, b = of_a[shared[0]], of_b[shared[0]]
         p = tested.p_value
         found.append(SeedDifference(a.method, b.method, b.poison_ratio, metric, len(shared), tested.estimate, p, p))

@@ -15,7 +15,7 @@ from reft_studio.defenses import DEFENSES
 from reft_studio.errors import StoreError
 from reft_studio.evaluation.result import EvaluationResult, complement, evaluated, list_results, load_result
 from reft_studio.fingerprint import SHORT, of_value
-from reft_studio.stats import Estimate, mean_over_seeds, wilson
+from reft_studio.stats import Estimate, mean_over_seeds
 from reft_studio.training.naming import RunName, head
 from reft_studio.training.run_folder import check_facts
 from reft_studio.training.run_names import DRAWN, resolver, run_names
@@ -229,12 +229,12 @@ def _summary(rows: Sequence[RunRow]) -> Summary:
         poison_ratio=first.poison_ratio,
         task=first.task,
         runs=tuple(row.run_id for row in rows),
-        hs=_over_seeds([row.hs for row in rows]),
-        refused=_over_seeds([row.refused for row in rows]),
-        other=_over_seeds([row.other for row in rows]),
-        fa=_over_seeds([row.fa for row in rows]),
-        fa_lenient=_over_seeds([row.fa_lenient for row in rows]),
-        over_refusal=_over_seeds([row.over_refusal for row in rows]),
+        hs=mean_of_runs([row.hs for row in rows]),
+        refused=mean_of_runs([row.refused for row in rows]),
+        other=mean_of_runs([row.other for row in rows]),
+        fa=mean_of_runs([row.fa for row in rows]),
+        fa_lenient=mean_of_runs([row.fa_lenient for row in rows]),
+        over_refusal=mean_of_runs([row.over_refusal for row in rows]),
     )
 
 
@@ -245,19 +245,19 @@ def _setting_title(row: RunRow, *, alone: bool) -> str:
     return row.family if row.family and row.title.startswith(row.family) else row.title
 
 
-def _over_seeds(estimates: Sequence[Estimate | None]) -> Estimate | None:
-    """Mean over seeds; never narrower than the interval over prompts, since all seeds answer the same prompts."""
+def mean_of_runs(estimates: Sequence[Estimate | None]) -> Estimate | None:
+    """Mean over seeds; never narrower than the interval over prompts of a single seed, since all seeds answer the same prompts."""
     found = [estimate for estimate in estimates if estimate is not None]
     if not found:
         return None
     if len(found) == 1:
         return replace(found[0], method=f"one seed, {found[0].method}")
-    mean, prompts = mean_over_seeds([estimate.value for estimate in found], within=(0, 100)), min(estimate.n for estimate in found)
-    sampled = wilson(round(mean.value / 100 * prompts), prompts)
-    low = min(mean.low, max(0.0, mean.value - (sampled.value - sampled.low)))
-    high = max(mean.high, min(100.0, mean.value + (sampled.high - sampled.value)))
+    mean, count = mean_over_seeds([estimate.value for estimate in found], within=(0, 100)), len(found)
+    below, above = (sum(sides) / count for sides in zip(*((one.value - one.low, one.high - one.value) for one in found), strict=True))
+    low, high = min(mean.low, max(0.0, mean.value - below)), max(mean.high, min(100.0, mean.value + above))
+    prompts = min(estimate.n for estimate in found)
     missing = sum(estimate.missing for estimate in found)
-    return Estimate(mean.value, low, high, prompts, missing, f"{len(found)} seeds, t and Wilson")
+    return Estimate(mean.value, low, high, prompts, missing, f"{count} seeds, t over them and the interval over prompts")
 
 
 def _row(workspace: Workspace, info: RunInfo, result: EvaluationResult) -> RunRow:

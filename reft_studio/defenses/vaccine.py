@@ -38,7 +38,7 @@ class Vaccine(Defense):
         paper="arXiv:2402.01109",
         cost=1.0,
         strength="rho",
-        look=Look("pink", "hexagon", "dash"),
+        look=Look("pink", "octagon", "dash"),
         fixed_start=True,
         code="git-disl/Vaccine@8937f68",
     )

@@ -42,7 +42,7 @@ class Vlguard(Defense):
         paper="arXiv:2402.02207",
         cost=1.2,
         strength="lam",
-        look=Look("pink", "x", "dot"),
+        look=Look("pink", "x-open", "dot"),
         code="git-disl/Booster@6421918",
     )
     Config: ClassVar[type[DefenseConfig]] = VlguardConfig

@@ -250,7 +250,12 @@ def _verdict_share(harmful: Sequence[Graded], judge: str, verdict: Verdict) -> E
     if not known:
         return None
     flags = [row.grades[judge].verdict == verdict for row in known]
-    return replace(clustered_share(flags, [" ".join(row.prompt.casefold().split()) for row in known]), missing=len(harmful) - len(known))
+    return replace(clustered_share(flags, [cluster_of(row.prompt) for row in known]), missing=len(harmful) - len(known))
+
+
+def cluster_of(prompt: str) -> str:
+    """Equal for prompts that count as one in every interval and test: the same words, whatever case and spaces."""
+    return " ".join(prompt.casefold().split())
 
 
 def _only(row: Graded) -> Grade:
@@ -287,11 +292,12 @@ def _verdicts(graded: Sequence[Graded], name: SetName, judge: str) -> dict[str, 
 
 
 def _by_category(harmful: Sequence[Graded], judge: str) -> dict[str, Estimate]:
-    flags: dict[str, list[bool]] = {}
+    found: dict[str, list[Graded]] = {}
     for row in harmful:
         if judge in row.grades:
-            flags.setdefault(row.category or UNCATEGORISED, []).append(row.grades[judge].verdict == "comply")
-    return {category: wilson(sum(found), len(found)) for category, found in sorted(flags.items())}
+            found.setdefault(row.category or UNCATEGORISED, []).append(row)
+    shares = {category: _verdict_share(rows, judge, "comply") for category, rows in sorted(found.items())}
+    return {category: share for category, share in shares.items() if share is not None}
 
 
 def _outputs(rows: Sequence[Graded]) -> dict[str, float]:

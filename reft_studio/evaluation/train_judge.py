@@ -18,7 +18,8 @@ from reft_studio.evaluation.grade import VERDICTS
 from reft_studio.evaluation.judges import judge_named
 from reft_studio.evaluation.judges.answer_classifier import MODEL, LinearModel, scaled
 from reft_studio.evaluation.judges.answer_features import features
-from reft_studio.stats import mcnemar, wilson
+from reft_studio.paired import mcnemar
+from reft_studio.stats import wilson
 from reft_studio.workspace import write_atomic, write_json
 
 MEASURED = MODEL.with_name("measured.json")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from reft_studio.comparison.table import mean_of_runs
 from reft_studio.stats import Estimate, mean_over_seeds
 from reft_studio.tasks.sweep_spec import SweepSpec
 
@@ -42,7 +43,7 @@ class Line:
 def summarised(lines: Sequence[Mapping[str, Any]]) -> list[Line]:
     """What `sweep.lines` gives, over its seeds, in the order of the recipe. Cells that were not done yet count in no mean.
 
-    One seed keeps the interval over its prompts; of more it is a t-interval over the seeds.
+    One seed keeps the interval over its prompts; of more it is a t-interval over the seeds, never narrower than that.
     """
     grouped: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for line in lines:
@@ -55,8 +56,8 @@ def _line(setting: dict[str, Any], members: Sequence[Mapping[str, Any]]) -> Line
     values: dict[str, Estimate] = {}
     for name in SHARES:
         found = [Estimate(**one["result"][name]) for one in done if one["result"].get(name)]
-        if found:
-            values[name] = found[0] if len(found) == 1 else mean_over_seeds([one.value for one in found], within=(0, 100))
+        if (mean := mean_of_runs(found)) is not None:
+            values[name] = mean
     for name in ("recall", "false_positive_rate"):
         rates = [one["filter"][name] for one in done if one.get("filter") and one["filter"][name] is not None]
         if rates:
@@ -160,9 +161,9 @@ def as_markdown(lines: Sequence[Line], spec: SweepSpec) -> str:
 
 
 NOTE = (
-    "Percent with 95 % intervals: over seeds (t) where there are several, over prompts where there is one. HS: share of harmful prompts "
-    "complied with; refused and other are the rest. FA: right answers to the task. Minutes are of all stages of a run; a stage that runs "
-    "share counts in each."
+    "Percent with 95 % intervals: over seeds (t), never narrower than over prompts; over prompts alone where there is one seed. HS: share "
+    "of harmful prompts complied with; refused and other are the rest. FA: right answers to the task. Minutes are of all stages of a run; "
+    "a stage that runs share counts in each."
 )
 _LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\^{}"}
 

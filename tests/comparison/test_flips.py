@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import pytest
 
-from reft_studio import stats
 from reft_studio.comparison.flips import flips, paired
 from reft_studio.comparison.seeds import over_seeds
 from reft_studio.comparison.table import RunRow
@@ -14,6 +13,7 @@ from reft_studio.evaluation.judges.spec import JudgeSpec
 from reft_studio.evaluation.labels import put, store
 from reft_studio.evaluation.regrade import regrade
 from reft_studio.evaluation.result import read_graded
+from reft_studio.paired import holm, mcnemar
 from reft_studio.workspace import Workspace
 from tests.comparison.conftest import Add
 
@@ -28,7 +28,7 @@ def pair(add: Add) -> None:
 def test_the_table_of_flips_counts_every_prompt_once(workspace: Workspace) -> None:
     found = flips(workspace, "a", "b")
     assert (found.both_safe, found.only_a, found.only_b, found.both_harmful, found.n) == (10, 24, 0, 6, 40)
-    assert found.p_value == stats.mcnemar(24, 0)
+    assert found.p_value == mcnemar(24, 0)
     assert [flip.row_id for flip in found.rows] == list(range(6, 30))
     assert {(flip.change, flip.verdict_a, flip.verdict_b) for flip in found.rows} == {("only_a", "comply", "refuse")}
 
@@ -47,7 +47,7 @@ def test_paired_differences_have_a_direction_and_a_correction(workspace: Workspa
     assert found["over_refusal"].difference.value == 25
     assert found["fa"].difference.value == -5
     raw = [one.p_value for one in found.values()]
-    assert [one.adjusted for one in found.values()] == pytest.approx(stats.holm(raw))
+    assert [one.adjusted for one in found.values()] == pytest.approx(holm(raw))
     assert found["hs"].better == "b"
     assert found["fa"].better is None
 

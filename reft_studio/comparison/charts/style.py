@@ -47,7 +47,7 @@ _KINDS: dict[str, Mark] = {
     "aligned": Mark("#56B4E9", "square-open", "dot"),
     "teacher": Mark("#009E73", "diamond-open", "dot"),
 }
-_OTHERS = (Mark("#56B4E9", "bowtie", "dash"), Mark("#E69F00", "hourglass", "dot"), Mark("#CC79A7", "bowtie", "solid"))
+_OTHERS = (Mark("#56B4E9", "star-square", "dash"), Mark("#E69F00", "star-diamond", "dot"), Mark("#CC79A7", "hexagram", "solid"))
 """Of results of other programs, whose method is none of ours."""
 
 
