@@ -19,6 +19,7 @@ DEFENSES: Registry[type[Defense]] = Registry(
         "t_vaccine": "reft_studio.defenses.t_vaccine:TVaccine",
         "booster": "reft_studio.defenses.booster:Booster",
         "safe_lora": "reft_studio.defenses.safe_lora:SafeLora",
+        "ldifs": "reft_studio.defenses.ldifs:Ldifs",
         "filter_only": "reft_studio.defenses.filter_only:FilterOnly",
         "distill_only": "reft_studio.defenses.distill_only:DistillOnly",
         "ref_teacher": "reft_studio.defenses.ref_teacher:RefTeacher",

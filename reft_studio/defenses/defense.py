@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from reft_studio.models.accumulate import Around
     from reft_studio.models.batching import Batch, Example
     from reft_studio.models.fit import StepLog
+    from reft_studio.models.joint import StatesLosses, StatesOf
     from reft_studio.models.loading import LoadedModel
     from reft_studio.models.low_rank import Layers
     from reft_studio.models.supervised import Supervised
@@ -184,8 +185,18 @@ class RunContext(Protocol):
         """
         ...
 
-    def read(self, *batches: Batch, around: Around) -> None:
-        """Run the model over batches without a gradient, each pass wrapped by `around`."""
+    def read(self, *batches: Batch, around: Around, start: bool = False) -> None:
+        """Run the model over batches without a gradient, each pass wrapped by `around`; with `start` the weights training began from."""
+        ...
+
+    def learn_jointly(
+        self, batch: Batch, seen: StatesOf, losses: StatesLosses, *, plus: Callable[..., dict[str, Tensor]] = lambda part: {}
+    ) -> StepLog:
+        """As `learn` on one batch, with losses of inner states that are no sums over its rows: `losses` gets what `seen` sees of all rows.
+
+        It is called once a step, but for want of memory. Where memory splits the batch, the states are read first, which is one more pass
+        forward. `plus` are further losses, as `learn` takes them.
+        """
         ...
 
     def kept(self) -> list[int]:

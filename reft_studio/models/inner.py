@@ -7,9 +7,9 @@ activations are recomputed on the way back, hooks run a second time: they only n
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from reft_studio.errors import PrerequisiteError
 from reft_studio.models.accumulate import Around, Pass
 from reft_studio.models.anatomy import first_output
+from reft_studio.models.joint import States, StatesOf
 from reft_studio.models.loading import LoadedModel
 
 GUARD = 1e-7
@@ -73,6 +74,15 @@ def rows_of(one: Pass, states: Tensor) -> dict[Row, Tensor]:
     return {row: flat[span] for row, span in zip(one.rows, one.layout.spans, strict=True)}
 
 
+def moved(states: States, began: States, modules: int) -> Tensor:
+    """‖a − a₀‖² of what each of so many modules answers, over all tokens of all rows, (modules,) float32; both as `answers` sees them."""
+    squares: list[list[Tensor]] = [[] for _ in range(modules)]
+    for key, start in began.items():
+        number, _row = cast(tuple[int, Row], key)
+        squares[number].append((states[key].float() - start.float()).square().sum())
+    return torch.stack([torch.stack(of_module).sum() for of_module in squares])
+
+
 def drawn(weights: Sequence[float], count: int) -> list[int]:
     """So many places, in order, drawn one after the other with chances by their weights among those that are left; all if there are fewer.
 
@@ -83,6 +93,22 @@ def drawn(weights: Sequence[float], count: int) -> list[int]:
     least = max(max(weights), 1.0) * 1e-12  # a weight of nothing is drawn when the others are
     chances = torch.tensor([max(weight, least) for weight in weights], dtype=torch.float64)
     return sorted(int(place) for place in torch.multinomial(chances, count))
+
+
+def answers(modules: Sequence[nn.Module]) -> StatesOf:
+    """Sees what the modules answer, by (number of the module, row), each (tokens of the row, d)."""
+
+    @contextmanager
+    def seen(one: Pass) -> Iterator[Callable[[], dict[Hashable, Tensor]]]:
+        found: dict[int, Tensor] = {}
+
+        def note(number: int, states: Tensor) -> None:
+            found.setdefault(number, states)  # a recomputation comes second
+
+        with hooked(modules, note):
+            yield lambda: {(number, row): value for number, states in found.items() for row, value in rows_of(one, states).items()}
+
+    return seen
 
 
 class OutputGradients:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from reft_studio.models.accumulate import Accumulator, Around, Losses, Pass, Pie
 from reft_studio.models.batching import Batch, Example, Stream, collate
 from reft_studio.models.fit import StepLog
 from reft_studio.models.fused import check_head
+from reft_studio.models.joint import Joint, StatesLosses, StatesOf
 from reft_studio.models.loading import LoadedModel
 from reft_studio.models.packing import Packer
 from reft_studio.models.session import Session
@@ -286,22 +288,26 @@ class Run:
             )
 
     @torch.no_grad()
-    def read(self, *batches: Batch, around: Around) -> None:
-        accumulator = self._accumulating()
-        for number, batch in enumerate(batches):
+    def read(self, *batches: Batch, around: Around, start: bool = False) -> None:
+        with ExitStack() as held:
+            backbone = held.enter_context(self.session.adapted.active(self.start)) if start else self._accumulating().backbone
+            for number, batch in enumerate(batches):
 
-            def see(rows: Sequence[int], batch: Batch = batch, number: int = number) -> None:
-                with ExitStack() as wrapped:
-                    rows_of = [(number, row) for row in rows]
-                    supervise(
-                        self.model,
-                        accumulator.backbone,
-                        [batch.part(rows)],
-                        packer=self._packer,
-                        before=lambda layout: wrapped.enter_context(around(Pass(layout, rows_of))),
-                    )
+                def see(rows: Sequence[int], batch: Batch = batch, number: int = number) -> None:
+                    with ExitStack() as wrapped:
+                        one = partial(Pass, rows=[(number, row) for row in rows])
+                        before = lambda layout: wrapped.enter_context(around(one(layout)))  # noqa: E731
+                        supervise(self.model, backbone, [batch.part(rows)], packer=self._packer, before=before)
 
-            self._pieces.work(range(len(batch)), see)
+                self._pieces.work(range(len(batch)), see)
+
+    def learn_jointly(self, batch: Batch, seen: StatesOf, losses: StatesLosses, *, plus: Losses = lambda part: {}) -> StepLog:
+        def read(around: Around) -> None:
+            with self.rehearsal():
+                self.read(batch, around=around)
+
+        joint = Joint(len(batch), seen, losses, read)
+        return self.learn(lambda part: {**plus(part), **joint.share()}, batch, around=joint.around)
 
     def _accumulating(self) -> Accumulator:
         assert self._accumulator is not None, "a run trains inside `training`"

@@ -16,7 +16,7 @@ from reft_studio.models.batching import Example
 from reft_studio.models.fit import StepLog
 from reft_studio.models.session import Session
 from reft_studio.models.spec import LoraSpec, OptimSpec
-from reft_studio.training.context import AlignmentData, Run
+from reft_studio.training.context import STUDENT, AlignmentData, Run
 from reft_studio.training.spec import RunSpec
 from tests.tiny_models import make_model
 
@@ -63,30 +63,37 @@ class Real:
                 value.add_(0.05 * torch.randn(value.shape, generator=rng))
 
     @contextmanager
-    def training(self, method: str, config: dict[str, Any], **optim: Any) -> Iterator[tuple[Any, Run]]:
-        """The method in training, before its first step; random numbers begin anew."""
+    def training(self, method: str, config: dict[str, Any], *, adapter: str = ALIGNED, **optim: Any) -> Iterator[tuple[Any, Run]]:
+        """The method in training, before its first step; random numbers begin anew.
+
+        ALIGNED: it aligns the base. STUDENT: it finetunes weights that have moved some way from the aligned ones.
+        """
         settings = OptimSpec(**{"steps": 4, "batch_size": 4, "alignment_batch_size": 4, **optim})
         sets = {"harmful": "h", "helpful": "g", "harmful_answers": "a"}
-        spec = RunSpec(model=self.session.model.source, dataset="d", method=method, optim=settings, lora=self.lora, start="method", **sets)
+        spec = RunSpec(model=self.session.model.source, dataset="d", method=method, optim=settings, lora=self.lora, **sets)
         run = Run(spec, self.session, list(range(len(self.user))), self.data)
         run.begin("test", steps=4)
+        if adapter == STUDENT:
+            self.session.adapted.copy(ALIGNED, STUDENT, self.lora)
+            self.shake(STUDENT, seed=4)
+            run.start = ALIGNED
         defense: Defense = DEFENSES.get(method)(DEFENSES.get(method).Config(**config), run)
-        with torch.random.fork_rng(devices=[]), run.training(ALIGNED):
+        with torch.random.fork_rng(devices=[]), run.training(adapter):
             torch.manual_seed(3)
             run.step = 1
             yield defense, run
 
     def gradient(
-        self, method: str, hook: str = "align_step", *, config: dict[str, Any] | None = None, **optim: Any
+        self, method: str, *, config: dict[str, Any] | None = None, adapter: str = ALIGNED, **optim: Any
     ) -> tuple[StepLog, Tensor]:
         """What the first step logs, and its gradient as one vector."""
-        with self.training(method, config or {}, **optim) as (defense, run):
-            return self.step(defense, run, hook)
+        with self.training(method, config or {}, adapter=adapter, **optim) as (defense, run):
+            return self.step(defense, run, adapter)
 
-    def step(self, defense: Any, run: Run, hook: str = "align_step") -> tuple[StepLog, Tensor]:
+    def step(self, defense: Any, run: Run, adapter: str = ALIGNED) -> tuple[StepLog, Tensor]:
         """One step's log and gradient; tensors without one count as zero. `.grad` is emptied."""
-        line = defense.align_step() if hook == "align_step" else defense.finetune_step(run.user_batch(self.user))
-        parameters = self.session.adapted.parameters(ALIGNED)
+        line = defense.align_step() if adapter == ALIGNED else defense.finetune_step(run.user_batch(self.user))
+        parameters = self.session.adapted.parameters(adapter)
         found = torch.cat([torch.zeros(value.numel()) if value.grad is None else value.grad.flatten() for value in parameters])
         for value in parameters:
             value.grad = None
