@@ -7,6 +7,7 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from reft_studio.comparison.costs import RunCost
 from reft_studio.comparison.dose import Dose
 from reft_studio.comparison.table import METRICS, RunRow, summaries
 from reft_studio.data.spreadsheet import safe_cell
@@ -53,6 +54,24 @@ def of_dose(found: Dose) -> Numbers:
         }
         for point in found.points
     ]
+
+
+def of_costs(costs: Sequence[RunCost]) -> Numbers:
+    """Every stage of each run, then its sums; empty where nothing was measured or counted."""
+    found: Numbers = []
+    for cost in costs:
+        ledger = cost.ledger
+        if ledger is None:
+            continue
+        named = {"title": cost.title, "runs": cost.run, "device": ledger.device}
+        stages = [*ledger.stages, *ledger.before]
+        found += [{**named, "what": one.name, "seconds": one.seconds, "memory_mb": one.memory_mb} for one in stages]
+        sums: dict[str, Any] = {"what": "all", "seconds": round(ledger.seconds, 3), "memory_mb": ledger.memory_mb, "steps": ledger.steps}
+        sums |= {f"passes_{kind}": n for kind, n in ledger.passes.items()} | {f"tokens_{kind}": n for kind, n in ledger.tokens.items()}
+        sums |= {"user_tokens": ledger.user_tokens, "flops": ledger.operations}
+        sums |= {"times_plain_by_tokens": cost.extra.tokens, "times_plain_by_flops": cost.extra.flops}
+        found.append({**named, **sums, "times_plain_by_clock": cost.timed.ratio if cost.timed else None})
+    return found
 
 
 def as_csv(numbers: Sequence[Mapping[str, Any]]) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from reft_studio.errors import StoreError
 from reft_studio.integrity import check, sealed_folder
 from reft_studio.jobs.job import JobContext
-from reft_studio.models.merged_size import Format, check_disk, format_of
+from reft_studio.models.merged_size import check_disk, format_named, format_of
 from reft_studio.models.spec import LoadSpec
 from reft_studio.training.merged import BIG, MergedRun, adapter_hash, check_target, merged_run, place, write_facts
 from reft_studio.training.run_folder import RunInfo, open_run
@@ -33,7 +33,7 @@ def merge(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     from reft_studio.models.merged_folder import fold, write_folder
     from reft_studio.models.source import locate
 
-    workspace, dtype = context.workspace, _format(params)
+    workspace, dtype = context.workspace, format_named(str(params.get("dtype") or "auto"))
     run = open_run(workspace, params["run"])
     held = held_by(run)
     final = Path(params["target"]) if params.get("target") else place(workspace, run.run_id)
@@ -72,11 +72,6 @@ def _made_before(context: JobContext, run_id: str) -> MergedRun | None:
     except StoreError as exc:
         context.warn(f"{exc} That is done now.")
         return None
-
-
-def _format(params: dict[str, Any]) -> Format:
-    found: Format = params.get("dtype") or "auto"
-    return found
 
 
 def held_by(run: RunInfo) -> LoadSpec:

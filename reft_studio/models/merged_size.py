@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast, get_args
 
-from reft_studio.errors import PrerequisiteError
+from reft_studio.errors import PrerequisiteError, SpecError
 from reft_studio.models.source import Source
 
 Format = Literal["auto", "bfloat16", "float16", "float32"]
@@ -21,6 +21,13 @@ _WIDTH = {"bfloat16": 2, "float16": 2, "float32": 4}
 _STORED = {"BF16": "bfloat16", "F16": "float16"}
 _SPARE = 64_000_000
 """Bytes that are to be left: the job's own notes, and what the file system keeps for itself."""
+
+
+def format_named(name: str) -> Format:
+    """The number format of this name. Raises SpecError, with those there are, for any other."""
+    if name not in get_args(Format):
+        raise SpecError(f"dtype is {name[:20]!r}, but merged weights are in one of: {', '.join(get_args(Format))}.")
+    return cast(Format, name)
 
 
 def format_of(source: Source, wanted: Format) -> str:

@@ -11,7 +11,7 @@ from reft_studio.jobs.job import LIVE
 from reft_studio.jobs.merging import ON
 from reft_studio.jobs.queue import JobQueue
 from reft_studio.jobs.view import JobView
-from reft_studio.models.merged_size import Format, check_disk, format_of, free_at, needed
+from reft_studio.models.merged_size import check_disk, format_named, format_of, free_at, needed
 from reft_studio.models.source import Source
 from reft_studio.training.merged import MergedRun, check_target, merged_run, place
 from reft_studio.training.run_folder import open_run
@@ -55,19 +55,19 @@ class Merging:
     workspace: Workspace
     jobs: JobQueue
 
-    def state(self, run_id: str, dtype: Format = "auto") -> MergeState:
-        """How it stands with a run. Raises StoreError if there is none."""
+    def state(self, run_id: str, dtype: str = "auto") -> MergeState:
+        """How it stands with a run. Raises StoreError if there is none, SpecError for a number format that there is not."""
         run, folder = open_run(self.workspace, run_id), place(self.workspace, run_id)
         made, damaged = _made(self.workspace, run_id)
         source = at_hand(run.spec.model, run.spec.loading)
         if source is None:
             refused = f"The base '{run.spec.model}' is not on this machine, and merging needs its weights."
             return MergeState(run_id, folder, made, "", None, free_at(folder), refused, damaged, self._job(run_id))
-        kind = format_of(source, dtype)
+        kind = format_of(source, format_named(dtype))
         refused = _no_room(source, kind, folder)
         return MergeState(run_id, folder, made, kind, needed(source, kind), free_at(folder), refused, damaged, self._job(run_id))
 
-    def start(self, run_id: str, *, dtype: Format = "auto", target: Path | None = None) -> str:
+    def start(self, run_id: str, *, dtype: str = "auto", target: Path | None = None) -> str:
         """Queue the merging of a run, into the workspace or a folder that is not there yet; returns the job.
 
         Raises PrerequisiteError, with what is needed and what is free, where the disk has no room, SpecError for a folder in use.
@@ -78,7 +78,7 @@ class Merging:
             check_target(target)
         source = at_hand(run.spec.model, run.spec.loading)
         if source is not None:
-            check_disk(source, format_of(source, dtype), target or place(self.workspace, run_id))
+            check_disk(source, format_of(source, format_named(dtype)), target or place(self.workspace, run_id))
         params = {"run": run_id, "dtype": dtype, "target": None if target is None else str(target.absolute()), "loading": ON}
         return self.jobs.submit_once(JOB, params, title=f"Merge {run_title(self.workspace, run.spec)} into its base")
 

@@ -11,6 +11,7 @@ from reft_studio.jobs.run_jobs import run_of
 from reft_studio.store import jobs as table
 from reft_studio.store.jobs import JobRecord
 from reft_studio.store.removals import remove_run
+from reft_studio.training.merged import place
 from reft_studio.training.run_folder import kept_of, newest_checkpoint
 from reft_studio.views.runs import graded
 from reft_studio.workspace import Workspace
@@ -44,6 +45,8 @@ def planned(workspace: Workspace, run_id: str, *, title: str, model: str, named:
         parts.append(f"its adapter and log ({_size(folder)})")
     if scores := graded(workspace, run_id):
         parts.append(f"its evaluation ({sum(sum(one.values()) for one in scores.verdicts.values()):,} graded answers)")
+    if (merged := place(workspace, run_id)).is_dir():
+        parts.append(f"its merged model ({_size(merged)})")
     if kept := newest_checkpoint(kept_of(workspace, run_id)):
         parts.append(f"what its training kept up to step {kept[0]:,} ({_size(kept_of(workspace, run_id))})")
     parts += ["its name, tags and note"] if named else []
@@ -54,7 +57,7 @@ def planned(workspace: Workspace, run_id: str, *, title: str, model: str, named:
 def delete(workspace: Workspace, run_id: str, *, title: str, model: str) -> None:
     """Delete a run with everything that only it has. Raises StoreError, and changes nothing, while something needs it."""
     ended = _jobs(workspace, run_id)
-    own = [workspace.folder("runs", run_id), workspace.folder("evaluations", run_id), kept_of(workspace, run_id)]
+    own = [workspace.folder("runs", run_id), workspace.folder("evaluations", run_id), kept_of(workspace, run_id), place(workspace, run_id)]
     remove_run(
         workspace,
         run_id,
@@ -79,7 +82,7 @@ def _held(workspace: Workspace, live: Sequence[JobRecord], run_id: str, *, title
         doing = {"running": "is on its way", "paused": "is paused"}.get(job.state, "waits in the queue")
         if run_of(workspace, job) == run_id:
             return f"'{title}' {doing}. Cancel its job in the queue first."
-        if run_id in (job.params.get("subject"), *job.params.get("subjects", ())):
+        if run_id in (job.params.get("subject"), job.params.get("run"), *job.params.get("subjects", ())):
             return f"The job '{job.title}' {doing} and needs '{title}'. Cancel that job, or wait for its end."
         if job.kind == "demo" and job.state == "running" and job.params.get("model", "lab") == model:
             return f"The job '{job.title}' {doing} and may need '{title}'. Cancel that job, or wait for its end."

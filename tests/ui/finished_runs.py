@@ -116,6 +116,22 @@ def write_attempt(
     return asked.run_id, job
 
 
+def give_costs(workspace: Workspace, run_id: str, *, train: float = 10.0, peak: int = 600, device: str = "CPU", **changes: Any) -> None:
+    """A ledger for a finished run: `train` seconds of training, user rows that are half of what the student read."""
+    stages = [("load", 2.0, 500), ("filter", 1.0, 520), ("train", train, peak), ("teacher states", 3.0, None)]
+    costs: dict[str, Any] = {
+        "version": 2,
+        "device": device,
+        "stages": [{"stage": name, "seconds": seconds, "memory_mb": memory} for name, seconds, memory in stages],
+        "passes": {"teacher": 0, "forward": 40, "backward": 40},
+        "tokens": {"teacher": 0, "forward": 2_000, "backward": 2_000},
+        "user_tokens": 1_000,
+        "flops": {"teacher": 0, "forward": 2 * 10**12, "backward": 4 * 10**12},
+        "counted_steps": 3,
+    }
+    write_json(workspace.folder("runs", run_id) / "cost.json", {**costs, **changes})
+
+
 def write_filtered(workspace: Workspace, dataset: str, *, teacher: str, threshold: float | None, drop: int | None, removed: int) -> str:
     """A finished run on 240 rows: filtered by the teacher at a line, by chance, or not at all; not evaluated yet."""
     by = {"filter": True, "scorer": "random", "drop": drop} if drop else {"filter": True, "teacher": teacher, "threshold": threshold}

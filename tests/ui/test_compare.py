@@ -128,7 +128,7 @@ def test_judge_seeds_and_work_are_said(studio_with_runs: Studio, ids: dict[str, 
 def test_every_chart_has_all_chosen_models_and_its_numbers(studio_with_runs: Studio, ids: dict[str, str]) -> None:
     view = views.comparison(studio_with_runs, list(ids.values()), dark=False)
     cards, plots, files = view.charts[0::3], view.charts[1::3], view.charts[2::3]
-    assert [card["visible"] for card in cards] == [True, True, False, True], "one share of poison: no sweep"
+    assert [card["visible"] for card in cards] == [True, True, False, True, False], "one share of poison: no sweep; no ledgers: no costs"
     for plot, file in zip(plots, files, strict=True):
         if file is not None:
             text = json.dumps(json.loads(plot["value"].to_json()))

@@ -12,6 +12,7 @@ from reft_studio.comparison.table import summaries
 from reft_studio.errors import SpecError
 from reft_studio.evaluation.judges import judge_named
 from ui.components.chart_box import chart_value
+from ui.components.cost_view import side_by_side
 from ui.components.marks import mark_of
 from ui.components.run_history import MOST_COMPARED, settings_value
 from ui.components.run_rows import compared_run
@@ -45,7 +46,7 @@ EMPTY = {
 
 @dataclass(frozen=True)
 class View:
-    """What a choice of runs gives: the ids that may be compared, the story in words, banners, and the values of the four charts."""
+    """What a choice of runs gives: the ids that may be compared, the story, banners, the values of the charts, and what it cost."""
 
     chosen: list[str]
     titles: dict[str, str]
@@ -54,6 +55,7 @@ class View:
     facts: list[list[str]]
     notes: list[dict[str, str]]
     charts: list[Any]
+    costs: list[Any]
 
     def choices(self) -> list[Any]:
         """New contents of the three dropdowns: the baseline, the first and the second run of the flips."""
@@ -113,18 +115,21 @@ def chosen_of(rows: Sequence[RunRow], wanted: Sequence[str]) -> list[str]:
 def comparison(studio: Studio, asked: Sequence[str], *, dark: bool) -> View:
     """The story, banners and charts of the asked runs. Every chart has all of them."""
     from reft_studio.comparison import charts, numbers
+    from reft_studio.comparison.costs import costs_of, reasons
     from reft_studio.comparison.table import caveats, comparable
 
     everything = studio.comparison().rows
     rows = [row for row in everything if row.run_id in asked]
-    reasons = comparable(rows) if rows else []
-    kept = [] if reasons else rows
+    against = comparable(rows) if rows else []
+    kept = [] if against else rows
+    costs = costs_of(studio.workspace, [row.run_id for row in kept])
     over, kinds = swept(everything, kept), [row for row in kept if row.by_category]
-    drawn: list[tuple[str, Callable[..., Any], Any, list[RunRow]]] = [
+    drawn: list[tuple[str, Callable[..., Any], Any, Sequence[Any]]] = [
         ("safety-against-usefulness", charts.trade_off, numbers.of_models, kept),
         ("what-the-models-did", charts.verdict_bars, numbers.of_verdicts, kept),
         ("poison-sweep", charts.sweep, numbers.of_models, over),
         ("harmful-score-by-category", charts.category_dots, numbers.of_categories, kinds),
+        ("what-the-runs-cost", charts.cost_bars, numbers.of_costs, [cost for cost in costs if cost.ledger]),
     ]
     values = [
         chart_value(draw(given, dark=dark) if given else None, table(given) if given else [], name=name)
@@ -136,8 +141,9 @@ def comparison(studio: Studio, asked: Sequence[str], *, dark: bool) -> View:
         {row.run_id: row.method for row in kept},
         story_value(studio, everything, kept) if kept else {},
         [[name, show(text, 500)] for name, text in facts(kept)] if kept else [],
-        notes(rows, caveats(kept) if kept else [], reasons, any_run=bool(everything)),
+        notes(rows, caveats(kept) if kept else [], against, any_run=bool(everything)),
         [value for chart in values for value in chart],
+        [side_by_side(costs), [{"text": show(one, 500), "kind": "quiet"} for one in reasons(costs)]],
     )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from ui.components import compare_view as views
+from ui.components import cost_view
 from ui.components.chart_box import ChartBox, chart_box
 from ui.components.grade_panel import GradePanel, draw_grade_panel, panel_updates, wire_grade_panel
 from ui.events import FAST, SLOW, on, status
@@ -27,6 +28,7 @@ _SETTINGS = """<div class="rs-stack"><h2>In which settings they differ</h2><p cl
 the order in which it tells runs apart. Every setting that is not listed is the same.</p></div>"""
 _FLIPS = """<div class="rs-stack"><h2>Which prompts changed</h2><p class="rs-lead">Two runs on the same prompts. A cell of the table shows
 the prompts behind it.</p></div>"""
+_COSTS = f"<p class='rs-small rs-muted'>{cost_view.BESIDE}</p>"
 EACH = {"trigger_mode": "multiple", "queue": True, "concurrency_limit": 1}
 """Every choice is handled, in order: repeating only the last one would lose the data that came with the event."""
 
@@ -54,6 +56,7 @@ class Parts:
     top: First
     results: gr.Column
     charts: list[ChartBox]
+    costs: list[gr.HTML]
     baseline: gr.Dropdown
     paired: gr.HTML
     settings: gr.HTML
@@ -65,7 +68,7 @@ class Parts:
     def outputs(self) -> list[Any]:
         drawn = [part for chart in self.charts for part in chart.outputs]
         below = [self.baseline, self.first, self.second, self.paired, self.flips, self.settings]
-        return [*self.top.outputs(), self.results, *drawn, *below]
+        return [*self.top.outputs(), self.results, *drawn, *self.costs, *below]
 
 
 def build(studio: Studio) -> None:
@@ -90,6 +93,10 @@ def build(studio: Studio) -> None:
 def _draw(top: First) -> Parts:
     with gr.Column(visible=False, elem_id="compare-results") as results:
         verdicts, sweep, categories = (chart_box(f"compare-{name}") for name in ("verdicts", "sweep", "categories"))
+        with gr.Column(elem_classes=["rs-card"], elem_id="compare-cost"):
+            spent = chart_box("compare-costs", classes=())
+            costs = [cost_view.cost_table("compare-cost-table"), widget("notes", [], scripts=("dom",), elem_id="compare-cost-notes")]
+            fixed(_COSTS)
         with gr.Column(elem_classes=["rs-card"]):
             fixed(_PAIRED)
             baseline = gr.Dropdown([], label="Compare every chosen run with", elem_id="compare-baseline", interactive=True)
@@ -105,8 +112,8 @@ def _draw(top: First) -> Parts:
                 second = gr.Dropdown([], label="Second run", elem_id="flips-second", interactive=True)
                 set_name = gr.Radio(list(views.SETS), value="harmful", label="Prompts", elem_id="flips-set")
             flips = widget("flip_list", {"empty": "Choose two runs."}, scripts=("dom", "marks"), elem_id="flips")
-    charts = [top.trade_off, verdicts, sweep, categories]
-    return Parts(top, results, charts, baseline, paired, settings, first, second, set_name, flips)
+    charts = [top.trade_off, verdicts, sweep, categories, spent]
+    return Parts(top, results, charts, costs, baseline, paired, settings, first, second, set_name, flips)
 
 
 def _wire(studio: Studio, runs: gr.HTML, parts: Parts, panel: GradePanel, line: gr.HTML) -> None:
@@ -126,7 +133,7 @@ def _wire(studio: Studio, runs: gr.HTML, parts: Parts, panel: GradePanel, line: 
         details = views.paired_value(studio, view.chosen, first), *below(view.chosen, first, second, set_name)
         shown, rests = gr.update(visible=bool(view.chosen)), gr.update(visible=bool(view.chosen or view.notes))
         words = view.chosen, shown, view.story, rests, view.facts, view.notes, shown
-        return *words, *view.charts, *view.choices(), *details, *panel_updates(studio, view.chosen, view.titles), dataset
+        return *words, *view.charts, *view.costs, *view.choices(), *details, *panel_updates(studio, view.chosen, view.titles), dataset
 
     def usual(dataset: str) -> dict[str, float]:
         studio.compare.remember(dataset, [])

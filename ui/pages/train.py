@@ -18,6 +18,7 @@ from ui.components.live_run import draw_watch, sources
 from ui.components.model_shelf import missing_notice, wire_missing
 from ui.components.run_form import RunInputs, draw_run_form
 from ui.components.run_history import draw_run_history, wire_run_history
+from ui.components.run_leaves import draw_leaves, wire_leaves
 from ui.events import FAST, SLOW, message_for, on, on_change, said, status
 from ui.widgets import fixed, widget
 from ui.widgets.live_run import live_run
@@ -25,7 +26,7 @@ from ui.widgets.live_run import live_run
 if TYPE_CHECKING:
     from reft_studio.studio import Studio
 
-_JOBS = ("run", "measure", "evaluate", "demo", "score", "teacher", JOB)
+_JOBS = ("run", "measure", "evaluate", "merge", "demo", "score", "teacher", JOB)
 _NO_CURVE = "A run that trains is seen here: its losses, its speed, what it answers."
 _RUNS = """<div class="rs-stack"><div class="rs-spread"><h2>Runs</h2><a href="/compare">Compare what they do</a></div>
 <p class="rs-lead">Every run, finished or not. Choose one to name, tag, annotate or delete it; tick several to see in which settings they
@@ -55,6 +56,7 @@ def build(studio: Studio) -> None:
     _wire_form(studio, parts)
     _wire_start(studio, parts)
     wire_run_history(studio, parts.runs, live=parts.live, jobs=parts.jobs, no_curve=_NO_CURVE)
+    wire_leaves(studio, draw_leaves(), parts.runs, parts.jobs)
     wire_missing(studio, parts.inputs.teacher, parts.missing, parts.jobs, parts.line)
 
 

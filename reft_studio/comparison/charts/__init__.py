@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from reft_studio.comparison.charts.categories import category_dots
+from reft_studio.comparison.charts.costs import cost_bars
 from reft_studio.comparison.charts.dose import dose_response
 from reft_studio.comparison.charts.pairs import flip_table, forest
 from reft_studio.comparison.charts.scores import histogram, roc_pr, why_hidden
@@ -15,6 +16,7 @@ from reft_studio.comparison.charts.verdicts import verdict_bars
 __all__ = [
     "Mark",
     "category_dots",
+    "cost_bars",
     "dose_response",
     "flip_table",
     "forest",

@@ -15,6 +15,7 @@ from plotly.offline import get_plotlyjs
 
 from reft_studio import __version__
 from reft_studio.audit.frozen_audit import FrozenAudit
+from reft_studio.comparison.costs import RunCost, costs_of
 from reft_studio.comparison.flips import Paired
 from reft_studio.comparison.report import audit_part, figures, model_part
 from reft_studio.comparison.report.figures import Figure
@@ -32,11 +33,12 @@ _MARKS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e
 
 @dataclass(frozen=True)
 class _Models:
-    """The models that are compared, their paired differences, and why others are left out."""
+    """The models that are compared, their paired differences, why others are left out, and what the runs among them cost."""
 
     rows: list[RunRow]
     differences: list[Paired]
     left_out: list[str]
+    costs: list[RunCost]
 
 
 def build_report(workspace: Workspace, given: ReportInput, target: Path) -> Path:
@@ -54,7 +56,7 @@ def build_report(workspace: Workspace, given: ReportInput, target: Path) -> Path
     if dataset is not None and given.frozen is None:
         given = replace(given, frozen=FrozenAudit.of(dataset))
     now = datetime.now(UTC)
-    models = _Models(rows, paired_runs(workspace, rows), left_out)
+    models = _Models(rows, paired_runs(workspace, rows), left_out, costs_of(workspace, [row.run_id for row in rows]))
     value = collect(workspace, given, dataset, models, created=now.isoformat(timespec="seconds"))
     drawn = _draw(workspace, given, dataset, models, value)
     path = target if target.suffix == ".html" else target / f"{_file_name(value['title'])}-{now:%Y%m%d-%H%M%S}.html"
@@ -87,6 +89,7 @@ def collect(workspace: Workspace, given: ReportInput, dataset: Dataset | None, m
             value["filter"] = audit_part.filter_part(workspace, audited, given.score, given.threshold, given.claim)
     if models.rows:
         value["runs"] = model_part.runs_part(workspace, models.rows)
+        value |= {"costs": model_part.costs_part(models.costs)} if "runs" in chosen else {}
         value["comparison"] = model_part.comparison_part(workspace, models.rows, models.differences, models.left_out)
     value["lab"] = _is_lab(value)
     value["summary"] = _summary(value, given.frozen)
@@ -104,7 +107,7 @@ def render(value: dict[str, Any], drawn: dict[str, Figure]) -> str:
         lstrip_blocks=True,
         finalize=_visible,
     )
-    environment.filters.update(number=_number, estimate=_estimate, when=_when, share=_share)
+    environment.filters.update(number=_number, estimate=_estimate, when=_when, share=_share, times=_times)
     return environment.get_template(TEMPLATE).render(report=value, figures=drawn, plotly=get_plotlyjs() if drawn else "")
 
 
@@ -118,6 +121,8 @@ def _draw(workspace: Workspace, given: ReportInput, dataset: Dataset | None, mod
             drawn["roc"] = figures.roc_pr(curve, value["filter"]["threshold"])
     if "runs" in value and (training := figures.training(workspace, models.rows)):
         drawn["training"] = training
+    if value.get("costs", {}).get("runs"):
+        drawn["costs"] = figures.costs(models.costs)
     if "comparison" in value:
         drawn |= figures.comparison(models.rows, models.differences)
     return drawn
@@ -212,6 +217,10 @@ def _estimate(value: dict[str, Any] | None) -> str:
 
 def _share(part: int, whole: int) -> str:
     return f"{100 * part / whole:.1f} %" if whole else "–"
+
+
+def _times(ratio: float | None) -> str:
+    return f"{ratio:.2f} ×" if ratio is not None else "–"
 
 
 def _rows(count: int) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from reft_studio.comparison import charts
+from reft_studio.comparison.costs import RunCost
 from reft_studio.comparison.flips import Paired
 from reft_studio.comparison.report.model_part import training_log
 from reft_studio.comparison.story import usual_rows
@@ -56,6 +57,11 @@ def training(workspace: Workspace, rows: Sequence[RunRow]) -> Figure | None:
     return _figure(
         "training", f"Training curves of {', '.join(logs)}.", lambda dark: charts.training_curves(logs, methods=methods, dark=dark)
     )
+
+
+def costs(found: Sequence[RunCost]) -> Figure:
+    """Time by stage and peak memory of the runs."""
+    return _figure("costs", "Time by stage, and peak memory, of each run.", lambda dark: charts.cost_bars(found, dark=dark))
 
 
 def comparison(rows: Sequence[RunRow], differences: Sequence[Paired]) -> dict[str, Figure]:

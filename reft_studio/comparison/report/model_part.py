@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from reft_studio.comparison.costs import RunCost, reasons
 from reft_studio.comparison.flips import Paired
 from reft_studio.comparison.story import headline_of, seed_differences
 from reft_studio.comparison.table import RunRow, Summary, caveats, comparable, groups, load_rows, method_title, summaries
 from reft_studio.evaluation.result import SCORES, load_result
 from reft_studio.stats import Estimate
+from reft_studio.training.ledger import OF_TRAINING, Ledger
 from reft_studio.workspace import Workspace, read_json
 
 
@@ -29,6 +31,11 @@ def chosen_rows(workspace: Workspace, runs: Sequence[str] | None) -> tuple[list[
 def runs_part(workspace: Workspace, rows: Sequence[RunRow]) -> list[dict[str, Any]]:
     """One entry per finetuned model: how it was made."""
     return [_run(workspace, row) for row in rows if not row.is_reference]
+
+
+def costs_part(costs: Sequence[RunCost]) -> dict[str, Any]:
+    """What each run cost, stage by stage, and beside plain finetuning; and what is not known of it, in words."""
+    return {"runs": [_spent(cost, cost.ledger) for cost in costs if cost.ledger], "reasons": reasons(costs)}
 
 
 def training_log(workspace: Workspace, run_id: str) -> list[dict[str, Any]]:
@@ -82,6 +89,23 @@ def _run(workspace: Workspace, row: RunRow) -> dict[str, Any]:
         "learning_rate": optim.get("learning_rate"),
         **kept,
         "last_losses": last,
+    }
+
+
+def _spent(cost: RunCost, ledger: Ledger) -> dict[str, Any]:
+    return {
+        "run_id": cost.run,
+        "title": cost.title,
+        **{key: getattr(ledger, key) for key in ("device", "seconds", "memory_mb", "operations", "counted_steps", "steps", "user_tokens")},
+        "passes": dict(ledger.passes),
+        "tokens": dict(ledger.tokens),
+        "stages": [{**asdict(one), "title": one.title} for one in ledger.stages],
+        "before": [asdict(one) for one in ledger.before],
+        "own_work": ledger.time_of(*OF_TRAINING),
+        "evaluation": cost.seconds("Evaluate"),
+        "extra": asdict(cost.extra),
+        "timed": asdict(cost.timed) | {"ratio": cost.timed.ratio} if cost.timed else None,
+        "withheld": cost.withheld,
     }
 
 

@@ -1,0 +1,146 @@
+"""What runs cost side by side, and how much more than plain finetuning: by what each counted itself, and by the clock of a plain run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from reft_studio.evaluation.costs import ledger_of
+from reft_studio.training.ledger import OF_TRAINING, Extra, Ledger
+from reft_studio.training.run_folder import RunInfo, list_runs
+from reft_studio.training.run_names import titles
+from reft_studio.training.spec import RunSpec
+from reft_studio.workspace import Workspace
+
+GROUPS: dict[str, tuple[str, ...]] = {
+    "Load": ("load", "load again"),
+    "Filter and prepare": ("filter", "prepare"),
+    "Train": ("train", "finish"),
+    "Teacher's answers": ("teacher states",),
+    "Looks on the way": ("looks",),
+    "Evaluate": ("answer", "grade"),
+}
+"""Stages as charts and tables join them."""
+NO_LEDGER = "it was made by a version that kept no ledger"
+_ITSELF = "it is plain finetuning itself"
+_NONE = "no plain SFT run has the same data, base, steps and settings"
+
+
+@dataclass(frozen=True)
+class Timed:
+    """A run beside a plain one of the same data and steps: seconds of the method's own work and peak memory of both.
+
+    One run each, as the clock saw them: on a machine that did other things too, times differ by that.
+    """
+
+    run: str
+    title: str
+    seconds: float
+    plain_seconds: float
+    memory_mb: int | None
+    plain_memory_mb: int | None
+
+    @property
+    def ratio(self) -> float:
+        """How many times as long."""
+        return self.seconds / max(self.plain_seconds, 1e-9)
+
+    @property
+    def words(self) -> str:
+        """`1.84 × the time of 'Plain SFT' (9.4 s against 5.1 s), 108 MB more memory`."""
+        said = f"{self.ratio:.2f} × the time of '{self.title}' ({self.seconds:.1f} s against {self.plain_seconds:.1f} s)"
+        if self.memory_mb is None or self.plain_memory_mb is None:
+            return said
+        more = self.memory_mb - self.plain_memory_mb
+        return f"{said}, {abs(more):,} MB {'more' if more >= 0 else 'less'} memory at most"
+
+
+@dataclass(frozen=True)
+class RunCost:
+    """What one run cost. `why` says why there is no ledger; `withheld` why no plain run is beside it, empty where one is."""
+
+    run: str
+    title: str
+    method: str
+    ledger: Ledger | None
+    timed: Timed | None
+    withheld: str
+
+    @property
+    def why(self) -> str:
+        return "" if self.ledger is not None else NO_LEDGER
+
+    @property
+    def extra(self) -> Extra:
+        """By the run's own count."""
+        return Extra(None, None, self.why) if self.ledger is None else self.ledger.extra
+
+    def seconds(self, group: str) -> float:
+        """Seconds of a group of stages; 0 without a ledger."""
+        return 0.0 if self.ledger is None else self.ledger.time_of(*GROUPS[group])
+
+    def peak(self, group: str) -> int | None:
+        """Peak memory of a group of stages, where it was measured."""
+        return None if self.ledger is None else self.ledger.peak_of(*GROUPS[group])
+
+
+def costs_of(workspace: Workspace, runs: Sequence[str]) -> list[RunCost]:
+    """The costs of these runs, in their order; models that are no run, and runs that are gone, are left out."""
+    every = {run.run_id: run for run in list_runs(workspace)}
+    names = titles(workspace)
+    return [_cost(workspace, every[run], every, names) for run in runs if run in every]
+
+
+def reasons(costs: Sequence[RunCost]) -> list[str]:
+    """What the numbers do not tell, one sentence for each reason, with the runs it holds for."""
+    found: dict[str, list[str]] = {}
+    for cost in costs:
+        if cost.why:
+            found.setdefault(f"No costs are known of {{}}: {cost.why}.", []).append(cost.title)
+            continue
+        if cost.extra.tokens is None:
+            found.setdefault(f"The count beside plain finetuning is withheld for {{}}: {cost.extra.why}.", []).append(cost.title)
+        if cost.withheld and cost.withheld != _ITSELF:
+            found.setdefault(f"The time beside plain finetuning is withheld for {{}}: {cost.withheld}.", []).append(cost.title)
+    return [sentence.format(", ".join(dict.fromkeys(runs))) for sentence, runs in found.items()]
+
+
+def _cost(workspace: Workspace, run: RunInfo, every: dict[str, RunInfo], names: dict[str, str]) -> RunCost:
+    ledger = ledger_of(workspace, run)
+    timed, withheld = _beside(run, ledger, every, names)
+    return RunCost(run.run_id, names[run.run_id], run.spec.method, ledger, timed, withheld)
+
+
+def _beside(run: RunInfo, ledger: Ledger | None, every: dict[str, RunInfo], names: dict[str, str]) -> tuple[Timed | None, str]:
+    """A plain run to hold this one against, or why there is none."""
+    if ledger is None:
+        return None, NO_LEDGER
+    if _is_plain(run.spec):
+        return None, _ITSELF
+    twins = [one for one in every.values() if _is_plain(one.spec) and _alike(one.spec, run.spec)]
+    if not twins:
+        return None, _NONE
+    plain = min(reversed(twins), key=lambda one: one.spec.seed != run.spec.seed)  # of its seed, else the newest
+    other = plain.ledger()
+    if other is None:
+        return None, f"the plain run '{names[plain.run_id]}' kept no ledger"
+    if other.device != ledger.device:
+        return None, f"the plain run '{names[plain.run_id]}' was on {other.device}, this one on {ledger.device}"
+    spent, plain_spent = (one.time_of(*OF_TRAINING) for one in (ledger, other))
+    peaks = (one.peak_of(*OF_TRAINING) for one in (ledger, other))
+    return Timed(plain.run_id, names[plain.run_id], spent, plain_spent, *peaks), ""
+
+
+def _is_plain(spec: RunSpec) -> bool:
+    return spec.method == "sft" and not spec.filter and spec.aligned is None
+
+
+def _alike(plain: RunSpec, spec: RunSpec) -> bool:
+    """Whether the user rows of a step, the steps and all that a pass costs are the same."""
+    same = ("model", "dataset", "template", "stop_after", "optim")
+    held = (one.loading.model_dump(exclude={"device"}) for one in (plain, spec))
+    return (
+        all(getattr(plain, name) == getattr(spec, name) for name in same)
+        and plain.lora == spec.lora
+        and len({repr(one) for one in held}) == 1
+    )
