@@ -131,6 +131,11 @@ class RunContext(Protocol):
         """The trainable weights of the training at hand."""
         ...
 
+    @property
+    def layers(self) -> Layers:
+        """The adapted layers of the training at hand: what it began from, and what it has changed so far."""
+        ...
+
     def learn(self, losses: Callable[..., dict[str, Tensor]], *batches: Batch, around: Around | None = None) -> StepLog:
         """Run the model in training over all batches and add the gradient of the summed losses.
 

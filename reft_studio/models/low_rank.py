@@ -62,14 +62,15 @@ class LowRank:
 
 
 class Layer:
-    """One adapted linear layer after training. Weights are W + start + update, where W is the base's.
+    """One adapted linear layer, in training or after it. Weights are W + start + update, where W is the base's.
 
     `up` (outputs, rank) and `down` (rank, inputs) are B and A of the trained adapter itself, its scale left out; they may be changed in
-    place. `start` is what the training began from, None: the base; `update` is what the training changed.
+    place. `start` is what the training began from, None: the base; `update` is what the training changed; `continues` names the adapter
+    whose weights it went on with, None: it was fresh.
     """
 
-    def __init__(self, name: str, part: Any, adapter: str, *, start: LowRank | None, continued: bool) -> None:
-        self.name, self.start, self._part, self._adapter, self._continued = name, start, part, adapter, continued
+    def __init__(self, name: str, part: Any, adapter: str, *, start: LowRank | None = None, continues: str | None = None) -> None:
+        self.name, self.start, self._part, self._adapter, self._continues = name, start, part, adapter, continues
         self.replaced: LowRank | None = None
 
     @property
@@ -90,21 +91,46 @@ class Layer:
         return value
 
     @property
+    def begun(self) -> tuple[Tensor, Tensor]:
+        """B and A of the adapter that was continued; of a fresh one zeros, since its first A was drawn by chance and added nothing."""
+        if self._continues is None:
+            return torch.zeros_like(self.up), torch.zeros_like(self.down)
+        return self._part.lora_B[self._continues].weight, self._part.lora_A[self._continues].weight
+
+    @property
+    def scale(self) -> float:
+        """Weights are changed by scale · up @ down."""
+        return float(self._part.scaling[self._adapter])
+
+    @property
+    def change(self) -> LowRank:
+        """What the training has changed so far, its scale left out; gradients reach the trained tensors through it.
+
+        (B − B₀)·A + B₀·(A − A₀) is exactly zero where a continued adapter began, which the difference of the two products is not.
+        """
+        up, down = self.up.float(), self.down.float()
+        if self._continues is None:
+            return LowRank(up, down)
+        up_before, down_before = (value.detach().float() for value in self.begun)
+        return LowRank(torch.cat([up - up_before, up_before], dim=1), torch.cat([down, down - down_before]))
+
+    @property
     def own(self) -> LowRank:
         """What the trained adapter adds, its scale included."""
-        return LowRank(self.up.detach().float() * float(self._part.scaling[self._adapter]), self.down.detach().float().clone())
+        return LowRank(self.up.detach().float() * self.scale, self.down.detach().float().clone())
 
     @property
     def update(self) -> LowRank:
         """What the training changed: the adapter itself where it was fresh, else the difference to the weights it continued."""
-        return self.own - self.start if self._continued and self.start is not None else self.own
+        found = self.change
+        return LowRank(found.up.detach() * self.scale, found.down.detach().clone())
 
     @property
     def total(self) -> LowRank:
         """All that is added to the base: `start` and `update`."""
         if self.replaced is not None:
             return self.replaced
-        return self.own if self._continued or self.start is None else self.start + self.own
+        return self.own if self._continues is not None or self.start is None else self.start + self.own
 
     def replace(self, total: LowRank) -> None:
         """Let this be all that is added to the base from now on."""
@@ -118,8 +144,9 @@ class Layers(Mapping[str, Layer]):
         self._adapted, self.adapter = adapted, adapter
         self._joined = start is not None and not continued
         begun = low_rank(adapted, start) if start is not None else {}
+        continues = start if continued else None
         self._layers = {
-            name: Layer(name, part, adapter, start=begun.get(name), continued=continued) for name, part in adapted.parts(adapter).items()
+            name: Layer(name, part, adapter, start=begun.get(name), continues=continues) for name, part in adapted.parts(adapter).items()
         }
 
     def __getitem__(self, name: str) -> Layer:
@@ -142,7 +169,7 @@ class Layers(Mapping[str, Layer]):
 
 def low_rank(adapted: AdaptedModel, adapter: str) -> dict[str, LowRank]:
     """What an adapter adds to each of its layers, its scale included."""
-    return {name: Layer(name, part, adapter, start=None, continued=False).own for name, part in adapted.parts(adapter).items()}
+    return {name: Layer(name, part, adapter).own for name, part in adapted.parts(adapter).items()}
 
 
 @torch.no_grad()

@@ -81,6 +81,11 @@ class Weights:
         finally:
             self.put(kept)
 
+    def descend(self, penalty: Tensor) -> float:
+        """Add the gradient of a function of the weights alone to `.grad`; returns its value. Once a step, whatever its memory pieces."""
+        add_gradient(self.parameters, torch.autograd.grad(penalty, self.parameters, allow_unused=True, materialize_grads=True))
+        return float(penalty.detach())
+
     @torch.no_grad()
     def pull(self, anchor: Sequence[Tensor], strength: float) -> float:
         """Add the gradient of (strength / 2)·‖w − anchor‖² to `.grad`; returns that value. Once a step, whatever its memory pieces."""

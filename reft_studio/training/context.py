@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from reft_studio.models.fit import StepLog
 from reft_studio.models.fused import check_head
 from reft_studio.models.joint import Joint, StatesLosses, StatesOf
 from reft_studio.models.loading import LoadedModel
+from reft_studio.models.low_rank import Layers
 from reft_studio.models.packing import Packer
 from reft_studio.models.session import Session
 from reft_studio.models.snapshot import Resumable
@@ -155,6 +156,7 @@ class Run:
         self._kept, self._warn = kept, warn
         self._user: Batch | None = None
         self._user_read = False
+        self._trained, self._layers = (STUDENT, False), cast(Layers | None, None)
         self.start: str | None = None
         """The adapter that the training at hand began from; None: the base."""
         self.begin()
@@ -168,6 +170,13 @@ class Run:
         assert self._weights is not None, "a run trains inside `training`"
         return self._weights
 
+    @property
+    def layers(self) -> Layers:
+        if self._layers is None:
+            adapter, fresh = self._trained
+            self._layers = Layers(self.session.adapted, adapter, start=self.start, continued=not fresh)
+        return self._layers
+
     def begin(self, stage: str = "", *, steps: int = 0, costs: Costs | None = None) -> None:
         """Turn to a training, anew: a stage before the user's data, or (no name) the finetuning itself; `costs`: None, the run's."""
         self.step, self.steps, self.costs = 0, steps, costs or self.own_costs
@@ -177,11 +186,13 @@ class Run:
         self._packer: Packer | None = None
         self._accumulator: Accumulator | None = None
         self._weights: Weights | None = None
+        self._layers = None
 
     @contextmanager
     def training(self, adapter: str = STUDENT, *, on: Sequence[str] = ()) -> Iterator[list[Tensor]]:
         """An adapter in training mode, on top of others; gives its parameters. Raises SpecError if this app cannot train such a model."""
         model, adapted = self.session.model, self.session.adapted
+        self._trained, self._layers = (adapter, bool(on)), None
         if model.base.dtype == torch.float16:
             raise SpecError("The base is held in float16, whose range gradients leave. Load it in bfloat16 or float32 for training.")
         with adapted.active(adapter, on=on) as backbone:
@@ -193,7 +204,7 @@ class Run:
             self._accumulator = Accumulator(model, backbone, parameters, packer=self._packer, pieces=self._pieces)
             with self.costs.watching(backbone):
                 yield parameters
-            self._accumulator = self._weights = None
+            self._accumulator = self._weights = self._layers = None
 
     def kept(self) -> list[int]:
         return self._kept

@@ -202,7 +202,7 @@ def on_top_of(spec: RunSpec, run: Run) -> tuple[str, ...]:
 
 def finish(spec: RunSpec, run: Run, defense: Defense) -> None:
     """Let the method change the trained adapter, and make that all that the run adds to the base."""
-    layers = Layers(run.session.adapted, STUDENT, start=run.start, continued=spec.adapters == "continue")
+    layers = Layers(run.session.adapted, STUDENT, start=run.start, continued=not on_top_of(spec, run))
     if type(defense).finish is not Defense.finish:
         with run.training(on=on_top_of(spec, run)):
             defense.finish(layers)

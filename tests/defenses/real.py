@@ -63,10 +63,12 @@ class Real:
                 value.add_(0.05 * torch.randn(value.shape, generator=rng))
 
     @contextmanager
-    def training(self, method: str, config: dict[str, Any], *, adapter: str = ALIGNED, **optim: Any) -> Iterator[tuple[Any, Run]]:
+    def training(
+        self, method: str, config: dict[str, Any], *, adapter: str = ALIGNED, fresh: bool = False, **optim: Any
+    ) -> Iterator[tuple[Any, Run]]:
         """The method in training, before its first step; random numbers begin anew.
 
-        ALIGNED: it aligns the base. STUDENT: it finetunes weights that have moved some way from the aligned ones.
+        ALIGNED: it aligns the base. STUDENT: it finetunes weights that have moved some way from the aligned ones, or are `fresh` on top.
         """
         settings = OptimSpec(**{"steps": 4, "batch_size": 4, "alignment_batch_size": 4, **optim})
         sets = {"harmful": "h", "helpful": "g", "harmful_answers": "a"}
@@ -74,11 +76,14 @@ class Real:
         run = Run(spec, self.session, list(range(len(self.user))), self.data)
         run.begin("test", steps=4)
         if adapter == STUDENT:
-            self.session.adapted.copy(ALIGNED, STUDENT, self.lora)
+            if fresh:
+                self.session.add(STUDENT, self.lora, seed=5)
+            else:
+                self.session.adapted.copy(ALIGNED, STUDENT, self.lora)
             self.shake(STUDENT, seed=4)
             run.start = ALIGNED
         defense: Defense = DEFENSES.get(method)(DEFENSES.get(method).Config(**config), run)
-        with torch.random.fork_rng(devices=[]), run.training(adapter):
+        with torch.random.fork_rng(devices=[]), run.training(adapter, on=(ALIGNED,) if fresh else ()):
             torch.manual_seed(3)
             run.step = 1
             yield defense, run
