@@ -17,6 +17,7 @@ from reft_studio.defenses.defense import ALIGNED
 from reft_studio.models.batching import Example
 from reft_studio.models.spec import LoraSpec, OptimSpec
 from reft_studio.progress import Silent
+from reft_studio.training.context import STUDENT
 from reft_studio.training.run import train
 from reft_studio.workspace import Workspace
 from tests.defenses.real import TOLERANCE, WAYS, Real, apart
@@ -49,35 +50,35 @@ def log_p(real: Real, adapter: str | None, rows: Sequence[Example]) -> list[Tens
 
 def written_out(real: Real, rows: Sequence[Example]) -> Tensor:
     """The gradient of the mean over tokens of −w·log π, w = max(2(1 − σ(β_t·(log π − log π₀))), 1e-3) detached; β of the scripts."""
-    reference = [one.detach() for one in log_p(real, None, rows)]
+    reference = [one.detach() for one in log_p(real, ALIGNED, rows)]
     losses = []
-    with real.session.adapted.active(ALIGNED, train=True):
-        for policy, begun in zip(log_p(real, ALIGNED, rows), reference, strict=True):
+    with real.session.adapted.active(STUDENT, train=True):
+        for policy, begun in zip(log_p(real, STUDENT, rows), reference, strict=True):
             beta = torch.full((len(policy),), 0.1)
             beta[:5], beta[0] = 2.0, 0.5
             weight = (2 * (1 - torch.sigmoid(beta * (policy - begun)))).detach().clamp(min=1e-3)
             losses.append(-weight * policy)
-        gradients = torch.autograd.grad(torch.cat(losses).mean(), real.session.adapted.parameters(ALIGNED))
+        gradients = torch.autograd.grad(torch.cat(losses).mean(), real.session.adapted.parameters(STUDENT))
     return torch.cat([value.flatten() for value in gradients])
 
 
 def test_the_gradient_is_that_of_the_authors_loss(real: Real) -> None:
-    line, found = real.gradient("constrained_sft", "finetune_step")
+    line, found = real.gradient("constrained_sft", adapter=STUDENT)
     assert apart(found, written_out(real, real.user)) <= TOLERANCE
-    assert apart(real.gradient("aligned_sft", "finetune_step")[1], found) > 1e-2 and line["loss"] == line["task"]
+    assert apart(real.gradient("aligned_sft", adapter=STUDENT)[1], found) > 1e-2 and line["loss"] == line["task"]
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_however_memory_is_saved_the_gradient_is_the_same(real: Real, way: str) -> None:
-    _, whole = real.gradient("constrained_sft", "finetune_step")
-    _, found = real.gradient("constrained_sft", "finetune_step", **WAYS[way])
+    _, whole = real.gradient("constrained_sft", adapter=STUDENT)
+    _, found = real.gradient("constrained_sft", adapter=STUDENT, **WAYS[way])
     assert apart(found, whole) <= TOLERANCE
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_is_held_to_where_it_began(tmp_path: Path, family: str) -> None:
     real = Real(tmp_path, family)
-    _, found = real.gradient("constrained_sft", "finetune_step")
+    _, found = real.gradient("constrained_sft", adapter=STUDENT)
     assert apart(found, written_out(real, real.user)) <= 5 * TOLERANCE
 
 
@@ -87,19 +88,18 @@ def test_tokens_are_counted_from_the_first_of_the_answer() -> None:
     assert tightness(ConstrainedSftConfig(early_tokens=0), torch.tensor([1, 2])).tolist() == pytest.approx([0.1, 0.1])
 
 
-def test_where_training_begins_every_token_weighs_one_and_later_between_zero_and_two(tmp_path: Path) -> None:
-    """The tiny adapter starts as the base, so the first gradient is that of plain finetuning; a strong hold makes it vanish later."""
-    real = Real(tmp_path)
-    for value in real.session.adapted.parameters(ALIGNED)[1::2]:
-        value.detach().zero_()
-    _, first = real.gradient("constrained_sft", "finetune_step")
-    _, plain = real.gradient("aligned_sft", "finetune_step")
-    assert apart(first, plain) <= TOLERANCE
+def test_where_training_begins_every_token_weighs_one(real: Real) -> None:
+    def first(method: str) -> Tensor:
+        with real.training(method, {}, adapter=STUDENT) as (defense, run):
+            run.weights.put(real.session.adapted.parameters(ALIGNED))
+            return real.step(defense, run, STUDENT)[1]
+
+    assert apart(first("constrained_sft"), first("aligned_sft")) <= TOLERANCE
 
 
 def test_a_strong_hold_leaves_a_token_that_became_likelier_the_least_weight(real: Real) -> None:
-    line, _ = real.gradient("constrained_sft", "finetune_step", config={"beta": 100.0, "early_tokens": 0})
-    begun, now = (torch.cat(log_p(real, adapter, real.user)).detach() for adapter in (None, ALIGNED))
+    line, _ = real.gradient("constrained_sft", adapter=STUDENT, config={"beta": 100.0, "early_tokens": 0})
+    begun, now = (torch.cat(log_p(real, adapter, real.user)).detach() for adapter in (ALIGNED, STUDENT))
     weights = torch.where(now > begun, 1e-3, 2.0)
     clear = (now - begun).abs() > 0.1
     expected = (-(weights * now))[clear].sum() / len(now)
