@@ -33,6 +33,7 @@ from reft_studio.scoring.refusal_similarity import score
 from reft_studio.scoring.scorer import ScorerSpec
 from reft_studio.scoring.scores import ScoreSet, flagged
 from reft_studio.tasks.sweep_spec import NONE, OWN, TEACHER, Cell, SweepSpec
+from reft_studio.teacher.spec import source_of
 from reft_studio.teacher.teacher import open_teacher
 from reft_studio.training.context import AlignmentData
 from reft_studio.training.run import train
@@ -137,6 +138,7 @@ class Base:
         length = spec.optim_of(model).max_length
         if model == "lab":
             return cls(workspace, spec, model, Session.open("lab", max_length=length))
+        model = source_of(model)
         return cls(workspace, spec, model, open_base(workspace, model, teacher=None, prepare=not spec.shipped_teacher, max_length=length))
 
     def data(self, cell: Cell) -> DemoData:
