@@ -44,7 +44,7 @@ class Ldifs(Defense):
         paper="arXiv:2308.13320",
         cost=1.5,
         strength="rho",
-        look=Look("vermilion", "square", "dashdot"),
+        look=Look("vermilion", "triangle-left", "dashdot"),
         code="git-disl/Booster@6421918",
     )
     Config: ClassVar[type[DefenseConfig]] = LdifsConfig

@@ -45,7 +45,7 @@ class TVaccine(Defense):
         paper="arXiv:2410.09760",
         cost=1.0,
         strength="rho",
-        look=Look("pink", "hexagon-open", "dot"),
+        look=Look("pink", "octagon-open", "dot"),
         fixed_start=True,
         code="Lslland/T-Vaccine@4513750",
     )

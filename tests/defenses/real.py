@@ -89,15 +89,19 @@ class Real:
             yield defense, run
 
     def gradient(
-        self, method: str, *, config: dict[str, Any] | None = None, adapter: str = ALIGNED, **optim: Any
+        self, method: str, hook: str = "", *, config: dict[str, Any] | None = None, adapter: str = ALIGNED, **optim: Any
     ) -> tuple[StepLog, Tensor]:
         """What the first step logs, and its gradient as one vector."""
         with self.training(method, config or {}, adapter=adapter, **optim) as (defense, run):
-            return self.step(defense, run, adapter)
+            return self.step(defense, run, adapter, hook)
 
-    def step(self, defense: Any, run: Run, adapter: str = ALIGNED) -> tuple[StepLog, Tensor]:
-        """One step's log and gradient; tensors without one count as zero. `.grad` is emptied."""
-        line = defense.align_step() if adapter == ALIGNED else defense.finetune_step(run.user_batch(self.user))
+    def step(self, defense: Any, run: Run, adapter: str = ALIGNED, hook: str = "") -> tuple[StepLog, Tensor]:
+        """One step's log and gradient; tensors without one count as zero. `.grad` is emptied.
+
+        Without a `hook` the aligned adapter takes a step of its stage, and the student's one of finetuning.
+        """
+        aligns = hook == "align_step" or (not hook and adapter == ALIGNED)
+        line = defense.align_step() if aligns else defense.finetune_step(run.user_batch(self.user))
         parameters = self.session.adapted.parameters(adapter)
         found = torch.cat([torch.zeros(value.numel()) if value.grad is None else value.grad.flatten() for value in parameters])
         for value in parameters:
