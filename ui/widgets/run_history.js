@@ -22,7 +22,7 @@ const details = runDetails({
 // ---- cells
 function estimate(found, beside) {
   if (!found) return h('td', { class: 'rh-none', text: '–' });
-  return h('td', { class: 'rh-value' }, h('b', { text: `${found.value.toFixed(1)} %` }), h('small', { text: `${found.low.toFixed(1)} to ${found.high.toFixed(1)}, n = ${found.n}` }),
+  return h('td', { class: 'rh-value' }, h('b', { text: `${found.value.toFixed(1)} %` }), h('small', { text: `${found.low.toFixed(1)} to ${found.high.toFixed(1)}, n\u00a0=\u00a0${found.n}` }),
     beside ? h('small', { text: `over-refusal ${beside.value.toFixed(1)} %`, title: `${beside.low.toFixed(1)} to ${beside.high.toFixed(1)}, n = ${beside.n}` }) : null);
 }
 
