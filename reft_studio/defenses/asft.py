@@ -42,7 +42,7 @@ class Asft(Defense):
         paper="arXiv:2506.08473",
         cost=1.0,
         strength="lam",
-        look=Look("sky", "triangle-down", "dash"),
+        look=Look("sky", "triangle-right", "dash"),
         fixed_start=True,
         code="PKU-YuanGroup/AsFT@07b606e",
     )

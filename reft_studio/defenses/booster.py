@@ -11,9 +11,6 @@ from reft_studio.defenses.defense import ALIGNED, Defense, DefenseConfig, Defens
 if TYPE_CHECKING:
     from reft_studio.models.fit import StepLog
 
-GUARD = 1e-7
-"""Added to the norm of a gradient before it divides."""
-
 
 class BoosterConfig(DefenseConfig):
     """Strength of the attenuation and length of the simulated step; the defaults are those of git-disl/Booster."""
@@ -58,7 +55,7 @@ class Booster(Defense):
             return super().align_step()
         harmful = context.batch("harmful")
         here, before = context.gradient(task_loss, harmful)
-        with context.weights.moved(here, -config.alpha / (context.weights.norm(here) + GUARD)):
+        with context.weights.moved(context.weights.of_length(here, -config.alpha), 1.0):
             after, moved = context.gradient(task_loss, harmful)
         line = context.learn(task_loss, context.alignment_batch())
         context.add(here, config.lam)

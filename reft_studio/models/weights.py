@@ -11,6 +11,9 @@ from torch import Tensor
 Gradient = list[Tensor]
 """One tensor for each trainable tensor, in their order and of their shapes."""
 
+GUARD = 1e-7
+"""Added to the norm of a gradient before it divides, as in the code of git-disl."""
+
 
 def norm(gradient: Sequence[Tensor]) -> float:
     """The L2 norm over all tensors together."""
@@ -55,6 +58,12 @@ class Weights:
     def norm(gradient: Sequence[Tensor]) -> float:
         """The L2 norm of a gradient, over all tensors together."""
         return norm(gradient)
+
+    @staticmethod
+    def of_length(gradient: Sequence[Tensor], length: float) -> Gradient:
+        """A step of this length along a gradient; one without a length stays zero."""
+        scale = length / (norm(gradient) + GUARD)
+        return [value * scale for value in gradient]
 
     def copy(self) -> list[Tensor]:
         """Their values now."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,6 +65,9 @@ class ToyContext:
 
     def add(self, gradient: Gradient, scale: float = 1.0) -> None:
         add_gradient(self.parameters, gradient, scale)
+
+    def rehearsal(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def alignment_batch(self, *, guided: bool = False) -> str:
         return "alignment"
