@@ -15,6 +15,7 @@ DEFENSES: Registry[type[Defense]] = Registry(
         "vlguard": "reft_studio.defenses.vlguard:Vlguard",
         "constrained_sft": "reft_studio.defenses.constrained_sft:ConstrainedSft",
         "asft": "reft_studio.defenses.asft:Asft",
+        "panacea": "reft_studio.defenses.panacea:Panacea",
         "lisa": "reft_studio.defenses.lisa:Lisa",
         "vaccine": "reft_studio.defenses.vaccine:Vaccine",
         "t_vaccine": "reft_studio.defenses.t_vaccine:TVaccine",

@@ -1,0 +1,84 @@
+"""Panacea (Wang et al., arXiv:2501.18100): train so that a step along harmful data would hurt it most, and end with that step."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+from pydantic import Field
+
+from reft_studio.defenses.defense import Defense, DefenseConfig, DefenseInfo, Look, RunContext, task_loss
+
+if TYPE_CHECKING:
+    from reft_studio.models.batching import Batch
+    from reft_studio.models.fit import StepLog
+    from reft_studio.models.low_rank import Layers
+    from reft_studio.models.weights import Gradient
+
+MOST = 5.0
+"""Harmful loss from which the shifted weights are pushed no further."""
+
+
+class PanaceaConfig(DefenseConfig):
+    """Length of the shift and how much it counts in training; the defaults are those of w-yibo/Panacea."""
+
+    rho: float = Field(1.0, ge=0, le=1000, title="ρ", description="length ρ of the shift away from harmful answers; 0: plain finetuning")
+    lam: float = Field(
+        1e-3, ge=0, le=1000, title="λ", description="weight λ of how much the shift raises the harmful loss; 0: the shift at the end alone"
+    )
+
+
+class Panacea(Defense):
+    """∇g(w) − λ·(∇h(w + ε) − ∇h(w)), ε = ρ·∇h(w)/‖∇h(w)‖, h the loss of harmful answers; what comes out is w + ε of the last step.
+
+    Where h(w + ε) is above 5 its gradient does not count.
+    """
+
+    info: ClassVar[DefenseInfo] = DefenseInfo(
+        name="panacea",
+        title="Panacea",
+        summary="Finetunes aligned weights while a shift that raises the loss of harmful answers is looked for, and adds it in the end.",
+        stage="finetuning",
+        starts_from="aligned",
+        uses_filter=False,
+        needs_teacher=False,
+        needs_alignment=False,
+        needs_harmful=True,
+        paper="arXiv:2501.18100",
+        cost=2.0,
+        strength="rho",
+        look=Look("green", "star-open", "dash"),
+        code="w-yibo/Panacea@d17b2db",
+    )
+    Config: ClassVar[type[DefenseConfig]] = PanaceaConfig
+
+    def __init__(self, config: DefenseConfig, context: RunContext) -> None:
+        super().__init__(config, context)
+        self._shift: Gradient = []
+
+    def finetune_step(self, user: Batch) -> StepLog:
+        """Three gradients: of harmful answers here, of the same after the shift, and of the user's rows."""
+        config, context = cast(PanaceaConfig, self.config), self.context
+        if not config.rho:
+            return super().finetune_step(user)
+        harmful = context.batch("harmful")
+        with context.rehearsal():
+            here, before = context.gradient(task_loss, harmful)
+        self._shift = context.weights.of_length(here, config.rho)
+        with context.weights.moved(self._shift, 1.0):
+            there, shifted = context.gradient(task_loss, harmful)
+        line = context.learn(task_loss, user)
+        context.add(here, config.lam)
+        if shifted["task"] <= MOST:
+            context.add(there, -config.lam)
+        return {**line, "harmful": before["task"], "shifted": shifted["task"]}
+
+    def state(self) -> dict[str, Any]:
+        return {f"shift-{place}": value for place, value in enumerate(self._shift)}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self._shift = [state[f"shift-{place}"] for place in range(len(state))]
+
+    def finish(self, layers: Layers) -> None:
+        """Shift the trained weights once more, for good."""
+        if self._shift:
+            self.context.weights.add(self._shift)
