@@ -26,15 +26,16 @@ from reft_studio.jobs.scorers import prepared_from
 from reft_studio.jobs.teaching import prepared
 from reft_studio.jobs.text_rows import text_rows
 from reft_studio.models.session import Session
+from reft_studio.models.spec import LoraSpec
 from reft_studio.progress import Part, Progress
 from reft_studio.scoring import SCORERS
 from reft_studio.scoring.prepared import SHIPPED, open_prepared
 from reft_studio.scoring.refusal_similarity import score
 from reft_studio.scoring.scorer import ScorerSpec
-from reft_studio.scoring.scores import ScoreSet, flagged
+from reft_studio.scoring.scores import flagged
 from reft_studio.tasks.sweep_spec import NONE, OWN, TEACHER, Cell, SweepSpec
-from reft_studio.teacher.spec import source_of
-from reft_studio.teacher.teacher import open_teacher
+from reft_studio.teacher.spec import TeacherSpec, source_of
+from reft_studio.teacher.teacher import TeacherInfo, open_teacher
 from reft_studio.training.context import AlignmentData
 from reft_studio.training.run import train
 from reft_studio.training.run_folder import RunInfo
@@ -204,11 +205,6 @@ class Group:
         return self.base.pair(self.alignment, self.seed, self.progress)
 
     @cached_property
-    def scores(self) -> ScoreSet:
-        """The user data scored by the teacher's refusal feature."""
-        return score(self.base.workspace, self.user, self.pair.teacher, self.base.session, self.progress)
-
-    @cached_property
     def harmful_answers(self) -> str:
         return self.data.harmful_answers(self.seed)
 
@@ -242,17 +238,18 @@ class Group:
         """The settings of a cell's run, with everything it needs and nothing it does not."""
         info, variant, spec = DEFENSES.get(cell.variant.method).info, cell.variant, self.base.spec
         start = variant.start if isinstance(variant.start, str) else variant.start[0]
-        filtering = self._filtering(str(variant.filter), own=info.uses_filter)
+        teacher = self._teacher(variant.teacher)
+        filtering = self._filtering(str(variant.filter), teacher, own=info.uses_filter)
         begins = self.pair.aligned if info.aligned_first(start) and not info.aligns_itself else None
         guided = info.guided(start=start, aligned=begins is not None)
         lora = spec.lora_of(cell.model)
-        if begins is not None and variant.adapters == "continue" and begins.spec["lora"] != lora.model_dump(mode="json"):
+        if begins is not None and variant.adapters == "continue" and LoraSpec.checked(**begins.spec.get("lora", {})) != lora:
             begins, guided = None, True  # made for the run, with the adapter that all runs have
         return RunSpec(
             dataset=self.user.id,
             method=variant.method,
             method_config=own_config(variant.method, variant.config),
-            teacher=self.pair.teacher.id if info.needs_teacher or (filtering.get("filter") and "scorer" not in filtering) else None,
+            teacher=teacher.id if info.needs_teacher or (filtering.get("filter") and "scorer" not in filtering) else None,
             aligned=begins.id if begins is not None else None,
             start=start if begins is None else "method",
             adapters=variant.adapters,
@@ -266,14 +263,22 @@ class Group:
             **self.pair.held,
         )
 
-    def _filtering(self, name: str, *, own: bool) -> dict[str, Any]:
+    def _teacher(self, which: str) -> TeacherInfo:
+        """What filters and guides: the teacher, the aligned weights with their refusal feature, or the base as it is with its own."""
+        if which != "untouched":
+            return self.pair.teacher if which == "own" else self.pair.aligned
+        spec = TeacherSpec.checked(**asdict(self.alignment), **self.pair.held, kind="ready", reading="auto", seed=self.seed)
+        return prepared(self.base.workspace, spec, self.base.session, self.progress)
+
+    def _filtering(self, name: str, teacher: TeacherInfo, *, own: bool) -> dict[str, Any]:
         """Fields of RunSpec that say what filters."""
         if name == NONE or (name == OWN and not own):
             return {}
         if name in (OWN, TEACHER):
             return {"filter": True}
         if name == "random":  # as many rows as the refusal feature drops: what choosing them is worth
-            drop = int(flagged(self.scores.scores(), self.scores.threshold).sum())
+            scores = score(self.base.workspace, self.user, teacher, self.base.session, self.progress)
+            drop = int(flagged(scores.scores(), scores.threshold).sum())
             return {"filter": True, "scorer": name, "drop": drop} if drop else {}
         return {"filter": True, "scorer": self._scorer(name)}
 

@@ -17,7 +17,7 @@ from reft_studio.defenses.defense import Start
 from reft_studio.errors import SpecError
 from reft_studio.models.spec import LoraSpec, OptimSpec, Settings, preset_named
 from reft_studio.scoring import SCORERS
-from reft_studio.tasks.sweep_words import titled
+from reft_studio.training.naming import number
 
 OWN, NONE, TEACHER = "own", "none", "refusal_feature"
 """Filters that are no scorers: the method's own, none at all, the refusal feature of the teacher."""
@@ -31,6 +31,9 @@ class Variant(Settings):
     config: dict[str, Any] = Field(default_factory=dict, description="settings of the method, each a value or a list of values")
     filter: str | tuple[str, ...] = Field(
         OWN, description="own: as the method does; none; refusal_feature (the teacher's); or the name of another scorer"
+    )
+    teacher: Literal["own", "unregularised", "untouched"] = Field(
+        "own", description="that filters and guides: own; unregularised (λ = 0: the aligned weights); untouched (the base as it is)"
     )
     start: Start | tuple[Start, ...] = Field("method", description="where training starts: method, aligned or base")
     adapters: Literal["continue", "fresh"] = Field("continue", description="from aligned weights: continue their adapter, or a fresh one")
@@ -55,9 +58,7 @@ class Variant(Settings):
     @property
     def title(self) -> str:
         """Its name in tables; no two variants of a recipe share one."""
-        return titled(
-            self.method, config=self.config, filtered=str(self.filter), start=str(self.start), adapters=self.adapters, label=self.label
-        )
+        return titled(self)
 
 
 @dataclass(frozen=True)
@@ -166,6 +167,27 @@ def read_recipe(path: Path) -> SweepSpec:
     if not isinstance(found, Mapping):
         raise SpecError(f"{path.name} holds no recipe: give settings by name, such as 'variants:' and 'poison_ratios:'.")
     return SweepSpec.checked(**{"name": path.stem, **found})
+
+
+def titled(variant: Variant) -> str:
+    """`Ref-Teacher, alpha 0.3 + filter Words (TF-IDF)`: the method, or its label, with what was changed."""
+    info, filtered = DEFENSES.get(variant.method).info, str(variant.filter)
+    words = [variant.label or info.title]
+    words += [f"{name} {_words(value)}" for name, value in variant.config.items()] if variant.label is None else []
+    words += {"unregularised": ["teacher with λ 0"], "untouched": ["untouched teacher"]}.get(variant.teacher, [])
+    if filtered == NONE and info.uses_filter:
+        words.append("without filter")
+    elif filtered == TEACHER and not info.uses_filter:
+        words.append("+ filter")
+    elif filtered not in (OWN, NONE, TEACHER):
+        words.append(f"+ filter {SCORERS.get(filtered).info.title}")
+    words += {"aligned": ["from aligned weights"], "base": ["from the base"]}.get(str(variant.start), [])
+    words += ["fresh adapter"] if variant.adapters == "fresh" else []
+    return ", ".join(words).replace(", + ", " + ")
+
+
+def _words(value: Any) -> str:
+    return number(value) if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
 
 
 def _products(config: Mapping[str, Any]) -> list[dict[str, Any]]:
