@@ -190,8 +190,11 @@ class RunContext(Protocol):
         """
         ...
 
-    def read(self, *batches: Batch, around: Around, start: bool = False) -> None:
-        """Run the model over batches without a gradient, each pass wrapped by `around`; with `start` the weights training began from."""
+    def read(self, *batches: Batch, around: Around, start: bool = False, dropout: bool = True) -> None:
+        """Run the model over batches without a gradient, each pass wrapped by `around`; with `start` the weights training began from.
+
+        `dropout`: as in training, or none.
+        """
         ...
 
     def learn_jointly(

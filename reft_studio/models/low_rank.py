@@ -6,7 +6,8 @@ Updates are added, scaled and projected as products: A₁ + A₂ and B₁ + B₂
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,6 +97,15 @@ class Layer:
         if self._continues is None:
             return torch.zeros_like(self.up), torch.zeros_like(self.down)
         return self._part.lora_B[self._continues].weight, self._part.lora_A[self._continues].weight
+
+    @contextmanager
+    def watched(self, see: Callable[[Tensor], None]) -> Iterator[None]:
+        """Show `see` what goes into the layer in the passes inside, (…, inputs)."""
+        handle = self._part.register_forward_pre_hook(lambda _part, inputs: see(inputs[0]))
+        try:
+            yield
+        finally:
+            handle.remove()
 
     @property
     def scale(self) -> float:

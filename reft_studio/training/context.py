@@ -156,7 +156,7 @@ class Run:
         self._kept, self._warn = kept, warn
         self._user: Batch | None = None
         self._user_read = False
-        self._trained, self._layers = (STUDENT, False), cast(Layers | None, None)
+        self._trained, self._layers = (STUDENT, cast(tuple[str, ...], ())), cast(Layers | None, None)
         self.start: str | None = None
         """The adapter that the training at hand began from; None: the base."""
         self.begin()
@@ -173,8 +173,8 @@ class Run:
     @property
     def layers(self) -> Layers:
         if self._layers is None:
-            adapter, fresh = self._trained
-            self._layers = Layers(self.session.adapted, adapter, start=self.start, continued=not fresh)
+            adapter, on = self._trained
+            self._layers = Layers(self.session.adapted, adapter, start=self.start, continued=not on)
         return self._layers
 
     def begin(self, stage: str = "", *, steps: int = 0, costs: Costs | None = None) -> None:
@@ -192,7 +192,7 @@ class Run:
     def training(self, adapter: str = STUDENT, *, on: Sequence[str] = ()) -> Iterator[list[Tensor]]:
         """An adapter in training mode, on top of others; gives its parameters. Raises SpecError if this app cannot train such a model."""
         model, adapted = self.session.model, self.session.adapted
-        self._trained, self._layers = (adapter, bool(on)), None
+        self._trained, self._layers = (adapter, tuple(on)), None
         if model.base.dtype == torch.float16:
             raise SpecError("The base is held in float16, whose range gradients leave. Load it in bfloat16 or float32 for training.")
         with adapted.active(adapter, on=on) as backbone:
@@ -299,9 +299,13 @@ class Run:
             )
 
     @torch.no_grad()
-    def read(self, *batches: Batch, around: Around, start: bool = False) -> None:
+    def read(self, *batches: Batch, around: Around, start: bool = False, dropout: bool = True) -> None:
+        adapted, (adapter, on) = self.session.adapted, self._trained
         with ExitStack() as held:
-            backbone = held.enter_context(self.session.adapted.active(self.start)) if start else self._accumulating().backbone
+            if start:
+                backbone = held.enter_context(adapted.active(self.start))
+            else:
+                backbone = self._accumulating().backbone if dropout else held.enter_context(adapted.active(adapter, on=on))
             for number, batch in enumerate(batches):
 
                 def see(rows: Sequence[int], batch: Batch = batch, number: int = number) -> None:
