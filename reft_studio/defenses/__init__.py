@@ -16,6 +16,7 @@ DEFENSES: Registry[type[Defense]] = Registry(
         "constrained_sft": "reft_studio.defenses.constrained_sft:ConstrainedSft",
         "asft": "reft_studio.defenses.asft:Asft",
         "panacea": "reft_studio.defenses.panacea:Panacea",
+        "antidote": "reft_studio.defenses.antidote:Antidote",
         "lisa": "reft_studio.defenses.lisa:Lisa",
         "vaccine": "reft_studio.defenses.vaccine:Vaccine",
         "t_vaccine": "reft_studio.defenses.t_vaccine:TVaccine",
