@@ -23,14 +23,16 @@ def list_scorers(workspace: Where = None) -> None:
 
 @verb(scorer)
 def prepare(
-    name: Annotated[str, typer.Argument(help="tfidf, linear_probe, response_compliance or ensemble")],
+    name: Annotated[str, typer.Argument(help="which scorer; the verb 'scorer list' names all")],
     harmful: Annotated[list[str] | None, typer.Option(help="files or ids of harmful prompts")] = None,
     harmless: Annotated[list[str] | None, typer.Option(help="files or ids of harmless prompts")] = None,
     labels: Annotated[
         list[str] | None, typer.Option(help="ids of datasets whose rows that people kept or removed are examples too")
     ] = None,
     shipped: Annotated[bool, typer.Option(help="train on the prompts that ship with the app as well")] = True,
-    teacher: Annotated[str | None, typer.Option(help="linear_probe: the teacher whose hidden states it reads")] = None,
+    teacher: Annotated[str | None, typer.Option(help="scorers that read through a model: the teacher whose model it is")] = None,
+    weights: Annotated[Literal["teacher", "base"], typer.Option(help="with that teacher: its adapter, or its base alone")] = "teacher",
+    neighbours: Annotated[int, typer.Option(help="embedding: how many of the nearest examples of each kind are compared")] = 10,
     member: Annotated[list[str] | None, typer.Option(help="ensemble: id of a prepared scorer; give two or more")] = None,
     join: Annotated[Literal["rank", "log_odds"], typer.Option(help="ensemble: by mean rank, or by calibrated log odds")] = "log_odds",
     recall: Annotated[float, typer.Option(help="share of held-out harmful prompts that the threshold must flag")] = 0.97,
@@ -42,6 +44,6 @@ def prepare(
     from reft_studio import scorer_verb
 
     settings: dict[str, Any] = {"scorer": name, "labels": tuple(labels or ()), "shipped": shipped, "recall": recall, "seed": seed}
-    settings |= {"teacher": teacher, "members": tuple(member or ()), "join": join}
+    settings |= {"teacher": teacher, "weights": weights, "neighbours": neighbours, "members": tuple(member or ()), "join": join}
     with place_for(workspace, throwaway=out is not None and not (labels or member or teacher)) as place:
         scorer_verb.prepare(place, settings, harmful=harmful or [], harmless=harmless or [], out=out)

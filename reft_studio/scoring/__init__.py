@@ -16,6 +16,7 @@ SCORERS: Registry[type[Scorer]] = Registry(
         "tfidf": "reft_studio.scoring.tfidf:Tfidf",
         "linear_probe": "reft_studio.scoring.linear_probe:LinearProbe",
         "response_compliance": "reft_studio.scoring.response_compliance:ResponseCompliance",
+        "embedding": "reft_studio.scoring.embedding:Embedding",
         "ensemble": "reft_studio.scoring.ensemble:Ensemble",
         "random": "reft_studio.scoring.controls:Random",
         "oracle": "reft_studio.scoring.controls:Oracle",

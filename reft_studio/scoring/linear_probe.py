@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 from zipfile import BadZipFile
 
 import numpy as np
@@ -11,21 +11,17 @@ from numpy.typing import NDArray
 
 from reft_studio import fingerprint
 from reft_studio.data.dataset import Dataset
-from reft_studio.errors import SpecError, StoreError
+from reft_studio.errors import StoreError
 from reft_studio.integrity import sealed_folder
 from reft_studio.progress import Progress
 from reft_studio.scoring.content import teacher_content
-from reft_studio.scoring.partial import Made, quick_scores
 from reft_studio.scoring.prepared import Prepared, PreparedScorer
 from reft_studio.scoring.preparing import calibrate, id_of, opened, split
 from reft_studio.scoring.scorer import Examples, Scorer, ScorerInfo, ScorerSpec
-from reft_studio.scoring.scores import ScoreSet, score_key
+from reft_studio.scoring.scores import ScoreSet
+from reft_studio.scoring.through_teacher import facts_of, prompt_states, score_prompt_states, session_of, teacher_of
 from reft_studio.teacher.quick import calibration_prompts
-from reft_studio.teacher.teacher import TeacherInfo, open_teacher
 from reft_studio.workspace import Workspace
-
-if TYPE_CHECKING:
-    from reft_studio.models.session import Session
 
 FILE = "probe.npz"
 VERSION = 2
@@ -56,15 +52,13 @@ class LinearProbe(Scorer):
 
     def prepare(self, workspace: Workspace, spec: ScorerSpec, examples: Examples, progress: Progress) -> PreparedScorer:
         """Fit on states of the teacher of the spec, at its layer. Raises SpecError if none is named."""
-        if not spec.teacher:
-            raise SpecError("A linear probe reads the states of a teacher's model, and none is named. Name one, e.g. 'lab'.")
-        teacher = open_teacher(workspace, spec.teacher)
+        teacher = teacher_of(workspace, spec)
         name = id_of(spec, VERSION, teacher_content(teacher), examples.prompts, examples.harmful.tolist())
         if workspace.folder("scorers", name).is_dir():
             return opened(workspace, name)
         fitted, held_out = split(examples.prompts, examples.harmful, seed=spec.seed)
         held_out = examples.calibrating(held_out)
-        features = _features(examples.prompts, teacher, _session(teacher), progress)
+        features = prompt_states(examples.prompts, teacher, session_of(teacher), progress)
         with sealed_folder(workspace.folder("scorers", name)) as building:
             weight, intercept = _logistic(features[fitted], examples.harmful[fitted])
             odds = features[held_out] @ weight + intercept
@@ -72,20 +66,11 @@ class LinearProbe(Scorer):
             np.savez(building / FILE, weight=weight.astype(np.float32), scalars=np.array([intercept, scale]))
             scores = np.tanh(odds / scale).astype(np.float32)
             title = f"Linear probe on {teacher.title}"
-            calibrate(
-                building,
-                spec,
-                examples,
-                examples.prompts,
-                held_out,
-                scores,
-                title=title,
-                extra={"teacher": teacher.id, "model": teacher.model, "states": teacher_content(teacher)},
-            )
+            calibrate(building, spec, examples, examples.prompts, held_out, scores, title=title, extra=facts_of(teacher))
         return opened(workspace, name)
 
     def content(self, prepared: Prepared) -> dict[str, Any]:
-        states = {name: value for name, value in prepared.spec["states"].items() if name != "feature"}
+        states = {name: value for name, value in prepared.spec["states"].items() if name != "feature"}  # older ones have it
         return {**states, "probe": fingerprint.of_file(prepared.folder / FILE)}
 
     def score(self, workspace: Workspace, dataset: Dataset, prepared: Prepared, progress: Progress) -> ScoreSet:
@@ -94,47 +79,13 @@ class LinearProbe(Scorer):
             return ready
         import torch
 
-        from reft_studio.scoring.refusal_similarity import facts, longest_prompt, states_scored
-
-        teacher, (weight, intercept, scale) = open_teacher(workspace, prepared.spec["teacher"]), _load(prepared.folder)
+        weight, intercept, scale = _load(prepared.folder)
         direction = torch.from_numpy(weight)
 
         def similarity(states: torch.Tensor) -> torch.Tensor:
             return torch.tanh((states @ direction + intercept) / scale)
 
-        key = score_key(self.info.name, prepared.id, prepared.created)
-        made: Made = {"key": key, "scorer": self.info.name, "teacher": prepared.id, "threshold": prepared.threshold}
-        content, first, session = self.content(prepared), quick_scores(workspace, dataset), _session(teacher)
-        session.remark(progress)
-        scoring = states_scored(
-            workspace, dataset, teacher, session, progress, content=content, similarity=similarity, made=made, first=first
-        )
-        with scoring as (result, numerics):
-            return self.store(
-                workspace, dataset, prepared, result, facts(result, teacher, numerics, longest=longest_prompt(session, teacher))
-            )
-
-
-def _session(teacher: TeacherInfo) -> Session:
-    from reft_studio.models.session import Session
-
-    return Session.open(teacher.model, template=teacher.template, loading=teacher.loading)
-
-
-def _features(prompts: list[str], teacher: TeacherInfo, session: Session, progress: Progress) -> NDArray[np.float32]:
-    """(n, d_model) states at the last prompt token after the teacher's layer."""
-    from reft_studio.models.batching import Encoder
-    from reft_studio.models.features import last_prompt_features
-    from reft_studio.scoring.refusal_similarity import check_match
-
-    check_match(session, teacher)
-    encoder = Encoder(session.model, max_length=teacher.max_length)
-    ids = [encoder.prompt_ids([{"role": "user", "content": prompt}]) for prompt in prompts]
-    with session.adapted.active(session.ensure("teacher", teacher.adapter)) as backbone:
-        found = last_prompt_features(
-            session.model, backbone, ids, layers=[teacher.layer], progress=lambda done: progress.progress(done, len(ids))
-        )
-    return np.asarray(found[:, 0].numpy())
+        return score_prompt_states(self, workspace, dataset, prepared, progress, similarity=similarity)
 
 
 def _logistic(features: NDArray[np.float32], harmful: NDArray[np.bool_]) -> tuple[NDArray[np.float64], float]:

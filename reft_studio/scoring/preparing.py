@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,29 @@ KEY = 12
 SHARES = {"fit": 0.7, "calibration": 0.3}
 LEAST = 100
 """Examples of each kind from which a scorer is fitted: 30 of them are then held out."""
+SATURATION = 0.95
+"""Where the most certain hundredth of held-out examples comes to lie on the scale from -1 to 1."""
 Places = list[int]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Puts a measure on the scale of scores: tanh((value - middle) / width). A negative width turns it round."""
+
+    middle: float
+    width: float
+
+    @classmethod
+    def fitted(cls, values: NDArray[np.float32], harmful: NDArray[np.bool_], *, turn: bool = False) -> Scale:
+        """Halfway between the medians of both kinds lies 0. `turn`: higher is less harmful if the harmful ones have the lower median."""
+        above, below = float(np.median(values[harmful])), float(np.median(values[~harmful]))
+        middle = (above + below) / 2
+        width = float(np.quantile(np.abs(values - middle), 0.99) / np.arctanh(SATURATION)) or 1.0
+        return cls(middle, -width if turn and above < below else width)
+
+    def __call__(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Scores of values; NaN stays NaN."""
+        return np.asarray(np.tanh((values - self.middle) / self.width), dtype=np.float32)
 
 
 def id_of(spec: ScorerSpec, *made_from: Any) -> str:

@@ -22,7 +22,11 @@ from reft_studio.studio import Studio
 from reft_studio.workspace import Workspace
 
 NAMES = list(SCORERS)
-SETTINGS: dict[str, dict[str, object]] = {"linear_probe": {"teacher": "lab"}, "ensemble": {"members": ["tfidf", "lab"]}}
+SETTINGS: dict[str, dict[str, object]] = {
+    "linear_probe": {"teacher": "lab"},
+    "embedding": {"teacher": "lab"},
+    "ensemble": {"members": ["tfidf", "lab"]},
+}
 """What a scorer needs to be prepared in these tests beyond the examples that ship."""
 
 

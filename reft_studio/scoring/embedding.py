@@ -1,0 +1,142 @@
+"""The nearest examples: how much closer the state of a prompt lies to its nearest harmful examples than to its nearest harmless ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reft_studio import fingerprint
+from reft_studio.data.dataset import Dataset
+from reft_studio.errors import StoreError
+from reft_studio.integrity import sealed_folder
+from reft_studio.progress import Progress
+from reft_studio.scoring.content import teacher_content
+from reft_studio.scoring.prepared import Prepared, PreparedScorer
+from reft_studio.scoring.preparing import Scale, calibrate, id_of, opened, split
+from reft_studio.scoring.scorer import Examples, Scorer, ScorerInfo, ScorerSpec
+from reft_studio.scoring.scores import ScoreSet
+from reft_studio.scoring.through_teacher import facts_of, prompt_states, score_prompt_states, session_of, teacher_of
+from reft_studio.teacher.quick import calibration_prompts
+from reft_studio.workspace import Workspace
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FILE = "examples.npz"
+VERSION = 1
+"""Raised when the same prompt would get another score from this code."""
+
+
+class Embedding(Scorer):
+    """Mean cosine to the k nearest harmful examples minus that to the k nearest harmless ones."""
+
+    info: ClassVar[ScorerInfo] = ScorerInfo(
+        name="embedding",
+        title="Nearest examples",
+        reads="prompt",
+        misses="Harmful answers to harmless prompts, and prompts of a subject of which there is no example of either kind.",
+        needs="model",
+        cost="as long as the model takes to read the prompts",
+        measure="closeness to harmful examples (difference of mean cosines, scaled)",
+    )
+
+    def shipped(self) -> Examples:
+        """The calibration prompts of the quick teacher: a model reads them in about a minute on two cores."""
+        found = calibration_prompts()
+        return Examples([one.prompt for one in found], [""] * len(found), np.array([one.side == "harmful" for one in found]))
+
+    def prepare(self, workspace: Workspace, spec: ScorerSpec, examples: Examples, progress: Progress) -> PreparedScorer:
+        """Keep the states of a part of the examples, set the threshold on the rest. Raises SpecError if no teacher is named."""
+        teacher = teacher_of(workspace, spec)
+        name = id_of(spec, VERSION, teacher_content(teacher), examples.prompts, examples.harmful.tolist())
+        if workspace.folder("scorers", name).is_dir():
+            return opened(workspace, name)
+        fitted, held_out = split(examples.prompts, examples.harmful, seed=spec.seed)
+        held_out = examples.calibrating(held_out)
+        states = prompt_states(examples.prompts, teacher, session_of(teacher), progress)
+        known = Neighbours.of(states[fitted], examples.harmful[fitted], count=spec.neighbours)
+        differences = known.differences(_tensor(states[held_out])).numpy()
+        scale = Scale.fitted(differences, examples.harmful[held_out])
+        with sealed_folder(workspace.folder("scorers", name)) as building:
+            known.save(building, scale)
+            calibrate(
+                building,
+                spec,
+                examples,
+                examples.prompts,
+                held_out,
+                scale(differences),
+                title=f"Nearest examples on {teacher.title}",
+                extra=facts_of(teacher),
+            )
+        return opened(workspace, name)
+
+    def content(self, prepared: Prepared) -> dict[str, Any]:
+        return {"version": VERSION, **prepared.spec["states"], "examples": fingerprint.of_file(prepared.folder / FILE)}
+
+    def score(self, workspace: Workspace, dataset: Dataset, prepared: Prepared, progress: Progress) -> ScoreSet:
+        """The highest score of what the user says in a row; editing a response changes no score."""
+        if (ready := self.stored(workspace, dataset, prepared)) is not None:
+            return ready
+        import torch
+
+        known, scale = Neighbours.load(prepared.folder)
+
+        def similarity(states: Tensor) -> Tensor:
+            return torch.tanh((known.differences(states) - scale.middle) / scale.width)
+
+        return score_prompt_states(self, workspace, dataset, prepared, progress, similarity=similarity)
+
+
+class Neighbours:
+    """States of examples, of unit length about their centre: in a language model all states point the same way, which hides the rest.
+
+    The centre is the mean of the means of both kinds, so that how many there are of each does not move it.
+    """
+
+    def __init__(self, centre: NDArray[np.float32], harmful: NDArray[np.float32], harmless: NDArray[np.float32], *, count: int) -> None:
+        self.centre, self.kinds, self.count = centre, (harmful, harmless), count
+
+    @classmethod
+    def of(cls, states: NDArray[np.float32], harmful: NDArray[np.bool_], *, count: int) -> Neighbours:
+        """From (n, d_model) states and which of them are harmful; `count` of a kind are compared, or all where there are fewer."""
+        centre = (states[harmful].mean(0) + states[~harmful].mean(0)) / 2
+        around = states - centre
+        around /= np.maximum(np.linalg.norm(around, axis=1, keepdims=True), 1e-12)
+        return cls(centre, around[harmful], around[~harmful], count=count)
+
+    def differences(self, states: Tensor) -> Tensor:
+        """(n,) in -2..2: mean cosine to the nearest harmful examples minus that to the nearest harmless ones."""
+        from torch.nn.functional import normalize
+
+        around = normalize(states - _tensor(self.centre), dim=-1)
+        near = [
+            (around @ _tensor(kind).T).topk(min(self.count, len(kind)), dim=-1).values.mean(-1)
+            for kind in self.kinds  # n · examples cosines, far less work than the model's
+        ]
+        return near[0] - near[1]
+
+    def save(self, folder: Path, scale: Scale) -> None:
+        """Keep the examples' states, which hold no readable text, and the scale."""
+        scalars = np.array([self.count, scale.middle, scale.width])
+        np.savez(folder / FILE, centre=self.centre, harmful=self.kinds[0], harmless=self.kinds[1], scalars=scalars)
+
+    @classmethod
+    def load(cls, folder: Path) -> tuple[Neighbours, Scale]:
+        """What `save` kept. Raises StoreError if it is damaged."""
+        try:
+            with np.load(folder / FILE, allow_pickle=False) as parts:
+                count, middle, width = parts["scalars"].tolist()
+                return cls(parts["centre"], parts["harmful"], parts["harmless"], count=int(count)), Scale(middle, width)
+        except (OSError, EOFError, BadZipFile, ValueError, KeyError) as exc:
+            raise StoreError(f"{folder.name}/{FILE} is missing or damaged. Prepare the scorer again.") from exc
+
+
+def _tensor(values: NDArray[np.float32]) -> Tensor:
+    import torch
+
+    return torch.from_numpy(values)

@@ -1,0 +1,93 @@
+"""What scorers share that read prompts through a teacher's model: its states at the last prompt token, of examples and of a dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reft_studio.data.dataset import Dataset
+from reft_studio.errors import SpecError
+from reft_studio.progress import Progress
+from reft_studio.scoring.content import teacher_content
+from reft_studio.scoring.partial import Made, quick_scores
+from reft_studio.scoring.prepared import Prepared
+from reft_studio.scoring.scorer import Scorer, ScorerSpec
+from reft_studio.scoring.scores import ScoreSet, score_key
+from reft_studio.teacher.teacher import TeacherInfo, open_teacher
+from reft_studio.workspace import Workspace
+
+if TYPE_CHECKING:
+    from reft_studio.models.session import Session
+    from reft_studio.scoring.engine import Similarity
+
+
+def teacher_of(workspace: Workspace, spec: ScorerSpec) -> TeacherInfo:
+    """The teacher that a spec names, or its base without the adapter. Raises SpecError if none is named."""
+    if not spec.teacher:
+        raise SpecError(f"'{spec.scorer}' reads through the model of a teacher, and none is named. Name one, e.g. 'lab'.")
+    return read_through(workspace, spec.teacher, weights=spec.weights)
+
+
+def teacher_of_prepared(workspace: Workspace, prepared: Prepared) -> TeacherInfo:
+    """The teacher that a scorer was prepared on."""
+    return read_through(workspace, str(prepared.spec["teacher"]), weights=str(prepared.spec.get("weights", "teacher")))
+
+
+def read_through(workspace: Workspace, name: str, *, weights: str) -> TeacherInfo:
+    """A teacher by its id; with the weights "base" its model is read without the adapter."""
+    found = open_teacher(workspace, name)
+    return found if weights == "teacher" else replace(found, spec={**found.spec, "kind": "ready"})
+
+
+def facts_of(teacher: TeacherInfo) -> dict[str, Any]:
+    """What the spec of a prepared scorer keeps of its teacher."""
+    return {"teacher": teacher.id, "model": teacher.model, "states": states_content(teacher)}
+
+
+def states_content(teacher: TeacherInfo) -> dict[str, Any]:
+    """All that the states of a teacher depend on, as hashes: its refusal feature is not among that."""
+    return {name: value for name, value in teacher_content(teacher).items() if name != "feature"}
+
+
+def session_of(teacher: TeacherInfo) -> Session:
+    """The teacher's model in memory, read as it was when the teacher was prepared."""
+    from reft_studio.models.session import Session
+
+    return Session.open(teacher.model, template=teacher.template, loading=teacher.loading, max_length=teacher.max_length)
+
+
+def prompt_states(prompts: Sequence[str], teacher: TeacherInfo, session: Session, progress: Progress) -> NDArray[np.float32]:
+    """(n, d_model) states at the last prompt token after the teacher's layer."""
+    from reft_studio.models.batching import Encoder
+    from reft_studio.models.features import last_prompt_features
+    from reft_studio.scoring.refusal_similarity import check_match
+
+    check_match(session, teacher)
+    encoder = Encoder(session.model, max_length=teacher.max_length)
+    ids = [encoder.prompt_ids([{"role": "user", "content": prompt}]) for prompt in prompts]
+    with session.adapted.active(session.ensure("teacher", teacher.adapter)) as backbone:
+        found = last_prompt_features(
+            session.model, backbone, ids, layers=[teacher.layer], progress=lambda done: progress.progress(done, len(ids))
+        )
+    return np.asarray(found[:, 0].numpy())
+
+
+def score_prompt_states(
+    scorer: Scorer, workspace: Workspace, dataset: Dataset, prepared: Prepared, progress: Progress, *, similarity: Similarity
+) -> ScoreSet:
+    """Score a dataset by a function of those states; the highest of a row's turns counts. It goes on where it was interrupted."""
+    from reft_studio.scoring.refusal_similarity import facts, longest_prompt, states_scored
+
+    teacher = teacher_of_prepared(workspace, prepared)
+    key = score_key(scorer.info.name, prepared.id, prepared.created)
+    made: Made = {"key": key, "scorer": scorer.info.name, "teacher": prepared.id, "threshold": prepared.threshold}
+    content, first, session = scorer.content(prepared), quick_scores(workspace, dataset), session_of(teacher)
+    session.remark(progress)
+    scoring = states_scored(workspace, dataset, teacher, session, progress, content=content, similarity=similarity, made=made, first=first)
+    with scoring as (result, numerics):
+        told = facts(result, teacher, numerics, longest=longest_prompt(session, teacher))
+        return scorer.store(workspace, dataset, prepared, result, told)

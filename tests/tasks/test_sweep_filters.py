@@ -1,0 +1,40 @@
+"""Every scorer that is prepared from examples can be a filter of a recipe: prepared on the sweep's own alignment data, and used."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from reft_studio.progress import Silent
+from reft_studio.scoring import SCORERS
+from reft_studio.tasks.sweep import lines, sweep
+from reft_studio.tasks.sweep_spec import SweepSpec
+from reft_studio.workspace import Workspace
+
+ELSEWHERE = ("refusal_feature", "ensemble")
+"""The first is not prepared from examples, the second joins scorers that a recipe cannot name."""
+NAMES = [name for name in SCORERS if name not in ELSEWHERE]
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """The line of each filter, by its title."""
+    workspace = Workspace.open(tmp_path_factory.mktemp("filters"))
+    spec = SweepSpec.checked(
+        optim={"steps": 2},
+        rows=(60,),
+        prompts=10,
+        task_prompts=10,
+        poison_ratios=(0.1,),
+        variants=({"method": "sft", "filter": NAMES},),
+    )
+    sweep(workspace, spec, Silent())
+    return {line["cell"]["variant"].removeprefix("Plain SFT + filter "): line for line in lines(workspace, spec)}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recipe_filters_with_any_scorer(found: dict[str, dict[str, Any]], name: str) -> None:
+    line = found[SCORERS.get(name).info.title]
+    assert "error" not in line, line
+    assert name == "random" or 0 <= line["filter"]["removed"] < 60
