@@ -20,6 +20,7 @@ DEFENSES: Registry[type[Defense]] = Registry(
         "lisa": "reft_studio.defenses.lisa:Lisa",
         "vaccine": "reft_studio.defenses.vaccine:Vaccine",
         "t_vaccine": "reft_studio.defenses.t_vaccine:TVaccine",
+        "repnoise": "reft_studio.defenses.repnoise:RepNoise",
         "booster": "reft_studio.defenses.booster:Booster",
         "safe_lora": "reft_studio.defenses.safe_lora:SafeLora",
         "ldifs": "reft_studio.defenses.ldifs:Ldifs",

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any, Literal, cast
 
 import torch
@@ -95,8 +96,11 @@ def drawn(weights: Sequence[float], count: int) -> list[int]:
     return sorted(int(place) for place in torch.multinomial(chances, count))
 
 
-def answers(modules: Sequence[nn.Module]) -> StatesOf:
-    """Sees what the modules answer, by (number of the module, row), each (tokens of the row, d)."""
+def answers(modules: Sequence[nn.Module], *, given: Sequence[nn.Module] = ()) -> StatesOf:
+    """Sees what the modules answer, and what those of `given` are asked with, by (number, row), each (tokens of the row, d).
+
+    Modules are numbered in order, those of `given` after the others.
+    """
 
     @contextmanager
     def seen(one: Pass) -> Iterator[Callable[[], dict[Hashable, Tensor]]]:
@@ -105,10 +109,16 @@ def answers(modules: Sequence[nn.Module]) -> StatesOf:
         def note(number: int, states: Tensor) -> None:
             found.setdefault(number, states)  # a recomputation comes second
 
-        with hooked(modules, note):
+        with hooked(modules, note), ExitStack() as asked:
+            for number, module in enumerate(given, len(modules)):
+                asked.callback(module.register_forward_pre_hook(partial(_note_given, note, number), with_kwargs=True).remove)
             yield lambda: {(number, row): value for number, states in found.items() for row, value in rows_of(one, states).items()}
 
     return seen
+
+
+def _note_given(note: Callable[[int, Tensor], None], number: int, _module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+    note(number, next(value for value in (*args, *kwargs.values()) if isinstance(value, Tensor) and value.is_floating_point()))
 
 
 class OutputGradients:

@@ -202,7 +202,7 @@ class Run:
             parameters = adapted.parameters(adapter)
             self._weights = Weights(parameters)
             self._accumulator = Accumulator(model, backbone, parameters, packer=self._packer, pieces=self._pieces)
-            with self.costs.watching(backbone):
+            with self.costs.watching(backbone, model.blocks):
                 yield parameters
             self._accumulator = self._weights = self._layers = None
 

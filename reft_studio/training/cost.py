@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import register_multi_grad_hook
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from reft_studio.models.anatomy import first_output
 from reft_studio.models.fit import peak_memory
 from reft_studio.training.ledger import BACKWARD, CPU, FORWARD, TEACHER
 
@@ -90,22 +92,32 @@ class Costs:
             self._aside = False
 
     @contextmanager
-    def watching(self, backbone: nn.Module) -> Iterator[None]:
-        """Count the passes through `backbone` while inside."""
-        before = 0
+    def watching(self, backbone: nn.Module, blocks: Iterable[nn.Module] = ()) -> Iterator[None]:
+        """Count the passes through `backbone` while inside; a pass has gone back once a gradient reaches its answer, or that of a block.
+
+        A loss of inner states alone leaves the last answer without one.
+        """
+        before, answers = 0, list[Tensor]()
 
         def begin(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
             nonlocal before
             before = self._mode.total if self._mode is not None else 0
+            answers.clear()
+
+        def answered(module: nn.Module, args: Any, output: Any) -> None:
+            answers.append(first_output(output))
 
         def end(module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
             states: Tensor = output.last_hidden_state
             tokens = states.shape[0] * states.shape[1]
             self._pass(FORWARD if states.requires_grad else TEACHER, tokens, before)
-            if states.requires_grad:
-                states.register_hook(lambda gradient: self._pass(BACKWARD, tokens))  # type: ignore[no-untyped-call]
+            watched = [value for value in (states, *answers) if value.requires_grad]
+            answers.clear()
+            if watched:
+                register_multi_grad_hook(watched, lambda gradient: self._pass(BACKWARD, tokens), mode="any")
 
         hooks = [backbone.register_forward_pre_hook(begin, with_kwargs=True), backbone.register_forward_hook(end, with_kwargs=True)]
+        hooks += [block.register_forward_hook(answered) for block in blocks]
         try:
             yield
         finally:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 
-from reft_studio import fingerprint
 from reft_studio.defenses.defense import ALIGNED, task_loss
 from reft_studio.models.inner import OutputGradients, block_modules, drawn
 from reft_studio.models.spec import LoraSpec, OptimSpec
@@ -20,7 +18,7 @@ from reft_studio.training.stages import FOLDER
 from reft_studio.workspace import Workspace, read_json
 from tests.defenses.real import TOLERANCE, WAYS, Real, apart
 from tests.tiny_runs import TinyRuns
-from tests.training.test_stages import Killed, Stopped
+from tests.training.test_stages import ends_alike
 
 FEW = {"layers": 1, "redraw_every": 2, "measure_every": 3}
 
@@ -143,13 +141,10 @@ def test_blocks_that_are_not_drawn_stay_as_they_are_with_weight_decay_and_all(ti
 
 def test_a_run_killed_in_its_stage_goes_on_with_its_draw(tiny: TinyRuns, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REFT_STUDIO_CHECKPOINT_S", "0")
-    spec, digests = tiny.spec("t_vaccine", method_config=FEW), []
-    for stops in ((), (4, 2)):
-        place = Workspace.open(Path(shutil.copytree(tiny.workspace.root, tmp_path / str(len(stops)))))
-        for stop in (*stops, 0):
-            try:
-                done = train(place, spec, tiny.session, Stopped(at=stop))
-            except Killed:
-                continue
-            digests.append(fingerprint.of_file(done.adapter / "adapter_model.safetensors"))
-    assert len(digests) == 2 and digests[0] == digests[1]
+    assert ends_alike(tiny, tiny.spec("t_vaccine", method_config=FEW), tmp_path, 4, 2)
+
+
+@pytest.mark.parametrize("method", ["vaccine", "repnoise"])
+def test_so_do_its_kin(tiny: TinyRuns, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    monkeypatch.setenv("REFT_STUDIO_CHECKPOINT_S", "0")
+    assert ends_alike(tiny, tiny.spec(method), tmp_path, 3)

@@ -184,3 +184,18 @@ def test_what_was_spent_before_a_run_is_in_its_ledger_and_not_in_its_seconds() -
         clock.now += 4
     assert costs.of("load") == 3 and costs.seconds - costs.of("load") == 4 and costs.of("never") == 0
     assert [one["stage"] for one in costs.spent()["stages"]] == ["load", "train"]
+
+
+def test_a_loss_of_what_a_block_answers_alone_is_a_pass_back_too() -> None:
+    """The last answer gets no gradient there; where both get one, it is one pass."""
+    costs, backbone, kept = Costs(), Backbone(), list[Tensor]()
+    block = nn.Linear(WIDE, WIDE, bias=False)
+    backbone.frozen = block
+    with costs.watching(backbone, [block]):
+        handle = block.register_forward_hook(lambda _module, _inputs, output: kept.append(output))
+        backbone(inputs=inputs())
+        torch.autograd.grad(kept[0].square().sum(), [block.weight])
+        last = backbone(inputs=inputs()).last_hidden_state
+        torch.autograd.grad(kept[1].sum() + last.square().sum(), [block.weight])
+        handle.remove()
+    assert costs.ledger()["passes"] == {TEACHER: 0, FORWARD: 2, BACKWARD: 2}

@@ -83,6 +83,20 @@ def same(one: RunInfo, other: RunInfo) -> bool:
     return first == second
 
 
+def ends_alike(tiny: TinyRuns, spec: Any, root: Path, *stops: int) -> bool:
+    """Whether a run that is killed at these checks, one after the other, ends with the bytes of an unbroken one."""
+    digests = []
+    for kills in ((), stops):
+        place = Workspace.open(Path(shutil.copytree(tiny.workspace.root, root / str(len(kills)))))
+        for stop in (*kills, 0):
+            try:
+                done = train(place, spec, tiny.session, Stopped(at=stop))
+            except Killed:
+                continue
+            digests.append(fingerprint.of_file(done.adapter / "adapter_model.safetensors"))
+    return len(digests) == 2 and digests[0] == digests[1]
+
+
 def test_methods_that_start_from_aligned_weights_share_those_that_are_made_for_them(tiny: TinyRuns, place: Workspace) -> None:
     first = train(place, guided(tiny, "aligned_sft"), tiny.session, Silent())
     assert first.result["stages"][0] | {"id": "", "seconds": 0} == {
