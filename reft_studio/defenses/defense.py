@@ -93,8 +93,8 @@ class Stage:
     """A training before the user's data. Its adapter is made once: runs share it that agree in all that it depends on.
 
     `step` adds the gradient of one optimizer step. `rule` names its update rule, and `settings` are those of the method that count in it.
-    It trains a fresh adapter, on top of the adapters `on`, or goes on with the adapter `start`. `steps`, `learning_rate`: None takes the
-    run's.
+    It trains a fresh adapter, on top of the adapters `on`, or goes on with the adapter `start`; ALIGNED among them is left out where the
+    run starts from the base as it is. `steps`, `learning_rate`: None takes the run's.
     """
 
     name: str
@@ -205,6 +205,10 @@ class RunContext(Protocol):
         It is called once a step, but for want of memory. Where memory splits the batch, the states are read first, which is one more pass
         forward. `plus` are further losses, as `learn` takes them.
         """
+        ...
+
+    def seed(self, label: str) -> int:
+        """A seed of the run's own for one purpose, for draws outside of a training."""
         ...
 
     def kept(self) -> list[int]:

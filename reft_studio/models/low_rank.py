@@ -168,6 +168,10 @@ class Layers(Mapping[str, Layer]):
     def __len__(self) -> int:
         return len(self._layers)
 
+    def of(self, adapter: str) -> dict[str, LowRank]:
+        """What another adapter adds by itself, such as one that a stage made."""
+        return low_rank(self._adapted, adapter)
+
     def settle(self) -> None:
         """Make the adapter all that is added to the base: what was replaced, and what a fresh adapter was trained on top of.
 

@@ -206,6 +206,9 @@ class Run:
                 yield parameters
             self._accumulator = self._weights = self._layers = None
 
+    def seed(self, label: str) -> int:
+        return seeding.derive(self.spec.seed, label)
+
     def kept(self) -> list[int]:
         return self._kept
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,9 @@ def make_all(workspace: Workspace, spec: RunSpec, run: Run, defense: Defense, pr
     if wanted and spec.aligned:
         run.session.ensure(ALIGNED, open_teacher(workspace, spec.aligned).adapter)
     made = []
-    for stage in wanted:
+    for asked in wanted:
+        there = {name for name in (asked.start, *asked.on) if name != ALIGNED or ALIGNED in ids}  # the base as it is needs no adapter
+        stage = replace(asked, start=asked.start if asked.start in there else None, on=tuple(name for name in asked.on if name in there))
         facts = facts_of(spec, run, stage, ids)
         ids[stage.name] = "s" + fingerprint.of_value(facts)[:KEY]
         folder = workspace.folder(FOLDER, ids[stage.name])
