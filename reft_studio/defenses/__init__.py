@@ -17,6 +17,7 @@ DEFENSES: Registry[type[Defense]] = Registry(
         "asft": "reft_studio.defenses.asft:Asft",
         "panacea": "reft_studio.defenses.panacea:Panacea",
         "antidote": "reft_studio.defenses.antidote:Antidote",
+        "resta": "reft_studio.defenses.resta:Resta",
         "lisa": "reft_studio.defenses.lisa:Lisa",
         "vaccine": "reft_studio.defenses.vaccine:Vaccine",
         "t_vaccine": "reft_studio.defenses.t_vaccine:TVaccine",

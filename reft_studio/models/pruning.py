@@ -1,4 +1,8 @@
-"""Wanda scores (Sun et al., arXiv:2306.11695) on the matrices of an adapter: how much each entry matters to what it is read with."""
+"""Taking back part of what training changed in the matrices of an adapter: by Wanda's scores, or by chance.
+
+Wanda (Sun et al., arXiv:2306.11695) scores how much an entry matters to what the matrix is read with; DARE (Yu et al., arXiv:2311.03099)
+drops entries by chance and scales up the rest.
+"""
 
 from __future__ import annotations
 
@@ -57,3 +61,10 @@ def prune_largest(weight: Tensor, begun: Tensor, size: Tensor, ratio: float) -> 
     kept = int(score.shape[1] * (1 - ratio) + 1e-9)  # 10 · (1 − 0.9) is a little less than 1 in floating point
     places = score.sort(dim=1, stable=True).indices[:, kept:]
     weight.scatter_(1, places, begun.to(weight.dtype).gather(1, places))
+
+
+@torch.no_grad()
+def drop_and_rescale(weight: Tensor, begun: Tensor, share: float, *, seed: int) -> None:
+    """Set entries of `weight` back to `begun` with chance `share`, and scale the change of the others by 1 / (1 − share): DARE."""
+    drawn = torch.rand(weight.shape, generator=torch.Generator().manual_seed(seed)).to(weight.device)
+    weight.copy_(begun + (weight - begun) * (drawn >= share) / (1 - share))
