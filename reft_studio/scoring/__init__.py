@@ -14,6 +14,7 @@ SCORERS: Registry[type[Scorer]] = Registry(
     {
         "refusal_feature": "reft_studio.scoring.refusal_feature:RefusalFeatureScorer",
         "tfidf": "reft_studio.scoring.tfidf:Tfidf",
+        "keywords": "reft_studio.scoring.keywords:Keywords",
         "linear_probe": "reft_studio.scoring.linear_probe:LinearProbe",
         "response_compliance": "reft_studio.scoring.response_compliance:ResponseCompliance",
         "embedding": "reft_studio.scoring.embedding:Embedding",

@@ -74,15 +74,17 @@ def calibrate(
     *,
     title: str,
     extra: dict[str, Any] | None = None,
+    threshold: float | None = None,
 ) -> None:
-    """Set the threshold on the scores of held-out examples, and write scorer.json and calibration.parquet.
+    """Set the threshold on the scores of held-out examples unless it is given, and write scorer.json and calibration.parquet.
 
     `texts` are what it reads of the examples; `extra` goes into the spec.
     """
     from reft_studio.teacher.calibration import report, threshold_for_recall, write_scores  # brings torch, which scoring does without
 
     truth = examples.harmful[held_out]
-    threshold = threshold_for_recall(scores[truth], recall=spec.recall)
+    if threshold is None:
+        threshold = threshold_for_recall(scores[truth], recall=spec.recall)
     kinds = [("harmful", truth), ("harmless", ~truth)]
     read = {kind: [texts[held_out[place]] for place in np.flatnonzero(mask)] for kind, mask in kinds}
     write_scores(building / "calibration.parquet", [(kind, scores[mask], read[kind]) for kind, mask in kinds])

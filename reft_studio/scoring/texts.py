@@ -59,6 +59,18 @@ def answers(batch: pa.RecordBatch) -> Texts:
     return Texts(response.filter(answered), np.flatnonzero(there), np.where(there, 0, NO_ANSWER).astype(np.uint8))
 
 
+def whole_rows(batch: pa.RecordBatch) -> Texts:
+    """All that is read of each row as one text: what the user says, turn by turn, and the response. A row needs either."""
+    said, answered = prompts(batch), answers(batch)
+    parts = [list[str]() for _ in range(len(batch))]
+    for some in (said, answered):
+        for row, text in zip(some.rows.tolist(), some.texts.to_pylist(), strict=True):
+            parts[row].append(text)
+    there = np.array([bool(one) for one in parts], dtype=bool)
+    texts = pa.array(["\n".join(one) for one in parts if one], pa.string())
+    return Texts(texts, np.flatnonzero(there), np.where(there, 0, said.reasons).astype(np.uint8))
+
+
 def score_texts(
     scorer: Scorer,
     workspace: Workspace,

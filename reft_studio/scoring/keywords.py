@@ -1,0 +1,152 @@
+"""A list of words: how many of them a row uses. The oldest filter, and the one that shows what a word without its sentence is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from reft_studio import fingerprint
+from reft_studio.data.dataset import Dataset
+from reft_studio.data.own_texts import own_texts
+from reft_studio.errors import SpecError, StoreError
+from reft_studio.integrity import sealed_folder
+from reft_studio.progress import Progress
+from reft_studio.scoring.prepared import SHIPPED, Prepared, PreparedScorer
+from reft_studio.scoring.preparing import calibrate, id_of, opened
+from reft_studio.scoring.scorer import Examples, Scorer, ScorerInfo, ScorerSpec, Word
+from reft_studio.scoring.scores import ScoreSet
+from reft_studio.scoring.texts import score_texts, whole_rows
+from reft_studio.workspace import Workspace
+
+FILE = "words.txt"
+VERSION = 1
+"""Raised when the same row would get another score from this code."""
+
+
+class Keywords(Scorer):
+    """Counts the distinct terms of a list in prompt and response."""
+
+    info: ClassVar[ScorerInfo] = ScorerInfo(
+        name="keywords",
+        title="Word list",
+        reads="both",
+        misses=(
+            "Everything that is said in other words or another language. It flags harmless uses of its words (kill a process), and as "
+            "substrings also words that contain them (skill, grape)."
+        ),
+        needs="nothing",
+        cost="about 30,000 rows a second",
+        measure="share of words of the list (1 - 2/2^n for n distinct ones)",
+    )
+
+    def shipped(self) -> Examples:
+        """The alignment prompts that ship: nothing is learned from them, they show how well a list does."""
+        found = [one for one in own_texts() if not one.twin]
+        return Examples([one.prompt for one in found], [one.response for one in found], np.array([one.harmful for one in found]))
+
+    def prepare(self, workspace: Workspace, spec: ScorerSpec, examples: Examples, progress: Progress) -> PreparedScorer:
+        """Take the words of the spec, or those that ship, and count on the examples how many of each kind use `least` of them.
+
+        The threshold is that number of words, whatever share of the harmful examples it flags: a list knows no other.
+        """
+        words = _checked(spec.words or _read(SHIPPED / self.info.name))
+        name = id_of(spec, VERSION, words, examples.prompts, examples.responses, examples.harmful.tolist())
+        if workspace.folder("scorers", name).is_dir():
+            return opened(workspace, name)
+        texts = [f"{prompt}\n{response}" for prompt, response in zip(examples.prompts, examples.responses, strict=True)]
+        held_out = examples.calibrating(list(range(len(texts))))
+        terms = Terms(words, whole=spec.match == "word")
+        scores = scores_of(terms.counts(pa.array([texts[place] for place in held_out], pa.string())))
+        with sealed_folder(workspace.folder("scorers", name)) as building:
+            (building / FILE).write_text("".join(f"{word}\n" for word in words), "utf-8")
+            title = f"{self.info.title} ({len(words)} {'words' if spec.match == 'word' else 'substrings'})"
+            calibrate(building, spec, examples, texts, held_out, scores, title=title, threshold=float(scores_of(np.array([spec.least]))[0]))
+        progress.progress(len(texts), len(texts))
+        return opened(workspace, name)
+
+    def content(self, prepared: Prepared) -> dict[str, Any]:
+        return {"version": VERSION, "words": fingerprint.of_file(prepared.folder / FILE), "match": prepared.spec["match"]}
+
+    def score(self, workspace: Workspace, dataset: Dataset, prepared: Prepared, progress: Progress) -> ScoreSet:
+        """By how many distinct terms all that is said in a row uses, by the user and in the response."""
+        terms = _terms(prepared)
+
+        def function(texts: pa.Array) -> NDArray[np.float32]:
+            return scores_of(terms.counts(texts))
+
+        columns = ("prompt", "messages", "response")
+        return score_texts(self, workspace, dataset, prepared, progress, read=whole_rows, columns=columns, function=function)
+
+    def explain(self, prepared: Prepared, row: dict[str, Any]) -> list[Word]:
+        """The terms that it uses, all with the same share."""
+        (text,) = whole_rows(
+            pa.RecordBatch.from_pylist([{name: row[name] for name in ("prompt", "messages", "response")}])
+        ).texts.to_pylist()
+        used = _terms(prepared).used(text)
+        return [Word(term, 1 / len(used)) for term in used]
+
+
+class Terms:
+    """Words and phrases that are looked for in any case, as whole words or anywhere in a text."""
+
+    def __init__(self, words: Sequence[str], *, whole: bool) -> None:
+        self.words, self.whole = tuple(words), whole
+
+    def counts(self, texts: pa.Array) -> NDArray[np.int64]:
+        """(n,) how many different terms each text uses."""
+        plain, found = self._plain(texts), np.zeros(len(texts), dtype=np.int64)
+        if not self.words:
+            return found
+        some = pc.match_substring_regex(plain, "|".join(self._patterns))  # one look at each text leaves few of them
+        using = np.flatnonzero(pc.fill_null(some, False).to_numpy(zero_copy_only=False))
+        chosen = plain.take(pa.array(using))
+        for pattern in self._patterns:
+            found[using] += pc.match_substring(chosen, pattern).to_numpy(zero_copy_only=False)
+        return found
+
+    def used(self, text: str) -> list[str]:
+        """The terms that a text uses, in the order of the list."""
+        (plain,) = self._plain(pa.array([text], pa.string())).to_pylist()
+        return [word for word, pattern in zip(self.words, self._patterns, strict=True) if pattern in plain]
+
+    @property
+    def _patterns(self) -> list[str]:
+        return [f" {word} " if self.whole else word for word in self.words]
+
+    def _plain(self, texts: pa.Array) -> pa.Array:
+        """Lower case; spaces for all that is no letter, digit or apostrophe, and at both ends: a whole word stands between two."""
+        return pc.binary_join_element_wise("", pc.utf8_trim_whitespace(_spaced(texts)), "", " ")
+
+
+def _spaced(texts: pa.Array) -> pa.Array:
+    return pc.replace_substring_regex(pc.utf8_lower(texts), r"[^\p{L}\p{N}']+", " ")
+
+
+def scores_of(counts: NDArray[np.int64]) -> NDArray[np.float32]:
+    """1 - 2/2^n for n distinct terms: -1 without one, 0 with one, 0.5 with two."""
+    return np.asarray(1 - 2.0 ** (1 - np.minimum(counts, 30)), dtype=np.float32)
+
+
+def _checked(words: Sequence[str]) -> list[str]:
+    """The words in lower case with single spaces, each once. Raises SpecError if none is left."""
+    found = sorted({word.strip() for word in _spaced(pa.array(list(words), pa.string())).to_pylist()} - {""})
+    if not found:
+        raise SpecError("The word list is empty. Give words, or none to use the list that ships.")
+    return found
+
+
+def _read(folder: Path) -> list[str]:
+    try:
+        return [line for line in (folder / FILE).read_text("utf-8").splitlines() if line]
+    except (OSError, ValueError) as exc:
+        raise StoreError(f"{folder.name}/{FILE} is missing or damaged. Prepare the scorer again.") from exc
+
+
+def _terms(prepared: Prepared) -> Terms:
+    return Terms(_read(prepared.folder), whole=prepared.spec["match"] == "word")
