@@ -16,7 +16,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Load": ("load", "load again"),
     "Filter and prepare": ("filter", "prepare"),
     "Train": ("train", "finish"),
-    "Teacher's answers": ("teacher states",),
+    "Answers to learn from": ("teacher states", "start weights"),
     "Looks on the way": ("looks",),
     "Evaluate": ("answer", "grade"),
 }

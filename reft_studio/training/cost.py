@@ -26,7 +26,7 @@ from reft_studio.training.ledger import BACKWARD, CPU, FORWARD, TEACHER
 
 VERSION = 2
 KINDS = (TEACHER, FORWARD, BACKWARD)
-"""Kinds of pass: without a gradient (the teacher's), forward for training (the student's), and backward."""
+"""Kinds of pass: without a gradient (a teacher's, the start weights'), forward for training (the student's), and backward."""
 _ATTENTION = "_scaled_dot_product"
 _PRODUCTS = {"forward": 2, "backward": 5}
 """Matrix products of one attention; on the way back one of the forward pass is computed again."""

@@ -12,6 +12,7 @@ STAGES = {
     "prepare": "Prepare the data",
     "train": "Train",
     "teacher states": "Teacher's answers",
+    "start weights": "Start weights' answers",
     "looks": "Looks on the way",
     "finish": "Change the adapter",
     "load again": "Load to evaluate",
@@ -19,7 +20,7 @@ STAGES = {
     "grade": "Grade the answers",
 }
 """Every stage by the name that is stored, in the order in which they are done, and as people read it."""
-OF_TRAINING = ("filter", "prepare", "train", "teacher states", "finish")
+OF_TRAINING = ("filter", "prepare", "train", "teacher states", "start weights", "finish")
 """Stages that are the method's own work: what is compared with plain finetuning."""
 CPU = "CPU"
 TEACHER, FORWARD, BACKWARD = "teacher", "forward", "backward"

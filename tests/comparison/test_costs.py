@@ -101,9 +101,9 @@ def test_the_evaluation_is_a_part_of_what_a_run_cost(workspace: Workspace, runs:
 def test_the_chart_has_a_bar_for_each_stage_and_run_and_a_mark_for_each_peak(workspace: Workspace, runs: dict[str, str]) -> None:
     figure = cost_bars(costs_of(workspace, list(runs.values())))
     bars = {trace.name: list(trace.x) for trace in figure.data if trace.type == "bar"}
-    assert bars == {"Load": [2, 2], "Filter and prepare": [1, 1], "Train": [5, 12], "Teacher's answers": [3, 3]}
+    assert bars == {"Load": [2, 2], "Filter and prepare": [1, 1], "Train": [5, 12], "Answers to learn from": [3, 3]}
     peaks = {trace.name: list(trace.x) for trace in figure.data if trace.type == "scatter"}
-    assert peaks == {"Load": [500, 500], "Filter and prepare": [520, 520], "Train": [550, 700], "Teacher's answers": []}
+    assert peaks == {"Load": [500, 500], "Filter and prepare": [520, 520], "Train": [550, 700], "Answers to learn from": []}
     assert "Time (seconds)" in figure.layout.xaxis.title.text and "of the whole process" in figure.layout.title.subtitle.text
 
 

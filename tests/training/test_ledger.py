@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import reft_studio
+from reft_studio.comparison.costs import GROUPS
+from reft_studio.evaluation.costs import ANSWER, GRADE
 from reft_studio.training.card import cost_lines
-from reft_studio.training.ledger import Ledger, Stage
+from reft_studio.training.ledger import OF_TRAINING, STAGES, Ledger, Stage
+
+SOURCES = Path(reft_studio.__file__).parent
 
 COSTS: dict[str, Any] = {
     "version": 2,
@@ -32,6 +39,14 @@ def test_stages_stand_in_the_order_in_which_they_are_done_and_those_of_the_evalu
     assert ledger.seconds == pytest.approx(105.51) and ledger.memory_mb == 900
     assert ledger.time_of("train", "teacher states") == 70 and ledger.peak_of("train", "teacher states") == 700
     assert ledger.peak_of("teacher states") is None and ledger.per_step("backward") == 1.05
+
+
+def test_every_stage_that_is_timed_has_a_title_a_place_and_one_group() -> None:
+    sources = [path for part in ("training", "jobs", "evaluation") for path in (SOURCES / part).glob("*.py")]
+    timed = {name for path in sources for name in re.findall(r"costs\.(?:stage|aside)\(\"([^\"]+)\"", path.read_text("utf-8"))}
+    assert timed | {ANSWER, GRADE, "load again"} == set(STAGES), "a stage of alignment is named after what it trains, and stands apart"
+    assert sorted(name for group in GROUPS.values() for name in group) == sorted(STAGES)
+    assert set(STAGES) - set(OF_TRAINING) == {"load", "looks", "load again", "answer", "grade"}
 
 
 def test_extra_work_is_all_that_went_through_the_model_over_user_tokens_forward_and_back() -> None:

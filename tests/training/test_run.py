@@ -280,6 +280,13 @@ def test_the_ledger_tells_user_rows_from_alignment_rows_and_what_the_teacher_did
     assert guided.time_of("filter") > 0 and guided.memory_mb
 
 
+def test_no_method_does_less_than_plain_finetuning_on_the_user_rows_that_it_reads(bench: Bench) -> None:
+    for name in DEFENSES:
+        ledger = bench.run(name).ledger()
+        assert ledger is not None and ledger.user_tokens and ledger.extra.tokens is not None and ledger.extra.flops is not None, name
+        assert ledger.extra.tokens > 0.999 and ledger.extra.flops > 0.999, name
+
+
 def test_what_loading_took_is_in_the_ledger_and_not_in_the_seconds_that_estimates_rest_on(bench: Bench) -> None:
     costs = Costs()
     with costs.stage("load"):

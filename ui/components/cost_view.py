@@ -19,7 +19,8 @@ LEAST_S = 0.05
 BESIDE = (
     "× is how many times the work of plain finetuning on the user rows of the same steps: counted by the operations of student and teacher "
     "in the run itself, timed beside a plain SFT run of the same data, base, steps and settings. Own work is filter, preparation and "
-    "training. Passes are those of a step: student forward + student back + forward without a gradient, as of the teacher."
+    "training. Passes are those of a step: student forward + student back + forward without a gradient, as of a teacher or the "
+    "start weights."
 )
 _SIDE_BY_SIDE = (
     Column("run", "Run"),
@@ -108,10 +109,10 @@ def sentences(cost: RunCost) -> list[dict[str, str]]:
 
 
 def passes(ledger: Ledger) -> str:
-    """`1 forward and 1.05 back of the student, 0.4 forward without a gradient (the teacher's)`."""
+    """`1 forward and 1.05 back of the student, 0.4 forward without a gradient (the teacher's or the start weights')`."""
     forward, back, rest = (ledger.per_step(kind) for kind in ("forward", "backward", "teacher"))
     student = f"{forward:.3g} forward and {back:.3g} back of the student"
-    return student + (f", {rest:.3g} forward without a gradient (the teacher's)" if rest else "")
+    return student + (f", {rest:.3g} forward without a gradient (the teacher's or the start weights')" if rest else "")
 
 
 def operations(ledger: Ledger) -> str:

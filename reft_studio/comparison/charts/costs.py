@@ -14,7 +14,7 @@ _STYLES = {
     "Load": ("#999999", "", "circle"),
     "Filter and prepare": ("#E69F00", "/", "square"),
     "Train": ("#0072B2", "", "diamond"),
-    "Teacher's answers": ("#009E73", "\\", "triangle-up"),
+    "Answers to learn from": ("#009E73", "\\", "triangle-up"),
     "Looks on the way": ("#56B4E9", ".", "cross"),
     "Evaluate": ("#CC79A7", "x", "x"),
 }
