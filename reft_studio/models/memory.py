@@ -11,9 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import psutil
-
 from reft_studio.errors import PrerequisiteError, SpecError
+from reft_studio.models import machine
 from reft_studio.models.processor import half_precision_is_fast
 from reft_studio.models.source import Source
 from reft_studio.models.spec import LoadSpec, LoraSpec, OptimSpec
@@ -30,6 +29,12 @@ saved-tensor hooks on Llama blocks with LoRA on all linear layers (torch 2.13, P
 Gemma 2 up to twice as much. 4-bit layers run as PEFT writes them, whose adapters keep float32 copies of their inputs."""
 _KEPT_PER_SCORE = {4: 4, 2: 6}
 """Bytes per attention score that the eager kernel keeps, by bytes of the weights; the other kernels keep none."""
+PER_TOKEN = 44
+"""Bytes of this machine's own memory for a token of a row that is trained on, as a list of Python's whole numbers; measured."""
+_ON_GPU, _LOADERS, _COPIES = 2.0 * GB, 4, 6
+"""Of the machine's own memory, where a GPU computes: what the process takes with CUDA's libraries (pytorch/pytorch#12873 saw 1.9 GB, of a
+version that loaded all of them; not measured by us), weights that transformers has in hand at once while it loads, and copies of the
+adapter in float32 for a checkpoint: its numbers and AdamW's two, each once as numbers and once as the bytes of the file."""
 _LOGIT_TOKENS, _LOGIT_TOKENS_CPU = 1024, 128
 """Tokens whose logits are in memory at once; three float32 numbers each."""
 _PROCESS, _SLACK = 0.55 * GB, 1.25
@@ -43,7 +48,7 @@ _SIGNS, _AROUND = 3.5, 48
 class Work:
     """What is done with the model: `rows` of `length` tokens at once, with an adapter of `rank` trained (0: nothing is).
 
-    `usual` is the length of most rows, 0 if it is not known.
+    `usual` is the length of most rows, 0 if it is not known; `held` the tokens of all rows, which wait in the machine's own memory.
     """
 
     rows: int = 16
@@ -51,6 +56,7 @@ class Work:
     rank: int = 0
     checkpointing: bool = False
     usual: int = 0
+    held: int = 0
 
     @classmethod
     def training(cls, optim: OptimSpec, lora: LoraSpec, *, alignment: bool = False) -> Work:
@@ -58,12 +64,13 @@ class Work:
         rows = optim.batch_size + (optim.alignment_batch_size if alignment else 0)
         return cls(min(rows, optim.micro_batch_size or rows), optim.max_length, lora.rank, optim.gradient_checkpointing)
 
-    def on(self, characters: Sequence[int]) -> Work:
-        """The same with rows of so many characters: no longer than the longest of them, and mostly as long as their mean."""
+    def on(self, characters: Sequence[int], *, rows: int = 0) -> Work:
+        """The same with rows of so many characters: no longer than the longest of them, and mostly as long as their mean; `rows` in all."""
         if not characters:
             return self
         longest, mean = (_AROUND + math.ceil(value / _SIGNS) for value in (max(characters), sum(characters) / len(characters)))
-        return replace(self, length=min(self.length, longest), usual=min(self.length, mean))
+        usual = min(self.length, mean)
+        return replace(self, length=min(self.length, longest), usual=usual, held=rows * usual)
 
 
 @dataclass(frozen=True)
@@ -77,6 +84,19 @@ class Need:
     least: float
     most: float
     usual: float = 0.0
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Bytes of the machine's own memory that work on a GPU takes: its process, the rows, and what only passes through."""
+
+    process: float
+    rows: float
+    passing: float
+
+    @property
+    def total(self) -> float:
+        return self.process + self.rows + self.passing
 
 
 @dataclass(frozen=True)
@@ -122,9 +142,19 @@ def need(source: Source, loading: LoadSpec, *, cuda: bool, work: Work | None = N
         _activations(source.config, loading, width, tokens=tokens, work=work, logits=logits)
         for tokens in (64, work.rows * work.usual, work.rows * work.length)
     )
-    around, slack = (0.0, 1.0) if cuda else (_PROCESS, _SLACK)
+    around, slack = (0.0, 1.0) if cuda else (_PROCESS + PER_TOKEN * work.held, _SLACK)
     real = packed + held + around
     return Need(packed, packed + held + row, real + slack * full, real + slack * usual if work.usual else 0.0)
+
+
+def beside(source: Source, *, work: Work) -> Beside:
+    """What work on a GPU takes of the machine's own memory; weights are read through the system's file cache, which counts as free."""
+    vocabulary = _count(_text(source.config), "vocab_size")
+    inner = [facts for facts in source.tensors.values() if len(facts.shape) == 2 and vocabulary not in facts.shape]
+    adapter = sum(work.rank * sum(facts.shape) for facts in inner)
+    largest_one = max((facts.numbers for facts in source.tensors.values()), default=0)
+    stored = source.size / max(1, sum(facts.numbers for facts in source.tensors.values()))
+    return Beside(_ON_GPU, float(PER_TOKEN * work.held), max(_LOADERS * largest_one * stored, _COPIES * 4.0 * adapter))
 
 
 def _activations(
@@ -154,8 +184,8 @@ def room(device: str = "auto") -> Room | None:
             return cards[number]
         if device != "auto":
             return None
-    state = psutil.virtual_memory()
-    return Room(device if device != "auto" else "cpu", float(state.available), float(state.total))
+    free, total = machine.memory()
+    return Room(device if device != "auto" else "cpu", free, total)
 
 
 def gpus() -> list[Room]:

@@ -10,13 +10,31 @@ from pathlib import Path
 from reft_studio.errors import PrerequisiteError
 from reft_studio.models import memory
 from reft_studio.models.catalogue import CATALOGUE
-from reft_studio.models.memory import Room, Work
+from reft_studio.models.memory import Beside, Room, Work
 from reft_studio.models.source import Source, locate, offline
 from reft_studio.models.spec import LoadSpec
 from reft_studio.teacher.spec import TeacherSpec
 
 _KEPT_S = 10.0
 """A form is planned anew at every change; what was looked up lately holds for all of them."""
+
+
+@dataclass(frozen=True)
+class Host:
+    """What work on a GPU takes of the machine's own memory, which other programs use too."""
+
+    needed: Beside
+    space: Room
+
+    @property
+    def warning(self) -> str:
+        """A sentence if there is less free than that; empty if there is enough."""
+        wanted, free = (f"{size / memory.GB:.1f} GB" for size in (self.needed.total, self.space.free))
+        if self.needed.total <= self.space.free:
+            return ""
+        of_rows = self.needed.rows > self.needed.total / 2
+        remedy = "Train on fewer rows, or close other programs" if of_rows else "Close other programs"
+        return f"Beside the GPU it takes about {wanted} of the machine's own memory, of which {free} are free. {remedy}."
 
 
 @dataclass(frozen=True)
@@ -32,11 +50,13 @@ class Fit:
     space: Room | None = None
     refused: str = ""
     """Why it surely does not fit; empty if it may."""
+    host: Host | None = None
+    """The machine's own memory, of work on a GPU."""
 
     @property
     def warnings(self) -> list[str]:
         """What speaks against it, if anything does."""
-        return [text for text in (self.refused, self.warning) if text]
+        return [text for text in (self.refused, self.warning, self.host.warning if self.host else "") if text]
 
 
 UNKNOWN = Fit()
@@ -53,7 +73,7 @@ def fit(model: str, loading: LoadSpec, work: Work | None = None) -> Fit:
         return UNKNOWN
     needed = memory.check(found, loading, space, work=work)
     warning = memory.warning(found, loading, space, work=work) if work else ""
-    return Fit(memory.summary(found, loading, space, work=work), warning, needed.most, space)
+    return Fit(memory.summary(found, loading, space, work=work), warning, needed.most, space, host=_host(found, space, work, now))
 
 
 def may_fit(model: str, loading: LoadSpec, work: Work) -> Fit:
@@ -63,8 +83,10 @@ def may_fit(model: str, loading: LoadSpec, work: Work) -> Fit:
     except PrerequisiteError as exc:
         now = int(time.monotonic() / _KEPT_S)
         found, space = _found(model, loading.revision, now), _room(loading.device, now)
-        most = memory.need(found, loading, cuda=space.device.startswith("cuda"), work=work).most if found and space else 0.0
-        return Fit("", "", most, space, refused=str(exc))
+        if found is None or space is None:
+            return Fit(refused=str(exc))
+        most = memory.need(found, loading, cuda=space.device.startswith("cuda"), work=work).most
+        return Fit("", "", most, space, refused=str(exc), host=_host(found, space, work, now))
 
 
 def at_hand(model: str, loading: LoadSpec) -> Source | None:
@@ -93,6 +115,12 @@ def _found(model: str, revision: str | None, now: int) -> Source | None:
         return locate(model, revision=revision, network=False)
     except PrerequisiteError:
         return None
+
+
+def _host(found: Source, space: Room, work: Work | None, now: int) -> Host | None:
+    """The machine's own memory beside a GPU; elsewhere it is the model's own, and told there."""
+    own = _room("cpu", now) if work is not None and space.device.startswith("cuda") else None
+    return Host(memory.beside(found, work=work), own) if own and work else None
 
 
 def _is_path(model: str) -> bool:

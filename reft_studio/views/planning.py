@@ -191,8 +191,9 @@ class Planner:
 
     def _fit(self, spec: RunSpec, user: Dataset) -> Fit:
         work = Work.training(spec.optim, spec.lora, alignment=spec.harmful is not None)
-        key = ("fit", spec.model, spec.loading, work, user.id)
-        return self._once(key, lambda: may_fit(spec.model, spec.loading, work.on(_characters(user))))
+        rows = user.rows + sum(self._dataset(name).rows for name in (spec.harmful, spec.helpful, spec.harmful_answers) if name)
+        key = ("fit", spec.model, spec.loading, work, user.id, rows)
+        return self._once(key, lambda: may_fit(spec.model, spec.loading, work.on(_characters(user), rows=rows)))
 
     def _disk(self, spec: RunSpec, user: Dataset) -> float | None:
         source = at_hand(spec.model, spec.loading)

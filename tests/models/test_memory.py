@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import random
 import re
+import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,6 +15,7 @@ import torch
 
 from reft_studio.errors import PrerequisiteError
 from reft_studio.models import memory
+from reft_studio.models.batching import Example
 from reft_studio.models.memory import Room, Work, check, need, warning
 from reft_studio.models.session import Session
 from reft_studio.models.source import Source, TensorFacts, locate
@@ -105,6 +110,31 @@ def test_the_range_is_narrow_where_the_lengths_of_the_rows_are_known() -> None:
     space = Room("cpu", 20e9, 24e9)
     told = memory.summary(smollm2(), LoadSpec(dtype="bfloat16"), space, work=work)
     assert re.fullmatch(r"about 2\.\d GB to [23]\.\d GB of 24\.0 GB on cpu, by the lengths of the rows", told)
+
+
+def test_rows_that_wait_for_their_turn_take_as_much_as_is_measured() -> None:
+    draw = random.Random(0)
+    texts = [json.dumps([draw.randrange(300, 49_000) for _ in range(100)]) for _ in range(500)]
+    tracemalloc.start()
+    rows = [Example(json.loads(text), 50, index) for index, text in enumerate(texts)]
+    measured = tracemalloc.get_traced_memory()[0] / sum(len(row.ids) for row in rows)
+    tracemalloc.stop()
+    assert measured == pytest.approx(memory.PER_TOKEN, rel=0.2)
+
+
+def test_all_rows_are_in_the_machines_own_memory_whatever_trains() -> None:
+    work = Work(rows=16, length=512, rank=16).on([350], rows=1_000_000)
+    assert work.held == 148_000_000
+    on_cpu = [need(smollm2(), LoadSpec(dtype="bfloat16"), cuda=False, work=one) for one in (work, replace(work, held=0))]
+    assert on_cpu[0].most - on_cpu[1].most == pytest.approx(memory.PER_TOKEN * 148e6) and on_cpu[0].least == on_cpu[1].least
+    on_gpu = [need(smollm2(), LoadSpec(dtype="bfloat16"), cuda=True, work=one) for one in (work, replace(work, held=0))]
+    assert on_gpu[0] == on_gpu[1] and memory.beside(smollm2(), work=work).rows == memory.PER_TOKEN * 148e6
+
+
+def test_beside_a_gpu_four_weights_are_in_hand_at_once_or_a_checkpoint_is_written() -> None:
+    table, adapter = 128256 * 4096, 32 * (2 * 8192 + 2 * (4096 + 1024) + 3 * (4096 + 14336))
+    assert memory.beside(eight_billion(), work=Work()).passing == pytest.approx(4 * table * 2, rel=1e-3)
+    assert memory.beside(eight_billion(), work=Work(rank=256)).passing == 6 * 4 * 256 * adapter
 
 
 def test_a_model_that_cannot_fit_is_refused_with_what_would() -> None:

@@ -80,6 +80,36 @@ def test_the_time_says_what_it_rests_on(quiet: Studio) -> None:
     assert told["fit"][-1]["kind"] == "quiet" and told["remedies"][-1]["act"] == run_fit.MEASURE
 
 
+def test_what_some_runs_take_is_told_though_others_are_not_known(quiet: Studio) -> None:
+    forms = [form(quiet, seed=3), form(quiet, optim=OptimSpec(batch_size=5)), form(quiet, method="sa_ft", optim=OptimSpec(batch_size=5))]
+    told = run_plan.plan_value(quiet, forms)
+    line = told["fit"][-1]
+    assert line["text"] == (
+        "For 1 of 3 runs, from a finished run with these settings; evaluation not counted in. Not known of Plain SFT and SA+FT from base: "
+        "nothing like them has been trained here."
+    )
+    assert line["kind"] == "quiet"
+    assert told["kpis"][-1] == ["at least", "50 s"] and told["remedies"][-1]["act"] == run_fit.MEASURE
+    assert run_plan.plan_value(quiet, forms[:1])["kpis"][-1] == ["about", "50 s"]
+    assert run_plan.plan_value(quiet, forms[1:])["kpis"][-1] == ["about", "–"]
+
+
+def test_beside_a_gpu_the_machines_own_memory_is_a_line_of_its_own(quiet: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    def line(free: float) -> dict[str, str]:
+        places = {"cpu": Room("cpu", free, 128e9), "auto": Room("cuda:0", 140e9, 141e9)}
+        monkeypatch.setattr(memory, "room", lambda device="auto": places[device])
+        fitting._room.cache_clear()
+        told = run_plan.plan_value(quiet, [form(quiet)])
+        assert [one["what"] for one in told["fit"]] == ["Memory", "RAM", "Disk", "Time"]
+        assert any("machine's own memory" in one["text"] for one in told["warnings"]) == (free < 2e9)
+        return dict(told["fit"][1])
+
+    enough = line(100e9)
+    assert enough["kind"] == "ok" and enough["text"] == "Beside the GPU up to 2.0 GB of the machine's own 128.0 GB, 100.0 GB free."
+    assert "2.0 GB for the process" in enough["details"] and line(3e9)["kind"] == "tight" and line(1e9)["kind"] == "no"
+    fitting._room.cache_clear()
+
+
 def test_a_few_steps_are_timed_on_the_real_model_and_leave_no_run(quiet: Studio) -> None:
     wanted = form(quiet, method="ref_teacher", optim=OptimSpec(steps=20, batch_size=4, alignment_batch_size=2, max_length=64))
     assert "1 method will be timed" in run_fit.measure(quiet, [quiet.plan_run(wanted)])

@@ -42,6 +42,20 @@ def test_full_length_rows_that_may_not_fit_are_a_warning(space: Any) -> None:
     assert "Batches of 36 rows need up to" in fit("lab", LoadSpec(), WORK).warning
 
 
+def test_a_gpu_run_takes_of_the_machines_own_memory_too(space: Any) -> None:
+    work = Work(rows=36, length=512, rank=16, held=100_000_000)
+    space(8e9, device="cuda:0")
+    found = fit("lab", LoadSpec(), work)
+    assert found.host is not None and found.host.needed.rows == 4.4e9 and found.warnings == []
+    space(5e9, device="cuda:0")
+    (told,) = fit("lab", LoadSpec(), work).warnings
+    assert "about 6.4 GB of the machine's own memory, of which 5.0 GB are free. Train on fewer rows" in told
+    space(1e9, device="cuda:0")
+    assert fit("lab", LoadSpec(), WORK).warnings[0].endswith("Close other programs.")
+    space(8e9)
+    assert fit("lab", LoadSpec(), work).host is None, "without a GPU it is the memory of the model"
+
+
 def test_a_model_that_the_job_will_download_is_not_guessed(space: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     space(1.0)
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")

@@ -20,16 +20,18 @@ if TYPE_CHECKING:
 MEASURE = "measure"
 CHANGED = ("optim.micro_batch_size", "optim.gradient_checkpointing", "loading.quantization", "optim.max_length")
 """Fields that remedies change."""
+_NAMED = 4
+"""Methods whose time is not known that are named."""
 SHORTEST = 64
 """Tokens of a row, below which no shorter ones are proposed: the least that settings allow."""
 _SPARE = 2e9
-"""Bytes of disk that should be left, as the caches leave them."""
+"""Bytes of disk that should be left, as the caches leave them; of the machine's own memory too, for other programs."""
 
 
 def checks(studio: Studio, plans: Sequence[RunPlan], *, evaluate: bool) -> list[dict[str, str]]:
     """Memory, disk and time as lines with a kind: ok, tight, no, or quiet where it is not known."""
     fresh = [plan for plan in plans if not plan.done_already]
-    return [line for line in (_memory(fresh), _disk(studio, fresh), _time(fresh, evaluate=evaluate)) if line]
+    return [line for line in (_memory(fresh), _host(fresh), _disk(studio, fresh), _time(fresh, evaluate=evaluate)) if line]
 
 
 def remedies(plans: Sequence[RunPlan]) -> list[dict[str, str]]:
@@ -98,6 +100,18 @@ def _memory(plans: Sequence[RunPlan]) -> dict[str, str]:
     return {"what": "Memory", "text": text, "kind": kind, "details": details}
 
 
+def _host(plans: Sequence[RunPlan]) -> dict[str, str]:
+    """The machine's own memory where a GPU computes; one run at a time takes it."""
+    most = max((plan.fit.host for plan in plans if plan.fit.host), key=lambda one: one.needed.total, default=None)
+    if most is None:
+        return {}
+    needed, space = most.needed, most.space
+    kind = "no" if most.warning else "tight" if needed.total > space.free - _SPARE else "ok"
+    parts = f"{coarse(needed.process)} for the process, {coarse(needed.rows)} for rows, {coarse(needed.passing)} while it loads or saves"
+    text = f"Beside the GPU up to {coarse(needed.total)} of the machine's own {coarse(space.total)}, {coarse(space.free)} free."
+    return {"what": "RAM", "text": text, "kind": kind, "details": f"{parts}. An estimate; weights go through the file cache."}
+
+
 def _disk(studio: Studio, plans: Sequence[RunPlan]) -> dict[str, str]:
     """One run at a time has checkpoints; adapters and teacher states of all stay."""
     known = [plan.disk for plan in plans if plan.disk is not None]
@@ -109,11 +123,11 @@ def _disk(studio: Studio, plans: Sequence[RunPlan]) -> dict[str, str]:
 
 
 def _time(plans: Sequence[RunPlan], *, evaluate: bool) -> dict[str, str]:
-    """What the time rests on, and whether evaluation is in it."""
+    """What the time rests on, whether evaluation is in it, and for which runs nothing tells it."""
     times = [plan.time for plan in plans if plan.time]
     if not plans:
         return {}
-    if len(times) < len(plans):
+    if not times:
         return {"what": "Time", "text": "Not known: nothing like it has been trained here.", "kind": "quiet"}
     said = ", ".join(dict.fromkeys(one.source for one in times))
     graded = evaluate and any(plan.suite for plan in plans)
@@ -121,11 +135,19 @@ def _time(plans: Sequence[RunPlan], *, evaluate: bool) -> dict[str, str]:
     with_it = (
         f"; {seconds(sum(beside))} of it to load and evaluate, as lately" if len(beside) == len(times) else "; evaluation not counted in"
     )
-    return {
-        "what": "Time",
-        "text": f"{said[:1].upper()}{said[1:]}{with_it if graded else ''}.",
-        "kind": "ok" if all(one.exact for one in times) else "tight",
-    }
+    text = f"{said[:1].upper()}{said[1:]}{with_it if graded else ''}."
+    if len(times) < len(plans):
+        text = f"For {len(times)} of {len(plans)} runs, {said}{with_it if graded else ''}. {_untimed(plans)}"
+        return {"what": "Time", "text": text, "kind": "quiet"}
+    return {"what": "Time", "text": text, "kind": "ok" if all(one.exact for one in times) else "tight"}
+
+
+def _untimed(plans: Sequence[RunPlan]) -> str:
+    """The methods whose time is not known, like `Not known of Vaccine and Booster: …`."""
+    names = list(dict.fromkeys(DEFENSES.get(plan.spec.method).info.title for plan in plans if not plan.time))
+    listed = names if len(names) <= _NAMED else [*names[: _NAMED - 1], f"{len(names) - _NAMED + 1} more"]
+    said = " and ".join([", ".join(listed[:-1]), listed[-1]]) if len(listed) > 1 else listed[0]
+    return f"Not known of {said}: nothing like {'it' if len(names) == 1 else 'them'} has been trained here."
 
 
 def coarse(n: float) -> str:

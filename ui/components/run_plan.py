@@ -33,7 +33,7 @@ def plan_value(studio: Studio, forms: Sequence[RunForm], *, evaluate: bool = Tru
             ["runs", count(len(fresh))],
             ["rows", rows(plans)],
             ["steps each", steps(plans)],
-            ["about", duration(fresh, evaluate=evaluate)],
+            duration(fresh, evaluate=evaluate),
         ],
         "warnings": [{"text": show(text, 600), "kind": "error" if text in refused else "warn"} for text in warnings(plans)],
         "command": "\n".join(" ".join([plan.command, *beside]) for plan in plans),
@@ -76,11 +76,11 @@ def steps(plans: Sequence[RunPlan]) -> str:
     return count(found[0]) if min(found) == max(found) else f"{count(min(found))} to {count(max(found))}"
 
 
-def duration(plans: Sequence[RunPlan], *, evaluate: bool = True) -> str:
-    """Time of all runs together, with evaluation where it was timed; a dash until something like each has been timed."""
+def duration(plans: Sequence[RunPlan], *, evaluate: bool = True) -> list[str]:
+    """Time of all runs together, with evaluation where it was timed: `about` it, `at least` it where some runs' is not known, or a dash."""
     known = [plan.estimate_s if evaluate or plan.time is None else plan.time.training for plan in plans]
     times = [one for one in known if one is not None]
-    return seconds(sum(times)) if times and len(times) == len(plans) else "–"
+    return ["about" if len(times) == len(plans) else "at least", seconds(sum(times))] if times else ["about", "–"]
 
 
 def warnings(plans: Sequence[RunPlan]) -> list[str]:
