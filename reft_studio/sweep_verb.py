@@ -29,7 +29,7 @@ def run_sweep(workspace: Workspace, recipe: Path, *, share: str = "1/1", out: tu
     texts = {".md": sweep_table.as_markdown(table, spec), ".tex": sweep_table.as_latex(table, spec), ".csv": sweep_table.as_csv(found)}
     for path in out:
         write_atomic(path, texts[path.suffix])
-    done = sum("result" in line for line in found)
+    done = sum("result" in line or "filter" in line for line in found)
 
     def text() -> str:
         heads, rows = sweep_table.cells(table)

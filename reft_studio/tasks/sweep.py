@@ -6,13 +6,18 @@ Several processes may share a sweep: each does every n-th group of runs, and all
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from reft_studio import fingerprint
+from reft_studio.attacks import ATTACKS
+from reft_studio.attacks.disguise import PLAIN, disguise
 from reft_studio.data.dataset import Dataset
 from reft_studio.defenses import DEFENSES
 from reft_studio.errors import DataError, EvaluationError, SpecError, StoreError, TrainingError
@@ -37,8 +42,8 @@ from reft_studio.tasks.sweep_spec import NONE, OWN, TEACHER, Cell, SweepSpec
 from reft_studio.teacher.spec import TeacherSpec, source_of
 from reft_studio.teacher.teacher import TeacherInfo, open_teacher
 from reft_studio.training.context import AlignmentData
+from reft_studio.training.inputs import unflagged
 from reft_studio.training.run import train
-from reft_studio.training.run_folder import RunInfo
 from reft_studio.training.spec import RunSpec, own_config
 from reft_studio.workspace import Workspace, read_json, write_json
 
@@ -84,9 +89,10 @@ def sweep(workspace: Workspace, spec: SweepSpec, progress: Progress, *, share: S
         group: Group | None = None
         for cell in cells:
             done += 1
-            if "result" in (_known(workspace, spec, cell) or {}):
+            if "error" not in (_known(workspace, spec, cell) or {"error": "not done"}):
                 continue
-            progress.stage(f"{cell.variant.title}, {cell.poison_ratio:.0%} poison, seed {cell.seed}", done, total)
+            hidden = "" if cell.attack == PLAIN else f" ({ATTACKS.get(cell.attack).info.title})"
+            progress.stage(f"{cell.variant.title}, {cell.poison_ratio:.0%} poison{hidden}, seed {cell.seed}", done, total)
             part = Part(progress, start=(done - 1) / total, share=1 / total)
             if model not in bases:
                 bases = {model: Base.open(workspace, spec, model)}
@@ -103,8 +109,8 @@ def lines(workspace: Workspace, spec: SweepSpec) -> list[dict[str, Any]]:
     return [_known(workspace, spec, cell) or {"cell": cell.facts} for cell in spec.cells]
 
 
-def _group(cell: Cell) -> tuple[str, str, int, float, int]:
-    return cell.model, cell.task, cell.rows, cell.poison_ratio, cell.seed
+def _group(cell: Cell) -> tuple[str, str, int, float, str, int]:
+    return cell.model, cell.task, cell.rows, cell.poison_ratio, cell.attack, cell.seed
 
 
 def _path(workspace: Workspace, spec: SweepSpec, cell: Cell) -> Path:
@@ -195,7 +201,7 @@ class Group:
     def __init__(self, base: Base, cell: Cell, progress: Progress) -> None:
         self.base, self.progress = base, progress
         self.data = base.data(cell)
-        self.user: Dataset = self.data.user(cell.seed)
+        self.user: Dataset = disguise(base.workspace, self.data.user(cell.seed), cell.attack, seed=cell.seed)
         self.alignment = self.data.alignment(cell.seed)
         self.seed = cell.seed
         self.suite = self.data.suite()
@@ -213,6 +219,9 @@ class Group:
         started = time.perf_counter()
         try:
             spec = self.spec(cell)
+            if not self.base.spec.train:
+                kept = unflagged(self.base.workspace, spec, self.user, self.base.session, progress)
+                return {"filter": self._found(kept) if spec.filters_with else None}
             training = Part(progress, start=0.0, share=1 - _EVALUATING)
             run = train(self.base.workspace, spec, self.base.session, training, cache=self.base.cache)
             asking = Part(progress, start=1 - _EVALUATING, share=_EVALUATING)
@@ -228,7 +237,7 @@ class Group:
             "seconds": round(time.perf_counter() - started, 2),
             "result": shares(graded),
             "verdicts": graded.verdicts,
-            "filter": self._filter(run),
+            "filter": self._found(np.load(run.folder / "kept.npy").tolist()) if spec.filters_with else None,
             "cost": run.costs(),
             "stages": run.result.get("stages", []),
             "steps": run.result["steps"],
@@ -288,24 +297,25 @@ class Group:
             return open_prepared(self.base.workspace, name).id
         spec = ScorerSpec.checked(
             scorer=name,
-            harmful=(self.alignment.harmful,),
+            harmful=(self.alignment.harmful if SCORERS.get(name).info.reads == "prompt" else self.harmful_answers,),
             harmless=(self.alignment.helpful,),
             shipped=False,
             teacher=self.pair.teacher.id,
         )
         return prepared_from(self.base.workspace, spec, self.progress).id
 
-    def _filter(self, run: RunInfo) -> dict[str, Any] | None:
-        """How a run's filter did on its user data; None for a run without one."""
-        if run.spec.filters_with is None:
-            return None
-        result = run.result
-        harmful = int(sum(1 for known in self.user.table(["known_harmful"]).column(0).to_pylist() if known))
-        harmless = self.user.rows - harmful
+    def _found(self, kept: Iterable[int]) -> dict[str, Any]:
+        """What a filter that keeps these rows takes out of the user data: rows, and the share of the poison and of the rest, in percent."""
+        truth = self.user.table(["known_harmful"]).column(0).to_pylist()
+        left, harmful = set(kept), sum(map(bool, truth))
+        taken = [bool(known) for place, known in enumerate(truth) if place not in left]
+        harmless = len(truth) - harmful
         return {
-            "removed": result["removed"],
-            "recall": 100 * result["removed_harmful"] / harmful if harmful else None,
-            "false_positive_rate": 100 * result["removed_harmless"] / harmless if harmless else None,
+            "removed": len(taken),
+            "harmful": harmful,
+            "harmless": harmless,
+            "recall": 100 * sum(taken) / harmful if harmful else None,
+            "false_positive_rate": 100 * (len(taken) - sum(taken)) / harmless if harmless else None,
         }
 
 

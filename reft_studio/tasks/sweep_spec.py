@@ -12,6 +12,8 @@ import yaml
 from pydantic import Field, field_validator, model_validator
 
 from reft_studio import fingerprint
+from reft_studio.attacks import ATTACKS
+from reft_studio.attacks.disguise import PLAIN
 from reft_studio.defenses import DEFENSES
 from reft_studio.defenses.defense import Start
 from reft_studio.errors import SpecError
@@ -69,6 +71,7 @@ class Cell:
     task: str
     rows: int
     poison_ratio: float
+    attack: str
     seed: int
     variant: Variant
 
@@ -80,6 +83,7 @@ class Cell:
             "task": self.task,
             "rows": self.rows,
             "poison_ratio": self.poison_ratio,
+            "attack": self.attack,
             "seed": self.seed,
             "variant": self.variant.title,
             **self.variant.model_dump(mode="json", exclude={"label"}),
@@ -96,7 +100,9 @@ class SweepSpec(Settings):
     tasks: tuple[str, ...] = Field(("sentiment",), min_length=1, description="downstream tasks")
     rows: tuple[int, ...] = Field((1000,), min_length=1, description="rows of user data, n")
     poison_ratios: tuple[float, ...] = Field((0.1,), min_length=1, description="shares of harmful rows in the user data, p")
+    attacks: tuple[str, ...] = Field((PLAIN,), min_length=1, description="disguises of the poison; plain: none")
     seeds: tuple[int, ...] = Field((0,), min_length=1, description="each draws its own user data, adapters and batch order")
+    train: bool = Field(True, description="false: only ask what each filter finds, and train nothing")
     variants: tuple[Variant, ...] = Field(min_length=1, description="methods as they are compared")
     preset: str = Field("auto", description="settings of optimizer and adapter; auto: the lab's for the lab, those for real models else")
     optim: dict[str, Any] = Field(default_factory=dict, description="settings of the optimizer that replace the preset's")
@@ -119,6 +125,8 @@ class SweepSpec(Settings):
     @model_validator(mode="after")
     def _whole(self) -> Self:
         self.optim_of("lab"), self.lora_of("lab")
+        for attack in self.attacks:
+            ATTACKS.get(attack)
         titles = [one.title for one in self.expanded]
         if twice := [title for title in titles if titles.count(title) > 1]:
             raise ValueError(f"two variants are called '{twice[0]}': give one of them a label, or leave one out")
@@ -139,7 +147,7 @@ class SweepSpec(Settings):
     @property
     def cells(self) -> list[Cell]:
         """All runs; those that share their user data stand together."""
-        grid = itertools.product(self.models, self.tasks, self.rows, self.poison_ratios, self.seeds, self.expanded)
+        grid = itertools.product(self.models, self.tasks, self.rows, self.poison_ratios, self.attacks, self.seeds, self.expanded)
         return [Cell(*one) for one in grid]
 
     def optim_of(self, model: str) -> OptimSpec:

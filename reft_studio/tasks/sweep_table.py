@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reft_studio.comparison.table import mean_of_runs
-from reft_studio.stats import Estimate, mean_over_seeds
+from reft_studio.stats import Estimate, mean_over_seeds, wilson
 from reft_studio.tasks.sweep_spec import SweepSpec
 
 SHARES = ("hs", "refused", "other", "over_refusal", "fa")
@@ -27,7 +27,7 @@ HEADS = {
     "minutes": "min",
     "memory_mb": "MB",
 }
-_GROUP = ("model", "task", "rows", "poison_ratio", "variant")
+_GROUP = ("model", "task", "rows", "poison_ratio", "attack", "variant")
 
 
 @dataclass(frozen=True)
@@ -53,20 +53,22 @@ def summarised(lines: Sequence[Mapping[str, Any]]) -> list[Line]:
 
 def _line(setting: dict[str, Any], members: Sequence[Mapping[str, Any]]) -> Line:
     done = [one for one in members if "result" in one]
+    known = [one for one in members if "result" in one or "filter" in one]
     values: dict[str, Estimate] = {}
     for name in SHARES:
         found = [Estimate(**one["result"][name]) for one in done if one["result"].get(name)]
         if (mean := mean_of_runs(found)) is not None:
             values[name] = mean
-    for name in ("recall", "false_positive_rate"):
-        rates = [one["filter"][name] for one in done if one.get("filter") and one["filter"][name] is not None]
-        if rates:
-            values[name] = mean_over_seeds(rates, within=(0, 100))
+    for name, counted in (("recall", "harmful"), ("false_positive_rate", "harmless")):
+        filters = [one["filter"] for one in known if one.get("filter") and one["filter"][name] is not None]
+        rates = mean_of_runs([wilson(round(one[name] * one[counted] / 100), one[counted]) for one in filters])
+        if rates is not None:
+            values[name] = rates
     for name, read in _COSTS.items():
         numbers = [number for one in done if (number := read(one)) is not None]
         if numbers:
             values[name] = mean_over_seeds(numbers, unit="")
-    return Line(setting, len(done), values, tuple(dict.fromkeys(str(one["error"]) for one in members if "error" in one)))
+    return Line(setting, len(known), values, tuple(dict.fromkeys(str(one["error"]) for one in members if "error" in one)))
 
 
 def _passes(line: Mapping[str, Any]) -> float | None:

@@ -110,7 +110,13 @@ def test_every_cell_is_trained_and_evaluated_with_its_filter_and_the_same_steps(
     runs = {name: open_run(done[0], line["run"]) for name, line in found.items()}
     assert {run.result["steps"] for run in runs.values()} == {2}
     assert len({run.spec.dataset for run in runs.values()}) == 1
-    assert found["Plain SFT + filter Oracle (control)"]["filter"] == {"removed": 6, "recall": 100.0, "false_positive_rate": 0.0}
+    assert found["Plain SFT + filter Oracle (control)"]["filter"] == {
+        "removed": 6,
+        "harmful": 6,
+        "harmless": 54,
+        "recall": 100.0,
+        "false_positive_rate": 0.0,
+    }
     chance = runs["Plain SFT + filter Random (control)"].spec
     assert chance.drop is not None and chance.drop > 0
     assert runs["Booster"].result["stages"][0]["rule"] == "booster"
@@ -145,8 +151,32 @@ def test_what_was_done_is_not_done_again_but_a_cell_that_failed_is(
     assert (workspace.folder(FOLDER, other.id) / "recipe.json").is_file()
 
 
+def test_attacks_hide_the_same_poison_and_filters_are_asked_what_they_find_without_training(done: tuple[Workspace, SweepSpec]) -> None:
+    asked = spec(
+        rows=(60,),
+        train=False,
+        attacks=("plain", "response_swap", "rot13"),
+        variants=({"method": "sft", "filter": ["oracle", "refusal_feature"]},),
+    )
+    found = {(line["cell"]["attack"], line["cell"]["filter"]): line["filter"] for line in sweep(done[0], asked, Silent())}
+    assert {found[attack, "oracle"]["recall"] for attack in ("plain", "response_swap", "rot13")} == {100.0}
+    assert found["plain", "refusal_feature"]["recall"] > found["response_swap", "refusal_feature"]["recall"] == 0.0
+    table = sweep_table.summarised(lines(done[0], asked))
+    heads, rows = sweep_table.cells(table)
+    assert heads == ["method", "p", "attack", "seeds", "filter recall", "filter FPR"] and len(rows) == 6
+
+
 def line(variant: str, seed: int, hs: float, **more: Any) -> dict[str, Any]:
-    cell = {"model": "lab", "task": "t", "rows": 10, "poison_ratio": 0.1, "seed": seed, "variant": variant, "config": {"alpha": 1}}
+    cell = {
+        "model": "lab",
+        "task": "t",
+        "rows": 10,
+        "poison_ratio": 0.1,
+        "attack": "plain",
+        "seed": seed,
+        "variant": variant,
+        "config": {"alpha": 1},
+    }
     share = Estimate(hs, hs - 5, hs + 5, 200, 0, "Wilson")
     return {"cell": cell, "run": f"r{seed}", "result": {"hs": share.__dict__, "fa": None}, "steps": 2, **more}
 
@@ -169,11 +199,18 @@ def test_a_cell_that_was_not_done_counts_in_no_mean() -> None:
 def test_the_table_is_written_as_markdown_latex_and_csv() -> None:
     cost = {"passes": {"forward": 4, "backward": 4}, "flops": {"forward": 1e12}, "stages": [{"seconds": 60, "memory_mb": 700}]}
     found = [
-        line("A_1 & |B|", 0, 12.5, cost=cost, stages=[{"seconds": 30}], filter={"removed": 3, "recall": 90.0, "false_positive_rate": 1.0})
+        line(
+            "A_1 & |B|",
+            0,
+            12.5,
+            cost=cost,
+            stages=[{"seconds": 30}],
+            filter={"removed": 10, "harmful": 10, "harmless": 100, "recall": 90.0, "false_positive_rate": 1.0},
+        )
     ]
     table, recipe = sweep_table.summarised(found), spec(name="own")
     markdown = sweep_table.as_markdown(table, recipe)
-    assert "| A_1 & \\|B\\| | 0.1 | 1 | 12.5 [7.5, 17.5] | 90.0 | 1.0 | 4 | 1 | 1.5 | 700 |" in markdown
+    assert "| A_1 & \\|B\\| | 0.1 | 1 | 12.5 [7.5, 17.5] | 90.0 [59.6, 98.2] | 1.0 [0.2, 5.4] | 4 | 1 | 1.5 | 700 |" in markdown
     latex = sweep_table.as_latex(table, recipe)
     assert r"A\_1 \& |B| & 0.1" in latex and latex.count(r"\\") == 2
     (row,) = csv.DictReader(io.StringIO(sweep_table.as_csv(found)))
