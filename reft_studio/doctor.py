@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pyarrow.parquet as pq
@@ -182,11 +183,19 @@ def connections() -> Check:
     """Internet sockets of this process and of those it started, right now."""
     mine = psutil.Process()
     family = [mine, *mine.children(recursive=True)]
-    sockets = [connection for process in family for connection in process.net_connections(kind="inet")]
+    sockets = [connection for process in family for connection in sockets_of(process)]
     ends = [end.ip for connection in sockets for end in (connection.raddr or connection.laddr,) if end]
     outside = sorted({ip for ip in ends if not _loopback(ip)})
     hint = f"Connected to, or reachable from, another machine: {', '.join(outside[:3])}." if outside else ""
     return Check("Open connections", not outside, f"{len(ends) - len(outside)} on this machine, {len(outside)} beyond it", hint)
+
+
+def sockets_of(process: psutil.Process) -> list[Any]:
+    """The internet sockets of a process; none of one that has ended meanwhile."""
+    try:
+        return list(process.net_connections(kind="inet"))
+    except psutil.NoSuchProcess:
+        return []
 
 
 def _loopback(ip: str) -> bool:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import socket
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 
 from reft_studio import doctor
@@ -110,6 +113,14 @@ def test_a_socket_that_other_machines_can_reach_is_found() -> None:
     with socket.create_server(("0.0.0.0", 0)):
         check = doctor.connections()
     assert not check.ok and "0.0.0.0" in check.hint
+
+
+def test_a_process_that_ended_meanwhile_has_no_sockets() -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        seen = psutil.Process(child.pid)
+        assert doctor.sockets_of(seen) == []
+        child.communicate(b"\n")
+    assert doctor.sockets_of(seen) == [] and not seen.is_running()
 
 
 def test_a_damaged_dataset_is_named_and_a_sound_one_is_not(workspace: Workspace) -> None:

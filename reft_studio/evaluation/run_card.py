@@ -1,4 +1,4 @@
-"""The model card of a run, written anew when an evaluation of it is finished: what was measured, by whom, on what, and what was not."""
+"""The model cards of a run and its merged model, written anew when the run was evaluated: what was measured, by whom, and what was not."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from reft_studio.errors import StoreError
 from reft_studio.evaluation.costs import ledger_of, not_timed
 from reft_studio.evaluation.judges import judge_named
 from reft_studio.evaluation.result import EvaluationResult, evaluated, load_result
+from reft_studio.integrity import rewrite
 from reft_studio.models.adapter_file import CONFIG
 from reft_studio.stats import Estimate
-from reft_studio.training.card import UNMEASURED, Made, one_line, write_card
+from reft_studio.training.card import UNMEASURED, Made, merged_card, one_line, write_card
+from reft_studio.training.merged import CARD, MergedRun, merged_run, place
 from reft_studio.training.run_folder import RunInfo, open_run
 from reft_studio.workspace import Workspace
 
@@ -31,8 +33,15 @@ def refresh(workspace: Workspace, subject: str) -> None:
     try:
         run = open_run(workspace, subject)
         write_card(run.folder, made(workspace, run), measured(workspace, run))
+        if (merged := merged_run(workspace, subject)) is not None:
+            rewrite(place(workspace, subject), CARD, merged_text(workspace, run, merged))
     except StoreError as exc:
-        _LOG.warning("the card of a run stays as it is: %s", exc)
+        _LOG.warning("a card of run %s stays as it is: %s", subject, exc)
+
+
+def merged_text(workspace: Workspace, run: RunInfo, merged: MergedRun) -> str:
+    """The card of the merged model of a run."""
+    return merged_card(made(workspace, run), measured(workspace, run), merged)
 
 
 def made(workspace: Workspace, run: RunInfo) -> Made:

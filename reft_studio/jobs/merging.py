@@ -12,7 +12,7 @@ from reft_studio.integrity import check, sealed_folder
 from reft_studio.jobs.job import JobContext
 from reft_studio.models.merged_size import check_disk, format_named, format_of
 from reft_studio.models.spec import LoadSpec
-from reft_studio.training.merged import BIG, MergedRun, adapter_hash, check_target, merged_run, place, write_facts
+from reft_studio.training.merged import BIG, CARD, MergedRun, adapter_hash, check_target, merged_run, place, write_facts
 from reft_studio.training.run_folder import RunInfo, open_run
 from reft_studio.training.run_names import run_title
 from reft_studio.workspace import Workspace
@@ -27,6 +27,7 @@ ON = {"device": "cpu"}
 
 def merge(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     """Merge a run. params: run; dtype (auto, bfloat16, float16, float32); target, a folder, or none: the workspace's own place."""
+    from reft_studio.evaluation.run_card import merged_text
     from reft_studio.jobs.subjects import find
     from reft_studio.models import memory
     from reft_studio.models.loading import free_memory, load
@@ -56,8 +57,8 @@ def merge(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     folded = fold(model, run.adapter, context, dtype=dtype)
     context.stage("write the weights", 3, 4)
     with sealed_folder(final, durable=True) as building:
-        facts = _facts(workspace, run, folded, write_folder(model, folded, building, context))
-        (building / "README.md").write_text(_card(workspace, run, model, facts), "utf-8")
+        facts = _facts(workspace, run, folded, write_folder(model, folded, building, context), model)
+        (building / CARD).write_text(merged_text(workspace, run, facts), "utf-8")
         write_facts(building, facts)
         context.stage("note the hashes", 4, 4)
     if facts.rounding > BIG:
@@ -80,7 +81,7 @@ def held_by(run: RunInfo) -> LoadSpec:
     return used.model_copy(update={"quantization": "none", "attention": "auto", **ON})
 
 
-def _facts(workspace: Workspace, run: RunInfo, folded: Folded, size: int) -> MergedRun:
+def _facts(workspace: Workspace, run: RunInfo, folded: Folded, size: int, model: LoadedModel) -> MergedRun:
     return MergedRun(
         run=run.run_id,
         title=run_title(workspace, run.spec),
@@ -90,16 +91,8 @@ def _facts(workspace: Workspace, run: RunInfo, folded: Folded, size: int) -> Mer
         rounding=folded.rounding,
         adapter=adapter_hash(workspace, run.run_id),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
+        prompt=model.template.prompt([{"role": "user", "content": "{prompt}"}]),
     )
-
-
-def _card(workspace: Workspace, run: RunInfo, model: LoadedModel, facts: MergedRun) -> str:
-    from reft_studio.evaluation.run_card import made, measured
-    from reft_studio.training.card import merged_card
-
-    told = [f"The adapter of run {facts.run} was folded into the weights on {facts.created[:10]}.", facts.rounding_words]
-    prompt = model.template.prompt([{"role": "user", "content": "{prompt}"}])
-    return merged_card(made(workspace, run), measured(workspace, run), facts=told, prompt=prompt)
 
 
 def _answer(final: Path, facts: MergedRun) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from reft_studio.errors import StoreError
 from reft_studio.integrity import rewrite
 from reft_studio.scoring.prepared import open_prepared
 from reft_studio.training.ledger import BACKWARD, FORWARD, TEACHER, Ledger
+from reft_studio.training.merged import MergedRun
 from reft_studio.training.naming import head
 from reft_studio.training.run_folder import removed_words
 from reft_studio.training.spec import RunSpec
@@ -29,7 +30,7 @@ UNMEASURED = (
 LEAST_S = 0.05
 """A stage that took less is not told: it did nothing."""
 _PLAIN = re.compile(r"[A-Za-z0-9][\w./-]*")
-_KINDS = {TEACHER: "forward without gradient (teacher)", FORWARD: "student forward", BACKWARD: "student back"}
+_KINDS = {TEACHER: "forward without gradient (teacher or start weights)", FORWARD: "student forward", BACKWARD: "student back"}
 
 
 @dataclass(frozen=True)
@@ -65,15 +66,14 @@ plain LoRA on linear layers: no embedding, head or bias of the base is changed."
     return _page(made, measured, relation="adapter", library="peft", title=head(spec.model_dump()), use=use)
 
 
-def merged_card(made: Made, measured: Sequence[str], *, facts: Sequence[str], prompt: str) -> str:
-    """The card of a base with the adapter folded in; `facts` say how, `prompt` is how a request of the user is put to the model."""
-    use = f"""With transformers: `AutoModelForCausalLM.from_pretrained(folder)`. {" ".join(facts)}
-
-A request is put to the model like this:
-
-````
-{prompt}
-````"""
+def merged_card(made: Made, measured: Sequence[str], facts: MergedRun) -> str:
+    """The card of a base with the adapter folded in."""
+    use = (
+        f"With transformers: `AutoModelForCausalLM.from_pretrained(folder)`. The adapter of run {facts.run} was folded into the weights on "
+        f"{facts.created[:10]}. {facts.rounding_words}"
+    )
+    if facts.prompt:
+        use += f"\n\nA request is put to the model like this:\n\n````\n{facts.prompt}\n````"
     title = f"{head(made.spec.model_dump())}, merged"
     note = "The numbers are of the base with the adapter beside it, as this app evaluated it; the merged weights were not asked again."
     return _page(made, [*measured, "", note], relation="finetune", library="transformers", title=title, use=use)

@@ -12,7 +12,7 @@ from reft_studio.workspace import Workspace, read_json, write_json
 
 KIND = "merged"
 """Folder of the workspace with merged models, each under the id of its run."""
-FACTS = "merged.json"
+FACTS, CARD = "merged.json", "README.md"
 BIG = 0.25
 """Share of the adapter's update that rounding may take before a person is warned."""
 _ADAPTER = "adapter/adapter_model.safetensors"
@@ -33,6 +33,8 @@ class MergedRun:
     rounding: float
     adapter: str | None
     created: str
+    prompt: str = ""
+    """How a request, `{prompt}`, is put to the model; empty in folders of earlier versions."""
 
     @property
     def rounding_words(self) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from reft_studio import doctor, integrity
+from reft_studio.console import Console
 from reft_studio.data.dataset import Dataset, Row, write_dataset
 from reft_studio.evaluation.costs import evaluation_costs, ledger
 from reft_studio.evaluation.evaluate import Generate, evaluate
@@ -18,9 +19,11 @@ from reft_studio.evaluation.judges.spec import JudgeSpec
 from reft_studio.evaluation.regrade import regrade
 from reft_studio.evaluation.result import load_result
 from reft_studio.evaluation.suite import Suite, dataset_suite
+from reft_studio.jobs.merging import merge
 from reft_studio.models.session import Session
 from reft_studio.models.spec import OptimSpec
 from reft_studio.progress import Silent
+from reft_studio.training.merged import merged_run
 from reft_studio.training.run import train
 from reft_studio.training.run_folder import RunInfo
 from reft_studio.training.spec import RunSpec
@@ -110,6 +113,20 @@ def test_another_judge_takes_the_place_of_the_first_on_the_card_and_in_the_costs
     costs = evaluation_costs(workspace, run_id)
     assert costs is not None and [one["stage"] for one in costs["stages"]] == ["answer", "grade"] and costs["prompts"] == 11
     assert sound(workspace, run_id)
+
+
+def test_the_merged_model_gets_its_card_anew_too_and_stays_whole(workspace: Workspace, run_id: str, suite: Suite, model: Model) -> None:
+    folder = Path(merge(Console(workspace), {"run": run_id})["path"])
+    weights = (folder / "model.safetensors").stat()
+    before = (folder / "README.md").read_text("utf-8")
+    assert "**Nothing has been measured.**" in before
+    evaluate(workspace, run_id, suite, model({"harmful 0": COMPLIANCE}))
+    after = (folder / "README.md").read_text("utf-8")
+    assert ", n = 4" in after and "**Nothing has been measured.**" not in after and "the merged weights were not asked again" in after
+    assert after.partition("## How to use it")[2] == before.partition("## How to use it")[2] != ""
+    integrity.forget()
+    assert integrity.damages(folder, wait=True) == [] and (folder / "model.safetensors").stat() == weights
+    assert merged_run(workspace, run_id) is not None and sound(workspace, run_id)
 
 
 def test_names_that_people_gave_stay_on_their_line_and_are_no_markup(workspace: Workspace, run_id: str) -> None:
