@@ -33,6 +33,7 @@ def prepare(
     teacher: Annotated[str | None, typer.Option(help="scorers that read through a model: the teacher whose model it is")] = None,
     weights: Annotated[Literal["teacher", "base"], typer.Option(help="with that teacher: its adapter, or its base alone")] = "teacher",
     neighbours: Annotated[int, typer.Option(help="embedding: how many of the nearest examples of each kind are compared")] = 10,
+    layer: Annotated[int | None, typer.Option(help="larf: the block after which it reads; empty: the one that separates best")] = None,
     word: Annotated[list[str] | None, typer.Option(help="keywords: an own word or phrase; give as many as you like")] = None,
     match: Annotated[Literal["word", "substring"], typer.Option(help="keywords: whole words, or anywhere in a word")] = "word",
     least: Annotated[int, typer.Option(help="keywords: how many distinct words flag a row")] = 1,
@@ -47,7 +48,7 @@ def prepare(
     from reft_studio import scorer_verb
 
     settings: dict[str, Any] = {"scorer": name, "labels": tuple(labels or ()), "shipped": shipped, "recall": recall, "seed": seed}
-    settings |= {"teacher": teacher, "weights": weights, "neighbours": neighbours}
+    settings |= {"teacher": teacher, "weights": weights, "neighbours": neighbours, "layer": layer}
     settings |= {"words": tuple(word or ()), "match": match, "least": least, "members": tuple(member or ()), "join": join}
     with place_for(workspace, throwaway=out is not None and not (labels or member or teacher)) as place:
         scorer_verb.prepare(place, settings, harmful=harmful or [], harmless=harmless or [], out=out)

@@ -29,18 +29,18 @@ Places = list[int]
 
 @dataclass(frozen=True)
 class Scale:
-    """Puts a measure on the scale of scores: tanh((value - middle) / width). A negative width turns it round."""
+    """Puts a measure on the scale of scores: tanh((value - middle) / width)."""
 
     middle: float
     width: float
 
     @classmethod
-    def fitted(cls, values: NDArray[np.float32], harmful: NDArray[np.bool_], *, turn: bool = False) -> Scale:
-        """Halfway between the medians of both kinds lies 0. `turn`: higher is less harmful if the harmful ones have the lower median."""
+    def fitted(cls, values: NDArray[np.float32], harmful: NDArray[np.bool_]) -> Scale:
+        """Halfway between the medians of both kinds lies 0."""
         above, below = float(np.median(values[harmful])), float(np.median(values[~harmful]))
         middle = (above + below) / 2
         width = float(np.quantile(np.abs(values - middle), 0.99) / np.arctanh(SATURATION)) or 1.0
-        return cls(middle, -width if turn and above < below else width)
+        return cls(middle, width)
 
     def __call__(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Scores of values; NaN stays NaN."""

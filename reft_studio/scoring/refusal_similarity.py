@@ -152,7 +152,7 @@ def check_match(session: Session, teacher: TeacherInfo) -> None:
             f"The refusal feature of '{teacher.id}' has {found} numbers, but the hidden states of '{model.source}' have {width}. "
             "Prepare a teacher for this model."
         )
-    wanted, numerics = teacher.loading, _numerics(session)
+    wanted, numerics = teacher.loading, numerics_of(session)
     for name, asked in (("dtype", wanted.dtype), ("quantization", wanted.quantization)):
         if asked not in ("auto", numerics[name]):
             raise SpecError(
@@ -161,7 +161,8 @@ def check_match(session: Session, teacher: TeacherInfo) -> None:
             )
 
 
-def _numerics(session: Session) -> dict[str, str]:
+def numerics_of(session: Session) -> dict[str, str]:
+    """How a model computes: number format, quantisation, attention and the kind of device."""
     used = session.model.loading
     dtype = used.dtype if used.dtype != "auto" else str(next(session.model.base.parameters()).dtype).removeprefix("torch.")
     return {"dtype": dtype, "quantization": used.quantization, "attention": used.attention, "device": session.model.device.type}
@@ -174,7 +175,7 @@ def _scorer(teacher: TeacherInfo, session: Session, similarity: Similarity) -> I
     fold = adapter is not None and mergeable(session.adapted, adapter, layer=teacher.layer)
     state = merged(session.adapted, adapter, layer=teacher.layer) if adapter and fold else session.adapted.active(adapter)
     with state as backbone, torch.no_grad():
-        yield Engine(session.model, backbone, similarity, layer=teacher.layer), {**_numerics(session), "merged": fold}
+        yield Engine(session.model, backbone, similarity, layer=teacher.layer), {**numerics_of(session), "merged": fold}
 
 
 def _feature(teacher: TeacherInfo) -> RefusalFeature:

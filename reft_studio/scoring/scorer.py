@@ -50,6 +50,7 @@ class ScorerSpec(Settings):
     teacher: str | None = Field(None, description="scorers that read through a model: the teacher whose model it is")
     weights: Literal["teacher", "base"] = Field("teacher", description="with that teacher: its adapter on the base, or the base alone")
     neighbours: int = Field(10, ge=1, le=1000, description="embedding: how many of the nearest examples of each kind are compared")
+    layer: int | None = Field(None, ge=1, description="larf: the block after which it reads; empty: the one that separates best")
     words: tuple[str, ...] = Field((), description="keywords: own words and phrases; none: those that ship")
     match: Literal["word", "substring"] = Field("word", description="keywords: match whole words, or anywhere in a word")
     least: int = Field(1, ge=1, le=10, description="keywords: how many distinct words flag a row")

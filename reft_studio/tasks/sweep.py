@@ -295,10 +295,12 @@ class Group:
         """The id of the scorer, prepared on the alignment data of the sweep unless it needs no preparing or ships for real text."""
         if SCORERS.get(name).built_in() is not None or (self.base.model != "lab" and (SHIPPED / name).is_dir()):
             return open_prepared(self.base.workspace, name).id
+        refusals, helpful = self.alignment.harmful, self.alignment.helpful
+        reads_answers = SCORERS.get(name).info.reads in ("response", "both")  # and to these a refusal is a harmless row
         spec = ScorerSpec.checked(
             scorer=name,
-            harmful=(self.alignment.harmful if SCORERS.get(name).info.reads == "prompt" else self.harmful_answers,),
-            harmless=(self.alignment.helpful,),
+            harmful=(self.harmful_answers if reads_answers else refusals,),
+            harmless=(helpful, refusals) if reads_answers else (helpful,),
             shipped=False,
             teacher=self.pair.teacher.id,
         )

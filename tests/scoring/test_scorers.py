@@ -22,9 +22,9 @@ from reft_studio.studio import Studio
 from reft_studio.workspace import Workspace
 
 NAMES = list(SCORERS)
+THROUGH_A_TEACHER = ("linear_probe", "embedding", "larf", "perplexity", "alignment_similarity")
 SETTINGS: dict[str, dict[str, object]] = {
-    "linear_probe": {"teacher": "lab"},
-    "embedding": {"teacher": "lab"},
+    **{name: {"teacher": "lab"} for name in THROUGH_A_TEACHER},
     "ensemble": {"members": ["tfidf", "lab"]},
 }
 """What a scorer needs to be prepared in these tests beyond the examples that ship."""
