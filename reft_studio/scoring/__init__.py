@@ -18,6 +18,7 @@ SCORERS: Registry[type[Scorer]] = Registry(
         "linear_probe": "reft_studio.scoring.linear_probe:LinearProbe",
         "response_compliance": "reft_studio.scoring.response_compliance:ResponseCompliance",
         "embedding": "reft_studio.scoring.embedding:Embedding",
+        "deep_ignorance": "reft_studio.scoring.deep_ignorance:DeepIgnorance",
         "larf": "reft_studio.scoring.larf:Larf",
         "perplexity": "reft_studio.scoring.perplexity:Perplexity",
         "alignment_similarity": "reft_studio.scoring.alignment_similarity:AlignmentSimilarity",

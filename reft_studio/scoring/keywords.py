@@ -21,7 +21,7 @@ from reft_studio.scoring.prepared import SHIPPED, Prepared, PreparedScorer
 from reft_studio.scoring.preparing import calibrate, id_of, opened
 from reft_studio.scoring.scorer import Examples, Scorer, ScorerInfo, ScorerSpec, Word
 from reft_studio.scoring.scores import ScoreSet
-from reft_studio.scoring.texts import score_texts, whole_rows
+from reft_studio.scoring.texts import one_text, score_texts, whole_rows
 from reft_studio.workspace import Workspace
 
 FILE = "words.txt"
@@ -55,11 +55,11 @@ class Keywords(Scorer):
 
         The threshold is that number of words, whatever share of the harmful examples it flags: a list knows no other.
         """
-        words = _checked(spec.words or _read(SHIPPED / self.info.name))
+        words = _checked(spec.words or read_words(SHIPPED / self.info.name))
         name = id_of(spec, VERSION, words, examples.prompts, examples.responses, examples.harmful.tolist())
         if workspace.folder("scorers", name).is_dir():
             return opened(workspace, name)
-        texts = [f"{prompt}\n{response}" for prompt, response in zip(examples.prompts, examples.responses, strict=True)]
+        texts = [one_text([prompt], response) for prompt, response in zip(examples.prompts, examples.responses, strict=True)]
         held_out = examples.calibrating(list(range(len(texts))))
         terms = Terms(words, whole=spec.match == "word")
         scores = scores_of(terms.counts(pa.array([texts[place] for place in held_out], pa.string())))
@@ -121,10 +121,11 @@ class Terms:
 
     def _plain(self, texts: pa.Array) -> pa.Array:
         """Lower case; spaces for all that is no letter, digit or apostrophe, and at both ends: a whole word stands between two."""
-        return pc.binary_join_element_wise("", pc.utf8_trim_whitespace(_spaced(texts)), "", " ")
+        return pc.binary_join_element_wise("", pc.utf8_trim_whitespace(spaced(texts)), "", " ")
 
 
-def _spaced(texts: pa.Array) -> pa.Array:
+def spaced(texts: pa.Array) -> pa.Array:
+    """Lower case, with a single space for all that is no letter, digit or apostrophe."""
     return pc.replace_substring_regex(pc.utf8_lower(texts), r"[^\p{L}\p{N}']+", " ")
 
 
@@ -135,13 +136,14 @@ def scores_of(counts: NDArray[np.int64]) -> NDArray[np.float32]:
 
 def _checked(words: Sequence[str]) -> list[str]:
     """The words in lower case with single spaces, each once. Raises SpecError if none is left."""
-    found = sorted({word.strip() for word in _spaced(pa.array(list(words), pa.string())).to_pylist()} - {""})
+    found = sorted({word.strip() for word in spaced(pa.array(list(words), pa.string())).to_pylist()} - {""})
     if not found:
         raise SpecError("The word list is empty. Give words, or none to use the list that ships.")
     return found
 
 
-def _read(folder: Path) -> list[str]:
+def read_words(folder: Path) -> list[str]:
+    """The words that a prepared scorer keeps. Raises StoreError if they are missing or damaged."""
     try:
         return [line for line in (folder / FILE).read_text("utf-8").splitlines() if line]
     except (OSError, ValueError) as exc:
@@ -149,4 +151,4 @@ def _read(folder: Path) -> list[str]:
 
 
 def _terms(prepared: Prepared) -> Terms:
-    return Terms(_read(prepared.folder), whole=prepared.spec["match"] == "word")
+    return Terms(read_words(prepared.folder), whole=prepared.spec["match"] == "word")

@@ -59,6 +59,11 @@ def answers(batch: pa.RecordBatch) -> Texts:
     return Texts(response.filter(answered), np.flatnonzero(there), np.where(there, 0, NO_ANSWER).astype(np.uint8))
 
 
+def one_text(turns: Sequence[str], response: str = "") -> str:
+    """What is said in a row, as one text."""
+    return "\n".join([*turns, *([response] if response.strip() else [])])
+
+
 def whole_rows(batch: pa.RecordBatch) -> Texts:
     """All that is read of each row as one text: what the user says, turn by turn, and the response. A row needs either."""
     said, answered = prompts(batch), answers(batch)
@@ -67,7 +72,7 @@ def whole_rows(batch: pa.RecordBatch) -> Texts:
         for row, text in zip(some.rows.tolist(), some.texts.to_pylist(), strict=True):
             parts[row].append(text)
     there = np.array([bool(one) for one in parts], dtype=bool)
-    texts = pa.array(["\n".join(one) for one in parts if one], pa.string())
+    texts = pa.array([one_text(one) for one in parts if one], pa.string())
     return Texts(texts, np.flatnonzero(there), np.where(there, 0, said.reasons).astype(np.uint8))
 
 
