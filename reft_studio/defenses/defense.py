@@ -243,6 +243,10 @@ class Defense:
         """Further adapters that the method needs before the user's data, in order; `finish` finds them by their names."""
         return ()
 
+    def beneath(self) -> Sequence[str]:
+        """Adapters of its stages that finetuning goes on on top of, and that are no part of what comes out; most methods have none."""
+        return ()
+
     def select(self) -> list[int]:
         """Positions of the user rows to train on, once, before the first step."""
         return self.context.kept()

@@ -56,6 +56,14 @@ class LowRank:
         """The Frobenius norm."""
         return math.sqrt(max(self.inner(self), 0.0))
 
+    def compact(self) -> LowRank:
+        """The same update as U·√σ and √σ·Vᵀ of its singular values, without those that are nothing."""
+        outputs, inputs = torch.linalg.qr(self.up), torch.linalg.qr(self.down.T)
+        left, values, right = torch.linalg.svd(outputs.R @ inputs.R.T, full_matrices=False)
+        kept = values > 1e-6 * values.max()
+        root = values[kept].sqrt()
+        return LowRank(outputs.Q @ left[:, kept] * root, (root[:, None] * right[kept]) @ inputs.Q.T)
+
     def padded(self, rank: int) -> LowRank:
         """The same update with so many columns and rows, the new ones zero."""
         more = rank - self.rank
@@ -90,6 +98,11 @@ class Layer:
     def down(self) -> Tensor:
         value: Tensor = self._part.lora_A[self._adapter].weight
         return value
+
+    @property
+    def fresh(self) -> bool:
+        """Whether the adapter went on with no other."""
+        return self._continues is None
 
     @property
     def begun(self) -> tuple[Tensor, Tensor]:

@@ -174,7 +174,7 @@ class Run:
     def layers(self) -> Layers:
         if self._layers is None:
             adapter, on = self._trained
-            self._layers = Layers(self.session.adapted, adapter, start=self.start, continued=not on)
+            self._layers = Layers(self.session.adapted, adapter, start=self.start, continued=self.start not in on)
         return self._layers
 
     def begin(self, stage: str = "", *, steps: int = 0, costs: Costs | None = None) -> None:

@@ -39,6 +39,8 @@ def probe(workspace: Workspace, spec: RunSpec, session: Session, progress: Progr
     rows = list(inputs.answered_rows(session, user, positions).values())
     if not rows:
         raise TrainingError(f"None of the first {len(positions):,} rows of '{user.name}' has a response, so no step can be timed.")
+    for name in defense.beneath():  # nor are stages made
+        session.add(name, spec.lora, seed=0)
     going.start = inputs.start_student(workspace, short, session)
     watch = _Watch(progress)
     run.finetune(short, going, defense, rows, watch)

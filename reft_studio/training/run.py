@@ -168,7 +168,7 @@ def finetune(
         _seen(seen, line, costs)
 
     try:
-        with run.training(on=on_top_of(spec, run)) as parameters:
+        with run.training(on=on_top_of(spec, run, defense)) as parameters:
             try:
                 fit(
                     parameters,
@@ -195,16 +195,18 @@ def finetune(
     return log.lines
 
 
-def on_top_of(spec: RunSpec, run: Run) -> tuple[str, ...]:
-    """The adapters that a fresh one is trained on top of."""
-    return (run.start,) if run.start is not None and spec.adapters == "fresh" else ()
+def on_top_of(spec: RunSpec, run: Run, defense: Defense) -> tuple[str, ...]:
+    """The adapters that the student's is trained on top of."""
+    start = (run.start,) if run.start is not None and spec.adapters == "fresh" else ()
+    return (*start, *defense.beneath())
 
 
 def finish(spec: RunSpec, run: Run, defense: Defense) -> None:
     """Let the method change the trained adapter, and make that all that the run adds to the base."""
-    layers = Layers(run.session.adapted, STUDENT, start=run.start, continued=not on_top_of(spec, run))
+    on = on_top_of(spec, run, defense)
+    layers = Layers(run.session.adapted, STUDENT, start=run.start, continued=run.start not in on)
     if type(defense).finish is not Defense.finish:
-        with run.training(on=on_top_of(spec, run)):
+        with run.training(on=on):
             defense.finish(layers)
     layers.settle()
 
