@@ -15,8 +15,8 @@ import pyarrow as pa
 
 from reft_studio.bench.race import Measured
 from reft_studio.data.dataset import SCHEMA, Dataset, write_batches
-from reft_studio.defenses import DEFENSES
 from reft_studio.integrity import sealed_folder
+from reft_studio.jobs.pipeline import METHODS
 from reft_studio.models.spec import OptimSpec
 from reft_studio.scoring.scores import write_scores
 from reft_studio.teacher.teacher import open_teacher
@@ -27,7 +27,7 @@ from reft_studio.workspace import Workspace, write_json
 
 ROWS, RUNS, EDITS = 1_000_000, 20, 15
 SEEDS = 8
-"""With all six methods: 48 runs, the most that the page takes at once."""
+"""With the six methods of the whole job: 48 runs, the most that the page takes at once."""
 BUDGET_MS = 100.0
 _GROUP = 50_000
 
@@ -62,7 +62,7 @@ def _edit(workspace: Workspace, user: Dataset, number: int) -> tuple[float, floa
     optim = OptimSpec(steps=None, epochs=1 + number / 10)
     forms = [
         RunForm(dataset=user.id, method=method, seed=seed, optim=optim, threshold=number / 100)
-        for method in DEFENSES
+        for method in METHODS
         for seed in range(SEEDS)
     ]
     started, began = time.process_time(), time.perf_counter()
