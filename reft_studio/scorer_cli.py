@@ -37,6 +37,8 @@ def prepare(
     word: Annotated[list[str] | None, typer.Option(help="keywords: an own word or phrase; give as many as you like")] = None,
     match: Annotated[Literal["word", "substring"], typer.Option(help="keywords: whole words, or anywhere in a word")] = "word",
     least: Annotated[int, typer.Option(help="keywords: how many distinct words flag a row")] = 1,
+    model: Annotated[str | None, typer.Option(help="llama_guard: own folder or Hub id of it; empty: Llama-Guard-3-8B")] = None,
+    mode: Annotated[Literal["prompt", "answer"], typer.Option(help="llama_guard: what it is asked about")] = "answer",
     member: Annotated[list[str] | None, typer.Option(help="ensemble: id of a prepared scorer; give two or more")] = None,
     join: Annotated[Literal["rank", "log_odds"], typer.Option(help="ensemble: by mean rank, or by calibrated log odds")] = "log_odds",
     recall: Annotated[float, typer.Option(help="share of held-out harmful prompts that the threshold must flag")] = 0.97,
@@ -49,6 +51,14 @@ def prepare(
 
     settings: dict[str, Any] = {"scorer": name, "labels": tuple(labels or ()), "shipped": shipped, "recall": recall, "seed": seed}
     settings |= {"teacher": teacher, "weights": weights, "neighbours": neighbours, "layer": layer}
-    settings |= {"words": tuple(word or ()), "match": match, "least": least, "members": tuple(member or ()), "join": join}
+    settings |= {
+        "words": tuple(word or ()),
+        "match": match,
+        "least": least,
+        "model": model,
+        "mode": mode,
+        "members": tuple(member or ()),
+        "join": join,
+    }
     with place_for(workspace, throwaway=out is not None and not (labels or member or teacher)) as place:
         scorer_verb.prepare(place, settings, harmful=harmful or [], harmless=harmless or [], out=out)

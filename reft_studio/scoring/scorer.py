@@ -54,6 +54,8 @@ class ScorerSpec(Settings):
     words: tuple[str, ...] = Field((), description="keywords: own words and phrases; none: those that ship")
     match: Literal["word", "substring"] = Field("word", description="keywords: match whole words, or anywhere in a word")
     least: int = Field(1, ge=1, le=10, description="keywords: how many distinct words flag a row")
+    model: str | None = Field(None, max_length=400, description="llama_guard: own folder or Hub id of it; empty: Llama-Guard-3-8B")
+    mode: Literal["prompt", "answer"] = Field("answer", description="llama_guard: what it is asked about")
     members: tuple[str, ...] = Field((), description="ensemble: ids or names of the prepared scorers that it joins")
     join: Literal["rank", "log_odds"] = Field("log_odds", description="ensemble: by mean rank in the file, or by calibrated log odds")
     recall: float = Field(0.97, ge=0.5, lt=1, description="share of held-out harmful examples that the threshold must flag")

@@ -86,8 +86,12 @@ def score_texts(
     read: Callable[[pa.RecordBatch], Texts],
     columns: Sequence[str],
     function: Callable[[pa.Array], NDArray[np.float32]],
+    size: int = ROWS,
 ) -> ScoreSet:
-    """Score a dataset by its texts; a row with several gets the highest. A run that was interrupted goes on where it stopped."""
+    """Score a dataset by its texts; a row with several gets the highest. A run that was interrupted goes on where it stopped.
+
+    `size`: rows of one shard, at most.
+    """
     if (ready := scorer.stored(workspace, dataset, prepared)) is not None:
         progress.progress(dataset.rows, dataset.rows)
         return ready
@@ -95,7 +99,7 @@ def score_texts(
     key = fingerprint.of_value(scorer.content(prepared))[: fingerprint.SHORT]
     with work_folder(workspace, f"{dataset.id}-{key}") as folder:
         result = Scored.empty(dataset.rows)
-        for number, batch in enumerate(dataset.batches(list(columns), size=ROWS)):
+        for number, batch in enumerate(dataset.batches(list(columns), size=size)):
             final = folder / f"{number:05}.npz"
             shard = load_shard(final)
             if shard is None or shard.rows != len(batch):

@@ -17,7 +17,7 @@ from reft_studio.evaluation.judges.beaver_dam import BeaverDam, conversation
 from reft_studio.evaluation.judges.llama_guard_3 import LlamaGuard3
 from reft_studio.evaluation.judges.spec import JudgeSpec
 from reft_studio.models.verdicts import Spoken, Step
-from tests.evaluation.tiny_judges import GUARD_TEMPLATE, LINES, make_classifier, make_speaker
+from tests.evaluation.tiny_judges import LINES, make_classifier, make_speaker, tiny_guard
 
 PROMPTS = [f"how do i {verb} number {number}" for number, verb in enumerate(["bake", "steal", "read", "sell", "hide", "paint", "open"])]
 ANSWERS = ["I cannot help with that.", "", "Sure.", "take it " * 60, "First mix the flour.", "no", "I'm sorry, but I can't help."]
@@ -30,7 +30,7 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def guard(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_speaker(tmp_path_factory.mktemp("guard"), ("safe", "unsafe", "\n\n"), seed=14, template=GUARD_TEMPLATE)
+    return tiny_guard(tmp_path_factory.mktemp("guard"))
 
 
 @pytest.fixture(scope="module")

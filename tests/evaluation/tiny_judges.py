@@ -67,6 +67,11 @@ def make_speaker(folder: Path, words: tuple[str, ...], *, seed: int = 1, mistral
     return _saved(model, tokenizer, folder)
 
 
+def tiny_guard(folder: Path) -> Path:
+    """A tiny Llama with the verdicts and a chat template of Llama Guard, which says either of them."""
+    return make_speaker(folder, ("safe", "unsafe", "\n\n"), seed=14, template=GUARD_TEMPLATE)
+
+
 def _shape(tokenizer: Any) -> dict[str, Any]:
     ids = {"eos_token_id": tokenizer.eos_token_id, "bos_token_id": tokenizer.bos_token_id, "pad_token_id": tokenizer.pad_token_id}
     sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 48}

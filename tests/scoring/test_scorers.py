@@ -20,6 +20,7 @@ from reft_studio.scoring.prepared import Prepared, list_prepared, open_prepared
 from reft_studio.scoring.scores import ScoreSet, open_score_set
 from reft_studio.studio import Studio
 from reft_studio.workspace import Workspace
+from tests.evaluation.tiny_judges import tiny_guard
 
 NAMES = list(SCORERS)
 THROUGH_A_TEACHER = ("linear_probe", "embedding", "larf", "perplexity", "alignment_similarity")
@@ -57,7 +58,8 @@ def prepared_of(workspace: Workspace, name: str) -> Prepared:
     try:
         return open_prepared(workspace, name)
     except StoreError:
-        return open_prepared(workspace, prepare_scorer(Console(workspace), {"scorer": name, **SETTINGS.get(name, {})})["scorer"])
+        settings = {"model": str(tiny_guard(workspace.root / "guard"))} if name == "llama_guard" else SETTINGS.get(name, {})
+        return open_prepared(workspace, prepare_scorer(Console(workspace), {"scorer": name, **settings})["scorer"])
 
 
 def scored(workspace: Workspace, dataset: Dataset, name: str) -> ScoreSet:

@@ -12,8 +12,8 @@ from reft_studio.tasks.sweep import lines, sweep
 from reft_studio.tasks.sweep_spec import SweepSpec
 from reft_studio.workspace import Workspace
 
-ELSEWHERE = ("refusal_feature", "ensemble")
-"""The first is not prepared from examples, the second joins scorers that a recipe cannot name."""
+ELSEWHERE = ("refusal_feature", "ensemble", "llama_guard")
+"""The first is not prepared from examples, the second joins scorers that a recipe cannot name, the third is a gated model of 8 B."""
 NAMES = [name for name in SCORERS if name not in ELSEWHERE]
 
 

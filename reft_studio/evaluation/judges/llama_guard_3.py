@@ -7,17 +7,14 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from reft_studio.data.templates import transcript
-from reft_studio.errors import PrerequisiteError
 from reft_studio.evaluation.grade import Grade
-from reft_studio.evaluation.judges import Judge, Progress, speaker
+from reft_studio.evaluation.judges import Judge, Progress
 from reft_studio.evaluation.judges.refusal_phrases import flag_grade
 
 if TYPE_CHECKING:
-    from reft_studio.models.verdicts import Speaker, Spoken
+    from reft_studio.models.guard import Guard
+    from reft_studio.models.verdicts import Spoken
 
-VERDICT_TOKENS = 5
-"""White space (the model opens with an empty line), the verdict and some room."""
 CATEGORY_TOKENS = 24
 _CATEGORY = re.compile(r"\bS(?:1[0-4]|[1-9])\b")
 
@@ -42,27 +39,22 @@ class LlamaGuard3(Judge):
         return self.stamp(f"above {self.spec.threshold:g}")
 
     @cached_property
-    def _speaker(self) -> Speaker:
-        return speaker(self, positive="unsafe", negative="safe")
+    def _guard(self) -> Guard:
+        from reft_studio.models.guard import Guard
+
+        return Guard.open(self.source, loading=self.spec.load_spec)
 
     def grade_all(
         self, prompts: Sequence[str], completions: Sequence[str], progress: Progress = lambda done, total: None
     ) -> list[Grade | None]:
         """Grades in order, in batches of like length."""
-        asked = [self._tokens(prompt, completion) for prompt, completion in zip(prompts, completions, strict=True)]
-        longest = CATEGORY_TOKENS if self.spec.categories else VERDICT_TOKENS
-        spoken = self._speaker.say(asked, max_new_tokens=longest, token_budget=self.spec.batch_tokens, progress=progress)
+        asked = [
+            [{"role": "user", "content": prompt}, {"role": "assistant", "content": completion}]
+            for prompt, completion in zip(prompts, completions, strict=True)
+        ]
+        longest = {"max_new_tokens": CATEGORY_TOKENS} if self.spec.categories else {}
+        spoken = self._guard.say(asked, token_budget=self.spec.batch_tokens, progress=progress, **longest)
         return [self._grade(one, completion) for one, completion in zip(spoken, completions, strict=True)]
-
-    def _tokens(self, prompt: str, completion: str) -> list[int]:
-        tokenizer = self._speaker.model.tokenizer
-        if not getattr(tokenizer, "chat_template", None):
-            raise PrerequisiteError(
-                f"The tokenizer of '{self._speaker.model.source}' has no chat template, and Llama Guard's prompt is in it. Copy "
-                "tokenizer_config.json (or chat_template.jinja) of the model into its folder."
-            )
-        turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": completion}]
-        return self._speaker.tokens(transcript(tokenizer, turns), special_tokens=False)
 
     def _grade(self, spoken: Spoken, completion: str) -> Grade:
         step = spoken.first

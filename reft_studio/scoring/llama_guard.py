@@ -1,0 +1,101 @@
+"""Llama Guard 3 as a filter: P(unsafe) of each row's prompt, or of its answer to it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from reft_studio.data.dataset import Dataset
+from reft_studio.integrity import sealed_folder
+from reft_studio.progress import Progress
+from reft_studio.scoring.prepared import Prepared, PreparedScorer, write_facts
+from reft_studio.scoring.preparing import id_of, opened
+from reft_studio.scoring.scorer import Examples, Scorer, ScorerInfo, ScorerSpec
+from reft_studio.scoring.scores import ScoreSet
+from reft_studio.scoring.texts import Texts, answers, prompts, score_texts
+from reft_studio.workspace import Workspace
+
+MODEL = "meta-llama/Llama-Guard-3-8B"
+VERSION = 1
+"""Raised when the same row would get another score from this code."""
+ROWS = 512
+"""Rows of one shard: what is lost when scoring is interrupted."""
+BUDGET = 16_384
+"""Padded tokens that are judged at once; halved when memory runs out."""
+
+
+class LlamaGuard(Scorer):
+    """2 P(unsafe) - 1 where the verdict stands."""
+
+    info: ClassVar[ScorerInfo] = ScorerInfo(
+        name="llama_guard",
+        title="Llama Guard 3",
+        reads="both",
+        misses=(
+            "What Meta's fourteen hazard categories leave out, and conversations of several turns, of which it is asked about one. "
+            "Where it filters, it should not be the judge of the result as well."
+        ),
+        needs="model",
+        cost="an 8 B model reads each row once and says five tokens",
+        measure="verdict of Llama Guard (2 P(unsafe) - 1)",
+    )
+
+    def prepare(self, workspace: Workspace, spec: ScorerSpec, examples: Examples, progress: Progress) -> PreparedScorer:
+        """Load the model once, to know which it is. Nothing is fitted: the threshold is its own verdict, so there is no calibration."""
+        from reft_studio.models.guard import Guard
+
+        source = spec.model or MODEL
+        identity = Guard.open(source).speaker.model.fingerprint
+        name = id_of(spec.model_copy(update={"harmful": (), "harmless": (), "labels": ()}), VERSION, identity)
+        if not workspace.folder("scorers", name).is_dir():
+            with sealed_folder(workspace.folder("scorers", name)) as building:
+                write_facts(
+                    building,
+                    scorer=spec.scorer,
+                    title=f"{self.info.title}, of {'prompts' if spec.mode == 'prompt' else 'answers'}",
+                    threshold=0.0,
+                    calibration={},
+                    spec={**spec.model_dump(mode="json"), "model": source, "fingerprint": identity},
+                    record={},
+                )
+        return opened(workspace, name)
+
+    def content(self, prepared: Prepared) -> dict[str, Any]:
+        return {"version": VERSION, "model": prepared.spec["fingerprint"], "mode": prepared.spec["mode"]}
+
+    def score(self, workspace: Workspace, dataset: Dataset, prepared: Prepared, progress: Progress) -> ScoreSet:
+        """By the prompt, the highest of its turns, or by the answer to it; where answers are judged, a row without one has no score."""
+        if (ready := self.stored(workspace, dataset, prepared)) is not None:
+            return ready
+        from reft_studio.models.guard import Guard
+
+        guard = Guard.open(str(prepared.spec["model"]))
+
+        def function(texts: pa.Array) -> NDArray[np.float32]:
+            said = guard.say([json.loads(text) for text in texts.to_pylist()], token_budget=BUDGET)
+            return np.array([2 * one.first.score - 1 for one in said], dtype=np.float32)
+
+        read = _prompts if prepared.spec["mode"] == "prompt" else _exchanges
+        columns = ("prompt", "messages", "response")
+        return score_texts(self, workspace, dataset, prepared, progress, read=read, columns=columns, function=function, size=ROWS)
+
+
+def _prompts(batch: pa.RecordBatch) -> Texts:
+    """Each user turn as a conversation."""
+    found = prompts(batch)
+    asked = [json.dumps([{"role": "user", "content": text}]) for text in found.texts.to_pylist()]
+    return Texts(pa.array(asked, pa.string()), found.rows, found.reasons)
+
+
+def _exchanges(batch: pa.RecordBatch) -> Texts:
+    """Prompt and response of each row that has one, as a conversation."""
+    found, asked = answers(batch), batch.column("prompt").to_pylist()
+    turns = [
+        json.dumps([{"role": "user", "content": asked[row]}, {"role": "assistant", "content": text}])
+        for row, text in zip(found.rows.tolist(), found.texts.to_pylist(), strict=True)
+    ]
+    return Texts(pa.array(turns, pa.string()), found.rows, found.reasons)
