@@ -15,11 +15,14 @@ from reft_studio.models.batching import Example, by_length, collate
 from reft_studio.models.features import last_prompt_features
 from reft_studio.models.generation import halving
 from reft_studio.models.session import Session
+from reft_studio.models.spec import LoraSpec
 from reft_studio.models.supervised import Supervised, hidden_states, supervise
 from reft_studio.scoring.refusal_similarity import check_match
 from reft_studio.scoring.through_teacher import session_of
 from reft_studio.teacher.teacher import TeacherInfo
 
+FRESH, ADAPTER = "gradient", LoraSpec(rank=4, alpha=8)
+"""The adapter whose gradient is taken; its rank hardly matters, since it is not trained."""
 BUDGET = 4096
 """Padded tokens of one batch."""
 Done = Callable[[int], None]
@@ -92,6 +95,21 @@ class RowReader:
                 found[place] = float(loss)
                 done(count)
         return found
+
+    def gradients(self, rows: Sequence[Example]) -> Iterator[NDArray[np.float32]]:
+        """Row by row, the gradient of its training loss by the weights of a fresh adapter on what the model is now, (weights,).
+
+        Of a fresh adapter B is zero, so that A has no gradient: only those of B are given.
+        """
+        self.session.add(FRESH, ADAPTER, seed=0)
+        below = [name] if (name := self.session.ensure("teacher", self.teacher.adapter)) else []
+        with self.session.adapted.active(FRESH, on=below, train=True) as backbone:
+            weights = [value for value in self.session.adapted.parameters(FRESH) if not value.any()]
+            for row in rows:
+                batch = collate([row], pad_id=self.model.pad_id, device=self.model.device)
+                loss = supervise(self.model, backbone, [batch])[0].cross_entropy()
+                found = torch.autograd.grad(loss, weights, allow_unused=True, materialize_grads=True)
+                yield torch.cat([one.flatten() for one in found]).float().cpu().numpy()
 
     def _batched(self, rows: Sequence[Example], work: Callable[[list[int]], list[tuple[int, Tensor]]]) -> Iterator[tuple[int, Tensor]]:
         """Results by place, in batches of like length; one that memory cannot hold is halved."""

@@ -11,13 +11,16 @@ from reft_studio.console import Console
 from reft_studio.data.dataset import Dataset, Row, open_dataset, write_dataset
 from reft_studio.jobs import lab_data, tasks
 from reft_studio.jobs.scorers import prepare_scorer
+from reft_studio.models.batching import collate
+from reft_studio.models.supervised import supervise
 from reft_studio.scoring import whole_rows
 from reft_studio.scoring.alignment_similarity import similarity
+from reft_studio.scoring.gradient import direction as gradient_direction
 from reft_studio.scoring.larf import difference, references, unit
 from reft_studio.scoring.level import level_of
 from reft_studio.scoring.perplexity import direction
 from reft_studio.scoring.prepared import open_prepared
-from reft_studio.scoring.row_reader import RowReader
+from reft_studio.scoring.row_reader import FRESH, RowReader
 from reft_studio.scoring.scores import ScoreSet, open_score_set
 from reft_studio.scoring.through_teacher import read_through
 from reft_studio.teacher.teacher import open_teacher
@@ -119,10 +122,35 @@ def test_perplexity_speaks_for_harm_in_the_direction_that_its_examples_have() ->
     assert direction(losses, harmful) == 1 and direction(losses, ~harmful) == -1
 
 
-@pytest.mark.parametrize(("name", "least"), [("larf", 0.85), ("perplexity", 0.7)])
+@pytest.mark.parametrize(("name", "least"), [("larf", 0.85), ("perplexity", 0.7), ("gradient", 0.7)])
 def test_the_labs_poison_scores_above_its_harmless_rows(workspace: Workspace, user: Dataset, name: str, least: float) -> None:
     found = area(workspace, user, prepared(workspace, name))
     assert found > least, found
+
+
+def test_a_rows_gradient_points_where_a_step_lowers_its_loss_most_and_the_model_stays_as_it_was(reader: RowReader) -> None:
+    row = reader.row("how do i steal a car", REFUSAL)
+    before = reader.losses([row])[0]
+    (gradient,) = reader.gradients([row])
+    weights = [value for value in reader.session.adapted.parameters(FRESH) if not value.any()]
+    step, place = 1e-2 / float(np.linalg.norm(gradient)), 0
+    with torch.no_grad():
+        for value in weights:
+            part = gradient[place : place + value.numel()].reshape(value.shape)
+            value -= torch.from_numpy(step * part).to(value)
+            place += value.numel()
+    below = reader.session.ensure("teacher", reader.teacher.adapter)
+    with reader.session.adapted.active(FRESH, on=[below] if below else []) as backbone, torch.no_grad():
+        batch = collate([row], pad_id=reader.model.pad_id)
+        after = float(supervise(reader.model, backbone, [batch])[0].cross_entropy())
+    assert place == len(gradient) and before - after == pytest.approx(step * float(gradient @ gradient), rel=0.1)
+    assert reader.losses([row])[0] == before
+
+
+def test_swapping_the_kinds_turns_the_direction_round() -> None:
+    rows, harmful = np.array([[1, 0], [3, 0], [0, 2]], dtype=np.float32), np.array([True, True, False])
+    assert gradient_direction(rows, harmful) == pytest.approx(np.array([2, -2]) / 8**0.5)
+    assert gradient_direction(rows, ~harmful) == pytest.approx(-gradient_direction(rows, harmful))
 
 
 def test_similarity_to_the_alignment_data_is_no_good_filter_of_the_lab_and_its_calibration_says_so(
