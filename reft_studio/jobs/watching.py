@@ -60,10 +60,10 @@ class Watcher:
         self._spent = self._last = 0.0
         self._broken = False
 
-    def look(self, step: int, steps: int) -> Line | None:
+    def look(self, step: int, steps: int, on: Sequence[str] = ()) -> Line | None:
         started = time.perf_counter()
         try:
-            line = self._line(step, steps)
+            line = self._line(step, steps, on)
         except (StudioError, RuntimeError, MemoryError) as exc:  # a look that fails is no reason to lose the run
             self._broken = True
             told = "there is not enough memory for it" if is_out_of_memory(exc) else f"{type(exc).__name__}: {str(exc)[:200]}"
@@ -83,12 +83,12 @@ class Watcher:
         trained = time.perf_counter() - self._started - self._spent
         return step == 1 or self._spent + self._last <= SHARE * trained
 
-    def _line(self, step: int, steps: int) -> Line:
+    def _line(self, step: int, steps: int, on: Sequence[str]) -> Line:
         journal = Journal(self._workspace, None)
         device = self._session.model.device
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             longest = max(part.max_new_tokens for part in self._suite.sets)
-            for answer in complete(self._session.adapted, STUDENT, self._ids, max_new_tokens=longest):
+            for answer in complete(self._session.adapted, STUDENT, self._ids, max_new_tokens=longest, on=on):
                 self._progress.check()
                 name, place = self._asked[answer.index]
                 journal.add_answer(name, (place, answer.text, answer.stop))

@@ -236,9 +236,9 @@ class AdaptedModel:
         self._recomputing = wanted
 
     @contextmanager
-    def generating(self, name: str | None) -> Iterator[Any]:
-        """The model with its head, for `generate`, with one adapter or none in effect."""
-        with self.active(name):
+    def generating(self, name: str | None, *, on: Sequence[str] = ()) -> Iterator[Any]:
+        """The model with its head, for `generate`, with one adapter or none in effect, and those it was trained on top of."""
+        with self.active(name, on=on):
             yield self.model.base
 
     @contextmanager

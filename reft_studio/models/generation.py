@@ -55,11 +55,12 @@ def complete(
     batch_rows: int = 64,
     token_budget: int = TOKENS,
     sampling: Sampling = Sampling(),
+    on: Sequence[str] = (),
 ) -> Iterator[Completion]:
-    """Answers to tokenised prompts, in batches of like length, padded on the left."""
+    """Answers to tokenised prompts, in batches of like length, padded on the left; adapters `on` are in effect too."""
     model = adapted.model
     plan = by_length([len(prompt) + max_new_tokens for prompt in prompts], token_budget=token_budget, max_rows=batch_rows)
-    with adapted.generating(adapter) as network:
+    with adapted.generating(adapter, on=on) as network:
 
         def answer(batch: list[int]) -> list[Completion]:
             ids, mask = left_padded([prompts[position] for position in batch], pad_id=model.pad_id)

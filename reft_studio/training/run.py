@@ -165,7 +165,7 @@ def finetune(
     def keep(line: StepLog) -> None:
         log.lines.append(line)
         progress.progress(int(line["step"]), steps + after, **line)
-        _seen(seen, line, costs)
+        _seen(seen, line, costs, on=fresh_on(spec, run))
 
     try:
         with run.training(on=on_top_of(spec, run, defense)) as parameters:
@@ -195,10 +195,14 @@ def finetune(
     return log.lines
 
 
+def fresh_on(spec: RunSpec, run: Run) -> tuple[str, ...]:
+    """The adapter that a fresh one is trained on top of, if any: part of what comes out."""
+    return (run.start,) if run.start is not None and spec.adapters == "fresh" else ()
+
+
 def on_top_of(spec: RunSpec, run: Run, defense: Defense) -> tuple[str, ...]:
     """The adapters that the student's is trained on top of."""
-    start = (run.start,) if run.start is not None and spec.adapters == "fresh" else ()
-    return (*start, *defense.beneath())
+    return (*fresh_on(spec, run), *defense.beneath())
 
 
 def finish(spec: RunSpec, run: Run, defense: Defense) -> None:
@@ -211,12 +215,12 @@ def finish(spec: RunSpec, run: Run, defense: Defense) -> None:
     layers.settle()
 
 
-def _seen(observer: Observer, line: StepLog, costs: Costs) -> None:
-    """Let a step be seen, and the student asked if it is time to: no part of the training, nor of its costs."""
+def _seen(observer: Observer, line: StepLog, costs: Costs, *, on: Sequence[str]) -> None:
+    """Let a step be seen, and the student, on top of adapters, asked if it is time to: no part of the training, nor of its costs."""
     observer.tell(line)
     if observer.due(line):
         with costs.aside("looks"):
-            observer.look(line)
+            observer.look(line, on)
 
 
 def _result(spec: RunSpec, user: Dataset, chosen: list[int], log: list[StepLog], seconds: float, session: Session) -> dict[str, Any]:

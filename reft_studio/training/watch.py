@@ -36,8 +36,8 @@ class Look(Protocol):
         """Whether it is time to."""
         ...
 
-    def look(self, step: int, steps: int) -> Line | None:
-        """What was seen; None if it failed, which the person was told."""
+    def look(self, step: int, steps: int, on: Sequence[str] = ()) -> Line | None:
+        """What was seen of the student on top of the adapters `on`; None if it failed, which the person was told."""
         ...
 
 
@@ -84,10 +84,10 @@ class Observer:
         """Whether it is time to look at the student."""
         return self._look is not None and self._look.due(int(line["step"]), int(line["steps"]))
 
-    def look(self, line: Mapping[str, float]) -> None:
-        """Look at the student, and tell what was seen."""
+    def look(self, line: Mapping[str, float], on: Sequence[str] = ()) -> None:
+        """Look at the student on top of the adapters `on`, and tell what was seen."""
         step = int(line["step"])
-        seen = self._look.look(step, int(line["steps"])) if self._look is not None else None
+        seen = self._look.look(step, int(line["steps"]), on) if self._look is not None else None
         if seen is not None:
             self.lines.append(seen)
             self._progress.tell(EVENT, **seen)

@@ -133,7 +133,7 @@ def test_without_a_number_of_steps_looking_takes_its_share_of_the_time_and_no_mo
     look, _ = watched(workspace, tiny_model, suite, WatchSpec(prompts=1))
     now = [0.0]
     monkeypatch.setattr(watching.time, "perf_counter", lambda: now[0])
-    monkeypatch.setattr(look, "_line", lambda step, steps: now.__setitem__(0, now[0] + 2.0) or {"step": step})
+    monkeypatch.setattr(look, "_line", lambda step, *_: now.__setitem__(0, now[0] + 2.0) or {"step": step})
     seen = []
     for step in range(1, 201):
         now[0] += 1.0

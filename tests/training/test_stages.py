@@ -18,7 +18,7 @@ from reft_studio.defenses.sft import Sft
 from reft_studio.errors import StoreError
 from reft_studio.models.accumulate import Accumulator
 from reft_studio.models.batching import Example
-from reft_studio.models.generation import free_memory
+from reft_studio.models.generation import complete, free_memory
 from reft_studio.models.low_rank import low_rank
 from reft_studio.models.session import Session
 from reft_studio.models.spec import LoraSpec, OptimSpec
@@ -27,6 +27,7 @@ from reft_studio.progress import Silent
 from reft_studio.training.run import train
 from reft_studio.training.run_folder import RunInfo
 from reft_studio.training.stages import FOLDER
+from reft_studio.training.watch import Observer
 from reft_studio.workspace import Workspace
 from tests.tiny_runs import TinyRuns
 
@@ -183,6 +184,38 @@ def test_a_fresh_adapter_on_aligned_weights_is_saved_with_them_as_one_adapter(ti
         rest = (update - aligned[name]).dense()
         assert torch.linalg.matrix_rank(rest, atol=1e-5) <= 3  # what is left is the fresh adapter
         assert float(rest.norm()) > 0
+
+
+def test_a_fresh_adapter_is_looked_at_on_top_of_the_aligned_weights_and_without_what_is_thrown_away(
+    tiny: TinyRuns, place: Workspace
+) -> None:
+    class Looks:
+        def __init__(self) -> None:
+            self.on: list[tuple[str, ...]] = []
+            self.same: list[bool] = []
+
+        def due(self, step: int, steps: int) -> bool:
+            return step == 1
+
+        def look(self, step: int, steps: int, on: Sequence[str] = ()) -> None:
+            self.on.append(tuple(on))
+            prompts = [row.ids[: row.prompt] for row in tiny.session.encoder.examples(tiny.data["user"].read())[:3]]
+            asked = [("student", on), ("aligned", ())]
+            one, two = (
+                [answer.text for answer in complete(tiny.session.adapted, name, prompts, max_new_tokens=6, on=of)] for name, of in asked
+            )
+            self.same.append(one == two)
+
+    optim = OPTIM.model_copy(update={"steps": 1, "learning_rate": 1e-12, "warmup": 0})
+    for method, adapters, on in (
+        ("aligned_sft", "fresh", ("aligned",)),
+        ("buffer_and_reinforce", "fresh", ("aligned",)),
+        ("aligned_sft", "continue", ()),
+    ):
+        looks = Looks()
+        spec = tiny.spec(method, adapters=adapters, optim=optim)
+        train(place, spec, tiny.session, Silent(), observer=Observer(Silent(), look=looks))
+        assert looks.on == [on] and looks.same == [True], "a student that has not moved answers as the weights it began from"
 
 
 def test_with_no_step_to_speak_of_a_fresh_adapter_leaves_the_aligned_weights(tiny: TinyRuns, place: Workspace) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sys
 import types
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ class AtTwo:
     def due(self, step: int, steps: int) -> bool:
         return step == 2
 
-    def look(self, step: int, steps: int) -> dict[str, Any]:
+    def look(self, step: int, steps: int, on: Sequence[str] = ()) -> dict[str, Any]:
         return {**LINE, "step": step}
 
 
