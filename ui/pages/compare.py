@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _RUNS = """<div class="rs-stack"><h2>Runs</h2><p class="rs-lead">Tick the models to compare; the choice is kept for this dataset. Those
 that answered the same prompts, with the same judge and decoding, may stand side by side. Every number has a 95 % interval.</p></div>"""
 _PAIRED = """<div class="rs-stack"><h2>What differs by more than chance</h2><p class="rs-lead">Every chosen run against one, prompt by
-prompt. p is McNemar's exact test, corrected by Holm over the whole table.</p></div>"""
+prompt. p is McNemar's exact test, answers to one prompt kept together, corrected by Holm over the whole table.</p></div>"""
 _SETTINGS = """<div class="rs-stack"><h2>In which settings they differ</h2><p class="rs-lead">What is not the same in the chosen runs, in
 the order in which it tells runs apart. Every setting that is not listed is the same.</p></div>"""
 _FLIPS = """<div class="rs-stack"><h2>Which prompts changed</h2><p class="rs-lead">Two runs on the same prompts. A cell of the table shows
