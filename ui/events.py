@@ -25,6 +25,8 @@ SLOW: dict[str, Any] = {"show_progress": "minimal", "queue": False, "api_visibil
 
 Not through the queue either: its event stream closes when nothing is pending, and a click that falls into that instant waits for ever.
 """
+CHOICE: dict[str, Any] = {**SLOW, "trigger_mode": "always_last"}
+"""A field whose answer may take a second: what is chosen while the answer before is under way is answered too, and last."""
 MODEL: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": 2, "concurrency_id": "model", "api_visibility": "private"}
 """Talks to a model; two at a time for the whole app."""
 

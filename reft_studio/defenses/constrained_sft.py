@@ -46,7 +46,7 @@ class ConstrainedSft(Defense):
         paper="arXiv:2406.05946",
         cost=1.0,
         strength="beta",
-        look=Look("vermilion", "diamond-open", "dash"),
+        look=Look("vermilion", "triangle-right-open", "dash"),
         code="Unispac/shallow-vs-deep-alignment@fb1749e",
     )
     Config: ClassVar[type[DefenseConfig]] = ConstrainedSftConfig

@@ -15,7 +15,7 @@ from reft_studio.data.sources import SUFFIXES
 from reft_studio.errors import SpecError, StudioError
 from ui.components import dataset_views as views
 from ui.components.row_chats import chats
-from ui.events import SLOW, message_for, on, said
+from ui.events import CHOICE, SLOW, message_for, on, said
 from ui.tables import Column, table
 from ui.text import counted, show
 from ui.widgets import fixed, widget
@@ -191,9 +191,9 @@ def wire_sheet(studio: Studio, sheet: Sheet, line: gr.HTML, *, empties: Sequence
 
     ends = [*closes, *sheet.outputs]
     for choice in (sheet.form, sheet.harmful, *sheet.columns.values()):
-        on(choice.input, remap, inputs=[sheet.at, *sheet.choices], outputs=sheet.outputs, line=line, **SLOW)
+        on(choice.input, remap, inputs=[sheet.at, *sheet.choices], outputs=sheet.outputs, line=line, **CHOICE)
     for speakers in sheet.roles.values():
-        on(speakers.input, assign, inputs=[sheet.at, *sheet.choices], outputs=sheet.outputs, line=line, **SLOW)
+        on(speakers.input, assign, inputs=[sheet.at, *sheet.choices], outputs=sheet.outputs, line=line, **CHOICE)
     on(
         sheet.start.click,
         start,
