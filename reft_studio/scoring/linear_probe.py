@@ -19,8 +19,7 @@ from reft_studio.scoring.prepared import Prepared, PreparedScorer
 from reft_studio.scoring.preparing import calibrate, id_of, opened, split
 from reft_studio.scoring.scorer import Examples, Scorer, ScorerInfo, ScorerSpec
 from reft_studio.scoring.scores import ScoreSet
-from reft_studio.scoring.through_teacher import facts_of, prompt_states, score_prompt_states, session_of, teacher_of
-from reft_studio.teacher.quick import calibration_prompts
+from reft_studio.scoring.through_teacher import facts_of, prompt_states, score_prompt_states, session_of, shipped_prompts, teacher_of
 from reft_studio.workspace import Workspace
 
 FILE = "probe.npz"
@@ -46,9 +45,7 @@ class LinearProbe(Scorer):
     )
 
     def shipped(self) -> Examples:
-        """The calibration prompts of the quick teacher: a model reads them in about a minute on two cores."""
-        found = calibration_prompts()
-        return Examples([one.prompt for one in found], [""] * len(found), np.array([one.side == "harmful" for one in found]))
+        return shipped_prompts()
 
     def prepare(self, workspace: Workspace, spec: ScorerSpec, examples: Examples, progress: Progress) -> PreparedScorer:
         """Fit on states of the teacher of the spec, at its layer. Raises SpecError if none is named."""

@@ -15,8 +15,9 @@ from reft_studio.progress import Progress
 from reft_studio.scoring.content import teacher_content
 from reft_studio.scoring.partial import Made, quick_scores
 from reft_studio.scoring.prepared import Prepared
-from reft_studio.scoring.scorer import Scorer, ScorerSpec
+from reft_studio.scoring.scorer import Examples, Scorer, ScorerSpec
 from reft_studio.scoring.scores import ScoreSet, score_key
+from reft_studio.teacher.quick import calibration_prompts
 from reft_studio.teacher.teacher import TeacherInfo, open_teacher
 from reft_studio.workspace import Workspace
 
@@ -91,3 +92,9 @@ def score_prompt_states(
     with scoring as (result, numerics):
         told = facts(result, teacher, numerics, longest=longest_prompt(session, teacher))
         return scorer.store(workspace, dataset, prepared, result, told)
+
+
+def shipped_prompts() -> Examples:
+    """The calibration prompts of the quick teacher: a model reads them in about a minute on two cores."""
+    found = calibration_prompts()
+    return Examples([one.prompt for one in found], [""] * len(found), np.array([one.side == "harmful" for one in found]))
