@@ -100,6 +100,16 @@ def crossed_difference(changes: ArrayLike, *, clusters: Sequence[Hashable] | Non
     return Tested(Estimate(100 * mean, *ends, prompts, 0, f"{seeds} seeds, t and normal", "points"), p_value)
 
 
+def no_worse(difference: Estimate, margin: float) -> bool | None:
+    """Non-inferiority: whether a difference, of a score that should be high, lies above -`margin` points with its whole 95 % interval.
+
+    False: its whole interval lies below; None: the interval holds -margin, so it is neither shown nor refuted. One-sided level 2.5 %.
+    """
+    if difference.low > -margin:
+        return True
+    return False if difference.high < -margin else None
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's adjusted p-values, in the order given: controls the chance of any false finding among them."""
     order = sorted(range(len(p_values)), key=lambda i: p_values[i])

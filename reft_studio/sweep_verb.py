@@ -7,7 +7,7 @@ from pathlib import Path
 from reft_studio.console import Console, show
 from reft_studio.console import table as plain
 from reft_studio.errors import SpecError
-from reft_studio.tasks import sweep_table
+from reft_studio.tasks import sweep_reference, sweep_table
 from reft_studio.tasks.sweep import Share, lines, sweep
 from reft_studio.tasks.sweep_spec import read_recipe
 from reft_studio.workspace import Workspace, write_atomic
@@ -26,7 +26,14 @@ def run_sweep(workspace: Workspace, recipe: Path, *, share: str = "1/1", out: tu
         console.done()
     found = lines(workspace, spec)
     table = sweep_table.summarised(found)
-    texts = {".md": sweep_table.as_markdown(table, spec), ".tex": sweep_table.as_latex(table, spec), ".csv": sweep_table.as_csv(found)}
+    compared = (
+        sweep_reference.as_markdown(sweep_reference.against_plain(workspace, found)) if any(path.suffix == ".md" for path in out) else ""
+    )
+    texts = {
+        ".md": sweep_table.as_markdown(table, spec) + compared,
+        ".tex": sweep_table.as_latex(table, spec),
+        ".csv": sweep_table.as_csv(found),
+    }
     for path in out:
         write_atomic(path, texts[path.suffix])
     done = sum("result" in line or "filter" in line for line in found)

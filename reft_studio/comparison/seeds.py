@@ -11,12 +11,14 @@ import numpy as np
 from reft_studio.comparison.flips import better, chance, points, sentence, sides, verdict
 from reft_studio.comparison.table import METRICS, Metric, RunRow, method_title
 from reft_studio.evaluation.result import cluster_of
-from reft_studio.paired import crossed_difference, holm
+from reft_studio.paired import crossed_difference, holm, no_worse
 from reft_studio.stats import Estimate
 from reft_studio.workspace import Workspace
 
 FEWEST = 2
 """Seeds needed for an interval over seeds."""
+MARGIN = 2.0
+"""Points of accuracy that a defense may cost and still count as no worse than what it is compared with."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,9 @@ class SeedDifference:
 
     @property
     def sentence(self) -> str:
-        """What may be said of it."""
-        return sentence(self, method_title(self.method_a), method_title(self.method_b))
+        """What may be said of it; of accuracy also whether it is no worse by more than MARGIN points."""
+        said = sentence(self, method_title(self.method_a), method_title(self.method_b))
+        return said if self.metric != "fa" else f"{said} No worse by more than {MARGIN:g} points: {held(self.difference)}."
 
 
 def over_seeds(workspace: Workspace, comparisons: Sequence[tuple[Sequence[RunRow], Sequence[RunRow]]]) -> list[SeedDifference]:
@@ -61,12 +64,18 @@ def over_seeds(workspace: Workspace, comparisons: Sequence[tuple[Sequence[RunRow
     The rows of one side must be seeds of one setting. A comparison with fewer than FEWEST shared seeds gives none. Raises
     EvaluationError if two runs cannot be compared.
     """
-    found = [one for rows_a, rows_b in comparisons for one in _compared(workspace, rows_a, rows_b)]
+    found = [one for rows_a, rows_b in comparisons for one in compared(workspace, rows_a, rows_b)]
     corrected = holm([one.p_value for one in found])
     return [replace(one, adjusted=p, comparisons=len(found)) for one, p in zip(found, corrected, strict=True)]
 
 
-def _compared(workspace: Workspace, rows_a: Sequence[RunRow], rows_b: Sequence[RunRow]) -> list[SeedDifference]:
+def held(difference: Estimate) -> str:
+    """Whether accuracy is no worse by more than MARGIN points, in a word: shown, refuted, or not shown."""
+    return {True: "shown", False: "refuted", None: "not shown"}[no_worse(difference, MARGIN)]
+
+
+def compared(workspace: Workspace, rows_a: Sequence[RunRow], rows_b: Sequence[RunRow]) -> list[SeedDifference]:
+    """The differences of one comparison, b minus a, without correction for any other. Raises as `over_seeds` does."""
     of_a, of_b = ({row.seed: row for row in rows if row.seed is not None} for rows in (rows_a, rows_b))
     shared = sorted(set(of_a) & set(of_b))
     if len(shared) < FEWEST:
