@@ -35,11 +35,15 @@ from reft_studio.training.context import AlignmentData
 from reft_studio.training.naming import head
 from reft_studio.training.run import train
 from reft_studio.training.run_folder import RunInfo
-from reft_studio.training.spec import RunSpec
+from reft_studio.training.spec import RunSpec, own_config
 from reft_studio.workspace import Workspace
 
 METHODS = ("sft", "aligned_sft", "sa_ft", "filter_only", "distill_only", "ref_teacher")
 """What the whole job trains unless others are named: the method, its parts, and what they are measured against."""
+GUIDED = ("sa_ft", "distill_only", "ref_teacher")
+"""Methods whose alpha weighs what the alignment rows teach against the user's rows."""
+LAB_ALPHA = 0.2
+"""Where the lab can tell these methods apart: without poison all stay safe, with it the filter decides (docs/lab.md)."""
 RECALL = 0.97
 """Recall at which the filter's false positive rate on task prompts is reported."""
 _EVALUATION_COST = 50.0
@@ -63,6 +67,7 @@ class DemoSpec(Settings):
         METHODS, min_length=1, description="methods; NAME+filter adds the filter, NAME+aligned the aligned start"
     )
     steps: int = Field(160, ge=1, le=10_000, description="optimizer steps of each run")
+    alpha: float | None = Field(None, ge=0, le=100, description="weight of guidance; empty: 0.2 on the lab, the methods' own elsewhere")
     shipped_teacher: bool = Field(False, description="use the lab's ready teacher instead of preparing one per seed")
     split: Literal["validation", "test"] = Field("test", description="held-out prompts; settings are chosen on validation only")
     own: tuple[PromptSet, ...] = Field((), description="test prompts of the user's own, instead of the set of the same name")
@@ -88,7 +93,12 @@ class DemoSpec(Settings):
     @property
     def optim(self) -> OptimSpec:
         """The settings of every run."""
-        return (OptimSpec() if self.is_lab else PRESETS["real"].optim).model_copy(update={"steps": self.steps})
+        return PRESETS["lab" if self.is_lab else "real"].optim.model_copy(update={"steps": self.steps})
+
+    def config_of(self, method: str) -> dict[str, Any]:
+        """Settings of a method: its own, but for the strength of guidance, if that is given or the lab's."""
+        alpha = LAB_ALPHA if self.alpha is None and self.is_lab else self.alpha
+        return {} if alpha is None or method not in GUIDED else {"alpha": alpha}
 
 
 @dataclass
@@ -200,9 +210,7 @@ class _Seed:
         cache: dict[str, AlignmentData] = {}
         for method in spec.methods:
             harmful = self.data.harmful_answers(self.seed) if parts(method)[0].needs_harmful else None
-            run_spec = method_run(
-                method, user=user.id, pair=pair, data=alignment, seed=self.seed, optim=spec.optim, harmful_answers=harmful
-            )
+            run_spec = method_run(method, user=user.id, pair=pair, data=alignment, seed=self.seed, spec=spec, harmful_answers=harmful)
             title = head(run_spec.model_dump())
             run: RunInfo = self._stage(
                 f"train {title}",
@@ -269,7 +277,7 @@ def parts(variant: str) -> tuple[DefenseInfo, set[str]]:
 
 
 def method_run(
-    variant: str, *, user: str, pair: Pair, data: AlignmentSets, seed: int, optim: OptimSpec, harmful_answers: str | None = None
+    variant: str, *, user: str, pair: Pair, data: AlignmentSets, seed: int, spec: DemoSpec, harmful_answers: str | None = None
 ) -> RunSpec:
     """The spec of one method, or of `NAME+filter` or `NAME+aligned`, with everything it needs and nothing it does not."""
     info, extras = parts(variant)
@@ -279,13 +287,14 @@ def method_run(
     return RunSpec(
         dataset=user,
         method=info.name,
+        method_config=own_config(info.name, spec.config_of(info.name)),
         teacher=pair.teacher.id if info.needs_teacher or filtered else None,
         aligned=pair.aligned.id if aligned else None,
         filter=filtered,
         harmful=data.harmful if guided else None,
         helpful=data.helpful if guided else None,
         harmful_answers=harmful_answers if info.needs_harmful else None,
-        optim=optim,
+        optim=spec.optim,
         seed=seed,
         **pair.held,
     )

@@ -120,8 +120,10 @@ _BOOSTER = OptimSpec(
     max_length=256,
 )
 PRESETS: dict[str, Preset] = {
-    "lab": Preset("Lab", OptimSpec(), LoraSpec(), "Ours, measured on the lab's tiny base."),
-    "lab-quick": Preset("Lab, quick", OptimSpec(steps=80), LoraSpec(), "Ours, for the lab's tiny base; half the steps."),
+    "lab": Preset("Lab", OptimSpec(learning_rate=1e-3), LoraSpec(), "Ours, chosen on the lab's validation prompts (docs/lab.md)."),
+    "lab-quick": Preset(
+        "Lab, quick", OptimSpec(steps=80), LoraSpec(), "Ours, for the lab's tiny base; half the steps, three times the rate."
+    ),
     "real": Preset(
         "Real model",
         OptimSpec(steps=120, batch_size=16, alignment_batch_size=8, learning_rate=5e-4),

@@ -247,5 +247,5 @@ def test_guidance_without_a_teacher_uses_the_alignment_data_that_ships(
 
 def test_the_labs_settings_on_a_real_base_are_warned_of(studio: Studio, user: Dataset, tiny_model: Path) -> None:
     warnings = plan(studio, user, method="sft", model=str(tiny_model), preset="lab").warnings
-    assert any("0.003 is too high for a real model" in line for line in warnings)
+    assert any("0.001 is too high for a real model" in line for line in warnings)
     assert plan(studio, user, method="sft").preset == "lab"
