@@ -46,7 +46,7 @@ def _spec(wanted: dict[str, Any]) -> DemoSpec:
 
 
 def _text(result: DemoResult) -> str:
-    columns = [name for name in SCORES if name != "refused" and any(line[name] for line in result.results)]
+    columns = [name for name in SCORES if name != "not_refused" and any(line[name] for line in result.results)]
     rows = []
     for method in result.spec.methods:
         lines = [line for line in result.results if line["method"] == method]
