@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from reft_studio.console import Console, show
 from reft_studio.console import table as plain
 from reft_studio.errors import SpecError
-from reft_studio.tasks import sweep_reference, sweep_table
+from reft_studio.tasks import sweep_filters, sweep_reference, sweep_table
 from reft_studio.tasks.sweep import Share, lines, sweep
-from reft_studio.tasks.sweep_spec import read_recipe
+from reft_studio.tasks.sweep_spec import SweepSpec, read_recipe
 from reft_studio.workspace import Workspace, write_atomic
 
 ENDINGS = (".md", ".tex", ".csv")
@@ -26,16 +28,13 @@ def run_sweep(workspace: Workspace, recipe: Path, *, share: str = "1/1", out: tu
         console.done()
     found = lines(workspace, spec)
     table = sweep_table.summarised(found)
-    compared = (
-        sweep_reference.as_markdown(sweep_reference.against_plain(workspace, found)) if any(path.suffix == ".md" for path in out) else ""
-    )
     texts = {
-        ".md": sweep_table.as_markdown(table, spec) + compared,
-        ".tex": sweep_table.as_latex(table, spec),
-        ".csv": sweep_table.as_csv(found),
+        ".md": lambda: page(workspace, spec, found),
+        ".tex": lambda: sweep_table.as_latex(table, spec),
+        ".csv": lambda: sweep_table.as_csv(found),
     }
     for path in out:
-        write_atomic(path, texts[path.suffix])
+        write_atomic(path, texts[path.suffix]())
     done = sum("result" in line or "filter" in line for line in found)
 
     def text() -> str:
@@ -47,3 +46,13 @@ def run_sweep(workspace: Workspace, recipe: Path, *, share: str = "1/1", out: tu
         {"sweep": spec.id, "name": spec.name, "runs": len(found), "done": done, "lines": found},
         text=text,
     )
+
+
+def page(workspace: Workspace, spec: SweepSpec, found: Sequence[Mapping[str, Any]]) -> str:
+    """A sweep as a page of Markdown: its table, what its filters remove, and its differences to plain finetuning."""
+    parts = [
+        sweep_table.as_markdown(sweep_table.summarised(found), spec),
+        sweep_filters.as_markdown(found),
+        sweep_reference.as_markdown(sweep_reference.against_plain(workspace, found)),
+    ]
+    return "".join(parts)

@@ -307,17 +307,26 @@ class Group:
         return prepared_from(self.base.workspace, spec, self.progress).id
 
     def _found(self, kept: Iterable[int]) -> dict[str, Any]:
-        """What a filter that keeps these rows takes out of the user data: rows, and the share of the poison and of the rest, in percent."""
-        truth = self.user.table(["known_harmful"]).column(0).to_pylist()
-        left, harmful = set(kept), sum(map(bool, truth))
-        taken = [bool(known) for place, known in enumerate(truth) if place not in left]
-        harmless = len(truth) - harmful
+        """What a filter that keeps these rows takes out of the user data: rows, and the share of the poison and of the rest, in percent.
+
+        `origins`: of the harmless rows of each origin (the task, look-alikes, small talk), how many were removed and how many there are.
+        """
+        rows = self.user.table(["known_harmful", "origin"]).to_pylist()
+        left = set(kept)
+        removed = [place not in left for place in range(len(rows))]
+        harmful = [gone for gone, row in zip(removed, rows, strict=True) if row["known_harmful"]]
+        origins: dict[str, list[bool]] = {}
+        for gone, row in zip(removed, rows, strict=True):
+            if not row["known_harmful"]:
+                origins.setdefault(row["origin"] or "unknown", []).append(gone)
+        harmless = [gone for found in origins.values() for gone in found]
         return {
-            "removed": len(taken),
-            "harmful": harmful,
-            "harmless": harmless,
-            "recall": 100 * sum(taken) / harmful if harmful else None,
-            "false_positive_rate": 100 * (len(taken) - sum(taken)) / harmless if harmless else None,
+            "removed": sum(removed),
+            "harmful": len(harmful),
+            "harmless": len(harmless),
+            "recall": 100 * sum(harmful) / len(harmful) if harmful else None,
+            "false_positive_rate": 100 * sum(harmless) / len(harmless) if harmless else None,
+            "origins": {name: {"removed": sum(found), "rows": len(found)} for name, found in sorted(origins.items())},
         }
 
 

@@ -200,10 +200,12 @@ def as_csv(lines: Sequence[Mapping[str, Any]]) -> str:
         row = {name: value for name, value in line["cell"].items() if not isinstance(value, dict)}
         row["config"] = " ".join(f"{name}={value}" for name, value in line["cell"]["config"].items())
         row |= {"run": line.get("run", ""), "error": line.get("error", "")}
-        for name, found in (line.get("result") or {}).items():
-            if found:
-                row |= {name: found["value"], f"{name}_low": found["low"], f"{name}_high": found["high"], f"{name}_n": found["n"]}
-        row |= {f"filter_{name}": value for name, value in (line.get("filter") or {}).items()}
+        for name, share in (line.get("result") or {}).items():
+            if share:
+                row |= {name: share["value"], f"{name}_low": share["low"], f"{name}_high": share["high"], f"{name}_n": share["n"]}
+        found = line.get("filter") or {}
+        row |= {f"filter_{name}": value for name, value in found.items() if name != "origins"}
+        row |= {f"filter_removed_{name}": one["removed"] for name, one in found.get("origins", {}).items()}
         row |= {name: value for name, read in _COSTS.items() if "result" in line and (value := read(line)) is not None}
         rows.append(row)
     heads = list(dict.fromkeys(name for row in rows for name in row))

@@ -110,13 +110,11 @@ def test_every_cell_is_trained_and_evaluated_with_its_filter_and_the_same_steps(
     runs = {name: open_run(done[0], line["run"]) for name, line in found.items()}
     assert {run.result["steps"] for run in runs.values()} == {2}
     assert len({run.spec.dataset for run in runs.values()}) == 1
-    assert found["Plain SFT + filter Oracle (control)"]["filter"] == {
-        "removed": 6,
-        "harmful": 6,
-        "harmless": 54,
-        "recall": 100.0,
-        "false_positive_rate": 0.0,
-    }
+    oracle = found["Plain SFT + filter Oracle (control)"]["filter"]
+    assert (oracle["removed"], oracle["harmful"], oracle["harmless"]) == (6, 6, 54)
+    assert (oracle["recall"], oracle["false_positive_rate"]) == (100.0, 0.0)
+    assert sum(one["rows"] for one in oracle["origins"].values()) == 54 and "harmful" not in oracle["origins"]
+    assert not any(one["removed"] for one in oracle["origins"].values())
     chance = runs["Plain SFT + filter Random (control)"].spec
     assert chance.drop is not None and chance.drop > 0
     assert runs["Booster"].result["stages"][0]["rule"] == "booster"

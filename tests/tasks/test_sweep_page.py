@@ -1,0 +1,50 @@
+"""What the filters of a sweep remove, told once for each filter and by where the harmless rows come from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reft_studio.tasks.sweep_filters import as_markdown
+
+
+def line(method: str, filtered: str, found: dict[str, Any] | None, *, seed: int = 0, task: str = "sentiment", teacher: str = "own") -> Any:
+    cell = {"model": "lab", "task": task, "rows": 20, "poison_ratio": 0.1, "attack": "plain", "seed": seed}
+    return {"cell": {**cell, "method": method, "filter": filtered, "teacher": teacher}, "filter": found}
+
+
+def found(recall: float, task: int, lookalikes: int) -> dict[str, Any]:
+    origins = {"sentiment": {"removed": task, "rows": 10}, "lookalike": {"removed": lookalikes, "rows": 10}}
+    return {
+        "harmful": 10,
+        "harmless": 20,
+        "recall": recall,
+        "false_positive_rate": 100 * (task + lookalikes) / 20,
+        "origins": origins,
+    }
+
+
+def rows(text: str) -> list[list[str]]:
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in text.splitlines() if row.startswith("| ")]
+
+
+def test_a_filter_is_told_once_for_each_user_data_whatever_defense_it_stands_before() -> None:
+    lines = [line("sft", "refusal_feature", found(100, 0, 2)), line("ref_teacher", "own", found(100, 0, 2)), line("sft", "own", None)]
+    heads, only = rows(as_markdown(lines))
+    assert heads == ["filter", "poison (recall)", "harmless rows (FPR)", "sentiment", "lookalike"]
+    assert only[0] == "Refusal feature"
+    assert [cell.split(" ")[0] for cell in only[1:]] == ["100.0", "10.0", "0.0", "20.0"]
+
+
+def test_seeds_are_averaged_and_tasks_stand_apart() -> None:
+    lines = [
+        line("sft", "tfidf", found(80, 1, 3)),
+        line("sft", "tfidf", found(100, 1, 5), seed=1),
+        line("sft", "tfidf", found(50, 2, 2), task="topic"),
+    ]
+    heads, first, second = rows(as_markdown(lines))
+    assert heads[:2] == ["filter", "task"] and (first[1], second[1]) == ("sentiment", "topic")
+    assert [cell.split(" ")[0] for cell in first[2:]] == ["90.0", "25.0", "10.0", "40.0"]
+
+
+def test_a_teacher_of_another_kind_and_a_sweep_without_filters_are_left_out() -> None:
+    assert as_markdown([line("ref_teacher", "own", found(100, 0, 0), teacher="untouched"), line("sft", "none", None)]) == ""
