@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from reft_studio.defenses import DEFENSES
+from reft_studio.defenses.defense import Defense
 from reft_studio.errors import StoreError
 from reft_studio.jobs.queue import JobQueue
 from reft_studio.models.source import Source
@@ -32,13 +33,15 @@ _NEWEST = 5
 class Time:
     """Seconds that a run takes and where the figure comes from; `exact` if it was measured with just these settings.
 
-    `evaluation` is what answering and grading took beside it lately, None where none has been timed.
+    `evaluation` is what answering and grading took beside it lately, `stages` what the trainings before the user's data took, which are
+    made once and shared (0 for a run without any); both are None where none has been timed.
     """
 
     training: float
     source: str
     exact: bool
     evaluation: float | None = None
+    stages: float | None = 0.0
 
 
 def adapter_numbers(source: Source, lora: LoraSpec) -> int:
@@ -76,6 +79,7 @@ class Timing:
         self._workspace = workspace
         self._exact: dict[str, list[float]] = {}
         self._alike: dict[tuple[str, int], list[float]] = {}
+        self._before: dict[tuple[str, str, bool], list[float]] = {}
         for run in runs:
             seconds = run.result["seconds"] / max(1, run.result["steps"])
             if run.run_id not in _KEYS:
@@ -83,6 +87,8 @@ class Timing:
             self._exact.setdefault(_KEYS[run.run_id], []).append(seconds)
             plain = seconds / DEFENSES.get(run.spec.method).info.cost
             self._alike.setdefault((run.spec.model, run.spec.optim.batch_size), []).append(plain)
+            if before := sum(stage["seconds"] for stage in run.result.get("stages", ())):
+                self._before.setdefault(_stages_key(run.spec), []).append(before / max(1, run.result["steps"]))
         self._evaluations = _evaluations(workspace)
 
     def of(self, spec: RunSpec, steps: int) -> Time | None:
@@ -91,7 +97,15 @@ class Timing:
         if found is None:
             return None
         lately = self._evaluations.get(spec.model)
-        return replace(found, evaluation=statistics.median(lately[-_NEWEST:]) if lately else None)
+        evaluation = statistics.median(lately[-_NEWEST:]) if lately else None
+        return replace(found, evaluation=evaluation, stages=self._stages(spec, steps))
+
+    def _stages(self, spec: RunSpec, steps: int) -> float | None:
+        """Seconds of the trainings before the user's data, from finished runs of the method on this base."""
+        if not spec.aligns and DEFENSES.get(spec.method).stages is Defense.stages:
+            return 0.0
+        done = self._before.get(_stages_key(spec))
+        return steps * statistics.median(done[-_NEWEST:]) if done else None
 
     def _training(self, spec: RunSpec, steps: int) -> Time | None:
         key = probe_key(spec)
@@ -103,6 +117,10 @@ class Timing:
             cost = DEFENSES.get(spec.method).info.cost
             return Time(steps * cost * statistics.median(alike[-_NEWEST:]), f"roughly, from {_runs(alike)} with other settings", False)
         return None
+
+
+def _stages_key(spec: RunSpec) -> tuple[str, str, bool]:
+    return spec.model, spec.method, spec.aligns
 
 
 def _runs(seconds: Sequence[float]) -> str:

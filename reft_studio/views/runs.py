@@ -75,8 +75,10 @@ class RunPlan:
 
     @property
     def estimate_s(self) -> float | None:
-        """Seconds of training and, where it was timed, evaluation."""
-        return None if self.time is None else self.time.training + ((self.time.evaluation or 0.0) if self.suite else 0.0)
+        """Seconds of training, with what comes before the user's data, and evaluation, so far as those were timed."""
+        if self.time is None:
+            return None
+        return self.time.training + (self.time.stages or 0.0) + ((self.time.evaluation or 0.0) if self.suite else 0.0)
 
     def require_room(self) -> None:
         """Raises PrerequisiteError, with what would fit, if the run surely does not fit into memory."""

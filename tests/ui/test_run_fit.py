@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -14,7 +15,9 @@ from reft_studio.models.memory import Room
 from reft_studio.models.spec import OptimSpec
 from reft_studio.progress import Silent
 from reft_studio.studio import Studio
+from reft_studio.training.run_folder import list_runs
 from reft_studio.views import fitting
+from reft_studio.views.run_needs import Timing
 from reft_studio.views.runs import RunForm
 from reft_studio.workspace import Workspace
 from tests.ui.finished_runs import write_run
@@ -92,6 +95,21 @@ def test_what_some_runs_take_is_told_though_others_are_not_known(quiet: Studio) 
     assert told["kpis"][-1] == ["at least", "50 s"] and told["remedies"][-1]["act"] == run_fit.MEASURE
     assert run_plan.plan_value(quiet, forms[:1])["kpis"][-1] == ["about", "50 s"]
     assert run_plan.plan_value(quiet, forms[1:])["kpis"][-1] == ["about", "–"]
+
+
+def test_what_comes_before_the_users_data_is_in_the_time_once_it_was_timed(quiet: Studio) -> None:
+    asked = form(quiet, method="booster", seed=3)
+    (plan,) = quiet.plan_runs([asked])
+    assert plan.time is not None and plan.time.stages is None
+    line = run_plan.plan_value(quiet, [asked])["fit"][-1]["text"]
+    assert "trainings before the user's data not counted in, none was timed here" in line
+    (run,) = list_runs(quiet.workspace)
+    done = replace(run, spec=plan.spec, result={**run.result, "seconds": 80.0, "steps": 160, "stages": [{"seconds": 40.0}]})
+    timed = Timing(quiet.workspace, [done]).of(plan.spec, 320)
+    assert timed is not None and (timed.training, timed.stages) == (160.0, 80.0)
+    assert replace(plan, time=timed, suite=None).estimate_s == 240.0
+    plain = Timing(quiet.workspace, [done]).of(quiet.plan_runs([form(quiet, seed=3)])[0].spec, 320)
+    assert plain is not None and plain.stages == 0
 
 
 def test_beside_a_gpu_the_machines_own_memory_is_a_line_of_its_own(quiet: Studio, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from ui.text import counted, seconds, show, size
 
 if TYPE_CHECKING:
     from reft_studio.studio import Studio
+    from reft_studio.views.run_needs import Time
     from reft_studio.views.runs import RunPlan
     from ui.components.run_form import RunInputs
 
@@ -135,11 +136,20 @@ def _time(plans: Sequence[RunPlan], *, evaluate: bool) -> dict[str, str]:
     with_it = (
         f"; {seconds(sum(beside))} of it to load and evaluate, as lately" if len(beside) == len(times) else "; evaluation not counted in"
     )
-    text = f"{said[:1].upper()}{said[1:]}{with_it if graded else ''}."
+    told = f"{said}{_before(times)}{with_it if graded else ''}."
+    text = told[:1].upper() + told[1:]
     if len(times) < len(plans):
-        text = f"For {len(times)} of {len(plans)} runs, {said}{with_it if graded else ''}. {_untimed(plans)}"
+        text = f"For {len(times)} of {len(plans)} runs, {told} {_untimed(plans)}"
         return {"what": "Time", "text": text, "kind": "quiet"}
     return {"what": "Time", "text": text, "kind": "ok" if all(one.exact for one in times) else "tight"}
+
+
+def _before(times: Sequence[Time]) -> str:
+    """What of the time is for trainings before the user's data, or that some are not in it; empty where no run has any."""
+    if any(one.stages is None for one in times):
+        return "; trainings before the user's data not counted in, none was timed here"
+    before = sum(one.stages or 0.0 for one in times)
+    return f"; {seconds(before)} of it before the user's data, less where that is made already" if before else ""
 
 
 def _untimed(plans: Sequence[RunPlan]) -> str:

@@ -78,7 +78,7 @@ def steps(plans: Sequence[RunPlan]) -> str:
 
 def duration(plans: Sequence[RunPlan], *, evaluate: bool = True) -> list[str]:
     """Time of all runs together, with evaluation where it was timed: `about` it, `at least` it where some runs' is not known, or a dash."""
-    known = [plan.estimate_s if evaluate or plan.time is None else plan.time.training for plan in plans]
+    known = [plan.estimate_s if evaluate or plan.time is None else plan.time.training + (plan.time.stages or 0.0) for plan in plans]
     times = [one for one in known if one is not None]
     return ["about" if len(times) == len(plans) else "at least", seconds(sum(times))] if times else ["about", "–"]
 
