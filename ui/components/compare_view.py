@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import gradio as gr
 
+from reft_studio.comparison.chart_registry import CHARTS
 from reft_studio.comparison.table import summaries
 from reft_studio.errors import SpecError
 from reft_studio.evaluation.judges import judge_named
@@ -19,6 +20,7 @@ from ui.components.run_rows import compared_run
 from ui.text import count, counted, number, show
 
 if TYPE_CHECKING:
+    from reft_studio.comparison.charts import Chart, Compared
     from reft_studio.comparison.flips import Flips, Paired
     from reft_studio.comparison.table import RunRow
     from reft_studio.evaluation.grade import SetName
@@ -114,7 +116,7 @@ def chosen_of(rows: Sequence[RunRow], wanted: Sequence[str]) -> list[str]:
 
 def comparison(studio: Studio, asked: Sequence[str], *, dark: bool) -> View:
     """The story, banners and charts of the asked runs. Every chart has all of them."""
-    from reft_studio.comparison import charts, numbers
+    from reft_studio.comparison import charts
     from reft_studio.comparison.costs import costs_of, reasons
     from reft_studio.comparison.table import caveats, comparable
 
@@ -123,18 +125,8 @@ def comparison(studio: Studio, asked: Sequence[str], *, dark: bool) -> View:
     against = comparable(rows) if rows else []
     kept = [] if against else rows
     costs = costs_of(studio.workspace, [row.run_id for row in kept])
-    over, kinds = swept(everything, kept), [row for row in kept if row.by_category]
-    drawn: list[tuple[str, Callable[..., Any], Any, Sequence[Any]]] = [
-        ("safety-against-usefulness", charts.trade_off, numbers.of_models, kept),
-        ("what-the-models-did", charts.verdict_bars, numbers.of_verdicts, kept),
-        ("poison-sweep", charts.sweep, numbers.of_models, over),
-        ("harmful-score-by-category", charts.category_dots, numbers.of_categories, kinds),
-        ("what-the-runs-cost", charts.cost_bars, numbers.of_costs, [cost for cost in costs if cost.ledger]),
-    ]
-    values = [
-        chart_value(draw(given, dark=dark) if given else None, table(given) if given else [], name=name)
-        for name, draw, table, given in drawn
-    ]
+    compared = charts.Compared(kept, swept(everything, kept), costs)
+    values = [drawn for chart in CHARTS.all().values() for drawn in _chart(chart, compared, dark=dark)]
     return View(
         [row.run_id for row in kept],
         titles(kept),
@@ -142,9 +134,15 @@ def comparison(studio: Studio, asked: Sequence[str], *, dark: bool) -> View:
         story_value(studio, everything, kept) if kept else {},
         [[name, show(text, 500)] for name, text in facts(kept)] if kept else [],
         notes(rows, caveats(kept) if kept else [], against, any_run=bool(everything)),
-        [value for chart in values for value in chart],
+        values,
         [side_by_side(costs), [{"text": show(one, 500), "kind": "quiet"} for one in reasons(costs)]],
     )
+
+
+def _chart(chart: Chart, compared: Compared, *, dark: bool) -> list[Any]:
+    """The values of a chart's box; hidden where the comparison has nothing that it draws."""
+    chosen = chart.chosen(compared)
+    return chart_value(chart.draw(chosen, dark=dark), chart.numbers(chosen), name=chart.files) if chosen else chart_value(None, [], name="")
 
 
 def story_value(studio: Studio, everything: Sequence[RunRow], kept: Sequence[RunRow]) -> dict[str, Any]:

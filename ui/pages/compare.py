@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from reft_studio.comparison.chart_registry import CHARTS
 from ui.components import compare_view as views
 from ui.components import cost_view
 from ui.components.chart_box import ChartBox, chart_box
@@ -92,9 +93,9 @@ def build(studio: Studio) -> None:
 
 def _draw(top: First) -> Parts:
     with gr.Column(visible=False, elem_id="compare-results") as results:
-        verdicts, sweep, categories = (chart_box(f"compare-{name}") for name in ("verdicts", "sweep", "categories"))
+        boxes = {name: chart_box(f"compare-{name}") for name in CHARTS if name not in ("trade_off", "costs")}
         with gr.Column(elem_classes=["rs-card"], elem_id="compare-cost"):
-            spent = chart_box("compare-costs", classes=())
+            boxes["costs"] = chart_box("compare-costs", classes=())
             costs = [cost_view.cost_table("compare-cost-table"), widget("notes", [], scripts=("dom",), elem_id="compare-cost-notes")]
             fixed(_COSTS)
         with gr.Column(elem_classes=["rs-card"]):
@@ -112,7 +113,7 @@ def _draw(top: First) -> Parts:
                 second = gr.Dropdown([], label="Second run", elem_id="flips-second", interactive=True)
                 set_name = gr.Radio(list(views.SETS), value="harmful", label="Prompts", elem_id="flips-set")
             flips = widget("flip_list", {"empty": "Choose two runs."}, scripts=("dom", "marks"), elem_id="flips")
-    charts = [top.trade_off, verdicts, sweep, categories, spent]
+    charts = [{"trade_off": top.trade_off, **boxes}[name] for name in CHARTS]
     return Parts(top, results, charts, costs, baseline, paired, settings, first, second, set_name, flips)
 
 

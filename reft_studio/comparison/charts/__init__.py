@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from reft_studio.comparison.charts.categories import category_dots
+from reft_studio.comparison.charts.chart import Chart, Compared
 from reft_studio.comparison.charts.costs import cost_bars
 from reft_studio.comparison.charts.dose import dose_response
 from reft_studio.comparison.charts.pairs import flip_table, forest
@@ -14,6 +15,8 @@ from reft_studio.comparison.charts.training import training_curves
 from reft_studio.comparison.charts.verdicts import verdict_bars
 
 __all__ = [
+    "Chart",
+    "Compared",
     "Mark",
     "category_dots",
     "cost_bars",

@@ -8,7 +8,9 @@ from textwrap import wrap
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from reft_studio.comparison.charts.chart import Chart
 from reft_studio.comparison.charts.style import bars, finish, label, mark, message, rgba, told
+from reft_studio.comparison.numbers import of_categories
 from reft_studio.comparison.table import RunRow
 
 FEW = 20
@@ -97,3 +99,12 @@ def _broken(title: str, width: int = 19) -> str:
 def _names(rows: Sequence[RunRow]) -> list[str]:
     titles = [label(row.title) for row in rows]
     return [title if titles.count(title) == 1 else f"{title} ({titles[: i + 1].count(title)})" for i, title in enumerate(titles)]
+
+
+CHART = Chart(
+    files="harmful-score-by-category",
+    summary="Harmful score by category.",
+    chosen=lambda compared: [row for row in compared.models if row.by_category],
+    draw=category_dots,
+    numbers=of_categories,
+)

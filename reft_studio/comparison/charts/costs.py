@@ -7,8 +7,10 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from reft_studio.comparison.charts.chart import Chart
 from reft_studio.comparison.charts.style import finish, label, message, theme
 from reft_studio.comparison.costs import GROUPS, RunCost
+from reft_studio.comparison.numbers import of_costs
 
 _STYLES = {
     "Load": ("#999999", "", "circle"),
@@ -87,3 +89,12 @@ def _unique(titles: Sequence[str]) -> list[str]:
     """Labels that differ, since equal ones would share a bar."""
     shown = [label(title) for title in titles]
     return [name if shown.count(name) == 1 else f"{name} ({shown[: i + 1].count(name)})" for i, name in enumerate(shown)]
+
+
+CHART = Chart(
+    files="what-the-runs-cost",
+    summary="Time by stage, and peak memory, of each run.",
+    chosen=lambda compared: [cost for cost in compared.costs if cost.ledger],
+    draw=cost_bars,
+    numbers=of_costs,
+)

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from reft_studio.comparison.charts.chart import Chart
 from reft_studio.comparison.charts.style import Mark, finish, label, mark, message, rgba, told
+from reft_studio.comparison.numbers import of_models
 from reft_studio.comparison.table import METRICS, Metric, RunRow, Summary, method_title, summaries
 
 _TITLES: dict[Metric, str] = {
@@ -108,3 +110,12 @@ def _stretches(values: Sequence[object | None]) -> list[tuple[int, int]]:
             found.append((start, i))
             start = None
     return found
+
+
+CHART = Chart(
+    files="poison-sweep",
+    summary="Numbers against the share of poison.",
+    chosen=lambda compared: compared.swept,
+    draw=sweep,
+    numbers=of_models,
+)

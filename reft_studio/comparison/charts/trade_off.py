@@ -7,8 +7,10 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from reft_studio.comparison.charts.chart import Chart
 from reft_studio.comparison.charts.style import Mark, bars, finish, label, mark, message, rgba, theme, told
 from reft_studio.comparison.frontier import non_dominated, not_separable
+from reft_studio.comparison.numbers import of_models
 from reft_studio.comparison.table import Metric, RunRow, Summary, summaries
 from reft_studio.stats import Estimate
 
@@ -141,3 +143,12 @@ def _note(means: Sequence[Summary], names: Sequence[str]) -> str:
         return ""
     more = f", and {len(pairs) - 4} more" if len(pairs) > 4 else ""
     return f"Not separable here (intervals overlap in both harmful score and accuracy): {'; '.join(pairs[:4])}{more}."
+
+
+CHART = Chart(
+    files="safety-against-usefulness",
+    summary="Harmful score against finetune accuracy and over-refusal.",
+    chosen=lambda compared: compared.models,
+    draw=trade_off,
+    numbers=of_models,
+)

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from reft_studio.comparison.charts.chart import Chart
 from reft_studio.comparison.charts.style import finish, label, message, theme
+from reft_studio.comparison.numbers import of_verdicts
 from reft_studio.comparison.table import RunRow
 from reft_studio.evaluation.grade import SetName, Verdict
 
@@ -96,3 +98,12 @@ def _unique(titles: Sequence[str]) -> list[str]:
     """Labels that differ, since equal ones would share a bar."""
     shown = [label(title) for title in titles]
     return [name if shown.count(name) == 1 else f"{name} ({shown[: i + 1].count(name)})" for i, name in enumerate(shown)]
+
+
+CHART = Chart(
+    files="what-the-models-did",
+    summary="Shares of refusals and answers.",
+    chosen=lambda compared: compared.models,
+    draw=verdict_bars,
+    numbers=of_verdicts,
+)

@@ -15,12 +15,14 @@ from plotly.offline import get_plotlyjs
 
 from reft_studio import __version__
 from reft_studio.audit.frozen_audit import FrozenAudit
+from reft_studio.comparison.chart_registry import CHARTS
+from reft_studio.comparison.charts import Compared
 from reft_studio.comparison.costs import RunCost, costs_of
 from reft_studio.comparison.flips import Paired
 from reft_studio.comparison.report import audit_part, figures, model_part
 from reft_studio.comparison.report.figures import Figure
 from reft_studio.comparison.report.inputs import SECTIONS, ReportInput
-from reft_studio.comparison.story import paired_runs
+from reft_studio.comparison.story import paired_runs, usual_rows
 from reft_studio.comparison.table import RunRow
 from reft_studio.data.dataset import Dataset, open_dataset
 from reft_studio.errors import SpecError, StoreError
@@ -39,6 +41,12 @@ class _Models:
     differences: list[Paired]
     left_out: list[str]
     costs: list[RunCost]
+
+    @property
+    def compared(self) -> Compared:
+        """What charts draw: a sweep has its own, so the others show one share of poison."""
+        several = len({row.poison_ratio for row in self.rows} - {None}) > 1
+        return Compared(usual_rows(self.rows), self.rows if several else (), self.costs)
 
 
 def build_report(workspace: Workspace, given: ReportInput, target: Path) -> Path:
@@ -108,7 +116,9 @@ def render(value: dict[str, Any], drawn: dict[str, Figure]) -> str:
         finalize=_visible,
     )
     environment.filters.update(number=_number, estimate=_estimate, when=_when, share=_share, times=_times)
-    return environment.get_template(TEMPLATE).render(report=value, figures=drawn, plotly=get_plotlyjs() if drawn else "")
+    return environment.get_template(TEMPLATE).render(
+        report=value, figures=drawn, charts=list(CHARTS), plotly=get_plotlyjs() if drawn else ""
+    )
 
 
 def _draw(workspace: Workspace, given: ReportInput, dataset: Dataset | None, models: _Models, value: dict[str, Any]) -> dict[str, Figure]:
@@ -121,10 +131,13 @@ def _draw(workspace: Workspace, given: ReportInput, dataset: Dataset | None, mod
             drawn["roc"] = figures.roc_pr(curve, value["filter"]["threshold"])
     if "runs" in value and (training := figures.training(workspace, models.rows)):
         drawn["training"] = training
-    if value.get("costs", {}).get("runs"):
-        drawn["costs"] = figures.costs(models.costs)
+    compared = figures.comparison(models.compared)
+    if value.get("costs", {}).get("runs") and "costs" in compared:
+        drawn["costs"] = compared["costs"]
     if "comparison" in value:
-        drawn |= figures.comparison(models.rows, models.differences)
+        drawn |= {name: figure for name, figure in compared.items() if name != "costs"}
+        if models.differences:
+            drawn["forest"] = figures.forest(models.rows, models.differences)
     return drawn
 
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import plotly.graph_objects as go
 
 from reft_studio.comparison import charts
-from reft_studio.comparison.costs import RunCost
+from reft_studio.comparison.chart_registry import CHARTS
 from reft_studio.comparison.flips import Paired
 from reft_studio.comparison.report.model_part import training_log
-from reft_studio.comparison.story import usual_rows
 from reft_studio.comparison.table import RunRow
 from reft_studio.stats import RocPr
 from reft_studio.workspace import Workspace
@@ -59,30 +59,23 @@ def training(workspace: Workspace, rows: Sequence[RunRow]) -> Figure | None:
     )
 
 
-def costs(found: Sequence[RunCost]) -> Figure:
-    """Time by stage and peak memory of the runs."""
-    return _figure("costs", "Time by stage, and peak memory, of each run.", lambda dark: charts.cost_bars(found, dark=dark))
-
-
-def comparison(rows: Sequence[RunRow], differences: Sequence[Paired]) -> dict[str, Figure]:
-    """The charts of the comparison that the runs allow, by name."""
-    titles = {row.run_id: row.title for row in rows}
-    usual = usual_rows(rows)
-    found = {
-        "trade_off": _figure(
-            "trade-off", "Harmful score against finetune accuracy and over-refusal.", lambda dark: charts.trade_off(usual, dark=dark)
-        ),
-        "verdicts": _figure("verdicts", "Shares of refusals and answers.", lambda dark: charts.verdict_bars(usual, dark=dark)),
-    }
-    if len({row.poison_ratio for row in rows if row.poison_ratio is not None}) > 1:
-        found["sweep"] = _figure("sweep", "Numbers against the share of poison.", lambda dark: charts.sweep(rows, dark=dark))
-    if differences:
-        found["forest"] = _figure(
-            "differences", "Paired differences with intervals.", lambda dark: charts.forest(differences, titles, dark=dark)
-        )
-    if shown := [row for row in usual if row.by_category]:
-        found["categories"] = _figure("categories", "Harmful score by category.", lambda dark: charts.category_dots(shown, dark=dark))
+def comparison(compared: charts.Compared) -> dict[str, Figure]:
+    """Every chart of the comparison that has something to draw, by name."""
+    found = {}
+    for name, chart in CHARTS.all().items():
+        if chosen := chart.chosen(compared):
+            found[name] = _figure(name, chart.summary, partial(_drawn, chart, chosen))
     return found
+
+
+def _drawn(chart: charts.Chart, chosen: Sequence[Any], dark: bool) -> go.Figure:
+    return chart.draw(chosen, dark=dark)
+
+
+def forest(rows: Sequence[RunRow], differences: Sequence[Paired]) -> Figure:
+    """Paired differences with their intervals."""
+    titles = {row.run_id: row.title for row in rows}
+    return _figure("differences", "Paired differences with intervals.", lambda dark: charts.forest(differences, titles, dark=dark))
 
 
 def _figure(name: str, summary: str, draw: Callable[[bool], go.Figure]) -> Figure:
