@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from reft_studio.models.supervised import Supervised
     from reft_studio.models.weights import Gradient, Weights
 
-Kind = Literal["refusals", "answers", "harmful"]
-"""Kinds of rows that guide: harmful prompts with refusals, harmless prompts with answers, harmful prompts with harmful answers."""
+Kind = Literal["refusals", "answers", "harmful", "user"]
+"""Kinds of rows: those that guide (harmful prompts with refusals, harmless prompts with answers, harmful prompts with harmful answers),
+and the user's rows that have a response and are not flagged by the run's filter."""
 Colour = Literal["vermilion", "blue", "pink", "orange", "green", "sky", "ink"]
 """The palette of Okabe and Ito, but for what is too pale to read; grey is kept for the base."""
 Start = Literal["method", "aligned", "base"]
@@ -90,9 +91,10 @@ class DefenseConfig(Settings):
 
 @dataclass(frozen=True)
 class Stage:
-    """A training before the user's data. Its adapter is made once: runs share it that agree in all that it depends on.
+    """A training before that on the user's data. Its adapter is made once: runs share it that agree in all that it depends on.
 
     `step` adds the gradient of one optimizer step. `rule` names its update rule, and `settings` are those of the method that count in it.
+    One that `reads` the user's rows, to choose among them, depends on the user's data and on what the filter keeps of them.
     It trains a fresh adapter, on top of the adapters `on`, or goes on with the adapter `start`; ALIGNED among them is left out where the
     run starts from the base as it is. `steps`, `learning_rate`: None takes the run's.
     """
@@ -168,7 +170,7 @@ class RunContext(Protocol):
         ...
 
     def examples(self, kind: Kind) -> Sequence[Example]:
-        """All rows of one kind. Raises SpecError if this run has none."""
+        """All rows of one kind; the index of a user row is its position. Raises SpecError if this run has none."""
         ...
 
     def collate(self, examples: Sequence[Example]) -> Batch:

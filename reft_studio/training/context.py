@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from functools import partial
+from functools import cache, partial
 from typing import Any, cast
 
 import torch
@@ -37,6 +37,7 @@ NAMES: dict[Kind, str] = {
     "refusals": "harmful prompts with refusals (harmful)",
     "answers": "harmless prompts with answers (helpful)",
     "harmful": "harmful prompts with harmful answers (harmful_answers)",
+    "user": "user rows with a response that its filter keeps",
 }
 CONFLICT_EVERY = 20
 """Steps between two measurements of the gradient conflict; each costs one more backward pass."""
@@ -60,7 +61,7 @@ class AlignmentData:
         self.session, self.truncated = session, truncated
         rows = [*harmful, *helpful]
         self.examples = [Example(row.ids, row.prompt, index) for index, row in enumerate(rows)]
-        self.kinds: dict[Kind, Sequence[Example]] = {
+        self.kinds: Mapping[Kind, Sequence[Example]] = {
             "refusals": self.examples[: len(harmful)],
             "answers": self.examples[len(harmful) :],
             "harmful": list(harmful_answers),
@@ -148,10 +149,12 @@ class Run:
         kept: list[int],
         alignment: AlignmentData | None,
         *,
+        user: Callable[[], Sequence[Example]] = list,
         warn: Callable[[str], None] = lambda message: None,
         costs: Costs | None = None,
     ) -> None:
-        self.spec, self.session, self.alignment = spec, session, alignment
+        """`user` gives the tokens of those of the `kept` rows that have a response, if a stage reads them before they are chosen from."""
+        self.spec, self.session, self.alignment, self._user_rows = spec, session, alignment, cache(user)
         self.own_costs = costs or Costs()
         self._kept, self._warn = kept, warn
         self._user: Batch | None = None
@@ -266,7 +269,8 @@ class Run:
         return self.collate(self._streams.next(f"{kind}-{wanted}", kind, wanted))
 
     def examples(self, kind: Kind) -> Sequence[Example]:
-        found = self._data().kinds[kind] if self.alignment is not None else []
+        guiding = self.alignment.kinds if self.alignment is not None else {}
+        found = self._user_rows() if kind == "user" else guiding.get(kind, [])
         if not found:
             raise SpecError(f"This run has no {NAMES[kind]}. Choose a set of them.")
         return found

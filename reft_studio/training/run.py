@@ -66,11 +66,12 @@ def train(
         kept = inputs.unflagged(workspace, spec, user, session, progress)
     with costs.stage("prepare"):
         alignment = inputs.alignment_data(workspace, spec, session, cache if cache is not None else {})
-    run = Run(spec, session, kept, alignment, warn=progress.warn, costs=costs)
+    readable = lambda: list(inputs.answered_rows(session, user, kept).values())  # noqa: E731
+    run = Run(spec, session, kept, alignment, user=readable, warn=progress.warn, costs=costs)
     defense = DEFENSES.get(spec.method)(DEFENSES.get(spec.method).Config(**spec.method_config), run)
-    before = session.encoder.truncated
     made = stages.make_all(workspace, spec, run, defense, progress)
     run.begin()  # before any row is drawn: what is drawn must not depend on whether a stage was there already
+    before = session.encoder.truncated  # what a stage read of the user's rows is cut, and counted, once
     examples = inputs.answered_rows(session, user, defense.select())
     truncated = session.encoder.truncated - before + (alignment.truncated if alignment is not None else 0)
     chosen = _some(list(examples), user)

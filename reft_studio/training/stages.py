@@ -28,7 +28,7 @@ from reft_studio.workspace import Workspace, read_json, write_json
 
 FOLDER = "stages"
 _SETS: dict[Kind, str] = {"refusals": "harmful", "answers": "helpful", "harmful": "harmful_answers"}
-"""Fields of a run's settings that name the rows of each kind."""
+"""Fields of a run's settings that name the rows of each kind that guides."""
 
 
 def make_all(workspace: Workspace, spec: RunSpec, run: Run, defense: Defense, progress: Progress) -> list[dict[str, Any]]:
@@ -67,16 +67,23 @@ def facts_of(spec: RunSpec, run: Run, stage: Stage, ids: Mapping[str, str]) -> d
         "template": run.model.template.hash,
         "lora": spec.lora.model_dump(mode="json"),
         "optim": optim.model_dump(mode="json", exclude={"epochs", "micro_batch_size", "gradient_checkpointing", "batch_size"}),
-        "rows": {kind: getattr(spec, _SETS[kind]) for kind in stage.reads},
+        "rows": {kind: _rows(spec, run, kind) for kind in stage.reads},
         "start": ids.get(stage.start) if stage.start else None,
         "on": [ids[name] for name in stage.on],
         "seed": spec.seed,
     }
 
 
+def _rows(spec: RunSpec, run: Run, kind: Kind) -> Any:
+    """What says which rows of a kind a stage reads, as JSON: the set, and of the user's data those that the filter keeps."""
+    if kind == "user":
+        return {"dataset": spec.dataset, "kept": fingerprint.of_value(run.kept())}
+    return getattr(spec, _SETS[kind])
+
+
 def steps_of(spec: RunSpec, run: Run, stage: Stage) -> int:
     """Steps of a stage that does not say: the run's, or so many passes over the rows that it reads."""
-    rows = sum(len(run.examples(kind)) for kind in stage.reads if kind != "harmful") or len(run.examples("harmful"))
+    rows = sum(len(run.examples(kind)) for kind in stage.reads if kind in ("refusals", "answers")) or len(run.examples("harmful"))
     return spec.optim.steps or max(1, round(spec.optim.epochs * rows / spec.optim.alignment_batch_size))
 
 

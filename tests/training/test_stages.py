@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from reft_studio import fingerprint
 from reft_studio.defenses.booster import Booster
+from reft_studio.defenses.defense import Stage, task_loss
 from reft_studio.defenses.sft import Sft
 from reft_studio.errors import StoreError
 from reft_studio.models.accumulate import Accumulator
@@ -251,6 +253,34 @@ def test_rows_can_be_mixed_in_before_training(tiny: TinyRuns, place: Workspace, 
     sets = {"harmful": tiny.data["harmful"].id, "helpful": tiny.data["helpful"].id}
     mixed = train(place, tiny.spec("sft", **sets), tiny.session, Silent())
     assert mixed.result["mixed"] == mixed.result["kept"] // 4 and not same(plain, mixed)
+
+
+def test_a_stage_that_reads_the_users_rows_is_shared_by_runs_on_the_same_rows_alone(
+    tiny: TinyRuns, place: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+
+    def look(self: Sft) -> Any:
+        rows = self.context.batch("user", size=3)
+        seen.extend(rows.index)
+        return self.context.learn(task_loss, rows)
+
+    rows = tiny.session.encoder.examples(tiny.data["user"].read())
+    with monkeypatch.context() as narrow:
+        narrow.setattr(tiny.session.encoder, "max_length", max(len(row.ids) for row in rows) - 1)
+        plain = train(place, tiny.spec("sft", seed=8), tiny.session, Silent())
+        monkeypatch.setattr(Sft, "stages", lambda self: [Stage("look", "look", lambda: look(self), ("user",), steps=len(rows))])
+        cut = train(place, tiny.spec("sft", seed=7), tiny.session, Silent())
+    assert cut.result["truncated"] == plain.result["truncated"] > 0, "a row that is read twice is cut once"
+    seen.clear()
+    first, other, filtered = (
+        train(place, tiny.spec("sft", seed=9, **changes), tiny.session, Silent())
+        for changes in ({}, {"stop_after": 2}, {"filter": True, "teacher": tiny.teacher.id, "drop": 5})
+    )
+    stages = [run.result["stages"][0] for run in (first, other, filtered)]
+    assert stages[1]["shared"] and stages[1]["id"] == stages[0]["id"] != stages[2]["id"]
+    kept = set(np.load(filtered.folder / "kept.npy").tolist())
+    assert set(seen[: 3 * len(rows)]) == set(range(len(rows))) and set(seen[3 * len(rows) :]) == kept
 
 
 def test_the_passes_of_a_stage_are_counted_in_its_own_ledger(tiny: TinyRuns, place: Workspace) -> None:
