@@ -11,6 +11,7 @@ DEFENSES: Registry[type[Defense]] = Registry(
         "sft": "reft_studio.defenses.sft:Sft",
         "aligned_sft": "reft_studio.defenses.aligned_sft:AlignedSft",
         "sa_ft": "reft_studio.defenses.sa_ft:SaFt",
+        "seal": "reft_studio.defenses.seal:Seal",
         "safe_instruct": "reft_studio.defenses.safe_instruct:SafeInstruct",
         "vlguard": "reft_studio.defenses.vlguard:Vlguard",
         "constrained_sft": "reft_studio.defenses.constrained_sft:ConstrainedSft",

@@ -75,6 +75,13 @@ class Weights:
         for value, new in zip(self.parameters, values, strict=True):
             value.copy_(new)
 
+    def take(self) -> Gradient:
+        """The gradient that was added up, which is gone from them: the optimizer passes over them in this step, decay included."""
+        found = [torch.zeros_like(value) if value.grad is None else value.grad for value in self.parameters]
+        for value in self.parameters:
+            value.grad = None
+        return found
+
     @torch.no_grad()
     def add(self, direction: Sequence[Tensor], scale: float = 1.0) -> None:
         """Step: w ← w + scale·direction."""

@@ -104,7 +104,7 @@ def interrupted(place: Place, spec: RunSpec, *stops: int, error: type[BaseExcept
 def test_every_method_that_is_interrupted_ends_with_the_same_adapter_to_the_byte(place: Place, method: str) -> None:
     spec = place.spec(method)
     whole = train(place.workspace_of_its_own(), spec, place.session, Silent())
-    parts, warnings = interrupted(place, spec, 4, 3)
+    parts, warnings = interrupted(place, spec, 5, 3)
     assert adapter(parts) == adapter(whole)
     assert sum("goes on after step" in text for text in warnings) == 2
     same = ("kept", "removed", "steps", "tokens", "final", "gradient_cosine")
