@@ -19,6 +19,7 @@ DEFENSES: Registry[type[Defense]] = Registry(
         "panacea": "reft_studio.defenses.panacea:Panacea",
         "antidote": "reft_studio.defenses.antidote:Antidote",
         "resta": "reft_studio.defenses.resta:Resta",
+        "somf": "reft_studio.defenses.somf:Somf",
         "buffer_and_reinforce": "reft_studio.defenses.buffer_and_reinforce:BufferAndReinforce",
         "lisa": "reft_studio.defenses.lisa:Lisa",
         "vaccine": "reft_studio.defenses.vaccine:Vaccine",
