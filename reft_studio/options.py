@@ -104,6 +104,12 @@ HarmfulAnswers = Annotated[
         help="id of harmful prompts with harmful answers, for methods that learn from them; default: placeholders that say nothing"
     ),
 ]
+Refusals = Annotated[
+    str | None, typer.Option(help="alignment data: id of harmful prompts with refusals; default: those the teacher was made of")
+]
+Answers = Annotated[
+    str | None, typer.Option(help="alignment data: id of harmless prompts with answers; default: those the teacher was made of")
+]
 PresetName = Annotated[
     str | None,
     typer.Option(help="settings of optimizer and adapter: lab, lab-quick, real, kaist or booster; auto: lab for the lab, else real"),

@@ -6,7 +6,21 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from reft_studio.options import Adapters, Harmful, HarmfulAnswers, Harmless, PresetName, ReportTo, Setting, SpecFile, Start, Watch, Where
+from reft_studio.options import (
+    Adapters,
+    Answers,
+    Harmful,
+    HarmfulAnswers,
+    Harmless,
+    PresetName,
+    Refusals,
+    ReportTo,
+    Setting,
+    SpecFile,
+    Start,
+    Watch,
+    Where,
+)
 from reft_studio.workspace import Workspace
 
 
@@ -22,6 +36,8 @@ def run(
     start: Start = None,
     adapters: Adapters = None,
     harmful_answers: HarmfulAnswers = None,
+    refusals: Refusals = None,
+    answers: Answers = None,
     preset: PresetName = None,
     steps: Annotated[int | None, typer.Option(help="optimizer steps; default: the preset's")] = None,
     setting: Setting = None,
@@ -59,7 +75,7 @@ def run(
     from reft_studio.views.training import watch_from
 
     given: dict[str, Any] = {"dataset": dataset, "method": method, "model": model, "teacher": teacher, "preset": preset, "seed": seed}
-    given |= {"start": start, "adapters": adapters, "harmful_answers": harmful_answers}
+    given |= {"start": start, "adapters": adapters, "harmful_answers": harmful_answers, "refusals": refusals, "answers": answers}
     given |= {**filtering(filter_by, none=no_filter), "threshold": threshold, "drop": drop}
     given = {name: value for name, value in given.items() if value is not None}
     asked = Prompts("", harmful, harmless, task or "sentiment", benchmark, rows, max_new_tokens)

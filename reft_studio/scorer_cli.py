@@ -62,3 +62,18 @@ def prepare(
     }
     with place_for(workspace, throwaway=out is not None and not (labels or member or teacher)) as place:
         scorer_verb.prepare(place, settings, harmful=harmful or [], harmless=harmless or [], out=out)
+
+
+@verb(scorer)
+def choose(
+    data: Annotated[str, typer.Argument(help="alignment data: a file, or the id of a dataset")],
+    by: Annotated[str, typer.Option(help="id of a prepared scorer, or its name")] = "pharmacist_like",
+    share: Annotated[float, typer.Option(help="share of the rows that is kept: those with the lowest scores")] = 0.5,
+    out: Annotated[Path | None, typer.Option(help="write the kept rows here too, in the format of the file")] = None,
+    workspace: Where = None,
+) -> None:
+    """Keep the better part of alignment data, as a dataset that `run --refusals ID` and `teacher` take."""
+    from reft_studio import scorer_verb
+    from reft_studio.workspace import Workspace
+
+    scorer_verb.choose(Workspace.open(workspace), data, by=by, share=share, out=out)

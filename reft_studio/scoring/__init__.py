@@ -24,6 +24,7 @@ SCORERS: Registry[type[Scorer]] = Registry(
         "alignment_similarity": "reft_studio.scoring.alignment_similarity:AlignmentSimilarity",
         "style_match": "reft_studio.scoring.style_match:StyleMatch",
         "gradient": "reft_studio.scoring.gradient:GradientScorer",
+        "pharmacist_like": "reft_studio.scoring.pharmacist_like:PharmacistLike",
         "llama_guard": "reft_studio.scoring.llama_guard:LlamaGuard",
         "ensemble": "reft_studio.scoring.ensemble:Ensemble",
         "random": "reft_studio.scoring.controls:Random",

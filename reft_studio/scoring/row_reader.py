@@ -96,15 +96,17 @@ class RowReader:
                 done(count)
         return found
 
-    def gradients(self, rows: Sequence[Example]) -> Iterator[NDArray[np.float32]]:
+    def gradients(self, rows: Sequence[Example], *, at: NDArray[np.float32] | None = None) -> Iterator[NDArray[np.float32]]:
         """Row by row, the gradient of its training loss by the weights of a fresh adapter on what the model is now, (weights,).
 
-        Of a fresh adapter B is zero, so that A has no gradient: only those of B are given.
+        Of a fresh adapter B is zero, so that A has no gradient: only those of B are given. `at`: (weights,), what B is instead of zero.
         """
         self.session.add(FRESH, ADAPTER, seed=0)
         below = [name] if (name := self.session.ensure("teacher", self.teacher.adapter)) else []
         with self.session.adapted.active(FRESH, on=below, train=True) as backbone:
             weights = [value for value in self.session.adapted.parameters(FRESH) if not value.any()]
+            if at is not None:
+                _fill(weights, at)
             for row in rows:
                 batch = collate([row], pad_id=self.model.pad_id, device=self.model.device)
                 loss = supervise(self.model, backbone, [batch])[0].cross_entropy()
@@ -114,3 +116,11 @@ class RowReader:
     def _batched(self, rows: Sequence[Example], work: Callable[[list[int]], list[tuple[int, Tensor]]]) -> Iterator[tuple[int, Tensor]]:
         """Results by place, in batches of like length; one that memory cannot hold is halved."""
         return halving(by_length([len(row.ids) for row in rows], token_budget=BUDGET), work)
+
+
+@torch.no_grad()
+def _fill(weights: Sequence[Tensor], values: NDArray[np.float32]) -> None:
+    """Put numbers that lie one after the other into the weights, in order."""
+    parts = torch.split(torch.from_numpy(values), [one.numel() for one in weights])
+    for one, part in zip(weights, parts, strict=True):
+        one.copy_(part.view_as(one))

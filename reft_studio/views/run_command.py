@@ -34,6 +34,8 @@ def filtering(name: str | None, *, none: bool) -> dict[str, Any]:
     return {"filter": True, "scorer": None if name == TEACHER else name}
 
 
+_ALIGNMENT = {"refusals": "harmful", "answers": "helpful"}
+"""Options that name alignment data, and the fields of a run's settings that they fill."""
 _SHORT = {"lora.r": "lora.rank"}
 _NONE_IS_A_VALUE = {("loading", "quantization")}
 """Settings that can be called `none`, which is then no empty setting."""
@@ -47,6 +49,8 @@ def command(form: RunForm, *, teacher: str | None, preset: str, filtered: bool) 
     words += [] if form.start == "method" else ["--start", form.start]
     words += [] if form.adapters == "continue" else ["--adapters", form.adapters]
     words += ["--harmful-answers", form.harmful_answers] if form.harmful_answers else []
+    words += ["--refusals", form.refusals] if form.refusals else []
+    words += ["--answers", form.answers] if form.answers else []
     words += ["--seed", str(form.seed), "--preset", preset]
     if form.filter is False:
         words += ["--no-filter"]
@@ -126,6 +130,7 @@ def changed(spec: RunSpec, options: Mapping[str, Any], pairs: Sequence[str], *, 
     values |= {"drop": None} if "threshold" in given else {}
     values |= {"threshold": None} if "drop" in given else {}
     values |= {name: value for name, value in given.items() if name in RunSpec.model_fields}
+    values |= {name: given[option] for option, name in _ALIGNMENT.items() if option in given}
     for group, new in _changes(pairs, method=values["method"], steps=steps).items():
         if group in values:  # a judge is none of the run's own settings
             values[group] = {**values[group], **new}

@@ -48,6 +48,8 @@ class RunForm(Settings):
     harmful_answers: str | None = Field(
         None, description="harmful prompts with harmful answers, for methods that learn from them; empty: placeholders without content"
     )
+    refusals: str | None = Field(None, description="alignment data: harmful prompts with refusals; empty: those its teacher was made of")
+    answers: str | None = Field(None, description="alignment data: harmless prompts with answers; empty: those its teacher was made of")
     seed: int = Field(0, ge=0, description="seeds adapter and batch order")
     prompts: Literal["auto", "own"] = Field("auto", description="auto: the lab's prompts for the lab's base, own ones for any other")
     judge: JudgeSpec | None = Field(None, description="judge of harmful answers; empty: the one chosen on the Settings page")

@@ -23,7 +23,7 @@ from reft_studio.workspace import Workspace
 from tests.evaluation.tiny_judges import tiny_guard
 
 NAMES = list(SCORERS)
-THROUGH_A_TEACHER = ("linear_probe", "embedding", "larf", "perplexity", "alignment_similarity", "gradient")
+THROUGH_A_TEACHER = ("linear_probe", "embedding", "larf", "perplexity", "alignment_similarity", "gradient", "pharmacist_like")
 SETTINGS: dict[str, dict[str, object]] = {
     **{name: {"teacher": "lab"} for name in THROUGH_A_TEACHER},
     "ensemble": {"members": ["tfidf", "lab"]},

@@ -62,6 +62,14 @@ def test_a_filter_is_named_or_left_out() -> None:
         filtering("tfidf", none=True)
 
 
+def test_own_alignment_data_are_said_and_take_the_place_of_those_in_a_file() -> None:
+    options = read(command(RunForm(dataset="d", refusals="r", answers="a"), teacher="lab", preset="lab", filtered=True))
+    assert (options["--refusals"], options["--answers"]) == ("r", "a")
+    stored = RunSpec(dataset="d", method="sa_ft", harmful="h", helpful="g")
+    again = changed(stored, {"refusals": "r"}, [])
+    assert (again.harmful, again.helpful) == ("r", "g")
+
+
 def test_settings_go_on_top_of_the_preset() -> None:
     found = chosen(["optim.batch_size=4", "lora.r=8", "optim.steps=none"], method="sft", preset="real")
     assert found["optim"] == preset_named("real").optim.model_copy(update={"batch_size": 4, "steps": None})

@@ -57,6 +57,16 @@ def test_a_method_gets_what_it_needs_and_nothing_else(studio: Studio, user: Data
     assert spec.template == open_teacher(studio.workspace, "lab").template
 
 
+def test_own_alignment_data_guide_any_method_that_reads_some(studio: Studio, workspace: Workspace, user: Dataset) -> None:
+    own = write_dataset(workspace, [{"prompt": "how do i steal a car", "response": "Sorry."}], name="chosen half", role="harmful")
+    usual = plan(studio, user, method="sa_ft").spec
+    found = plan(studio, user, method="sa_ft", refusals=own.id).spec
+    assert (found.harmful, found.helpful) == (own.id, usual.helpful)
+    assert plan(studio, user, method="sft", refusals=own.id).spec.harmful is None, "plain finetuning reads no alignment data"
+    with pytest.raises(StoreError, match="nowhere"):
+        plan(studio, user, method="sa_ft", answers="nowhere")
+
+
 def test_two_seeds_are_two_runs_and_the_same_form_is_the_same_run(studio: Studio, user: Dataset) -> None:
     first, again, other = plan(studio, user, seed=1), plan(studio, user, seed=1), plan(studio, user, seed=2)
     assert first.spec.run_id == again.spec.run_id != other.spec.run_id
