@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from reft_studio.models.accumulate import Around
     from reft_studio.models.batching import Batch, Example
     from reft_studio.models.fit import StepLog
+    from reft_studio.models.fused import Head
     from reft_studio.models.joint import StatesLosses, StatesOf
     from reft_studio.models.loading import LoadedModel
     from reft_studio.models.low_rank import Layers
@@ -179,6 +180,11 @@ class RunContext(Protocol):
 
     def teacher_states(self, batch: Batch) -> Tensor:
         """The teacher's hidden states for the supervised tokens of (a part of) a guided batch, (tokens, d_model)."""
+        ...
+
+    @property
+    def teacher_head(self) -> Head | None:
+        """What makes logits of those states; None: the student's own head, which a teacher on the same base shares."""
         ...
 
     def start_states(self, batch: Batch) -> Tensor:

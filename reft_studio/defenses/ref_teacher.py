@@ -53,7 +53,8 @@ def distill_step(context: RunContext, config: DistillConfig, user: Batch) -> Ste
         return context.learn(task_loss, user)
 
     def losses(task: Supervised, alignment: Supervised) -> dict[str, Tensor]:
-        soft = alignment.distillation(context.teacher_states(alignment.batch), temperature=config.temperature)
+        states, head = context.teacher_states(alignment.batch), context.teacher_head
+        soft = alignment.distillation(states, head=head, temperature=config.temperature)
         return {"task": task.cross_entropy(), "alignment": config.alpha * soft}
 
     return context.learn(losses, user, context.alignment_batch(guided=True))

@@ -8,7 +8,7 @@ gradient by the hidden states, and forgotten: never more than one chunk of (toke
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -47,6 +47,16 @@ class Head:
         if (scaling := getattr(config, "logits_scaling", None)) is not None:
             scale = float(scaling) if config.model_type == "hyperclovax" else 1 / float(scaling)
         return cls(layer.weight.detach(), getattr(layer, "bias", None), scale, getattr(config, "final_logit_softcapping", None))
+
+    def first(self, rows: int) -> Head:
+        """The same for the first `rows` tokens of the vocabulary; what comes after them fills a matrix up and is no token."""
+        return replace(self, weight=self.weight[:rows], bias=None if self.bias is None else self.bias[:rows])
+
+    def exchanged(self, one: int, other: int) -> Head:
+        """The same with two tokens in each other's place."""
+        order = torch.arange(len(self.weight), device=self.weight.device)
+        order[[one, other]] = order[[other, one]]
+        return replace(self, weight=self.weight[order], bias=None if self.bias is None else self.bias[order])
 
     def chunks(self, tokens: int) -> Iterator[slice]:
         """Slices that cover `tokens` rows."""
@@ -119,13 +129,16 @@ def log_probabilities(hidden: Tensor, labels: Tensor, head: Head) -> Tensor:
     return found
 
 
-def distillation(hidden: Tensor, teacher: Tensor, head: Head, *, temperature: float = 1.0, total: int | None = None) -> Tensor:
+def distillation(
+    hidden: Tensor, teacher: Tensor, head: Head, *, teacher_head: Head | None = None, temperature: float = 1.0, total: int | None = None
+) -> Tensor:
     """T²·sum over tokens of KL(softmax(teacher / T) ‖ softmax(student / T)), divided by `total`: a scalar, float32.
 
-    hidden, teacher: (tokens, d_model), of the same tokens; both go through the same head. No gradient reaches the teacher.
+    hidden, teacher: (tokens, d_model), of the same tokens; both go through the same head, or the teacher's, which may be as wide as it
+    likes, through its own of as many tokens. No gradient reaches the teacher.
     """
-    total = total or max(len(hidden), 1)
-    loss: Tensor = _Distillation.apply(hidden, teacher.detach(), head, temperature, total, _wanted(hidden))  # type: ignore[no-untyped-call]
+    total, heads = total or max(len(hidden), 1), (teacher_head or head, head)
+    loss: Tensor = _Distillation.apply(hidden, teacher.detach(), heads, temperature, total, _wanted(hidden))  # type: ignore[no-untyped-call]
     return loss
 
 
@@ -163,13 +176,16 @@ class _CrossEntropy(torch.autograd.Function):
 
 class _Distillation(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, teacher: Tensor, head: Head, temperature: float, total: int, wanted: bool) -> Tensor:
+    def forward(
+        ctx: Any, hidden: Tensor, teacher: Tensor, heads: tuple[Head, Head], temperature: float, total: int, wanted: bool
+    ) -> Tensor:
+        head = heads[1]
         loss = torch.zeros((), device=hidden.device)
         gradient = torch.empty_like(hidden) if wanted else None
         if len(hidden):
             buffers = [head.buffer(len(hidden)) for _ in range(3)]
         for part in head.chunks(len(hidden)):
-            target, found = (head.logits(states[part], out) for states, out in zip((teacher, hidden), buffers, strict=False))
+            target, found = (one.logits(states[part], out) for one, states, out in zip(heads, (teacher, hidden), buffers, strict=False))
             slope = head.slope(found) if gradient is not None else None
             if temperature != 1.0:
                 target, found = target.div_(temperature), found.div_(temperature)

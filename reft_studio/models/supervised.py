@@ -45,13 +45,18 @@ class Supervised:
         """Per row of `batch`, log p(label) of each of its supervised tokens, (tokens of the row,), without a gradient."""
         return list(torch.split(fused.log_probabilities(self.hidden, self.labels, fused.Head.of(self.model)), self.counts))
 
-    def distillation(self, teacher: Tensor, *, temperature: float = 1.0) -> Tensor:
+    def distillation(self, teacher: Tensor, *, head: fused.Head | None = None, temperature: float = 1.0) -> Tensor:
         """T²·mean over supervised tokens of KL(teacher ‖ student) at temperature T.
 
         `teacher` holds the teacher's hidden states of the same tokens, (tokens, d_model): its logits follow exactly,
         since student and teacher share the frozen head. Source: arXiv:2506.07356; direction as in methods of its lineage.
+        A teacher that is another model brings its own `head`, of the same tokens: what fills up the larger of the two matrices is left out.
         """
-        return fused.distillation(self.hidden, teacher, fused.Head.of(self.model), temperature=temperature, total=self.total)
+        own = fused.Head.of(self.model)
+        if head is not None:
+            shared = min(len(own.weight), len(head.weight))
+            own, head = own.first(shared), head.first(shared)
+        return fused.distillation(self.hidden, teacher, own, teacher_head=head, temperature=temperature, total=self.total)
 
 
 def supervise(

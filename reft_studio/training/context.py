@@ -12,11 +12,11 @@ from torch import Tensor
 
 from reft_studio import seeding
 from reft_studio.defenses.defense import Kind
-from reft_studio.errors import SpecError
+from reft_studio.errors import SpecError, TrainingError
 from reft_studio.models.accumulate import Accumulator, Around, Losses, Pass, Pieces
 from reft_studio.models.batching import Batch, Example, Stream, collate
 from reft_studio.models.fit import StepLog
-from reft_studio.models.fused import check_head
+from reft_studio.models.fused import Head, check_head
 from reft_studio.models.joint import Joint, StatesLosses, StatesOf
 from reft_studio.models.loading import LoadedModel
 from reft_studio.models.low_rank import Layers
@@ -67,6 +67,8 @@ class AlignmentData:
             "harmful": list(harmful_answers),
         }
         self.cache: TeacherStates | None = None
+        self.head: Head | None = None
+        """Of a teacher that is another model, what makes logits of its states; None: the student's own."""
         self._teacher: str | None = None
         self._drawn: dict[int, Tensor] = {}
 
@@ -78,6 +80,10 @@ class AlignmentData:
             tokens = [len(example.ids) - max(example.prompt, 1) for example in self.examples]
             dtype = self.session.model.base.dtype
             self.cache = TeacherStates(tokens, d_model=int(config.hidden_size), dtype=dtype, place=place or Place(None))
+
+    def cache_foreign(self, states: TeacherStates, head: Head) -> None:
+        """Let another model be the teacher: it has answered every row already, and is gone."""
+        self.cache, self.head = states, head
 
     def ask(self, batch: Batch, *, packer: Packer | None, pieces: Pieces) -> None:
         """Run the teacher, on the base that the student shares, over the rows of `batch` that it has not answered.
@@ -91,6 +97,11 @@ class AlignmentData:
         missing = cache.missing(batch.index)
         if not missing:
             return
+        if self.head is not None:
+            raise TrainingError(
+                f"The answers of the teacher to {len(missing)} alignment rows are gone from the cache, and its model is not in memory any "
+                "more. Start the run again: it goes on from its checkpoint, and the teacher answers them once more."
+            )
         with self.session.adapted.active(self._teacher) as backbone:
 
             def answer(rows: Sequence[int]) -> None:
@@ -285,6 +296,10 @@ class Run:
 
     def teacher_states(self, batch: Batch) -> Tensor:
         return self._data().states(batch)
+
+    @property
+    def teacher_head(self) -> Head | None:
+        return self._data().head
 
     def start_states(self, batch: Batch) -> Tensor:
         found: list[Tensor] = []

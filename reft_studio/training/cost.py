@@ -154,6 +154,16 @@ class Costs:
         finally:
             self._mode = None
 
+    @contextmanager
+    def operations(self) -> Iterator[None]:
+        """Count every operation of the passes inside, which belong to no step and none of which goes back."""
+        self._mode = _Operations()
+        try:
+            with self._mode:
+                yield
+        finally:
+            self._mode = None
+
     def state(self) -> dict[str, Any]:
         """What was spent so far, as JSON values."""
         counts = {"passes": dict(self._passes), "tokens": dict(self._tokens), "counted": {k: list(v) for k, v in self._counted.items()}}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,9 @@ from reft_studio.scoring.prepared import open_prepared
 from reft_studio.scoring.refusal_similarity import check_match, score
 from reft_studio.scoring.scores import flagged, forget_partial, open_score_set, score_key
 from reft_studio.teacher.teacher import TeacherInfo, open_teacher
+from reft_studio.training import foreign
 from reft_studio.training.context import STUDENT, AlignmentData
+from reft_studio.training.cost import Costs
 from reft_studio.training.spec import RunSpec
 from reft_studio.training.teacher_states import Place
 from reft_studio.workspace import Workspace
@@ -59,8 +62,19 @@ def answered_rows(session: Session, user: Dataset, positions: list[int]) -> dict
     return {position: replace(examples[position], index=position) for position in positions if examples[position].answered}
 
 
-def alignment_data(workspace: Workspace, spec: RunSpec, session: Session, cache: dict[str, AlignmentData]) -> AlignmentData | None:
-    """Tokenised rows that guide a run, with its teacher's states; None for a run without. `cache` is looked up and filled."""
+def alignment_data(
+    workspace: Workspace,
+    spec: RunSpec,
+    session: Session,
+    cache: dict[str, AlignmentData],
+    *,
+    progress: Progress,
+    costs: Costs,
+) -> AlignmentData | None:
+    """Tokenised rows that guide a run, with its teacher's states; None for a run without. `cache` is looked up and filled.
+
+    A teacher that is another model answers them now.
+    """
     if not (spec.harmful or spec.helpful or spec.harmful_answers):
         return None
     info = DEFENSES.get(spec.method).info
@@ -75,10 +89,21 @@ def alignment_data(workspace: Workspace, spec: RunSpec, session: Session, cache:
         cache[key] = AlignmentData(session, *kinds, truncated=session.encoder.truncated - before)
     if info.needs_teacher and spec.teacher:
         teacher: TeacherInfo = open_teacher(workspace, spec.teacher)
-        check_match(session, teacher)
-        place = Place.of(workspace, session.model, teacher.adapter, cache[key].examples)
-        cache[key].cache_teacher(session.ensure("teacher", teacher.adapter), place=place)
+        if not foreign.is_foreign(teacher, session.model):
+            check_match(session, teacher)
+            place = Place.of(workspace, session.model, teacher.adapter, cache[key].examples)
+            cache[key].cache_teacher(session.ensure("teacher", teacher.adapter), place=place)
+        elif cache[key].cache is None:
+            rows = [*_rows(workspace, spec.harmful), *_rows(workspace, spec.helpful, skip=True)]
+            foreign.guide(workspace, teacher, session, cache[key], rows, progress, costs)
     return cache[key]
+
+
+def _rows(workspace: Workspace, dataset_id: str | None, *, skip: bool = False) -> list[dict[str, Any]]:
+    """Rows of a set that guides; those without a response are left out if asked."""
+    if dataset_id is None:
+        return []
+    return [row for row in open_dataset(workspace, dataset_id).read() if row["response"].strip() or not skip]
 
 
 def _answered(workspace: Workspace, dataset_id: str | None, session: Session, *, skip: bool = False) -> list[Example]:
@@ -87,7 +112,7 @@ def _answered(workspace: Workspace, dataset_id: str | None, session: Session, *,
         return []
     data = open_dataset(workspace, dataset_id)
     # harmless prompts pooled for a teacher may have no answer: there is nothing to learn from those here
-    found = session.encoder.answered((row for row in data.read() if row["response"].strip() or not skip), name=data.name)
+    found = session.encoder.answered(_rows(workspace, dataset_id, skip=skip), name=data.name)
     if not found:
         raise DataError(f"No row of the alignment data '{data.name}' has a response, so it cannot guide. Give harmless answers.")
     return found

@@ -14,6 +14,7 @@ from reft_studio.models.session import Session
 from reft_studio.progress import Progress
 from reft_studio.training import inputs, run
 from reft_studio.training.context import Run
+from reft_studio.training.cost import Costs
 from reft_studio.training.probe_key import FOLDER, probe_key
 from reft_studio.training.spec import RunSpec
 from reft_studio.workspace import Workspace, write_json
@@ -33,7 +34,7 @@ def probe(workspace: Workspace, spec: RunSpec, session: Session, progress: Progr
     short = spec.model_copy(update={"optim": optim, **({"start": "base"} if spec.aligns else {})})
     user = open_dataset(workspace, spec.dataset)
     positions = list(range(min(user.rows, _ROWS_FOR * spec.optim.batch_size)))
-    alignment = inputs.alignment_data(workspace, short, session, {})
+    alignment = inputs.alignment_data(workspace, short, session, {}, progress=progress, costs=Costs())
     going = Run(short, session, positions, alignment, warn=progress.warn)
     defense = DEFENSES.get(spec.method)(DEFENSES.get(spec.method).Config(**spec.method_config), going)
     rows = list(inputs.answered_rows(session, user, positions).values())

@@ -65,7 +65,7 @@ def train(
     with costs.stage("filter"):
         kept = inputs.unflagged(workspace, spec, user, session, progress)
     with costs.stage("prepare"):
-        alignment = inputs.alignment_data(workspace, spec, session, cache if cache is not None else {})
+        alignment = inputs.alignment_data(workspace, spec, session, cache if cache is not None else {}, progress=progress, costs=costs)
     readable = lambda: list(inputs.answered_rows(session, user, kept).values())  # noqa: E731
     run = Run(spec, session, kept, alignment, user=readable, warn=progress.warn, costs=costs)
     defense = DEFENSES.get(spec.method)(DEFENSES.get(spec.method).Config(**spec.method_config), run)

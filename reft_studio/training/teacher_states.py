@@ -42,12 +42,20 @@ class Place:
 
     @classmethod
     def of(cls, workspace: Workspace, model: LoadedModel, adapter: Path | None, rows: Sequence[Example]) -> Place:
-        """The place of this teacher's states on these rows; makes room by removing caches that were used longest ago."""
+        """The place of this teacher's states on these rows, on the base that it shares with the student."""
+        facts = {
+            "base": model.fingerprint,
+            "loading": [str(model.base.dtype), model.loading.dtype, model.loading.quantization, model.loading.attention],
+            "template": model.template.hash,
+        }
+        return cls.at(workspace, facts, adapter, rows)
+
+    @classmethod
+    def at(cls, workspace: Workspace, facts: Mapping[str, Any], adapter: Path | None, rows: Sequence[Example]) -> Place:
+        """The place by `facts` of a model, its adapter and the rows; makes room by removing caches that were used longest ago."""
         key = fingerprint.of_value(
             {
-                "base": model.fingerprint,
-                "loading": [str(model.base.dtype), model.loading.dtype, model.loading.quantization, model.loading.attention],
-                "template": model.template.hash,
+                **facts,
                 "adapter": [fingerprint.of_file(adapter / name) for name in _ADAPTER] if adapter is not None else None,
                 "rows": fingerprint.of_rows([row.ids, row.prompt] for row in rows),
             }
@@ -110,6 +118,11 @@ class TeacherStates:
             stored = sum(span.stop <= min(there, size // row) for span in self._spans)  # notes may have outlived the states
             self._filled[:stored] = noted[:stored]
         return torch.from_numpy(self._file)
+
+    @property
+    def room(self) -> bool:
+        """Whether there is room for the states of all rows."""
+        return self._kept == len(self._spans)
 
     def missing(self, rows: Sequence[int]) -> list[int]:
         """Those of `rows` that the teacher has not answered yet."""

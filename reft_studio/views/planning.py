@@ -31,6 +31,7 @@ from reft_studio.training.run_folder import list_runs
 from reft_studio.training.run_names import run_names
 from reft_studio.training.spec import RunSpec, own_config
 from reft_studio.views.fitting import Fit, at_hand, may_fit
+from reft_studio.views.foreign import remarks
 from reft_studio.views.grading import stored_judge, stored_suite
 from reft_studio.views.project import chosen_scores, chosen_threshold
 from reft_studio.views.run_command import command
@@ -68,9 +69,12 @@ class Planner:
         asked = suite or self._suite(user, model, form.prompts)
         named = preset_named(preset)
         found = self._plan(spec, user, suite=asked, judge=form.judge)
+        guiding = (
+            remarks(model, spec.loading, teacher) if teacher and spec.teacher and info.needs_teacher and teacher.model != model else []
+        )
         return replace(
             found,
-            warnings=[*_hot(form, model, preset), *_continued(spec, form.lora or named.lora), *found.warnings],
+            warnings=[*guiding, *_hot(form, model, preset), *_continued(spec, form.lora or named.lora), *found.warnings],
             command=command(form, teacher=form.teacher or (teacher.id if teacher else None), preset=preset, filtered=filtered),
             preset=preset if (form.optim or named.optim, form.lora or named.lora) == (named.optim, named.lora) else "own",
         )
@@ -98,13 +102,18 @@ class Planner:
         teacher: TeacherInfo | None,
         aligned: TeacherInfo | None,
     ) -> RunSpec:
-        info, made_on = DEFENSES.get(form.method).info, teacher or aligned
+        info, foreign = DEFENSES.get(form.method).info, teacher is not None and teacher.model != model
+        made_on = aligned if foreign else teacher or aligned
         guided = info.guided(start=form.start, aligned=aligned is not None)
         harmful, helpful = (
-            self._once(("alignment", teacher and teacher.id, info.needs_teacher), lambda: self._alignment(teacher, info))
+            self._once(("alignment", teacher and teacher.id, info.needs_teacher, model), lambda: self._alignment(teacher, info, model))
             if guided
             else (None, None)
         )
+        if guided:
+            harmful, helpful = (
+                self._dataset(own).id if own else usual for own, usual in ((form.refusals, harmful), (form.answers, helpful))
+            )
         teacher_id = teacher.id if teacher and (info.needs_teacher or (filtered and scorer is None)) else None
         return RunSpec.checked(
             model=model,
@@ -125,7 +134,7 @@ class Planner:
             optim=form.optim or preset.optim,
             lora=LoraSpec.checked(**aligned.spec.get("lora", {})) if aligned and form.adapters == "continue" else form.lora or preset.lora,
             seed=form.seed,
-            loading=_loading(form.loading, made_on, bound=teacher_id is not None or aligned is not None),
+            loading=_loading(form.loading, made_on, bound=(teacher_id is not None and not foreign) or aligned is not None),
             **({"template": made_on.template} if made_on else {}),
         )
 
@@ -223,11 +232,12 @@ class Planner:
             )
         return found[-1]
 
-    def _alignment(self, teacher: TeacherInfo | None, info: DefenseInfo) -> tuple[str, str]:
+    def _alignment(self, teacher: TeacherInfo | None, info: DefenseInfo, model: str) -> tuple[str, str]:
         """The alignment data the teacher was prepared on; the lab's, or what ships for real text, where this workspace has not got it."""
         if teacher is not None and teacher.is_lab and teacher.id in ("lab", "lab-aligned"):
             return _stored(self.workspace, lab_data.alignment)
-        if teacher is not None and info.needs_teacher and teacher.spec.get("kind") == "ready" and self._prompts_only(teacher):
+        own = teacher is not None and teacher.model == model  # another model, such as an instruct version, may refuse by itself
+        if teacher is not None and own and info.needs_teacher and teacher.ready and self._prompts_only(teacher):
             raise SpecError(
                 f"'{teacher.title}' is a quick teacher: it filters, but does not refuse by itself, so it cannot guide. Choose a method "
                 "without guidance, such as filter_only, or prepare a trained teacher."
@@ -313,9 +323,10 @@ def suite_for(workspace: Workspace, user: Dataset, model: str, *, prompts: str =
 
 
 def sources(workspace: Workspace, spec: RunSpec) -> set[str]:
-    """The models that a run has to find on this machine: its base, and the one that its filter reads through."""
-    filtering = None if spec.filters_with is None else open_prepared(workspace, spec.filters_with).spec.get("model")
-    return {spec.model, *([str(filtering)] if filtering else [])}
+    """The models that a run has to find on this machine: its base, and those that its filter and its teacher read through."""
+    guiding = spec.teacher if DEFENSES.get(spec.method).info.needs_teacher else None
+    read = [open_prepared(workspace, name).spec.get("model") for name in (spec.filters_with, guiding) if name]
+    return {spec.model, *(str(model) for model in read if model)}
 
 
 @lru_cache(maxsize=8)
