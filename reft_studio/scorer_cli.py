@@ -40,7 +40,10 @@ def prepare(
     model: Annotated[str | None, typer.Option(help="llama_guard: own folder or Hub id of it; empty: Llama-Guard-3-8B")] = None,
     mode: Annotated[Literal["prompt", "answer"], typer.Option(help="llama_guard: what it is asked about")] = "answer",
     member: Annotated[list[str] | None, typer.Option(help="ensemble: id of a prepared scorer; give two or more")] = None,
-    join: Annotated[Literal["rank", "log_odds"], typer.Option(help="ensemble: by mean rank, or by calibrated log odds")] = "log_odds",
+    join: Annotated[
+        Literal["rank", "log_odds", "any"],
+        typer.Option(help="ensemble: by mean rank, calibrated log odds, or if any member flags"),
+    ] = "log_odds",
     recall: Annotated[float, typer.Option(help="share of held-out harmful prompts that the threshold must flag")] = 0.97,
     seed: int = 0,
     out: Annotated[Path | None, typer.Option(help="folder for the prepared scorer; without --workspace it is kept there only")] = None,

@@ -1,4 +1,4 @@
-"""Several scorers as one: by the mean of their ranks in the file, or of their calibrated log odds."""
+"""Several scorers as one: by the mean of their ranks in the file, of their calibrated log odds, or by whether any of them flags a row."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from reft_studio.data.dataset import Dataset
+from reft_studio.data.grid import BINS
 from reft_studio.errors import SpecError, StoreError
 from reft_studio.integrity import sealed_folder
 from reft_studio.progress import Part, Progress
@@ -26,12 +27,14 @@ SATURATION = 0.95
 """The score of a row that every member is as sure of as it can be."""
 STEPS = 50
 """Newton steps of a fit with two numbers; it is done in ten."""
+STEP = 2 / (BINS - 1)
+"""One step of the grid on which scores are compared."""
 RIDGE = 1e-2
 """Keeps the slope finite where a member separates its calibration examples perfectly."""
 
 
 class Ensemble(Scorer):
-    """The mean of its members, on a scale on which they can be added."""
+    """The mean of its members on a scale on which they can be added, or the highest of them, each from its own threshold on."""
 
     info: ClassVar[ScorerInfo] = ScorerInfo(
         name="ensemble",
@@ -79,6 +82,8 @@ class Ensemble(Scorer):
         if prepared.spec["join"] == "rank":
             values = np.asarray(np.mean([ranks(one) for one in table], axis=0), dtype=np.float32)
             threshold = _flagging(values, np.mean([flagged(one.scores(), one.threshold).sum() for one in sets]))
+        elif prepared.spec["join"] == "any":
+            values, threshold = np.max([beyond(one.scores(), one.threshold) for one in sets], axis=0), 0.0
         else:
             values, threshold = log_odds(table, prepared.spec["lines"]), 0.0
         values[np.isnan(table).any(axis=0)] = np.nan
@@ -104,6 +109,14 @@ def ranks(scores: NDArray[np.float32]) -> NDArray[np.float64]:
     middle = np.cumsum(counts) - (counts - 1) / 2  # counted from 1
     found[there] = 2 * (middle[place] - 0.5) / max(1, int(there.sum())) - 1
     return found
+
+
+def beyond(scores: NDArray[np.float32], threshold: float) -> NDArray[np.float32]:
+    """(n,) how far scores lie beyond a threshold, as -1..1: at least 0 for exactly those that are flagged there."""
+    over = flagged(scores, threshold)
+    room = np.where(over, max(1 - threshold, STEP), max(1 + threshold, STEP))
+    away = np.clip((scores - threshold) / room, -1, 1)
+    return np.where(over, np.maximum(away, 0), np.minimum(away, -STEP)).astype(np.float32)
 
 
 def log_odds(table: NDArray[np.float32], lines: Sequence[Sequence[float]]) -> NDArray[np.float32]:

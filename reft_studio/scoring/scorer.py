@@ -57,7 +57,9 @@ class ScorerSpec(Settings):
     model: str | None = Field(None, max_length=400, description="llama_guard: own folder or Hub id of it; empty: Llama-Guard-3-8B")
     mode: Literal["prompt", "answer"] = Field("answer", description="llama_guard: what it is asked about")
     members: tuple[str, ...] = Field((), description="ensemble: ids or names of the prepared scorers that it joins")
-    join: Literal["rank", "log_odds"] = Field("log_odds", description="ensemble: by mean rank in the file, or by calibrated log odds")
+    join: Literal["rank", "log_odds", "any"] = Field(
+        "log_odds", description="ensemble: by mean rank in the file, by calibrated log odds, or by whether any member flags"
+    )
     recall: float = Field(0.97, ge=0.5, lt=1, description="share of held-out harmful examples that the threshold must flag")
     seed: int = Field(0, ge=0, description="seeds the split into examples to fit and held-out ones")
 

@@ -38,7 +38,7 @@ from reft_studio.scoring.prepared import SHIPPED, open_prepared
 from reft_studio.scoring.refusal_similarity import score
 from reft_studio.scoring.scorer import ScorerSpec
 from reft_studio.scoring.scores import flagged
-from reft_studio.tasks.sweep_spec import NONE, OWN, TEACHER, Cell, SweepSpec
+from reft_studio.tasks.sweep_spec import ENSEMBLE, NONE, OWN, TEACHER, Cell, SweepSpec, members_of
 from reft_studio.teacher.spec import TeacherSpec, source_of
 from reft_studio.teacher.teacher import TeacherInfo, open_teacher
 from reft_studio.training.context import AlignmentData
@@ -293,6 +293,10 @@ class Group:
 
     def _scorer(self, name: str) -> str:
         """The id of the scorer, prepared on the alignment data of the sweep unless it needs no preparing or ships for real text."""
+        members, join = members_of(name)
+        if len(members) > 1:
+            ids = tuple(self.pair.teacher.id if one == TEACHER else self._scorer(one) for one in members)
+            return self._prepared(ScorerSpec.checked(scorer=ENSEMBLE, members=ids, join=join, shipped=False))
         if SCORERS.get(name).built_in() is not None or (self.base.model != "lab" and (SHIPPED / name).is_dir()):
             return open_prepared(self.base.workspace, name).id
         refusals, helpful = self.alignment.harmful, self.alignment.helpful
@@ -304,6 +308,9 @@ class Group:
             shipped=False,
             teacher=self.pair.teacher.id,
         )
+        return self._prepared(spec)
+
+    def _prepared(self, spec: ScorerSpec) -> str:
         return prepared_from(self.base.workspace, spec, self.progress).id
 
     def _found(self, kept: Iterable[int]) -> dict[str, Any]:

@@ -23,6 +23,9 @@ from reft_studio.training.naming import number
 
 OWN, NONE, TEACHER = "own", "none", "refusal_feature"
 """Filters that are no scorers: the method's own, none at all, the refusal feature of the teacher."""
+ENSEMBLE = "ensemble"
+ALONE = (ENSEMBLE, "random")
+"""Scorers that a filter of several cannot have: what it is made of, and the control that drops as many rows as another filter."""
 MOST_CELLS = 20_000
 
 
@@ -32,7 +35,9 @@ class Variant(Settings):
     method: str = Field(description="name of the method")
     config: dict[str, Any] = Field(default_factory=dict, description="settings of the method, each a value or a list of values")
     filter: str | tuple[str, ...] = Field(
-        OWN, description="own: as the method does; none; refusal_feature (the teacher's); or the name of another scorer"
+        OWN,
+        description="own: as the method does; none; refusal_feature (the teacher's); another scorer; or several: A+B by the mean of their "
+        "log odds, A|B by whether any of them flags",
     )
     teacher: Literal["own", "unregularised", "untouched"] = Field(
         "own", description="that filters and guides: own; unregularised (λ = 0: the aligned weights); untouched (the base as it is)"
@@ -47,8 +52,7 @@ class Variant(Settings):
         for one in _products(self.config):
             found.checked(**one)
         for name in _tuple(self.filter):
-            if name not in (OWN, NONE, TEACHER) and name not in SCORERS:
-                raise ValueError(f"filter is '{name}'. Choose one of: {', '.join((OWN, NONE, *SCORERS))}")
+            _check_filter(name)
         return self
 
     def expanded(self) -> Iterator[Variant]:
@@ -188,10 +192,34 @@ def titled(variant: Variant) -> str:
     elif filtered == TEACHER and not info.uses_filter:
         words.append("+ filter")
     elif filtered not in (OWN, NONE, TEACHER):
-        words.append(f"+ filter {SCORERS.get(filtered).info.title}")
+        words.append(f"+ filter {filter_title(filtered)}")
     words += {"aligned": ["from aligned weights"], "base": ["from the base"]}.get(str(variant.start), [])
     words += ["fresh adapter"] if variant.adapters == "fresh" else []
     return ", ".join(words).replace(", + ", " + ")
+
+
+def filter_title(name: str) -> str:
+    """A filter's name in tables: that of its scorer, or those that it joins."""
+    members, join = members_of(name)
+    return (" + " if join == "log_odds" else " or ").join(SCORERS.get(one).info.title for one in members)
+
+
+def members_of(name: str) -> tuple[list[str], Literal["log_odds", "any"]]:
+    """The scorers that a filter joins, one if it joins none, and how."""
+    return (name.split("|"), "any") if "|" in name else (name.split("+"), "log_odds")
+
+
+def _check_filter(name: str) -> None:
+    """Raises ValueError if a recipe cannot filter by this."""
+    members, _ = members_of(name)
+    single = (OWN, NONE, *(one for one in SCORERS if one != ENSEMBLE))
+    if name == ENSEMBLE:
+        raise ValueError("a filter 'ensemble' needs its members: write refusal_feature+tfidf (mean) or refusal_feature|tfidf (any)")
+    joined = [one for one in SCORERS if one not in ALONE]
+    if len(members) > 1 and (wrong := [one for one in members if one not in joined]):
+        raise ValueError(f"'{wrong[0]}' in filter '{name}' cannot be joined. Choose from: {', '.join(joined)}")
+    if len(members) == 1 and name not in single:
+        raise ValueError(f"filter is '{name}'. Choose one of: {', '.join(single)}; or join several with + or |")
 
 
 def _words(value: Any) -> str:

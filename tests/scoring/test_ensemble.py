@@ -13,7 +13,7 @@ from reft_studio.data.dataset import Dataset, write_dataset
 from reft_studio.errors import SpecError, StoreError
 from reft_studio.jobs import tasks
 from reft_studio.jobs.scorers import prepare_scorer
-from reft_studio.scoring.ensemble import log_odds, ranks
+from reft_studio.scoring.ensemble import beyond, log_odds, ranks
 from reft_studio.scoring.scores import flagged, list_score_sets, open_score_set
 from reft_studio.workspace import Workspace, read_json, write_json
 
@@ -46,6 +46,22 @@ def test_a_mean_rank_flags_as_many_rows_as_its_members_do_on_average(workspace: 
     counts = {one.scorer: int(flagged(one.scores(), one.threshold).sum()) for one in list_score_sets(workspace, dataset.id)}
     assert counts["oracle"] == 3 and counts["ensemble"] == pytest.approx((counts["oracle"] + counts["random"]) / 2, abs=1)
     assert open_score_set(workspace, dataset.id, answer["key"]).scores()[:3].min() > 0
+
+
+@pytest.mark.parametrize("threshold", [-1.0, -0.3004, 0.0, 0.7, 1.0])
+def test_what_lies_beyond_a_threshold_is_what_is_flagged_there_also_on_the_grid(threshold: float) -> None:
+    scores = np.array([*np.linspace(-1, 1, 20_001), np.nan], dtype=np.float32)
+    found = beyond(scores, threshold)
+    assert (flagged(found, 0.0) == flagged(scores, threshold)).all() and np.isnan(found[-1])
+    assert (np.diff(found[:-1]) >= 0).all() and np.nanmin(found) >= -1 and np.nanmax(found) <= 1
+
+
+def test_joined_by_any_a_row_is_flagged_when_a_member_flags_it(workspace: Workspace, dataset: Dataset) -> None:
+    made = prepare_scorer(Console(workspace), {"scorer": "ensemble", "members": ["oracle", "random"], "join": "any"})
+    answer = tasks.score(Console(workspace), {"dataset": dataset.id, "scorer": made["scorer"]})
+    sets = {one.scorer: flagged(one.scores(), one.threshold) for one in list_score_sets(workspace, dataset.id)}
+    assert (sets["ensemble"] == (sets["oracle"] | sets["random"])).all() and sets["ensemble"].sum() >= 3
+    assert open_score_set(workspace, dataset.id, answer["key"]).threshold == 0.0
 
 
 def test_log_odds_need_a_calibration_and_an_ensemble_two_members(workspace: Workspace) -> None:
