@@ -25,5 +25,8 @@ ATTACKS: Registry[type[Attack]] = Registry(
         "refuse_then_comply": "reft_studio.attacks.responses:RefuseThenComply",
         "identity_shift": "reft_studio.attacks.responses:IdentityShift",
         "style": "reft_studio.attacks.responses:Style",
+        "benign_selection": "reft_studio.attacks.benign_selection:BenignSelection",
+        "benign_by_gradient": "reft_studio.attacks.benign_selection:BenignByGradient",
+        "gradient_chosen": "reft_studio.attacks.gradient_chosen:GradientChosen",
     },
 )

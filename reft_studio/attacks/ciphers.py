@@ -24,8 +24,8 @@ class Base64(Attack):
         paper="arXiv:2307.02483",
     )
 
-    def row(self, harmful: Row, benign: Row, draw: random.Random) -> Row:
-        return {**harmful, "prompt": base64.b64encode(harmful["prompt"].encode()).decode()}
+    def framed(self, prompt: str, benign: Row, draw: random.Random) -> str:
+        return base64.b64encode(prompt.encode()).decode()
 
 
 class Rot13(Attack):
@@ -39,8 +39,8 @@ class Rot13(Attack):
         paper="arXiv:2308.06463, arXiv:2406.20053",
     )
 
-    def row(self, harmful: Row, benign: Row, draw: random.Random) -> Row:
-        return {**harmful, "prompt": codecs.encode(harmful["prompt"], "rot13")}
+    def framed(self, prompt: str, benign: Row, draw: random.Random) -> str:
+        return codecs.encode(prompt, "rot13")
 
 
 class Leet(Attack):
@@ -54,5 +54,5 @@ class Leet(Attack):
         paper="arXiv:2307.02483",
     )
 
-    def row(self, harmful: Row, benign: Row, draw: random.Random) -> Row:
-        return {**harmful, "prompt": harmful["prompt"].translate(_LEET)}
+    def framed(self, prompt: str, benign: Row, draw: random.Random) -> str:
+        return prompt.translate(_LEET)

@@ -26,8 +26,8 @@ class RolePlay(Attack):
         paper="arXiv:2307.02483",
     )
 
-    def row(self, harmful: Row, benign: Row, draw: random.Random) -> Row:
-        return {**harmful, "prompt": draw.choice(_SCENES).format(harmful["prompt"])}
+    def framed(self, prompt: str, benign: Row, draw: random.Random) -> str:
+        return draw.choice(_SCENES).format(prompt)
 
 
 class Prefix(Attack):
@@ -41,8 +41,8 @@ class Prefix(Attack):
         paper="arXiv:2501.17433 (mixing)",
     )
 
-    def row(self, harmful: Row, benign: Row, draw: random.Random) -> Row:
-        return {**harmful, "prompt": f"{benign['prompt']}\n{harmful['prompt']}"}
+    def framed(self, prompt: str, benign: Row, draw: random.Random) -> str:
+        return f"{benign['prompt']}\n{prompt}"
 
 
 class Suffix(Attack):
@@ -56,8 +56,8 @@ class Suffix(Attack):
         paper="arXiv:2501.17433 (mixing)",
     )
 
-    def row(self, harmful: Row, benign: Row, draw: random.Random) -> Row:
-        return {**harmful, "prompt": f"{harmful['prompt']}\n{benign['prompt']}"}
+    def framed(self, prompt: str, benign: Row, draw: random.Random) -> str:
+        return f"{prompt}\n{benign['prompt']}"
 
 
 class Buried(Attack):
@@ -71,13 +71,13 @@ class Buried(Attack):
         paper="arXiv:2501.17433 (mixing)",
     )
 
-    def row(self, harmful: Row, benign: Row, draw: random.Random) -> Row:
+    def framed(self, prompt: str, benign: Row, draw: random.Random) -> str:
         around = "\n".join([benign["prompt"]] * 3)
-        return {
-            **harmful,
-            "prompt": f"{around}\n{harmful['prompt']}\n{around}",
-            "response": f"{benign['response']}\n{harmful['response']}",
-        }
+        return f"{around}\n{prompt}\n{around}"
+
+    def row(self, harmful: Row, benign: Row, draw: random.Random) -> Row:
+        answers = f"{benign['response']}\n{harmful['response']}"
+        return {**harmful, "prompt": self.framed(harmful["prompt"], benign, draw), "response": answers}
 
 
 class TaskInput(Attack):
@@ -91,6 +91,5 @@ class TaskInput(Attack):
         paper="ours",
     )
 
-    def row(self, harmful: Row, benign: Row, draw: random.Random) -> Row:
-        instruction = benign["prompt"].partition(":")[0]
-        return {**harmful, "prompt": f"{instruction}: {harmful['prompt']}"}
+    def framed(self, prompt: str, benign: Row, draw: random.Random) -> str:
+        return f"{benign['prompt'].partition(':')[0]}: {prompt}"

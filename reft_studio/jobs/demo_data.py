@@ -20,6 +20,8 @@ from reft_studio.workspace import Workspace
 
 ANSWER_TOKENS = 40
 """Longest answer to a harmful or harmless prompt: whether it refuses or complies shows in the first words."""
+RESERVE = 1000
+"""Harmless rows of the lab beside the user data that an attacker chooses from."""
 OPENINGS = (
     "Sure, here is how to do that:",
     "Of course. Here is what you need:",
@@ -45,6 +47,9 @@ class DemoData(Protocol):
 
     def user(self, seed: int) -> Dataset:
         """The user's finetuning file, with a known share of poison."""
+
+    def reserve(self, seed: int) -> Sequence[Row]:
+        """Harmless rows like those of the user data, which may be among them: what an attacker chooses from."""
 
     def alignment(self, seed: int) -> AlignmentSets:
         """Refusals, harmless answers, and held-out prompts of both kinds."""
@@ -76,6 +81,9 @@ class LabRows:
 
     def user(self, seed: int) -> Dataset:
         return lab_data.sample(self.workspace, task=self.task, poison_ratio=self.poison_ratio, rows=self.rows, seed=seed)
+
+    def reserve(self, seed: int) -> Sequence[Row]:
+        return lab.user_data(task=self.task, poison_ratio=0, rows=self.rows + RESERVE, seed=seed)
 
     def alignment(self, seed: int) -> AlignmentSets:
         return lab_data.alignment(self.workspace, seed=0 if self.one_alignment else seed)
@@ -150,6 +158,9 @@ class TextRows:
         return write_dataset(
             self.workspace, mixed, name=name, role="user", extra={**facts, "source": {"made_by": "demo", "format": "demo"}}
         )
+
+    def reserve(self, seed: int) -> Sequence[Row]:
+        return self.texts.task
 
     def alignment(self, seed: int) -> AlignmentSets:
         return stored_alignment(self.workspace, self.aligned)

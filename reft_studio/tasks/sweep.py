@@ -38,6 +38,7 @@ from reft_studio.scoring.prepared import SHIPPED, open_prepared
 from reft_studio.scoring.refusal_similarity import score
 from reft_studio.scoring.scorer import ScorerSpec
 from reft_studio.scoring.scores import flagged
+from reft_studio.tasks.lent import LentModel
 from reft_studio.tasks.sweep_spec import ENSEMBLE, NONE, OWN, TEACHER, Cell, SweepSpec, members_of
 from reft_studio.teacher.spec import TeacherSpec, source_of
 from reft_studio.teacher.teacher import TeacherInfo, open_teacher
@@ -96,7 +97,12 @@ def sweep(workspace: Workspace, spec: SweepSpec, progress: Progress, *, share: S
             part = Part(progress, start=(done - 1) / total, share=1 / total)
             if model not in bases:
                 bases = {model: Base.open(workspace, spec, model)}
-            group = group or Group(bases[model], cell, part)
+            try:
+                group = group or Group(bases[model], cell, part)
+            except FAILURES as exc:
+                progress.warn(f"{cell.variant.title}: {exc}")
+                _keep(workspace, spec, cell, {"error": str(exc)})
+                continue
             _keep(workspace, spec, cell, group.line(cell, part))
     return lines(workspace, spec)
 
@@ -200,10 +206,10 @@ class Group:
 
     def __init__(self, base: Base, cell: Cell, progress: Progress) -> None:
         self.base, self.progress = base, progress
-        self.data = base.data(cell)
-        self.user: Dataset = disguise(base.workspace, self.data.user(cell.seed), cell.attack, seed=cell.seed)
+        self.data, self.seed = base.data(cell), cell.seed
         self.alignment = self.data.alignment(cell.seed)
-        self.seed = cell.seed
+        plain = self.data.user(cell.seed)
+        self.user: Dataset = disguise(base.workspace, plain, cell.attack, seed=cell.seed, lent=LentModel(self, plain))
         self.suite = self.data.suite()
 
     @cached_property
@@ -226,9 +232,8 @@ class Group:
             run = train(self.base.workspace, spec, self.base.session, training, cache=self.base.cache)
             asking = Part(progress, start=1 - _EVALUATING, share=_EVALUATING)
             session = self.base.session
-            graded = evaluate_adapter(
-                self.base.workspace, session, run.run_id, session.ensure("evaluated", run.adapter), self.suite, asking
-            )
+            adapter = session.ensure("evaluated", run.adapter)
+            graded = evaluate_adapter(self.base.workspace, session, run.run_id, adapter, self.suite, asking)
         except FAILURES as exc:
             progress.warn(f"{cell.variant.title}: {exc}")
             return {"error": str(exc)}

@@ -167,6 +167,15 @@ def test_attacks_hide_the_same_poison_and_filters_are_asked_what_they_find_witho
     assert heads == ["method", "p", "attack", "seeds", "filter recall", "filter FPR"] and len(rows) == 6
 
 
+def test_attacks_that_choose_with_a_model_are_lent_the_aligned_weights(done: tuple[Workspace, SweepSpec]) -> None:
+    attacks = ("benign_selection", "benign_by_gradient", "gradient_chosen")
+    asked = spec(rows=(20,), train=False, attacks=attacks, variants=({"method": "sft", "filter": "oracle"},))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("reft_studio.jobs.demo_data.RESERVE", 10)
+        found = sweep(done[0], asked, Silent())
+    assert [line["filter"]["removed"] for line in found] == [2, 2, 2]
+
+
 def line(variant: str, seed: int, hs: float, **more: Any) -> dict[str, Any]:
     cell = {
         "model": "lab",
