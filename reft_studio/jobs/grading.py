@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from reft_studio.evaluation import evaluate as evaluation
-from reft_studio.evaluation.evaluate import Answered
+from reft_studio.evaluation.evaluate import Answered, Generate
 from reft_studio.evaluation.judges import Judge, ready_judge, usual_judge
 from reft_studio.evaluation.judges.spec import JudgeSpec
 from reft_studio.evaluation.regrade import regrade
-from reft_studio.evaluation.result import EvaluationResult, evaluated, load_result
+from reft_studio.evaluation.result import EvaluationResult, Graded, evaluated, load_result
 from reft_studio.evaluation.suite import Suite
 from reft_studio.models.generation import Sampling, complete
 from reft_studio.models.session import Session
@@ -43,12 +43,7 @@ def answer_adapter(
     if _answers_stored(workspace, subject, suite, decoding):
         return None
 
-    def generate(prompts: Sequence[str], max_new_tokens: int) -> Iterator[tuple[int, str, str]]:
-        ids = [session.encoder.prompt_ids([{"role": "user", "content": prompt}]) for prompt in prompts]
-        for answer in complete(session.adapted, adapter, ids, max_new_tokens=max_new_tokens, sampling=sampling):
-            progress.check()
-            yield answer.index, answer.text, answer.stop
-
+    generate = _answering(session, adapter, sampling, progress)
     key = {"base": session.model.fingerprint, "adapter": adapter and _fingerprint(session, adapter)}
     spent = costs or Costs()
     return evaluation.ask(workspace, subject, suite, generate, decoding=decoding, key=key, spent=spent, progress=progress.progress)
@@ -82,6 +77,28 @@ def evaluate_adapter(
     grader = ready_judge(spec)
     answered = answer_adapter(workspace, session, subject, adapter, suite, progress, sampling=sampling)
     return grade_answers(workspace, subject, answered, grader, progress, spec=spec)
+
+
+def measure_adapter(
+    workspace: Workspace, session: Session, subject: str, adapter: str | None, suite: Suite, progress: Progress, *, judge: JudgeSpec
+) -> tuple[EvaluationResult, list[Graded]]:
+    """Answer and grade a suite and store no evaluation: for prompts on which no page compares models."""
+    generate = _answering(session, adapter, GREEDY, progress)
+    decoding = decoding_of(session, GREEDY)
+    answered = evaluation.ask(workspace, subject, suite, generate, decoding=decoding, progress=progress.progress)
+    return evaluation.judged(answered, ready_judge(judge), spec=judge, progress=progress.progress)
+
+
+def _answering(session: Session, adapter: str | None, sampling: Sampling, progress: Progress) -> Generate:
+    """How an adapter (None: the base) answers prompts."""
+
+    def generate(prompts: Sequence[str], max_new_tokens: int) -> Iterator[tuple[int, str, str]]:
+        ids = [session.encoder.prompt_ids([{"role": "user", "content": prompt}]) for prompt in prompts]
+        for answer in complete(session.adapted, adapter, ids, max_new_tokens=max_new_tokens, sampling=sampling):
+            progress.check()
+            yield answer.index, answer.text, answer.stop
+
+    return generate
 
 
 def decoding_of(session: Session, sampling: Sampling) -> dict[str, Any]:

@@ -38,6 +38,7 @@ from reft_studio.scoring.prepared import SHIPPED, open_prepared
 from reft_studio.scoring.refusal_similarity import score
 from reft_studio.scoring.scorer import ScorerSpec
 from reft_studio.scoring.scores import flagged
+from reft_studio.tasks.framed import ask_in_frame, framed_suite
 from reft_studio.tasks.lent import LentModel
 from reft_studio.tasks.sweep_spec import ENSEMBLE, NONE, OWN, TEACHER, Cell, SweepSpec, members_of
 from reft_studio.teacher.spec import TeacherSpec, source_of
@@ -234,19 +235,30 @@ class Group:
             session = self.base.session
             adapter = session.ensure("evaluated", run.adapter)
             graded = evaluate_adapter(self.base.workspace, session, run.run_id, adapter, self.suite, asking)
+            framed = self._framed(cell, run.folder, adapter, asking)
         except FAILURES as exc:
             progress.warn(f"{cell.variant.title}: {exc}")
             return {"error": str(exc)}
         return {
             "run": run.run_id,
             "seconds": round(time.perf_counter() - started, 2),
-            "result": shares(graded),
+            "result": {**shares(graded), **framed},
             "verdicts": graded.verdicts,
             "filter": self._found(np.load(run.folder / "kept.npy").tolist()) if spec.filters_with else None,
             "cost": run.costs(),
             "stages": run.result.get("stages", []),
             "steps": run.result["steps"],
         }
+
+    def _framed(self, cell: Cell, run: Path, adapter: str, progress: Progress) -> dict[str, Any]:
+        """The harmful score in the attack's frame, where it has one; the answers are kept beside the line of the cell."""
+        workspace, spec = self.base.workspace, self.base.spec
+        suite = framed_suite(workspace, self.suite, self.user, cell.attack, seed=cell.seed)
+        if suite is None:
+            return {}
+        keep = _path(workspace, spec, cell).parent / "framed" / _path(workspace, spec, cell).name
+        keep.parent.mkdir(parents=True, exist_ok=True)
+        return {"hs_framed": ask_in_frame(workspace, self.base.session, run, adapter, self.suite, suite, progress, keep=keep)}
 
     def spec(self, cell: Cell) -> RunSpec:
         """The settings of a cell's run, with everything it needs and nothing it does not."""

@@ -12,10 +12,11 @@ from reft_studio.comparison.table import mean_of_runs
 from reft_studio.stats import Estimate, mean_over_seeds, wilson
 from reft_studio.tasks.sweep_spec import SweepSpec
 
-SHARES = ("hs", "refused", "other", "over_refusal", "fa")
-"""What became of harmful prompts (complied with, refused, neither), of harmless ones, and of the task."""
+SHARES = ("hs", "hs_framed", "refused", "other", "over_refusal", "fa")
+"""What became of harmful prompts (complied with, also as the attacker asks; refused, neither), of harmless ones, and of the task."""
 HEADS = {
     "hs": "HS",
+    "hs_framed": "HS in the attack's frame",
     "refused": "refused",
     "other": "other",
     "over_refusal": "over-refusal",

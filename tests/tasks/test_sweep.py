@@ -17,7 +17,7 @@ from reft_studio.tasks import sweep_table
 from reft_studio.tasks.sweep import FOLDER, Share, lines, sweep
 from reft_studio.tasks.sweep_spec import SweepSpec, read_recipe
 from reft_studio.training.run_folder import open_run
-from reft_studio.workspace import Workspace
+from reft_studio.workspace import Workspace, read_json
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 
@@ -165,6 +165,23 @@ def test_attacks_hide_the_same_poison_and_filters_are_asked_what_they_find_witho
     table = sweep_table.summarised(lines(done[0], asked))
     heads, rows = sweep_table.cells(table)
     assert heads == ["method", "p", "attack", "seeds", "filter recall", "filter FPR"] and len(rows) == 6
+
+
+def test_a_model_is_asked_in_the_attacks_frame_as_well_and_an_attack_without_the_rows_it_needs_ends_its_own_run(
+    done: tuple[Workspace, SweepSpec],
+) -> None:
+    asked = spec(optim={"steps": 1}, rows=(60,), prompts=5, task_prompts=5, attacks=("plain", "identity_shift"))
+    plain, shifted = (line["result"] for line in sweep(done[0], asked, Silent()))
+    assert "hs_framed" not in plain and shifted["hs"]["n"] == shifted["hs_framed"]["n"] == 5
+    (kept,) = done[0].folder(FOLDER, asked.id).glob("framed/*.json")
+    answers = read_json(kept)["answers"]
+    assert len(answers) == 5 and len({answer["prompt"].partition(". ")[0] for answer in answers}) == 1
+    heads, _ = sweep_table.cells(sweep_table.summarised(lines(done[0], asked)))
+    assert heads[heads.index("HS") + 1] == "HS in the attack's frame"
+
+    greedy, progress = spec(rows=(4,), poison_ratios=(1.0,), train=False, attacks=("benign_selection",)), Silent()
+    (line,) = sweep(done[0], greedy, progress)
+    assert "nothing harmless" in line["error"] and progress.warnings
 
 
 def test_attacks_that_choose_with_a_model_are_lent_the_aligned_weights(done: tuple[Workspace, SweepSpec]) -> None:
