@@ -9,7 +9,7 @@ from typing import Any
 from reft_studio.console import Console, show
 from reft_studio.console import table as plain
 from reft_studio.errors import SpecError
-from reft_studio.tasks import sweep_filters, sweep_reference, sweep_table
+from reft_studio.tasks import stress_matrix, sweep_filters, sweep_reference, sweep_table
 from reft_studio.tasks.sweep import Share, lines, sweep
 from reft_studio.tasks.sweep_spec import SweepSpec, read_recipe
 from reft_studio.workspace import Workspace, write_atomic
@@ -49,9 +49,12 @@ def run_sweep(workspace: Workspace, recipe: Path, *, share: str = "1/1", out: tu
 
 
 def page(workspace: Workspace, spec: SweepSpec, found: Sequence[Mapping[str, Any]]) -> str:
-    """A sweep as a page of Markdown: its table, what its filters remove, and its differences to plain finetuning."""
+    """A sweep as a page of Markdown: its table, what its filters remove, and its differences to plain finetuning; of attacks, a matrix."""
+    table = sweep_table.summarised(found)
+    if stress_matrix.is_stress(spec):
+        return stress_matrix.as_markdown(table, spec)
     parts = [
-        sweep_table.as_markdown(sweep_table.summarised(found), spec),
+        sweep_table.as_markdown(table, spec),
         sweep_filters.as_markdown(found),
         sweep_reference.as_markdown(sweep_reference.against_plain(workspace, found)),
     ]

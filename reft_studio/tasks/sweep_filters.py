@@ -7,9 +7,8 @@ from typing import Any
 
 from reft_studio.comparison.table import mean_of_runs
 from reft_studio.defenses import DEFENSES
-from reft_studio.scoring import SCORERS
 from reft_studio.stats import Estimate, wilson
-from reft_studio.tasks.sweep_spec import NONE, OWN, TEACHER
+from reft_studio.tasks.sweep_spec import NONE, OWN, TEACHER, filter_title
 
 NOTE = (
     "Shares of rows removed, percent with 95 % intervals, over the seeds and shares of poison of the sweep. A filter that is asked before "
@@ -53,7 +52,7 @@ def _title(cell: Mapping[str, Any]) -> str:
     name = cell["filter"]
     if name == NONE or cell["teacher"] != "own" or (name == OWN and not DEFENSES.get(cell["method"]).info.uses_filter):
         return ""
-    return "Refusal feature" if name in (OWN, TEACHER) else SCORERS.get(name).info.title
+    return "Refusal feature" if name in (OWN, TEACHER) else filter_title(name)
 
 
 def _share(found: Sequence[Mapping[str, Any]], kind: str) -> str:
