@@ -27,6 +27,7 @@ from reft_studio.jobs.host import ModelHost
 from reft_studio.jobs.queue import JobQueue
 from reft_studio.models.spec import DEFAULT, PRESETS, LoadSpec, Preset
 from reft_studio.scoring.prepared import Prepared, list_prepared, open_prepared, usual_scorer
+from reft_studio.scoring.scorer import ScorerSpec
 from reft_studio.scoring.scores import ScoreSet, list_score_sets, open_score_set
 from reft_studio.store import removals, settings
 from reft_studio.store.decisions import DecisionLog
@@ -52,7 +53,7 @@ from reft_studio.views import (
     runs,
     thresholds,
 )
-from reft_studio.views.learning import Learning, learn_words, may_learn
+from reft_studio.views.learning import Learning, learn_words, may_learn, prepare_scorer
 from reft_studio.views.live import Live
 from reft_studio.views.rows import Table
 from reft_studio.views.run_history import RunHistory
@@ -263,9 +264,7 @@ class Studio:
     def score(self, dataset_id: str, teacher: str | None = None) -> str:
         """Score every row of a dataset with a teacher, or with another prepared scorer by its id or name; returns the job.
 
-        Without one it is `usual_scorer`.
-
-        Raises MissingModel if the base that it reads through has to be added first.
+        Without one it is `usual_scorer`. Raises MissingModel if the base that it reads through has to be added first.
         """
         teacher = teacher or usual_scorer(open_dataset(self.workspace, dataset_id))
         self.models.require(str(open_prepared(self.workspace, teacher).spec.get("model") or "lab"))
@@ -274,6 +273,10 @@ class Studio:
     def scorers(self) -> list[Prepared]:
         """All that can score now: teachers first."""
         return list_prepared(self.workspace)
+
+    def prepare_scorer(self, spec: ScorerSpec) -> str:
+        """Queue the preparation of a scorer; returns the job. Raises MissingModel if its base has to be added first."""
+        return prepare_scorer(self.jobs, self.models, spec)
 
     def may_learn_words(self, dataset_id: str) -> bool:
         """Whether people decided enough rows of a dataset for a word scorer to learn from them."""

@@ -1,4 +1,4 @@
-"""A word scorer that learns from what people decided on a dataset, besides our own texts."""
+"""Scorers prepared on demand: from chosen examples, or words learned from what people decided on a dataset."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from reft_studio.errors import SpecError
 from reft_studio.jobs.queue import JobQueue
 from reft_studio.jobs.scorers import taught
+from reft_studio.scoring import SCORERS
 from reft_studio.scoring.scorer import ScorerSpec
 from reft_studio.scoring.tfidf import RECALL
 from reft_studio.store.decisions import DecisionLog
+from reft_studio.teacher.teacher import open_teacher
+from reft_studio.views.shelf import Models
 
 LEAST = 10
 """Rows kept, and rows removed, one at a time, below which a few words more among thousands of texts change nothing."""
@@ -22,6 +25,13 @@ class Learning:
     job: str
     kept: int
     removed: int
+
+
+def prepare_scorer(jobs: JobQueue, models: Models, spec: ScorerSpec) -> str:
+    """Queue a scorer's preparation; the same twice is one job. Raises MissingModel if the base of its teacher is not on this machine."""
+    if spec.teacher is not None:
+        models.require(open_teacher(jobs.workspace, spec.teacher).model)
+    return jobs.submit_once("scorer", spec.model_dump(mode="json"), title=f"Prepare {SCORERS.get(spec.scorer).info.title}")
 
 
 def may_learn(log: DecisionLog, dataset_id: str) -> bool:

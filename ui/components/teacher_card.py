@@ -10,6 +10,7 @@ import gradio as gr
 
 from reft_studio.errors import StudioError
 from reft_studio.scoring import SCORERS
+from reft_studio.scoring.attacked import blind_to, under_attack
 from reft_studio.scoring.level import level_of
 from reft_studio.scoring.prepared import PreparedScorer
 from reft_studio.teacher.details import MISSING
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from reft_studio.scoring.prepared import Prepared
     from reft_studio.studio import Studio
     from reft_studio.teacher.teacher import TeacherInfo
+
+
+LONGEST = 600
+"""Characters of a fact: recall on every attack is the longest."""
 
 
 def teacher_card() -> gr.HTML:
@@ -45,7 +50,7 @@ def card_value(studio: Studio, teacher_id: str | None) -> str:
         "layer": found.layer,
         **map_view(studio, found),
         "level": asdict(level_of(found.calibration)),
-        "facts": [[name, show(text, 200)] for name, text in [*reading(found), *facts(found)] if text],
+        "facts": [[name, show(text, LONGEST)] for name, text in [*reading(found), *facts(found)] if text],
         "sweep": [_line(line, kept=line["regularisation"] == found.record.get("regularisation")) for line in found.record.get("sweep", [])],
     }
     return json.dumps(value, allow_nan=False)
@@ -54,7 +59,7 @@ def card_value(studio: Studio, teacher_id: str | None) -> str:
 def scorer_view(found: Prepared) -> dict[str, Any]:
     """The card of a scorer that is no teacher: it has no layers."""
     told = [*reading(found), *quality(found), ("Made from", made_from(found))]
-    shown = [[name, show(text, 200)] for name, text in told if text]
+    shown = [[name, show(text, LONGEST)] for name, text in told if text]
     empty: dict[str, Any] = {
         "caption": "",
         "alt": "",
@@ -77,7 +82,8 @@ def scorer_view(found: Prepared) -> dict[str, Any]:
 def reading(found: Prepared) -> list[tuple[str, str]]:
     """What it reads and what it cannot see."""
     info = SCORERS.get(found.scorer).info
-    return [("Reads", READS[info.reads].removeprefix("reads ")), ("Misses", info.misses), ("Time", info.cost)]
+    told = [("Reads", READS[info.reads].removeprefix("reads ")), ("Misses", info.misses), ("Blind", blind_to(info.name))]
+    return [*told, ("Found on the lab, by attack", under_attack(info.name)), ("Time", info.cost)]
 
 
 def quality(found: Prepared) -> list[tuple[str, str]]:

@@ -12,6 +12,7 @@ from ui.components.jobs import job_panel
 from ui.components.live_panel import wire_live
 from ui.components.model_shelf import missing_notice, wire_missing
 from ui.components.rows_panel import wire_rows
+from ui.components.scorer_panel import draw_scorer, panel_choices, wire_scorer
 from ui.components.shown import Shown
 from ui.components.teacher_card import card_value, teacher_card
 from ui.components.teacher_panel import base_choices, draw_teacher, set_choices, wire_teacher
@@ -41,6 +42,8 @@ def build(studio: Studio) -> None:
     card = teacher_card()
     teacher = draw_teacher()
     wire_teacher(studio, teacher)
+    scorer = draw_scorer()
+    wire_scorer(studio, scorer)
     on(pickers.scorer.change, lambda chosen: card_value(studio, chosen), inputs=[pickers.scorer], outputs=[card], **FAST)
 
     def positions(event: gr.EventData) -> Any:
@@ -56,6 +59,7 @@ def build(studio: Studio) -> None:
     wire_missing(studio, pickers.scorer, missing, jobs, line)
     on_load(lambda: page_values(studio), outputs=outputs, line=line)
     on_load(lambda: tuple(set_choices(studio)), outputs=teacher.sets)
+    on_load(lambda: tuple(panel_choices(studio)), outputs=[*scorer.sets, scorer.teacher, scorer.members])
     on_load(lambda: tuple(base_choices(studio)), outputs=[teacher.model, teacher.fields.inputs["model"]])
 
 
