@@ -23,7 +23,7 @@ TOLD = {
 @lru_cache(maxsize=1)
 def measured() -> dict[str, Any]:
     """`rows` of each attack, and `recall` in percent by scorer and attack."""
-    return read_json(FILE)
+    return dict(read_json(FILE))
 
 
 def recalls(scorer: str) -> dict[str, float]:

@@ -34,6 +34,8 @@ def test_the_page_says_what_the_scorer_in_use_reads_and_misses(page: Page, datas
     page.goto("/filter")
     expect(page.locator("#filter-scorer input")).to_have_value("Words (TF-IDF) (reads prompts)")
     expect(page.locator(".th-name")).to_have_text("word score (log odds of harm, scaled); higher looks more harmful")
+    expect(page.locator(".th-blind")).to_contain_text("It reads prompts only")
+    expect(page.locator(".th-blind")).to_contain_text("On the lab a scorer of this kind found")
     card = page.locator("#teacher-card")
     expect(card.locator("h2")).to_have_text("About the scorer")
     expect(card.locator(".tc-facts")).to_contain_text("harm in harmless words")

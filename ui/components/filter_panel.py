@@ -13,7 +13,6 @@ import numpy as np
 from reft_studio.data.facets import TITLES
 from reft_studio.data.grid import grid
 from reft_studio.scoring import SCORERS
-from reft_studio.scoring.attacked import blind_to
 from reft_studio.scoring.level import level_of
 from reft_studio.store.decided import ACTIONS, decided
 from ui.components.filter_numbers import changes_server, rule_server, shift_server, slices_server
@@ -244,7 +243,7 @@ def reviewed(held: Decided) -> list[tuple[int, str]]:
 
 
 def note(view: FilterView) -> str:
-    """What the summary sentence must not leave out: rows without a score, rows near the line, its rule, and what the scorer is blind to."""
+    """What the summary sentence must not leave out: rows without a score, rows near the line, the rule behind the line in use."""
     parts = [f"The line in use was found by a rule: {show(view.rule, 120)}."] if view.rule else []
     if waiting := view.score.rows - view.score.reached:
         parts.append(f"{counted(waiting, 'row is', 'rows are')} not reached yet.")
@@ -256,7 +255,7 @@ def note(view: FilterView) -> str:
         parts.append(cut)
     if view.near_threshold:
         parts.append(f"{counted(view.near_threshold, 'row lies', 'rows lie')} within 0.02 of the line in use ({number(view.threshold)}).")
-    return " ".join([*parts, blind_to(view.info.name)]).strip()
+    return " ".join(parts)
 
 
 def empty_value(state: State) -> dict[str, str]:

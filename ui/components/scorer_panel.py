@@ -26,8 +26,8 @@ SETS = {
 }
 """Field of the spec, its label, and the roles a dataset may have to be chosen for it."""
 EVERY = ("recall", "seed")
-OWN = {name: field.description.split(":")[0] for name, field in ScorerSpec.model_fields.items() if ":" in (field.description or "")}
-OWN = {name: scorer for name, scorer in OWN.items() if scorer in SCORERS and name != "members"}
+_NAMED = {name: (field.description or "").partition(":")[0] for name, field in ScorerSpec.model_fields.items()}
+OWN = {name: scorer for name, scorer in _NAMED.items() if scorer in SCORERS and name != "members"}
 """Settings that one scorer has alone, with its name: their descriptions begin with it."""
 LEAD = (
     "<p class='rs-lead'>A scorer is prepared from examples: 70 % fit it, the rest sets its threshold. Examples that ship with the app are "

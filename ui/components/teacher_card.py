@@ -10,7 +10,7 @@ import gradio as gr
 
 from reft_studio.errors import StudioError
 from reft_studio.scoring import SCORERS
-from reft_studio.scoring.attacked import blind_to, under_attack
+from reft_studio.scoring.attacked import under_attack
 from reft_studio.scoring.level import level_of
 from reft_studio.scoring.prepared import PreparedScorer
 from reft_studio.teacher.details import MISSING
@@ -82,8 +82,8 @@ def scorer_view(found: Prepared) -> dict[str, Any]:
 def reading(found: Prepared) -> list[tuple[str, str]]:
     """What it reads and what it cannot see."""
     info = SCORERS.get(found.scorer).info
-    told = [("Reads", READS[info.reads].removeprefix("reads ")), ("Misses", info.misses), ("Blind", blind_to(info.name))]
-    return [*told, ("Found on the lab, by attack", under_attack(info.name)), ("Time", info.cost)]
+    told = [("Reads", READS[info.reads].removeprefix("reads ")), ("Misses", info.misses), ("Time", info.cost)]
+    return [*told, ("Found on the lab, by attack", under_attack(info.name))]
 
 
 def quality(found: Prepared) -> list[tuple[str, str]]:

@@ -1,5 +1,5 @@
 // The threshold panel. Python sends counts per 0.001 of score once; everything else happens here, at any threshold, without a call.
-// value = JSON of {bins, threshold, calibrated, reviewed: [[bin, action], …], note}; events: "use" {t}. Others hear `rs:threshold`.
+// value = JSON of {bins, threshold, calibrated, reviewed: [[bin, action], …], note, blind}; events: "use" {t}. Others hear `rs:threshold`.
 // Dragging moves the line; a click on a bar asks the row list for its range (`rs:filter`), with Shift up to another bar.
 const STEP = 10, PAGE = 100, HEIGHT = 250, BARS = 60;
 const PAD = { left: 46, right: 14, top: 22, bottom: 46 };
@@ -161,6 +161,7 @@ function write(counts) {
   clearTimeout(spoken); // screen readers hear the result of a move, not every step of it
   $('.th-sentence').setAttribute('aria-live', 'off');
   text('.th-sentence', [sentence(counts), data.note].filter(Boolean).join(' '));
+  text('.th-blind', data.blind);
   spoken = setTimeout(() => $('.th-sentence').setAttribute('aria-live', 'polite'), 600);
 }
 

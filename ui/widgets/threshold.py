@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import gradio as gr
 
+from reft_studio.scoring.attacked import blind_to
 from ui.widgets.compose import composed
 
 if TYPE_CHECKING:
@@ -61,8 +62,8 @@ def threshold_value(
 ) -> str:
     """What the panels draw. JSON text, because Gradio would wrap every number of a list in a reactive object.
 
-    `reviewed` holds (bin, action) where a person has decided rows; `note` is put behind the summary sentence; `unlabelled` stands
-    where recall and precision would be when the file carries no truth; `seconds` is what reading a row takes.
+    `reviewed` holds (bin, action) where a person has decided rows; `note` is put behind the summary sentence, what it is blind to
+    under it; `unlabelled` stands where recall and precision would be when the file carries no truth; `seconds` is what reading a row takes.
     """
     return json.dumps(
         {
@@ -74,6 +75,7 @@ def threshold_value(
             "reviewed": reviewed,
             "seconds": seconds,
             "note": note,
+            "blind": blind_to(view.info.name),
             "unlabelled": unlabelled,
             "measure": view.info.measure,
         },
