@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +16,8 @@ from reft_studio.models.adding import Request, look
 from reft_studio.models.catalogue import CATALOGUE, DEFAULT, Entry, Wheel, entry_of
 from reft_studio.models.shelf import ShelfModel
 from reft_studio.models.source import MissingModel, locate
+from reft_studio.teacher.teacher import TeacherInfo
+from reft_studio.views.foreign import guides_of
 
 JOB = "add_model"
 PROMPTS = 1000
@@ -79,6 +82,11 @@ class Models:
     def names(self) -> list[str]:
         """Bases that can be chosen by name: the lab, and the models of this machine."""
         return ["lab", *shelf.names()]
+
+    def guides(self, teachers: Sequence[TeacherInfo]) -> list[tuple[str, TeacherInfo]]:
+        """Bases of the shelf and of `teachers`, each with those of these teachers that are another model with its tokens."""
+        bases = dict.fromkeys([*shelf.names(), *(one.model for one in teachers)])
+        return [(base, one) for base in bases for one in guides_of(base, teachers)]
 
     def show(self, name: str) -> ShelfModel | Entry:
         """One model of this machine or of the catalogue. Raises SpecError if there is none."""

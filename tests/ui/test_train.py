@@ -25,6 +25,7 @@ from ui.components.run_form import (
     base_of,
     based_on,
     draw_run_form,
+    foreign,
     parse_seeds,
     preset_choices,
     scorer_choices,
@@ -192,6 +193,8 @@ def test_the_command_says_every_setting(quiet: Studio, project: str) -> None:
 def test_a_base_without_a_teacher_can_be_chosen(quiet: Studio) -> None:
     assert based_on("base:smollm2-135m") == {"model": "smollm2-135m"}
     assert based_on("lab") == {"teacher": "lab"}
+    assert based_on(foreign("t1", "/my: models/x")) == {"teacher": "t1", "model": "/my: models/x"}
+    assert base_of(quiet, foreign("t1", "mine")) == "mine"
     assert (base_of(quiet, "base:mine"), base_of(quiet, "lab"), base_of(quiet, None)) == ("mine", "lab", "lab")
 
 

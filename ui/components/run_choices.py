@@ -27,6 +27,7 @@ from ui.components.run_form import (
     RunInputs,
     base_of,
     dataset_choices,
+    foreign,
     harmful_choices,
     preset_choices,
     preset_note,
@@ -115,6 +116,8 @@ def of_spec(studio: Studio, inputs: RunInputs, spec: RunSpec, judge: JudgeSpec |
     known = [value for _, value in teacher_choices(studio)]
     on_base = [one.id for one in studio.teachers() if one.model == spec.model and one.id in known]
     teacher = spec.teacher or next(iter(on_base), f"{BARE}{spec.model}")
+    if (other := foreign(teacher, spec.model)) in known:
+        teacher = other
     frozen = "lineage" in open_dataset(studio.workspace, spec.dataset).manifest
     usual_filter = DEFENSES.get(spec.method).info.uses_filter and not frozen
     values: dict[str, Any] = {"methods": [spec.method], "dataset": spec.dataset, "teacher": teacher, "seeds": str(spec.seed)}

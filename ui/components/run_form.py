@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from reft_studio.studio import Studio
     from reft_studio.teacher.teacher import TeacherInfo
 
-BARE = "base:"
-"""What the choice of a base without a teacher begins with."""
+BARE, FOREIGN = "base:", "foreign:"
+"""What the choice of a base without a teacher, or with one that is another model, begins with."""
 DEFAULT_METHODS = ["sft", "ref_teacher"]
 FILTERING = (
     ("As each method does: methods with a filter drop flagged rows, the others keep all", "method"),
@@ -309,8 +309,11 @@ def harmful_choices(studio: Studio) -> list[tuple[str, str]]:
 
 
 def teacher_choices(studio: Studio) -> list[tuple[str, str]]:
-    """Teachers that guide and filter, whose model is the base of the run; then models of the shelf without a teacher."""
-    teachers = [(f"{show(one.title, 60)} (base: {_base(one)})", one.id) for one in studio.teachers() if one.regularised]
+    """Teachers whose model is the base of the run; those that are another model with its tokens; models of the shelf without a teacher."""
+    known = [one for one in studio.teachers() if one.regularised or one.ready]
+    teachers = [(f"{show(one.title, 60)} (base: {_base(one)})", one.id) for one in known if one.regularised]
+    for base, one in studio.models.guides(known):
+        teachers.append((f"{show(one.title, 60)}, another model with the same tokens (base: {show(base, 60)})", foreign(one.id, base)))
     return [*teachers, *((f"No teacher (base: {show(name, 60)})", f"{BARE}{name}") for name in shelf.names())]
 
 
@@ -322,13 +325,21 @@ def scorer_choices(studio: Studio) -> list[tuple[str, str]]:
 
 def based_on(choice: str) -> dict[str, str]:
     """The base or the teacher of a run form that a choice means."""
+    if choice.startswith(FOREIGN):
+        teacher, _, model = choice.removeprefix(FOREIGN).partition(":")
+        return {"teacher": teacher, "model": model}
     return {"model": choice.removeprefix(BARE)} if choice.startswith(BARE) else {"teacher": choice}
+
+
+def foreign(teacher: str, base: str) -> str:
+    """The choice of a teacher that is another model than the base."""
+    return f"{FOREIGN}{teacher}:{base}"
 
 
 def base_of(studio: Studio, choice: str | None) -> str:
     """The base that a choice means; the lab if there is none yet."""
-    if choice and choice.startswith(BARE):
-        return choice.removeprefix(BARE)
+    if choice and (model := based_on(choice).get("model")):
+        return model
     return next((one.model for one in studio.teachers() if one.id == choice), "lab")
 
 
