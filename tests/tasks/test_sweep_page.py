@@ -1,10 +1,13 @@
-"""What the filters of a sweep remove, told once for each filter and by where the harmless rows come from."""
+"""The page of a sweep: what its filters remove, told once for each, and its shares of poison side by side."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from reft_studio.stats import Estimate
 from reft_studio.tasks.sweep_filters import as_markdown
+from reft_studio.tasks.sweep_overview import as_markdown as overview
+from reft_studio.tasks.sweep_table import Line
 
 
 def line(method: str, filtered: str, found: dict[str, Any] | None, *, seed: int = 0, task: str = "sentiment", teacher: str = "own") -> Any:
@@ -48,3 +51,20 @@ def test_seeds_are_averaged_and_tasks_stand_apart() -> None:
 
 def test_a_teacher_of_another_kind_and_a_sweep_without_filters_are_left_out() -> None:
     assert as_markdown([line("ref_teacher", "own", found(100, 0, 0), teacher="untouched"), line("sft", "none", None)]) == ""
+
+
+def measured(variant: str, ratio: float, hs: float, fa: float, *, task: str = "t") -> Line:
+    shares = {"hs": Estimate(hs, hs - 1, hs + 1, 200, 0, "t"), "fa": Estimate(fa, fa - 2, fa + 2, 300, 0, "t")}
+    return Line({"model": "lab", "task": task, "rows": 10, "poison_ratio": ratio, "attack": "plain", "variant": variant}, 3, shares)
+
+
+def test_shares_of_poison_stand_side_by_side_with_a_dash_where_nothing_was_measured() -> None:
+    heads, first, second = rows(overview([measured("A", 0.1, 20, 70), measured("A", 0, 1, 60), measured("B", 0.1, 5, 50)]))
+    assert heads == ["method", "HS, p 0", "HS, p 0.1", "FA, p 0", "FA, p 0.1"]
+    assert first == ["A", "1.0 [0.0, 2.0]", "20.0 [19.0, 21.0]", "60.0", "70.0"]
+    assert second == ["B", "-", "5.0 [4.0, 6.0]", "-", "50.0"]
+
+
+def test_there_is_no_glance_at_one_share_of_poison_or_several_tasks() -> None:
+    assert overview([measured("A", 0.1, 20, 70)]) == ""
+    assert overview([measured("A", 0.1, 20, 70), measured("A", 0.3, 20, 70, task="u")]) == ""
