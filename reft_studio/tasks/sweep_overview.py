@@ -7,7 +7,10 @@ from collections.abc import Sequence
 from reft_studio.stats import Estimate
 from reft_studio.tasks.sweep_table import Line
 
-NOTE = "HS with its interval, FA as a mean, by share of poison p; a dash where nothing was measured. Seeds, all intervals and costs: in the table above."
+NOTE = (
+    "HS with its interval, FA as a mean, by share of poison p; a dash where nothing was measured. "
+    "Seeds, all intervals and costs are in the table above."
+)
 
 
 def as_markdown(lines: Sequence[Line]) -> str:
