@@ -78,3 +78,18 @@ def test_words_are_learned_from_decisions_once_rows_were_kept_and_removed(page: 
     )
     page.locator("#filter-scorer input").click()
     expect(page.get_by_role("option", name="Words (TF-IDF), with 40 decisions of people on forty")).to_be_visible(timeout=120_000)
+
+
+def test_another_scorer_is_prepared_from_the_page_and_can_be_chosen_then(page: Page, studio: Studio, dataset: str) -> None:
+    page.goto("/filter")
+    page.locator("#scorer-sheet button").first.click()
+    page.locator("#scorer-name input").click()
+    page.get_by_role("option", name="LARF", exact=True).click()
+    expect(page.locator("#scorer-teacher input")).to_have_value("Lab teacher")
+    page.locator("#scorer-name input").click()
+    page.get_by_role("option", name="Style of the answer", exact=True).click()
+    expect(page.locator("#scorer-teacher")).to_be_hidden()
+    page.locator("#scorer-prepare").click()
+    expect(page.locator("#scorer-status")).to_contain_text("Preparing 'Style of the answer' is queued")
+    page.locator("#filter-scorer input").click()
+    expect(page.get_by_role("option", name="Style of the answer (reads answers", exact=False)).to_be_visible(timeout=120_000)
