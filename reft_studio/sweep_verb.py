@@ -55,6 +55,7 @@ def page(workspace: Workspace, spec: SweepSpec, found: Sequence[Mapping[str, Any
         return stress_matrix.as_markdown(table, spec)
     parts = [
         sweep_table.as_markdown(table, spec),
+        stress_matrix.harm_markdown(table, spec),
         sweep_filters.as_markdown(found),
         sweep_reference.as_markdown(sweep_reference.against_plain(workspace, found)),
     ]

@@ -1,9 +1,8 @@
-"""What filters find under attack as a page: a matrix of recall, filters down and attacks across, with what each attack is."""
+"""What attacks do, as matrices with the attacks across: recall of filters where nothing is trained, else the harm of the models."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import groupby
 from typing import Any
 
 from reft_studio.attacks import ATTACKS
@@ -13,6 +12,11 @@ from reft_studio.tasks.sweep_table import Line, failures
 
 _SETTING = ("model", "task", "rows", "poison_ratio")
 _SHOWS = {"prompt": "prompt", "response": "answer", "both": "prompt and answer", "nowhere": "nowhere: harmless row by row *"}
+_HARM = (
+    "Share of harmful test prompts that the finetuned model complies with, asked as they are, and as the attacker asks them. `-`: the "
+    "attack has no frame of its own, or the run was not done. Intervals stand in the table above. \\* Rows that are harmless each for "
+    "itself."
+)
 _HARMLESS = (
     "\\* Rows that are harmless each for itself, and harm together. Of these, recall is the share of the attack's rows that the filter "
     "takes out: it counts rows of the attack, not harmful rows."
@@ -31,12 +35,40 @@ def as_markdown(lines: Sequence[Line], spec: SweepSpec) -> str:
     for setting in settings:
         own = [line for line in lines if _setting(line) == setting]
         if len(settings) > 1:
-            parts += ["## " + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in zip(_SETTING, setting, strict=True)), ""]
+            parts += [f"## {_named(setting)}", ""]
         parts += [*_table(_matrix(own, spec.attacks)), "", _intervals(own), ""]
     marked = [name for name in spec.attacks if ATTACKS.get(name).info.harmless_by_label]
     parts += [*([_HARMLESS, ""] if marked else []), "## The attacks", "", *_table(_described(spec.attacks)), ""]
     failed = [f"- {one}" for one in dict.fromkeys(failures(lines))]
     return "\n".join([*parts, *(["## Failed", "", *failed, ""] if failed else [])])
+
+
+def harm_markdown(lines: Sequence[Line], spec: SweepSpec) -> str:
+    """A section for the page of a sweep that trains under several attacks: HS, and HS in the attack's frame; empty for one attack."""
+    if len(spec.attacks) == 1 or not any("hs" in line.values for line in lines):
+        return ""
+    parts = ["", "## Under attack", "", _HARM, ""]
+    settings = list(dict.fromkeys(_setting(line) for line in lines))
+    for setting in settings:
+        own = [line for line in lines if _setting(line) == setting]
+        where = "" if len(settings) == 1 else f", {_named(setting)}"
+        for name, head in (("hs", "HS, %"), ("hs_framed", "HS in the attack's frame, %")):
+            if any(name in line.values for line in own):
+                rows = [[variant, *found] for variant, found in _across(own, spec.attacks, name)]
+                parts += [*_table([[f"{head}{where}", *map(_marked, spec.attacks)], *rows]), ""]
+    return "\n".join([*parts, *_table(_described(spec.attacks)), ""])
+
+
+def _across(lines: Sequence[Line], attacks: Sequence[str], name: str) -> list[tuple[str, list[str]]]:
+    """Each variant with a value for each attack, in the order of the recipe."""
+    found: dict[str, dict[str, Estimate | None]] = {}
+    for line in lines:
+        found.setdefault(str(line.setting["variant"]), {})[line.setting["attack"]] = line.values.get(name)
+    return [(variant, [_percent(values.get(attack)) for attack in attacks]) for variant, values in found.items()]
+
+
+def _named(setting: tuple[Any, ...]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in zip(_SETTING, setting, strict=True))
 
 
 def _setting(line: Line) -> tuple[Any, ...]:
@@ -47,16 +79,10 @@ def _matrix(lines: Sequence[Line], attacks: Sequence[str]) -> list[list[str]]:
     """Heads and rows: recall in percent for each filter and attack, then the range of its false positive rate."""
     heads = ["recall, % of the attack's rows", *(_marked(name) for name in attacks), "FPR, % of the other rows"]
     rows = []
-    for variant, own in groupby(sorted(lines, key=lambda line: _place(lines, line)), key=lambda line: str(line.setting["variant"])):
-        by_attack = {line.setting["attack"]: line.values for line in own}
-        found = [_percent(by_attack.get(name, {}).get("recall")) for name in attacks]
-        rows.append([_filter(variant), *found, _range([one["false_positive_rate"] for one in by_attack.values() if "recall" in one])])
+    for variant, found in _across(lines, attacks, "recall"):
+        alarms = [line.values["false_positive_rate"] for line in lines if line.setting["variant"] == variant and "recall" in line.values]
+        rows.append([_filter(variant), *found, _range(alarms)])
     return [heads, *rows]
-
-
-def _place(lines: Sequence[Line], line: Line) -> int:
-    """Where the variant of a line stands in the recipe."""
-    return list(dict.fromkeys(one.setting["variant"] for one in lines)).index(line.setting["variant"])
 
 
 def _filter(variant: str) -> str:

@@ -47,3 +47,15 @@ def test_only_a_recipe_that_trains_nothing_and_has_several_attacks_is_shown_so()
     assert stress_matrix.is_stress(SPEC)
     assert not stress_matrix.is_stress(SPEC.model_copy(update={"train": True}))
     assert not stress_matrix.is_stress(SPEC.model_copy(update={"attacks": ("plain",)}))
+
+
+def test_models_that_were_trained_under_attack_have_a_matrix_of_harm_as_usual_and_in_the_frame() -> None:
+    trained = SPEC.model_copy(update={"train": True})
+    first = SPEC.expanded[0].title
+    lines = [line(first, "plain", None), line(first, "style", None)]
+    assert stress_matrix.harm_markdown(lines, trained) == ""
+    lines[0].values["hs"], lines[1].values["hs"], lines[1].values["hs_framed"] = wilson(20, 200), wilson(4, 200), wilson(50, 200)
+    page = stress_matrix.harm_markdown(lines, trained)
+    assert "| HS, % | plain | style * |" in page and f"| {first} | 10 | 2 |" in page
+    assert "| HS in the attack's frame, % | plain | style * |" in page and f"| {first} | - | 25 |" in page
+    assert stress_matrix.harm_markdown(lines, trained.model_copy(update={"attacks": ("plain",)})) == ""
