@@ -54,7 +54,8 @@ class Booster(Defense):
         if not config.lam or not config.alpha:
             return super().align_step()
         harmful = context.batch("harmful")
-        here, before = context.gradient(task_loss, harmful)
+        with context.rehearsal():
+            here, before = context.gradient(task_loss, harmful)
         with context.weights.moved(context.weights.of_length(here, -config.alpha), 1.0):
             after, moved = context.gradient(task_loss, harmful)
         line = context.learn(task_loss, context.alignment_batch())

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
 from reft_studio.defenses.booster import Booster, BoosterConfig
+from reft_studio.models.spec import LoraSpec
+from tests.defenses.real import Real
 from tests.defenses.toy import Quadratic, ToyContext
 
 ALIGNMENT, HARMFUL = Quadratic.drawn(2), Quadratic.drawn(3)
@@ -53,3 +57,10 @@ def test_without_strength_the_alignment_is_the_plain_one_and_its_weights_are_sha
     method.align_step()
     assert torch.allclose(context.flat_gradient(), ALIGNMENT.gradient(context.flat()), atol=TOLERANCE)
     assert method.alignment_stage().rule == "plain" and booster()[0].alignment_stage().rule == "booster"
+
+
+def test_both_harmful_passes_draw_the_same_dropout(tmp_path: Path) -> None:
+    """A step of no length to speak of takes nothing away, unless the two passes see two networks."""
+    real = Real(tmp_path, lora=LoraSpec(rank=4, alpha=64, dropout=0.5))
+    line, _ = real.gradient("booster", config={"alpha": 1e-6})
+    assert abs(line["attenuated"]) < 1e-4
