@@ -82,13 +82,13 @@ class BufferAndReinforce(Defense):
 
 
 def besides(user: LowRank, safety: LowRank, alpha: float) -> LowRank:
-    """The safety update without the share `alpha` of what it has in the directions of the user's."""
+    """The safety update without the share `alpha` of what it has in the directions of the user's; whole where that one changes nothing."""
     import torch
 
+    if not user.norm():
+        return safety
     values, vectors = torch.linalg.eigh(user.down @ user.down.T)
     counting = values > CUT * values.max()
-    if not bool(counting.any()):
-        return safety
     effective = user.up if bool(counting.all()) else user.up @ vectors[:, counting]
     basis = torch.linalg.qr(effective).Q
     return type(safety)(safety.up - alpha * (basis @ (basis.T @ safety.up)), safety.down)

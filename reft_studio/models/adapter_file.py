@@ -18,7 +18,8 @@ from reft_studio.errors import PrerequisiteError, StoreError
 from reft_studio.models.source import TensorFacts, read_header
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-MOST_RANK = 1024
+MOST_RANK = 2048
+"""Four times the largest rank that a run trains: what merges add up."""
 MOST_ALPHA = 100_000.0
 MOST_WEIGHT = 1000.0
 """Largest magnitude of a trained number that is believed: those of trained adapters are below 10."""

@@ -166,10 +166,11 @@ class Layers(Mapping[str, Layer]):
     def __init__(self, adapted: AdaptedModel, adapter: str, *, start: str | None = None, continued: bool = False) -> None:
         self._adapted, self.adapter = adapted, adapter
         self._joined = start is not None and not continued
-        begun = low_rank(adapted, start) if start is not None else {}
+        self._begun = low_rank(adapted, start) if start is not None else {}
         continues = start if continued else None
         self._layers = {
-            name: Layer(name, part, adapter, start=begun.get(name), continues=continues) for name, part in adapted.parts(adapter).items()
+            name: Layer(name, part, adapter, start=self._begun.get(name), continues=continues)
+            for name, part in adapted.parts(adapter).items()
         }
 
     def __getitem__(self, name: str) -> Layer:
@@ -188,10 +189,11 @@ class Layers(Mapping[str, Layer]):
     def settle(self) -> None:
         """Make the adapter all that is added to the base: what was replaced, and what a fresh adapter was trained on top of.
 
-        An adapter that continued others and was not replaced stays as it is, to the bit.
+        That includes layers which only the adapter beneath a fresh one has. An adapter that continued others and was not replaced stays as
+        it is, to the bit.
         """
         if self._joined or any(layer.replaced is not None for layer in self._layers.values()):
-            write(self._adapted, self.adapter, {name: layer.total for name, layer in self._layers.items()})
+            write(self._adapted, self.adapter, {**self._begun, **{name: layer.total for name, layer in self._layers.items()}})
 
 
 def low_rank(adapted: AdaptedModel, adapter: str) -> dict[str, LowRank]:
@@ -203,7 +205,8 @@ def low_rank(adapted: AdaptedModel, adapter: str) -> dict[str, LowRank]:
 def write(adapted: AdaptedModel, adapter: str, updates: Mapping[str, LowRank]) -> None:
     """Replace `adapter` by one that adds these updates: of the largest of their ranks, scale 1."""
     rank = max(update.rank for update in updates.values())
-    adapted.add(adapter, LoraSpec(rank=rank, alpha=rank, targets=tuple(updates)), seed=0)
+    # unchecked: ranks that add up may go beyond what a person may ask for
+    adapted.add(adapter, LoraSpec.model_construct(rank=rank, alpha=rank, targets=tuple(updates)), seed=0)
     for name, part in adapted.parts(adapter).items():
         update = updates[name].padded(rank)
         part.lora_B[adapter].weight.copy_(update.up)

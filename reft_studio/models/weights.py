@@ -84,8 +84,8 @@ class Weights:
 
     @torch.no_grad()
     def add(self, direction: Sequence[Tensor], scale: float = 1.0) -> None:
-        """Step: w ← w + scale·direction."""
-        torch._foreach_add_(self.parameters, list(direction), alpha=scale)
+        """Step: w ← w + scale·direction, which may lie on another device, as what a checkpoint kept does."""
+        torch._foreach_add_(self.parameters, [one.to(value) for value, one in zip(self.parameters, direction, strict=True)], alpha=scale)
 
     @contextmanager
     def moved(self, direction: Sequence[Tensor], scale: float) -> Iterator[None]:

@@ -60,8 +60,14 @@ def test_the_safety_update_gives_way_in_the_users_directions_as_in_the_authors_m
     assert torch.equal(besides(user, safety, 0.0).dense(), safety.dense())
     apart = torch.linalg.qr(user.up).Q.T @ besides(user, safety, 1.0).dense()
     assert float(apart.norm()) < 1e-4 or user.down[-1].norm() < 0.1, "all of it is orthogonal to the user's update"
-    nothing = LowRank(user.up, torch.zeros_like(user.down))
-    assert besides(nothing, safety, 1.0) is safety
+
+
+def test_a_user_adapter_that_changes_nothing_has_no_directions() -> None:
+    user, safety = thin(1), thin(3)
+    up, down = torch.zeros_like(user.up), torch.zeros_like(user.down)
+    continued = LowRank(torch.cat([up, user.up], 1), torch.cat([user.down, down]))  # (B − B₀)·A + B₀·(A − A₀) where it began
+    for nothing in (LowRank(user.up, down), LowRank(up, user.down), continued, continued.compact()):
+        assert besides(nothing, safety, 1.0) is safety
 
 
 def test_a_compact_update_is_the_same_and_as_narrow_as_it_can_be() -> None:

@@ -65,3 +65,30 @@ def test_a_function_of_the_change_has_a_gradient_by_the_trained_tensors(session:
             assert layer.up.grad is not None and layer.down.grad is not None
             torch.testing.assert_close(layer.up.grad, 2 * dense[name] @ layer.down.detach().T, rtol=1e-4, atol=1e-6)
             torch.testing.assert_close(layer.down.grad, 2 * layer.up.detach().T @ dense[name], rtol=1e-4, atol=1e-6)
+
+
+def test_layers_that_only_the_weights_beneath_a_fresh_adapter_have_stay_in_what_comes_out(session: Session) -> None:
+    begun = low_rank(session.adapted, "start")
+    session.add("student", LoraSpec(rank=2, alpha=4, targets=("q_proj", "v_proj")), seed=4)
+    move(session, "student", seed=3)
+    own = low_rank(session.adapted, "student")
+    Layers(session.adapted, "student", start="start").settle()
+    ended = low_rank(session.adapted, "student")
+    assert list(ended) == list(begun) and 0 < len(own) < len(begun)
+    for name, update in ended.items():
+        expected = begun[name].dense() + (own[name].dense() if name in own else 0.0)
+        torch.testing.assert_close(update.dense(), expected)
+
+
+def test_ranks_may_add_up_to_more_than_a_person_may_ask_for(session: Session, tmp_path: Path) -> None:
+    wide = LoraSpec(rank=512, alpha=512, targets=("q_proj",))
+    for name in ("wide", "student"):
+        session.add(name, wide, seed=4)
+        move(session, name, seed=3)
+    Layers(session.adapted, "student", start="wide").settle()
+    found = low_rank(session.adapted, "student")
+    session.adapted.save("student", tmp_path / "adapter", base_name="tiny")
+    session.adapted.load("again", tmp_path / "adapter")
+    for name, update in low_rank(session.adapted, "again").items():
+        assert update.rank == 1024
+        torch.testing.assert_close(update.dense(), found[name].dense())
