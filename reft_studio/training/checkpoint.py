@@ -24,6 +24,7 @@ from reft_studio import integrity
 from reft_studio.errors import StoreError
 from reft_studio.failpoints import failpoint
 from reft_studio.integrity import SUMS, sealed_folder
+from reft_studio.models.fit import StepLog
 from reft_studio.models.snapshot import Snapshot
 from reft_studio.progress import Progress
 from reft_studio.training.run_folder import CHECKPOINT, UNFINISHED
@@ -125,6 +126,19 @@ class Checkpoints:
         self._progress.warn(f"Training goes on after step {step}, from its checkpoint.")
         if other := [f"{name} {versions.get(name)}" for name, now in self._versions.items() if versions.get(name) != now]:
             self._progress.warn(f"It began with {', '.join(other)}; another version is installed now, so the last digits may differ.")
+
+
+class LogLines:
+    """The lines of a training's log, as a part of its checkpoints."""
+
+    def __init__(self) -> None:
+        self.lines: list[StepLog] = []
+
+    def state(self) -> dict[str, Any]:
+        return {"lines": self.lines}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self.lines[:] = state["lines"]
 
 
 def _read(folder: Path) -> tuple[Snapshot, dict[str, Any]]:

@@ -118,16 +118,21 @@ def _answered(workspace: Workspace, dataset_id: str | None, session: Session, *,
     return found
 
 
+def take_aligned(workspace: Workspace, spec: RunSpec, session: Session) -> None:
+    """Load the aligned weights that a run is given, if it is. Raises SpecError for those of another base, template or number format."""
+    if spec.aligned is not None:
+        aligned = open_teacher(workspace, spec.aligned)
+        check_match(session, aligned)
+        session.ensure(ALIGNED, aligned.adapter)
+
+
 def start_student(workspace: Workspace, spec: RunSpec, session: Session) -> str | None:
     """Make the adapter that is trained: a fresh one, or a copy of the aligned weights' adapter to be continued.
 
     Returns the name of the adapter that training starts from, None: the base. Aligned weights that were made for the run are in the
     session already.
     """
-    if spec.aligned is not None:
-        aligned = open_teacher(workspace, spec.aligned)
-        check_match(session, aligned)
-        session.ensure(ALIGNED, aligned.adapter)
+    take_aligned(workspace, spec, session)
     start = ALIGNED if spec.aligned is not None or spec.aligns else None
     if start is None or spec.adapters == "fresh":
         session.add(STUDENT, spec.lora, seed=seeding.derive(spec.seed, "student"))

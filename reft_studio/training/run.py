@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,7 +26,7 @@ from reft_studio.models.snapshot import Keeper, NotFinite
 from reft_studio.progress import Progress, StopEarly
 from reft_studio.training import inputs, stages
 from reft_studio.training.card import CARD, Made, adapter_card
-from reft_studio.training.checkpoint import Unfinished
+from reft_studio.training.checkpoint import LogLines, Unfinished
 from reft_studio.training.context import STUDENT, AlignmentData, Run
 from reft_studio.training.cost import Costs
 from reft_studio.training.ledger import Ledger
@@ -63,7 +63,7 @@ def train(
         unfinished.clear()
     user = open_dataset(workspace, spec.dataset)
     with costs.stage("filter"):
-        kept = inputs.unflagged(workspace, spec, user, session, progress)
+        kept = _some(inputs.unflagged(workspace, spec, user, session, progress), user)  # before hours go into a stage
     with costs.stage("prepare"):
         alignment = inputs.alignment_data(workspace, spec, session, cache if cache is not None else {}, progress=progress, costs=costs)
     readable = lambda: list(inputs.answered_rows(session, user, kept).values())  # noqa: E731
@@ -108,19 +108,6 @@ def _some(chosen: list[int], user: Dataset) -> list[int]:
     return chosen
 
 
-class _Log:
-    """The lines of a training's log."""
-
-    def __init__(self) -> None:
-        self.lines: list[StepLog] = []
-
-    def state(self) -> dict[str, Any]:
-        return {"lines": self.lines}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        self.lines[:] = state["lines"]
-
-
 def _rows_named(user: Dataset, positions: Sequence[int]) -> str:
     """` Row 17 of 'name' …`: which rows the loss came from."""
     if not positions:
@@ -152,7 +139,7 @@ def finetune(
     came from, where a loss is infinite or no number.
     """
     batches = Stream(rows, size=spec.optim.batch_size, rng=seeding.generator(spec.seed, "user"))
-    steps, log = spec.optim.steps_for(uploaded=len(rows) if uploaded is None else uploaded, kept=len(rows)), _Log()
+    steps, log = spec.optim.steps_for(uploaded=len(rows) if uploaded is None else uploaded, kept=len(rows)), LogLines()
     run.steps, after = steps, spec.steps_after(steps)
     costs, seen = run.costs, observer or Observer(progress)
     parts = {**run.parts(), "user": batches, "defense": defense, "log": log, "costs": costs, "seen": seen}

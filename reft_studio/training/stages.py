@@ -19,8 +19,8 @@ from reft_studio.defenses.defense import ALIGNED, Defense, Kind, Stage
 from reft_studio.integrity import check, sealed_folder
 from reft_studio.models.fit import StepLog, fit
 from reft_studio.progress import Progress
-from reft_studio.teacher.teacher import open_teacher
-from reft_studio.training.checkpoint import Unfinished
+from reft_studio.training import inputs
+from reft_studio.training.checkpoint import LogLines, Unfinished
 from reft_studio.training.context import Run
 from reft_studio.training.cost import Costs
 from reft_studio.training.spec import KEY, RunSpec
@@ -38,8 +38,8 @@ def make_all(workspace: Workspace, spec: RunSpec, run: Run, defense: Defense, pr
     """
     wanted = [*([defense.alignment_stage()] if spec.aligns else []), *defense.stages()]
     ids = {ALIGNED: spec.aligned} if spec.aligned else {}
-    if wanted and spec.aligned:
-        run.session.ensure(ALIGNED, open_teacher(workspace, spec.aligned).adapter)
+    if wanted:
+        inputs.take_aligned(workspace, spec, run.session)
     made = []
     for asked in wanted:
         there = {name for name in (asked.start, *asked.on) if name != ALIGNED or ALIGNED in ids}  # the base as it is needs no adapter
@@ -107,7 +107,7 @@ def _make(
         session.adapted.copy(stage.start, stage.name, spec.lora)
     run.begin(stage.name, steps=steps, costs=costs)
     run.start = stage.start or (stage.on[-1] if stage.on else None)
-    log: list[StepLog] = []
+    log = LogLines()
 
     def step(number: int) -> StepLog:
         run.step = number
@@ -115,7 +115,7 @@ def _make(
             return stage.step()
 
     def keep(line: StepLog) -> None:
-        log.append(line)
+        log.lines.append(line)
         progress.progress(int(line["step"]), steps, **line)
 
     with costs.stage(f"stage {stage.name}"), run.training(stage.name, on=stage.on) as parameters:
@@ -128,7 +128,7 @@ def _make(
             check=progress.check,
             seed=seeding.derive(spec.seed, "dropout", stage.name),
             keeper=unfinished.keeper(stage.name, facts),
-            parts={**run.parts(), "defense": defense, "log": _Log(log), "costs": costs},
+            parts={**run.parts(), "defense": defense, "log": log, "costs": costs},
         )
         learnt = defense.state()
     with sealed_folder(folder, durable=True) as building:
@@ -136,9 +136,9 @@ def _make(
         tensors = {name: value.contiguous() for name, value in learnt.items() if isinstance(value, Tensor)}
         save_file(tensors, building / "learnt.safetensors")
         write_json(building / "learnt.json", {name: value for name, value in learnt.items() if name not in tensors})
-        (building / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log), "utf-8")
+        (building / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log.lines), "utf-8")
         write_json(building / "cost.json", costs.ledger())
-        write_json(building / "stage.json", {"facts": facts, "steps": len(log), "seconds": round(costs.seconds, 2)})
+        write_json(building / "stage.json", {"facts": facts, "steps": len(log.lines), "seconds": round(costs.seconds, 2)})
     unfinished.clear()
 
 
@@ -149,16 +149,3 @@ def _open(folder: Path, run: Run, defense: Defense, stage: Stage) -> dict[str, A
     defense.restore({**load_file(folder / "learnt.safetensors"), **read_json(folder / "learnt.json")})
     told = read_json(folder / "stage.json")
     return {"steps": told["steps"], "seconds": told["seconds"]}
-
-
-class _Log:
-    """The lines of a stage's log, as a part of its checkpoints."""
-
-    def __init__(self, lines: list[StepLog]) -> None:
-        self.lines = lines
-
-    def state(self) -> dict[str, Any]:
-        return {"lines": self.lines}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        self.lines[:] = state["lines"]

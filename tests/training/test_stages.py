@@ -17,7 +17,7 @@ from reft_studio import fingerprint
 from reft_studio.defenses.booster import Booster
 from reft_studio.defenses.defense import Stage, task_loss
 from reft_studio.defenses.sft import Sft
-from reft_studio.errors import StoreError
+from reft_studio.errors import SpecError, StoreError, TrainingError
 from reft_studio.models.accumulate import Accumulator
 from reft_studio.models.batching import Example
 from reft_studio.models.generation import complete, free_memory
@@ -293,3 +293,12 @@ def test_the_passes_of_a_stage_are_counted_in_its_own_ledger(tiny: TinyRuns, pla
     assert costs is not None and costs["passes"] == {"teacher": 0, "forward": 5, "backward": 5}
     assert Booster.info.cost == 1.0
     free_memory()
+
+
+def test_nothing_is_made_for_a_run_that_cannot_be_done(tiny: TinyRuns, place: Workspace) -> None:
+    with pytest.raises(TrainingError, match="nothing to train on"):
+        train(place, tiny.spec("booster", filter=True, teacher=tiny.teacher.id, threshold=-1.0), tiny.session, Silent())
+    other = Session.open(tiny.model, template="Q: {prompt} A:")
+    with pytest.raises(SpecError, match="another prompt template"):
+        train(place, tiny.spec("resta", template="Q: {prompt} A:"), other, Silent())
+    assert not made(place)
