@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -12,8 +12,8 @@ from typing import Any, Literal
 from reft_studio.errors import PrerequisiteError
 from reft_studio.models import memory
 from reft_studio.models.gguf_header import GgufFacts
+from reft_studio.models.writing import disk_errors_told, told
 from reft_studio.progress import Progress
-from reft_studio.workspace import disk_error
 
 Format = Literal["auto", "bfloat16", "float32"]
 _WIDTH = {"bfloat16": 2, "float32": 4}
@@ -59,12 +59,13 @@ def convert(facts: GgufFacts, target: Path, progress: Progress, *, kind: str) ->
     check_architecture(facts)
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import modeling_gguf_pytorch_utils as reader
     from transformers.utils import logging as chatter
 
     chatter.disable_progress_bar()
     chatter.set_verbosity_error()
     dtype = getattr(torch, kind)
-    with _parsed_once(), _watched(progress):
+    with _parsed_once(), told(reader, progress):
         tokenizer = _tokenizer(facts)
         progress.check()
         state, config = _read(facts, AutoModelForCausalLM, dtype)
@@ -75,15 +76,9 @@ def convert(facts: GgufFacts, target: Path, progress: Progress, *, kind: str) ->
         model = AutoModelForCausalLM.from_config(fresh, dtype=dtype)
     model.load_state_dict(state, strict=True, assign=True)
     model.tie_weights()
-    try:
+    with disk_errors_told(target):
         model.save_pretrained(target, safe_serialization=True)
         tokenizer.save_pretrained(target)
-    except OSError as exc:
-        raise disk_error(target, exc) from exc
-    except Exception as exc:  # safetensors reports a full disk as an error of its own
-        if "os error 28" not in str(exc) and "No space left" not in str(exc):
-            raise
-        raise disk_error(target, OSError(28, "No space left on device")) from exc
 
 
 def check_architecture(facts: GgufFacts) -> None:
@@ -155,30 +150,6 @@ def _parsed_once() -> Iterator[None]:
         yield
     finally:
         package.GGUFReader, package.get_tensor_name_map = plain
-
-
-@contextmanager
-def _watched(progress: Progress) -> Iterator[None]:
-    """Let transformers tell how many tensors it has dequantised, and stop it there if the work was cancelled.
-
-    It has no call-back for that, only the bar that it draws around its loop: ours takes the place of the bar.
-    """
-    from transformers import modeling_gguf_pytorch_utils as reader
-
-    drawn = reader.tqdm
-
-    def counted(tensors: Iterable[Any], **_: Any) -> Iterator[Any]:
-        found = list(tensors)
-        for done, tensor in enumerate(found):
-            progress.progress(done, len(found))
-            yield tensor
-        progress.progress(len(found), len(found))
-
-    reader.tqdm = counted
-    try:
-        yield
-    finally:
-        reader.tqdm = drawn
 
 
 def _line(exc: BaseException) -> str:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,8 @@ from reft_studio.models.adapters import check_numbers, linear_layers
 from reft_studio.models.loading import LoadedModel
 from reft_studio.models.merged_size import Format, check_disk, copied, format_of
 from reft_studio.models.source import Source, fetch, locate, read_folder
+from reft_studio.models.writing import disk_errors_told, told
 from reft_studio.progress import Progress
-from reft_studio.workspace import disk_error
 
 SHARD = 4_000_000_000
 """Most bytes of one weight file: progress is told, and a cancellation heard, between two of them."""
@@ -97,9 +96,11 @@ def _square(value: Tensor) -> float:
 
 def _write(base: Any, source: Source, target: Path, progress: Progress, *, shard: int) -> None:
     """Weights, configuration, tokenizer and chat template, as transformers reads them."""
+    from transformers.utils import logging as chatter
+
     _restore_settings(base.config, source)
-    try:
-        with _told(progress):
+    with disk_errors_told(target):
+        with told(chatter, progress):
             base.save_pretrained(target, max_shard_size=shard)
         (target / "generation_config.json").unlink(missing_ok=True)  # ours is greedy; the base's own goes along where it has one
         for path in copied(source.folder) if source.folder is not None else ():
@@ -107,12 +108,6 @@ def _write(base: Any, source: Source, target: Path, progress: Progress, *, shard
         readable = (target / "config.json").stat().st_mode
         for path in target.glob("*.safetensors"):  # their library writes them for one user alone
             path.chmod(readable)
-    except OSError as exc:
-        raise disk_error(target, exc) from exc
-    except Exception as exc:  # safetensors reports a full disk as an error of its own
-        if "os error 28" not in str(exc) and "No space left" not in str(exc):
-            raise
-        raise disk_error(target, OSError(28, "No space left on device")) from exc
 
 
 def _restore_settings(config: Any, source: Source) -> None:
@@ -125,24 +120,3 @@ def _restore_settings(config: Any, source: Source) -> None:
             setattr(config, name, given[name])
     if hasattr(config, "auto_map"):  # code of the model's own, which is never run and does not go along
         del config.auto_map
-
-
-@contextmanager
-def _told(progress: Progress) -> Iterator[None]:
-    """Let transformers tell how many weight files it has written; it has no call-back for that, only the bar around its loop."""
-    from transformers.utils import logging as chatter
-
-    drawn = chatter.tqdm
-
-    def counted(files: Any, **_: Any) -> Iterator[Any]:
-        found = list(files)
-        for done, file in enumerate(found):
-            progress.progress(done, len(found))
-            yield file
-        progress.progress(len(found), len(found))
-
-    chatter.tqdm = counted
-    try:
-        yield
-    finally:
-        chatter.tqdm = drawn
