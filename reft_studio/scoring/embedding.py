@@ -12,14 +12,12 @@ from numpy.typing import NDArray
 from reft_studio import fingerprint
 from reft_studio.data.dataset import Dataset
 from reft_studio.errors import StoreError
-from reft_studio.integrity import sealed_folder
 from reft_studio.progress import Progress
-from reft_studio.scoring.content import teacher_content
 from reft_studio.scoring.prepared import Prepared, PreparedScorer
-from reft_studio.scoring.preparing import Scale, calibrate, id_of, opened, split
+from reft_studio.scoring.preparing import Scale
 from reft_studio.scoring.scorer import Examples, Scorer, ScorerInfo, ScorerSpec
 from reft_studio.scoring.scores import ScoreSet
-from reft_studio.scoring.through_teacher import facts_of, prompt_states, score_prompt_states, session_of, shipped_prompts, teacher_of
+from reft_studio.scoring.through_teacher import Labelled, prepare_prompt_states, score_prompt_states, shipped_prompts
 from reft_studio.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -48,29 +46,15 @@ class Embedding(Scorer):
 
     def prepare(self, workspace: Workspace, spec: ScorerSpec, examples: Examples, progress: Progress) -> PreparedScorer:
         """Keep the states of a part of the examples, set the threshold on the rest. Raises SpecError if no teacher is named."""
-        teacher = teacher_of(workspace, spec)
-        name = id_of(spec, VERSION, teacher_content(teacher), examples.prompts, examples.harmful.tolist())
-        if workspace.folder("scorers", name).is_dir():
-            return opened(workspace, name)
-        fitted, held_out = split(examples.prompts, examples.harmful, seed=spec.seed)
-        held_out = examples.calibrating(held_out)
-        states = prompt_states(examples.prompts, teacher, session_of(teacher), progress)
-        known = Neighbours.of(states[fitted], examples.harmful[fitted], count=spec.neighbours)
-        differences = known.differences(_tensor(states[held_out])).numpy()
-        scale = Scale.fitted(differences, examples.harmful[held_out])
-        with sealed_folder(workspace.folder("scorers", name)) as building:
+
+        def fit(building: Path, fitted: Labelled, held_out: Labelled) -> NDArray[np.float32]:
+            known = Neighbours.of(*fitted, count=spec.neighbours)
+            differences = known.differences(_tensor(held_out[0])).numpy()
+            scale = Scale.fitted(differences, held_out[1])
             known.save(building, scale)
-            calibrate(
-                building,
-                spec,
-                examples,
-                examples.prompts,
-                held_out,
-                scale(differences),
-                title=f"Nearest examples on {teacher.title}",
-                extra=facts_of(teacher),
-            )
-        return opened(workspace, name)
+            return scale(differences)
+
+        return prepare_prompt_states(self, workspace, spec, examples, progress, version=VERSION, fit=fit)
 
     def content(self, prepared: Prepared) -> dict[str, Any]:
         return {"version": VERSION, **prepared.spec["states"], "examples": fingerprint.of_file(prepared.folder / FILE)}

@@ -12,14 +12,12 @@ from numpy.typing import NDArray
 from reft_studio import fingerprint
 from reft_studio.data.dataset import Dataset
 from reft_studio.errors import StoreError
-from reft_studio.integrity import sealed_folder
 from reft_studio.progress import Progress
-from reft_studio.scoring.content import teacher_content
 from reft_studio.scoring.prepared import Prepared, PreparedScorer
-from reft_studio.scoring.preparing import calibrate, id_of, opened, split
+from reft_studio.scoring.preparing import SATURATION
 from reft_studio.scoring.scorer import Examples, Scorer, ScorerInfo, ScorerSpec
 from reft_studio.scoring.scores import ScoreSet
-from reft_studio.scoring.through_teacher import facts_of, prompt_states, score_prompt_states, session_of, shipped_prompts, teacher_of
+from reft_studio.scoring.through_teacher import Labelled, prepare_prompt_states, score_prompt_states, shipped_prompts
 from reft_studio.workspace import Workspace
 
 FILE = "probe.npz"
@@ -27,8 +25,6 @@ VERSION = 2
 """Of what is fitted; 1 was a linear discriminant."""
 STRENGTH = 0.01
 """Inverse of the penalty on the weights: few prompts say little about hundreds of dimensions."""
-SATURATION = 0.95
-"""Where the log odds of the most certain held-out prompts come to lie on the scale from -1 to 1."""
 
 
 class LinearProbe(Scorer):
@@ -49,22 +45,7 @@ class LinearProbe(Scorer):
 
     def prepare(self, workspace: Workspace, spec: ScorerSpec, examples: Examples, progress: Progress) -> PreparedScorer:
         """Fit on states of the teacher of the spec, at its layer. Raises SpecError if none is named."""
-        teacher = teacher_of(workspace, spec)
-        name = id_of(spec, VERSION, teacher_content(teacher), examples.prompts, examples.harmful.tolist())
-        if workspace.folder("scorers", name).is_dir():
-            return opened(workspace, name)
-        fitted, held_out = split(examples.prompts, examples.harmful, seed=spec.seed)
-        held_out = examples.calibrating(held_out)
-        features = prompt_states(examples.prompts, teacher, session_of(teacher), progress)
-        with sealed_folder(workspace.folder("scorers", name)) as building:
-            weight, intercept = _logistic(features[fitted], examples.harmful[fitted])
-            odds = features[held_out] @ weight + intercept
-            scale = float(np.quantile(np.abs(odds), 0.99) / np.arctanh(SATURATION)) or 1.0
-            np.savez(building / FILE, weight=weight.astype(np.float32), scalars=np.array([intercept, scale]))
-            scores = np.tanh(odds / scale).astype(np.float32)
-            title = f"Linear probe on {teacher.title}"
-            calibrate(building, spec, examples, examples.prompts, held_out, scores, title=title, extra=facts_of(teacher))
-        return opened(workspace, name)
+        return prepare_prompt_states(self, workspace, spec, examples, progress, version=VERSION, fit=_fit)
 
     def content(self, prepared: Prepared) -> dict[str, Any]:
         states = {name: value for name, value in prepared.spec["states"].items() if name != "feature"}  # older ones have it
@@ -83,6 +64,14 @@ class LinearProbe(Scorer):
             return torch.tanh((states @ direction + intercept) / scale)
 
         return score_prompt_states(self, workspace, dataset, prepared, progress, similarity=similarity)
+
+
+def _fit(building: Path, fitted: Labelled, held_out: Labelled) -> NDArray[np.float32]:
+    weight, intercept = _logistic(*fitted)
+    odds = held_out[0] @ weight + intercept
+    scale = float(np.quantile(np.abs(odds), 0.99) / np.arctanh(SATURATION)) or 1.0
+    np.savez(building / FILE, weight=weight.astype(np.float32), scalars=np.array([intercept, scale]))
+    return np.asarray(np.tanh(odds / scale), dtype=np.float32)
 
 
 def _logistic(features: NDArray[np.float32], harmful: NDArray[np.bool_]) -> tuple[NDArray[np.float64], float]:

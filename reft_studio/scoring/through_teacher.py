@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,10 +12,12 @@ from numpy.typing import NDArray
 
 from reft_studio.data.dataset import Dataset
 from reft_studio.errors import SpecError
+from reft_studio.integrity import sealed_folder
 from reft_studio.progress import Progress
 from reft_studio.scoring.content import teacher_content
 from reft_studio.scoring.partial import Made, quick_scores
-from reft_studio.scoring.prepared import Prepared
+from reft_studio.scoring.prepared import Prepared, PreparedScorer
+from reft_studio.scoring.preparing import calibrate, id_of, opened, split
 from reft_studio.scoring.scorer import Examples, Scorer, ScorerSpec
 from reft_studio.scoring.scores import ScoreSet, score_key
 from reft_studio.teacher.quick import calibration_prompts
@@ -24,6 +27,11 @@ from reft_studio.workspace import Workspace
 if TYPE_CHECKING:
     from reft_studio.models.session import Session
     from reft_studio.scoring.engine import Similarity
+
+Labelled = tuple[NDArray[np.float32], NDArray[np.bool_]]
+"""States of prompts, (n, d_model), and which of them are harmful, (n,)."""
+Fit = Callable[[Path, Labelled, Labelled], NDArray[np.float32]]
+"""Fits on the first prompts and keeps what it found in a folder; gives the scores of the second, held-out ones."""
 
 
 def teacher_of(workspace: Workspace, spec: ScorerSpec) -> TeacherInfo:
@@ -75,6 +83,24 @@ def prompt_states(prompts: Sequence[str], teacher: TeacherInfo, session: Session
             session.model, backbone, ids, layers=[teacher.layer], progress=lambda done: progress.progress(done, len(ids))
         )
     return np.asarray(found[:, 0].numpy())
+
+
+def prepare_prompt_states(
+    scorer: Scorer, workspace: Workspace, spec: ScorerSpec, examples: Examples, progress: Progress, *, version: int, fit: Fit
+) -> PreparedScorer:
+    """Fit on the states of a part of the examples' prompts, set the threshold on the rest. Raises SpecError if no teacher is named."""
+    teacher = teacher_of(workspace, spec)
+    name = id_of(spec, version, teacher_content(teacher), examples.prompts, examples.harmful.tolist())
+    if workspace.folder("scorers", name).is_dir():
+        return opened(workspace, name)
+    fitted, held_out = split(examples.prompts, examples.harmful, seed=spec.seed)
+    held_out = examples.calibrating(held_out)
+    states = prompt_states(examples.prompts, teacher, session_of(teacher), progress)
+    with sealed_folder(workspace.folder("scorers", name)) as building:
+        scores = fit(building, *((states[places], examples.harmful[places]) for places in (fitted, held_out)))
+        title = f"{scorer.info.title} on {teacher.title}"
+        calibrate(building, spec, examples, examples.prompts, held_out, scores, title=title, extra=facts_of(teacher))
+    return opened(workspace, name)
 
 
 def score_prompt_states(

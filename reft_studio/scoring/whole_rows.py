@@ -125,7 +125,10 @@ def score(scorer: Scorer, workspace: Workspace, dataset: Dataset, prepared: Prep
                     def told(done: int, before: int = before) -> None:
                         progress.progress(before + done, dataset.rows)
 
-                    shard = _shard(reader, batch, lambda rows, told=told: scale(measure(reader, learned, rows, told)))  # type: ignore[misc]
+                    def function(rows: list[Example], told: Callable[[int], None] = told) -> NDArray[np.float32]:
+                        return scale(measure(reader, learned, rows, told))
+
+                    shard = _shard(reader, batch, function)
                     save_shard(final, shard)
                 result.take(shard)
                 progress.progress(result.rows, dataset.rows)
