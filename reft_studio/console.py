@@ -15,7 +15,7 @@ from typing import Any
 
 from reft_studio.errors import PrerequisiteError
 from reft_studio.evaluation.result import EvaluationResult
-from reft_studio.jobs.pace import Pace
+from reft_studio.jobs.pace import Expected, Pace
 from reft_studio.stats import Estimate
 from reft_studio.workspace import Workspace, write_atomic
 
@@ -32,6 +32,7 @@ class Console:
         self.workspace, self.job_id = workspace, job_id
         self.warnings: list[str] = []
         self._stage, self._pace, self._shown = "", Pace(), 0.0
+        self._expected = Expected()
         self._live = sys.stderr.isatty()
 
     def stage(self, name: str, index: int, count: int) -> None:
@@ -46,9 +47,13 @@ class Console:
             return
         self._shown = now
         share = done / total if total else 0.0
-        left = f", {self._pace.eta_s:.0f} s left" if self._pace.eta_s is not None else ""
+        eta_s = self._expected.eta_s(now, self._pace)
+        left = f", {eta_s:.0f} s left" if eta_s is not None else ""
         loss = f", loss {metrics['loss']:.3f}" if "loss" in metrics else ""
         self._write(f"{self._stage}  {share:.0%}{left}{loss}", end="" if self._live else "\n")
+
+    def expect(self, seconds: float | None) -> None:
+        self._expected.say(time.monotonic(), seconds)
 
     def warn(self, message: str) -> None:
         self.warnings.append(message)

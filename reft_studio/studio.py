@@ -59,6 +59,7 @@ from reft_studio.views.rows import Table
 from reft_studio.views.run_history import RunHistory
 from reft_studio.views.shelf import Models
 from reft_studio.views.sources import Sources, held_upload
+from reft_studio.views.sweeping import Sweeps
 from reft_studio.views.training import Training, run_params
 from reft_studio.workspace import Workspace, discard, new_folder, read_json
 
@@ -95,6 +96,7 @@ class Studio:
         self.desk = desk.Desk(workspace)
         self.host = ModelHost(workspace)
         self.models = Models(self.jobs)
+        self.sweeps = Sweeps(workspace, self.jobs, self.models)
         self.device = device.Device(workspace, self.jobs, self.host)
         self.explain = explaining.Explaining(workspace, self.host)
         self._device = ""

@@ -241,7 +241,7 @@ def _draw(studio: Studio, page: shell.Page) -> None:
     shell.draw(studio, page)
     with shell.content():
         shell.heading(page)
-        importlib.import_module(f"ui.pages.{page.name}").build(studio)
+        importlib.import_module(page.module).build(studio)
 
 
 def _refuse_sharing() -> None:

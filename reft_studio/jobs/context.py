@@ -15,7 +15,7 @@ from typing import Any
 from reft_studio.jobs import status as files
 from reft_studio.jobs.events import EventWriter
 from reft_studio.jobs.job import JobCancelled, JobPaused
-from reft_studio.jobs.pace import Pace
+from reft_studio.jobs.pace import Expected, Pace
 from reft_studio.jobs.status import Status
 from reft_studio.progress import StopEarly
 from reft_studio.workspace import Workspace
@@ -40,6 +40,7 @@ class WorkerContext:
         self.events = EventWriter(self.folder)
         self.status = status
         self._pace = Pace()
+        self._expected = Expected()
         self.asked = ""
         """What a person, or chat, asked of the job; empty while nothing, or while it is the system that stops it."""
         self._signalled = self._closed = self._told_to_stop = False
@@ -48,7 +49,8 @@ class WorkerContext:
     def stage(self, name: str, index: int, count: int) -> None:
         """Begin stage `index` of `count`, counted from 1."""
         self._pace = Pace()
-        self.status = replace(self.status, stage=name, stage_index=index, stage_count=count, done=0, total=0, rate=None, eta_s=None)
+        self.status = replace(self.status, stage=name, stage_index=index, stage_count=count, done=0, total=0, rate=None)
+        self.status = replace(self.status, eta_s=self._expected.eta_s(time.monotonic(), self._pace))
         self.events.add("stage", stage=name, index=index, count=count)
         self._write(force=True)
         self.check()
@@ -57,7 +59,9 @@ class WorkerContext:
         """`done` of `total` (0 if not known); metrics become one event each time."""
         now = time.monotonic()
         self._pace.add(now, done, total)
-        self.status = replace(self.status, done=done, total=total, rate=self._pace.rate, eta_s=self._pace.eta_s)
+        self.status = replace(
+            self.status, done=done, total=total, rate=self._pace.rate, eta_s=self._expected.eta_s(time.monotonic(), self._pace)
+        )
         if metrics:
             self.events.add("metric", stage=self.status.stage, done=done, total=total, **metrics)
         elif now - self._told >= STATUS_S or done >= total > 0:
@@ -65,6 +69,10 @@ class WorkerContext:
             self.events.add("progress", stage=self.status.stage, done=done, total=total)
         self._write()
         self.check()
+
+    def expect(self, seconds: float | None) -> None:
+        """Say how long the whole job still takes; None: that is not known."""
+        self._expected.say(time.monotonic(), seconds)
 
     def warn(self, message: str) -> None:
         """Keep a warning for the person; never text from a dataset."""

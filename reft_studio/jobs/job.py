@@ -28,7 +28,8 @@ class JobContext(Progress, Protocol):
     """What a job may use. `progress` and `check` raise JobCancelled; call one of them at least every few seconds.
 
     They raise StopEarly, once, where a person asked a training to end and keep what was learnt. `anew`: what an earlier attempt kept,
-    like a checkpoint, is to be forgotten.
+    like a checkpoint, is to be forgotten. `expect` says how long the whole job still takes, for one that knows better than the pace of a
+    stage tells (None: not known); from then on the pace is not asked.
     """
 
     @property
@@ -37,6 +38,7 @@ class JobContext(Progress, Protocol):
     def job_id(self) -> str: ...
     @property
     def anew(self) -> bool: ...
+    def expect(self, seconds: float | None) -> None: ...
 
 
 JobFunction = Callable[[JobContext, dict[str, Any]], dict[str, Any]]

@@ -23,6 +23,7 @@ KINDS: Registry[JobFunction] = Registry(
         "measure": "reft_studio.jobs.probing:measure",
         "evaluate": "reft_studio.jobs.tasks:evaluate",
         "regrade": "reft_studio.jobs.tasks:regrade",
+        "sweep": "reft_studio.tasks.sweep_job:run_sweep",
         "demo": "reft_studio.jobs.tasks:demo",
         "freeze": "reft_studio.jobs.outgoing:freeze_dataset",
         "export": "reft_studio.jobs.outgoing:export_dataset",

@@ -51,3 +51,21 @@ class Pace:
     def _slope(self, first: int, last: int) -> float:
         (begin, done_begin), (end, done_end) = self._samples[first], self._samples[last]
         return (done_end - done_begin) / (end - begin) if end > begin else 0.0
+
+
+class Expected:
+    """How long a whole job still takes, where it says so itself; until then its pace is asked."""
+
+    def __init__(self) -> None:
+        self._told = False
+        self._until: float | None = None
+
+    def say(self, now: float, seconds: float | None) -> None:
+        """From `now` on (any clock) it takes so long; None: that is not known."""
+        self._told, self._until = True, None if seconds is None else now + seconds
+
+    def eta_s(self, now: float, pace: Pace) -> float | None:
+        """Seconds left at `now`; None while nobody knows."""
+        if not self._told:
+            return pace.eta_s
+        return None if self._until is None else max(0.0, self._until - now)

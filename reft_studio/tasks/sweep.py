@@ -6,7 +6,8 @@ Several processes may share a sweep: each does every n-th group of runs, and all
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from itertools import groupby
@@ -15,12 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from reft_studio import fingerprint
 from reft_studio.attacks import ATTACKS
 from reft_studio.attacks.disguise import PLAIN, disguise
 from reft_studio.data.dataset import Dataset
 from reft_studio.defenses import DEFENSES
-from reft_studio.errors import DataError, EvaluationError, SpecError, StoreError, TrainingError
+from reft_studio.errors import OUT_OF_MEMORY, DataError, EvaluationError, SpecError, StoreError, TrainingError, is_out_of_memory
 from reft_studio.evaluation.result import SCORES, EvaluationResult
 from reft_studio.jobs.demo_data import DemoData, LabRows
 from reft_studio.jobs.demo_teacher import Pair, open_base, real_pair
@@ -40,6 +40,7 @@ from reft_studio.scoring.scorer import ScorerSpec
 from reft_studio.scoring.scores import flagged
 from reft_studio.tasks.framed import ask_in_frame, framed_suite
 from reft_studio.tasks.lent import LentModel
+from reft_studio.tasks.sweep_record import Times, adopt, done, keep, known, lines, path_of
 from reft_studio.tasks.sweep_spec import ENSEMBLE, NONE, OWN, TEACHER, Cell, SweepSpec, members_of
 from reft_studio.teacher.spec import TeacherSpec, source_of
 from reft_studio.teacher.teacher import TeacherInfo, open_teacher
@@ -47,9 +48,8 @@ from reft_studio.training.context import AlignmentData
 from reft_studio.training.inputs import unflagged
 from reft_studio.training.run import train
 from reft_studio.training.spec import RunSpec, own_config
-from reft_studio.workspace import Workspace, read_json, write_json
+from reft_studio.workspace import Workspace
 
-FOLDER = "sweeps"
 FAILURES = (DataError, EvaluationError, SpecError, StoreError, TrainingError)
 """What ends one run and not the sweep; a full disk or a missing model ends all."""
 _EVALUATING = 0.2
@@ -79,61 +79,69 @@ class Share:
 ALL = Share()
 
 
-def sweep(workspace: Workspace, spec: SweepSpec, progress: Progress, *, share: Share = ALL) -> list[dict[str, Any]]:
+def sweep(
+    workspace: Workspace,
+    spec: SweepSpec,
+    progress: Progress,
+    *,
+    share: Share = ALL,
+    expect: Callable[[float | None], None] = lambda _seconds: None,
+) -> list[dict[str, Any]]:
     """Do all runs of a recipe that are not done yet; returns what is known of every cell (see `lines`).
 
-    A run that fails is noted with its error, and the others are done.
+    A run that fails is noted with its error, and the others are done. `expect` is told before each run how many seconds all that are left
+    take, as runs of the same work took on this workspace; None while that is not known.
     """
-    mine = [(number, key, list(cells)) for number, (key, cells) in enumerate(groupby(spec.cells, key=_group)) if share.takes(number)]
-    total, done = sum(len(cells) for _, _, cells in mine), 0
+    groups = [list(cells) for number, (_, cells) in enumerate(groupby(spec.cells, key=_group)) if share.takes(number)]
+    left = _left(workspace, spec, [cell for cells in groups for cell in cells])
+    total, times, kinds = sum(map(len, groups)), Times.of(workspace), Counter(cell.kind for cell in left.values())
     bases: dict[str, Base] = {}
-    for _, (model, *_), cells in mine:
+    for cells in groups:
         group: Group | None = None
-        for cell in cells:
-            done += 1
-            if "error" not in (_known(workspace, spec, cell) or {"error": "not done"}):
-                continue
-            hidden = "" if cell.attack == PLAIN else f" ({ATTACKS.get(cell.attack).info.title})"
-            progress.stage(f"{cell.variant.title}, {cell.poison_ratio:.0%} poison{hidden}, seed {cell.seed}", done, total)
-            part = Part(progress, start=(done - 1) / total, share=1 / total)
-            if model not in bases:
-                bases = {model: Base.open(workspace, spec, model)}
+        for cell in (one for one in cells if one.key in left):
+            place = total - len(left)
+            progress.stage(_told(cell), place + 1, total)
+            part = Part(progress, start=place / total, share=1 / total)
+            expect(times.left(spec, kinds))
+            part.progress(0, 1)
+            if cell.model not in bases:
+                bases = {cell.model: Base.open(workspace, spec, cell.model)}
             try:
-                group = group or Group(bases[model], cell, part)
+                group = group or Group(bases[cell.model], cell, part)
             except FAILURES as exc:
-                progress.warn(f"{cell.variant.title}: {exc}")
-                _keep(workspace, spec, cell, {"error": str(exc)})
-                continue
-            _keep(workspace, spec, cell, group.line(cell, part))
+                line = _failed(cell, exc, progress)
+            else:
+                line = group.line(cell, part)
+            keep(workspace, spec, cell, line)
+            times.add(spec, {"cell": cell.facts, **line})
+            del left[cell.key]
+            kinds[cell.kind] -= 1
     return lines(workspace, spec)
 
 
-def lines(workspace: Workspace, spec: SweepSpec) -> list[dict[str, Any]]:
-    """What is known of each cell, in the order of the recipe.
+def _left(workspace: Workspace, spec: SweepSpec, cells: list[Cell]) -> dict[str, Cell]:
+    """The cells that are not done, by their keys; what another recipe had done of them is noted here too."""
+    left = {cell.key: cell for cell in cells if not done(known(workspace, spec, cell) or {})}
+    for key in adopt(workspace, spec, left.values()):
+        del left[key]
+    return left
 
-    `cell` has its facts; once it was done there are `run`, `result`, `filter`, `cost`, or an `error`.
-    """
-    return [_known(workspace, spec, cell) or {"cell": cell.facts} for cell in spec.cells]
+
+def _failed(cell: Cell, exc: BaseException, progress: Progress) -> dict[str, Any]:
+    """The line of a run that ended by an error."""
+    told = str(exc) if isinstance(exc, FAILURES) else OUT_OF_MEMORY
+    progress.warn(f"{cell.variant.title}: {told}")
+    return {"error": told}
+
+
+def _told(cell: Cell) -> str:
+    """`Ref-Teacher, 10% poison, seed 1`."""
+    hidden = "" if cell.attack == PLAIN else f" ({ATTACKS.get(cell.attack).info.title})"
+    return f"{cell.variant.title}, {cell.poison_ratio:.0%} poison{hidden}, seed {cell.seed}"
 
 
 def _group(cell: Cell) -> tuple[str, str, int, float, str, int]:
     return cell.model, cell.task, cell.rows, cell.poison_ratio, cell.attack, cell.seed
-
-
-def _path(workspace: Workspace, spec: SweepSpec, cell: Cell) -> Path:
-    return workspace.folder(FOLDER, spec.id) / f"{fingerprint.of_value(cell.facts)[:16]}.json"
-
-
-def _known(workspace: Workspace, spec: SweepSpec, cell: Cell) -> dict[str, Any] | None:
-    path = _path(workspace, spec, cell)
-    return dict(read_json(path)) if path.is_file() else None
-
-
-def _keep(workspace: Workspace, spec: SweepSpec, cell: Cell, line: dict[str, Any]) -> None:
-    path = _path(workspace, spec, cell)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path.parent / "recipe.json", spec.model_dump(mode="json"))
-    write_json(path, {"cell": cell.facts, **line})
 
 
 @dataclass
@@ -228,7 +236,8 @@ class Group:
             spec = self.spec(cell)
             if not self.base.spec.train:
                 kept = unflagged(self.base.workspace, spec, self.user, self.base.session, progress)
-                return {"filter": self._found(kept) if spec.filters_with else None}
+                return {"filter": self._found(kept) if spec.filters_with else None, "seconds": _since(started)}
+            fresh = not (self.base.workspace.folder("runs", spec.run_id) / "result.json").is_file()
             training = Part(progress, start=0.0, share=1 - _EVALUATING)
             run = train(self.base.workspace, spec, self.base.session, training, cache=self.base.cache)
             asking = Part(progress, start=1 - _EVALUATING, share=_EVALUATING)
@@ -236,12 +245,13 @@ class Group:
             adapter = session.ensure("evaluated", run.adapter)
             graded = evaluate_adapter(self.base.workspace, session, run.run_id, adapter, self.suite, asking)
             framed = self._framed(cell, run.folder, adapter, asking)
-        except FAILURES as exc:
-            progress.warn(f"{cell.variant.title}: {exc}")
-            return {"error": str(exc)}
+        except (*FAILURES, MemoryError, RuntimeError) as exc:
+            if not isinstance(exc, FAILURES) and not is_out_of_memory(exc):
+                raise
+            return _failed(cell, exc, progress)
         return {
             "run": run.run_id,
-            "seconds": round(time.perf_counter() - started, 2),
+            "seconds": _since(started) if fresh else None,
             "result": {**shares(graded), **framed},
             "verdicts": graded.verdicts,
             "filter": self._found(np.load(run.folder / "kept.npy").tolist()) if spec.filters_with else None,
@@ -256,7 +266,7 @@ class Group:
         suite = framed_suite(workspace, self.suite, self.user, cell.attack, seed=cell.seed)
         if suite is None:
             return {}
-        keep = _path(workspace, spec, cell).parent / "framed" / _path(workspace, spec, cell).name
+        keep = path_of(workspace, spec, cell).parent / "framed" / path_of(workspace, spec, cell).name
         keep.parent.mkdir(parents=True, exist_ok=True)
         return {"hs_framed": ask_in_frame(workspace, self.base.session, run, adapter, self.suite, suite, progress, keep=keep)}
 
@@ -352,6 +362,10 @@ class Group:
             "false_positive_rate": 100 * sum(harmless) / len(harmless) if harmless else None,
             "origins": {name: {"removed": sum(found), "rows": len(found)} for name, found in sorted(origins.items())},
         }
+
+
+def _since(started: float) -> float:
+    return round(time.perf_counter() - started, 2)
 
 
 def shares(graded: EvaluationResult) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def against_plain(workspace: Workspace, lines: Sequence[Mapping[str, Any]]) -> l
     Settings without plain SFT give none. Raises EvaluationError if the workspace has evaluated the runs in another way since.
     """
     runs: dict[tuple[Any, ...], dict[str, list[RunRow]]] = {}
-    plain = {one["cell"]["variant"] for one in lines if _is_plain(one["cell"])}
+    plain = {one["cell"]["variant"] for one in lines if is_plain(one["cell"])}
     for line in lines:
         if "run" in line:
             setting = tuple(line["cell"][name] for name in _SETTING)
@@ -54,7 +54,8 @@ def against_plain(workspace: Workspace, lines: Sequence[Mapping[str, Any]]) -> l
     return _corrected(known)
 
 
-def _is_plain(cell: Mapping[str, Any]) -> bool:
+def is_plain(cell: Mapping[str, Any]) -> bool:
+    """Whether a cell is plain finetuning: no defense, no filter."""
     return (cell["method"], cell["start"]) == ("sft", "method") and cell["filter"] in (OWN, NONE)
 
 

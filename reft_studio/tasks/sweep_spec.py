@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, Self
 
-import yaml
 from pydantic import Field, field_validator, model_validator
 
 from reft_studio import fingerprint
@@ -16,7 +16,6 @@ from reft_studio.attacks import ATTACKS
 from reft_studio.attacks.disguise import PLAIN
 from reft_studio.defenses import DEFENSES
 from reft_studio.defenses.defense import Start
-from reft_studio.errors import SpecError
 from reft_studio.models.spec import LoraSpec, OptimSpec, Settings, preset_named
 from reft_studio.scoring import SCORERS
 from reft_studio.training.naming import number
@@ -26,7 +25,10 @@ OWN, NONE, TEACHER = "own", "none", "refusal_feature"
 ENSEMBLE = "ensemble"
 ALONE = (ENSEMBLE, "random")
 """Scorers that a filter of several cannot have: what it is made of, and the control that drops as many rows as another filter."""
+Kind = tuple[str, int, str]
 MOST_CELLS = 20_000
+LISTS = ("models", "tasks", "rows", "poison_ratios", "attacks", "seeds", "variants")
+"""Fields of a recipe that multiply."""
 
 
 class Variant(Settings):
@@ -62,6 +64,12 @@ class Variant(Settings):
             yield self.model_copy(update={"config": config, "filter": filtered, "start": start})
 
     @property
+    def count(self) -> int:
+        """How many variants its lists stand for."""
+        values = [value for value in self.config.values() if isinstance(value, list | tuple)]
+        return math.prod(map(len, (*values, _tuple(self.filter), _tuple(self.start))))
+
+    @property
     def title(self) -> str:
         """Its name in tables; no two variants of a recipe share one."""
         return titled(self)
@@ -78,6 +86,16 @@ class Cell:
     attack: str
     seed: int
     variant: Variant
+
+    @property
+    def key(self) -> str:
+        """Equal for equal runs, of whatever recipe; names its file."""
+        return fingerprint.of_value(self.facts)[:16]
+
+    @property
+    def kind(self) -> Kind:
+        """What decides how long it takes, beside the settings of its recipe: base, rows and method."""
+        return self.model, self.rows, self.variant.method
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -131,17 +149,28 @@ class SweepSpec(Settings):
         self.optim_of("lab"), self.lora_of("lab")
         for attack in self.attacks:
             ATTACKS.get(attack)
-        titles = [one.title for one in self.expanded]
-        if twice := [title for title in titles if titles.count(title) > 1]:
-            raise ValueError(f"two variants are called '{twice[0]}': give one of them a label, or leave one out")
-        if (count := len(self.cells)) > MOST_CELLS:
+        if (count := self.count) > MOST_CELLS:  # before lists are multiplied, which would take all memory
             raise ValueError(f"the recipe has {count:,} runs; at most {MOST_CELLS:,} are allowed")
+        seen = Counter(one.title for one in self.expanded)
+        if twice := [title for title, times in seen.items() if times > 1]:
+            raise ValueError(f"two variants are called '{twice[0]}': give one of them a label, or leave one out")
         return self
 
     @property
     def id(self) -> str:
         """Equal for equal recipes, whatever their name and note."""
         return "w" + fingerprint.of_value(self.model_dump(mode="json", exclude={"name", "note"}))[:12]
+
+    def alike(self, other: SweepSpec) -> bool:
+        """Whether both differ at most in what they list, so that a run of the one may be a run of the other."""
+        listed = {"name", "note", *LISTS}
+        return self.model_dump(exclude=listed) == other.model_dump(exclude=listed)
+
+    @property
+    def count(self) -> int:
+        """How many runs it has."""
+        others = (self.models, self.tasks, self.rows, self.poison_ratios, self.attacks, self.seeds)
+        return math.prod(map(len, others)) * sum(one.count for one in self.variants)
 
     @property
     def expanded(self) -> list[Variant]:
@@ -164,21 +193,6 @@ class SweepSpec(Settings):
 
     def _preset(self, model: str) -> str:
         return ("lab" if model == "lab" else "real") if self.preset == "auto" else self.preset
-
-
-def read_recipe(path: Path) -> SweepSpec:
-    """A recipe from its file. Raises SpecError if the file is missing, is no YAML, or asks for what there is not."""
-    if not path.is_file():
-        raise SpecError(f"There is no recipe '{path}'. Give a YAML file, such as recipes/lab.yaml.")
-    try:
-        found = yaml.safe_load(path.read_text("utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as exc:
-        place = getattr(exc, "problem_mark", None)
-        where = f" (line {place.line + 1})" if place is not None else ""
-        raise SpecError(f"{path.name} is no YAML{where}: {str(getattr(exc, 'problem', exc))[:120]}.") from exc
-    if not isinstance(found, Mapping):
-        raise SpecError(f"{path.name} holds no recipe: give settings by name, such as 'variants:' and 'poison_ratios:'.")
-    return SweepSpec.checked(**{"name": path.stem, **found})
 
 
 def titled(variant: Variant) -> str:

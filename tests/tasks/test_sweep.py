@@ -14,8 +14,10 @@ from reft_studio.progress import Silent
 from reft_studio.stats import Estimate
 from reft_studio.tasks import sweep as sweeping
 from reft_studio.tasks import sweep_table
-from reft_studio.tasks.sweep import FOLDER, Share, lines, sweep
-from reft_studio.tasks.sweep_spec import SweepSpec, read_recipe
+from reft_studio.tasks.recipe_text import read_recipe
+from reft_studio.tasks.sweep import Share, sweep
+from reft_studio.tasks.sweep_record import FOLDER, lines
+from reft_studio.tasks.sweep_spec import Cell, SweepSpec, Variant
 from reft_studio.training.run_folder import open_run
 from reft_studio.workspace import Workspace, read_json
 
@@ -49,7 +51,7 @@ def test_lists_multiply_and_each_variant_has_a_name_of_its_own() -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("variants: [", r"is no YAML \(line"),
+        ("variants: [", r"line 1: This is no YAML"),
         ("- one", "holds no recipe"),
         ("variants: []", "variants"),
         ("variants: [{method: magic}]", "ref_teacher"),
@@ -152,6 +154,36 @@ def test_what_was_done_is_not_done_again_but_a_cell_that_failed_is(
     assert (workspace.folder(FOLDER, other.id) / "recipe.json").is_file()
 
 
+def test_a_recipe_with_one_more_value_takes_over_what_was_done_while_its_runs_are_there(
+    done: tuple[Workspace, SweepSpec], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace, found = done
+    asked, told = list[str](), list[float | None]()
+
+    def noted(group: sweeping.Group, cell: Cell, progress: Any) -> dict[str, Any]:
+        asked.append(cell.variant.title)
+        return {"run": "none", "result": {}}
+
+    monkeypatch.setattr(sweeping.Group, "line", noted)
+    more = found.model_copy(update={"name": "longer", "variants": (*found.variants, Variant(method="lisa"))})
+    assert more.alike(found) and more.id != found.id
+    longer = sweep(workspace, more, Silent(), expect=told.append)
+    assert asked == ["Lisa"] and longer[:-1] == lines(workspace, found)
+    (left,) = told
+    seconds = [line["seconds"] for line in longer[:-1]]
+    assert left == pytest.approx(sum(seconds) / len(seconds)), "no Lisa was timed yet, so as the others took"
+
+    other = found.model_copy(update={"optim": {"steps": 3}, "variants": found.variants[:1]})
+    assert not other.alike(found)
+    sweep(workspace, other, Silent(), expect=told.append)
+    assert told[1:] == [None] * 3 and len(asked) == 4, "other steps are other work, of which nothing is known"
+
+
+def test_too_many_runs_are_refused_before_the_lists_are_multiplied() -> None:
+    with pytest.raises(SpecError, match="1,000,000 runs"):
+        spec(seeds=tuple(range(1000)), rows=tuple(range(1, 1001)))
+
+
 def test_attacks_hide_the_same_poison_and_filters_are_asked_what_they_find_without_training(done: tuple[Workspace, SweepSpec]) -> None:
     asked = spec(
         rows=(60,),
@@ -202,6 +234,9 @@ def line(variant: str, seed: int, hs: float, **more: Any) -> dict[str, Any]:
         "attack": "plain",
         "seed": seed,
         "variant": variant,
+        "method": "sft" if variant == "Plain SFT" else "lisa",
+        "start": "method",
+        "filter": "own",
         "config": {"alpha": 1},
     }
     share = Estimate(hs, hs - 5, hs + 5, 200, 0, "Wilson")
@@ -216,6 +251,29 @@ def test_the_table_has_means_over_seeds_and_keeps_the_interval_of_a_single_one()
     assert first.values["hs"].low < 0 + 1e-9 and first.values["hs"].high == pytest.approx(20 + 4.30265 * 10 / 3**0.5, abs=1e-3)
     assert (second.seeds, second.values["hs"].low, second.failed) == (1, 45.0, ("It broke.",))
     assert "fa" not in first.values
+
+
+def test_what_a_minute_of_the_device_buys_is_held_against_plain_finetuning_seed_by_seed() -> None:
+    def timed(variant: str, seed: int, hs: float, seconds: float, shared: float = 0.0) -> dict[str, Any]:
+        cost = {"passes": {"forward": 2}, "flops": None, "stages": [{"seconds": seconds, "memory_mb": None}]}
+        found = line(variant, seed, hs, cost=cost, stages=[{"seconds": shared}] if shared else [])
+        found["result"]["fa"] = Estimate(90.0, 85.0, 95.0, 200, 0, "Wilson").__dict__
+        return found
+
+    plain = [timed("Plain SFT", 0, 80.0, 60), timed("Plain SFT", 1, 70.0, 60)]
+    lines = [*plain, timed("A", 0, 20.0, 60, shared=60), timed("A", 1, 50.0, 120), timed("B", 2, 10.0, 60)]
+    first, second, third = sweep_table.summarised(lines)
+    assert "avoided_per_minute" not in first.values and first.values["fa_per_minute"].value == 90.0
+    assert second.values["minutes"].value == 2.0, "a shared stage counts in each run that rests on it"
+    assert second.values["avoided_per_minute"].value == (60 / 2 + 20 / 2) / 2 and second.values["avoided_per_minute"].n == 2
+    assert second.values["avoided_per_minute"].low < 10 < 30 < second.values["avoided_per_minute"].high
+    assert second.plain == ("r0", "r1") and "avoided_per_minute" not in third.values and third.plain == ()
+    assert "withheld for 1 of 3 lines" in sweep_table.withheld([first, second, third]) and sweep_table.withheld([first, second]) == ""
+    heads, rows = sweep_table.cells([first, second, third], ["hs", "avoided_per_minute"])
+    assert heads == ["method", "p", "seeds", "HS", "HS avoided / min"]
+    assert [row[-1] for row in rows] == ["-", "20 [-107, 147]", "-"]
+    told = list(csv.DictReader(io.StringIO(sweep_table.as_csv(lines))))
+    assert [row["avoided_per_minute"] for row in told] == ["", "", "30.0", "10.0", ""]
 
 
 def test_a_cell_that_was_not_done_counts_in_no_mean() -> None:

@@ -8,7 +8,8 @@ import pytest
 
 from reft_studio.progress import Silent
 from reft_studio.scoring import SCORERS
-from reft_studio.tasks.sweep import lines, sweep
+from reft_studio.tasks.sweep import sweep
+from reft_studio.tasks.sweep_record import lines
 from reft_studio.tasks.sweep_spec import SweepSpec, filter_title
 from reft_studio.workspace import Workspace
 

@@ -25,12 +25,14 @@ FINISHED_SHOWN = 3
 EACH = {**SLOW, "trigger_mode": "multiple"}
 """Every click counts, also one on another job while the first is being handled."""
 LIVE = ("queued", "running", "paused")
-KEEPING = ("run", "teacher", "quick_teacher", "score", "evaluate", "regrade", "demo")
+KEEPING = ("run", "teacher", "quick_teacher", "score", "evaluate", "regrade", "demo", "sweep")
 """Kinds that keep what they did, so that another attempt goes on from there."""
 FORGETTING = ("run", "teacher")
 """Of these, kinds whose next attempt can be told to forget it."""
-WHOLE = ("demo",)
+WHOLE = ("demo", "sweep")
 """Kinds whose progress counts the whole job in thousandths, not the stage in rows or steps."""
+COUNTS = {"sweep": "Run"}
+"""What a stage is called, where it is more than a stage."""
 MAKES_DATA = ("mix",)
 """Kinds that name a dataset only to make another of it: they belong to whichever is in work, as imports do."""
 BADGES = {
@@ -161,7 +163,7 @@ def stage_text(view: JobView) -> str:
     if view.state != "running" or view.waits or not view.stage:
         return "" if view.state != "running" or view.waits else "Starting"
     name = show(view.stage, 120)
-    return name if view.stage_count < 2 else f"Stage {view.stage_index} of {view.stage_count}: {name}"
+    return name if view.stage_count < 2 else f"{COUNTS.get(view.kind, 'Stage')} {view.stage_index} of {view.stage_count}: {name}"
 
 
 def share(view: JobView) -> float | None:

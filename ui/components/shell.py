@@ -22,11 +22,21 @@ Dot = Literal["none", "empty", "busy", "done"]
 
 @dataclass(frozen=True)
 class Page:
-    """One page of the app: `name` is its module in `ui.pages`, `path` its route."""
+    """One page of the app: `name` is its module in `ui.pages`, or its folder in `ui` where it has one, `path` its route.
+
+    `under` is the page that it belongs to in the navigation.
+    """
 
     name: str
     title: str
     lead: str
+    room: bool = False
+    under: str = ""
+
+    @property
+    def module(self) -> str:
+        """What draws it."""
+        return f"ui.{self.name}.page" if self.room else f"ui.pages.{self.name}"
 
     @property
     def path(self) -> str:
@@ -43,6 +53,13 @@ PAGES: tuple[Page, ...] = (
     Page("filter", "Filter", "Score every row by how close it lies to refusal, and choose the threshold above which rows are removed."),
     Page("review", "Review", "Decide row by row where the filter is least sure. Every decision is recorded and can be undone."),
     Page("train", "Train", "Choose a method and a dataset, queue the run, watch it learn."),
+    Page(
+        "sweep",
+        "Sweep",
+        "Compare many settings by one recipe: every combination is trained and evaluated once, with seeds, intervals and costs.",
+        room=True,
+        under="train",
+    ),
     Page("compare", "Compare", "Harmful score against finetune accuracy, with intervals, for every run on the same evaluation set."),
     Page("chat", "Chat", "Ask the models the same thing, side by side."),
     Page("report", "Report", "One self-contained file that says what was removed, why, and what it changed."),
@@ -171,8 +188,9 @@ def _template(page: Page) -> str:
 
 def _link(page: Page, *, current: bool) -> str:
     here = ' aria-current="page"' if current else ""
+    under = ' class="rs-nav-under"' if page.under else ""
     return (
-        f'<li><a class="rs-nav-link" href="{page.path}" data-page="{page.name}"{here}>{page.title}'
+        f'<li{under}><a class="rs-nav-link" href="{page.path}" data-page="{page.name}"{here}>{page.title}'
         f'<span class="rs-dot" data-state="none" data-dot="{page.name}"></span></a></li>'
     )
 

@@ -26,7 +26,7 @@ from ui.widgets.live_run import live_run
 if TYPE_CHECKING:
     from reft_studio.studio import Studio
 
-_JOBS = ("run", "measure", "evaluate", "merge", "demo", "score", "teacher", JOB)
+_JOBS = ("run", "measure", "evaluate", "merge", "demo", "sweep", "score", "teacher", JOB)
 _NO_CURVE = "A run that trains is seen here: its losses, its speed, what it answers."
 _RUNS = """<div class="rs-stack"><div class="rs-spread"><h2>Runs</h2><a href="/compare">Compare what they do</a></div>
 <p class="rs-lead">Every run, finished or not. Choose one to name, tag, annotate or delete it; tick several to see in which settings they

@@ -20,9 +20,9 @@ KEEP = "props = new Proxy(props, { get: (given, name) => (given[name] === undefi
 
 @cache
 def source(name: str) -> str:
-    """The text of a file in this folder; empty if there is none."""
-    path = FOLDER / name
-    return path.read_text("utf-8") if path.is_file() else ""
+    """The text of a file in this folder, or in the folder of the page it belongs to; empty if there is none."""
+    path = next(FOLDER.parent.glob(f"*/{name}"), None)
+    return path.read_text("utf-8") if path is not None else ""
 
 
 def widget(

@@ -9,14 +9,21 @@ import pytest
 from ui.widgets import FOLDER, script, source
 from ui.widgets.compose import composed
 
+UI = FOLDER.parent
 
-@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.js")), ids=lambda path: path.stem)
+
+def test_no_two_folders_have_a_file_of_the_same_name_which_widgets_would_confuse() -> None:
+    names = [path.name for ending in ("js", "html", "css") for path in UI.glob(f"*/*.{ending}")]
+    assert sorted(names) == sorted(set(names)) and source("sweep_plan.js") and not source("none.js")
+
+
+@pytest.mark.parametrize("path", sorted(UI.rglob("*.js")), ids=lambda path: path.stem)
 def test_every_script_is_valid_javascript(node: str, path: Path) -> None:
     done = subprocess.run([node, "--check", str(path)], capture_output=True, text=True, timeout=30)
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("path", sorted([*FOLDER.glob("*.html"), *FOLDER.glob("*.css")]), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted([*UI.rglob("*.html"), *UI.rglob("*.css")]), ids=lambda path: path.name)
 def test_no_template_holds_anything_that_gradio_would_run(path: Path) -> None:
     """Gradio compiles templates as JavaScript template literals behind Handlebars."""
     text = path.read_text("utf-8")
@@ -26,7 +33,7 @@ def test_no_template_holds_anything_that_gradio_would_run(path: Path) -> None:
     assert "<script" not in text.lower()
 
 
-@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.js")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(UI.rglob("*.js")), ids=lambda path: path.stem)
 def test_no_script_writes_markup(path: Path) -> None:
     text = path.read_text("utf-8")
     for way in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function"):
