@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from reft_studio.attacks.disguise import PLAIN
 from reft_studio.comparison.table import mean_of_runs
 from reft_studio.stats import Estimate, mean_over_seeds, wilson
 from reft_studio.tasks.sweep_reference import is_plain
@@ -60,7 +61,8 @@ class Line:
     @property
     def words(self) -> str:
         """All that it can be found by."""
-        told = [self.setting[name] for name in ("variant", "model", "task", "attack")]
+        told = [self.setting[name] for name in ("variant", "model", "task")]
+        told += [self.setting["attack"]] if self.setting["attack"] != PLAIN else []  # else "plain" would find all
         return " ".join([*map(str, told), self.method, f"p={self.setting['poison_ratio']:g}", f"n={self.setting['rows']}"])
 
 
