@@ -1,6 +1,7 @@
 """Makes what ships beside the lab's base model: its teacher, its aligned weights, and the finished example project.
 
 python -m reft_studio.ship            all three, with the settings that the app uses (docs/lab.md)
+python -m reft_studio.ship example    only the example, with the teacher and the aligned weights that ship
 python -m reft_studio.ship details    only what the teachers' folders say about layers, positions and neighbours, without training
 """
 
@@ -38,16 +39,25 @@ def main() -> None:
         for name, changes in (("lab", {}), ("lab-aligned", {"regularisation": 0.0})):
             console.stage(f"prepare {name}", 1, 2)
             _ship(prepared(workspace, spec.model_copy(update=changes), session, console), name)
-        console.stage("make the example", 2, 2)
-        result = demo(workspace, DemoSpec(shipped_teacher=True), console, session=session)
-        subjects = [base_id("lab"), "teacher--lab", "aligned--lab-aligned"]
-        for name in subjects[1:]:
-            subject = find(workspace, name)
-            evaluate_adapter(workspace, session, name, session.ensure("evaluated", subject.adapter), lab_suite(), console)
-        example.pack(
-            workspace, dataset=result.datasets[0], runs=result.runs, subjects=subjects, made_on=datetime.now(UTC).date().isoformat()
-        )
-        console.done()
+        _example(workspace, session, console)
+
+
+def example_alone() -> None:
+    """Make the example anew in a temporary workspace and put it into assets/lab."""
+    with tempfile.TemporaryDirectory(prefix="reft-studio-ship-") as folder:
+        workspace = Workspace.open(Path(folder))
+        _example(workspace, Session.open("lab"), Console(workspace))
+
+
+def _example(workspace: Workspace, session: Session, console: Console) -> None:
+    console.stage("make the example", 2, 2)
+    result = demo(workspace, DemoSpec(shipped_teacher=True), console, session=session)
+    subjects = [base_id("lab"), "teacher--lab", "aligned--lab-aligned"]
+    for name in subjects[1:]:
+        subject = find(workspace, name)
+        evaluate_adapter(workspace, session, name, session.ensure("evaluated", subject.adapter), lab_suite(), console)
+    example.pack(workspace, dataset=result.datasets[0], runs=result.runs, subjects=subjects, made_on=datetime.now(UTC).date().isoformat())
+    console.done()
 
 
 def details() -> None:
@@ -70,4 +80,4 @@ def _ship(info: TeacherInfo, name: str) -> None:
 
 
 if __name__ == "__main__":
-    details() if sys.argv[1:] == ["details"] else main()
+    {"details": details, "example": example_alone}.get(" ".join(sys.argv[1:]), main)()

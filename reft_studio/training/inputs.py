@@ -114,7 +114,7 @@ def _answered(workspace: Workspace, dataset_id: str | None, session: Session, *,
     # harmless prompts pooled for a teacher may have no answer: there is nothing to learn from those here
     found = session.encoder.answered(_rows(workspace, dataset_id, skip=skip), name=data.name)
     if not found:
-        raise DataError(f"No row of the alignment data '{data.name}' has a response, so it cannot guide. Give harmless answers.")
+        raise DataError(f"No row of the alignment data '{data.name}' has a response, so it cannot guide. Give rows with answers.")
     return found
 
 
