@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,6 @@ FOLDER = "sweeps"
 RECIPE, TEXT = "recipe.json", "recipe.yaml"
 """The recipe as it was read, and as a person wrote it."""
 Line = dict[str, Any]
-_ID = re.compile("w[0-9a-f]{12}")
 
 
 @dataclass(frozen=True)
@@ -98,9 +96,9 @@ def stored(workspace: Workspace) -> list[Stored]:
 
 
 def find(workspace: Workspace, sweep_id: str) -> Stored | None:
-    """One sweep of the workspace; None if there is none with this id."""
+    """One sweep of the workspace; None if there is none with this id. Raises StoreError for what is no id."""
     folder = workspace.folder(FOLDER, sweep_id)
-    return _stored(folder) if _ID.fullmatch(sweep_id) and (folder / RECIPE).is_file() else None
+    return _stored(folder) if (folder / RECIPE).is_file() else None
 
 
 def adopt(workspace: Workspace, spec: SweepSpec, cells: Iterable[Cell]) -> set[str]:

@@ -95,8 +95,8 @@ def test_the_result_is_narrowed_by_words_and_written_as_it_is_shown(sweeps: Swee
     assert "| Lisa, rho 0.5 | 0.1 | 1 |" in sweeps.export(sweep, "md")
     with pytest.raises(SpecError, match="md, tex, csv"):
         sweeps.export(sweep, "exe")
-    for wrong in ("../..", "w" + 12 * "0"):
-        with pytest.raises(StoreError, match="no sweep"):
+    for wrong, told in (("../..", "is not an id"), ("w" + 12 * "0", "no sweep")):
+        with pytest.raises(StoreError, match=told):
             sweeps.result(wrong)
     assert all(wanted("")(line) for line in found.table)
 
