@@ -6,31 +6,33 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from reft_studio.errors import StudioError
-from reft_studio.tasks import stress_matrix, sweep_filters, sweep_reference, sweep_table
+from reft_studio.tasks import stress_matrix, sweep_filters, sweep_overview, sweep_reference, sweep_table
 from reft_studio.tasks.sweep_spec import SweepSpec
 from reft_studio.workspace import Workspace
 
 
 def markdown(workspace: Workspace, spec: SweepSpec, found: Sequence[Mapping[str, Any]], *, columns: Sequence[str] | None = None) -> str:
-    """The table of a sweep, what its filters remove, and its differences to plain finetuning; of attacks, a matrix.
+    """The table of a sweep, what its filters remove, and its differences to the variants that it names; of attacks, a matrix.
 
     `columns`: only these of the values.
     """
     table = sweep_table.summarised(found)
     if stress_matrix.is_stress(spec):
         return stress_matrix.as_markdown(table, spec)
+    plain = sweep_reference.plain_of(found)
     parts = [
         sweep_table.as_markdown(table, spec, columns=columns),
         stress_matrix.harm_markdown(table, spec),
+        sweep_overview.as_markdown(table),
         sweep_filters.as_markdown(found),
-        _against_plain(workspace, found),
+        *(_against(workspace, found, reference) for reference in spec.against or ((plain,) if plain else ())),
     ]
     return "".join(parts)
 
 
-def _against_plain(workspace: Workspace, found: Sequence[Mapping[str, Any]]) -> str:
+def _against(workspace: Workspace, found: Sequence[Mapping[str, Any]], reference: str) -> str:
     """The differences, or why there are none: a run may have been deleted, or evaluated in another way, since."""
     try:
-        return sweep_reference.as_markdown(sweep_reference.against_plain(workspace, found))
+        return sweep_reference.as_markdown(sweep_reference.against(workspace, found, reference), reference)
     except StudioError as exc:
-        return f"\n## Against plain SFT\n\nWithheld: {exc}\n"
+        return f"\n## Against {reference}\n\nWithheld: {exc}\n"

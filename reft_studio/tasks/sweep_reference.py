@@ -1,4 +1,4 @@
-"""What each variant of a sweep changes against plain finetuning on the same user data, prompt by prompt and over seeds."""
+"""What the variants of a sweep change against one of them on the same user data, prompt by prompt and over seeds."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from reft_studio.tasks.sweep_spec import NONE, OWN
 from reft_studio.workspace import Workspace
 
 NOTE = (
-    "Differences to plain SFT on the same user data and prompts, in points with 95 % intervals over seeds and prompts; p after Holm over "
-    "all differences in HS and over-refusal of this table. The last column: whether accuracy is no worse by more than "
+    "Differences on the same user data and prompts, in points with 95 % intervals over seeds and prompts; p after Holm over all "
+    "differences in HS and over-refusal of this table. The last column: whether accuracy is no worse by more than "
     f"{MARGIN:g} points, that is whether the whole interval lies above that (non-inferiority, one-sided 2.5 %)."
 )
 _SETTING = ("model", "task", "rows", "poison_ratio", "attack")
@@ -24,7 +24,7 @@ _TESTED: tuple[Metric, ...] = ("hs", "over_refusal")
 
 @dataclass(frozen=True)
 class Against:
-    """A variant at one setting against plain SFT there; `differences` by metric, variant minus plain, over `seeds` seeds."""
+    """A variant at one setting against the reference there; `differences` by metric, variant minus reference, over `seeds` seeds."""
 
     setting: dict[str, Any]
     variant: str
@@ -32,13 +32,12 @@ class Against:
     differences: dict[Metric, SeedDifference]
 
 
-def against_plain(workspace: Workspace, lines: Sequence[Mapping[str, Any]]) -> list[Against]:
-    """All variants that share two seeds or more with plain SFT, in the order of `lines` (what `sweep.lines` gives).
+def against(workspace: Workspace, lines: Sequence[Mapping[str, Any]], reference: str) -> list[Against]:
+    """All variants that share two seeds or more with the one called `reference`, in the order of `lines` (what `sweep.lines` gives).
 
-    Settings without plain SFT give none. Raises EvaluationError if the workspace has evaluated the runs in another way since.
+    Settings without it give none. Raises EvaluationError if the workspace has evaluated the runs in another way since.
     """
     runs: dict[tuple[Any, ...], dict[str, list[RunRow]]] = {}
-    plain = {one["cell"]["variant"] for one in lines if is_plain(one["cell"])}
     for line in lines:
         if "run" in line:
             setting = tuple(line["cell"][name] for name in _SETTING)
@@ -47,11 +46,15 @@ def against_plain(workspace: Workspace, lines: Sequence[Mapping[str, Any]]) -> l
     known = [
         Against(dict(zip(_SETTING, setting, strict=True)), variant, differences[0].seeds, {one.metric: one for one in differences})
         for setting, variants in runs.items()
-        for reference in [next((rows for name, rows in variants.items() if name in plain), [])]
         for variant, rows in variants.items()
-        if variant not in plain and (differences := compared(workspace, reference, rows))
+        if variant != reference and (differences := compared(workspace, variants.get(reference, []), rows))
     ]
     return _corrected(known)
+
+
+def plain_of(lines: Sequence[Mapping[str, Any]]) -> str | None:
+    """The name of plain finetuning among the variants; None where it is not compared."""
+    return next((str(one["cell"]["variant"]) for one in lines if is_plain(one["cell"])), None)
 
 
 def is_plain(cell: Mapping[str, Any]) -> bool:
@@ -74,14 +77,14 @@ def _corrected(known: Sequence[Against]) -> list[Against]:
     ]
 
 
-def as_markdown(known: Sequence[Against]) -> str:
+def as_markdown(known: Sequence[Against], reference: str) -> str:
     """A section for the page of a sweep; empty where there is nothing to compare."""
     if not known:
         return ""
     settings = [name for name in _SETTING if name == "poison_ratio" or len({one.setting[name] for one in known}) > 1]
     heads = ["method", *(name.replace("poison_ratio", "p") for name in settings), "seeds", "HS", "p", "over-refusal", "p", "FA"]
     heads.append(f"no worse by {MARGIN:g}")
-    lines = ["", "## Against plain SFT", "", NOTE, "", "| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    lines = ["", f"## Against {reference}", "", NOTE, "", "| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     for one in known:
         where = [f"{one.setting[name]:g}" if isinstance(one.setting[name], float) else str(one.setting[name]) for name in settings]
         tested = [text for metric in _TESTED for text in _tested(one.differences.get(metric))]

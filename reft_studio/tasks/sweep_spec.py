@@ -126,6 +126,9 @@ class SweepSpec(Settings):
     seeds: tuple[int, ...] = Field((0,), min_length=1, description="each draws its own user data, adapters and batch order")
     train: bool = Field(True, description="false: only ask what each filter finds, and train nothing")
     variants: tuple[Variant, ...] = Field(min_length=1, description="methods as they are compared")
+    against: tuple[str, ...] = Field(
+        (), description="variants, by their names in tables, that the others are tested against; empty: plain SFT"
+    )
     preset: str = Field("auto", description="settings of optimizer and adapter; auto: the lab's for the lab, those for real models else")
     optim: dict[str, Any] = Field(default_factory=dict, description="settings of the optimizer that replace the preset's")
     lora: dict[str, Any] = Field(default_factory=dict, description="settings of the adapter that replace the preset's")
@@ -154,16 +157,18 @@ class SweepSpec(Settings):
         seen = Counter(one.title for one in self.expanded)
         if twice := [title for title, times in seen.items() if times > 1]:
             raise ValueError(f"two variants are called '{twice[0]}': give one of them a label, or leave one out")
+        if unknown := [name for name in self.against if name not in seen]:
+            raise ValueError(f"against names '{unknown[0]}', which is no variant of the recipe. Choose from: {', '.join(seen)}")
         return self
 
     @property
     def id(self) -> str:
-        """Equal for equal recipes, whatever their name and note."""
-        return "w" + fingerprint.of_value(self.model_dump(mode="json", exclude={"name", "note"}))[:12]
+        """Equal for recipes of equal runs, whatever their name and note and what is tested against what."""
+        return "w" + fingerprint.of_value(self.model_dump(mode="json", exclude={"name", "note", "against"}))[:12]
 
     def alike(self, other: SweepSpec) -> bool:
         """Whether both differ at most in what they list, so that a run of the one may be a run of the other."""
-        listed = {"name", "note", *LISTS}
+        listed = {"name", "note", "against", *LISTS}
         return self.model_dump(exclude=listed) == other.model_dump(exclude=listed)
 
     @property

@@ -61,6 +61,7 @@ def test_lists_multiply_and_each_variant_has_a_name_of_its_own() -> None:
         ("variants: [{method: sft, filter: tfidf|random}]", "'random' in filter 'tfidf"),
         ("variants: [{method: ref_teacher, config: {beta: 1}}]", "beta"),
         ("variants: [{method: ref_teacher, config: {alpha: [0.1, -1]}}]", "alpha"),
+        ("variants: [{method: sft}]\nagainst: [Lisa]", "against names 'Lisa'"),
         ("variants: [{method: sft}, {method: sft}]", "two variants are called 'Plain SFT'"),
         ("variants: [{method: sft}]\npoison_ratios: [10]", "from 0 to 1"),
         ("variants: [{method: sft}]\noptim: {speed: 3}", "speed"),
