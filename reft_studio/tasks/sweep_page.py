@@ -14,14 +14,16 @@ from reft_studio.workspace import Workspace
 def markdown(workspace: Workspace, spec: SweepSpec, found: Sequence[Mapping[str, Any]], *, columns: Sequence[str] | None = None) -> str:
     """The table of a sweep, what its filters remove, and its differences to the variants that it names; of attacks, a matrix.
 
-    `columns`: only these of the values.
+    `columns`: only these of the values. Lines of which no run was done are left out, and counted.
     """
-    table = sweep_table.summarised(found)
+    every = sweep_table.summarised(found)
+    table = [line for line in every if line.seeds or line.failed]
     if stress_matrix.is_stress(spec):
         return stress_matrix.as_markdown(table, spec)
     plain = sweep_reference.plain_of(found)
     parts = [
         sweep_table.as_markdown(table, spec, columns=columns),
+        "" if len(table) == len(every) else f"\n{len(every) - len(table):,} of {len(every):,} lines have not been run and are left out.\n",
         stress_matrix.harm_markdown(table, spec),
         sweep_overview.as_markdown(table),
         sweep_filters.as_markdown(found),

@@ -7,7 +7,10 @@ from typing import Any
 from reft_studio.stats import Estimate
 from reft_studio.tasks.sweep_filters import as_markdown
 from reft_studio.tasks.sweep_overview import as_markdown as overview
+from reft_studio.tasks.sweep_page import markdown
+from reft_studio.tasks.sweep_spec import SweepSpec
 from reft_studio.tasks.sweep_table import Line
+from reft_studio.workspace import Workspace
 
 
 def line(method: str, filtered: str, found: dict[str, Any] | None, *, seed: int = 0, task: str = "sentiment", teacher: str = "own") -> Any:
@@ -68,3 +71,12 @@ def test_shares_of_poison_stand_side_by_side_with_a_dash_where_nothing_was_measu
 def test_there_is_no_glance_at_one_share_of_poison_or_several_tasks() -> None:
     assert overview([measured("A", 0.1, 20, 70)]) == ""
     assert overview([measured("A", 0.1, 20, 70), measured("A", 0.3, 20, 70, task="u")]) == ""
+
+
+def test_lines_that_were_not_run_are_left_out_and_counted(workspace: Workspace) -> None:
+    spec = SweepSpec.checked(variants=({"method": "sft"}, {"method": "lisa"}))
+    done = {name: {"value": 1.0, "low": 0.0, "high": 2.0, "n": 10, "missing": 0, "method": "Wilson", "unit": "%"} for name in ("hs", "fa")}
+    first, second = ({"cell": cell.facts} for cell in spec.cells)
+    text = markdown(workspace, spec, [{**first, "result": done, "steps": 1}, second])
+    assert "| Plain SFT |" in text and "| Lisa |" not in text
+    assert "1 of 2 lines have not been run and are left out." in text
