@@ -17,7 +17,7 @@ from reft_studio.jobs.context import WorkerContext
 from reft_studio.jobs.process import Process
 from reft_studio.jobs.queue import JobQueue
 from reft_studio.jobs.status import Status, prepare, write_status
-from reft_studio.models.spec import OptimSpec
+from reft_studio.models.spec import PRESETS, OptimSpec
 from reft_studio.store.connection import transaction
 from reft_studio.training.run_folder import kept_of
 from reft_studio.training.spec import RunSpec
@@ -49,6 +49,11 @@ def prepare_teacher_folder(workspace: Workspace, name: str = "stand-in") -> str:
     return name
 
 
+def lab_optim(steps: int) -> OptimSpec:
+    """The lab's usual settings with another number of steps."""
+    return PRESETS["lab"].optim.model_copy(update={"steps": steps})
+
+
 def write_run(
     workspace: Workspace,
     method: str,
@@ -62,7 +67,14 @@ def write_run(
     """A finished run of `method`, not evaluated yet; `stop_after`: a person ended it after so many of its steps."""
     data = lab_data.sample(workspace, rows=60, poison_ratio=poison_ratio)
     guide = {"teacher": "lab", "filter": True, "harmful": "a" * 16, "helpful": "b" * 16} if method == "ref_teacher" else {}
-    spec = RunSpec(dataset=data.id, method=method, seed=seed, optim=OptimSpec(steps=steps), stop_after=stop_after, **guide)
+    spec = RunSpec(
+        dataset=data.id,
+        method=method,
+        seed=seed,
+        optim=lab_optim(steps),
+        stop_after=stop_after,
+        **guide,
+    )
     removed, steps = 8 if guide else 0, stop_after or steps
     result = {
         "run_id": spec.run_id,
@@ -92,7 +104,7 @@ def write_attempt(
     Returns run and job. No queue takes it up, but for one that is `queued`.
     """
     data = on or lab_data.sample(workspace, rows=60).id
-    asked = RunSpec.checked(dataset=data, method="sft", optim=OptimSpec(steps=40), **spec)
+    asked = RunSpec.checked(dataset=data, method="sft", optim=lab_optim(40), **spec)
     params = {"spec": asked.model_dump(mode="json"), "suite": None}
     if kept:
         checkpoint = kept_of(workspace, asked.run_id) / "student" / "checkpoint-000000010"
@@ -136,7 +148,7 @@ def write_filtered(workspace: Workspace, dataset: str, *, teacher: str, threshol
     """A finished run on 240 rows: filtered by the teacher at a line, by chance, or not at all; not evaluated yet."""
     by = {"filter": True, "scorer": "random", "drop": drop} if drop else {"filter": True, "teacher": teacher, "threshold": threshold}
     how: dict[str, Any] = {"method": "filter_only", **by} if removed else {"method": "sft"}
-    spec = RunSpec(dataset=dataset, optim=OptimSpec(steps=40), **how)
+    spec = RunSpec(dataset=dataset, optim=lab_optim(40), **how)
     result = {"run_id": spec.run_id, "dataset_name": "scored", "poison_ratio": None, "rows": 240, "kept": 240 - removed, "removed": removed}
     with new_folder(workspace.folder("runs", spec.run_id)) as building:
         write_json(building / "spec.json", spec.model_dump(mode="json"))

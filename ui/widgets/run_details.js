@@ -31,17 +31,17 @@ function runDetails(act, columns) {
   }
 
   // ---- fields
-  const nameNow = () => { const typed = name.value.trim().replace(/\s+/g, ' '); return typed === row.generated ? '' : typed; };
+  const nameNow = () => { const typed = name.value.trim().replace(/\s+/g, ' '); return row && typed === row.generated ? '' : typed; };
   name.onchange = () => send('name', nameNow());
   name.onkeydown = (event) => {
     if (event.key === 'Enter') { event.preventDefault(); send('name', nameNow()); }
-    if (event.key === 'Escape') { name.value = row.title; name.select(); }
+    if (event.key === 'Escape' && row) { name.value = row.title; name.select(); }
   };
   usual.onclick = () => send('name', '');
   function add() {
     const typed = tag.value.split(',').map((one) => one.trim()).filter(Boolean);
     tag.value = '';
-    if (typed.length) send('tags', [...row.tags, ...typed]);
+    if (row && typed.length) send('tags', [...row.tags, ...typed]);
   }
   tag.onkeydown = (event) => { if (event.key === 'Enter' || event.key === ',') { event.preventDefault(); add(); } };
   tag.onchange = add;
