@@ -28,7 +28,7 @@ def added(monkeypatch: pytest.MonkeyPatch) -> str:
     module = ModuleType("chart_of_a_test")
     names: Any = lambda compared: [row.title for row in compared.models]  # noqa: E731
     chart: Any = Chart("names", "The names.", names, drawn, lambda rows: [{"n": len(rows)}])
-    module.CHART = chart  # type: ignore[attr-defined]
+    vars(module)["CHART"] = chart
     monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setitem(CHARTS._entries, "names", f"{module.__name__}:CHART")
     return "names"
