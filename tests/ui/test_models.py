@@ -106,7 +106,8 @@ def test_a_teacher_whose_base_is_not_here_is_mended_in_one_click(
     page: Page, studio: Studio, wanted: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lab = next(one for one in studio.teachers() if one.id == "lab")
-    monkeypatch.setattr(studio, "scorers", lambda: [replace(lab, spec={**lab.spec, "model": DEFAULT})])
+    away = replace(lab, id="away", spec={**lab.spec, "model": DEFAULT})  # the scorer of the scores in use is gone: this one is chosen
+    monkeypatch.setattr(studio, "scorers", lambda: [away])
     page.goto("/filter")
     note = page.locator("#filter-missing")
     expect(note).to_contain_text("The base of this teacher is not on this machine. The model 'smollm2-135m'")

@@ -148,9 +148,9 @@ def picker_values(studio: Studio, state: State, *, scorer: str | None = None) ->
     sets = studio.score_sets(state.dataset.id) if state.dataset else []
     titles = {one.id: show(one.title, 60) for one in scorers}
     chosen = state.score.key if state.score else None
-    used = state.score.teacher if state.score else (scorers[0].id if scorers else None)
-    if any(one.id == scorer for one in scorers):
-        used = scorer
+    wanted = (scorer, state.score.teacher if state.score else None)
+    there = [one.id for one in scorers]
+    used = next((one for one in wanted if one in there), there[0] if there else None)  # the scorer of old scores may be gone
     return (
         gr.Dropdown(choices=[(dataset_name(one), one.id) for one in datasets], value=state.dataset.id if state.dataset else None),
         gr.Dropdown(choices=[(scorer_name(one), one.id) for one in scorers], value=used),
