@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import textwrap
 import tomllib
 from pathlib import Path
 
@@ -13,7 +12,6 @@ PAGE = Path("docs/development.md")
 BEGIN = "<!-- the house: made by python -m tools.house --draw -->"
 END = "<!-- end -->"
 BESIDE = "beside the folders"
-LABEL_WIDTH = 38
 _COUNTS = re.compile(r"\| ([\d,]+) \| ([\d,]+) \|$")
 _ESCAPED = {"#": "#35;", '"': "#quot;", "<": "#lt;", ">": "#gt;"}
 
@@ -97,9 +95,9 @@ def flowchart(order: list[str], words: dict[str, str], arrows: Arrows) -> list[s
 
 
 def label(room: str, words: str) -> str:
-    """A room's name and the first sentence about it, in short lines."""
+    """A room's name and the first sentence about it; mermaid wraps it."""
     sentence = re.split(r"(?<=\.)\s", words)[0].rstrip(".").replace("`", "")
-    lines = [room, *textwrap.wrap(sentence, LABEL_WIDTH, break_on_hyphens=False)]
+    lines = [room, sentence] if sentence else [room]
     return "<br/>".join("".join(_ESCAPED.get(letter, letter) for letter in line) for line in lines)
 
 
@@ -110,10 +108,10 @@ def row(name: str, words: str, modules: list[Module]) -> str:
 
 
 def layers(root: Path) -> list[str]:
-    """The rooms of the first import contract with layers, from the highest down."""
+    """The rooms of the first import contract with layers, from the highest down; one in parentheses may be missing."""
     contracts = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
     order = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
-    return [name.strip().rpartition(".")[2] for layer in order for name in re.split(r"[|:]", layer)]
+    return [name.strip(" ()").rpartition(".")[2] for layer in order for name in re.split(r"[|:]", layer)]
 
 
 def top_down(arrows: Arrows, order: list[str]) -> list[str]:
