@@ -204,8 +204,7 @@ def code_lines(module: Module) -> list[tuple[int, str]]:
     """Number and text of each line, without indentation, empty lines, comments, docstrings and imports."""
     left_out: set[int] = set()
     for node in ast.walk(module.tree):
-        is_text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-        if isinstance(node, ast.Import | ast.ImportFrom) or is_text:
+        if isinstance(node, ast.Import | ast.ImportFrom) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):
             left_out.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
     stripped = ((number, line.strip()) for number, line in enumerate(module.text.splitlines(), 1) if number not in left_out)
     return [(number, line) for number, line in stripped if line and not line.startswith("#")]
