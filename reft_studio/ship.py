@@ -13,7 +13,7 @@ import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
-from reft_studio.console import Console
+from reft_studio.cli.console import Console
 from reft_studio.evaluation.suite import lab_suite
 from reft_studio.integrity import sealed_folder
 from reft_studio.jobs import lab_data

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from reft_studio import cli
+from reft_studio.cli import app
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
         monkeypatch.setattr(sys, "argv", ["reft-studio", *arguments])
         capsys.readouterr()
         try:
-            cli.main()
+            app.main()
             code = 0
         except SystemExit as exc:
             code = int(exc.code or 0)

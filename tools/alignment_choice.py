@@ -11,7 +11,7 @@ import random
 import tempfile
 from pathlib import Path
 
-from reft_studio.console import Console
+from reft_studio.cli.console import Console
 from reft_studio.data.dataset import Dataset, Row, open_dataset, write_dataset
 from reft_studio.jobs import lab_data, tasks
 from reft_studio.jobs.job import JobContext

@@ -26,7 +26,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from reft_studio.console import Console
+from reft_studio.cli.console import Console
 from reft_studio.data.dataset import Row, open_dataset, write_dataset
 from reft_studio.data.own_texts import own_texts
 from reft_studio.errors import PrerequisiteError

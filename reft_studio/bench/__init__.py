@@ -15,7 +15,7 @@ import transformers
 
 from reft_studio.bench import app, audit, full_disk, memory, overhead, plan, real, resume, scoring, training
 from reft_studio.bench.race import Measured
-from reft_studio.console import keep, show, table
+from reft_studio.cli.console import keep, show, table
 from reft_studio.errors import SpecError
 
 BENCHMARKS: dict[str, Callable[[], Measured | Sequence[Measured]]] = {

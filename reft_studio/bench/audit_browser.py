@@ -56,7 +56,7 @@ def measure(workspace: Path, dataset: str, key: str) -> dict[str, list[float]] |
         return None
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=program, args=FLAGS)
-        with _serving("reft_studio.cli", "serve", "--no-browser", "--workspace", workspace, port_as="--port") as url:
+        with _serving("reft_studio.cli.app", "serve", "--no-browser", "--workspace", workspace, port_as="--port") as url:
             line, next_row = _line(browser, url), _next_row(browser, url)
             times = {"line": _shown(line), "next_row": _shown(next_row), "first_page": _first_page(browser, url)}
         with _serving("reft_studio.bench.usual_app", workspace, dataset, key) as url:

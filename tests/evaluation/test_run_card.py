@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from reft_studio import doctor, integrity
-from reft_studio.console import Console
+from reft_studio.cli.console import Console
 from reft_studio.data.dataset import Dataset, Row, write_dataset
 from reft_studio.evaluation.costs import evaluation_costs, ledger
 from reft_studio.evaluation.evaluate import Generate, evaluate

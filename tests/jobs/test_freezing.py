@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from reft_studio import cli
 from reft_studio.audit.freeze import AUDIT
+from reft_studio.cli import app
 from reft_studio.data.dataset import Dataset, Row, list_datasets, open_dataset, write_dataset
 from reft_studio.errors import PrerequisiteError, StudioError
 from reft_studio.jobs import outgoing
@@ -75,7 +75,7 @@ def as_a_job(studio: Studio, reason: str) -> None:
 
 def on_the_command_line(studio: Studio, reason: str) -> None:
     place = ["--workspace", str(studio.workspace.root)]
-    answer = CliRunner().invoke(cli.app, ["freeze", source(studio), "--leave-out", reason, *place])
+    answer = CliRunner().invoke(app.app, ["freeze", source(studio), "--leave-out", reason, *place])
     if answer.exception is not None:
         raise answer.exception
 

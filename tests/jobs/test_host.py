@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file, save_file
 
-from reft_studio.console import Console
+from reft_studio.cli.console import Console
 from reft_studio.data.dataset import Dataset
 from reft_studio.errors import EvaluationError, SpecError
 from reft_studio.jobs import lease, loaded, tasks

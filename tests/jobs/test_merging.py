@@ -12,7 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from reft_studio import doctor, integrity
-from reft_studio.console import Console
+from reft_studio.cli.console import Console
 from reft_studio.data.dataset import Dataset
 from reft_studio.errors import PrerequisiteError, SpecError, StoreError
 from reft_studio.jobs.merging import held_by, merge

@@ -11,10 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from reft_studio.console import Output, output
+from reft_studio.cli.console import Output, output
+from reft_studio.cli.demo import run_demo
+from reft_studio.cli.own_prompts import Prompts
 from reft_studio.data.dataset import open_dataset
 from reft_studio.data.splits import normalise_prompt
-from reft_studio.demo import run_demo
 from reft_studio.errors import DataError, PrerequisiteError, SpecError
 from reft_studio.jobs.demo_data import KeptApart, TextRows, evenly
 from reft_studio.jobs.demo_teacher import seen_before
@@ -24,7 +25,6 @@ from reft_studio.jobs.shipped_texts import OPENINGS, alignment, shipped_texts
 from reft_studio.jobs.text_rows import text_rows
 from reft_studio.models.session import Session
 from reft_studio.models.spec import LoadSpec
-from reft_studio.own_prompts import Prompts
 from reft_studio.progress import Silent
 from reft_studio.teacher.spec import TeacherSpec
 from reft_studio.teacher.training import prepare_teacher

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from reft_studio.console import Console
+from reft_studio.cli.console import Console
 from reft_studio.data.dataset import write_dataset
 from reft_studio.errors import SpecError, is_out_of_memory
 from reft_studio.evaluation.suite import dataset_suite

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from reft_studio.console import Console
+from reft_studio.cli.console import Console
 from reft_studio.data.dataset import Row, write_dataset
 from reft_studio.jobs import tasks
 from reft_studio.jobs.scorers import prepare_scorer

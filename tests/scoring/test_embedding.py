@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from reft_studio import stats
-from reft_studio.console import Console
+from reft_studio.cli.console import Console
 from reft_studio.errors import SpecError
 from reft_studio.jobs import lab_data, tasks
 from reft_studio.jobs.scorers import prepare_scorer

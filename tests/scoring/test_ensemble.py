@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from reft_studio import integrity
-from reft_studio.console import Console
+from reft_studio.cli.console import Console
 from reft_studio.data.dataset import Dataset, write_dataset
 from reft_studio.errors import SpecError, StoreError
 from reft_studio.jobs import tasks

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from reft_studio import fingerprint
-from reft_studio.console import Console
+from reft_studio.cli.console import Console
 from reft_studio.data.dataset import Row, write_dataset
 from reft_studio.errors import SpecError
 from reft_studio.jobs import tasks

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reft_studio import scorer_verb
-from reft_studio.console import Console
+from reft_studio.cli import scorer as scorer_verb
+from reft_studio.cli.console import Console
 from reft_studio.data.dataset import Dataset, Row, open_dataset, write_dataset
 from reft_studio.errors import SpecError
 from reft_studio.jobs import tasks

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from reft_studio.console import Console
+from reft_studio.cli.console import Console
 from reft_studio.data.answer_pairs import answer_pairs
 from reft_studio.data.dataset import Row, write_dataset
 from reft_studio.jobs import tasks

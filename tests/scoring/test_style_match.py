@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reft_studio.console import Console
+from reft_studio.cli.console import Console
 from reft_studio.data.dataset import Row, write_dataset
 from reft_studio.errors import DataError
 from reft_studio.jobs import tasks

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from reft_studio.console import Console
+from reft_studio.cli.console import Console
 from reft_studio.data.dataset import Row, write_dataset
 from reft_studio.errors import DataError, StoreError
 from reft_studio.jobs.scorers import prepare_scorer

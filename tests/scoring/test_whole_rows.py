@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from reft_studio import stats
-from reft_studio.console import Console
+from reft_studio.cli.console import Console
 from reft_studio.data.dataset import Dataset, Row, open_dataset, write_dataset
 from reft_studio.jobs import lab_data, tasks
 from reft_studio.jobs.scorers import prepare_scorer

@@ -11,8 +11,8 @@ import gradio as gr
 import pytest
 from typer.main import get_command
 
-from reft_studio import run_verb
-from reft_studio.cli import app
+from reft_studio.cli import run as run_verb
+from reft_studio.cli.app import app
 from reft_studio.store import settings
 from reft_studio.studio import Studio
 from reft_studio.training.spec import RunSpec

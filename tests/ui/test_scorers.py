@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from reft_studio.console import Console
+from reft_studio.cli.console import Console
 from reft_studio.data.dataset import Row, write_dataset
 from reft_studio.jobs import tasks
 from reft_studio.studio import Studio

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from reft_studio.console import Console
+from reft_studio.cli.console import Console
 from reft_studio.data.dataset import Dataset, Row, write_dataset
 from reft_studio.errors import SpecError
 from reft_studio.jobs import preparing, tasks

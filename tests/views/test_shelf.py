@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from reft_studio import first_model, offline
+from reft_studio import offline
+from reft_studio.cli import first_model
 from reft_studio.errors import PrerequisiteError, SpecError
 from reft_studio.jobs.adding import add_model
 from reft_studio.jobs.job import JobCancelled

@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from reft_studio.console import Console
+from reft_studio.cli.console import Console
 from reft_studio.errors import PrerequisiteError, SpecError, StoreError
 from reft_studio.jobs import tasks
 from reft_studio.models.memory import Room
