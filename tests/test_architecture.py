@@ -27,7 +27,7 @@ FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 
 def python_files(*folders: str) -> list[Path]:
     """Our Python files, of the whole project or of some folders or files."""
-    starts = [ROOT / name for name in folders or ("launch.py", "reft_studio", "ui", "tests")]
+    starts = [ROOT / name for name in folders or ("launch.py", "reft_studio", "ui", "benchmarks", "tools", "tests")]
     return sorted(path for start in starts for path in ([start] if start.is_file() else start.rglob("*.py")))
 
 
@@ -112,7 +112,7 @@ def test_no_module_has_a_name_that_says_nothing() -> None:
 
 
 def test_gradio_is_imported_in_pages_only() -> None:
-    assert found(product_files(), imports("gradio", "gradio_client"), allowed=("ui/", "reft_studio/bench/usual_app.py")) == []
+    assert found(product_files(), imports("gradio", "gradio_client"), allowed=("ui/",)) == []
 
 
 def test_databases_are_imported_in_store_and_data_only() -> None:
@@ -131,8 +131,7 @@ def test_models_are_loaded_in_models_only() -> None:
         return isinstance(node, ast.Attribute) and node.attr == "from_pretrained"
 
     made = ("reft_studio/lab/build.py", "reft_studio/lab/pretraining.py")
-    raced = "reft_studio/bench/"  # races the ways others load
-    assert found(product_files(), loads, allowed=("reft_studio/models/", raced, *made)) == []
+    assert found(product_files(), loads, allowed=("reft_studio/models/", *made)) == []
 
 
 def test_scipy_makes_intervals_in_stats_and_sparse_matrices_of_words_only() -> None:
@@ -142,7 +141,7 @@ def test_scipy_makes_intervals_in_stats_and_sparse_matrices_of_words_only() -> N
 
 
 def test_peers_of_the_benchmarks_are_imported_nowhere_else() -> None:
-    assert found(product_files(), imports("trl", "datasets"), allowed=("reft_studio/bench/",)) == []
+    assert found(product_files(), imports("trl", "datasets")) == []
 
 
 def test_scikit_learn_fits_scorers_and_the_judge_and_nothing_else() -> None:
@@ -150,7 +149,7 @@ def test_scikit_learn_fits_scorers_and_the_judge_and_nothing_else() -> None:
         found(
             product_files(),
             imports("sklearn"),
-            allowed=("reft_studio/bench/", "reft_studio/scoring/", "reft_studio/evaluation/train_judge.py"),
+            allowed=("reft_studio/scoring/", "reft_studio/evaluation/train_judge.py"),
         )
         == []
     )

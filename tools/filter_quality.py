@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
-from reft_studio.bench.filter_quality import compare
+from benchmarks.filter_quality import compare
 from reft_studio.cli.console import Console, Output, output
 from reft_studio.scoring.ensemble import Ensemble
 from reft_studio.scoring.linear_probe import LinearProbe

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -129,11 +130,15 @@ def bench(
     ] = None,
 ) -> None:
     """Measure speed, side by side in one run, against the budgets in docs/benchmarks."""
+    if find_spec("benchmarks") is None:
+        raise PrerequisiteError(
+            "The benchmarks are no part of the installed package. Run `python launch.py bench` in a clone of the project."
+        )
     if prompts is not None:
-        from reft_studio.bench.filter_quality import measure_shipped
+        from benchmarks.filter_quality import measure_shipped
 
         return measure_shipped(prompts)
-    from reft_studio.bench import run_benchmarks
+    from benchmarks import run_benchmarks
 
     run_benchmarks(only=only or None)
 

@@ -19,7 +19,7 @@ from reft_studio.workspace import ASSETS, Workspace, new_folder, read_json
 
 _LOG = logging.getLogger(__name__)
 LAB = {"lab": ASSETS / "lab" / "teacher", "lab-aligned": ASSETS / "lab" / "aligned"}
-"""Teachers of the embedded lab, made by `python -m reft_studio.ship`."""
+"""Teachers of the embedded lab, made by `python -m tools.ship`."""
 REAL = "smollm2-135m"
 """The teacher for real text, by the name of its base on the model shelf."""
 SHIPPED = {**LAB, REAL: ASSETS / "teachers" / REAL, f"{REAL}-aligned": ASSETS / "teachers" / f"{REAL}-aligned"}

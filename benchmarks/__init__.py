@@ -13,8 +13,8 @@ from typing import Any
 import torch
 import transformers
 
-from reft_studio.bench import app, audit, full_disk, memory, overhead, plan, real, resume, scoring, training
-from reft_studio.bench.race import Measured
+from benchmarks import app, audit, full_disk, memory, overhead, plan, real, resume, scoring, training
+from benchmarks.race import Measured
 from reft_studio.cli.console import keep, show, table
 from reft_studio.errors import SpecError
 

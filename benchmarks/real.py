@@ -12,8 +12,8 @@ from pathlib import Path
 
 import torch
 
-from reft_studio.bench.race import Measured, race
-from reft_studio.bench.scene import padded
+from benchmarks.race import Measured, race
+from benchmarks.scene import padded
 from reft_studio.data.dataset import Row, write_dataset
 from reft_studio.errors import PrerequisiteError
 from reft_studio.jobs.shipped_texts import alignment

@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.race import Measured
 from reft_studio import failpoints
-from reft_studio.bench.race import Measured
 from reft_studio.evaluation.suite import lab_suite
 from reft_studio.jobs import lab_data, tasks, worker
 from reft_studio.jobs.job import LIVE

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from reft_studio.bench.audit_scene import memory_mb
+from benchmarks.audit_scene import memory_mb
 from reft_studio.studio import Studio
 from reft_studio.views.selection import RowFilter
 from reft_studio.workspace import Workspace

@@ -6,8 +6,8 @@ import time
 
 import torch
 
-from reft_studio.bench.race import Measured, race
-from reft_studio.bench.scene import ABOUT, padded, scene
+from benchmarks.race import Measured, race
+from benchmarks.scene import ABOUT, padded, scene
 from reft_studio.lab import sets
 from reft_studio.models.features import last_prompt_features
 from reft_studio.models.session import Session

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from reft_studio.bench.race import Measured
+from benchmarks.race import Measured
 from reft_studio.data.dataset import SCHEMA, Dataset, write_batches
 from reft_studio.integrity import sealed_folder
 from reft_studio.jobs.pipeline import METHODS

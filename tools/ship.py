@@ -1,8 +1,8 @@
 """Makes what ships beside the lab's base model: its teacher, its aligned weights, and the finished example project.
 
-python -m reft_studio.ship            all three, with the settings that the app uses (docs/lab.md)
-python -m reft_studio.ship example    only the example, with the teacher and the aligned weights that ship
-python -m reft_studio.ship details    only what the teachers' folders say about layers, positions and neighbours, without training
+python -m tools.ship            all three, with the settings that the app uses (docs/lab.md)
+python -m tools.ship example    only the example, with the teacher and the aligned weights that ship
+python -m tools.ship details    only what the teachers' folders say about layers, positions and neighbours, without training
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from reft_studio.bench.clock import now
+from benchmarks.clock import now
 from reft_studio.defenses import DEFENSES
 from reft_studio.models.accumulate import Pieces
 from reft_studio.models.batching import Example

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from reft_studio.bench.clock import now
-from reft_studio.bench.guided import LENGTH, LORA, RATE, ROWS, examples
+from benchmarks.clock import now
+from benchmarks.guided import LENGTH, LORA, RATE, ROWS, examples
 from reft_studio.errors import PrerequisiteError
 from reft_studio.models.batching import IGNORE
 

@@ -1,6 +1,6 @@
 """The app one would write first, as the peer of the threshold race: the rows in `gr.State`, the figure and the table sent again.
 
-Started by the benchmark as `python -m reft_studio.bench.usual_app WORKSPACE DATASET KEY PORT`; nothing of it is in the product.
+Started by the benchmark as `python -m benchmarks.usual_app WORKSPACE DATASET KEY PORT`; nothing of it is in the product.
 """
 
 from __future__ import annotations

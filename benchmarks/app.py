@@ -13,7 +13,7 @@ import urllib.request
 
 import numpy as np
 
-from reft_studio.bench.race import Measured, race
+from benchmarks.race import Measured, race
 from reft_studio.errors import SpecError
 from reft_studio.scoring.scores import flagged, histogram
 

@@ -122,7 +122,7 @@ def _index(workspace: Workspace, dataset_id: str) -> dict[str, Any]:
 
 
 def _serve(workspace: Workspace, dataset_id: str) -> dict[str, Any]:
-    from reft_studio.bench.audit_server import serve
+    from benchmarks.audit_server import serve
 
     return serve(workspace, dataset_id)
 

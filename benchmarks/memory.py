@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from reft_studio.bench.race import Measured
+from benchmarks.race import Measured
 from reft_studio.data.dataset import Row, list_datasets, write_dataset
 from reft_studio.lab import sets
 from reft_studio.workspace import ASSETS, Workspace

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from reft_studio.bench import audit_browser
-from reft_studio.bench.audit_scene import measured, write_upload
-from reft_studio.bench.race import Measured
+from benchmarks import audit_browser
+from benchmarks.audit_scene import measured, write_upload
+from benchmarks.race import Measured
 
 MILLION = 1_000_000
 IMPORT_S, IMPORT_MB, APP_MB = 10.0, 2000.0, 1500.0

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reft_studio.bench.audit_scene import write_upload
+from benchmarks.audit_scene import write_upload
 from reft_studio.errors import PrerequisiteError
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def measure(workspace: Path, dataset: str, key: str) -> dict[str, list[float]] |
         with _serving("reft_studio.cli.app", "serve", "--no-browser", "--workspace", workspace, port_as="--port") as url:
             line, next_row = _line(browser, url), _next_row(browser, url)
             times = {"line": _shown(line), "next_row": _shown(next_row), "first_page": _first_page(browser, url)}
-        with _serving("reft_studio.bench.usual_app", workspace, dataset, key) as url:
+        with _serving("benchmarks.usual_app", workspace, dataset, key) as url:
             times |= {"ours": [known for known, _ in line], "usual": [known for known, _ in _usual(browser, url)]}
         browser.close()
         return times

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from reft_studio.bench.race import Measured
-from reft_studio.bench.resume import CHECKPOINT_EACH_STEP, Scene, Work, fork, left, result
+from benchmarks.race import Measured
+from benchmarks.resume import CHECKPOINT_EACH_STEP, Scene, Work, fork, left, result
 from reft_studio.errors import PrerequisiteError, StudioError
 from reft_studio.jobs.queue import JobQueue
 from reft_studio.workspace import Workspace

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from reft_studio.bench import BENCHMARKS, guided, peers, training
+from benchmarks import BENCHMARKS, guided, peers, training
 from reft_studio.errors import PrerequisiteError
 
 

@@ -9,8 +9,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from reft_studio.bench.clock import now, one_thread
-from reft_studio.bench.race import Measured
+from benchmarks.clock import now, one_thread
+from benchmarks.race import Measured
 from reft_studio.defenses import DEFENSES
 from reft_studio.jobs.context import WorkerContext
 from reft_studio.jobs.process import Process

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import torch
 
+from benchmarks import peers
+from benchmarks.clock import one_thread
+from benchmarks.guided import ABOUT, Ours, model_folder
+from benchmarks.race import Measured, race
 from reft_studio import seeding
-from reft_studio.bench import peers
-from reft_studio.bench.clock import one_thread
-from reft_studio.bench.guided import ABOUT, Ours, model_folder
-from reft_studio.bench.race import Measured, race
 from reft_studio.data.dataset import Row
 from reft_studio.lab import sets
 from reft_studio.models.batching import Stream, collate
