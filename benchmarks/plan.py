@@ -16,9 +16,9 @@ import pyarrow as pa
 from benchmarks.race import Measured
 from reft_studio.data.dataset import SCHEMA, Dataset, write_batches
 from reft_studio.integrity import sealed_folder
-from reft_studio.jobs.pipeline import METHODS
 from reft_studio.models.spec import OptimSpec
 from reft_studio.scoring.scores import write_scores
+from reft_studio.tasks.demo import METHODS
 from reft_studio.teacher.teacher import open_teacher
 from reft_studio.training.spec import RunSpec
 from reft_studio.views.planning import plan_all

@@ -16,7 +16,6 @@ from benchmarks.race import Measured, race
 from benchmarks.scene import padded
 from reft_studio.data.dataset import Row, write_dataset
 from reft_studio.errors import PrerequisiteError
-from reft_studio.jobs.shipped_texts import alignment
 from reft_studio.models import shelf
 from reft_studio.models.batching import Stream, collate
 from reft_studio.models.session import Session
@@ -24,6 +23,7 @@ from reft_studio.models.spec import OptimSpec
 from reft_studio.progress import Silent
 from reft_studio.scoring import refusal_similarity
 from reft_studio.seeding import generator
+from reft_studio.tasks.shipped_texts import alignment
 from reft_studio.teacher.loop import train
 from reft_studio.teacher.material import Material
 from reft_studio.teacher.quick import calibration_prompts, quick_spec

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from reft_studio import doctor
 from reft_studio.audit.threshold import Choice, ThresholdRule
+from reft_studio.chat.host import ModelHost
 from reft_studio.comparison.flips import Flips, Paired, flips, paired
 from reft_studio.data.dataset import Role, list_datasets, open_dataset
 from reft_studio.data.mapping import Mapping
@@ -23,7 +24,6 @@ from reft_studio.defenses import DEFENSES
 from reft_studio.defenses.defense import DefenseInfo
 from reft_studio.errors import SpecError, StoreError
 from reft_studio.evaluation.suite import Suite
-from reft_studio.jobs.host import ModelHost
 from reft_studio.jobs.queue import JobQueue
 from reft_studio.models.spec import DEFAULT, PRESETS, LoadSpec, Preset
 from reft_studio.scoring.prepared import Prepared, list_prepared, open_prepared, usual_scorer
@@ -367,7 +367,7 @@ class Studio:
         """Build the report of a dataset (None: the chosen one) as one HTML file with a JSON twin; of a frozen one: of its audit."""
         self.workspace.require_writable()
         current = dataset_id or getattr(project.chosen_dataset(self.workspace), "id", None)
-        from reft_studio.comparison.report import ReportInput, build_report  # draws with plotly, which would slow every start
+        from reft_studio.report import ReportInput, build_report  # draws with plotly, which would slow every start
 
         given: dict[str, Any] = {"redact": redact, "reviewer": self.setting("reviewer", "")}
         if sections is not None:

@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 
 from reft_studio.comparison.charts import Compared
-from reft_studio.comparison.report import figures
 from reft_studio.comparison.table import RunRow
 from reft_studio.data.dataset import write_dataset
 from reft_studio.evaluation.judges import judge_named
 from reft_studio.models.spec import OptimSpec
 from reft_studio.progress import Silent
 from reft_studio.registry import Registry
+from reft_studio.report import figures
 from reft_studio.scoring import SCORERS
 from reft_studio.scoring.prepared import open_prepared
 from reft_studio.training.run import train

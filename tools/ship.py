@@ -14,14 +14,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from reft_studio.cli.console import Console
+from reft_studio.evaluation.subject import base_id, find
 from reft_studio.evaluation.suite import lab_suite
 from reft_studio.integrity import sealed_folder
-from reft_studio.jobs import lab_data
-from reft_studio.jobs.grading import evaluate_adapter
-from reft_studio.jobs.pipeline import DemoSpec, demo, teacher_spec
-from reft_studio.jobs.subjects import base_id, find
-from reft_studio.jobs.teaching import prepared
 from reft_studio.models.session import Session
+from reft_studio.tasks import lab_data
+from reft_studio.tasks.demo import DemoSpec, demo, teacher_spec
+from reft_studio.tasks.evaluate import evaluate_adapter
+from reft_studio.tasks.teacher import prepared
 from reft_studio.teacher.material import Material
 from reft_studio.teacher.teacher import LAB, TeacherInfo, open_teacher
 from reft_studio.teacher.training import complete

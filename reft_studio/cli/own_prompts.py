@@ -9,8 +9,8 @@ from reft_studio.cli.verbs import dataset_named
 from reft_studio.errors import SpecError
 from reft_studio.evaluation.presets import preset_named, preset_set
 from reft_studio.evaluation.suite import Suite, dataset_suite, lab_suite
-from reft_studio.jobs.text_rows import shipped_suite
 from reft_studio.lab.sets import TASKS
+from reft_studio.tasks.text_rows import shipped_suite
 from reft_studio.workspace import Workspace
 
 

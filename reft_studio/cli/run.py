@@ -10,8 +10,8 @@ from reft_studio.cli.console import Console, score_line, show
 from reft_studio.cli.own_prompts import Prompts, suite_of
 from reft_studio.errors import SpecError
 from reft_studio.evaluation.result import SCORES, load_result
-from reft_studio.jobs import tasks
 from reft_studio.models.spec import usual_preset
+from reft_studio.tasks import entries
 from reft_studio.teacher.teacher import open_teacher
 from reft_studio.training.run_names import titles as run_titles
 from reft_studio.training.watch import WatchSpec
@@ -79,7 +79,7 @@ def _done(workspace: Workspace, plan: RunPlan, console: Console, *, evaluate: bo
     for line in plan.warnings:
         console.warn(line)
     params = run_params(plan, evaluate=evaluate, watch=watch)
-    result = tasks.train(console, params)
+    result = entries.train(console, params)
     graded = load_result(workspace, result["run"]) if params["suite"] else None
     numbers = {} if graded is None else {name: value and vars(value) for name in SCORES for value in (getattr(graded, name),)}
     name = run_titles(workspace)[result["run"]]

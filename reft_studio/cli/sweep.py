@@ -7,10 +7,11 @@ from pathlib import Path
 from reft_studio.cli.console import Console, show
 from reft_studio.cli.console import table as plain
 from reft_studio.errors import SpecError
-from reft_studio.tasks import sweep_page, sweep_table
-from reft_studio.tasks.recipe_text import read_recipe
-from reft_studio.tasks.sweep import Share, sweep
-from reft_studio.tasks.sweep_record import done, lines
+from reft_studio.sweeps import page
+from reft_studio.sweeps import table as sweep_table
+from reft_studio.sweeps.recipe_text import read_recipe
+from reft_studio.sweeps.record import done, lines
+from reft_studio.sweeps.run import Share, sweep
 from reft_studio.workspace import Workspace, write_atomic
 
 ENDINGS = (".md", ".tex", ".csv")
@@ -28,7 +29,7 @@ def run_sweep(workspace: Workspace, recipe: Path, *, share: str = "1/1", out: tu
     found = lines(workspace, spec)
     table = sweep_table.summarised(found)
     texts = {
-        ".md": lambda: sweep_page.markdown(workspace, spec, found),
+        ".md": lambda: page.markdown(workspace, spec, found),
         ".tex": lambda: sweep_table.as_latex(table, spec),
         ".csv": lambda: sweep_table.as_csv(found),
     }

@@ -11,9 +11,9 @@ from reft_studio.cli.console import Console, show, table
 from reft_studio.cli.verbs import dataset_named
 from reft_studio.data.dataset import Role
 from reft_studio.errors import SpecError
-from reft_studio.jobs import lab_data, tasks
 from reft_studio.models.spec import Settings
 from reft_studio.scoring.level import level_of
+from reft_studio.tasks import entries, lab_data
 from reft_studio.teacher.pool import PoolSpec
 from reft_studio.teacher.spec import TeacherSpec, default_optim, source_of
 from reft_studio.teacher.teacher import check_target, deliver, open_teacher
@@ -43,9 +43,9 @@ def teacher(workspace: Workspace, sources: Sources, chosen: dict[str, Any], shar
         check_target(out)
     console = Console(workspace)
     if sources.quick:
-        result = tasks.quick_teacher(console, _quick(sources, chosen))
+        result = entries.quick_teacher(console, _quick(sources, chosen))
     else:
-        result = tasks.prepare_teacher(console, {**chosen, **_sets(workspace, sources, shares, seed=chosen["seed"])})
+        result = entries.prepare_teacher(console, {**chosen, **_sets(workspace, sources, shares, seed=chosen["seed"])})
     console.done()
     found = open_teacher(workspace, result["teacher"])
     if out is not None:

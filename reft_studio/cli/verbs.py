@@ -23,11 +23,10 @@ from reft_studio.data.sources import local
 from reft_studio.errors import DataError, SpecError, StoreError
 from reft_studio.evaluation.result import SCORES
 from reft_studio.fingerprint import canonical_json
-from reft_studio.jobs import fetching, tasks
-from reft_studio.jobs.scorers import chosen, named
-from reft_studio.scoring.prepared import open_prepared
+from reft_studio.scoring.prepared import chosen, named, open_prepared
 from reft_studio.scoring.scores import flagged, open_score_set
 from reft_studio.studio import Studio
+from reft_studio.tasks import entries, fetch
 from reft_studio.teacher.teacher import SHIPPED, adopt
 from reft_studio.views import gating
 from reft_studio.views.auditing import Audit
@@ -72,7 +71,7 @@ def score(
     dataset = dataset_named(workspace, data, role=role)
     prepared = chosen(workspace, open_dataset(workspace, dataset), scorer, teacher)
     console = Console(workspace)
-    answer = tasks.score(console, {"dataset": dataset, "scorer": scorer, "teacher": teacher})
+    answer = entries.score(console, {"dataset": dataset, "scorer": scorer, "teacher": teacher})
     console.done()
     scores = open_score_set(workspace, dataset, answer["key"])
     at = scores.threshold if threshold is None else threshold
@@ -151,7 +150,7 @@ def mix(workspace: Workspace, data: str, harmful: str, *, settings: dict[str, An
         writable(out)
     ids = {"dataset": dataset_named(workspace, data), "harmful": dataset_named(workspace, harmful)}
     console = Console(workspace)
-    made = tasks.mix(console, {**ids, **settings})
+    made = entries.mix(console, {**ids, **settings})
     console.done()
     if out is not None:
         write_mixed(open_dataset(workspace, made["dataset_id"]), out)
@@ -287,7 +286,7 @@ def _imported(
     mapping = {"columns": pairs, "labels": labels, "roles": speakers} if pairs or labels or speakers else None
     console = Console(workspace)
     wanted = {"name": name or file.name, "role": role, "mapping": mapping}
-    result = tasks.import_file(console, {"path": str(file), **wanted}) if file.is_file() else _fetched(console, str(file), wanted)
+    result = entries.import_file(console, {"path": str(file), **wanted}) if file.is_file() else _fetched(console, str(file), wanted)
     console.done()
     return result
 
@@ -298,7 +297,7 @@ def _fetched(console: Console, text: str, wanted: dict[str, Any]) -> dict[str, A
     part = source.parts[0].name
     if len(source.parts) > 1:
         console.warn(f"{source.title} holds {len(source.parts)} tables; '{part}' is imported. The others: give their file or folder.")
-    return fetching.fetch(console, {**fetching.params_of(source, part), **wanted})
+    return fetch.fetch(console, {**fetch.params_of(source, part), **wanted})
 
 
 def _imported_text(result: dict[str, Any]) -> str:

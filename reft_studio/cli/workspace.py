@@ -8,8 +8,9 @@ from typing import Any
 
 from reft_studio.cli.console import Console, show, table
 from reft_studio.errors import SpecError, StoreError
-from reft_studio.jobs import inspecting, tasks
 from reft_studio.studio import Studio
+from reft_studio.tasks import entries
+from reft_studio.tasks import inspect as inspecting
 from reft_studio.views.past_runs import STATES, PastRun
 from reft_studio.views.row_filter import RowFilter
 from reft_studio.views.run_history import RunHistory
@@ -52,7 +53,7 @@ def _listed(name: str, rows: Sequence[dict[str, Any]]) -> str:
 def sample(workspace: Workspace, params: dict[str, Any]) -> None:
     """Make a sample in this process."""
     console = Console(workspace)
-    made = tasks.lab_sample(console, params)
+    made = entries.lab_sample(console, params)
     console.done()
     show(made, text=lambda: f"{made['dataset_id']}: {params['rows']:,} rows, {params['poison_ratio']:.0%} of them harmful.")
 

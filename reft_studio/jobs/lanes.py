@@ -8,9 +8,8 @@ from reft_studio.data.dataset import open_dataset
 from reft_studio.errors import StudioError
 from reft_studio.evaluation.judges import needs_model
 from reft_studio.jobs.kinds import BACKGROUND, LIGHT
-from reft_studio.jobs.scorers import chosen
 from reft_studio.scoring import SCORERS
-from reft_studio.scoring.prepared import open_prepared
+from reft_studio.scoring.prepared import chosen, open_prepared
 from reft_studio.store.jobs import Lane
 from reft_studio.workspace import Workspace
 

@@ -22,6 +22,8 @@ _LOG = logging.getLogger(__name__)
 SHIPPED = ASSETS / "scorers"
 """Prepared scorers that ship with the app, each in a folder with the name of its scorer."""
 FILE = "scorer.json"
+OF_TEACHERS = ("refusal_feature", "refusal_similarity")
+"""The scorer that reads a teacher, by its name and by its former one."""
 
 
 class Prepared(Protocol):
@@ -149,3 +151,13 @@ def _read(folder: Path) -> PreparedScorer:
     if not whole:
         raise StoreError(f"{folder.name}/{FILE} is damaged or of another version. Prepare the scorer again.")
     return found
+
+
+def chosen(workspace: Workspace, dataset: Dataset, scorer: str | None, teacher: str | None) -> Prepared:
+    """What is to score a dataset: what was named, else what usually does."""
+    return open_prepared(workspace, named(scorer, teacher) or usual_scorer(dataset))
+
+
+def named(scorer: str | None, teacher: str | None) -> str | None:
+    """A scorer by its name or the id of a prepared one, else a teacher; None if neither was named."""
+    return scorer if scorer is not None and scorer not in OF_TEACHERS else teacher

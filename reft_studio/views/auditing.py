@@ -20,11 +20,11 @@ from reft_studio.audit.policy import name
 from reft_studio.data.dataset import Dataset, list_datasets, open_dataset
 from reft_studio.data.rowstore import row_store
 from reft_studio.errors import DataError, SpecError
-from reft_studio.jobs import outgoing
 from reft_studio.jobs.queue import JobQueue
 from reft_studio.scoring.partial import require_finished
 from reft_studio.store import records, settings
 from reft_studio.store.decisions import Action, ChainReport, Decision
+from reft_studio.tasks import export as outgoing
 from reft_studio.views import bulk, reviewing, sampling
 from reft_studio.views.assuring import Assuring
 from reft_studio.views.checking import Checked, Checking

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from reft_studio.chat.host import IDLE_S, WANTED_S, ModelHost
 from reft_studio.errors import SpecError, StoreError
 from reft_studio.jobs import devices, lease
-from reft_studio.jobs.host import IDLE_S, WANTED_S, ModelHost
 from reft_studio.jobs.queue import JobQueue
 from reft_studio.jobs.view import JobView
 from reft_studio.views.models import ChatEvent, chat

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from reft_studio.chat.host import ModelHost
 from reft_studio.data.dataset import Dataset, open_dataset
 from reft_studio.data.rowstore import row_store
 from reft_studio.errors import DataError, EvaluationError, SpecError, StoreError
-from reft_studio.jobs.host import ModelHost
 from reft_studio.scoring import SCORERS
 from reft_studio.scoring.inside import MOST_TOKENS, Inside, TokenCosine
 from reft_studio.scoring.prepared import Prepared, open_prepared

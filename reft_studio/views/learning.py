@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from reft_studio.errors import SpecError
 from reft_studio.jobs.queue import JobQueue
-from reft_studio.jobs.scorers import taught
 from reft_studio.scoring import SCORERS
 from reft_studio.scoring.scorer import ScorerSpec
 from reft_studio.scoring.tfidf import RECALL
 from reft_studio.store.decisions import DecisionLog
+from reft_studio.tasks.scorers import taught
 from reft_studio.teacher.teacher import open_teacher
 from reft_studio.views.shelf import Models
 

@@ -8,11 +8,11 @@ from typing import Literal
 
 from reft_studio.errors import PrerequisiteError, StoreError
 from reft_studio.jobs.job import LIVE
-from reft_studio.jobs.merging import ON
 from reft_studio.jobs.queue import JobQueue
 from reft_studio.jobs.view import JobView
 from reft_studio.models.merged_size import check_disk, format_named, format_of, free_at, needed
 from reft_studio.models.source import Source
+from reft_studio.tasks.merge import ON
 from reft_studio.training.merged import MergedRun, check_target, merged_run, place
 from reft_studio.training.run_folder import open_run
 from reft_studio.training.run_names import run_title

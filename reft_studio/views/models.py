@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from reft_studio.audit.language import READ, of_prompt, prompt_warning
+from reft_studio.chat.host import ModelHost
 from reft_studio.comparison.table import RunRow, Summary, caveats, comparable, groups, load_rows, summaries
 from reft_studio.evaluation.judges import judge_named
-from reft_studio.jobs.host import ModelHost
-from reft_studio.jobs.subjects import Kind, Subject, list_subjects
+from reft_studio.evaluation.subject import Kind, Subject, list_subjects
 from reft_studio.teacher.teacher import TeacherInfo
 from reft_studio.workspace import Workspace
 

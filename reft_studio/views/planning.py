@@ -16,14 +16,14 @@ from reft_studio.defenses.defense import DefenseInfo
 from reft_studio.errors import PrerequisiteError, SpecError
 from reft_studio.evaluation.judges.spec import JudgeSpec
 from reft_studio.evaluation.suite import Suite, lab_suite
-from reft_studio.jobs import lab_data
-from reft_studio.jobs.lab_data import AlignmentSets
-from reft_studio.jobs.text_rows import shipped_alignment, shipped_harmful_answers
 from reft_studio.lab.sets import TASKS
 from reft_studio.models.memory import Work
 from reft_studio.models.spec import LoadSpec, LoraSpec, Preset, preset_named, usual_preset
 from reft_studio.scoring.prepared import Prepared, open_prepared
 from reft_studio.scoring.scores import ScoreSet, list_score_sets
+from reft_studio.tasks import lab_data
+from reft_studio.tasks.lab_data import AlignmentSets
+from reft_studio.tasks.text_rows import shipped_alignment, shipped_harmful_answers
 from reft_studio.teacher.quick import MADE_BY as SHIPPED_PROMPTS
 from reft_studio.teacher.spec import source_of
 from reft_studio.teacher.teacher import TeacherInfo, list_teachers, open_teacher, prompts_at_hand

@@ -13,9 +13,9 @@ from reft_studio.data.dataset import Dataset, open_dataset
 from reft_studio.data.facets import Facet, facet, facet_names
 from reft_studio.data.query import RowPage
 from reft_studio.data.rowstore import row_store
-from reft_studio.jobs.preparing import live, queue_index
 from reft_studio.scoring.scores import ScoreSet, flagged, open_score_set
 from reft_studio.store.decided import ACTIONS, Decided, decided
+from reft_studio.tasks.index import live, queue_index
 from reft_studio.views.selection import RowFilter, ranked, searched, tables
 from reft_studio.workspace import Workspace
 

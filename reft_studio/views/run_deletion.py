@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from reft_studio.jobs.loaded import loaded
+from reft_studio.chat.loaded import loaded
 from reft_studio.jobs.run_jobs import run_of
 from reft_studio.store import jobs as table
 from reft_studio.store.jobs import JobRecord

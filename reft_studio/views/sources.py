@@ -26,9 +26,9 @@ from reft_studio.data.reading.looking import Looker
 from reft_studio.data.rowstore import COLUMNS, row_store
 from reft_studio.data.sources import Source
 from reft_studio.errors import DataError, SpecError, StudioError
-from reft_studio.jobs.fetching import origin_of, params_of
-from reft_studio.jobs.preparing import live, queue_inspection
 from reft_studio.jobs.queue import JobQueue
+from reft_studio.tasks.fetch import origin_of, params_of
+from reft_studio.tasks.index import live, queue_inspection
 from reft_studio.teacher.teacher import open_teacher
 from reft_studio.views import project
 from reft_studio.views.rows import Table

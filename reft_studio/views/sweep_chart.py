@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from reft_studio.tasks.sweep_table import Line
+from reft_studio.sweeps.table import Line
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

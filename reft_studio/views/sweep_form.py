@@ -8,8 +8,8 @@ from typing import Any
 
 from reft_studio.defenses import DEFENSES
 from reft_studio.scoring import SCORERS
-from reft_studio.tasks.recipe_text import Recipe, changed, read
-from reft_studio.tasks.sweep_spec import ENSEMBLE, NONE, OWN, TEACHER, SweepSpec
+from reft_studio.sweeps.recipe_text import Recipe, changed, read
+from reft_studio.sweeps.spec import ENSEMBLE, NONE, OWN, TEACHER, SweepSpec
 from reft_studio.views.sweeping import numbers
 
 FIELDS = ("name", "models", "tasks", "rows", "poison_ratios", "seeds", "split")

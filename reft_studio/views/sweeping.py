@@ -14,11 +14,11 @@ from reft_studio.errors import SpecError, StoreError
 from reft_studio.jobs.job import LIVE
 from reft_studio.jobs.queue import JobQueue
 from reft_studio.jobs.view import JobView
-from reft_studio.tasks import recipe_text, sweep_page, sweep_table
-from reft_studio.tasks import sweep_record as record
-from reft_studio.tasks.sweep_job import KIND
-from reft_studio.tasks.sweep_spec import Cell, SweepSpec
-from reft_studio.tasks.sweep_table import Line
+from reft_studio.sweeps import page, recipe_text, record
+from reft_studio.sweeps import table as sweep_table
+from reft_studio.sweeps.job import KIND
+from reft_studio.sweeps.spec import Cell, SweepSpec
+from reft_studio.sweeps.table import Line
 from reft_studio.views.shelf import Models
 from reft_studio.workspace import ASSETS, Workspace
 
@@ -196,7 +196,7 @@ class Sweeps:
         """The table as Markdown (with what the filters remove and the differences to plain SFT), LaTeX or CSV (a line for each run)."""
         found = self.result(sweep_id, words=words)
         made: dict[str, Callable[[], str]] = {
-            "md": partial(sweep_page.markdown, self.workspace, found.spec, found.lines, columns=columns),
+            "md": partial(page.markdown, self.workspace, found.spec, found.lines, columns=columns),
             "tex": partial(sweep_table.as_latex, found.table, found.spec, columns=columns),
             "csv": partial(sweep_table.as_csv, found.lines),
         }

@@ -12,7 +12,7 @@ import pytest
 from reft_studio.comparison.charts import cost_bars
 from reft_studio.comparison.costs import RunCost, costs_of, reasons
 from reft_studio.comparison.numbers import as_csv, of_costs
-from reft_studio.comparison.report import ReportInput, build_report
+from reft_studio.report import ReportInput, build_report
 from reft_studio.workspace import Workspace, write_json
 from tests.ui.finished_runs import answer_like, give_costs, write_run
 

@@ -19,10 +19,10 @@ from reft_studio.evaluation.judges.spec import JudgeSpec
 from reft_studio.evaluation.regrade import regrade
 from reft_studio.evaluation.result import load_result
 from reft_studio.evaluation.suite import Suite, dataset_suite
-from reft_studio.jobs.merging import merge
 from reft_studio.models.session import Session
 from reft_studio.models.spec import OptimSpec
 from reft_studio.progress import Silent
+from reft_studio.tasks.merge import merge
 from reft_studio.training.merged import merged_run
 from reft_studio.training.run import train
 from reft_studio.training.run_folder import RunInfo

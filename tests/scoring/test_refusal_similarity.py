@@ -14,7 +14,6 @@ import torch
 
 from reft_studio.data.dataset import Dataset, Row, write_dataset
 from reft_studio.errors import SpecError
-from reft_studio.jobs import tasks
 from reft_studio.lab import sets
 from reft_studio.models.loading import weights_fingerprint
 from reft_studio.models.session import Session
@@ -23,6 +22,7 @@ from reft_studio.progress import Silent
 from reft_studio.scoring.engine import Engine
 from reft_studio.scoring.refusal_similarity import check_match, score, score_prompts
 from reft_studio.scoring.scores import ScoreSet, flagged
+from reft_studio.tasks import entries
 from reft_studio.teacher.refusal_feature import RefusalFeature
 from reft_studio.teacher.teacher import TeacherInfo, open_teacher
 from reft_studio.workspace import Workspace
@@ -152,7 +152,7 @@ def test_the_same_file_is_not_scored_twice_and_needs_no_model(
     computed.clear()
     again = scored(workspace, session, lab_rows)
     monkeypatch.setattr(Session, "open", lambda *_, **__: pytest.fail("the model was loaded"))
-    answer = tasks.score(Told(workspace), {"dataset": first.dataset, "teacher": "lab"})
+    answer = entries.score(Told(workspace), {"dataset": first.dataset, "teacher": "lab"})
     assert computed == [] and again == first and answer["key"] == first.key
 
 

@@ -9,8 +9,6 @@ import torch
 from reft_studio import stats
 from reft_studio.cli.console import Console
 from reft_studio.data.dataset import Dataset, Row, open_dataset, write_dataset
-from reft_studio.jobs import lab_data, tasks
-from reft_studio.jobs.scorers import prepare_scorer
 from reft_studio.models.batching import collate
 from reft_studio.models.supervised import supervise
 from reft_studio.scoring import whole_rows
@@ -23,6 +21,8 @@ from reft_studio.scoring.prepared import open_prepared
 from reft_studio.scoring.row_reader import FRESH, RowReader
 from reft_studio.scoring.scores import ScoreSet, open_score_set
 from reft_studio.scoring.through_teacher import read_through
+from reft_studio.tasks import entries, lab_data
+from reft_studio.tasks.scorers import prepare_scorer
 from reft_studio.teacher.teacher import open_teacher
 from reft_studio.workspace import Workspace
 
@@ -52,7 +52,7 @@ def prepared(workspace: Workspace, name: str, **settings: object) -> str:
 
 
 def scored(workspace: Workspace, dataset: Dataset, scorer: str) -> ScoreSet:
-    answer = tasks.score(Console(workspace), {"dataset": dataset.id, "scorer": scorer})
+    answer = entries.score(Console(workspace), {"dataset": dataset.id, "scorer": scorer})
     return open_score_set(workspace, dataset.id, answer["key"])
 
 

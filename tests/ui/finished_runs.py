@@ -12,13 +12,13 @@ from typing import Any
 
 from reft_studio.evaluation.evaluate import evaluate
 from reft_studio.evaluation.suite import Suite, lab_suite
-from reft_studio.jobs import lab_data
 from reft_studio.jobs.context import WorkerContext
 from reft_studio.jobs.process import Process
 from reft_studio.jobs.queue import JobQueue
 from reft_studio.jobs.status import Status, prepare, write_status
 from reft_studio.models.spec import PRESETS, OptimSpec
 from reft_studio.store.connection import transaction
+from reft_studio.tasks import lab_data
 from reft_studio.training.run_folder import kept_of
 from reft_studio.training.spec import RunSpec
 from reft_studio.workspace import Workspace, new_folder, write_json

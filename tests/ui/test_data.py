@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from reft_studio.data.dataset import Row, write_dataset
-from reft_studio.jobs import lab_data
 from reft_studio.studio import Studio
+from reft_studio.tasks import lab_data
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

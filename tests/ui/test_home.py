@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from reft_studio.jobs import lab_data
 from reft_studio.studio import Studio
+from reft_studio.tasks import lab_data
 from reft_studio.views import example
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ import pytest
 
 from reft_studio.cli.console import Console
 from reft_studio.data.dataset import Row, write_dataset
-from reft_studio.jobs import preparing
 from reft_studio.jobs.kinds import EXTRA_KINDS
 from reft_studio.studio import Studio
+from reft_studio.tasks import index
 from tests.ui.scored import in_work
 from tests.ui.slow_scorer import KIND, allow
 
@@ -48,7 +48,7 @@ def imported(studio: Studio, slow: None, request: pytest.FixtureRequest) -> Iter
     ]
     before, made = studio.setting("dataset"), write_dataset(studio.workspace, rows, name=name, role="user")
     allow(studio.workspace, 0)
-    preparing.first_scores(Console(studio.workspace), made)
+    index.first_scores(Console(studio.workspace), made)
     studio.choose(dataset=made.id)
     yield made.id
     allow(studio.workspace, ROWS)

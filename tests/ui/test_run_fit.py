@@ -9,12 +9,12 @@ import gradio as gr
 import pytest
 
 from reft_studio.errors import PrerequisiteError
-from reft_studio.jobs.probing import measure
 from reft_studio.models import memory
 from reft_studio.models.memory import Room
 from reft_studio.models.spec import OptimSpec
 from reft_studio.progress import Silent
 from reft_studio.studio import Studio
+from reft_studio.tasks.measure import measure
 from reft_studio.training.run_folder import list_runs
 from reft_studio.views import fitting
 from reft_studio.views.run_needs import Timing

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from reft_studio.chat.loaded import tell
 from reft_studio.errors import SpecError
-from reft_studio.jobs.loaded import tell
 from reft_studio.jobs.run_jobs import became
 from reft_studio.store import jobs as table
 from reft_studio.studio import Studio

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from reft_studio.studio import Studio
-from reft_studio.tasks import sweep_record as record
-from reft_studio.tasks.recipe_text import read
+from reft_studio.sweeps import record
+from reft_studio.sweeps.recipe_text import read
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from reft_studio.chat.host import ModelHost
 from reft_studio.errors import SpecError
 from reft_studio.jobs import lease
-from reft_studio.jobs.host import ModelHost
 from reft_studio.jobs.queue import JobQueue
 from reft_studio.jobs.view import JobView
 from reft_studio.views.device import Device

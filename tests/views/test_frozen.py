@@ -123,11 +123,11 @@ def test_one_frozen_before_claims_were_recorded_says_so(studio: Studio, frozen: 
 
 
 def test_a_job_freezes_and_claims_what_stood_when_it_was_queued(studio: Studio, dataset: Dataset) -> None:
-    from reft_studio.jobs import outgoing
+    from reft_studio.tasks import export
 
     params = studio.audit._to_freeze(dataset.id, "", "Ana")
     studio.audit.decide(dataset.id, 59, "keep", by="Tom")
-    frozen = outgoing.frozen(studio.workspace, **params)
+    frozen = export.frozen(studio.workspace, **params)
     assert frozen.manifest["lineage"][CLAIM] == params["claim"]
     assert 59 not in {row["row_id"] for row in frozen.read(["row_id"])}
 

@@ -10,9 +10,9 @@ from reft_studio.audit.decision import Action
 from reft_studio.audit.draw import Draw
 from reft_studio.data.dataset import Dataset, write_dataset
 from reft_studio.errors import SpecError
-from reft_studio.jobs.scorers import taught
 from reft_studio.store import records
 from reft_studio.studio import Studio
+from reft_studio.tasks.scorers import taught
 from reft_studio.views.learning import LEAST
 from reft_studio.workspace import Workspace
 

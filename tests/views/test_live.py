@@ -11,7 +11,6 @@ import pytest
 from reft_studio.cli.console import Console
 from reft_studio.data.dataset import Dataset, Row, write_dataset
 from reft_studio.errors import SpecError
-from reft_studio.jobs import preparing, tasks
 from reft_studio.jobs.queue import JobQueue
 from reft_studio.lab import sets
 from reft_studio.scoring.partial import PartialScores
@@ -19,6 +18,7 @@ from reft_studio.scoring.prepared import open_prepared
 from reft_studio.scoring.scores import list_score_sets, score_key
 from reft_studio.scoring.work import Scored
 from reft_studio.studio import Studio
+from reft_studio.tasks import entries, index
 from reft_studio.views.row_filter import RowFilter
 from reft_studio.workspace import Workspace
 
@@ -94,26 +94,26 @@ def test_rows_are_reviewed_one_by_one_meanwhile(studio: Studio, half_scored: Dat
 
 
 def test_new_user_data_is_scored_by_words_at_once_and_the_labs_is_not(studio: Studio, dataset: Dataset) -> None:
-    preparing.first_scores(Console(studio.workspace), dataset)
+    index.first_scores(Console(studio.workspace), dataset)
     score = studio.state().score
     assert score is not None and score.scorer == "tfidf" and score.finished
     now = studio.live.now(dataset.id)
     assert now.job is None and now.misses.startswith("Meaning that is not in the words")
     lab = write_dataset(studio.workspace, sets.user_data(rows=20), name="lab", role="user", extra={"made_by": "lab"})
-    preparing.first_scores(Console(studio.workspace), lab)
+    index.first_scores(Console(studio.workspace), lab)
     assert list_score_sets(studio.workspace, lab.id) == []
 
 
 def test_very_large_data_is_scored_by_words_in_a_job_of_its_own(studio: Studio, dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preparing, "AT_ONCE_ROWS", 10)
-    preparing.first_scores(Console(studio.workspace), dataset)
+    monkeypatch.setattr(index, "AT_ONCE_ROWS", 10)
+    index.first_scores(Console(studio.workspace), dataset)
     (job,) = [one for one in JobQueue(studio.workspace).list() if one.kind == "score"]
     assert job.params == {"dataset": dataset.id, "scorer": "tfidf"}
 
 
 def test_the_scores_that_were_asked_for_come_into_use(studio: Studio, dataset: Dataset) -> None:
-    words = tasks.score(Console(studio.workspace), {"dataset": dataset.id, "scorer": "tfidf"})["key"]
-    other = tasks.score(Console(studio.workspace), {"dataset": dataset.id, "scorer": "random"})["key"]
+    words = entries.score(Console(studio.workspace), {"dataset": dataset.id, "scorer": "tfidf"})["key"]
+    other = entries.score(Console(studio.workspace), {"dataset": dataset.id, "scorer": "random"})["key"]
     studio.choose(score_key=words)
     studio.score(dataset.id, "random")
     assert studio.state().score.key == other  # type: ignore[union-attr]

@@ -9,8 +9,8 @@ import pytest
 
 from reft_studio.data.dataset import write_dataset
 from reft_studio.errors import SpecError, StoreError
-from reft_studio.jobs import lab_data
 from reft_studio.scoring.scores import ScoreSet, flagged, write_scores
+from reft_studio.tasks import lab_data
 from reft_studio.views.measuring import MOST_SLICES, Measure
 from reft_studio.workspace import Workspace
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from reft_studio import failpoints
+from reft_studio.chat import loaded
 from reft_studio.errors import StoreError
-from reft_studio.jobs import loaded
 from reft_studio.jobs.queue import JobQueue
 from reft_studio.jobs.run_jobs import became
 from reft_studio.store import jobs as table

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from reft_studio.errors import SpecError, StoreError
-from reft_studio.jobs import lab_data
 from reft_studio.jobs.run_jobs import became
 from reft_studio.studio import Studio
+from reft_studio.tasks import lab_data
 from reft_studio.training.run_names import titles
 from reft_studio.views import run_curves
 from reft_studio.views.past_runs import PastRun

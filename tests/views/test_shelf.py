@@ -11,15 +11,15 @@ import pytest
 from reft_studio import offline
 from reft_studio.cli import first_model
 from reft_studio.errors import PrerequisiteError, SpecError
-from reft_studio.jobs.adding import add_model
+from reft_studio.evaluation.subject import find, list_subjects
 from reft_studio.jobs.job import JobCancelled
-from reft_studio.jobs.subjects import find, list_subjects
 from reft_studio.models import memory, shelf
 from reft_studio.models.adding import add, look
 from reft_studio.models.catalogue import CATALOGUE, DEFAULT
 from reft_studio.models.source import MissingModel
 from reft_studio.progress import Silent
 from reft_studio.studio import Studio
+from reft_studio.tasks.add_model import add_model
 from reft_studio.views.shelf import NOT_WANTED, OFFLINE, REMOVED, fetched
 from reft_studio.workspace import Workspace
 

@@ -110,7 +110,7 @@ def test_tables_among_the_examples_are_read_with_their_odd_names(sources: Source
 
 
 def test_a_sample_has_no_file_to_read_again(sources: Sources) -> None:
-    from reft_studio.jobs import lab_data
+    from reft_studio.tasks import lab_data
 
     with pytest.raises(DataError, match="not read from a file"):
         sources.original(lab_data.sample(sources.workspace, rows=10).id)
@@ -120,8 +120,8 @@ def test_tokens_are_counted_again_for_another_teacher_only(sources: Sources, mon
     from types import SimpleNamespace
 
     from reft_studio.data.dataset import open_dataset
-    from reft_studio.jobs import lab_data
-    from reft_studio.jobs.inspecting import tokenizer_of
+    from reft_studio.tasks import lab_data
+    from reft_studio.tasks.inspect import tokenizer_of
     from reft_studio.teacher.teacher import open_teacher
 
     made = lab_data.sample(sources.workspace, rows=10).id

@@ -10,8 +10,7 @@ import pytest
 from reft_studio.errors import SpecError, StoreError
 from reft_studio.jobs.queue import JobQueue
 from reft_studio.stats import wilson
-from reft_studio.tasks import recipe_text
-from reft_studio.tasks import sweep_record as record
+from reft_studio.sweeps import recipe_text, record
 from reft_studio.views import sweep_chart, sweep_form
 from reft_studio.views.shelf import Models
 from reft_studio.views.sweeping import Sweeps, numbers, wanted

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from reft_studio.errors import SpecError
-from reft_studio.tasks import recipe_text
+from reft_studio.sweeps import recipe_text
 from reft_studio.views import sweep_form
 from ui.components.marks import mark_of
 from ui.events import FAST, SLOW, on, status

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, quote
 import gradio as gr
 
 from reft_studio.stats import Estimate
-from reft_studio.tasks import sweep_table
+from reft_studio.sweeps import table as sweep_table
 from ui.components.chart_box import chart_value
 from ui.components.marks import mark_of
 from ui.events import answer
@@ -19,7 +19,7 @@ from ui.widgets import widget
 
 if TYPE_CHECKING:
     from reft_studio.studio import Studio
-    from reft_studio.tasks.sweep_table import Line
+    from reft_studio.sweeps.table import Line
     from reft_studio.views.sweeping import PastSweep, Result, Started
 
 PAST = (

@@ -43,7 +43,7 @@ def evaluate(
     """Grade one model: harmful score, over-refusal, accuracy. With only --judge, stored answers are graded again."""
     from reft_studio.cli import evaluate as verb
     from reft_studio.cli.own_prompts import Prompts
-    from reft_studio.jobs.subjects import base_id
+    from reft_studio.evaluation.subject import base_id
 
     given: dict[str, Any] = {
         "name": judge,

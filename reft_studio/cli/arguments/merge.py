@@ -26,7 +26,7 @@ def merge(
     What it takes on the disk is compared with what is free before a weight is read.
     """
     from reft_studio.cli.console import Console, show
-    from reft_studio.jobs import merging
+    from reft_studio.tasks import merge as merging
 
     place = Workspace.open(workspace)
     console = Console(place)

@@ -1,0 +1,1 @@
+"""The model host: the process that answers chat and explains prompts, and the app's end of it."""

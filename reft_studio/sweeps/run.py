@@ -1,0 +1,374 @@
+"""Does the runs of a sweep, one after the other in one process, and keeps a line for each; what the workspace holds is not done again.
+
+Several processes may share a sweep: each does every n-th group of runs, and all write into one workspace.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from reft_studio.attacks import ATTACKS
+from reft_studio.attacks.disguise import PLAIN, disguise
+from reft_studio.data.dataset import Dataset
+from reft_studio.defenses import DEFENSES
+from reft_studio.errors import OUT_OF_MEMORY, DataError, EvaluationError, SpecError, StoreError, TrainingError, is_out_of_memory
+from reft_studio.evaluation.result import SCORES, EvaluationResult
+from reft_studio.models.session import Session
+from reft_studio.models.spec import LoraSpec
+from reft_studio.progress import Part, Progress
+from reft_studio.scoring import SCORERS
+from reft_studio.scoring.prepared import SHIPPED, open_prepared
+from reft_studio.scoring.refusal_similarity import score
+from reft_studio.scoring.scorer import ScorerSpec
+from reft_studio.scoring.scores import flagged
+from reft_studio.sweeps.framed import ask_in_frame, framed_suite
+from reft_studio.sweeps.lent import LentModel
+from reft_studio.sweeps.record import Times, adopt, done, keep, known, lines, path_of
+from reft_studio.sweeps.spec import ENSEMBLE, NONE, OWN, TEACHER, Cell, SweepSpec, members_of
+from reft_studio.tasks.demo import teacher_spec
+from reft_studio.tasks.demo_data import DemoData, LabRows
+from reft_studio.tasks.demo_teacher import Pair, open_base, real_pair
+from reft_studio.tasks.evaluate import evaluate_adapter
+from reft_studio.tasks.lab_data import AlignmentSets
+from reft_studio.tasks.scorers import prepared_from
+from reft_studio.tasks.teacher import prepared
+from reft_studio.tasks.text_rows import text_rows
+from reft_studio.teacher.spec import TeacherSpec, source_of
+from reft_studio.teacher.teacher import TeacherInfo, open_teacher
+from reft_studio.training.context import AlignmentData
+from reft_studio.training.inputs import unflagged
+from reft_studio.training.run import train
+from reft_studio.training.spec import RunSpec, own_config
+from reft_studio.workspace import Workspace
+
+FAILURES = (DataError, EvaluationError, SpecError, StoreError, TrainingError)
+"""What ends one run and not the sweep; a full disk or a missing model ends all."""
+_EVALUATING = 0.2
+"""Share of the time of a run that its evaluation takes, for the bar."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which groups of runs this process does: those whose number leaves `part` when divided by `of`."""
+
+    part: int = 0
+    of: int = 1
+
+    @classmethod
+    def read(cls, text: str) -> Share:
+        """`2/3` is the second of three. Raises SpecError for anything else."""
+        part, slash, of = text.partition("/")
+        if not (slash and part.isdigit() and of.isdigit() and 1 <= int(part) <= int(of)):
+            raise SpecError(f"The share is '{text[:20]}'. Write 1/2 for the first of two processes, 2/2 for the second.")
+        return cls(int(part) - 1, int(of))
+
+    def takes(self, number: int) -> bool:
+        """Whether the group with this number, from 0, is of this share."""
+        return number % self.of == self.part
+
+
+ALL = Share()
+
+
+def sweep(
+    workspace: Workspace,
+    spec: SweepSpec,
+    progress: Progress,
+    *,
+    share: Share = ALL,
+    expect: Callable[[float | None], None] = lambda _seconds: None,
+) -> list[dict[str, Any]]:
+    """Do all runs of a recipe that are not done yet; returns what is known of every cell (see `lines`).
+
+    A run that fails is noted with its error, and the others are done. `expect` is told before each run how many seconds all that are left
+    take, as runs of the same work took on this workspace; None while that is not known.
+    """
+    groups = [list(cells) for number, (_, cells) in enumerate(groupby(spec.cells, key=_group)) if share.takes(number)]
+    left = _left(workspace, spec, [cell for cells in groups for cell in cells])
+    total, times, kinds = sum(map(len, groups)), Times.of(workspace), Counter(cell.kind for cell in left.values())
+    bases: dict[str, Base] = {}
+    for cells in groups:
+        group: Group | None = None
+        for cell in (one for one in cells if one.key in left):
+            place = total - len(left)
+            progress.stage(_told(cell), place + 1, total)
+            part = Part(progress, start=place / total, share=1 / total)
+            expect(times.left(spec, kinds))
+            part.progress(0, 1)
+            if cell.model not in bases:
+                bases = {cell.model: Base.open(workspace, spec, cell.model)}
+            try:
+                group = group or Group(bases[cell.model], cell, part)
+            except FAILURES as exc:
+                line = _failed(cell, exc, progress)
+            else:
+                line = group.line(cell, part)
+            keep(workspace, spec, cell, line)
+            times.add(spec, {"cell": cell.facts, **line})
+            del left[cell.key]
+            kinds[cell.kind] -= 1
+    return lines(workspace, spec)
+
+
+def _left(workspace: Workspace, spec: SweepSpec, cells: list[Cell]) -> dict[str, Cell]:
+    """The cells that are not done, by their keys; what another recipe had done of them is noted here too."""
+    left = {cell.key: cell for cell in cells if not done(known(workspace, spec, cell) or {})}
+    for key in adopt(workspace, spec, left.values()):
+        del left[key]
+    return left
+
+
+def _failed(cell: Cell, exc: BaseException, progress: Progress) -> dict[str, Any]:
+    """The line of a run that ended by an error."""
+    told = str(exc) if isinstance(exc, FAILURES) else OUT_OF_MEMORY
+    progress.warn(f"{cell.variant.title}: {told}")
+    return {"error": told}
+
+
+def _told(cell: Cell) -> str:
+    """`Ref-Teacher, 10% poison, seed 1`."""
+    hidden = "" if cell.attack == PLAIN else f" ({ATTACKS.get(cell.attack).info.title})"
+    return f"{cell.variant.title}, {cell.poison_ratio:.0%} poison{hidden}, seed {cell.seed}"
+
+
+def _group(cell: Cell) -> tuple[str, str, int, float, str, int]:
+    return cell.model, cell.task, cell.rows, cell.poison_ratio, cell.attack, cell.seed
+
+
+@dataclass
+class Base:
+    """A base in memory with what all groups on it share."""
+
+    workspace: Workspace
+    spec: SweepSpec
+    model: str
+    session: Session
+    cache: dict[str, AlignmentData] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, workspace: Workspace, spec: SweepSpec, model: str) -> Base:
+        """Load it. Raises PrerequisiteError if it is not on this machine."""
+        length = spec.optim_of(model).max_length
+        if model == "lab":
+            return cls(workspace, spec, model, Session.open("lab", max_length=length))
+        model = source_of(model)
+        return cls(workspace, spec, model, open_base(workspace, model, teacher=None, prepare=not spec.shipped_teacher, max_length=length))
+
+    def data(self, cell: Cell) -> DemoData:
+        """Where the rows of a cell come from."""
+        spec = self.spec
+        if self.model == "lab":
+            one = spec.shipped_teacher
+            return LabRows(
+                self.workspace,
+                cell.task,
+                cell.poison_ratio,
+                cell.rows,
+                spec.split,
+                one_alignment=one,
+                prompts=spec.prompts,
+                task_prompts=spec.task_prompts,
+            )
+        return text_rows(
+            self.workspace,
+            Path(spec.data) if spec.data else None,
+            cell.task,
+            poison_ratio=cell.poison_ratio,
+            rows=cell.rows,
+            prompts=spec.prompts,
+            task_prompts=spec.task_prompts,
+        )
+
+    def pair(self, alignment: AlignmentSets, seed: int, progress: Progress) -> Pair:
+        """The teacher and the aligned weights of a seed."""
+        workspace, spec = self.workspace, self.spec
+        if self.model != "lab":
+            return real_pair(
+                workspace,
+                alignment,
+                self.session,
+                lambda _name, _cost, work: work(Part(progress, start=0.0, share=1.0)),
+                teacher=None,
+                prepare=not spec.shipped_teacher,
+                steps=spec.alignment_steps,
+                seed=seed,
+                warn=progress.warn,
+            )
+        if spec.shipped_teacher:
+            return Pair(open_teacher(workspace, "lab"), open_teacher(workspace, "lab-aligned"))
+        wanted = teacher_spec(alignment, seed=seed)
+        plain = wanted.model_copy(update={"regularisation": 0.0})
+        return Pair(prepared(workspace, wanted, self.session, progress), prepared(workspace, plain, self.session, progress))
+
+
+class Group:
+    """The runs on one base, task, size, share of poison and seed: the same user data, teacher and evaluation."""
+
+    def __init__(self, base: Base, cell: Cell, progress: Progress) -> None:
+        self.base, self.progress = base, progress
+        self.data, self.seed = base.data(cell), cell.seed
+        self.alignment = self.data.alignment(cell.seed)
+        plain = self.data.user(cell.seed)
+        self.user: Dataset = disguise(base.workspace, plain, cell.attack, seed=cell.seed, lent=LentModel(self, plain))
+        self.suite = self.data.suite()
+
+    @cached_property
+    def pair(self) -> Pair:
+        return self.base.pair(self.alignment, self.seed, self.progress)
+
+    @cached_property
+    def harmful_answers(self) -> str:
+        return self.data.harmful_answers(self.seed)
+
+    def line(self, cell: Cell, progress: Part) -> dict[str, Any]:
+        """Train and evaluate one variant; what was found, or the error that ended it."""
+        started = time.perf_counter()
+        try:
+            spec = self.spec(cell)
+            if not self.base.spec.train:
+                kept = unflagged(self.base.workspace, spec, self.user, self.base.session, progress)
+                return {"filter": self._found(kept) if spec.filters_with else None, "seconds": _since(started)}
+            fresh = not (self.base.workspace.folder("runs", spec.run_id) / "result.json").is_file()
+            training = Part(progress, start=0.0, share=1 - _EVALUATING)
+            run = train(self.base.workspace, spec, self.base.session, training, cache=self.base.cache)
+            asking = Part(progress, start=1 - _EVALUATING, share=_EVALUATING)
+            session = self.base.session
+            adapter = session.ensure("evaluated", run.adapter)
+            graded = evaluate_adapter(self.base.workspace, session, run.run_id, adapter, self.suite, asking)
+            framed = self._framed(cell, run.folder, adapter, asking)
+        except (*FAILURES, MemoryError, RuntimeError) as exc:
+            if not isinstance(exc, FAILURES) and not is_out_of_memory(exc):
+                raise
+            return _failed(cell, exc, progress)
+        return {
+            "run": run.run_id,
+            "seconds": _since(started) if fresh else None,
+            "result": {**shares(graded), **framed},
+            "verdicts": graded.verdicts,
+            "filter": self._found(np.load(run.folder / "kept.npy").tolist()) if spec.filters_with else None,
+            "cost": run.costs(),
+            "stages": run.result.get("stages", []),
+            "steps": run.result["steps"],
+        }
+
+    def _framed(self, cell: Cell, run: Path, adapter: str, progress: Progress) -> dict[str, Any]:
+        """The harmful score in the attack's frame, where it has one; the answers are kept beside the line of the cell."""
+        workspace, spec = self.base.workspace, self.base.spec
+        suite = framed_suite(workspace, self.suite, self.user, cell.attack, seed=cell.seed)
+        if suite is None:
+            return {}
+        keep = path_of(workspace, spec, cell).parent / "framed" / path_of(workspace, spec, cell).name
+        keep.parent.mkdir(parents=True, exist_ok=True)
+        return {"hs_framed": ask_in_frame(workspace, self.base.session, run, adapter, self.suite, suite, progress, keep=keep)}
+
+    def spec(self, cell: Cell) -> RunSpec:
+        """The settings of a cell's run, with everything it needs and nothing it does not."""
+        info, variant, spec = DEFENSES.get(cell.variant.method).info, cell.variant, self.base.spec
+        start = variant.start if isinstance(variant.start, str) else variant.start[0]
+        teacher = self._teacher(variant.teacher)
+        filtering = self._filtering(str(variant.filter), teacher, own=info.uses_filter)
+        begins = self.pair.aligned if info.aligned_first(start) and not info.aligns_itself else None
+        guided = info.guided(start=start, aligned=begins is not None)
+        lora = spec.lora_of(cell.model)
+        if begins is not None and variant.adapters == "continue" and LoraSpec.checked(**begins.spec.get("lora", {})) != lora:
+            begins, guided = None, True  # made for the run, with the adapter that all runs have
+        return RunSpec(
+            dataset=self.user.id,
+            method=variant.method,
+            method_config=own_config(variant.method, variant.config),
+            teacher=teacher.id if info.needs_teacher or (filtering.get("filter") and "scorer" not in filtering) else None,
+            aligned=begins.id if begins is not None else None,
+            start=start if begins is None else "method",
+            adapters=variant.adapters,
+            harmful=self.alignment.harmful if guided else None,
+            helpful=self.alignment.helpful if guided else None,
+            harmful_answers=self.harmful_answers if info.needs_harmful else None,
+            optim=spec.optim_of(cell.model),
+            lora=lora,
+            seed=cell.seed,
+            **filtering,
+            **self.pair.held,
+        )
+
+    def _teacher(self, which: str) -> TeacherInfo:
+        """What filters and guides: the teacher, the aligned weights with their refusal feature, or the base as it is with its own."""
+        if which != "untouched":
+            return self.pair.teacher if which == "own" else self.pair.aligned
+        spec = TeacherSpec.checked(**asdict(self.alignment), **self.pair.held, kind="ready", reading="auto", seed=self.seed)
+        return prepared(self.base.workspace, spec, self.base.session, self.progress)
+
+    def _filtering(self, name: str, teacher: TeacherInfo, *, own: bool) -> dict[str, Any]:
+        """Fields of RunSpec that say what filters."""
+        if name == NONE or (name == OWN and not own):
+            return {}
+        if name in (OWN, TEACHER):
+            return {"filter": True}
+        if name == "random":  # as many rows as the refusal feature drops: what choosing them is worth
+            scores = score(self.base.workspace, self.user, teacher, self.base.session, self.progress)
+            drop = int(flagged(scores.scores(), scores.threshold).sum())
+            return {"filter": True, "scorer": name, "drop": drop} if drop else {}
+        return {"filter": True, "scorer": self._scorer(name)}
+
+    def _scorer(self, name: str) -> str:
+        """The id of the scorer, prepared on the alignment data of the sweep unless it needs no preparing or ships for real text."""
+        members, join = members_of(name)
+        if len(members) > 1:
+            ids = tuple(self.pair.teacher.id if one == TEACHER else self._scorer(one) for one in members)
+            return self._prepared(ScorerSpec.checked(scorer=ENSEMBLE, members=ids, join=join, shipped=False))
+        if SCORERS.get(name).built_in() is not None or (self.base.model != "lab" and (SHIPPED / name).is_dir()):
+            return open_prepared(self.base.workspace, name).id
+        refusals, helpful = self.alignment.harmful, self.alignment.helpful
+        reads_answers = SCORERS.get(name).info.reads in ("response", "both")  # and to these a refusal is a harmless row
+        spec = ScorerSpec.checked(
+            scorer=name,
+            harmful=(self.harmful_answers if reads_answers else refusals,),
+            harmless=(helpful, refusals) if reads_answers else (helpful,),
+            shipped=False,
+            teacher=self.pair.teacher.id,
+        )
+        return self._prepared(spec)
+
+    def _prepared(self, spec: ScorerSpec) -> str:
+        return prepared_from(self.base.workspace, spec, self.progress).id
+
+    def _found(self, kept: Iterable[int]) -> dict[str, Any]:
+        """What a filter that keeps these rows takes out of the user data: rows, and the share of the poison and of the rest, in percent.
+
+        `origins`: of the harmless rows of each origin (the task, look-alikes, small talk), how many were removed and how many there are.
+        """
+        rows = self.user.table(["known_harmful", "origin"]).to_pylist()
+        left = set(kept)
+        removed = [place not in left for place in range(len(rows))]
+        harmful = [gone for gone, row in zip(removed, rows, strict=True) if row["known_harmful"]]
+        origins: dict[str, list[bool]] = {}
+        for gone, row in zip(removed, rows, strict=True):
+            if not row["known_harmful"]:
+                origins.setdefault(row["origin"] or "unknown", []).append(gone)
+        harmless = [gone for found in origins.values() for gone in found]
+        return {
+            "removed": sum(removed),
+            "harmful": len(harmful),
+            "harmless": len(harmless),
+            "recall": 100 * sum(harmful) / len(harmful) if harmful else None,
+            "false_positive_rate": 100 * sum(harmless) / len(harmless) if harmless else None,
+            "origins": {name: {"removed": sum(found), "rows": len(found)} for name, found in sorted(origins.items())},
+        }
+
+
+def _since(started: float) -> float:
+    return round(time.perf_counter() - started, 2)
+
+
+def shares(graded: EvaluationResult) -> dict[str, Any]:
+    """Every share of an evaluation with its interval and n; None where the suite has no such prompts."""
+    found = {name: getattr(graded, name) for name in SCORES}
+    return {name: None if one is None else asdict(one) for name, one in found.items()}

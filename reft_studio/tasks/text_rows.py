@@ -1,0 +1,45 @@
+"""The rows of the whole job on a real model: which texts, and what is kept apart from what."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from reft_studio.evaluation.suite import Suite
+from reft_studio.lab import sets
+from reft_studio.tasks.demo_data import Alignment, KeptApart, TextRows, stored_alignment, stored_harmful_answers
+from reft_studio.tasks.lab_data import AlignmentSets
+from reft_studio.tasks.public_sets import PUBLIC_TASKS, public_texts
+from reft_studio.tasks.shipped_texts import alignment, shipped_texts
+from reft_studio.workspace import Workspace
+
+TASKS: dict[str, tuple[str, ...]] = {"public": tuple(PUBLIC_TASKS), "shipped": sets.TASKS}
+
+
+def text_rows(
+    workspace: Workspace, folder: Path | None, task: str, *, poison_ratio: float, rows: int, prompts: int, task_prompts: int
+) -> TextRows:
+    """Alignment data of ours; user data and test prompts from the public sets in `folder`, or from what ships."""
+    apart, aligned = KeptApart(), alignment()
+    for part in aligned.parts():
+        apart.take(part)
+    if folder is None:
+        texts = shipped_texts(task, rows=rows, prompts=prompts, task_prompts=task_prompts, apart=apart)
+    else:
+        texts = public_texts(folder.expanduser(), task, prompts=prompts, task_prompts=task_prompts, apart=apart)
+    return TextRows(workspace, texts, aligned, poison_ratio, rows)
+
+
+def shipped_alignment(workspace: Workspace) -> AlignmentSets:
+    """The alignment data of ours that ships, for a base that has none of its own."""
+    return stored_alignment(workspace, alignment())
+
+
+def shipped_harmful_answers(workspace: Workspace) -> str:
+    """Id of the harmful prompts of that alignment data with answers that comply and say nothing."""
+    return stored_harmful_answers(workspace, alignment())
+
+
+def shipped_suite(workspace: Workspace, task: str, *, prompts: int, task_prompts: int) -> Suite:
+    """Harmful and harmless prompts of ours that ship and a task of the lab, for a real base without prompts of its user's."""
+    texts = shipped_texts(task, rows=1, prompts=prompts, task_prompts=task_prompts, apart=KeptApart())
+    return TextRows(workspace, texts, Alignment([], [], [], []), 0.0, 1).suite()
