@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.audit_scene import memory_mb
-from reft_studio.studio import Studio
-from reft_studio.views.selection import RowFilter
+from reft_studio.studio.row_query import RowFilter
+from reft_studio.studio.studio import Studio
 from reft_studio.workspace import Workspace
 
 TURNS = 60

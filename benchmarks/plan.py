@@ -18,11 +18,11 @@ from reft_studio.data.dataset import SCHEMA, Dataset, write_batches
 from reft_studio.integrity import sealed_folder
 from reft_studio.models.spec import OptimSpec
 from reft_studio.scoring.scores import write_scores
+from reft_studio.studio.plans import plan_all
+from reft_studio.studio.runs import RunForm
 from reft_studio.tasks.demo import METHODS
 from reft_studio.teacher.teacher import open_teacher
 from reft_studio.training.spec import RunSpec
-from reft_studio.views.planning import plan_all
-from reft_studio.views.runs import RunForm
 from reft_studio.workspace import Workspace, write_json
 
 ROWS, RUNS, EDITS = 1_000_000, 20, 15

@@ -106,7 +106,9 @@ def main() -> int:
     attempts: list[str] = []
     enforce(attempts.append)
     with tempfile.TemporaryDirectory(prefix="reft-studio-offline-") as folder:
-        studio_module, workspace_module, app = (import_module(name) for name in ("reft_studio.studio", "reft_studio.workspace", "ui.app"))
+        studio_module, workspace_module, app = (
+            import_module(name) for name in ("reft_studio.studio.studio", "reft_studio.workspace", "ui.app")
+        )
         app.application(studio_module.Studio(workspace_module.Workspace.open(Path(folder))), access=None)
     print(json.dumps({"attempts": attempts}))
     return 1 if attempts else 0

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FILE_LINES = 400
 FUNCTION_LINES = 60
 HEAVY = ("torch", "transformers", "peft", "accelerate", "sklearn", "gguf")
-APP = ("reft_studio.studio", "reft_studio.cli.app", "ui.app")
+APP = ("reft_studio.studio.studio", "reft_studio.cli.app", "ui.app")
 SQL = re.compile(
     r"^\s*(SELECT\b.*\bFROM\b|INSERT (OR \w+ )?INTO\b|UPDATE \w+ SET\b|DELETE FROM\b|CREATE (TABLE|INDEX|VIEW)\b|PRAGMA \w)", re.DOTALL
 )

@@ -28,9 +28,9 @@ from reft_studio.errors import StoreError
 from reft_studio.evaluation.result import load_result, read_graded
 from reft_studio.progress import Silent
 from reft_studio.scoring.scores import open_score_set
+from reft_studio.studio import example
 from reft_studio.teacher.teacher import LAB, adopt, open_teacher
 from reft_studio.training.run_folder import open_run
-from reft_studio.views import example
 from reft_studio.workspace import ASSETS, Workspace
 
 

@@ -14,9 +14,9 @@ from reft_studio.evaluation.suite import lab_suite
 from reft_studio.jobs.view import JobView
 from reft_studio.lab import sets
 from reft_studio.models.spec import OptimSpec
-from reft_studio.studio import Studio
-from reft_studio.views.row_filter import RowFilter
-from reft_studio.views.runs import RunForm
+from reft_studio.studio.row_filter import RowFilter
+from reft_studio.studio.runs import RunForm
+from reft_studio.studio.studio import Studio
 from reft_studio.workspace import Workspace
 
 OPTIM = OptimSpec(steps=8, batch_size=8, alignment_batch_size=4)

@@ -12,7 +12,7 @@ import pytest
 from reft_studio.errors import StoreError
 from reft_studio.ownership import Ownership
 from reft_studio.store.connection import transaction
-from reft_studio.studio import Studio
+from reft_studio.studio.studio import Studio
 from reft_studio.tasks import lab_data
 from reft_studio.workspace import Workspace
 

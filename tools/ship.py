@@ -18,6 +18,7 @@ from reft_studio.evaluation.subject import base_id, find
 from reft_studio.evaluation.suite import lab_suite
 from reft_studio.integrity import sealed_folder
 from reft_studio.models.session import Session
+from reft_studio.studio import example
 from reft_studio.tasks import lab_data
 from reft_studio.tasks.demo import DemoSpec, demo, teacher_spec
 from reft_studio.tasks.evaluate import evaluate_adapter
@@ -25,7 +26,6 @@ from reft_studio.tasks.teacher import prepared
 from reft_studio.teacher.material import Material
 from reft_studio.teacher.teacher import LAB, TeacherInfo, open_teacher
 from reft_studio.teacher.training import complete
-from reft_studio.views import example
 from reft_studio.workspace import Workspace, read_json, write_json
 
 

@@ -1,4 +1,4 @@
-"""The app: pages fetch, draw and forward; all work is behind `reft_studio.studio.Studio`."""
+"""The app: pages fetch, draw and forward; all work is behind `reft_studio.studio.studio.Studio`."""
 
 from ui.fast_import import prepare
 

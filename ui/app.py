@@ -33,7 +33,7 @@ from ui.theme import theme
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-    from reft_studio.studio import Studio
+    from reft_studio.studio.studio import Studio
 
 LOG = logging.getLogger("reft_studio.ui")
 PORT = 7860

@@ -93,7 +93,7 @@ def serve(
 ) -> None:
     """Open the app in the browser. The printed address holds a token; REFT_STUDIO_TOKEN sets one of your own, for scripts."""
     from reft_studio.cli import first_model
-    from reft_studio.studio import Studio
+    from reft_studio.studio.studio import Studio
     from ui.app import serve as run
 
     studio = Studio(Workspace.open(workspace, app=True))

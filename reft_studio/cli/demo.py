@@ -10,7 +10,7 @@ from reft_studio.cli.own_prompts import Prompts, suite_of
 from reft_studio.evaluation.result import SCORES
 from reft_studio.models.spec import PRESETS
 from reft_studio.stats import mean_over_seeds
-from reft_studio.studio import Studio
+from reft_studio.studio.studio import Studio
 from reft_studio.tasks.demo import DemoResult, DemoSpec, demo, parts
 from reft_studio.teacher.spec import source_of
 from reft_studio.workspace import Workspace, write_atomic

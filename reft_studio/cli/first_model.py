@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from reft_studio.errors import StudioError
 from reft_studio.jobs.job import LIVE
-from reft_studio.studio import Studio
+from reft_studio.studio.studio import Studio
 
 POLL_S = 1.0
 

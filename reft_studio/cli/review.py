@@ -13,8 +13,8 @@ from reft_studio.audit.queue import Order
 from reft_studio.cli.console import show
 from reft_studio.cli.verbs import estimate_facts
 from reft_studio.errors import SpecError
-from reft_studio.studio import Studio
-from reft_studio.views.reviewing import Card, ReviewProgress
+from reft_studio.studio.review import Card, ReviewProgress
+from reft_studio.studio.studio import Studio
 from reft_studio.workspace import Workspace
 
 ANSWERS: dict[str, Action | None] = {"k": "keep", "r": "remove", "l": "relabel", "u": "unsure", "s": None}

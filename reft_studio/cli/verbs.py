@@ -25,13 +25,13 @@ from reft_studio.evaluation.result import SCORES
 from reft_studio.fingerprint import canonical_json
 from reft_studio.scoring.prepared import chosen, named, open_prepared
 from reft_studio.scoring.scores import flagged, open_score_set
-from reft_studio.studio import Studio
+from reft_studio.studio import gate as gating
+from reft_studio.studio.audit import Audit
+from reft_studio.studio.project import chosen_scores
+from reft_studio.studio.scores import language_warning
+from reft_studio.studio.studio import Studio
 from reft_studio.tasks import entries, fetch
 from reft_studio.teacher.teacher import SHIPPED, adopt
-from reft_studio.views import gating
-from reft_studio.views.auditing import Audit
-from reft_studio.views.filtering import language_warning
-from reft_studio.views.project import chosen_scores
 from reft_studio.workspace import Workspace, write_atomic
 
 

@@ -8,12 +8,12 @@ from typing import Any
 
 from reft_studio.cli.console import Console, show, table
 from reft_studio.errors import SpecError, StoreError
-from reft_studio.studio import Studio
+from reft_studio.studio.past_runs import STATES, PastRun
+from reft_studio.studio.row_filter import RowFilter
+from reft_studio.studio.run_history import RunHistory
+from reft_studio.studio.studio import Studio
 from reft_studio.tasks import entries
 from reft_studio.tasks import inspect as inspecting
-from reft_studio.views.past_runs import STATES, PastRun
-from reft_studio.views.row_filter import RowFilter
-from reft_studio.views.run_history import RunHistory
 from reft_studio.workspace import Workspace
 
 SHOWN = 70

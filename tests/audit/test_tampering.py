@@ -27,7 +27,7 @@ from reft_studio.data.dataset import list_datasets, write_dataset
 from reft_studio.errors import StoreError
 from reft_studio.scoring.scores import write_scores
 from reft_studio.store.decisions import DecisionLog
-from reft_studio.views.auditing import Audit
+from reft_studio.studio.audit import Audit
 from reft_studio.workspace import Workspace
 
 TIMES = 1000

@@ -17,7 +17,7 @@ from reft_studio.data.dataset import Dataset, write_dataset
 from reft_studio.errors import OUT_OF_MEMORY, SpecError
 from reft_studio.scoring.scores import write_scores
 from reft_studio.store.decisions import DecisionLog
-from reft_studio.studio import Studio
+from reft_studio.studio.studio import Studio
 from reft_studio.workspace import Workspace
 from tests.commands import Command
 

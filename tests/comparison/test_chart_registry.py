@@ -13,7 +13,7 @@ from reft_studio.comparison.chart_registry import CHARTS
 from reft_studio.comparison.charts import Chart, Compared
 from reft_studio.comparison.table import RunRow
 from reft_studio.report import figures
-from reft_studio.studio import Studio
+from reft_studio.studio.studio import Studio
 from reft_studio.workspace import Workspace
 from ui.components import compare_view
 

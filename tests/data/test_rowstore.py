@@ -128,7 +128,7 @@ def test_where_nothing_can_be_written_a_small_store_is_held_in_memory(dataset: D
 
 
 def test_the_shipped_example_can_be_opened(tmp_path: Path) -> None:
-    from reft_studio.views.example import available, load
+    from reft_studio.studio.example import available, load
 
     if not available():
         pytest.skip("The example does not ship with this checkout.")

@@ -20,8 +20,8 @@ from reft_studio.scoring.scores import ScoreSet, list_score_sets, open_score_set
 from reft_studio.scoring.shards import EMPTY, NOT_REACHED, shards
 from reft_studio.scoring.work import Scored
 from reft_studio.store.decided import decided
+from reft_studio.studio.row_query import RowFilter, positions
 from reft_studio.teacher.teacher import open_teacher
-from reft_studio.views.selection import RowFilter, positions
 from reft_studio.workspace import Workspace
 
 MADE = {"key": "k1", "scorer": "refusal_feature", "teacher": "lab", "threshold": 0.1}

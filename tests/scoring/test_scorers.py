@@ -16,7 +16,7 @@ from reft_studio.errors import DataError, StoreError
 from reft_studio.scoring import SCORERS
 from reft_studio.scoring.prepared import Prepared, list_prepared, open_prepared
 from reft_studio.scoring.scores import ScoreSet, open_score_set
-from reft_studio.studio import Studio
+from reft_studio.studio.studio import Studio
 from reft_studio.tasks import entries
 from reft_studio.tasks.scorers import prepare_scorer
 from reft_studio.workspace import Workspace

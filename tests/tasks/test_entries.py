@@ -13,7 +13,7 @@ from reft_studio.data.dataset import write_dataset
 from reft_studio.errors import SpecError, is_out_of_memory
 from reft_studio.evaluation.subject import Subject
 from reft_studio.evaluation.suite import dataset_suite
-from reft_studio.studio import Studio
+from reft_studio.studio.studio import Studio
 from reft_studio.tasks import entries
 from reft_studio.training.spec import RunSpec
 from reft_studio.workspace import Workspace

@@ -12,8 +12,8 @@ from reft_studio.data.dataset import Row, open_dataset, write_dataset
 from reft_studio.progress import Silent
 from reft_studio.scoring.scores import write_scores
 from reft_studio.store.decisions import DecisionLog
+from reft_studio.studio.audit import Audit
 from reft_studio.tasks import export
-from reft_studio.views.auditing import Audit
 from reft_studio.workspace import Workspace
 
 

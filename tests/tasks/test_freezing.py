@@ -24,7 +24,7 @@ from reft_studio.errors import PrerequisiteError, StudioError
 from reft_studio.jobs.job import JobCancelled
 from reft_studio.progress import Silent
 from reft_studio.scoring.scores import write_scores
-from reft_studio.studio import Studio
+from reft_studio.studio.studio import Studio
 from reft_studio.tasks import export
 from reft_studio.workspace import Workspace, sweep
 from ui.components import freeze_panel
@@ -198,7 +198,7 @@ import os, signal, sys
 from pathlib import Path
 from unittest import mock
 from reft_studio.jobs import outgoing
-from reft_studio.studio import Studio
+from reft_studio.studio.studio import Studio
 from reft_studio.workspace import Workspace
 root, source, stage = sys.argv[1:]
 with mock.patch(stage, lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)):

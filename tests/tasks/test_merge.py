@@ -19,12 +19,12 @@ from reft_studio.jobs.queue import JobQueue
 from reft_studio.models.session import Session
 from reft_studio.models.spec import LoadSpec, OptimSpec
 from reft_studio.progress import Silent
+from reft_studio.studio.merged_models import Merging
 from reft_studio.tasks.merge import held_by, merge
 from reft_studio.training.merged import merged_run
 from reft_studio.training.run import train
 from reft_studio.training.run_folder import RunInfo
 from reft_studio.training.spec import RunSpec
-from reft_studio.views.merging import Merging
 from reft_studio.workspace import Workspace
 from tests.commands import Command
 from tests.models.trained import asked, logits

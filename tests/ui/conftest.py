@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from reft_studio.store.connection import reading, transaction
-from reft_studio.studio import Studio
+from reft_studio.studio import example
+from reft_studio.studio.studio import Studio
 from reft_studio.tasks import lab_data
-from reft_studio.views import example
 from reft_studio.workspace import Workspace
 from tests.browser import PATIENCE_MS
 from ui.access import Access, token_from_environment

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from reft_studio.data.dataset import Row, write_dataset
 from reft_studio.scoring.scores import write_scores
-from reft_studio.studio import Studio
+from reft_studio.studio.studio import Studio
 from reft_studio.workspace import write_json
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from reft_studio.errors import EvaluationError, SpecError
-from reft_studio.studio import Studio
-from reft_studio.views.models import ChatEvent, ChatModel
+from reft_studio.studio.chat import ChatEvent, ChatModel
+from reft_studio.studio.studio import Studio
 from reft_studio.workspace import Workspace
 from ui.components import chat_panel as chat
 from ui.components.chat_prompts import chips

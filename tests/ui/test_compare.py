@@ -15,7 +15,7 @@ from reft_studio.comparison.flips import Paired
 from reft_studio.defenses import DEFENSES
 from reft_studio.evaluation.suite import lab_suite
 from reft_studio.stats import Estimate
-from reft_studio.studio import Studio
+from reft_studio.studio.studio import Studio
 from reft_studio.workspace import Workspace
 from tests.ui.finished_runs import SIZES, answer_like, finished_project, write_run
 from ui.components import compare_view as views

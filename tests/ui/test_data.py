@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from reft_studio.data.dataset import Row, write_dataset
-from reft_studio.studio import Studio
+from reft_studio.studio.studio import Studio
 from reft_studio.tasks import lab_data
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import ui
-from reft_studio.studio import Studio
+from reft_studio.studio.studio import Studio
 from reft_studio.workspace import Workspace
 from ui import offline
 from ui.app import build
@@ -20,7 +20,7 @@ from ui.app import build
 ROOT = Path(ui.__file__).resolve().parent.parent
 PROBE = """
 import json, os, sys
-import ui.app, reft_studio.studio
+import ui.app, reft_studio.studio.studio
 from gradio import component_meta
 print(json.dumps({
     "heavy": [name for name in ("torch", "transformers", "peft", "sklearn") if name in sys.modules],

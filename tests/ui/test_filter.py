@@ -11,7 +11,7 @@ import pytest
 
 from reft_studio.data.dataset import write_dataset
 from reft_studio.scoring.scores import flagged
-from reft_studio.studio import Studio
+from reft_studio.studio.studio import Studio
 from tests.ui.scored import HOSTILE, UNSCORED, Scored, in_work, kept_page
 
 if TYPE_CHECKING:

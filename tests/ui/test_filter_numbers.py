@@ -12,7 +12,7 @@ import pytest
 from reft_studio.data.dataset import Row, write_dataset
 from reft_studio.data.grid import grid
 from reft_studio.scoring.scores import flagged, write_scores
-from reft_studio.studio import Studio
+from reft_studio.studio.studio import Studio
 from tests.ui.scored import Scored, in_work, kept_page
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import pytest
 
 from reft_studio.data.dataset import Row, write_dataset
 from reft_studio.store import settings
-from reft_studio.studio import Studio
+from reft_studio.studio.studio import Studio
 from reft_studio.training.run_names import titles
 from tests.ui.finished_runs import answer_like, write_run
 

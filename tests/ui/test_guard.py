@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from reft_studio.errors import PrerequisiteError, SpecError
-from reft_studio.studio import Studio
+from reft_studio.studio.studio import Studio
 from ui import app
 from ui.access import NO_TOKEN, VARIABLE, Access, opening_file, token_from_environment
 from ui.guard import OPEN, POLICY

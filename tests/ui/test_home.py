@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from reft_studio.studio import Studio
+from reft_studio.studio import example
+from reft_studio.studio.studio import Studio
 from reft_studio.tasks import lab_data
-from reft_studio.views import example
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

@@ -11,7 +11,7 @@ import pytest
 from reft_studio.cli.console import Console
 from reft_studio.data.dataset import Row, write_dataset
 from reft_studio.jobs.kinds import EXTRA_KINDS
-from reft_studio.studio import Studio
+from reft_studio.studio.studio import Studio
 from reft_studio.tasks import index
 from tests.ui.scored import in_work
 from tests.ui.slow_scorer import KIND, allow

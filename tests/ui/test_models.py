@@ -12,7 +12,7 @@ from reft_studio.models import shelf
 from reft_studio.models.adding import add, look
 from reft_studio.models.catalogue import DEFAULT
 from reft_studio.progress import Silent
-from reft_studio.studio import Studio
+from reft_studio.studio.studio import Studio
 from tests.tiny_gguf import make_gguf
 
 if TYPE_CHECKING:

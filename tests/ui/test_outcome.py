@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from reft_studio.studio import Studio
+from reft_studio.studio.studio import Studio
 from reft_studio.workspace import Workspace
 from tests.ui.finished_runs import answer_like, write_filtered
 from tests.ui.scored import Scored, in_work

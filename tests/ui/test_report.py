@@ -10,7 +10,7 @@ import pytest
 
 from reft_studio.errors import StoreError
 from reft_studio.report import SECTIONS, ReportInput, build_report
-from reft_studio.studio import Studio
+from reft_studio.studio.studio import Studio
 from reft_studio.tasks import lab_data
 from reft_studio.workspace import Workspace
 from tests.ui.finished_runs import finished_project

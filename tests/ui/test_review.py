@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from reft_studio.errors import StoreError
-from reft_studio.studio import Studio
+from reft_studio.studio.studio import Studio
 from tests.ui.scored import UNSCORED, Scored, scored
 
 if TYPE_CHECKING:

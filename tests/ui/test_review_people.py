@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from reft_studio.studio import Studio
+from reft_studio.studio.studio import Studio
 from tests.ui.scored import Scored, scored
 
 if TYPE_CHECKING:

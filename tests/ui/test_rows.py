@@ -12,8 +12,8 @@ import pytest
 
 from reft_studio.data.dataset import write_dataset
 from reft_studio.scoring.scores import write_scores
-from reft_studio.studio import Studio
-from reft_studio.views.selection import RowFilter
+from reft_studio.studio.row_query import RowFilter
+from reft_studio.studio.studio import Studio
 from tests.ui.scored import Scored, in_work, kept_page
 
 if TYPE_CHECKING:

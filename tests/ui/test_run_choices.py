@@ -14,10 +14,10 @@ from typer.main import get_command
 from reft_studio.cli import run as run_verb
 from reft_studio.cli.app import app
 from reft_studio.store import settings
-from reft_studio.studio import Studio
+from reft_studio.studio.runs import RunPlan
+from reft_studio.studio.studio import Studio
 from reft_studio.training.spec import RunSpec
 from reft_studio.training.watch import WatchSpec
-from reft_studio.views.runs import RunPlan
 from reft_studio.workspace import Workspace
 from tests.ui.finished_runs import write_run
 from ui.components import run_choices, run_plan

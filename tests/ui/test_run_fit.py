@@ -13,12 +13,12 @@ from reft_studio.models import memory
 from reft_studio.models.memory import Room
 from reft_studio.models.spec import OptimSpec
 from reft_studio.progress import Silent
-from reft_studio.studio import Studio
+from reft_studio.studio import memory as fitting
+from reft_studio.studio.run_needs import Timing
+from reft_studio.studio.runs import RunForm
+from reft_studio.studio.studio import Studio
 from reft_studio.tasks.measure import measure
 from reft_studio.training.run_folder import list_runs
-from reft_studio.views import fitting
-from reft_studio.views.run_needs import Timing
-from reft_studio.views.runs import RunForm
 from reft_studio.workspace import Workspace
 from tests.ui.finished_runs import write_run
 from ui.components import run_choices, run_fit, run_plan

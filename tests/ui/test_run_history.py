@@ -13,7 +13,7 @@ from reft_studio.chat.loaded import tell
 from reft_studio.errors import SpecError
 from reft_studio.jobs.run_jobs import became
 from reft_studio.store import jobs as table
-from reft_studio.studio import Studio
+from reft_studio.studio.studio import Studio
 from reft_studio.workspace import Workspace
 from tests.ui.finished_runs import answer_like, finished_project, log_line, write_attempt, write_run
 from ui.components import compare_view

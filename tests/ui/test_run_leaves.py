@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from reft_studio.errors import PrerequisiteError
-from reft_studio.studio import Studio
+from reft_studio.studio.studio import Studio
 from reft_studio.training.merged import MergedRun, place, write_facts
 from reft_studio.workspace import Workspace
 from tests.ui.finished_runs import give_costs, write_run

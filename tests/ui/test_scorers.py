@@ -8,7 +8,7 @@ import pytest
 
 from reft_studio.cli.console import Console
 from reft_studio.data.dataset import Row, write_dataset
-from reft_studio.studio import Studio
+from reft_studio.studio.studio import Studio
 from reft_studio.tasks import entries
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from reft_studio.data.dataset import write_dataset
-from reft_studio.studio import Studio
+from reft_studio.studio.studio import Studio
 from ui.components.shell import PAGES
 
 if TYPE_CHECKING:

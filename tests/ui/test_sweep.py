@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from reft_studio.studio import Studio
+from reft_studio.studio.studio import Studio
 from reft_studio.sweeps import record
 from reft_studio.sweeps.recipe_text import read
 

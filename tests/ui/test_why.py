@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from reft_studio.data.dataset import open_dataset
-from reft_studio.studio import Studio
-from reft_studio.views import example
+from reft_studio.studio import example
+from reft_studio.studio.studio import Studio
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

@@ -25,7 +25,7 @@ import httpx
 import numpy as np
 import psutil
 
-from reft_studio.studio import Studio
+from reft_studio.studio.studio import Studio
 from reft_studio.workspace import Workspace
 from tests.data.hostile_files import MAKERS, make
 

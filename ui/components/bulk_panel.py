@@ -9,15 +9,15 @@ import gradio as gr
 
 from reft_studio.data.dataset import open_dataset
 from reft_studio.data.facets import facet
-from reft_studio.views.row_filter import RowFilter
+from reft_studio.studio.row_filter import RowFilter
 from ui.components.review_ask import Ask, filter_words
 from ui.events import status
 from ui.text import counted, show
 
 if TYPE_CHECKING:
-    from reft_studio.studio import Studio
-    from reft_studio.views.bulk import Selection
-    from reft_studio.views.project import State
+    from reft_studio.studio.bulk import Selection
+    from reft_studio.studio.project import State
+    from reft_studio.studio.studio import Studio
 
 ANY = "(any)"
 LINKED = "linked"

@@ -16,8 +16,8 @@ from ui.text import ago, mask, show
 if TYPE_CHECKING:
     from reft_studio.audit.decision import Decision
     from reft_studio.audit.opinion import Opinion
-    from reft_studio.studio import Studio
-    from reft_studio.views.reviewing import Card
+    from reft_studio.studio.review import Card
+    from reft_studio.studio.studio import Studio
     from ui.widgets.row_table import ServerFunction
 
 PREVIEW, FULL, WHOLE, NAME = 160, 6000, 200_000, 60

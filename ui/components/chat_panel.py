@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from reft_studio.errors import SpecError, StudioError
 from reft_studio.jobs import devices
-from reft_studio.views.device import WAYS, Way
+from reft_studio.studio.device import WAYS, Way
 from ui.components.marks import mark_of
 from ui.events import message_for
 from ui.text import counted, number, show
 
 if TYPE_CHECKING:
-    from reft_studio.studio import Studio
-    from reft_studio.views.models import ChatEvent, ChatModel
+    from reft_studio.studio.chat import ChatEvent, ChatModel
+    from reft_studio.studio.studio import Studio
 
 MOST_MODELS = 4
 MOST_TOKENS = 512

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from reft_studio.comparison.table import RunRow
     from reft_studio.evaluation.grade import SetName
     from reft_studio.evaluation.result import Graded
-    from reft_studio.studio import Studio
+    from reft_studio.studio.studio import Studio
 
 METRICS = [
     {"key": "hs", "title": "Harmful score (complied)", "note": "lower is better"},

@@ -17,7 +17,7 @@ from ui.widgets import fixed, widget
 
 if TYPE_CHECKING:
     from reft_studio.data.sources import Source
-    from reft_studio.studio import Studio
+    from reft_studio.studio.studio import Studio
 
 TYPES = [".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".feather", ".txt"]
 SMALL = 100_000_000

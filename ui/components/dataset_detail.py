@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from reft_studio.views.selection import RowFilter
+from reft_studio.studio.row_query import RowFilter
 from ui.components import dataset_views as views
 from ui.components import row_chats
 from ui.downloads import offer
@@ -19,8 +19,8 @@ from ui.widgets import fixed, widget
 
 if TYPE_CHECKING:
     from reft_studio.data.query import RowPage
-    from reft_studio.studio import Studio
-    from reft_studio.views.project import DatasetSummary
+    from reft_studio.studio.project import DatasetSummary
+    from reft_studio.studio.studio import Studio
 
 PAGE = 6
 LISTED = 200

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from reft_studio.data.quarantine import Problem
     from reft_studio.data.query import Lengths, Profile
     from reft_studio.data.readers import ImportReport, Preview
-    from reft_studio.views.project import DatasetSummary
+    from reft_studio.studio.project import DatasetSummary
 
 SHOWN_ROWS = 6
 FORMAT_NAMES = {

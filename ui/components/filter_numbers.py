@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from reft_studio.audit.drift import Distance, Drift
     from reft_studio.audit.estimates import Estimates, Withheld
     from reft_studio.stats import Estimate
-    from reft_studio.studio import Studio
-    from reft_studio.views.measuring import Shift
+    from reft_studio.studio.measures import Shift
+    from reft_studio.studio.studio import Studio
     from ui.widgets.row_table import ServerFunction
 
 NAME = 80

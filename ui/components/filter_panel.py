@@ -41,9 +41,9 @@ if TYPE_CHECKING:
     from reft_studio.scoring.prepared import Prepared
     from reft_studio.scoring.scores import ScoreSet
     from reft_studio.store.decided import Decided
-    from reft_studio.studio import Studio
-    from reft_studio.views.filtering import FilterView
-    from reft_studio.views.project import DatasetSummary, State
+    from reft_studio.studio.project import DatasetSummary, State
+    from reft_studio.studio.scores import FilterView
+    from reft_studio.studio.studio import Studio
 
 PACE, SECONDS = "review_seconds", 20
 """The setting of how long reading a row takes, and what it is before anybody said so."""

@@ -16,9 +16,9 @@ from ui.text import count, counted, number, show
 from ui.widgets import fixed, widget
 
 if TYPE_CHECKING:
-    from reft_studio.studio import Studio
-    from reft_studio.views.project import State
-    from reft_studio.views.reviewing import ReviewProgress
+    from reft_studio.studio.project import State
+    from reft_studio.studio.review import ReviewProgress
+    from reft_studio.studio.studio import Studio
 
 SAVE_FILE, SAVE_REMOVED, SAVE_BUNDLE = "Save the cleaned file", "Save the removal list", "Save the audit bundle"
 SAVE_TABLE = "Removal list as CSV"

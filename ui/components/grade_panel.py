@@ -17,7 +17,7 @@ from ui.text import count, counted, mask, number, show
 from ui.widgets import fixed, widget
 
 if TYPE_CHECKING:
-    from reft_studio.studio import Studio
+    from reft_studio.studio.studio import Studio
 
 _AGAIN = """<p class="rs-small rs-muted">The stored answers of the chosen runs are graded by another judge; nothing is generated again, and
 earlier grades are kept. Runs are compared under one judge, so grade all of them.</p>"""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from reft_studio.views.shelf import JOB, fetched
+from reft_studio.studio.models import JOB, fetched
 from ui.components import dataset_views
 from ui.events import said
 from ui.offline import attempts
@@ -17,9 +17,9 @@ from ui.text import ago, count, percent, show, size
 
 if TYPE_CHECKING:
     from reft_studio.jobs.view import JobView
-    from reft_studio.studio import Studio
-    from reft_studio.views.project import DatasetSummary
-    from reft_studio.views.runs import RunSummary
+    from reft_studio.studio.project import DatasetSummary
+    from reft_studio.studio.runs import RunSummary
+    from reft_studio.studio.studio import Studio
 
 RECENT = 6
 

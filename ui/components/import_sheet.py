@@ -22,7 +22,7 @@ from ui.widgets import fixed, widget
 
 if TYPE_CHECKING:
     from reft_studio.data.readers import Preview
-    from reft_studio.studio import Studio
+    from reft_studio.studio.studio import Studio
 
 TARGETS = {
     "prompt": "Prompt",

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from reft_studio.jobs.view import trains
-from reft_studio.views.project import chosen_dataset, concerns
+from reft_studio.studio.project import chosen_dataset, concerns
 from ui.events import SLOW, answer, guarded
 from ui.text import count, seconds, show
 from ui.widgets import widget
 
 if TYPE_CHECKING:
     from reft_studio.jobs.queue import JobView
-    from reft_studio.studio import Studio
+    from reft_studio.studio.studio import Studio
 
 LISTED = 60
 """Jobs read from the queue at each poll, newest first; older ones are history, not news."""

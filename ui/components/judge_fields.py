@@ -12,8 +12,8 @@ from ui.events import FAST, on
 from ui.text import show
 
 if TYPE_CHECKING:
-    from reft_studio.studio import Studio
-    from reft_studio.views.grading import JudgeChoice
+    from reft_studio.studio.evaluations import JudgeChoice
+    from reft_studio.studio.studio import Studio
 
 _MODEL = "Folder on this machine, or Hub id; empty: {usual}"
 

@@ -15,9 +15,9 @@ from ui.widgets.compose import composed
 if TYPE_CHECKING:
     from reft_studio.jobs.queue import JobView
     from reft_studio.scoring.scores import ScoreSet
-    from reft_studio.studio import Studio
-    from reft_studio.views.live import LiveScores
-    from reft_studio.views.project import State
+    from reft_studio.studio.live_scores import LiveScores
+    from reft_studio.studio.project import State
+    from reft_studio.studio.studio import Studio
 
 ORDER = "The rows whose words look most harmful come first. Estimates follow once all are scored."
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from reft_studio.jobs.view import JobView
-    from reft_studio.studio import Studio
+    from reft_studio.studio.studio import Studio
     from reft_studio.training.reporting import ReportTo
 
 LISTED = 30

@@ -12,7 +12,7 @@ from ui.text import count, show
 from ui.widgets import fixed
 
 if TYPE_CHECKING:
-    from reft_studio.studio import Studio
+    from reft_studio.studio.studio import Studio
 
 _TITLE = """<h2>Mix harmful rows into a file</h2>
 <p class="rs-lead">Every row of the file stays; as many harmful rows are added as make the share, and none whose prompt the file has.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from reft_studio.models.catalogue import DEFAULT
-from reft_studio.views.shelf import JOB, PROMPTS
+from reft_studio.studio.models import JOB, PROMPTS
 from ui.components.jobs import job_panel
 from ui.events import FAST, SLOW, on, on_change, on_load, said, status
 from ui.tables import Action, Column, table, table_value
@@ -17,8 +17,8 @@ from ui.widgets import fixed, widget
 
 if TYPE_CHECKING:
     from reft_studio.models.source import MissingModel
-    from reft_studio.studio import Studio
-    from reft_studio.views.shelf import FirstModel, Offer
+    from reft_studio.studio.models import FirstModel, Offer
+    from reft_studio.studio.studio import Studio
 
 _LEAD = """<h2>Models</h2><p class="rs-small rs-muted">Base models of this machine, for every workspace, to be chosen by name wherever a
 base is asked for. Weights are checked by hash before they are used.</p>"""

@@ -18,8 +18,8 @@ from ui.text import ago, count, counted, show, size
 
 if TYPE_CHECKING:
     from reft_studio.audit.frozen_audit import FrozenAudit
-    from reft_studio.studio import Studio
-    from reft_studio.views.project import State
+    from reft_studio.studio.project import State
+    from reft_studio.studio.studio import Studio
 
 SECTIONS = (
     ("Data", "data"),

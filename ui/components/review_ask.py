@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlencode
 
 from reft_studio.audit.queue import Order
 from reft_studio.errors import SpecError
-from reft_studio.views.row_filter import RowFilter
+from reft_studio.studio.row_filter import RowFilter
 from ui.text import number, show
 
 ADDRESS_JS = "() => JSON.stringify({by: localStorage.getItem('rs-reviewer') || '', search: location.search})"

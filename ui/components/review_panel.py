@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, get_args
 from reft_studio.audit.decision import Action
 from reft_studio.errors import SpecError
 from reft_studio.scoring.scores import list_score_sets
-from reft_studio.views.desk import Habits
-from reft_studio.views.row_filter import RowFilter
+from reft_studio.studio.reviewers import Habits
+from reft_studio.studio.row_filter import RowFilter
 from ui.components.cards import ACTIONS, PAST, masks_all, person, row_view, standing_opinion, unseen_words
 from ui.components.review_ask import Ask, filter_words
 from ui.components.standing_words import file_line, standing_words
@@ -22,8 +22,8 @@ from ui.widgets.review_card import review_value
 
 if TYPE_CHECKING:
     from reft_studio.audit.decision import Decision
-    from reft_studio.studio import Studio
-    from reft_studio.views.reviewing import ReviewProgress
+    from reft_studio.studio.review import ReviewProgress
+    from reft_studio.studio.studio import Studio
     from ui.widgets.row_table import ServerFunction
 
 RECENT = 6

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from reft_studio.data.sql import EXAMPLES
-from reft_studio.views.selection import RowFilter
+from reft_studio.studio.row_query import RowFilter
 from ui.components.cards import MOST_ROWS, NAME, card_server, masks_all, row_view
 from ui.events import FAST, answer, on, said
 from ui.text import count, mask, show
 from ui.widgets.row_table import row_table, row_table_value
 
 if TYPE_CHECKING:
-    from reft_studio.studio import Studio
+    from reft_studio.studio.studio import Studio
     from ui.widgets.row_table import ServerFunction
 
 SHOWN = 200

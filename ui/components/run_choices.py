@@ -38,7 +38,7 @@ from ui.events import said
 from ui.text import show
 
 if TYPE_CHECKING:
-    from reft_studio.studio import Studio
+    from reft_studio.studio.studio import Studio
 
 KEY = "train-form"
 """The setting that keeps the choices."""

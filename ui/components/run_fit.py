@@ -13,9 +13,9 @@ from reft_studio.defenses import DEFENSES
 from ui.text import counted, seconds, show, size
 
 if TYPE_CHECKING:
-    from reft_studio.studio import Studio
-    from reft_studio.views.run_needs import Time
-    from reft_studio.views.runs import RunPlan
+    from reft_studio.studio.run_needs import Time
+    from reft_studio.studio.runs import RunPlan
+    from reft_studio.studio.studio import Studio
     from ui.components.run_form import RunInputs
 
 MEASURE = "measure"

@@ -13,7 +13,7 @@ from reft_studio.defenses import DEFENSES
 from reft_studio.errors import SpecError
 from reft_studio.models import shelf
 from reft_studio.models.spec import DEFAULT, LoadSpec, LoraSpec, OptimSpec
-from reft_studio.views.runs import RunForm
+from reft_studio.studio.runs import RunForm
 from ui.components.judge_fields import JudgeFields, draw_judge_fields
 from ui.components.marks import mark_of
 from ui.components.memory_fields import LABELS, held
@@ -25,7 +25,7 @@ from ui.widgets import fixed, widget
 if TYPE_CHECKING:
     from reft_studio.defenses.defense import DefenseConfig, DefenseInfo
     from reft_studio.evaluation.judges.spec import JudgeSpec
-    from reft_studio.studio import Studio
+    from reft_studio.studio.studio import Studio
     from reft_studio.teacher.teacher import TeacherInfo
 
 BARE, FOREIGN = "base:", "foreign:"

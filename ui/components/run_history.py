@@ -18,8 +18,8 @@ from ui.widgets.compose import composed
 from ui.widgets.live_run import LIVE
 
 if TYPE_CHECKING:
-    from reft_studio.studio import Studio
-    from reft_studio.views.past_runs import PastRun
+    from reft_studio.studio.past_runs import PastRun
+    from reft_studio.studio.studio import Studio
 
 MOST_COMPARED = 6
 """Runs whose settings stand side by side."""

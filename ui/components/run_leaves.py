@@ -14,8 +14,8 @@ from ui.text import show, size
 from ui.widgets import fixed, widget
 
 if TYPE_CHECKING:
-    from reft_studio.studio import Studio
-    from reft_studio.views.merging import MergeState
+    from reft_studio.studio.merged_models import MergeState
+    from reft_studio.studio.studio import Studio
 
 FORMATS = [("As the base has it", "auto"), ("bfloat16", "bfloat16"), ("float16", "float16"), ("float32", "float32")]
 _LEAD = """<div class="rs-stack"><h2>What this run leaves</h2></div>"""

@@ -7,13 +7,13 @@ import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from reft_studio.views.run_command import judge_pairs
+from reft_studio.studio.run_command import judge_pairs
 from ui.components import run_fit
 from ui.text import count, counted, seconds, show
 
 if TYPE_CHECKING:
-    from reft_studio.studio import Studio
-    from reft_studio.views.runs import RunForm, RunPlan
+    from reft_studio.studio.runs import RunForm, RunPlan
+    from reft_studio.studio.studio import Studio
 
 NOT_READY = {"title": "What will run", "text": "", "kpis": [], "warnings": [], "command": "", "spec": ""}
 

@@ -6,15 +6,15 @@ from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from reft_studio.views.past_runs import FELL, STATES
+from reft_studio.studio.past_runs import FELL, STATES
 from ui.components.marks import mark_of
 from ui.text import ago, count, number, seconds, show
 
 if TYPE_CHECKING:
     from reft_studio.comparison.table import RunRow
     from reft_studio.stats import Estimate
-    from reft_studio.views.past_runs import PastRun
-    from reft_studio.views.run_curves import Curve
+    from reft_studio.studio.past_runs import PastRun
+    from reft_studio.studio.run_curves import Curve
 
 CHAT_BESIDE = "base--lab"
 KINDS = {"training": "accent", "evaluating": "accent", "preparing": "accent", "finished": "done", "saved": "done", "failed": "flag"}

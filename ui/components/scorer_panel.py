@@ -18,7 +18,7 @@ from ui.text import counted, show
 from ui.widgets import fixed
 
 if TYPE_CHECKING:
-    from reft_studio.studio import Studio
+    from reft_studio.studio.studio import Studio
 
 SETS = {
     "harmful": ("Harmful examples", ("harmful", "benchmark")),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reft_studio.errors import SpecError
-from reft_studio.views.shelf import fetched
+from reft_studio.studio.models import fetched
 from ui.events import said
 from ui.offline import attempts, watching
 from ui.tables import table_value
@@ -18,7 +18,7 @@ from ui.text import count, counted, show, size
 if TYPE_CHECKING:
     from reft_studio.doctor import Check
     from reft_studio.store.decisions import ChainReport
-    from reft_studio.studio import Studio
+    from reft_studio.studio.studio import Studio
 
 KINDS = ("datasets", "teachers", "scores", "runs", "evaluations", "unfinished", "labels", "jobs", "reports", "exports", "uploads")
 NAME_LIMIT = 60

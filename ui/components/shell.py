@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import gradio as gr
 
-from reft_studio.views.project import is_work_on
+from reft_studio.studio.project import is_work_on
 from ui.events import FAST, answer, on
 from ui.text import count, number, show
 from ui.theme import STYLESHEET
 from ui.widgets import fixed, source, widget
 
 if TYPE_CHECKING:
-    from reft_studio.studio import Studio
-    from reft_studio.views.project import State
+    from reft_studio.studio.project import State
+    from reft_studio.studio.studio import Studio
 
 Dot = Literal["none", "empty", "busy", "done"]
 

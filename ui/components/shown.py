@@ -9,8 +9,8 @@ from reft_studio.errors import SpecError, StoreError
 from ui.text import number, show
 
 if TYPE_CHECKING:
-    from reft_studio.studio import Studio
-    from reft_studio.views.project import State
+    from reft_studio.studio.project import State
+    from reft_studio.studio.studio import Studio
 
 
 @dataclass(frozen=True)

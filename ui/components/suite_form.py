@@ -9,7 +9,7 @@ import gradio as gr
 
 from reft_studio.evaluation.presets import PRESETS
 from reft_studio.evaluation.suite import PREFERENCE
-from reft_studio.views.grading import SuiteForm
+from reft_studio.studio.evaluations import SuiteForm
 from ui.components.judge_fields import JudgeFields, draw_judge_fields
 from ui.events import FAST, SLOW, on, on_load, said, status
 from ui.forms import checked
@@ -18,7 +18,7 @@ from ui.widgets import fixed
 
 if TYPE_CHECKING:
     from reft_studio.evaluation.suite import Suite
-    from reft_studio.studio import Studio
+    from reft_studio.studio.studio import Studio
 
 _TEXT = """<h2>Evaluation</h2><p class="rs-small rs-muted">Models on the lab's base answer the lab's own prompts, unless the Train page says
 otherwise. Models on any other base answer these: datasets imported on the Data page with the role “benchmark”.</p>"""

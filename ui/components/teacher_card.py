@@ -21,7 +21,7 @@ from ui.widgets.compose import composed
 
 if TYPE_CHECKING:
     from reft_studio.scoring.prepared import Prepared
-    from reft_studio.studio import Studio
+    from reft_studio.studio.studio import Studio
     from reft_studio.teacher.teacher import TeacherInfo
 
 

@@ -18,7 +18,7 @@ from ui.widgets import fixed
 
 if TYPE_CHECKING:
     from reft_studio.models.spec import LoadSpec
-    from reft_studio.studio import Studio
+    from reft_studio.studio.studio import Studio
 
 SETS = {
     "harmful": ("Harmful prompts", ("harmful", "benchmark"), True),

@@ -17,8 +17,8 @@ from ui.widgets.compose import composed
 
 if TYPE_CHECKING:
     from reft_studio.scoring.inside import Inside, Neighbour, TokenCosine
-    from reft_studio.studio import Studio
-    from reft_studio.views.explaining import Asked, Facts, Verdict
+    from reft_studio.studio.explain import Asked, Facts, Verdict
+    from reft_studio.studio.studio import Studio
     from ui.widgets.row_table import ServerFunction
 
 BLOCK, LONGEST = "\u25ae", 24

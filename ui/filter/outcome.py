@@ -19,8 +19,8 @@ from ui.widgets import widget
 if TYPE_CHECKING:
     from reft_studio.comparison.dose import Dose, Point
     from reft_studio.stats import Estimate
-    from reft_studio.studio import Studio
-    from reft_studio.views.outcomes import Sweep
+    from reft_studio.studio.outcomes import Sweep
+    from reft_studio.studio.studio import Studio
 
 KINDS = {"none": "No filter", "filter": "Filter", "control": "As many rows, by chance"}
 ENOUGH = 2

@@ -22,7 +22,7 @@ from ui.events import MODEL, SLOW, guarded
 from ui.widgets.chat_lanes import chat_lanes
 
 if TYPE_CHECKING:
-    from reft_studio.studio import Studio
+    from reft_studio.studio.studio import Studio
 
 
 def build(studio: Studio) -> None:

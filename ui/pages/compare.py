@@ -19,7 +19,7 @@ from ui.widgets.compose import composed
 from ui.widgets.run_table import run_table
 
 if TYPE_CHECKING:
-    from reft_studio.studio import Studio
+    from reft_studio.studio.studio import Studio
 
 _RUNS = """<div class="rs-stack"><h2>Runs</h2><p class="rs-lead">Tick the models to compare; the choice is kept for this dataset. Those
 that answered the same prompts, with the same judge and decoding, may stand side by side. Every number has a 95 % interval.</p></div>"""

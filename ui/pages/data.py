@@ -20,7 +20,7 @@ from ui.widgets import fixed
 
 if TYPE_CHECKING:
     from reft_studio.jobs.queue import JobView
-    from reft_studio.studio import Studio
+    from reft_studio.studio.studio import Studio
 
 QUIET = {**SLOW, "show_progress": "hidden"}
 """For what happens by itself: nobody waits for it, so nothing fades while it is read."""

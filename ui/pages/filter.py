@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from reft_studio.views.shelf import JOB
+from reft_studio.studio.models import JOB
 from ui.components.filter_panel import PACE, Panels, Pickers, draw_panels, draw_pickers, moving_values, page_values
 from ui.components.jobs import job_panel
 from ui.components.live_panel import wire_live
@@ -20,7 +20,7 @@ from ui.events import FAST, SLOW, on, on_change, on_load, said, status
 from ui.text import counted, number
 
 if TYPE_CHECKING:
-    from reft_studio.studio import Studio
+    from reft_studio.studio.studio import Studio
 
 _JOBS = ("score", "scorer", "teacher", "teacher_map", "quick_teacher", JOB)
 

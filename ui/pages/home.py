@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from reft_studio.models.catalogue import DEFAULT
-from reft_studio.views.shelf import JOB
+from reft_studio.studio.models import JOB
 from ui.components import home_views as views
 from ui.components.jobs import job_panel
 from ui.components.model_shelf import first_notice, first_value
@@ -18,7 +18,7 @@ from ui.tables import Column, table
 from ui.widgets import fixed, widget
 
 if TYPE_CHECKING:
-    from reft_studio.studio import Studio
+    from reft_studio.studio.studio import Studio
 
 _TRY = """<p class="rs-eyebrow">No data, no GPU needed</p><h2>Try it now</h2>
 <p class="rs-lead">Makes a poisoned sample, scores it, trains a plain model and one under the safety teacher, and compares the two.

@@ -14,7 +14,7 @@ from ui.tables import Action, Column, table, table_value
 from ui.widgets import fixed, widget
 
 if TYPE_CHECKING:
-    from reft_studio.studio import Studio
+    from reft_studio.studio.studio import Studio
 
 _COLUMNS = (
     Column("title", "Report"),

@@ -21,8 +21,8 @@ from ui.widgets import widget
 from ui.widgets.review_card import review_card
 
 if TYPE_CHECKING:
-    from reft_studio.studio import Studio
-    from reft_studio.views.project import State
+    from reft_studio.studio.project import State
+    from reft_studio.studio.studio import Studio
 
 Values = Callable[..., tuple[Any, ...]]
 Held = tuple[gr.State, gr.State, gr.State]

@@ -14,7 +14,7 @@ from ui.tables import Column, table
 from ui.widgets import fixed, widget
 
 if TYPE_CHECKING:
-    from reft_studio.studio import Studio
+    from reft_studio.studio.studio import Studio
 
 MASK_RULES = (("Known harmful or flagged rows", "known"), ("Every row", "all"))
 _THEMES = [("As the system", "system"), ("Light", "light"), ("Dark", "dark")]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from reft_studio.errors import StudioError
-from reft_studio.views.shelf import JOB
+from reft_studio.studio.models import JOB
 from ui.components import run_choices, run_fit, run_plan
 from ui.components.jobs import job_panel
 from ui.components.live_run import draw_watch, sources
@@ -24,7 +24,7 @@ from ui.widgets import fixed, widget
 from ui.widgets.live_run import live_run
 
 if TYPE_CHECKING:
-    from reft_studio.studio import Studio
+    from reft_studio.studio.studio import Studio
 
 _JOBS = ("run", "measure", "evaluate", "merge", "demo", "sweep", "score", "teacher", JOB)
 _NO_CURVE = "A run that trains is seen here: its losses, its speed, what it answers."

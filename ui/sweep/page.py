@@ -15,7 +15,7 @@ from ui.tables import table
 from ui.widgets import fixed
 
 if TYPE_CHECKING:
-    from reft_studio.studio import Studio
+    from reft_studio.studio.studio import Studio
     from ui.components.chart_box import ChartBox
 
 KIND = "sweep"

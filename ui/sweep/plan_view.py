@@ -11,8 +11,8 @@ from ui.events import message_for
 from ui.text import count, counted, seconds, show
 
 if TYPE_CHECKING:
-    from reft_studio.studio import Studio
-    from reft_studio.views.sweeping import SweepPlan
+    from reft_studio.studio.studio import Studio
+    from reft_studio.studio.sweeps import SweepPlan
 
 NOT_TIMED = "How long it takes is not known: no run of this work (base, rows, steps, prompts) was timed in this workspace yet."
 TIMED = "By the runs of the same work on record here; teachers, aligned weights and scores that are made once come on top."

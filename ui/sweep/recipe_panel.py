@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from reft_studio.errors import SpecError
+from reft_studio.studio import sweep_form
 from reft_studio.sweeps import recipe_text
-from reft_studio.views import sweep_form
 from ui.components.marks import mark_of
 from ui.events import FAST, SLOW, on, status
 from ui.sweep import plan_view
 from ui.widgets import fixed, widget
 
 if TYPE_CHECKING:
-    from reft_studio.studio import Studio
+    from reft_studio.studio.studio import Studio
 
 _FORM = """<div class="rs-stack"><h2>Recipe</h2><p class="rs-lead">A sweep does every combination of what is listed here, once each. Lists
 have commas between their values.</p></div>"""

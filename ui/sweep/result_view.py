@@ -18,9 +18,9 @@ from ui.text import ago, count, counted, show
 from ui.widgets import widget
 
 if TYPE_CHECKING:
-    from reft_studio.studio import Studio
+    from reft_studio.studio.studio import Studio
+    from reft_studio.studio.sweeps import PastSweep, Result, Started
     from reft_studio.sweeps.table import Line
-    from reft_studio.views.sweeping import PastSweep, Result, Started
 
 PAST = (
     Column("name", "Sweep"),
@@ -154,7 +154,7 @@ def compare_link(line: Line) -> str:
 
 def chart_values(studio: Studio, asked: dict[str, Any], place: str | None) -> list[Any]:
     """Values of the choice of place and of the chart."""
-    from reft_studio.views import sweep_chart
+    from reft_studio.studio import sweep_chart
 
     if not asked.get("id"):
         return [gr.update(visible=False), *chart_value(None, [], name="sweep")]

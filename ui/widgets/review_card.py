@@ -11,7 +11,7 @@ import gradio as gr
 from ui.widgets.compose import composed
 
 if TYPE_CHECKING:
-    from reft_studio.views.queueing import Batch
+    from reft_studio.studio.review_queue import Batch
     from ui.widgets.row_table import ServerFunction
 
 

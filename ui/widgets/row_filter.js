@@ -1,4 +1,4 @@
-// A filter of rows, without the page: the same names as RowFilter of reft_studio/views/row_filter.py, there and in the address.
+// A filter of rows, without the page: the same names as RowFilter of reft_studio/studio/row_filter.py, there and in the address.
 const NO_FILTER = { side: 'all', low: null, high: null, search: '', facets: [], decided: 'any', sql: '', other: null, change: null, order: 'score' };
 const DECIDED = { open: 'nobody decided', keep: 'decided: keep', remove: 'decided: remove', relabel: 'decided: relabel', unsure: 'decided: unsure', conflict: 'reviewers differ' };
 const ORDERS = ['score', '-score', 'borderline', 'file'];

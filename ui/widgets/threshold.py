@@ -12,7 +12,7 @@ from reft_studio.scoring.attacked import blind_to
 from ui.widgets.compose import composed
 
 if TYPE_CHECKING:
-    from reft_studio.views.filtering import FilterView
+    from reft_studio.studio.scores import FilterView
     from ui.widgets.row_table import ServerFunction
 
 

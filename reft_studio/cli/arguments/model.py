@@ -13,7 +13,7 @@ from reft_studio.cli.console import Console, show, table
 from reft_studio.errors import PrerequisiteError
 from reft_studio.jobs.queue import JobQueue, JobView
 from reft_studio.models.shelf import ShelfModel
-from reft_studio.views.shelf import PROMPTS, Models, Offer
+from reft_studio.studio.models import PROMPTS, Models, Offer
 
 app = typer.Typer(help="The base models of this machine: list, add, show, remove.", no_args_is_help=True, add_completion=False)
 Name = Annotated[str, typer.Argument(help="name of a model, as `model list` shows it")]

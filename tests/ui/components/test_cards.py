@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from reft_studio.data.dataset import write_dataset
-from reft_studio.studio import Studio
+from reft_studio.studio.studio import Studio
 from reft_studio.workspace import Workspace
 from tests.ui.scored import HOSTILE, UNSCORED, Scored, scored
 from ui.components.cards import FULL, card_server

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from reft_studio.audit.drift import Distance, Drift
-from reft_studio.studio import Studio
-from reft_studio.views.measuring import Shift
+from reft_studio.studio.measures import Shift
+from reft_studio.studio.studio import Studio
 from reft_studio.workspace import Workspace
 from tests.ui.scored import Scored, scored
 from ui.components import filter_numbers

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from reft_studio.data.dataset import write_dataset
-from reft_studio.studio import Studio
+from reft_studio.studio.studio import Studio
 from reft_studio.workspace import Workspace
 from ui.components.jobs import listing
 

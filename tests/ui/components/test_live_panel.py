@@ -11,7 +11,7 @@ import pytest
 
 from reft_studio.jobs.view import JobView
 from reft_studio.scoring.scores import ScoreSet
-from reft_studio.views.live import LiveScores
+from reft_studio.studio.live_scores import LiveScores
 from ui.components.filter_panel import score_name, tabs
 from ui.components.live_panel import ORDER, strip
 

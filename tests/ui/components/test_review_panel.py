@@ -10,8 +10,8 @@ import pytest
 from reft_studio.data.dataset import open_dataset
 from reft_studio.errors import SpecError
 from reft_studio.jobs.job import JobState
-from reft_studio.studio import Studio
-from reft_studio.views.row_filter import RowFilter
+from reft_studio.studio.row_filter import RowFilter
+from reft_studio.studio.studio import Studio
 from reft_studio.workspace import Workspace
 from tests.ui.scored import Scored, scored
 from ui.components import bulk_panel, freeze_panel, review_panel
@@ -182,7 +182,7 @@ def test_the_plan_counts_what_freezing_does(studio: Studio, audit: Scored) -> No
 
 
 def test_a_large_dataset_is_frozen_and_exported_by_jobs(studio: Studio, audit: Scored, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reft_studio.views.auditing.LARGE", 0)
+    monkeypatch.setattr("reft_studio.studio.audit.LARGE", 0)
     assert "as a job" in freeze_panel.freeze_now(studio, "not readable", "Ana")
     *_, line = freeze_panel.make_cleaned(studio, audit.dataset)
     assert "by a job" in line["text"]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from reft_studio.studio import Studio
+from reft_studio.studio.studio import Studio
 from reft_studio.workspace import Workspace
 from tests.ui.scored import ROWS, Scored, scored
 from ui.components.rows_panel import choices_server, page_server, sql_server

@@ -10,7 +10,7 @@ import pytest
 from reft_studio.errors import SpecError
 from reft_studio.scoring import SCORERS
 from reft_studio.scoring.scorer import ScorerSpec
-from reft_studio.studio import Studio
+from reft_studio.studio.studio import Studio
 from reft_studio.workspace import Workspace
 from ui.components.scorer_panel import OWN, ScorerPanel, choices, draw_scorer, panel_choices, shown, told, wanted
 

@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from reft_studio.integrity import SUMS
-from reft_studio.studio import Studio
+from reft_studio.studio.studio import Studio
 from reft_studio.teacher import details
 from reft_studio.teacher.teacher import adopt, open_teacher
 from reft_studio.workspace import Workspace

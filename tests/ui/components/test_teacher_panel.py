@@ -14,11 +14,11 @@ from reft_studio.cli.console import Console
 from reft_studio.errors import PrerequisiteError, SpecError, StoreError
 from reft_studio.models.memory import Room
 from reft_studio.models.spec import LoadSpec
-from reft_studio.studio import Studio
+from reft_studio.studio import memory
+from reft_studio.studio.studio import Studio
 from reft_studio.tasks import entries
 from reft_studio.teacher.spec import LAB, REAL
 from reft_studio.teacher.teacher import open_teacher
-from reft_studio.views import fitting
 from reft_studio.workspace import Workspace
 from ui.components.teacher_card import card_value
 from ui.components.teacher_panel import TeacherPanel, draw_teacher, queued, wanted
@@ -62,7 +62,7 @@ def test_what_is_missing_is_said_before_a_job_is_queued(panel: TeacherPanel, set
 
 
 def test_a_queued_teacher_says_what_its_model_takes(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fitting, "_room", lambda *_: Room("cuda:0", 100e9, 141e9))
+    monkeypatch.setattr(memory, "_room", lambda *_: Room("cuda:0", 100e9, 141e9))
     studio = Studio(workspace)
     told = queued(studio, "lab", LoadSpec())
     assert told == "The model takes about 8 MB of 141.0 GB on cuda:0. It can be chosen above once it is done."

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from reft_studio.scoring.inside import Inside, Neighbour, TokenCosine
-from reft_studio.studio import Studio
-from reft_studio.views.explaining import Asked, Facts, LayerScore, Verdict
+from reft_studio.studio.explain import Asked, Facts, LayerScore, Verdict
+from reft_studio.studio.studio import Studio
 from reft_studio.workspace import Workspace
 from ui.components.why_panel import BLOCK, facts_view, inside_view, model_server, tokens_view, why_value
 

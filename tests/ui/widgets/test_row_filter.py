@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlencode
 
 import pytest
 
-from reft_studio.views.row_filter import RowFilter
+from reft_studio.studio.row_filter import RowFilter
 
 Run = Callable[..., Any]
 FILTERS = [

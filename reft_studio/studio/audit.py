@@ -1,0 +1,238 @@
+"""Audit: what a person does with a scored dataset, from the first decision to the frozen data and its bundle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from reft_studio.audit.bundle import BundleReport
+from reft_studio.audit.checks import MOST as MOST_CHECKS
+from reft_studio.audit.checks import USUAL, Reader
+from reft_studio.audit.freeze import noted_hashes
+from reft_studio.audit.frozen_audit import FrozenAudit
+from reft_studio.audit.held import KEEP, RELABEL
+from reft_studio.audit.opinion import overruling
+from reft_studio.audit.policy import name
+from reft_studio.data.dataset import Dataset, list_datasets, open_dataset
+from reft_studio.data.rowstore import row_store
+from reft_studio.errors import DataError, SpecError
+from reft_studio.jobs.queue import JobQueue
+from reft_studio.scoring.partial import require_finished
+from reft_studio.store import records, settings
+from reft_studio.store.decisions import Action, ChainReport, Decision
+from reft_studio.studio import bulk, draws, review
+from reft_studio.studio.assurance import Assuring
+from reft_studio.studio.checks import Checked, Checking
+from reft_studio.studio.frozen import claim, frozen_audit, told_of_frozen
+from reft_studio.studio.row_filter import RowFilter
+from reft_studio.tasks import export as outgoing
+
+LARGE = 100_000
+"""Rows above which freezing, exporting and packing are left to jobs."""
+
+
+@dataclass
+class Audit(Assuring):
+    """The decisions of one workspace, made and used."""
+
+    jobs: JobQueue | None = None
+
+    def card(self, dataset_id: str, row_id: int) -> review.Card:
+        _, score, threshold = self.audited(dataset_id)
+        return review.card(self.workspace, self.log, dataset_id, row_id, score, threshold)
+
+    def decide(
+        self,
+        dataset_id: str,
+        row_id: int,
+        action: Action,
+        reason: str = "",
+        *,
+        by: str | None = None,
+        overrule: bool = False,
+        seen: bool = False,
+    ) -> Decision:
+        """Record a decision; it is on disk when this returns. Raises DataError if the dataset has no such row.
+
+        `overrule` settles what others decided otherwise, and needs a reason; `by` is the reviewer, else the one of the settings. Only
+        with `seen` (the row's whole text was shown to that person) does the row count as read.
+        """
+        score, threshold = self._known(dataset_id, [row_id])
+        told = overruling(reason) if overrule else reason
+        value = None if score is None else float(score[0])
+        by = self.reviewer(by)
+        return self.log.decide(dataset_id, row_id, action, reason=told, by=by, score=value, threshold=threshold, seen=seen)
+
+    def decide_many(self, dataset_id: str, row_ids: ArrayLike, action: Action, reason: str = "", *, by: str | None = None) -> int:
+        """One decision for many unread rows, undone in one step; returns how many. Raises DataError if the dataset lacks one of them."""
+        score, threshold = self._known(dataset_id, row_ids)
+        return self.log.decide_bulk(dataset_id, row_ids, action, reason=reason, by=self.reviewer(by), scores=score, threshold=threshold)
+
+    def _known(self, dataset_id: str, row_ids: ArrayLike) -> tuple[NDArray[np.float32] | None, float | None]:
+        """Scores of rows that exist, and the threshold in use."""
+        dataset, score, threshold = self.audited(dataset_id)
+        wanted = np.asarray(row_ids, dtype=np.int64)
+        at = row_store(dataset).positions(wanted)
+        if (unknown := wanted[at < 0]).size:
+            raise DataError(f"'{dataset.name}' has no row {unknown.min()}, so nothing was decided. Choose rows that it has.")
+        return (None if score is None else score.scores()[at]), threshold
+
+    def check_card(self, dataset_id: str, check_id: int) -> review.Card:
+        """A check (a negative id) as the row it is shown as."""
+        return Checking(self._sampling(dataset_id)).card(check_id)
+
+    def decide_check(self, dataset_id: str, check_id: int, action: Action, *, by: str | None = None, seen: bool = False) -> Checked:
+        """Record a decision on a check: no decision on a row. The first one with the text on the screen stands."""
+        return Checking(self._sampling(dataset_id)).decide(check_id, action, by=self.reviewer(by), seen=seen)
+
+    def readers(self, dataset_id: str) -> list[Reader]:
+        """Which share of the checks all readers together (first), and each of them, found; empty before one was decided."""
+        return Checking(self._sampling(dataset_id)).readers()
+
+    @property
+    def checks(self) -> int:
+        """How many known harmful prompts are mixed into a first draw below a line."""
+        return int(settings.get(self.workspace, "checks", USUAL))
+
+    def set_checks(self, count: int) -> None:
+        """Ask for so many from the next draw on. With none, claims take for granted that readers overlook nothing."""
+        if not 0 <= count <= MOST_CHECKS:
+            raise SpecError(f"{count:,} checks cannot be mixed in. Choose 0 to {MOST_CHECKS}.")
+        settings.set(self.workspace, "checks", count)
+
+    def select_rows(self, dataset_id: str, row_filter: RowFilter, *, overrule: bool = False) -> bulk.Selection:
+        """Rows that a filter selects for one decision, and how many of them a person has decided already."""
+        asked = self.audited(dataset_id)
+        return bulk.select(self.workspace, *asked, self.log.decided(dataset_id), row_filter, overrule=overrule)
+
+    def undecided_rows(self, dataset_id: str) -> NDArray[np.int64]:
+        """Rows that stop a freeze: without a score and a decision, or marked unsure."""
+        dataset, score, _ = self.audited(dataset_id)
+        return bulk.undecided(dataset, score, self.log.decided(dataset_id))
+
+    def undo(self, dataset_id: str, *, by: str | None = None) -> Decision | None:
+        return self.log.undo(dataset_id, self.reviewer(by))
+
+    def redo(self, dataset_id: str, *, by: str | None = None) -> Decision | None:
+        return self.log.redo(dataset_id, self.reviewer(by))
+
+    def review_progress(self, dataset_id: str) -> review.ReviewProgress:
+        return review.progress(self.log, *self.audited(dataset_id))
+
+    def is_large(self, dataset_id: str) -> bool:
+        """Whether freezing, exporting and packing take longer than a person waits: then a page lets a job do it."""
+        return open_dataset(self.workspace, dataset_id).rows > LARGE
+
+    def freeze(self, dataset_id: str, reason: str = "", *, by: str | None = None) -> Dataset:
+        """Turn scores and decisions into a new dataset with its audit trail, in one act, and choose it.
+
+        Undecided rows (no score and no decision, or marked unsure) stop it with a SpecError, unless a `reason` is given to leave them
+        out: the trail holds it, and tells these rows from removed ones. What fails or is stopped leaves nothing.
+        """
+        self.workspace.require_writable()
+        return outgoing.frozen(self.workspace, **self._to_freeze(dataset_id, reason, by))
+
+    def start_freeze(self, dataset_id: str, reason: str = "", *, by: str | None = None) -> str:
+        """`freeze` as a job, of the decisions as they are now; its result names the dataset."""
+        params = self._to_freeze(dataset_id, reason, by)
+        return self._jobs().submit("freeze", params, title=f"Freeze {open_dataset(self.workspace, dataset_id).name}")
+
+    def export(self, dataset_id: str, target: Path | None = None) -> Path:
+        """Write the cleaned file in the format of the upload: kept rows as they were, relabelled ones with a refusal.
+
+        Beside it stands `<name>.removed.jsonl`: one line for each row that is not in it, with the reason; and the same as CSV.
+        """
+        return outgoing.exported(self.workspace, **{**self._to_export(dataset_id), "target": target or self._export_path(dataset_id)}).path
+
+    def start_export(self, dataset_id: str) -> str:
+        """`export` as a job; its result names both files."""
+        params = {**self._to_export(dataset_id), "target": str(self._export_path(dataset_id))}
+        return self._jobs().submit("export", params, title=f"Export {open_dataset(self.workspace, dataset_id).name}")
+
+    def bundle(self, dataset_id: str, *, by: str | None = None, report: Path | None = None) -> Path:
+        """The audit bundle of a frozen dataset: manifests, decisions, draws, scores, and the report if given, sealed by hashes."""
+        self.workspace.require_writable()
+        return outgoing.bundled(self.workspace, dataset_id, by=self.reviewer(by), report=report)
+
+    def start_bundle(self, dataset_id: str, *, by: str | None = None, report: Path | None = None) -> str:
+        """`bundle` as a job; its result names the file."""
+        params = {"dataset": dataset_id, "by": self.reviewer(by), "report": None if report is None else str(report)}
+        return self._jobs().submit("bundle", params, title=f"Pack the audit of {open_dataset(self.workspace, dataset_id).name}")
+
+    def verify(self) -> ChainReport:
+        """Check the chains of decisions and of draws, what frozen datasets noted of them, and that every draw follows from its seed."""
+        found = self.log.verify(noted_hashes(list_datasets(self.workspace)))
+        wrong = draws.dishonest(self.workspace) if found.ok else None
+        return found if wrong is None else ChainReport(False, found.entries, None, wrong, found.heads)
+
+    def frozen(self, dataset_id: str) -> FrozenAudit | None:
+        """The audit behind a frozen dataset; None for any other."""
+        return frozen_audit(self.log, open_dataset(self.workspace, dataset_id))
+
+    def told(self, dataset_id: str) -> dict[str, Any]:
+        """What a report tells of the audit of a dataset, or of the one behind a frozen dataset, by the names of its inputs."""
+        if (frozen := self.frozen(dataset_id)) is not None:
+            return {"dataset": dataset_id, "chain": self.verify(), **told_of_frozen(self.workspace, frozen)}
+        dataset, score, threshold = self.audited(dataset_id)
+        require_finished(score, "the report")
+        return {
+            "dataset": dataset.id,
+            "score": score,
+            "threshold": threshold,
+            "claim": claim(self.log, dataset, score, threshold),
+            "decided": self.log.decided(dataset.id),
+            "entries": lambda row_ids: self.log.current_of(dataset.id, row_ids),
+            "by_person": self.log.by_person(dataset.id),
+            "chain": self.verify(),
+        }
+
+    def verify_bundle(self, path: Path, *, data: Path | None = None, seal: str | None = None) -> BundleReport:
+        """Check a bundle; one of a dataset whose bundles were made in this workspace must have a seal that was noted here."""
+        return outgoing.check_bundle(self.workspace, path, data=data, seal=seal)
+
+    def _to_freeze(self, dataset_id: str, reason: str, by: str | None) -> dict[str, Any]:
+        dataset, score, threshold = self.audited(dataset_id)
+        require_finished(score, "freezing")
+        decided = self.log.decided(dataset.id)
+        if (undecided := len(bulk.undecided(dataset, score, decided))) and not reason.strip():
+            rows = "1 row is" if undecided == 1 else f"{undecided:,} rows are"
+            raise SpecError(f"{rows} undecided: no score and no decision, or marked Unsure. Decide, or say why to leave out.")
+        if waiting := int(np.isin(decided.code_of(self.unapproved(dataset.id)), (KEEP, RELABEL)).sum()):
+            raise SpecError(
+                f"Flagged rows that are to stay by the word of one person: {waiting:,}. Let a second one decide them (Review lists "
+                "them), or no longer ask for second names."
+            )
+        at = threshold if threshold is not None else 1.0
+        rule = settings.get(self.workspace, f"threshold-rule:{dataset.id}:{score.key}") if score else None
+        key = score.key if score else None
+        return {
+            "dataset": dataset.id,
+            "score_key": key,
+            "threshold": at,
+            "policy_by": name(at, rule),
+            "by": self.reviewer(by),
+            "reason": reason.strip() if undecided else "",
+            "until": decided.seq,
+            "records_hash": records.head(self.workspace, dataset.id),
+            "claim": claim(self.log, dataset, score, threshold).as_dict(),
+        }
+
+    def _to_export(self, dataset_id: str) -> dict[str, Any]:
+        dataset, score, threshold = self.audited(dataset_id)
+        require_finished(score, "the export")
+        return {"dataset": dataset.id, "score_key": score.key if score else None, "threshold": threshold}
+
+    def _jobs(self) -> JobQueue:
+        return self.jobs or JobQueue(self.workspace)
+
+    def _export_path(self, dataset_id: str) -> Path:
+        dataset = open_dataset(self.workspace, dataset_id)
+        if lineage := dataset.manifest.get("lineage"):
+            dataset = open_dataset(self.workspace, lineage["source"])
+        folder = self.workspace.folder("exports", dataset_id)  # two uploads may have one name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / f"cleaned-{Path((dataset.manifest.get('source') or {}).get('file') or f'{dataset.id}.jsonl').name}"

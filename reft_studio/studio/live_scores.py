@@ -1,0 +1,80 @@
+"""Scoring as it goes on: how far it is, what the scores in use are worth meanwhile, and stop and go on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from reft_studio.data.dataset import open_dataset
+from reft_studio.errors import StoreError
+from reft_studio.jobs.job import LIVE
+from reft_studio.jobs.queue import JobQueue
+from reft_studio.jobs.view import JobView
+from reft_studio.scoring import SCORERS
+from reft_studio.scoring.partial import QUICK
+from reft_studio.scoring.prepared import Prepared, list_prepared, open_prepared, usual_scorer
+from reft_studio.scoring.scores import ScoreSet, list_score_sets, score_key
+from reft_studio.store import settings
+from reft_studio.studio import project
+from reft_studio.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class LiveScores:
+    """Where the scoring of a dataset stands. `score` is what the pages show now; `job` makes scores of this dataset, or waits to.
+
+    `scorer` is the name of what `job` scores with, else of what made `score`. `offer` is the teacher that would read more than words.
+    """
+
+    score: ScoreSet | None
+    job: JobView | None
+    scorer: str
+    misses: str
+    offer: Prepared | None
+
+
+@dataclass(frozen=True)
+class Live:
+    """The scoring of one workspace's datasets."""
+
+    workspace: Workspace
+    jobs: JobQueue
+
+    def now(self, dataset_id: str) -> LiveScores:
+        """Where the scoring of this dataset stands."""
+        score = project.chosen_scores(self.workspace, dataset_id)
+        jobs = [one for one in self.jobs.list(0) if one.kind == "score" and one.state in LIVE and one.params.get("dataset") == dataset_id]
+        job = next((one for one in jobs if one.state == "running"), jobs[0] if jobs else None)
+        named = (job.params.get("scorer") or job.params.get("teacher")) if job else score.teacher if score else None
+        prepared = self._prepared(named)
+        offer = self.offer(dataset_id) if score is not None and score.scorer == QUICK and job is None else None
+        misses = SCORERS.get(score.scorer).info.misses if score is not None else ""
+        return LiveScores(score, job, prepared.title if prepared else str(named or ""), misses, offer)
+
+    def score(self, dataset_id: str, scorer: str) -> str:
+        """Queue the scoring of every row with a teacher, or with another prepared scorer by its id or name; returns the job.
+
+        From now on its scores are the ones in use, from the first rows on; a scoring that was stopped goes on.
+        """
+        opened, prepared = open_dataset(self.workspace, dataset_id), open_prepared(self.workspace, scorer)
+        params = {"dataset": opened.id, **({"teacher": scorer} if prepared.scorer == "refusal_feature" else {"scorer": scorer})}
+        job = self.jobs.submit("score", params, title=f"Score {opened.name}")
+        key = score_key(prepared.scorer, prepared.id, prepared.created)
+        if any(one.key == key for one in list_score_sets(self.workspace, opened.id)):
+            settings.set(self.workspace, f"score:{opened.id}", key)
+        else:
+            settings.remove(self.workspace, f"score:{opened.id}")  # without a choice the newest are in use
+        return job
+
+    def offer(self, dataset_id: str) -> Prepared | None:
+        """The teacher to score with: the usual one, else the first on a real model; None if there is none."""
+        usual = self._prepared(usual_scorer(open_dataset(self.workspace, dataset_id)))
+        if usual is not None and usual.scorer == "refusal_feature":
+            return usual
+        teachers = [one for one in list_prepared(self.workspace) if one.scorer == "refusal_feature" and not one.is_lab]
+        return teachers[0] if teachers else None
+
+    def _prepared(self, name: str | None) -> Prepared | None:
+        try:
+            return open_prepared(self.workspace, name) if name else None
+        except StoreError:
+            return None  # it was deleted; its scores are still there

@@ -1,0 +1,399 @@
+"""Studio: one method per thing a person can do. All that pages and the command line may call. Imports no torch."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+from reft_studio import doctor
+from reft_studio.audit.threshold import Choice, ThresholdRule
+from reft_studio.chat.host import ModelHost
+from reft_studio.comparison.flips import Flips, Paired, flips, paired
+from reft_studio.data.dataset import Role, list_datasets, open_dataset
+from reft_studio.data.mapping import Mapping
+from reft_studio.data.mixed import whole
+from reft_studio.data.query import Profile, RowPage, profile, rows_page
+from reft_studio.data.readers import Preview
+from reft_studio.data.reading.looking import Looker
+from reft_studio.defenses import DEFENSES
+from reft_studio.defenses.defense import DefenseInfo
+from reft_studio.errors import SpecError, StoreError
+from reft_studio.evaluation.suite import Suite
+from reft_studio.jobs.queue import JobQueue
+from reft_studio.models.spec import DEFAULT, PRESETS, LoadSpec, Preset
+from reft_studio.scoring.prepared import Prepared, list_prepared, open_prepared, usual_scorer
+from reft_studio.scoring.scorer import ScorerSpec
+from reft_studio.scoring.scores import ScoreSet, list_score_sets, open_score_set
+from reft_studio.store import removals, settings
+from reft_studio.store.decisions import DecisionLog
+from reft_studio.studio import (
+    audit,
+    device,
+    evaluations,
+    example,
+    explain,
+    measures,
+    memory,
+    merged_models,
+    outcomes,
+    plans,
+    project,
+    review_queue,
+    reviewers,
+    runs,
+    scores,
+    thresholds,
+)
+from reft_studio.studio import chat as models
+from reft_studio.studio import comparison as comparing
+from reft_studio.studio.datasets import Sources, held_upload
+from reft_studio.studio.live_run import Training, run_params
+from reft_studio.studio.live_scores import Live
+from reft_studio.studio.models import Models
+from reft_studio.studio.rows import Table
+from reft_studio.studio.run_history import RunHistory
+from reft_studio.studio.scorers import Learning, learn_words, may_learn, prepare_scorer
+from reft_studio.studio.sweeps import Sweeps
+from reft_studio.teacher.spec import TeacherSpec, source_of
+from reft_studio.teacher.teacher import TeacherInfo, list_teachers, open_teacher, prompts_at_hand
+from reft_studio.workspace import Workspace, discard, new_folder, read_json
+
+
+@dataclass(frozen=True)
+class DatasetDetail:
+    """One dataset in full."""
+
+    summary: project.DatasetSummary
+    manifest: dict[str, Any]
+    profile: Profile
+
+
+class Studio:
+    """A workspace with its queue of jobs, its log of decisions and its model host."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+        self.jobs = JobQueue(workspace)
+        self.log = DecisionLog(workspace)
+        self.audit = audit.Audit(workspace, self.log, self.jobs)
+        self.grading = evaluations.Grading(workspace, self.jobs)
+        self.looker = Looker()
+        self.sources = Sources(workspace, self.jobs, self.looker)
+        self.measure, self.compare = measures.Measure(workspace), comparing.Comparing(workspace)
+        self.outcomes, self.table = outcomes.Outcomes(workspace), Table(workspace)
+        self.live = Live(workspace, self.jobs)
+        self.training = Training(workspace, self.jobs)
+        self.history = RunHistory(workspace, self.jobs)
+        self.merging = merged_models.Merging(workspace, self.jobs)
+        self.queue = review_queue.Queue(workspace, self.log)
+        self.desk = reviewers.Desk(workspace)
+        self.host = ModelHost(workspace)
+        self.models = Models(self.jobs)
+        self.sweeps = Sweeps(workspace, self.jobs, self.models)
+        self.device = device.Device(workspace, self.jobs, self.host)
+        self.explain = explain.Explaining(workspace, self.host)
+        self._device = ""
+        removals.finish_left(workspace)
+
+    def start(self) -> None:
+        """Begin working off the queue in the background; found jobs of an earlier start go on."""
+        self.jobs.start_background(also=self.device.tend)
+
+    def close(self) -> None:
+        """Stop the queue's thread, the model host and what looks at files; running jobs go on and are found again."""
+        self.jobs.close()
+        self.host.release()
+        self.looker.close()
+        if self.workspace.ownership is not None:
+            self.workspace.ownership.release()
+
+    # project
+
+    def state(self) -> project.State:
+        """What the shell of every page shows."""
+        self._device = self._device or doctor.device().value
+        return project.state(self.workspace, self.jobs, device=self._device)
+
+    def choose(
+        self, *, dataset: str | None = None, score_key: str | None = None, threshold: float | None = None, rule: str | None = None
+    ) -> None:
+        """Choose the dataset to audit, its scores, or their threshold (-1 to 1), with the rule that found it, for the record.
+
+        Raises StoreError or SpecError if that cannot be.
+        """
+        if dataset is not None:
+            settings.set(self.workspace, "dataset", open_dataset(self.workspace, dataset).id)
+        current = project.chosen_dataset(self.workspace)
+        if score_key is not None and current:
+            settings.set(self.workspace, f"score:{current.id}", open_score_set(self.workspace, current.id, score_key).key)
+        if threshold is not None:
+            if not -1 <= threshold <= 1:
+                raise SpecError(f"threshold is {threshold}, but scores lie between -1 and 1: give a number between them.")
+            score = project.chosen_scores(self.workspace, current.id) if current else None
+            if score is None:
+                raise SpecError("There are no scores to set a threshold for. Score the dataset first.")
+            settings.set(self.workspace, f"threshold:{score.dataset}:{score.key}", round(threshold, 3))
+            settings.set(self.workspace, f"threshold-rule:{score.dataset}:{score.key}", rule)
+
+    def setting(self, key: str, default: Any = None) -> Any:
+        """A stored preference."""
+        return settings.get(self.workspace, key, default)
+
+    def save_setting(self, key: str, value: Any) -> None:
+        settings.set(self.workspace, key, value)
+
+    def quick_start(self, **changes: Any) -> str:
+        """Do the whole job on a small sample with the lab's ready teacher: plain finetuning beside Ref-Teacher. Returns the job."""
+        params = {"shipped_teacher": True, "methods": ["sft", "ref_teacher"], "steps": PRESETS["lab"].optim.steps, "rows": 1000, **changes}
+        return self.jobs.submit("demo", params, title="First audit: sample, filter, two runs, comparison")
+
+    def load_example(self) -> str:
+        """Copy the finished example into the workspace and choose it; returns its dataset."""
+        self.workspace.require_writable()
+        dataset = example.load(self.workspace)
+        self.choose(dataset=dataset)
+        return dataset
+
+    def example_date(self) -> str | None:
+        """The day the shipped example was made; None if none ships."""
+        return example.made_on()
+
+    # data
+
+    def datasets(self, role: Role | None = "user") -> list[project.DatasetSummary]:
+        """Datasets of one role, or all, newest first."""
+        return project.summaries(self.workspace, role)
+
+    def preview(self, path: Path, mapping: Mapping | None = None) -> Preview:
+        """What the app would make of a file, from its first rows. Raises DataError for one that costs more than a look may."""
+        return self.looker.preview(path, mapping)
+
+    def import_file(self, path: Path, *, name: str | None = None, mapping: Mapping | None = None, role: Role = "user") -> str:
+        """Import an upload; returns the job. The file is held by a second name, or copied, so that a page may forget it."""
+        self.workspace.require_writable()
+        folder = self.workspace.folder("uploads", uuid.uuid4().hex[:12])
+        with new_folder(folder) as building:
+            held_upload(self.workspace, path, building / path.name)
+        params = {
+            "path": str(folder / path.name),
+            "name": name or path.name,
+            "mapping": mapping.model_dump() if mapping else None,
+            "role": role,
+            "discard": True,
+        }
+        return self.jobs.submit("import", params, title=f"Import {path.name}")
+
+    def import_sample(self, *, task: str = "sentiment", poison_ratio: float = 0.1, rows: int = 1000, seed: int = 0) -> str:
+        """Make user data of the lab with a known share of poison; returns the job."""
+        params = {"task": task, "poison_ratio": poison_ratio, "rows": rows, "seed": seed}
+        return self.jobs.submit("sample", params, title=f"Make a sample: {task}, {poison_ratio:.0%} poison")
+
+    def mix(self, dataset_id: str, harmful_id: str, *, poison_ratio: float, seed: int = 0) -> str:
+        """Queue a new dataset: one with harmful rows of another mixed in; returns the job. Raises SpecError for a ratio that cannot be."""
+        user, harmful = open_dataset(self.workspace, dataset_id), open_dataset(self.workspace, harmful_id)
+        whole(user.rows, poison_ratio)
+        params = {"dataset": user.id, "harmful": harmful.id, "poison_ratio": poison_ratio, "seed": seed}
+        return self.jobs.submit("mix", params, title=f"Mix {poison_ratio:.0%} of {harmful.name} into {user.name}")
+
+    def dataset(self, dataset_id: str) -> DatasetDetail:
+        opened = open_dataset(self.workspace, dataset_id)
+        return DatasetDetail(project.summary(self.workspace, opened), opened.manifest, profile(opened))
+
+    def summary(self, dataset_id: str) -> project.DatasetSummary:
+        """One dataset as a list shows it. Raises StoreError if it is gone."""
+        return project.summary(self.workspace, open_dataset(self.workspace, dataset_id))
+
+    def rows(self, dataset_id: str, *, offset: int = 0, limit: int = 50, search: str = "", origin: str | None = None) -> RowPage:
+        return rows_page(open_dataset(self.workspace, dataset_id), offset=offset, limit=min(limit, 200), search=search, origin=origin)
+
+    def delete_dataset(self, dataset_id: str) -> None:
+        """Delete a dataset and its scores. Raises StoreError while a run was trained on it, or a frozen dataset came from it."""
+        self.workspace.require_writable()
+        opened = open_dataset(self.workspace, dataset_id)
+        users = [run.run_id for run in runs.summaries(self.workspace) if run.dataset == opened.id]
+        if users:
+            raise StoreError(f"'{opened.name}' was used by {len(users)} run(s), so it stays: without it they could not be explained.")
+        audits = [one.name for one in list_datasets(self.workspace) if one.manifest.get("lineage", {}).get("source") == opened.id]
+        if audits:
+            raise StoreError(f"'{opened.name}' was audited: {len(audits)} frozen dataset(s) rest on it. Delete those first.")
+        discard(opened.folder)
+        unfinished = self.workspace.folder("cache", "scoring").glob(f"{opened.id}-*")
+        for folder in (self.workspace.folder("scores", opened.id), *unfinished):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    # filter
+
+    def teachers(self) -> list[TeacherInfo]:
+        return list_teachers(self.workspace)
+
+    def prepare_teacher(self, spec: TeacherSpec, *, pool: dict[str, Sequence[str]] | None = None) -> str:
+        """Queue a preparation, with the spec's sets or ones split from `pool` (harmful and harmless sets); returns the job.
+
+        Raises PrerequisiteError if the model surely does not fit into memory.
+        """
+        memory.fit_teacher(spec)
+        return self.jobs.submit("teacher", spec.params(pool=pool), title=f"Prepare a teacher for {spec.model}")
+
+    def quick_teacher(self, model: str, *, loading: LoadSpec = DEFAULT, template: str = "auto") -> str:
+        """Queue a teacher without training, from the prompts that ship; returns the job. Raises PrerequisiteError as `fits` does."""
+        self.fits(model, loading)
+        params = {"model": source_of(model), "loading": loading.model_dump(mode="json"), "template": template}
+        return self.jobs.submit("quick_teacher", params, title=f"Quick teacher for {model}")
+
+    def teacher_map(self, teacher_id: str) -> str:
+        """Queue the map of a teacher at all token positions; returns the job.
+
+        Raises StoreError if the prompts it was made of are not in this workspace, MissingModel if its base has to be added first.
+        """
+        teacher = open_teacher(self.workspace, teacher_id)
+        if not prompts_at_hand(self.workspace, teacher):
+            raise StoreError(f"The prompts that '{teacher.title}' was made of are not in this workspace, so its map cannot be drawn here.")
+        self.models.require(teacher.model)
+        return self.jobs.submit_once("teacher_map", {"teacher": teacher_id}, title=f"Draw the map of {teacher.title}")
+
+    def fits(self, model: str, loading: LoadSpec = DEFAULT) -> str:
+        """Memory a model takes, in words, empty if that is not known. Raises PrerequisiteError if it is missing or surely does not fit."""
+        memory.be_there(source_of(model), loading)
+        return memory.fit(source_of(model), loading).memory
+
+    def score(self, dataset_id: str, teacher: str | None = None) -> str:
+        """Score every row of a dataset with a teacher, or with another prepared scorer by its id or name; returns the job.
+
+        Without one it is `usual_scorer`. Raises MissingModel if the base that it reads through has to be added first.
+        """
+        teacher = teacher or usual_scorer(open_dataset(self.workspace, dataset_id))
+        self.models.require(str(open_prepared(self.workspace, teacher).spec.get("model") or "lab"))
+        return self.live.score(dataset_id, teacher)
+
+    def scorers(self) -> list[Prepared]:
+        """All that can score now: teachers first."""
+        return list_prepared(self.workspace)
+
+    def prepare_scorer(self, spec: ScorerSpec) -> str:
+        """Queue the preparation of a scorer; returns the job. Raises MissingModel if its base has to be added first."""
+        return prepare_scorer(self.jobs, self.models, spec)
+
+    def may_learn_words(self, dataset_id: str) -> bool:
+        """Whether people decided enough rows of a dataset for a word scorer to learn from them."""
+        return may_learn(self.log, dataset_id)
+
+    def learn_words(self, dataset_id: str) -> Learning:
+        """Queue a word scorer that learns from the decisions on a dataset. Raises SpecError where there are too few."""
+        return learn_words(self.jobs, dataset_id)
+
+    def score_sets(self, dataset_id: str) -> list[ScoreSet]:
+        return list_score_sets(self.workspace, dataset_id)
+
+    def filter_view(self, dataset_id: str, key: str) -> scores.FilterView:
+        return scores.filter_view(self.workspace, dataset_id, key)
+
+    def language_warning(self, dataset_id: str, score: ScoreSet) -> str | None:
+        """Why these scores should not be trusted: their scorer does not read the file; None if nothing speaks against it."""
+        return scores.language_warning(open_dataset(self.workspace, dataset_id), score, scores.scorer_of(self.workspace, score))
+
+    def threshold_by(self, dataset_id: str, key: str, rule: ThresholdRule) -> Choice:
+        """The threshold that a rule finds for these scores, with what it promises. Changes nothing.
+
+        Raises DataError, with the number needed, if there are too few calibration prompts that are not in the dataset.
+        """
+        return thresholds.found(self.audit, dataset_id, key, rule)
+
+    def clean_sources(self, dataset_id: str, key: str) -> list[tuple[str, str]]:
+        """Rows known to be harmless that the rule "clean" may take for these scores, each with a name."""
+        return thresholds.clean_sources(self.audit, dataset_id, key)
+
+    # train
+
+    def methods(self) -> list[DefenseInfo]:
+        return [DEFENSES.get(method).info for method in DEFENSES]
+
+    def presets(self) -> dict[str, Preset]:
+        return dict(PRESETS)
+
+    def plan_run(self, form: runs.RunForm, *, suite: Suite | None = None) -> runs.RunPlan:
+        return plans.plan(self.workspace, form, suite=suite)
+
+    def plan_runs(self, forms: Sequence[runs.RunForm]) -> list[runs.RunPlan]:
+        """Plans of runs that are started together; what they share is looked up once."""
+        return plans.plan_all(self.workspace, forms)
+
+    def start_run(self, form: runs.RunForm, *, evaluate: bool = True) -> str:
+        """Queue one run, with its evaluation where prompts are set; returns the job."""
+        planned = self.plan_run(form)
+        planned.require_room()
+        for source in plans.sources(self.workspace, planned.spec):
+            self.models.require(source)
+        params = run_params(planned, evaluate=evaluate, watch=self.training.watch())
+        return self.jobs.submit("run", params, title=planned.title)
+
+    def runs(self) -> list[runs.RunSummary]:
+        return runs.summaries(self.workspace)
+
+    # compare, chat, report
+
+    def comparison(self) -> models.Comparison:
+        return models.comparison(self.workspace)
+
+    def flips(self, a: str, b: str, set_name: Literal["harmful", "harmless", "task"] = "harmful") -> Flips:
+        return flips(self.workspace, a, b, set_name)
+
+    def paired(self, pairs: Sequence[tuple[str, str]]) -> list[Paired]:
+        return paired(self.workspace, pairs)
+
+    def chat_models(self) -> list[models.ChatModel]:
+        return models.chat_models(self.workspace)
+
+    def chat(self, prompt: str, model_ids: Sequence[str], **options: Any) -> Iterator[models.ChatEvent]:
+        """Stream the answers of several models of one base to the same prompt; `options`: see `Device.chat`."""
+        return self.device.chat(prompt, model_ids, **options)
+
+    def prompt_cosine(self, prompt: str, teacher: str = "lab") -> tuple[float, float] | None:
+        """Cosine of a prompt to the teacher's refusal feature, and the threshold; None for an empty prompt."""
+        if not prompt.strip():
+            return None
+        event = next(self.host.request(op="score", prompt=prompt, teacher=teacher), None)
+        return (event["cosine"], event["threshold"]) if event else None
+
+    def prompt_warning(self, prompt: str, base: str) -> str | None:
+        """What must be said before models of this base answer: that they, or the filter, do not read the prompt. Asks no model."""
+        return models.unread_prompt(prompt, base, next((one for one in self.teachers() if one.model == base and one.regularised), None))
+
+    def report(self, *, dataset_id: str | None = None, redact: bool = True, sections: Sequence[str] | None = None) -> Path:
+        """Build the report of a dataset (None: the chosen one) as one HTML file with a JSON twin; of a frozen one: of its audit."""
+        self.workspace.require_writable()
+        current = dataset_id or getattr(project.chosen_dataset(self.workspace), "id", None)
+        from reft_studio.report import ReportInput, build_report  # draws with plotly, which would slow every start
+
+        given: dict[str, Any] = {"redact": redact, "reviewer": self.setting("reviewer", "")}
+        if sections is not None:
+            given["sections"] = tuple(sections)
+        if current is not None:
+            given |= self.audit.told(current)
+        return build_report(self.workspace, ReportInput(**given), self.workspace.folder("reports"))
+
+    def reports(self) -> list[Path]:
+        """Reports of the workspace, newest first."""
+        folder = self.workspace.folder("reports")
+        return sorted(folder.glob("*.html"), key=lambda path: path.stat().st_mtime, reverse=True) if folder.is_dir() else []
+
+    def reported(self, dataset_id: str) -> bool:
+        """Whether there is a report of a dataset."""
+        return any(_reported(path.with_suffix(".json"), path.stat().st_mtime_ns) == dataset_id for path in self.reports())
+
+    def doctor(self) -> list[doctor.Check]:
+        return doctor.examine(self.workspace)
+
+
+@lru_cache(maxsize=512)
+def _reported(twin: Path, _written: int) -> str | None:
+    """Which dataset a report is of; None for one on models only, or without its twin."""
+    try:
+        found: dict[str, Any] = read_json(twin)
+    except StoreError:
+        return None
+    return found.get("dataset") or (found.get("data") or {}).get("id")

@@ -1,1 +1,0 @@
-"""What each page shows, as plain values: read from the workspace, computed without torch."""
