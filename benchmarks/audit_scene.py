@@ -80,7 +80,7 @@ def _watch(process: subprocess.Popen[str], peak: list[float]) -> None:
 
 
 def _import(workspace: Workspace, upload: str) -> dict[str, Any]:
-    from reft_studio.data.readers import import_file
+    from reft_studio.data.reading.readers import import_file
 
     started = time.perf_counter()
     report = import_file(workspace, Path(upload))

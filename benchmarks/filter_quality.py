@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from reft_studio import seeding, stats
 from reft_studio.cli.console import Console, show, table
 from reft_studio.data.dataset import Dataset, Row, write_dataset
-from reft_studio.data.own_texts import own_texts
+from reft_studio.data.origin.own_texts import own_texts
 from reft_studio.data.splits import normalise_prompt
 from reft_studio.errors import PrerequisiteError
 from reft_studio.scoring import SCORERS

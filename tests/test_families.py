@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from reft_studio.chat.host_worker import Host
-from reft_studio.data.own_template import MARK
+from reft_studio.data.chat.own_template import MARK
 from reft_studio.evaluation.result import load_result
 from reft_studio.evaluation.subject import base_id
 from reft_studio.evaluation.suite import PromptSet, Suite

@@ -19,11 +19,11 @@ from pathlib import Path
 import pytest
 
 from reft_studio import doctor, integrity
-from reft_studio.data import search
 from reft_studio.data.dataset import open_dataset
-from reft_studio.data.facets import facet
-from reft_studio.data.inspect import inspect
-from reft_studio.data.rowstore import row_store
+from reft_studio.data.index import search
+from reft_studio.data.index.facets import facet
+from reft_studio.data.index.inspect import inspect
+from reft_studio.data.index.rowstore import row_store
 from reft_studio.errors import StoreError
 from reft_studio.evaluation.result import load_result, read_graded
 from reft_studio.progress import Silent

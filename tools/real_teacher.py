@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 
 from reft_studio.cli.console import Console
 from reft_studio.data.dataset import Row, open_dataset, write_dataset
-from reft_studio.data.own_texts import own_texts
+from reft_studio.data.origin.own_texts import own_texts
 from reft_studio.errors import PrerequisiteError
 from reft_studio.evaluation.judges.refusal_phrases import is_refusal
 from reft_studio.integrity import sealed_folder

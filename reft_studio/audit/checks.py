@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from reft_studio import fingerprint
 from reft_studio.audit.held import RELABEL, REMOVE, UNSURE, Decided
-from reft_studio.data.answer_pairs import AnswerPair, answer_pairs
+from reft_studio.data.origin.answer_pairs import AnswerPair, answer_pairs
 from reft_studio.data.splits import group_key
 from reft_studio.seeding import derive
 from reft_studio.stats import Estimate, clopper_pearson

@@ -15,10 +15,10 @@ from reft_studio.audit.freeze import AUDIT, Check, Entries, plan, unheeded
 from reft_studio.audit.held import RELABEL, Decided
 from reft_studio.audit.policy import REFUSAL
 from reft_studio.data.dataset import Dataset, open_dataset
-from reft_studio.data.export import export_kept, named
-from reft_studio.data.rowstore import row_store
-from reft_studio.data.spreadsheet import export_csv_safe
-from reft_studio.data.writing import replacing
+from reft_studio.data.index.rowstore import row_store
+from reft_studio.data.writing.export import export_kept, named
+from reft_studio.data.writing.files import replacing
+from reft_studio.data.writing.spreadsheet import export_csv_safe
 from reft_studio.errors import StoreError
 from reft_studio.scoring.scores import ScoreSet
 from reft_studio.workspace import Workspace

@@ -17,7 +17,7 @@ from reft_studio.audit.held import KEEP, RELABEL, REMOVE, UNSURE, Decided
 from reft_studio.audit.policy import REFUSAL
 from reft_studio.data.chat.marks import with_answer
 from reft_studio.data.dataset import SCHEMA, Dataset, Row, full_row, write_batches
-from reft_studio.data.rowstore import row_store
+from reft_studio.data.index.rowstore import row_store
 from reft_studio.errors import SpecError
 from reft_studio.fingerprint import of_file, of_value
 from reft_studio.scoring.scores import NO_BIN, ScoreSet, grid

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from reft_studio.data.inspect import SHORT
-from reft_studio.data.languages import UNSURE, Languages
+from reft_studio.data.index.inspect import SHORT
+from reft_studio.data.index.languages import UNSURE, Languages
 from reft_studio.lab.sets import out_of_place_share, unfamiliar_share
 
 UNFAMILIAR = 0.1

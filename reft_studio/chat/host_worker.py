@@ -27,7 +27,7 @@ from typing import Any
 
 from reft_studio import offline
 from reft_studio.chat import loaded
-from reft_studio.data.templates import template_for
+from reft_studio.data.chat.templates import template_for
 from reft_studio.errors import OUT_OF_MEMORY, PrerequisiteError, SpecError, StudioError, is_out_of_memory
 from reft_studio.evaluation.subject import Subject, find
 from reft_studio.jobs import lease

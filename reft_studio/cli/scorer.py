@@ -12,7 +12,7 @@ from typing import Any
 from reft_studio.cli.console import Console, show, table, writable
 from reft_studio.cli.verbs import dataset_named
 from reft_studio.data.dataset import Dataset, Row, open_dataset, write_dataset
-from reft_studio.data.export import export_kept
+from reft_studio.data.writing.export import export_kept
 from reft_studio.errors import PrerequisiteError
 from reft_studio.scoring import SCORERS
 from reft_studio.scoring.choosing import lowest, planted

@@ -10,7 +10,7 @@ from typing import Any
 from reft_studio.comparison.costs import RunCost
 from reft_studio.comparison.dose import Dose
 from reft_studio.comparison.table import METRICS, RunRow, summaries
-from reft_studio.data.spreadsheet import safe_cell
+from reft_studio.data.writing.spreadsheet import safe_cell
 from reft_studio.evaluation.result import SCORES
 from reft_studio.stats import Estimate
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from reft_studio.data import answer_pairs
+from reft_studio.data.origin import answer_pairs
 
 Verdict = answer_pairs.Verdict
 VERDICTS: tuple[Verdict, ...] = ("refuse", "comply", "other")

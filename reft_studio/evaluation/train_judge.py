@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from reft_studio.data.answer_pairs import AnswerPair, answer_pairs
+from reft_studio.data.origin.answer_pairs import AnswerPair, answer_pairs
 from reft_studio.evaluation.grade import VERDICTS
 from reft_studio.evaluation.judges import judge_named
 from reft_studio.evaluation.judges.answer_classifier import MODEL, LinearModel, scaled

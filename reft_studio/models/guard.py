@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from reft_studio.data.templates import transcript
+from reft_studio.data.chat.templates import transcript
 from reft_studio.errors import PrerequisiteError
 from reft_studio.models.spec import DEFAULT, LoadSpec
 from reft_studio.models.verdicts import Speaker, Spoken

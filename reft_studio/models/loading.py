@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from reft_studio.data.templates import Template, template_for
+from reft_studio.data.chat.templates import Template, template_for
 from reft_studio.errors import PrerequisiteError
 from reft_studio.models import memory
 from reft_studio.models.anatomy import BlockParts, check_logits, examine, find_parts, place_of_text, text_only

@@ -12,8 +12,8 @@ import numpy as np
 from jinja2 import Environment, TemplateError, nodes
 from numpy.typing import NDArray
 
-from reft_studio.data.own_template import MARK
-from reft_studio.data.templates import Template
+from reft_studio.data.chat.own_template import MARK
+from reft_studio.data.chat.templates import Template
 from reft_studio.errors import DataError
 from reft_studio.models.batching import TAIL, Encoder
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from reft_studio.data.templates import Template
+from reft_studio.data.chat.templates import Template
 from reft_studio.errors import DataError, PrerequisiteError
 
 _PROBES = ("How do I bake bread?", " x\n\n1 ")

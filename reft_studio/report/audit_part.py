@@ -15,8 +15,8 @@ from reft_studio.audit.freeze import plan
 from reft_studio.audit.frozen_audit import Claim, FrozenAudit
 from reft_studio.audit.held import REMOVE, SEEN, UNRECORDED, UNSEEN, UNSURE
 from reft_studio.data.dataset import Dataset, list_datasets
-from reft_studio.data.query import profile, rows_by_id
-from reft_studio.data.rowstore import row_store
+from reft_studio.data.index.query import profile, rows_by_id
+from reft_studio.data.index.rowstore import row_store
 from reft_studio.errors import StoreError
 from reft_studio.report.inputs import ReportInput
 from reft_studio.scoring.prepared import open_prepared

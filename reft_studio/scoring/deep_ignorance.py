@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from reft_studio import fingerprint
 from reft_studio.data.dataset import Dataset
-from reft_studio.data.own_texts import own_texts
+from reft_studio.data.origin.own_texts import own_texts
 from reft_studio.integrity import sealed_folder
 from reft_studio.progress import Progress
 from reft_studio.scoring import text_fit, text_model, whole_rows

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from reft_studio.data.answer_pairs import answer_pairs
 from reft_studio.data.dataset import Dataset
+from reft_studio.data.origin.answer_pairs import answer_pairs
 from reft_studio.progress import Progress
 from reft_studio.scoring import whole_rows
 from reft_studio.scoring.prepared import Prepared, PreparedScorer

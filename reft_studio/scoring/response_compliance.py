@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from reft_studio import fingerprint
-from reft_studio.data.answer_pairs import answer_pairs
 from reft_studio.data.dataset import Dataset
-from reft_studio.data.own_texts import own_texts
+from reft_studio.data.origin.answer_pairs import answer_pairs
+from reft_studio.data.origin.own_texts import own_texts
 from reft_studio.progress import Progress
 from reft_studio.scoring import text_fit
 from reft_studio.scoring.prepared import Prepared, PreparedScorer

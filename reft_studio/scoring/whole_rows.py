@@ -13,8 +13,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from reft_studio import fingerprint
-from reft_studio.data.answer_pairs import answer_pairs
 from reft_studio.data.dataset import Dataset
+from reft_studio.data.origin.answer_pairs import answer_pairs
 from reft_studio.errors import DataError, StoreError
 from reft_studio.integrity import sealed_folder
 from reft_studio.progress import Progress

@@ -14,7 +14,7 @@ from reft_studio.audit.held import KEEP, RELABEL, REMOVE
 from reft_studio.audit.opinion import Agreement, agreement
 from reft_studio.audit.sample import EVERYWHERE, WANTED, Sample
 from reft_studio.data.dataset import Dataset, open_dataset
-from reft_studio.data.rowstore import row_store
+from reft_studio.data.index.rowstore import row_store
 from reft_studio.errors import SpecError
 from reft_studio.scoring.scores import NO_BIN, ScoreSet, grid, open_score_set
 from reft_studio.store import records, settings

@@ -18,7 +18,7 @@ from reft_studio.audit.held import KEEP, RELABEL
 from reft_studio.audit.opinion import overruling
 from reft_studio.audit.policy import name
 from reft_studio.data.dataset import Dataset, list_datasets, open_dataset
-from reft_studio.data.rowstore import row_store
+from reft_studio.data.index.rowstore import row_store
 from reft_studio.errors import DataError, SpecError
 from reft_studio.jobs.queue import JobQueue
 from reft_studio.scoring.partial import require_finished

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reft_studio.data.dataset import Dataset
-from reft_studio.data.rowstore import row_store
+from reft_studio.data.index.rowstore import row_store
 from reft_studio.scoring.partial import require_finished
 from reft_studio.scoring.scores import ScoreSet
 from reft_studio.store.decided import UNSURE, Decided

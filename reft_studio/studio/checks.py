@@ -10,9 +10,9 @@ from reft_studio.audit.decision import Action
 from reft_studio.audit.draw import Draw
 from reft_studio.audit.held import ACTIONS
 from reft_studio.audit.record import Record
-from reft_studio.data.answer_pairs import AnswerPair
 from reft_studio.data.dataset import open_dataset
-from reft_studio.data.rowstore import row_store
+from reft_studio.data.index.rowstore import row_store
+from reft_studio.data.origin.answer_pairs import AnswerPair
 from reft_studio.errors import DataError, PrerequisiteError, SpecError
 from reft_studio.store import records
 from reft_studio.studio import review

@@ -16,15 +16,15 @@ import numpy as np
 from reft_studio import fingerprint
 from reft_studio.audit.policy import flagged as is_flagged
 from reft_studio.data.dataset import Dataset, Role, open_dataset
-from reft_studio.data.examples import write_example
-from reft_studio.data.inspect import Inspection, inspection, keep_profile, kept_profile, repeats_of
-from reft_studio.data.mapping import Mapping
-from reft_studio.data.quarantine import read_quarantine, write_quarantine
-from reft_studio.data.query import Profile, RowPage
-from reft_studio.data.readers import Preview
-from reft_studio.data.reading.looking import Looker
-from reft_studio.data.rowstore import COLUMNS, row_store
-from reft_studio.data.sources import Source
+from reft_studio.data.index.inspect import Inspection, inspection, keep_profile, kept_profile, repeats_of
+from reft_studio.data.index.query import Profile, RowPage
+from reft_studio.data.index.rowstore import COLUMNS, row_store
+from reft_studio.data.origin.examples import write_example
+from reft_studio.data.origin.looking import Looker
+from reft_studio.data.origin.sources import Source
+from reft_studio.data.reading.mapping import Mapping
+from reft_studio.data.reading.quarantine import read_quarantine, write_quarantine
+from reft_studio.data.reading.readers import Preview
 from reft_studio.errors import DataError, SpecError, StudioError
 from reft_studio.jobs.queue import JobQueue
 from reft_studio.studio import project

@@ -11,10 +11,10 @@ from reft_studio.audit.estimates import Estimates, Evidence, disagree, estimates
 from reft_studio.audit.language import READ, Reading
 from reft_studio.audit.threshold import Calibration
 from reft_studio.data.dataset import Dataset
-from reft_studio.data.facets import facet
-from reft_studio.data.inspect import SHORT
-from reft_studio.data.languages import UNSURE, Languages
-from reft_studio.data.rowstore import row_store
+from reft_studio.data.index.facets import facet
+from reft_studio.data.index.inspect import SHORT
+from reft_studio.data.index.languages import UNSURE, Languages
+from reft_studio.data.index.rowstore import row_store
 from reft_studio.errors import StoreError
 from reft_studio.scoring.prepared import Prepared, open_prepared
 from reft_studio.scoring.scores import ScoreSet, grid, list_score_sets

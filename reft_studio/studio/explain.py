@@ -11,7 +11,7 @@ import numpy as np
 
 from reft_studio.chat.host import ModelHost
 from reft_studio.data.dataset import Dataset, open_dataset
-from reft_studio.data.rowstore import row_store
+from reft_studio.data.index.rowstore import row_store
 from reft_studio.errors import DataError, EvaluationError, SpecError, StoreError
 from reft_studio.scoring import SCORERS
 from reft_studio.scoring.inside import MOST_TOKENS, Inside, TokenCosine
@@ -252,7 +252,7 @@ def _duplicates(dataset: Dataset, score: ScoreSet, place: int, value: float, pro
 
 def _near(dataset: Dataset, place: int, known: list[int]) -> list[int] | None:
     """Ids of other rows that an inspection found to repeat this one, without those that are `known` already."""
-    from reft_studio.data.inspect import repeats_of  # brings pandas, which would slow every start
+    from reft_studio.data.index.inspect import repeats_of  # brings pandas, which would slow every start
 
     found = repeats_of(dataset, place, limit=LISTED + len(known))
     if found is None:

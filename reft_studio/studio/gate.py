@@ -11,7 +11,7 @@ from reft_studio.audit.cleaned import relabelled
 from reft_studio.audit.freeze import AUDIT, plan
 from reft_studio.audit.held import RELABEL
 from reft_studio.data.dataset import Dataset, is_intact, open_dataset
-from reft_studio.data.rowstore import row_store
+from reft_studio.data.index.rowstore import row_store
 from reft_studio.errors import SpecError, StoreError
 from reft_studio.fingerprint import of_file
 from reft_studio.scoring.prepared import open_prepared

@@ -15,7 +15,7 @@ from reft_studio.audit.drift import Drift, drift
 from reft_studio.audit.overlap import longest_prompt
 from reft_studio.audit.threshold import Calibration
 from reft_studio.data.dataset import Dataset, open_dataset
-from reft_studio.data.facets import LENGTH_ENDS, banded, facet, facet_names
+from reft_studio.data.index.facets import LENGTH_ENDS, banded, facet, facet_names
 from reft_studio.errors import SpecError, StoreError
 from reft_studio.scoring.prepared import Prepared, open_prepared
 from reft_studio.scoring.scores import BINS, CHUNK, NO_BIN, ScoreSet, binned, grid, open_score_set, sparse

@@ -16,8 +16,8 @@ from reft_studio.audit.opinion import Opinion
 from reft_studio.audit.policy import Outcome, effective
 from reft_studio.audit.policy import flagged as is_flagged
 from reft_studio.data.dataset import Dataset, open_dataset
-from reft_studio.data.query import rows_by_id
-from reft_studio.data.rowstore import row_store
+from reft_studio.data.index.query import rows_by_id
+from reft_studio.data.index.rowstore import row_store
 from reft_studio.errors import DataError
 from reft_studio.scoring import SCORERS
 from reft_studio.scoring.scores import NO_BIN, ScoreSet, grid

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from reft_studio.audit.draw import Region
 from reft_studio.audit.queue import FLAGGED_SHARE, Order, QueueItem, Why, disagreement_order, mixed, random_order
 from reft_studio.data.dataset import Dataset, open_dataset
-from reft_studio.data.rowstore import row_store
+from reft_studio.data.index.rowstore import row_store
 from reft_studio.errors import SpecError
 from reft_studio.scoring.scores import ScoreSet, list_score_sets
 from reft_studio.seeding import derive

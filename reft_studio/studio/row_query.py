@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reft_studio.data.dataset import Dataset
-from reft_studio.data.facets import facet, facet_file, facet_names
-from reft_studio.data.rowstore import row_store
-from reft_studio.data.search import Found, search, stamp
-from reft_studio.data.sql import Tables, row_ids
+from reft_studio.data.index.facets import facet, facet_file, facet_names
+from reft_studio.data.index.rowstore import row_store
+from reft_studio.data.index.search import Found, search, stamp
+from reft_studio.data.index.sql import Tables, row_ids
 from reft_studio.errors import SpecError
 from reft_studio.scoring.scores import ScoreSet, flagged, grid, open_score_set
 from reft_studio.store.decided import ACTIONS, Decided

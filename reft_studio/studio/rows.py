@@ -8,11 +8,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from reft_studio.data import search, sql
 from reft_studio.data.dataset import Dataset, open_dataset
-from reft_studio.data.facets import Facet, facet, facet_names
-from reft_studio.data.query import RowPage
-from reft_studio.data.rowstore import row_store
+from reft_studio.data.index import search, sql
+from reft_studio.data.index.facets import Facet, facet, facet_names
+from reft_studio.data.index.query import RowPage
+from reft_studio.data.index.rowstore import row_store
 from reft_studio.scoring.scores import ScoreSet, flagged, open_score_set
 from reft_studio.store.decided import ACTIONS, Decided, decided
 from reft_studio.studio.row_query import RowFilter, ranked, searched, tables

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from reft_studio.audit.language import no_judge
 from reft_studio.data.dataset import Dataset, open_dataset
-from reft_studio.data.facets import facet
+from reft_studio.data.index.facets import facet
 from reft_studio.errors import StoreError
 from reft_studio.scoring import SCORERS
 from reft_studio.scoring.prepared import Prepared, open_prepared

@@ -15,11 +15,11 @@ from reft_studio.audit.threshold import Choice, ThresholdRule
 from reft_studio.chat.host import ModelHost
 from reft_studio.comparison.flips import Flips, Paired, flips, paired
 from reft_studio.data.dataset import Role, list_datasets, open_dataset
-from reft_studio.data.mapping import Mapping
+from reft_studio.data.index.query import Profile, RowPage, profile, rows_page
 from reft_studio.data.mixed import whole
-from reft_studio.data.query import Profile, RowPage, profile, rows_page
-from reft_studio.data.readers import Preview
-from reft_studio.data.reading.looking import Looker
+from reft_studio.data.origin.looking import Looker
+from reft_studio.data.reading.mapping import Mapping
+from reft_studio.data.reading.readers import Preview
 from reft_studio.defenses import DEFENSES
 from reft_studio.defenses.defense import DefenseInfo
 from reft_studio.errors import SpecError, StoreError

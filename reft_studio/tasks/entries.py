@@ -22,9 +22,9 @@ def import_file(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     from dataclasses import asdict
 
     from reft_studio.data.dataset import open_dataset
-    from reft_studio.data.mapping import Mapping
-    from reft_studio.data.readers import import_file as read
     from reft_studio.data.reading.budget import importing
+    from reft_studio.data.reading.mapping import Mapping
+    from reft_studio.data.reading.readers import import_file as read
     from reft_studio.tasks.index import prepare
 
     context.stage("read the file", 1, 1)

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from reft_studio import fingerprint
-from reft_studio.data import hub
 from reft_studio.data.dataset import open_dataset
+from reft_studio.data.origin import hub
+from reft_studio.data.origin.sources import Part, Source, gather
 from reft_studio.data.reading.budget import importing
-from reft_studio.data.sources import Part, Source, gather
 from reft_studio.integrity import seal
 from reft_studio.jobs.job import JobContext
 from reft_studio.tasks import entries

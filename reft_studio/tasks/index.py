@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from reft_studio.data import search
 from reft_studio.data.dataset import Dataset, open_dataset
-from reft_studio.data.facets import facet, facet_names
+from reft_studio.data.index import search
+from reft_studio.data.index.facets import facet, facet_names
 from reft_studio.errors import StoreError, StudioError
 from reft_studio.jobs.job import LIVE, JobCancelled, JobContext
 from reft_studio.jobs.queue import JobQueue

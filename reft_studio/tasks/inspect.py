@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reft_studio.data.dataset import Dataset, open_dataset
-from reft_studio.data.inspect import Tokenizer, inspect
+from reft_studio.data.index.inspect import Tokenizer, inspect
 from reft_studio.errors import StudioError
 from reft_studio.jobs.job import JobContext
 from reft_studio.models.source import locate, resolve

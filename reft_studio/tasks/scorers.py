@@ -9,7 +9,7 @@ import numpy as np
 
 from reft_studio.audit.draw import Draw
 from reft_studio.data.dataset import open_dataset
-from reft_studio.data.rowstore import row_store
+from reft_studio.data.index.rowstore import row_store
 from reft_studio.jobs.job import JobContext
 from reft_studio.progress import Progress
 from reft_studio.scoring import SCORERS

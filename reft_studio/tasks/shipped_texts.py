@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from reft_studio.data.dataset import Row
-from reft_studio.data.own_texts import OwnText, own_texts
+from reft_studio.data.origin.own_texts import OwnText, own_texts
 from reft_studio.data.splits import split_groups
 from reft_studio.lab import sets
 from reft_studio.seeding import generator

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import Field
 
 from reft_studio import fingerprint
-from reft_studio.data.own_template import LONGEST, PATTERN
+from reft_studio.data.chat.own_template import LONGEST, PATTERN
 from reft_studio.models import shelf
 from reft_studio.models.spec import LoadSpec, LoraSpec, OptimSpec, Settings
 

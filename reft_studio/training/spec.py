@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from reft_studio import fingerprint
-from reft_studio.data.own_template import LONGEST, PATTERN
+from reft_studio.data.chat.own_template import LONGEST, PATTERN
 from reft_studio.defenses import DEFENSES
 from reft_studio.defenses.defense import Start
 from reft_studio.models.spec import LoadSpec, LoraSpec, OptimSpec, Settings

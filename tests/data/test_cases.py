@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from reft_studio.data.dataset import Dataset, open_dataset
-from reft_studio.data.export import export_kept
-from reft_studio.data.mapping import Mapping
-from reft_studio.data.readers import ImportReport, import_file, preview
-from reft_studio.data.sources import gather, local
+from reft_studio.data.origin.sources import gather, local
+from reft_studio.data.reading.mapping import Mapping
+from reft_studio.data.reading.readers import ImportReport, import_file, preview
+from reft_studio.data.writing.export import export_kept
 from reft_studio.errors import DataError, SpecError
 from reft_studio.workspace import Workspace
 

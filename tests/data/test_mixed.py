@@ -10,7 +10,7 @@ import pytest
 
 from reft_studio.data.dataset import Dataset, Role, Row, open_dataset, write_dataset
 from reft_studio.data.mixed import mix_in, whole, write_mixed
-from reft_studio.data.readers import import_file
+from reft_studio.data.reading.readers import import_file
 from reft_studio.errors import DataError, SpecError
 from reft_studio.workspace import Workspace
 

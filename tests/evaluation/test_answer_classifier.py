@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reft_studio.data.answer_pairs import AnswerPair, answer_pairs
+from reft_studio.data.origin.answer_pairs import AnswerPair, answer_pairs
 from reft_studio.errors import PrerequisiteError
 from reft_studio.evaluation import train_judge
 from reft_studio.evaluation.grade import VERDICTS

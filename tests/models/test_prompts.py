@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from reft_studio.data.templates import Template, chat_template
+from reft_studio.data.chat.templates import Template, chat_template
 from reft_studio.models.batching import Encoder
 from reft_studio.models.prompts import CUT, NO_TOKENS, READY, REFUSED, PromptEncoder, TokenLists
 from reft_studio.models.session import Session

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from reft_studio.cli.console import Console
-from reft_studio.data.answer_pairs import answer_pairs
 from reft_studio.data.dataset import Row, write_dataset
+from reft_studio.data.origin.answer_pairs import answer_pairs
 from reft_studio.scoring.scores import open_score_set
 from reft_studio.tasks import entries
 from reft_studio.tasks.scorers import prepare_scorer

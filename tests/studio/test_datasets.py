@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from reft_studio.data.inspect import inspect
-from reft_studio.data.mapping import Mapping
-from reft_studio.data.readers import import_file
+from reft_studio.data.index.inspect import inspect
+from reft_studio.data.reading.mapping import Mapping
+from reft_studio.data.reading.readers import import_file
 from reft_studio.errors import DataError, SpecError
 from reft_studio.jobs.queue import JobQueue
 from reft_studio.progress import Silent
@@ -93,7 +93,7 @@ def test_rows_set_aside_can_be_saved_with_their_line(sources: Sources, tmp_path:
 def test_the_profile_is_counted_once(sources: Sources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = imported(sources, tmp_path, "prompt,response\na?,b\n")
     first = sources.profile(made)
-    monkeypatch.setattr("reft_studio.data.inspect.profile", lambda _dataset: pytest.fail("counted again"))
+    monkeypatch.setattr("reft_studio.data.index.inspect.profile", lambda _dataset: pytest.fail("counted again"))
     assert sources.profile(made) == first is not None
 
 

@@ -14,7 +14,7 @@ from reft_studio import integrity
 from reft_studio.chat.host import ModelHost
 from reft_studio.chat.host_worker import Host
 from reft_studio.data.dataset import Dataset, write_dataset
-from reft_studio.data.inspect import inspect
+from reft_studio.data.index.inspect import inspect
 from reft_studio.errors import DataError, SpecError
 from reft_studio.lab import sets
 from reft_studio.models.session import Session

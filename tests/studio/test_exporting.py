@@ -7,7 +7,7 @@ import pytest
 
 from reft_studio.audit.policy import REFUSAL
 from reft_studio.data.dataset import write_dataset
-from reft_studio.data.readers import import_file
+from reft_studio.data.reading.readers import import_file
 from reft_studio.errors import PrerequisiteError
 from reft_studio.scoring.scores import write_scores
 from reft_studio.studio.studio import Studio

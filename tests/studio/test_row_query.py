@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from reft_studio.data.dataset import Dataset, write_dataset
-from reft_studio.data.facets import keep_facet
+from reft_studio.data.index.facets import keep_facet
 from reft_studio.errors import SpecError
 from reft_studio.scoring.scores import ScoreSet, flagged, grid, write_scores
 from reft_studio.store.decided import decided

@@ -249,7 +249,7 @@ def test_guidance_without_a_teacher_uses_the_alignment_data_that_ships(
         for at in range(20)
     ]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
-    monkeypatch.setattr("reft_studio.data.own_texts.FOLDER", tmp_path)
+    monkeypatch.setattr("reft_studio.data.origin.own_texts.FOLDER", tmp_path)
     spec = plan(studio, user, method="sa_ft", model=str(tiny_model)).spec
     assert spec.harmful is not None and spec.helpful is not None
     assert all(row["response"] for row in open_dataset(studio.workspace, spec.helpful).read(["response"]))

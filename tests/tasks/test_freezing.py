@@ -197,7 +197,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from unittest import mock
-from reft_studio.jobs import outgoing
+from reft_studio.tasks import export as outgoing
 from reft_studio.studio.studio import Studio
 from reft_studio.workspace import Workspace
 root, source, stage = sys.argv[1:]

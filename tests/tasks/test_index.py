@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from reft_studio.data import search
 from reft_studio.data.dataset import open_dataset
+from reft_studio.data.index import search
 from reft_studio.jobs.queue import JobQueue
 from reft_studio.progress import Silent
 from reft_studio.tasks.entries import import_file

@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from reft_studio.data.inspect import inspection
+from reft_studio.data.index.inspect import inspection
 from reft_studio.jobs.kinds import BACKGROUND, job_function
 from reft_studio.jobs.queue import JobQueue
 from reft_studio.progress import Silent

@@ -66,7 +66,7 @@ def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             for n in range(200)
         ]
         (folder / f"{kind}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
-    monkeypatch.setattr("reft_studio.data.own_texts.FOLDER", folder)
+    monkeypatch.setattr("reft_studio.data.origin.own_texts.FOLDER", folder)
     return folder
 
 

@@ -37,7 +37,7 @@ def no_loop_left_open() -> Iterator[None]:
         for module in ("gradio.queueing", "gradio.utils"):
             patch.setattr(f"{module}.safe_get_lock", asyncio.Lock)
         patch.setattr("gradio.utils.safe_get_stop_event", asyncio.Event)
-        patch.setattr("reft_studio.data.sql.LIMIT_S", 60.0)  # a slow machine is no slow question
+        patch.setattr("reft_studio.data.index.sql.LIMIT_S", 60.0)  # a slow machine is no slow question
         yield
 
 

@@ -1,6 +1,6 @@
 """What the app costs while it is asked for too much, measured from outside: `python -m tests.ui.trust_probes uploads` or `… questions`.
 
-`uploads` looks at every file of tests/data/hostile_files.py through the Data page's own event; `questions` asks sixty slow questions in
+`uploads` looks at every file of tests/data/reading/hostile_files.py through the Data page's own event; `questions` asks sixty slow questions in
 SQL at once. Meanwhile `/healthz` and the state of the frame are asked again and again, and the memory of the app and of its children is
 read. It prints Markdown; docs/results/trust-boundary.md holds what it printed.
 """
@@ -27,7 +27,7 @@ import psutil
 
 from reft_studio.studio.studio import Studio
 from reft_studio.workspace import Workspace
-from tests.data.hostile_files import MAKERS, make
+from tests.data.reading.hostile_files import MAKERS, make
 
 QUESTIONS = 60
 SLOW = "SELECT count(*) AS n, max(a.prompt || b.prompt || c.response) FROM rows a, rows b, rows c WHERE a.row_id + b.row_id > c.row_id"

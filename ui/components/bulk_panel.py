@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from reft_studio.data.dataset import open_dataset
-from reft_studio.data.facets import facet
+from reft_studio.data.index.facets import facet
 from reft_studio.studio.row_filter import RowFilter
 from ui.components.review_ask import Ask, filter_words
 from ui.events import status

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from reft_studio.data.examples import EXAMPLES
+from reft_studio.data.origin.examples import EXAMPLES
 from reft_studio.errors import StudioError
 from reft_studio.lab.sets import TASKS
 from ui.components.import_sheet import SHOW, Sheet, closed, draw_sheet, looked, preview_of, shut_on_error, wire_sheet
@@ -16,7 +16,7 @@ from ui.text import counted, show, size
 from ui.widgets import fixed, widget
 
 if TYPE_CHECKING:
-    from reft_studio.data.sources import Source
+    from reft_studio.data.origin.sources import Source
     from reft_studio.studio.studio import Studio
 
 TYPES = [".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".feather", ".txt"]

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 import numpy as np
 
-from reft_studio.data.facets import TITLES
 from reft_studio.data.grid import grid
+from reft_studio.data.index.facets import TITLES
 from reft_studio.scoring import SCORERS
 from reft_studio.scoring.level import level_of
 from reft_studio.store.decided import ACTIONS, decided

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from reft_studio.data.mapping import CONVERSATIONS, FORMATS, SURE, Mapping
-from reft_studio.data.sources import SUFFIXES
+from reft_studio.data.origin.sources import SUFFIXES
+from reft_studio.data.reading.mapping import CONVERSATIONS, FORMATS, SURE, Mapping
 from reft_studio.errors import SpecError, StudioError
 from ui.components import dataset_views as views
 from ui.components.row_chats import chats
@@ -21,7 +21,7 @@ from ui.text import counted, show
 from ui.widgets import fixed, widget
 
 if TYPE_CHECKING:
-    from reft_studio.data.readers import Preview
+    from reft_studio.data.reading.readers import Preview
     from reft_studio.studio.studio import Studio
 
 TARGETS = {

@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from reft_studio.data.own_template import check_own, is_own
+from reft_studio.data.chat.own_template import check_own, is_own
 from reft_studio.models.spec import DEFAULT, LoadSpec
 from ui.forms import Form, form
 

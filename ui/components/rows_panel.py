@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from reft_studio.data.sql import EXAMPLES
+from reft_studio.data.index.sql import EXAMPLES
 from reft_studio.studio.row_query import RowFilter
 from ui.components.cards import MOST_ROWS, NAME, card_server, masks_all, row_view
 from ui.events import FAST, answer, on, said

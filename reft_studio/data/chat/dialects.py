@@ -7,9 +7,9 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from reft_studio.data.chat import python_text
 from reft_studio.data.chat.content import CALLS, REASONING, SPOKEN
 from reft_studio.data.chat.marks import MARKS, PARTLY
-from reft_studio.data.reading import python_text
 
 SPEAKER = ("role", "from", "speaker", "author", "sender")
 TEXT = ("content", "value", "parts", "text", "message", "utterance")

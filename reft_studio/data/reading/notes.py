@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from reft_studio.data.detect import Layout
-from reft_studio.data.json_stream import lists_beside, outline
-from reft_studio.data.quarantine import Problem
+from reft_studio.data.reading.detect import Layout
+from reft_studio.data.reading.json_stream import lists_beside, outline
+from reft_studio.data.reading.quarantine import Problem
 
 LOOKED_THROUGH = 64 << 20
 """Bytes of a JSON document that is looked through for lists beside its rows."""

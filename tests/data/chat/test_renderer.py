@@ -10,9 +10,9 @@ import pytest
 
 from reft_studio.data.chat import renderer
 from reft_studio.data.chat.renderer import LARGE, REFUSED, SLOW, SYNTAX, render
-from reft_studio.data.templates import chat_template, template_for, transcript
+from reft_studio.data.chat.templates import chat_template, template_for, transcript
 from reft_studio.errors import DataError, PrerequisiteError, SpecError
-from tests.data.test_templates import SPEAKS, FakeTokenizer
+from tests.data.chat.test_templates import SPEAKS, FakeTokenizer
 
 CHAT = [{"role": "user", "content": "How do I bake bread?"}]
 LLAMA = """{{- bos_token }}

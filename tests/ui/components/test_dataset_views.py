@@ -4,11 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from reft_studio.data.facets import TITLES
-from reft_studio.data.inspect import REPEATS, Inspection, TokenLengths
-from reft_studio.data.mapping import Mapping
-from reft_studio.data.query import Lengths, Profile
-from reft_studio.data.readers import ImportReport, preview
+from reft_studio.data.index.facets import TITLES
+from reft_studio.data.index.inspect import REPEATS, Inspection, TokenLengths
+from reft_studio.data.index.query import Lengths, Profile
+from reft_studio.data.reading.mapping import Mapping
+from reft_studio.data.reading.readers import ImportReport, preview
 from ui.components import dataset_views as views
 from ui.components.row_chats import chats
 

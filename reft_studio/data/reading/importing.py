@@ -1,0 +1,105 @@
+"""One pass over an upload: its usable rows as batches, everything else set aside and counted."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+
+from reft_studio.data.reading.arrow_rows import count_rows
+from reft_studio.data.reading.import_pool import Beside, Here, readers
+from reft_studio.data.reading.parquet_rows import check_parquet
+from reft_studio.data.reading.parts import Reading, RecordsPiece
+from reft_studio.data.reading.pieces import Cut, cut, cut_carefully
+from reft_studio.data.reading.quarantine import Quarantine
+from reft_studio.data.reading.row_columns import Part
+from reft_studio.errors import DataError
+
+
+@dataclass
+class ImportPass:
+    """The rows of one upload, with their counts."""
+
+    reading: Reading
+    name: str
+    """Of the upload, for messages."""
+    header_bytes: int
+    """Of a table, else 0; as the lines."""
+    header_lines: int
+    quarantine: Quarantine
+    progress: Callable[[int, int | None], None]
+    check: Callable[[], None]
+    count: int = 0
+    multi_turn: int = 0
+    empty_responses: int = 0
+    hashes: array[int] = field(default_factory=lambda: array("q"))
+    """One number per row: 8 bytes, so that ten million rows are counted in 80 MB."""
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """The usable rows in order. Raises DataError at the end if there was none."""
+        path, layout = self.reading.path, self.reading.layout
+        columns = list(self.reading.mapping.columns.values())
+        whole = {"parquet": lambda: check_parquet(path, columns), "arrow": lambda: count_rows(path)}
+        total = whole.get(layout.container, lambda: path.stat().st_size)()
+        self.check()
+        self.progress(0, total)
+        with readers(self.reading) as pool:
+            cuts = cut(path, layout, header_bytes=self.header_bytes, columns=columns)
+            for part, done in self._placed(pool, cuts):
+                self.check()
+                self.progress(min(done, total), total)
+                if part.batch.num_rows:
+                    yield part.batch
+        if self.count == 0:
+            raise DataError(self._hopeless())
+        self.progress(total, total)
+
+    def _placed(self, pool: Here | Beside, cuts: Iterable[Cut]) -> Iterator[tuple[Part, int]]:
+        """Parts with their ids and lines as in the whole upload, and how much of it lies behind them."""
+        ids, lines, before = 0, self.header_lines, 0
+        for one, part in pool.parts(cuts):
+            if part is None:
+                yield from self._carefully(before, ids, lines)
+                return
+            before = one.done
+            if not isinstance(one.piece, RecordsPiece):  # records know their places
+                part = part.placed(ids, lines)
+            yield self._counted(part), one.done
+            ids += part.ids
+            lines += part.lines
+
+    def _carefully(self, start: int, ids: int, lines: int) -> Iterator[tuple[Part, int]]:
+        """The rest of a table from this byte on, record by record."""
+        start = start or self.reading.layout.bom + self.header_bytes
+        for one, part in Here(self.reading).parts(cut_carefully(self.reading.path, self.reading.layout, start, self.reading.header)):
+            if part is not None:
+                yield self._counted(part.placed(ids, lines)), one.done
+
+    def _counted(self, part: Part) -> Part:
+        for problem in part.problems:
+            self.quarantine.add(problem)
+        self.count += part.batch.num_rows
+        self.multi_turn += part.multi_turn
+        self.empty_responses += part.empty_responses
+        self.hashes.frombytes(part.hashes.tobytes())
+        return part
+
+    @property
+    def duplicates(self) -> int:
+        """Rows that repeat an earlier one."""
+        return self.count - len(np.unique(np.frombuffer(self.hashes, dtype=np.int64)))
+
+    def _hopeless(self) -> str:
+        reasons = self.quarantine.errors.most_common(3)
+        unit = unit_of(self.reading.layout.container)
+        told = "; ".join(f"{reason} ({count}, first at {unit} {self.quarantine.examples[reason][0]})" for reason, count in reasons)
+        count = sum(self.quarantine.errors.values())
+        return f"{self.name}: none of its {count} rows can be used. Reasons: {told}. Correct the file or the choice of columns."
+
+
+def unit_of(container: str) -> str:
+    """What Problem.line counts."""
+    return "line" if container in ("jsonl", "csv") else "row"
