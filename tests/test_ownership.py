@@ -67,7 +67,7 @@ def test_the_second_app_still_reads_and_leaves_the_queue_alone(two: tuple[Studio
 
 
 def test_every_page_says_that_the_second_app_only_reads(two: tuple[Studio, Studio]) -> None:
-    from ui.components.shell import snapshot
+    from ui.shell import snapshot
 
     first, second = two
     assert snapshot(first, dots=False)["next"]["title"] == "Next"

@@ -22,9 +22,8 @@ from fastapi import FastAPI
 from starlette.responses import PlainTextResponse
 
 from reft_studio.errors import PrerequisiteError, SpecError
-from ui import offline, vendor
+from ui import offline, shell, vendor
 from ui.access import NO_TOKEN, Access, opening_file, token_from_environment
-from ui.components import shell
 from ui.fast_import import one_app
 from ui.guard import LOOPBACK, Guard
 from ui.not_found import NotFound

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import types
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,9 +15,12 @@ from pydantic.fields import FieldInfo
 
 from reft_studio.errors import SpecError
 from reft_studio.training.naming import label_of
+from ui.text import show
 
 M = TypeVar("M", bound=BaseModel)
 _CHOICES_AS_RADIO = 3
+MOST_SEEDS = 12
+_PART = re.compile(r"(\d{1,9})(?:\s*(?:-|–|to)\s*(\d{1,9}))?")
 
 
 @dataclass(frozen=True)
@@ -158,6 +162,21 @@ def _typed(field: FieldInfo, value: Any) -> Any:
     if kind is int and isinstance(value, float) and value.is_integer():
         return int(value)
     return value
+
+
+def parse_seeds(text: object) -> list[int]:
+    """`0, 2-4` as [0, 2, 3, 4]. Raises SpecError if it is something else or more than `MOST_SEEDS`."""
+    seeds: list[int] = []
+    for part in (part.strip() for part in str(text or "").split(",")):
+        found = _PART.fullmatch(part)
+        if not found:
+            raise SpecError(f"Seeds are '{show(text, 40)}'. Write whole numbers from 0, like 0 or 0-2 or 0, 1, 5.")
+        first, last = int(found[1]), int(found[2] or found[1])
+        seeds += range(first, min(last, first + MOST_SEEDS) + 1)
+    unique = list(dict.fromkeys(seeds))
+    if not 1 <= len(unique) <= MOST_SEEDS:
+        raise SpecError(f"'{show(text, 40)}' names {len(unique)} seeds. Give 1 to {MOST_SEEDS}.")
+    return unique
 
 
 def _bound(field: FieldInfo, kind: type, attribute: str) -> str:

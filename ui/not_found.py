@@ -6,7 +6,7 @@ import html
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from ui.components.shell import style_and_script
+from ui.shell import style_and_script
 from ui.text import show
 
 if TYPE_CHECKING:

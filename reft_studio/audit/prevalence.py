@@ -1,6 +1,6 @@
 """What a line costs, from the one share of harmful rows and the filter's rates on calibration prompts.
 
-The same formulas run in the browser, live with the line (`ui/widgets/prevalence_math.js`); a test compares the two.
+The same formulas run in the browser, live with the line (`ui/filter/prevalence_math.js`); a test compares the two.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from reft_studio.comparison.table import RunRow
 from reft_studio.report import figures
 from reft_studio.studio.studio import Studio
 from reft_studio.workspace import Workspace
-from ui.components import compare_view
+from ui.compare import view as compare_view
 
 
 def drawn(rows: list[str], *, dark: bool = False) -> go.Figure:

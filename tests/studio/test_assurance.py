@@ -16,7 +16,7 @@ from reft_studio.store.decisions import DecisionLog
 from reft_studio.studio import review
 from reft_studio.studio.audit import Audit
 from reft_studio.workspace import Workspace
-from ui.components.standing_words import below_line
+from ui.review.standing_words import below_line
 
 ROWS, FLAGGED = 60, 12
 

@@ -17,7 +17,9 @@ from reft_studio.integrity import seal
 from reft_studio.scoring.scores import write_scores
 from reft_studio.studio.studio import Studio
 from reft_studio.workspace import Workspace, read_json, write_json
-from ui.components import frozen_view, report_view, shell
+from ui import shell
+from ui.report import view
+from ui.shared import frozen_view
 
 
 @pytest.fixture
@@ -82,7 +84,7 @@ def test_page_report_dots_and_bundle_speak_of_the_same_audit(studio: Studio, dat
     assert report["filter"]["threshold"] == 0.25 and report["filter"]["rule"] == "at most 5 % missed"  # type: ignore[index]
     assert report["decisions"]["in_effect"] == {"keep": 57, "remove": 3}  # type: ignore[index]
     assert report["decisions"]["counts"] == {"keep": 21, "remove": 1}  # type: ignore[index]
-    checklist = report_view.checklist(studio)
+    checklist = view.checklist(studio)
     assert [item["ok"] for item in checklist] == [True, True, False, False]
     assert "Frozen at 0.250" in checklist[1]["text"] and reason in checklist[2]["text"] and "DRAFT" in checklist[2]["note"]
     snapshot = shell.snapshot(studio, dots=True)
@@ -139,7 +141,7 @@ def test_frozen_without_scores_has_no_line_and_no_bound(studio: Studio) -> None:
     audit = audit_of(studio, studio.audit.freeze(plain.id))
     assert (audit.threshold, audit.teacher_title, audit.draft_reasons()) == (None, "", [])
     assert studio.state().threshold is None
-    assert report_view.checklist(studio)[1]["text"] == "Frozen without scores: only people decided"
+    assert view.checklist(studio)[1]["text"] == "Frozen without scores: only people decided"
 
 
 def test_the_decisions_of_a_freeze_are_read_from_its_record(studio: Studio, frozen: Dataset) -> None:

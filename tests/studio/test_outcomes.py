@@ -14,8 +14,8 @@ from reft_studio.studio.outcomes import lines_around
 from reft_studio.studio.studio import Studio
 from reft_studio.teacher.teacher import open_teacher
 from reft_studio.workspace import Workspace
-from ui.components import run_plan
 from ui.filter.outcome import view_value
+from ui.shared import run_plan
 
 ROWS = 100
 

@@ -12,7 +12,7 @@ from reft_studio.errors import DataError
 from reft_studio.scoring.scores import write_scores
 from reft_studio.studio.studio import Studio
 from reft_studio.workspace import Workspace
-from ui.components.cards import card_view
+from ui.shared.cards import card_view
 
 IDS = [1, 2, 4, 8, 16]
 VALUES = [0.9, 0.1, -0.2, -0.8, float("nan")]

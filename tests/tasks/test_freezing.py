@@ -27,7 +27,7 @@ from reft_studio.scoring.scores import write_scores
 from reft_studio.studio.studio import Studio
 from reft_studio.tasks import export
 from reft_studio.workspace import Workspace, sweep
-from ui.components import freeze_panel
+from ui.review import freeze_panel
 
 ROWS, UNSCORED, UNSURE, FLAGGED = 12, 3, 5, (9, 10, 11)
 WHY = "not readable"

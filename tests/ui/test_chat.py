@@ -12,9 +12,9 @@ from reft_studio.errors import EvaluationError, SpecError
 from reft_studio.studio.chat import ChatEvent, ChatModel
 from reft_studio.studio.studio import Studio
 from reft_studio.workspace import Workspace
-from ui.components import chat_panel as chat
-from ui.components.chat_prompts import chips
-from ui.pages.chat import setup
+from ui.chat import panel as chat
+from ui.chat.page import setup
+from ui.chat.prompts import chips
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

@@ -18,8 +18,8 @@ from reft_studio.stats import Estimate
 from reft_studio.studio.studio import Studio
 from reft_studio.workspace import Workspace
 from tests.ui.finished_runs import SIZES, answer_like, finished_project, write_run
-from ui.components import compare_view as views
-from ui.components.marks import COLOURS, GREY, KINDS, mark_of
+from ui.compare import view as views
+from ui.shared.marks import COLOURS, GREY, KINDS, mark_of
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

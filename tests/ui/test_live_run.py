@@ -10,8 +10,8 @@ from reft_studio.studio.studio import Studio
 from reft_studio.workspace import Workspace
 from tests.ui.finished_runs import log_line, write_run
 from tests.ui.training_job import JOB, watched
-from ui.components.live_run import choices, live_page
-from ui.widgets.live_run import LIVE, MOST_POINTS, NOTHING, columns
+from ui.shared.live_run import LIVE, MOST_POINTS, NOTHING, columns
+from ui.train.watch import choices, live_page
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

@@ -14,7 +14,7 @@ from reft_studio.studio.studio import Studio
 from reft_studio.tasks import lab_data
 from reft_studio.workspace import Workspace
 from tests.ui.finished_runs import finished_project
-from ui.components import report_view as views
+from ui.report import view as views
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

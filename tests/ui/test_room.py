@@ -10,7 +10,7 @@ import pytest
 from reft_studio.data.dataset import write_dataset
 from reft_studio.scoring.scores import write_scores
 from reft_studio.studio.studio import Studio
-from ui.components.shell import PAGES
+from ui.shell import PAGES
 
 if TYPE_CHECKING:
     from pathlib import Path

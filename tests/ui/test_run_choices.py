@@ -20,8 +20,9 @@ from reft_studio.training.spec import RunSpec
 from reft_studio.training.watch import WatchSpec
 from reft_studio.workspace import Workspace
 from tests.ui.finished_runs import write_run
-from ui.components import run_choices, run_plan
-from ui.components.run_form import RunInputs, draw_run_form
+from ui.shared import run_plan
+from ui.train import run_choices
+from ui.train.run_form import RunInputs, draw_run_form
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

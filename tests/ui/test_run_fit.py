@@ -21,8 +21,9 @@ from reft_studio.tasks.measure import measure
 from reft_studio.training.run_folder import list_runs
 from reft_studio.workspace import Workspace
 from tests.ui.finished_runs import write_run
-from ui.components import run_choices, run_fit, run_plan
-from ui.components.run_form import draw_run_form
+from ui.shared import run_fit, run_plan
+from ui.train import run_choices
+from ui.train.run_form import draw_run_form, helped
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -69,7 +70,7 @@ def test_a_remedy_changes_its_own_field_of_the_form(quiet: Studio) -> None:
     with gr.Blocks():
         inputs = draw_run_form(quiet)
     values = run_choices.usual(quiet, inputs)
-    changed = {act: run_fit.helped(inputs, values, act) for act in ("micro", "checkpointing", "nf4", "length", "unknown")}
+    changed = {act: helped(inputs, values, act) for act in ("micro", "checkpointing", "nf4", "length", "unknown")}
     assert [[one.get("value") for one in updates if "value" in one] for updates in changed.values()] == [["18"], [True], ["nf4"], [256], []]
 
 

@@ -16,10 +16,10 @@ from reft_studio.store import jobs as table
 from reft_studio.studio.studio import Studio
 from reft_studio.workspace import Workspace
 from tests.ui.finished_runs import answer_like, finished_project, log_line, write_attempt, write_run
-from ui.components import compare_view
-from ui.components.live_run import live_page
-from ui.components.run_history import MOST_COMPARED, history_value, said_of, settings_value
-from ui.components.run_rows import HEIGHT, WIDTH, curve
+from ui.compare import view
+from ui.shared.run_history import MOST_COMPARED, history_value, said_of, settings_value
+from ui.shared.run_rows import HEIGHT, WIDTH, curve
+from ui.train.watch import live_page
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
@@ -99,13 +99,13 @@ def test_settings_stand_in_columns_of_the_runs_in_the_order_they_were_ticked(qui
 
 def test_compare_shows_the_settings_of_its_runs_or_of_the_pair_where_they_are_too_many(quiet: Studio) -> None:
     ids = finished_project(quiet.workspace)
-    found = compare_view.settings_of(quiet, list(ids.values()), pair=(ids["sft"], ids["ref_teacher"]))
+    found = view.settings_of(quiet, list(ids.values()), pair=(ids["sft"], ids["ref_teacher"]))
     assert len(found["columns"]) == 2 and {"label": "Method", "values": ["Plain SFT", "Ref-Teacher"]} in found["rows"]
-    assert "at least two" in compare_view.settings_of(quiet, [ids["base"], ids["sft"]], pair=(None, None))["empty"]
+    assert "at least two" in view.settings_of(quiet, [ids["base"], ids["sft"]], pair=(None, None))["empty"]
     many = [*ids.values(), *(write_run(quiet.workspace, "sft", seed=seed) for seed in range(2, 8))]
-    found = compare_view.settings_of(quiet, many, pair=(ids["sft"], many[-1]))
+    found = view.settings_of(quiet, many, pair=(ids["sft"], many[-1]))
     assert len(found["columns"]) == 2 and found["note"].startswith("8 runs are too many")
-    assert "too many" in compare_view.settings_of(quiet, many, pair=(ids["base"], ids["sft"]))["empty"]
+    assert "too many" in view.settings_of(quiet, many, pair=(ids["base"], ids["sft"]))["empty"]
 
 
 def test_the_card_draws_a_run_that_was_not_finished(quiet: Studio) -> None:

@@ -16,7 +16,7 @@ from reft_studio.training.merged import MergedRun, place, write_facts
 from reft_studio.workspace import Workspace
 from tests.ui.finished_runs import give_costs, write_run
 from ui import downloads
-from ui.components import run_leaves
+from ui.train import run_leaves
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

@@ -9,7 +9,7 @@ import pytest
 
 from reft_studio.data.dataset import write_dataset
 from reft_studio.studio.studio import Studio
-from ui.components.shell import PAGES
+from ui.shell import PAGES
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

@@ -18,15 +18,16 @@ from reft_studio.studio.studio import Studio
 from reft_studio.workspace import Workspace
 from tests.ui.finished_runs import prepare_teacher_folder, write_run
 from tests.ui.training_job import JOB
-from ui.components import jobs, run_choices, run_plan
-from ui.components.run_form import (
+from ui.forms import parse_seeds
+from ui.shared import jobs, run_plan
+from ui.train import run_choices
+from ui.train.run_form import (
     DEFAULT_METHODS,
     RunInputs,
     base_of,
     based_on,
     draw_run_form,
     foreign,
-    parse_seeds,
     preset_choices,
     scorer_choices,
     teacher_choices,

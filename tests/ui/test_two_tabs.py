@@ -9,7 +9,7 @@ import pytest
 
 from reft_studio.studio.studio import Studio
 from tests.ui.scored import Scored, scored
-from ui.components.shell import PAGES
+from ui.shell import PAGES
 
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext, Page, Route

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from reft_studio.errors import StudioError
-from ui.components import run_plan
-from ui.components.chart_box import ChartBox, chart_box, chart_value
-from ui.components.jobs import job_panel
-from ui.components.run_form import parse_seeds
 from ui.events import FAST, SLOW, message_for, on, said, status
+from ui.forms import parse_seeds
+from ui.shared import run_plan
+from ui.shared.chart_box import ChartBox, chart_box, chart_value
+from ui.shared.jobs import job_panel
 from ui.text import count, counted, number, seconds, show
 from ui.widgets import widget
 

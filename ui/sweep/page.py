@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from ui.components.chart_box import chart_box
-from ui.components.jobs import job_panel
 from ui.events import FAST, SLOW, on, on_change, said
+from ui.shared.chart_box import chart_box
+from ui.shared.jobs import job_panel
 from ui.sweep import result_view as results
 from ui.sweep.recipe_panel import RecipePanel, draw_recipe, filled, wire_recipe
 from ui.tables import table
@@ -16,7 +16,7 @@ from ui.widgets import fixed
 
 if TYPE_CHECKING:
     from reft_studio.studio.studio import Studio
-    from ui.components.chart_box import ChartBox
+    from ui.shared.chart_box import ChartBox
 
 KIND = "sweep"
 _RESULT = """<div class="rs-stack"><h2>What it found</h2><p class="rs-lead">A line for each variant and setting, means over seeds with 95 %

@@ -11,8 +11,8 @@ import gradio as gr
 from reft_studio.errors import SpecError
 from reft_studio.studio import sweep_form
 from reft_studio.sweeps import recipe_text
-from ui.components.marks import mark_of
 from ui.events import FAST, SLOW, on, status
+from ui.shared.marks import mark_of
 from ui.sweep import plan_view
 from ui.widgets import fixed, widget
 

@@ -10,9 +10,9 @@ import gradio as gr
 
 from reft_studio.stats import Estimate
 from reft_studio.sweeps import table as sweep_table
-from ui.components.chart_box import chart_value
-from ui.components.marks import mark_of
 from ui.events import answer
+from ui.shared.chart_box import chart_value
+from ui.shared.marks import mark_of
 from ui.tables import Column, table_value
 from ui.text import ago, count, counted, show
 from ui.widgets import widget

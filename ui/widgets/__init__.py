@@ -34,19 +34,20 @@ def widget(
     elem_classes: Sequence[str] = (),
     template: str | None = None,
     scripts: Sequence[str] = (),
+    styles: Sequence[str] = (),
     visible: bool = True,
     head: str | None = None,
     **props: Any,
 ) -> gr.HTML:
     """The widget `name`; server functions are named `srv_…` (other names would overwrite attributes of the component).
 
-    `scripts` are other scripts of this folder put before its own; `name.css`, if there is one, applies to this widget only. `head` is
-    put into the page before they run.
+    `scripts` and `styles` are other scripts and style sheets put before its own; `name.css`, if there is one, applies to this widget only.
+    `head` is put into the page before they run.
     """
     return gr.HTML(
         value,
         html_template=template or source(f"{name}.html") or f'<div class="rs-{name}"></div>',
-        css_template=source(f"{name}.css"),
+        css_template="\n".join(filter(None, (source(f"{style}.css") for style in (*styles, name)))),
         js_on_load=script((*scripts, name), props),
         server_functions=list(server_functions) or None,
         apply_default_css=False,

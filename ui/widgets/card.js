@@ -1,5 +1,5 @@
 // One row of the dataset, drawn the same way in the table's detail pane and in the review. All text through textContent.
-// card: see ui/components/cards.py. options: {threshold, onReveal(wanted), onWhole(), hold (reveal only while the button is held), why, compact}
+// card: see ui/shared/cards.py. options: {threshold, onReveal(wanted), onWhole(), hold (reveal only while the button is held), why, compact}
 const ACTIONS = { keep: 'Keep', remove: 'Remove', relabel: 'Relabel', unsure: 'Unsure', clear: 'Back to the threshold' };
 const KIND = { keep: 'keep', remove: 'flag', relabel: 'relabel', unsure: 'unsure' };
 

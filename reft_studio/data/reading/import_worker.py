@@ -1,4 +1,4 @@
-"""A process that reads pieces of an upload for an import: `python -m reft_studio.data.reading.import_worker`, spoken to through its pipes."""
+"""A process that reads pieces of an upload: `python -m reft_studio.data.reading.import_worker`, spoken to through its pipes."""
 
 from __future__ import annotations
 

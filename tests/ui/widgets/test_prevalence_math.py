@@ -14,7 +14,7 @@ from reft_studio.audit.prevalence import Rates, precision_at, staying_at
 from reft_studio.data.grid import BINS
 from reft_studio.stats import Estimate
 from tests.audit.test_estimates import CLEAR, HARMFUL, HARMLESS, MOVED, NONE, sample
-from ui.components.filter_numbers import estimate_value
+from ui.filter.numbers import estimate_value
 
 Run = Callable[..., Any]
 PARTS = "threshold_math prevalence_math"

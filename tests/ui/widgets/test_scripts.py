@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ui.widgets import FOLDER, script, source
-from ui.widgets.compose import composed
+from ui.widgets import FOLDER, script, source, widget
 
 UI = FOLDER.parent
 
@@ -40,8 +39,8 @@ def test_no_script_writes_markup(path: Path) -> None:
         assert way not in text, f"{path.name} uses {way}"
 
 
-def test_a_composed_widget_puts_shared_parts_before_its_own_script() -> None:
-    told = composed("threshold", parts=("dom", "threshold_math")).js_on_load
+def test_a_widget_puts_shared_parts_before_its_own_script() -> None:
+    told = widget("threshold", scripts=("dom", "threshold_math")).js_on_load
     assert told is not None
     assert told.index(source("dom.js")) < told.index(source("threshold_math.js")) < told.index(source("threshold.js"))
 

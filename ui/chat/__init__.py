@@ -1,0 +1,1 @@
+"""Chat: several models asked the same thing."""

@@ -1,0 +1,1 @@
+"""Compare: harmful score and accuracy of models, side by side."""

@@ -1,0 +1,1 @@
+"""Data: importing a file, looking into it, mixing a poisoned sample."""

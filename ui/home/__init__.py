@@ -1,0 +1,1 @@
+"""Home: what this is, what there is already, and the one thing to do next."""

@@ -1,0 +1,1 @@
+"""Report: what goes into the file, and the file."""

@@ -1,0 +1,1 @@
+"""Review: rows one by one, many at once, the gate, freezing."""

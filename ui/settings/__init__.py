@@ -1,0 +1,1 @@
+"""Settings: who reviews, what is hidden, models, judges, evaluation prompts."""

@@ -1,0 +1,1 @@
+"""Panels and values that several pages show."""
