@@ -1,8 +1,8 @@
 """What the app costs while it is asked for too much, measured from outside: `python -m tests.ui.trust_probes uploads` or `… questions`.
 
 `uploads` looks at every file of tests/data/reading/hostile_files.py through the Data page's own event; `questions` asks sixty slow
-questions in SQL at once. Meanwhile `/healthz` and the state of the frame are asked again and again, and the memory of the app and of its children is
-read. It prints Markdown; docs/results/trust-boundary.md holds what it printed.
+questions in SQL at once. Meanwhile `/healthz` and the state of the frame are asked again and again, and the memory of the app and of
+its children is read. It prints Markdown; docs/results/trust-boundary.md holds what it printed.
 """
 
 from __future__ import annotations
