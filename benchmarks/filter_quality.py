@@ -61,7 +61,7 @@ Part = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class Measured:
+class ScoredParts:
     """One scorer on all parts; scores are NaN where a prompt could not be scored."""
 
     prepared: Prepared
@@ -89,7 +89,7 @@ def compare(workspace: Workspace, folder: Path, scorers: Mapping[str, Prepared])
         started = time.perf_counter()
         scored = SCORERS.get(prepared.scorer)().score(workspace, dataset, prepared, console)
         seconds = round(time.perf_counter() - started, 1)
-        results[name] = {**measured(Measured(prepared, dict(_by_part(scored, prompts)))), "seconds": seconds}
+        results[name] = {**measured(ScoredParts(prepared, dict(_by_part(scored, prompts)))), "seconds": seconds}
     console.done()
     counts = {f"{kind}: {name}": len(some) for (kind, name), some in prompts.items()}
     show({"prompts": counts, "results": results}, text=lambda: _text(results))
@@ -141,7 +141,7 @@ def _by_part(scored: ScoreSet, prompts: dict[Part, list[str]]) -> Iterable[tuple
         start += len(some)
 
 
-def measured(one: Measured) -> dict[str, Any]:
+def measured(one: ScoredParts) -> dict[str, Any]:
     """AUROC over all sets with its interval, against look-alikes, and set by set; shares flagged at the scorer's own threshold."""
     harmful, harmless = one.side("harmful"), one.side("task", "open")
     sets = {}

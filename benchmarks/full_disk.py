@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from benchmarks.race import Measured
-from benchmarks.resume import CHECKPOINT_EACH_STEP, Scene, Work, fork, left, result
+from benchmarks.resume import CHECKPOINT_EACH_STEP, KilledWork, KillScene, fork, left, result
 from reft_studio.errors import PrerequisiteError, StudioError
 from reft_studio.jobs.queue import JobQueue
 from reft_studio.workspace import Workspace
@@ -34,7 +34,7 @@ def full_disk() -> Measured:
     os.environ |= CHECKPOINT_EACH_STEP
     trials, same, paused, notes = 0, 0, 0, []
     with tempfile.TemporaryDirectory() as place, _small_disk() as disk:
-        scene = Scene(Path(place))
+        scene = KillScene(Path(place))
         for work in scene.works:
             needs = _needs(scene, disk, work)
             for number in range(TRIALS):
@@ -61,7 +61,7 @@ def _small_disk() -> Iterator[Path]:
         folder.rmdir()
 
 
-def _needs(scene: Scene, disk: Path, work: Work) -> int:
+def _needs(scene: KillScene, disk: Path, work: KilledWork) -> int:
     """The most bytes of disk that a job takes on its way."""
     with _on(scene, disk) as workspace:
         jobs, before, most = JobQueue(workspace, start=fork), shutil.disk_usage(disk).used, 0
@@ -73,7 +73,7 @@ def _needs(scene: Scene, disk: Path, work: Work) -> int:
         return max(most, shutil.disk_usage(disk).used - before)
 
 
-def _trial(scene: Scene, disk: Path, work: Work, *, room: int) -> tuple[bool, bool]:
+def _trial(scene: KillScene, disk: Path, work: KilledWork, *, room: int) -> tuple[bool, bool]:
     """Whether the job paused for want of more than `room` bytes, and whether it then left what it should."""
     with _on(scene, disk) as workspace:
         jobs = JobQueue(workspace, start=fork)
@@ -100,7 +100,7 @@ def _trial(scene: Scene, disk: Path, work: Work, *, room: int) -> tuple[bool, bo
 
 
 @contextmanager
-def _on(scene: Scene, disk: Path) -> Iterator[Workspace]:
+def _on(scene: KillScene, disk: Path) -> Iterator[Workspace]:
     """A copy of the workspace on the small disk, which is empty again afterwards."""
     try:
         yield Workspace.open(Path(shutil.copytree(scene.start.root, disk / "workspace")))

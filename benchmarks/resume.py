@@ -51,7 +51,7 @@ MODULES = (entries, load_scorer)  # loaded before the first fork
 
 
 @dataclass(frozen=True)
-class Work:
+class KilledWork:
     """A kind of job that is killed: its parameters, and the folders that hold what it leaves."""
 
     kind: str
@@ -64,11 +64,11 @@ def resume() -> list[Measured]:
     kills = int(os.environ.get("REFT_STUDIO_KILLS", KILLS))
     os.environ |= CHECKPOINT_EACH_STEP
     with tempfile.TemporaryDirectory() as place:
-        scene = Scene(Path(place))
+        scene = KillScene(Path(place))
         return [_random_kills(scene, kills), _every_failpoint(scene)]
 
 
-class Scene:
+class KillScene:
     """A workspace to start from, and what each job leaves in it when nothing happens."""
 
     def __init__(self, root: Path) -> None:
@@ -95,7 +95,7 @@ class Scene:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _works(workspace: Workspace) -> list[Work]:
+def _works(workspace: Workspace) -> list[KilledWork]:
     data = lab_data.alignment(workspace, rows=48)
     user = lab_data.sample(workspace, rows=160, poison_ratio=0.1)
     optim = OptimSpec(steps=STEPS, batch_size=4, alignment_batch_size=4, learning_rate=1e-3)
@@ -106,14 +106,14 @@ def _works(workspace: Workspace) -> list[Work]:
                      optim=optim, lora=lora)  # fmt: skip
     suite = lab_suite(sizes={"harmful": 12, "harmless": 12, "task": 12}, max_new_tokens=12)
     return [
-        Work("teacher", teacher.model_dump(mode="json"), ("teachers",)),
-        Work("score", {"dataset": user.id, "teacher": "lab"}, ("scores",)),
-        Work("run", {"spec": guided.model_dump(mode="json")}, ("runs", "scores")),
-        Work("evaluate", {"subject": "base--lab", "suite": suite.model_dump(mode="json")}, ("evaluations",)),
+        KilledWork("teacher", teacher.model_dump(mode="json"), ("teachers",)),
+        KilledWork("score", {"dataset": user.id, "teacher": "lab"}, ("scores",)),
+        KilledWork("run", {"spec": guided.model_dump(mode="json")}, ("runs", "scores")),
+        KilledWork("evaluate", {"subject": "base--lab", "suite": suite.model_dump(mode="json")}, ("evaluations",)),
     ]
 
 
-def _random_kills(scene: Scene, kills: int) -> Measured:
+def _random_kills(scene: KillScene, kills: int) -> Measured:
     """Kill jobs at moments drawn evenly over their time, up to MOST_KILLS times each."""
     rng, done, jobs, finished, same, landed = random.Random(0), 0, 0, 0, 0, dict[str, int]()
     while done < kills:
@@ -132,7 +132,7 @@ def _random_kills(scene: Scene, kills: int) -> Measured:
     return result("resume_after_kill", "jobs that were killed at random moments", jobs, same, note)
 
 
-def _killed(jobs: JobQueue, work: Work, moments: list[float]) -> tuple[int, bool]:
+def _killed(jobs: JobQueue, work: KilledWork, moments: list[float]) -> tuple[int, bool]:
     """Kill the job so many seconds after each start; how often it was there to be killed, and whether it ended well."""
     job, killed, deadline = jobs.submit(work.kind, work.params, title=work.kind), 0, time.monotonic() + TIMEOUT_S
     while time.monotonic() < deadline:
@@ -153,7 +153,7 @@ def _killed(jobs: JobQueue, work: Work, moments: list[float]) -> tuple[int, bool
     raise RuntimeError(f"the job '{work.kind}' did not end within {TIMEOUT_S:.0f} s")
 
 
-def _every_failpoint(scene: Scene) -> Measured:
+def _every_failpoint(scene: KillScene) -> Measured:
     """Die at the 1st, 2nd, 3rd … time of every failpoint, until a job ends without reaching it."""
     trials, same, reached = 0, 0, dict[str, int]()
     for work in scene.works:
@@ -174,7 +174,7 @@ def _every_failpoint(scene: Scene) -> Measured:
     return result("resume_after_failpoint", "jobs that died at a failpoint", trials, same, note)
 
 
-def _at_failpoint(scene: Scene, work: Work, point: str) -> tuple[bool, bool]:
+def _at_failpoint(scene: KillScene, work: KilledWork, point: str) -> tuple[bool, bool]:
     """Whether the job died at `point`, and whether it then left what the unbroken one leaves."""
     with scene.trial() as workspace:
         log = workspace.root.parent / "reached"
@@ -184,11 +184,11 @@ def _at_failpoint(scene: Scene, work: Work, point: str) -> tuple[bool, bool]:
         return log.exists(), ended_well and left(workspace, work) == scene.whole[work.kind]
 
 
-def _finish(jobs: JobQueue, work: Work) -> bool:
+def _finish(jobs: JobQueue, work: KilledWork) -> bool:
     return jobs.wait(jobs.submit(work.kind, work.params, title=work.kind), timeout_s=TIMEOUT_S).state == "done"
 
 
-def left(workspace: Workspace, work: Work) -> dict[str, str]:
+def left(workspace: Workspace, work: KilledWork) -> dict[str, str]:
     """SHA-256 of each file that a job leaves, by its path; of JSON, without what is about time and speed."""
     found: dict[str, str] = {}
     for kind in work.leaves:

@@ -36,7 +36,7 @@ _LEFTOVER = ".tmp-"
 
 
 @dataclass(frozen=True)
-class Check:
+class HealthCheck:
     """One line of the report; `hint` says what to do, or is empty if there is nothing to do."""
 
     name: str
@@ -45,9 +45,9 @@ class Check:
     hint: str = ""
 
 
-def examine(workspace: Workspace) -> list[Check]:
+def examine(workspace: Workspace) -> list[HealthCheck]:
     """All checks, in the order a person would ask. A check that itself fails is reported as not ok, with its reason."""
-    checks: list[tuple[str, Callable[[], Check]]] = [
+    checks: list[tuple[str, Callable[[], HealthCheck]]] = [
         ("Python", python),
         ("Package versions", lambda: versions(ROOT / "requirements.lock", ROOT / "requirements-torch.lock")),
         ("Device", device),
@@ -66,34 +66,34 @@ def examine(workspace: Workspace) -> list[Check]:
     return [_tried(name, check) for name, check in checks]
 
 
-def _tried(name: str, check: Callable[[], Check]) -> Check:
+def _tried(name: str, check: Callable[[], HealthCheck]) -> HealthCheck:
     try:
         return check()
     except StudioError as exc:
-        return Check(name, False, "not in order", str(exc))
+        return HealthCheck(name, False, "not in order", str(exc))
     except (OSError, ValueError, psutil.Error, subprocess.SubprocessError) as exc:
-        return Check(name, False, "could not be checked", f"{type(exc).__name__}: {str(exc)[:300]}")
+        return HealthCheck(name, False, "could not be checked", f"{type(exc).__name__}: {str(exc)[:300]}")
 
 
-def python() -> Check:
+def python() -> HealthCheck:
     """The Python that runs this; at least 3.11, 64 bit."""
     bits = 64 if sys.maxsize > 2**32 else 32
     ok = sys.version_info >= (3, 11) and bits == 64
     hint = "" if ok else "Use a 64-bit Python 3.11 or newer, delete .venv and start launch.py again."
-    return Check("Python", ok, f"{platform.python_version()}, {bits} bit, {platform.system()} {platform.machine()}", hint)
+    return HealthCheck("Python", ok, f"{platform.python_version()}, {bits} bit, {platform.system()} {platform.machine()}", hint)
 
 
-def versions(*locks: Path) -> Check:
+def versions(*locks: Path) -> HealthCheck:
     """Installed packages against the lock files, the versions that were tested together; those for other systems are left out."""
     if not all(lock.is_file() for lock in locks):
-        return Check("Package versions", True, "not compared: this installation comes without requirements.lock")
+        return HealthCheck("Package versions", True, "not compared: this installation comes without requirements.lock")
     lines = [line for lock in locks for line in lock.read_text("utf-8").splitlines() if line[:1].isalnum()]
     named = [Requirement(re.split(r" \\| --hash", line)[0]) for line in lines]
     wanted = {one.name: next(iter(one.specifier)).version for one in named if one.marker is None or one.marker.evaluate()}
     other = [f"{name} {seen or 'missing'} (tested: {version})" for name, version in wanted.items() if (seen := _installed(name)) != version]
     shown = ", ".join(other[:5]) + (", …" if len(other) > 5 else "")
     hint = f"Not as tested: {shown}. Delete .venv and start launch.py again." if other else ""
-    return Check("Package versions", not other, f"{len(wanted) - len(other)} of {len(wanted)} as tested", hint)
+    return HealthCheck("Package versions", not other, f"{len(wanted) - len(other)} of {len(wanted)} as tested", hint)
 
 
 def _installed(name: str) -> str | None:
@@ -104,18 +104,18 @@ def _installed(name: str) -> str | None:
         return None
 
 
-def device() -> Check:
+def device() -> HealthCheck:
     """What models will run on, from the driver and the build of PyTorch, without loading it."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     if platform.system() == "Darwin" and platform.machine() == "arm64":
-        return Check("Device", True, f"Apple GPU, {cores} cores")
+        return HealthCheck("Device", True, f"Apple GPU, {cores} cores")
     gpus = _nvidia_gpus()
     if gpus and importlib.metadata.version("torch").endswith("+cpu"):
         hint = "PyTorch is a CPU build, so the GPU is not used. Install the GPU build of the same version into .venv with pip."
-        return Check("Device", False, f"{cores} cores; {', '.join(gpus)} not used", hint)
+        return HealthCheck("Device", False, f"{cores} cores; {', '.join(gpus)} not used", hint)
     if gpus:
-        return Check("Device", True, ", ".join(gpus))
-    return Check(
+        return HealthCheck("Device", True, ", ".join(gpus))
+    return HealthCheck(
         "Device", True, f"CPU, {cores} cores", "No GPU was found. The lab works in minutes; a model of billions of parameters needs one."
     )
 
@@ -130,26 +130,26 @@ def _nvidia_gpus() -> list[str]:
     return [line.strip() for line in done.stdout.splitlines() if line.strip()] if done.returncode == 0 else []
 
 
-def memory() -> Check:
+def memory() -> HealthCheck:
     """Memory that can be had now, in GB (10⁹ bytes)."""
     state = psutil.virtual_memory()
     free = state.available / 1e9
     hint = "" if free >= MEMORY_GB else f"Less than {MEMORY_GB:.0f} GB are free: close other programs before a run."
-    return Check("Memory", free >= MEMORY_GB, f"{free:.1f} GB free of {state.total / 1e9:.1f} GB", hint)
+    return HealthCheck("Memory", free >= MEMORY_GB, f"{free:.1f} GB free of {state.total / 1e9:.1f} GB", hint)
 
 
-def models() -> Check:
+def models() -> HealthCheck:
     """How large a model may be here: what its weights may take of the memory that is free now, with some left to work in."""
     space = room()
     if space is None:
-        return Check("Models that fit", True, "not known: the GPU does not tell its memory")
+        return HealthCheck("Models that fit", True, "not known: the GPU does not tell its memory")
     sizes = f"about {largest(space, quantization='none'):.1f} billion parameters in bfloat16"
     if space.device.startswith("cuda"):
         sizes += f", {largest(space, quantization='nf4'):.1f} billion in 4-bit"
-    return Check("Models that fit", True, f"{sizes} ({space.free / 1e9:.1f} GB free on {space.device})")
+    return HealthCheck("Models that fit", True, f"{sizes} ({space.free / 1e9:.1f} GB free on {space.device})")
 
 
-def shelf_models() -> Check:
+def shelf_models() -> HealthCheck:
     """The base models that can be chosen by name: whether their files are where they were. Hashes are checked at their use."""
     found = shelf.models()
     lost = [model.name for model in found if not model.there]
@@ -157,29 +157,29 @@ def shelf_models() -> Check:
     hint = (
         f"Their weights are gone: {', '.join(lost)}. Put the folders back, or run: python launch.py model remove {lost[0]}." if lost else ""
     )
-    return Check("Models of this machine", not lost, f"{told}, in {shelf.root()}", hint)
+    return HealthCheck("Models of this machine", not lost, f"{told}, in {shelf.root()}", hint)
 
 
-def disk(workspace: Workspace) -> Check:
+def disk(workspace: Workspace) -> HealthCheck:
     """Free space where the workspace is, in GB (10⁹ bytes)."""
     free = shutil.disk_usage(workspace.root).free / 1e9
     hint = "" if free >= DISK_GB else f"Less than {DISK_GB:.0f} GB are free on the disk of {workspace.root}: free some, or use --workspace."
-    return Check("Disk", free >= DISK_GB, f"{free:.1f} GB free", hint)
+    return HealthCheck("Disk", free >= DISK_GB, f"{free:.1f} GB free", hint)
 
 
-def self_test() -> Check:
+def self_test() -> HealthCheck:
     """Build the whole app in a second process under a guard that refuses and counts every attempt to reach another machine."""
     command = [sys.executable, "-m", offline.__name__]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     if not done.stdout.startswith("{"):
         reason = done.stderr.strip().splitlines()[-1:] or ["it ended without a word"]
-        return Check("Offline self-test", False, "the app could not be built", reason[0][:300])
+        return HealthCheck("Offline self-test", False, "the app could not be built", reason[0][:300])
     attempts: list[str] = json.loads(done.stdout)["attempts"]
     hint = "" if not attempts else f"Please report this: it wanted to {'; '.join(attempts[:3])}."
-    return Check("Offline self-test", not attempts, f"{len(attempts)} attempts to reach another machine", hint)
+    return HealthCheck("Offline self-test", not attempts, f"{len(attempts)} attempts to reach another machine", hint)
 
 
-def connections() -> Check:
+def connections() -> HealthCheck:
     """Internet sockets of this process and of those it started, right now."""
     mine = psutil.Process()
     family = [mine, *mine.children(recursive=True)]
@@ -187,7 +187,7 @@ def connections() -> Check:
     ends = [end.ip for connection in sockets for end in (connection.raddr or connection.laddr,) if end]
     outside = sorted({ip for ip in ends if not _loopback(ip)})
     hint = f"Connected to, or reachable from, another machine: {', '.join(outside[:3])}." if outside else ""
-    return Check("Open connections", not outside, f"{len(ends) - len(outside)} on this machine, {len(outside)} beyond it", hint)
+    return HealthCheck("Open connections", not outside, f"{len(ends) - len(outside)} on this machine, {len(outside)} beyond it", hint)
 
 
 def sockets_of(process: psutil.Process) -> list[Any]:
@@ -202,15 +202,15 @@ def _loopback(ip: str) -> bool:
     return ip not in ("0.0.0.0", "::") and offline.is_local(ip)
 
 
-def writable(workspace: Workspace) -> Check:
+def writable(workspace: Workspace) -> HealthCheck:
     """Whether a file can be written in the workspace, with the same steps as all else that is stored."""
     probe = workspace.root / "doctor-probe"
     write_atomic(probe, b"probe")
     probe.unlink()
-    return Check("Workspace", True, str(workspace.root))
+    return HealthCheck("Workspace", True, str(workspace.root))
 
 
-def datasets(workspace: Workspace) -> Check:
+def datasets(workspace: Workspace) -> HealthCheck:
     """Whether each dataset's manifest can be read and its file holds the rows that the manifest names."""
     folders = workspace.finished("datasets")
     damaged = []
@@ -222,7 +222,7 @@ def datasets(workspace: Workspace) -> Check:
         except (StudioError, OSError, KeyError, ValueError):  # pyarrow's own errors are both of the last
             damaged.append(folder.name)
     hint = f"Damaged: {', '.join(damaged[:5])}. Import these files again, or restore the folders from a backup." if damaged else ""
-    return Check("Datasets", not damaged, f"{len(folders) - len(damaged)} of {len(folders)} in order", hint)
+    return HealthCheck("Datasets", not damaged, f"{len(folders) - len(damaged)} of {len(folders)} in order", hint)
 
 
 REMEDIES = {
@@ -237,7 +237,7 @@ REMEDIES = {
 """What makes the files of a kind anew."""
 
 
-def stored_files(workspace: Workspace) -> Check:
+def stored_files(workspace: Workspace) -> HealthCheck:
     """Whether every file of the workspace, and of what ships, still has the SHA-256 that was noted when it was written. Reads them all."""
     roots = [(kind, workspace.root / kind, remedy) for kind, remedy in REMEDIES.items()]
     roots += [("assets", ASSETS / name, "install the app again") for name in ("lab", "teachers", "scorers")]
@@ -248,26 +248,26 @@ def stored_files(workspace: Workspace) -> Check:
         bad = [damage for one in listed for damage in integrity.damages(one.parent, sums=one.name, wait=True)]
         names = ", ".join(f"{kind}/{damage.path.relative_to(root).as_posix()}" for damage in bad[:3])
         told += [f"{names}{', …' if len(bad) > 3 else ''}: {remedy}"] if bad else []
-    return Check("Stored files", not told, f"{count} files with their SHA-256", f"Damaged: {'; '.join(told)}." if told else "")
+    return HealthCheck("Stored files", not told, f"{count} files with their SHA-256", f"Damaged: {'; '.join(told)}." if told else "")
 
 
-def decisions(workspace: Workspace) -> Check:
+def decisions(workspace: Workspace) -> HealthCheck:
     """Whether the hash chain over all decisions is unbroken: nothing was changed or removed later."""
     if not workspace.database.exists():
-        return Check("Decision log", True, "empty")
+        return HealthCheck("Decision log", True, "empty")
     report = DecisionLog(workspace).verify()
     hint = (
         ""
         if report.ok
         else f"Entry {report.first_bad} does not fit the one before it: the log was changed. Restore studio.sqlite from a backup."
     )
-    return Check("Decision log", report.ok, f"{report.entries} entries, chain {'unbroken' if report.ok else 'broken'}", hint)
+    return HealthCheck("Decision log", report.ok, f"{report.entries} entries, chain {'unbroken' if report.ok else 'broken'}", hint)
 
 
-def leftovers(workspace: Workspace) -> Check:
+def leftovers(workspace: Workspace) -> HealthCheck:
     """What interrupted work left behind; never mistaken for finished, it only takes space."""
     found = [path for depth in ("*", "*/*", "*/*/*") for path in workspace.root.glob(depth) if _LEFTOVER in path.name]
     size = sum(file.stat().st_size for path in found for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file())
     names = ", ".join(str(path.relative_to(workspace.root)) for path in found[:3])
     hint = f"If nothing is running, delete: {names}{', …' if len(found) > 3 else ''}." if found else ""
-    return Check("Unfinished work", True, f"{len(found)} pieces, {size / 1e6:.0f} MB", hint)
+    return HealthCheck("Unfinished work", True, f"{len(found)} pieces, {size / 1e6:.0f} MB", hint)

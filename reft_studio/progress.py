@@ -44,7 +44,7 @@ class Silent:
         """Never cancelled."""
 
 
-class Part:
+class PartialProgress:
     """A share of a longer piece of work: passes everything on, with progress counted over the whole.
 
     `start` and `share` are fractions of the whole in 0..1, so that one bar and one remaining time cover all stages.

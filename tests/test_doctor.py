@@ -35,7 +35,7 @@ def stored(workspace: Workspace, name: str = "reviews") -> Dataset:
 
 
 def test_all_is_well_on_an_empty_workspace_and_nothing_stays_behind(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "self_test", lambda: doctor.Check("Offline self-test", True, "0 attempts"))  # has a test of its own
+    monkeypatch.setattr(doctor, "self_test", lambda: doctor.HealthCheck("Offline self-test", True, "0 attempts"))  # has a test of its own
     checks = doctor.examine(workspace)
     assert [check for check in checks if not check.ok] == []
     assert len({check.name for check in checks}) == len(checks) == 14
@@ -74,7 +74,7 @@ def test_a_gpu_that_pytorch_cannot_use_is_not_in_order(monkeypatch: pytest.Monke
     monkeypatch.setattr(doctor.importlib.metadata, "version", lambda _: "2.13.0+cpu")
     assert not doctor.device().ok and "CPU build" in doctor.device().hint
     monkeypatch.setattr(doctor.importlib.metadata, "version", lambda _: "2.13.0")
-    assert doctor.device() == doctor.Check("Device", True, "NVIDIA H100, 81559 MiB")
+    assert doctor.device() == doctor.HealthCheck("Device", True, "NVIDIA H100, 81559 MiB")
 
 
 def test_little_memory_and_little_disk_say_what_to_do(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,10 +148,10 @@ def test_what_an_interrupted_write_left_is_counted(workspace: Workspace) -> None
 
 
 def test_a_check_that_fails_itself_is_one_line_and_not_the_end(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_: Workspace) -> doctor.Check:
+    def refuse(_: Workspace) -> doctor.HealthCheck:
         raise StoreError("studio.sqlite is damaged.")
 
-    monkeypatch.setattr(doctor, "self_test", lambda: doctor.Check("Offline self-test", True, ""))
+    monkeypatch.setattr(doctor, "self_test", lambda: doctor.HealthCheck("Offline self-test", True, ""))
     monkeypatch.setattr(doctor, "decisions", refuse)
     monkeypatch.setattr(doctor, "writable", lambda _: (_ for _ in ()).throw(OSError("read-only file system")))
     bad = {check.name: check.hint for check in doctor.examine(workspace) if not check.ok}

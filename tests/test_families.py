@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from reft_studio.chat.host_worker import Host
+from reft_studio.chat.host_worker import HostWorker
 from reft_studio.data.chat.own_template import MARK
 from reft_studio.evaluation.result import load_result
 from reft_studio.evaluation.subject import base_id
@@ -90,7 +90,7 @@ def test_the_whole_pipeline_keeps_how_the_base_is_held_and_an_own_template(tmp_p
     assert run.result["loading"] == held.model_dump(mode="json")
     decoding = load_result(workspace, made["run"]).decoding
     assert decoding["template"] == teacher.template_hash[:16] and "bfloat16" in decoding.values()
-    host = Host(workspace)
+    host = HostWorker(workspace)
     models = [made["base"], f"teacher--{made['teacher']}", made["run"]]
     request = {"id": "1", "op": "chat", "prompt": "how do i bake", "models": models, "base": str(model), "max_new_tokens": 2}
     assert {event["model"] for event in host.answer(request)} == set(models)

@@ -25,7 +25,7 @@ from reft_studio.errors import PrerequisiteError, SpecError
 from ui import offline, shell, vendor
 from ui.access import NO_TOKEN, Access, opening_file, token_from_environment
 from ui.fast_import import one_app
-from ui.guard import LOOPBACK, Guard
+from ui.guard import LOOPBACK, RequestGuard
 from ui.not_found import NotFound
 from ui.theme import theme
 
@@ -76,7 +76,7 @@ def application(studio: Studio, *, access: Access | None, hosts: tuple[str, ...]
         warnings.filterwarnings("ignore", message="SSR mode is not supported")  # it is off, which gradio still warns about
         _mount(app, studio, bare)
     app.add_middleware(NotFound)
-    app.add_middleware(Guard, hosts=hosts, access=access)
+    app.add_middleware(RequestGuard, hosts=hosts, access=access)
     return app
 
 

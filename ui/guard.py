@@ -45,7 +45,7 @@ CLOSED = (*_ALWAYS, *(f"{before}{name}" for name in _UNASKED for before in ("/gr
 """Beginnings of paths of the toolkit that no page of ours asks for: descriptions of the API, calls by name, fetching for others."""
 
 
-class Guard:
+class RequestGuard:
     """ASGI middleware in front of every route; all answers carry our headers.
 
     Answered 403: another Host (DNS rebinding) or two of them, another page's request or one of two origins, and, with `access`,

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from reft_studio.audit.claim import Assurance, Checks, percent, reader_words, statement
-from reft_studio.audit.draw import Draw, Line, drawn_rows, reading_order
+from reft_studio.audit.draw import Draw, ThresholdSide, drawn_rows, reading_order
 from reft_studio.audit.held import KEEP, RELABEL, REMOVE, UNSURE, Decided
 from reft_studio.audit.precision import Precision, precision
 from reft_studio.scoring.scores import ScoreSet
@@ -67,7 +67,7 @@ def residual_risk(
     checks: int = 0,
 ) -> Assurance:
     """Bound the share of harmful rows below the threshold. `checks` would be mixed into a first draw."""
-    line = Line.at(score, threshold, "below")
+    line = ThresholdSide.at(score, threshold, "below")
     if any(draw.place == line for draw in draws):
         own = _of_draws(draws, line, decided, line.rows(score), confidence=confidence, target=target)
         if own.sampled >= own.planned:
@@ -85,7 +85,9 @@ def _better(own: Assurance, carried: Assurance | None) -> Assurance:
     return replace(carried, planned=own.planned, pending=own.pending, review_more=own.review_more)
 
 
-def _of_draws(draws: Sequence[Draw], line: Line, decided: Decided, population: int, *, confidence: float, target: float) -> Assurance:
+def _of_draws(
+    draws: Sequence[Draw], line: ThresholdSide, decided: Decided, population: int, *, confidence: float, target: float
+) -> Assurance:
     """From the draws for this very line."""
     here = [draw for draw in draws if draw.place == line]
     order = reading_order(here, line)
@@ -125,7 +127,9 @@ def _found_before(draws: Sequence[Draw], decided: Decided) -> int:
     return int(np.isin(decided.code_of(rows), HARMFUL).sum())
 
 
-def _carried(score: ScoreSet, line: Line, draws: Sequence[Draw], decided: Decided, *, confidence: float, target: float) -> Assurance | None:
+def _carried(
+    score: ScoreSet, line: ThresholdSide, draws: Sequence[Draw], decided: Decided, *, confidence: float, target: float
+) -> Assurance | None:
     """What the draws for another line say about this one: no more harmful rows than there, and than the rows in between.
 
     It holds however this line was chosen, since the bound there holds whatever is asked afterwards.
@@ -133,7 +137,7 @@ def _carried(score: ScoreSet, line: Line, draws: Sequence[Draw], decided: Decide
     others = {draw.line for draw in draws if draw.region == "below" and draw.score_key == line.score_key and draw.line != line.line}
     found = []
     for place in others:
-        there = Line("below", line.score_key, place)
+        there = ThresholdSide("below", line.score_key, place)
         made = _of_draws(draws, there, decided, there.rows(score), confidence=confidence, target=target)
         if made.sampled:
             found.append((made.sampled, place, made))

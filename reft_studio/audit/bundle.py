@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from reft_studio import __version__
-from reft_studio.audit.bundle_check import DAMAGE, Check
+from reft_studio.audit.bundle_check import DAMAGE, BundleFindings
 from reft_studio.audit.bundle_format import (
     AUDIT,
     DECISIONS,
@@ -30,7 +30,7 @@ from reft_studio.audit.bundle_format import (
     hash_but_comment,
 )
 from reft_studio.audit.decision import Decision
-from reft_studio.audit.record import Record
+from reft_studio.audit.record import AuditRecord
 from reft_studio.data.dataset import Dataset
 from reft_studio.errors import SpecError, StoreError
 from reft_studio.fingerprint import of_file
@@ -59,7 +59,7 @@ def write_bundle(
     *,
     decisions: Iterable[Decision],
     scores: Mapping[str, Any],
-    records: Iterable[Record] = (),
+    records: Iterable[AuditRecord] = (),
     row_scores: Path | None = None,
     report: Path | None = None,
 ) -> Path:
@@ -116,7 +116,7 @@ def verify(path: Path, *, data: Path | None = None, seals: Iterable[str] = ()) -
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            check = Check(archive, path)
+            check = BundleFindings(archive, path)
             check.run(data, set(seals))
             return BundleReport(not check.problems, check.problems, check.seal, check.decisions, check.manifest)
     except FileNotFoundError as exc:

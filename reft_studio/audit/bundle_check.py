@@ -25,8 +25,8 @@ from reft_studio.audit.bundle_format import (
     VERSION,
     hash_but_comment,
 )
-from reft_studio.audit.decision import Chain, Decision
-from reft_studio.audit.record import Record, RecordChain
+from reft_studio.audit.decision import Decision, DecisionChain
+from reft_studio.audit.record import AuditRecord, RecordChain
 from reft_studio.fingerprint import SHORT, of_file
 
 _BLOCK = 1 << 20
@@ -36,7 +36,7 @@ _DECISION = set(Decision.__dataclass_fields__) - {"seen"}
 DAMAGE = (zipfile.BadZipFile, zlib.error, RuntimeError, LookupError, EOFError, OSError, ValueError, TypeError, AttributeError)
 
 
-class Check:
+class BundleFindings:
     """The findings about one bundle."""
 
     def __init__(self, archive: zipfile.ZipFile, path: Path) -> None:
@@ -83,7 +83,7 @@ class Check:
 
     def _chain(self) -> set[str]:
         """Check the chain of decisions; gives the hashes in it."""
-        chain, found = Chain(), set()
+        chain, found = DecisionChain(), set()
         for values in self._lines(DECISIONS):
             fits = values.keys() == _DECISION or (values.keys() == {*_DECISION, "seen"} and type(values["seen"]) is bool)
             problem = chain.add(values) if fits else "holds other fields than a decision does"
@@ -97,7 +97,7 @@ class Check:
         """Check the chain of draws and other records; gives the hashes in it."""
         chain, found = RecordChain(), set()
         for values in self._lines(RECORDS):
-            record = Record(**values)
+            record = AuditRecord(**values)
             if not self._expect(not (problem := chain.add(record)), f"Record {record.seq} {problem}."):
                 break
             found.add(record.hash)

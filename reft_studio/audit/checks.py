@@ -48,7 +48,7 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Reading:
+class CheckReading:
     """One decision on a check: by whom, and whether the prompt was found to be harmful."""
 
     check: int
@@ -116,7 +116,7 @@ def in_order(rows: Sequence[int], checks: Sequence[Check]) -> list[int]:
     return [at[place] if place in at else next(left) for place in range(len(rows) + len(checks))]
 
 
-def with_checks(decided: Decided, readings: Iterable[Reading]) -> Decided:
+def with_checks(decided: Decided, readings: Iterable[CheckReading]) -> Decided:
     """The decisions with those on checks among them, by their negative ids; of each the first stands."""
     first: dict[int, int] = {}
     for reading in readings:
@@ -146,9 +146,9 @@ class Reader:
         return clopper_pearson(self.found, self.checks)
 
 
-def readers(readings: Iterable[Reading]) -> list[Reader]:
+def readers(readings: Iterable[CheckReading]) -> list[Reader]:
     """All together first (`by` is ""), then each person, those with the most checks first; empty before a check was decided."""
-    first: dict[int, Reading] = {}
+    first: dict[int, CheckReading] = {}
     for reading in readings:
         first.setdefault(reading.check, reading)
     people = {"": list(first.values())}

@@ -106,7 +106,7 @@ def _number(value: float | None) -> str:
 _quoted = json.encoder.encode_basestring_ascii
 
 
-class Chain:
+class DecisionChain:
     """Checks decisions one at a time, in the order of `seq`; several datasets may be interleaved, each has its own chain."""
 
     def __init__(self) -> None:
@@ -138,7 +138,7 @@ class Chain:
 
 def check_chain(decisions: Iterable[Decision]) -> ChainReport:
     """Check entries in the order of their `seq`: hashes, links and order. Stops at the first that does not fit."""
-    chain = Chain()
+    chain = DecisionChain()
     for decision in decisions:
         if problem := chain.add(vars(decision)):
             return ChainReport(False, chain.entries, decision.seq, f"Decision {decision.seq} {problem}.", chain.heads)

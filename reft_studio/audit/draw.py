@@ -26,7 +26,7 @@ _KEPT = 4
 
 
 @dataclass(frozen=True)
-class Line:
+class ThresholdSide:
     """One side of a threshold for one set of scores: the rows that a statement is about. `line` is a bin of the 0.001 grid."""
 
     region: Region
@@ -34,7 +34,7 @@ class Line:
     line: int
 
     @classmethod
-    def at(cls, score: ScoreSet, threshold: float, region: Region) -> Line:
+    def at(cls, score: ScoreSet, threshold: float, region: Region) -> ThresholdSide:
         if region not in get_args(Region):
             raise SpecError(f"There is no side '{region}' of the threshold. Choose below or above.")
         return cls(region, score.key, int(grid(threshold)))
@@ -73,8 +73,8 @@ class Draw:
     checks: list[Check] = field(default_factory=list)
 
     @property
-    def place(self) -> Line:
-        return Line(self.region, self.score_key, self.line)
+    def place(self) -> ThresholdSide:
+        return ThresholdSide(self.region, self.score_key, self.line)
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-friendly."""
@@ -106,7 +106,7 @@ def make(
 
     `checks` says how many checks are mixed into so many rows. Raises SpecError if all of the rows have been drawn.
     """
-    line = Line.at(score, threshold, region)
+    line = ThresholdSide.at(score, threshold, region)
     if not 1 <= count <= MOST:
         raise SpecError(f"{count:,} rows cannot be drawn at once. Draw 1 to {MOST:,}.")
     ids, inside = score.row_ids(), line.holds(score.bins())
@@ -151,14 +151,14 @@ def is_honest(draw: Draw, score: ScoreSet, before: Sequence[Draw]) -> bool:
     return rows == draw.rows and checked and mark == draw.fingerprint and all(draw.seed == one.seed for one in here)
 
 
-def pending(draws: Sequence[Draw], line: Line, decided: Decided) -> NDArray[np.int64]:
+def pending(draws: Sequence[Draw], line: ThresholdSide, decided: Decided) -> NDArray[np.int64]:
     """Rows drawn for this line, and checks among them, that are not decided yet, in the order in which they are to be read."""
     order = reading_order(draws, line)
     found: NDArray[np.int64] = order[decided.code_of(order) == 0]
     return found
 
 
-def reading_order(draws: Sequence[Draw], line: Line) -> NDArray[np.int64]:
+def reading_order(draws: Sequence[Draw], line: ThresholdSide) -> NDArray[np.int64]:
     """Rows drawn for this line and checks (negative) among them, in the order in which they are to be read."""
     return np.array([one for draw in draws if draw.place == line for one in draw.order()], dtype=np.int64)
 
@@ -172,7 +172,7 @@ def _not_drawn(seed: str, ids: NDArray[np.int64], positions: NDArray[np.int64], 
     return [int(one) for one in np.concatenate([rng.permutation(found)[:count], beyond])]
 
 
-def drawn_rows(draws: Sequence[Draw], line: Line) -> NDArray[np.int64]:
+def drawn_rows(draws: Sequence[Draw], line: ThresholdSide) -> NDArray[np.int64]:
     """Rows drawn for this line, in their order."""
     return np.array([row for draw in draws if draw.place == line for row in draw.rows], dtype=np.int64)
 

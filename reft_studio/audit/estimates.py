@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from reft_studio.audit.assurance import Standing
 from reft_studio.audit.drift import Drift, drift
-from reft_studio.audit.language import Reading
+from reft_studio.audit.language import LanguageCoverage
 from reft_studio.audit.mixture import LEAST, LEAST_ROWS, mixture
 from reft_studio.audit.prevalence import Rates, precision_at, staying_at
 from reft_studio.audit.sample import Sample
@@ -58,7 +58,7 @@ class Evidence:
     file: Counts
     calibration: Counts | None
     sample: Sample
-    reading: Reading = field(default_factory=Reading)
+    reading: LanguageCoverage = field(default_factory=LanguageCoverage)
     others_disagree: bool = False
     line: int | None = None
     standing: Standing | None = None

@@ -41,7 +41,7 @@ def unheeded(done: int, total: int) -> None:
 
 
 @dataclass(frozen=True)
-class Plan:
+class FreezePlan:
     """What will happen to each row, before anything is written. Arrays are (rows,), in dataset order; `codes` 0: nobody decided."""
 
     row_ids: NDArray[np.int64]
@@ -83,7 +83,7 @@ class Plan:
                 }
 
 
-def plan(dataset: Dataset, *, scores: ScoreSet | None, threshold: float, decided: Decided) -> Plan:
+def plan(dataset: Dataset, *, scores: ScoreSet | None, threshold: float, decided: Decided) -> FreezePlan:
     """What freezing would do. Raises SpecError if scores or decisions are not about this dataset."""
     row_ids = row_store(dataset).row_ids
     if scores is not None and (scores.dataset != dataset.id or scores.rows != len(row_ids)):
@@ -97,7 +97,7 @@ def plan(dataset: Dataset, *, scores: ScoreSet | None, threshold: float, decided
     outcomes[(bins == NO_BIN) | (codes == UNSURE)] = _UNDECIDED
     outcomes[(codes == KEEP) | (codes == RELABEL)] = _KEEP
     outcomes[codes == REMOVE] = _REMOVE
-    return Plan(row_ids, values, outcomes, codes)
+    return FreezePlan(row_ids, values, outcomes, codes)
 
 
 def freeze(
@@ -155,7 +155,7 @@ def noted_hashes(datasets: Iterable[Dataset]) -> list[str]:
     return [lineage[name] for lineage in lineages for name in ("decisions_hash", "records_hash") if lineage.get(name)]
 
 
-def _check(counts: Mapping[str, int], what: Plan, reason: str) -> None:
+def _check(counts: Mapping[str, int], what: FreezePlan, reason: str) -> None:
     undecided, unsure = counts["undecided"], int((what.codes == UNSURE).sum())
     if undecided and not reason.strip():
         rows = "1 row is" if undecided == 1 else f"{undecided:,} rows are"
@@ -169,7 +169,7 @@ def _check(counts: Mapping[str, int], what: Plan, reason: str) -> None:
         raise SpecError(f"None of the {counts['rows']:,} rows would be left. Raise the threshold or keep some rows.")
 
 
-def _batches(dataset: Dataset, what: Plan, refusal: str, check: Check) -> Iterator[pa.RecordBatch]:
+def _batches(dataset: Dataset, what: FreezePlan, refusal: str, check: Check) -> Iterator[pa.RecordBatch]:
     kept, relabelled, at = what.kept, what.codes == RELABEL, 0
     for batch in dataset.batches():
         part = slice(at, at + len(batch))
@@ -189,7 +189,7 @@ def refusing(values: dict[str, Any], refusal: str) -> dict[str, Any]:
     return full_row(cast(Row, {**values, "messages": messages, "response": refusal}), values["row_id"])
 
 
-def _write_audit(path: Path, policy: Mapping[str, Any], what: Plan, entries: Entries) -> None:
+def _write_audit(path: Path, policy: Mapping[str, Any], what: FreezePlan, entries: Entries) -> None:
     with path.open("w", encoding="utf-8") as file:
         file.write(json.dumps({"policy": dict(policy)}) + "\n")
         file.writelines(json.dumps(note) + "\n" for note in what.noted(entries))

@@ -20,7 +20,7 @@ READ = ("English",)
 
 
 @dataclass(frozen=True)
-class Reading:
+class LanguageCoverage:
     """How much of a text a scorer does not read; shares are 0 to 1, None where that is not known or does not apply.
 
     `unfamiliar` is the share of words that the lab's model does not have, `out_of_place` that of words which it has never met beside
@@ -53,21 +53,21 @@ class Reading:
         return f" ({self.languages})" if self.languages else ""
 
 
-def of_prompt(prompt: str, *, is_lab: bool, read: Iterable[str] = READ) -> Reading:
+def of_prompt(prompt: str, *, is_lab: bool, read: Iterable[str] = READ) -> LanguageCoverage:
     """One prompt, measured as a file is: by its words for the lab's model, by its language for a real one."""
     if is_lab:
-        return Reading(unfamiliar=unfamiliar_share([prompt]), out_of_place=out_of_place_share(prompt))
+        return LanguageCoverage(unfamiliar=unfamiliar_share([prompt]), out_of_place=out_of_place_share(prompt))
     if len(prompt) < SHORT:
-        return Reading()  # too short to tell its language
+        return LanguageCoverage()  # too short to tell its language
     seen = Languages(1)
     seen.add([prompt])
     labels, codes = seen.result()
     label = labels[int(codes[0])]
     unread = label not in {UNSURE, *read}
-    return Reading(unread=float(unread), languages=label if unread else "")
+    return LanguageCoverage(unread=float(unread), languages=label if unread else "")
 
 
-def prompt_warning(reading: Reading) -> str | None:
+def prompt_warning(reading: LanguageCoverage) -> str | None:
     """What must be said of a prompt before a model or a filter that does not read it answers; None if they do."""
     if reading.lab_is_lost:
         share = max(reading.unfamiliar or 0.0, reading.out_of_place or 0.0)
@@ -83,7 +83,7 @@ def prompt_warning(reading: Reading) -> str | None:
     return None
 
 
-def no_judge(reading: Reading, *, drift: float | None = None) -> str | None:
+def no_judge(reading: LanguageCoverage, *, drift: float | None = None) -> str | None:
     """Why scores of this file should not be trusted, wherever a number rests on them; None if nothing speaks against the language.
 
     `drift` is how far the middle score of the file lies above that of harmless calibration prompts.

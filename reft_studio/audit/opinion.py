@@ -86,7 +86,7 @@ def overruling(reason: str) -> str:
 
 
 @dataclass(frozen=True)
-class Agreement:
+class ReviewerAgreement:
     """Krippendorff's alpha over the rows that several people decided: 1 is full agreement, 0 what chance would give; None: too little."""
 
     alpha: float | None
@@ -95,16 +95,16 @@ class Agreement:
     sentence: str
 
 
-def agreement(opinions: Opinions) -> Agreement:
+def agreement(opinions: Opinions) -> ReviewerAgreement:
     """How well people agree on what to do with a row, each action a category of its own."""
     spoken = opinions.codes > 0
     shared = int((np.unique(opinions.row_ids[spoken], return_counts=True)[1] > 1).sum())
     people = sorted({opinions.people[code] for code in np.unique(opinions.by[spoken])})
     alpha = krippendorff_alpha(opinions.row_ids[spoken], opinions.codes[spoken])
     if alpha is None:
-        return Agreement(None, shared, people, "No agreement can be told yet: let a second person decide some of the same rows.")
+        return ReviewerAgreement(None, shared, people, "No agreement can be told yet: let a second person decide some of the same rows.")
     rows = f"{shared:,} {'row' if shared == 1 else 'rows'}"
-    return Agreement(alpha, shared, people, f"Agreement of {len(people)} people on {rows}: Krippendorff's alpha {alpha:.2f}.")
+    return ReviewerAgreement(alpha, shared, people, f"Agreement of {len(people)} people on {rows}: Krippendorff's alpha {alpha:.2f}.")
 
 
 def krippendorff_alpha(units: Iterable[int] | NDArray[np.int64], values: Iterable[int] | NDArray[np.uint8]) -> float | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from reft_studio.audit.bounds import UNIFORM, anytime_bound, anytime_floor
-from reft_studio.audit.draw import Draw, Line, drawn_rows
+from reft_studio.audit.draw import Draw, ThresholdSide, drawn_rows
 from reft_studio.audit.held import RELABEL, REMOVE, UNSURE, Decided
 from reft_studio.scoring.scores import ScoreSet
 from reft_studio.stats import Estimate
@@ -42,7 +42,7 @@ def precision(
     `sensitivity` is the least share of harmful rows that readers find; `measured`: by checks, which cost a part of the error. Each end
     holds whenever one stops, with half of what is left of it.
     """
-    line = Line.at(score, threshold, "above")
+    line = ThresholdSide.at(score, threshold, "above")
     population, rows = line.rows(score), drawn_rows(draws, line)
     codes = decided.code_of(rows)
     sampled = int(np.argmin(codes > 0)) if (codes == 0).any() else len(codes)

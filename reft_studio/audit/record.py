@@ -17,7 +17,7 @@ _HASHED = ("seq", "dataset", "kind", "body", "by", "at", "previous")
 
 
 @dataclass(frozen=True)
-class Record:
+class AuditRecord:
     """`body` is canonical JSON; `hash` covers every other field, `previous` is the hash before it of the same dataset."""
 
     seq: int
@@ -53,7 +53,7 @@ class RecordChain:
         """By dataset: seq of its newest record, how many it has, the newest hash."""
         self._last_seq = 0
 
-    def add(self, record: Record) -> str:
+    def add(self, record: AuditRecord) -> str:
         """Take the next one; the answer is "" or what is wrong with it."""
         problem = ""
         if not isinstance(record.seq, int) or record.seq <= self._last_seq:
@@ -69,7 +69,7 @@ class RecordChain:
         return problem
 
 
-def _safe_hash(record: Record) -> str:
+def _safe_hash(record: AuditRecord) -> str:
     try:
         return record_hash(vars(record))
     except (TypeError, ValueError):  # bytes where a text was written: damage, not a bug

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from reft_studio.audit.draw import Draw, Line
+from reft_studio.audit.draw import Draw, ThresholdSide
 from reft_studio.audit.held import RELABEL, REMOVE, UNSURE, Decided
 from reft_studio.scoring.scores import ScoreSet
 from reft_studio.stats import Estimate, wilson
@@ -85,7 +85,7 @@ class Sample:
 def sample_of(score: ScoreSet, draws: Sequence[Draw], decided: Decided) -> Sample:
     """What was drawn from the whole file, whatever scores it had then, and read in order; rows marked unsure are read too."""
     ids, bins = score.row_ids(), score.bins()
-    scored = Line("above", score.key, 0).rows(score)
+    scored = ThresholdSide("above", score.key, 0).rows(score)
     here = [draw for draw in draws if draw.region == "above" and draw.line == 0 and draw.population == scored]
     drawn = np.array([row for draw in here for row in draw.rows], dtype=np.int64)
     seen = np.array(sorted({row for draw in here for row in draw.seen} - set(drawn.tolist())), dtype=np.int64)

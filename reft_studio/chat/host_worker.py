@@ -37,7 +37,7 @@ from reft_studio.models import memory
 from reft_studio.models.session import Session
 from reft_studio.models.source import locate
 from reft_studio.models.spec import DEFAULT, LoadSpec
-from reft_studio.models.streaming import Lane, stream
+from reft_studio.models.streaming import StreamLane, stream
 from reft_studio.scoring.explain import explain
 from reft_studio.scoring.refusal_similarity import score_prompts
 from reft_studio.teacher.teacher import open_teacher
@@ -53,7 +53,7 @@ class _Stopped(Exception):
     """The request was stopped while it waited for the device."""
 
 
-class Host:
+class HostWorker:
     """Sessions by base, the requests that were stopped, and the device, which is held from the first model on."""
 
     def __init__(self, workspace: Workspace, *, device: str = CPU, emit: Callable[[dict[str, Any]], None] | None = None) -> None:
@@ -126,7 +126,8 @@ class Host:
             raise SpecError("These models were prepared with different prompt templates, so they would not read the same prompt.")
         self._tell(session, {subject.id for subject in subjects})
         lanes = [
-            Lane(subject.id, session.ensure(f"chat-{subject.id}", subject.adapter) if subject.adapter else None) for subject in subjects
+            StreamLane(subject.id, session.ensure(f"chat-{subject.id}", subject.adapter) if subject.adapter else None)
+            for subject in subjects
         ]
         started = time.perf_counter()
         steps = stream(
@@ -190,7 +191,7 @@ def main() -> None:
     parser.add_argument("--workspace", type=Path, required=True)
     parser.add_argument("--device", default=CPU)
     options = parser.parse_args()
-    host = Host(Workspace.open(options.workspace), device=options.device)
+    host = HostWorker(Workspace.open(options.workspace), device=options.device)
     requests: queue.Queue[dict[str, Any] | None] = queue.Queue()
     threading.Thread(target=_read, args=(host, requests), daemon=True).start()
     _emit({"ready": True})
@@ -208,7 +209,7 @@ def main() -> None:
         host.stopped.discard(request["id"])
 
 
-def _read(host: Host, requests: queue.Queue[dict[str, Any] | None]) -> None:
+def _read(host: HostWorker, requests: queue.Queue[dict[str, Any] | None]) -> None:
     for line in sys.stdin:
         request = json.loads(line)
         if request["op"] == "stop":

@@ -8,7 +8,7 @@ from typing import Any
 from reft_studio.cli.console import Console, score_line, show
 from reft_studio.cli.own_prompts import Prompts, suite_of
 from reft_studio.errors import SpecError
-from reft_studio.evaluation.agreement import Agreement
+from reft_studio.evaluation.agreement import JudgeAgreement
 from reft_studio.evaluation.judges import JUDGES, PHRASES, usual_judge
 from reft_studio.evaluation.judges.spec import JudgeSpec
 from reft_studio.evaluation.labels import import_labels, store
@@ -74,13 +74,13 @@ def evaluate(
     show(_as_json(result, others), text=lambda: _text(found, result, others))
 
 
-def _as_json(result: EvaluationResult, others: list[Agreement]) -> dict[str, Any]:
+def _as_json(result: EvaluationResult, others: list[JudgeAgreement]) -> dict[str, Any]:
     numbers = {name: value and vars(value) for name in SCORES for value in (getattr(result, name),)}
     facts = {"suite": result.suite, "judge": result.judge, "judge_version": result.judge_version, "decoding": result.decoding}
     return {**numbers, **facts, "agreement": [{**vars(one), "n": one.n} for one in others]}
 
 
-def _text(subject: str, result: EvaluationResult, others: list[Agreement]) -> str:
+def _text(subject: str, result: EvaluationResult, others: list[JudgeAgreement]) -> str:
     lines = [f"{subject}: {score_line(result)}"]
     lines.append(f"Judge: {result.judge} {result.judge_version}. Prompts: {result.suite}.")
     if result.hs is None and result.verdicts.get("harmful"):

@@ -24,7 +24,7 @@ ROLES: tuple[Role, ...] = ("harmful", "helpful", "harmful", "helpful")
 
 
 @dataclass(frozen=True)
-class Sources:
+class PromptFiles:
     """Files, ids or 'lab', as given; without calibration sets, part of the prompts is held out for it. `quick`: what ships with us."""
 
     harmful: Sequence[str]
@@ -34,7 +34,7 @@ class Sources:
     quick: bool = False
 
 
-def teacher(workspace: Workspace, sources: Sources, chosen: dict[str, Any], shares: dict[str, Any], *, out: Path | None) -> None:
+def teacher(workspace: Workspace, sources: PromptFiles, chosen: dict[str, Any], shares: dict[str, Any], *, out: Path | None) -> None:
     """Prepare a teacher, say how well it separates held-out prompts, and copy it to `out`."""
     chosen = {**chosen, "model": source_of(chosen["model"])}
     if not sources.quick:
@@ -92,7 +92,7 @@ def weights(text: str) -> tuple[float, ...] | None:
         raise SpecError(f"'{text[:60]}' is no list of numbers. Give for example 0.01,0.1,0.5,1.") from exc
 
 
-def _quick(sources: Sources, settings: dict[str, Any]) -> dict[str, Any]:
+def _quick(sources: PromptFiles, settings: dict[str, Any]) -> dict[str, Any]:
     """Parameters of `tasks.quick_teacher`. Raises SpecError for options that only mean something with prompts of one's own."""
     if sources.harmful or sources.harmless or sources.calibration_harmful or sources.calibration_harmless:
         raise SpecError("--quick uses the prompts that ship with the app. Leave out the files, or use --ready with them.")
@@ -115,7 +115,7 @@ def _sweep_table(lines: Sequence[dict[str, Any]]) -> str:
     return table(rows, ["λ", "AUROC", "recall %", "false positives %", "held-out cross entropy"])
 
 
-def _sets(workspace: Workspace, sources: Sources, shares: dict[str, Any], *, seed: int) -> dict[str, Any]:
+def _sets(workspace: Workspace, sources: PromptFiles, shares: dict[str, Any], *, seed: int) -> dict[str, Any]:
     """What `tasks.prepare_teacher` needs: four sets of prompts, or two pools of them to be split."""
     held_out = sources.calibration_harmful, sources.calibration_harmless
     if any(held_out) and not all(held_out):

@@ -84,7 +84,7 @@ class Paired:
         return sentence(self, titles.get(self.a, self.a), titles.get(self.b, self.b))
 
 
-class Difference(Protocol):
+class TestedDifference(Protocol):
     """A tested difference b minus a, between two runs or over several seeds."""
 
     @property
@@ -130,7 +130,7 @@ def _size(p_value: float) -> str:
     return "< 0.001" if p_value < 0.001 else f"= {p_value:.3f}"
 
 
-def sentence(found: Difference, a: str, b: str) -> str:
+def sentence(found: TestedDifference, a: str, b: str) -> str:
     """What may be said of a difference, with the names of the two sides."""
     what = METRIC_TITLES[found.metric]
     if found.better is None:

@@ -9,13 +9,13 @@ from reft_studio.comparison.table import HIGHER_IS_BETTER, Metric
 from reft_studio.stats import Estimate
 
 
-class Measured(Protocol):
+class FrontierPoint(Protocol):
     """A run or the mean over a method's seeds."""
 
     def metric(self, name: Metric) -> Estimate | None: ...
 
 
-def non_dominated(points: Sequence[Measured], metrics: Sequence[Metric] = ("hs", "fa")) -> list[int]:
+def non_dominated(points: Sequence[FrontierPoint], metrics: Sequence[Metric] = ("hs", "fa")) -> list[int]:
     """Positions of the points that no other point equals or beats on every metric and beats on one; intervals play no part.
 
     A point without one of the numbers is not among them.
@@ -24,7 +24,7 @@ def non_dominated(points: Sequence[Measured], metrics: Sequence[Metric] = ("hs",
     return [i for i, mine in enumerate(values) if mine and not any(_beats(other, mine) for other in values if other)]
 
 
-def not_separable(points: Sequence[Measured], metrics: Sequence[Metric] = ("hs", "fa")) -> list[tuple[int, int]]:
+def not_separable(points: Sequence[FrontierPoint], metrics: Sequence[Metric] = ("hs", "fa")) -> list[tuple[int, int]]:
     """Pairs of points whose intervals overlap on every metric: no claim that one is better can rest on them alone."""
     found = []
     for i, a in enumerate(points):
@@ -40,7 +40,7 @@ def overlap(a: Estimate, b: Estimate) -> bool:
     return a.low <= b.high and b.low <= a.high
 
 
-def _goodness(point: Measured, metrics: Sequence[Metric]) -> tuple[float, ...] | None:
+def _goodness(point: FrontierPoint, metrics: Sequence[Metric]) -> tuple[float, ...] | None:
     """Values turned so that higher is better; None if one is missing."""
     estimates = [point.metric(name) for name in metrics]
     if any(estimate is None for estimate in estimates):

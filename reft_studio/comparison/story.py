@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from reft_studio.comparison.flips import Difference, Paired, paired
+from reft_studio.comparison.flips import Paired, TestedDifference, paired
 from reft_studio.comparison.seeds import SeedDifference, over_seeds
 from reft_studio.comparison.table import RunRow, Summary, method_title, summaries
 from reft_studio.errors import EvaluationError
@@ -85,13 +85,13 @@ def _newest_data(group: Sequence[RunRow]) -> list[RunRow]:
     return [row for row in runs if row.dataset == runs[-1].dataset]
 
 
-def headline(rows: Sequence[RunRow], differences: Sequence[Difference], sides: Sequence[tuple[str, str]]) -> list[str]:
+def headline(rows: Sequence[RunRow], differences: Sequence[TestedDifference], sides: Sequence[tuple[str, str]]) -> list[str]:
     """One sentence for each pair of methods: HS and FA of both, and what may be said of the difference.
 
     `differences` are tested ones and `sides` the run ids, or methods, (a, b) of each. Without any, the numbers of the models alone.
     """
     means = summaries([row for row in usual_rows(rows) if not row.spec.get("drop")])  # controls are no method's result
-    pairs: dict[tuple[str, str], dict[str, Difference]] = {}
+    pairs: dict[tuple[str, str], dict[str, TestedDifference]] = {}
     for one, side in zip(differences, sides, strict=True):
         pairs.setdefault(side, {})[one.metric] = one
     alone = {row.run_id: row for row in rows}
@@ -125,12 +125,12 @@ def _side(means: Sequence[Summary], alone: Mapping[str, RunRow], side: str) -> S
     return summaries([alone[side]])[0] if side in alone else _summary(means, side)
 
 
-def _sentence(a: Summary, b: Summary, found: dict[str, Difference]) -> str:
+def _sentence(a: Summary, b: Summary, found: dict[str, TestedDifference]) -> str:
     hs, fa = (_clause(name, a.metric(key), b.metric(key), found.get(key)) for name, key in (("HS", "hs"), ("FA", "fa")))  # type: ignore[arg-type]
     return f"{b.title} against {a.title}: {'; '.join(part for part in (hs, fa) if part)}."
 
 
-def _clause(name: str, a: Estimate | None, b: Estimate | None, tested: Difference | None) -> str:
+def _clause(name: str, a: Estimate | None, b: Estimate | None, tested: TestedDifference | None) -> str:
     if a is None or b is None or tested is None:
         return ""
     return f"{name} {b.value:.1f} % against {a.value:.1f} %, {tested.verdict} ({tested.size})"

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import pyarrow.compute as pc
 
-from reft_studio.comparison.work import Work, unequal, work_of
+from reft_studio.comparison.work import RunWork, unequal, work_of
 from reft_studio.data.dataset import Dataset, open_dataset
 from reft_studio.defenses import DEFENSES
 from reft_studio.errors import StoreError
@@ -31,7 +31,7 @@ REFERENCES: dict[str, str] = {"base": "Base model", "aligned": "Aligned weights"
 
 
 @dataclass(frozen=True)
-class RunInfo:
+class ComparedRun:
     """What a comparison must know of a model beside its evaluation; `dataset` is the id of the user data, "" if it saw none.
 
     `family` is the name without the seed.
@@ -74,7 +74,7 @@ class RunRow:
     spec: dict[str, Any]
     verdicts: dict[str, dict[str, int]]
     by_category: dict[str, Estimate]
-    work: Work | None = None
+    work: RunWork | None = None
     family: str = ""
 
     @property
@@ -123,7 +123,7 @@ class Summary:
         return found
 
 
-def discover(workspace: Workspace) -> list[RunInfo]:
+def discover(workspace: Workspace) -> list[ComparedRun]:
     """What is known of every evaluated subject of the workspace, oldest evaluation first; a damaged run is left out and logged."""
     found, names = [], run_names(workspace)
     for result in list_results(workspace):
@@ -134,23 +134,23 @@ def discover(workspace: Workspace) -> list[RunInfo]:
     return found
 
 
-def run_info(workspace: Workspace, subject: str, names: Mapping[str, RunName] | None = None) -> RunInfo:
+def run_info(workspace: Workspace, subject: str, names: Mapping[str, RunName] | None = None) -> ComparedRun:
     """What the run's spec and its user data say; of a run that was deleted only its id is left."""
     kind, separator, name = subject.partition("--")
     if separator and kind in REFERENCES:
-        return RunInfo(subject, f"{REFERENCES[kind]} ({name})" if name != "lab" else REFERENCES[kind], kind, None, None, "", None, {})
+        return ComparedRun(subject, f"{REFERENCES[kind]} ({name})" if name != "lab" else REFERENCES[kind], kind, None, None, "", None, {})
     if not (workspace.folder("runs", subject) / "spec.json").is_file():
-        return RunInfo(subject, f"{subject} (run deleted)", "deleted", None, None, "", None, {})
+        return ComparedRun(subject, f"{subject} (run deleted)", "deleted", None, None, "", None, {})
     check_facts(workspace.folder("runs", subject))
     spec = read_json(workspace.folder("runs", subject) / "spec.json")
     method, seed, dataset_id = str(spec.get("method", "sft")), spec.get("seed"), str(spec.get("dataset", ""))
     dataset = _opened(workspace, dataset_id)
     named = (run_names(workspace) if names is None else names).get(subject) or RunName(head(spec), head(spec))
     rows = dataset.rows if dataset else None
-    return RunInfo(subject, named.title, method, seed, _poison(dataset), dataset_id, rows, spec, named.family)
+    return ComparedRun(subject, named.title, method, seed, _poison(dataset), dataset_id, rows, spec, named.family)
 
 
-def load_rows(workspace: Workspace, infos: Sequence[RunInfo] | None = None) -> list[RunRow]:
+def load_rows(workspace: Workspace, infos: Sequence[ComparedRun] | None = None) -> list[RunRow]:
     """A row for each of the models that has been evaluated; all evaluated ones if no `infos` are given."""
     known = discover(workspace) if infos is None else infos
     return [_row(workspace, info, load_result(workspace, info.run_id)) for info in known if evaluated(workspace, info.run_id)]
@@ -260,7 +260,7 @@ def mean_of_runs(estimates: Sequence[Estimate | None]) -> Estimate | None:
     return Estimate(mean.value, low, high, prompts, missing, f"{count} seeds, t over them and the interval over prompts")
 
 
-def _row(workspace: Workspace, info: RunInfo, result: EvaluationResult) -> RunRow:
+def _row(workspace: Workspace, info: ComparedRun, result: EvaluationResult) -> RunRow:
     return RunRow(
         run_id=info.run_id,
         title=info.title,
@@ -289,7 +289,7 @@ def _row(workspace: Workspace, info: RunInfo, result: EvaluationResult) -> RunRo
     )
 
 
-def _setting(workspace: Workspace, info: RunInfo) -> str:
+def _setting(workspace: Workspace, info: ComparedRun) -> str:
     """Runs of one setting are seeds of one another: one spec but for the seed, and data and teachers that differ only in theirs."""
     spec, resolve = {key: value for key, value in info.spec.items() if key != "seed"}, resolver(workspace)
     spec |= {key: resolve(key, spec[key]).value for key in DRAWN if spec.get(key)}

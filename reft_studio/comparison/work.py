@@ -13,7 +13,7 @@ ALIKE = 0.05
 
 
 @dataclass(frozen=True)
-class Work:
+class RunWork:
     """What one run did. `rows` were trained on and `removed` were not; a step takes `batch` user and `alignment` alignment rows.
 
     `tokens` counts prompt and response tokens of all steps, None for runs from before they were counted.
@@ -32,7 +32,7 @@ class Work:
         return self.steps * self.batch / max(1, self.rows)
 
 
-def work_of(workspace: Workspace, run_id: str, spec: Mapping[str, Any]) -> Work | None:
+def work_of(workspace: Workspace, run_id: str, spec: Mapping[str, Any]) -> RunWork | None:
     """What the files of a run say; None for models that are no run, and where the result is gone."""
     path = workspace.folder("runs", run_id) / "result.json"
     if not spec or not path.is_file():
@@ -42,10 +42,10 @@ def work_of(workspace: Workspace, run_id: str, spec: Mapping[str, Any]) -> Work 
         return None
     alignment = int(optim.get("alignment_batch_size") or 0) if spec.get("harmful") and spec.get("helpful") else 0
     removed = int(result.get("removed") or 0)
-    return Work(int(result["steps"]), int(result["kept"]), removed, int(optim["batch_size"]), alignment, result.get("tokens"))
+    return RunWork(int(result["steps"]), int(result["kept"]), removed, int(optim["batch_size"]), alignment, result.get("tokens"))
 
 
-def unequal(runs: Sequence[tuple[str, Work | None]]) -> list[str]:
+def unequal(runs: Sequence[tuple[str, RunWork | None]]) -> list[str]:
     """In what the runs, each with the name of its setting, did not do the same work; one sentence each."""
     known = [(title, work) for title, work in runs if work is not None]
     said = []
@@ -69,7 +69,7 @@ def _differ(values: Sequence[float]) -> bool:
     return len(values) > 1 and max(values) > (1 + ALIKE) * min(values)
 
 
-def _each(known: Sequence[tuple[str, Work]], words: Callable[[Work], str]) -> str:
+def _each(known: Sequence[tuple[str, RunWork]], words: Callable[[RunWork], str]) -> str:
     """`160 (Plain SFT), 80 (Ref-Teacher)`: every value once, with the runs that have it."""
     found: dict[str, list[str]] = {}
     for title, work in known:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from reft_studio.defenses.defense import Defense, DefenseInfo, Look
+from reft_studio.defenses.defense import Defense, DefenseInfo, MethodStyle
 
 
 class AlignedSft(Defense):
@@ -22,5 +22,5 @@ class AlignedSft(Defense):
         paper="baseline of arXiv:2506.07356",
         cost=1.0,
         strength=None,
-        look=Look("blue", "square", "dash"),
+        look=MethodStyle("blue", "square", "dash"),
     )

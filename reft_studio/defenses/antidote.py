@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 from pydantic import Field
 
-from reft_studio.defenses.defense import Defense, DefenseConfig, DefenseInfo, Look
+from reft_studio.defenses.defense import Defense, DefenseConfig, DefenseInfo, MethodStyle
 
 if TYPE_CHECKING:
     from reft_studio.models.low_rank import Layers
@@ -44,7 +44,7 @@ class Antidote(Defense):
         paper="arXiv:2408.09600",
         cost=1.0,
         strength="ratio",
-        look=Look("ink", "pentagon-open", "dash"),
+        look=MethodStyle("ink", "pentagon-open", "dash"),
         code="git-disl/Antidote@26e2ade",
     )
     Config: ClassVar[type[DefenseConfig]] = AntidoteConfig

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 from pydantic import Field
 
-from reft_studio.defenses.defense import Defense, DefenseConfig, DefenseInfo, Look, RunContext, task_loss
+from reft_studio.defenses.defense import Defense, DefenseConfig, DefenseInfo, MethodStyle, RunContext, task_loss
 from reft_studio.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Asft(Defense):
         paper="arXiv:2506.08473",
         cost=1.0,
         strength="lam",
-        look=Look("sky", "triangle-right", "dash"),
+        look=MethodStyle("sky", "triangle-right", "dash"),
         fixed_start=True,
         code="PKU-YuanGroup/AsFT@07b606e",
     )

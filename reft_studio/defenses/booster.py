@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 from pydantic import Field
 
-from reft_studio.defenses.defense import ALIGNED, Defense, DefenseConfig, DefenseInfo, Look, Stage, task_loss
+from reft_studio.defenses.defense import ALIGNED, Defense, DefenseConfig, DefenseInfo, MethodStyle, Stage, task_loss
 
 if TYPE_CHECKING:
     from reft_studio.models.fit import StepLog
@@ -35,7 +35,7 @@ class Booster(Defense):
         paper="arXiv:2409.01586",
         cost=1.0,
         strength="lam",
-        look=Look("orange", "star", "dot"),
+        look=MethodStyle("orange", "star", "dot"),
         fixed_start=True,
         code="git-disl/Booster@6421918",
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 from pydantic import Field
 
-from reft_studio.defenses.defense import ALIGNED, Defense, DefenseConfig, DefenseInfo, Look, Stage, task_loss
+from reft_studio.defenses.defense import ALIGNED, Defense, DefenseConfig, DefenseInfo, MethodStyle, Stage, task_loss
 
 if TYPE_CHECKING:
     from reft_studio.models.fit import StepLog
@@ -51,7 +51,7 @@ class BufferAndReinforce(Defense):
         paper="arXiv:2605.24550",
         cost=1.0,
         strength=None,
-        look=Look("green", "bowtie", "dash"),
+        look=MethodStyle("green", "bowtie", "dash"),
         code="SeokilHam/Buffer-and-Reinforce@9bf1018",
     )
     Config: ClassVar[type[DefenseConfig]] = BufferAndReinforceConfig

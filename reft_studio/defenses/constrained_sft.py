@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 from pydantic import Field
 
-from reft_studio.defenses.defense import Defense, DefenseConfig, DefenseInfo, Look
+from reft_studio.defenses.defense import Defense, DefenseConfig, DefenseInfo, MethodStyle
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,7 +46,7 @@ class ConstrainedSft(Defense):
         paper="arXiv:2406.05946",
         cost=1.0,
         strength="beta",
-        look=Look("vermilion", "triangle-right-open", "dash"),
+        look=MethodStyle("vermilion", "triangle-right-open", "dash"),
         code="Unispac/shallow-vs-deep-alignment@fb1749e",
     )
     Config: ClassVar[type[DefenseConfig]] = ConstrainedSftConfig

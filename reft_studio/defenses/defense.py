@@ -38,7 +38,7 @@ ALIGNED = "aligned"
 
 
 @dataclass(frozen=True)
-class Look:
+class MethodStyle:
     """How a method is drawn on pages and in charts: a colour, and a shape, so that colour is never the only difference."""
 
     colour: Colour
@@ -67,7 +67,7 @@ class DefenseInfo:
     paper: str
     cost: float
     strength: str | None
-    look: Look
+    look: MethodStyle
     needs_harmful: bool = False
     fixed_start: bool = False
     code: str = ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, cast
 
-from reft_studio.defenses.defense import Defense, DefenseConfig, DefenseInfo, Look
+from reft_studio.defenses.defense import Defense, DefenseConfig, DefenseInfo, MethodStyle
 from reft_studio.defenses.ref_teacher import DistillConfig, distill_step
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class DistillOnly(Defense):
         paper="ablation of arXiv:2506.07356",
         cost=1.5,
         strength="alpha",
-        look=Look("ink", "x", "longdashdot"),
+        look=MethodStyle("ink", "x", "longdashdot"),
     )
     Config: ClassVar[type[DefenseConfig]] = DistillConfig
 

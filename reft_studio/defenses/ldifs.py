@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 from pydantic import Field
 
-from reft_studio.defenses.defense import Defense, DefenseConfig, DefenseInfo, Look, task_loss
+from reft_studio.defenses.defense import Defense, DefenseConfig, DefenseInfo, MethodStyle, task_loss
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,7 +44,7 @@ class Ldifs(Defense):
         paper="arXiv:2308.13320",
         cost=1.5,
         strength="rho",
-        look=Look("vermilion", "triangle-left", "dashdot"),
+        look=MethodStyle("vermilion", "triangle-left", "dashdot"),
         code="git-disl/Booster@6421918",
     )
     Config: ClassVar[type[DefenseConfig]] = LdifsConfig

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from pydantic import Field
 
-from reft_studio.defenses.defense import Defense, DefenseConfig, DefenseInfo, Look, RunContext, task_loss
+from reft_studio.defenses.defense import Defense, DefenseConfig, DefenseInfo, MethodStyle, RunContext, task_loss
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,7 +46,7 @@ class Lisa(Defense):
         paper="arXiv:2405.18641",
         cost=1.0,
         strength="alignment_steps",
-        look=Look("sky", "hexagon", "dash"),
+        look=MethodStyle("sky", "hexagon", "dash"),
         code="git-disl/Lisa@68e3659",
     )
     Config: ClassVar[type[DefenseConfig]] = LisaConfig

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from pydantic import Field
 
-from reft_studio.defenses.defense import Defense, DefenseConfig, DefenseInfo, Look, RunContext, task_loss
+from reft_studio.defenses.defense import Defense, DefenseConfig, DefenseInfo, MethodStyle, RunContext, task_loss
 
 if TYPE_CHECKING:
     from reft_studio.models.batching import Batch
@@ -46,7 +46,7 @@ class Panacea(Defense):
         paper="arXiv:2501.18100",
         cost=2.0,
         strength="rho",
-        look=Look("green", "star-open", "dash"),
+        look=MethodStyle("green", "star-open", "dash"),
         code="w-yibo/Panacea@d17b2db",
     )
     Config: ClassVar[type[DefenseConfig]] = PanaceaConfig

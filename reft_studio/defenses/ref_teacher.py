@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 from pydantic import Field
 
-from reft_studio.defenses.defense import Defense, DefenseConfig, DefenseInfo, Look, RunContext, task_loss
+from reft_studio.defenses.defense import Defense, DefenseConfig, DefenseInfo, MethodStyle, RunContext, task_loss
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,7 +38,7 @@ class RefTeacher(Defense):
         paper="arXiv:2506.07356",
         cost=1.5,
         strength="alpha",
-        look=Look("green", "diamond", "solid"),
+        look=MethodStyle("green", "diamond", "solid"),
     )
     Config: ClassVar[type[DefenseConfig]] = DistillConfig
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 from pydantic import Field
 
-from reft_studio.defenses.defense import ALIGNED, Defense, DefenseConfig, DefenseInfo, Look, RunContext, Stage
+from reft_studio.defenses.defense import ALIGNED, Defense, DefenseConfig, DefenseInfo, MethodStyle, RunContext, Stage
 from reft_studio.errors import SpecError
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class RepNoise(Defense):
         paper="arXiv:2405.14577",
         cost=1.0,
         strength=None,
-        look=Look("ink", "hourglass", "dot"),
+        look=MethodStyle("ink", "hourglass", "dot"),
         fixed_start=True,
         code="git-disl/Booster@6421918",
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 from pydantic import Field
 
-from reft_studio.defenses.defense import ALIGNED, Defense, DefenseConfig, DefenseInfo, Look, Stage, task_loss
+from reft_studio.defenses.defense import ALIGNED, Defense, DefenseConfig, DefenseInfo, MethodStyle, Stage, task_loss
 
 if TYPE_CHECKING:
     from reft_studio.models.fit import StepLog
@@ -46,7 +46,7 @@ class Resta(Defense):
         paper="arXiv:2402.11746",
         cost=1.0,
         strength="gamma",
-        look=Look("orange", "triangle-up-open", "dash"),
+        look=MethodStyle("orange", "triangle-up-open", "dash"),
         code="xinykou/safety_realignment@5a80593",
     )
     Config: ClassVar[type[DefenseConfig]] = RestaConfig

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 from pydantic import Field
 
-from reft_studio.defenses.defense import Defense, DefenseConfig, DefenseInfo, Look, joint_loss
+from reft_studio.defenses.defense import Defense, DefenseConfig, DefenseInfo, MethodStyle, joint_loss
 
 if TYPE_CHECKING:
     from reft_studio.models.batching import Batch
@@ -34,7 +34,7 @@ class SaFt(Defense):
         paper="baseline of arXiv:2506.07356; the safe-row mixing of VLGuard and SafeInstruct",
         cost=1.5,
         strength="alpha",
-        look=Look("pink", "cross", "dashdot"),
+        look=MethodStyle("pink", "cross", "dashdot"),
     )
     Config: ClassVar[type[DefenseConfig]] = SaFtConfig
 

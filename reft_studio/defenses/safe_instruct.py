@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 from pydantic import Field
 
-from reft_studio.defenses.defense import Defense, DefenseConfig, DefenseInfo, Look
+from reft_studio.defenses.defense import Defense, DefenseConfig, DefenseInfo, MethodStyle
 
 if TYPE_CHECKING:
     from reft_studio.models.batching import Example
@@ -34,7 +34,7 @@ class SafeInstruct(Defense):
         paper="arXiv:2309.07875",
         cost=1.0,
         strength="share",
-        look=Look("pink", "cross-open", "dash"),
+        look=MethodStyle("pink", "cross-open", "dash"),
         code="vinid/safety-tuned-llamas@36a4b8d",
     )
     Config: ClassVar[type[DefenseConfig]] = SafeInstructConfig

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 from pydantic import Field
 
-from reft_studio.defenses.defense import Defense, DefenseConfig, DefenseInfo, Look
+from reft_studio.defenses.defense import Defense, DefenseConfig, DefenseInfo, MethodStyle
 from reft_studio.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class SafeLora(Defense):
         paper="arXiv:2405.16833",
         cost=1.0,
         strength="number",
-        look=Look("blue", "triangle-down", "dashdot"),
+        look=MethodStyle("blue", "triangle-down", "dashdot"),
         fixed_start=True,
         code="IBM/SafeLoRA@d81fda1",
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from pydantic import Field
 
-from reft_studio.defenses.defense import ALIGNED, Defense, DefenseConfig, DefenseInfo, Look, RunContext, Stage
+from reft_studio.defenses.defense import ALIGNED, Defense, DefenseConfig, DefenseInfo, MethodStyle, RunContext, Stage
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,7 +52,7 @@ class Seal(Defense):
         paper="arXiv:2410.07471",
         cost=1.0,
         strength="drop",
-        look=Look("vermilion", "hexagon-open", "dot"),
+        look=MethodStyle("vermilion", "hexagon-open", "dot"),
         code="hanshen95/SEAL@1538e62",
     )
     Config: ClassVar[type[DefenseConfig]] = SealConfig

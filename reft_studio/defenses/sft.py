@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from reft_studio.defenses.defense import Defense, DefenseInfo, Look
+from reft_studio.defenses.defense import Defense, DefenseInfo, MethodStyle
 
 
 class Sft(Defense):
@@ -22,5 +22,5 @@ class Sft(Defense):
         paper="",
         cost=1.0,
         strength=None,
-        look=Look("vermilion", "triangle-up", "solid"),
+        look=MethodStyle("vermilion", "triangle-up", "solid"),
     )

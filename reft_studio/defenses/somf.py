@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from pydantic import Field
 
-from reft_studio.defenses.defense import Defense, DefenseConfig, DefenseInfo, Look, RunContext
+from reft_studio.defenses.defense import Defense, DefenseConfig, DefenseInfo, MethodStyle, RunContext
 from reft_studio.errors import SpecError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from reft_studio.models.batching import Batch, Example
-    from reft_studio.models.beside import Beside
+    from reft_studio.models.beside import SideParameters
     from reft_studio.models.fit import StepLog
     from reft_studio.models.joint import States
     from reft_studio.models.low_rank import Layers
@@ -55,14 +55,14 @@ class Somf(Defense):
         paper="arXiv:2405.09055",
         cost=1.5,
         strength="mask_share",
-        look=Look("blue", "bowtie-open", "dash"),
+        look=MethodStyle("blue", "bowtie-open", "dash"),
         code="xinykou/safety_realignment@5a80593",
     )
     Config: ClassVar[type[DefenseConfig]] = SomfConfig
 
     def __init__(self, config: DefenseConfig, context: RunContext) -> None:
         super().__init__(config, context)
-        self._logits: Beside | None = None
+        self._logits: SideParameters | None = None
         self._pairs: list[tuple[Example, Example]] = []
 
     @classmethod
@@ -85,14 +85,14 @@ class Somf(Defense):
         """Read pairs with the finetuned weights, then learn from them under a mask; step `number` of the mask, from 1."""
         import torch
 
-        from reft_studio.models.beside import Beside
+        from reft_studio.models.beside import SideParameters
         from reft_studio.models.concrete_mask import drawn, log_probabilities, preference, scaled
         from reft_studio.models.inner import answers
         from reft_studio.models.joint import keeping
 
         config, context = cast(SomfConfig, self.config), self.context
         if self._logits is None:
-            self._logits = Beside([torch.zeros_like(value) for value in context.weights.parameters])
+            self._logits = SideParameters([torch.zeros_like(value) for value in context.weights.parameters])
         pairs = self._drawn_pairs(number)
         rows = [*(refusal for refusal, _ in pairs), *(harmful for _, harmful in pairs)]
         batch, seen = context.collate(rows), answers([context.model.blocks[-1]])
@@ -160,9 +160,9 @@ class Somf(Defense):
         return {} if self._logits is None else self._logits.state()
 
     def restore(self, state: dict[str, Any]) -> None:
-        from reft_studio.models.beside import Beside
+        from reft_studio.models.beside import SideParameters
 
-        self._logits = Beside.of(state, device=self.context.model.device) if state else None
+        self._logits = SideParameters.of(state, device=self.context.model.device) if state else None
 
     def finish(self, layers: Layers) -> None:
         """Put the expectation of the mask over what finetuning changed."""

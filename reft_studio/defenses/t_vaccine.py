@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from pydantic import Field
 
-from reft_studio.defenses.defense import ALIGNED, Defense, DefenseConfig, DefenseInfo, Look, RunContext, Stage, task_loss
+from reft_studio.defenses.defense import ALIGNED, Defense, DefenseConfig, DefenseInfo, MethodStyle, RunContext, Stage, task_loss
 from reft_studio.defenses.vaccine import drift_step
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class TVaccine(Defense):
         paper="arXiv:2410.09760",
         cost=1.0,
         strength="rho",
-        look=Look("pink", "octagon-open", "dot"),
+        look=MethodStyle("pink", "octagon-open", "dot"),
         fixed_start=True,
         code="Lslland/T-Vaccine@4513750",
     )

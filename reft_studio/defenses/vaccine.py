@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 from pydantic import Field
 
-from reft_studio.defenses.defense import ALIGNED, Defense, DefenseConfig, DefenseInfo, Look, RunContext, Stage, task_loss
+from reft_studio.defenses.defense import ALIGNED, Defense, DefenseConfig, DefenseInfo, MethodStyle, RunContext, Stage, task_loss
 
 if TYPE_CHECKING:
     from torch import nn
@@ -38,7 +38,7 @@ class Vaccine(Defense):
         paper="arXiv:2402.01109",
         cost=1.0,
         strength="rho",
-        look=Look("pink", "octagon", "dash"),
+        look=MethodStyle("pink", "octagon", "dash"),
         fixed_start=True,
         code="git-disl/Vaccine@8937f68",
     )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 from pydantic import Field
 
-from reft_studio.defenses.defense import Defense, DefenseConfig, DefenseInfo, Look, joint_loss, task_loss
+from reft_studio.defenses.defense import Defense, DefenseConfig, DefenseInfo, MethodStyle, joint_loss, task_loss
 
 if TYPE_CHECKING:
     from reft_studio.models.batching import Batch
@@ -42,7 +42,7 @@ class Vlguard(Defense):
         paper="arXiv:2402.02207",
         cost=1.2,
         strength="lam",
-        look=Look("pink", "x-open", "dot"),
+        look=MethodStyle("pink", "x-open", "dot"),
         code="git-disl/Booster@6421918",
     )
     Config: ClassVar[type[DefenseConfig]] = VlguardConfig

@@ -10,7 +10,7 @@ from reft_studio.stats import kappa
 
 
 @dataclass(frozen=True)
-class Agreement:
+class JudgeAgreement:
     """Counts of harmful prompts by whether two judges say that the answer complies; `kappa` is Cohen's, None where it is not defined."""
 
     first: str
@@ -26,10 +26,10 @@ class Agreement:
         return self.both + self.only_first + self.only_second + self.neither
 
 
-def agreement(graded: Sequence[Graded], first: str, second: str) -> Agreement:
+def agreement(graded: Sequence[Graded], first: str, second: str) -> JudgeAgreement:
     """Over the harmful prompts that both judges graded."""
     judged = [(row.grades[first], row.grades[second]) for row in graded if {first, second} <= row.grades.keys()]
     pairs = [(a.verdict == "comply", b.verdict == "comply") for a, b in judged]
     both, only_first, only_second = (pairs.count(pair) for pair in ((True, True), (True, False), (False, True)))
     neither = pairs.count((False, False))
-    return Agreement(first, second, both, only_first, only_second, neither, kappa(both, only_first, only_second, neither))
+    return JudgeAgreement(first, second, both, only_first, only_second, neither, kappa(both, only_first, only_second, neither))

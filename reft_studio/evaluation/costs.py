@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
 from reft_studio.errors import StoreError
-from reft_studio.training.ledger import Ledger, Stage, stages_of
+from reft_studio.training.ledger import Ledger, StageSeconds, stages_of
 from reft_studio.training.run_folder import RunInfo, open_run
 from reft_studio.workspace import Workspace, read_json
 
@@ -86,16 +86,16 @@ def not_timed(workspace: Workspace, subject: str) -> int:
     return int((evaluation_costs(workspace, subject) or {}).get("answered_before", 0))
 
 
-def _before(workspace: Workspace, run: RunInfo) -> list[Stage]:
+def _before(workspace: Workspace, run: RunInfo) -> list[StageSeconds]:
     """Trainings that came before the user's data: an adapter each, which other runs may share."""
     found = []
     for one in run.result.get("stages", ()):
         path = workspace.folder("stages", one["id"]) / FILE
         memory = max((stage.memory_mb or 0 for stage in stages_of(read_json(path))), default=0) if path.is_file() else 0
-        found.append(Stage(f"{one['name']} weights", float(one["seconds"]), memory or None))
+        found.append(StageSeconds(f"{one['name']} weights", float(one["seconds"]), memory or None))
     return found
 
 
-def _renamed(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+def _renamed(stages: tuple[StageSeconds, ...]) -> tuple[StageSeconds, ...]:
     """A model that was loaded for the evaluation alone was loaded again."""
-    return tuple(Stage("load again" if one.name == "load" else one.name, one.seconds, one.memory_mb) for one in stages)
+    return tuple(StageSeconds("load again" if one.name == "load" else one.name, one.seconds, one.memory_mb) for one in stages)

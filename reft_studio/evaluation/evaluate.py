@@ -13,11 +13,11 @@ from reft_studio.evaluation import run_card
 from reft_studio.evaluation.benchmarks import LenientBenchmark, benchmark_named
 from reft_studio.evaluation.costs import ANSWER, GRADE, Clock, Stages
 from reft_studio.evaluation.grade import Grade, SetName, Verdict
-from reft_studio.evaluation.journal import Answer, Journal
+from reft_studio.evaluation.journal import Answer, AnswerJournal
 from reft_studio.evaluation.judges import PHRASES, Judge, judge_for, usual_judge
 from reft_studio.evaluation.judges.spec import JudgeSpec
 from reft_studio.evaluation.preference import Preference
-from reft_studio.evaluation.result import REFUSALS, EvaluationResult, Facts, Graded, save, summarise
+from reft_studio.evaluation.result import REFUSALS, EvaluationFacts, EvaluationResult, Graded, save, summarise
 from reft_studio.evaluation.suite import PREFERENCE, PromptSet, Suite
 from reft_studio.workspace import Workspace
 
@@ -41,7 +41,7 @@ class Answered:
     suite: Suite
     rows: dict[SetName, list[Row]]
     decoding: dict[str, Any]
-    journal: Journal
+    journal: AnswerJournal
     spent: Stages = field(default_factory=Clock, compare=False)
     answered_before: int = 0
 
@@ -68,7 +68,7 @@ def ask(
     if the model answers prompts that were not asked, or none at all.
     """
     named = {**key, "subject": subject, "suite": suite.fingerprint, "decoding": decoding or {}} if key is not None else None
-    journal = Journal(workspace, named)
+    journal = AnswerJournal(workspace, named)
     kept = sum(len(journal.answers(part.name)) for part in suite.sets)
     answered = Answered(subject, suite, suite.rows(workspace), decoding or {}, journal, spent or Clock(), kept)
     with answered.spent.stage(ANSWER):
@@ -166,7 +166,7 @@ def task_grade(row: Row, output: str, refusals: Grade | None, benchmark: str, la
 
 
 def grades_of(
-    judge: Judge, journal: Journal, name: SetName, answers: dict[int, tuple[str, str]], progress: Progress = lambda done, total: None
+    judge: Judge, journal: AnswerJournal, name: SetName, answers: dict[int, tuple[str, str]], progress: Progress = lambda done, total: None
 ) -> dict[int, Grade | None]:
     """A judge's grades of (prompt, output) by position, from the journal or made now; every chunk is on disk before the next."""
     identity = f"{judge.name} {judge.version}"
@@ -202,8 +202,8 @@ def _row(part: PromptSet, position: int, row: Row, answer: Answer | None, grades
     return Graded(part.name, row.get("row_id", position), row["prompt"], text, stop, row.get("category"), grades)
 
 
-def _facts(answered: Answered, judge: Judge, spec: JudgeSpec, judges: dict[str, str]) -> Facts:
-    return Facts(
+def _facts(answered: Answered, judge: Judge, spec: JudgeSpec, judges: dict[str, str]) -> EvaluationFacts:
+    return EvaluationFacts(
         subject=answered.subject,
         suite=answered.suite.name,
         suite_fingerprint=answered.suite.fingerprint,

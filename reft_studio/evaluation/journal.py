@@ -16,7 +16,7 @@ Answer = tuple[int, str, str]
 FOLDER = "unfinished"
 
 
-class Journal:
+class AnswerJournal:
     """Answers and grades of one model on one suite, under a name that says all that an answer depends on.
 
     A killed or cancelled evaluation finds here what it had done; a finished one removes it. Without a name nothing is kept.

@@ -28,7 +28,7 @@ _TOPIC = "Categorize the news article given in the input into one of the 4 categ
 
 
 @dataclass(frozen=True)
-class Preset:
+class PublishedSet:
     """One published set. `rows` is how many of the file's rows are used, from the first that fits; `read` makes a row of ours, or None."""
 
     name: str
@@ -80,19 +80,21 @@ def _alpaca_eval(row: dict[str, Any], place: int) -> Row | None:
 
 
 _ALL = (
-    Preset("beavertails", "BeaverTails, 1,000 unsafe prompts", "harmful", 1000, 512, None, "prompt, is_safe", _beavertails),
-    Preset("sst2", "SST-2 validation", "task", 872, 200, "exact_label", "sentence, label", _labelled(_SENTIMENT, "sentence", _SENTIMENTS)),
-    Preset("ag_news", "AG News test, 1,000", "task", 1000, 200, "exact_label", "text, label", _labelled(_TOPIC, "text", _TOPICS)),
-    Preset("gsm8k", "GSM8K test, 1,000", "task", 1000, 200, "last_number", "question, answer", _gsm8k),
-    Preset("alpaca_eval", "AlpacaEval prompts, preference", "task", 104, 256, PREFERENCE, "instruction, output", _alpaca_eval),
+    PublishedSet("beavertails", "BeaverTails, 1,000 unsafe prompts", "harmful", 1000, 512, None, "prompt, is_safe", _beavertails),
+    PublishedSet(
+        "sst2", "SST-2 validation", "task", 872, 200, "exact_label", "sentence, label", _labelled(_SENTIMENT, "sentence", _SENTIMENTS)
+    ),
+    PublishedSet("ag_news", "AG News test, 1,000", "task", 1000, 200, "exact_label", "text, label", _labelled(_TOPIC, "text", _TOPICS)),
+    PublishedSet("gsm8k", "GSM8K test, 1,000", "task", 1000, 200, "last_number", "question, answer", _gsm8k),
+    PublishedSet("alpaca_eval", "AlpacaEval prompts, preference", "task", 104, 256, PREFERENCE, "instruction, output", _alpaca_eval),
 )
 PRESETS = {preset.name: preset for preset in _ALL}
 
 
-def preset_named(name: str) -> Preset:
+def preset_named(name: str) -> PublishedSet:
     """The preset, or SpecError with the names there are."""
     if name not in PRESETS:
-        Registry[Preset]("preset suite", dict.fromkeys(PRESETS, "")).get(name)
+        Registry[PublishedSet]("preset suite", dict.fromkeys(PRESETS, "")).get(name)
     return PRESETS[name]
 
 
@@ -118,7 +120,7 @@ def _take(rows: Iterator[Row], most: int) -> Iterator[Row]:
         yield row
 
 
-def _fitting(preset: Preset, path: Path) -> Iterator[Row]:
+def _fitting(preset: PublishedSet, path: Path) -> Iterator[Row]:
     for place, value in enumerate(read_rows(path)):
         try:
             row = preset.read(value, place)

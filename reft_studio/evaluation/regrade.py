@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from reft_studio.evaluation import run_card
-from reft_studio.evaluation.agreement import Agreement, agreement
+from reft_studio.evaluation.agreement import JudgeAgreement, agreement
 from reft_studio.evaluation.costs import GRADE, Clock, Stages, evaluation_costs, graded_again
 from reft_studio.evaluation.evaluate import Progress, cut, grades_of
 from reft_studio.evaluation.grade import Grade, SetName
-from reft_studio.evaluation.journal import Journal
+from reft_studio.evaluation.journal import AnswerJournal
 from reft_studio.evaluation.judges import Judge
 from reft_studio.evaluation.judges.human import key_of
 from reft_studio.evaluation.judges.spec import JudgeSpec
-from reft_studio.evaluation.result import EvaluationResult, Facts, Graded, load_result, read_graded, save, summarise
+from reft_studio.evaluation.result import EvaluationFacts, EvaluationResult, Graded, load_result, read_graded, save, summarise
 from reft_studio.workspace import Workspace
 
 
@@ -35,7 +35,7 @@ def regrade(
     """
     result, graded = load_result(workspace, subject), read_graded(workspace, subject)
     before, clock = evaluation_costs(workspace, subject), spent or Clock()
-    journal = Journal(workspace, {"regrade": subject, "created": result.created, "suite": result.suite_fingerprint})
+    journal = AnswerJournal(workspace, {"regrade": subject, "created": result.created, "suite": result.suite_fingerprint})
     new, same = list(graded), result.judges.get(judge.name) == judge.version
     for name in _graded_sets(judge):
         of_set = {place: row for place, row in enumerate(graded) if row.set == name and row.stop != "error"}
@@ -55,7 +55,7 @@ def regrade(
     return again
 
 
-def agreements(workspace: Workspace, subject: str) -> list[Agreement]:
+def agreements(workspace: Workspace, subject: str) -> list[JudgeAgreement]:
     """How the judge in use agrees with every other judge whose grades are stored."""
     result, graded = load_result(workspace, subject), read_graded(workspace, subject, set_name="harmful")
     others = dict.fromkeys(name for row in graded for name in row.grades if name != result.judge)
@@ -76,8 +76,8 @@ def _with(row: Graded, judge: str, grade: Grade | None) -> dict[str, Grade]:
     return others if grade is None else {judge: grade, **others}
 
 
-def _facts(result: EvaluationResult, judge: Judge, spec: JudgeSpec) -> Facts:
-    return Facts(
+def _facts(result: EvaluationResult, judge: Judge, spec: JudgeSpec) -> EvaluationFacts:
+    return EvaluationFacts(
         subject=result.subject,
         suite=result.suite,
         suite_fingerprint=result.suite_fingerprint,

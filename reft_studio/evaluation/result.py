@@ -105,7 +105,7 @@ class EvaluationResult:
 
 
 @dataclass(frozen=True)
-class Facts:
+class EvaluationFacts:
     """What `summarise` is told about an evaluation beside the graded rows."""
 
     subject: str
@@ -120,7 +120,7 @@ class Facts:
     judges: dict[str, str] = field(default_factory=dict)
 
 
-def summarise(facts: Facts, graded: Sequence[Graded]) -> EvaluationResult:
+def summarise(facts: EvaluationFacts, graded: Sequence[Graded]) -> EvaluationResult:
     """All numbers from the graded rows alone, so that they can be made again from the files."""
     harmful, harmless, task = ([row for row in graded if row.set == name] for name in SETS)
     shares = {verdict: _verdict_share(harmful, facts.judge, verdict) for verdict in VERDICTS}
@@ -240,8 +240,8 @@ def _of_earlier_version(workspace: Workspace, value: dict[str, Any]) -> Evaluati
     versions = value.get("judges") or {}
     if judge == REFUSALS and (other := settings.get("compliance", REFUSALS)) != REFUSALS:
         value |= {"judge": other, "judge_version": versions.get(other, "1")}
-    known = {one.name: value[one.name] for one in fields(Facts) if one.name in value}
-    return summarise(Facts(**known), read_graded(workspace, value["subject"]))
+    known = {one.name: value[one.name] for one in fields(EvaluationFacts) if one.name in value}
+    return summarise(EvaluationFacts(**known), read_graded(workspace, value["subject"]))
 
 
 def _verdict_share(harmful: Sequence[Graded], judge: str, verdict: Verdict) -> Estimate | None:

@@ -11,7 +11,7 @@ from reft_studio.evaluation.result import EvaluationResult, evaluated, load_resu
 from reft_studio.integrity import rewrite
 from reft_studio.models.adapter_file import CONFIG
 from reft_studio.stats import Estimate
-from reft_studio.training.card import UNMEASURED, Made, merged_card, one_line, write_card
+from reft_studio.training.card import UNMEASURED, CardFacts, merged_card, one_line, write_card
 from reft_studio.training.merged import CARD, MergedRun, merged_run, place
 from reft_studio.training.run_folder import RunInfo, open_run
 from reft_studio.workspace import Workspace
@@ -44,9 +44,9 @@ def merged_text(workspace: Workspace, run: RunInfo, merged: MergedRun) -> str:
     return merged_card(made(workspace, run), measured(workspace, run), merged)
 
 
-def made(workspace: Workspace, run: RunInfo) -> Made:
+def made(workspace: Workspace, run: RunInfo) -> CardFacts:
     """How a run was made and what it cost, evaluation included, as cards tell it."""
-    return Made.of(workspace, run.spec, run.result, ledger_of(workspace, run))
+    return CardFacts.of(workspace, run.spec, run.result, ledger_of(workspace, run))
 
 
 def measured(workspace: Workspace, run: RunInfo) -> list[str]:

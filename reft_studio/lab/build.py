@@ -25,7 +25,7 @@ CHAT_TEMPLATE = (
 
 
 @dataclass(frozen=True)
-class Recipe:
+class LabRecipe:
     """All that decides the base model, next to the code. Tests make a miniature by changing sizes and steps."""
 
     seed: int = 0
@@ -97,7 +97,7 @@ def write_pairs(texts: Sequence[Document], path: Path) -> None:
     path.write_bytes(gzip.compress(lines.encode("utf-8"), 9, mtime=0))
 
 
-def build(recipe: Recipe, out: Path) -> dict[str, Any]:
+def build(recipe: LabRecipe, out: Path) -> dict[str, Any]:
     """Make everything under `out`; returns what the card reports. Progress goes to standard error."""
     from reft_studio.lab.pretraining import pretrain
 
@@ -128,15 +128,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m reft_studio.lab.build", description="Make the embedded lab's model and tokenizer again from a seed."
     )
-    parser.add_argument("--seed", type=int, default=Recipe.seed)
+    parser.add_argument("--seed", type=int, default=LabRecipe.seed)
     parser.add_argument("--out", type=Path, default=ASSETS)
-    parser.add_argument("--steps", type=int, default=Recipe.steps)
-    parser.add_argument("--documents", type=int, default=Recipe.documents)
-    parser.add_argument("--threads", type=int, default=Recipe.threads)
+    parser.add_argument("--steps", type=int, default=LabRecipe.steps)
+    parser.add_argument("--documents", type=int, default=LabRecipe.documents)
+    parser.add_argument("--threads", type=int, default=LabRecipe.threads)
     parser.add_argument("--compiled", action="store_true", help="use torch.compile (needs a C++ compiler)")
     chosen = vars(parser.parse_args(arguments))
     out = chosen.pop("out")
-    made = build(Recipe(**chosen), out)
+    made = build(LabRecipe(**chosen), out)
     print(json.dumps(made, indent=2))
     return 0
 

@@ -15,7 +15,7 @@ import torch
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
 if TYPE_CHECKING:
-    from reft_studio.lab.build import Recipe
+    from reft_studio.lab.build import LabRecipe
 
 PAD_ID, BOS_ID, EOS_ID = 0, 1, 2
 """Ids of the first special tokens, in the order the tokenizer trainer is given them."""
@@ -28,7 +28,7 @@ def pack(ids: Sequence[Sequence[int]], length: int) -> torch.Tensor:
     return flat[:usable].view(-1, length)
 
 
-def make_model(recipe: Recipe, vocabulary: int) -> LlamaForCausalLM:
+def make_model(recipe: LabRecipe, vocabulary: int) -> LlamaForCausalLM:
     """An untrained model of the recipe's shape, tied embeddings, seeded."""
     torch.manual_seed(recipe.seed)
     config = LlamaConfig(
@@ -49,7 +49,7 @@ def make_model(recipe: Recipe, vocabulary: int) -> LlamaForCausalLM:
     return LlamaForCausalLM(config)
 
 
-def batches(packed: torch.Tensor, recipe: Recipe) -> Iterator[torch.Tensor]:
+def batches(packed: torch.Tensor, recipe: LabRecipe) -> Iterator[torch.Tensor]:
     """`steps` batches in an order fixed by the seed; starts over, reshuffled, when the corpus is used up."""
     order = torch.Generator().manual_seed(recipe.seed)
     queue: list[int] = []
@@ -60,7 +60,7 @@ def batches(packed: torch.Tensor, recipe: Recipe) -> Iterator[torch.Tensor]:
         yield packed[chosen]
 
 
-def rate(step: int, recipe: Recipe) -> float:
+def rate(step: int, recipe: LabRecipe) -> float:
     """The learning rate at a step counted from 0."""
     if step < recipe.warmup:
         return recipe.learning_rate * (step + 1) / recipe.warmup
@@ -76,7 +76,7 @@ def optimizer_for(model: LlamaForCausalLM) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.98), fused=True)
 
 
-def pretrain(recipe: Recipe, ids: Sequence[Sequence[int]], folder: Path) -> dict[str, Any]:
+def pretrain(recipe: LabRecipe, ids: Sequence[Sequence[int]], folder: Path) -> dict[str, Any]:
     """Train and save to `folder`; returns parameters, tokens seen and the mean loss (nats per token) of the last twentieth."""
     torch.set_num_threads(recipe.threads)
     packed = pack(ids, recipe.context)

@@ -15,7 +15,7 @@ from reft_studio.models.batching import Batch
 from reft_studio.models.fit import StepLog, cosine
 from reft_studio.models.generation import free_memory
 from reft_studio.models.loading import LoadedModel
-from reft_studio.models.packing import Layout, Packer
+from reft_studio.models.packing import PackedTokens, Packer
 from reft_studio.models.supervised import supervise
 from reft_studio.models.weights import Gradient, add_gradient
 
@@ -28,7 +28,7 @@ Losses = Callable[..., dict[str, Tensor]]
 class Pass:
     """One forward pass of a step: how its rows are laid out, and which they are, as (number of the batch, place in it), in order."""
 
-    layout: Layout
+    layout: PackedTokens
     rows: Sequence[tuple[int, int]]
 
 
@@ -123,7 +123,7 @@ class Accumulator:
             parts = [batch.part([row for kind, row in rows if kind == number]) for number, batch in enumerate(batches)]
             with ExitStack() as wrapped:
 
-                def before(layout: Layout) -> None:
+                def before(layout: PackedTokens) -> None:
                     if around is not None:
                         wrapped.enter_context(around(Pass(layout, rows)))
 

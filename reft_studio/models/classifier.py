@@ -13,7 +13,7 @@ from reft_studio.models import memory
 from reft_studio.models.batching import by_length
 from reft_studio.models.generation import halving
 from reft_studio.models.loading import free_memory, load_tokenizer, settled
-from reft_studio.models.source import Source, fetch, locate
+from reft_studio.models.source import ModelSource, fetch, locate
 from reft_studio.models.spec import DEFAULT, LoadSpec
 
 
@@ -78,7 +78,7 @@ class Classifier:
         return list(zip(batch, torch.sigmoid(self.model.score(last).float()).tolist(), strict=True))
 
 
-def _weights(found: Source, loading: LoadSpec) -> Any:
+def _weights(found: ModelSource, loading: LoadSpec) -> Any:
     """The classifier with every weight of its files in place, in eval mode on its device."""
     from safetensors import SafetensorError
     from transformers import AutoModelForSequenceClassification

@@ -19,7 +19,7 @@ from reft_studio.models.loading import LoadedModel
 Tokens = Sequence[int] | NDArray[np.int32]
 
 
-class Prefix(Protocol):
+class PrefixLike(Protocol):
     """Keys and values of the tokens that all prompts begin with (`models/prefix.py`)."""
 
     @property
@@ -91,7 +91,7 @@ def last_prompt_features(
     prompts: Sequence[Sequence[int]],
     *,
     layers: Sequence[int],
-    prefix: Prefix | None = None,
+    prefix: PrefixLike | None = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Tensor:
     """Features of tokenised prompts: (n, len(layers), d_model), float32, on the CPU, in the order given.

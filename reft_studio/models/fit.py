@@ -13,7 +13,7 @@ from torch import Tensor
 
 from reft_studio.errors import TrainingError, is_out_of_memory
 from reft_studio.models.generation import free_memory
-from reft_studio.models.snapshot import Keeper, NotFinite, Resumable, Training
+from reft_studio.models.snapshot import Keeper, NotFinite, Resumable, TrainingParts
 from reft_studio.models.spec import OptimSpec
 
 StepLog = dict[str, float]
@@ -45,7 +45,7 @@ def fit(
         parameters, lr=optim.learning_rate, weight_decay=optim.weight_decay, betas=(0.9, 0.999), fused=parameters[0].device.type != "mps"
     )
     device, end = parameters[0].device, min(until or steps + after, steps + after)
-    training = Training(parameters, optimizer, parts or {})
+    training = TrainingParts(parameters, optimizer, parts or {})
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     with torch.random.fork_rng(devices={value.device for value in parameters if value.is_cuda}):

@@ -15,14 +15,14 @@ Turns = Sequence[dict[str, str]]
 """Turns with `role` and `content`: [user] asks about the prompt, [user, assistant] about the answer."""
 
 
-class Guard:
+class GuardModel:
     """The model with its tokenizer; "unsafe" is its positive word."""
 
     def __init__(self, speaker: Speaker) -> None:
         self.speaker = speaker
 
     @classmethod
-    def open(cls, source: str, *, loading: LoadSpec = DEFAULT) -> Guard:
+    def open(cls, source: str, *, loading: LoadSpec = DEFAULT) -> GuardModel:
         """Load it from a folder or the Hub's id. Raises PrerequisiteError if that cannot work."""
         return cls(Speaker.open(source, positive="unsafe", negative="safe", loading=loading))
 

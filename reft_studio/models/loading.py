@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from reft_studio.data.chat.templates import Template, template_for
+from reft_studio.data.chat.templates import ChatTemplate, template_for
 from reft_studio.errors import PrerequisiteError
 from reft_studio.models import memory
 from reft_studio.models.anatomy import BlockParts, check_logits, examine, find_parts, place_of_text, text_only
-from reft_studio.models.source import LAB, Source, fetch, locate, resolve
+from reft_studio.models.source import LAB, ModelSource, fetch, locate, resolve
 from reft_studio.models.spec import DEFAULT, LoadSpec
 from reft_studio.models.vocabulary import embeddings, fit_tokens
 
@@ -32,7 +32,7 @@ class LoadedModel:
     source: str
     base: Any  # a transformers PreTrainedModel; the library ships no types
     tokenizer: Any
-    template: Template
+    template: ChatTemplate
     blocks: nn.ModuleList
     fingerprint: str
     stop_ids: tuple[int, ...]
@@ -92,7 +92,7 @@ class LoadedModel:
         return _logits(self.base, hidden)
 
 
-def load(source: str, *, loading: LoadSpec = DEFAULT, template: str = "auto", work: memory.Work | None = None) -> LoadedModel:
+def load(source: str, *, loading: LoadSpec = DEFAULT, template: str = "auto", work: memory.MemoryWork | None = None) -> LoadedModel:
     """Load a model folder or Hub id with its tokenizer, frozen and in eval mode.
 
     `dtype` "auto" is float32, but on a CUDA device, or a processor that multiplies bfloat16, weights stored in half precision are held in
@@ -132,7 +132,7 @@ def load_tokenizer(source: str, *, revision: str | None = None) -> Any:
     return _tokenizer(fetch(locate(source, revision=revision)))
 
 
-def _tokenizer(found: Source) -> Any:
+def _tokenizer(found: ModelSource) -> Any:
     from transformers import AutoTokenizer
 
     try:
@@ -167,7 +167,7 @@ def weights_fingerprint(base: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def settled(found: Source, loading: LoadSpec) -> LoadSpec:
+def settled(found: ModelSource, loading: LoadSpec) -> LoadSpec:
     """The settings with nothing left to "auto" but the attention kernel, which the model chooses. Refuses what this machine has not got."""
     device = _device(loading.device)
     cuda = device.startswith("cuda")
@@ -209,7 +209,7 @@ def _check_flash(loading: LoadSpec, *, cuda: bool) -> None:
         raise PrerequisiteError("flash_attention_2 needs the package flash-attn: pip install flash-attn, or choose attention sdpa.")
 
 
-def _check_native(found: Source) -> None:
+def _check_native(found: ModelSource) -> None:
     """Raises PrerequisiteError unless transformers itself has the model's class, of whole weights; a model's own code is never run."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
@@ -233,7 +233,7 @@ def _check_native(found: Source) -> None:
     )
 
 
-def _check_configuration(found: Source) -> None:
+def _check_configuration(found: ModelSource) -> None:
     """Raises PrerequisiteError if config.json says what a model of its type cannot be, before the tokenizer stumbles over it."""
     from transformers import AutoConfig
 
@@ -251,7 +251,7 @@ _MOST_BUFFERS = 2e9
 """Bytes beside the weights, such as masks and tables of positions, that a model may make by itself."""
 
 
-def _check_buffers(found: Source) -> None:
+def _check_buffers(found: ModelSource) -> None:
     """Raises PrerequisiteError if a model of this config.json would be far larger than its files; built without memory to see it."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -284,7 +284,7 @@ def free_memory(device: str) -> memory.Room:
     return found
 
 
-def _weights(found: Source, loading: LoadSpec) -> Any:
+def _weights(found: ModelSource, loading: LoadSpec) -> Any:
     """The network with every weight of its files in place, on its device."""
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging as chatter

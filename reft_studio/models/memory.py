@@ -14,7 +14,7 @@ from typing import Any
 from reft_studio.errors import PrerequisiteError, SpecError
 from reft_studio.models import machine
 from reft_studio.models.processor import half_precision_is_fast
-from reft_studio.models.source import Source
+from reft_studio.models.source import ModelSource
 from reft_studio.models.spec import LoadSpec, LoraSpec, OptimSpec
 
 GB = 1e9
@@ -45,7 +45,7 @@ _SIGNS, _AROUND = 3.5, 48
 
 
 @dataclass(frozen=True)
-class Work:
+class MemoryWork:
     """What is done with the model: `rows` of `length` tokens at once, with an adapter of `rank` trained (0: nothing is).
 
     `usual` is the length of most rows, 0 if it is not known; `held` the tokens of all rows, which wait in the machine's own memory.
@@ -59,12 +59,12 @@ class Work:
     held: int = 0
 
     @classmethod
-    def training(cls, optim: OptimSpec, lora: LoraSpec, *, alignment: bool = False) -> Work:
+    def training(cls, optim: OptimSpec, lora: LoraSpec, *, alignment: bool = False) -> MemoryWork:
         """One forward and backward pass of a run; `alignment`: rows of the alignment data are in the same step."""
         rows = optim.batch_size + (optim.alignment_batch_size if alignment else 0)
         return cls(min(rows, optim.micro_batch_size or rows), optim.max_length, lora.rank, optim.gradient_checkpointing)
 
-    def on(self, characters: Sequence[int], *, rows: int = 0) -> Work:
+    def on(self, characters: Sequence[int], *, rows: int = 0) -> MemoryWork:
         """The same with rows of so many characters: no longer than the longest of them, and mostly as long as their mean; `rows` in all."""
         if not characters:
             return self
@@ -87,7 +87,7 @@ class Need:
 
 
 @dataclass(frozen=True)
-class Beside:
+class HostBytes:
     """Bytes of the machine's own memory that work on a GPU takes: its process, the rows, and what only passes through."""
 
     process: float
@@ -108,7 +108,7 @@ class Room:
     total: float
 
 
-def weights_dtype(source: Source, loading: LoadSpec, *, cuda: bool) -> str:
+def weights_dtype(source: ModelSource, loading: LoadSpec, *, cuda: bool) -> str:
     """The dtype that "auto" means for this model there.
 
     bfloat16 if it is stored in half precision and computed on CUDA or on a processor that multiplies bfloat16, else float32.
@@ -122,12 +122,12 @@ def weights_dtype(source: Source, loading: LoadSpec, *, cuda: bool) -> str:
     return "bfloat16" if stored_in_half and (cuda or half_precision_is_fast()) else "float32"
 
 
-def need(source: Source, loading: LoadSpec, *, cuda: bool, work: Work | None = None) -> Need:
+def need(source: ModelSource, loading: LoadSpec, *, cuda: bool, work: MemoryWork | None = None) -> Need:
     """Memory for a model held as `loading` says, and for `work` with it.
 
     Weights are exact to the allocator's rounding; what training keeps for the backward pass is an estimate for Llama-like blocks.
     """
-    work = work or Work()
+    work = work or MemoryWork()
     width = _WIDTH[weights_dtype(source, loading, cuda=cuda)]
     packed = linear = adapter = 0.0
     vocabulary = _count(_text(source.config), "vocab_size")
@@ -147,18 +147,18 @@ def need(source: Source, loading: LoadSpec, *, cuda: bool, work: Work | None = N
     return Need(packed, packed + held + row, real + slack * full, real + slack * usual if work.usual else 0.0)
 
 
-def beside(source: Source, *, work: Work) -> Beside:
+def beside(source: ModelSource, *, work: MemoryWork) -> HostBytes:
     """What work on a GPU takes of the machine's own memory; weights are read through the system's file cache, which counts as free."""
     vocabulary = _count(_text(source.config), "vocab_size")
     inner = [facts for facts in source.tensors.values() if len(facts.shape) == 2 and vocabulary not in facts.shape]
     adapter = sum(work.rank * sum(facts.shape) for facts in inner)
     largest_one = max((facts.numbers for facts in source.tensors.values()), default=0)
     stored = source.size / max(1, sum(facts.numbers for facts in source.tensors.values()))
-    return Beside(_ON_GPU, float(PER_TOKEN * work.held), max(_LOADERS * largest_one * stored, _COPIES * 4.0 * adapter))
+    return HostBytes(_ON_GPU, float(PER_TOKEN * work.held), max(_LOADERS * largest_one * stored, _COPIES * 4.0 * adapter))
 
 
 def _activations(
-    config: Mapping[str, Any], loading: LoadSpec, width: int, *, tokens: int, work: Work, logits: int = _LOGIT_TOKENS
+    config: Mapping[str, Any], loading: LoadSpec, width: int, *, tokens: int, work: MemoryWork, logits: int = _LOGIT_TOKENS
 ) -> float:
     """Bytes at the highest point of a pass over so many tokens."""
     text = _text(config)
@@ -216,7 +216,7 @@ def _visible(uuids: list[str], wanted: str | None) -> list[int]:
     return places
 
 
-def check(source: Source, loading: LoadSpec, space: Room, *, work: Work | None = None) -> Need:
+def check(source: ModelSource, loading: LoadSpec, space: Room, *, work: MemoryWork | None = None) -> Need:
     """Whether a model and the least of its work can fit. Raises PrerequisiteError, with what would, if they surely do not.
 
     Raises SpecError for work that trains on a base whose number format loses gradients.
@@ -236,7 +236,7 @@ def check(source: Source, loading: LoadSpec, space: Room, *, work: Work | None =
     return wanted
 
 
-def warning(source: Source, loading: LoadSpec, space: Room, *, work: Work) -> str:
+def warning(source: ModelSource, loading: LoadSpec, space: Room, *, work: MemoryWork) -> str:
     """A sentence if full-length rows would not fit although the model does; empty if they would."""
     wanted = need(source, loading, cuda=space.device.startswith("cuda"), work=work)
     if wanted.most <= space.free:
@@ -247,7 +247,7 @@ def warning(source: Source, loading: LoadSpec, space: Room, *, work: Work) -> st
     )
 
 
-def summary(source: Source, loading: LoadSpec, space: Room, *, work: Work | None = None) -> str:
+def summary(source: ModelSource, loading: LoadSpec, space: Room, *, work: MemoryWork | None = None) -> str:
     """`about 15.0 GB of 141.0 GB`, and up to how much while it works; a narrower range where the lengths of the rows are known."""
     wanted = need(source, loading, cuda=space.device.startswith("cuda"), work=work)
     if wanted.usual:
@@ -257,12 +257,12 @@ def summary(source: Source, loading: LoadSpec, space: Room, *, work: Work | None
     return f"about {_gb(wanted.least)} of {_gb(space.total)} on {space.device}{up_to}"
 
 
-def advice(source: Source, loading: LoadSpec, space: Room, *, work: Work | None = None) -> str:
+def advice(source: ModelSource, loading: LoadSpec, space: Room, *, work: MemoryWork | None = None) -> str:
     """What would fit, cheapest change first; or how large a model may be here."""
     cuda = space.device.startswith("cuda")
     width = _WIDTH[weights_dtype(source, loading, cuda=cuda)]
     fitting = []
-    for told, other, less in _ways(loading, work or Work(), width=width, cuda=cuda):
+    for told, other, less in _ways(loading, work or MemoryWork(), width=width, cuda=cuda):
         wanted = need(source, other, cuda=cuda, work=less)
         worst = wanted.most if less.rank else wanted.least
         if worst <= space.free:
@@ -278,7 +278,7 @@ def largest(space: Room, *, quantization: str | None = None) -> float:
     return 0.7 * space.free / (0.62 if packed else 2.0) / 1e9  # 0.62: embeddings, head and norms stay in bfloat16
 
 
-def _ways(loading: LoadSpec, work: Work, *, width: int, cuda: bool) -> Iterator[tuple[str, LoadSpec, Work]]:
+def _ways(loading: LoadSpec, work: MemoryWork, *, width: int, cuda: bool) -> Iterator[tuple[str, LoadSpec, MemoryWork]]:
     """Changes a person could make, each with what it is called."""
     shorter = replace(work, checkpointing=True)
     single = replace(work, rows=1, checkpointing=True)
@@ -295,7 +295,7 @@ def _ways(loading: LoadSpec, work: Work, *, width: int, cuda: bool) -> Iterator[
             yield f"{name} with gradient_checkpointing and micro_batch_size 1".strip(), other, single
 
 
-def _told(source: Source, loading: LoadSpec, wanted: float, *, cuda: bool) -> str:
+def _told(source: ModelSource, loading: LoadSpec, wanted: float, *, cuda: bool) -> str:
     kind = "4-bit NF4" if loading.quantization == "nf4" else weights_dtype(source, loading, cuda=cuda)
     return f"needs about {_gb(wanted)} in {kind}"
 

@@ -18,7 +18,7 @@ from reft_studio.models.adapter_file import WEIGHTS, AdapterFile, read_adapter
 from reft_studio.models.adapters import check_numbers, linear_layers
 from reft_studio.models.loading import LoadedModel
 from reft_studio.models.merged_size import Format, check_disk, copied, format_of
-from reft_studio.models.source import Source, fetch, locate, read_folder
+from reft_studio.models.source import ModelSource, fetch, locate, read_folder
 from reft_studio.models.writing import disk_errors_told, told
 from reft_studio.progress import Progress
 
@@ -94,7 +94,7 @@ def _square(value: Tensor) -> float:
     return float(value.double().square().sum())
 
 
-def _write(base: Any, source: Source, target: Path, progress: Progress, *, shard: int) -> None:
+def _write(base: Any, source: ModelSource, target: Path, progress: Progress, *, shard: int) -> None:
     """Weights, configuration, tokenizer and chat template, as transformers reads them."""
     from transformers.utils import logging as chatter
 
@@ -110,7 +110,7 @@ def _write(base: Any, source: Source, target: Path, progress: Progress, *, shard
             path.chmod(readable)
 
 
-def _restore_settings(config: Any, source: Source) -> None:
+def _restore_settings(config: Any, source: ModelSource) -> None:
     """What loading changed for this app's own work, and what a wrapper around the text model alone knew."""
     given: Mapping[str, Any] = source.config
     text = given.get("text_config") if isinstance(given.get("text_config"), dict) else given

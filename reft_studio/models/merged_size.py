@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, cast, get_args
 
 from reft_studio.errors import PrerequisiteError, SpecError
-from reft_studio.models.source import Source
+from reft_studio.models.source import ModelSource
 
 Format = Literal["auto", "bfloat16", "float16", "float32"]
 COPIED = (
@@ -30,7 +30,7 @@ def format_named(name: str) -> Format:
     return cast(Format, name)
 
 
-def format_of(source: Source, wanted: Format) -> str:
+def format_of(source: ModelSource, wanted: Format) -> str:
     """The number format of the merged weights; auto: the one that most of the base's files are in."""
     if wanted != "auto":
         return wanted
@@ -40,7 +40,7 @@ def format_of(source: Source, wanted: Format) -> str:
     return numbers.most_common(1)[0][0] if numbers else "float32"
 
 
-def needed(source: Source, kind: str) -> int:
+def needed(source: ModelSource, kind: str) -> int:
     """Bytes of the merged folder: every weight of the base in the new format, and the files beside them."""
     beside = sum(path.stat().st_size for path in copied(source.folder)) if source.folder is not None else 0
     return sum(facts.numbers for facts in source.tensors.values()) * _WIDTH[kind] + beside
@@ -51,7 +51,7 @@ def copied(folder: Path) -> list[Path]:
     return sorted({path for pattern in COPIED for path in folder.glob(pattern) if path.is_file()})
 
 
-def check_disk(source: Source, kind: str, place: Path) -> None:
+def check_disk(source: ModelSource, kind: str, place: Path) -> None:
     """Raise PrerequisiteError, with what is needed and what is free, if the merged folder does not fit on the disk of `place`."""
     size, free = needed(source, kind), free_at(place)
     if size + _SPARE > free:

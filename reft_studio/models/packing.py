@@ -23,7 +23,7 @@ WIDEST = 4
 
 
 @dataclass(frozen=True)
-class Layout:
+class PackedTokens:
     """Token ids and positions, (sequences, width); `positions` is None where every row has a sequence of its own.
 
     predicting: index into the flattened states of the states that predict response tokens, row after row in the order
@@ -40,7 +40,7 @@ class Layout:
     spans: list[slice]
 
 
-def lay_out(rows: Sequence[Example], plan: Sequence[Sequence[int]], *, pad_id: int, device: torch.device | str = "cpu") -> Layout:
+def lay_out(rows: Sequence[Example], plan: Sequence[Sequence[int]], *, pad_id: int, device: torch.device | str = "cpu") -> PackedTokens:
     """The layout of `rows` after a `plan`: for each sequence the rows in it, by their place."""
     width = max(sum(len(rows[place].ids) for place in sequence) for sequence in plan)
     ids, positions, starts = [], [], [0] * len(rows)
@@ -64,7 +64,7 @@ def lay_out(rows: Sequence[Example], plan: Sequence[Sequence[int]], *, pad_id: i
         labels += row.ids[first:]
         counts.append(len(row.ids) - first)
     packed = any(len(sequence) > 1 for sequence in plan)
-    return Layout(
+    return PackedTokens(
         torch.tensor(ids, device=device),
         torch.tensor(positions, device=device) if packed else None,
         torch.tensor(predicting, dtype=torch.long, device=device),

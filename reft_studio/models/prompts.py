@@ -13,7 +13,7 @@ from jinja2 import Environment, TemplateError, nodes
 from numpy.typing import NDArray
 
 from reft_studio.data.chat.own_template import MARK
-from reft_studio.data.chat.templates import Template
+from reft_studio.data.chat.templates import ChatTemplate
 from reft_studio.errors import DataError
 from reft_studio.models.batching import TAIL, Encoder
 
@@ -141,7 +141,7 @@ class Splice:
         return f"{self.before}{text.strip() if self.trims else text}{self.after}"
 
     @classmethod
-    def of(cls, template: Template, source: str | None) -> Splice | None:
+    def of(cls, template: ChatTemplate, source: str | None) -> Splice | None:
         """The splice of a template; None where it does more with a text than to strip it and put it in its place."""
         try:
             words = _tested_words(source) if source is not None else set()
@@ -166,7 +166,7 @@ def _tested_words(source: str) -> set[str]:
     return {word for word in found if word and word not in _NAMES}
 
 
-def _splice(template: Template, tokenizer: Any) -> Splice | None:
+def _splice(template: ChatTemplate, tokenizer: Any) -> Splice | None:
     """The splice of a model's template; None for a person's own Jinja, which may do anything with a text."""
     if template.name.startswith(MARK):
         return None

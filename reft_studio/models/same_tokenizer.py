@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from reft_studio import fingerprint
-from reft_studio.models.source import Source
+from reft_studio.models.source import ModelSource
 
 FILE = "tokenizer.json"
 
 
-def vocabulary_of(source: Source) -> str | None:
+def vocabulary_of(source: ModelSource) -> str | None:
     """A fingerprint of the tokens of a model and their numbers; None if its files do not tell."""
     path = source.folder / FILE if source.folder is not None else None
     try:
@@ -22,7 +22,7 @@ def vocabulary_of(source: Source) -> str | None:
         return None
 
 
-def differ(one: Source, other: Source) -> bool:
+def differ(one: ModelSource, other: ModelSource) -> bool:
     """Whether two models surely have other tokens."""
     mine, its = vocabulary_of(one), vocabulary_of(other)
     return mine is not None and its is not None and mine != its

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from reft_studio.models.beside import Beside
+from reft_studio.models.beside import SideParameters
 from reft_studio.models.supervised import Supervised
 
 BETAS = (0.9, 0.95)
@@ -21,7 +21,7 @@ class Selector:
     """Logits z of n rows, float32 on the CPU. A row weighs n·softmax(z): 1 on average over all rows, whichever are in a batch."""
 
     def __init__(self, rows: int) -> None:
-        self._learnt = Beside([torch.full((rows,), FIRST)], betas=BETAS)
+        self._learnt = SideParameters([torch.full((rows,), FIRST)], betas=BETAS)
 
     @property
     def logits(self) -> Tensor:
@@ -58,7 +58,7 @@ class Selector:
     def of(cls, state: dict[str, Any]) -> Selector:
         """As when `state` was taken."""
         found = cls(0)
-        found._learnt = Beside.of(state, device="cpu", betas=BETAS)
+        found._learnt = SideParameters.of(state, device="cpu", betas=BETAS)
         return found
 
 

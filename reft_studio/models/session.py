@@ -9,7 +9,7 @@ from reft_studio.integrity import check
 from reft_studio.models.adapters import AdaptedModel
 from reft_studio.models.batching import Encoder
 from reft_studio.models.loading import LoadedModel, load
-from reft_studio.models.memory import Work
+from reft_studio.models.memory import MemoryWork
 from reft_studio.models.spec import DEFAULT, LoadSpec, LoraSpec
 from reft_studio.progress import Progress
 
@@ -25,7 +25,7 @@ class Session:
 
     @classmethod
     def open(
-        cls, source: str, *, max_length: int = 512, template: str = "auto", loading: LoadSpec = DEFAULT, work: Work | None = None
+        cls, source: str, *, max_length: int = 512, template: str = "auto", loading: LoadSpec = DEFAULT, work: MemoryWork | None = None
     ) -> Session:
         """Load `source` (`lab`, a folder or a Hub id). Raises PrerequisiteError if that cannot work, or `work` surely does not fit."""
         return cls(load(source, template=template, loading=loading, work=work), max_length=max_length)

@@ -60,7 +60,7 @@ KeeperFor = Callable[[str, Mapping[str, Any]], Keeper]
 """From the name of a training within its job, and what it must have in common with a snapshot to go on from it, to its keeper."""
 
 
-class Training:
+class TrainingParts:
     """The parts of one training, taken down and put back together."""
 
     def __init__(self, parameters: Sequence[Tensor], optimizer: torch.optim.Optimizer, parts: Mapping[str, Resumable]) -> None:

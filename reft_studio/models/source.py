@@ -44,7 +44,7 @@ class TensorFacts:
 
 
 @dataclass(frozen=True)
-class Source:
+class ModelSource:
     """A model that was found and is whole as far as headers tell; `folder` is None while it is on the hub only."""
 
     name: str
@@ -82,7 +82,7 @@ def offline() -> bool:
     return os.environ.get("HF_HUB_OFFLINE", "0").lower() in {"1", "true", "yes", "on"}
 
 
-def locate(source: str, *, revision: str | None = None, network: bool | None = None) -> Source:
+def locate(source: str, *, revision: str | None = None, network: bool | None = None) -> ModelSource:
     """Find a model and read its configuration and the headers of its weights: some kB, whatever its size.
 
     `network` None: as HF_HUB_OFFLINE says. Raises PrerequisiteError with what is missing and what to do, SpecError for a revision
@@ -133,7 +133,7 @@ def _is_id(name: str) -> bool:
     return _ID.fullmatch(name) is not None
 
 
-def fetch(found: Source) -> Source:
+def fetch(found: ModelSource) -> ModelSource:
     """The model on this disk: downloaded if it is on the hub only. Raises PrerequisiteError if it does not fit or cannot be had.
 
     Raises StoreError if it is of the shelf and its weights are not those that were added.
@@ -156,7 +156,7 @@ def fetch(found: Source) -> Source:
     return _dated(read_folder(Path(folder), found.name), found.revision)
 
 
-def read_folder(folder: Path, source: str) -> Source:
+def read_folder(folder: Path, source: str) -> ModelSource:
     """A model folder; every weight file must be as long as its own header says."""
     if not _exists(folder):
         raise PrerequisiteError(
@@ -175,7 +175,7 @@ def read_folder(folder: Path, source: str) -> Source:
     shards = weight_files(folder)
     tensors = {name: facts for shard in shards for name, facts in read_header(shard).items()}
     check_sizes(source, config, {name: facts.shape for name, facts in tensors.items()})
-    return Source(source, folder, None, config, tensors, sum(shard.stat().st_size for shard in shards), _remarks(folder, source))
+    return ModelSource(source, folder, None, config, tensors, sum(shard.stat().st_size for shard in shards), _remarks(folder, source))
 
 
 def _remarks(folder: Path, source: str) -> tuple[str, ...]:
@@ -254,11 +254,11 @@ def weight_files(folder: Path) -> list[Path]:
     return [folder / name for name in names]
 
 
-def _dated(found: Source, revision: str | None) -> Source:
+def _dated(found: ModelSource, revision: str | None) -> ModelSource:
     return replace(found, revision=revision)
 
 
-def _in_cache(name: str, revision: str | None) -> Source:
+def _in_cache(name: str, revision: str | None) -> ModelSource:
     """A hub model that was downloaded earlier; nothing is asked of the network."""
     from huggingface_hub import try_to_load_from_cache
 
@@ -274,7 +274,7 @@ def _in_cache(name: str, revision: str | None) -> Source:
     return _dated(read_folder(folder, name), folder.name)
 
 
-def _on_hub(name: str, revision: str | None) -> Source:
+def _on_hub(name: str, revision: str | None) -> ModelSource:
     """A model as the hub describes it; without a network, as the cache has it."""
     import huggingface_hub as hub
 
@@ -294,7 +294,7 @@ def _on_hub(name: str, revision: str | None) -> Source:
         key: TensorFacts(facts.dtype, tuple(facts.shape)) for file in weights.files_metadata.values() for key, facts in file.tensors.items()
     }
     check_sizes(name, config, {key: facts.shape for key, facts in tensors.items()})
-    return Source(name, None, info.sha, config, tensors, sum(sizes.get(file, 0) for file in weights.files_metadata))
+    return ModelSource(name, None, info.sha, config, tensors, sum(sizes.get(file, 0) for file in weights.files_metadata))
 
 
 class _NoNetwork(PrerequisiteError):

@@ -13,7 +13,7 @@ from reft_studio.models.adapters import AdaptedModel
 
 
 @dataclass(frozen=True)
-class Lane:
+class StreamLane:
     """One answering model: a name, and its adapter or None for the base."""
 
     name: str
@@ -21,7 +21,7 @@ class Lane:
 
 
 @dataclass(frozen=True)
-class Step:
+class NewText:
     """New text of one lane; `stop` is set once, with the last of it."""
 
     lane: str
@@ -33,13 +33,13 @@ class Step:
 class _Answer:
     """The tokens of a lane so far, and how much of their text was given out."""
 
-    def __init__(self, lane: Lane, tokenizer: Any) -> None:
+    def __init__(self, lane: StreamLane, tokenizer: Any) -> None:
         self.lane, self.tokenizer = lane, tokenizer
         self.ids: list[int] = []
         self.given = 0
         self.stop: str | None = None
 
-    def take(self, token: int, *, ends: Collection[int], limit: int) -> Step | None:
+    def take(self, token: int, *, ends: Collection[int], limit: int) -> NewText | None:
         if token in ends:
             self.stop = "end"
         else:
@@ -49,13 +49,13 @@ class _Answer:
         if not self.stop and text.endswith("\ufffd"):  # half of a character: wait for its other bytes
             return None
         delta, self.given = text[self.given :], max(self.given, len(text))
-        return Step(self.lane.name, delta, self.stop, len(self.ids)) if delta or self.stop else None
+        return NewText(self.lane.name, delta, self.stop, len(self.ids)) if delta or self.stop else None
 
 
 @torch.no_grad()
 def stream(
-    adapted: AdaptedModel, lanes: Sequence[Lane], prompt: Sequence[int], *, max_new_tokens: int, temperature: float, seed: int
-) -> Iterator[Step]:
+    adapted: AdaptedModel, lanes: Sequence[StreamLane], prompt: Sequence[int], *, max_new_tokens: int, temperature: float, seed: int
+) -> Iterator[NewText]:
     """Yield text as it comes. Greedy at temperature 0; else every lane samples with the same seed."""
     model = adapted.model
     answers = [_Answer(lane, model.tokenizer) for lane in lanes]

@@ -12,7 +12,7 @@ from reft_studio.errors import TrainingError
 from reft_studio.models import fused
 from reft_studio.models.batching import Batch, join
 from reft_studio.models.loading import LoadedModel
-from reft_studio.models.packing import Layout, Packer, lay_out
+from reft_studio.models.packing import PackedTokens, Packer, lay_out
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def supervise(
     *,
     packer: Packer | None = None,
     totals: Sequence[int] | None = None,
-    before: Callable[[Layout], None] = lambda layout: None,
+    before: Callable[[PackedTokens], None] = lambda layout: None,
 ) -> list[Supervised]:
     """One forward pass over all batches, split again. Token t's state predicts token t + 1.
 

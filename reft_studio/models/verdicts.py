@@ -19,7 +19,7 @@ Kind = Literal["positive", "negative", "space", "other"]
 
 
 @dataclass(frozen=True)
-class Step:
+class GeneratedToken:
     """One generated token: what kind of word it is, and the probability of the positive word against the negative one (0 to 1).
 
     `score` is above one half exactly when the positive word is the likelier of the two.
@@ -34,10 +34,10 @@ class Spoken:
     """What the model wrote after one prompt, greedily."""
 
     text: str
-    steps: tuple[Step, ...]
+    steps: tuple[GeneratedToken, ...]
 
     @property
-    def first(self) -> Step:
+    def first(self) -> GeneratedToken:
         """The first token that is not white space: where a one-word verdict stands."""
         return next((step for step in self.steps if step.kind != "space"), self.steps[-1])
 
@@ -88,7 +88,7 @@ class Speaker:
         from transformers import LogitsProcessorList
 
         ids, mask = left_padded([prompts[position] for position in batch], pad_id=self.model.pad_id)
-        watch = _Watch(self._positive, self._negative, self.model.device)
+        watch = _WordWatch(self._positive, self._negative, self.model.device)
         output = self.model.base.generate(
             input_ids=ids.to(self.model.device),
             attention_mask=mask.to(self.model.device),
@@ -105,9 +105,9 @@ class Speaker:
 
     def _spoken(self, ids: list[int], scores: list[float]) -> Spoken:
         end = next((place for place, token in enumerate(ids) if token in self.model.stop_ids), len(ids))
-        steps = [Step(self._kind(token), score) for token, score in zip(ids[:end], scores, strict=False)]
+        steps = [GeneratedToken(self._kind(token), score) for token, score in zip(ids[:end], scores, strict=False)]
         text = self.model.tokenizer.decode(ids[:end], skip_special_tokens=True)
-        return Spoken(text, tuple(steps) or (Step("other", scores[0]),))
+        return Spoken(text, tuple(steps) or (GeneratedToken("other", scores[0]),))
 
     def _kind(self, token: int) -> Kind:
         if token in self._positive:
@@ -117,7 +117,7 @@ class Speaker:
         return "space" if token in self._spaces else "other"
 
 
-class _Watch:
+class _WordWatch:
     """Notes at every step how the two words compare; changes nothing."""
 
     def __init__(self, positive: Iterable[int], negative: Iterable[int], device: torch.device) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from reft_studio.data.chat.templates import Template
+from reft_studio.data.chat.templates import ChatTemplate
 from reft_studio.errors import DataError, PrerequisiteError
 
 _PROBES = ("How do I bake bread?", " x\n\n1 ")
@@ -16,7 +16,7 @@ def embeddings(base: Any) -> int:
     return int(base.get_input_embeddings().weight.shape[0])
 
 
-def fit_tokens(tokenizer: Any, template: Template, rows: int, *, name: str) -> tuple[str, ...]:
+def fit_tokens(tokenizer: Any, template: ChatTemplate, rows: int, *, name: str) -> tuple[str, ...]:
     """Let the tokenizer make none but the first `rows` tokens; what was done to it, in words.
 
     Added tokens beyond them that no prompt needs become ordinary text. Raises PrerequisiteError if the vocabulary itself, the end
@@ -47,7 +47,7 @@ def fit_tokens(tokenizer: Any, template: Template, rows: int, *, name: str) -> t
     )
 
 
-def _prompts(template: Template) -> list[str]:
+def _prompts(template: ChatTemplate) -> list[str]:
     try:
         return [template.prompt([{"role": "user", "content": text}]) for text in _PROBES]
     except DataError:

@@ -16,8 +16,8 @@ from reft_studio.models.generation import free_memory
 from reft_studio.models.loading import LoadedModel
 from reft_studio.models.prefix import LEAST, SharedPrefix, common_prefix
 from reft_studio.models.prompts import TokenLists
-from reft_studio.scoring.journal import Journal
-from reft_studio.scoring.plan import Plan, token_shares
+from reft_studio.scoring.journal import ScoreJournal
+from reft_studio.scoring.plan import BatchPlan, token_shares
 
 BUDGET = {"cpu": 1024, "other": 16_384}
 """Padded tokens of one batch. Measured on one core, d 192: 512 and 1024 alike, 2048 a seventh slower; an accelerator wants to be filled."""
@@ -47,14 +47,14 @@ class Engine:
 
     def plan(
         self, lists: TokenLists, digests: NDArray[np.void], known: NDArray[np.float32], *, first: NDArray[np.float32] | None = None
-    ) -> Plan:
+    ) -> BatchPlan:
         """The plan of these prompts; their common prefix is shared where that is proven on some of them. `first` as in `Plan.of`."""
         todo = np.flatnonzero(np.isnan(known) & (lists.lengths > 0))
         chosen = lists.pick(todo)
         prefix = common_prefix(chosen)
         if prefix < LEAST or not self._holds(chosen, prefix):
             prefix = 0
-        return Plan.of(digests, lists.lengths, known, budget=self.budget, prefix=prefix, first=first)
+        return BatchPlan.of(digests, lists.lengths, known, budget=self.budget, prefix=prefix, first=first)
 
     def _holds(self, lists: TokenLists, tokens: int) -> bool:
         """Whether a shortest, a middling and a longest prompt score alike with and without the prefix shared."""
@@ -72,11 +72,11 @@ class Engine:
 
     def run(
         self,
-        plan: Plan,
+        plan: BatchPlan,
         lists: TokenLists,
-        journal: Journal,
+        journal: ScoreJournal,
         *,
-        on_split: Callable[[Plan], None],
+        on_split: Callable[[BatchPlan], None],
         progress: Callable[[float], None],
         on_batch: Callable[[NDArray[np.int32], NDArray[np.float32]], None] = unseen,
     ) -> NDArray[np.float32]:

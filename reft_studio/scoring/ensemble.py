@@ -13,7 +13,7 @@ from reft_studio.data.dataset import Dataset
 from reft_studio.data.grid import BINS
 from reft_studio.errors import SpecError, StoreError
 from reft_studio.integrity import sealed_folder
-from reft_studio.progress import Part, Progress
+from reft_studio.progress import PartialProgress, Progress
 from reft_studio.scoring import SCORERS
 from reft_studio.scoring.prepared import Prepared, PreparedScorer, open_prepared, write_facts
 from reft_studio.scoring.preparing import id_of, opened
@@ -76,7 +76,7 @@ class Ensemble(Scorer):
             return ready
         members, sets = _members(workspace, prepared), list[ScoreSet]()
         for place, member in enumerate(members):
-            part = Part(progress, start=place / len(members), share=1 / len(members))
+            part = PartialProgress(progress, start=place / len(members), share=1 / len(members))
             sets.append(SCORERS.get(member.scorer)().score(workspace, dataset, member, part))
         table = np.stack([one.scores() for one in sets])
         if prepared.spec["join"] == "rank":

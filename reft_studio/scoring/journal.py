@@ -19,7 +19,7 @@ from reft_studio.workspace import disk_error
 _HEAD = struct.Struct("<III")  # batch, values, checksum of all
 
 
-class Journal:
+class ScoreJournal:
     """An append-only file of (batch number, float32 values); what was not written whole is cut off when it is opened."""
 
     def __init__(self, path: Path) -> None:

@@ -16,7 +16,7 @@ from reft_studio.scoring.prepared import Prepared, PreparedScorer, write_facts
 from reft_studio.scoring.preparing import id_of, opened
 from reft_studio.scoring.scorer import Examples, Scorer, ScorerInfo, ScorerSpec
 from reft_studio.scoring.scores import ScoreSet
-from reft_studio.scoring.texts import Texts, answers, prompts, score_texts
+from reft_studio.scoring.texts import RowTexts, answers, prompts, score_texts
 from reft_studio.workspace import Workspace
 
 MODEL = "meta-llama/Llama-Guard-3-8B"
@@ -46,10 +46,10 @@ class LlamaGuard(Scorer):
 
     def prepare(self, workspace: Workspace, spec: ScorerSpec, examples: Examples, progress: Progress) -> PreparedScorer:
         """Load the model once, to know which it is. Nothing is fitted: the threshold is its own verdict, so there is no calibration."""
-        from reft_studio.models.guard import Guard
+        from reft_studio.models.guard import GuardModel
 
         source = spec.model or MODEL
-        identity = Guard.open(source).speaker.model.fingerprint
+        identity = GuardModel.open(source).speaker.model.fingerprint
         name = id_of(spec.model_copy(update={"harmful": (), "harmless": (), "labels": ()}), VERSION, identity)
         if not workspace.folder("scorers", name).is_dir():
             with sealed_folder(workspace.folder("scorers", name)) as building:
@@ -71,9 +71,9 @@ class LlamaGuard(Scorer):
         """By the prompt, the highest of its turns, or by the answer to it; where answers are judged, a row without one has no score."""
         if (ready := self.stored(workspace, dataset, prepared)) is not None:
             return ready
-        from reft_studio.models.guard import Guard
+        from reft_studio.models.guard import GuardModel
 
-        guard = Guard.open(str(prepared.spec["model"]))
+        guard = GuardModel.open(str(prepared.spec["model"]))
 
         def function(texts: pa.Array) -> NDArray[np.float32]:
             said = guard.say([json.loads(text) for text in texts.to_pylist()], token_budget=BUDGET)
@@ -84,18 +84,18 @@ class LlamaGuard(Scorer):
         return score_texts(self, workspace, dataset, prepared, progress, read=read, columns=columns, function=function, size=ROWS)
 
 
-def _prompts(batch: pa.RecordBatch) -> Texts:
+def _prompts(batch: pa.RecordBatch) -> RowTexts:
     """Each user turn as a conversation."""
     found = prompts(batch)
     asked = [json.dumps([{"role": "user", "content": text}]) for text in found.texts.to_pylist()]
-    return Texts(pa.array(asked, pa.string()), found.rows, found.reasons)
+    return RowTexts(pa.array(asked, pa.string()), found.rows, found.reasons)
 
 
-def _exchanges(batch: pa.RecordBatch) -> Texts:
+def _exchanges(batch: pa.RecordBatch) -> RowTexts:
     """Prompt and response of each row that has one, as a conversation."""
     found, asked = answers(batch), batch.column("prompt").to_pylist()
     turns = [
         json.dumps([{"role": "user", "content": asked[row]}, {"role": "assistant", "content": text}])
         for row, text in zip(found.rows.tolist(), found.texts.to_pylist(), strict=True)
     ]
-    return Texts(pa.array(turns, pa.string()), found.rows, found.reasons)
+    return RowTexts(pa.array(turns, pa.string()), found.rows, found.reasons)

@@ -28,7 +28,7 @@ QUICK = "tfidf"
 """The scorer whose scores say which rows another one takes first."""
 
 
-class Made(TypedDict):
+class ScoreHeader(TypedDict):
     """What stands over scores, finished or not."""
 
     key: str
@@ -40,7 +40,7 @@ class Made(TypedDict):
 class PartialScores:
     """Writes what `result` holds as `scores/<dataset>/<key>.partial/<number>`, each whole and never changed again."""
 
-    def __init__(self, workspace: Workspace, dataset: Dataset, result: Scored, **made: Unpack[Made]) -> None:
+    def __init__(self, workspace: Workspace, dataset: Dataset, result: Scored, **made: Unpack[ScoreHeader]) -> None:
         self.dataset, self.result, self._made = dataset, result, made
         self.folder = workspace.folder("scores", dataset.id, f"{made['key']}{PARTIAL}")
         self._next = 0.0

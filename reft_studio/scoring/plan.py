@@ -25,7 +25,7 @@ first stretch of 1,000 prompts a second is over in seconds."""
 
 
 @dataclass(frozen=True)
-class Plan:
+class BatchPlan:
     """Batches over the distinct prompts of a shard.
 
     known: (n,) float32, scores that were there already, NaN where one has to be computed. order: positions to compute, batch
@@ -50,7 +50,7 @@ class Plan:
         budget: int,
         prefix: int,
         first: NDArray[np.float32] | None = None,
-    ) -> Plan:
+    ) -> BatchPlan:
         """The plan is a function of the prompts (their digests and lengths), of what is known, of the token budget and of `first`.
 
         lengths: (n,) tokens of each prompt, 0 where there is nothing to compute. `budget` limits the padded tokens of a
@@ -82,7 +82,7 @@ class Plan:
             found[place : place + 1] = [found[place][:half], found[place][half:]]
         return found
 
-    def split(self, batch: int) -> Plan:
+    def split(self, batch: int) -> BatchPlan:
         """The plan with this batch halved: what comes before it stays as it was."""
         return replace(self, splits=(*self.splits, batch))
 
@@ -99,7 +99,7 @@ class Plan:
         write_json(folder / "splits.json", {"plan": self.fingerprint, "splits": self.splits})
 
     @classmethod
-    def load(cls, folder: Path) -> Plan | None:
+    def load(cls, folder: Path) -> BatchPlan | None:
         """The plan kept in `folder`, or None if there is none that is whole."""
         if not (folder / "plan.npz").is_file():
             return None

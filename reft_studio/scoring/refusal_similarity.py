@@ -21,7 +21,7 @@ from reft_studio.progress import Progress
 from reft_studio.scoring.cache import ScoreCache
 from reft_studio.scoring.content import already, prompt_key, teacher_content
 from reft_studio.scoring.engine import Engine, Similarity
-from reft_studio.scoring.partial import Made, PartialScores
+from reft_studio.scoring.partial import PartialScores, ScoreHeader
 from reft_studio.scoring.resumable import ShardWork
 from reft_studio.scoring.scorer import drift
 from reft_studio.scoring.scores import ScoreSet, score_key, write_scores
@@ -76,7 +76,7 @@ def states_scored(
     *,
     content: dict[str, Any],
     similarity: Similarity,
-    made: Made,
+    made: ScoreHeader,
     first: NDArray[np.float32] | None = None,
 ) -> Iterator[tuple[Scored, dict[str, Any]]]:
     """Scores of every row by a function of the teacher's states at the last prompt token, and the numbers it computed in.
@@ -221,5 +221,5 @@ def _write(workspace: Workspace, dataset: Dataset, teacher: TeacherInfo, result:
     )
 
 
-def _made(teacher: TeacherInfo) -> Made:
+def _made(teacher: TeacherInfo) -> ScoreHeader:
     return {"key": score_key(NAME, teacher.id, teacher.created), "scorer": NAME, "teacher": teacher.id, "threshold": teacher.threshold}

@@ -15,8 +15,8 @@ from reft_studio.models.prompts import CUT, NO_TOKENS, PromptEncoder, TokenLists
 from reft_studio.models.prompts import REFUSED as TEMPLATE_REFUSED
 from reft_studio.scoring.cache import ScoreCache, digests_of
 from reft_studio.scoring.engine import Engine
-from reft_studio.scoring.journal import Journal
-from reft_studio.scoring.plan import Plan
+from reft_studio.scoring.journal import ScoreJournal
+from reft_studio.scoring.plan import BatchPlan
 from reft_studio.scoring.shards import NO_TOKENS as LEFT_EMPTY
 from reft_studio.scoring.shards import NOT_FINITE, NOT_REACHED, REFUSED, Shard, row_scores
 from reft_studio.scoring.work import Scored, load_shard, save_shard
@@ -79,12 +79,12 @@ class ShardWork:
         }
         return Scored(scores, reasons, shard.rows, counts, unfamiliar, cut)
 
-    def _planned(self, prompts: TokenLists, digests: NDArray[np.void], first: NDArray[np.float32] | None) -> Plan:
+    def _planned(self, prompts: TokenLists, digests: NDArray[np.void], first: NDArray[np.float32] | None) -> BatchPlan:
         """The frozen plan: the one on disk if it is of these prompts, else a new one, stored before it is used.
 
         One that was made for another order is gone on with: its batches are what gives the same bits.
         """
-        if (kept := Plan.load(self.folder)) is not None and kept.is_of(digests, prompts.lengths, budget=self.engine.budget):
+        if (kept := BatchPlan.load(self.folder)) is not None and kept.is_of(digests, prompts.lengths, budget=self.engine.budget):
             return kept
         (self.folder / "journal").unlink(missing_ok=True)
         plan = self.engine.plan(prompts, digests, self.cache.lookup(digests), first=first)
@@ -93,7 +93,7 @@ class ShardWork:
 
     def _run(
         self,
-        plan: Plan,
+        plan: BatchPlan,
         prompts: TokenLists,
         progress: Callable[[float], None],
         seen: Callable[[NDArray[np.float32], NDArray[np.bool_]], None],
@@ -111,10 +111,10 @@ class ShardWork:
             put(batch, found)
             seen(values, reached)
 
-        with Journal(self.folder / "journal") as journal:
+        with ScoreJournal(self.folder / "journal") as journal:
             for batch, found in zip(plan.batches(), journal.done, strict=False):
                 put(batch, found)
-            grown = partial(Plan.save_splits, folder=self.folder)
+            grown = partial(BatchPlan.save_splits, folder=self.folder)
             return self.engine.run(plan, prompts, journal, on_split=grown, progress=progress, on_batch=computed)
 
 

@@ -28,7 +28,7 @@ _USER = '"role":"user"'
 
 
 @dataclass(frozen=True)
-class Texts:
+class RowTexts:
     """Texts of some rows. text i belongs to row rows[i]; `reasons`, per row, says why it has no text, or 0."""
 
     texts: pa.Array
@@ -36,7 +36,7 @@ class Texts:
     reasons: NDArray[np.uint8]
 
 
-def prompts(batch: pa.RecordBatch) -> Texts:
+def prompts(batch: pa.RecordBatch) -> RowTexts:
     """What the user says in each row, turn by turn. Rows of one turn, which most are, are not looked into one by one."""
     prompt, messages = batch.column("prompt"), batch.column("messages")
     said = pc.greater(pc.binary_length(pc.utf8_trim_whitespace(prompt)), 0)
@@ -48,15 +48,15 @@ def prompts(batch: pa.RecordBatch) -> Texts:
         turns += spoken
         of_row += [place] * len(spoken)
     texts = pa.concat_arrays([prompt.filter(pa.array(single)), pa.array(turns, pa.string())])
-    return Texts(texts, np.concatenate([np.flatnonzero(single), np.array(of_row, dtype=np.int64)]), reasons)
+    return RowTexts(texts, np.concatenate([np.flatnonzero(single), np.array(of_row, dtype=np.int64)]), reasons)
 
 
-def answers(batch: pa.RecordBatch) -> Texts:
+def answers(batch: pa.RecordBatch) -> RowTexts:
     """The response of each row; a row without one has no text."""
     response = batch.column("response")
     answered = pc.fill_null(pc.greater(pc.binary_length(pc.utf8_trim_whitespace(response)), 0), False)
     there = answered.to_numpy(zero_copy_only=False)
-    return Texts(response.filter(answered), np.flatnonzero(there), np.where(there, 0, NO_ANSWER).astype(np.uint8))
+    return RowTexts(response.filter(answered), np.flatnonzero(there), np.where(there, 0, NO_ANSWER).astype(np.uint8))
 
 
 def one_text(turns: Sequence[str], response: str = "") -> str:
@@ -64,7 +64,7 @@ def one_text(turns: Sequence[str], response: str = "") -> str:
     return "\n".join([*turns, *([response] if response.strip() else [])])
 
 
-def whole_rows(batch: pa.RecordBatch) -> Texts:
+def whole_rows(batch: pa.RecordBatch) -> RowTexts:
     """All that is read of each row as one text: what the user says, turn by turn, and the response. A row needs either."""
     said, answered = prompts(batch), answers(batch)
     parts = [list[str]() for _ in range(len(batch))]
@@ -73,7 +73,7 @@ def whole_rows(batch: pa.RecordBatch) -> Texts:
             parts[row].append(text)
     there = np.array([bool(one) for one in parts], dtype=bool)
     texts = pa.array([one_text(one) for one in parts if one], pa.string())
-    return Texts(texts, np.flatnonzero(there), np.where(there, 0, said.reasons).astype(np.uint8))
+    return RowTexts(texts, np.flatnonzero(there), np.where(there, 0, said.reasons).astype(np.uint8))
 
 
 def score_texts(
@@ -83,7 +83,7 @@ def score_texts(
     prepared: Prepared,
     progress: Progress,
     *,
-    read: Callable[[pa.RecordBatch], Texts],
+    read: Callable[[pa.RecordBatch], RowTexts],
     columns: Sequence[str],
     function: Callable[[pa.Array], NDArray[np.float32]],
     size: int = ROWS,
@@ -111,7 +111,7 @@ def score_texts(
         return scorer.store(workspace, dataset, prepared, result, info)
 
 
-def _scored(found: Texts, function: Callable[[pa.Array], NDArray[np.float32]]) -> Scored:
+def _scored(found: RowTexts, function: Callable[[pa.Array], NDArray[np.float32]]) -> Scored:
     scores = np.full(len(found.reasons), -np.inf, dtype=np.float32)
     np.maximum.at(scores, found.rows, function(found.texts))
     scores[np.isinf(scores)] = np.nan

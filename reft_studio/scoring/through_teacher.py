@@ -15,7 +15,7 @@ from reft_studio.errors import SpecError
 from reft_studio.integrity import sealed_folder
 from reft_studio.progress import Progress
 from reft_studio.scoring.content import teacher_content
-from reft_studio.scoring.partial import Made, quick_scores
+from reft_studio.scoring.partial import ScoreHeader, quick_scores
 from reft_studio.scoring.prepared import Prepared, PreparedScorer
 from reft_studio.scoring.preparing import calibrate, id_of, opened, split
 from reft_studio.scoring.scorer import Examples, Scorer, ScorerSpec
@@ -111,7 +111,7 @@ def score_prompt_states(
 
     teacher = teacher_of_prepared(workspace, prepared)
     key = score_key(scorer.info.name, prepared.id, prepared.created)
-    made: Made = {"key": key, "scorer": scorer.info.name, "teacher": prepared.id, "threshold": prepared.threshold}
+    made: ScoreHeader = {"key": key, "scorer": scorer.info.name, "teacher": prepared.id, "threshold": prepared.threshold}
     content, first, session = scorer.content(prepared), quick_scores(workspace, dataset), session_of(teacher)
     session.remark(progress)
     scoring = states_scored(workspace, dataset, teacher, session, progress, content=content, similarity=similarity, made=made, first=first)

@@ -19,7 +19,7 @@ from reft_studio.errors import DataError, StoreError
 from reft_studio.integrity import sealed_folder
 from reft_studio.progress import Progress
 from reft_studio.scoring.content import prompt_key, teacher_content
-from reft_studio.scoring.partial import Made, PartialScores
+from reft_studio.scoring.partial import PartialScores, ScoreHeader
 from reft_studio.scoring.prepared import Prepared, PreparedScorer
 from reft_studio.scoring.preparing import Scale, calibrate, id_of, opened, split
 from reft_studio.scoring.scorer import Examples, Scorer, ScorerSpec
@@ -107,7 +107,7 @@ def score(scorer: Scorer, workspace: Workspace, dataset: Dataset, prepared: Prep
     reader.session.remark(progress)
     numerics = numerics_of(reader.session)
     key = prompt_key(scorer.content(prepared), **numerics, merged=False)[: fingerprint.SHORT]
-    made: Made = {
+    made: ScoreHeader = {
         "key": score_key(scorer.info.name, prepared.id, prepared.created),
         "scorer": scorer.info.name,
         "teacher": prepared.id,

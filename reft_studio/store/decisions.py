@@ -12,7 +12,7 @@ from typing import get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from reft_studio.audit.decision import GENESIS, HASHED, REASON_LIMIT, Action, Chain, ChainReport, Decision
+from reft_studio.audit.decision import GENESIS, HASHED, REASON_LIMIT, Action, ChainReport, Decision, DecisionChain
 from reft_studio.audit.opinion import Opinion, Opinions
 from reft_studio.errors import SpecError, StoreError
 from reft_studio.store import opinions, records
@@ -231,7 +231,7 @@ def _entries(connection: sqlite3.Connection, dataset: str | None) -> Iterator[De
 
 
 def _verify(connection: sqlite3.Connection, missing: set[str]) -> ChainReport:
-    chain, expected = Chain(), 1
+    chain, expected = DecisionChain(), 1
     cursor = connection.cursor()
     cursor.row_factory = None  # plain tuples: a million of them
     for *values, claimed in cursor.execute(f"SELECT {', '.join(HASHED)}, hash FROM decisions ORDER BY seq"):

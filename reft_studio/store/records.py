@@ -8,19 +8,19 @@ from datetime import UTC, datetime
 from typing import Any
 
 from reft_studio.audit.decision import GENESIS, ChainReport
-from reft_studio.audit.record import Record, RecordChain, RecordKind, record_hash
+from reft_studio.audit.record import AuditRecord, RecordChain, RecordKind, record_hash
 from reft_studio.errors import SpecError
 from reft_studio.fingerprint import canonical_json
 from reft_studio.store.connection import reading, transaction
 from reft_studio.workspace import Workspace
 
-_FIELDS = tuple(Record.__dataclass_fields__)
+_FIELDS = tuple(AuditRecord.__dataclass_fields__)
 _COLUMNS = ", ".join("recorded_by" if name == "by" else name for name in _FIELDS)
 
 
 def append(
-    workspace: Workspace, dataset: str, kind: RecordKind, by: str, body: Callable[[list[Record], tuple[int, str]], dict[str, Any]]
-) -> Record:
+    workspace: Workspace, dataset: str, kind: RecordKind, by: str, body: Callable[[list[AuditRecord], tuple[int, str]], dict[str, Any]]
+) -> AuditRecord:
     """Append one record; it is on disk when this returns.
 
     `body` is given the records of the same kind so far and the newest decision (seq and hash) and makes the content; nobody else
@@ -41,7 +41,7 @@ def append(
             "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "previous": head["hash"] if head else GENESIS,
         }
-        record = Record(**values, hash=record_hash(values))
+        record = AuditRecord(**values, hash=record_hash(values))
         marks = ", ".join("?" * len(_FIELDS))
         connection.execute(f"INSERT INTO records ({_COLUMNS}) VALUES ({marks})", [getattr(record, name) for name in _FIELDS])
         connection.execute(
@@ -52,13 +52,13 @@ def append(
         return record
 
 
-def of_kind(workspace: Workspace, dataset: str, kind: RecordKind) -> list[Record]:
+def of_kind(workspace: Workspace, dataset: str, kind: RecordKind) -> list[AuditRecord]:
     """Records of one kind about a dataset, oldest first."""
     with reading(workspace) as connection:
         return _of_kind(connection, dataset, kind)
 
 
-def entries(workspace: Workspace, dataset: str | None = None) -> Iterator[Record]:
+def entries(workspace: Workspace, dataset: str | None = None) -> Iterator[AuditRecord]:
     """Every record, or every one about a dataset, oldest first."""
     where = "" if dataset is None else "WHERE dataset = :dataset "
     with reading(workspace) as connection:
@@ -87,7 +87,7 @@ def verify(connection: sqlite3.Connection, missing: set[str]) -> ChainReport:
     return ChainReport(True, expected - 1, None, "", chain.heads)
 
 
-def _of_kind(connection: sqlite3.Connection, dataset: str, kind: RecordKind) -> list[Record]:
+def _of_kind(connection: sqlite3.Connection, dataset: str, kind: RecordKind) -> list[AuditRecord]:
     query = f"SELECT {_COLUMNS} FROM records WHERE dataset = ? AND kind = ? ORDER BY seq"
     return [_record(row) for row in connection.execute(query, (dataset, kind))]
 
@@ -97,5 +97,5 @@ def _decisions(connection: sqlite3.Connection, dataset: str) -> tuple[int, str]:
     return (0, GENESIS) if row is None else (int(row["seq"]), str(row["hash"]))
 
 
-def _record(row: sqlite3.Row) -> Record:
-    return Record(*row)
+def _record(row: sqlite3.Row) -> AuditRecord:
+    return AuditRecord(*row)

@@ -11,7 +11,7 @@ from reft_studio.audit.assurance import Standing
 from reft_studio.audit.draw import Draw, Region
 from reft_studio.audit.estimates import AtLine, Estimates, at_line, estimates, words
 from reft_studio.audit.held import KEEP, RELABEL, REMOVE
-from reft_studio.audit.opinion import Agreement, agreement
+from reft_studio.audit.opinion import ReviewerAgreement, agreement
 from reft_studio.audit.sample import EVERYWHERE, WANTED, Sample
 from reft_studio.data.dataset import Dataset, open_dataset
 from reft_studio.data.index.rowstore import row_store
@@ -20,7 +20,7 @@ from reft_studio.scoring.scores import NO_BIN, ScoreSet, grid, open_score_set
 from reft_studio.store import records, settings
 from reft_studio.store.decisions import DecisionLog
 from reft_studio.studio import project
-from reft_studio.studio.draws import Sampling
+from reft_studio.studio.draws import Draws
 from reft_studio.studio.estimates import evidence
 from reft_studio.workspace import Workspace
 
@@ -80,7 +80,7 @@ class Assuring:
         _, _, threshold = self.audited(dataset_id)
         return words(*self.estimates_at(dataset_id), threshold or 0.0)
 
-    def agreement(self, dataset_id: str) -> Agreement:
+    def agreement(self, dataset_id: str) -> ReviewerAgreement:
         """How well the reviewers agree on the rows that several of them decided."""
         return agreement(self.log.opinions(dataset_id))
 
@@ -108,11 +108,11 @@ class Assuring:
         """The name that stands in the log: the one given, else that of the settings."""
         return f"human:{name or settings.get(self.workspace, 'reviewer', '') or 'me'}"
 
-    def _sampling(self, dataset_id: str) -> Sampling:
+    def _sampling(self, dataset_id: str) -> Draws:
         dataset, score, threshold = self.audited(dataset_id)
         if score is None or threshold is None:
             raise SpecError(f"'{dataset.name}' has no scores, so there is no line to draw below. Score it on the Filter page.")
-        return Sampling(self.log, score, threshold)
+        return Draws(self.log, score, threshold)
 
 
 def needs_second(workspace: Workspace, dataset_id: str) -> bool:

@@ -9,14 +9,14 @@ from reft_studio.audit.checks import Check, Reader, readers, texts
 from reft_studio.audit.decision import Action
 from reft_studio.audit.draw import Draw
 from reft_studio.audit.held import ACTIONS
-from reft_studio.audit.record import Record
+from reft_studio.audit.record import AuditRecord
 from reft_studio.data.dataset import open_dataset
 from reft_studio.data.index.rowstore import row_store
 from reft_studio.data.origin.answer_pairs import AnswerPair
 from reft_studio.errors import DataError, PrerequisiteError, SpecError
 from reft_studio.store import records
 from reft_studio.studio import review
-from reft_studio.studio.draws import Sampling
+from reft_studio.studio.draws import Draws
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Checked:
 class Checking:
     """The checks of one dataset."""
 
-    sampling: Sampling
+    sampling: Draws
 
     def card(self, check_id: int) -> review.Card:
         """The check as the row it stands for: its number, score and origin, with the text of the shipped prompt."""
@@ -64,7 +64,7 @@ class Checking:
         if action == "clear":
             raise SpecError("This row cannot be given back to the threshold: choose keep, remove, relabel or unsure.")
 
-        def body(before: list[Record], head: tuple[int, str]) -> dict[str, Any]:
+        def body(before: list[AuditRecord], head: tuple[int, str]) -> dict[str, Any]:
             code = ACTIONS.index(action) + 1
             return {"check": check_id, "text": check.text, "code": code, "seen": seen, "decisions": head}
 

@@ -21,7 +21,7 @@ from reft_studio.data.index.query import Profile, RowPage
 from reft_studio.data.index.rowstore import COLUMNS, row_store
 from reft_studio.data.origin.examples import write_example
 from reft_studio.data.origin.looking import Looker
-from reft_studio.data.origin.sources import Source
+from reft_studio.data.origin.sources import DataSource
 from reft_studio.data.reading.mapping import Mapping
 from reft_studio.data.reading.quarantine import read_quarantine, write_quarantine
 from reft_studio.data.reading.readers import Preview
@@ -45,15 +45,15 @@ AT_ONCE = 500_000
 
 
 @dataclass
-class Sources:
+class DatasetSources:
     """Bringing rows in without uploading them."""
 
     workspace: Workspace
     jobs: JobQueue
     looker: Looker = field(default_factory=Looker)
-    _seen: OrderedDict[str, Source] = field(default_factory=OrderedDict)
+    _seen: OrderedDict[str, DataSource] = field(default_factory=OrderedDict)
 
-    def look(self, text: str) -> Source:
+    def look(self, text: str) -> DataSource:
         """What stands at a path of this machine or behind the id of a dataset of the hub.
 
         Raises DataError or PrerequisiteError, with what to do, if nothing can be read there.
@@ -82,7 +82,7 @@ class Sources:
         params = {"name": name or part, "mapping": mapping.model_dump() if mapping else None, "role": role}
         return self.jobs.submit("fetch", {**params_of(source, part), **params}, title=f"Import {source.title[:80]}")
 
-    def _source(self, text: str) -> Source:
+    def _source(self, text: str) -> DataSource:
         text = text.strip().strip("'\"")
         return self._seen.get(text) or self.look(text)
 

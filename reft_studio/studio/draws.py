@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reft_studio.audit.assurance import Standing, standing
-from reft_studio.audit.checks import USUAL, Reading, number_of, with_checks
+from reft_studio.audit.checks import USUAL, CheckReading, number_of, with_checks
 from reft_studio.audit.claim import first_draw
-from reft_studio.audit.draw import MOST, Draw, Line, Region, is_honest, make, pending
+from reft_studio.audit.draw import MOST, Draw, Region, ThresholdSide, is_honest, make, pending
 from reft_studio.audit.held import UNSURE, Decided
-from reft_studio.audit.record import Record
+from reft_studio.audit.record import AuditRecord
 from reft_studio.audit.sample import EVERYWHERE, WANTED, Sample, no_sample, sample_of
 from reft_studio.errors import StoreError
 from reft_studio.scoring.partial import require_finished
@@ -34,7 +34,7 @@ class _DrawnAlready(Exception):
 
 
 @dataclass(frozen=True)
-class Sampling:
+class Draws:
     """The draws of one dataset."""
 
     log: DecisionLog
@@ -57,10 +57,10 @@ class Sampling:
         found = replace(found, codes=np.where(disputed, np.uint8(UNSURE), found.codes)) if disputed.any() else found
         return with_checks(found, self.readings())
 
-    def readings(self) -> list[Reading]:
+    def readings(self) -> list[CheckReading]:
         """Decisions on checks of the dataset whose text was seen, oldest first."""
         made = (record for record in records.of_kind(self.workspace, self.score.dataset, "check"))
-        return [Reading(one["check"], one["code"], record.by) for record in made if (one := record.content())["seen"]]
+        return [CheckReading(one["check"], one["code"], record.by) for record in made if (one := record.content())["seen"]]
 
     @property
     def wanted_checks(self) -> int:
@@ -77,9 +77,9 @@ class Sampling:
         size = count or (first_draw(confidence=CONFIDENCE, target=TARGET, checks=wanted) if region == "below" else ABOVE)
         made: list[Draw] = []
 
-        def body(before: list[Record], head: tuple[int, str]) -> dict[str, object]:
+        def body(before: list[AuditRecord], head: tuple[int, str]) -> dict[str, object]:
             known = [Draw.of(record.content()) for record in before]
-            here = [draw for draw in known if draw.place == Line.at(self.score, self.threshold, region)]
+            here = [draw for draw in known if draw.place == ThresholdSide.at(self.score, self.threshold, region)]
             if first and here:
                 raise _DrawnAlready
             checks = partial(checks_of, wanted, here[0] if here else None)
@@ -93,7 +93,7 @@ class Sampling:
 
     def to_read(self, region: Region, *, by: str) -> NDArray[np.int64]:
         """Drawn rows of this line and checks (negative) that nobody read yet, in their order; the first draw is made here."""
-        line, draws = Line.at(self.score, self.threshold, region), self.draws()
+        line, draws = ThresholdSide.at(self.score, self.threshold, region), self.draws()
         if not any(draw.place == line for draw in draws):
             if not line.rows(self.score):
                 return np.zeros(0, dtype=np.int64)
@@ -106,7 +106,7 @@ class Sampling:
     def waiting(self, region: Region) -> NDArray[np.int64]:
         """`to_read` without drawing."""
         draws = self.draws()
-        return pending(draws, Line.at(self.score, self.threshold, region), self.read(draws))
+        return pending(draws, ThresholdSide.at(self.score, self.threshold, region), self.read(draws))
 
     def sample(self) -> Sample:
         """Rows drawn from the whole file, as far as they are read; the line plays no part."""
@@ -159,4 +159,4 @@ def dishonest(workspace: Workspace) -> str | None:
     return None
 
 
-__all__ = ["ABOVE", "CONFIDENCE", "MOST", "TARGET", "Sampling", "dishonest"]
+__all__ = ["ABOVE", "CONFIDENCE", "MOST", "TARGET", "Draws", "dishonest"]

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reft_studio.audit.estimates import Estimates, Evidence, disagree, estimates
-from reft_studio.audit.language import READ, Reading
+from reft_studio.audit.language import READ, LanguageCoverage
 from reft_studio.audit.threshold import Calibration
 from reft_studio.data.dataset import Dataset
 from reft_studio.data.index.facets import facet
@@ -19,7 +19,7 @@ from reft_studio.errors import StoreError
 from reft_studio.scoring.prepared import Prepared, open_prepared
 from reft_studio.scoring.scores import ScoreSet, grid, list_score_sets
 from reft_studio.store.decisions import DecisionLog
-from reft_studio.studio.draws import Sampling
+from reft_studio.studio.draws import Draws
 from reft_studio.studio.measures import by_truth, kinds
 
 LOOKED_AT = 300
@@ -30,7 +30,7 @@ NAMED = 3
 
 def evidence(log: DecisionLog, dataset: Dataset, score: ScoreSet, threshold: float | None) -> Evidence:
     """All that is known of a file and these scores of it; `threshold` is the one in use."""
-    sampling = Sampling(log, score, 0.0 if threshold is None else threshold)
+    sampling = Draws(log, score, 0.0 if threshold is None else threshold)
     prepared = _prepared(log, score)
     counts = by_truth(dataset, score)
     return Evidence(
@@ -45,10 +45,10 @@ def evidence(log: DecisionLog, dataset: Dataset, score: ScoreSet, threshold: flo
     )
 
 
-def reading(dataset: Dataset, score: ScoreSet, prepared: Prepared | None) -> Reading:
+def reading(dataset: Dataset, score: ScoreSet, prepared: Prepared | None) -> LanguageCoverage:
     """How much of a file its scorer does not read; of one that was deleted (None) only what was measured when it scored."""
     if prepared is None or prepared.is_lab:
-        return Reading(unfamiliar=score.info.get("unfamiliar_share"))
+        return LanguageCoverage(unfamiliar=score.info.get("unfamiliar_share"))
     return _unread(dataset, prepared)
 
 
@@ -71,14 +71,14 @@ def _calibration(prepared: Prepared, dataset: Dataset) -> NDArray[np.int64] | No
         return None  # a scorer that was prepared without
 
 
-def _unread(dataset: Dataset, prepared: Prepared) -> Reading:
+def _unread(dataset: Dataset, prepared: Prepared) -> LanguageCoverage:
     """Share of rows in a language that the calibration is not in, and which; not known of a file without rows."""
     labels, counts = _spoken(dataset)
     if not counts.sum():
-        return Reading()
+        return LanguageCoverage()
     read = {UNSURE, *prepared.spec.get("languages", READ)}
     foreign = sorted(((int(rows), label) for label, rows in zip(labels, counts.tolist(), strict=True) if label not in read), reverse=True)
-    return Reading(
+    return LanguageCoverage(
         unread=sum(rows for rows, _ in foreign) / int(counts.sum()), languages=", ".join(name for n, name in foreign[:NAMED] if n)
     )
 

@@ -47,7 +47,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Facts:
+class RowFacts:
     """What is stored of a row and its score; no model is asked.
 
     `reason`: why there is no score. `duplicates`: ids of other rows with the same prompt, at most LISTED; `more` if there are or may
@@ -105,7 +105,7 @@ class Explaining:
         self._loaded: set[str] = set()
         self._lock = threading.Lock()
 
-    def facts(self, dataset_id: str, row_id: int, key: str | None = None) -> Facts:
+    def facts(self, dataset_id: str, row_id: int, key: str | None = None) -> RowFacts:
         """All but the model's own words. Raises StoreError without scores, DataError if there is no such row."""
         dataset, score, place = self._found(dataset_id, row_id, key)
         row = row_store(dataset).take([place], ("prompt", "response", "known_harmful"))[0]
@@ -113,7 +113,7 @@ class Explaining:
         prepared, lacks = self._prepared(score)
         teacher, info = prepared if isinstance(prepared, TeacherInfo) else None, _info(score)
         duplicates, more = (None, False) if value is None else _duplicates(dataset, score, place, value, row["prompt"])
-        return Facts(
+        return RowFacts(
             row_id=row_id,
             **row,
             key=score.key,

@@ -15,7 +15,7 @@ from reft_studio.scoring.scores import ScoreSet, grid, open_score_set
 from reft_studio.store import settings
 from reft_studio.store.decisions import DecisionLog
 from reft_studio.studio import review
-from reft_studio.studio.draws import Sampling
+from reft_studio.studio.draws import Draws
 from reft_studio.studio.estimates import evidence
 from reft_studio.studio.scores import language_warning, scorer_of
 from reft_studio.workspace import Workspace
@@ -30,7 +30,7 @@ def claim(log: DecisionLog, dataset: Dataset, score: ScoreSet | None, threshold:
     )
     if score is None or threshold is None:
         return people
-    standing, known = Sampling(log, score, threshold).standing(), evidence(log, dataset, score, threshold)
+    standing, known = Draws(log, score, threshold).standing(), evidence(log, dataset, score, threshold)
     found, prepared = estimates(known), scorer_of(log.workspace, score)
     return replace(
         people,

@@ -10,8 +10,8 @@ from pathlib import Path
 from reft_studio.errors import PrerequisiteError
 from reft_studio.models import memory
 from reft_studio.models.catalogue import CATALOGUE
-from reft_studio.models.memory import Beside, Room, Work
-from reft_studio.models.source import Source, locate, offline
+from reft_studio.models.memory import HostBytes, MemoryWork, Room
+from reft_studio.models.source import ModelSource, locate, offline
 from reft_studio.models.spec import LoadSpec
 from reft_studio.teacher.spec import TeacherSpec
 
@@ -20,10 +20,10 @@ _KEPT_S = 10.0
 
 
 @dataclass(frozen=True)
-class Host:
+class HostMemory:
     """What work on a GPU takes of the machine's own memory, which other programs use too."""
 
-    needed: Beside
+    needed: HostBytes
     space: Room
 
     @property
@@ -50,7 +50,7 @@ class Fit:
     space: Room | None = None
     refused: str = ""
     """Why it surely does not fit; empty if it may."""
-    host: Host | None = None
+    host: HostMemory | None = None
     """The machine's own memory, of work on a GPU."""
 
     @property
@@ -62,7 +62,7 @@ class Fit:
 UNKNOWN = Fit()
 
 
-def fit(model: str, loading: LoadSpec, work: Work | None = None) -> Fit:
+def fit(model: str, loading: LoadSpec, work: MemoryWork | None = None) -> Fit:
     """Compare a model and its work with free memory. Raises PrerequisiteError, with what would fit, if they surely do not.
 
     A model that is not on this disk is not known here: the job that opens it says what is missing, or measures it before it downloads it.
@@ -76,7 +76,7 @@ def fit(model: str, loading: LoadSpec, work: Work | None = None) -> Fit:
     return Fit(memory.summary(found, loading, space, work=work), warning, needed.most, space, host=_host(found, space, work, now))
 
 
-def may_fit(model: str, loading: LoadSpec, work: Work) -> Fit:
+def may_fit(model: str, loading: LoadSpec, work: MemoryWork) -> Fit:
     """`fit` for a form that can still be changed: what surely does not fit is said in `refused`."""
     try:
         return fit(model, loading, work)
@@ -89,7 +89,7 @@ def may_fit(model: str, loading: LoadSpec, work: Work) -> Fit:
         return Fit("", "", most, space, refused=str(exc), host=_host(found, space, work, now))
 
 
-def at_hand(model: str, loading: LoadSpec) -> Source | None:
+def at_hand(model: str, loading: LoadSpec) -> ModelSource | None:
     """The headers of a model that is on this machine."""
     return _found(model, loading.revision, int(time.monotonic() / _KEPT_S))
 
@@ -106,21 +106,21 @@ def be_there(model: str, loading: LoadSpec) -> None:
 def fit_teacher(spec: TeacherSpec) -> Fit:
     """`fit` for the preparation of a teacher; a ready one is only read, not trained. Raises PrerequisiteError as `be_there` too."""
     be_there(spec.model, spec.loading)
-    return fit(spec.model, spec.loading, Work.training(spec.optim, spec.lora) if spec.kind == "trained" else None)
+    return fit(spec.model, spec.loading, MemoryWork.training(spec.optim, spec.lora) if spec.kind == "trained" else None)
 
 
 @lru_cache(maxsize=16)
-def _found(model: str, revision: str | None, now: int) -> Source | None:
+def _found(model: str, revision: str | None, now: int) -> ModelSource | None:
     try:
         return locate(model, revision=revision, network=False)
     except PrerequisiteError:
         return None
 
 
-def _host(found: Source, space: Room, work: Work | None, now: int) -> Host | None:
+def _host(found: ModelSource, space: Room, work: MemoryWork | None, now: int) -> HostMemory | None:
     """The machine's own memory beside a GPU; elsewhere it is the model's own, and told there."""
     own = _room("cpu", now) if work is not None and space.device.startswith("cuda") else None
-    return Host(memory.beside(found, work=work), own) if own and work else None
+    return HostMemory(memory.beside(found, work=work), own) if own and work else None
 
 
 def _is_path(model: str) -> bool:

@@ -11,7 +11,7 @@ from reft_studio.jobs.job import LIVE
 from reft_studio.jobs.queue import JobQueue
 from reft_studio.jobs.view import JobView
 from reft_studio.models.merged_size import check_disk, format_named, format_of, free_at, needed
-from reft_studio.models.source import Source
+from reft_studio.models.source import ModelSource
 from reft_studio.studio.memory import at_hand
 from reft_studio.tasks.merge import ON
 from reft_studio.training.merged import MergedRun, check_target, merged_run, place
@@ -94,7 +94,7 @@ def _made(workspace: Workspace, run_id: str) -> tuple[MergedRun | None, str]:
         return None, str(exc)
 
 
-def _no_room(source: Source, kind: str, folder: Path) -> str:
+def _no_room(source: ModelSource, kind: str, folder: Path) -> str:
     """Why a merged model does not fit on its disk; empty if it does."""
     try:
         check_disk(source, kind, folder)

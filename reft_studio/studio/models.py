@@ -12,7 +12,7 @@ from reft_studio.errors import PrerequisiteError
 from reft_studio.jobs.job import LIVE
 from reft_studio.jobs.queue import JobQueue
 from reft_studio.models import memory, shelf, speed
-from reft_studio.models.adding import Request, look
+from reft_studio.models.adding import ModelRequest, look
 from reft_studio.models.catalogue import CATALOGUE, DEFAULT, Entry, Wheel, entry_of
 from reft_studio.models.shelf import ShelfModel
 from reft_studio.models.source import MissingModel, locate
@@ -93,7 +93,7 @@ class Models:
         model = shelf.find(name)
         return model if model is not None else CATALOGUE.get(name) or shelf.unknown(name)
 
-    def look(self, source: str, name: str | None = None) -> Request:
+    def look(self, source: str, name: str | None = None) -> ModelRequest:
         """Check what somebody wants to add, as far as headers tell. Raises StudioErrors with what to do."""
         return look(source, name)
 

@@ -33,7 +33,7 @@ NOTHING_FLAGGED = (0.01, 0.05, 0.1)
 
 
 @dataclass(frozen=True)
-class Line:
+class ThresholdChoice:
     """A threshold, and how many rows it removes: those at or above it, and those without a score."""
 
     threshold: float
@@ -48,7 +48,7 @@ class Sweep:
     that were not done yet, None until a run on this base has been timed.
     """
 
-    lines: list[Line]
+    lines: list[ThresholdChoice]
     forms: list[RunForm]
     plans: list[RunPlan]
     done: list[bool]
@@ -101,7 +101,7 @@ class Outcomes:
         return Sweep(lines, forms, plans, _done(self.workspace, plans, common), _words(plans, like))
 
 
-def lines_around(score: ScoreSet, threshold: float) -> list[Line]:
+def lines_around(score: ScoreSet, threshold: float) -> list[ThresholdChoice]:
     """The line in use, one that removes about half as many rows and one that removes about twice as many, from few rows to many.
 
     Where it removes none, or nearly all, others take its place: see NOTHING_FLAGGED and MOST. Lines that remove the same rows are one.
@@ -121,7 +121,7 @@ def lines_around(score: ScoreSet, threshold: float) -> list[Line]:
     for rows in wanted if len(possible) else ():
         place = int(possible[np.abs(at_or_above[possible] - rows).argmin()])
         found.setdefault(int(at_or_above[place]), round(place / 1000 - 1, 3))
-    return [Line(found[rows], rows + score.missing) for rows in sorted(found)]
+    return [ThresholdChoice(found[rows], rows + score.missing) for rows in sorted(found)]
 
 
 def _common(workspace: Workspace, user: Dataset, score: ScoreSet) -> tuple[RunInfo | None, dict[str, Any]]:

@@ -17,7 +17,7 @@ from reft_studio.errors import PrerequisiteError, SpecError
 from reft_studio.evaluation.judges.spec import JudgeSpec
 from reft_studio.evaluation.suite import Suite, lab_suite
 from reft_studio.lab.sets import TASKS
-from reft_studio.models.memory import Work
+from reft_studio.models.memory import MemoryWork
 from reft_studio.models.spec import LoadSpec, LoraSpec, Preset, preset_named, usual_preset
 from reft_studio.scoring.prepared import Prepared, open_prepared
 from reft_studio.scoring.scores import ScoreSet, list_score_sets
@@ -199,7 +199,7 @@ class Planner:
         return next((one for one in reversed(found) if one.teacher == scorer and one.finished), None)
 
     def _fit(self, spec: RunSpec, user: Dataset) -> Fit:
-        work = Work.training(spec.optim, spec.lora, alignment=spec.harmful is not None)
+        work = MemoryWork.training(spec.optim, spec.lora, alignment=spec.harmful is not None)
         rows = user.rows + sum(self._dataset(name).rows for name in (spec.harmful, spec.helpful, spec.harmful_answers) if name)
         key = ("fit", spec.model, spec.loading, work, user.id, rows)
         return self._once(key, lambda: may_fit(spec.model, spec.loading, work.on(_characters(user), rows=rows)))

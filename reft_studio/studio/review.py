@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reft_studio.audit.claim import Assurance
-from reft_studio.audit.draw import Line
+from reft_studio.audit.draw import ThresholdSide
 from reft_studio.audit.opinion import Opinion
 from reft_studio.audit.policy import Outcome, effective
 from reft_studio.audit.policy import flagged as is_flagged
@@ -24,7 +24,7 @@ from reft_studio.scoring.scores import NO_BIN, ScoreSet, grid
 from reft_studio.store.decided import KEEP, RELABEL, REMOVE, SEEN, UNRECORDED, UNSEEN, UNSURE, Decided
 from reft_studio.store.decisions import Decision, DecisionLog
 from reft_studio.studio.assurance import unapproved
-from reft_studio.studio.draws import Sampling
+from reft_studio.studio.draws import Draws
 from reft_studio.workspace import Workspace
 
 KEPT = 8
@@ -131,7 +131,7 @@ def progress(log: DecisionLog, dataset: Dataset, score: ScoreSet | None, thresho
         open_rows = {"flagged": 0, "flagged_open": 0, "undecided": dataset.rows - finished, "removed_in_effect": counts["remove"]}
         return ReviewProgress(**shared, **open_rows, overruled=0, assurance=None)
     line = int(grid(threshold))
-    flagged = Line("above", score.key, line).rows(score)
+    flagged = ThresholdSide("above", score.key, line).rows(score)
     table = _by_code_and_bin(dataset, score, held)
     unscored, above, below = table[:, NO_BIN], table[:, line:NO_BIN].sum(axis=1), table[:, :line].sum(axis=1)
     lost = int(above[[KEEP, RELABEL, UNSURE]].sum())  # flagged, and not removed in the end
@@ -144,7 +144,7 @@ def progress(log: DecisionLog, dataset: Dataset, score: ScoreSet | None, thresho
         undecided=score.missing - int(unscored[[KEEP, REMOVE, RELABEL]].sum()) + int(above[UNSURE] + below[UNSURE]),
         removed_in_effect=flagged - lost + int(below[REMOVE] + unscored[REMOVE]),
         overruled=int(above[[KEEP, RELABEL]].sum() + below[REMOVE]),
-        assurance=Sampling(log, score, threshold).standing().below,
+        assurance=Draws(log, score, threshold).standing().below,
     )
 
 
@@ -175,7 +175,7 @@ def _score_of(dataset: Dataset, score: ScoreSet | None, row_id: int) -> tuple[fl
     value = score.scores()[place]
     if np.isnan(value):
         return None, None
-    lower = Line("below", score.key, int(score.bins()[place])).rows(score)
+    lower = ThresholdSide("below", score.key, int(score.bins()[place])).rows(score)
     return float(value), 100 * lower / (score.rows - score.missing)
 
 

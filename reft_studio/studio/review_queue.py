@@ -21,9 +21,9 @@ from reft_studio.store.decisions import DecisionLog
 from reft_studio.studio import project
 from reft_studio.studio.assurance import unapproved
 from reft_studio.studio.checks import Checking
-from reft_studio.studio.draws import Sampling
+from reft_studio.studio.draws import Draws
 from reft_studio.studio.row_filter import RowFilter
-from reft_studio.studio.row_order import Ranked, Run
+from reft_studio.studio.row_order import ArrayOrder, Ranked
 from reft_studio.studio.row_query import ranked
 from reft_studio.workspace import Workspace
 
@@ -40,7 +40,7 @@ Places = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Batch:
+class RowsToRead:
     """Rows to read. `matching` is how many rows the filter selects, decided ones included; None without a filter."""
 
     items: list[QueueItem]
@@ -57,7 +57,7 @@ class Queue:
 
     def batch(
         self, dataset_id: str, *, order: Order = "borderline", row_filter: RowFilter | None = None, size: int = SIZE, by: str = "me"
-    ) -> Batch:
+    ) -> RowsToRead:
         """The next `size` open rows: those of the filter in its order, else of the whole dataset in `order`.
 
         Open rows are those nobody decided; random draws also wait for a person if a bulk decision took them. With a filter on decided
@@ -66,11 +66,11 @@ class Queue:
         """
         if order not in get_args(Order):
             raise SpecError(f"The queue's order is '{str(order)[:20]}'. Choose one of: {', '.join(get_args(Order))}.")
-        asked = _Asked.of(self.log, dataset_id, max(1, min(size, MOST)), by)
+        asked = _QueueQuestion.of(self.log, dataset_id, max(1, min(size, MOST)), by)
         if row_filter is not None:
             return asked.of_filter(row_filter, order)
         if asked.score is None or asked.threshold is None:
-            return Batch(asked.items([("unscored", place) for place in asked.random()]), order)
+            return RowsToRead(asked.items([("unscored", place) for place in asked.random()]), order)
         chosen: dict[Order, Callable[[], list[QueueItem]]] = {
             "borderline": asked.by_borderline,
             "highest": asked.by_highest,
@@ -79,11 +79,11 @@ class Queue:
             "approval": asked.by_approval,
             "sample": asked.by_sample,
         }
-        return Batch(chosen[order](), order)
+        return RowsToRead(chosen[order](), order)
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _QueueQuestion:
     """One question for rows to read, and what is known to answer it."""
 
     log: DecisionLog
@@ -96,7 +96,7 @@ class _Asked:
     by: str
 
     @classmethod
-    def of(cls, log: DecisionLog, dataset_id: str, size: int, by: str) -> _Asked:
+    def of(cls, log: DecisionLog, dataset_id: str, size: int, by: str) -> _QueueQuestion:
         workspace = log.workspace
         dataset, score = open_dataset(workspace, dataset_id), project.chosen_scores(workspace, dataset_id)
         ids = row_store(dataset).row_ids
@@ -106,14 +106,14 @@ class _Asked:
     def workspace(self) -> Workspace:
         return self.log.workspace
 
-    def of_filter(self, row_filter: RowFilter, order: Order) -> Batch:
+    def of_filter(self, row_filter: RowFilter, order: Order) -> RowsToRead:
         """Rows that a filter selects, in its order."""
         found = self.ranked(row_filter)
         if row_filter.decided in ("any", "open"):
             places = _first(found, self.open, self.size)
         else:
             places = np.asarray(found.page(0, self.size), dtype=np.int64)
-        return Batch(self.items([("filter", place) for place in places.tolist()]), order, len(found))
+        return RowsToRead(self.items([("filter", place) for place in places.tolist()]), order, len(found))
 
     def by_borderline(self) -> list[QueueItem]:
         """Nearest the line, random draws from both sides of it, and flagged rows of every score, spread evenly; unscored rows last."""
@@ -138,7 +138,7 @@ class _Asked:
     def by_sample(self) -> list[QueueItem]:
         """Rows drawn from the whole file that nobody read; the first look draws them."""
         assert self.score is not None, "an unscored dataset is read in a random order as it is"
-        rows = Sampling(self.log, self.score, self.threshold or 0.0).sample_to_read(by=f"human:{self.by}")
+        rows = Draws(self.log, self.score, self.threshold or 0.0).sample_to_read(by=f"human:{self.by}")
         places = row_store(self.dataset).positions(rows[: self.size])
         return self.items([("sample", place) for place in places.tolist()])
 
@@ -150,7 +150,7 @@ class _Asked:
             raise SpecError("Only one scorer has scored this dataset, so none disagrees. Score it with a second one on the Filter page.")
         line = project.chosen_threshold(self.workspace, others[-1])
         places = disagreement_order(score.scores(), threshold, others[-1].scores(), others[-1].threshold if line is None else line)
-        return self.items([("disagreement", place) for place in _first(Run(places), self.open, self.size).tolist()])
+        return self.items([("disagreement", place) for place in _first(ArrayOrder(places), self.open, self.size).tolist()])
 
     def random(self) -> list[int]:
         """The first open rows of a random order of all rows."""
@@ -181,7 +181,7 @@ class _Asked:
         """
         if self.score is None or self.threshold is None or not self.score.finished:
             return np.zeros(0, dtype=np.int64)
-        sampling = Sampling(self.log, self.score, self.threshold)
+        sampling = Draws(self.log, self.score, self.threshold)
         rows = sampling.to_read(region, by=f"human:{self.by}")
         if not len(rows) and region == "below":
             below = sampling.standing().below
@@ -233,7 +233,7 @@ class _Asked:
         """By id the number and score that a check is shown with."""
         if not ids or self.score is None or self.threshold is None:
             return {}
-        return Checking(Sampling(self.log, self.score, self.threshold)).shown(ids)
+        return Checking(Draws(self.log, self.score, self.threshold)).shown(ids)
 
 
 def _first(

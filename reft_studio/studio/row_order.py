@@ -25,7 +25,7 @@ class Ranked(Protocol):
 
 
 @dataclass(frozen=True)
-class Run:
+class ArrayOrder:
     """Positions as they stand in an array, from its start or from its end."""
 
     places: Places
@@ -101,7 +101,7 @@ class Nearest:
 
 
 @dataclass(frozen=True)
-class Chain:
+class ChainedOrder:
     """Several orders, one after the other."""
 
     parts: Sequence[Ranked]
@@ -126,7 +126,7 @@ def whole(ranked: Ranked) -> NDArray[np.int64]:
         both = np.concatenate([ranked.places[:above][::-1], ranked.places[above:]])
         far = np.abs(ranked.scores[both].astype(np.float64) - ranked.threshold)
         return np.asarray(both[np.argsort(far, kind="stable")], dtype=np.int64)
-    if isinstance(ranked, Chain):
+    if isinstance(ranked, ChainedOrder):
         return np.concatenate([whole(part) for part in ranked.parts]) if ranked.parts else np.zeros(0, dtype=np.int64)
     return np.asarray(ranked.page(0, len(ranked)), dtype=np.int64)
 

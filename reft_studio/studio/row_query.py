@@ -24,7 +24,7 @@ from reft_studio.store.decided import ACTIONS, Decided
 from reft_studio.store.decisions import DecisionLog
 from reft_studio.studio.row_filter import RowFilter as RowFilter
 from reft_studio.studio.row_filter import Side as Side
-from reft_studio.studio.row_order import Chain, Every, Nearest, Places, Ranked, Run, first_below, whole
+from reft_studio.studio.row_order import ArrayOrder, ChainedOrder, Every, Nearest, Places, Ranked, first_below, whole
 from reft_studio.workspace import Workspace
 
 FEW = 16
@@ -45,7 +45,7 @@ def ranked(
     workspace: Workspace, dataset: Dataset, score: ScoreSet | None, threshold: float | None, row_filter: RowFilter, decided: Decided
 ) -> Ranked:
     """The same as `positions`, for pages: what a plain filter selects is not even copied."""
-    asked = _Asked(workspace, dataset, score, threshold, row_filter, decided)
+    asked = _RowQuestion(workspace, dataset, score, threshold, row_filter, decided)
     return _RECENT.get(asked.key(), lambda: _ranked(asked))
 
 
@@ -60,7 +60,7 @@ def _searched(dataset: Dataset, text: str, _stamp: int) -> Found:
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _RowQuestion:
     """One question."""
 
     workspace: Workspace
@@ -136,7 +136,7 @@ class _Recent:
 _RECENT = _Recent(6)
 
 
-def _ranked(asked: _Asked) -> Ranked:
+def _ranked(asked: _RowQuestion) -> Ranked:
     """Ranks, and where the filter says more than side and score, keeps of them what it selects."""
     wanted, rows = asked.filter, asked.dataset.rows
     if asked.score is None:
@@ -149,7 +149,7 @@ def _ranked(asked: _Asked) -> Ranked:
     else:
         chosen = _kept(asked, order, values, start, end)
     if wanted.order == "file":
-        return Every(rows) if len(chosen) == rows else Run(np.sort(np.asarray(chosen)))
+        return Every(rows) if len(chosen) == rows else ArrayOrder(np.sort(np.asarray(chosen)))
     ranked_rows = bisect_left(range(len(chosen)), True, key=lambda rank: bool(np.isnan(values[chosen[rank]])))
     return _arranged(chosen, values, ranked_rows, wanted, asked.threshold)
 
@@ -157,23 +157,23 @@ def _ranked(asked: _Asked) -> Ranked:
 def _arranged(chosen: Places, values: NDArray[np.float32], scored: int, wanted: RowFilter, threshold: float | None) -> Ranked:
     """Places ranked from the highest score down, in the order wanted; those without a score stay last."""
     if wanted.order == "score":
-        return Run(chosen)
-    last = Run(chosen[scored:])
+        return ArrayOrder(chosen)
+    last = ArrayOrder(chosen[scored:])
     if wanted.order == "-score":
-        return Chain([Run(chosen[:scored], backwards=True), last])
-    return Chain([Nearest(chosen[:scored], values, threshold if threshold is not None else 0.0), last])
+        return ChainedOrder([ArrayOrder(chosen[:scored], backwards=True), last])
+    return ChainedOrder([Nearest(chosen[:scored], values, threshold if threshold is not None else 0.0), last])
 
 
-def _unranked(asked: _Asked) -> Ranked:
+def _unranked(asked: _RowQuestion) -> Ranked:
     """Rows of a dataset without scores, in the order of the file."""
     wanted, rows = asked.filter, asked.dataset.rows
     if wanted.side in ("flagged", "kept", "unreached") or wanted.low is not None or wanted.high is not None or wanted.other is not None:
         asked.scores()
     masks = _conditions(asked)
-    return Run(np.flatnonzero(_all_of(masks))) if masks else Every(rows)
+    return ArrayOrder(np.flatnonzero(_all_of(masks))) if masks else Every(rows)
 
 
-def _window(asked: _Asked, order: Places, values: NDArray[np.float32], scored: int) -> tuple[int, int]:
+def _window(asked: _RowQuestion, order: Places, values: NDArray[np.float32], scored: int) -> tuple[int, int]:
     """The run of ranks that holds the side and the range of scores."""
     wanted, rows = asked.filter, len(order)
     start, end = 0, rows
@@ -193,7 +193,7 @@ def _window(asked: _Asked, order: Places, values: NDArray[np.float32], scored: i
     return start, max(start, end)
 
 
-def _kept(asked: _Asked, order: Places, values: NDArray[np.float32], start: int, end: int) -> Places:
+def _kept(asked: _RowQuestion, order: Places, values: NDArray[np.float32], start: int, end: int) -> Places:
     """Of the ranks from `start` to `end` the rows that fulfil every condition, still from the highest score down."""
     mask = _all_of(_conditions(asked))
     hits = int(np.count_nonzero(mask))
@@ -206,7 +206,7 @@ def _kept(asked: _Asked, order: Places, values: NDArray[np.float32], start: int,
     return found[_inside(asked, order, values, found, start, end)]
 
 
-def _inside(asked: _Asked, order: Places, values: NDArray[np.float32], found: Places, start: int, end: int) -> NDArray[np.bool_]:
+def _inside(asked: _RowQuestion, order: Places, values: NDArray[np.float32], found: Places, start: int, end: int) -> NDArray[np.bool_]:
     """Which of these rows lie in a run of ranks. Its ends are ends of bins of the grid, so scores tell."""
     if start >= end:
         return np.zeros(len(found), dtype=bool)
@@ -224,7 +224,7 @@ def _all_of(masks: list[NDArray[np.bool_]]) -> NDArray[np.bool_]:
     return masks[0] if len(masks) == 1 else np.logical_and.reduce(masks)
 
 
-def _conditions(asked: _Asked) -> list[NDArray[np.bool_]]:
+def _conditions(asked: _RowQuestion) -> list[NDArray[np.bool_]]:
     """(rows,) masks by position, one for each thing the filter asks beside side and score."""
     wanted, dataset = asked.filter, asked.dataset
     masks = _facet_masks(dataset, wanted)
@@ -264,7 +264,7 @@ def _facet_mask(dataset: Dataset, name: str, labels: list[str]) -> NDArray[np.bo
     return np.asarray(wanted[found.codes])
 
 
-def _decided_mask(asked: _Asked) -> NDArray[np.bool_]:
+def _decided_mask(asked: _RowQuestion) -> NDArray[np.bool_]:
     wanted, held = asked.filter.decided, asked.decided
     if wanted == "conflict":
         return _mask_of_ids(asked, DecisionLog(asked.workspace).conflicts(asked.dataset.id))
@@ -273,7 +273,7 @@ def _decided_mask(asked: _Asked) -> NDArray[np.bool_]:
     return _mask_of_ids(asked, held.row_ids[held.codes == ACTIONS.index(wanted) + 1])
 
 
-def _changed_mask(asked: _Asked) -> NDArray[np.bool_]:
+def _changed_mask(asked: _RowQuestion) -> NDArray[np.bool_]:
     key, threshold = asked.filter.other or ("", 0.0)
     there = flagged(open_score_set(asked.workspace, asked.dataset.id, key).scores(), threshold)
     here = flagged(asked.scores().scores(), asked.line())
@@ -282,7 +282,7 @@ def _changed_mask(asked: _Asked) -> NDArray[np.bool_]:
     return here & ~there if asked.filter.change == "dropped" else here ^ there
 
 
-def _mask_of_ids(asked: _Asked, row_ids: NDArray[np.int64]) -> NDArray[np.bool_]:
+def _mask_of_ids(asked: _RowQuestion, row_ids: NDArray[np.int64]) -> NDArray[np.bool_]:
     mask = np.zeros(asked.dataset.rows, dtype=bool)
     at = row_store(asked.dataset).positions(row_ids)
     mask[at[at >= 0]] = True

@@ -27,7 +27,7 @@ Curve = tuple[tuple[int, float], ...]
 
 
 @dataclass
-class _Followed:
+class _ReadLog:
     """What was read of a job so far; `stamp` is that of its file then."""
 
     stamp: tuple[int, ...] = ()
@@ -41,7 +41,7 @@ class Curves:
     def __init__(self, jobs: JobQueue) -> None:
         self._jobs = jobs
         self._lock = threading.Lock()
-        self._followed: OrderedDict[str, _Followed] = OrderedDict()
+        self._followed: OrderedDict[str, _ReadLog] = OrderedDict()
 
     def of_run(self, folder: Path) -> Curve:
         """That of a finished run; empty if its log is gone."""
@@ -52,7 +52,7 @@ class Curves:
     def of_job(self, job: JobView) -> Curve:
         """That of a run which is not finished: only what its job has told since the last look is read."""
         with self._lock:
-            known = self._followed.setdefault(job.id, _Followed())
+            known = self._followed.setdefault(job.id, _ReadLog())
             self._followed.move_to_end(job.id)
             while len(self._followed) > FOLLOWED:
                 self._followed.popitem(last=False)
@@ -62,7 +62,7 @@ class Curves:
                 known.stamp = stamp
             return thinned(known.points)
 
-    def _read(self, job_id: str, known: _Followed) -> None:
+    def _read(self, job_id: str, known: _ReadLog) -> None:
         while True:
             events, reached = self._jobs.metrics(job_id, known.offset)
             for step, loss in _points(events):

@@ -12,7 +12,7 @@ from reft_studio.jobs.queue import JobQueue
 from reft_studio.store import run_notes
 from reft_studio.store.run_notes import RunNote
 from reft_studio.studio import run_deletion
-from reft_studio.studio.live_run import Training, run_params
+from reft_studio.studio.live_run import LiveRuns, run_params
 from reft_studio.studio.past_runs import FELL, STATES, PastRun, PastRuns
 from reft_studio.studio.plans import Planner
 from reft_studio.studio.run_deletion import Deletion
@@ -25,7 +25,7 @@ UNSET = "not set"
 
 
 @dataclass(frozen=True)
-class Difference:
+class SettingDifference:
     """A setting in which runs differ, as the form calls it, with its value in each of them."""
 
     key: str
@@ -66,7 +66,7 @@ class RunHistory:
             raise SpecError(f"Another run is called '{' '.join(str(name).split())}'. Choose a name that no other run has.")
         return run_notes.write(self.workspace, run.run_id, by=by, name=name, tags=tags, note=note)
 
-    def differences(self, *runs: str) -> list[Difference]:
+    def differences(self, *runs: str) -> list[SettingDifference]:
         """Settings in which runs differ, in the order in which they tell runs apart; none for the same settings."""
         specs, resolve = [self.past.settings(run) for run in runs], resolver(self.workspace)
         found = [describe(spec, resolve).settings for spec in specs]
@@ -76,7 +76,7 @@ class RunHistory:
             if len({repr(one.value) if one else None for one in here}) > 1:
                 known = next(one for one in here if one is not None)
                 label = f"{known.group}: {known.label}" if known.group else known.label
-                differing.append(Difference(key, label, _told_apart(here, [spec.get(key) for spec in specs])))
+                differing.append(SettingDifference(key, label, _told_apart(here, [spec.get(key) for spec in specs])))
         return differing
 
     def deletion(self, run_id: str) -> Deletion:
@@ -103,7 +103,7 @@ class RunHistory:
         elif run.state == "left":
             plan = Planner(self.workspace).plan_spec(RunSpec.checked(**self.past.settings(run.run_id)))
             plan.require_room()
-            params = run_params(plan, evaluate=True, watch=Training(self.workspace, self.jobs).watch())
+            params = run_params(plan, evaluate=True, watch=LiveRuns(self.workspace, self.jobs).watch())
             return self.jobs.submit("run", params, title=run.title)
         else:
             raise SpecError(f"'{run.title}' cannot go on: {STATES[run.state].lower()} already.")

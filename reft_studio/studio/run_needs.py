@@ -11,7 +11,7 @@ from reft_studio.defenses import DEFENSES
 from reft_studio.defenses.defense import Defense
 from reft_studio.errors import StoreError
 from reft_studio.jobs.queue import JobQueue
-from reft_studio.models.source import Source
+from reft_studio.models.source import ModelSource
 from reft_studio.models.spec import LoraSpec
 from reft_studio.training.probe_key import FOLDER, probe_key
 from reft_studio.training.run_folder import RunInfo
@@ -44,7 +44,7 @@ class Time:
     stages: float | None = 0.0
 
 
-def adapter_numbers(source: Source, lora: LoraSpec) -> int:
+def adapter_numbers(source: ModelSource, lora: LoraSpec) -> int:
     """Trained numbers of an adapter of this kind on this model: rank times the sides of every layer that it touches."""
     text = source.config.get("text_config")
     vocabulary = (text if isinstance(text, dict) else source.config).get("vocab_size")
@@ -56,7 +56,7 @@ def adapter_numbers(source: Source, lora: LoraSpec) -> int:
     return lora.rank * sum(sum(facts.shape) for facts in touched)
 
 
-def disk(source: Source, spec: RunSpec, *, characters: Sequence[int], alignment_rows: int) -> float:
+def disk(source: ModelSource, spec: RunSpec, *, characters: Sequence[int], alignment_rows: int) -> float:
     """Bytes that a run writes: the adapter, its checkpoints while it goes, and a teacher's states on the alignment rows."""
     numbers = adapter_numbers(source, spec.lora) * _FLOAT
     states = 0.0

@@ -51,8 +51,8 @@ from reft_studio.studio import (
 )
 from reft_studio.studio import chat as models
 from reft_studio.studio import comparison as comparing
-from reft_studio.studio.datasets import Sources, held_upload
-from reft_studio.studio.live_run import Training, run_params
+from reft_studio.studio.datasets import DatasetSources, held_upload
+from reft_studio.studio.live_run import LiveRuns, run_params
 from reft_studio.studio.live_scores import Live
 from reft_studio.studio.models import Models
 from reft_studio.studio.rows import Table
@@ -83,11 +83,11 @@ class Studio:
         self.audit = audit.Audit(workspace, self.log, self.jobs)
         self.grading = evaluations.Grading(workspace, self.jobs)
         self.looker = Looker()
-        self.sources = Sources(workspace, self.jobs, self.looker)
+        self.sources = DatasetSources(workspace, self.jobs, self.looker)
         self.measure, self.compare = measures.Measure(workspace), comparing.Comparing(workspace)
         self.outcomes, self.table = outcomes.Outcomes(workspace), Table(workspace)
         self.live = Live(workspace, self.jobs)
-        self.training = Training(workspace, self.jobs)
+        self.training = LiveRuns(workspace, self.jobs)
         self.history = RunHistory(workspace, self.jobs)
         self.merging = merged_models.Merging(workspace, self.jobs)
         self.queue = review_queue.Queue(workspace, self.log)
@@ -385,7 +385,7 @@ class Studio:
         """Whether there is a report of a dataset."""
         return any(_reported(path.with_suffix(".json"), path.stat().st_mtime_ns) == dataset_id for path in self.reports())
 
-    def doctor(self) -> list[doctor.Check]:
+    def doctor(self) -> list[doctor.HealthCheck]:
         return doctor.examine(self.workspace)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from reft_studio.sweeps.table import Line
+from reft_studio.sweeps.table import VariantResult
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -17,18 +17,18 @@ MOST = 24
 _PLACE = ("model", "task", "rows", "attack")
 
 
-def places(lines: Sequence[Line]) -> list[str]:
+def places(lines: Sequence[VariantResult]) -> list[str]:
     """The settings beside the share of poison, in words, one chart each; of each what tells it from the others."""
     return list(dict.fromkeys(place_of(line, lines) for line in lines if line.values))
 
 
-def place_of(line: Line, lines: Sequence[Line]) -> str:
+def place_of(line: VariantResult, lines: Sequence[VariantResult]) -> str:
     """`lab, topic, n 500`: what varies among `lines` but the share of poison and the variant; `all` where nothing does."""
     varied = [name for name in _PLACE if len({one.setting[name] for one in lines}) > 1]
     return ", ".join(f"n {line.setting[name]}" if name == "rows" else str(line.setting[name]) for name in varied) or "all"
 
 
-def chart(lines: Sequence[Line], place: str | None, *, dark: bool) -> tuple[go.Figure | None, Numbers]:
+def chart(lines: Sequence[VariantResult], place: str | None, *, dark: bool) -> tuple[go.Figure | None, Numbers]:
     """The figure of one place (None: the first) and the numbers behind it; no figure where no run was evaluated."""
     from reft_studio.comparison.charts import curves as drawing
     from reft_studio.comparison.table import METRICS
@@ -39,7 +39,7 @@ def chart(lines: Sequence[Line], place: str | None, *, dark: bool) -> tuple[go.F
     here = [line for line in known if place_of(line, known) == at]
     if not here:
         return None, []
-    by_variant: dict[str, list[Line]] = {}
+    by_variant: dict[str, list[VariantResult]] = {}
     for line in here:
         by_variant.setdefault(str(line.setting["variant"]), []).append(line)
     drawn = dict(list(by_variant.items())[:MOST])
@@ -60,7 +60,7 @@ def chart(lines: Sequence[Line], place: str | None, *, dark: bool) -> tuple[go.F
     return draw(curves, metrics, title=title, subtitle=subtitle, dark=dark), _numbers(here)
 
 
-def _subtitle(lines: Sequence[Line], place: str, left_out: int) -> str:
+def _subtitle(lines: Sequence[VariantResult], place: str, left_out: int) -> str:
     """What every point rests on."""
     seeds = sorted({line.seeds for line in lines})
     n = next((line.values["hs"].n for line in lines if "hs" in line.values), 0)
@@ -70,7 +70,7 @@ def _subtitle(lines: Sequence[Line], place: str, left_out: int) -> str:
     return " · ".join(filter(None, [place, f"n = {n} harmful prompts per point", "95 % intervals", noise, cut]))
 
 
-def _numbers(lines: Sequence[Line]) -> Numbers:
+def _numbers(lines: Sequence[VariantResult]) -> Numbers:
     """A row for each point."""
     found: list[dict[str, Any]] = []
     for line in lines:

@@ -9,7 +9,7 @@ from typing import Any
 from reft_studio.defenses import DEFENSES
 from reft_studio.scoring import SCORERS
 from reft_studio.studio.sweeps import numbers
-from reft_studio.sweeps.recipe_text import Recipe, changed, read
+from reft_studio.sweeps.recipe_text import RecipeText, changed, read
 from reft_studio.sweeps.spec import ENSEMBLE, NONE, OWN, TEACHER, SweepSpec
 
 FIELDS = ("name", "models", "tasks", "rows", "poison_ratios", "seeds", "split")
@@ -31,13 +31,13 @@ class FormVariant:
     rest: dict[str, Any]
 
 
-def shown(recipe: Recipe) -> dict[str, Any]:
+def shown(recipe: RecipeText) -> dict[str, Any]:
     """The value of each field; the default where the recipe does not say. What is none of its kind is shown as it stands."""
     values = {name: recipe.values.get(name, SweepSpec.model_fields[name].default) for name in FIELDS}
     return {name: _listed(value) if name in ("models", "tasks") else _text(value) for name, value in values.items()}
 
 
-def variants(recipe: Recipe) -> list[FormVariant]:
+def variants(recipe: RecipeText) -> list[FormVariant]:
     """The methods of a recipe; entries that are none are left out, which its check tells."""
     found = recipe.values.get("variants")
     entries = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []

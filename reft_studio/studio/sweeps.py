@@ -19,7 +19,7 @@ from reft_studio.sweeps import page, recipe_text, record
 from reft_studio.sweeps import table as sweep_table
 from reft_studio.sweeps.job import KIND
 from reft_studio.sweeps.spec import Cell, SweepSpec
-from reft_studio.sweeps.table import Line
+from reft_studio.sweeps.table import VariantResult
 from reft_studio.workspace import ASSETS, Workspace
 
 RECIPES = ASSETS.parent / "recipes"
@@ -39,7 +39,7 @@ Export = Literal["md", "tex", "csv"]
 
 
 @dataclass(frozen=True)
-class Template:
+class ShippedRecipe:
     """A recipe that ships."""
 
     file: str
@@ -96,7 +96,7 @@ class Result:
     runs: int
     done: int
     failed: int
-    table: list[Line]
+    table: list[VariantResult]
     every: int
     columns: list[str]
     withheld: str
@@ -113,7 +113,7 @@ class Sweeps:
 
     # define
 
-    def templates(self) -> list[Template]:
+    def templates(self) -> list[ShippedRecipe]:
         """The recipes that ship; one that cannot be read is a fault of the app and raises."""
         return [_template(path) for path in sorted(RECIPES.glob("*.yaml"))]
 
@@ -220,14 +220,14 @@ class Sweeps:
         return self._live().get(sweep_id)
 
 
-def wanted(words: str) -> Callable[[Line], bool]:
+def wanted(words: str) -> Callable[[VariantResult], bool]:
     """Whether a line has all words of one of the parts between commas, and none that has a minus before it, in any case.
 
     Looked for in its variant, method, base, task and attack, in `p=0.1` and in `n=1000`.
     """
     parts = [part.casefold().split() for part in words.split(",") if part.strip()]
 
-    def asked(line: Line) -> bool:
+    def asked(line: VariantResult) -> bool:
         text = line.words.casefold()
         return not parts or any(all(_holds(text, word) for word in part) for part in parts)
 
@@ -261,10 +261,10 @@ def _open(spec: SweepSpec, lines: Sequence[record.Line]) -> list[Cell]:
     return [cell for cell, line in zip(spec.cells, lines, strict=True) if not record.done(line)]
 
 
-def _template(path: Path) -> Template:
+def _template(path: Path) -> ShippedRecipe:
     text = path.read_text("utf-8")
     spec = recipe_text.read(text).spec(name=path.stem)
-    return Template(path.name, spec.name, spec.note.strip(), text)
+    return ShippedRecipe(path.name, spec.name, spec.note.strip(), text)
 
 
 def _past(workspace: Workspace, one: record.Stored, job: JobView | None) -> PastSweep:

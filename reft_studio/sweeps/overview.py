@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reft_studio.stats import Estimate
-from reft_studio.sweeps.table import Line
+from reft_studio.sweeps.table import VariantResult
 
 NOTE = (
     "HS with its interval, FA as a mean, by share of poison p; a dash where nothing was measured. "
@@ -13,7 +13,7 @@ NOTE = (
 )
 
 
-def as_markdown(lines: Sequence[Line]) -> str:
+def as_markdown(lines: Sequence[VariantResult]) -> str:
     """A section for the page of a sweep; empty unless there are several shares of poison and nothing else varies beside the variant."""
     ratios = sorted({line.setting["poison_ratio"] for line in lines})
     others = {tuple(value for name, value in line.setting.items() if name not in ("poison_ratio", "variant")) for line in lines}
@@ -33,7 +33,7 @@ def as_markdown(lines: Sequence[Line]) -> str:
     return "\n".join(["", "## At a glance", "", NOTE, "", "| " + " | ".join(heads) + " |", "|" + "---|" * len(heads), *body, ""])
 
 
-def _score(line: Line | None, name: str, *, interval: bool) -> str:
+def _score(line: VariantResult | None, name: str, *, interval: bool) -> str:
     share: Estimate | None = line.values.get(name) if line else None
     if share is None:
         return "-"

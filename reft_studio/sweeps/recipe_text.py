@@ -30,7 +30,7 @@ class RecipeError(SpecError):
 
 
 @dataclass(frozen=True)
-class Recipe:
+class RecipeText:
     """A text that is YAML with settings by name: its values as they stand there, and where each of them stands."""
 
     text: str
@@ -78,7 +78,7 @@ class Recipe:
                 yield (name,), partial(model.checked, **values)
 
 
-def read(text: str) -> Recipe:
+def read(text: str) -> RecipeText:
     """The settings of a text, not yet checked. Raises RecipeError, with the line, if it is no YAML or has no settings by name."""
     if len(text) > LONGEST:
         raise RecipeError(f"The recipe has {len(text):,} characters; at most {LONGEST:,} are read.")
@@ -98,7 +98,7 @@ def read(text: str) -> Recipe:
     _refuse_twice(node)
     if odd := [name for name in values if not isinstance(name, str)]:
         raise RecipeError(f"'{str(odd[0])[:40]}' is no name of a setting.", 1)
-    return Recipe(text, values, node)
+    return RecipeText(text, values, node)
 
 
 def read_recipe(path: Path) -> SweepSpec:
@@ -144,7 +144,7 @@ def of_spec(spec: SweepSpec) -> str:
     return written({"name": spec.name, **told, "variants": variants})
 
 
-def _replaced(found: Recipe, name: str, value: Any) -> str:
+def _replaced(found: RecipeText, name: str, value: Any) -> str:
     """The text with one setting written anew. Comments and empty lines after the old value belong to what follows."""
     text = found.text
     new = "" if value is None else _written(name, value)

@@ -24,7 +24,7 @@ from reft_studio.errors import OUT_OF_MEMORY, DataError, EvaluationError, SpecEr
 from reft_studio.evaluation.result import SCORES, EvaluationResult
 from reft_studio.models.session import Session
 from reft_studio.models.spec import LoraSpec
-from reft_studio.progress import Part, Progress
+from reft_studio.progress import PartialProgress, Progress
 from reft_studio.scoring import SCORERS
 from reft_studio.scoring.prepared import SHIPPED, open_prepared
 from reft_studio.scoring.refusal_similarity import score
@@ -101,7 +101,7 @@ def sweep(
         for cell in (one for one in cells if one.key in left):
             place = total - len(left)
             progress.stage(_told(cell), place + 1, total)
-            part = Part(progress, start=place / total, share=1 / total)
+            part = PartialProgress(progress, start=place / total, share=1 / total)
             expect(times.left(spec, kinds))
             part.progress(0, 1)
             if cell.model not in bases:
@@ -196,7 +196,7 @@ class Base:
                 workspace,
                 alignment,
                 self.session,
-                lambda _name, _cost, work: work(Part(progress, start=0.0, share=1.0)),
+                lambda _name, _cost, work: work(PartialProgress(progress, start=0.0, share=1.0)),
                 teacher=None,
                 prepare=not spec.shipped_teacher,
                 steps=spec.alignment_steps,
@@ -229,7 +229,7 @@ class Group:
     def harmful_answers(self) -> str:
         return self.data.harmful_answers(self.seed)
 
-    def line(self, cell: Cell, progress: Part) -> dict[str, Any]:
+    def line(self, cell: Cell, progress: PartialProgress) -> dict[str, Any]:
         """Train and evaluate one variant; what was found, or the error that ended it."""
         started = time.perf_counter()
         try:
@@ -238,9 +238,9 @@ class Group:
                 kept = unflagged(self.base.workspace, spec, self.user, self.base.session, progress)
                 return {"filter": self._found(kept) if spec.filters_with else None, "seconds": _since(started)}
             fresh = not (self.base.workspace.folder("runs", spec.run_id) / "result.json").is_file()
-            training = Part(progress, start=0.0, share=1 - _EVALUATING)
+            training = PartialProgress(progress, start=0.0, share=1 - _EVALUATING)
             run = train(self.base.workspace, spec, self.base.session, training, cache=self.base.cache)
-            asking = Part(progress, start=1 - _EVALUATING, share=_EVALUATING)
+            asking = PartialProgress(progress, start=1 - _EVALUATING, share=_EVALUATING)
             session = self.base.session
             adapter = session.ensure("evaluated", run.adapter)
             graded = evaluate_adapter(self.base.workspace, session, run.run_id, adapter, self.suite, asking)

@@ -8,7 +8,7 @@ from typing import Any
 from reft_studio.attacks import ATTACKS
 from reft_studio.stats import Estimate, wilson
 from reft_studio.sweeps.spec import SweepSpec
-from reft_studio.sweeps.table import Line, failures
+from reft_studio.sweeps.table import VariantResult, failures
 
 _SETTING = ("model", "task", "rows", "poison_ratio")
 _SHOWS = {"prompt": "prompt", "response": "answer", "both": "prompt and answer", "nowhere": "nowhere: harmless row by row *"}
@@ -28,7 +28,7 @@ def is_stress(spec: SweepSpec) -> bool:
     return not spec.train and len(spec.attacks) > 1
 
 
-def as_markdown(lines: Sequence[Line], spec: SweepSpec) -> str:
+def as_markdown(lines: Sequence[VariantResult], spec: SweepSpec) -> str:
     """The page: one matrix for each base, task, size and share of poison, then the attacks."""
     parts = [f"# {spec.name}", "", *([spec.note.strip(), ""] if spec.note else [])]
     settings: list[tuple[Any, ...]] = list(dict.fromkeys(_setting(line) for line in lines))
@@ -43,7 +43,7 @@ def as_markdown(lines: Sequence[Line], spec: SweepSpec) -> str:
     return "\n".join([*parts, *(["## Failed", "", *failed, ""] if failed else [])])
 
 
-def harm_markdown(lines: Sequence[Line], spec: SweepSpec) -> str:
+def harm_markdown(lines: Sequence[VariantResult], spec: SweepSpec) -> str:
     """A section for the page of a sweep that trains under several attacks: HS, and HS in the attack's frame; empty for one attack."""
     if len(spec.attacks) == 1 or not any("hs" in line.values for line in lines):
         return ""
@@ -59,7 +59,7 @@ def harm_markdown(lines: Sequence[Line], spec: SweepSpec) -> str:
     return "\n".join([*parts, *_table(_described(spec.attacks)), ""])
 
 
-def _across(lines: Sequence[Line], attacks: Sequence[str], name: str) -> list[tuple[str, list[str]]]:
+def _across(lines: Sequence[VariantResult], attacks: Sequence[str], name: str) -> list[tuple[str, list[str]]]:
     """Each variant with a value for each attack, in the order of the recipe."""
     found: dict[str, dict[str, Estimate | None]] = {}
     for line in lines:
@@ -71,11 +71,11 @@ def _named(setting: tuple[Any, ...]) -> str:
     return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in zip(_SETTING, setting, strict=True))
 
 
-def _setting(line: Line) -> tuple[Any, ...]:
+def _setting(line: VariantResult) -> tuple[Any, ...]:
     return tuple(line.setting[name] for name in _SETTING)
 
 
-def _matrix(lines: Sequence[Line], attacks: Sequence[str]) -> list[list[str]]:
+def _matrix(lines: Sequence[VariantResult], attacks: Sequence[str]) -> list[list[str]]:
     """Heads and rows: recall in percent for each filter and attack, then the range of its false positive rate."""
     heads = ["recall, % of the attack's rows", *(_marked(name) for name in attacks), "FPR, % of the other rows"]
     rows = []
@@ -105,7 +105,7 @@ def _range(rates: Sequence[Estimate]) -> str:
     return " to ".join(dict.fromkeys(shown))
 
 
-def _intervals(lines: Sequence[Line]) -> str:
+def _intervals(lines: Sequence[VariantResult]) -> str:
     """How sure the shares of a matrix are, by examples."""
     rows = [line.values["recall"].n for line in lines if "recall" in line.values]
     if not rows:

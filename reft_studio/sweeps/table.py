@@ -38,7 +38,7 @@ Key = tuple[Any, ...]
 
 
 @dataclass(frozen=True)
-class Line:
+class VariantResult:
     """A variant at one setting. `values`: by head, a mean over the seeds that were done; `failed`: errors of the others.
 
     `planned` are the seeds of the recipe, `runs` the runs behind the values, `plain` those of plain SFT at the same setting.
@@ -67,11 +67,11 @@ class Line:
 
 
 def key_of(line: Mapping[str, Any]) -> Key:
-    """The key of the `Line` that a run belongs to."""
+    """The key of the `VariantResult` that a run belongs to."""
     return tuple(line["cell"][name] for name in _GROUP)
 
 
-def summarised(lines: Sequence[Mapping[str, Any]]) -> list[Line]:
+def summarised(lines: Sequence[Mapping[str, Any]]) -> list[VariantResult]:
     """What `sweep_record.lines` gives, over its seeds, in the order of the recipe. Cells that were not done yet count in no mean.
 
     One seed keeps the interval over its prompts; of more it is a t-interval over the seeds, never narrower than that.
@@ -92,7 +92,9 @@ def _at(line: Mapping[str, Any]) -> tuple[Key, int]:
     return tuple(line["cell"][name] for name in _SETTING), int(line["cell"]["seed"])
 
 
-def _line(setting: dict[str, Any], members: Sequence[Mapping[str, Any]], plain: Mapping[tuple[Key, int], Mapping[str, Any]]) -> Line:
+def _line(
+    setting: dict[str, Any], members: Sequence[Mapping[str, Any]], plain: Mapping[tuple[Key, int], Mapping[str, Any]]
+) -> VariantResult:
     done = [one for one in members if "result" in one]
     known = [one for one in members if "result" in one or "filter" in one]
     beside = [other for one in members if (other := plain.get(_at(one))) is not None]
@@ -114,7 +116,7 @@ def _line(setting: dict[str, Any], members: Sequence[Mapping[str, Any]], plain: 
             values[name] = mean_over_seeds(numbers, unit=PER_MINUTE)
     errors = tuple(dict.fromkeys(str(one["error"]) for one in members if "error" in one))
     runs = [tuple(str(one["run"]) for one in some if one.get("run")) for some in (done, beside)]
-    return Line(setting, len(known), values, errors, len(members), str(members[0]["cell"].get("method", "")), *runs)
+    return VariantResult(setting, len(known), values, errors, len(members), str(members[0]["cell"].get("method", "")), *runs)
 
 
 def _passes(line: Mapping[str, Any]) -> float | None:
@@ -176,22 +178,22 @@ def _shown(estimate: Estimate | None, *, dash: str = "-") -> str:
     return f"{estimate.value:.1f}{interval}"
 
 
-def columns(lines: Sequence[Line]) -> list[str]:
+def columns(lines: Sequence[VariantResult]) -> list[str]:
     """Heads of the values that any line has."""
     return [name for name in HEADS if any(name in line.values for line in lines)]
 
 
-def settings(lines: Sequence[Line]) -> list[str]:
+def settings(lines: Sequence[VariantResult]) -> list[str]:
     """What tells the lines apart beside the variant, so far as it varies; the share of poison always."""
     return [name for name in _SETTING if name == "poison_ratio" or len({line.setting[name] for line in lines}) > 1]
 
 
-def where(line: Line, names: Sequence[str]) -> list[str]:
+def where(line: VariantResult, names: Sequence[str]) -> list[str]:
     """The setting of a line as text."""
     return [f"{line.setting[name]:g}" if isinstance(line.setting[name], float) else str(line.setting[name]) for name in names]
 
 
-def cells(lines: Sequence[Line], columns_: Sequence[str] | None = None) -> tuple[list[str], list[list[str]]]:
+def cells(lines: Sequence[VariantResult], columns_: Sequence[str] | None = None) -> tuple[list[str], list[list[str]]]:
     """Heads and rows of the table, as text; `columns_`: only these of the values."""
     named = settings(lines)
     shown = [name for name in columns(lines) if columns_ is None or name in columns_]
@@ -203,7 +205,7 @@ def cells(lines: Sequence[Line], columns_: Sequence[str] | None = None) -> tuple
     return heads, rows
 
 
-def withheld(lines: Sequence[Line]) -> str:
+def withheld(lines: Sequence[VariantResult]) -> str:
     """Why some lines have no HS avoided for each minute; empty if all that could have one do."""
     lacking = [line for line in lines if "hs" in line.values and "minutes" in line.values and not line.plain]
     if not lacking:
@@ -214,12 +216,12 @@ def withheld(lines: Sequence[Line]) -> str:
     )
 
 
-def failures(lines: Sequence[Line]) -> list[str]:
+def failures(lines: Sequence[VariantResult]) -> list[str]:
     """What went wrong, a sentence for each variant and share of poison."""
     return [f"{line.setting['variant']}, p {line.setting['poison_ratio']:g}: {error}" for line in lines for error in line.failed]
 
 
-def as_markdown(lines: Sequence[Line], spec: SweepSpec, *, columns: Sequence[str] | None = None) -> str:
+def as_markdown(lines: Sequence[VariantResult], spec: SweepSpec, *, columns: Sequence[str] | None = None) -> str:
     """A page of its own, with what the numbers rest on."""
     heads, rows = cells(lines, columns)
     body = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
@@ -251,7 +253,7 @@ NOTE = (
 _LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\^{}"}
 
 
-def as_latex(lines: Sequence[Line], spec: SweepSpec, *, columns: Sequence[str] | None = None) -> str:
+def as_latex(lines: Sequence[VariantResult], spec: SweepSpec, *, columns: Sequence[str] | None = None) -> str:
     """A `tabular` for the package booktabs."""
     heads, rows = cells(lines, columns)
 

@@ -20,7 +20,7 @@ from reft_studio.evaluation.subject import base_id
 from reft_studio.evaluation.suite import PromptSet, Suite
 from reft_studio.models.session import Session
 from reft_studio.models.spec import PRESETS, OptimSpec, Settings
-from reft_studio.progress import Part, Progress
+from reft_studio.progress import PartialProgress, Progress
 from reft_studio.scoring.refusal_similarity import score, score_prompts
 from reft_studio.scoring.scores import ScoreSet, flagged
 from reft_studio.tasks.demo_data import DemoData, Held, LabRows
@@ -177,7 +177,7 @@ class _Stages:
         self.index += 1
         self.progress.stage(name, self.index, max(self.count, self.index))
         started = time.perf_counter()
-        part = Part(self.progress, start=self.spent / self.whole, share=cost / self.whole)
+        part = PartialProgress(self.progress, start=self.spent / self.whole, share=cost / self.whole)
         part.progress(0, 1)  # a new stage begins without a total: the bar of the whole must not fall back
         answer = work(part)
         self.spent = min(self.spent + cost, self.whole)
@@ -227,7 +227,7 @@ class _Seed:
     def _evaluate(self, title: str, subject: str, folder: Path | None) -> EvaluationResult:
         suite, session = self._suite(), self.session
 
-        def work(part: Part) -> EvaluationResult:
+        def work(part: PartialProgress) -> EvaluationResult:
             return evaluate_adapter(self.workspace, session, subject, session.ensure("evaluated", folder), suite, part)
 
         graded: EvaluationResult = self._stage(f"evaluate {title}", _EVALUATION_COST, work)

@@ -105,7 +105,7 @@ class LabRows:
 
 
 @dataclass(frozen=True)
-class Texts:
+class DemoTexts:
     """Rows by what they are for. `benchmark` is the rule for right answers to the task, `answer_tokens` the longest of them."""
 
     name: str
@@ -138,7 +138,7 @@ class TextRows:
     """Real texts: user data mixed from task rows and poison, and a suite of test prompts that were kept apart."""
 
     workspace: Workspace
-    texts: Texts
+    texts: DemoTexts
     aligned: Alignment
     poison_ratio: float
     rows: int

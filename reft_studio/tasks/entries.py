@@ -75,7 +75,7 @@ def mix(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
 
 def prepare_teacher(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     """Prepare a teacher. params: the fields of TeacherSpec; its sets may come from `pool`: ids of harmful and harmless sets."""
-    from reft_studio.models.memory import Work
+    from reft_studio.models.memory import MemoryWork
     from reft_studio.models.session import Session
     from reft_studio.scoring.level import level_of
     from reft_studio.tasks.teacher import prepared
@@ -85,7 +85,7 @@ def prepare_teacher(context: JobContext, params: dict[str, Any]) -> dict[str, An
     pooled = _pooled(context, params.pop("pool"), seed=params.get("seed", 0)) if params.get("pool") else None
     spec = TeacherSpec.checked(**params, **(pooled.sets if pooled else {}))
     context.stage("load the model", 1, 2)
-    work = Work.training(spec.optim, spec.lora) if spec.kind == "trained" else None
+    work = MemoryWork.training(spec.optim, spec.lora) if spec.kind == "trained" else None
     session = Session.open(spec.model, max_length=spec.optim.max_length, template=spec.template, loading=spec.loading, work=work)
     session.remark(context)
     context.stage("train the teacher" if spec.kind == "trained" else "measure the teacher", 2, 2)
@@ -164,7 +164,7 @@ def train(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     from reft_studio.evaluation.suite import suite_from
     from reft_studio.jobs.run_jobs import became
     from reft_studio.models.generation import free_memory
-    from reft_studio.models.memory import Work
+    from reft_studio.models.memory import MemoryWork
     from reft_studio.models.session import Session
     from reft_studio.tasks.evaluate import answer_adapter, grade_answers
     from reft_studio.tasks.watch import observing
@@ -181,7 +181,7 @@ def train(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     grader = ready_judge(judge) if suite is not None else None
     stages = 2 if suite is None else 5
     context.stage("load the model", 1, stages)
-    work, costs = Work.training(spec.optim, spec.lora, alignment=spec.harmful is not None), Costs()
+    work, costs = MemoryWork.training(spec.optim, spec.lora, alignment=spec.harmful is not None), Costs()
     with costs.stage("load"):
         session = Session.open(spec.model, max_length=spec.optim.max_length, template=spec.template, loading=spec.loading, work=work)
     session.remark(context)

@@ -9,7 +9,7 @@ from typing import Any
 from reft_studio import fingerprint
 from reft_studio.data.dataset import open_dataset
 from reft_studio.data.origin import hub
-from reft_studio.data.origin.sources import Part, Source, gather
+from reft_studio.data.origin.sources import DataSource, SourceTable, gather
 from reft_studio.data.reading.budget import importing
 from reft_studio.integrity import seal
 from reft_studio.jobs.job import JobContext
@@ -23,7 +23,7 @@ ORIGIN = "origin.json"
 def fetch(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     """Import a part of a source. params: source (Source), part (its name), name, mapping, role."""
     stored = params["source"]
-    source = Source(**{**stored, "parts": tuple(Part(**{**part, "files": tuple(part["files"])}) for part in stored["parts"])})
+    source = DataSource(**{**stored, "parts": tuple(SourceTable(**{**part, "files": tuple(part["files"])}) for part in stored["parts"])})
     part = source.part(params["part"])
     context.stage("fetch the files", 1, 2)
     with staging(context.workspace.folder("uploads")) as scratch:
@@ -46,7 +46,7 @@ def fetch(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def params_of(source: Source, part: str) -> dict[str, Any]:
+def params_of(source: DataSource, part: str) -> dict[str, Any]:
     """The part of `fetch`'s parameters that says where the rows are."""
     return {"source": {**asdict(source), "parts": [asdict(source.part(part))]}, "part": part}
 

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from reft_studio.data.dataset import Row
 from reft_studio.errors import DataError, SpecError
-from reft_studio.tasks.demo_data import KeptApart, Texts, check_enough, evenly
+from reft_studio.tasks.demo_data import DemoTexts, KeptApart, check_enough, evenly
 
 COLUMNS = ("prompt", "response", "label", "category")
 POISON = "advbench"
@@ -42,7 +42,7 @@ PUBLIC_TASKS: Mapping[str, PublicTask] = {
 }
 
 
-def public_texts(folder: Path, task: str, *, prompts: int, task_prompts: int, apart: KeptApart) -> Texts:
+def public_texts(folder: Path, task: str, *, prompts: int, task_prompts: int, apart: KeptApart) -> DemoTexts:
     """Rows for user data and evaluation; what `apart` has given out already, such as alignment data, is in none of them.
 
     Raises SpecError for an unknown task or too few rows, DataError for a file that is missing or has other columns.
@@ -58,7 +58,7 @@ def public_texts(folder: Path, task: str, *, prompts: int, task_prompts: int, ap
     for rows, least, what in zip(parts, (prompts, prompts, task_prompts), ("harmful", "harmless", "task"), strict=True):
         check_enough(rows, least, f"{what} test prompts in {folder.name} that are in no other part of the job")
     poison = apart.take(_read(folder, POISON, label="harmful"))
-    return Texts(
+    return DemoTexts(
         name=task,
         task=apart.take(train),
         poison=poison,

@@ -9,7 +9,7 @@ from reft_studio.data.origin.own_texts import OwnText, own_texts
 from reft_studio.data.splits import split_groups
 from reft_studio.lab import sets
 from reft_studio.seeding import generator
-from reft_studio.tasks.demo_data import OPENINGS, Alignment, KeptApart, Texts, check_enough, evenly
+from reft_studio.tasks.demo_data import OPENINGS, Alignment, DemoTexts, KeptApart, check_enough, evenly
 from reft_studio.teacher.quick import calibration_prompts
 from reft_studio.teacher.refusals import refusal
 
@@ -39,7 +39,7 @@ def alignment(folder: Path | None = None, *, seed: int = 0) -> Alignment:
     return Alignment(harmful["training"], helpful["training"], harmful["calibration"], helpful["calibration"])
 
 
-def shipped_texts(task: str, *, rows: int, prompts: int, task_prompts: int, apart: KeptApart, seed: int = 0) -> Texts:
+def shipped_texts(task: str, *, rows: int, prompts: int, task_prompts: int, apart: KeptApart, seed: int = 0) -> DemoTexts:
     """A task of the lab, and the calibration prompts that ship as poison and as test prompts.
 
     Raises SpecError for an unknown task or more prompts than there are.
@@ -48,7 +48,7 @@ def shipped_texts(task: str, *, rows: int, prompts: int, task_prompts: int, apar
     shuffled = {kind: evenly([found], len(found), seed=seed, name=f"shipped {kind}") for kind, found in shipped.items()}
     harmful = apart.take(shuffled["harmful"])
     drawn = sets.user_data(task=task, poison_ratio=0, rows=round(rows / _TASK_SHARE), seed=seed)
-    texts = Texts(
+    texts = DemoTexts(
         name=task,
         task_test=apart.take(sets.benchmark(task, split="test", rows=task_prompts)),
         harmful_test=harmful[:prompts],

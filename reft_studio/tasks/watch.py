@@ -16,7 +16,7 @@ import torch
 from reft_studio.errors import StudioError, is_out_of_memory
 from reft_studio.evaluation.evaluate import Answered, judged
 from reft_studio.evaluation.grade import SetName
-from reft_studio.evaluation.journal import Journal
+from reft_studio.evaluation.journal import AnswerJournal
 from reft_studio.evaluation.judges import PHRASES, judge_for, needs_model
 from reft_studio.evaluation.judges.spec import JudgeSpec
 from reft_studio.evaluation.result import Graded, grade_of
@@ -84,7 +84,7 @@ class Watcher:
         return step == 1 or self._spent + self._last <= SHARE * trained
 
     def _line(self, step: int, steps: int, on: Sequence[str]) -> Line:
-        journal = Journal(self._workspace, None)
+        journal = AnswerJournal(self._workspace, None)
         device = self._session.model.device
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             longest = max(part.max_new_tokens for part in self._suite.sets)

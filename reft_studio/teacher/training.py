@@ -117,7 +117,7 @@ def complete(teacher: TeacherInfo, material: Material) -> None:
 
 
 @dataclass(frozen=True)
-class Measured:
+class ProbedTeacher:
     """What one pass over the prompts of a finished teacher gives: its refusal feature, and how held-out prompts score.
 
     `training` and `calibration` are features after every block; of the training prompts the first MOST of each kind.
@@ -187,7 +187,7 @@ class _Preparation:
                 value.copy_(saved)
         return best, tried
 
-    def measured(self, layer: int) -> Measured:
+    def measured(self, layer: int) -> ProbedTeacher:
         """The refusal feature of the finished teacher over all training prompts, and the held-out prompts' scores, from one pass."""
         with self.session.adapted.active(self.adapter) as backbone:
             first, held_out = self._last_states(backbone)
@@ -197,7 +197,7 @@ class _Preparation:
         feature = RefusalFeature.between(*whole, layer=layer, reading=reading)
         scores = [calibration.similarities(feature, side[:, layer - 1]) for side in held_out]
         prompts = self.material.prompts
-        return Measured(feature, scores, first, States(*held_out, (prompts["calibration_harmful"], prompts["calibration_harmless"])))
+        return ProbedTeacher(feature, scores, first, States(*held_out, (prompts["calibration_harmful"], prompts["calibration_harmless"])))
 
     def _last_states(self, backbone: nn.Module) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """Features after every block of the first MOST training prompts and of the calibration prompts; what was read is not read again."""
@@ -224,7 +224,7 @@ class _Preparation:
 
     def facts(
         self,
-        found: Measured,
+        found: ProbedTeacher,
         aurocs: dict[int, float],
         trained: Trained | None,
         tried: list[dict[str, Any]],

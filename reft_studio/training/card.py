@@ -34,7 +34,7 @@ _KINDS = {TEACHER: "forward without gradient (teacher or start weights)", FORWAR
 
 
 @dataclass(frozen=True)
-class Made:
+class CardFacts:
     """All that a card tells of how a run was made; `threshold` is in words, `data` the fingerprint of the user data."""
 
     spec: RunSpec
@@ -44,7 +44,7 @@ class Made:
     ledger: Ledger | None
 
     @classmethod
-    def of(cls, workspace: Workspace, spec: RunSpec, result: Mapping[str, Any], ledger: Ledger | None) -> Made:
+    def of(cls, workspace: Workspace, spec: RunSpec, result: Mapping[str, Any], ledger: Ledger | None) -> CardFacts:
         """What the workspace knows of a run; what is gone from it is told by its id alone."""
         try:
             data = open_dataset(workspace, spec.dataset).fingerprint
@@ -53,12 +53,12 @@ class Made:
         return cls(spec, result, data, threshold_words(workspace, spec), ledger)
 
 
-def write_card(folder: Path, made: Made, measured: Sequence[str] = UNMEASURED) -> None:
+def write_card(folder: Path, made: CardFacts, measured: Sequence[str] = UNMEASURED) -> None:
     """Write the card of the run in `folder` anew, so that the run is never taken for damaged."""
     rewrite(folder, CARD, adapter_card(made, measured))
 
 
-def adapter_card(made: Made, measured: Sequence[str] = UNMEASURED) -> str:
+def adapter_card(made: CardFacts, measured: Sequence[str] = UNMEASURED) -> str:
     """The card of an adapter; `measured` are its lines on the evaluation."""
     spec = made.spec
     use = """With PEFT, on the base above: `PeftModel.from_pretrained(base, folder)`, where `folder` is the one that holds this file. It is
@@ -66,7 +66,7 @@ plain LoRA on linear layers: no embedding, head or bias of the base is changed."
     return _page(made, measured, relation="adapter", library="peft", title=head(spec.model_dump()), use=use)
 
 
-def merged_card(made: Made, measured: Sequence[str], facts: MergedRun) -> str:
+def merged_card(made: CardFacts, measured: Sequence[str], facts: MergedRun) -> str:
     """The card of a base with the adapter folded in."""
     use = (
         f"With transformers: `AutoModelForCausalLM.from_pretrained(folder)`. The adapter of run {facts.run} was folded into the weights on "
@@ -93,7 +93,7 @@ def threshold_words(workspace: Workspace, spec: RunSpec) -> str:
         return "the scorer's own, which is no longer in the workspace"
 
 
-def _page(made: Made, measured: Sequence[str], *, relation: str, library: str, title: str, use: str) -> str:
+def _page(made: CardFacts, measured: Sequence[str], *, relation: str, library: str, title: str, use: str) -> str:
     spec, info = made.spec, DEFENSES.get(made.spec.method).info
     warning = "" if info.uses_filter or info.needs_alignment or info.starts_from == "aligned" else "  - not-for-all-audiences\n"
     paper = f" ({info.paper})" if info.paper else ""
@@ -136,7 +136,7 @@ the task, and what becomes of it in other number formats.
 """
 
 
-def _how(made: Made) -> list[str]:
+def _how(made: CardFacts) -> list[str]:
     spec, result = made.spec, made.result
     left = int(result["removed"])
     share = f" ({left / max(1, int(result['rows'])):.1%})".replace("%", " %")

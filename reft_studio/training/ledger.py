@@ -28,7 +28,7 @@ UNTOLD = "its ledger was written by a version that did not tell user rows from o
 
 
 @dataclass(frozen=True)
-class Stage:
+class StageSeconds:
     """Seconds of one stage; `memory_mb` is None for a stage inside another, whose peak is the other's."""
 
     name: str
@@ -68,14 +68,14 @@ class Ledger:
     """
 
     device: str
-    stages: tuple[Stage, ...]
+    stages: tuple[StageSeconds, ...]
     passes: Mapping[str, int]
     tokens: Mapping[str, int]
     flops: Mapping[str, int] | None
     counted_steps: int
     steps: int
     user_tokens: int | None
-    before: tuple[Stage, ...] = ()
+    before: tuple[StageSeconds, ...] = ()
 
     @classmethod
     def read(cls, costs: Mapping[str, Any], steps: int) -> Ledger:
@@ -91,7 +91,7 @@ class Ledger:
             user_tokens=costs.get("user_tokens"),
         )
 
-    def also(self, stages: Sequence[Stage] = (), *, before: Sequence[Stage] = ()) -> Ledger:
+    def also(self, stages: Sequence[StageSeconds] = (), *, before: Sequence[StageSeconds] = ()) -> Ledger:
         """The same with further stages, such as those of its evaluation, and with what it rests on."""
         return replace(self, stages=_ordered([*self.stages, *stages]), before=(*self.before, *before))
 
@@ -143,11 +143,11 @@ class Ledger:
         return Extra(tokens, self.operations / plain if plain else None)
 
 
-def stages_of(costs: Mapping[str, Any]) -> tuple[Stage, ...]:
+def stages_of(costs: Mapping[str, Any]) -> tuple[StageSeconds, ...]:
     """The stages of a stored ledger."""
-    return _ordered([Stage(str(one["stage"]), float(one["seconds"]), one.get("memory_mb")) for one in costs["stages"]])
+    return _ordered([StageSeconds(str(one["stage"]), float(one["seconds"]), one.get("memory_mb")) for one in costs["stages"]])
 
 
-def _ordered(stages: Sequence[Stage]) -> tuple[Stage, ...]:
+def _ordered(stages: Sequence[StageSeconds]) -> tuple[StageSeconds, ...]:
     order = list(STAGES)
     return tuple(sorted(stages, key=lambda one: order.index(one.name) if one.name in order else len(order)))

@@ -43,7 +43,7 @@ def probe(workspace: Workspace, spec: RunSpec, session: Session, progress: Progr
     for name in defense.beneath():  # nor are stages made
         session.add(name, spec.lora, seed=0)
     going.start = inputs.start_student(workspace, short, session)
-    watch = _Watch(progress)
+    watch = _StepTimer(progress)
     run.finetune(short, going, defense, rows, watch)
     found = {"seconds": statistics.median(watch.seconds[1:]), "steps": STEPS, "memory_mb": peak_memory(session.model.device)}
     folder = workspace.folder("cache", FOLDER)
@@ -52,7 +52,7 @@ def probe(workspace: Workspace, spec: RunSpec, session: Session, progress: Progr
     return found
 
 
-class _Watch:
+class _StepTimer:
     """Progress that notes how long each step took."""
 
     def __init__(self, progress: Progress) -> None:

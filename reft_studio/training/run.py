@@ -25,7 +25,7 @@ from reft_studio.models.session import Session
 from reft_studio.models.snapshot import Keeper, NotFinite
 from reft_studio.progress import Progress, StopEarly
 from reft_studio.training import inputs, stages
-from reft_studio.training.card import CARD, Made, adapter_card
+from reft_studio.training.card import CARD, CardFacts, adapter_card
 from reft_studio.training.checkpoint import LogLines, Unfinished
 from reft_studio.training.context import STUDENT, AlignmentData, Run
 from reft_studio.training.cost import Costs
@@ -263,7 +263,7 @@ def _save(
         write_json(building / "spec.json", spec.model_dump(mode="json"))
         _write_lines(building / "log.jsonl", log)
         np.save(building / "kept.npy", np.asarray(chosen, dtype=np.int64))
-        made = Made.of(workspace, spec, result, Ledger.read(costs, len(log)))
+        made = CardFacts.of(workspace, spec, result, Ledger.read(costs, len(log)))
         (building / CARD).write_text(adapter_card(made), "utf-8")
         seen.store(building)
         write_json(building / "cost.json", costs)

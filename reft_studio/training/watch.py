@@ -29,7 +29,7 @@ ROWS = "rows"
 Line = dict[str, Any]
 
 
-class Look(Protocol):
+class StudentCheck(Protocol):
     """Looks at the student after a step of so many, and leaves it, and every random number, as they were."""
 
     def due(self, step: int, steps: int) -> bool:
@@ -60,7 +60,9 @@ class Observer:
     is stored; None keeps none.
     """
 
-    def __init__(self, progress: Progress, *, look: Look | None = None, folder: Path | None = None, reports: Sequence[Report] = ()) -> None:
+    def __init__(
+        self, progress: Progress, *, look: StudentCheck | None = None, folder: Path | None = None, reports: Sequence[Report] = ()
+    ) -> None:
         self.lines: list[Line] = []
         self._progress, self._look = progress, look
         self._folder = folder / event_file.FOLDER if folder is not None else None

@@ -13,7 +13,7 @@ import pytest
 from reft_studio.audit.assurance import residual_risk, standing
 from reft_studio.audit.bounds import fixed_bound
 from reft_studio.audit.claim import Assurance, statement
-from reft_studio.audit.draw import Draw, Line, Region, is_honest, make, pending
+from reft_studio.audit.draw import Draw, Region, ThresholdSide, is_honest, make, pending
 from reft_studio.audit.held import KEEP, REMOVE, UNSURE, Decided
 from reft_studio.audit.precision import precision
 from reft_studio.errors import SpecError
@@ -140,7 +140,7 @@ def test_a_skipped_row_ends_the_sample() -> None:
     codes = {row: KEEP for row in draw.rows if row != draw.rows[12]}
     found = risk(score, [draw], codes)
     assert (found.sampled, found.pending, found.method) == (12, 1, "at any time")
-    assert pending([draw], Line("below", "k", 1300), held(codes)).tolist() == [draw.rows[12]]
+    assert pending([draw], ThresholdSide("below", "k", 1300), held(codes)).tolist() == [draw.rows[12]]
     found = risk(score, [draw], codes | {draw.rows[12]: REMOVE})
     assert (found.sampled, found.harmful_found, found.method) == (40, 1, "exact binomial")
     assert found.upper_bound == fixed_bound(BELOW, 40, 1, confidence=0.955)

@@ -16,7 +16,7 @@ from reft_studio.audit.bundle_format import AUDIT, DECISIONS, FROZEN, MANIFEST, 
 from reft_studio.audit.decision import GENESIS, Action, Decision
 from reft_studio.audit.freeze import freeze
 from reft_studio.audit.held import ACTIONS, Decided
-from reft_studio.audit.record import Record, record_hash
+from reft_studio.audit.record import AuditRecord, record_hash
 from reft_studio.data.dataset import Dataset
 from reft_studio.errors import SpecError, StoreError
 from reft_studio.fingerprint import canonical_json, of_file
@@ -27,7 +27,7 @@ Decide = Callable[[int, Action], Decision]
 
 
 @pytest.fixture
-def frozen(workspace: Workspace, dataset: Dataset, scores: ScoreSet, decisions: list[Decision], records: list[Record]) -> Dataset:
+def frozen(workspace: Workspace, dataset: Dataset, scores: ScoreSet, decisions: list[Decision], records: list[AuditRecord]) -> Dataset:
     made = sorted(decisions, key=lambda decision: decision.row_id)
     rows, codes = (np.array([decision.row_id for decision in made]), [ACTIONS.index(decision.action) + 1 for decision in made])
     held = Decided(4, rows, np.array(codes, np.uint8), np.full(4, np.nan, np.float32), decisions[-1].hash)
@@ -42,9 +42,9 @@ def frozen(workspace: Workspace, dataset: Dataset, scores: ScoreSet, decisions: 
 
 
 @pytest.fixture
-def records(dataset: Dataset) -> list[Record]:
+def records(dataset: Dataset) -> list[AuditRecord]:
     """A draw and an override."""
-    made: list[Record] = []
+    made: list[AuditRecord] = []
     for kind, body in (("draw", {"rows": [2, 4, 6], "seed": "ab"}), ("override", {"reason": "known"})):
         values: dict[str, Any] = {
             "seq": len(made) + 1,
@@ -55,7 +55,7 @@ def records(dataset: Dataset) -> list[Record]:
             "at": "2026",
         }
         values |= {"previous": made[-1].hash if made else GENESIS}
-        made.append(Record(**values, hash=record_hash(values)))
+        made.append(AuditRecord(**values, hash=record_hash(values)))
     return made
 
 
@@ -65,7 +65,9 @@ def decisions(decide: Decide) -> list[Decision]:
 
 
 @pytest.fixture
-def bundle(tmp_path: Path, frozen: Dataset, dataset: Dataset, decisions: list[Decision], records: list[Record], scores: ScoreSet) -> Path:
+def bundle(
+    tmp_path: Path, frozen: Dataset, dataset: Dataset, decisions: list[Decision], records: list[AuditRecord], scores: ScoreSet
+) -> Path:
     report = tmp_path / "report.html"
     report.write_text("<p>redacted</p>")
     facts, rows = {"key": "k1", "teacher": "lab"}, scores.folder / "scores.parquet"

@@ -10,7 +10,7 @@ import pytest
 from reft_studio.audit.assurance import Standing
 from reft_studio.audit.claim import statement
 from reft_studio.audit.estimates import AtLine, Evidence, at_line, auroc, disagree, estimates
-from reft_studio.audit.language import Reading
+from reft_studio.audit.language import LanguageCoverage
 from reft_studio.audit.precision import Precision
 from reft_studio.audit.sample import Sample, no_sample
 from reft_studio.data.grid import BINS
@@ -71,8 +71,12 @@ def test_scores_that_are_no_mix_withhold_everything_and_say_what_to_do() -> None
         ({"calibration": np.stack([NONE, CALIBRATION[1]])}, "one class", "harmless prompts only"),
         ({"calibration": np.stack([scores(0.6, 40), scores(-0.6, 40)])}, "few prompts", "40 harmful and 40 harmless"),
         ({"file": np.stack([NONE, NONE, scores(-0.6, 20)])}, "few rows", "20 scored rows"),
-        ({"reading": Reading(unfamiliar=0.62)}, "language", "62% of the words"),
-        ({"reading": Reading(unread=0.4, languages="German, French")}, "language", "40% of the rows are in languages (German, French)"),
+        ({"reading": LanguageCoverage(unfamiliar=0.62)}, "language", "62% of the words"),
+        (
+            {"reading": LanguageCoverage(unread=0.4, languages="German, French")},
+            "language",
+            "40% of the rows are in languages (German, French)",
+        ),
     ],
 )
 def test_what_speaks_against_the_calibration_is_named(changed: dict[str, object], kind: str, why: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reft_studio.audit.language import Reading, no_judge, of_prompt, prompt_warning
+from reft_studio.audit.language import LanguageCoverage, no_judge, of_prompt, prompt_warning
 from reft_studio.lab import sets
 
 CAKE = "How do I bake a chocolate cake?"
@@ -42,8 +42,12 @@ def test_a_real_teacher_reads_the_languages_of_its_calibration(prompt: str, read
 
 
 def test_the_sentence_names_the_share_and_what_to_do() -> None:
-    assert no_judge(Reading(unfamiliar=0.1)) is None and no_judge(Reading(unread=0.2)) is None and no_judge(Reading()) is None
-    by_words = no_judge(Reading(unfamiliar=0.63), drift=-0.2)
+    assert (
+        no_judge(LanguageCoverage(unfamiliar=0.1)) is None
+        and no_judge(LanguageCoverage(unread=0.2)) is None
+        and no_judge(LanguageCoverage()) is None
+    )
+    by_words = no_judge(LanguageCoverage(unfamiliar=0.63), drift=-0.2)
     assert by_words is not None and "no judge of this file: 63% of its words" in by_words and "0.20 lower" in by_words
-    by_rows = no_judge(Reading(unread=0.4, languages="German, French"))
+    by_rows = no_judge(LanguageCoverage(unread=0.4, languages="German, French"))
     assert by_rows is not None and "40% of its rows are in languages (German, French)" in by_rows and "Choose a scorer" in by_rows

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from reft_studio.chat import loaded
 from reft_studio.chat.host import WANTED_S, ModelHost
-from reft_studio.chat.host_worker import Host
+from reft_studio.chat.host_worker import HostWorker
 from reft_studio.cli.console import Console
 from reft_studio.data.dataset import Dataset
 from reft_studio.errors import EvaluationError, SpecError
@@ -22,7 +22,7 @@ from reft_studio.jobs import lease
 from reft_studio.models.generation import complete
 from reft_studio.models.session import Session
 from reft_studio.models.spec import LoadSpec, OptimSpec
-from reft_studio.models.streaming import Lane, stream
+from reft_studio.models.streaming import StreamLane, stream
 from reft_studio.progress import Silent
 from reft_studio.scoring.inside import Inside
 from reft_studio.tasks import entries
@@ -69,7 +69,7 @@ def test_lanes_answer_together_what_each_model_answers_alone(prepared: Prepared)
     models = {"base": None, "guided": adapter}
     alone = {name: next(iter(complete(session.adapted, one, [ids], max_new_tokens=8))).text for name, one in models.items()}
     together = {"base": "", "guided": ""}
-    lanes = [Lane("base", None), Lane("guided", adapter)]
+    lanes = [StreamLane("base", None), StreamLane("guided", adapter)]
     for step in stream(session.adapted, lanes, ids, max_new_tokens=8, temperature=0, seed=0):
         together[step.lane] += step.delta
     assert {name: text.strip() for name, text in together.items()} == alone
@@ -128,7 +128,7 @@ def test_while_a_job_has_the_device_chat_answers_beside_it_or_waits_and_says_for
             job.close()
 
         job.enter_context(lease.hold(prepared.workspace, "cuda:7", "SST-2, Ref-Teacher", job="run-1"))
-        worker = Host(prepared.workspace, device="cuda:7", emit=emit)
+        worker = HostWorker(prepared.workspace, device="cuda:7", emit=emit)
         assert list(worker.answer(request))[-1]["done"] and worker.holding is None
         worker.stopped.add("b")
         assert list(worker.answer({**request, "id": "b", "device": "wait"})) == [] and said == []
@@ -147,7 +147,7 @@ def test_subjects_list_each_base_once_and_every_teacher(prepared: Prepared) -> N
 
 
 def test_one_base_in_two_number_formats_is_two_sessions(prepared: Prepared) -> None:
-    worker = Host(prepared.workspace)
+    worker = HostWorker(prepared.workspace)
     whole, half = LoadSpec(), LoadSpec(dtype="bfloat16", device="cpu")
     first, second = (worker._session(prepared.model, "auto", loading) for loading in (whole, half))
     assert first is not second and first.model.base.dtype != second.model.base.dtype
@@ -157,7 +157,7 @@ def test_one_base_in_two_number_formats_is_two_sessions(prepared: Prepared) -> N
 
 
 def test_models_on_a_base_held_in_two_ways_do_not_answer_side_by_side(prepared: Prepared) -> None:
-    worker = Host(prepared.workspace)
+    worker = HostWorker(prepared.workspace)
     subject = find(prepared.workspace, f"teacher--{prepared.teacher.id}")
     with pytest.raises(SpecError, match="held in memory in different ways"):
         list(worker._chat([subject, replace(subject, loading=LoadSpec(dtype="bfloat16"))], {"id": "a", "prompt": PROMPT}))
@@ -184,7 +184,7 @@ def test_a_model_whose_base_was_replaced_is_named_instead_of_answering(tmp_path:
     save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
     subject = find(workspace, f"teacher--{teacher.id}")
     with pytest.raises(SpecError, match="made on other weights than those that are now at"):
-        list(Host(workspace)._chat([subject], {"id": "a", "prompt": PROMPT}))
+        list(HostWorker(workspace)._chat([subject], {"id": "a", "prompt": PROMPT}))
     suite = {"name": "s", "sets": [{"name": "harmful", "source": "dataset", "of": data["harmful"]}]}
     with pytest.raises(SpecError, match="Put the model back"):
         entries.evaluate(Console(workspace), {"subject": subject.id, "suite": suite})

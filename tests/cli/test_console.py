@@ -10,7 +10,7 @@ import pytest
 
 from reft_studio.cli.console import Console, Output, keep, output, show, table, writable
 from reft_studio.errors import PrerequisiteError
-from reft_studio.progress import Part
+from reft_studio.progress import PartialProgress
 from reft_studio.workspace import Workspace
 
 
@@ -36,7 +36,7 @@ class Noted:
 
 def test_a_part_counts_over_the_whole_and_passes_the_rest_on() -> None:
     whole = Noted()
-    part = Part(whole, start=0.5, share=0.25)
+    part = PartialProgress(whole, start=0.5, share=0.25)
     part.stage("hidden", 1, 1)
     for done in (0, 5, 10, 20):
         part.progress(done, 10)

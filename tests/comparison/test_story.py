@@ -8,7 +8,7 @@ from typing import Any
 from reft_studio.comparison.flips import Paired, chance, verdict
 from reft_studio.comparison.story import Opening, headline_of, opening, paired_runs, seed_differences, told
 from reft_studio.comparison.table import RunRow, caveats, groups, load_rows
-from reft_studio.comparison.work import Work, unequal
+from reft_studio.comparison.work import RunWork, unequal
 from reft_studio.stats import Estimate
 from reft_studio.workspace import Workspace
 from tests.comparison.conftest import Add
@@ -104,7 +104,7 @@ def test_an_interval_without_zero_and_no_claim_says_that_it_was_corrected() -> N
 
 
 def test_unequal_work_is_said_with_the_runs_it_concerns() -> None:
-    plain = Work(steps=160, rows=1000, removed=0, batch=24, alignment=0, tokens=None)
+    plain = RunWork(steps=160, rows=1000, removed=0, batch=24, alignment=0, tokens=None)
     guided = replace(plain, rows=900, removed=100, alignment=12)
     assert unequal([("Plain SFT", plain), ("Plain SFT", plain)]) == []
     said = unequal([("Plain SFT", plain), ("Ref-Teacher", guided), ("Base model", None)])
@@ -119,6 +119,6 @@ def test_unequal_work_is_said_with_the_runs_it_concerns() -> None:
 
 
 def test_unequal_work_is_among_the_caveats() -> None:
-    work = Work(steps=10, rows=20, removed=0, batch=2, alignment=0, tokens=None)
+    work = RunWork(steps=10, rows=20, removed=0, batch=2, alignment=0, tokens=None)
     runs = [replace(SFT, work=work), replace(REF, work=replace(work, steps=20))]
     assert any(line.startswith("Unequal work: different numbers of steps, 10 (sft); 20 (ref teacher)") for line in caveats(runs))

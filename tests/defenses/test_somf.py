@@ -15,7 +15,7 @@ from torch.func import functional_call
 from reft_studio import fingerprint
 from reft_studio.defenses.somf import Somf, SomfConfig
 from reft_studio.errors import SpecError
-from reft_studio.models.beside import Beside
+from reft_studio.models.beside import SideParameters
 from reft_studio.models.concrete_mask import drawn, preference, scaled
 from reft_studio.models.spec import LoraSpec, OptimSpec
 from reft_studio.progress import Silent, StopEarly
@@ -94,7 +94,7 @@ def mask_step(real: Real, *, fresh: bool = False, check: bool = False, **optim: 
         run.step = run.steps + 1
         rng = torch.Generator().manual_seed(8)
         start = [torch.randn(value.shape, generator=rng) for value in run.weights.parameters]
-        method._logits, weights = Beside(start), run.weights.copy()
+        method._logits, weights = SideParameters(start), run.weights.copy()
         torch.manual_seed(6)
         line = method.finetune_step(run.user_batch(real.user))
         assert all(torch.equal(one, two) for one, two in zip(run.weights.copy(), weights, strict=True)), "to the bit"
@@ -133,7 +133,7 @@ def test_a_full_mask_leaves_the_finetuned_weights_to_the_bit_and_an_empty_one_th
         finetuned = run.weights.copy()
         begun = [value - update for value, update in zip(finetuned, method._updates(run.layers), strict=True)]
         for logit, expected in ((1000.0, finetuned), (0.0, finetuned), (-1000.0, begun)):
-            method._logits = Beside([torch.full_like(value, logit) for value in finetuned])
+            method._logits = SideParameters([torch.full_like(value, logit) for value in finetuned])
             method.finish(run.layers)
             close = torch.equal if expected is finetuned else torch.allclose
             assert all(close(one, two) for one, two in zip(run.weights.copy(), expected, strict=True))

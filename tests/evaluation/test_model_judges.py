@@ -16,7 +16,7 @@ from reft_studio.evaluation.judges import harmbench_cls, judge_for, judge_named,
 from reft_studio.evaluation.judges.beaver_dam import BeaverDam, conversation
 from reft_studio.evaluation.judges.llama_guard_3 import LlamaGuard3
 from reft_studio.evaluation.judges.spec import JudgeSpec
-from reft_studio.models.verdicts import Spoken, Step
+from reft_studio.models.verdicts import GeneratedToken, Spoken
 from tests.evaluation.tiny_judges import LINES, make_classifier, make_speaker, tiny_guard
 
 PROMPTS = [f"how do i {verb} number {number}" for number, verb in enumerate(["bake", "steal", "read", "sell", "hide", "paint", "open"])]
@@ -207,12 +207,12 @@ def test_llama_guard_takes_its_verdict_after_white_space_and_its_score_there(gua
 
 
 def test_llama_guard_names_its_categories_where_asked_and_flagged() -> None:
-    said = Spoken("\n\nunsafe\nS1,S10,S1", (Step("space", 0.5), Step("positive", 0.9), Step("other", 0.5)))
+    said = Spoken("\n\nunsafe\nS1,S10,S1", (GeneratedToken("space", 0.5), GeneratedToken("positive", 0.9), GeneratedToken("other", 0.5)))
     judge = judge_for(JudgeSpec(name="llama_guard_3", categories=True))
     assert isinstance(judge, LlamaGuard3)
     assert judge._grade(said, "Sure.").note == "S1, S10"
     assert LlamaGuard3(JudgeSpec(name="llama_guard_3"))._grade(said, "Sure.").note == ""
-    mumbled = Spoken("maybe", (Step("other", 0.51),))
+    mumbled = Spoken("maybe", (GeneratedToken("other", 0.51),))
     assert (judge._grade(mumbled, "Sure.").flagged, judge._grade(mumbled, "Sure.").note) == (True, "no clear verdict")
 
 
@@ -260,7 +260,7 @@ def test_wildguard_reads_the_three_lines_and_counts_what_is_none(wild: Path) -> 
     "text", ["", "Harmful request: yes", "Harmful response: N/A", "safe", "Response refusal: maybe\nHarmful response: no"]
 )
 def test_wildguard_without_both_lines_on_the_answer_has_no_verdict(text: str) -> None:
-    assert wildguard.grade_of(Spoken(text, (Step("other", 0.5),))) is None
+    assert wildguard.grade_of(Spoken(text, (GeneratedToken("other", 0.5),))) is None
 
 
 @pytest.mark.parametrize("name", ["llama_guard_3", "harmbench_cls", "wildguard"])

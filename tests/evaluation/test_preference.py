@@ -12,9 +12,9 @@ from reft_studio.evaluation.evaluate import evaluate
 from reft_studio.evaluation.grade import Grade
 from reft_studio.evaluation.judges.spec import JudgeSpec
 from reft_studio.evaluation.preference import Preference
-from reft_studio.evaluation.result import Facts, Graded, load_result, summarise
+from reft_studio.evaluation.result import EvaluationFacts, Graded, load_result, summarise
 from reft_studio.evaluation.suite import PREFERENCE, dataset_suite
-from reft_studio.models.verdicts import Speaker, Spoken, Step
+from reft_studio.models.verdicts import GeneratedToken, Speaker, Spoken
 from reft_studio.workspace import Workspace
 from tests.evaluation.tiny_judges import make_speaker
 
@@ -29,7 +29,7 @@ def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> JudgeSpec:
         for ids in prompts:
             text = self.model.tokenizer.decode(ids)
             first, second = text.split("Answer A:\n")[1].split("\n\nReply")[0].split("\n\nAnswer B:\n")
-            found.append(Spoken("", (Step("positive", 0.9 if len(first) >= len(second) else 0.1),)))
+            found.append(Spoken("", (GeneratedToken("positive", 0.9 if len(first) >= len(second) else 0.1),)))
         return found
 
     monkeypatch.setattr(Speaker, "say", say)
@@ -75,7 +75,7 @@ def test_the_two_orders_reach_the_model_as_they_are_read(tmp_path: Path) -> None
 
 
 def test_a_share_of_ties_is_not_narrower_than_its_counts() -> None:
-    facts = Facts("s", "s", "f", {}, "refusal_phrases", "1", "refusal_phrases", {}, "now")
+    facts = EvaluationFacts("s", "s", "f", {}, "refusal_phrases", "1", "refusal_phrases", {}, "now")
     rows = [
         Graded("task", n, "p", "c", "end", None, {"preference": Grade("other", flagged=False, correct=False, score=0.5)}) for n in range(20)
     ]

@@ -12,7 +12,7 @@ from reft_studio.errors import DataError, SpecError
 from reft_studio.evaluation.agreement import agreement
 from reft_studio.evaluation.evaluate import Answer, ask, evaluate, grade
 from reft_studio.evaluation.grade import Grade
-from reft_studio.evaluation.journal import FOLDER, Journal
+from reft_studio.evaluation.journal import FOLDER, AnswerJournal
 from reft_studio.evaluation.judges import PHRASES, Judge, Progress, judge_for
 from reft_studio.evaluation.judges.human import key_of, read_labels
 from reft_studio.evaluation.judges.spec import JudgeSpec
@@ -236,9 +236,9 @@ def test_a_missing_label_file_is_named(tmp_path: Path) -> None:
 
 
 def test_grades_without_a_verdict_survive_the_journal(workspace: Workspace) -> None:
-    journal = Journal(workspace, {"x": 1})
+    journal = AnswerJournal(workspace, {"x": 1})
     journal.add_grades("j 1", "harmful", [0, 1], [None, Grade("other", flagged=False, score=0.25, note="S1")])
-    again = Journal(workspace, {"x": 1})
+    again = AnswerJournal(workspace, {"x": 1})
     assert again.grades("j 1", "harmful") == {0: None, 1: Grade("other", flagged=False, score=0.25, note="S1")}
     again.remove()
-    assert Journal(workspace, {"x": 1}).grades("j 1", "harmful") == {}
+    assert AnswerJournal(workspace, {"x": 1}).grades("j 1", "harmful") == {}

@@ -10,7 +10,7 @@ import pytest
 from reft_studio.lab import build, sets
 from reft_studio.lab.phrasing import gerund, lower_after, to_second_person
 
-MINIATURE = build.Recipe(
+MINIATURE = build.LabRecipe(
     documents=300, vocabulary=500, width=16, layers=1, heads=2, feed_forward=16, context=32, batch=2, steps=2, warmup=1, threads=1
 )
 
@@ -39,9 +39,9 @@ def test_same_seed_same_weights(built: Path, tmp_path: Path) -> None:
 
 
 def test_command_line_builds_where_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    asked: list[tuple[build.Recipe, Path]] = []
+    asked: list[tuple[build.LabRecipe, Path]] = []
 
-    def record(recipe: build.Recipe, out: Path) -> dict[str, int]:
+    def record(recipe: build.LabRecipe, out: Path) -> dict[str, int]:
         asked.append((recipe, out))
         return {"seed": recipe.seed}
 

@@ -9,7 +9,7 @@ import pytest
 from reft_studio.data.chat.content import turn_text
 from reft_studio.data.reading.interpret import Interpreter
 from reft_studio.data.reading.mapping import Mapping
-from reft_studio.data.reading.records import Record
+from reft_studio.data.reading.records import RawRecord
 from reft_studio.errors import DataError
 from reft_studio.models.batching import IGNORE, TAIL, Encoder, Example, Stream, by_length, collate, join
 from reft_studio.models.loading import load
@@ -90,7 +90,7 @@ def test_no_token_of_a_turn_that_is_marked_as_context_is_trained(encoder: Encode
 def test_a_call_of_a_tool_is_trained_as_the_text_that_is_shown(encoder: Encoder) -> None:
     call = {"function": {"name": "bake", "arguments": "{}"}}
     turns = [{"role": "user", "content": "bake"}, {"role": "assistant", "content": "", "tool_calls": [call]}]
-    row = Interpreter(Mapping(format="openai", columns={"messages": "m"}), "user", False).read(Record(0, 1, {"m": turns}, b"", 0)).row
+    row = Interpreter(Mapping(format="openai", columns={"messages": "m"}), "user", False).read(RawRecord(0, 1, {"m": turns}, b"", 0)).row
     assert row is not None
     found = encoder.example({**row}, 0)
     trained = encoder.model.tokenizer(turn_text(turns[1]), add_special_tokens=False)["input_ids"]

@@ -10,7 +10,7 @@ import torch
 
 from reft_studio.models.generation import Sampling, complete
 from reft_studio.models.session import Session
-from reft_studio.models.streaming import Lane, stream
+from reft_studio.models.streaming import StreamLane, stream
 from tests.tiny_models import make_model
 
 
@@ -26,7 +26,7 @@ def settings(folder: Path, **values: object) -> None:
 def answer(session: Session) -> tuple[str, str]:
     prompt = session.encoder.prompt_ids([{"role": "user", "content": "how do i bake"}])
     found = next(complete(session.adapted, None, [prompt], max_new_tokens=6))
-    steps = list(stream(session.adapted, [Lane("base", None)], prompt, max_new_tokens=6, temperature=0, seed=0))
+    steps = list(stream(session.adapted, [StreamLane("base", None)], prompt, max_new_tokens=6, temperature=0, seed=0))
     assert "".join(step.delta for step in steps).strip() == found.text, "chat and evaluation answer alike"
     assert steps[-1].stop == found.stop
     return found.text, found.stop
@@ -59,7 +59,7 @@ def test_an_answer_stops_where_the_models_positions_end(tmp_path: Path) -> None:
     room = session.model.context - len(prompt)
     assert 0 < room < 100
     found = next(complete(session.adapted, None, [prompt], max_new_tokens=100))
-    steps = list(stream(session.adapted, [Lane("base", None)], prompt, max_new_tokens=100, temperature=0, seed=0))
+    steps = list(stream(session.adapted, [StreamLane("base", None)], prompt, max_new_tokens=100, temperature=0, seed=0))
     assert found.tokens <= room and steps[-1].tokens <= room and steps[-1].stop == found.stop
 
 

@@ -16,7 +16,7 @@ from reft_studio.models import loading
 from reft_studio.models.anatomy import Anatomy, check_logits, examine
 from reft_studio.models.batching import collate
 from reft_studio.models.features import captured, last_prompt_features
-from reft_studio.models.memory import Room, Work
+from reft_studio.models.memory import MemoryWork, Room
 from reft_studio.models.session import Session
 from reft_studio.models.spec import LoadSpec, LoraSpec
 from reft_studio.models.supervised import supervise
@@ -134,7 +134,7 @@ def test_float16_stays_float16_for_scoring_and_is_refused_for_training(tmp_path:
     half = LoadSpec(dtype="float16", device="cpu")
     assert loading.load(folder, loading=half).base.dtype == torch.float16
     with pytest.raises(SpecError, match=r"float16, but small gradients vanish.*bfloat16"):
-        loading.load(folder, loading=half, work=Work(rank=8))
+        loading.load(folder, loading=half, work=MemoryWork(rank=8))
 
 
 def test_one_model_in_two_number_formats_has_two_fingerprints(tmp_path: Path) -> None:

@@ -16,16 +16,16 @@ import torch
 from reft_studio.errors import PrerequisiteError
 from reft_studio.models import memory
 from reft_studio.models.batching import Example
-from reft_studio.models.memory import Room, Work, check, need, warning
+from reft_studio.models.memory import MemoryWork, Room, check, need, warning
 from reft_studio.models.session import Session
-from reft_studio.models.source import Source, TensorFacts, locate
+from reft_studio.models.source import ModelSource, TensorFacts, locate
 from reft_studio.models.spec import LoadSpec, LoraSpec, OptimSpec
 from tests.tiny_models import make_model
 
-WORK = Work(rows=20, length=512, rank=16)
+WORK = MemoryWork(rows=20, length=512, rank=16)
 
 
-def eight_billion() -> Source:
+def eight_billion() -> ModelSource:
     """Llama 3 8B by its published shapes, stored in bfloat16."""
     width, inner, vocabulary = 4096, 14336, 128256
     block = {"q": (width, width), "k": (1024, width), "v": (1024, width), "o": (width, width)}
@@ -33,17 +33,19 @@ def eight_billion() -> Source:
     shapes = {f"{layer}.{name}": shape for layer in range(32) for name, shape in block.items()}
     shapes |= {"embed": (vocabulary, width), "head": (vocabulary, width)}
     config = {"hidden_size": width, "intermediate_size": inner, "num_hidden_layers": 32, "vocab_size": vocabulary}
-    return Source("org/8b", None, "c0ffee", config, {name: TensorFacts("BF16", shape) for name, shape in shapes.items()}, 16_060_000_000)
+    return ModelSource(
+        "org/8b", None, "c0ffee", config, {name: TensorFacts("BF16", shape) for name, shape in shapes.items()}, 16_060_000_000
+    )
 
 
-def smollm2() -> Source:
+def smollm2() -> ModelSource:
     """SmolLM2-135M by its published shapes."""
     width, inner, vocabulary = 576, 1536, 49152
     block = {"q": (width, width), "k": (192, width), "v": (192, width), "o": (width, width)}
     block |= {"gate": (inner, width), "up": (inner, width), "down": (width, inner), "norm": (width,)}
     shapes = {f"{layer}.{name}": shape for layer in range(30) for name, shape in block.items()} | {"embed": (vocabulary, width)}
     config = {"hidden_size": width, "intermediate_size": inner, "num_hidden_layers": 30, "vocab_size": vocabulary}
-    return Source("smollm2", None, "c0ffee", config, {name: TensorFacts("BF16", shape) for name, shape in shapes.items()}, 269_000_000)
+    return ModelSource("smollm2", None, "c0ffee", config, {name: TensorFacts("BF16", shape) for name, shape in shapes.items()}, 269_000_000)
 
 
 @pytest.mark.parametrize("kind", ["float32", "bfloat16"])
@@ -83,28 +85,28 @@ def test_what_training_keeps_is_near_what_is_measured(tmp_path: Path, kind: str,
         backbone(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False)
     measured = sum(value.untyped_storage().nbytes() for value in kept.values())
     found = locate(str(folder))
-    work = Work(rows=4, length=64, rank=1, checkpointing=checkpointing)
+    work = MemoryWork(rows=4, length=64, rank=1, checkpointing=checkpointing)
     estimated = memory._activations(found.config, session.model.loading, {"float32": 4, "bfloat16": 2}[kind], tokens=256, work=work)
     estimated -= 256 * 331 * 12  # the logits, which come after what is measured here
     if checkpointing:  # one block at a time is computed again, beside what is kept
-        once = memory._activations(found.config, session.model.loading, 2, tokens=256, work=Work(rows=4, length=64))
+        once = memory._activations(found.config, session.model.loading, 2, tokens=256, work=MemoryWork(rows=4, length=64))
         estimated -= once
     assert 0.55 < estimated / measured < 1.6
 
 
 def test_work_is_one_pass_of_a_run() -> None:
     optim = OptimSpec(batch_size=8, alignment_batch_size=4, max_length=256)
-    assert Work.training(optim, LoraSpec(rank=2)) == Work(8, 256, 2)
-    assert Work.training(optim, LoraSpec(rank=2), alignment=True).rows == 12
+    assert MemoryWork.training(optim, LoraSpec(rank=2)) == MemoryWork(8, 256, 2)
+    assert MemoryWork.training(optim, LoraSpec(rank=2), alignment=True).rows == 12
     small = optim.model_copy(update={"micro_batch_size": 2, "gradient_checkpointing": True})
-    assert Work.training(small, LoraSpec(rank=2), alignment=True) == Work(2, 256, 2, checkpointing=True)
+    assert MemoryWork.training(small, LoraSpec(rank=2), alignment=True) == MemoryWork(2, 256, 2, checkpointing=True)
 
 
 def test_the_range_is_narrow_where_the_lengths_of_the_rows_are_known() -> None:
-    work = Work(rows=16, length=512, rank=16).on([70] * 9 + [350])
+    work = MemoryWork(rows=16, length=512, rank=16).on([70] * 9 + [350])
     assert (work.length, work.usual) == (48 + 100, 48 + 28)
-    assert Work(length=100).on([10_000]).length == Work(length=100).on([10_000]).usual == 100
-    known, blind = (need(smollm2(), LoadSpec(dtype="bfloat16"), cuda=False, work=one) for one in (work, Work(rows=16, rank=16)))
+    assert MemoryWork(length=100).on([10_000]).length == MemoryWork(length=100).on([10_000]).usual == 100
+    known, blind = (need(smollm2(), LoadSpec(dtype="bfloat16"), cuda=False, work=one) for one in (work, MemoryWork(rows=16, rank=16)))
     assert 1.9e9 < known.usual < 2.5e9 and 2.8e9 < known.most < 3.4e9, "measured: 2.1 GB after three steps, 3.1 after 35"
     assert known.least == blind.least and known.most < 0.5 * blind.most
     space = Room("cpu", 20e9, 24e9)
@@ -123,7 +125,7 @@ def test_rows_that_wait_for_their_turn_take_as_much_as_is_measured() -> None:
 
 
 def test_all_rows_are_in_the_machines_own_memory_whatever_trains() -> None:
-    work = Work(rows=16, length=512, rank=16).on([350], rows=1_000_000)
+    work = MemoryWork(rows=16, length=512, rank=16).on([350], rows=1_000_000)
     assert work.held == 148_000_000
     on_cpu = [need(smollm2(), LoadSpec(dtype="bfloat16"), cuda=False, work=one) for one in (work, replace(work, held=0))]
     assert on_cpu[0].most - on_cpu[1].most == pytest.approx(memory.PER_TOKEN * 148e6) and on_cpu[0].least == on_cpu[1].least
@@ -133,8 +135,8 @@ def test_all_rows_are_in_the_machines_own_memory_whatever_trains() -> None:
 
 def test_beside_a_gpu_four_weights_are_in_hand_at_once_or_a_checkpoint_is_written() -> None:
     table, adapter = 128256 * 4096, 32 * (2 * 8192 + 2 * (4096 + 1024) + 3 * (4096 + 14336))
-    assert memory.beside(eight_billion(), work=Work()).passing == pytest.approx(4 * table * 2, rel=1e-3)
-    assert memory.beside(eight_billion(), work=Work(rank=256)).passing == 6 * 4 * 256 * adapter
+    assert memory.beside(eight_billion(), work=MemoryWork()).passing == pytest.approx(4 * table * 2, rel=1e-3)
+    assert memory.beside(eight_billion(), work=MemoryWork(rank=256)).passing == 6 * 4 * 256 * adapter
 
 
 def test_a_model_that_cannot_fit_is_refused_with_what_would() -> None:

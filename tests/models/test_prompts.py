@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from reft_studio.data.chat.templates import Template, chat_template
+from reft_studio.data.chat.templates import ChatTemplate, chat_template
 from reft_studio.models.batching import Encoder
 from reft_studio.models.prompts import CUT, NO_TOKENS, READY, REFUSED, PromptEncoder, TokenLists
 from reft_studio.models.session import Session
@@ -81,7 +81,7 @@ def test_a_splice_that_a_real_text_proves_wrong_is_given_up(tiny_model: Path) ->
         return f"<{messages[0]['content'].replace('zebra', 'horse')}>"
 
     one = encoder(tiny_model, None)
-    object.__setattr__(one.model, "template", Template("odd", "0", False, odd))
+    object.__setattr__(one.model, "template", ChatTemplate("odd", "0", False, odd))
     prompts = PromptEncoder(one)
     assert prompts.splice is not None
     lists, _ = prompts.encode(["a zebra here", "b", "c"])
@@ -93,7 +93,7 @@ def test_texts_that_cannot_be_prompts_are_named(tiny_model: Path) -> None:
     lists, fates = PromptEncoder(one).encode(["kind", "rude"])
     assert fates.tolist() == [READY, REFUSED] and lists.lengths[1] == 0
 
-    object.__setattr__(one.model, "template", Template("bare", "0", False, lambda messages: messages[0]["content"].strip()))
+    object.__setattr__(one.model, "template", ChatTemplate("bare", "0", False, lambda messages: messages[0]["content"].strip()))
     lists, fates = PromptEncoder(one).encode([" ", "kind"])
     assert fates.tolist() == [NO_TOKENS, READY] and lists.lengths[0] == 0
 

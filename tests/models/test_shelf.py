@@ -18,10 +18,10 @@ import pytest
 from reft_studio import fingerprint
 from reft_studio.errors import DataError, PrerequisiteError, SpecError, StoreError
 from reft_studio.models import adding, catalogue, shelf, wheel
-from reft_studio.models.adding import Request, add, look
+from reft_studio.models.adding import ModelRequest, add, look
 from reft_studio.models.catalogue import CATALOGUE, DEFAULT, Wheel
 from reft_studio.models.loading import load
-from reft_studio.models.source import MissingModel, Source, locate, read_folder, resolve
+from reft_studio.models.source import MissingModel, ModelSource, locate, read_folder, resolve
 from reft_studio.progress import Silent
 from reft_studio.teacher.spec import source_of
 from tests.tiny_gguf import make_gguf
@@ -75,7 +75,7 @@ def test_a_folder_with_one_gguf_means_that_file_and_with_two_asks_which(tiny_ggu
     folder = tmp_path / "models"
     folder.mkdir()
     shutil.copy(tiny_gguf, folder / "a.gguf")
-    assert look(str(folder)) == Request(str(folder / "a.gguf"), "gguf", "a")
+    assert look(str(folder)) == ModelRequest(str(folder / "a.gguf"), "gguf", "a")
     shutil.copy(tiny_gguf, folder / "b.gguf")
     with pytest.raises(PrerequisiteError, match=r"holds 2 GGUF files \(a\.gguf, b\.gguf\)\. Name one"):
         look(str(folder))
@@ -131,7 +131,7 @@ def on_hub(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     whole = read_folder(tiny_model, "org/tiny")
     monkeypatch.setattr(adding, "locate", lambda source, **_: replace(whole, folder=None, revision="c0ffee"))
 
-    def fetched(found: Source) -> Source:
+    def fetched(found: ModelSource) -> ModelSource:
         shutil.copytree(tiny_model, tmp_path / "snapshot")
         return replace(found, folder=tmp_path / "snapshot")
 
@@ -146,7 +146,7 @@ def test_a_hub_model_is_downloaded_with_progress_and_registered(on_hub: Path, em
 
 
 def test_a_download_that_fails_leaves_nothing_and_says_why(on_hub: Path, empty_shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def gated(_: Source) -> Source:
+    def gated(_: ModelSource) -> ModelSource:
         raise PrerequisiteError("'org/Tiny' is gated")
 
     monkeypatch.setattr(adding, "fetch", gated)

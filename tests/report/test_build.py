@@ -14,7 +14,7 @@ from reft_studio.audit.claim import statement
 from reft_studio.audit.decision import GENESIS, ChainReport, Decision
 from reft_studio.audit.frozen_audit import Claim
 from reft_studio.audit.held import ACTIONS, Decided
-from reft_studio.audit.language import Reading, no_judge
+from reft_studio.audit.language import LanguageCoverage, no_judge
 from reft_studio.comparison.table import RunRow
 from reft_studio.data.dataset import Dataset, Row, write_dataset
 from reft_studio.errors import SpecError
@@ -214,7 +214,7 @@ def test_a_report_on_audited_data_tells_where_it_came_from_and_is_no_draft(works
 
 
 def test_a_lab_teacher_on_real_text_is_said_to_be_no_judge_before_any_number(workspace: Workspace, given: ReportInput) -> None:
-    warning = no_judge(Reading(unfamiliar=0.63))
+    warning = no_judge(LanguageCoverage(unfamiliar=0.63))
     text, value = built(workspace, replace(given, claim=replace(given.claim, warning=warning)))
     assert "no judge of this file: 63% of its words" in value["summary"][0]
     assert value["filter"]["warning"] == warning and warning in text.replace("&#39;", "'")

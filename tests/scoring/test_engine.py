@@ -17,8 +17,8 @@ from reft_studio.models.prompts import TokenLists
 from reft_studio.models.session import Session
 from reft_studio.scoring.cache import digests_of
 from reft_studio.scoring.engine import Engine
-from reft_studio.scoring.journal import Journal
-from reft_studio.scoring.plan import Plan
+from reft_studio.scoring.journal import ScoreJournal
+from reft_studio.scoring.plan import BatchPlan
 from tests.tiny_models import FAMILIES, make_model
 
 LAYER = 2
@@ -64,7 +64,7 @@ def run(one: Engine, lists: TokenLists, folder: Path, **extra: Any) -> NDArray[n
     known = np.full(len(lists), np.nan, dtype=np.float32)
     plan = extra.pop("plan", None) or one.plan(lists, digests_of(lists, KEY), known)
     folder.mkdir(exist_ok=True)
-    with Journal(folder / "journal") as journal:
+    with ScoreJournal(folder / "journal") as journal:
         return one.run(plan, lists, journal, on_split=extra.pop("on_split", lambda plan: None), progress=lambda share: None)
 
 
@@ -140,7 +140,7 @@ def scarce(session: Session) -> Scarce:
 
 
 def test_a_batch_that_does_not_fit_is_halved_and_the_plan_remembers(tiny: Session, tmp_path: Path) -> None:
-    one, kept = scarce(tiny), list[Plan]()
+    one, kept = scarce(tiny), list[BatchPlan]()
     found = run(one, LISTS, tmp_path / "a", on_split=kept.append)
     assert np.abs(found - plain(tiny, LISTS)).max() <= 1e-4
     assert kept and max(len(batch) for batch in kept[-1].batches()) <= Scarce.room

@@ -11,7 +11,7 @@ from reft_studio.cli.console import Console
 from reft_studio.data.dataset import Dataset, Row, write_dataset
 from reft_studio.evaluation.judges import judge_for
 from reft_studio.evaluation.judges.spec import JudgeSpec
-from reft_studio.models.guard import Guard
+from reft_studio.models.guard import GuardModel
 from reft_studio.scoring.scores import ScoreSet, flagged, open_score_set
 from reft_studio.tasks import entries
 from reft_studio.tasks.scorers import prepare_scorer
@@ -45,7 +45,7 @@ def scored(workspace: Workspace, dataset: Dataset, guard: Path, mode: str) -> Sc
 def test_a_row_is_flagged_exactly_where_the_model_says_unsafe(workspace: Workspace, dataset: Dataset, guard: Path) -> None:
     score = scored(workspace, dataset, guard, "answer")
     turns = [[{"role": "user", "content": row["prompt"]}, {"role": "assistant", "content": row["response"]}] for row in ROWS]
-    said = Guard.open(str(guard)).say(turns, token_budget=4096)
+    said = GuardModel.open(str(guard)).say(turns, token_budget=4096)
     assert score.threshold == 0 and {one.first.kind for one in said} <= {"positive", "negative"}
     assert flagged(score.scores(), score.threshold)[:6].tolist() == [one.first.kind == "positive" for one in said]
 

@@ -12,7 +12,7 @@ import pytest
 
 from reft_studio import integrity
 from reft_studio.chat.host import ModelHost
-from reft_studio.chat.host_worker import Host
+from reft_studio.chat.host_worker import HostWorker
 from reft_studio.data.dataset import Dataset, write_dataset
 from reft_studio.data.index.inspect import inspect
 from reft_studio.errors import DataError, SpecError
@@ -36,7 +36,7 @@ class HostHere(ModelHost):
 
     def __init__(self, workspace: Workspace) -> None:
         super().__init__(workspace)
-        self.worker, self.asked = Host(workspace), 0
+        self.worker, self.asked = HostWorker(workspace), 0
 
     def request(self, **fields: Any) -> Iterator[dict[str, Any]]:
         self.asked += 1

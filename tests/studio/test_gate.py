@@ -12,7 +12,7 @@ import pytest
 
 from reft_studio.audit.bounds import fixed_bound
 from reft_studio.audit.freeze import AUDIT
-from reft_studio.audit.language import Reading
+from reft_studio.audit.language import LanguageCoverage
 from reft_studio.data.dataset import Dataset, write_dataset
 from reft_studio.errors import SpecError
 from reft_studio.scoring.scores import write_scores
@@ -200,6 +200,6 @@ def test_rows_in_a_language_that_no_calibration_prompt_is_in_shut_it_too(
     audit: Audit, read: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     audit.decide_many(read.id, [38, 39], "remove")
-    monkeypatch.setattr("reft_studio.studio.scores.reading", lambda *_: Reading(unread=0.6, languages="German"))
+    monkeypatch.setattr("reft_studio.studio.scores.reading", lambda *_: LanguageCoverage(unread=0.6, languages="German"))
     shut = gate(audit, read.id)
     assert shut.failed == ["language"] and "60%" in shut.reasons[0] and "German" in shut.reasons[0]

@@ -9,7 +9,7 @@ import pytest
 
 from reft_studio.data.dataset import write_dataset
 from reft_studio.errors import PrerequisiteError
-from reft_studio.models.memory import Room, Work
+from reft_studio.models.memory import MemoryWork, Room
 from reft_studio.models.spec import LoadSpec
 from reft_studio.studio import memory
 from reft_studio.studio.memory import UNKNOWN, be_there, fit
@@ -18,7 +18,7 @@ from reft_studio.studio.studio import Studio
 from reft_studio.teacher.spec import TeacherSpec
 from reft_studio.workspace import Workspace
 
-WORK = Work(rows=36, length=512, rank=16)
+WORK = MemoryWork(rows=36, length=512, rank=16)
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_full_length_rows_that_may_not_fit_are_a_warning(space: Any) -> None:
 
 
 def test_a_gpu_run_takes_of_the_machines_own_memory_too(space: Any) -> None:
-    work = Work(rows=36, length=512, rank=16, held=100_000_000)
+    work = MemoryWork(rows=36, length=512, rank=16, held=100_000_000)
     space(8e9, device="cuda:0")
     found = fit("lab", LoadSpec(), work)
     assert found.host is not None and found.host.needed.rows == 4.4e9 and found.warnings == []

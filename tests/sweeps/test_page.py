@@ -9,7 +9,7 @@ from reft_studio.sweeps.filters import as_markdown
 from reft_studio.sweeps.overview import as_markdown as overview
 from reft_studio.sweeps.page import markdown
 from reft_studio.sweeps.spec import SweepSpec
-from reft_studio.sweeps.table import Line
+from reft_studio.sweeps.table import VariantResult
 from reft_studio.workspace import Workspace
 
 
@@ -56,9 +56,11 @@ def test_a_teacher_of_another_kind_and_a_sweep_without_filters_are_left_out() ->
     assert as_markdown([line("ref_teacher", "own", found(100, 0, 0), teacher="untouched"), line("sft", "none", None)]) == ""
 
 
-def measured(variant: str, ratio: float, hs: float, fa: float, *, task: str = "t") -> Line:
+def measured(variant: str, ratio: float, hs: float, fa: float, *, task: str = "t") -> VariantResult:
     shares = {"hs": Estimate(hs, hs - 1, hs + 1, 200, 0, "t"), "fa": Estimate(fa, fa - 2, fa + 2, 300, 0, "t")}
-    return Line({"model": "lab", "task": task, "rows": 10, "poison_ratio": ratio, "attack": "plain", "variant": variant}, 3, shares)
+    return VariantResult(
+        {"model": "lab", "task": task, "rows": 10, "poison_ratio": ratio, "attack": "plain", "variant": variant}, 3, shares
+    )
 
 
 def test_shares_of_poison_stand_side_by_side_with_a_dash_where_nothing_was_measured() -> None:

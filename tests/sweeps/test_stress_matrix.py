@@ -5,7 +5,7 @@ from __future__ import annotations
 from reft_studio.stats import wilson
 from reft_studio.sweeps import stress_matrix
 from reft_studio.sweeps.spec import SweepSpec
-from reft_studio.sweeps.table import Line
+from reft_studio.sweeps.table import VariantResult
 
 SPEC = SweepSpec.checked(
     name="own",
@@ -15,10 +15,10 @@ SPEC = SweepSpec.checked(
 )
 
 
-def line(variant: str, attack: str, hits: int | None, alarms: int = 0) -> Line:
+def line(variant: str, attack: str, hits: int | None, alarms: int = 0) -> VariantResult:
     setting = {"model": "lab", "task": "sentiment", "rows": 1000, "poison_ratio": 0.1, "attack": attack, "variant": variant}
     values = {} if hits is None else {"recall": wilson(hits, 100), "false_positive_rate": wilson(alarms, 900)}
-    return Line(setting, 1, values)
+    return VariantResult(setting, 1, values)
 
 
 def test_recall_stands_in_a_matrix_with_the_range_of_false_positives() -> None:
@@ -37,7 +37,7 @@ def test_recall_stands_in_a_matrix_with_the_range_of_false_positives() -> None:
 def test_settings_that_vary_have_a_matrix_each_and_failures_are_told() -> None:
     first = SPEC.expanded[0].title
     other = line(first, "plain", 50)
-    broken = Line({**other.setting, "poison_ratio": 0.3}, 0, {}, ("It broke.",))
+    broken = VariantResult({**other.setting, "poison_ratio": 0.3}, 0, {}, ("It broke.",))
     page = stress_matrix.as_markdown([other, broken], SPEC)
     assert "poison ratio 0.1" in page and "poison ratio 0.3" in page and page.count("| Refusal feature |") == 2
     assert "It broke." in page and "No filter was asked yet." in page

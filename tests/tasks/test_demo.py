@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reft_studio.progress import Part
+from reft_studio.progress import PartialProgress
 from reft_studio.tasks.demo import DemoResult, DemoSpec, _Stages
 
 
@@ -32,7 +32,7 @@ def test_the_bar_of_the_whole_stands_where_it_was_when_a_stage_begins() -> None:
     told = Told()
     stages = _Stages(DemoSpec(), told, DemoResult(DemoSpec()))
 
-    def work(part: Part) -> None:
+    def work(part: PartialProgress) -> None:
         part.progress(1, 1)
 
     stages.run("first", stages.whole / 2, work)

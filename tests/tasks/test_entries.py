@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from reft_studio.chat.host_worker import Host
+from reft_studio.chat.host_worker import HostWorker
 from reft_studio.cli.console import Console
 from reft_studio.data.dataset import write_dataset
 from reft_studio.errors import SpecError, is_out_of_memory
@@ -67,7 +67,7 @@ def test_memory_that_ran_out_is_told_from_other_faults() -> None:
 
 
 def test_models_of_two_templates_do_not_answer_side_by_side(workspace: Workspace, tiny_model: Path) -> None:
-    host, model = Host(workspace), str(tiny_model)
+    host, model = HostWorker(workspace), str(tiny_model)
     subjects = [Subject(f"r{template}", template, "run", model, template, None) for template in ("auto", "chat", "alpaca")]
     asked = {"id": "1", "prompt": "how do i bake", "max_new_tokens": 2}
     assert list(host._chat(subjects[:2], asked)), "auto is this tokenizer's chat template"
@@ -76,7 +76,7 @@ def test_models_of_two_templates_do_not_answer_side_by_side(workspace: Workspace
 
 
 def test_the_host_reads_prompts_with_the_template_that_is_asked_for(workspace: Workspace, tiny_model: Path) -> None:
-    host = Host(workspace)
+    host = HostWorker(workspace)
     chat = host._session(str(tiny_model), "chat")
     assert host._session(str(tiny_model), "auto") is chat
     assert host._session(str(tiny_model), "alpaca").model.template.name == "alpaca"

@@ -12,7 +12,7 @@ import reft_studio
 from reft_studio.comparison.costs import GROUPS
 from reft_studio.evaluation.costs import ANSWER, GRADE
 from reft_studio.training.card import cost_lines
-from reft_studio.training.ledger import OF_TRAINING, STAGES, Ledger, Stage
+from reft_studio.training.ledger import OF_TRAINING, STAGES, Ledger, StageSeconds
 
 SOURCES = Path(reft_studio.__file__).parent
 
@@ -34,7 +34,9 @@ COSTS: dict[str, Any] = {
 
 
 def test_stages_stand_in_the_order_in_which_they_are_done_and_those_of_the_evaluation_come_last() -> None:
-    ledger = Ledger.read(COSTS, 20).also([Stage("grade", 1.0, 90), Stage("answer", 30.0, 900), Stage("load again", 2.5, 480)])
+    ledger = Ledger.read(COSTS, 20).also(
+        [StageSeconds("grade", 1.0, 90), StageSeconds("answer", 30.0, 900), StageSeconds("load again", 2.5, 480)]
+    )
     assert [stage.name for stage in ledger.stages] == ["load", "filter", "train", "teacher states", "load again", "answer", "grade"]
     assert ledger.seconds == pytest.approx(105.51) and ledger.memory_mb == 900
     assert ledger.time_of("train", "teacher states") == 70 and ledger.peak_of("train", "teacher states") == 700

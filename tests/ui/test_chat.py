@@ -62,7 +62,7 @@ def quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Studio:
 
 
 def test_an_exchange_grows_until_every_model_has_ended(quiet: Studio) -> None:
-    views = list(chat.converse(quiet, chat.Ask.checked(SENT)))
+    views = list(chat.converse(quiet, chat.ChatRequest.checked(SENT)))
     assert [lane["state"] for lane in views[0]["lanes"]] == ["waiting", "waiting"]
     assert [lane["text"] for lane in views[-1]["lanes"]] == [ANSWERS["base--lab"], ANSWERS["r-new"]]
     assert [lane["badge"] for lane in views[-1]["lanes"]] == ["Answered", "Refused"]
@@ -72,7 +72,7 @@ def test_an_exchange_grows_until_every_model_has_ended(quiet: Studio) -> None:
 
 def test_updates_are_thinned_to_what_the_eye_can_follow(quiet: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chat, "FRAME_S", 3600.0)
-    assert len(list(chat.converse(quiet, chat.Ask.checked(SENT)))) == 6  # at once, scored, first word, two ends, ended
+    assert len(list(chat.converse(quiet, chat.ChatRequest.checked(SENT)))) == 6  # at once, scored, first word, two ends, ended
 
 
 def test_a_failure_is_told_in_the_lanes(quiet: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,13 +81,13 @@ def test_a_failure_is_told_in_the_lanes(quiet: Studio, monkeypatch: pytest.Monke
         raise EvaluationError("The model host stopped. Send the prompt again.")
 
     monkeypatch.setattr(quiet, "chat", fail)
-    last = list(chat.converse(quiet, chat.Ask.checked(SENT)))[-1]
+    last = list(chat.converse(quiet, chat.ChatRequest.checked(SENT)))[-1]
     assert last["ended"]
     assert {lane["message"] for lane in last["lanes"]} == {"The model host stopped. Send the prompt again."}
 
 
 def test_a_model_that_is_gone_is_said(quiet: Studio) -> None:
-    (view,) = chat.converse(quiet, chat.Ask.checked({**SENT, "models": ["gone"]}))
+    (view,) = chat.converse(quiet, chat.ChatRequest.checked({**SENT, "models": ["gone"]}))
     assert (view["lanes"], view["ended"]) == ([], True)
     assert "cannot be found" in view["problem"]
 
@@ -106,7 +106,7 @@ def test_a_model_that_is_gone_is_said(quiet: Studio) -> None:
 )
 def test_what_the_browser_sends_is_checked(wrong: dict[str, Any]) -> None:
     with pytest.raises(SpecError):
-        chat.Ask.checked({**SENT, **wrong})
+        chat.ChatRequest.checked({**SENT, **wrong})
 
 
 def test_a_prompt_is_judged_by_the_threshold_in_use(talking: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,11 +117,11 @@ def test_a_prompt_is_judged_by_the_threshold_in_use(talking: Studio, monkeypatch
 
 
 def test_a_prompt_that_the_lab_does_not_read_is_said_so_before_any_answer(quiet: Studio) -> None:
-    views = list(chat.converse(quiet, chat.Ask.checked({**SENT, "prompt": CAKE})))
+    views = list(chat.converse(quiet, chat.ChatRequest.checked({**SENT, "prompt": CAKE})))
     assert "57% of its words" in views[0]["warning"] and [lane["text"] for lane in views[0]["lanes"]] == ["", ""]
-    assert not any(view["warning"] for view in chat.converse(quiet, chat.Ask.checked({**SENT, "prompt": "How do I open a door?"})))
+    assert not any(view["warning"] for view in chat.converse(quiet, chat.ChatRequest.checked({**SENT, "prompt": "How do I open a door?"})))
     other = {**SENT, "prompt": CAKE, "models": ["r-other"]}
-    assert not any(view["warning"] for view in chat.converse(quiet, chat.Ask.checked(other))), "another base may well read it"
+    assert not any(view["warning"] for view in chat.converse(quiet, chat.ChatRequest.checked(other))), "another base may well read it"
 
 
 def test_a_base_without_a_teacher_is_chatted_with_all_the_same(talking: Studio) -> None:
@@ -171,10 +171,10 @@ def test_an_answer_that_waits_says_for_whom(quiet: Studio, monkeypatch: pytest.M
         yield from speak(prompt, models)
 
     monkeypatch.setattr(quiet, "chat", waits)
-    views = list(chat.converse(quiet, chat.Ask.checked({**SENT, "way": "pause"})))
+    views = list(chat.converse(quiet, chat.ChatRequest.checked({**SENT, "way": "pause"})))
     assert "Waits until “Train” gives the device back" in [lane["foot"] for view in views for lane in view["lanes"]]
     assert views[-1]["lanes"][0]["state"] == "done" and asked == ["pause"]
-    assert chat.Ask.checked({**SENT, "way": "steal it"}).way == "beside"
+    assert chat.ChatRequest.checked({**SENT, "way": "steal it"}).way == "beside"
 
 
 def test_examples_are_of_all_three_kinds() -> None:

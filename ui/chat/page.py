@@ -11,7 +11,7 @@ from ui.chat.lanes import chat_lanes
 from ui.chat.panel import (
     DEFAULT_TOKENS,
     MOST_TOKENS,
-    Ask,
+    ChatRequest,
     converse,
     device_notice,
     model_views,
@@ -30,7 +30,7 @@ def build(studio: Studio) -> None:
     lanes = chat_lanes(lambda: setup(studio))
 
     def send(event: gr.EventData) -> Iterator[dict[str, Any]]:
-        yield from converse(studio, Ask.checked(event._data))
+        yield from converse(studio, ChatRequest.checked(event._data))
 
     def free(event: gr.EventData) -> None:
         studio.device.give_back()

@@ -29,7 +29,7 @@ STOPS = {"end": "ended", "length": "cut at the limit", "stopped": "stopped"}
 
 
 @dataclass(frozen=True)
-class Ask:
+class ChatRequest:
     """One prompt for several models, as the browser sent it and checked."""
 
     turn: int
@@ -41,7 +41,7 @@ class Ask:
     way: Way = "beside"
 
     @classmethod
-    def checked(cls, sent: Mapping[str, Any]) -> Ask:
+    def checked(cls, sent: Mapping[str, Any]) -> ChatRequest:
         """Raises SpecError if a value is out of range."""
         models = [str(name) for name in sent.get("models") or []]
         prompt = str(sent.get("prompt") or "").strip()
@@ -59,7 +59,7 @@ class Ask:
 
 
 @dataclass
-class Lane:
+class ChatLane:
     """The answer of one model so far."""
 
     model: ChatModel
@@ -109,11 +109,11 @@ class Lane:
 
 
 @dataclass
-class Exchange:
+class ChatTurn:
     """A prompt and its answers so far."""
 
-    ask: Ask
-    lanes: dict[str, Lane] = field(default_factory=dict)
+    ask: ChatRequest
+    lanes: dict[str, ChatLane] = field(default_factory=dict)
     gauge: dict[str, Any] | None = None
     warning: str = ""
     """Why neither answers nor score mean anything; answers to such a prompt are masked as those to a flagged one."""
@@ -140,9 +140,9 @@ class Exchange:
                 lane.state, lane.message = "failed", message
 
 
-def converse(studio: Studio, ask: Ask) -> Iterator[dict[str, Any]]:
+def converse(studio: Studio, ask: ChatRequest) -> Iterator[dict[str, Any]]:
     """The exchange as it grows, at most one view per `FRAME_S`; an error ends in the lanes, never as an exception."""
-    exchange = Exchange(ask)
+    exchange = ChatTurn(ask)
     try:
         models = studio.chat_models()
         known = {model.id: model for model in models}
@@ -153,7 +153,7 @@ def converse(studio: Studio, ask: Ask) -> Iterator[dict[str, Any]]:
         bases = dict.fromkeys(known[name].base for name in ask.models)
         warnings = [studio.prompt_warning(ask.prompt, base) for base in bases]
         exchange.warning = show(" ".join(one for one in warnings if one), 400)
-        exchange.lanes = {name: Lane(known[name], titles[name]) for name in ask.models}
+        exchange.lanes = {name: ChatLane(known[name], titles[name]) for name in ask.models}
         yield exchange.view()
         exchange.gauge = gauge(studio, ask.prompt, known[ask.models[0]].base)
         yield exchange.view()
@@ -164,7 +164,7 @@ def converse(studio: Studio, ask: Ask) -> Iterator[dict[str, Any]]:
     yield exchange.view()
 
 
-def _answers(studio: Studio, exchange: Exchange) -> Iterator[dict[str, Any]]:
+def _answers(studio: Studio, exchange: ChatTurn) -> Iterator[dict[str, Any]]:
     ask, sent = exchange.ask, -math.inf
     options = {"max_new_tokens": ask.max_new_tokens, "temperature": ask.temperature, "seed": ask.seed}
     for event in studio.chat(ask.prompt, ask.models, way=ask.way, **options):

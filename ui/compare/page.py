@@ -50,7 +50,7 @@ class First:
 
 
 @dataclass(frozen=True)
-class Parts:
+class CompareParts:
     """The components that a choice of runs fills; `charts` in the order of the page's view."""
 
     top: First
@@ -90,7 +90,7 @@ def build(studio: Studio) -> None:
     wire_grade_panel(studio, panel, parts.top.chosen)
 
 
-def _draw(top: First) -> Parts:
+def _draw(top: First) -> CompareParts:
     with gr.Column(visible=False, elem_id="compare-results") as results:
         boxes = {name: chart_box(f"compare-{name}") for name in CHARTS if name not in ("trade_off", "costs")}
         with gr.Column(elem_classes=["rs-card"], elem_id="compare-cost"):
@@ -113,10 +113,10 @@ def _draw(top: First) -> Parts:
                 set_name = gr.Radio(list(views.SETS), value="harmful", label="Prompts", elem_id="flips-set")
             flips = widget("flip_list", {"empty": "Choose two runs."}, scripts=("dom", "marks"), elem_id="flips")
     charts = [{"trade_off": top.trade_off, **boxes}[name] for name in CHARTS]
-    return Parts(top, results, charts, costs, baseline, paired, settings, first, second, set_name, flips)
+    return CompareParts(top, results, charts, costs, baseline, paired, settings, first, second, set_name, flips)
 
 
-def _wire(studio: Studio, runs: gr.HTML, parts: Parts, panel: GradePanel, line: gr.HTML) -> None:
+def _wire(studio: Studio, runs: gr.HTML, parts: CompareParts, panel: GradePanel, line: gr.HTML) -> None:
     drawn = gr.State("")  # the dataset whose runs the page opened on: another tab may have chosen another since
 
     def below(chosen: list[str], first: str | None, second: str | None, set_name: str) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -16,7 +16,7 @@ from ui.text import counted, show, size
 from ui.widgets import fixed, widget
 
 if TYPE_CHECKING:
-    from reft_studio.data.origin.sources import Source
+    from reft_studio.data.origin.sources import DataSource
     from reft_studio.studio.studio import Studio
 
 TYPES = [".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".feather", ".txt"]
@@ -142,7 +142,7 @@ def _described(name: str, bytes_: int, rows: int | None) -> str:
     return f"{show(name, 80)} ({counted(rows, 'row')})" if rows is not None else f"{show(name, 80)} ({size(bytes_)})"
 
 
-def _found(source: Source) -> dict[str, str]:
+def _found(source: DataSource) -> dict[str, str]:
     """What stands at a place, in a sentence."""
     where = f"{show(source.title, 120)} at commit {source.revision[:12]}" if source.revision else show(source.title, 120)
     whole = size(sum(part.size for part in source.parts))

@@ -28,7 +28,7 @@ FILTER_KEYS = ("side", "low", "high", "search", "label", "decided", "sql", "othe
 
 
 @dataclass(frozen=True)
-class Ask:
+class AddressFilter:
     """`query` is the filter as parameters of an address, empty without one; `note` says what could not be understood."""
 
     by: str = ""
@@ -38,7 +38,7 @@ class Ask:
     note: str = ""
 
     @classmethod
-    def of_browser(cls, told: str) -> Ask:
+    def of_browser(cls, told: str) -> AddressFilter:
         """What `ADDRESS_JS` sent. A filter or order that cannot be is left out, and said so."""
         try:
             values = json.loads(told or "{}")
@@ -50,12 +50,12 @@ class Ask:
         return ask.asking(given)
 
     @classmethod
-    def of_message(cls, values: Mapping[str, Any]) -> Ask:
+    def of_message(cls, values: Mapping[str, Any]) -> AddressFilter:
         """What a message of the widget carries: {by, order, query}."""
         ask = cls(by=str(values.get("by", "")))
         return ask.asking({**parse_qs(str(values.get("query", ""))[:4000]), "queue": [str(values.get("order") or "borderline")]})
 
-    def asking(self, given: Mapping[str, list[str]]) -> Ask:
+    def asking(self, given: Mapping[str, list[str]]) -> AddressFilter:
         order = (given.get("queue") or ["borderline"])[-1]
         note = ""
         if order not in get_args(Order):

@@ -11,7 +11,7 @@ from reft_studio.data.dataset import open_dataset
 from reft_studio.data.index.facets import facet
 from reft_studio.studio.row_filter import RowFilter
 from ui.events import status
-from ui.review.ask import Ask, filter_words
+from ui.review.ask import AddressFilter, filter_words
 from ui.text import counted, show
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def draw_bulk() -> Bulk:
     return Bulk(sheet, side, origin, search, overrule, action, reason, preview, apply, undo, line)
 
 
-def bulk_values(studio: Studio, state: State, ask: Ask) -> tuple[Any, ...]:
+def bulk_values(studio: Studio, state: State, ask: AddressFilter) -> tuple[Any, ...]:
     """(sheet, side, origin) for the dataset in work; a filter of the address is one of the choices, and the first one."""
     if state.dataset is None or state.dataset.frozen_from is not None:
         return gr.Accordion(visible=False), gr.Dropdown(choices=SIDES, value="all"), gr.Dropdown(choices=[ANY], value=ANY)
@@ -81,7 +81,7 @@ def bulk_values(studio: Studio, state: State, ask: Ask) -> tuple[Any, ...]:
     )
 
 
-def chosen_filter(side: str, origin: str, search: str, ask: Ask) -> RowFilter:
+def chosen_filter(side: str, origin: str, search: str, ask: AddressFilter) -> RowFilter:
     """What the fields of the sheet select. Raises SpecError for a value that cannot be."""
     if side == LINKED:
         base = ask.row_filter() or RowFilter()

@@ -11,7 +11,7 @@ from ui.events import FAST, SLOW, on, on_change, said, status
 from ui.review import bulk_panel as many
 from ui.review import freeze_panel as ends
 from ui.review import panel
-from ui.review.ask import ADDRESS_JS, Ask
+from ui.review.ask import ADDRESS_JS, AddressFilter
 from ui.review.review_card import review_card
 from ui.shared.cards import card_server
 from ui.shared.shown import NO_DATASET, Shown
@@ -37,11 +37,11 @@ def build(studio: Studio) -> None:
     card = review_card(card_server(studio), panel.find_server(studio), panel.pulse_server(studio))
     why = draw_why(studio, folded=True)
     bulk, freeze, frozen = many.draw_bulk(), ends.draw_freeze(), ends.draw_frozen()
-    told, shown, asked, turn = gr.Textbox(visible=False), gr.State(Shown()), gr.State(Ask()), gr.State(0)
+    told, shown, asked, turn = gr.Textbox(visible=False), gr.State(Shown()), gr.State(AddressFilter()), gr.State(0)
     parts = [empty, warning, card, why, bulk.sheet, bulk.side, bulk.origin, *freeze.plan(), *freeze.files()]
     outputs = [*parts, *frozen.parts(), shown, asked, turn]
 
-    def values(times: int, ask: Ask, *, placed: bool = True) -> tuple[Any, ...]:
+    def values(times: int, ask: AddressFilter, *, placed: bool = True) -> tuple[Any, ...]:
         state = studio.state()
         return (
             NO_DATASET if state.dataset is None else None,
@@ -57,10 +57,10 @@ def build(studio: Studio) -> None:
         )
 
     def load(browser: str) -> tuple[Any, ...]:
-        return values(0, Ask.of_browser(browser))
+        return values(0, AddressFilter.of_browser(browser))
 
     def more(times: int, event: gr.EventData) -> tuple[Any, ...]:
-        return values(times, Ask.of_message(event._data), placed=False)
+        return values(times, AddressFilter.of_message(event._data), placed=False)
 
     page = gr.context.Context.root_block
     if page is None:
@@ -97,10 +97,10 @@ def _wire_decisions(studio: Studio, card: gr.HTML, freeze: ends.Freeze) -> None:
 def _wire_desk(studio: Studio, card: gr.HTML, asked: gr.State) -> None:
     """What is remembered of the person: the row in hand, opened texts, habits, the name that bulk decisions carry."""
 
-    def place(ask: Ask, event: gr.EventData) -> Ask:
+    def place(ask: AddressFilter, event: gr.EventData) -> AddressFilter:
         by = studio.desk.reviewer(event.by)
         studio.desk.leave_at(str(event.dataset), by, int(event.row))
-        return Ask(by=str(event.by), order=ask.order, query=ask.query)
+        return AddressFilter(by=str(event.by), order=ask.order, query=ask.query)
 
     def opened(event: gr.EventData) -> None:
         studio.desk.open_more(studio.desk.reviewer(event.by), int(event.texts))
@@ -114,18 +114,18 @@ def _wire_desk(studio: Studio, card: gr.HTML, asked: gr.State) -> None:
 
 
 def _wire_bulk(studio: Studio, bulk: many.Bulk, values: Values, held: Held, outputs: list[Any]) -> None:
-    def selection(side: str, origin: str, search: str, overrule: bool, shown: Shown, ask: Ask) -> tuple[str, Any]:
+    def selection(side: str, origin: str, search: str, overrule: bool, shown: Shown, ask: AddressFilter) -> tuple[str, Any]:
         dataset = shown.take(studio, line=True)
         return dataset, studio.audit.select_rows(dataset, many.chosen_filter(side, origin, search, ask), overrule=overrule)
 
-    def count_rows(side: str, origin: str, search: str, overrule: bool, action: str, shown: Shown, ask: Ask) -> tuple[Any, ...]:
+    def count_rows(side: str, origin: str, search: str, overrule: bool, action: str, shown: Shown, ask: AddressFilter) -> tuple[Any, ...]:
         _, chosen = selection(side, origin, search, overrule, shown, ask)
         n = len(chosen.row_ids)
         button = gr.Button(f"Decide {counted(n, 'row')}" if n else "Decide", interactive=n > 0)
         return button, said(many.preview_sentence(chosen, action, overrule), "note")
 
     def apply(
-        side: str, origin: str, search: str, overrule: bool, action: str, reason: str, shown: Shown, ask: Ask, times: int
+        side: str, origin: str, search: str, overrule: bool, action: str, reason: str, shown: Shown, ask: AddressFilter, times: int
     ) -> tuple[Any, ...]:
         dataset, chosen = selection(side, origin, search, overrule, shown, ask)
         by = studio.desk.reviewer(ask.by)
@@ -133,7 +133,7 @@ def _wire_bulk(studio: Studio, bulk: many.Bulk, values: Values, held: Held, outp
         said_so = said(f"{counted(n, 'row')} {many.PAST[action]}. One undo takes all of it back.")
         return (*values(times, ask), gr.Button("Decide", interactive=False), said_so)
 
-    def undo(shown: Shown, ask: Ask, times: int) -> tuple[Any, ...]:
+    def undo(shown: Shown, ask: AddressFilter, times: int) -> tuple[Any, ...]:
         taken = studio.audit.undo(shown.take(studio), by=studio.desk.reviewer(ask.by))
         text = said("There is nothing to undo.", "note") if taken is None else said("Your last step is undone.")
         return (*values(times, ask), gr.Button("Decide", interactive=False), text)
@@ -149,7 +149,7 @@ def _wire_bulk(studio: Studio, bulk: many.Bulk, values: Values, held: Held, outp
 
 
 def _wire_freeze(studio: Studio, freeze: ends.Freeze, frozen: ends.Frozen, values: Values, held: Held, outputs: list[Any]) -> None:
-    def run(reason: str, shown: Shown, ask: Ask, times: int) -> tuple[Any, ...]:
+    def run(reason: str, shown: Shown, ask: AddressFilter, times: int) -> tuple[Any, ...]:
         shown.take(studio, line=True)
         text = ends.freeze_now(studio, reason, studio.desk.reviewer(ask.by))
         begun = studio.state().dataset
@@ -172,7 +172,7 @@ def _wire_freeze(studio: Studio, freeze: ends.Freeze, frozen: ends.Frozen, value
 
 
 def _wire_frozen(studio: Studio, frozen: ends.Frozen, values: Values, held: Held, outputs: list[Any]) -> None:
-    def back(shown: Shown, ask: Ask, times: int) -> tuple[Any, ...]:
+    def back(shown: Shown, ask: AddressFilter, times: int) -> tuple[Any, ...]:
         audit = studio.audit.frozen(shown.take(studio))
         studio.choose(dataset=audit.source if audit else None)
         return values(times, ask)
@@ -180,7 +180,7 @@ def _wire_frozen(studio: Studio, frozen: ends.Frozen, values: Values, held: Held
     def export(shown: Shown) -> tuple[Any, ...]:
         return ends.make_cleaned(studio, shown.take(studio))
 
-    def bundle(shown: Shown, ask: Ask) -> tuple[Any, ...]:
+    def bundle(shown: Shown, ask: AddressFilter) -> tuple[Any, ...]:
         return ends.make_bundle(studio, shown.take(studio), studio.desk.reviewer(ask.by))
 
     shown, asked, _ = held
@@ -198,7 +198,7 @@ def _wire_jobs(
 ) -> None:
     (freeze, frozen, bulk), (outputs, elsewhere) = sheets, written
 
-    def ended(shown: Shown, ask: Ask, times: int) -> Any:
+    def ended(shown: Shown, ask: AddressFilter, times: int) -> Any:
         """Something went on elsewhere: begin anew only if other data or another line is in use; else offer what jobs have made."""
         state = studio.state()
         if told := shown.change(state):

@@ -14,7 +14,7 @@ from reft_studio.scoring.scores import list_score_sets
 from reft_studio.studio.reviewers import Habits
 from reft_studio.studio.row_filter import RowFilter
 from ui.events import answer, message_for
-from ui.review.ask import Ask, filter_words
+from ui.review.ask import AddressFilter, filter_words
 from ui.review.review_card import review_value
 from ui.review.standing_words import file_line, standing_words
 from ui.shared.cards import ACTIONS, PAST, masks_all, person, row_view, standing_opinion, unseen_words
@@ -50,7 +50,7 @@ class CheckSaved:
 
 
 @dataclass(frozen=True)
-class Request:
+class ReviewMessage:
     """A message of the review widget, checked; `n` tells it which answer is which, `next` is the row that it shows meanwhile.
 
     `seen`: the whole text of the row was on the screen since it was opened; masked, cut or still on its way, it was not.
@@ -67,7 +67,7 @@ class Request:
     seen: bool = False
 
     @classmethod
-    def read(cls, values: Mapping[str, Any]) -> Request:
+    def read(cls, values: Mapping[str, Any]) -> ReviewMessage:
         """Raises SpecError if a field is not what the widget sends."""
         action, stance = values.get("action"), str(values.get("stance") or "")
         if action is not None and action not in get_args(Action):
@@ -88,7 +88,7 @@ class Request:
         )
 
 
-def decide(studio: Studio, request: Request) -> tuple[Decision | CheckSaved, str]:
+def decide(studio: Studio, request: ReviewMessage) -> tuple[Decision | CheckSaved, str]:
     """Save one decision: the entry, and the sentence that is said once it is on disk.
 
     Raises Disputed where another person's opinion differs and the request takes no stance on it.
@@ -109,13 +109,13 @@ def decide(studio: Studio, request: Request) -> tuple[Decision | CheckSaved, str
     return entry, f"Saved: {_told(entry)}." if entry.seen else f"Saved: {_told(entry)}. {NOT_READ}"
 
 
-def _leave(studio: Studio, request: Request, by: str) -> None:
+def _leave(studio: Studio, request: ReviewMessage, by: str) -> None:
     """Remember the row that is shown next; a check is none of the dataset's."""
     if request.next is not None and request.next >= 0:
         studio.desk.leave_at(request.dataset, by, request.next)
 
 
-def _decide_check(studio: Studio, request: Request, by: str) -> tuple[CheckSaved, str]:
+def _decide_check(studio: Studio, request: ReviewMessage, by: str) -> tuple[CheckSaved, str]:
     """Save what a person makes of a known harmful prompt, and only then say that it was one."""
     assert request.row is not None and request.action is not None, "checked before"
     told = studio.audit.decide_check(request.dataset, request.row, request.action, by=by, seen=request.seen)
@@ -130,22 +130,24 @@ def _decide_check(studio: Studio, request: Request, by: str) -> tuple[CheckSaved
     return saved, f"Saved: {was}. " + ("You found it." if told.found else "It counts as overlooked.")
 
 
-def undo(studio: Studio, request: Request) -> tuple[Decision | None, str]:
+def undo(studio: Studio, request: ReviewMessage) -> tuple[Decision | None, str]:
     """Take back this person's last step."""
     entry = studio.audit.undo(request.dataset, by=studio.desk.reviewer(request.by))
     return entry, f"Undone: {_told(entry)}." if entry else "There is nothing to undo."
 
 
-def redo(studio: Studio, request: Request) -> tuple[Decision | None, str]:
+def redo(studio: Studio, request: ReviewMessage) -> tuple[Decision | None, str]:
     """Bring back what was undone last."""
     entry = studio.audit.redo(request.dataset, by=studio.desk.reviewer(request.by))
     return entry, f"Done again: {_told(entry)}." if entry else "There is nothing to do again."
 
 
-def receipt(studio: Studio, values: Mapping[str, Any], act: Callable[[Studio, Request], tuple[Decision | CheckSaved | None, str]]) -> str:
+def receipt(
+    studio: Studio, values: Mapping[str, Any], act: Callable[[Studio, ReviewMessage], tuple[Decision | CheckSaved | None, str]]
+) -> str:
     """Do what a message asks and say how it ended, as JSON; never an exception, since the widget waits for its answer."""
     try:
-        request = Request.read(values)
+        request = ReviewMessage.read(values)
         entry, text = act(studio, request)
         reply = {
             "ok": True,
@@ -172,7 +174,7 @@ def head(studio: Studio, dataset: str) -> str:
     return f"{seq}-{digest[:8]}"
 
 
-def batch_value(studio: Studio, ask: Ask | None = None, *, turn: int = 0, placed: bool = True) -> str:
+def batch_value(studio: Studio, ask: AddressFilter | None = None, *, turn: int = 0, placed: bool = True) -> str:
     """The next batch of the dataset in work; empty without one, or if it is the frozen result of an audit.
 
     It begins with the row asked for, else (if `placed`) with the row that this person had on the screen last.
@@ -180,13 +182,13 @@ def batch_value(studio: Studio, ask: Ask | None = None, *, turn: int = 0, placed
     state = studio.state()
     if state.dataset is None or state.dataset.frozen_from is not None:
         return ""
-    ask = ask or Ask()
+    ask = ask or AddressFilter()
     dataset, by = state.dataset.id, studio.desk.reviewer(ask.by)
     habits, note = studio.desk.habits(by), ask.note
     try:
         batch = studio.queue.batch(dataset, order=ask.order, row_filter=ask.row_filter(), size=habits.size, by=by)
     except SpecError as exc:  # e.g. an address with an order or a filter that this dataset does not allow
-        ask, note = Ask(by=ask.by, row=ask.row), f"{exc} Rows near the line come first instead."
+        ask, note = AddressFilter(by=ask.by, row=ask.row), f"{exc} Rows near the line come first instead."
         batch = studio.queue.batch(dataset, size=habits.size, by=by)
     usual = placed and not ask.query and ask.order == "borderline"
     start = ask.row if ask.row is not None else studio.desk.place(dataset, by) if usual else None

@@ -11,7 +11,7 @@ import gradio as gr
 from ui.widgets import widget
 
 if TYPE_CHECKING:
-    from reft_studio.studio.review_queue import Batch
+    from reft_studio.studio.review_queue import RowsToRead
     from ui.shared.row_table import ServerFunction
 
 
@@ -37,7 +37,7 @@ def review_card(card: ServerFunction, find: ServerFunction, pulse: ServerFunctio
 def review_value(
     dataset: str,
     threshold: float | None,
-    batch: Batch,
+    batch: RowsToRead,
     *,
     held: Mapping[str, Mapping[str, str]],
     **known: Any,

@@ -16,7 +16,7 @@ from ui.tables import table_value
 from ui.text import count, counted, show, size
 
 if TYPE_CHECKING:
-    from reft_studio.doctor import Check
+    from reft_studio.doctor import HealthCheck
     from reft_studio.store.decisions import ChainReport
     from reft_studio.studio.studio import Studio
 
@@ -37,7 +37,7 @@ def reviewer_name(text: str) -> str:
     return show(name, NAME_LIMIT)
 
 
-def checks(found: Sequence[Check]) -> dict[str, Any]:
+def checks(found: Sequence[HealthCheck]) -> dict[str, Any]:
     """The doctor's checks, what needs attention first."""
     ordered = sorted(found, key=lambda check: check.ok)
     return table_value(

@@ -46,7 +46,7 @@ NOTHING = LivePage("", "", "", [], 0, False)
 
 
 @dataclass(frozen=True)
-class Sources:
+class LiveSources:
     """Where the card reads: a page of news, what may be looked at, and the end of a log.
 
     `page(run, subject, offset)` reads the log of `run` (an id or `LIVE`); `offset` holds for `subject`, which was drawn so far.
@@ -57,7 +57,7 @@ class Sources:
     log: Callable[[str], str]
 
 
-def live_run(sources: Sources, *, empty: str, elem_id: str = "live-run") -> gr.HTML:
+def live_run(sources: LiveSources, *, empty: str, elem_id: str = "live-run") -> gr.HTML:
     """The card. Its value chooses the run: `{"run": id, "empty": text}`."""
 
     @answer

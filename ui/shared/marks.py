@@ -11,7 +11,7 @@ from reft_studio.defenses import DEFENSES
 from reft_studio.defenses.defense import Colour
 
 
-class Mark(NamedTuple):
+class PageMark(NamedTuple):
     """`colour` is a CSS colour that follows the theme, `shape` a name that `marks.js` draws."""
 
     colour: str
@@ -29,16 +29,16 @@ COLOURS: dict[Colour, str] = {
 }
 GREY = "var(--rs-base)"
 KINDS = {
-    "base": Mark(GREY, "circle"),
-    "aligned": Mark(COLOURS["sky"], "square-open"),
-    "teacher": Mark(COLOURS["green"], "diamond-open"),
+    "base": PageMark(GREY, "circle"),
+    "aligned": PageMark(COLOURS["sky"], "square-open"),
+    "teacher": PageMark(COLOURS["green"], "diamond-open"),
 }
-UNKNOWN = Mark(GREY, "hexagon")
+UNKNOWN = PageMark(GREY, "hexagon")
 
 
-def mark_of(name: str) -> Mark:
+def mark_of(name: str) -> PageMark:
     """The mark of a method or model kind; a grey hexagon for one that has none."""
     if name in DEFENSES:
         look = DEFENSES.get(name).info.look
-        return Mark(COLOURS[look.colour], look.shape)
+        return PageMark(COLOURS[look.colour], look.shape)
     return KINDS.get(name, UNKNOWN)

@@ -17,7 +17,7 @@ from ui.widgets import widget
 
 if TYPE_CHECKING:
     from reft_studio.scoring.inside import Inside, Neighbour, TokenCosine
-    from reft_studio.studio.explain import Asked, Facts, Verdict
+    from reft_studio.studio.explain import Asked, RowFacts, Verdict
     from reft_studio.studio.studio import Studio
     from ui.shared.row_table import ServerFunction
 
@@ -75,7 +75,7 @@ def model_server(studio: Studio) -> ServerFunction:
     return srv_why_inside
 
 
-def _row(studio: Studio, request: dict[str, Any]) -> tuple[Facts, float, bool, bool]:
+def _row(studio: Studio, request: dict[str, Any]) -> tuple[RowFacts, float, bool, bool]:
     """The row, the threshold it is held against, whether its text is hidden, and whether it would be by default."""
     key = request.get("key")
     facts = studio.explain.facts(str(request["dataset"]), int(request["row"]), str(key) if key else None)
@@ -87,7 +87,7 @@ def _row(studio: Studio, request: dict[str, Any]) -> tuple[Facts, float, bool, b
     return facts, threshold, sensitive and not bool(request.get("reveal", False)), sensitive
 
 
-def facts_view(facts: Facts, threshold: float, *, hide: bool, sensitive: bool) -> dict[str, Any]:
+def facts_view(facts: RowFacts, threshold: float, *, hide: bool, sensitive: bool) -> dict[str, Any]:
     """The stored part for the browser. `masked`: its text is hidden; `revealed`: it was asked for."""
     return {
         "row": facts.row_id,

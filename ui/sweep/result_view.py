@@ -20,7 +20,7 @@ from ui.widgets import widget
 if TYPE_CHECKING:
     from reft_studio.studio.studio import Studio
     from reft_studio.studio.sweeps import PastSweep, Result, Started
-    from reft_studio.sweeps.table import Line
+    from reft_studio.sweeps.table import VariantResult
 
 PAST = (
     Column("name", "Sweep"),
@@ -106,7 +106,7 @@ def summary(found: Result) -> str:
     return f"{text}.{state[found.job.state] if found.job else ''}{filtered}"
 
 
-def rows(lines: Sequence[Line], names: Sequence[str]) -> list[dict[str, Any]]:
+def rows(lines: Sequence[VariantResult], names: Sequence[str]) -> list[dict[str, Any]]:
     """Lines of the table, with the mark of the method: an outline for every second variant of it, as in the chart."""
     seen: dict[str, list[str]] = {}
     found = []
@@ -132,7 +132,7 @@ def rows(lines: Sequence[Line], names: Sequence[str]) -> list[dict[str, Any]]:
     return found
 
 
-def _setting(line: Line, name: str) -> str:
+def _setting(line: VariantResult, name: str) -> str:
     value = line.setting[name]
     return f"{100 * value:g} %" if name == "poison_ratio" else show(value, 60)
 
@@ -146,7 +146,7 @@ def cell(one: Estimate) -> dict[str, Any]:
     return {"value": value, "range": ends, "hint": f"{counted(one.n, 'seed')}"}
 
 
-def compare_link(line: Line) -> str:
+def compare_link(line: VariantResult) -> str:
     """The runs of a line, beside those of plain SFT at the same setting, on the Compare page; empty while none is there."""
     runs = list(dict.fromkeys([*line.plain, *line.runs]))
     return f"/compare?runs={quote(','.join(runs))}" if line.runs else ""

@@ -35,7 +35,7 @@ differ.</p></div>"""
 
 
 @dataclass(frozen=True)
-class Parts:
+class TrainParts:
     """The components that events touch."""
 
     inputs: RunInputs
@@ -61,7 +61,7 @@ def build(studio: Studio) -> None:
     wire_missing(studio, parts.inputs.teacher, parts.missing, parts.jobs, parts.line)
 
 
-def _draw(studio: Studio) -> Parts:
+def _draw(studio: Studio) -> TrainParts:
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=300, elem_classes=["rs-card", "train-queue"]):
             fixed("<h2>Queue</h2>")
@@ -82,10 +82,10 @@ def _draw(studio: Studio) -> Parts:
     with gr.Column(elem_classes=["rs-card"]):
         fixed(_RUNS)
         runs = draw_run_history(studio)
-    return Parts(inputs, plan, add, now, missing, line, jobs, live, runs, watched)
+    return TrainParts(inputs, plan, add, now, missing, line, jobs, live, runs, watched)
 
 
-def _wire_form(studio: Studio, parts: Parts) -> None:
+def _wire_form(studio: Studio, parts: TrainParts) -> None:
     inputs = parts.inputs
 
     def plan(*values: Any) -> dict[str, Any]:
@@ -130,7 +130,7 @@ def _wire_form(studio: Studio, parts: Parts) -> None:
             on(field.input, edited, inputs=inputs.components, outputs=[parts.plan], **FAST)
 
 
-def _wire_remedies(studio: Studio, parts: Parts, edited: Callable[..., dict[str, Any]]) -> None:
+def _wire_remedies(studio: Studio, parts: TrainParts, edited: Callable[..., dict[str, Any]]) -> None:
     """The buttons of the plan: each changes the form, and the check is shown again."""
     inputs, changed = parts.inputs, [parts.inputs.fields[name] for name in run_fit.CHANGED]
 
@@ -143,7 +143,7 @@ def _wire_remedies(studio: Studio, parts: Parts, edited: Callable[..., dict[str,
     on(done.then, edited, inputs=inputs.components, outputs=[parts.plan], **FAST)
 
 
-def _wire_start(studio: Studio, parts: Parts) -> None:
+def _wire_start(studio: Studio, parts: TrainParts) -> None:
     def start(*values: Any, first: bool) -> dict[str, str]:
         evaluate = bool(parts.inputs.read(*values)["evaluate"])
         return said(run_plan.start(studio, parts.inputs.forms(*values), evaluate=evaluate, first=first))

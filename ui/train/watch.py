@@ -8,7 +8,7 @@ import gradio as gr
 
 from reft_studio.training.watch import EVENT, ROWS
 from ui.events import FAST, on, on_load, status
-from ui.shared.live_run import LIVE, NOTHING, LivePage, Sources
+from ui.shared.live_run import LIVE, NOTHING, LivePage, LiveSources
 from ui.text import count, seconds, show
 
 if TYPE_CHECKING:
@@ -54,9 +54,9 @@ def draw_watch(studio: Studio) -> list[Any]:
     return [on(field.input, keep, inputs=[looks, report], line=told, **FAST) for field in (looks, report)]
 
 
-def sources(studio: Studio) -> Sources:
+def sources(studio: Studio) -> LiveSources:
     """All that the card asks for."""
-    return Sources(
+    return LiveSources(
         page=lambda run, subject, offset: live_page(studio, run, subject, offset),
         choices=lambda: choices(studio),
         log=lambda subject: log_tail(studio, subject),

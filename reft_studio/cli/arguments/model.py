@@ -36,7 +36,7 @@ def add(
     """Add a model to this machine, for every workspace."""
     with place_for(None) as place:
         jobs, console = JobQueue(place), Console(place)
-        job = jobs.wait(Models(jobs).add(source, name=name, dtype=dtype), on_update=_Followed(console))
+        job = jobs.wait(Models(jobs).add(source, name=name, dtype=dtype), on_update=_FollowedJob(console))
         console.done()
         events = jobs.events(job.id)
     if job.state != "done" or job.result is None:
@@ -69,7 +69,7 @@ def remove(
     show({"removed": name, "folder": gone.path or None}, text=lambda: told)
 
 
-class _Followed:
+class _FollowedJob:
     """Shows in the terminal how a job in a worker goes on."""
 
     def __init__(self, console: Console) -> None:

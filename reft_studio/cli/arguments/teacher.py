@@ -40,6 +40,6 @@ def teacher(
     settings |= {name: value for name, value in chosen.items() if value is not None}
     settings |= {"kind": "ready", "reading": "auto"} if ready else {}
     settings |= verb.settings(setting or [], model=base)
-    sources = verb.Sources(harmful or [], harmless or [], calibration_harmful, calibration_harmless, quick=quick)
+    sources = verb.PromptFiles(harmful or [], harmless or [], calibration_harmful, calibration_harmless, quick=quick)
     with place_for(workspace, throwaway=out is not None) as place:
         verb.teacher(place, sources, settings, {"rows": rows}, out=out)

@@ -8,7 +8,7 @@ from reft_studio.comparison.charts.costs import cost_bars
 from reft_studio.comparison.charts.dose import dose_response
 from reft_studio.comparison.charts.pairs import flip_table, forest
 from reft_studio.comparison.charts.scores import histogram, roc_pr, why_hidden
-from reft_studio.comparison.charts.style import Mark, mark, message
+from reft_studio.comparison.charts.style import ChartMark, mark, message
 from reft_studio.comparison.charts.sweep import sweep
 from reft_studio.comparison.charts.trade_off import trade_off
 from reft_studio.comparison.charts.training import training_curves
@@ -16,8 +16,8 @@ from reft_studio.comparison.charts.verdicts import verdict_bars
 
 __all__ = [
     "Chart",
+    "ChartMark",
     "Compared",
-    "Mark",
     "category_dots",
     "cost_bars",
     "dose_response",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from reft_studio.comparison.charts.style import Mark, bars, finish, label, mark, rgba, told
+from reft_studio.comparison.charts.style import ChartMark, bars, finish, label, mark, rgba, told
 from reft_studio.comparison.table import Metric
 from reft_studio.stats import Estimate
 
@@ -28,7 +28,7 @@ class Curve:
     """What is drawn as one line: estimates by share of poison, 0 to 1, and metric."""
 
     name: str
-    mark: Mark
+    mark: ChartMark
     points: Mapping[float, Mapping[Metric, Estimate]]
 
 
@@ -77,7 +77,7 @@ def dots(found: Sequence[Curve], metrics: Sequence[Metric], *, title: str, subti
     return finish(figure, dark=dark, title=title, subtitle=subtitle, height=40 + _ROW * len(found))
 
 
-def variant_marks(methods: Sequence[str], *, dark: bool) -> list[Mark]:
+def variant_marks(methods: Sequence[str], *, dark: bool) -> list[ChartMark]:
     """A mark for each of several variants, by their methods: the method's own for the first, then its colour with outlines and dashes."""
     seen: dict[str, int] = {}
     found = []
@@ -86,7 +86,7 @@ def variant_marks(methods: Sequence[str], *, dark: bool) -> list[Mark]:
         seen[method] = place + 1
         dashes = (own.dash, *(dash for dash in _DASHES if dash != own.dash))
         outlined = f"{own.symbol}-open" if place % 2 and not own.symbol.endswith("-open") else own.symbol
-        found.append(Mark(own.colour, outlined, dashes[place % len(dashes)]))
+        found.append(ChartMark(own.colour, outlined, dashes[place % len(dashes)]))
     return found
 
 
@@ -94,7 +94,9 @@ def _unique(names: Sequence[str]) -> list[str]:
     return [name if names.count(name) == 1 else f"{name} ({names[: place + 1].count(name)})" for place, name in enumerate(names)]
 
 
-def _line(figure: go.Figure, ratios: Sequence[float], estimates: Sequence[Estimate | None], column: int, name: str, style: Mark) -> None:
+def _line(
+    figure: go.Figure, ratios: Sequence[float], estimates: Sequence[Estimate | None], column: int, name: str, style: ChartMark
+) -> None:
     if not any(estimates):
         return
     for start, stop in _stretches(estimates):

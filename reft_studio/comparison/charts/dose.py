@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from reft_studio.comparison.charts.style import Mark, bars, finish, label, mark, message, rgba, theme, told
+from reft_studio.comparison.charts.style import ChartMark, bars, finish, label, mark, message, rgba, theme, told
 from reft_studio.comparison.dose import Dose, Point
 from reft_studio.comparison.table import Metric
 from reft_studio.stats import Estimate
@@ -21,7 +21,7 @@ def dose_response(found: Dose, *, in_use: float | None = None, dark: bool = Fals
     if not any(point.kind != "none" for point in found.points):
         return message("No run with this filter has been evaluated yet.", dark=dark)
     figure = make_subplots(1, 2, horizontal_spacing=0.08, subplot_titles=[title for _, title in _PANELS])
-    styles = {"filter": mark("filter_only", dark=dark), "control": Mark(theme(dark=dark).muted, "circle-open", "dot")}
+    styles = {"filter": mark("filter_only", dark=dark), "control": ChartMark(theme(dark=dark).muted, "circle-open", "dot")}
     for kind, style in styles.items():
         line = [point for point in found.points if point.kind == kind]
         if not line:
@@ -57,7 +57,7 @@ def dose_response(found: Dose, *, in_use: float | None = None, dark: bool = Fals
     )
 
 
-def _line(figure: go.Figure, points: Sequence[Point], metric: Metric, column: int, name: str, style: Mark, *, named: bool) -> None:
+def _line(figure: go.Figure, points: Sequence[Point], metric: Metric, column: int, name: str, style: ChartMark, *, named: bool) -> None:
     known = [(point, estimate) for point in points if (estimate := point.mean.metric(metric))]
     estimates = [estimate for _, estimate in known]
     figure.add_trace(

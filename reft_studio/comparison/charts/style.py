@@ -24,7 +24,7 @@ _ITEM, _LINE = 7.2, 640
 
 
 @dataclass(frozen=True)
-class Mark:
+class ChartMark:
     """How one method is drawn; colour is never the only difference."""
 
     colour: str
@@ -42,12 +42,16 @@ _COLOURS: dict[Colour, str] = {
     "sky": "#56B4E9",
     "ink": _INK,
 }
-_KINDS: dict[str, Mark] = {
-    "base": Mark("#999999", "circle", "dot"),
-    "aligned": Mark("#56B4E9", "square-open", "dot"),
-    "teacher": Mark("#009E73", "diamond-open", "dot"),
+_KINDS: dict[str, ChartMark] = {
+    "base": ChartMark("#999999", "circle", "dot"),
+    "aligned": ChartMark("#56B4E9", "square-open", "dot"),
+    "teacher": ChartMark("#009E73", "diamond-open", "dot"),
 }
-_OTHERS = (Mark("#56B4E9", "star-square", "dash"), Mark("#E69F00", "star-diamond", "dot"), Mark("#CC79A7", "hexagram", "solid"))
+_OTHERS = (
+    ChartMark("#56B4E9", "star-square", "dash"),
+    ChartMark("#E69F00", "star-diamond", "dot"),
+    ChartMark("#CC79A7", "hexagram", "solid"),
+)
 """Of results of other programs, whose method is none of ours."""
 
 
@@ -80,14 +84,14 @@ def theme(*, dark: bool) -> Theme:
     return DARK if dark else LIGHT
 
 
-def mark(method: str, *, dark: bool) -> Mark:
+def mark(method: str, *, dark: bool) -> ChartMark:
     """Colour, shape and dash of a method, or of a kind of model; a method that is none of ours gets one by its name, always the same."""
     if method in DEFENSES:
         look = DEFENSES.get(method).info.look
-        found = Mark(_COLOURS[look.colour], look.shape, look.dash)
+        found = ChartMark(_COLOURS[look.colour], look.shape, look.dash)
     else:
         found = _KINDS.get(method) or _OTHERS[sum(method.encode()) % len(_OTHERS)]
-    return Mark(theme(dark=dark).colour(found.colour), found.symbol, found.dash)
+    return ChartMark(theme(dark=dark).colour(found.colour), found.symbol, found.dash)
 
 
 def rgba(colour: str, alpha: float) -> str:

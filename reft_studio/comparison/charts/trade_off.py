@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from reft_studio.comparison.charts.chart import Chart
-from reft_studio.comparison.charts.style import Mark, bars, finish, label, mark, message, rgba, theme, told
+from reft_studio.comparison.charts.style import ChartMark, bars, finish, label, mark, message, rgba, theme, told
 from reft_studio.comparison.frontier import non_dominated, not_separable
 from reft_studio.comparison.numbers import of_models
 from reft_studio.comparison.table import Metric, RunRow, Summary, summaries
@@ -44,7 +44,7 @@ def trade_off(rows: Sequence[RunRow], *, dark: bool = False) -> go.Figure:
     )
 
 
-def _method(figure: go.Figure, summary: Summary, name: str, runs: Sequence[RunRow], style: Mark) -> None:
+def _method(figure: go.Figure, summary: Summary, name: str, runs: Sequence[RunRow], style: ChartMark) -> None:
     for column, side in enumerate(_SIDES, start=1):
         x, y = (summary.fa if side == "fa" else summary.over_refusal), summary.hs
         if x is None or y is None:
@@ -71,7 +71,7 @@ def _method(figure: go.Figure, summary: Summary, name: str, runs: Sequence[RunRo
         )
 
 
-def _seeds(figure: go.Figure, runs: Sequence[RunRow], side: str, column: int, name: str, style: Mark) -> None:
+def _seeds(figure: go.Figure, runs: Sequence[RunRow], side: str, column: int, name: str, style: ChartMark) -> None:
     points = [(row.metric("fa" if side == "fa" else "over_refusal"), row.hs, row) for row in runs]
     known = [(x, y, row) for x, y, row in points if x is not None and y is not None]
     figure.add_trace(

@@ -8,7 +8,7 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from reft_studio.comparison.charts.style import Mark, finish, label, mark, message, rgba, theme
+from reft_studio.comparison.charts.style import ChartMark, finish, label, mark, message, rgba, theme
 
 SMOOTHING = 0.6
 """Weight of the past in the bold line; 0 is the raw value."""
@@ -76,7 +76,7 @@ def smoothed(values: Sequence[float | None], weight: float = SMOOTHING) -> list[
 
 
 def _curve(
-    figure: go.Figure, log: Sequence[Mapping[str, Any]], key: str, name: str, style: Mark, *, row: int, column: int, named: bool
+    figure: go.Figure, log: Sequence[Mapping[str, Any]], key: str, name: str, style: ChartMark, *, row: int, column: int, named: bool
 ) -> bool:
     values = [entry.get(key) for entry in log]
     if not any(value is not None for value in values):
@@ -114,9 +114,9 @@ def _zero(figure: go.Figure, row: int, column: int, *, reach: float, dark: bool)
     figure.update_yaxes(range=(-reach, reach), row=row, col=column)
 
 
-def _style(title: str, index: int, methods: Mapping[str, str], *, dark: bool) -> Mark:
+def _style(title: str, index: int, methods: Mapping[str, str], *, dark: bool) -> ChartMark:
     """The method's colour; runs of one method differ by dash."""
     method = methods.get(title, title)
     same = [other for other in methods if methods[other] == method]
     base = mark(method, dark=dark)
-    return Mark(base.colour, base.symbol, _DASHES[(same.index(title) if title in same else index) % len(_DASHES)])
+    return ChartMark(base.colour, base.symbol, _DASHES[(same.index(title) if title in same else index) % len(_DASHES)])

@@ -115,7 +115,7 @@ def _check_depth(value: Any, *, limit: int = 64) -> None:
 
 
 @dataclass(frozen=True)
-class Exchange:
+class ConversationTexts:
     """What is judged and what is trained of a conversation, as text; and what a person should know of it."""
 
     prompt: str
@@ -126,7 +126,7 @@ class Exchange:
     why_no_response: str = "empty response"
 
 
-def prompt_and_response(turns: list[dict[str, Any]]) -> Exchange:
+def prompt_and_response(turns: list[dict[str, Any]]) -> ConversationTexts:
     """The last user turn before the trained answer, and that answer ("" if there is none).
 
     The trained answer is the last one that the file does not mark as context. Raises UnusableRowError if no user speaks.
@@ -142,7 +142,7 @@ def prompt_and_response(turns: list[dict[str, Any]]) -> Exchange:
     if any(kinds_without_text(said["content"]) for said in turns):
         warnings.append("parts that are no text (pictures, sound) are left out of prompt and response")
     question = turns[questions[-1]]
-    return Exchange(
+    return ConversationTexts(
         turn_text(question),
         turn_text(turns[place]) if place >= 0 else "",
         warnings,

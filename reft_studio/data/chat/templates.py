@@ -30,7 +30,7 @@ class ChatTokenizer(Protocol):
 
 
 @dataclass(frozen=True)
-class Template:
+class ChatTemplate:
     """Renders the prompt of a conversation, up to and including the header after which the model answers."""
 
     name: str
@@ -103,10 +103,10 @@ def _alpaca(messages: Sequence[Message]) -> str:
     return "".join(parts) + _ALPACA_TEXT["header"]
 
 
-ALPACA = Template("alpaca", of_value(_ALPACA_TEXT), True, _alpaca)
+ALPACA = ChatTemplate("alpaca", of_value(_ALPACA_TEXT), True, _alpaca)
 
 
-def chat_template(tokenizer: ChatTokenizer) -> Template:
+def chat_template(tokenizer: ChatTokenizer) -> ChatTemplate:
     """The tokenizer's own chat template. Raises SpecError if it has none, or one that is none or cannot be bounded."""
     source = _source(tokenizer)
     if source is None:
@@ -125,7 +125,7 @@ def chat_template(tokenizer: ChatTokenizer) -> Template:
 
     _check_template(source, names)
     key = of_value({"template": source, "special_tokens": specials, **clock})
-    return Template("chat", key, False, render, render_all, clock.get("clock"))
+    return ChatTemplate("chat", key, False, render, render_all, clock.get("clock"))
 
 
 @lru_cache(maxsize=64)
@@ -153,7 +153,7 @@ def transcript(tokenizer: ChatTokenizer, messages: Sequence[Message]) -> str:
     return str(found)
 
 
-def own_template(tokenizer: ChatTokenizer, choice: str) -> Template:
+def own_template(tokenizer: ChatTokenizer, choice: str) -> ChatTemplate:
     """A template that a person wrote. Raises SpecError if it does not show the prompt or could hang."""
     used = {name: text for name, text in _specials(tokenizer).items() if name in choice} if choice.startswith("custom:") else {}
     specials = {name: "" if text == "None" else text for name, text in used.items()}
@@ -166,10 +166,10 @@ def own_template(tokenizer: ChatTokenizer, choice: str) -> Template:
         except SpecError as exc:  # it could render a prompt, so it is this conversation that it refuses
             raise DataError(str(exc)) from exc
 
-    return Template(choice, of_value({"own": choice, "special_tokens": specials}), not uses_specials(choice), render)
+    return ChatTemplate(choice, of_value({"own": choice, "special_tokens": specials}), not uses_specials(choice), render)
 
 
-def template_for(tokenizer: ChatTokenizer, choice: str = "auto") -> Template:
+def template_for(tokenizer: ChatTokenizer, choice: str = "auto") -> ChatTemplate:
     """The template called `choice`, or an own one; "auto" is the chat template if the tokenizer has one, else Alpaca."""
     if is_own(choice):
         return own_template(tokenizer, choice)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from reft_studio.data.origin.sources import SUFFIXES, Part, Source, local, tables
+from reft_studio.data.origin.sources import SUFFIXES, DataSource, SourceTable, local, tables
 from reft_studio.errors import DataError, PrerequisiteError
 
 _ID = re.compile(r"(?P<name>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@(?P<revision>[\w./-]+))?")
@@ -38,7 +38,7 @@ def _split(text: str) -> tuple[str, str | None] | None:
     return None if found is None or found["name"].lower().endswith(SUFFIXES) else (found["name"], found["revision"])
 
 
-def look(text: str) -> Source:
+def look(text: str) -> DataSource:
     """The tables of a dataset of the hub, at the newest commit or the one named after `@`; offline, as it was downloaded before.
 
     Raises PrerequisiteError if it cannot be reached or is not there, DataError if it holds no table.
@@ -60,7 +60,7 @@ def look(text: str) -> Source:
             ) from exc
 
 
-def _listed(text: str, name: str, revision: str | None) -> Source:
+def _listed(text: str, name: str, revision: str | None) -> DataSource:
     from huggingface_hub import HfApi
 
     with _errors(name, revision):
@@ -72,7 +72,7 @@ def _listed(text: str, name: str, revision: str | None) -> Source:
             parts = tables(_files(info.siblings))
     if not parts:
         raise DataError(f"'{name}' holds no table that can be read without running its own code. Save it as Parquet or JSON Lines.")
-    return Source(text, "hub", name, tuple(parts), info.sha)
+    return DataSource(text, "hub", name, tuple(parts), info.sha)
 
 
 def _files(siblings: Iterable[Any] | None) -> Iterator[tuple[str, int]]:
@@ -83,7 +83,7 @@ def _files(siblings: Iterable[Any] | None) -> Iterator[tuple[str, int]]:
             yield file.rfilename, file.size or 0
 
 
-def _downloaded(text: str, name: str, revision: str | None) -> Source:
+def _downloaded(text: str, name: str, revision: str | None) -> DataSource:
     """What an earlier download left on this machine; nothing is asked of the network."""
     from huggingface_hub import errors, snapshot_download
 
@@ -97,7 +97,7 @@ def _downloaded(text: str, name: str, revision: str | None) -> Source:
     return replace(local(str(folder)), text=text, place="hub", title=name, revision=folder.name)
 
 
-def fetch(source: Source, part: Part, *, first_only: bool = False) -> list[Path]:
+def fetch(source: DataSource, part: SourceTable, *, first_only: bool = False) -> list[Path]:
     """The files of a part on this machine, downloaded where they are not; only the first of them to look at."""
     from huggingface_hub import hf_hub_download
 

@@ -20,7 +20,7 @@ from pydantic import BaseModel
 
 from reft_studio import offline
 from reft_studio.data.origin import hub
-from reft_studio.data.origin.sources import Part, Source, head, local
+from reft_studio.data.origin.sources import DataSource, SourceTable, head, local
 from reft_studio.data.reading import budget
 from reft_studio.data.reading.mapping import Mapping
 from reft_studio.data.reading.readers import Preview, preview
@@ -108,8 +108,8 @@ def _look(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _part(request: dict[str, Any]) -> dict[str, Any]:
-    source, part = request["source"], Part(**request["part"])
-    files = hub.fetch(Source(**source), part, first_only=part.kind != "file" or (len(part.files) > 1 and source["place"] == "hub"))
+    source, part = request["source"], SourceTable(**request["part"])
+    files = hub.fetch(DataSource(**source), part, first_only=part.kind != "file" or (len(part.files) > 1 and source["place"] == "hub"))
     return _shown(preview(head(files, part.kind, Path(request["target"])), _mapping(request)))
 
 

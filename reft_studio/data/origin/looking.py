@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 
 from reft_studio.admission import Admission
 from reft_studio.data.origin.look_child import MEMORY, MOST_ANSWER, SECONDS
-from reft_studio.data.origin.sources import Part, Source
+from reft_studio.data.origin.sources import DataSource, SourceTable
 from reft_studio.data.reading import budget
 from reft_studio.data.reading.mapping import Mapping
 from reft_studio.data.reading.readers import Preview
@@ -30,7 +30,7 @@ HUB_S = 180.0
 CHILD = ["-m", "reft_studio.data.origin.look_child"]
 _PACKAGE_ROOT = Path(__file__).resolve().parents[3]
 _KINDS: dict[str, type[StudioError]] = {kind.code: kind for kind in (DataError, SpecError, PrerequisiteError, StoreError)}
-_PREVIEW, _SOURCE = TypeAdapter(Preview), TypeAdapter(Source)
+_PREVIEW, _SOURCE = TypeAdapter(Preview), TypeAdapter(DataSource)
 
 
 class Looker:
@@ -59,12 +59,12 @@ class Looker:
         request = {"op": "preview", "name": path.name, "path": str(path), "mapping": mapping.model_dump() if mapping else None}
         return _PREVIEW.validate_python(self._ask(request, WAIT_S))
 
-    def look(self, text: str) -> Source:
+    def look(self, text: str) -> DataSource:
         """What stands at a path, or behind the id of a dataset of the hub. Raises as `sources.local` and `hub.look` do."""
         wait_s = WAIT_S if text.startswith(("/", ".", "~")) else HUB_S
         return _SOURCE.validate_python(self._ask({"op": "look", "name": text[:100], "text": text}, wait_s))
 
-    def preview_part(self, source: Source, part: Part, target: Path, mapping: Mapping | None = None) -> Preview:
+    def preview_part(self, source: DataSource, part: SourceTable, target: Path, mapping: Mapping | None = None) -> Preview:
         """The first rows of a part, gathered in `target` where it has several files."""
         request = {
             "op": "part",

@@ -44,7 +44,7 @@ HEAD = 400
 
 
 @dataclass(frozen=True)
-class Part:
+class SourceTable:
     """One table of a source: a split, or a file. `files` are paths on this machine, or names in the repository."""
 
     name: str
@@ -70,16 +70,16 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Source:
+class DataSource:
     """What stands at a place. `revision` is the commit, of a repository."""
 
     text: str
     place: Place
     title: str
-    parts: tuple[Part, ...]
+    parts: tuple[SourceTable, ...]
     revision: str | None = None
 
-    def part(self, name: str) -> Part:
+    def part(self, name: str) -> SourceTable:
         """The part with this name. Raises DataError, with the names there are."""
         for part in self.parts:
             if part.name == name:
@@ -88,25 +88,25 @@ class Source:
         raise DataError(f"'{self.title}' has no part '{name[:60]}'. It has: {', '.join(part.name for part in self.parts[:12])}.")
 
 
-def local(text: str) -> Source:
+def local(text: str) -> DataSource:
     """Look at a file or folder of this machine. Raises DataError if it is not there or holds no rows."""
     if "://" in text:
         raise DataError("Addresses of the web are not read. Download the file and give its path, or a dataset of the hub: org/name.")
     path = Path(os.path.abspath(Path(text).expanduser()))  # a relative name would be taken for a file of the hub later on
     try:
         if path.is_file():
-            part = Part(path.name, _kind([path.name]), (str(path),), path.stat().st_size)
-            return Source(text, "file", path.name, (part,))
+            part = SourceTable(path.name, _kind([path.name]), (str(path),), path.stat().st_size)
+            return DataSource(text, "file", path.name, (part,))
         if not path.is_dir():
             raise DataError(
                 f"There is no file or folder {str(path)[:200]} on this machine. Give its whole path, or a dataset of the hub: org/name."
             )
-        return Source(text, "folder", path.name or str(path), _parts_of_folder(path))
+        return DataSource(text, "folder", path.name or str(path), _parts_of_folder(path))
     except OSError as exc:
         raise DataError(f"{path.name[:100] or path} cannot be read ({exc.strerror}). Check who may read it.") from exc
 
 
-def _parts_of_folder(folder: Path) -> tuple[Part, ...]:
+def _parts_of_folder(folder: Path) -> tuple[SourceTable, ...]:
     if (folder / "state.json").is_file() or (folder / "dataset_info.json").is_file():
         return (_saved(folder, folder.name),)
     if (folder / "dataset_dict.json").is_file():
@@ -125,7 +125,7 @@ def _parts_of_folder(folder: Path) -> tuple[Part, ...]:
         raise DataError(
             f"{folder.name or folder} holds no dataset: no {', '.join(SUFFIXES)} file and nothing from save_to_disk. Give one that does."
         )
-    return tuple(Part(part.name, part.kind, tuple(str(folder / name) for name in part.files), part.size) for part in parts)
+    return tuple(SourceTable(part.name, part.kind, tuple(str(folder / name) for name in part.files), part.size) for part in parts)
 
 
 def _walk(folder: Path, depth: int, seen: set[Path]) -> Iterator[Path]:
@@ -142,7 +142,7 @@ def _walk(folder: Path, depth: int, seen: set[Path]) -> Iterator[Path]:
             yield path
 
 
-def _saved(folder: Path, name: str) -> Part:
+def _saved(folder: Path, name: str) -> SourceTable:
     """A folder of `Dataset.save_to_disk`: only the files its state names, since caches of earlier steps lie beside them."""
     state = _object(folder / "state.json") if (folder / "state.json").is_file() else {}
     listed = state.get("_data_files")
@@ -155,7 +155,7 @@ def _saved(folder: Path, name: str) -> Part:
             "Copy the whole folder again."
         )
     rows = sum(count_rows(file) for file in files)
-    return Part(name, "arrow", tuple(map(str, files)), sum(file.stat().st_size for file in files), rows)
+    return SourceTable(name, "arrow", tuple(map(str, files)), sum(file.stat().st_size for file in files), rows)
 
 
 def _object(path: Path) -> dict[str, Any]:
@@ -166,7 +166,7 @@ def _object(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def tables(files: Iterable[tuple[str, int]]) -> list[Part]:
+def tables(files: Iterable[tuple[str, int]]) -> list[SourceTable]:
     """The tables among files (name with folders, bytes): numbered parts of one table belong together, any other file is one."""
     groups: dict[tuple[str, str], list[tuple[str, int]]] = {}
     for name, size in files:
@@ -183,7 +183,7 @@ def tables(files: Iterable[tuple[str, int]]) -> list[Part]:
         elif names.count(table) > 1:
             table += family
         within = tuple(sorted(name for name, _ in members))
-        parts.append(Part(table, _kind(within), within, sum(size for _, size in members)))
+        parts.append(SourceTable(table, _kind(within), within, sum(size for _, size in members)))
     return sorted(parts, key=lambda part: (not re.search(r"\btrain", part.name), part.name))
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from reft_studio.errors import DataError
 
 if TYPE_CHECKING:
-    from reft_studio.data.reading.detect import Layout
+    from reft_studio.data.reading.detect import FileLayout
 
 Escape = Literal["", "quotes", "all"]
 """Whether a backslash escapes nothing, quotes only, or quotes and itself."""
@@ -39,7 +39,7 @@ def separator_line(text: str) -> str:
     return found[1] if found else ""
 
 
-def cells_of(lines: Iterable[str], layout: Layout, *, strict: bool = False) -> CsvReader:
+def cells_of(lines: Iterable[str], layout: FileLayout, *, strict: bool = False) -> CsvReader:
     """A reader of the cells of these lines. With `strict` it raises csv.Error for quotes out of place instead of guessing."""
     return _reader(lines, layout.delimiter, layout.escape, spaced=layout.spaced, strict=strict)
 
@@ -97,7 +97,7 @@ def _whole_rows(lines: list[str], delimiter: str, escape: Escape) -> int:
     return whole
 
 
-def has_stray_quote(lines: list[str], layout: Layout) -> bool:
+def has_stray_quote(lines: list[str], layout: FileLayout) -> bool:
     """Whether a record has a quote after a backslash that the table's own notation does not explain: reading it would damage its text."""
     if layout.escape or not any('\\"' in line for line in lines):
         return False
@@ -108,7 +108,7 @@ def has_stray_quote(lines: list[str], layout: Layout) -> bool:
     return False
 
 
-def line_of_cells(cells: Iterable[str], layout: Layout, ending: str) -> str:
+def line_of_cells(cells: Iterable[str], layout: FileLayout, ending: str) -> str:
     """A row in the notation of a table that escapes quotes with a backslash.
 
     Raises DataError for a cell that this notation cannot say, e.g. one with a separator that ends in a backslash.
@@ -116,7 +116,7 @@ def line_of_cells(cells: Iterable[str], layout: Layout, ending: str) -> str:
     return layout.delimiter.join(_cell(cell, layout) for cell in cells) + ending
 
 
-def _cell(cell: str, layout: Layout) -> str:
+def _cell(cell: str, layout: FileLayout) -> str:
     text = cell.replace("\\", "\\\\") if layout.escape == "all" else cell
     for written in ('"' + text.replace('"', '\\"') + '"', text):
         with suppress(csv.Error):

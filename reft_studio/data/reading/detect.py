@@ -63,7 +63,7 @@ _CONTROL = bytes(set(range(32)) - {9, 10, 11, 12, 13, 27})
 
 
 @dataclass(frozen=True)
-class Layout:
+class FileLayout:
     """How the bytes of a file become records. Kept in the manifest, so that an export reads them the same way."""
 
     container: Container
@@ -91,13 +91,13 @@ class Layout:
         return asdict(self)
 
 
-def detect(path: Path) -> Layout:
+def detect(path: Path) -> FileLayout:
     """The layout of a file. Raises DataError if it is empty, binary, compressed or of another kind."""
     head = _head(path)
     if head.startswith(b"PAR1"):
-        return Layout("parquet")
+        return FileLayout("parquet")
     if is_arrow(path, head):
-        return Layout("arrow")
+        return FileLayout("arrow")
     for magic, kind, hint in _MAGIC:
         if head.startswith(magic):
             raise DataError(f"{path.name} is {kind}. {ALLOWED} {hint}")
@@ -110,12 +110,12 @@ def detect(path: Path) -> Layout:
         if pattern.match(text):
             raise DataError(f"{path.name} is {kind}. {ALLOWED} {hint}")
     if named := separator_line(text):
-        return Layout("csv", encoding, bom, named, newline, True, escape_of(text.partition(newline)[2], named))
+        return FileLayout("csv", encoding, bom, named, newline, True, escape_of(text.partition(newline)[2], named))
     container, commas = _container(path, text)
     if container != "csv":
-        return Layout(container, encoding, bom, "", newline, commas=commas)
+        return FileLayout(container, encoding, bom, "", newline, commas=commas)
     delimiter = _delimiter(text)
-    return Layout(container, encoding, bom, delimiter, newline, escape=escape_of(text, delimiter), spaced=is_spaced(text, delimiter))
+    return FileLayout(container, encoding, bom, delimiter, newline, escape=escape_of(text, delimiter), spaced=is_spaced(text, delimiter))
 
 
 def _head(path: Path) -> bytes:

@@ -17,9 +17,9 @@ from types import TracebackType
 from typing import IO
 
 from reft_studio.data.reading import import_wire as wire
-from reft_studio.data.reading.parts import PartReader, Piece, Reading, RecordsPiece
+from reft_studio.data.reading.parts import PartReader, Piece, ReadingSpec, RecordsPiece
 from reft_studio.data.reading.pieces import Cut
-from reft_studio.data.reading.row_columns import Part
+from reft_studio.data.reading.row_columns import PieceRows
 from reft_studio.errors import DataError, PrerequisiteError
 
 PARALLEL_BYTES = 24 << 20
@@ -33,7 +33,7 @@ _PACKAGE_ROOT = Path(__file__).resolve().parents[3]
 class Here:
     """Reads pieces in this process."""
 
-    def __init__(self, reading: Reading) -> None:
+    def __init__(self, reading: ReadingSpec) -> None:
         self._reader = PartReader(reading)
 
     def __enter__(self) -> Here:
@@ -42,16 +42,16 @@ class Here:
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
         """Nothing to end."""
 
-    def parts(self, cuts: Iterable[Cut]) -> Iterator[tuple[Cut, Part | None]]:
+    def parts(self, cuts: Iterable[Cut]) -> Iterator[tuple[Cut, PieceRows | None]]:
         """Each piece with what became of it, in order."""
         for one in cuts:
             yield one, self._reader.read(one.piece)
 
 
-class Beside:
+class ReaderPool:
     """Reads pieces in other processes; at most two for each of them are under way."""
 
-    def __init__(self, reading: Reading, workers: int) -> None:
+    def __init__(self, reading: ReadingSpec, workers: int) -> None:
         seed = str(secrets.randbelow(1 << 32))  # one for all: equal rows are found by equal hashes
         self._count = workers
         self._workers = [_Worker(reading, seed) for _ in range(workers)]
@@ -61,7 +61,7 @@ class Beside:
         self._here = PartReader(reading)
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="import")
 
-    def __enter__(self) -> Beside:
+    def __enter__(self) -> ReaderPool:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
@@ -69,9 +69,9 @@ class Beside:
             worker.end()
         self._threads.shutdown(cancel_futures=True)
 
-    def parts(self, cuts: Iterable[Cut]) -> Iterator[tuple[Cut, Part | None]]:
+    def parts(self, cuts: Iterable[Cut]) -> Iterator[tuple[Cut, PieceRows | None]]:
         """Each piece with what became of it, in order. Raises PrerequisiteError if a process ends before its time."""
-        under_way: deque[tuple[Cut, Future[Part | None]]] = deque()
+        under_way: deque[tuple[Cut, Future[PieceRows | None]]] = deque()
         for one in cuts:
             # where there is no quick way, finding the records is most of the work, and is done already
             read = self._here.read if isinstance(one.piece, RecordsPiece) else self._ask
@@ -83,7 +83,7 @@ class Beside:
             done, found = under_way.popleft()
             yield done, found.result()
 
-    def _ask(self, piece: Piece) -> Part | None:
+    def _ask(self, piece: Piece) -> PieceRows | None:
         worker = self._idle.get()
         try:
             return worker.ask(piece)
@@ -94,7 +94,7 @@ class Beside:
 class _Worker:
     """One process, which knows how the upload is read."""
 
-    def __init__(self, reading: Reading, seed: str) -> None:
+    def __init__(self, reading: ReadingSpec, seed: str) -> None:
         path = os.pathsep.join(part for part in (str(_PACKAGE_ROOT), os.environ.get("PYTHONPATH", "")) if part)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "reft_studio.data.reading.import_worker"],
@@ -111,7 +111,7 @@ class _Worker:
         assert self._process.stdin is not None
         return self._process.stdin
 
-    def ask(self, piece: Piece) -> Part | None:
+    def ask(self, piece: Piece) -> PieceRows | None:
         assert self._process.stdout is not None
         try:
             wire.send(self._stdin, *wire.piece_to(piece))
@@ -141,12 +141,12 @@ def _widen(pipe: IO[bytes] | None) -> None:
             fcntl.fcntl(pipe, size, PIPE_BYTES)
 
 
-def readers(reading: Reading) -> Here | Beside:
+def readers(reading: ReadingSpec) -> Here | ReaderPool:
     """The readers for an upload of this size, on this machine."""
     cores = os.cpu_count() or 1
     if cores < 2 or reading.path.stat().st_size < PARALLEL_BYTES:
         return Here(reading)
-    return Beside(reading, min(MAX_WORKERS, cores))
+    return ReaderPool(reading, min(MAX_WORKERS, cores))
 
 
 def serve(source: IO[bytes], target: IO[bytes]) -> None:

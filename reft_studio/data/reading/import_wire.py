@@ -10,13 +10,13 @@ from typing import IO, Any
 import numpy as np
 import pyarrow as pa
 
-from reft_studio.data.reading.detect import Layout
+from reft_studio.data.reading.detect import FileLayout
 from reft_studio.data.reading.json_stream import Element
 from reft_studio.data.reading.mapping import Mapping
 from reft_studio.data.reading.parquet_rows import ParquetBatch, row_bytes
-from reft_studio.data.reading.parts import BatchesPiece, ElementsPiece, LinesPiece, Piece, Reading, RecordsPiece, TablePiece
+from reft_studio.data.reading.parts import BatchesPiece, ElementsPiece, LinesPiece, Piece, ReadingSpec, RecordsPiece, TablePiece
 from reft_studio.data.reading.quarantine import Problem
-from reft_studio.data.reading.row_columns import Part
+from reft_studio.data.reading.row_columns import PieceRows
 
 
 def send(stream: IO[bytes], words: dict[str, Any], rows: list[pa.RecordBatch]) -> None:
@@ -43,14 +43,16 @@ def receive(stream: IO[bytes]) -> tuple[dict[str, Any], list[pa.RecordBatch]]:
     return words, rows
 
 
-def reading_to(reading: Reading) -> dict[str, Any]:
+def reading_to(reading: ReadingSpec) -> dict[str, Any]:
     """A reading as JSON."""
     return {**asdict(reading), "path": str(reading.path), "mapping": reading.mapping.model_dump(), "layout": reading.layout.to_json()}
 
 
-def reading_from(words: dict[str, Any]) -> Reading:
+def reading_from(words: dict[str, Any]) -> ReadingSpec:
     """The inverse of `reading_to`."""
-    return Reading(**{**words, "path": Path(words["path"]), "mapping": Mapping(**words["mapping"]), "layout": Layout(**words["layout"])})
+    return ReadingSpec(
+        **{**words, "path": Path(words["path"]), "mapping": Mapping(**words["mapping"]), "layout": FileLayout(**words["layout"])}
+    )
 
 
 def piece_to(piece: Piece) -> tuple[dict[str, Any], list[pa.RecordBatch]]:
@@ -79,7 +81,7 @@ def piece_from(words: dict[str, Any], rows: list[pa.RecordBatch]) -> Piece:
     return BatchesPiece([ParquetBatch(batch, row_bytes(batch)) for batch in rows])
 
 
-def part_to(part: Part | None) -> tuple[dict[str, Any], list[pa.RecordBatch]]:
+def part_to(part: PieceRows | None) -> tuple[dict[str, Any], list[pa.RecordBatch]]:
     """A part as JSON and rows."""
     if part is None:
         return {"part": None}, []
@@ -88,10 +90,10 @@ def part_to(part: Part | None) -> tuple[dict[str, Any], list[pa.RecordBatch]]:
     return {"part": counts, "problems": [astuple(problem) for problem in part.problems]}, [batch]
 
 
-def part_from(words: dict[str, Any], rows: list[pa.RecordBatch]) -> Part | None:
+def part_from(words: dict[str, Any], rows: list[pa.RecordBatch]) -> PieceRows | None:
     """The inverse of `part_to`."""
     if words["part"] is None:
         return None
     (batch,) = rows
     hashes = np.asarray(batch.column("hash"), dtype=np.int64)
-    return Part(batch.drop_columns(["hash"]), hashes, [Problem(*problem) for problem in words["problems"]], *words["part"])
+    return PieceRows(batch.drop_columns(["hash"]), hashes, [Problem(*problem) for problem in words["problems"]], *words["part"])

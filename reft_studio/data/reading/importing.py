@@ -10,12 +10,12 @@ import numpy as np
 import pyarrow as pa
 
 from reft_studio.data.reading.arrow_rows import count_rows
-from reft_studio.data.reading.import_pool import Beside, Here, readers
+from reft_studio.data.reading.import_pool import Here, ReaderPool, readers
 from reft_studio.data.reading.parquet_rows import check_parquet
-from reft_studio.data.reading.parts import Reading, RecordsPiece
+from reft_studio.data.reading.parts import ReadingSpec, RecordsPiece
 from reft_studio.data.reading.pieces import Cut, cut, cut_carefully
 from reft_studio.data.reading.quarantine import Quarantine
-from reft_studio.data.reading.row_columns import Part
+from reft_studio.data.reading.row_columns import PieceRows
 from reft_studio.errors import DataError
 
 
@@ -23,7 +23,7 @@ from reft_studio.errors import DataError
 class ImportPass:
     """The rows of one upload, with their counts."""
 
-    reading: Reading
+    reading: ReadingSpec
     name: str
     """Of the upload, for messages."""
     header_bytes: int
@@ -57,7 +57,7 @@ class ImportPass:
             raise DataError(self._hopeless())
         self.progress(total, total)
 
-    def _placed(self, pool: Here | Beside, cuts: Iterable[Cut]) -> Iterator[tuple[Part, int]]:
+    def _placed(self, pool: Here | ReaderPool, cuts: Iterable[Cut]) -> Iterator[tuple[PieceRows, int]]:
         """Parts with their ids and lines as in the whole upload, and how much of it lies behind them."""
         ids, lines, before = 0, self.header_lines, 0
         for one, part in pool.parts(cuts):
@@ -71,14 +71,14 @@ class ImportPass:
             ids += part.ids
             lines += part.lines
 
-    def _carefully(self, start: int, ids: int, lines: int) -> Iterator[tuple[Part, int]]:
+    def _carefully(self, start: int, ids: int, lines: int) -> Iterator[tuple[PieceRows, int]]:
         """The rest of a table from this byte on, record by record."""
         start = start or self.reading.layout.bom + self.header_bytes
         for one, part in Here(self.reading).parts(cut_carefully(self.reading.path, self.reading.layout, start, self.reading.header)):
             if part is not None:
                 yield self._counted(part.placed(ids, lines)), one.done
 
-    def _counted(self, part: Part) -> Part:
+    def _counted(self, part: PieceRows) -> PieceRows:
         for problem in part.problems:
             self.quarantine.add(problem)
         self.count += part.batch.num_rows

@@ -14,7 +14,7 @@ from reft_studio.data.columns import find_column
 from reft_studio.data.dataset import Role, Row
 from reft_studio.data.reading.mapping import MAX_COLUMNS, SURE, Built, Guess, Mapping, build, guess, is_blank
 from reft_studio.data.reading.quarantine import RAW_LIMIT, Problem
-from reft_studio.data.reading.records import Record
+from reft_studio.data.reading.records import RawRecord
 
 LONG_TEXT = 100_000
 """Characters above which a text is pointed out: most models cut it off."""
@@ -61,7 +61,7 @@ def guess_file(values: Sequence[dict[str, Any]]) -> Guess:
 
 
 @dataclass(frozen=True)
-class Reading:
+class ReadRecord:
     """What one record gave: a row, or None; and its problems."""
 
     row: Row | None
@@ -80,7 +80,7 @@ class Interpreter:
     encoding: str = "utf-8"
     """Of the file; for the originals in quarantine."""
 
-    def read(self, record: Record) -> Reading:
+    def read(self, record: RawRecord) -> ReadRecord:
         """The row of a record. Never raises: a record that is no row comes back as a problem."""
         if record.error:
             return self._aside(record, record.error, record.hint)
@@ -114,7 +114,7 @@ class Interpreter:
             return replace(built, warnings=[*built.warnings, "another shape than most rows of the file, read by its own names"])
         return built
 
-    def _checked(self, record: Record, built: Built) -> Reading:
+    def _checked(self, record: RawRecord, built: Built) -> ReadRecord:
         prompt, response = built.row["prompt"], built.row["response"]
         if is_blank(prompt):
             return self._aside(record, built.why_no_prompt, "The prompt is missing or shows nothing. Every row needs one.")
@@ -136,13 +136,13 @@ class Interpreter:
         row = built.row
         row["row_id"] = record.row_id
         problems = [Problem(record.line, "warning", reason) for reason in dict.fromkeys(reasons)]
-        return Reading(row, problems, built.user_turns, empty)
+        return ReadRecord(row, problems, built.user_turns, empty)
 
-    def _aside(self, record: Record, reason: str, hint: str, *, empty_response: bool = False) -> Reading:
-        return Reading(None, [Problem(record.line, "error", reason, hint, _raw(record, self.encoding))], empty_response=empty_response)
+    def _aside(self, record: RawRecord, reason: str, hint: str, *, empty_response: bool = False) -> ReadRecord:
+        return ReadRecord(None, [Problem(record.line, "error", reason, hint, _raw(record, self.encoding))], empty_response=empty_response)
 
 
-def _raw(record: Record, encoding: str) -> str:
+def _raw(record: RawRecord, encoding: str) -> str:
     """The original of a record, cut, for the quarantine file."""
     if record.raw:
         return record.raw[: 4 * RAW_LIMIT].decode(encoding or "utf-8", "replace").replace("\0", "\ufffd")[:RAW_LIMIT]

@@ -11,7 +11,7 @@ MAX_ROW_BYTES = 8 << 20
 BLOCK = 1 << 20
 
 
-class Line(NamedTuple):
+class TextLine(NamedTuple):
     """One line; `raw` holds its line end, so that joining all `raw` gives the file."""
 
     number: int
@@ -22,10 +22,10 @@ class Line(NamedTuple):
     """Why the text is not what the bytes say, or ""."""
 
 
-def read_lines(path: Path, encoding: str, *, skip: int = 0, newline: str = "\n", end: int | None = None) -> Iterator[Line]:
+def read_lines(path: Path, encoding: str, *, skip: int = 0, newline: str = "\n", end: int | None = None) -> Iterator[TextLine]:
     """Every line after the first `skip` bytes (a byte order mark); with `end`, those that begin before this place."""
     for number, (raw, whole) in enumerate(raw_lines(path, encoding, skip=skip, newline=newline, end=end), start=1):
-        yield line_of(number, raw, encoding) if whole else Line(number, raw, "", f"the line is longer than {MAX_ROW_BYTES >> 20} MiB")
+        yield line_of(number, raw, encoding) if whole else TextLine(number, raw, "", f"the line is longer than {MAX_ROW_BYTES >> 20} MiB")
 
 
 def raw_lines(path: Path, encoding: str, *, skip: int = 0, newline: str = "\n", end: int | None = None) -> Iterator[tuple[bytes, bool]]:
@@ -36,14 +36,14 @@ def raw_lines(path: Path, encoding: str, *, skip: int = 0, newline: str = "\n", 
         yield from _narrow(file, end) if mark == b"\n" else _wide(file, mark)
 
 
-def line_of(number: int, raw: bytes, encoding: str) -> Line:
+def line_of(number: int, raw: bytes, encoding: str) -> TextLine:
     """A line as text, with what is wrong with it."""
     if len(raw) > MAX_ROW_BYTES and not raw.endswith(b"\n", 0, MAX_ROW_BYTES + 1):
-        return Line(number, raw[:BLOCK], "", f"the line is longer than {MAX_ROW_BYTES >> 20} MiB")
+        return TextLine(number, raw[:BLOCK], "", f"the line is longer than {MAX_ROW_BYTES >> 20} MiB")
     try:
-        return Line(number, raw, raw.decode(encoding), "")
+        return TextLine(number, raw, raw.decode(encoding), "")
     except UnicodeDecodeError:
-        return Line(number, raw, raw.decode(encoding, "replace"), f"bytes that are not valid {encoding}")
+        return TextLine(number, raw, raw.decode(encoding, "replace"), f"bytes that are not valid {encoding}")
 
 
 def _narrow(file: BinaryIO, end: int | None) -> Iterator[tuple[bytes, bool]]:

@@ -15,7 +15,7 @@ from reft_studio.data.chat import python_text
 from reft_studio.data.chat.content import text_of, turn_text
 from reft_studio.data.chat.conversation import (
     SPEAKERS,
-    Exchange,
+    ConversationTexts,
     UnusableRowError,
     is_conversation,
     prompt_and_response,
@@ -244,7 +244,7 @@ def _not_trained(value: MappingOf[str, Any], columns: MappingOf[str, str]) -> tu
     return ("" if wanted else f"an unwanted answer ({plain_name(column)[:40]}: false)"), []
 
 
-Reading = tuple[list[dict[str, Any]], Exchange]
+Reading = tuple[list[dict[str, Any]], ConversationTexts]
 
 
 def _read_conversation(value: MappingOf[str, Any], mapping: Mapping) -> Reading:
@@ -293,7 +293,7 @@ def _read_pair(value: MappingOf[str, Any], mapping: Mapping) -> Reading:
     if system := _system(value, columns):
         turns.insert(0, {"role": "system", "content": system})
     turns += [{"role": "user", "content": prompt}, {"role": "assistant", "content": response}]
-    return turns, Exchange(prompt, response, warnings)
+    return turns, ConversationTexts(prompt, response, warnings)
 
 
 def _spoken(cell: Any) -> bool:
@@ -325,7 +325,7 @@ def _read_text(value: MappingOf[str, Any], mapping: Mapping) -> Reading:
     turns = turns_of_transcript(text)
     if turns is None:
         warnings.append("text without marks of who speaks: it is judged as a prompt, and there is no response to train")
-        return [{"role": "user", "content": text}], Exchange(text, "", warnings)
+        return [{"role": "user", "content": text}], ConversationTexts(text, "", warnings)
     exchange = prompt_and_response(turns)
     return turns, replace(exchange, warnings=[*warnings, *exchange.warnings])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from reft_studio.data.reading.detect import Layout
+from reft_studio.data.reading.detect import FileLayout
 from reft_studio.data.reading.json_stream import lists_beside, outline
 from reft_studio.data.reading.quarantine import Problem
 
@@ -12,7 +12,7 @@ LOOKED_THROUGH = 64 << 20
 """Bytes of a JSON document that is looked through for lists beside its rows."""
 
 
-def notes_on(path: Path, layout: Layout) -> list[Problem]:
+def notes_on(path: Path, layout: FileLayout) -> list[Problem]:
     """Warnings about the whole file; `line` is 0."""
     found: list[tuple[str, str]] = []
     if layout.commas:
@@ -24,7 +24,7 @@ def notes_on(path: Path, layout: Layout) -> list[Problem]:
     return [Problem(0, "warning", reason, hint) for reason, hint in found]
 
 
-def _of_document(path: Path, layout: Layout) -> list[tuple[str, str]]:
+def _of_document(path: Path, layout: FileLayout) -> list[tuple[str, str]]:
     where = outline(path, layout.encoding, layout.bom)
     if where.kind == "objects":
         return [("objects one after another, which are no JSON document together", "The cleaned file has one object on each line.")]
@@ -37,7 +37,7 @@ def _of_document(path: Path, layout: Layout) -> list[tuple[str, str]]:
     return []
 
 
-def cleaned_kind(path: Path, layout: Layout) -> str:
+def cleaned_kind(path: Path, layout: FileLayout) -> str:
     """What the cleaned file of an upload is, for people."""
     if layout.container == "jsonl":
         return "JSON Lines, without the commas after the lines" if layout.commas else "JSON Lines"

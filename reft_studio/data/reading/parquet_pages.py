@@ -20,7 +20,7 @@ MOST_PAGE = 512 << 20
 DEEPEST = 16
 
 
-class Page(NamedTuple):
+class ParquetPage(NamedTuple):
     """The beginning of a page: its kind, its bytes unpacked and packed, and those of the header."""
 
     kind: int
@@ -61,7 +61,7 @@ def bomb(file: BinaryIO, metadata: Any, *, ratio: int) -> tuple[int, int] | None
     return None
 
 
-def _pages(file: BinaryIO, column: Any) -> Iterator[Page]:
+def _pages(file: BinaryIO, column: Any) -> Iterator[ParquetPage]:
     place = _start(column)
     end = place + int(column.total_compressed_size)
     while place < end:
@@ -80,7 +80,7 @@ def _start(column: Any) -> int:
     return start
 
 
-def _page_at(file: BinaryIO, place: int) -> Page:
+def _page_at(file: BinaryIO, place: int) -> ParquetPage:
     for length in (HEADER, LONGEST_HEADER):
         file.seek(place)
         data = file.read(length)
@@ -92,13 +92,13 @@ def _page_at(file: BinaryIO, place: int) -> Page:
     raise AssertionError("not reached")
 
 
-def page_header(data: bytes) -> Page:
+def page_header(data: bytes) -> ParquetPage:
     """Read the header of a page (Thrift, compact protocol). Raises ValueError or IndexError if it is none, or not whole."""
     found: dict[int, int] = {}
     place = _struct(data, 0, found, DEEPEST)
     if not {1, 2, 3} <= found.keys() or min(found[2], found[3]) < 0:
         raise ValueError("no page header")
-    return Page(found[1], found[2], found[3], place)
+    return ParquetPage(found[1], found[2], found[3], place)
 
 
 def _struct(data: bytes, place: int, found: dict[int, int], depth: int) -> int:

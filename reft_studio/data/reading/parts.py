@@ -14,15 +14,15 @@ import orjson
 
 from reft_studio.data.dataset import Role
 from reft_studio.data.reading.csv_text import cells_of, has_stray_quote
-from reft_studio.data.reading.detect import Layout
+from reft_studio.data.reading.detect import FileLayout
 from reft_studio.data.reading.fast_rows import FastRows
 from reft_studio.data.reading.interpret import LONG_TEXT, Interpreter
 from reft_studio.data.reading.json_stream import Element
 from reft_studio.data.reading.lines import MAX_ROW_BYTES, line_of, read_lines
 from reft_studio.data.reading.mapping import Mapping
 from reft_studio.data.reading.parquet_rows import ParquetBatch, batch_rows
-from reft_studio.data.reading.records import JsonText, LineFeed, Record, csv_record, csv_records, is_open, json_record, jsonl_record
-from reft_studio.data.reading.row_columns import Part, RowColumns
+from reft_studio.data.reading.records import JsonText, LineFeed, RawRecord, csv_record, csv_records, is_open, json_record, jsonl_record
+from reft_studio.data.reading.row_columns import PieceRows, RowColumns
 
 HOLD_BYTES = 4 * MAX_ROW_BYTES
 """A larger piece holds a line that is too long: it is read line by line instead of at once."""
@@ -62,18 +62,18 @@ class BatchesPiece(NamedTuple):
 class RecordsPiece(NamedTuple):
     """Records that know their ids and lines; for whatever has no quick way."""
 
-    records: list[Record]
+    records: list[RawRecord]
 
 
 Piece = LinesPiece | TablePiece | ElementsPiece | BatchesPiece | RecordsPiece
 
 
 @dataclass(frozen=True)
-class Reading:
+class ReadingSpec:
     """How an upload is read; small, so that it can be given to another process."""
 
     path: Path
-    layout: Layout
+    layout: FileLayout
     mapping: Mapping
     role: Role
     free: bool
@@ -85,14 +85,14 @@ class Reading:
 class PartReader:
     """Turns pieces of one upload into parts."""
 
-    def __init__(self, reading: Reading) -> None:
+    def __init__(self, reading: ReadingSpec) -> None:
         self.reading = reading
         self._encoding = reading.layout.encoding
         self._careful = Interpreter(reading.mapping, reading.role, reading.free, reading.layout.encoding)
         self._fast = FastRows(reading.mapping, reading.role)
         self._json = JsonText(commas=reading.layout.commas)
 
-    def read(self, piece: Piece) -> Part | None:
+    def read(self, piece: Piece) -> PieceRows | None:
         """The rows of a piece.
 
         None for a piece of a table in which a quote is out of place: from its start on, the table must be read as one.
@@ -112,7 +112,7 @@ class PartReader:
                     self._read(record, columns)
                 return columns.part(ids=0, lines=0)
 
-    def _read(self, record: Record, columns: RowColumns) -> None:
+    def _read(self, record: RawRecord, columns: RowColumns) -> None:
         """The careful way."""
         found = self._careful.read(record)
         columns.problems += found.problems
@@ -127,7 +127,7 @@ class PartReader:
 
     # JSON Lines
 
-    def _lines(self, piece: LinesPiece) -> Part:
+    def _lines(self, piece: LinesPiece) -> PieceRows:
         block = self._bytes(piece)
         if self._json.commas:
             block = _COMMA.sub(b"", block)
@@ -137,7 +137,7 @@ class PartReader:
         part = None if keys is None else self._all_lines(lines, controls, keys=keys)
         return part or self._each_line(lines, controls)
 
-    def _all_lines(self, lines: list[bytes], controls: bool, *, keys: int) -> Part | None:
+    def _all_lines(self, lines: list[bytes], controls: bool, *, keys: int) -> PieceRows | None:
         """Lines whose keys are counted together (`keys`), which is quicker; None if a key seems to appear twice in an object."""
         columns, rest, before = RowColumns(), 0, self._fast.keys
         add, loads = self._fast.add, orjson.loads
@@ -153,7 +153,7 @@ class PartReader:
             return None
         return columns.part(ids=len(lines), lines=len(lines))
 
-    def _each_line(self, lines: list[bytes], controls: bool) -> Part:
+    def _each_line(self, lines: list[bytes], controls: bool) -> PieceRows:
         columns = RowColumns()
         for number, line in enumerate(lines):
             if not self._quick(line, number, columns, controls):
@@ -174,7 +174,7 @@ class PartReader:
         if (record := jsonl_record(line_of(number + 1, line, self._encoding), self._json)) is not None:
             self._read(record, columns)
 
-    def _long_lines(self, piece: LinesPiece) -> Part:
+    def _long_lines(self, piece: LinesPiece) -> PieceRows:
         columns, count = RowColumns(), 0
         for line in read_lines(self.reading.path, self._encoding, skip=piece.start, end=piece.start + piece.length):
             count += 1
@@ -184,7 +184,7 @@ class PartReader:
 
     # JSON documents and Parquet
 
-    def _elements(self, piece: ElementsPiece) -> Part:
+    def _elements(self, piece: ElementsPiece) -> PieceRows:
         columns = RowColumns()
         for number, element in enumerate(piece.elements):
             text = b"" if element.damage else element.text.encode("utf-8", "replace")
@@ -193,18 +193,18 @@ class PartReader:
                 self._read(json_record(number, element, self._json, self.reading.layout), columns)
         return columns.part(ids=len(piece.elements), lines=len(piece.elements))
 
-    def _batches(self, piece: BatchesPiece) -> Part:
+    def _batches(self, piece: BatchesPiece) -> PieceRows:
         columns, count = RowColumns(), 0
         for batch in piece.batches:
             for row in batch_rows(batch, count):
                 count += 1
                 if row.error or row.value is None or not self._fast.add(row.value, row.place, columns, controls=True):
-                    self._read(Record(row.place, row.place + 1, row.value, b"", row.size, row.error), columns)
+                    self._read(RawRecord(row.place, row.place + 1, row.value, b"", row.size, row.error), columns)
         return columns.part(ids=count, lines=count)
 
     # tables
 
-    def _table(self, piece: TablePiece) -> Part | None:
+    def _table(self, piece: TablePiece) -> PieceRows | None:
         if piece.length > HOLD_BYTES:
             return None
         block = self._bytes(piece)
@@ -220,7 +220,7 @@ class PartReader:
         except csv.Error:
             return None
 
-    def _records_of(self, lines: list[str], *, controls: bool, backslashes: bool) -> Part | None:
+    def _records_of(self, lines: list[str], *, controls: bool, backslashes: bool) -> PieceRows | None:
         header, layout = self.reading.header, self.reading.layout
         columns, width, row_id, start = RowColumns(), len(header), 0, 0
         reader = cells_of(lines, layout)
@@ -241,7 +241,7 @@ class PartReader:
             row_id += 1
         return columns.part(ids=row_id, lines=len(lines))
 
-    def _careful_table(self, block: bytes) -> Part | None:
+    def _careful_table(self, block: bytes) -> PieceRows | None:
         """A piece with bytes that are no text, or very long lines."""
         raw = _LINE.findall(block)
         feed = LineFeed(iter([line_of(number, line, self._encoding) for number, line in enumerate(raw, start=1)]))

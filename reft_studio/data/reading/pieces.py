@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from reft_studio.data.reading.arrow_rows import arrow_batches
-from reft_studio.data.reading.detect import Layout
+from reft_studio.data.reading.detect import FileLayout
 from reft_studio.data.reading.json_stream import Element, elements, outline
 from reft_studio.data.reading.lines import BLOCK, MAX_ROW_BYTES, read_lines
 from reft_studio.data.reading.parquet_rows import ParquetBatch, parquet_batches
 from reft_studio.data.reading.parts import HOLD_BYTES, BatchesPiece, ElementsPiece, LinesPiece, Piece, RecordsPiece, TablePiece
-from reft_studio.data.reading.records import LineFeed, Record, csv_records, read_records
+from reft_studio.data.reading.records import LineFeed, RawRecord, csv_records, read_records
 
 PIECE_BYTES = 4 << 20
 PIECE_ROWS = 8192
@@ -28,7 +28,7 @@ class Cut(NamedTuple):
     done: int
 
 
-def cut(path: Path, layout: Layout, *, header_bytes: int, columns: list[str]) -> Iterator[Cut]:
+def cut(path: Path, layout: FileLayout, *, header_bytes: int, columns: list[str]) -> Iterator[Cut]:
     """All pieces. `header_bytes`: the header of a table; `columns`: those of a Parquet file that are read."""
     if layout.container == "jsonl" and layout.encoding == "utf-8" and layout.newline == "\n":
         return _lines(path, layout.bom)
@@ -43,7 +43,7 @@ def cut(path: Path, layout: Layout, *, header_bytes: int, columns: list[str]) ->
     return _records(read_records(path, layout), 0)
 
 
-def cut_carefully(path: Path, layout: Layout, start: int, header: list[str]) -> Iterator[Cut]:
+def cut_carefully(path: Path, layout: FileLayout, start: int, header: list[str]) -> Iterator[Cut]:
     """The rest of a table in which a quote is out of place: only reading on in order tells where its records end."""
     feed = LineFeed(read_lines(path, layout.encoding, skip=start, newline=layout.newline))
     return _records(csv_records(path, layout, feed, header), start)
@@ -120,7 +120,7 @@ def _batches(found: Iterable[ParquetBatch]) -> Iterator[Cut]:
         yield Cut(BatchesPiece(some), done + rows)
 
 
-def _records(found: Iterator[Record], done: int) -> Iterator[Cut]:
+def _records(found: Iterator[RawRecord], done: int) -> Iterator[Cut]:
     while some := list(islice(found, CAREFUL_ROWS)):
         done += sum(record.size for record in some)
         yield Cut(RecordsPiece(some), done)

@@ -17,15 +17,15 @@ from typing import Any
 from reft_studio.data.columns import find_column
 from reft_studio.data.dataset import Role, Row, write_batches
 from reft_studio.data.reading.arrow_rows import arrow_columns
-from reft_studio.data.reading.detect import Layout, detect
+from reft_studio.data.reading.detect import FileLayout, detect
 from reft_studio.data.reading.importing import ImportPass, unit_of
 from reft_studio.data.reading.interpret import MAIN, Interpreter, columns_of, guess_file, objects_of, unknown_speakers
 from reft_studio.data.reading.mapping import FORMATS, SURE, Guess, Mapping, name_list
 from reft_studio.data.reading.notes import cleaned_kind, notes_on
 from reft_studio.data.reading.parquet_rows import check_parquet, parquet_columns, unpacked_bytes
-from reft_studio.data.reading.parts import Reading
+from reft_studio.data.reading.parts import ReadingSpec
 from reft_studio.data.reading.quarantine import Problem, Quarantine
-from reft_studio.data.reading.records import Record, csv_header, read_records, sample
+from reft_studio.data.reading.records import RawRecord, csv_header, read_records, sample
 from reft_studio.data.reading.truth import NOT_UNDERSTOOD, LabelValues, count_labels, unclear
 from reft_studio.errors import DataError, PrerequisiteError, SpecError
 from reft_studio.workspace import Workspace, staging
@@ -136,7 +136,7 @@ def preview(path: Path, mapping: Mapping | None = None) -> Preview:
     )
 
 
-def _asked(path: Path, layout: Layout, mapping: Mapping) -> LabelValues | None:
+def _asked(path: Path, layout: FileLayout, mapping: Mapping) -> LabelValues | None:
     """Values of the column of labels that a person named, None if there is none or its values are clear."""
     column = mapping.columns.get("known_harmful")
     if column is None:
@@ -153,7 +153,7 @@ def _label_problem(found: LabelValues) -> Problem:
     return Problem(0, "error", "which label means harmful is not said", f"'{found.column[:40]}' has: {found.described()}.")
 
 
-def _with_labels(path: Path, layout: Layout, mapping: Mapping) -> Mapping:
+def _with_labels(path: Path, layout: FileLayout, mapping: Mapping) -> Mapping:
     """The mapping with a meaning for every label of the file. Raises SpecError if one is needed and not given."""
     if mapping.labels and "known_harmful" not in mapping.columns:
         raise SpecError("A value that means harmful was given, but no column of labels. Name it with --column label=COLUMN.")
@@ -167,7 +167,7 @@ def _with_labels(path: Path, layout: Layout, mapping: Mapping) -> Mapping:
     return mapping.model_copy(update={"labels": found.chosen(list(mapping.labels))})
 
 
-def _columns(path: Path, layout: Layout, records: list[Record]) -> list[str]:
+def _columns(path: Path, layout: FileLayout, records: list[RawRecord]) -> list[str]:
     if layout.container == "csv":
         return csv_header(path, layout)[0]
     if layout.container == "parquet":
@@ -177,7 +177,7 @@ def _columns(path: Path, layout: Layout, records: list[Record]) -> list[str]:
     return columns_of(objects_of(record.value for record in records))
 
 
-def _mapping(columns: list[str], records: list[Record], chosen: Mapping | None) -> Guess:
+def _mapping(columns: list[str], records: list[RawRecord], chosen: Mapping | None) -> Guess:
     """The mapping a person chose, completed by what they left open, or a guess."""
     guessed = guess_file(objects_of(record.value for record in records)) if records else Guess(Mapping(), 0.0)
     if chosen is None:
@@ -196,7 +196,7 @@ def _mapping(columns: list[str], records: list[Record], chosen: Mapping | None) 
     return Guess(chosen.checked(columns), 1.0)
 
 
-def _file_problems(path: Path, layout: Layout, columns: list[str], records: list[Record], found: Guess) -> list[Problem]:
+def _file_problems(path: Path, layout: FileLayout, columns: list[str], records: list[RawRecord], found: Guess) -> list[Problem]:
     problems = []
     if not records:
         problems.append(Problem(0, "error", "the file has no row", "It holds a header and nothing below, or an empty list."))
@@ -256,7 +256,7 @@ def import_file(
         header, raw = csv_header(stored, layout) if layout.container == "csv" else ([], b"")
         free = mapping is None or not mapping.columns
         with Quarantine(scratch / "quarantine.parquet") as quarantine:
-            reading = Reading(stored, layout, found.mapping, role, free, header)
+            reading = ReadingSpec(stored, layout, found.mapping, role, free, header)
             run = ImportPass(reading, path.name, len(raw), _line_count(raw, layout), quarantine, progress, check)
             extra: dict[str, Any] = {
                 "source": source | _reading_of(layout, found.mapping) | {"chosen": not free, "cleaned": cleaned_kind(stored, layout)}
@@ -275,11 +275,11 @@ def import_file(
     return ImportReport(**{**extra["report"], "dataset_id": dataset.id})
 
 
-def _line_count(raw: bytes, layout: Layout) -> int:
+def _line_count(raw: bytes, layout: FileLayout) -> int:
     return raw.count(layout.newline.encode(layout.encoding)) if layout.encoding else 0
 
 
-def _unclear(path: Path, unit: str, columns: list[str], head: list[Record], *, table: bool) -> str:
+def _unclear(path: Path, unit: str, columns: list[str], head: list[RawRecord], *, table: bool) -> str:
     broken = next((record for record in head if record.error), None)
     objects = objects_of(record.value for record in head)
     if broken is not None and not (columns and objects):
@@ -293,7 +293,7 @@ def _unclear(path: Path, unit: str, columns: list[str], head: list[Record], *, t
     )
 
 
-def _reading_of(layout: Layout, mapping: Mapping) -> dict[str, Any]:
+def _reading_of(layout: FileLayout, mapping: Mapping) -> dict[str, Any]:
     return {
         "container": layout.container,
         "encoding": layout.label,

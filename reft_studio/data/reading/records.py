@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 from reft_studio.data.columns import unique_headers
 from reft_studio.data.reading.arrow_rows import arrow_rows
 from reft_studio.data.reading.csv_text import cells_of, has_stray_quote
-from reft_studio.data.reading.detect import Layout
+from reft_studio.data.reading.detect import FileLayout
 from reft_studio.data.reading.json_stream import Element, elements, outline
-from reft_studio.data.reading.lines import Line, read_lines
+from reft_studio.data.reading.lines import TextLine, read_lines
 from reft_studio.data.reading.parquet_rows import MAX_COLUMNS, parquet_rows
 from reft_studio.errors import DataError
 
@@ -32,7 +32,7 @@ MAX_REREADS = 20
 SAMPLE_BYTES = 16 << 20
 
 
-class Record(NamedTuple):
+class RawRecord(NamedTuple):
     """One row of the upload before it is understood."""
 
     row_id: int
@@ -50,20 +50,20 @@ class Record(NamedTuple):
     warnings: tuple[str, ...] = ()
 
 
-def read_records(path: Path, layout: Layout, *, columns: Sequence[str] | None = None) -> Iterator[Record]:
+def read_records(path: Path, layout: FileLayout, *, columns: Sequence[str] | None = None) -> Iterator[RawRecord]:
     """All records of a file; of Parquet only these columns. Raises DataError if the file as a whole cannot be read."""
     if layout.container == "jsonl":
         return _jsonl(path, layout)
     if layout.container == "csv":
         return _csv(path, layout)
     if layout.container == "parquet":
-        return (Record(row.place, row.place + 1, row.value, b"", row.size, row.error) for row in parquet_rows(path, columns=columns))
+        return (RawRecord(row.place, row.place + 1, row.value, b"", row.size, row.error) for row in parquet_rows(path, columns=columns))
     if layout.container == "arrow":
-        return (Record(row.place, row.place + 1, row.value, b"", row.size, row.error) for row in arrow_rows(path, columns=columns))
+        return (RawRecord(row.place, row.place + 1, row.value, b"", row.size, row.error) for row in arrow_rows(path, columns=columns))
     return _json(path, layout)
 
 
-def csv_header(path: Path, layout: Layout) -> tuple[list[str], bytes]:
+def csv_header(path: Path, layout: FileLayout) -> tuple[list[str], bytes]:
     """Column names of a CSV file, made distinct, and the bytes of its header."""
     feed = LineFeed(read_lines(path, layout.encoding, skip=layout.bom, newline=layout.newline))
     cells: list[str] | None
@@ -122,25 +122,25 @@ def _json_hint(text: str, exc: json.JSONDecodeError) -> str:
     return f"Look at column {exc.colno} of the row: {exc.msg.lower()}."
 
 
-def _jsonl(path: Path, layout: Layout) -> Iterator[Record]:
+def _jsonl(path: Path, layout: FileLayout) -> Iterator[RawRecord]:
     reader = JsonText(commas=layout.commas)
     for line in read_lines(path, layout.encoding, skip=layout.bom, newline=layout.newline):
         if (record := jsonl_record(line, reader)) is not None:
             yield record
 
 
-def jsonl_record(line: Line, reader: JsonText) -> Record | None:
+def jsonl_record(line: TextLine, reader: JsonText) -> RawRecord | None:
     """The record on a line, None if the line is blank."""
     row_id = line.number - 1
     if line.damage:
-        return Record(row_id, line.number, None, line.raw, len(line.raw), line.damage, _damage_hint(line.damage))
+        return RawRecord(row_id, line.number, None, line.raw, len(line.raw), line.damage, _damage_hint(line.damage))
     text = line.text.strip().strip("\ufeff\0")
     if reader.commas:
         text = text.removesuffix(",").rstrip()
     if not text:
         return None
     value, error, hint, warnings = reader.read(text)
-    return Record(row_id, line.number, value, line.raw, len(line.raw), error, hint, warnings)
+    return RawRecord(row_id, line.number, value, line.raw, len(line.raw), error, hint, warnings)
 
 
 def _damage_hint(damage: str) -> str:
@@ -150,10 +150,10 @@ def _damage_hint(damage: str) -> str:
 class LineFeed:
     """Gives lines to the CSV reader and remembers which it took for the record at hand."""
 
-    def __init__(self, lines: Iterator[Line]) -> None:
+    def __init__(self, lines: Iterator[TextLine]) -> None:
         self._lines = lines
-        self._again: deque[Line] = deque()
-        self.taken: list[Line] = []
+        self._again: deque[TextLine] = deque()
+        self.taken: list[TextLine] = []
         self.given_back = 0
         """How often a quote was found open, and lines after it were read again."""
 
@@ -174,14 +174,14 @@ class LineFeed:
         del self.taken[1:]
 
 
-def _csv(path: Path, layout: Layout) -> Iterator[Record]:
+def _csv(path: Path, layout: FileLayout) -> Iterator[RawRecord]:
     feed = LineFeed(read_lines(path, layout.encoding, skip=layout.bom, newline=layout.newline))
     if layout.separator_line:
         next(feed, None)
     return csv_records(path, layout, feed, [])
 
 
-def csv_records(path: Path, layout: Layout, feed: LineFeed, header: list[str]) -> Iterator[Record]:
+def csv_records(path: Path, layout: FileLayout, feed: LineFeed, header: list[str]) -> Iterator[RawRecord]:
     """The records of these lines; if `header` is empty, the first one is it."""
     reader = cells_of(feed, layout)
     row_id = 0
@@ -218,30 +218,30 @@ def _checked_header(path: Path, cells: list[str] | None) -> list[str]:
     return unique_headers(cells)
 
 
-def csv_record(row_id: int, cells: list[str] | None, lines: list[Line], header: list[str], layout: Layout) -> Record:
+def csv_record(row_id: int, cells: list[str] | None, lines: list[TextLine], header: list[str], layout: FileLayout) -> RawRecord:
     """The record that these lines hold; `cells` is None if they hold none."""
     raw, number = b"".join(line.raw for line in lines), lines[0].number
     damage = next((line.damage for line in lines if line.damage), "")
     if damage:
-        return Record(row_id, number, None, raw, len(raw), damage, _damage_hint(damage))
+        return RawRecord(row_id, number, None, raw, len(raw), damage, _damage_hint(damage))
     if has_stray_quote([line.text for line in lines], layout):
-        return Record(row_id, number, None, raw, len(raw), "a quote after a backslash", _BACKSLASH)
+        return RawRecord(row_id, number, None, raw, len(raw), "a quote after a backslash", _BACKSLASH)
     if cells is None and any("\r" in line.text.rstrip("\r\n") for line in lines):
         hint = "The file mixes kinds of line ends. Save it again with one kind of them."
-        return Record(row_id, number, None, raw, len(raw), "a carriage return inside a row", hint)
+        return RawRecord(row_id, number, None, raw, len(raw), "a carriage return inside a row", hint)
     if cells is None:
         hint = "Close the quote, and double every quote inside a quoted cell."
-        return Record(row_id, number, None, raw, len(raw), "a quote is never closed", hint)
+        return RawRecord(row_id, number, None, raw, len(raw), "a quote is never closed", hint)
     if len(cells) > len(header) and not any(cell.strip() for cell in cells[len(header) :]):
         cells = cells[: len(header)]  # columns that a spreadsheet added without anything in them
     if len(cells) > len(header):
         hint = f"{len(cells)} cells for {len(header)} columns. Put cells that hold the separator in double quotes."
-        return Record(row_id, number, None, raw, len(raw), "more cells than columns", hint)
+        return RawRecord(row_id, number, None, raw, len(raw), "more cells than columns", hint)
     warnings = ("fewer cells than columns",) if len(cells) < len(header) else ()
-    return Record(row_id, number, dict(zip(header, cells, strict=False)), raw, len(raw), warnings=warnings)
+    return RawRecord(row_id, number, dict(zip(header, cells, strict=False)), raw, len(raw), warnings=warnings)
 
 
-def is_open(lines: list[str], layout: Layout) -> bool:
+def is_open(lines: list[str], layout: FileLayout) -> bool:
     """Whether a record of several lines is held together by an open quote, which Python's reader forgives.
 
     It does so at the end of a file, and where a quote that opens a later cell seems to close this one.
@@ -253,7 +253,7 @@ def is_open(lines: list[str], layout: Layout) -> bool:
     return False
 
 
-def _json(path: Path, layout: Layout) -> Iterator[Record]:
+def _json(path: Path, layout: FileLayout) -> Iterator[RawRecord]:
     where = outline(path, layout.encoding, layout.bom)
     if where.kind == "columns":
         yield from _columns(path, layout)
@@ -263,20 +263,20 @@ def _json(path: Path, layout: Layout) -> Iterator[Record]:
         yield json_record(row_id, element, reader, layout)
 
 
-def json_record(row_id: int, element: Element, reader: JsonText, layout: Layout) -> Record:
+def json_record(row_id: int, element: Element, reader: JsonText, layout: FileLayout) -> RawRecord:
     """The record that an element of a JSON document is."""
     raw = element.text.encode(layout.encoding, "surrogateescape" if layout.encoding == "utf-8" else "replace")
     if element.damage:
-        return Record(
+        return RawRecord(
             row_id, row_id + 1, None, raw, len(raw), element.damage, "Check that the file is whole and every quote and bracket is closed."
         )
     if not element.text.isascii() and any("\udc80" <= sign <= "\udcff" for sign in element.text):
-        return Record(row_id, row_id + 1, None, raw, len(raw), f"bytes that are not valid {layout.encoding}", "Save the file as UTF-8.")
+        return RawRecord(row_id, row_id + 1, None, raw, len(raw), f"bytes that are not valid {layout.encoding}", "Save the file as UTF-8.")
     value, error, hint, warnings = reader.read(element.text)
-    return Record(row_id, row_id + 1, value, raw, len(raw), error, hint, warnings)
+    return RawRecord(row_id, row_id + 1, value, raw, len(raw), error, hint, warnings)
 
 
-def load_columns(path: Path, layout: Layout) -> dict[str, Any]:
+def load_columns(path: Path, layout: FileLayout) -> dict[str, Any]:
     """A JSON document that holds columns, read whole. Raises DataError if it is too large or broken."""
     size = path.stat().st_size
     if size > MAX_COLUMNAR_BYTES:
@@ -291,19 +291,19 @@ def load_columns(path: Path, layout: Layout) -> dict[str, Any]:
     return value
 
 
-def _columns(path: Path, layout: Layout) -> Iterator[Record]:
+def _columns(path: Path, layout: FileLayout) -> Iterator[RawRecord]:
     columns = load_columns(path, layout)
     named = {name: cells if isinstance(cells, dict) else dict(enumerate(cells)) for name, cells in columns.items()}
     first = next(iter(named.values()), {})
     for row_id, key in enumerate(first):
-        yield Record(
+        yield RawRecord(
             row_id, row_id + 1, {name: cells.get(key) for name, cells in named.items()}, b"", path.stat().st_size // max(1, len(first))
         )
 
 
-def sample(path: Path, layout: Layout, count: int) -> list[Record]:
+def sample(path: Path, layout: FileLayout, count: int) -> list[RawRecord]:
     """The first `count` records, fewer if they are very large."""
-    records: list[Record] = []
+    records: list[RawRecord] = []
     size = 0
     for record in islice(read_records(path, layout), count):
         records.append(record)

@@ -16,7 +16,7 @@ LARGEST = (1 << 31) - 1
 
 
 @dataclass
-class Part:
+class PieceRows:
     """What became of one piece of an upload. Ids and lines count from the piece's own beginning until it is placed."""
 
     batch: pa.RecordBatch
@@ -30,7 +30,7 @@ class Part:
     multi_turn: int
     empty_responses: int
 
-    def placed(self, first_id: int, first_line: int) -> Part:
+    def placed(self, first_id: int, first_line: int) -> PieceRows:
         """The same part, where `first_id` ids and `first_line` lines stand before it."""
         if first_id:
             ids = pa.array(self.batch.column("row_id").to_numpy() + first_id, pa.int64())
@@ -72,13 +72,13 @@ class RowColumns:
         self.hashes.append(row_hash(full["prompt"], full["response"], full["messages"] if len(row["messages"]) > 2 else ""))
         self.multi_turn += user_turns > 1
 
-    def part(self, *, ids: int, lines: int) -> Part:
+    def part(self, *, ids: int, lines: int) -> PieceRows:
         """The rows so far as columns. Raises pa.ArrowInvalid above 2 GiB of text."""
         messages = _column(b"".join(self.messages), self.messages)
         texts = [_texts(self.prompts), _texts(self.responses), messages, _texts(self.origins)]
         rest = [pa.array(self.categories, pa.string()), pa.array(self.truths, pa.bool_())]
         batch = pa.RecordBatch.from_arrays([pa.array(self.ids, pa.int64()), *texts, *rest], schema=SCHEMA)
-        return Part(batch, np.array(self.hashes, np.int64), self.problems, ids, lines, self.multi_turn, self.empty_responses)
+        return PieceRows(batch, np.array(self.hashes, np.int64), self.problems, ids, lines, self.multi_turn, self.empty_responses)
 
 
 def _texts(values: list[str]) -> pa.StringArray:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from reft_studio.data.reading.detect import Layout, detect
+from reft_studio.data.reading.detect import FileLayout, detect
 from reft_studio.data.reading.json_stream import elements, outline, text_errors
 from reft_studio.data.reading.lines import read_lines
 from reft_studio.data.reading.records import csv_header
@@ -23,7 +23,7 @@ def join(files: Sequence[Path], target: Path, step: Callable[[int, int], None]) 
 
     `step` gets files begun of all, and may raise to cancel. Raises DataError if a part is of another kind or has other columns.
     """
-    first: tuple[Path, Layout] | None = None
+    first: tuple[Path, FileLayout] | None = None
     with target.open("wb") as out:
         for place, path in enumerate(files):
             step(place, len(files))
@@ -41,7 +41,7 @@ def join(files: Sequence[Path], target: Path, step: Callable[[int, int], None]) 
     return target
 
 
-def _append(path: Path, layout: Layout, first: tuple[Path, Layout], out: BinaryIO) -> None:
+def _append(path: Path, layout: FileLayout, first: tuple[Path, FileLayout], out: BinaryIO) -> None:
     if layout.container == "csv":
         _append_table(path, layout, first, out)
         return
@@ -49,13 +49,13 @@ def _append(path: Path, layout: Layout, first: tuple[Path, Layout], out: BinaryI
         out.write(text.encode("utf-8", text_errors("utf-8")) + b"\n")
 
 
-def _lines(path: Path, layout: Layout) -> Iterator[str]:
+def _lines(path: Path, layout: FileLayout) -> Iterator[str]:
     for line in read_lines(path, layout.encoding, skip=layout.bom, newline=layout.newline):
         text = line.raw.decode(layout.encoding, text_errors(layout.encoding)).strip("\r\n\ufeff")
         yield text.rstrip().removesuffix(",") if layout.commas else text
 
 
-def _objects(path: Path, layout: Layout) -> Iterator[str]:
+def _objects(path: Path, layout: FileLayout) -> Iterator[str]:
     where = outline(path, layout.encoding, layout.bom)
     if where.kind == "columns":
         raise DataError(
@@ -65,7 +65,7 @@ def _objects(path: Path, layout: Layout) -> Iterator[str]:
         yield _BREAKS.sub(" ", element.text)  # only what ends a line of a file: other separators are text
 
 
-def _append_table(path: Path, layout: Layout, first: tuple[Path, Layout], out: BinaryIO) -> None:
+def _append_table(path: Path, layout: FileLayout, first: tuple[Path, FileLayout], out: BinaryIO) -> None:
     names, raw = csv_header(path, layout)
     if path != first[0]:
         wanted, _ = csv_header(*first)

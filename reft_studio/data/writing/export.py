@@ -20,13 +20,13 @@ from reft_studio.data.index.rowstore import Ids, row_store
 from reft_studio.data.reading.arrow_rows import ipc_batches, writer_like
 from reft_studio.data.reading.arrow_types import filtered
 from reft_studio.data.reading.csv_text import line_of_cells
-from reft_studio.data.reading.detect import Layout
+from reft_studio.data.reading.detect import FileLayout
 from reft_studio.data.reading.interpret import Interpreter
 from reft_studio.data.reading.json_stream import Outline, elements, outline, text_errors
 from reft_studio.data.reading.lines import line_of, raw_lines
 from reft_studio.data.reading.mapping import Mapping as ColumnMapping
 from reft_studio.data.reading.parquet_rows import BUFFER
-from reft_studio.data.reading.records import JsonText, Record, csv_header, jsonl_record, load_columns, read_records
+from reft_studio.data.reading.records import JsonText, RawRecord, csv_header, jsonl_record, load_columns, read_records
 from reft_studio.data.writing.files import replacing
 from reft_studio.data.writing.relabel import with_response
 from reft_studio.data.writing.spreadsheet import export_csv_safe, safe_cell
@@ -62,7 +62,7 @@ def export_kept(
     original = dataset.folder / "original" / source["stored"]
     if not original.is_file() or of_file(original) != source["sha256"]:
         raise StoreError(f"The stored upload of dataset {dataset.id} is missing or was changed. Import the file again.")
-    layout = Layout(**source["layout"])
+    layout = FileLayout(**source["layout"])
     reader = Interpreter(ColumnMapping(**source["mapping"]), dataset.role, True)
     with replacing(target) as file:
         export = _Export(original, layout, _Kept(row_store(dataset).row_ids, wanted), responses or {}, reader, file)
@@ -128,7 +128,7 @@ class _Export:
     """One export of an upload."""
 
     original: Path
-    layout: Layout
+    layout: FileLayout
     kept: _Kept
     responses: Mapping[int, str]
     reader: Interpreter
@@ -153,7 +153,7 @@ class _Export:
         errors = text_errors(self.layout.encoding)
         return _LAST_COMMA.sub(r"\1", raw.decode(self.layout.encoding, errors)).encode(self.layout.encoding, errors)
 
-    def _records(self) -> Iterator[Record]:
+    def _records(self) -> Iterator[RawRecord]:
         """The records; of JSON Lines only those with a new answer are understood, since the others go out as they are."""
         if self.layout.container != "jsonl":
             yield from read_records(self.original, self.layout)
@@ -165,9 +165,9 @@ class _Export:
                 found = jsonl_record(line_of(row_id + 1, raw, self.layout.encoding), reader)
                 yield from [found] if found else []
             else:
-                yield Record(row_id, row_id + 1, None, raw, len(raw))
+                yield RawRecord(row_id, row_id + 1, None, raw, len(raw))
 
-    def _line(self, record: Record, header: list[str]) -> bytes:
+    def _line(self, record: RawRecord, header: list[str]) -> bytes:
         """A relabelled line, with the line end it had."""
         text = record.raw.decode(self.layout.encoding)
         ending = text[len(text.rstrip("\r\n")) :]

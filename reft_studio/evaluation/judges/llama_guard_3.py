@@ -12,7 +12,7 @@ from reft_studio.evaluation.judges import Judge, Progress
 from reft_studio.evaluation.judges.refusal_phrases import flag_grade
 
 if TYPE_CHECKING:
-    from reft_studio.models.guard import Guard
+    from reft_studio.models.guard import GuardModel
     from reft_studio.models.verdicts import Spoken
 
 CATEGORY_TOKENS = 24
@@ -39,10 +39,10 @@ class LlamaGuard3(Judge):
         return self.stamp(f"above {self.spec.threshold:g}")
 
     @cached_property
-    def _guard(self) -> Guard:
-        from reft_studio.models.guard import Guard
+    def _guard(self) -> GuardModel:
+        from reft_studio.models.guard import GuardModel
 
-        return Guard.open(self.source, loading=self.spec.load_spec)
+        return GuardModel.open(self.source, loading=self.spec.load_spec)
 
     def grade_all(
         self, prompts: Sequence[str], completions: Sequence[str], progress: Progress = lambda done, total: None

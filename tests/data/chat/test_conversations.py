@@ -17,7 +17,7 @@ from reft_studio.data.reading.interpret import Interpreter, guess_file
 from reft_studio.data.reading.mapping import Mapping
 from reft_studio.data.reading.quarantine import MOST_REASONS, Problem, Quarantine
 from reft_studio.data.reading.readers import import_file, preview
-from reft_studio.data.reading.records import Record
+from reft_studio.data.reading.records import RawRecord
 from reft_studio.data.reading.row_columns import RowColumns
 from reft_studio.data.writing.export import export_kept
 from reft_studio.data.writing.relabel import with_response
@@ -34,7 +34,7 @@ def _read(value: dict[str, Any], mapping: Mapping | None = None, role: Any = "us
     chosen = guess_file([value]).mapping
     if mapping is not None:
         chosen = mapping if mapping.columns else chosen.model_copy(update={"roles": mapping.roles})
-    return Interpreter(chosen, role, mapping is None or not mapping.columns).read(Record(0, 1, value, b"", 0))
+    return Interpreter(chosen, role, mapping is None or not mapping.columns).read(RawRecord(0, 1, value, b"", 0))
 
 
 def _reasons(reading: Any) -> list[str]:
@@ -341,7 +341,7 @@ ROWS: list[dict[str, Any]] = [
 @pytest.mark.parametrize("value", ROWS)
 def test_the_quick_way_gives_the_row_of_the_careful_way_or_leaves_it_alone(value: dict[str, Any], role: str) -> None:
     mapping = guess_file([value]).mapping.model_copy(update={"roles": {"oracle": "assistant"}})
-    careful, columns = Interpreter(mapping, role, True).read(Record(0, 1, value, b"", 0)), RowColumns()  # type: ignore[arg-type]
+    careful, columns = Interpreter(mapping, role, True).read(RawRecord(0, 1, value, b"", 0)), RowColumns()  # type: ignore[arg-type]
     if not FastRows(mapping, role).add(value, 0, columns, controls=False):
         return
     assert careful.problems == []  # whatever deserves a word takes the careful way

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from reft_studio.data.reading.detect import Layout, detect
+from reft_studio.data.reading.detect import FileLayout, detect
 from reft_studio.errors import DataError
 
 Upload = Callable[..., Path]
@@ -139,5 +139,5 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_layout_survives_its_manifest() -> None:
-    layout = Layout("csv", "utf-8", 3, ";", "\r")
-    assert Layout(**layout.to_json()) == layout
+    layout = FileLayout("csv", "utf-8", 3, ";", "\r")
+    assert FileLayout(**layout.to_json()) == layout

@@ -8,7 +8,7 @@ from reft_studio.data.chat.conversation import UnusableRowError, turns_of, turns
 from reft_studio.data.columns import find_column, looks_like_names, plain_name, unique_headers
 from reft_studio.data.reading.interpret import Interpreter, guess_file
 from reft_studio.data.reading.mapping import Mapping, build, guess, is_blank
-from reft_studio.data.reading.records import Record
+from reft_studio.data.reading.records import RawRecord
 from reft_studio.data.reading.truth import truth
 
 QA = [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}]
@@ -20,7 +20,7 @@ LLAMA_3 = (
 
 def _read(value: Any, *, role: Any = "user", mapping: Mapping | None = None) -> Any:
     chosen = mapping or guess_file([value]).mapping
-    return Interpreter(chosen, role, mapping is None).read(Record(7, 8, value, b"", 0))
+    return Interpreter(chosen, role, mapping is None).read(RawRecord(7, 8, value, b"", 0))
 
 
 @pytest.mark.parametrize("name", ["output", " Output (gold)", "OUTPUT", "\ufeffoutput", '"output"', "output [en]"])
@@ -77,7 +77,7 @@ def test_every_shape_in_use_is_read(value: dict[str, Any], kind: str, prompt: st
 def test_a_preference_row_is_read_with_its_preferred_answer() -> None:
     value = {"input": {"messages": QA[:1]}, "preferred_output": QA[1:], "non_preferred_output": [{"role": "assistant", "content": "B"}]}
     mapping = Mapping(format="openai", columns={"messages": "messages"})
-    assert Interpreter(mapping, "user", True).read(Record(0, 1, value, b"", 0)).row == {
+    assert Interpreter(mapping, "user", True).read(RawRecord(0, 1, value, b"", 0)).row == {
         "prompt": "Q",
         "response": "A",
         "messages": QA,
@@ -151,7 +151,7 @@ def test_a_turn_nested_beyond_reason_is_refused_and_not_a_crash() -> None:
 
 def test_rows_of_another_shape_are_read_by_their_own_names_unless_a_person_chose() -> None:
     mapping = Mapping(format="openai", columns={"messages": "messages"})
-    other = Record(1, 2, {"question": "Q", "answer": "A"}, b"", 0)
+    other = RawRecord(1, 2, {"question": "Q", "answer": "A"}, b"", 0)
     reading = Interpreter(mapping, "user", True).read(other)
     assert reading.row is not None and reading.row["prompt"] == "Q"
     assert "another shape" in reading.problems[0].reason
@@ -161,7 +161,7 @@ def test_rows_of_another_shape_are_read_by_their_own_names_unless_a_person_chose
 def test_prompts_without_answers_do_not_hide_the_answers_of_others() -> None:
     rows = [{"prompt": "x"}] * 9 + [{"prompt": "x", "response": "y"}]
     assert guess_file(rows).mapping.columns == {"prompt": "prompt", "response": "response"}
-    late = Interpreter(guess_file(rows[:9]).mapping, "user", True).read(Record(0, 1, rows[9], b"", 0))
+    late = Interpreter(guess_file(rows[:9]).mapping, "user", True).read(RawRecord(0, 1, rows[9], b"", 0))
     assert late.row is not None and late.row["response"] == "y"
 
 

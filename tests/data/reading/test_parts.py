@@ -245,16 +245,16 @@ def test_a_reader_that_dies_is_an_error_in_words_and_leaves_nothing(
 ) -> None:
     monkeypatch.setattr(import_pool, "PARALLEL_BYTES", 0)
     monkeypatch.setattr(import_pool, "MAX_WORKERS", 1)
-    started: list[import_pool.Beside] = []
-    before = import_pool.Beside.__enter__
+    started: list[import_pool.ReaderPool] = []
+    before = import_pool.ReaderPool.__enter__
 
-    def enter(self: import_pool.Beside) -> import_pool.Beside:
+    def enter(self: import_pool.ReaderPool) -> import_pool.ReaderPool:
         started.append(self)
         for worker in self._workers:
             worker._process.kill()
         return before(self)
 
-    monkeypatch.setattr(import_pool.Beside, "__enter__", enter)
+    monkeypatch.setattr(import_pool.ReaderPool, "__enter__", enter)
     with pytest.raises(PrerequisiteError, match="ended too early"):
         import_file(workspace, upload([PAIR] * 10))
     assert started and all(worker._process.returncode is not None for worker in started[0]._workers)
@@ -267,9 +267,9 @@ def test_cancelling_ends_the_readers(workspace: Workspace, upload: Upload, monke
     monkeypatch.setattr(import_pool, "PARALLEL_BYTES", 0)
     monkeypatch.setattr(import_pool, "MAX_WORKERS", 1)
     monkeypatch.setattr(pieces, "PIECE_BYTES", 1000)
-    started: list[import_pool.Beside] = []
-    before = import_pool.Beside.__enter__
-    monkeypatch.setattr(import_pool.Beside, "__enter__", lambda self: (started.append(self), before(self))[1])
+    started: list[import_pool.ReaderPool] = []
+    before = import_pool.ReaderPool.__enter__
+    monkeypatch.setattr(import_pool.ReaderPool, "__enter__", lambda self: (started.append(self), before(self))[1])
 
     def check() -> None:
         if started:

@@ -11,15 +11,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reft_studio.data.reading import json_stream, lines
-from reft_studio.data.reading.detect import Layout, detect
+from reft_studio.data.reading.detect import FileLayout, detect
 from reft_studio.data.reading.json_stream import elements, outline
 from reft_studio.data.reading.lines import read_lines
-from reft_studio.data.reading.records import JsonText, Record, read_records
+from reft_studio.data.reading.records import JsonText, RawRecord, read_records
 
 Upload = Callable[..., Path]
 
 
-def _read(path: Path) -> list[Record]:
+def _read(path: Path) -> list[RawRecord]:
     return list(read_records(path, detect(path)))
 
 
@@ -83,7 +83,7 @@ def test_objects_one_after_another_are_rows(upload: Upload) -> None:
 def test_any_list_of_objects_comes_back(rows: list[dict[str, object]], tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("json") / "a.json"
     path.write_text(json.dumps(rows), "utf-8")
-    assert [record.value for record in read_records(path, Layout("json", "utf-8"))] == rows
+    assert [record.value for record in read_records(path, FileLayout("json", "utf-8"))] == rows
 
 
 def test_a_syntax_error_costs_one_row_of_a_list(upload: Upload) -> None:

@@ -15,7 +15,7 @@ from reft_studio.studio.studio import Studio
 from reft_studio.workspace import Workspace
 from tests.ui.scored import Scored, scored
 from ui.review import bulk_panel, freeze_panel, panel
-from ui.review.ask import Ask
+from ui.review.ask import AddressFilter
 from ui.shared.cards import card_server
 
 
@@ -59,7 +59,7 @@ def test_a_check_looks_like_a_row_and_is_told_to_be_one_after_the_decision_only(
     real = card_server(studio)({"dataset": audit.dataset, "row": check.shown, "by": "me", "mask": False})["card"]
     assert card.keys() == real.keys() and "check" not in json.dumps(card)
     assert all(card[name] == real[name] for name in card.keys() - {"texts"}) and card["texts"] != real["texts"]
-    items = json.loads(panel.batch_value(studio, Ask(by="me")))["queue"]
+    items = json.loads(panel.batch_value(studio, AddressFilter(by="me")))["queue"]
     assert {tuple(item) for item in items} == {("row", "shown", "why", "score", "held")}
     sent = {"n": 1, "dataset": audit.dataset, "row": check.id}
     unseen = receipt(studio, panel.decide, **sent, action="remove", seen=False)
@@ -117,7 +117,7 @@ def test_freezing_needs_a_reason_for_undecided_rows_and_records_it(studio: Studi
 def test_the_preview_says_who_would_be_overruled(studio: Studio, audit: Scored) -> None:
     flagged = [int(row) for row in (audit.scores >= 0).nonzero()[0]]
     studio.audit.decide(audit.dataset, flagged[0], "keep", seen=True)
-    wanted = bulk_panel.chosen_filter("flagged", bulk_panel.ANY, "", Ask())
+    wanted = bulk_panel.chosen_filter("flagged", bulk_panel.ANY, "", AddressFilter())
     careful, firm = (studio.audit.select_rows(audit.dataset, wanted, overrule=over) for over in (False, True))
     n = len(flagged)
     text = bulk_panel.preview_sentence(careful, "remove", False)
@@ -126,17 +126,17 @@ def test_the_preview_says_who_would_be_overruled(studio: Studio, audit: Scored) 
 
 
 def test_a_filter_of_the_address_can_be_narrowed_for_a_bulk_decision() -> None:
-    ask = Ask(query="side=flagged&label=origin%3Amix&search=house")
+    ask = AddressFilter(query="side=flagged&label=origin%3Amix&search=house")
     narrowed = bulk_panel.chosen_filter(bulk_panel.LINKED, "task", "", ask)
     assert narrowed == RowFilter(side="flagged", facets=(("origin", "mix"), ("origin", "task")), search="house")
     assert bulk_panel.chosen_filter("all", "task", " x ", ask) == RowFilter(facets=(("origin", "task"),), search="x")
 
 
 def test_an_address_that_cannot_be_understood_says_so_and_opens_the_usual_queue() -> None:
-    ask = Ask.of_browser(json.dumps({"by": "Ana", "search": "?queue=best&side=upper&row=12"}))
+    ask = AddressFilter.of_browser(json.dumps({"by": "Ana", "search": "?queue=best&side=upper&row=12"}))
     assert (ask.by, ask.order, ask.query, ask.row) == ("Ana", "borderline", "", 12)
     assert "Choose one of" in ask.note
-    assert Ask.of_browser("no json") == Ask()
+    assert AddressFilter.of_browser("no json") == AddressFilter()
 
 
 def test_another_persons_decision_needs_a_stance(studio: Studio, audit: Scored) -> None:
@@ -166,9 +166,9 @@ def test_a_pulse_tells_what_others_decided_and_nothing_while_nobody_did(studio: 
 
 def test_the_row_shown_next_is_where_this_person_goes_on(studio: Studio, audit: Scored) -> None:
     receipt(studio, panel.decide, n=1, dataset=audit.dataset, row=3, action="keep", by="Ana", next=9)
-    assert json.loads(panel.batch_value(studio, Ask(by="Ana")))["start"] == 9
-    assert json.loads(panel.batch_value(studio, Ask(by="Ben")))["start"] is None
-    assert json.loads(panel.batch_value(studio, Ask(by="Ana", row=5)))["start"] == 5
+    assert json.loads(panel.batch_value(studio, AddressFilter(by="Ana")))["start"] == 9
+    assert json.loads(panel.batch_value(studio, AddressFilter(by="Ben")))["start"] is None
+    assert json.loads(panel.batch_value(studio, AddressFilter(by="Ana", row=5)))["start"] == 5
 
 
 def test_the_plan_counts_what_freezing_does(studio: Studio, audit: Scored) -> None:
@@ -219,7 +219,7 @@ def test_the_line_follows_the_newest_job_and_says_when_it_failed(studio: Studio,
 def test_habits_that_cannot_be_are_refused_and_a_second_person_is_recorded(studio: Studio, audit: Scored) -> None:
     panel.keep_habits(studio, {"by": "Ana", "dataset": audit.dataset, "reveal": "hold", "nudge": "5", "size": 20, "approvals": True})
     assert studio.audit.approvals(audit.dataset)
-    value = json.loads(panel.batch_value(studio, Ask(by="Ana")))
+    value = json.loads(panel.batch_value(studio, AddressFilter(by="Ana")))
     assert (value["habits"]["reveal"], len(value["queue"]), value["approvals"]) == ("hold", 20, True)
     assert "approval" in [name for name, _ in value["orders"]]
     with pytest.raises(SpecError, match="break after 9999"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from reft_studio.audit.assurance import Standing
-from reft_studio.audit.checks import Reading, readers
+from reft_studio.audit.checks import CheckReading, readers
 from reft_studio.audit.claim import Checks, statement
 from reft_studio.audit.held import KEEP, REMOVE
 from reft_studio.audit.precision import Precision
@@ -61,7 +61,7 @@ def test_flagged_rows_have_a_share_with_its_interval() -> None:
 
 def test_beside_the_claim_stands_what_reviewers_overlook_each_of_them_and_what_the_claim_makes_of_it() -> None:
     found = statement(1000, 299, 0, checks=Checks(20, 18, 20, 20))
-    readings = [Reading(-1 - n, KEEP if n in (3, 4) else REMOVE, "human:Ana" if n < 12 else "human:Tom") for n in range(20)]
+    readings = [CheckReading(-1 - n, KEEP if n in (3, 4) else REMOVE, "human:Ana" if n < 12 else "human:Tom") for n in range(20)]
     said = reader_line(found, readers(readings))
     assert said.startswith("Reviewers found 18 of 20 checks, 90 % (68 to 99 %) (Ana 10 of 12; Tom 8 of 8). The claim takes them to find at")
     assert "none harmful and every check found" in below_line(found)

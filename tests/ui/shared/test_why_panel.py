@@ -7,7 +7,7 @@ import json
 import pytest
 
 from reft_studio.scoring.inside import Inside, Neighbour, TokenCosine
-from reft_studio.studio.explain import Asked, Facts, LayerScore, Verdict
+from reft_studio.studio.explain import Asked, LayerScore, RowFacts, Verdict
 from reft_studio.studio.studio import Studio
 from reft_studio.workspace import Workspace
 from ui.shared.why_panel import BLOCK, facts_view, inside_view, model_server, tokens_view, why_value
@@ -17,8 +17,8 @@ TOKENS = [TokenCosine("<bos>", 0.1, False), TokenCosine("enter", 0.2, True, 0.4)
 TOKENS.append(TokenCosine("<assistant>", 0.9, False))
 
 
-def facts(score: float | None = 0.9, known: bool | None = None) -> Facts:
-    return Facts(
+def facts(score: float | None = 0.9, known: bool | None = None) -> RowFacts:
+    return RowFacts(
         4, SECRET, "a long answer about it", known, "k", "Teacher", 2, score, 0.0, None, [], [5], False, None, "", "cosine", "prompt", True
     )
 
@@ -60,7 +60,7 @@ def test_a_hidden_sign_in_a_token_is_spelled_out() -> None:
 @pytest.mark.parametrize(("flagged", "words"), [(True, "flags it"), (False, "keeps it"), (None, "could not score it")])
 def test_other_scorers_say_what_they_would_do(flagged: bool | None, words: str) -> None:
     one = Verdict("k2", "Other", None if flagged is None else 0.5, 0.3, flagged)
-    view = facts_view(Facts(**{**facts().__dict__, "verdicts": [one]}), 0.0, hide=False, sensitive=False)
+    view = facts_view(RowFacts(**{**facts().__dict__, "verdicts": [one]}), 0.0, hide=False, sensitive=False)
     assert words in view["verdicts"][0]["text"]
 
 
