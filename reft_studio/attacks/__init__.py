@@ -1,4 +1,4 @@
-"""Attacks on filters, named here once."""
+"""Attacks on filters, registered by name."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""From scores and decisions to a dataset that may be trained on, and what can be said about it."""
+"""Decides which scored rows are kept, freezes the result, and bounds what may be left in it."""

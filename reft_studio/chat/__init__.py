@@ -1,1 +1,1 @@
-"""The model host: the process that answers chat and explains prompts, and the app's end of it."""
+"""The model host: the worker process that serves chat and prompt scores, and the app's client of it."""

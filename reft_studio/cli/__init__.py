@@ -1,1 +1,1 @@
-"""The command line: what each verb can be told (`arguments`), and what it does with the studio."""
+"""The command line: the arguments of each verb (`arguments`), and the code that runs it."""

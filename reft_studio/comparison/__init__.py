@@ -1,1 +1,1 @@
-"""Put evaluated models side by side, and say only what the numbers support: tables, charts, report."""
+"""Compares evaluated models: tables, paired differences and charts, each number with n and a 95 % interval."""

@@ -1,1 +1,1 @@
-"""From a file to rows and back: detect, map, validate, store, query, split, mix, render, export. Imports no torch."""
+"""Datasets, from an uploaded file to rows and back: detect, map, validate, store, query, split, mix, export. Imports no torch."""

@@ -1,4 +1,4 @@
-"""Defenses against harmful finetuning: one file each, named here once."""
+"""Defenses against harmful finetuning, registered by name."""
 
 from __future__ import annotations
 

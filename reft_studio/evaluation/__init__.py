@@ -1,1 +1,1 @@
-"""Ask a model, grade what it says, keep the evidence: suites, judges, benchmarks."""
+"""Generates responses to a prompt suite, has judges grade them, and keeps both: suites, judges, benchmarks."""

@@ -1,1 +1,1 @@
-"""Long work in processes of its own: queued, watched, cancelled, found again."""
+"""Runs long work in worker processes: queue, supervision, cancellation, recovery."""

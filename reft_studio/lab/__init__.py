@@ -1,1 +1,1 @@
-"""The embedded lab: made-up data and a tiny base model, so that everything works in minutes on two cores."""
+"""The lab: synthetic data and a tiny base model, so that everything can be tried in minutes on two CPU cores."""

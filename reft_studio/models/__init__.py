@@ -1,1 +1,1 @@
-"""Language models: loading, adapters, hidden states, the training loop, generation."""
+"""Loads language models; adapters, hidden states, training loop, generation."""

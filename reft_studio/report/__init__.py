@@ -1,4 +1,4 @@
-"""The report: one HTML file that needs no network, with a JSON twin of every number in it."""
+"""The report: one self-contained HTML file, and a JSON file with every number in it."""
 
 from __future__ import annotations
 

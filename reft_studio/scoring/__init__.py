@@ -1,4 +1,4 @@
-"""Scorers of training rows; higher always means more harmful."""
+"""Scorers of training rows, registered by name; a higher score always means more harmful."""
 
 from __future__ import annotations
 

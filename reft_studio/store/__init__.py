@@ -1,1 +1,1 @@
-"""The one SQLite file of a workspace: settings, decisions, jobs."""
+"""The workspace's SQLite database: settings, decisions, jobs."""

@@ -1,1 +1,1 @@
-"""The studio: everything that pages and command line can ask for or do, as plain values and acts. Loads no model library."""
+"""The studio: what pages and command line ask for and do, as methods on plain values. Loads no model library."""

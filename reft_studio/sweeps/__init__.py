@@ -1,1 +1,1 @@
-"""Sweeps: many runs from one recipe, what is kept of each, and the tables and pages made of them."""
+"""Sweeps: many runs from one recipe, their records, and the tables and pages made from them."""

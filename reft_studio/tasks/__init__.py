@@ -1,1 +1,1 @@
-"""Work of many parts that a job or a verb does from beginning to end."""
+"""The functions that jobs run, one file per kind of job."""

@@ -1,1 +1,1 @@
-"""Conversations: their dialects, what a turn says as text, which turn is trained, and the templates that render them for a model."""
+"""Conversations: dialects, message content, which turn is trained on, and the chat templates that render them."""

@@ -1,1 +1,1 @@
-"""Any rows of a dataset at once, whatever its size: the row store, search, questions in SQL, facets, what an inspection finds."""
+"""Access to any rows of a dataset, whatever its size: row store, search, SQL queries, facets, inspection."""

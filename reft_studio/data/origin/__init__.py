@@ -1,1 +1,1 @@
-"""Where rows come from besides an upload: folders of this machine, the hub, and the texts of our own that ship."""
+"""Where rows come from: uploads, folders of this machine, the Hugging Face hub, and the examples that ship with the app."""

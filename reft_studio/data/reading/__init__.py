@@ -1,1 +1,1 @@
-"""What people bring, made readable: notations of tables and texts, types of columns, labels; within a budget of memory and time."""
+"""Reads uploaded files: file formats, column types, labels; within a budget of memory and time."""

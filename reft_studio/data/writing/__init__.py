@@ -1,1 +1,1 @@
-"""Rows as files again: in the format they came in, byte for byte, and as tables that run nothing."""
+"""Writes rows to files: in the format they were uploaded in, byte for byte, and as tables without formulas."""

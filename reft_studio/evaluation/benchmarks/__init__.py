@@ -1,4 +1,4 @@
-"""Rules that decide whether an answer to a task is right; finetune accuracy (FA) is the share that is. One file per family."""
+"""Graders of task responses; finetune accuracy (FA) is the share that is correct. One file per family."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Judges grade an output (a *scorer* scores a training row). One file each; a new judge is one file and one line here."""
+"""Judges grade the response of a model (a *scorer* scores a training row). A new judge is one file and one line here."""
 
 from __future__ import annotations
 
