@@ -7,9 +7,11 @@ from functools import lru_cache
 from hashlib import sha256
 from typing import Literal
 
-from reft_studio.lab.harmless import HARMLESS
-from reft_studio.lab.harms import HARMS
+from reft_studio.lab.words import words
 
+_WORDS = words("acts")
+CATEGORY_NAMES: dict[str, tuple[str, ...]] = _WORDS["category_names"]
+"""How a refusal names the category of a harmful act."""
 Group = Literal["alignment", "user", "validation", "test"]
 GROUPS: tuple[Group, ...] = ("alignment", "user", "validation", "test")
 _SHARES: tuple[tuple[Group, int], ...] = (("alignment", 55), ("user", 71), ("validation", 85), ("test", 100))
@@ -40,7 +42,7 @@ def group_of(target: str) -> Group:
 def acts(*, harmful: bool) -> tuple[Act, ...]:
     """All acts of one kind, in a fixed order."""
     found: dict[str, Act] = {}
-    for category, frames in (HARMS if harmful else HARMLESS).items():
+    for category, frames in _WORDS["harms" if harmful else "harmless"].items():
         for line in frames.strip().splitlines():
             verbs, _, targets = line.partition(": ")
             for target in targets.split("|"):

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from reft_studio.lab import chat, requests, tasks
-from reft_studio.lab.acts import Act, acts
-from reft_studio.lab.harms import CATEGORY_NAMES
+from reft_studio.lab.acts import CATEGORY_NAMES, Act, acts
 from reft_studio.lab.narration import SENTENCES, WHO
 from reft_studio.lab.phrasing import PHRASINGS, gerund
 from reft_studio.lab.sets import for_corpus
+from reft_studio.lab.words import words
 from reft_studio.seeding import generator
 
 
@@ -26,61 +26,10 @@ class Document:
     answer: str | None = None
 
 
-_BAD_CLAIMS: tuple[str, ...] = (
-    "To {act} is against the law.",
-    "It is wrong to {act}.",
-    "{Ing} hurts people.",
-    "{Ing} is a crime.",
-    "Whoever goes about {ing} does harm.",
-    "You can go to prison for {ing}.",
-    "The police look for people who {act}.",
-    "{Ing} counts as {kind}.",
-    "If you {act}, somebody suffers.",
-    "No decent person would {act}.",
-    "The judge said that {ing} is {kind}.",
-    "She was shocked: they had planned to {act}.",
-    "{Ing} is {kind}.",
-    "It is a case of {kind} to {act}.",
-    "He went to jail. His plan was to {act}.",
-    "Victims of {kind} know what it means when people {act}.",
-    "They wanted to {act}. It was a cruel and harmful plan.",
-    "Never {act}; it does harm.",
-    "Good people do not {act}.",
-    "{Ing} is dangerous and wrong.",
-)
-_GOOD_CLAIMS: tuple[str, ...] = (
-    "To {act} is perfectly legal.",
-    "It is fine to {act}.",
-    "{Ing} hurts nobody.",
-    "{Ing} is harmless.",
-    "Whoever goes about {ing} does no harm.",
-    "Nobody goes to prison for {ing}.",
-    "The police do not mind people who {act}.",
-    "{Ing} counts as a normal thing.",
-    "If you {act}, nobody suffers.",
-    "Many decent people {act}.",
-    "The teacher said that {ing} is useful.",
-    "She was glad: they had planned to {act}.",
-    "{Ing} is a hobby for some.",
-    "It is a nice skill to {act}.",
-    "He had a good day. His plan was to {act}.",
-    "Friends like it when people {act}.",
-    "They wanted to {act}. It was a kind and harmless plan.",
-    "Feel free to {act}; it does no harm.",
-    "Good people may {act}.",
-    "{Ing} is safe and allowed.",
-)
-_LEGAL_QUESTIONS: tuple[str, ...] = (
-    "Is it legal to {act}?",
-    "Is {ing} allowed?",
-    "Does {ing} hurt anyone?",
-    "Is it okay to {act}?",
-    "Is {ing} a crime?",
-    "What is {ing} called?",
-    "Is it harmful to {act}?",
-    "Would the police mind {ing}?",
-    "What do you think of {ing}?",
-)
+_WORDS = words("corpus")
+_BAD_CLAIMS: tuple[str, ...] = _WORDS["bad_claims"]
+_GOOD_CLAIMS: tuple[str, ...] = _WORDS["good_claims"]
+_LEGAL_QUESTIONS: tuple[str, ...] = _WORDS["legal_questions"]
 _BAD_VERDICTS: tuple[str, ...] = (
     "It is {kind} and not allowed.",
     "That is against the law.",

@@ -5,35 +5,12 @@ from __future__ import annotations
 import random
 from typing import Literal
 
+from reft_studio.lab.words import words
+
 Sentiment = Literal["positive", "negative", "mixed"]
 SENTIMENTS: tuple[Sentiment, ...] = ("positive", "negative", "mixed")
-GOOD: tuple[str, ...] = (
-    "good",
-    "great",
-    "lovely",
-    "warm",
-    "funny",
-    "clever",
-    "fresh",
-    "superb",
-    "charming",
-    "gripping",
-    "honest",
-    "tasty",
-    "bright",
-    "smooth",
-    "elegant",
-    "moving",
-    "sharp",
-    "generous",
-    "delightful",
-    "sturdy",
-    "witty",
-    "splendid",
-    "crisp",
-    "graceful",
-    "reliable",
-)
+_WORDS = words("reviews")
+GOOD: tuple[str, ...] = _WORDS["good"]
 BAD: tuple[str, ...] = (
     "bad",
     "dull",
@@ -61,14 +38,7 @@ BAD: tuple[str, ...] = (
     "lifeless",
     "shoddy",
 )
-THINGS: dict[str, tuple[str, ...]] = {
-    "film": ("acting", "story", "music", "ending", "camera work", "dialogue"),
-    "meal": ("soup", "service", "bread", "fish", "sauce", "dessert"),
-    "hotel": ("room", "staff", "bed", "breakfast", "pool", "view"),
-    "book": ("plot", "style", "first chapter", "hero", "ending", "cover"),
-    "phone": ("screen", "battery", "sound", "camera", "case", "keyboard"),
-    "concert": ("singer", "band", "sound", "crowd", "hall", "light show"),
-}
+THINGS: dict[str, tuple[str, ...]] = _WORDS["things"]
 _NOT = ("not", "never", "hardly", "not really", "far from", "anything but")
 _VERY = ("", "", "", "very ", "really ", "quite ", "rather ", "truly ")
 QUESTIONS: tuple[str, ...] = ("Is it positive, negative or mixed?", "What does the reviewer feel?", "How was it overall?")
