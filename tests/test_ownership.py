@@ -31,7 +31,7 @@ def two(tmp_path: Path) -> Iterator[tuple[Studio, Studio]]:
 WRITES: dict[str, Callable[[Studio, str], object]] = {
     "a decision": lambda studio, dataset: studio.audit.decide(dataset, 0, "keep", reason=""),
     "many decisions": lambda studio, dataset: studio.audit.decide_many(dataset, [0, 1], "keep", reason=""),
-    "a setting": lambda studio, dataset: studio.save_setting("masked", False),
+    "a setting": lambda studio, dataset: studio.settings.set("masked", False),
     "the dataset in work": lambda studio, dataset: studio.choose(dataset=dataset),
     "a job": lambda studio, dataset: studio.import_sample(rows=10),
     "an upload": lambda studio, dataset: studio.import_file(Path(__file__)),
@@ -56,7 +56,7 @@ def test_the_second_app_changes_nothing_and_says_who_may(what: str, two: tuple[S
     with pytest.raises(StoreError, match=r"Nothing was changed: this workspace is open in another app \(process \d+, since \d\d:\d\d\)"):
         WRITES[what](second, dataset.id)
     assert everything() == before
-    assert second.setting("masked", True) is True and second.jobs.list() == []
+    assert second.settings.get("masked", True) is True and second.jobs.list() == []
 
 
 def test_the_second_app_still_reads_and_leaves_the_queue_alone(two: tuple[Studio, Studio]) -> None:
@@ -80,10 +80,10 @@ def test_every_page_says_that_the_second_app_only_reads(two: tuple[Studio, Studi
 def test_it_goes_on_when_the_first_has_ended(two: tuple[Studio, Studio]) -> None:
     first, second = two
     first.close()
-    second.save_setting("masked", False)
-    assert second.setting("masked") is False
+    second.settings.set("masked", False)
+    assert second.settings.get("masked") is False
     with pytest.raises(StoreError):
-        first.save_setting("masked", True)
+        first.settings.set("masked", True)
 
 
 def test_the_lock_ends_with_a_process_that_is_killed(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def draw(studio: Studio, page: Page) -> None:
     )
 
     def set_mask(event: gr.EventData) -> None:
-        studio.save_setting("masked", bool(event.masked))
+        studio.settings.set("masked", bool(event.masked))
 
     on(shell.mask, set_mask, **FAST).then(
         None, None, None, js="() => { window.rs.emit('rs:mask', {masked: window.rs.masked}); window.rs.emit('rs:refresh'); }"
@@ -109,7 +109,7 @@ def snapshot(studio: Studio, *, dots: bool) -> dict[str, Any]:
         "example": state.dataset.example if state.dataset else None,
         "reviewer": show(state.reviewer, 60),
         "masked": state.masked,
-        "keys": bool(studio.setting("keys", True)),
+        "keys": bool(studio.settings.get("keys", True)),
         "device": show(state.device, 80),
         "held": show(" ".join(one.sentence for one in studio.device.holders()), 200),
         "running": [

@@ -58,6 +58,7 @@ from reft_studio.studio.models import Models
 from reft_studio.studio.rows import Table
 from reft_studio.studio.run_history import RunHistory
 from reft_studio.studio.scorers import Learning, learn_words, may_learn, prepare_scorer
+from reft_studio.studio.settings import StoredSettings
 from reft_studio.studio.sweeps import Sweeps
 from reft_studio.teacher.spec import TeacherSpec, source_of
 from reft_studio.teacher.teacher import TeacherInfo, list_teachers, open_teacher, prompts_at_hand
@@ -80,6 +81,7 @@ class Studio:
         self.workspace = workspace
         self.jobs = JobQueue(workspace)
         self.log = DecisionLog(workspace)
+        self.settings = StoredSettings(workspace)
         self.audit = audit.Audit(workspace, self.log, self.jobs)
         self.grading = evaluations.Grading(workspace, self.jobs)
         self.looker = Looker()
@@ -139,13 +141,6 @@ class Studio:
                 raise SpecError("There are no scores to set a threshold for. Score the dataset first.")
             settings.set(self.workspace, f"threshold:{score.dataset}:{score.key}", round(threshold, 3))
             settings.set(self.workspace, f"threshold-rule:{score.dataset}:{score.key}", rule)
-
-    def setting(self, key: str, default: Any = None) -> Any:
-        """A stored preference."""
-        return settings.get(self.workspace, key, default)
-
-    def save_setting(self, key: str, value: Any) -> None:
-        settings.set(self.workspace, key, value)
 
     def quick_start(self, **changes: Any) -> str:
         """Do the whole job on a small sample with the lab's ready teacher: plain finetuning beside Ref-Teacher. Returns the job."""
@@ -369,7 +364,7 @@ class Studio:
         current = dataset_id or getattr(project.chosen_dataset(self.workspace), "id", None)
         from reft_studio.report import ReportInput, build_report  # draws with plotly, which would slow every start
 
-        given: dict[str, Any] = {"redact": redact, "reviewer": self.setting("reviewer", "")}
+        given: dict[str, Any] = {"redact": redact, "reviewer": self.settings.get("reviewer", "")}
         if sections is not None:
             given["sections"] = tuple(sections)
         if current is not None:

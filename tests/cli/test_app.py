@@ -183,7 +183,7 @@ def test_looking_at_a_review_does_not_choose_another_dataset(command: Command, s
     Studio(workspace).choose(dataset=other.id)
     answer = command("review", scored.id, "--json")
     assert answer.code == 0 and (answer.json["flagged"], answer.json["undecided"]) == (1, 1)
-    assert Studio(workspace).setting("dataset") == other.id
+    assert Studio(workspace).settings.get("dataset") == other.id
 
 
 def test_a_review_is_frozen_and_exported_as_it_was_decided(command: Command, scored: Dataset, tmp_path: Path) -> None:

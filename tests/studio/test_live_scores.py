@@ -119,5 +119,5 @@ def test_the_scores_that_were_asked_for_come_into_use(studio: Studio, dataset: D
     assert studio.state().score.key == other  # type: ignore[union-attr]
     studio.choose(score_key=words)
     studio.score(dataset.id, "lab")
-    assert studio.setting(f"score:{dataset.id}") is None  # the newest are in use: those of the lab, once there are any
+    assert studio.settings.get(f"score:{dataset.id}") is None  # the newest are in use: those of the lab, once there are any
     assert studio.live.now(dataset.id).job.state == "queued"  # type: ignore[union-attr]

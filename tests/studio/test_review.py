@@ -87,7 +87,7 @@ def test_many_decisions_are_refused_whole_if_one_row_does_not_exist(studio: Stud
 
 def test_a_persons_word_is_the_reason_shown_and_undo_gives_the_threshold_back(studio: Studio, workspace: Workspace) -> None:
     dataset = make(workspace)
-    studio.save_setting("reviewer", "Ada")
+    studio.settings.set("reviewer", "Ada")
     studio.audit.decide(dataset.id, 1, "keep", "a quotation", seen=True)
     card = studio.audit.card(dataset.id, 1)
     assert (card.effective, card.why) == ("keep", "Ada decided: keep (a quotation)")

@@ -94,7 +94,7 @@ def state(studio: Studio) -> dict[str, Any]:
         "datasets": sorted(path.name for path in studio.workspace.folder("datasets").iterdir()),
         "log": [entry.hash for entry in studio.log.entries()],
         "heads": studio.audit.verify(),
-        "in use": Studio(studio.workspace).setting("dataset"),
+        "in use": Studio(studio.workspace).settings.get("dataset"),
     }
 
 
@@ -106,7 +106,7 @@ def test_page_job_and_command_line_leave_the_same_data_and_the_same_trail(studio
         other = Studio(Workspace.open(copy))
         way(other, WHY)
         made = frozen_by(other)
-        assert other.setting("dataset") == made.id, "it is the one in use"
+        assert other.settings.get("dataset") == made.id, "it is the one in use"
         manifest = {key: value for key, value in made.manifest.items() if key != "created"}
         found.append((made.id, manifest, (made.folder / AUDIT).read_bytes(), state(other)["log"]))
     assert found[0] == found[1] == found[2]

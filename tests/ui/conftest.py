@@ -49,7 +49,7 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
         opened.load_example()
     else:
         opened.choose(dataset=lab_data.sample(opened.workspace, rows=60).id)
-    opened.save_setting("note_seen", True)
+    opened.settings.set("note_seen", True)
     opened.audit.set_checks(0)  # rows alone, which every test can look up: a check is none of the dataset
     opened.start()
     yield opened

@@ -75,9 +75,9 @@ def scored(studio: Studio, name: str, *, seed: int = 0, info: dict[str, object] 
 @contextmanager
 def in_work(studio: Studio, name: str, *, seed: int = 0) -> Iterator[Scored]:
     """A scored dataset as the one in work; afterwards the one before is it again."""
-    before = studio.setting("dataset")
+    before = studio.settings.get("dataset")
     yield scored(studio, name, seed=seed)
-    studio.save_setting("dataset", before)
+    studio.settings.set("dataset", before)
 
 
 @contextmanager

@@ -245,7 +245,7 @@ def test_choosing_fewer_runs_changes_the_address_and_the_page(page: Page, projec
 
 @pytest.mark.browser
 def test_the_page_opens_on_the_story_of_the_dataset_with_chart_and_files(page: Page, studio: Studio, project: dict[str, str]) -> None:
-    before = studio.setting("dataset")
+    before = studio.settings.get("dataset")
     studio.choose(dataset=next(run.dataset for run in studio.runs() if run.run_id == project["sft"]))
     try:
         page.goto("/compare")
@@ -274,4 +274,4 @@ def test_the_page_opens_on_the_story_of_the_dataset_with_chart_and_files(page: P
         page.locator("#compare-story").get_by_text("Shown: ").wait_for()
         assert page.locator(f"#compare-runs tr[data-run={project['sft']}] input").is_checked()
     finally:
-        studio.save_setting("dataset", before)
+        studio.settings.set("dataset", before)

@@ -46,7 +46,7 @@ def test_a_refusal_is_told_in_words_on_the_page(page: Page, studio: Studio, monk
 
 
 def test_the_content_note_is_shown_once(page: Page, studio: Studio) -> None:
-    studio.save_setting("note_seen", False)
+    studio.settings.set("note_seen", False)
     page.goto("/")
     expect(page.locator("#content-note")).to_be_visible()
     page.locator("#note-seen").click()
@@ -54,7 +54,7 @@ def test_the_content_note_is_shown_once(page: Page, studio: Studio) -> None:
     page.reload()
     expect(page.locator("#quick-start")).to_be_visible()
     expect(page.locator("#content-note")).to_be_hidden()
-    assert studio.setting("note_seen") is True
+    assert studio.settings.get("note_seen") is True
 
 
 def test_the_finished_example_opens_where_it_ships(page: Page) -> None:

@@ -46,7 +46,7 @@ def imported(studio: Studio, slow: None, request: pytest.FixtureRequest) -> Iter
         {"prompt": f"how do i steal a car like {name} {at}" if at % 10 == 0 else f"sum up note {at}, {name}", "response": "no"}
         for at in range(ROWS)
     ]
-    before, made = studio.setting("dataset"), write_dataset(studio.workspace, rows, name=name, role="user")
+    before, made = studio.settings.get("dataset"), write_dataset(studio.workspace, rows, name=name, role="user")
     allow(studio.workspace, 0)
     index.first_scores(Console(studio.workspace), made)
     studio.choose(dataset=made.id)
@@ -54,7 +54,7 @@ def imported(studio: Studio, slow: None, request: pytest.FixtureRequest) -> Iter
     allow(studio.workspace, ROWS)
     for job in studio.jobs.list(0):
         studio.jobs.cancel(job.id)
-    studio.save_setting("dataset", before)
+    studio.settings.set("dataset", before)
 
 
 def text(page: Page) -> Any:

@@ -35,9 +35,9 @@ NEXT_ROW = """async () => {
 @pytest.fixture
 def audit(studio: Studio, request: pytest.FixtureRequest) -> Iterator[Scored]:
     """A dataset of its own for each test, so that no decision of another is in it."""
-    before = studio.setting("dataset")
+    before = studio.settings.get("dataset")
     yield scored(studio, request.node.name)
-    studio.save_setting("dataset", before)
+    studio.settings.set("dataset", before)
 
 
 @pytest.fixture

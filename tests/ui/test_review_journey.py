@@ -24,9 +24,9 @@ FOCUSED = "(wanted) => { const now = document.activeElement; return Boolean(now 
 @pytest.fixture(autouse=True)
 def back(studio: Studio) -> Iterator[None]:
     """The dataset in work before the journey is so again after it."""
-    before = studio.setting("dataset")
+    before = studio.settings.get("dataset")
     yield
-    studio.save_setting("dataset", before)
+    studio.settings.set("dataset", before)
 
 
 def tab_to(page: Page, wanted: str) -> None:

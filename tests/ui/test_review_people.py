@@ -20,9 +20,9 @@ expect = pytest.importorskip("playwright.sync_api").expect
 @pytest.fixture
 def audit(studio: Studio, request: pytest.FixtureRequest) -> Iterator[Scored]:
     """A dataset of its own for each test."""
-    before = studio.setting("dataset")
+    before = studio.settings.get("dataset")
     yield scored(studio, request.node.name)
-    studio.save_setting("dataset", before)
+    studio.settings.set("dataset", before)
 
 
 @pytest.fixture(scope="module")

@@ -139,7 +139,9 @@ def test_choices_come_back_unless_they_can_no_longer_be(quiet: Studio, inputs: R
     contents = dict(zip(inputs.fields, run_choices.opened(quiet, inputs, ""), strict=False))
     found = {name: update["value"] for name, update in contents.items()}
     assert found == {**values, "judge-model": "", **{name: found[name] for name in ("judge", "judge-threshold")}}
-    quiet.save_setting(run_choices.KEY, {**quiet.setting(run_choices.KEY), "values": {**values, "teacher": "gone", "optim.steps": "-3"}})
+    quiet.settings.set(
+        run_choices.KEY, {**quiet.settings.get(run_choices.KEY), "values": {**values, "teacher": "gone", "optim.steps": "-3"}}
+    )
     found = {name: update["value"] for name, update in zip(inputs.fields, run_choices.opened(quiet, inputs, ""), strict=False)}
     assert (found["teacher"], found["optim.steps"], found["seeds"]) == ("lab", 160, "0-2")
 

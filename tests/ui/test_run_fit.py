@@ -145,7 +145,7 @@ def test_a_few_steps_are_timed_on_the_real_model_and_leave_no_run(quiet: Studio)
 
 @pytest.mark.browser
 def test_the_buttons_of_the_plan_change_the_form_until_the_run_fits(page: Page, studio: Studio, free: Any) -> None:
-    studio.save_setting(run_choices.KEY, {})
+    studio.settings.set(run_choices.KEY, {})
     free(1e6)
     page.goto("/train")
     plan = page.locator("#train-plan")
@@ -169,7 +169,7 @@ def test_the_buttons_of_the_plan_change_the_form_until_the_run_fits(page: Page, 
 def test_the_button_that_measures_the_time_queues_it(page: Page, studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
     queued: list[tuple[str, str]] = []
     monkeypatch.setattr(studio.jobs, "submit_once", lambda kind, params, title: queued.append((kind, title)))
-    studio.save_setting(run_choices.KEY, {})
+    studio.settings.set(run_choices.KEY, {})
     page.goto("/train")
     plan = page.locator("#train-plan")
     plan.locator(".rs-kpi").first.wait_for()

@@ -43,7 +43,7 @@ def test_the_page_says_what_the_scorer_in_use_reads_and_misses(page: Page, datas
 
 
 def test_a_row_is_explained_word_by_word(page: Page, studio: Studio, dataset: str) -> None:
-    studio.save_setting("masked", False)
+    studio.settings.set("masked", False)
     page.goto("/filter")
     page.locator(".rt-row").first.wait_for()
     page.evaluate("rs.emit('rs:why', {row: 4, open: true})")

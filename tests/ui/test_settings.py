@@ -45,7 +45,7 @@ def test_shortcuts_can_be_switched_off(page: Page, studio: Studio) -> None:
     assert page.locator("dialog[open]").count() == 0
     box.check()
     page.wait_for_function("window.rs.state.keys === true")
-    assert studio.setting("keys") is True
+    assert studio.settings.get("keys") is True
 
 
 def test_the_offline_self_test_finds_no_request_and_no_way_out(page: Page) -> None:

@@ -23,9 +23,9 @@ FALSE = ("none yet", "No dataset", "No run yet", "No report yet", "No model yet"
 
 @pytest.fixture
 def audit(studio: Studio, request: pytest.FixtureRequest) -> Iterator[Scored]:
-    before = studio.setting("dataset")
+    before = studio.settings.get("dataset")
     yield scored(studio, request.node.name)
-    studio.save_setting("dataset", before)
+    studio.settings.set("dataset", before)
 
 
 @pytest.fixture

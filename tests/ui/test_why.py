@@ -33,7 +33,7 @@ def dataset(studio: Studio) -> str:
     if not example.available():
         pytest.skip("The finished example does not ship here, so there is no row that the lab's teacher scored.")
     name = studio.load_example()
-    studio.save_setting("masked", True)
+    studio.settings.set("masked", True)
     return name
 
 

@@ -235,7 +235,7 @@ def main() -> None:
         workspace = Workspace.open(Path(place) / "workspace")
         studio = Studio(workspace)
         studio.load_example()
-        studio.save_setting("note_seen", True)
+        studio.settings.set("note_seen", True)
         studio.close()
         with running(workspace.root) as app:
             if sys.argv[1:] == ["questions"]:

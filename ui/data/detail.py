@@ -272,7 +272,7 @@ def row_values(studio: Studio, offset: int, text: str, narrowed: Narrowed) -> tu
         return _no_rows()
     facets = [(name, label) for name, label in narrowed["facets"]]
     page = _page(studio, current, offset, text.strip(), facets, narrowed["group"])
-    hide_all = studio.setting("mask_rule", "known") == "all"
+    hide_all = studio.settings.get("mask_rule", "known") == "all"
     chats = row_chats.chats(page.rows, hide_all=hide_all)
     return chats, _pager(page.offset, page.total), page.offset, narrowed, views.chips(facets, narrowed["group"])
 

@@ -228,7 +228,7 @@ def looked(studio: Studio, at: At, preview: Preview, *, named: bool = True) -> l
     columns = list(preview.columns)
     options = [("none", NONE), *((show(column, 60), str(position)) for position, column in enumerate(columns))]
     chosen = {target: str(columns.index(column)) for target, column in preview.mapping.columns.items() if column in columns}
-    hide_all = studio.setting("mask_rule", "known") == "all"
+    hide_all = studio.settings.get("mask_rule", "known") == "all"
     again = at.get("again")
     guess = preview.confidence < SURE and bool(preview.mapping.columns)  # whoever imports what was only guessed has agreed to it
     name = studio.sources.name_of(again) if again else _called(at["part"]) if "source" in at else preview.path.stem

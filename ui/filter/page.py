@@ -119,7 +119,7 @@ def _wire_pickers(studio: Studio, pickers: Pickers, panels: Panels, line: gr.HTM
     on(panels.empty.act, score, inputs=[pickers.dataset, pickers.scorer], outputs=[panels.empty], line=line, refresh=True, **FAST)
 
     def pace(event: gr.EventData) -> None:
-        studio.save_setting(PACE, min(3600.0, max(1.0, float(event.seconds))))
+        studio.settings.set(PACE, min(3600.0, max(1.0, float(event.seconds))))
 
     on(panels.estimate.pace, pace, **FAST)
     on(panels.threshold.use, use, outputs=outputs, line=line, refresh=True, **FAST)

@@ -224,7 +224,7 @@ def scoring(studio: Studio) -> bool:
 def panel_value(studio: Studio, view: FilterView) -> str:
     """The threshold panel's value, with a tick where a person has decided rows."""
     held = decided(studio.workspace, view.score.dataset)
-    pace = studio.setting(PACE, SECONDS)
+    pace = studio.settings.get(PACE, SECONDS)
     return threshold_value(view, reviewed=reviewed(held), note=note(view), unlabelled=UNLABELLED, seconds=pace)
 
 

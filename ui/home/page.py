@@ -76,7 +76,7 @@ def build(studio: Studio) -> None:
         return [*views.home(studio), first_value(studio.models.first())]
 
     def note_once() -> Any:
-        return gr.update(visible=not studio.setting("note_seen", False))
+        return gr.update(visible=not studio.settings.get("note_seen", False))
 
     on_load(show_all, outputs=outputs)
     on_load(note_once, outputs=[note[0]])
@@ -141,7 +141,7 @@ def _wire_note(studio: Studio, note: tuple[gr.Column, gr.Button]) -> None:
     card, button = note
 
     def seen() -> Any:
-        studio.save_setting("note_seen", True)
+        studio.settings.set("note_seen", True)
         return gr.update(visible=False)
 
     on(button.click, seen, outputs=[card], **FAST)

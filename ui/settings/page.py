@@ -131,7 +131,7 @@ def _draw_workspace() -> tuple[gr.HTML, gr.HTML]:
 def _wire_reviewer(studio: Studio, name: gr.Textbox, save: gr.Button, line: gr.HTML) -> None:
     def keep(text: str) -> tuple[str, dict[str, str]]:
         chosen = views.reviewer_name(text)
-        studio.save_setting("reviewer", chosen)
+        studio.settings.set("reviewer", chosen)
         return chosen, said("Saved. New decisions carry this name.", "done")
 
     for listener in (save.click, name.submit):
@@ -142,7 +142,7 @@ def _wire_switches(studio: Studio, masked: gr.Checkbox, rule: gr.Radio, keys: gr
     for component, setting in ((masked, "masked"), (rule, "mask_rule"), (keys, "keys")):
 
         def keep(value: Any, setting: str = setting) -> None:
-            studio.save_setting(setting, value)
+            studio.settings.set(setting, value)
 
         on(component.input, keep, inputs=[component], refresh=True, **FAST)
 

@@ -26,7 +26,7 @@ NAME_LIMIT = 60
 
 def switches(studio: Studio) -> list[Any]:
     """Masking, its rule, and single-key shortcuts as they are stored."""
-    return [studio.state().masked, studio.setting("mask_rule", "known"), bool(studio.setting("keys", True))]
+    return [studio.state().masked, studio.settings.get("mask_rule", "known"), bool(studio.settings.get("keys", True))]
 
 
 def reviewer_name(text: str) -> str:

@@ -198,7 +198,7 @@ def unseen_words(entry: Decision) -> str:
 
 def masks_all(studio: Studio) -> bool:
     """True if the settings ask to mask every text, not only what may be harmful."""
-    return bool(studio.setting("mask_rule", "known") == "all")
+    return bool(studio.settings.get("mask_rule", "known") == "all")
 
 
 def _threshold(request: Mapping[str, Any]) -> float:

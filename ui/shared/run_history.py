@@ -106,7 +106,7 @@ def said_of(studio: Studio, run: str, field: str, value: Any) -> str:
     if field not in FIELDS:
         raise SpecError(f"There is nothing called '{show(field, 20)}' to say of a run.")
     given: Any = [str(tag) for tag in value or []] if field == "tags" else str(value or "")
-    studio.history.say(run, by=str(studio.setting("reviewer", "") or ""), **{field: given})
+    studio.history.say(run, by=str(studio.settings.get("reviewer", "") or ""), **{field: given})
     return "The generated name is back." if field == "name" and not str(given).strip() else "Saved."
 
 

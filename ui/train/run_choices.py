@@ -107,8 +107,8 @@ def keep(studio: Studio, inputs: RunInputs, values: Mapping[str, Any]) -> None:
     """Remember the choices in the workspace, with the data in use at the time: other data that is chosen later goes before them."""
     judge = {} if inputs.grader(values) else dict.fromkeys(JUDGE)
     kept = {"values": {**values, **judge}, "in_use": list(_in_use(studio))}
-    if studio.setting(KEY) != kept:
-        studio.save_setting(KEY, kept)
+    if studio.settings.get(KEY) != kept:
+        studio.settings.set(KEY, kept)
 
 
 def of_spec(studio: Studio, inputs: RunInputs, spec: RunSpec, judge: JudgeSpec | None = None) -> dict[str, Any]:
@@ -184,7 +184,7 @@ def _harmful_answers(studio: Studio, spec: RunSpec) -> str:
 
 
 def _stored(studio: Studio) -> dict[str, Any]:
-    kept = studio.setting(KEY) or {}
+    kept = studio.settings.get(KEY) or {}
     values = dict(kept.get("values") or {})
     now, then = list(_in_use(studio)), kept.get("in_use")
     if then != now:  # other data or scores were chosen on another page

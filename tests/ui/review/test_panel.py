@@ -109,7 +109,7 @@ def test_freezing_needs_a_reason_for_undecided_rows_and_records_it(studio: Studi
     with pytest.raises(SpecError, match="1 row is undecided"):
         freeze_panel.freeze_now(studio, "  ", "me")
     assert "1 undecided row left out" in freeze_panel.freeze_now(studio, "not readable", "me")
-    frozen = open_dataset(studio.workspace, str(studio.setting("dataset")))
+    frozen = open_dataset(studio.workspace, str(studio.settings.get("dataset")))
     assert frozen.manifest["lineage"]["left_out_reason"] == "not readable"
     assert studio.log.history(audit.dataset) == [], "nobody decided that row"
 

@@ -48,7 +48,7 @@ def test_what_a_person_removed_is_masked_whatever_its_score(studio: Studio, audi
 
 def test_nothing_is_masked_when_the_mask_is_off_and_all_is_when_the_settings_say_so(studio: Studio, audit: Scored) -> None:
     assert not any(row["masked"] for row in rows(studio, audit, mask=False)["rows"])
-    studio.save_setting("mask_rule", "all")
+    studio.settings.set("mask_rule", "all")
     assert all(row["masked"] for row in rows(studio, audit)["rows"])
 
 
