@@ -94,7 +94,7 @@ def test_from_an_upload_to_a_report(studio: Studio, tmp_path: Path) -> None:
     assert {row.run_id for row in studio.comparison().rows} >= set(runs)
     assert studio.flips(runs[1], runs[0]).both_harmful >= 0
 
-    report = studio.report(dataset_id=frozen.id)
+    report = studio.reports.build(dataset_id=frozen.id)
     text = report.read_text("utf-8")
     assert "<script src=" not in text and json.loads(report.with_suffix(".json").read_text("utf-8"))
     assert open_dataset(studio.workspace, dataset).rows == 120, "the upload is never changed"

@@ -36,8 +36,8 @@ WRITES: dict[str, Callable[[Studio, str], object]] = {
     "a job": lambda studio, dataset: studio.import_sample(rows=10),
     "an upload": lambda studio, dataset: studio.import_file(Path(__file__)),
     "a deletion": lambda studio, dataset: studio.delete_dataset(dataset),
-    "the example": lambda studio, dataset: studio.load_example(),
-    "a report": lambda studio, dataset: studio.report(),
+    "the example": lambda studio, dataset: studio.example.load(),
+    "a report": lambda studio, dataset: studio.reports.build(),
     "freezing": lambda studio, dataset: studio.audit.freeze(dataset),
     "a bundle": lambda studio, dataset: studio.audit.bundle(dataset),
 }

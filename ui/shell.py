@@ -142,7 +142,7 @@ def page_states(studio: Studio, state: State) -> dict[str, Dot]:
     states["review"] = _review_dot(studio, state)
     states["train"] = _dot(done=bool(runs), busy=bool(working & {"run", "demo"}))
     states["compare"] = _dot(done=len(graded) > 1, busy=len(graded) == 1)
-    states["report"] = _dot(done=dataset is not None and studio.reported(dataset.id), busy=False)
+    states["report"] = _dot(done=dataset is not None and studio.reports.has(dataset.id), busy=False)
     return states
 
 

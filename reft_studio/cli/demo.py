@@ -25,7 +25,7 @@ def run_demo(workspace: Workspace, wanted: dict[str, Any], own: Prompts | None =
     console = Console(workspace)
     result = demo(workspace, spec, console)
     console.stage("build the report", len(result.stages) + 1, len(result.stages) + 1)
-    report = Studio(workspace).report(dataset_id=result.datasets[0])
+    report = Studio(workspace).reports.build(dataset_id=result.datasets[0])
     console.done()
     beside = kept_beside(".html")
     if beside is not None:

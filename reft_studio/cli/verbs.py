@@ -191,7 +191,7 @@ def compare(workspace: Workspace) -> None:
 def report(workspace: Workspace, dataset: str | None, *, out: Path | None, redact: bool) -> None:
     """Build the report and say where it is."""
     writable(out)
-    path = Studio(workspace).report(dataset_id=dataset, redact=redact)
+    path = Studio(workspace).reports.build(dataset_id=dataset, redact=redact)
     if out is not None:
         write_atomic(out, path.read_bytes())
     show({"report": str(out or path), "redacted": redact}, text=lambda: str(out or path))
@@ -209,7 +209,7 @@ def bundle(workspace: Workspace, dataset: str, *, out: Path | None, report: bool
     """Pack the audit of a frozen dataset, with a redacted report if one is wanted."""
     writable(out)
     studio = Studio(workspace)
-    told = studio.report(dataset_id=dataset, redact=True) if report and studio.audit.frozen(dataset) else None
+    told = studio.reports.build(dataset_id=dataset, redact=True) if report and studio.audit.frozen(dataset) else None
     path = studio.audit.bundle(dataset, report=told)
     if out is not None:
         write_atomic(out, path.read_bytes())

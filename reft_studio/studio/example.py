@@ -1,16 +1,47 @@
-"""The finished example project: made by the same code, shipped with the app, copied into a workspace on request."""
+"""Two ways to see the whole job at once: a quick start that does it, and the finished example, shipped and copied on request."""
 
 from __future__ import annotations
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from reft_studio.data.dataset import open_dataset
 from reft_studio.errors import StoreError
 from reft_studio.integrity import seal
+from reft_studio.jobs.queue import JobQueue
+from reft_studio.models.spec import PRESETS
+from reft_studio.store import settings
 from reft_studio.workspace import ASSETS, Workspace, new_folder, read_json, write_json
 
 EXAMPLE = ASSETS / "lab" / "example"
 KINDS = ("datasets", "scores", "runs", "evaluations")
+
+
+@dataclass
+class Example:
+    """The example of one workspace."""
+
+    workspace: Workspace
+    jobs: JobQueue
+
+    def quick_start(self, **changes: Any) -> str:
+        """Do the whole job on a small sample with the lab's ready teacher: plain finetuning beside Ref-Teacher. Returns the job."""
+        params = {"shipped_teacher": True, "methods": ["sft", "ref_teacher"], "steps": PRESETS["lab"].optim.steps, "rows": 1000, **changes}
+        return self.jobs.submit("demo", params, title="First audit: sample, filter, two runs, comparison")
+
+    def load(self) -> str:
+        """Copy the finished example into the workspace and choose it; returns its dataset."""
+        self.workspace.require_writable()
+        dataset = load(self.workspace)
+        settings.set(self.workspace, "dataset", open_dataset(self.workspace, dataset).id)
+        return dataset
+
+    @property
+    def made_on(self) -> str | None:
+        """The day the shipped example was made; None if none ships."""
+        return made_on()
 
 
 def available() -> bool:

@@ -6,7 +6,6 @@ import shutil
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,7 +34,6 @@ from reft_studio.studio import (
     audit,
     device,
     evaluations,
-    example,
     explain,
     measures,
     memory,
@@ -52,9 +50,11 @@ from reft_studio.studio import (
 from reft_studio.studio import chat as models
 from reft_studio.studio import comparison as comparing
 from reft_studio.studio.datasets import DatasetSources, held_upload
+from reft_studio.studio.example import Example
 from reft_studio.studio.live_run import LiveRuns, run_params
 from reft_studio.studio.live_scores import Live
 from reft_studio.studio.models import Models
+from reft_studio.studio.reports import Reports
 from reft_studio.studio.rows import Table
 from reft_studio.studio.run_history import RunHistory
 from reft_studio.studio.scorers import Learning, learn_words, may_learn, prepare_scorer
@@ -62,7 +62,7 @@ from reft_studio.studio.settings import StoredSettings
 from reft_studio.studio.sweeps import Sweeps
 from reft_studio.teacher.spec import TeacherSpec, source_of
 from reft_studio.teacher.teacher import TeacherInfo, list_teachers, open_teacher, prompts_at_hand
-from reft_studio.workspace import Workspace, discard, new_folder, read_json
+from reft_studio.workspace import Workspace, discard, new_folder
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,8 @@ class Studio:
         self.log = DecisionLog(workspace)
         self.settings = StoredSettings(workspace)
         self.audit = audit.Audit(workspace, self.log, self.jobs)
+        self.reports = Reports(workspace, self.audit)
+        self.example = Example(workspace, self.jobs)
         self.grading = evaluations.Grading(workspace, self.jobs)
         self.looker = Looker()
         self.sources = DatasetSources(workspace, self.jobs, self.looker)
@@ -141,22 +143,6 @@ class Studio:
                 raise SpecError("There are no scores to set a threshold for. Score the dataset first.")
             settings.set(self.workspace, f"threshold:{score.dataset}:{score.key}", round(threshold, 3))
             settings.set(self.workspace, f"threshold-rule:{score.dataset}:{score.key}", rule)
-
-    def quick_start(self, **changes: Any) -> str:
-        """Do the whole job on a small sample with the lab's ready teacher: plain finetuning beside Ref-Teacher. Returns the job."""
-        params = {"shipped_teacher": True, "methods": ["sft", "ref_teacher"], "steps": PRESETS["lab"].optim.steps, "rows": 1000, **changes}
-        return self.jobs.submit("demo", params, title="First audit: sample, filter, two runs, comparison")
-
-    def load_example(self) -> str:
-        """Copy the finished example into the workspace and choose it; returns its dataset."""
-        self.workspace.require_writable()
-        dataset = example.load(self.workspace)
-        self.choose(dataset=dataset)
-        return dataset
-
-    def example_date(self) -> str | None:
-        """The day the shipped example was made; None if none ships."""
-        return example.made_on()
 
     # data
 
@@ -358,37 +344,5 @@ class Studio:
         """What must be said before models of this base answer: that they, or the filter, do not read the prompt. Asks no model."""
         return models.unread_prompt(prompt, base, next((one for one in self.teachers() if one.model == base and one.regularised), None))
 
-    def report(self, *, dataset_id: str | None = None, redact: bool = True, sections: Sequence[str] | None = None) -> Path:
-        """Build the report of a dataset (None: the chosen one) as one HTML file with a JSON twin; of a frozen one: of its audit."""
-        self.workspace.require_writable()
-        current = dataset_id or getattr(project.chosen_dataset(self.workspace), "id", None)
-        from reft_studio.report import ReportInput, build_report  # draws with plotly, which would slow every start
-
-        given: dict[str, Any] = {"redact": redact, "reviewer": self.settings.get("reviewer", "")}
-        if sections is not None:
-            given["sections"] = tuple(sections)
-        if current is not None:
-            given |= self.audit.told(current)
-        return build_report(self.workspace, ReportInput(**given), self.workspace.folder("reports"))
-
-    def reports(self) -> list[Path]:
-        """Reports of the workspace, newest first."""
-        folder = self.workspace.folder("reports")
-        return sorted(folder.glob("*.html"), key=lambda path: path.stat().st_mtime, reverse=True) if folder.is_dir() else []
-
-    def reported(self, dataset_id: str) -> bool:
-        """Whether there is a report of a dataset."""
-        return any(_reported(path.with_suffix(".json"), path.stat().st_mtime_ns) == dataset_id for path in self.reports())
-
     def doctor(self) -> list[doctor.HealthCheck]:
         return doctor.examine(self.workspace)
-
-
-@lru_cache(maxsize=512)
-def _reported(twin: Path, _written: int) -> str | None:
-    """Which dataset a report is of; None for one on models only, or without its twin."""
-    try:
-        found: dict[str, Any] = read_json(twin)
-    except StoreError:
-        return None
-    return found.get("dataset") or (found.get("data") or {}).get("id")

@@ -317,14 +317,14 @@ def test_comparing_nothing_says_so(command: Command) -> None:
 
 
 def test_a_comparison_for_machines_has_numbers(command: Command, workspace: Workspace) -> None:
-    Studio(workspace).load_example()
+    Studio(workspace).example.load()
     rows = command("compare", "--json").json
     assert rows and all(isinstance(row["hs"]["value"], float) and row["hs"]["n"] > 0 for row in rows)
     assert "HS: complied % (lower is better)" in command("compare").out
 
 
 def test_a_report_is_one_file_where_it_was_asked_for(command: Command, workspace: Workspace, tmp_path: Path) -> None:
-    dataset = Studio(workspace).load_example()
+    dataset = Studio(workspace).example.load()
     out = tmp_path / "reports" / "audit.html"
     answer = command("report", "--dataset", dataset, "--out", str(out))
     assert answer.code == 0 and answer.out.strip() == str(out)

@@ -19,7 +19,7 @@ def studio(workspace: Workspace) -> Studio:
 
 
 def test_the_example_gives_every_page_something_true_to_show(studio: Studio) -> None:
-    dataset = studio.load_example()
+    dataset = studio.example.load()
     state = studio.state()
     assert state.dataset is not None and state.dataset.id == dataset and state.dataset.example
     assert state.score is not None and studio.filter_view(dataset, state.score.key).labels_known
@@ -30,14 +30,14 @@ def test_the_example_gives_every_page_something_true_to_show(studio: Studio) -> 
 
 
 def test_its_badge_tells_the_day_it_was_made(studio: Studio) -> None:
-    assert studio.example_date() == read_json(example.EXAMPLE / "example.json")["made_on"]
+    assert studio.example.made_on == read_json(example.EXAMPLE / "example.json")["made_on"]
 
 
 def test_loading_it_twice_changes_nothing(studio: Studio, workspace: Workspace) -> None:
-    dataset = studio.load_example()
+    dataset = studio.example.load()
     kept = open_dataset(workspace, dataset)
     (kept.folder / "note.txt").write_text("mine", "utf-8")
-    assert studio.load_example() == dataset
+    assert studio.example.load() == dataset
     assert (kept.folder / "note.txt").is_file() and len(studio.datasets()) == 1
 
 
@@ -45,7 +45,7 @@ def test_an_evaluation_of_the_users_own_is_not_replaced(studio: Studio, workspac
     own = workspace.folder("evaluations", "base--lab")
     own.mkdir(parents=True)
     (own / "result.json").write_text("{}", "utf-8")
-    studio.load_example()
+    studio.example.load()
     assert (own / "result.json").read_text("utf-8") == "{}"
 
 

@@ -52,7 +52,7 @@ def frozen(studio: Studio, dataset: Dataset) -> Dataset:
 
 def told(studio: Studio, dataset: str) -> dict[str, object]:
     """The report's numbers."""
-    value: dict[str, object] = read_json(studio.report(dataset_id=dataset).with_suffix(".json"))
+    value: dict[str, object] = read_json(studio.reports.build(dataset_id=dataset).with_suffix(".json"))
     return value
 
 

@@ -70,7 +70,7 @@ def test_unfinished_scores_are_in_use_and_counted_as_far_as_they_go(studio: Stud
         lambda studio, name: studio.audit.draw(name),
         lambda studio, name: studio.audit.select_rows(name, RowFilter(side="flagged")),
         lambda studio, name: studio.audit.select_rows(name, RowFilter(low=0.5)),
-        lambda studio, name: studio.report(dataset_id=name),
+        lambda studio, name: studio.reports.build(dataset_id=name),
     ],
 )
 def test_what_needs_all_rows_is_refused(studio: Studio, half_scored: Dataset, act: Callable[[Studio, str], Any]) -> None:

@@ -76,7 +76,7 @@ def test_work_in_the_background_keeps_nobody_from_the_next_step(studio: Studio, 
 
 
 def test_finished_runs_lead_to_the_comparison(studio: Studio) -> None:
-    studio.load_example()
+    studio.example.load()
     studio.choose(threshold=-0.2)
     assert page(studio) == "compare"
 

@@ -46,7 +46,7 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
     """The finished example where it ships, else a sample that nobody has scored; masking on, the content note seen."""
     opened = Studio(Workspace.open(tmp_path_factory.mktemp("app") / "workspace"))
     if example.available():
-        opened.load_example()
+        opened.example.load()
     else:
         opened.choose(dataset=lab_data.sample(opened.workspace, rows=60).id)
     opened.settings.set("note_seen", True)

@@ -93,7 +93,7 @@ def test_the_page_opens_on_the_runs_that_tell_the_story_and_says_which(studio_wi
 
 def test_the_headline_is_that_of_the_report(studio_with_runs: Studio, ids: dict[str, str]) -> None:
     (line,) = views.comparison(studio_with_runs, list(ids.values()), dark=False).story["headline"]
-    path = studio_with_runs.report()
+    path = studio_with_runs.reports.build()
     assert line in json.loads(path.with_suffix(".json").read_text("utf-8"))["summary"]
     assert line.startswith("Ref-Teacher against Plain SFT: HS ") and "; FA " in line
 

@@ -27,7 +27,7 @@ def test_three_ways_to_begin_are_offered(page: Page) -> None:
 
 def test_one_press_queues_the_whole_job(page: Page, studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    monkeypatch.setattr(studio, "quick_start", lambda: asked.append("demo") or "demo-1")
+    monkeypatch.setattr(studio.example, "quick_start", lambda: asked.append("demo") or "demo-1")
     page.goto("/")
     page.locator("#quick-start").click()
     expect(page.locator("#home-status")).to_contain_text("You can leave this page")
@@ -38,7 +38,7 @@ def test_a_refusal_is_told_in_words_on_the_page(page: Page, studio: Studio, monk
     def fail() -> str:
         raise RuntimeError("secret detail of a dataset")
 
-    monkeypatch.setattr(studio, "quick_start", fail)
+    monkeypatch.setattr(studio.example, "quick_start", fail)
     page.goto("/")
     page.locator("#quick-start").click()
     expect(page.locator("#home-status")).to_contain_text("Something went wrong in the app (RuntimeError). Details are in the log.")

@@ -53,7 +53,7 @@ def test_what_is_there_is_ticked_and_needs_no_action(project: Studio) -> None:
 
 
 def test_a_report_is_read_in_short_from_its_twin(project: Studio, served: Path) -> None:
-    (path,) = project.reports()
+    (path,) = project.reports.every()
     value = views.view(path)
     assert value["report"]["title"] == "Comparison of models"
     assert value["report"]["redacted"]
@@ -63,7 +63,7 @@ def test_a_report_is_read_in_short_from_its_twin(project: Studio, served: Path) 
 
 
 def test_only_a_copy_in_the_temporary_folder_is_offered(project: Studio, served: Path) -> None:
-    (path,) = project.reports()
+    (path,) = project.reports.every()
     copy = Path(views.view(path)["url"].removeprefix("/gradio_api/file="))
     assert copy.is_relative_to(served)
     assert copy.read_bytes() == path.read_bytes()
@@ -77,7 +77,7 @@ def test_the_list_skips_what_the_app_did_not_write(project: Studio) -> None:
     stray = project.workspace.folder("reports") / "by-hand.html"
     stray.write_text("hello", "utf-8")
     try:
-        (line,) = views.lines(project.reports())
+        (line,) = views.lines(project.reports.every())
     finally:
         stray.unlink()
     assert (line["state"], line["texts"]) == (("Final", "done"), "left out")
@@ -101,10 +101,10 @@ def reporting(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> Iterator[Studi
         given = ReportInput(dataset=data.id, redact=redact, sections=sections)  # type: ignore[arg-type]
         return build_report(studio.workspace, given, studio.workspace.folder("reports"))
 
-    before = set(studio.reports())
-    monkeypatch.setattr(studio, "report", report)
+    before = set(studio.reports.every())
+    monkeypatch.setattr(studio.reports, "build", report)
     yield studio
-    for path in set(studio.reports()) - before:
+    for path in set(studio.reports.every()) - before:
         path.unlink()
         path.with_suffix(".json").unlink()
     shutil.rmtree(data.folder)

@@ -32,7 +32,7 @@ AGAIN = """async (row) => {
 def dataset(studio: Studio) -> str:
     if not example.available():
         pytest.skip("The finished example does not ship here, so there is no row that the lab's teacher scored.")
-    name = studio.load_example()
+    name = studio.example.load()
     studio.settings.set("masked", True)
     return name
 

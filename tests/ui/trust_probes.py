@@ -234,7 +234,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         workspace = Workspace.open(Path(place) / "workspace")
         studio = Studio(workspace)
-        studio.load_example()
+        studio.example.load()
         studio.settings.set("note_seen", True)
         studio.close()
         with running(workspace.root) as app:

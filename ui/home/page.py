@@ -108,7 +108,7 @@ def _draw_cards(studio: Studio) -> tuple[gr.Button, gr.Button]:
             fixed(_AUDIT)
             gr.Button("Bring a file", link="/data", elem_id="audit", elem_classes=["fit"])
         with gr.Column(elem_classes=["rs-card", "rs-start"], min_width=220):
-            made = studio.example_date()
+            made = studio.example.made_on
             fixed(_EXAMPLE.format(when=f"Made with the lab on {html.escape(made)}" if made else "Not part of this installation"))
             example = gr.Button("Open the example", elem_id="open-example", elem_classes=["fit"], interactive=made is not None)
     return quick, example
@@ -126,11 +126,11 @@ def _wire_cards(
     studio: Studio, quick: gr.Button, example: gr.Button, line: gr.HTML, outputs: list[Any], show_all: Callable[[], list[Any]]
 ) -> None:
     def start() -> dict[str, str]:
-        studio.quick_start()
+        studio.example.quick_start()
         return said("The quick start is queued. You can leave this page: the work goes on.", "note")
 
     def load() -> tuple[Any, ...]:
-        studio.load_example()
+        studio.example.load()
         return (*show_all(), said("The example is in the workspace. Go on with Filter, Compare or Chat.", "done"))
 
     on(quick.click, start, line=line, refresh=True, **SLOW)

@@ -58,7 +58,7 @@ def _wire(studio: Studio, form: dict[str, Any], view: gr.HTML, reports: gr.HTML,
     shown = gr.State(Shown())
 
     def fill() -> tuple[Any, ...]:
-        known = studio.reports()
+        known = studio.reports.every()
         return views.checklist(studio), Shown.of(studio.state()), views.view(known[0] if known else None), table_value(views.lines(known))
 
     def follow() -> tuple[Any, ...]:
@@ -66,8 +66,8 @@ def _wire(studio: Studio, form: dict[str, Any], view: gr.HTML, reports: gr.HTML,
 
     def make(sections: list[str], redact: bool, shown: Shown) -> tuple[Any, ...]:
         dataset = shown.take(studio, line=True) if shown.dataset else None
-        path = studio.report(dataset_id=dataset, redact=redact, sections=sections)
-        return views.view(path), table_value(views.lines(studio.reports())), said("The report is built.")
+        path = studio.reports.build(dataset_id=dataset, redact=redact, sections=sections)
+        return views.view(path), table_value(views.lines(studio.reports.every())), said("The report is built.")
 
     def act(event: gr.EventData) -> tuple[Any, ...]:
         path = views.named(studio, str(event.id))

@@ -146,7 +146,7 @@ def _line(path: Path) -> dict[str, Any] | None:
 
 def named(studio: Studio, name: str) -> Path:
     """The report with this file name. Raises StoreError if it is gone."""
-    found = next((path for path in studio.reports() if path.name == name), None)
+    found = next((path for path in studio.reports.every() if path.name == name), None)
     if found is None:
         raise StoreError("This report is no longer in the workspace. Build it again.")
     return found

@@ -249,7 +249,7 @@ def make_cleaned(studio: Studio, dataset: str) -> tuple[Any, ...]:
 
 def make_bundle(studio: Studio, dataset: str, by: str) -> tuple[gr.DownloadButton, dict[str, str]]:
     """(button, line): the audit bundle with the redacted report of the audit inside; of a large dataset a job makes it."""
-    report = studio.report(dataset_id=dataset, redact=True)
+    report = studio.reports.build(dataset_id=dataset, redact=True)
     if studio.audit.is_large(dataset):
         studio.audit.start_bundle(dataset, by=by, report=report)
         return gr.DownloadButton(visible=False), said(WRITING, "note")
