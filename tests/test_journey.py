@@ -91,8 +91,8 @@ def test_from_an_upload_to_a_report(studio: Studio, tmp_path: Path) -> None:
     ]
     runs = [str((finished(studio, job).result or {})["run"]) for job in jobs]
     assert load_result(studio.workspace, runs[0]).suite_fingerprint == load_result(studio.workspace, runs[1]).suite_fingerprint
-    assert {row.run_id for row in studio.comparison().rows} >= set(runs)
-    assert studio.flips(runs[1], runs[0]).both_harmful >= 0
+    assert {row.run_id for row in studio.comparison.every().rows} >= set(runs)
+    assert studio.comparison.flips(runs[1], runs[0]).both_harmful >= 0
 
     report = studio.reports.build(dataset_id=frozen.id)
     text = report.read_text("utf-8")

@@ -165,7 +165,7 @@ def mix(workspace: Workspace, data: str, harmful: str, *, settings: dict[str, An
 
 def compare(workspace: Workspace) -> None:
     """Every evaluated model, group by group."""
-    found = Studio(workspace).comparison()
+    found = Studio(workspace).comparison.every()
     blocks = []
     for group in found.groups:
         rows = [

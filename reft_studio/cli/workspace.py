@@ -34,7 +34,7 @@ def list_all(workspace: Workspace, kind: str) -> None:
     if kind in ("all", "runs"):
         found["runs"] = [asdict(one) for one in studio.runs()]
     if kind in ("all", "models"):
-        found["models"] = [asdict(one) for one in studio.chat_models()]
+        found["models"] = [asdict(one) for one in studio.chat.models()]
     show(found, text=lambda: "\n\n".join(_listed(name, rows) for name, rows in found.items()))
 
 
@@ -98,18 +98,18 @@ def _cell(value: Any) -> str:
 def chat(workspace: Workspace, prompt: str, models: Sequence[str], options: dict[str, Any]) -> None:
     """Answers of several models of one base to one prompt. Raises SpecError for a model that is not there, or of another base."""
     studio = Studio(workspace)
-    known = {one.id: one for one in studio.chat_models()}
+    known = {one.id: one for one in studio.chat.models()}
     chosen = list(models) or [one.id for one in known.values() if one.base == "lab"]
     if unknown := [name for name in chosen if name not in known]:
         raise SpecError(f"There is no model '{unknown[0]}'. `list models` shows those of this workspace.")
     if len({known[name].base for name in chosen}) > 1:
         raise SpecError("These models are made on different bases. Ask models of one base at a time.")
-    warning = studio.prompt_warning(prompt, known[chosen[0]].base) or ""
+    warning = studio.chat.warning(prompt, known[chosen[0]].base) or ""
     if warning:
         Console(workspace).warn(warning)
     answers: dict[str, dict[str, Any]] = {name: {"title": known[name].title, "text": "", "refusal": None} for name in chosen}
     try:
-        for event in studio.chat(prompt, chosen, **options):
+        for event in studio.chat.answer(prompt, chosen, **options):
             answers[event.model]["text"] += event.delta
             if event.done:
                 answers[event.model] |= {"refusal": event.refusal, "stop": event.stop, "tokens": event.tokens}

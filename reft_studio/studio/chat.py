@@ -1,4 +1,4 @@
-"""The Chat and Compare pages: which models can answer, what they say, how the evaluated ones stand."""
+"""Chat: which models can answer, what they say, and what is known of a prompt before they do."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import Any, Literal
 
 from reft_studio.audit.language import READ, of_prompt, prompt_warning
 from reft_studio.chat.host import ModelHost
-from reft_studio.comparison.table import RunRow, Summary, caveats, comparable, groups, load_rows, summaries
 from reft_studio.evaluation.judges import judge_named
 from reft_studio.evaluation.subject import Kind, Subject, list_subjects
-from reft_studio.teacher.teacher import TeacherInfo
+from reft_studio.jobs.queue import JobQueue
+from reft_studio.studio.device import Way
+from reft_studio.teacher.teacher import list_teachers
 from reft_studio.workspace import Workspace
 
 JUDGE = "refusal_phrases"
@@ -47,61 +48,78 @@ class ChatEvent:
     job: str | None = None
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Every evaluated model, in groups that may be compared, newest group first; `reasons` says what keeps the groups apart."""
+@dataclass
+class Chat:
+    """Chat with the models of one workspace. What a job holds the device for is not answered beside it unless that was asked for."""
 
-    rows: list[RunRow]
-    groups: list[list[RunRow]]
-    summaries: list[Summary]
-    reasons: list[str]
-    caveats: list[str]
+    workspace: Workspace
+    jobs: JobQueue
+    host: ModelHost
 
+    def models(self) -> list[ChatModel]:
+        """Every model of the workspace: bases, aligned weights, teachers, runs from the newest."""
+        return [_model(subject) for subject in list_subjects(self.workspace)]
 
-def chat_models(workspace: Workspace) -> list[ChatModel]:
-    """Every model of the workspace: bases, aligned weights, teachers, runs from the newest."""
-    return [_model(subject) for subject in list_subjects(workspace)]
+    def answer(
+        self,
+        prompt: str,
+        models: Sequence[str],
+        *,
+        max_new_tokens: int = 128,
+        temperature: float = 0.0,
+        seed: int = 0,
+        way: Way = "beside",
+    ) -> Iterator[ChatEvent]:
+        """Stream the answers of several models of one base to the same prompt. Closing the iterator stops them.
 
+        `way`: what is done while a job has the device; one that is to pause gives way to the answers, and is the next again.
+        """
+        asked: set[str] = set()
+        how = "beside" if way == "beside" else "wait"
+        for event in self._said(prompt, models, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed, device=how):
+            if event.job and way == "pause" and event.job not in asked:
+                asked.add(event.job)
+                self.jobs.give_way(event.job)
+            yield event
 
-def chat(workspace: Workspace, host: ModelHost, prompt: str, models: Sequence[str], **options: Any) -> Iterator[ChatEvent]:
-    """Stream the answers of several models to one prompt."""
-    bases = [model for model in chat_models(workspace) if model.id in models]
-    base = next((model.base for model in bases), "lab")
-    texts = dict.fromkeys(models, "")
-    judge = judge_named(JUDGE)
-    for event in host.request(op="chat", prompt=prompt, models=list(models), base=base, **options):
-        if "waiting" in event:
-            yield ChatEvent("", "", waiting=event["waiting"], job=event.get("job"))
-            continue
-        texts[event["model"]] += event["delta"]
-        graded = judge.grade(prompt, texts[event["model"]]) if event.get("done") else None
-        refusal = graded.verdict == "refuse" if graded else None
-        yield ChatEvent(
-            event["model"],
-            event["delta"],
-            done=bool(event.get("done")),
-            stop=event.get("stop"),
-            refusal=refusal,
-            tokens=int(event.get("tokens", 0)),
-            seconds=float(event.get("seconds", 0.0)),
-        )
+    def cosine(self, prompt: str, teacher: str = "lab") -> tuple[float, float] | None:
+        """Cosine of a prompt to the teacher's refusal feature, and the threshold; None for an empty prompt."""
+        if not prompt.strip():
+            return None
+        event = next(self.host.request(op="score", prompt=prompt, teacher=teacher), None)
+        return (event["cosine"], event["threshold"]) if event else None
 
+    def warning(self, prompt: str, base: str) -> str | None:
+        """What must be said before models of this base answer: that they, or the filter, do not read the prompt. Asks no model."""
+        if base == LAB:
+            return prompt_warning(of_prompt(prompt, is_lab=True))
+        teacher = next((one for one in list_teachers(self.workspace) if one.model == base and one.regularised), None)
+        if teacher is None:
+            return None  # nothing scores it, and what a real model reads is not known here
+        return prompt_warning(of_prompt(prompt, is_lab=False, read=teacher.spec.get("languages", READ)))
 
-def unread_prompt(prompt: str, base: str, teacher: TeacherInfo | None) -> str | None:
-    """Why a prompt is none that models of a base, or the teacher that scores it, were made for; None if nothing speaks against it."""
-    if base == LAB:
-        return prompt_warning(of_prompt(prompt, is_lab=True))
-    if teacher is None:
-        return None  # nothing scores it, and what a real model reads is not known here
-    return prompt_warning(of_prompt(prompt, is_lab=False, read=teacher.spec.get("languages", READ)))
-
-
-def comparison(workspace: Workspace) -> Comparison:
-    """What the Compare page draws."""
-    rows = load_rows(workspace)
-    found = sorted(groups(rows), key=lambda group: max(row.created for row in group), reverse=True)
-    first = found[0] if found else []
-    return Comparison(rows, found, summaries(first), comparable(rows), caveats(first))
+    def _said(self, prompt: str, models: Sequence[str], **options: Any) -> Iterator[ChatEvent]:
+        """Events of the host, with whether an answer refuses."""
+        bases = [model for model in self.models() if model.id in models]
+        base = next((model.base for model in bases), "lab")
+        texts = dict.fromkeys(models, "")
+        judge = judge_named(JUDGE)
+        for event in self.host.request(op="chat", prompt=prompt, models=list(models), base=base, **options):
+            if "waiting" in event:
+                yield ChatEvent("", "", waiting=event["waiting"], job=event.get("job"))
+                continue
+            texts[event["model"]] += event["delta"]
+            graded = judge.grade(prompt, texts[event["model"]]) if event.get("done") else None
+            refusal = graded.verdict == "refuse" if graded else None
+            yield ChatEvent(
+                event["model"],
+                event["delta"],
+                done=bool(event.get("done")),
+                stop=event.get("stop"),
+                refusal=refusal,
+                tokens=int(event.get("tokens", 0)),
+                seconds=float(event.get("seconds", 0.0)),
+            )
 
 
 def _model(subject: Subject) -> ChatModel:

@@ -1,4 +1,4 @@
-"""What the Compare page opens on: the runs a person chose last for the dataset in work, else those that tell its story."""
+"""Compare: how the evaluated models stand, where they differ, and which of them the page opens on."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reft_studio.comparison import story
-from reft_studio.comparison.table import RunRow, groups, load_rows
+from reft_studio.comparison.flips import Flips, Paired, flips, paired
+from reft_studio.comparison.table import RunRow, Summary, caveats, comparable, groups, load_rows, summaries
 from reft_studio.data.dataset import list_datasets
+from reft_studio.evaluation.grade import SetName
 from reft_studio.store import settings
 from reft_studio.studio.project import DatasetSummary, chosen_dataset
 from reft_studio.workspace import Workspace
@@ -25,11 +27,37 @@ class FirstView:
     remembered: bool
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """Every evaluated model, in groups that may be compared, newest group first; `reasons` says what keeps the groups apart."""
+
+    rows: list[RunRow]
+    groups: list[list[RunRow]]
+    summaries: list[Summary]
+    reasons: list[str]
+    caveats: list[str]
+
+
 class Comparing:
-    """What the page asks for beside the rows themselves."""
+    """The evaluated models of one workspace."""
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
+
+    def every(self) -> Comparison:
+        """All of them, in groups that may be compared."""
+        rows = load_rows(self.workspace)
+        found = sorted(groups(rows), key=lambda group: max(row.created for row in group), reverse=True)
+        first = found[0] if found else []
+        return Comparison(rows, found, summaries(first), comparable(rows), caveats(first))
+
+    def flips(self, a: str, b: str, set_name: SetName = "harmful") -> Flips:
+        """Prompts of a set on which two models differ."""
+        return flips(self.workspace, a, b, set_name)
+
+    def paired(self, pairs: Sequence[tuple[str, str]]) -> list[Paired]:
+        """The difference of each pair of models on the prompts that both were asked."""
+        return paired(self.workspace, pairs)
 
     def first(self, rows: Sequence[RunRow] | None = None) -> FirstView:
         """The remembered choice as far as its runs are still there, else the usual one; `rows` are all evaluated models, if at hand."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,7 +11,6 @@ from reft_studio.errors import SpecError, StoreError
 from reft_studio.jobs import devices, lease
 from reft_studio.jobs.queue import JobQueue
 from reft_studio.jobs.view import JobView
-from reft_studio.studio.chat import ChatEvent, chat
 from reft_studio.workspace import Workspace
 
 Way = Literal["beside", "wait", "pause"]
@@ -93,29 +91,6 @@ class Device:
         if self.host.release_if_idle(wanted=wanted):
             minutes = round((WANTED_S if wanted else IDLE_S) / 60)
             self._say(f"after {minutes} minute{'s' * (minutes != 1)} without a prompt" + (", because a job waits for it" if wanted else ""))
-
-    def chat(
-        self,
-        prompt: str,
-        models: Sequence[str],
-        *,
-        max_new_tokens: int = 128,
-        temperature: float = 0.0,
-        seed: int = 0,
-        way: Way = "beside",
-    ) -> Iterator[ChatEvent]:
-        """Stream the answers of several models of one base to the same prompt. Closing the iterator stops them.
-
-        `way`: what is done while a job has the device; one that is to pause gives way to the answers, and is the next again.
-        """
-        asked: set[str] = set()
-        how = "beside" if way == "beside" else "wait"
-        options = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed, "device": how}
-        for event in chat(self.workspace, self.host, prompt, models, **options):
-            if event.job and way == "pause" and event.job not in asked:
-                asked.add(event.job)
-                self.jobs.give_way(event.job)
-            yield event
 
     def _say(self, why: str) -> None:
         self._given_back = (f"Chat gave {devices.title(self.host.device)} back at {time.strftime('%H:%M')}, {why}.", time.time())

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import shutil
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from reft_studio import doctor
 from reft_studio.audit.threshold import Choice, ThresholdRule
 from reft_studio.chat.host import ModelHost
-from reft_studio.comparison.flips import Flips, Paired, flips, paired
 from reft_studio.data.dataset import Role, list_datasets, open_dataset
 from reft_studio.data.index.query import Profile, RowPage, profile, rows_page
 from reft_studio.data.mixed import whole
@@ -47,8 +46,8 @@ from reft_studio.studio import (
     scores,
     thresholds,
 )
-from reft_studio.studio import chat as models
-from reft_studio.studio import comparison as comparing
+from reft_studio.studio.chat import Chat
+from reft_studio.studio.comparison import Comparing
 from reft_studio.studio.datasets import DatasetSources, held_upload
 from reft_studio.studio.example import Example
 from reft_studio.studio.live_run import LiveRuns, run_params
@@ -88,7 +87,7 @@ class Studio:
         self.grading = evaluations.Grading(workspace, self.jobs)
         self.looker = Looker()
         self.sources = DatasetSources(workspace, self.jobs, self.looker)
-        self.measure, self.compare = measures.Measure(workspace), comparing.Comparing(workspace)
+        self.measure, self.comparison = measures.Measure(workspace), Comparing(workspace)
         self.outcomes, self.table = outcomes.Outcomes(workspace), Table(workspace)
         self.live = Live(workspace, self.jobs)
         self.training = LiveRuns(workspace, self.jobs)
@@ -97,6 +96,7 @@ class Studio:
         self.queue = review_queue.Queue(workspace, self.log)
         self.desk = reviewers.Desk(workspace)
         self.host = ModelHost(workspace)
+        self.chat = Chat(workspace, self.jobs, self.host)
         self.models = Models(self.jobs)
         self.sweeps = Sweeps(workspace, self.jobs, self.models)
         self.device = device.Device(workspace, self.jobs, self.host)
@@ -314,35 +314,6 @@ class Studio:
 
     def runs(self) -> list[runs.RunSummary]:
         return runs.summaries(self.workspace)
-
-    # compare, chat, report
-
-    def comparison(self) -> models.Comparison:
-        return models.comparison(self.workspace)
-
-    def flips(self, a: str, b: str, set_name: Literal["harmful", "harmless", "task"] = "harmful") -> Flips:
-        return flips(self.workspace, a, b, set_name)
-
-    def paired(self, pairs: Sequence[tuple[str, str]]) -> list[Paired]:
-        return paired(self.workspace, pairs)
-
-    def chat_models(self) -> list[models.ChatModel]:
-        return models.chat_models(self.workspace)
-
-    def chat(self, prompt: str, model_ids: Sequence[str], **options: Any) -> Iterator[models.ChatEvent]:
-        """Stream the answers of several models of one base to the same prompt; `options`: see `Device.chat`."""
-        return self.device.chat(prompt, model_ids, **options)
-
-    def prompt_cosine(self, prompt: str, teacher: str = "lab") -> tuple[float, float] | None:
-        """Cosine of a prompt to the teacher's refusal feature, and the threshold; None for an empty prompt."""
-        if not prompt.strip():
-            return None
-        event = next(self.host.request(op="score", prompt=prompt, teacher=teacher), None)
-        return (event["cosine"], event["threshold"]) if event else None
-
-    def prompt_warning(self, prompt: str, base: str) -> str | None:
-        """What must be said before models of this base answer: that they, or the filter, do not read the prompt. Asks no model."""
-        return models.unread_prompt(prompt, base, next((one for one in self.teachers() if one.model == base and one.regularised), None))
 
     def doctor(self) -> list[doctor.HealthCheck]:
         return doctor.examine(self.workspace)

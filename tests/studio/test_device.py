@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,7 +12,6 @@ from reft_studio.errors import SpecError
 from reft_studio.jobs import lease
 from reft_studio.jobs.queue import JobQueue
 from reft_studio.jobs.view import JobView
-from reft_studio.studio.chat import ChatEvent
 from reft_studio.studio.device import Device
 from reft_studio.workspace import Workspace
 
@@ -113,18 +110,3 @@ def test_idle_chat_gives_way_to_a_job_that_wants_its_device(device: Device, monk
     device.tend()
     device.tend()
     assert host.wanted == [False, True] and device.given_back.endswith("without a prompt, because a job waits for it.")
-
-
-def test_a_job_is_asked_once_to_give_way_where_that_is_wanted(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
-    gave: list[str] = []
-    told: list[Any] = []
-
-    def speak(*_: Any, device: str, **__: Any) -> Iterator[ChatEvent]:
-        told.append(device)
-        yield from (ChatEvent("", "", waiting="Train", job="run-1"), ChatEvent("", "", waiting="Train", job="run-1"), ChatEvent("m", "Yes"))
-
-    monkeypatch.setattr("reft_studio.studio.device.chat", speak)
-    monkeypatch.setattr(device.jobs, "give_way", gave.append)
-    for way in ("beside", "wait", "pause"):
-        assert len(list(device.chat("How?", ["m"], way=way))) == 3
-    assert (told, gave) == (["beside", "wait", "wait"], ["run-1"])

@@ -25,7 +25,7 @@ def test_the_example_gives_every_page_something_true_to_show(studio: Studio) -> 
     assert state.score is not None and studio.filter_view(dataset, state.score.key).labels_known
     assert {run.method for run in studio.runs()} >= {"sft", "ref_teacher"}
     assert all(run.example and run.hs and run.fa and run.over_refusal for run in studio.runs())
-    assert studio.comparison().reasons == [], "all of it may be compared"
+    assert studio.comparison.every().reasons == [], "all of it may be compared"
     assert studio.audit.verify().ok and studio.queue.batch(dataset).items
 
 

@@ -44,10 +44,10 @@ def speak(prompt: str, models: Sequence[str], **options: Any) -> Iterator[ChatEv
 @pytest.fixture
 def talking(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> Studio:
     """The app with models that need no model host; prompts with 'house' are flagged."""
-    monkeypatch.setattr(studio, "chat_models", lambda: MODELS)
+    monkeypatch.setattr(studio.chat, "models", lambda: MODELS)
     monkeypatch.setattr(studio, "teachers", lambda: [SimpleNamespace(id="lab", model="lab", regularised=True)])
-    monkeypatch.setattr(studio, "prompt_cosine", lambda prompt, teacher: (0.62 if "house" in prompt else -0.1, 0.3))
-    monkeypatch.setattr(studio, "chat", speak)
+    monkeypatch.setattr(studio.chat, "cosine", lambda prompt, teacher: (0.62 if "house" in prompt else -0.1, 0.3))
+    monkeypatch.setattr(studio.chat, "answer", speak)
     return studio
 
 
@@ -55,9 +55,9 @@ def talking(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> Studio:
 def quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Studio:
     """A studio of an empty workspace whose models speak."""
     opened = Studio(Workspace.open(tmp_path / "workspace"))
-    monkeypatch.setattr(opened, "chat_models", lambda: MODELS)
+    monkeypatch.setattr(opened.chat, "models", lambda: MODELS)
     monkeypatch.setattr(opened, "teachers", lambda: [])
-    monkeypatch.setattr(opened, "chat", speak)
+    monkeypatch.setattr(opened.chat, "answer", speak)
     return opened
 
 
@@ -80,7 +80,7 @@ def test_a_failure_is_told_in_the_lanes(quiet: Studio, monkeypatch: pytest.Monke
         yield ChatEvent("r-new", "I")
         raise EvaluationError("The model host stopped. Send the prompt again.")
 
-    monkeypatch.setattr(quiet, "chat", fail)
+    monkeypatch.setattr(quiet.chat, "answer", fail)
     last = list(chat.converse(quiet, chat.ChatRequest.checked(SENT)))[-1]
     assert last["ended"]
     assert {lane["message"] for lane in last["lanes"]} == {"The model host stopped. Send the prompt again."}
@@ -170,7 +170,7 @@ def test_an_answer_that_waits_says_for_whom(quiet: Studio, monkeypatch: pytest.M
         yield ChatEvent("", "", waiting="Train", job="run-1")
         yield from speak(prompt, models)
 
-    monkeypatch.setattr(quiet, "chat", waits)
+    monkeypatch.setattr(quiet.chat, "answer", waits)
     views = list(chat.converse(quiet, chat.ChatRequest.checked({**SENT, "way": "pause"})))
     assert "Waits until “Train” gives the device back" in [lane["foot"] for view in views for lane in view["lanes"]]
     assert views[-1]["lanes"][0]["state"] == "done" and asked == ["pause"]

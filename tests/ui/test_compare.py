@@ -44,7 +44,7 @@ def studio_with_runs(tmp_path_factory: pytest.TempPathFactory) -> Studio:
 
 @pytest.fixture(scope="module")
 def ids(studio_with_runs: Studio) -> dict[str, str]:
-    return {row.method: row.run_id for row in studio_with_runs.comparison().rows}
+    return {row.method: row.run_id for row in studio_with_runs.comparison.every().rows}
 
 
 def test_marks_are_those_of_the_charts() -> None:
@@ -84,7 +84,7 @@ def test_a_run_on_other_prompts_cannot_be_chosen_and_says_why(studio_with_runs: 
 
 
 def test_the_page_opens_on_the_runs_that_tell_the_story_and_says_which(studio_with_runs: Studio, ids: dict[str, str]) -> None:
-    first = studio_with_runs.compare.first()
+    first = studio_with_runs.comparison.first()
     assert (set(first.runs), first.remembered) == (set(ids.values()), False)
     assert first.usual.said.startswith("Shown: base model, and plain SFT and Ref-Teacher on '")
     story = views.comparison(studio_with_runs, first.runs, dark=False).story
@@ -100,18 +100,18 @@ def test_the_headline_is_that_of_the_report(studio_with_runs: Studio, ids: dict[
 
 def test_a_choice_is_remembered_for_the_dataset_until_it_is_taken_back(studio_with_runs: Studio, ids: dict[str, str]) -> None:
     kept = [ids["sft"], ids["base"]]
-    studio_with_runs.compare.remember(studio_with_runs.compare.dataset(), kept)
+    studio_with_runs.comparison.remember(studio_with_runs.comparison.dataset(), kept)
     try:
         assert set(views.table_value(studio_with_runs, [])["chosen"]) == set(kept)
-        assert studio_with_runs.compare.first().remembered
+        assert studio_with_runs.comparison.first().remembered
         story = views.comparison(studio_with_runs, kept, dark=False).story
         assert story["own"] and story["said"] == "Your choice: 2 models of 3 that can be compared."
         assert set(views.table_value(studio_with_runs, [ids["sft"], ids["ref_teacher"]])["chosen"]) == {ids["sft"], ids["ref_teacher"]}
-        studio_with_runs.compare.remember(studio_with_runs.compare.dataset(), ["r000000000000"])
+        studio_with_runs.comparison.remember(studio_with_runs.comparison.dataset(), ["r000000000000"])
         assert set(views.table_value(studio_with_runs, [])["chosen"]) == set(ids.values()), "runs that are gone are no choice"
     finally:
-        studio_with_runs.compare.remember(studio_with_runs.compare.dataset(), [])
-    assert not studio_with_runs.compare.first().remembered
+        studio_with_runs.comparison.remember(studio_with_runs.comparison.dataset(), [])
+    assert not studio_with_runs.comparison.first().remembered
 
 
 def test_judge_seeds_and_work_are_said(studio_with_runs: Studio, ids: dict[str, str]) -> None:
@@ -137,7 +137,7 @@ def test_every_chart_has_all_chosen_models_and_its_numbers(studio_with_runs: Stu
 
 
 def test_nine_models_have_a_panel_each_in_the_chart_of_categories(studio_with_runs: Studio) -> None:
-    rows = [row for row in studio_with_runs.comparison().rows if row.by_category]
+    rows = [row for row in studio_with_runs.comparison.every().rows if row.by_category]
     nine = [replace(row, run_id=f"{row.run_id}{at}", title=f"{row.title} {at}") for at in range(3) for row in rows]
     figure = charts.category_dots(nine)
     assert {trace.name for trace in figure.data} == {row.title for row in nine}
@@ -145,7 +145,7 @@ def test_nine_models_have_a_panel_each_in_the_chart_of_categories(studio_with_ru
 
 
 def test_a_right_answer_never_has_the_colour_of_harm(studio_with_runs: Studio) -> None:
-    figure = charts.verdict_bars(studio_with_runs.comparison().rows)
+    figure = charts.verdict_bars(studio_with_runs.comparison.every().rows)
     colours = {(trace.xaxis, trace.hovertemplate.split("</b> ")[1].split("<")[0]): trace.marker.color for trace in figure.data}
     refuses, answers = charts.verdicts.NAMES["refuse"], charts.verdicts.NAMES["comply"]
     assert colours["x", refuses] == colours["x2", answers] == "#0072B2"
@@ -154,7 +154,7 @@ def test_a_right_answer_never_has_the_colour_of_harm(studio_with_runs: Studio) -
 
 
 def test_a_sweep_is_drawn_over_all_shares_of_the_chosen_methods(studio_with_runs: Studio) -> None:
-    rows = studio_with_runs.comparison().rows
+    rows = studio_with_runs.comparison.every().rows
     more = [replace(row, run_id=f"{row.run_id}-more", poison_ratio=0.5) for row in rows if not row.is_reference]
     plain = [row for row in rows if row.method == "sft"]
     assert views.swept(rows, plain) == []

@@ -156,7 +156,7 @@ def test_a_run_is_renamed_in_place_and_has_its_name_everywhere_until_that_is_und
     expect(details.locator(".rd-said")).to_have_text("Saved.")
     expect(line(page, history["long"]).locator(".rh-name")).to_have_text("a name <b>of its own</b>")
     expect(page.locator("#live-run .lr-title")).to_contain_text("a name <b>of its own</b>")
-    assert next(one.title for one in studio.chat_models() if one.id == history["long"]) == "a name <b>of its own</b>"
+    assert next(one.title for one in studio.chat.models() if one.id == history["long"]) == "a name <b>of its own</b>"
     details.get_by_role("button", name="Undo").click()
     expect(line(page, history["long"]).locator(".rh-name")).to_have_text(generated)
     details.get_by_label("Name of the run").fill("THE SHORT ONE")

@@ -42,7 +42,7 @@ def build(studio: Studio) -> None:
 
 def setup(studio: Studio) -> dict[str, Any]:
     """Models, example prompts and the state of the device, for the browser."""
-    models = studio.chat_models()
+    models = studio.chat.models()
     return {
         "models": model_views(studio, models),
         "chosen": usual(models),

@@ -144,14 +144,14 @@ def converse(studio: Studio, ask: ChatRequest) -> Iterator[dict[str, Any]]:
     """The exchange as it grows, at most one view per `FRAME_S`; an error ends in the lanes, never as an exception."""
     exchange = ChatTurn(ask)
     try:
-        models = studio.chat_models()
+        models = studio.chat.models()
         known = {model.id: model for model in models}
         missing = [name for name in ask.models if name not in known]
         if missing:
             raise SpecError(f"{counted(len(missing), 'chosen model')} cannot be found any more. Reload the page and choose again.")
         titles = {view["id"]: view["title"] for view in model_views(studio, models)}
         bases = dict.fromkeys(known[name].base for name in ask.models)
-        warnings = [studio.prompt_warning(ask.prompt, base) for base in bases]
+        warnings = [studio.chat.warning(ask.prompt, base) for base in bases]
         exchange.warning = show(" ".join(one for one in warnings if one), 400)
         exchange.lanes = {name: ChatLane(known[name], titles[name]) for name in ask.models}
         yield exchange.view()
@@ -167,7 +167,7 @@ def converse(studio: Studio, ask: ChatRequest) -> Iterator[dict[str, Any]]:
 def _answers(studio: Studio, exchange: ChatTurn) -> Iterator[dict[str, Any]]:
     ask, sent = exchange.ask, -math.inf
     options = {"max_new_tokens": ask.max_new_tokens, "temperature": ask.temperature, "seed": ask.seed}
-    for event in studio.chat(ask.prompt, ask.models, way=ask.way, **options):
+    for event in studio.chat.answer(ask.prompt, ask.models, way=ask.way, **options):
         now = time.monotonic()
         if event.waiting:
             for lane in exchange.lanes.values():
@@ -191,7 +191,7 @@ def gauge(studio: Studio, prompt: str, base: str) -> dict[str, Any]:
     if not own:
         return _unscored("Not scored: no teacher for this base")
     try:
-        judged = studio.prompt_cosine(prompt, in_use or own[0])
+        judged = studio.chat.cosine(prompt, in_use or own[0])
     except StudioError as exc:
         return _unscored(f"Not scored: {show(exc, 200)}")
     if judged is None:

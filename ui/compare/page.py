@@ -125,9 +125,9 @@ def _wire(studio: Studio, runs: gr.HTML, parts: CompareParts, panel: GradePanel,
     def pick(event: gr.EventData, set_name: str, dataset: str) -> tuple[Any, ...]:
         asked = [str(run) for run in event.runs]
         if event.by_hand:
-            studio.compare.remember(dataset, asked)
+            studio.comparison.remember(dataset, asked)
         else:
-            dataset = studio.compare.dataset()
+            dataset = studio.comparison.dataset()
         view = views.comparison(studio, asked, dark=bool(event.dark))
         first, second = view.usual
         details = views.paired_value(studio, view.chosen, first), *below(view.chosen, first, second, set_name)
@@ -136,7 +136,7 @@ def _wire(studio: Studio, runs: gr.HTML, parts: CompareParts, panel: GradePanel,
         return *words, *view.charts, *view.costs, *view.choices(), *details, *panel_updates(studio, view.chosen, view.titles), dataset
 
     def usual(dataset: str) -> dict[str, float]:
-        studio.compare.remember(dataset, [])
+        studio.comparison.remember(dataset, [])
         return {"anew": time.time()}
 
     def paired(chosen: list[str], baseline: str) -> dict[str, Any]:

@@ -76,8 +76,8 @@ class View:
 
 def table_value(studio: Studio, asked: Sequence[str]) -> dict[str, Any]:
     """The run table with the asked runs chosen, else those that Compare opens on; only runs of their group can stand beside them."""
-    groups = studio.comparison().groups
-    wanted = list(asked) if _known(groups, asked) else studio.compare.first().runs
+    groups = studio.comparison.every().groups
+    wanted = list(asked) if _known(groups, asked) else studio.comparison.first().runs
     main = max(groups, key=lambda group: sum(row.run_id in wanted for row in group), default=[])
     rows = [compared_run(row) for row in newest_first(main)]
     for group in groups:
@@ -120,7 +120,7 @@ def comparison(studio: Studio, asked: Sequence[str], *, dark: bool) -> View:
     from reft_studio.comparison.costs import costs_of, reasons
     from reft_studio.comparison.table import caveats, comparable
 
-    everything = studio.comparison().rows
+    everything = studio.comparison.every().rows
     rows = [row for row in everything if row.run_id in asked]
     against = comparable(rows) if rows else []
     kept = [] if against else rows
@@ -147,12 +147,12 @@ def _chart(chart: Chart, compared: Compared, *, dark: bool) -> list[Any]:
 
 def story_value(studio: Studio, everything: Sequence[RunRow], kept: Sequence[RunRow]) -> dict[str, Any]:
     """The headline, as the report has it, and which runs are shown and why these."""
-    first = studio.compare.first(everything)
+    first = studio.comparison.first(everything)
     others = sum(not why_apart(row, kept[0]) for row in everything)
     own = {row.run_id for row in kept} != set(first.usual.runs)
     said = f"Your choice: {counted(len(kept), 'model')} of {count(others)} that can be compared." if own else first.usual.said
     return {
-        "headline": [show(line, 600) for line in studio.compare.headline(kept)],
+        "headline": [show(line, 600) for line in studio.comparison.headline(kept)],
         "said": show(said, 300),
         "own": own and bool(first.usual.runs),
     }
@@ -221,12 +221,12 @@ def notes(rows: Sequence[RunRow], caveats: Sequence[str], reasons: Sequence[str]
 
 def paired_value(studio: Studio, chosen: Sequence[str], baseline: str | None) -> dict[str, Any]:
     """Every chosen run against the baseline in every number, with p corrected over all of them."""
-    rows = {row.run_id: row for row in studio.comparison().rows if row.run_id in chosen}
+    rows = {row.run_id: row for row in studio.comparison.every().rows if row.run_id in chosen}
     others = [run for run in chosen if run != baseline and run in rows]
     if baseline not in rows or not others:
         return {"rows": [], "empty": "Choose at least two runs in the table above."}
     names, cells = titles(list(rows.values())), dict[str, dict[str, Any]]()
-    for found in studio.paired([(baseline, other) for other in others]):
+    for found in studio.comparison.paired([(baseline, other) for other in others]):
         cells.setdefault(found.b, {})[found.metric] = paired_cell(found)
     lines = [{"title": names[run], **mark_of(rows[run].method)._asdict(), "cells": cells[run]} for run in others if run in cells]
     return {"base": names[baseline], "metrics": METRICS, "rows": lines, "empty": ""}
@@ -270,10 +270,10 @@ def flips_value(studio: Studio, first: str | None, second: str | None, set_name:
         raise SpecError(f"There is no set of prompts '{show(set_name, 20)}'. Choose one of: {', '.join(COUNTED)}.")
     if not first or not second or first == second:
         return {"empty": "Choose two different runs."}
-    rows = {row.run_id: row for row in studio.comparison().rows}
+    rows = {row.run_id: row for row in studio.comparison.every().rows}
     if set_name == "task" and (rows[first].fa is None or rows[second].fa is None):
         return {"empty": "These runs were not evaluated on a task."}
-    names, found = titles([rows[first], rows[second]]), studio.flips(first, second, cast("SetName", set_name))
+    names, found = titles([rows[first], rows[second]]), studio.comparison.flips(first, second, cast("SetName", set_name))
     bad, good = COUNTED[set_name]
     return {
         "a": names[first],
