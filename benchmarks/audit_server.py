@@ -63,7 +63,11 @@ def _looking(studio: Studio, dataset: str, draw: np.random.Generator) -> dict[st
         studio.filter_view(dataset, key)
 
     found = {"panel": _timed(panel), "page": _timed(page), "moved": _timed(moved)}
-    words = [word for row in studio.rows(dataset, limit=WORDS).rows for word in row["prompt"].split()[:1]]
+    words = [
+        word
+        for row in studio.datasets.rows(dataset, RowFilter(order="file"), offset=0, limit=WORDS).rows
+        for word in row["prompt"].split()[:1]
+    ]
 
     def search(turn: int) -> None:
         """A word, or two, with the first page of what holds them."""

@@ -51,10 +51,10 @@ def upload(folder: Path) -> Path:
 @pytest.mark.slow
 def test_from_an_upload_to_a_report(studio: Studio, tmp_path: Path) -> None:
     source = upload(tmp_path)
-    imported = finished(studio, studio.import_file(source, name="upload"))
+    imported = finished(studio, studio.imports.upload(source, name="upload"))
     dataset = str((imported.result or {})["dataset_id"])
-    assert studio.dataset(dataset).summary.rows == 120
-    assert [row["line"] for row in studio.sources.set_aside(dataset)] == [61]
+    assert studio.datasets.summary(dataset).rows == 120
+    assert [row["line"] for row in studio.datasets.set_aside(dataset)] == [61]
 
     finished(studio, studio.score(dataset, "lab"))
     words, score = studio.score_sets(dataset)
@@ -109,5 +109,5 @@ def test_a_job_that_cannot_work_fails_with_a_message_for_people(studio: Studio) 
 def test_an_upload_that_is_no_dataset_is_refused_with_a_reason(studio: Studio, tmp_path: Path) -> None:
     picture = tmp_path / "picture.jsonl"
     picture.write_bytes(bytes(range(256)) * 20)
-    view = studio.jobs.wait(studio.import_file(picture), timeout_s=60)
+    view = studio.jobs.wait(studio.imports.upload(picture), timeout_s=60)
     assert view.state == "failed" and view.message and "Traceback" not in view.message

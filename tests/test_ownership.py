@@ -33,9 +33,9 @@ WRITES: dict[str, Callable[[Studio, str], object]] = {
     "many decisions": lambda studio, dataset: studio.audit.decide_many(dataset, [0, 1], "keep", reason=""),
     "a setting": lambda studio, dataset: studio.settings.set("masked", False),
     "the dataset in work": lambda studio, dataset: studio.choose(dataset=dataset),
-    "a job": lambda studio, dataset: studio.import_sample(rows=10),
-    "an upload": lambda studio, dataset: studio.import_file(Path(__file__)),
-    "a deletion": lambda studio, dataset: studio.delete_dataset(dataset),
+    "a job": lambda studio, dataset: studio.imports.sample(rows=10),
+    "an upload": lambda studio, dataset: studio.imports.upload(Path(__file__)),
+    "a deletion": lambda studio, dataset: studio.datasets.delete(dataset),
     "the example": lambda studio, dataset: studio.example.load(),
     "a report": lambda studio, dataset: studio.reports.build(),
     "freezing": lambda studio, dataset: studio.audit.freeze(dataset),
@@ -46,7 +46,7 @@ WRITES: dict[str, Callable[[Studio, str], object]] = {
 @pytest.mark.parametrize("what", WRITES)
 def test_the_second_app_changes_nothing_and_says_who_may(what: str, two: tuple[Studio, Studio]) -> None:
     _, second = two
-    (dataset,) = second.datasets()
+    (dataset,) = second.datasets.every()
 
     def everything() -> dict[str, int]:
         files = (path for path in second.workspace.root.rglob("*") if path.is_file() and "sqlite" not in path.name)
@@ -61,7 +61,7 @@ def test_the_second_app_changes_nothing_and_says_who_may(what: str, two: tuple[S
 
 def test_the_second_app_still_reads_and_leaves_the_queue_alone(two: tuple[Studio, Studio]) -> None:
     first, second = two
-    job = first.import_sample(rows=10)
+    job = first.imports.sample(rows=10)
     second.jobs.tick()
     assert second.state().dataset is not None and second.jobs.get(job).state == "queued"
 

@@ -25,7 +25,7 @@ def list_all(workspace: Workspace, kind: str) -> None:
     studio = Studio(workspace)
     found: dict[str, list[dict[str, Any]]] = {}
     if kind in ("all", "datasets"):
-        found["datasets"] = [asdict(one) for one in studio.datasets(role=None)]
+        found["datasets"] = [asdict(one) for one in studio.datasets.every(role=None)]
     if kind in ("all", "scorers"):
         found["scorers"] = [
             {"id": one.id, "title": one.title, "scorer": one.scorer, "threshold": round(one.threshold, 3), "created": one.created}
@@ -63,8 +63,8 @@ def inspect(workspace: Workspace, dataset_id: str) -> None:
     console = Console(workspace)
     inspecting.inspect_dataset(console, {"dataset": dataset_id})
     console.done()
-    sources = Studio(workspace).sources
-    found, profile = sources.inspection(dataset_id), sources.profile(dataset_id)
+    datasets = Studio(workspace).datasets
+    found, profile = datasets.inspection(dataset_id), datasets.profile(dataset_id)
     assert found is not None and profile is not None, "both were just counted"
     spoken = ", ".join(f"{name} {count:,}" for name, count in sorted(found.languages.items(), key=lambda one: -one[1])[:5])
     text = f"{found.rows:,} rows; {found.repeated:,} repeat an earlier one, {found.near:,} nearly do. Languages: {spoken}."
@@ -188,7 +188,7 @@ def delete(workspace: Workspace, name: str, *, sure: Callable[[str], None]) -> N
         return
     if not workspace.folder("datasets", name).is_dir():
         raise StoreError(f"There is no dataset and no run '{name[:40]}' in the workspace. The verb list shows their ids.")
-    title = studio.dataset(name).summary.name
+    title = studio.datasets.summary(name).name
     sure(f"Delete the dataset '{title}' and its scores? This cannot be undone.")
-    studio.delete_dataset(name)
+    studio.datasets.delete(name)
     show({"deleted": name, "name": title}, text=lambda: f"'{title}' and its scores are deleted.")

@@ -1,94 +1,64 @@
-"""Sources: rows that are not uploaded but found, on this machine or on the hub, and uploads that are read again with other columns."""
+"""Datasets of a workspace: what they are, their rows page by page, what was counted of them, and deleting one."""
 
 from __future__ import annotations
 
-import logging
-import os
 import shutil
-from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from reft_studio import fingerprint
 from reft_studio.audit.policy import flagged as is_flagged
-from reft_studio.data.dataset import Dataset, Role, open_dataset
+from reft_studio.data.dataset import Role, list_datasets, open_dataset
 from reft_studio.data.index.inspect import Inspection, inspection, keep_profile, kept_profile, repeats_of
 from reft_studio.data.index.query import Profile, RowPage
 from reft_studio.data.index.rowstore import COLUMNS, row_store
-from reft_studio.data.origin.examples import write_example
-from reft_studio.data.origin.looking import Looker
-from reft_studio.data.origin.sources import DataSource
-from reft_studio.data.reading.mapping import Mapping
 from reft_studio.data.reading.quarantine import read_quarantine, write_quarantine
-from reft_studio.data.reading.readers import Preview
-from reft_studio.errors import DataError, SpecError, StudioError
-from reft_studio.jobs.queue import JobQueue
-from reft_studio.studio import project
+from reft_studio.errors import StoreError, StudioError
+from reft_studio.studio import project, runs
+from reft_studio.studio.project import DatasetSummary
 from reft_studio.studio.row_query import RowFilter
 from reft_studio.studio.rows import Table
-from reft_studio.tasks.fetch import origin_of, params_of
+from reft_studio.tasks.fetch import origin_of
 from reft_studio.tasks.index import live, queue_inspection
 from reft_studio.teacher.teacher import open_teacher
-from reft_studio.workspace import Workspace
+from reft_studio.workspace import Workspace, discard
 
-_LOG = logging.getLogger(__name__)
-REMEMBERED = 16
-"""Sources looked at lately: a repository is read at the commit that was looked at, even if it moves on in between."""
-MAX_TEXT = 1000
 MOST_REPEATS = 1000
 AT_ONCE = 500_000
 """Rows that are counted while a page waits, in about half a second."""
 
 
 @dataclass
-class DatasetSources:
-    """Bringing rows in without uploading them."""
+class Datasets:
+    """The datasets of one workspace."""
 
     workspace: Workspace
-    jobs: JobQueue
-    looker: Looker = field(default_factory=Looker)
-    _seen: OrderedDict[str, DataSource] = field(default_factory=OrderedDict)
 
-    def look(self, text: str) -> DataSource:
-        """What stands at a path of this machine or behind the id of a dataset of the hub.
+    def every(self, role: Role | None = "user") -> list[DatasetSummary]:
+        """Datasets of one role, or all, newest first."""
+        return project.summaries(self.workspace, role)
 
-        Raises DataError or PrerequisiteError, with what to do, if nothing can be read there.
-        """
-        text = text.strip().strip("'\"")
-        if not text:
-            raise SpecError("Give the path of a file or folder on this machine, or a dataset of the hub such as org/name.")
-        if len(text) > MAX_TEXT or "\0" in text:
-            raise SpecError(f"A path of {len(text):,} characters is none. At most {MAX_TEXT} are read.")
-        found = self.looker.look(text)
-        self._seen[text] = found
-        while len(self._seen) > REMEMBERED:
-            self._seen.popitem(last=False)
-        return found
+    def summary(self, dataset_id: str) -> DatasetSummary:
+        """One dataset as a list shows it. Raises StoreError if it is gone."""
+        return project.summary(self.workspace, open_dataset(self.workspace, dataset_id))
 
-    def preview(self, text: str, part: str, mapping: Mapping | None = None) -> Preview:
-        """What the app would make of a part of a source, from its first rows; of a repository the first file is downloaded."""
-        source = self._source(text)
-        chosen = source.part(part)
-        key = fingerprint.of_value([source.title, source.revision, chosen.name, list(chosen.files)])[:16]
-        return self.looker.preview_part(source, chosen, self.workspace.folder("cache", "sources", f"{key}{chosen.ending}"), mapping)
-
-    def bring(self, text: str, part: str, *, name: str | None = None, mapping: Mapping | None = None, role: Role = "user") -> str:
-        """Queue the import of a part of a source; returns the job."""
-        source = self._source(text)
-        params = {"name": name or part, "mapping": mapping.model_dump() if mapping else None, "role": role}
-        return self.jobs.submit("fetch", {**params_of(source, part), **params}, title=f"Import {source.title[:80]}")
-
-    def _source(self, text: str) -> DataSource:
-        text = text.strip().strip("'\"")
-        return self._seen.get(text) or self.look(text)
-
-    def original(self, dataset_id: str) -> Path:
-        """The upload a dataset was read from, as it was. Raises DataError if there is none."""
-        return _original(open_dataset(self.workspace, dataset_id))
+    def delete(self, dataset_id: str) -> None:
+        """Delete a dataset and its scores. Raises StoreError while a run was trained on it, or a frozen dataset came from it."""
+        self.workspace.require_writable()
+        opened = open_dataset(self.workspace, dataset_id)
+        users = [run.run_id for run in runs.summaries(self.workspace) if run.dataset == opened.id]
+        if users:
+            raise StoreError(f"'{opened.name}' was used by {len(users)} run(s), so it stays: without it they could not be explained.")
+        audits = [one.name for one in list_datasets(self.workspace) if one.manifest.get("lineage", {}).get("source") == opened.id]
+        if audits:
+            raise StoreError(f"'{opened.name}' was audited: {len(audits)} frozen dataset(s) rest on it. Delete those first.")
+        discard(opened.folder)
+        unfinished = self.workspace.folder("cache", "scoring").glob(f"{opened.id}-*")
+        for folder in (self.workspace.folder("scores", opened.id), *unfinished):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def manifest(self, dataset_id: str) -> dict[str, Any]:
         """What was written down when a dataset was made: source, import report, lineage."""
@@ -97,33 +67,6 @@ class DatasetSources:
     def name_of(self, dataset_id: str) -> str:
         """What a dataset is called."""
         return open_dataset(self.workspace, dataset_id).name
-
-    def mapping_of(self, dataset_id: str) -> Mapping | None:
-        """The columns and speakers that a person chose for a dataset; None if all was recognised, row by row where rows differ."""
-        source = open_dataset(self.workspace, dataset_id).manifest.get("source") or {}
-        stored = source.get("mapping") or {}
-        if not source.get("chosen", True):
-            stored = {"roles": roles} if (roles := stored.get("roles")) else {}
-        return Mapping(**stored) if stored else None
-
-    def read_again(self, dataset_id: str, mapping: Mapping | None, *, name: str | None = None, replace: bool = False) -> str:
-        """Queue another import of a dataset's kept upload with other columns; returns the job.
-
-        `replace` is kept in the job's parameters: whoever sees it end well deletes the dataset it replaces.
-        """
-        dataset = open_dataset(self.workspace, dataset_id)
-        params: dict[str, Any] = {
-            "path": str(_original(dataset)),
-            "name": name or dataset.name,
-            "mapping": mapping.model_dump() if mapping else None,
-            "role": dataset.role,
-            "replaces": dataset.id if replace else None,
-        }
-        return self.jobs.submit("import", params, title=f"Read {dataset.name} again")
-
-    def example(self, name: str) -> Path:
-        """A small file of one format, to see what an import does."""
-        return write_example(name, self.workspace.folder("cache", "examples"))
 
     def profile(self, dataset_id: str) -> Profile | None:
         """A dataset in numbers, counted once; None while that would take a page too long: an inspection does it in the background."""
@@ -199,22 +142,3 @@ class DatasetSources:
     def being_inspected(self, dataset_id: str) -> bool:
         """Whether an inspection of this dataset runs or waits."""
         return live(self.workspace, "inspect", dataset_id)
-
-
-def _original(dataset: Dataset) -> Path:
-    stored = (dataset.manifest.get("source") or {}).get("stored")
-    path = dataset.folder / "original" / str(stored)
-    if not stored or not path.is_file():
-        raise DataError(f"'{dataset.name}' was not read from a file, so there are no columns to choose.")
-    return path
-
-
-def held_upload(workspace: Workspace, path: Path, target: Path) -> None:
-    """A browser's upload gets a second name at once, however large it is; a file of the user's own is copied, since it may change."""
-    if path.resolve().is_relative_to(workspace.folder("uploads").resolve()):
-        try:
-            os.link(path, target)
-            return
-        except OSError as exc:
-            _LOG.info("the upload is copied: %s", exc)
-    shutil.copyfile(path, target)

@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from reft_studio import doctor
 from reft_studio.audit.threshold import Choice, ThresholdRule
 from reft_studio.chat.host import ModelHost
-from reft_studio.data.dataset import Role, list_datasets, open_dataset
-from reft_studio.data.index.query import Profile, RowPage, profile, rows_page
-from reft_studio.data.mixed import whole
-from reft_studio.data.origin.looking import Looker
-from reft_studio.data.reading.mapping import Mapping
-from reft_studio.data.reading.readers import Preview
+from reft_studio.data.dataset import open_dataset
 from reft_studio.defenses import DEFENSES
 from reft_studio.defenses.defense import DefenseInfo
 from reft_studio.errors import SpecError, StoreError
@@ -48,8 +38,9 @@ from reft_studio.studio import (
 )
 from reft_studio.studio.chat import Chat
 from reft_studio.studio.comparison import Comparing
-from reft_studio.studio.datasets import DatasetSources, held_upload
+from reft_studio.studio.datasets import Datasets
 from reft_studio.studio.example import Example
+from reft_studio.studio.imports import Imports
 from reft_studio.studio.live_run import LiveRuns, run_params
 from reft_studio.studio.live_scores import Live
 from reft_studio.studio.models import Models
@@ -61,16 +52,7 @@ from reft_studio.studio.settings import StoredSettings
 from reft_studio.studio.sweeps import Sweeps
 from reft_studio.teacher.spec import TeacherSpec, source_of
 from reft_studio.teacher.teacher import TeacherInfo, list_teachers, open_teacher, prompts_at_hand
-from reft_studio.workspace import Workspace, discard, new_folder
-
-
-@dataclass(frozen=True)
-class DatasetDetail:
-    """One dataset in full."""
-
-    summary: project.DatasetSummary
-    manifest: dict[str, Any]
-    profile: Profile
+from reft_studio.workspace import Workspace
 
 
 class Studio:
@@ -85,8 +67,8 @@ class Studio:
         self.reports = Reports(workspace, self.audit)
         self.example = Example(workspace, self.jobs)
         self.grading = evaluations.Grading(workspace, self.jobs)
-        self.looker = Looker()
-        self.sources = DatasetSources(workspace, self.jobs, self.looker)
+        self.datasets = Datasets(workspace)
+        self.imports = Imports(workspace, self.jobs)
         self.measure, self.comparison = measures.Measure(workspace), Comparing(workspace)
         self.outcomes, self.table = outcomes.Outcomes(workspace), Table(workspace)
         self.live = Live(workspace, self.jobs)
@@ -112,7 +94,7 @@ class Studio:
         """Stop the queue's thread, the model host and what looks at files; running jobs go on and are found again."""
         self.jobs.close()
         self.host.release()
-        self.looker.close()
+        self.imports.close()
         if self.workspace.ownership is not None:
             self.workspace.ownership.release()
 
@@ -143,69 +125,6 @@ class Studio:
                 raise SpecError("There are no scores to set a threshold for. Score the dataset first.")
             settings.set(self.workspace, f"threshold:{score.dataset}:{score.key}", round(threshold, 3))
             settings.set(self.workspace, f"threshold-rule:{score.dataset}:{score.key}", rule)
-
-    # data
-
-    def datasets(self, role: Role | None = "user") -> list[project.DatasetSummary]:
-        """Datasets of one role, or all, newest first."""
-        return project.summaries(self.workspace, role)
-
-    def preview(self, path: Path, mapping: Mapping | None = None) -> Preview:
-        """What the app would make of a file, from its first rows. Raises DataError for one that costs more than a look may."""
-        return self.looker.preview(path, mapping)
-
-    def import_file(self, path: Path, *, name: str | None = None, mapping: Mapping | None = None, role: Role = "user") -> str:
-        """Import an upload; returns the job. The file is held by a second name, or copied, so that a page may forget it."""
-        self.workspace.require_writable()
-        folder = self.workspace.folder("uploads", uuid.uuid4().hex[:12])
-        with new_folder(folder) as building:
-            held_upload(self.workspace, path, building / path.name)
-        params = {
-            "path": str(folder / path.name),
-            "name": name or path.name,
-            "mapping": mapping.model_dump() if mapping else None,
-            "role": role,
-            "discard": True,
-        }
-        return self.jobs.submit("import", params, title=f"Import {path.name}")
-
-    def import_sample(self, *, task: str = "sentiment", poison_ratio: float = 0.1, rows: int = 1000, seed: int = 0) -> str:
-        """Make user data of the lab with a known share of poison; returns the job."""
-        params = {"task": task, "poison_ratio": poison_ratio, "rows": rows, "seed": seed}
-        return self.jobs.submit("sample", params, title=f"Make a sample: {task}, {poison_ratio:.0%} poison")
-
-    def mix(self, dataset_id: str, harmful_id: str, *, poison_ratio: float, seed: int = 0) -> str:
-        """Queue a new dataset: one with harmful rows of another mixed in; returns the job. Raises SpecError for a ratio that cannot be."""
-        user, harmful = open_dataset(self.workspace, dataset_id), open_dataset(self.workspace, harmful_id)
-        whole(user.rows, poison_ratio)
-        params = {"dataset": user.id, "harmful": harmful.id, "poison_ratio": poison_ratio, "seed": seed}
-        return self.jobs.submit("mix", params, title=f"Mix {poison_ratio:.0%} of {harmful.name} into {user.name}")
-
-    def dataset(self, dataset_id: str) -> DatasetDetail:
-        opened = open_dataset(self.workspace, dataset_id)
-        return DatasetDetail(project.summary(self.workspace, opened), opened.manifest, profile(opened))
-
-    def summary(self, dataset_id: str) -> project.DatasetSummary:
-        """One dataset as a list shows it. Raises StoreError if it is gone."""
-        return project.summary(self.workspace, open_dataset(self.workspace, dataset_id))
-
-    def rows(self, dataset_id: str, *, offset: int = 0, limit: int = 50, search: str = "", origin: str | None = None) -> RowPage:
-        return rows_page(open_dataset(self.workspace, dataset_id), offset=offset, limit=min(limit, 200), search=search, origin=origin)
-
-    def delete_dataset(self, dataset_id: str) -> None:
-        """Delete a dataset and its scores. Raises StoreError while a run was trained on it, or a frozen dataset came from it."""
-        self.workspace.require_writable()
-        opened = open_dataset(self.workspace, dataset_id)
-        users = [run.run_id for run in runs.summaries(self.workspace) if run.dataset == opened.id]
-        if users:
-            raise StoreError(f"'{opened.name}' was used by {len(users)} run(s), so it stays: without it they could not be explained.")
-        audits = [one.name for one in list_datasets(self.workspace) if one.manifest.get("lineage", {}).get("source") == opened.id]
-        if audits:
-            raise StoreError(f"'{opened.name}' was audited: {len(audits)} frozen dataset(s) rest on it. Delete those first.")
-        discard(opened.folder)
-        unfinished = self.workspace.folder("cache", "scoring").glob(f"{opened.id}-*")
-        for folder in (self.workspace.folder("scores", opened.id), *unfinished):
-            shutil.rmtree(folder, ignore_errors=True)
 
     # filter
 

@@ -66,7 +66,7 @@ def test_labels_that_contradict_every_scorer_are_told_apart_from_those_that_cont
 
 def test_the_scores_in_use_are_meant_where_none_are_named(studio: Studio) -> None:
     found = judged(studio, GERMAN)
-    (dataset,) = studio.datasets()
+    (dataset,) = studio.datasets.every()
     settings.set(studio.workspace, "dataset", dataset.id)
     assert studio.audit.estimates(dataset.id).sentence == found.sentence
     bare = write_dataset(studio.workspace, [{"prompt": "p", "response": "r"}], name="bare", role="user")

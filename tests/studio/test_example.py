@@ -38,7 +38,7 @@ def test_loading_it_twice_changes_nothing(studio: Studio, workspace: Workspace) 
     kept = open_dataset(workspace, dataset)
     (kept.folder / "note.txt").write_text("mine", "utf-8")
     assert studio.example.load() == dataset
-    assert (kept.folder / "note.txt").is_file() and len(studio.datasets()) == 1
+    assert (kept.folder / "note.txt").is_file() and len(studio.datasets.every()) == 1
 
 
 def test_an_evaluation_of_the_users_own_is_not_replaced(studio: Studio, workspace: Workspace) -> None:

@@ -94,7 +94,7 @@ def test_what_was_chosen_and_is_gone_counts_as_not_chosen(studio: Studio, worksp
     first, second = upload(workspace, "first"), upload(workspace, "second")
     studio.choose(dataset=first.id)
     assert project.chosen_dataset(workspace) == project.summary(workspace, first)
-    studio.delete_dataset(first.id)
+    studio.datasets.delete(first.id)
     assert project.chosen_dataset(workspace) == project.summary(workspace, second)
 
 
@@ -112,7 +112,7 @@ def test_a_damaged_dataset_is_left_out_and_the_others_stay(studio: Studio, works
     damaged, other, whole = upload(workspace, "damaged"), upload(workspace, "other version"), upload(workspace, "whole")
     (damaged.folder / "manifest.json").write_text('{"fingerprint": ', "utf-8")
     (other.folder / "manifest.json").write_text("{}", "utf-8")
-    assert [one.id for one in studio.datasets()] == [whole.id] and studio.state().dataset is not None
+    assert [one.id for one in studio.datasets.every()] == [whole.id] and studio.state().dataset is not None
 
 
 def test_an_upload_that_was_audited_stays_as_long_as_its_audit(studio: Studio, workspace: Workspace) -> None:
@@ -120,17 +120,17 @@ def test_an_upload_that_was_audited_stays_as_long_as_its_audit(studio: Studio, w
     scored(workspace, dataset)
     frozen = studio.audit.freeze(dataset.id)
     with pytest.raises(StoreError, match="rest on it"):
-        studio.delete_dataset(dataset.id)
-    studio.delete_dataset(frozen.id)
-    studio.delete_dataset(dataset.id)
-    assert studio.datasets() == []
+        studio.datasets.delete(dataset.id)
+    studio.datasets.delete(frozen.id)
+    studio.datasets.delete(dataset.id)
+    assert studio.datasets.every() == []
 
 
 def test_two_uploads_of_one_name_do_not_overwrite_each_other_while_they_wait(studio: Studio, tmp_path: Path) -> None:
     waiting = []
     for text in ("first", "second"):
         (tmp_path / "data.csv").write_text(f"prompt,response\n{text},yes\n", "utf-8")
-        waiting.append(Path(studio.jobs.get(studio.import_file(tmp_path / "data.csv")).params["path"]))
+        waiting.append(Path(studio.jobs.get(studio.imports.upload(tmp_path / "data.csv")).params["path"]))
     assert [path.name for path in waiting] == ["data.csv", "data.csv"]
     assert ["first" in path.read_text("utf-8") for path in waiting] == [True, False]
 
@@ -142,7 +142,7 @@ def test_a_browsers_upload_waits_under_a_second_name_and_a_users_file_is_copied(
     incoming.mkdir(parents=True)
     for folder in (incoming, tmp_path):
         (folder / "data.csv").write_text("prompt,response\nhello,yes\n", "utf-8")
-    held, copied = (Path(studio.jobs.get(studio.import_file(folder / "data.csv")).params["path"]) for folder in (incoming, tmp_path))
+    held, copied = (Path(studio.jobs.get(studio.imports.upload(folder / "data.csv")).params["path"]) for folder in (incoming, tmp_path))
     assert held.samefile(incoming / "data.csv") and not copied.samefile(tmp_path / "data.csv")
     (incoming / "data.csv").unlink()
     assert held.read_text("utf-8") == copied.read_text("utf-8"), "the page may forget its file"
@@ -161,7 +161,7 @@ def test_a_dataset_takes_its_scores_and_unfinished_scoring_along(studio: Studio,
     for one in (first, second):
         scored(workspace, one)
         workspace.folder("cache", "scoring", f"{one.id}-0123456789abcdef").mkdir(parents=True)
-    studio.delete_dataset(first.id)
+    studio.datasets.delete(first.id)
     assert [path.name for path in (workspace.root / "cache" / "scoring").iterdir()] == [f"{second.id}-0123456789abcdef"]
     assert [path.name for path in (workspace.root / "scores").iterdir()] == [second.id]
 

@@ -52,7 +52,7 @@ def test_settings_out_of_range_fail_in_a_sentence(workspace: Workspace, task: st
 def test_the_copy_of_an_upload_is_gone_once_it_was_read(workspace: Workspace, tmp_path: Path) -> None:
     (tmp_path / "data.csv").write_text("prompt,response\nIs it good?,yes\n", "utf-8")
     studio = Studio(workspace)
-    params = studio.jobs.get(studio.import_file(tmp_path / "data.csv")).params
+    params = studio.jobs.get(studio.imports.upload(tmp_path / "data.csv")).params
     assert Path(params["path"]).is_file()
     assert entries.import_file(Console(workspace), params)["rows"] == 1
     assert not Path(params["path"]).parent.exists() and (tmp_path / "data.csv").is_file()

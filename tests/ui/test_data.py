@@ -24,7 +24,7 @@ def choose_file(page: Page, path: Path) -> None:
 
 
 def test_a_file_is_understood_before_anything_is_stored(page: Page, upload: Path, studio: Studio) -> None:
-    before = len(studio.datasets())
+    before = len(studio.datasets.every())
     choose_file(page, upload)
     expect(page.locator("#import-facts")).to_contain_text("OpenAI chat")
     problems = page.locator("#import-problems tbody tr")
@@ -32,7 +32,7 @@ def test_a_file_is_understood_before_anything_is_stored(page: Page, upload: Path
     expect(problems.nth(0)).to_contain_text("not valid JSON")
     expect(problems.nth(1)).to_contain_text("the conversation is empty")
     expect(problems.nth(2)).to_contain_text("empty response")
-    assert len(studio.datasets()) == before
+    assert len(studio.datasets.every()) == before
 
 
 def test_harmful_rows_are_masked_until_revealed_and_trained_turns_are_marked(page: Page, upload: Path) -> None:
@@ -64,7 +64,7 @@ def test_a_file_is_imported_and_its_bad_lines_are_named(page: Page, upload: Path
     expect(page.locator("#quarantine tbody tr").first).to_contain_text("4")
     current = studio.state().dataset
     assert current is not None and current.rows == 3 and current.quarantined == 3
-    studio.delete_dataset(current.id)
+    studio.datasets.delete(current.id)
 
 
 def test_rows_of_another_layout_are_read_unless_a_person_chose_the_columns(page: Page, tmp_path: Path, studio: Studio) -> None:
@@ -79,7 +79,7 @@ def test_rows_of_another_layout_are_read_unless_a_person_chose_the_columns(page:
     expect(page.locator("#data-status")).to_contain_text("9 rows imported, 0 set aside", timeout=120_000)
     current = studio.state().dataset
     assert current is not None and before is not None
-    studio.delete_dataset(current.id)
+    studio.datasets.delete(current.id)
     studio.choose(dataset=before.id)
 
 
@@ -130,7 +130,7 @@ def test_a_guess_that_is_right_can_be_imported_as_it_is(page: Page, tmp_path: Pa
     expect(page.locator("#data-status")).to_contain_text("2 rows imported, 0 set aside", timeout=120_000)
     made = studio.state().dataset
     assert made is not None and before is not None
-    studio.delete_dataset(made.id)
+    studio.datasets.delete(made.id)
     studio.choose(dataset=before.id)
 
 
@@ -174,12 +174,12 @@ def test_picking_a_dataset_puts_it_in_work_and_search_finds_its_rows(page: Page,
     page.locator("#row-search input, #row-search textarea").first.fill("no row holds this")
     page.keyboard.press("Enter")
     expect(page.locator("#row-preview")).to_contain_text("No row holds that text.")
-    studio.delete_dataset(made.id)
+    studio.datasets.delete(made.id)
     studio.choose(dataset=before.id)
 
 
 def test_a_small_file_of_each_format_can_be_tried_without_having_one(page: Page, studio: Studio) -> None:
-    before = len(studio.datasets())
+    before = len(studio.datasets.every())
     page.goto("/data")
     for name, told in (("openai", "OpenAI chat"), ("csv", "cp1252"), ("parquet", "Parquet")):
         page.locator(f"#try-format button[data-id={name}]").click()
@@ -190,7 +190,7 @@ def test_a_small_file_of_each_format_can_be_tried_without_having_one(page: Page,
     expect(talk).to_contain_text("weight: 0")
     page.locator("#import-drop").click()
     expect(page.locator("#import-sheet")).to_be_hidden()
-    assert len(studio.datasets()) == before
+    assert len(studio.datasets.every()) == before
 
 
 def test_a_folder_of_this_machine_is_looked_at_and_its_part_imported(page: Page, studio: Studio, tmp_path: Path) -> None:
@@ -212,7 +212,7 @@ def test_a_folder_of_this_machine_is_looked_at_and_its_part_imported(page: Page,
     expect(page.locator("#passport")).to_contain_text(str(folder))
     made = studio.state().dataset
     assert made is not None and before is not None
-    studio.delete_dataset(made.id)
+    studio.datasets.delete(made.id)
     studio.choose(dataset=before.id)
 
 
@@ -244,8 +244,8 @@ def test_a_wrong_mapping_is_fixed_from_the_kept_file_and_replaces_the_first_read
     expect(page.locator("#data-status")).to_contain_text("2 rows imported, 0 set aside", timeout=120_000)
     made = studio.state().dataset
     assert made is not None and first is not None and before is not None
-    assert first.id not in {dataset.id for dataset in studio.datasets()}
-    studio.delete_dataset(made.id)
+    assert first.id not in {dataset.id for dataset in studio.datasets.every()}
+    studio.datasets.delete(made.id)
     studio.choose(dataset=before.id)
 
 
@@ -279,7 +279,7 @@ def test_an_inspection_tells_languages_repeats_and_tokens_and_a_bar_narrows_the_
     assert len(Path(saved.value.path()).read_text("utf-8").splitlines()) == 2
     made = studio.state().dataset
     assert made is not None and before is not None
-    studio.delete_dataset(made.id)
+    studio.datasets.delete(made.id)
     studio.choose(dataset=before.id)
 
 
@@ -302,4 +302,4 @@ def test_harmful_rows_of_ones_own_are_mixed_into_a_dataset(page: Page, studio: S
     made = studio.state().dataset
     assert made is not None and made.poison_ratio == pytest.approx(2 / 22)
     for one in (made.id, mine.id, harmful.id):
-        studio.delete_dataset(one)
+        studio.datasets.delete(one)

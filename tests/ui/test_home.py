@@ -78,7 +78,7 @@ def test_home_follows_what_happens_elsewhere(page: Page, studio: Studio) -> None
     studio.choose(dataset=made.id)
     page.evaluate("window.rs.emit('rs:refresh')")
     expect(page.locator("#home-datasets tr[aria-selected=true]")).to_have_attribute("data-id", made.id)
-    studio.delete_dataset(made.id)
+    studio.datasets.delete(made.id)
     studio.choose(dataset=before.id)
 
 

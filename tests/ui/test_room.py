@@ -101,7 +101,7 @@ def test_a_column_without_a_value_takes_no_width_in_the_table_of_rows(page: Page
         parts = [row.locator(name).element_handle() for name in (".rt-decision", ".rt-prompt")]
         assert 0 < page.evaluate(gap, parts) <= 12, "no room is left between what has values"
     finally:
-        studio.delete_dataset(made.id)
+        studio.datasets.delete(made.id)
         studio.choose(dataset=before.id if before else None)
 
 

@@ -149,7 +149,7 @@ def test_choices_come_back_unless_they_can_no_longer_be(quiet: Studio, inputs: R
 def test_data_that_was_chosen_on_another_page_goes_before_the_choice_made_here(quiet: Studio, inputs: RunInputs) -> None:
     run_choices.keep(quiet, inputs, filled(quiet, inputs, {"seeds": "7"}))
     write_run(quiet.workspace, "sft", poison_ratio=0.2)
-    other = next(one.id for one in quiet.datasets() if one.poison_ratio == 0.2)
+    other = next(one.id for one in quiet.datasets.every() if one.poison_ratio == 0.2)
     quiet.choose(dataset=other)
     contents = dict(zip(inputs.fields, run_choices.opened(quiet, inputs, ""), strict=False))
     assert (contents["dataset"]["value"], contents["seeds"]["value"]) == (other, "7")
@@ -160,7 +160,7 @@ def test_a_link_to_a_job_or_a_run_opens_its_settings_and_one_to_nothing_says_so(
     *contents, line = run_choices.opened(quiet, inputs, f"?like={run}")
     assert "'Plain SFT'" in line["text"]
     assert dict(zip(inputs.fields, contents, strict=False))["optim.steps"]["value"] == 40
-    spec = RunSpec(dataset=quiet.datasets()[0].id, method="sft", seed=5)
+    spec = RunSpec(dataset=quiet.datasets.every()[0].id, method="sft", seed=5)
     job = quiet.jobs.submit("run", {"spec": spec.model_dump(mode="json"), "suite": None, "judge": {}}, title="a run")
     *contents, line = run_choices.opened(quiet, inputs, f"?job={job}")
     found = dict(zip(inputs.fields, contents, strict=False))

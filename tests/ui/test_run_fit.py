@@ -51,7 +51,7 @@ def free(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def form(studio: Studio, **changes: Any) -> RunForm:
-    return RunForm(dataset=studio.datasets()[0].id, **{"method": "sft", **changes})
+    return RunForm(dataset=studio.datasets.every()[0].id, **{"method": "sft", **changes})
 
 
 def test_what_does_not_fit_is_said_with_buttons_and_is_not_queued(quiet: Studio, free: Any) -> None:

@@ -56,7 +56,7 @@ def test_a_hostile_dataset_name_stays_text_on_every_page_that_shows_it(page: Pag
             assert "<img src=x" in shown and "⟨U+202E⟩" in shown
             assert page.locator("img[src=x]").count() == 0
     finally:
-        studio.delete_dataset(made.id)
+        studio.datasets.delete(made.id)
         studio.choose(dataset=before.id if before else None)
 
 

@@ -48,7 +48,7 @@ def project(quiet: Studio) -> str:
     """A teacher without weights, and one finished run; the id of its data."""
     prepare_teacher_folder(quiet.workspace)
     write_run(quiet.workspace, "sft")
-    return quiet.datasets()[0].id
+    return quiet.datasets.every()[0].id
 
 
 def inputs(studio: Studio) -> RunInputs:

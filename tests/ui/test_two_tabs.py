@@ -66,7 +66,7 @@ def test_a_page_acts_on_what_it_shows_and_freezes_by_no_line_that_nobody_saw(pag
     page.locator("#freeze-button").click()
     expect(page.locator("#freeze-status")).to_contain_text("changed elsewhere, from 0.000 to 0.250")
     expect(page.locator("#freeze-plan")).to_contain_text("The threshold 0.250")
-    assert [one.frozen_from for one in studio.datasets()].count(audit.dataset) == 0
+    assert [one.frozen_from for one in studio.datasets.every()].count(audit.dataset) == 0
     page.get_by_role("textbox", name="Why undecided rows").fill("not for this model")
     page.locator("#freeze-button").click()
     frozen = page.locator("#frozen")

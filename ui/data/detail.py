@@ -138,13 +138,13 @@ def wire_detail(studio: Studio, detail: Detail, line: gr.HTML) -> None:
     def inspect(narrowed: Narrowed) -> tuple[Any, ...]:
         if (current := _current(studio, narrowed)) is None:
             return (gr.skip(),)
-        studio.sources.inspect(current.id, studio.sources.uncounted(current.id))
+        studio.datasets.inspect(current.id, studio.datasets.uncounted(current.id))
         return gr.update(visible=False), said(QUEUED, "note")
 
     def save(narrowed: Narrowed) -> tuple[Any, ...]:
         if (current := _current(studio, narrowed)) is None:
             return gr.skip(), gr.skip()
-        return gr.update(visible=False), offer(studio.sources.set_aside_file(current.id), "Save the file")
+        return gr.update(visible=False), offer(studio.datasets.set_aside_file(current.id), "Save the file")
 
     on(detail.inspect.click, inspect, inputs=[detail.narrowed], outputs=[detail.inspect], line=line, refresh=True, **SLOW)
     on(detail.save.click, save, inputs=[detail.narrowed], outputs=[detail.save, detail.saved], line=line, **SLOW)
@@ -191,7 +191,7 @@ def _wide(dataset: str | None = None) -> Narrowed:
 
 def _current(studio: Studio, narrowed: Narrowed) -> DatasetSummary | None:
     """The dataset that the page shows, whichever another tab has chosen meanwhile. Raises StoreError if it is gone."""
-    return None if narrowed["dataset"] is None else studio.summary(narrowed["dataset"])
+    return None if narrowed["dataset"] is None else studio.datasets.summary(narrowed["dataset"])
 
 
 def detail_values(studio: Studio) -> tuple[Any, ...]:
@@ -209,12 +209,12 @@ def detail_values(studio: Studio) -> tuple[Any, ...]:
             {"items": []},
         )
         return (nothing, {"title": "", "note": ""}, {}, nothing, "", *_no_rows(), *empty)
-    manifest = studio.sources.manifest(current.id)
+    manifest = studio.datasets.manifest(current.id)
     report = views.report_of(manifest)
-    found = studio.sources.inspection(current.id)
-    aside = studio.sources.set_aside(current.id, limit=LISTED)
+    found = studio.datasets.inspection(current.id)
+    aside = studio.datasets.set_aside(current.id, limit=LISTED)
     total = report.quarantined if report else 0
-    ids = studio.sources.row_ids(current.id, [place for place, _ in found.groups]) if found else []
+    ids = studio.datasets.row_ids(current.id, [place for place, _ in found.groups]) if found else []
     return (
         gr.update(visible=True),
         {"title": show(current.name, 120), "note": f"{counted(current.rows, 'row')}, id {current.id}"},
@@ -228,7 +228,7 @@ def detail_values(studio: Studio) -> tuple[Any, ...]:
         gr.update(visible=total > 0),
         gr.update(visible=False),
         views.groups(found, ids),
-        views.passport(manifest, studio.sources.origin(current.id)),
+        views.passport(manifest, studio.datasets.origin(current.id)),
     )
 
 
@@ -237,8 +237,8 @@ def inspected_values(studio: Studio, detail: Detail, narrowed: Narrowed) -> list
     current = _current(studio, narrowed)
     if current is None:
         return [gr.skip() for _ in detail.outputs]
-    found = studio.sources.inspection(current.id)
-    ids = studio.sources.row_ids(current.id, [place for place, _ in found.groups]) if found else []
+    found = studio.datasets.inspection(current.id)
+    ids = studio.datasets.row_ids(current.id, [place for place, _ in found.groups]) if found else []
     known = {
         detail.facts: _facts(studio, narrowed),
         detail.inspect: _inspect_button(studio, current.id, known=found is not None),
@@ -249,11 +249,11 @@ def inspected_values(studio: Studio, detail: Detail, narrowed: Narrowed) -> list
 
 def _inspect_button(studio: Studio, dataset_id: str, *, known: bool) -> Any:
     """Shown while nobody has looked, or the tokens of the teacher in use were not counted."""
-    if studio.sources.being_inspected(dataset_id):
+    if studio.datasets.being_inspected(dataset_id):
         return gr.update(visible=False)
     if not known:
         return gr.update(value=LOOK, visible=True)
-    return gr.update(value="Count tokens as the teacher in use does", visible=studio.sources.uncounted(dataset_id) is not None)
+    return gr.update(value="Count tokens as the teacher in use does", visible=studio.datasets.uncounted(dataset_id) is not None)
 
 
 def _facts(studio: Studio, narrowed: Narrowed) -> dict[str, Any]:
@@ -261,8 +261,8 @@ def _facts(studio: Studio, narrowed: Narrowed) -> dict[str, Any]:
     if current is None:
         return {}
     chosen = [":".join(pair) for pair in narrowed["facets"]]
-    report = views.report_of(studio.sources.manifest(current.id))
-    return views.profiled(current.rows, studio.sources.profile(current.id), report, studio.sources.inspection(current.id), chosen)
+    report = views.report_of(studio.datasets.manifest(current.id))
+    return views.profiled(current.rows, studio.datasets.profile(current.id), report, studio.datasets.inspection(current.id), chosen)
 
 
 def row_values(studio: Studio, offset: int, text: str, narrowed: Narrowed) -> tuple[Any, ...]:
@@ -279,8 +279,8 @@ def row_values(studio: Studio, offset: int, text: str, narrowed: Narrowed) -> tu
 
 def _page(studio: Studio, current: DatasetSummary, offset: int, text: str, facets: Sequence[tuple[str, str]], group: int | None) -> RowPage:
     if group is not None:
-        return studio.sources.group(current.id, group, offset=offset, limit=PAGE)
-    return studio.sources.rows(current.id, RowFilter(search=text, facets=tuple(facets), order="file"), offset=offset, limit=PAGE)
+        return studio.datasets.group(current.id, group, offset=offset, limit=PAGE)
+    return studio.datasets.rows(current.id, RowFilter(search=text, facets=tuple(facets), order="file"), offset=offset, limit=PAGE)
 
 
 def _no_rows() -> tuple[Any, ...]:

@@ -209,18 +209,18 @@ def wire_sheet(studio: Studio, sheet: Sheet, line: gr.HTML, *, empties: Sequence
 def preview_of(studio: Studio, at: At, mapping: Mapping | None = None) -> Preview:
     """Look at the first rows of whatever is at `at`."""
     if "source" in at:
-        return studio.sources.preview(at["source"], at["part"], mapping)
-    path = studio.sources.original(at["again"]) if "again" in at else Path(at["file"])
-    return studio.preview(path, mapping)
+        return studio.imports.preview(at["source"], at["part"], mapping)
+    path = studio.imports.original(at["again"]) if "again" in at else Path(at["file"])
+    return studio.imports.preview_file(path, mapping)
 
 
 def submit(studio: Studio, at: At, mapping: Mapping | None, *, name: str | None, replace: bool = False) -> str:
     """Queue the import of whatever is at `at`; returns the job."""
     if "source" in at:
-        return studio.sources.bring(at["source"], at["part"], name=name, mapping=mapping)
+        return studio.imports.bring(at["source"], at["part"], name=name, mapping=mapping)
     if "again" in at:
-        return studio.sources.read_again(at["again"], mapping, name=name, replace=replace)
-    return studio.import_file(Path(at["file"]), name=name, mapping=mapping)
+        return studio.imports.read_again(at["again"], mapping, name=name, replace=replace)
+    return studio.imports.upload(Path(at["file"]), name=name, mapping=mapping)
 
 
 def looked(studio: Studio, at: At, preview: Preview, *, named: bool = True) -> list[Any]:
@@ -231,7 +231,7 @@ def looked(studio: Studio, at: At, preview: Preview, *, named: bool = True) -> l
     hide_all = studio.settings.get("mask_rule", "known") == "all"
     again = at.get("again")
     guess = preview.confidence < SURE and bool(preview.mapping.columns)  # whoever imports what was only guessed has agreed to it
-    name = studio.sources.name_of(again) if again else _called(at["part"]) if "source" in at else preview.path.stem
+    name = studio.datasets.name_of(again) if again else _called(at["part"]) if "source" in at else preview.path.stem
     return [
         gr.update(visible=True),
         {**at, BY_HAND: "yes"} if guess else dict(at),

@@ -116,7 +116,7 @@ def _wire_place(studio: Studio, place: _Place, sheet: Sheet, line: gr.HTML) -> N
             return [None, gr.update(visible=False, value=None), *closed(sheet), said(message_for(exc), "error")]
 
     def found_at(text: str) -> list[Any]:
-        source = studio.sources.look(text)
+        source = studio.imports.look(text)
         first = source.parts[0]
         wait = source.place == "hub" and first.size > SMALL
         names = [(_described(part.name, part.size, part.rows), part.name) for part in source.parts[:50]]
@@ -151,7 +151,7 @@ def _found(source: DataSource) -> dict[str, str]:
 
 def _wire_examples(studio: Studio, tried: gr.HTML, sheet: Sheet, line: gr.HTML) -> None:
     def pick(event: gr.EventData) -> list[Any]:
-        at = {"file": str(studio.sources.example(str(event.id)))}
+        at = {"file": str(studio.imports.example(str(event.id)))}
         return looked(studio, at, preview_of(studio, at))
 
     on(tried.pick, pick, outputs=sheet.outputs, line=line, **SLOW).then(None, None, None, js=SHOW)
@@ -161,7 +161,7 @@ def _wire_sample(studio: Studio, sample: list[Any], line: gr.HTML) -> None:
     *inputs, button = sample
 
     def make(task: str, share: float, rows: float, seed: float) -> Any:
-        studio.import_sample(task=task, poison_ratio=share / 100, rows=int(rows or 0), seed=int(seed or 0))
+        studio.imports.sample(task=task, poison_ratio=share / 100, rows=int(rows or 0), seed=int(seed or 0))
         return said("The sample is queued.", "note")
 
     on(button.click, make, inputs=inputs, line=line, refresh=True, **SLOW)

@@ -42,7 +42,7 @@ class MixForm:
         """Both lists, with the dataset in work as the file and nothing chosen beside it."""
         files, anything = (
             [(f"{show(one.name, 80)} ({count(one.rows)} rows)", one.id) for one in found]
-            for found in (self.studio.datasets(), self.studio.datasets(None))
+            for found in (self.studio.datasets.every(), self.studio.datasets.every(None))
         )
         current = self.studio.state().dataset
         return [gr.update(choices=files, value=current.id if current else None), gr.update(choices=anything, value=None)]
@@ -57,5 +57,5 @@ class MixForm:
             raise SpecError("Choose a dataset, and the dataset that harmful rows are taken from.")
         if user == harmful:
             raise SpecError("Both are the same dataset. Choose another one to take harmful rows from.")
-        self.studio.mix(user, harmful, poison_ratio=share / 100, seed=int(seed or 0))
+        self.studio.imports.mix(user, harmful, poison_ratio=share / 100, seed=int(seed or 0))
         return said("The mix is queued.", "note")

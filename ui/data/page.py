@@ -44,7 +44,7 @@ def build(studio: Studio) -> None:
     everything = [datasets, *mixing.outputs, *detail.outputs]
 
     def first() -> list[Any]:
-        studio.looker.warm()
+        studio.imports.get_ready()
         return show_all()
 
     def show_all() -> list[Any]:
@@ -55,7 +55,7 @@ def build(studio: Studio) -> None:
         return show_all()
 
     def act(event: gr.EventData) -> tuple[Any, ...]:
-        studio.delete_dataset(str(event.id))
+        studio.datasets.delete(str(event.id))
         return (*show_all(), said("The dataset and its scores were deleted.", "note"))
 
     def finished(narrowed: Narrowed, told: Any, event: gr.EventData) -> tuple[Any, ...]:
@@ -100,7 +100,7 @@ def _wire_again(studio: Studio, detail: Detail, sheet: Sheet, line: gr.HTML) -> 
     def again(narrowed: Narrowed) -> list[Any]:
         if (dataset := narrowed["dataset"]) is None:
             raise SpecError("There is no dataset in work. Choose one in the list.")
-        chosen = studio.sources.mapping_of(dataset)
+        chosen = studio.imports.mapping_of(dataset)
         at = {"again": dataset} | ({BY_HAND: "yes"} if chosen and chosen.columns else {})
         return looked(studio, at, preview_of(studio, at, chosen))
 
@@ -113,7 +113,7 @@ def _wire_again(studio: Studio, detail: Detail, sheet: Sheet, line: gr.HTML) -> 
 
 def _listing(studio: Studio) -> dict[str, Any]:
     current = studio.state().dataset
-    return views.listed(studio.datasets(), current.id if current else None)
+    return views.listed(studio.datasets.every(), current.id if current else None)
 
 
 def _inspected(job: JobView, told: Any) -> Any:
@@ -128,10 +128,10 @@ def _adopt(studio: Studio, job: JobView) -> dict[str, str]:
     if job.state != "done" or not isinstance(made, str):
         return said("", "quiet")
     studio.choose(dataset=made)
-    manifest = studio.sources.manifest(made)
+    manifest = studio.datasets.manifest(made)
     report = views.report_of(manifest)
     told = views.sentence(report) if report else f"{counted(manifest['rows'], 'row')} made."
-    name, wanted = studio.sources.name_of(made), job.params.get("name")
+    name, wanted = studio.datasets.name_of(made), job.params.get("name")
     if isinstance(wanted, str) and wanted != name:
         told += f" The same file was here already, as '{show(name, 80)}'."
     return said(f"{told}{_replaced(studio, job.params.get('replaces'), made)}", "done")
@@ -142,7 +142,7 @@ def _replaced(studio: Studio, old: Any, made: str) -> str:
     if not isinstance(old, str) or old == made:
         return ""
     try:
-        studio.delete_dataset(old)
+        studio.datasets.delete(old)
     except StudioError as exc:
         return f" The earlier reading stays: {exc}"
     return " The earlier reading was deleted."

@@ -137,7 +137,7 @@ def page_values(studio: Studio, *, scorer: str | None = None) -> tuple[Any, ...]
 
 def picker_values(studio: Studio, state: State, *, scorer: str | None = None) -> tuple[Any, ...]:
     """The choices there are, with what is being worked on selected; `scorer` is one that a person has chosen and not used yet."""
-    datasets, scorers = studio.datasets(), studio.scorers()
+    datasets, scorers = studio.datasets.every(), studio.scorers()
     sets = studio.score_sets(state.dataset.id) if state.dataset else []
     titles = {one.id: show(one.title, 60) for one in scorers}
     chosen = state.score.key if state.score else None

@@ -160,7 +160,7 @@ def wanted(panel: ScorerPanel, values: Sequence[Any]) -> ScorerSpec:
 
 def panel_choices(studio: Studio) -> list[Any]:
     """The sets, teachers and members that can be chosen."""
-    known = [(f"{show(one.name, 60)} ({counted(one.rows, 'row')})", one.id, one.role) for one in studio.datasets(None)]
+    known = [(f"{show(one.name, 60)} ({counted(one.rows, 'row')})", one.id, one.role) for one in studio.datasets.every(None)]
     sets = [gr.Dropdown(choices=[(name, key) for name, key, role in known if role in roles]) for _, roles in SETS.values()]
     teachers = [(show(one.title, 60), one.id) for one in studio.teachers()]
     prepared = [(show(one.title, 60), one.id) for one in studio.scorers() if one.scorer != "ensemble"]

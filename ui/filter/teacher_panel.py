@@ -141,7 +141,7 @@ def base_choices(studio: Studio) -> list[Any]:
 
 def set_choices(studio: Studio) -> list[Any]:
     """The datasets that may be chosen for each set of prompts."""
-    known = [(f"{show(one.name, 60)} ({counted(one.rows, 'row')})", one.id, one.role) for one in studio.datasets(None)]
+    known = [(f"{show(one.name, 60)} ({counted(one.rows, 'row')})", one.id, one.role) for one in studio.datasets.every(None)]
     return [gr.Dropdown(choices=[(name, key) for name, key, role in known if role in roles]) for _, roles, _ in SETS.values()]
 
 

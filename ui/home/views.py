@@ -28,7 +28,7 @@ def home(studio: Studio) -> list[Any]:
     """Values for the datasets, the runs, the machine line, and the row of links that shows once there is something to compare."""
     current, runs = studio.state().dataset, studio.runs()
     return [
-        recent_datasets(studio.datasets(), current.id if current else None),
+        recent_datasets(studio.datasets.every(), current.id if current else None),
         recent_runs(runs),
         machine(studio),
         gr.update(visible=sum(run.hs is not None for run in runs) > 1),

@@ -297,13 +297,13 @@ def preset_note(studio: Studio, name: str) -> str:
 
 def dataset_choices(studio: Studio) -> list[tuple[str, str]]:
     """Audited datasets first, with what was done to them."""
-    known = sorted(studio.datasets(), key=lambda one: one.frozen_from is None)
+    known = sorted(studio.datasets.every(), key=lambda one: one.frozen_from is None)
     return [(f"{show(one.name, 80)} ({count(one.rows)} rows, {'audited' if one.frozen_from else 'as uploaded'})", one.id) for one in known]
 
 
 def harmful_choices(studio: Studio) -> list[tuple[str, str]]:
     """Sets of harmful prompts with answers; whether these comply or refuse only the person knows."""
-    own = [one for one in studio.datasets("harmful")]
+    own = [one for one in studio.datasets.every("harmful")]
     return [PLACEHOLDERS, *((f"{show(one.name, 60)} ({count(one.rows)} rows)", one.id) for one in own)]
 
 

@@ -75,5 +75,5 @@ def test_the_page_has_a_value_for_every_panel_with_and_without_scores(studio: St
     view = studio.filter_view(audit.dataset, audit.key)
     assert [name for name, _ in tabs(view, [])] == ["estimate", "slices", "tradeoff", "drift", "changes", "outcome"]
     assert len(tabs(view, [("empty prompt", 1)])) == 7
-    studio.delete_dataset(audit.dataset)
+    studio.datasets.delete(audit.dataset)
     assert len(page_values(studio)) == len(full)
