@@ -166,7 +166,7 @@ def converse(studio: Studio, ask: ChatRequest) -> Iterator[dict[str, Any]]:
 
 def _answers(studio: Studio, exchange: ChatTurn) -> Iterator[dict[str, Any]]:
     ask, sent = exchange.ask, -math.inf
-    options = {"max_new_tokens": ask.max_new_tokens, "temperature": ask.temperature, "seed": ask.seed}
+    options: dict[str, Any] = {"max_new_tokens": ask.max_new_tokens, "temperature": ask.temperature, "seed": ask.seed}
     for event in studio.chat.answer(ask.prompt, ask.models, way=ask.way, **options):
         now = time.monotonic()
         if event.waiting:
