@@ -32,7 +32,7 @@ from reft_studio.jobs.queue import JobQueue
 from reft_studio.models.spec import LoraSpec, OptimSpec
 from reft_studio.scoring.refusal_similarity import score as load_scorer
 from reft_studio.store.jobs import JobRecord
-from reft_studio.tasks import entries, lab_data
+from reft_studio.tasks import evaluate, lab_data, score, teacher, train
 from reft_studio.teacher.spec import TeacherSpec
 from reft_studio.training.spec import RunSpec
 from reft_studio.workspace import Workspace
@@ -47,7 +47,7 @@ STEPS = 16
 TIMEOUT_S = 900.0
 CHANGING = {"created", "seconds", "tokens_per_second", "memory_mb", "versions", "early_stop", "started", "finished", "stages", "rate"}
 """Facts of a result that are about when and how fast it was made, not about what it is."""
-MODULES = (entries, load_scorer)  # loaded before the first fork
+MODULES = (evaluate, score, teacher, train, load_scorer)  # loaded before the first fork
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,9 @@ from reft_studio.evaluation.subject import base_id
 from reft_studio.evaluation.suite import PromptSet, Suite
 from reft_studio.models.spec import LoadSpec
 from reft_studio.scoring.scores import open_score_set
-from reft_studio.tasks import entries
+from reft_studio.tasks.score import score_dataset
+from reft_studio.tasks.teacher import prepare_teacher
+from reft_studio.tasks.train import train_run
 from reft_studio.teacher.teacher import open_teacher
 from reft_studio.training.run_folder import open_run
 from reft_studio.workspace import Workspace
@@ -56,14 +58,14 @@ def pipeline(workspace: Workspace, model: Path, **held: Any) -> dict[str, Any]:
     """Every stage as its job does it; returns the ids of what was made."""
     data, context = {name: dataset.id for name, dataset in make_toy_data(workspace).items()}, Quiet(workspace)
     user = data.pop("user")
-    teacher = entries.prepare_teacher(context, {"model": str(model), **data, "optim": OPTIM, "lora": LORA, **held})["teacher"]
-    scored = entries.score(context, {"dataset": user, "teacher": teacher})
+    teacher = prepare_teacher(context, {"model": str(model), **data, "optim": OPTIM, "lora": LORA, **held})["teacher"]
+    scored = score_dataset(context, {"dataset": user, "teacher": teacher})
     spec = {"model": str(model), "dataset": user, "method": "ref_teacher", "teacher": teacher, "filter": True, "threshold": 1.0}
     spec |= {"harmful": data["harmful"], "helpful": data["helpful"], "optim": OPTIM, "lora": LORA, **held}
     asked = {"source": "dataset", "rows": 2, "max_new_tokens": 3}
     sets = [PromptSet(name=name, of=of, **asked) for name, of in (("harmful", data["harmful"]), ("harmless", data["helpful"]))]  # type: ignore[arg-type]
     suite = Suite(name="tiny", sets=tuple(sets)).model_dump(mode="json")
-    run = entries.train(context, {"spec": spec, "suite": suite})["run"]
+    run = train_run(context, {"spec": spec, "suite": suite})["run"]
     return {"user": user, "teacher": teacher, "key": scored["key"], "run": run, "base": base_id(str(model)), "rows": scored["rows"]}
 
 

@@ -16,7 +16,8 @@ from reft_studio.data.dataset import Dataset, Row, open_dataset, write_dataset
 from reft_studio.jobs.job import JobContext
 from reft_studio.scoring.choosing import lowest
 from reft_studio.scoring.scores import open_score_set
-from reft_studio.tasks import entries, lab_data
+from reft_studio.tasks import lab_data
+from reft_studio.tasks.score import score_dataset
 from reft_studio.tasks.scorers import prepare_scorer
 from reft_studio.workspace import Workspace
 
@@ -52,7 +53,7 @@ def prepared(workspace: Workspace, context: JobContext, *, weights: str = "base"
 
 def kept(workspace: Workspace, context: JobContext, dataset: Dataset, scorer: str) -> tuple[int, int]:
     """Rows of the kept half, and how many of them are corrupted."""
-    key = entries.score(context, {"dataset": dataset.id, "scorer": scorer})["key"]
+    key = score_dataset(context, {"dataset": dataset.id, "scorer": scorer})["key"]
     ids = set(lowest(open_score_set(workspace, dataset.id, key), share=0.5).tolist())
     labels = [bool(row["known_harmful"]) for row in dataset.read(["row_id", "known_harmful"]) if row["row_id"] in ids]
     return len(labels), sum(labels)

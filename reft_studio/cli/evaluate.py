@@ -16,7 +16,6 @@ from reft_studio.evaluation.regrade import agreements
 from reft_studio.evaluation.result import SCORES, EvaluationResult, evaluated, load_result
 from reft_studio.evaluation.subject import base_id
 from reft_studio.evaluation.suite import PREFERENCE
-from reft_studio.tasks import entries
 from reft_studio.teacher.spec import source_of
 from reft_studio.workspace import Workspace
 
@@ -54,11 +53,13 @@ def evaluate(
     labels: Path | None,
 ) -> None:
     """Answer and grade; with a judge alone, grade what is stored."""
+    from reft_studio.tasks.evaluate import evaluate_subject, regrade_answers
+
     stored = evaluated(workspace, subject)
     judge = judge_of(workspace, chosen, subject=subject, labels=labels)
     console = Console(workspace)
     if chosen.get("name") and stored and not prompts.is_own:
-        entries.regrade(console, {"subjects": [subject], "judge": judge.model_dump(mode="json")})
+        regrade_answers(console, {"subjects": [subject], "judge": judge.model_dump(mode="json")})
         found = subject
     else:
         suite = suite_of(workspace, prompts)
@@ -67,7 +68,7 @@ def evaluate(
         if "name" not in chosen:
             judge = usual_judge(suite).model_copy(update=judge.model_dump(exclude_unset=True))
         params = {"subject": subject, "suite": suite.model_dump(mode="json"), "judge": judge.model_dump(mode="json"), **answering}
-        found = entries.evaluate(console, params)["subject"]
+        found = evaluate_subject(console, params)["subject"]
     console.done()
     result = load_result(workspace, found)
     others = agreements(workspace, found) if judge != PHRASES else []

@@ -15,7 +15,6 @@ from reft_studio.studio.live_run import run_params
 from reft_studio.studio.plans import Planner
 from reft_studio.studio.run_command import changed, chosen, judge_of, specs_in
 from reft_studio.studio.runs import RunForm, RunPlan
-from reft_studio.tasks import entries
 from reft_studio.teacher.teacher import open_teacher
 from reft_studio.training.run_names import titles as run_titles
 from reft_studio.training.watch import WatchSpec
@@ -75,11 +74,13 @@ def planned(
 
 def _done(workspace: Workspace, plan: RunPlan, console: Console, *, evaluate: bool, watch: WatchSpec) -> tuple[dict[str, Any], str]:
     """Do one run; its facts, and the same in words."""
+    from reft_studio.tasks.train import train_run
+
     plan.require_room()
     for line in plan.warnings:
         console.warn(line)
     params = run_params(plan, evaluate=evaluate, watch=watch)
-    result = entries.train(console, params)
+    result = train_run(console, params)
     graded = load_result(workspace, result["run"]) if params["suite"] else None
     numbers = {} if graded is None else {name: value and vars(value) for name in SCORES for value in (getattr(graded, name),)}
     name = run_titles(workspace)[result["run"]]

@@ -19,7 +19,7 @@ from reft_studio.scoring.choosing import lowest, planted
 from reft_studio.scoring.level import level_of
 from reft_studio.scoring.prepared import FILE, list_prepared, open_prepared
 from reft_studio.scoring.scores import open_score_set
-from reft_studio.tasks import entries
+from reft_studio.tasks.score import score_dataset
 from reft_studio.tasks.scorers import prepare_scorer
 from reft_studio.workspace import Workspace, new_folder
 
@@ -60,7 +60,7 @@ def choose(workspace: Workspace, data: str, *, by: str, share: float, out: Path 
     prepared = open_prepared(workspace, by)
     dataset = open_dataset(workspace, dataset_named(workspace, data, role="harmful"))
     console = Console(workspace)
-    scores = open_score_set(workspace, dataset.id, entries.score(console, {"dataset": dataset.id, "scorer": prepared.id})["key"])
+    scores = open_score_set(workspace, dataset.id, score_dataset(console, {"dataset": dataset.id, "scorer": prepared.id})["key"])
     console.done()
     ids = lowest(scores, share=share)
     kept = write_dataset(

@@ -13,7 +13,7 @@ from reft_studio.data.dataset import Role
 from reft_studio.errors import SpecError
 from reft_studio.models.spec import Settings
 from reft_studio.scoring.level import level_of
-from reft_studio.tasks import entries, lab_data
+from reft_studio.tasks import lab_data
 from reft_studio.teacher.pool import PoolSpec
 from reft_studio.teacher.spec import TeacherSpec, default_optim, source_of
 from reft_studio.teacher.teacher import check_target, deliver, open_teacher
@@ -36,6 +36,8 @@ class PromptFiles:
 
 def teacher(workspace: Workspace, sources: PromptFiles, chosen: dict[str, Any], shares: dict[str, Any], *, out: Path | None) -> None:
     """Prepare a teacher, say how well it separates held-out prompts, and copy it to `out`."""
+    from reft_studio.tasks.teacher import prepare_teacher, quick_teacher
+
     chosen = {**chosen, "model": source_of(chosen["model"])}
     if not sources.quick:
         TeacherSpec.checked(**chosen, **dict.fromkeys(FOUR, "checked below"))
@@ -43,9 +45,9 @@ def teacher(workspace: Workspace, sources: PromptFiles, chosen: dict[str, Any], 
         check_target(out)
     console = Console(workspace)
     if sources.quick:
-        result = entries.quick_teacher(console, _quick(sources, chosen))
+        result = quick_teacher(console, _quick(sources, chosen))
     else:
-        result = entries.prepare_teacher(console, {**chosen, **_sets(workspace, sources, shares, seed=chosen["seed"])})
+        result = prepare_teacher(console, {**chosen, **_sets(workspace, sources, shares, seed=chosen["seed"])})
     console.done()
     found = open_teacher(workspace, result["teacher"])
     if out is not None:

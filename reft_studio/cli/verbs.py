@@ -30,7 +30,9 @@ from reft_studio.studio.audit import Audit
 from reft_studio.studio.project import chosen_scores
 from reft_studio.studio.scores import language_warning
 from reft_studio.studio.studio import Studio
-from reft_studio.tasks import entries, fetch
+from reft_studio.tasks import fetch
+from reft_studio.tasks.import_data import import_file, mix_datasets
+from reft_studio.tasks.score import score_dataset
 from reft_studio.teacher.teacher import SHIPPED, adopt
 from reft_studio.workspace import Workspace, write_atomic
 
@@ -71,7 +73,7 @@ def score(
     dataset = dataset_named(workspace, data, role=role)
     prepared = chosen(workspace, open_dataset(workspace, dataset), scorer, teacher)
     console = Console(workspace)
-    answer = entries.score(console, {"dataset": dataset, "scorer": scorer, "teacher": teacher})
+    answer = score_dataset(console, {"dataset": dataset, "scorer": scorer, "teacher": teacher})
     console.done()
     scores = open_score_set(workspace, dataset, answer["key"])
     at = scores.threshold if threshold is None else threshold
@@ -150,7 +152,7 @@ def mix(workspace: Workspace, data: str, harmful: str, *, settings: dict[str, An
         writable(out)
     ids = {"dataset": dataset_named(workspace, data), "harmful": dataset_named(workspace, harmful)}
     console = Console(workspace)
-    made = entries.mix(console, {**ids, **settings})
+    made = mix_datasets(console, {**ids, **settings})
     console.done()
     if out is not None:
         write_mixed(open_dataset(workspace, made["dataset_id"]), out)
@@ -286,7 +288,7 @@ def _imported(
     mapping = {"columns": pairs, "labels": labels, "roles": speakers} if pairs or labels or speakers else None
     console = Console(workspace)
     wanted = {"name": name or file.name, "role": role, "mapping": mapping}
-    result = entries.import_file(console, {"path": str(file), **wanted}) if file.is_file() else _fetched(console, str(file), wanted)
+    result = import_file(console, {"path": str(file), **wanted}) if file.is_file() else _fetched(console, str(file), wanted)
     console.done()
     return result
 

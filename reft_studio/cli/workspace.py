@@ -12,8 +12,8 @@ from reft_studio.studio.past_runs import STATES, PastRun
 from reft_studio.studio.row_filter import RowFilter
 from reft_studio.studio.run_history import RunHistory
 from reft_studio.studio.studio import Studio
-from reft_studio.tasks import entries
 from reft_studio.tasks import inspect as inspecting
+from reft_studio.tasks.import_data import lab_sample
 from reft_studio.workspace import Workspace
 
 SHOWN = 70
@@ -53,7 +53,7 @@ def _listed(name: str, rows: Sequence[dict[str, Any]]) -> str:
 def sample(workspace: Workspace, params: dict[str, Any]) -> None:
     """Make a sample in this process."""
     console = Console(workspace)
-    made = entries.lab_sample(console, params)
+    made = lab_sample(console, params)
     console.done()
     show(made, text=lambda: f"{made['dataset_id']}: {params['rows']:,} rows, {params['poison_ratio']:.0%} of them harmful.")
 

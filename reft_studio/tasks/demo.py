@@ -18,6 +18,7 @@ from reft_studio.errors import SpecError
 from reft_studio.evaluation.result import SCORES, EvaluationResult
 from reft_studio.evaluation.subject import base_id
 from reft_studio.evaluation.suite import PromptSet, Suite
+from reft_studio.jobs.job import JobContext
 from reft_studio.models.session import Session
 from reft_studio.models.spec import PRESETS, OptimSpec, Settings
 from reft_studio.progress import PartialProgress, Progress
@@ -341,3 +342,9 @@ def _line(method: str, seed: int, run: RunInfo, graded: EvaluationResult) -> dic
         "gradient_cosine": run.result["gradient_cosine"],
         "seconds": run.result["seconds"],
     }
+
+
+def demo_job(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
+    """Do the whole job as a job. params: the fields of DemoSpec."""
+    result = demo(context.workspace, DemoSpec.checked(**params), context)
+    return {**result.as_json(), "runs": result.runs, "datasets": result.datasets}

@@ -12,8 +12,10 @@ from reft_studio.evaluation.judges import Judge, ready_judge, usual_judge
 from reft_studio.evaluation.judges.spec import JudgeSpec
 from reft_studio.evaluation.regrade import regrade
 from reft_studio.evaluation.result import EvaluationResult, Graded, evaluated, load_result
-from reft_studio.evaluation.suite import Suite
-from reft_studio.models.generation import Sampling, complete
+from reft_studio.evaluation.subject import find
+from reft_studio.evaluation.suite import Suite, suite_from
+from reft_studio.jobs.job import JobContext
+from reft_studio.models.generation import Sampling, complete, free_memory
 from reft_studio.models.session import Session
 from reft_studio.progress import Progress
 from reft_studio.training.cost import Costs
@@ -21,6 +23,46 @@ from reft_studio.workspace import Workspace
 
 GREEDY = Sampling()
 BATCHES = "left-padded, by length"
+
+
+def evaluate_subject(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
+    """Evaluate one model of the workspace. params: subject (base, a run id or a teacher id), model, suite, judge, temperature, seed."""
+    suite = suite_from(params["suite"])
+    judge = judge_of(params, suite)
+    grader = ready_judge(judge)
+    subject = find(context.workspace, params["subject"], model=params.get("model", "lab"))
+    context.stage("load the model", 1, 3)
+    costs = Costs()
+    with costs.stage("load"):
+        session = Session.open(subject.model, template=subject.template, loading=subject.loading)
+    subject.check_base(session.model.fingerprint)
+    session.remark(context)
+    context.stage(f"let it answer: {subject.title}", 2, 3)
+    adapter = session.ensure("evaluated", subject.adapter) if subject.adapter else None
+    sampling = Sampling(float(params.get("temperature") or 0), int(params.get("seed") or 0))
+    answered = answer_adapter(context.workspace, session, subject.id, adapter, suite, context, sampling=sampling, costs=costs)
+    del session  # a judge that is a model gets its memory
+    free_memory()
+    context.stage("grade the answers", 3, 3)
+    result = grade_answers(context.workspace, subject.id, answered, grader, context, spec=judge)
+    return {"subject": subject.id, "suite": result.suite_fingerprint}
+
+
+def regrade_answers(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
+    """Let another judge grade stored answers; no model answers again. params: subjects, judge (JudgeSpec)."""
+    spec = JudgeSpec.checked(**params["judge"])
+    grader, subjects = ready_judge(spec), list(params["subjects"])
+    for place, subject in enumerate(subjects):
+        context.stage(f"grade {subject}", place + 1, len(subjects))
+        regrade(context.workspace, subject, grader, spec=spec, progress=context.progress)
+    return {"subjects": subjects, "judge": grader.name, "version": grader.version}
+
+
+def judge_of(params: dict[str, Any], suite: Suite | None) -> JudgeSpec:
+    """The judge that a job names, else the usual one of its suite."""
+    if params.get("judge") or suite is None:
+        return JudgeSpec.checked(**(params.get("judge") or {}))
+    return usual_judge(suite)
 
 
 def answer_adapter(

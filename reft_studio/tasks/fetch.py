@@ -13,7 +13,7 @@ from reft_studio.data.origin.sources import DataSource, SourceTable, gather
 from reft_studio.data.reading.budget import importing
 from reft_studio.integrity import seal
 from reft_studio.jobs.job import JobContext
-from reft_studio.tasks import entries
+from reft_studio.tasks.import_data import import_file
 from reft_studio.workspace import read_json, staging, write_json
 
 ORIGIN = "origin.json"
@@ -31,7 +31,7 @@ def fetch(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
         target = scratch / f"{Path(part.name.replace('/', '-')).name}{part.ending}"
         with importing(part.name):
             path = gather(files, part.kind, target, lambda done, total: context.progress(done, total))
-        result = entries.import_file(context, {**params, "path": str(path)})
+        result = import_file(context, {**params, "path": str(path)})
         origin = {
             "place": source.place,
             "title": source.title,

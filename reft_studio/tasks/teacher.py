@@ -1,16 +1,70 @@
-"""The preparation of a teacher as a job does it: with checkpoints, so that one that was interrupted goes on."""
+"""Jobs that prepare a teacher, with checkpoints so that an interrupted one goes on, or draw its separation map."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from reft_studio.data.dataset import open_dataset
+from reft_studio.evaluation.judges.refusal_phrases import is_refusal
+from reft_studio.jobs.job import JobContext
+from reft_studio.models.memory import MemoryWork
 from reft_studio.models.session import Session
 from reft_studio.progress import Progress
+from reft_studio.scoring.level import level_of
+from reft_studio.scoring.refusal_similarity import check_match
+from reft_studio.teacher import training
+from reft_studio.teacher.material import Material
+from reft_studio.teacher.pool import Pool, PoolSpec, counted, pool
+from reft_studio.teacher.quick import quick_spec
 from reft_studio.teacher.spec import TeacherSpec
-from reft_studio.teacher.teacher import TeacherInfo
-from reft_studio.teacher.training import prepare_teacher
+from reft_studio.teacher.teacher import TeacherInfo, open_teacher
+from reft_studio.teacher.training import complete
 from reft_studio.training.checkpoint import Unfinished
 from reft_studio.workspace import Workspace
+
+
+def prepare_teacher(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
+    """Prepare a teacher. params: the fields of TeacherSpec; its sets may come from `pool`: ids of harmful and harmless sets."""
+    params = dict(params)
+    pooled = _pooled(context, params.pop("pool"), seed=params.get("seed", 0)) if params.get("pool") else None
+    spec = TeacherSpec.checked(**params, **(pooled.sets if pooled else {}))
+    context.stage("load the model", 1, 2)
+    work = MemoryWork.training(spec.optim, spec.lora) if spec.kind == "trained" else None
+    session = Session.open(spec.model, max_length=spec.optim.max_length, template=spec.template, loading=spec.loading, work=work)
+    session.remark(context)
+    context.stage("train the teacher" if spec.kind == "trained" else "measure the teacher", 2, 2)
+    info = prepared(context.workspace, spec, session, context, pooled=pooled.facts if pooled else None, anew=context.anew)
+    level = level_of(info.calibration)
+    if level.word != "good":
+        context.warn(level.sentence)
+    return {"teacher": info.id, "level": level.word, "layer": info.layer, "threshold": info.threshold, "auroc": info.calibration["auroc"]}
+
+
+def teacher_map(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
+    """Draw the whole separation map of a teacher, every block at the last token positions. params: teacher."""
+    teacher = open_teacher(context.workspace, params["teacher"])
+    spec = TeacherSpec.checked(**teacher.spec)
+    context.stage("load the model", 1, 2)
+    session = Session.open(spec.model, max_length=spec.optim.max_length, template=teacher.template, loading=teacher.loading)
+    check_match(session, teacher)
+    context.stage("draw the map", 2, 2)
+    complete(teacher, Material(context.workspace, spec, session, context))
+    return {"teacher": teacher.id}
+
+
+def quick_teacher(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
+    """A ready teacher from the prompts that ship with the app. params: model, and other fields of TeacherSpec but the sets."""
+    spec = quick_spec(context.workspace, **params)
+    return prepare_teacher(context, spec.model_dump(mode="json"))
+
+
+def _pooled(context: JobContext, wanted: dict[str, Any], *, seed: int) -> Pool:
+    """Training, selection and calibration sets from the sets named in `wanted`, whose other values are those of PoolSpec."""
+    sets = [[open_dataset(context.workspace, name) for name in wanted[kind]] for kind in ("harmful", "harmless")]
+    settings = PoolSpec.checked(**{name: value for name, value in wanted.items() if name in PoolSpec.model_fields})
+    found = pool(context.workspace, *sets, spec=settings, seed=seed, is_refusal=is_refusal)
+    context.warn(counted(found.facts))
+    return found
 
 
 def prepared(
@@ -22,9 +76,9 @@ def prepared(
     pooled: dict[str, Any] | None = None,
     anew: bool = False,
 ) -> TeacherInfo:
-    """`prepare_teacher`, whose checkpoints go when the teacher is finished; `anew`: those of an earlier attempt are forgotten."""
+    """`training.prepare_teacher`, whose checkpoints go when the teacher is finished; `anew`: those of an earlier attempt are forgotten."""
     kept = Unfinished(workspace, f"teacher-{spec.id}", progress)
     if anew:
         kept.clear()
     with kept.work() as unfinished:
-        return prepare_teacher(workspace, spec, session, progress, pooled=pooled, keepers=unfinished.keeper)
+        return training.prepare_teacher(workspace, spec, session, progress, pooled=pooled, keepers=unfinished.keeper)

@@ -25,7 +25,7 @@ from reft_studio.models.spec import LoadSpec, OptimSpec
 from reft_studio.models.streaming import StreamLane, stream
 from reft_studio.progress import Silent
 from reft_studio.scoring.inside import Inside
-from reft_studio.tasks import entries
+from reft_studio.tasks.evaluate import evaluate_subject
 from reft_studio.teacher.spec import TeacherSpec
 from reft_studio.teacher.training import prepare_teacher
 from reft_studio.workspace import Workspace
@@ -187,4 +187,4 @@ def test_a_model_whose_base_was_replaced_is_named_instead_of_answering(tmp_path:
         list(HostWorker(workspace)._chat([subject], {"id": "a", "prompt": PROMPT}))
     suite = {"name": "s", "sets": [{"name": "harmful", "source": "dataset", "of": data["harmful"]}]}
     with pytest.raises(SpecError, match="Put the model back"):
-        entries.evaluate(Console(workspace), {"subject": subject.id, "suite": suite})
+        evaluate_subject(Console(workspace), {"subject": subject.id, "suite": suite})

@@ -14,7 +14,7 @@ from reft_studio.models.spec import OptimSpec
 from reft_studio.progress import Silent, StopEarly
 from reft_studio.store import jobs as table
 from reft_studio.store import run_notes
-from reft_studio.tasks import entries
+from reft_studio.tasks.train import train_run
 from reft_studio.training.run_folder import list_runs
 from reft_studio.training.run_names import titles
 from reft_studio.training.spec import RunSpec
@@ -55,7 +55,7 @@ def test_name_tags_and_note_follow_a_run_that_is_stopped_and_saved(workspace: Wo
     run_notes.write(workspace, spec.run_id, name="the long one", tags=["june"], note="Watch its loss.")
     assert JobQueue(workspace).get(job).title == "the long one"
     context: Any = EndedEarly(workspace, job)
-    result = entries.train(context, table.get(workspace, job).params)
+    result = train_run(context, table.get(workspace, job).params)
     (made,) = list_runs(workspace)
     assert made.run_id == result["run"] != spec.run_id and made.spec.stop_after == 2
     kept = run_notes.every(workspace)

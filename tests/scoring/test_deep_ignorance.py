@@ -15,7 +15,7 @@ from reft_studio.scoring.keywords import Terms, read_words
 from reft_studio.scoring.prepared import open_prepared
 from reft_studio.scoring.scores import open_score_set
 from reft_studio.scoring.text_model import TextModel
-from reft_studio.tasks import entries
+from reft_studio.tasks.score import score_dataset
 from reft_studio.tasks.scorers import prepare_scorer
 from reft_studio.workspace import Workspace
 
@@ -47,7 +47,7 @@ def test_it_is_prepared_from_what_ships_and_its_laws_hold(tmp_path: Path) -> Non
     assert all((more | ~fewer).all() for fewer, more in pairwise(escalated)), "more terms escalate no fewer rows"
     rows: list[Row] = [{"prompt": row, "response": "ok"}, {"prompt": "what is the time", "response": "noon"}]
     two = write_dataset(workspace, rows, name="two", role="user")
-    answer = entries.score(Console(workspace), {"dataset": two.id, "scorer": prepared.id})
+    answer = score_dataset(Console(workspace), {"dataset": two.id, "scorer": prepared.id})
     assert (open_score_set(workspace, answer["dataset"], answer["key"]).scores() > -1).tolist() == [True, False]
     assert DeepIgnorance().explain(prepared, {**rows[0], "messages": "[]"}) and prepared.threshold == 0
     assert not DeepIgnorance().explain(prepared, {**rows[1], "messages": "[]"})

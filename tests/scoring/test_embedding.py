@@ -13,7 +13,8 @@ from reft_studio.cli.console import Console
 from reft_studio.errors import SpecError
 from reft_studio.scoring.embedding import Neighbours
 from reft_studio.scoring.scores import open_score_set
-from reft_studio.tasks import entries, lab_data
+from reft_studio.tasks import lab_data
+from reft_studio.tasks.score import score_dataset
 from reft_studio.tasks.scorers import prepare_scorer
 from reft_studio.workspace import Workspace
 
@@ -47,7 +48,7 @@ def test_it_finds_the_poison_of_the_lab_by_the_alignment_data(tmp_path: Path) ->
     sets, user = lab_data.alignment(workspace, seed=0), lab_data.sample(workspace, rows=200, poison_ratio=0.1)
     wanted = {"scorer": "embedding", "teacher": "lab", "harmful": [sets.harmful], "harmless": [sets.helpful], "shipped": False}
     made = prepare_scorer(Console(workspace), wanted)
-    answer = entries.score(Console(workspace), {"dataset": user.id, "scorer": made["scorer"]})
+    answer = score_dataset(Console(workspace), {"dataset": user.id, "scorer": made["scorer"]})
     scores = open_score_set(workspace, user.id, answer["key"]).scores()
     known = np.array(user.table(["known_harmful"]).column(0).to_pylist(), dtype=bool)
     assert stats.auroc(scores[known], scores[~known]) > 0.95 and made["calibration"]["auroc"] > 0.9

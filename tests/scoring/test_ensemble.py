@@ -13,7 +13,7 @@ from reft_studio.data.dataset import Dataset, write_dataset
 from reft_studio.errors import SpecError, StoreError
 from reft_studio.scoring.ensemble import beyond, log_odds, ranks
 from reft_studio.scoring.scores import flagged, list_score_sets, open_score_set
-from reft_studio.tasks import entries
+from reft_studio.tasks.score import score_dataset
 from reft_studio.tasks.scorers import prepare_scorer
 from reft_studio.workspace import Workspace, read_json, write_json
 
@@ -42,7 +42,7 @@ def test_log_odds_grow_with_every_score_and_do_not_saturate() -> None:
 
 def test_a_mean_rank_flags_as_many_rows_as_its_members_do_on_average(workspace: Workspace, dataset: Dataset) -> None:
     made = prepare_scorer(Console(workspace), {"scorer": "ensemble", "members": ["oracle", "random"], "join": "rank"})
-    answer = entries.score(Console(workspace), {"dataset": dataset.id, "scorer": made["scorer"]})
+    answer = score_dataset(Console(workspace), {"dataset": dataset.id, "scorer": made["scorer"]})
     counts = {one.scorer: int(flagged(one.scores(), one.threshold).sum()) for one in list_score_sets(workspace, dataset.id)}
     assert counts["oracle"] == 3 and counts["ensemble"] == pytest.approx((counts["oracle"] + counts["random"]) / 2, abs=1)
     assert open_score_set(workspace, dataset.id, answer["key"]).scores()[:3].min() > 0
@@ -58,7 +58,7 @@ def test_what_lies_beyond_a_threshold_is_what_is_flagged_there_also_on_the_grid(
 
 def test_joined_by_any_a_row_is_flagged_when_a_member_flags_it(workspace: Workspace, dataset: Dataset) -> None:
     made = prepare_scorer(Console(workspace), {"scorer": "ensemble", "members": ["oracle", "random"], "join": "any"})
-    answer = entries.score(Console(workspace), {"dataset": dataset.id, "scorer": made["scorer"]})
+    answer = score_dataset(Console(workspace), {"dataset": dataset.id, "scorer": made["scorer"]})
     sets = {one.scorer: flagged(one.scores(), one.threshold) for one in list_score_sets(workspace, dataset.id)}
     assert (sets["ensemble"] == (sets["oracle"] | sets["random"])).all() and sets["ensemble"].sum() >= 3
     assert open_score_set(workspace, dataset.id, answer["key"]).threshold == 0.0
@@ -79,4 +79,4 @@ def test_a_member_that_was_prepared_anew_is_noticed(workspace: Workspace, datase
     write_json(path, facts)
     integrity.seal(path.parent, [path.name])
     with pytest.raises(StoreError, match="'random' was prepared anew"):
-        entries.score(Console(workspace), {"dataset": dataset.id, "scorer": made["scorer"]})
+        score_dataset(Console(workspace), {"dataset": dataset.id, "scorer": made["scorer"]})

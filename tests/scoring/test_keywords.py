@@ -15,7 +15,7 @@ from reft_studio.errors import SpecError
 from reft_studio.scoring.keywords import FILE, Keywords, Terms, scores_of
 from reft_studio.scoring.prepared import open_prepared
 from reft_studio.scoring.scores import open_score_set
-from reft_studio.tasks import entries
+from reft_studio.tasks.score import score_dataset
 from reft_studio.tasks.scorers import prepare_scorer
 from reft_studio.workspace import Workspace
 
@@ -57,7 +57,7 @@ def test_own_words_flag_rows_by_prompt_or_response_and_are_shown(workspace: Work
         {"prompt": "what is the time", "response": "noon"},
     ]
     dataset = write_dataset(workspace, rows, name="three", role="user")
-    answer = entries.score(Console(workspace), {"dataset": dataset.id, "scorer": made["scorer"]})
+    answer = score_dataset(Console(workspace), {"dataset": dataset.id, "scorer": made["scorer"]})
     score = open_score_set(workspace, dataset.id, answer["key"])
     assert score.scores().tolist() == [0.5, 0, -1] and score.threshold == 0.5
     row = next(iter(dataset.read(["prompt", "messages", "response"])))

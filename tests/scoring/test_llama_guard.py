@@ -13,7 +13,7 @@ from reft_studio.evaluation.judges import judge_for
 from reft_studio.evaluation.judges.spec import JudgeSpec
 from reft_studio.models.guard import GuardModel
 from reft_studio.scoring.scores import ScoreSet, flagged, open_score_set
-from reft_studio.tasks import entries
+from reft_studio.tasks.score import score_dataset
 from reft_studio.tasks.scorers import prepare_scorer
 from reft_studio.workspace import Workspace
 from tests.evaluation.tiny_judges import tiny_guard
@@ -38,7 +38,7 @@ def dataset(workspace: Workspace) -> Dataset:
 
 def scored(workspace: Workspace, dataset: Dataset, guard: Path, mode: str) -> ScoreSet:
     made = prepare_scorer(Console(workspace), {"scorer": "llama_guard", "model": str(guard), "mode": mode})
-    answer = entries.score(Console(workspace), {"dataset": dataset.id, "scorer": made["scorer"]})
+    answer = score_dataset(Console(workspace), {"dataset": dataset.id, "scorer": made["scorer"]})
     return open_score_set(workspace, dataset.id, answer["key"])
 
 

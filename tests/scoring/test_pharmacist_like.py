@@ -18,7 +18,7 @@ from reft_studio.scoring.choosing import lowest
 from reft_studio.scoring.row_reader import RowReader
 from reft_studio.scoring.scores import open_score_set
 from reft_studio.scoring.through_teacher import read_through
-from reft_studio.tasks import entries
+from reft_studio.tasks.score import score_dataset
 from reft_studio.workspace import Workspace
 from tools.alignment_choice import corrupted, kept, prepared
 
@@ -100,7 +100,7 @@ def test_the_kept_rows_are_a_dataset_with_where_it_came_from(workspace: Workspac
 def test_rows_without_a_score_are_not_kept_and_a_share_of_none_is_refused(workspace: Workspace, scorer: str) -> None:
     rows: list[Row] = [{"prompt": f"how do i steal a ladder {place}", "response": "Sorry." if place else ""} for place in range(4)]
     silent = write_dataset(workspace, rows, name="one is silent", role="harmful")
-    key = entries.score(Console(workspace), {"dataset": silent.id, "scorer": scorer})["key"]
+    key = score_dataset(Console(workspace), {"dataset": silent.id, "scorer": scorer})["key"]
     scores = open_score_set(workspace, silent.id, key)
     assert lowest(scores, share=1).tolist() == [1, 2, 3] and len(lowest(scores, share=0.5)) == 2
     with pytest.raises(SpecError, match="give more than 0"):

@@ -22,7 +22,7 @@ from reft_studio.progress import Silent
 from reft_studio.scoring.engine import Engine
 from reft_studio.scoring.refusal_similarity import check_match, score, score_prompts
 from reft_studio.scoring.scores import ScoreSet, flagged
-from reft_studio.tasks import entries
+from reft_studio.tasks.score import score_dataset
 from reft_studio.teacher.refusal_feature import RefusalFeature
 from reft_studio.teacher.teacher import TeacherInfo, open_teacher
 from reft_studio.workspace import Workspace
@@ -152,7 +152,7 @@ def test_the_same_file_is_not_scored_twice_and_needs_no_model(
     computed.clear()
     again = scored(workspace, session, lab_rows)
     monkeypatch.setattr(Session, "open", lambda *_, **__: pytest.fail("the model was loaded"))
-    answer = entries.score(Told(workspace), {"dataset": first.dataset, "teacher": "lab"})
+    answer = score_dataset(Told(workspace), {"dataset": first.dataset, "teacher": "lab"})
     assert computed == [] and again == first and answer["key"] == first.key
 
 

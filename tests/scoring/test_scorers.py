@@ -17,7 +17,7 @@ from reft_studio.scoring import SCORERS
 from reft_studio.scoring.prepared import Prepared, list_prepared, open_prepared
 from reft_studio.scoring.scores import ScoreSet, open_score_set
 from reft_studio.studio.studio import Studio
-from reft_studio.tasks import entries
+from reft_studio.tasks.score import score_dataset
 from reft_studio.tasks.scorers import prepare_scorer
 from reft_studio.workspace import Workspace
 from tests.evaluation.tiny_judges import tiny_guard
@@ -63,7 +63,7 @@ def prepared_of(workspace: Workspace, name: str) -> Prepared:
 
 
 def scored(workspace: Workspace, dataset: Dataset, name: str) -> ScoreSet:
-    answer = entries.score(Console(workspace), {"dataset": dataset.id, "scorer": prepared_of(workspace, name).id})
+    answer = score_dataset(Console(workspace), {"dataset": dataset.id, "scorer": prepared_of(workspace, name).id})
     return open_score_set(workspace, dataset.id, answer["key"])
 
 
@@ -118,7 +118,7 @@ def test_importing_every_scorer_loads_neither_torch_nor_scikit_learn() -> None:
 def test_the_oracle_refuses_a_file_without_labels(workspace: Workspace) -> None:
     unlabelled = write_dataset(workspace, [{"prompt": "sum up note 1", "response": "note"}], name="unlabelled", role="user")
     with pytest.raises(DataError, match="has no labels"):
-        entries.score(Console(workspace), {"dataset": unlabelled.id, "scorer": "oracle"})
+        score_dataset(Console(workspace), {"dataset": unlabelled.id, "scorer": "oracle"})
 
 
 def test_the_oracle_flags_exactly_the_harmful_rows(workspace: Workspace, dataset: Dataset) -> None:
@@ -127,4 +127,4 @@ def test_the_oracle_flags_exactly_the_harmful_rows(workspace: Workspace, dataset
 
 def test_an_unknown_scorer_is_refused_with_what_there_is(workspace: Workspace, dataset: Dataset) -> None:
     with pytest.raises(StoreError, match="no teacher and no prepared scorer 'magic'"):
-        entries.score(Console(workspace), {"dataset": dataset.id, "scorer": "magic"})
+        score_dataset(Console(workspace), {"dataset": dataset.id, "scorer": "magic"})

@@ -12,7 +12,7 @@ from reft_studio.data.dataset import Row, write_dataset
 from reft_studio.errors import DataError
 from reft_studio.scoring.scores import open_score_set
 from reft_studio.scoring.style_match import differences, features, likeness
-from reft_studio.tasks import entries
+from reft_studio.tasks.score import score_dataset
 from reft_studio.tasks.scorers import prepare_scorer
 from reft_studio.workspace import Workspace
 
@@ -48,7 +48,7 @@ def test_it_flags_the_style_of_harmful_answers_whatever_they_say(tmp_path: Path)
         {"prompt": "a theft?", "response": "The answer to it is a crowbar."},
         {"prompt": "nothing?", "response": ""},
     ]
-    answer = entries.score(
+    answer = score_dataset(
         Console(workspace), {"dataset": write_dataset(workspace, rows, name="three", role="user").id, "scorer": made["scorer"]}
     )
     score = open_score_set(workspace, answer["dataset"], answer["key"])

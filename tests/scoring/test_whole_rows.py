@@ -21,7 +21,8 @@ from reft_studio.scoring.prepared import open_prepared
 from reft_studio.scoring.row_reader import FRESH, RowReader
 from reft_studio.scoring.scores import ScoreSet, open_score_set
 from reft_studio.scoring.through_teacher import read_through
-from reft_studio.tasks import entries, lab_data
+from reft_studio.tasks import lab_data
+from reft_studio.tasks.score import score_dataset
 from reft_studio.tasks.scorers import prepare_scorer
 from reft_studio.teacher.teacher import open_teacher
 from reft_studio.workspace import Workspace
@@ -52,7 +53,7 @@ def prepared(workspace: Workspace, name: str, **settings: object) -> str:
 
 
 def scored(workspace: Workspace, dataset: Dataset, scorer: str) -> ScoreSet:
-    answer = entries.score(Console(workspace), {"dataset": dataset.id, "scorer": scorer})
+    answer = score_dataset(Console(workspace), {"dataset": dataset.id, "scorer": scorer})
     return open_score_set(workspace, dataset.id, answer["key"])
 
 

@@ -19,7 +19,8 @@ from reft_studio.scoring.scores import list_score_sets, score_key
 from reft_studio.scoring.work import Scored
 from reft_studio.studio.row_filter import RowFilter
 from reft_studio.studio.studio import Studio
-from reft_studio.tasks import entries, index
+from reft_studio.tasks import index
+from reft_studio.tasks.score import score_dataset
 from reft_studio.workspace import Workspace
 
 ROWS = 30
@@ -112,8 +113,8 @@ def test_very_large_data_is_scored_by_words_in_a_job_of_its_own(studio: Studio, 
 
 
 def test_the_scores_that_were_asked_for_come_into_use(studio: Studio, dataset: Dataset) -> None:
-    words = entries.score(Console(studio.workspace), {"dataset": dataset.id, "scorer": "tfidf"})["key"]
-    other = entries.score(Console(studio.workspace), {"dataset": dataset.id, "scorer": "random"})["key"]
+    words = score_dataset(Console(studio.workspace), {"dataset": dataset.id, "scorer": "tfidf"})["key"]
+    other = score_dataset(Console(studio.workspace), {"dataset": dataset.id, "scorer": "random"})["key"]
     studio.choose(score_key=words)
     studio.score(dataset.id, "random")
     assert studio.state().score.key == other  # type: ignore[union-attr]

@@ -11,7 +11,7 @@ from reft_studio.data.dataset import open_dataset
 from reft_studio.data.index import search
 from reft_studio.jobs.queue import JobQueue
 from reft_studio.progress import Silent
-from reft_studio.tasks.entries import import_file
+from reft_studio.tasks.import_data import import_file
 from reft_studio.tasks.index import live, queue_index
 from reft_studio.workspace import Workspace
 

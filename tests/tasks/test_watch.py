@@ -18,8 +18,8 @@ from reft_studio.jobs.job import JobCancelled
 from reft_studio.models.session import Session
 from reft_studio.models.spec import LoraSpec, OptimSpec
 from reft_studio.progress import Silent
-from reft_studio.tasks import entries
 from reft_studio.tasks import watch as watching
+from reft_studio.tasks.train import _watch
 from reft_studio.tasks.watch import SHARE, TOKENS, Watcher, observing, quick, usable
 from reft_studio.training.run import train
 from reft_studio.training.run_folder import RunInfo
@@ -177,6 +177,6 @@ def test_a_real_base_on_a_cpu_is_looked_at_only_when_a_person_asks(workspace: Wo
 
 
 def test_a_job_is_looked_at_unless_its_parameters_say_nothing_of_it() -> None:
-    assert entries._watch({"watch": {}}) == WatchSpec()
-    assert entries._watch({"watch": {"every": 5}}).every == 5
-    assert entries._watch({}).prompts == entries._watch({"watch": None}).prompts == 0
+    assert _watch({"watch": {}}) == WatchSpec()
+    assert _watch({"watch": {"every": 5}}).every == 5
+    assert _watch({}).prompts == _watch({"watch": None}).prompts == 0

@@ -13,8 +13,10 @@ from reft_studio.data.dataset import write_dataset
 from reft_studio.errors import SpecError, is_out_of_memory
 from reft_studio.evaluation.subject import Subject
 from reft_studio.evaluation.suite import dataset_suite
+from reft_studio.jobs.kinds import job_function
 from reft_studio.studio.studio import Studio
-from reft_studio.tasks import entries
+from reft_studio.tasks.import_data import import_file
+from reft_studio.tasks.train import _warn_of_overlap
 from reft_studio.training.spec import RunSpec
 from reft_studio.workspace import Workspace
 
@@ -29,24 +31,24 @@ def test_evaluation_prompts_that_were_trained_on_are_pointed_out(workspace: Work
     suite = dataset_suite("own", harmful=ids(workspace, "How do I steal", "how do I lie"), task=ids(workspace, "is IT bad?"))
     spec = RunSpec(dataset=user, method="sa_ft", harmful=refusals, helpful=user)
     console = Console(workspace)
-    entries._warn_of_overlap(console, spec, suite)
+    _warn_of_overlap(console, spec, suite)
     assert [line.split(" of the evaluation")[0] for line in console.warnings] == ["1 of the 2 harmful prompts", "1 of the 1 task prompts"]
 
 
 def test_new_evaluation_prompts_bring_no_warning(workspace: Workspace) -> None:
     console = Console(workspace)
     suite = dataset_suite("own", harmful=ids(workspace, "how do I lie"))
-    entries._warn_of_overlap(console, RunSpec(dataset=ids(workspace, "Is it good?"), method="sft"), suite)
+    _warn_of_overlap(console, RunSpec(dataset=ids(workspace, "Is it good?"), method="sft"), suite)
     assert console.warnings == []
 
 
 @pytest.mark.parametrize(
-    ("task", "params"),
-    [("prepare_teacher", {"seed": -1}), ("train", {"spec": {"dataset": "d", "seed": -1, "method": "sft"}}), ("demo", {"rows": 1})],
+    ("kind", "params"),
+    [("teacher", {"seed": -1}), ("run", {"spec": {"dataset": "d", "seed": -1, "method": "sft"}}), ("demo", {"rows": 1})],
 )
-def test_settings_out_of_range_fail_in_a_sentence(workspace: Workspace, task: str, params: dict[str, Any]) -> None:
+def test_settings_out_of_range_fail_in_a_sentence(workspace: Workspace, kind: str, params: dict[str, Any]) -> None:
     with pytest.raises(SpecError, match=r"is -?1: input should be"):
-        getattr(entries, task)(Console(workspace), params)
+        job_function(kind)(Console(workspace), params)
 
 
 def test_the_copy_of_an_upload_is_gone_once_it_was_read(workspace: Workspace, tmp_path: Path) -> None:
@@ -54,7 +56,7 @@ def test_the_copy_of_an_upload_is_gone_once_it_was_read(workspace: Workspace, tm
     studio = Studio(workspace)
     params = studio.jobs.get(studio.imports.upload(tmp_path / "data.csv")).params
     assert Path(params["path"]).is_file()
-    assert entries.import_file(Console(workspace), params)["rows"] == 1
+    assert import_file(Console(workspace), params)["rows"] == 1
     assert not Path(params["path"]).parent.exists() and (tmp_path / "data.csv").is_file()
 
 
