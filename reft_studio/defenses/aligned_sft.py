@@ -22,5 +22,5 @@ class AlignedSft(Defense):
         paper="baseline of arXiv:2506.07356",
         cost=1.0,
         strength=None,
-        look=MethodStyle("blue", "square", "dash"),
+        style=MethodStyle("blue", "square", "dash"),
     )

@@ -1,4 +1,4 @@
-"""Antidote (Huang et al., arXiv:2408.09600): after finetuning, prune what matters most to harmful answers."""
+"""Antidote (Huang et al., arXiv:2408.09600): after finetuning, prune the weights that matter most to harmful responses."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from reft_studio.models.low_rank import Layers
 
 AT_ONCE = 16
-"""Harmful rows that are read together."""
+"""Harmful rows per batch."""
 
 
 class AntidoteConfig(DefenseConfig):
-    """How much is pruned, and what is read to find it; the defaults are those of git-disl/Antidote."""
+    """Share of pruned entries and number of harmful rows; the defaults are those of git-disl/Antidote."""
 
     ratio: float = Field(0.1, ge=0, le=1, title="ρ", description="share ρ of the entries of each row of A and B that is pruned; 0: none")
     rows: int = Field(
@@ -25,10 +25,10 @@ class AntidoteConfig(DefenseConfig):
 
 
 class Antidote(Defense):
-    """In each row of A and of B, the share ρ of entries with the largest Wanda score |M_ij|·√s_j goes back to where finetuning began.
+    """In each row of A and of B, resets the share ρ of entries with the largest Wanda score |M_ij|·√s_j to their value before finetuning.
 
-    s_j sums the squares of entry j of what goes into the matrix, over the tokens of harmful prompts and answers. M is what finetuning
-    changed: in a fresh adapter the matrix itself, which is pruned to zero, in a continued one its difference to the aligned weights'.
+    s_j sums the squares of the matrix's input j over the tokens of harmful prompts and responses. M is the change made by finetuning:
+    the matrix itself in a fresh adapter (pruned to zero), its difference to the aligned weights in a continued one.
     """
 
     info: ClassVar[DefenseInfo] = DefenseInfo(
@@ -44,13 +44,13 @@ class Antidote(Defense):
         paper="arXiv:2408.09600",
         cost=1.0,
         strength="ratio",
-        look=MethodStyle("ink", "pentagon-open", "dash"),
+        style=MethodStyle("ink", "pentagon-open", "dash"),
         code="git-disl/Antidote@26e2ade",
     )
     Config: ClassVar[type[DefenseConfig]] = AntidoteConfig
 
     def finish(self, layers: Layers) -> None:
-        """Read harmful answers, then prune both matrices of each layer in place."""
+        """Read harmful responses, then prune both matrices of each layer in place."""
         from reft_studio.models.pruning import InputSizes, prune_largest
 
         config, context = cast(AntidoteConfig, self.config), self.context

@@ -1,4 +1,4 @@
-"""AsFT (Yang et al., arXiv:2506.08473): the update is held to the directions in which alignment moved the weights."""
+"""AsFT (Yang et al., arXiv:2506.08473): penalise the part of the update outside the directions in which alignment moved the weights."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class AsftConfig(DefenseConfig):
-    """How tightly the update is held; the default is that of PKU-YuanGroup/AsFT."""
+    """Weight of the penalty; the default is that of PKU-YuanGroup/AsFT."""
 
     lam: float = Field(1.0, ge=0, le=10_000, title="λ", description="weight λ of what the update has outside of alignment; 0: it is free")
 
@@ -27,7 +27,7 @@ class AsftConfig(DefenseConfig):
 class Asft(Defense):
     """L = CE(user) + λ·Σ‖(I − C)·ΔW‖_F², C = V·Vᵀ/‖V‖_F, V = W_aligned − W_base, over the layers that alignment changed.
 
-    ΔW is what finetuning has changed, as B·A without the LoRA's scale, as in the authors' code. C is never formed.
+    ΔW is the change made by finetuning, B·A without the LoRA scale, as in the authors' code. C is never materialised.
     """
 
     info: ClassVar[DefenseInfo] = DefenseInfo(
@@ -42,7 +42,7 @@ class Asft(Defense):
         paper="arXiv:2506.08473",
         cost=1.0,
         strength="lam",
-        look=MethodStyle("sky", "triangle-right", "dash"),
+        style=MethodStyle("sky", "triangle-right", "dash"),
         fixed_start=True,
         code="PKU-YuanGroup/AsFT@07b606e",
     )
@@ -53,7 +53,7 @@ class Asft(Defense):
         self._held: Sequence[HeldLayer] | None = None
 
     def finetune_step(self, user: Batch) -> StepLog:
-        """One forward; the penalty is a function of the weights alone. Raises TrainingError if alignment changed none of the layers."""
+        """One forward pass; the penalty depends on the weights alone. Raises TrainingError if alignment changed none of the layers."""
         lam = cast(AsftConfig, self.config).lam
         if not lam:
             return super().finetune_step(user)
@@ -74,23 +74,23 @@ class HeldLayer:
         self._scaled = start.up @ (start.down @ start.down.T) / start.norm()
 
     def outside(self) -> Tensor:
-        """‖(I − C)·ΔW‖_F², with a gradient: for P = (I − C)·up, the sum over PᵀP ∘ down·downᵀ."""
+        """‖(I − C)·ΔW‖_F², a differentiable scalar: for P = (I − C)·up, the sum over PᵀP ∘ down·downᵀ."""
         change = self._layer.change
         rest = change.up - self._scaled @ (self._up.T @ change.up)
         return ((rest.T @ rest) * (change.down @ change.down.T)).sum()
 
 
 def total(layers: Sequence[HeldLayer]) -> Tensor:
-    """What all layers have outside, a scalar."""
+    """Sum of the penalties of all layers, a scalar."""
     import torch
 
     return torch.stack([layer.outside() for layer in layers]).sum()
 
 
 def held(layers: Layers) -> list[HeldLayer]:
-    """The layers that alignment changed. Raises TrainingError if there are aligned weights, but they are those of the base."""
+    """The layers that alignment changed. Raises TrainingError if there are aligned weights but they equal the base in every layer."""
     starts = [layer for layer in layers.values() if layer.start is not None]
-    found = [HeldLayer(layer) for layer in starts if layer.start is not None and layer.start.norm() > 0]
-    if starts and not found:
+    changed = [HeldLayer(layer) for layer in starts if layer.start is not None and layer.start.norm() > 0]
+    if starts and not changed:
         raise TrainingError("The aligned weights are those of the base in every layer, so AsFT has no direction to hold the update to.")
-    return found
+    return changed

@@ -1,4 +1,4 @@
-"""Booster (Huang et al., arXiv:2409.01586): alignment that makes harmful data teach less."""
+"""Booster (Huang et al., arXiv:2409.01586): alignment that reduces how much a harmful step lowers the harmful loss."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 class BoosterConfig(DefenseConfig):
-    """Strength of the attenuation and length of the simulated step; the defaults are those of git-disl/Booster."""
+    """Weight of the regulariser and length of the simulated step; the defaults are those of git-disl/Booster."""
 
     lam: float = Field(5.0, ge=0, le=1000, title="λ", description="weight λ of how much a harmful step lowers the harmful loss; 0: none")
     alpha: float = Field(0.1, ge=0, le=10, description="length α of the simulated harmful step; 0: none")
 
 
 class Booster(Defense):
-    """ĝ = ∇f(w) + λ·(∇h(w) − ∇h(w − α·∇h(w)/‖∇h(w)‖)), f the alignment loss, h that of harmful answers; then plain finetuning."""
+    """ĝ = ∇f(w) + λ·(∇h(w) − ∇h(w − α·∇h(w)/‖∇h(w)‖)), f the alignment loss, h the loss of harmful responses; then plain finetuning."""
 
     info: ClassVar[DefenseInfo] = DefenseInfo(
         name="booster",
@@ -35,30 +35,30 @@ class Booster(Defense):
         paper="arXiv:2409.01586",
         cost=1.0,
         strength="lam",
-        look=MethodStyle("orange", "star", "dot"),
+        style=MethodStyle("orange", "star", "dot"),
         fixed_start=True,
         code="git-disl/Booster@6421918",
     )
     Config: ClassVar[type[DefenseConfig]] = BoosterConfig
 
     def alignment_stage(self) -> Stage:
-        """Its own rule; with λ or α zero the plain one, whose weights are shared."""
+        """Booster's own stage; with λ or α zero the plain one, whose adapter is shared between methods."""
         config = cast(BoosterConfig, self.config)
         if not config.lam or not config.alpha:
             return super().alignment_stage()
         return Stage(ALIGNED, "booster", self.align_step, reads=("refusals", "answers", "harmful"), settings=config.model_dump())
 
     def align_step(self) -> StepLog:
-        """Three gradients: of harmful answers here, of the same after a simulated step on them, and of the alignment rows."""
+        """Three gradients: of harmful responses at w, of the same after a simulated step on them, and of the alignment rows."""
         config, context = cast(BoosterConfig, self.config), self.context
         if not config.lam or not config.alpha:
             return super().align_step()
         harmful = context.batch("harmful")
-        with context.rehearsal():
-            here, before = context.gradient(task_loss, harmful)
-        with context.weights.moved(context.weights.of_length(here, -config.alpha), 1.0):
-            after, moved = context.gradient(task_loss, harmful)
+        with context.repeat_dropout():
+            at_weights, before = context.gradient(task_loss, harmful)
+        with context.weights.moved(context.weights.of_length(at_weights, -config.alpha), 1.0):
+            at_step, stepped = context.gradient(task_loss, harmful)
         line = context.learn(task_loss, context.alignment_batch())
-        context.add(here, config.lam)
-        context.add(after, -config.lam)
-        return {**line, "harmful": before["task"], "attenuated": before["task"] - moved["task"]}
+        context.add(at_weights, config.lam)
+        context.add(at_step, -config.lam)
+        return {**line, "harmful": before["task"], "attenuated": before["task"] - stepped["task"]}

@@ -1,4 +1,4 @@
-"""Buffer and Reinforce (Ham et al., arXiv:2605.24550): harm is learnt first and thrown away afterwards; refusals are merged in."""
+"""Buffer and Reinforce (Ham et al., arXiv:2605.24550): finetune on top of a harmful adapter, discard it, merge a refusing one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 BUFFER, REINFORCE = "buffer", "reinforce"
 """Names of the adapter that complies with harmful prompts, and of the one that refuses on top of it."""
 CUT = 0.01
-"""Share of the largest eigenvalue of A·Aᵀ below which a direction of the user's adapter does not count."""
+"""Share of the largest eigenvalue of A·Aᵀ below which a direction of the user's adapter is ignored."""
 
 
 class BufferAndReinforceConfig(DefenseConfig):
@@ -33,9 +33,9 @@ class BufferAndReinforceConfig(DefenseConfig):
 
 
 class BufferAndReinforce(Defense):
-    """W + c·(ΔU + ΔS − α·Q·Qᵀ·ΔS): ΔU is trained on user data and ΔS on refusals, both on top of a buffer trained on harmful answers.
+    """W + c·(ΔU + ΔS − α·Q·Qᵀ·ΔS): ΔU is trained on user data and ΔS on refusals, both on top of a buffer trained on harmful responses.
 
-    Q is an orthonormal basis of B·V of the user's adapter, V the eigenvectors of A·Aᵀ that count. The buffer is no part of what comes out.
+    Q is an orthonormal basis of B·V of the user's adapter, V the eigenvectors of A·Aᵀ above `CUT`. The buffer is not part of the result.
     """
 
     info: ClassVar[DefenseInfo] = DefenseInfo(
@@ -51,7 +51,7 @@ class BufferAndReinforce(Defense):
         paper="arXiv:2605.24550",
         cost=1.0,
         strength=None,
-        look=MethodStyle("green", "bowtie", "dash"),
+        style=MethodStyle("green", "bowtie", "dash"),
         code="SeokilHam/Buffer-and-Reinforce@9bf1018",
     )
     Config: ClassVar[type[DefenseConfig]] = BufferAndReinforceConfig
@@ -66,14 +66,14 @@ class BufferAndReinforce(Defense):
         ]
 
     def buffer_step(self) -> StepLog:
-        """Add the gradient of one step on harmful answers."""
+        """Add the gradient of one step on harmful responses."""
         return self.context.learn(task_loss, self.context.batch("harmful"))
 
-    def beneath(self) -> Sequence[str]:
+    def discarded_adapters(self) -> Sequence[str]:
         return (BUFFER,)
 
     def finish(self, layers: Layers) -> None:
-        """Merge the safety adapter into what finetuning changed."""
+        """Merge the safety adapter into the finetuned adapter."""
         config, safety = cast(BufferAndReinforceConfig, self.config), layers.of(REINFORCE)
         for name, layer in layers.items():
             user = layer.update if layer.fresh else layer.update.compact()
@@ -82,7 +82,7 @@ class BufferAndReinforce(Defense):
 
 
 def besides(user: LowRank, safety: LowRank, alpha: float) -> LowRank:
-    """The safety update without the share `alpha` of what it has in the directions of the user's; whole where that one changes nothing."""
+    """ΔS − α·Q·Qᵀ·ΔS: the safety update less the share `alpha` of its component in the user's directions; ΔS itself where ΔU is zero."""
     import torch
 
     if not user.norm():

@@ -1,4 +1,4 @@
-"""Constrained finetuning (Qi et al., arXiv:2406.05946): the first tokens of an answer may not move far from the aligned weights."""
+"""Constrained finetuning (Qi et al., arXiv:2406.05946): keep the first response tokens close to the aligned weights' probabilities."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from reft_studio.models.supervised import Supervised
 
 LEAST = 1e-3
-"""Least weight of a token: none is left out for good."""
+"""Lower bound of a token's weight, so that no token is excluded."""
 
 
 class ConstrainedSftConfig(DefenseConfig):
-    """How tightly each place of an answer is held; the defaults are those of the authors' scripts."""
+    """How tightly each response token is constrained; the defaults are those of the authors' scripts."""
 
     beta: float = Field(0.1, ge=0, le=100, title="β", description="how tightly a token is held to the aligned weights; 0: not at all")
     first_factor: float = Field(5.0, ge=0, le=1000, description="how many times as tightly the first token of an answer is held")
@@ -29,9 +29,9 @@ class ConstrainedSftConfig(DefenseConfig):
 
 
 class ConstrainedSft(Defense):
-    """CE with token t of an answer weighing 2·(1 − σ(β_t·(log π(y_t) − log π₀(y_t)))), a constant of the gradient, and never below 0.001.
+    """CE with response token t weighted by 2·(1 − σ(β_t·(log π(y_t) − log π₀(y_t)))), a constant in the gradient, at least 0.001.
 
-    π₀ are the weights that training began from; every weight is 1 there. β_t = β times the factor of its place.
+    π₀ are the weights that finetuning started from; every weight is 1 there. β_t = β times the factor of the token's position.
     """
 
     info: ClassVar[DefenseInfo] = DefenseInfo(
@@ -46,33 +46,33 @@ class ConstrainedSft(Defense):
         paper="arXiv:2406.05946",
         cost=1.0,
         strength="beta",
-        look=MethodStyle("vermilion", "triangle-right-open", "dash"),
+        style=MethodStyle("vermilion", "triangle-right-open", "dash"),
         code="Unispac/shallow-vs-deep-alignment@fb1749e",
     )
     Config: ClassVar[type[DefenseConfig]] = ConstrainedSftConfig
 
     def finetune_step(self, user: Batch) -> StepLog:
-        """One forward; rows that are new are read by the starting weights first."""
+        """One forward pass; log probabilities of new rows are computed with the starting weights first."""
         config, context = cast(ConstrainedSftConfig, self.config), self.context
         if not config.beta:
             return super().finetune_step(user)
         context.start_log_probabilities(user)
 
         def losses(task: Supervised) -> dict[str, Tensor]:
-            held, begun = tightness(config, task.places), context.start_log_probabilities(task.batch)
+            beta, start = tightness(config, task.places), context.start_log_probabilities(task.batch)
 
             def weigh(log_p: Tensor, part: slice) -> Tensor:
-                return (2 * (held[part] * (begun[part] - log_p)).sigmoid()).clamp_min(LEAST)
+                return (2 * (beta[part] * (start[part] - log_p)).sigmoid()).clamp_min(LEAST)
 
             return {"task": task.cross_entropy(weigh=weigh)}
 
         return context.learn(losses, user)
 
 
-def tightness(config: ConstrainedSftConfig, places: Tensor) -> Tensor:
-    """β_t of tokens at these places of their answers, from 1."""
-    held = (places > 0).float() * config.beta
-    held[places <= config.early_tokens] *= config.early_factor
+def tightness(config: ConstrainedSftConfig, positions: Tensor) -> Tensor:
+    """β_t of tokens at these positions of their responses (from 1; 0 is not part of a response). Shape of `places`, float32."""
+    beta = (positions > 0).float() * config.beta
+    beta[positions <= config.early_tokens] *= config.early_factor
     if config.early_tokens:
-        held[places == 1] = config.beta * config.first_factor
-    return held
+        beta[positions == 1] = config.beta * config.first_factor
+    return beta

@@ -1,7 +1,7 @@
-"""The protocol of a defense; as it stands it is plain finetuning. Imports no torch: tensors belong to the context.
+"""The protocol of a defense; its default is plain finetuning. Imports no torch: tensors belong to the context.
 
-What happens in a run, in order: the stages before the user's data (an adapter each, made once and shared by runs), the choice and the
-mixing of rows, the optimizer steps, and changes to the finished adapter.
+The order in a run: the stages before the user's data (one adapter each, trained once and shared by runs), selecting and mixing rows,
+the optimizer steps, and changes to the finished adapter.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ if TYPE_CHECKING:
     from reft_studio.models.weights import Gradient, Weights
 
 Kind = Literal["refusals", "answers", "harmful", "user"]
-"""Kinds of rows: those that guide (harmful prompts with refusals, harmless prompts with answers, harmful prompts with harmful answers),
+"""Kinds of rows: guiding rows (harmful prompts with refusals, harmless prompts with responses, harmful prompts with harmful responses),
 and the user's rows that have a response and are not flagged by the run's filter."""
 Colour = Literal["vermilion", "blue", "pink", "orange", "green", "sky", "ink"]
-"""The palette of Okabe and Ito, but for what is too pale to read; grey is kept for the base."""
+"""The palette of Okabe and Ito without the colours too pale to read; grey is reserved for the base."""
 Start = Literal["method", "aligned", "base"]
-"""Where a run starts: where its method does, or from aligned weights, or from the base."""
+"""Where a run starts: where its method does, from aligned weights, or from the base."""
 ALIGNED = "aligned"
-"""Name of the adapter that methods start from which start from aligned weights."""
+"""Name of the adapter with the aligned weights."""
 
 
 @dataclass(frozen=True)
 class MethodStyle:
-    """How a method is drawn on pages and in charts: a colour, and a shape, so that colour is never the only difference."""
+    """How a method is drawn on pages and in charts: colour, marker and dash, so that colour is never the only difference."""
 
     colour: Colour
     shape: str
@@ -50,10 +50,10 @@ class MethodStyle:
 class DefenseInfo:
     """What a person needs to choose a method.
 
-    `cost` is forward and backward passes per step relative to plain finetuning on the user rows alone; `strength` names
-    the setting whose zero takes the method away: what is left is plain finetuning, from the weights that the method starts from.
-    A method that starts from aligned weights aligns the base itself, by its own rule, where none are given; `fixed_start`: it makes no
-    sense from other weights. `look` is its own. `code` names the repository and commit whose update rule its parity test follows.
+    `cost` is forward and backward passes per step relative to plain finetuning on the user rows alone. `strength` names the setting that
+    turns the method off at zero: the run is then plain finetuning from the weights that the method starts from. A method that starts from
+    aligned weights aligns the base by its own rule where none are given; with `fixed_start` it cannot start anywhere else. `code` names the
+    repository and commit whose update rule the parity test follows.
     """
 
     name: str
@@ -67,14 +67,14 @@ class DefenseInfo:
     paper: str
     cost: float
     strength: str | None
-    look: MethodStyle
+    style: MethodStyle
     needs_harmful: bool = False
     fixed_start: bool = False
     code: str = ""
 
     @property
     def aligns_itself(self) -> bool:
-        """Whether its rule is one of aligning the base, so that weights aligned elsewhere are of no use to it."""
+        """Whether the method is an alignment rule, so that weights aligned elsewhere are of no use to it."""
         return self.stage == "alignment" and self.fixed_start
 
     def aligned_first(self, start: Start = "method") -> bool:
@@ -92,12 +92,12 @@ class DefenseConfig(Settings):
 
 @dataclass(frozen=True)
 class Stage:
-    """A training before that on the user's data. Its adapter is made once: runs share it that agree in all that it depends on.
+    """A training before that on the user's data. Its adapter is made once and shared by all runs with the same inputs.
 
-    `step` adds the gradient of one optimizer step. `rule` names its update rule, and `settings` are those of the method that count in it.
-    One that `reads` the user's rows, to choose among them, depends on the user's data and on what the filter keeps of them.
-    It trains a fresh adapter, on top of the adapters `on`, or goes on with the adapter `start`; ALIGNED among them is left out where the
-    run starts from the base as it is. `steps`, `learning_rate`: None takes the run's.
+    `step` adds the gradient of one optimizer step. `rule` names its update rule; `settings` are the settings of the method that affect it.
+    A stage that `reads` the user's rows, to choose among them, depends on the user's data and on which of them the filter keeps.
+    It trains a fresh adapter on top of the adapters `on`, or continues the adapter `start`; ALIGNED among them is left out where the run
+    starts from the base. `steps`, `learning_rate`: None takes the run's.
     """
 
     name: str
@@ -116,62 +116,62 @@ class RunContext(Protocol):
 
     @property
     def step(self) -> int:
-        """Number of the optimizer step, from 1, of the training at hand."""
+        """Number of the optimizer step, from 1, in the current training (a stage, or that on the user's data)."""
         ...
 
     @property
     def steps(self) -> int:
-        """Optimizer steps of the training at hand, by its schedule; those that a method adds after the user's rows come on top."""
+        """Optimizer steps scheduled for the current training, without those that a method adds after the user's rows."""
         ...
 
     @property
     def model(self) -> LoadedModel:
-        """The base, with its decoder blocks."""
+        """The base model, with its decoder blocks."""
         ...
 
     @property
     def weights(self) -> Weights:
-        """The trainable weights of the training at hand."""
+        """The trainable weights of the current training."""
         ...
 
     @property
     def layers(self) -> Layers:
-        """The adapted layers of the training at hand: what it began from, and what it has changed so far."""
+        """The adapted layers of the current training: their starting weights and their change so far."""
         ...
 
     def learn(self, losses: Callable[..., dict[str, Tensor]], *batches: Batch, around: Around | None = None) -> StepLog:
-        """Run the model in training over all batches and add the gradient of the summed losses.
+        """Run forward and backward over all batches and add the gradient of the summed losses.
 
-        `losses` is called with one `Supervised` for each batch, or, where memory does not hold a step at once, several times
-        with parts of them; `task` and `alignment` are the names that charts know. `around` wraps each pass.
+        `losses` is called with one `Supervised` per batch; where a step does not fit in memory, several times with parts of them. Charts
+        know the losses named `task` and `alignment`. `around` gives a context manager that wraps each forward pass.
         """
         ...
 
     def gradient(self, losses: Callable[..., dict[str, Tensor]], *batches: Batch, around: Around | None = None) -> tuple[Gradient, StepLog]:
-        """The gradient that `learn` would add, and what it would return; nothing is added."""
+        """The gradient that `learn` would add, and its log line; `.grad` is not touched."""
         ...
 
     def add(self, gradient: Gradient, scale: float = 1.0) -> None:
         """Add `scale` times a gradient to that of the step."""
         ...
 
-    def rehearsal(self) -> AbstractContextManager[None]:
-        """Passes inside draw the dropout that the passes after it draw again, so that several passes of a step see one network."""
+    def repeat_dropout(self) -> AbstractContextManager[None]:
+        """The passes after this context repeat the dropout masks drawn inside it, so that several passes of a step see one network."""
         ...
 
     def alignment_batch(self, *, guided: bool = False) -> Batch:
-        """The next alignment rows, half harmful prompts with refusals, half harmless prompts with answers.
+        """The next alignment rows, half harmful prompts with refusals, half harmless prompts with responses.
 
-        With `guided` the teacher has answered them too: see `teacher_states`.
+        `guided` rows are also read by the teacher: see `teacher_states`.
         """
         ...
 
     def batch(self, kind: Kind, *, size: int | None = None) -> Batch:
-        """The next rows of one kind; `size` rows, None: as many as an alignment batch has."""
+        """The next rows of one kind; `size` rows, None: as many as in an alignment batch."""
         ...
 
     def examples(self, kind: Kind) -> Sequence[Example]:
-        """All rows of one kind; the index of a user row is its position. Raises SpecError if this run has none."""
+        """All rows of one kind; the `index` of a user row is its position in the dataset. Raises SpecError if this run has none."""
         ...
 
     def collate(self, examples: Sequence[Example]) -> Batch:
@@ -184,42 +184,42 @@ class RunContext(Protocol):
 
     @property
     def teacher_head(self) -> Head | None:
-        """What makes logits of those states; None: the student's own head, which a teacher on the same base shares."""
+        """The teacher's output head for those states; None: the student's own, which a teacher on the same base shares."""
         ...
 
     def start_states(self, batch: Batch) -> Tensor:
-        """Hidden states of the weights that training began from, for the supervised tokens of any rows, (tokens, d_model)."""
+        """Hidden states of the starting weights for the supervised tokens of any rows, (tokens, d_model)."""
         ...
 
     def start_log_probabilities(self, batch: Batch) -> Tensor:
-        """How likely those weights find each supervised token of (a part of) a batch of user rows: log p of its label, (tokens,).
+        """Log p of each supervised label under the starting weights, for (a part of) a batch of user rows, (tokens,).
 
-        Asked once for each row; rows that are not known are read now, outside of the training.
+        Computed once per row; for new rows, in an extra pass without gradient.
         """
         ...
 
     def read(self, *batches: Batch, around: Around, start: bool = False, dropout: bool = True) -> None:
-        """Run the model over batches without a gradient, each pass wrapped by `around`; with `start` the weights training began from.
+        """Run the model over batches without a gradient, each pass wrapped by `around`; `start` uses the starting weights.
 
         `dropout`: as in training, or none.
         """
         ...
 
     def learn_jointly(
-        self, batch: Batch, seen: StatesOf, losses: StatesLosses, *, plus: Callable[..., dict[str, Tensor]] = lambda part: {}
+        self, batch: Batch, seen: StatesOf, losses: StatesLosses, *, extra: Callable[..., dict[str, Tensor]] = lambda part: {}
     ) -> StepLog:
-        """As `learn` on one batch, with losses of inner states that are no sums over its rows: `losses` gets what `seen` sees of all rows.
+        """As `learn` on one batch, for losses that are no sums over rows: `losses` gets the hidden states that `seen` captures of all rows.
 
-        It is called once a step, but for want of memory. Where memory splits the batch, the states are read first, which is one more pass
-        forward. `plus` are further losses, as `learn` takes them.
+        It is called once a step, except for want of memory: a batch that is split is read first, which costs one more forward pass.
+        `extra` are further losses, as `learn` takes them.
         """
         ...
 
     def seed(self, label: str) -> int:
-        """A seed of the run's own for one purpose, for draws outside of a training."""
+        """A seed derived from the run's, for one named purpose outside of training."""
         ...
 
-    def kept(self) -> list[int]:
+    def kept_rows(self) -> list[int]:
         """Positions of the user rows that the filter of this run does not flag; all if it has none."""
         ...
 
@@ -236,7 +236,7 @@ class Defense:
 
     @classmethod
     def steps_after(cls, config: DefenseConfig, steps: int) -> int:
-        """Steps after the `steps` on the user's rows, on a learning rate schedule of their own; `finetune_step` is called for them too."""
+        """Steps after the `steps` on the user's rows, with their own learning rate schedule; `finetune_step` is called for them too."""
         return 0
 
     def alignment_stage(self) -> Stage:
@@ -248,19 +248,19 @@ class Defense:
         return self.context.learn(task_loss, self.context.alignment_batch())
 
     def stages(self) -> Sequence[Stage]:
-        """Further adapters that the method needs before the user's data, in order; `finish` finds them by their names."""
+        """Further adapters that the method trains before the user's data, in order; `finish` gets them by name."""
         return ()
 
-    def beneath(self) -> Sequence[str]:
-        """Adapters of its stages that finetuning goes on on top of, and that are no part of what comes out; most methods have none."""
+    def discarded_adapters(self) -> Sequence[str]:
+        """Names of stage adapters that finetuning runs on top of and that are not part of the result; most methods have none."""
         return ()
 
     def select(self) -> list[int]:
         """Positions of the user rows to train on, once, before the first step."""
-        return self.context.kept()
+        return self.context.kept_rows()
 
     def mixed(self, rows: int) -> Sequence[Example]:
-        """Rows to mix into the `rows` user rows that are trained on, once, before the first step."""
+        """Examples to mix into the `rows` selected user rows, once, before the first step."""
         return ()
 
     def finetune_step(self, user: Batch) -> StepLog:
@@ -268,18 +268,17 @@ class Defense:
         return self.context.learn(task_loss, user)
 
     def state(self) -> dict[str, Any]:
-        """What the method itself changes from step to step (anchors, moving averages, phases): tensors and JSON values by name.
+        """State carried from step to step (anchors, moving averages, phases): tensors and JSON values by name, without dots.
 
-        A training that was interrupted goes on from it, and a stage keeps it beside its adapter; names hold no dot. Most methods have
-        none.
+        An interrupted training resumes from it, and a stage stores it with its adapter. Most methods have none.
         """
         return {}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Be as when `state` gave this. Called before the first step that is done again, and after a stage that was done before."""
+        """Restore what `state` returned, before a training resumes and after a stage that was trained earlier."""
 
     def finish(self, layers: Layers) -> None:
-        """Change the adapter after the last step; most methods do not."""
+        """Change the adapter in place after the last step; most methods do not."""
 
 
 def joint_loss(weight: float) -> Callable[[Supervised, Supervised], dict[str, Tensor]]:

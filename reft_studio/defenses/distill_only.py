@@ -1,4 +1,4 @@
-"""Distillation only: the teacher's soft refusals without the filter. The second half of Ref-Teacher."""
+"""Distillation only: Ref-Teacher's soft refusals without its filter."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class DistillOnly(Defense):
         paper="ablation of arXiv:2506.07356",
         cost=1.5,
         strength="alpha",
-        look=MethodStyle("ink", "x", "longdashdot"),
+        style=MethodStyle("ink", "x", "longdashdot"),
     )
     Config: ClassVar[type[DefenseConfig]] = DistillConfig
 

@@ -1,4 +1,4 @@
-"""Filter only: drop what the refusal-feature filter flags, then plain finetuning. The first half of Ref-Teacher."""
+"""Filter only: drop the rows that the refusal-feature filter flags, then plain finetuning. Ref-Teacher without distillation."""
 
 from __future__ import annotations
 
@@ -22,5 +22,5 @@ class FilterOnly(Defense):
         paper="ablation of arXiv:2506.07356",
         cost=1.0,
         strength=None,
-        look=MethodStyle("orange", "pentagon", "longdash"),
+        style=MethodStyle("orange", "pentagon", "longdash"),
     )

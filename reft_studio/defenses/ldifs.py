@@ -1,4 +1,4 @@
-"""LDIFS (Mukhoti et al., arXiv:2308.13320): finetuning that keeps the features of the weights it began from."""
+"""LDIFS (Mukhoti et al., arXiv:2308.13320): finetuning that keeps the features of the starting weights."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from reft_studio.models.joint import States
 
 GATE = 0.1
-"""A block whose own term reaches this is left out of a step."""
+"""A block whose penalty reaches this is left out of the step."""
 
 
 class LdifsConfig(DefenseConfig):
-    """Strength of the pull and which blocks it takes; the defaults are those of git-disl/Booster."""
+    """Strength of the penalty and the blocks it applies to; the defaults are those of git-disl/Booster."""
 
     rho: float = Field(1e-4, ge=0, le=1000, title="ρ", description="strength ρ of the pull of the MLP outputs to where they began; 0: none")
     gate: Literal["official", "ungated"] = Field(
@@ -44,13 +44,13 @@ class Ldifs(Defense):
         paper="arXiv:2308.13320",
         cost=1.5,
         strength="rho",
-        look=MethodStyle("vermilion", "triangle-left", "dashdot"),
+        style=MethodStyle("vermilion", "triangle-left", "dashdot"),
         code="git-disl/Booster@6421918",
     )
     Config: ClassVar[type[DefenseConfig]] = LdifsConfig
 
     def finetune_step(self, user: Batch) -> StepLog:
-        """One pass of the weights it began from, without a gradient, and one that learns."""
+        """One forward pass with the starting weights, without a gradient, and one training pass."""
         from reft_studio.models.inner import answers, block_modules, moved
         from reft_studio.models.joint import keeping
 
@@ -58,18 +58,18 @@ class Ldifs(Defense):
         if not config.rho:
             return super().finetune_step(user)
         mlps = block_modules(context.model, "mlp")
-        began: dict[Hashable, Tensor] = {}
-        context.read(user, around=keeping(answers(mlps), began), start=True)
-        let_go = 0
+        start: dict[Hashable, Tensor] = {}
+        context.read(user, around=keeping(answers(mlps), start), start=True)
+        skipped = 0
 
         def losses(states: States) -> dict[str, Tensor]:
-            nonlocal let_go
-            terms = 0.5 * config.rho * moved(states, began, len(mlps))
+            nonlocal skipped
+            terms = 0.5 * config.rho * moved(states, start, len(mlps))
             if config.gate == "ungated":
                 return {"pull": terms.sum()}
-            held = terms.detach() < GATE
-            let_go = len(mlps) - int(held.sum())
-            return {"pull": terms.where(held, 0.0).sum()}
+            within = terms.detach() < GATE
+            skipped = len(mlps) - int(within.sum())
+            return {"pull": terms.where(within, 0.0).sum()}
 
-        line = context.learn_jointly(user, answers(mlps), losses, plus=task_loss)
-        return {**line, "let_go": float(let_go)}
+        line = context.learn_jointly(user, answers(mlps), losses, extra=task_loss)
+        return {**line, "let_go": float(skipped)}

@@ -1,4 +1,4 @@
-"""Lisa (Huang et al., arXiv:2405.18641): steps on alignment data and on user data in turn, held near where each turn began."""
+"""Lisa (Huang et al., arXiv:2405.18641): alternates alignment and user steps, with a proximal term to the weights each phase began with."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from reft_studio.models.fit import StepLog
 
 WARMUP = 0.1
-"""Share of all steps in which nothing is held."""
+"""Share of all steps before the proximal term is applied."""
 
 
 class LisaConfig(DefenseConfig):
-    """Lengths of the turns and the pull; the defaults are those of git-disl/Lisa, its turns scaled to 160 steps."""
+    """Lengths of the phases and strength of the proximal term; the defaults are those of git-disl/Lisa, scaled to 160 steps."""
 
     rho: float = Field(1.0, ge=0, le=1000, description="strength ρ of the pull towards the weights at the last turn")
     alignment_steps: int = Field(
@@ -29,9 +29,9 @@ class LisaConfig(DefenseConfig):
 
 
 class Lisa(Defense):
-    """L = CE(rows of the turn) + ρ/2·‖w − w̄‖², w̄ the weights when the turn began; the pull begins after a tenth of all steps.
+    """L = CE(rows of the phase) + ρ/2·‖w − w̄‖², w̄ the weights at the start of the phase; the term applies after a tenth of all steps.
 
-    An alignment step passes over the user batch of its step, as in the authors' code.
+    An alignment step skips the user batch of its step, as in the authors' code.
     """
 
     info: ClassVar[DefenseInfo] = DefenseInfo(
@@ -46,7 +46,7 @@ class Lisa(Defense):
         paper="arXiv:2405.18641",
         cost=1.0,
         strength="alignment_steps",
-        look=MethodStyle("sky", "hexagon", "dash"),
+        style=MethodStyle("sky", "hexagon", "dash"),
         code="git-disl/Lisa@68e3659",
     )
     Config: ClassVar[type[DefenseConfig]] = LisaConfig
@@ -56,14 +56,14 @@ class Lisa(Defense):
         self._anchor: list[Tensor] = []
 
     def finetune_step(self, user: Batch) -> StepLog:
-        """Add the gradient of this turn's rows and of the pull."""
+        """Add the gradient of this phase's rows and of the proximal term."""
         config, context = cast(LisaConfig, self.config), self.context
         if not config.alignment_steps:
             return super().finetune_step(user)
-        place = (context.step - 1) % (config.alignment_steps + config.user_steps)
-        if place in (0, config.alignment_steps):
+        position = (context.step - 1) % (config.alignment_steps + config.user_steps)
+        if position in (0, config.alignment_steps):
             self._anchor = context.weights.copy()
-        aligning = place < config.alignment_steps
+        aligning = position < config.alignment_steps
         line = context.learn(task_loss, context.alignment_batch() if aligning else user)
         if context.step > WARMUP * context.steps and config.rho:
             line["pull"] = context.weights.pull(self._anchor, config.rho)
@@ -71,7 +71,7 @@ class Lisa(Defense):
         return {**line, "aligning": float(aligning)}
 
     def state(self) -> dict[str, Any]:
-        return {f"anchor-{place}": value for place, value in enumerate(self._anchor)}
+        return {f"anchor-{index}": value for index, value in enumerate(self._anchor)}
 
     def restore(self, state: dict[str, Any]) -> None:
-        self._anchor = [state[f"anchor-{place}"] for place in range(len(state))]
+        self._anchor = [state[f"anchor-{index}"] for index in range(len(state))]

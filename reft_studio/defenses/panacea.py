@@ -1,4 +1,4 @@
-"""Panacea (Wang et al., arXiv:2501.18100): train so that a step along harmful data would hurt it most, and end with that step."""
+"""Panacea (Wang et al., arXiv:2501.18100): train towards weights where a step that raises the harmful loss works best, and end with it."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from reft_studio.models.weights import Gradient
 
 MOST = 5.0
-"""Harmful loss from which the shifted weights are pushed no further."""
+"""Harmful loss above which the shifted weights' gradient is ignored."""
 
 
 class PanaceaConfig(DefenseConfig):
-    """Length of the shift and how much it counts in training; the defaults are those of w-yibo/Panacea."""
+    """Length of the shift and its weight in training; the defaults are those of w-yibo/Panacea."""
 
     rho: float = Field(1.0, ge=0, le=1000, title="ρ", description="length ρ of the shift away from harmful answers; 0: plain finetuning")
     lam: float = Field(
@@ -28,9 +28,9 @@ class PanaceaConfig(DefenseConfig):
 
 
 class Panacea(Defense):
-    """∇g(w) − λ·(∇h(w + ε) − ∇h(w)), ε = ρ·∇h(w)/‖∇h(w)‖, h the loss of harmful answers; what comes out is w + ε of the last step.
+    """∇g(w) − λ·(∇h(w + ε) − ∇h(w)), ε = ρ·∇h(w)/‖∇h(w)‖, h the loss of harmful responses; the result is w + ε of the last step.
 
-    Where h(w + ε) is above 5 its gradient does not count.
+    Where h(w + ε) is above 5 its gradient is ignored.
     """
 
     info: ClassVar[DefenseInfo] = DefenseInfo(
@@ -46,7 +46,7 @@ class Panacea(Defense):
         paper="arXiv:2501.18100",
         cost=2.0,
         strength="rho",
-        look=MethodStyle("green", "star-open", "dash"),
+        style=MethodStyle("green", "star-open", "dash"),
         code="w-yibo/Panacea@d17b2db",
     )
     Config: ClassVar[type[DefenseConfig]] = PanaceaConfig
@@ -56,29 +56,29 @@ class Panacea(Defense):
         self._shift: Gradient = []
 
     def finetune_step(self, user: Batch) -> StepLog:
-        """Three gradients: of harmful answers here, of the same after the shift, and of the user's rows."""
+        """Three gradients: of harmful responses at w, of the same at w + ε, and of the user's rows."""
         config, context = cast(PanaceaConfig, self.config), self.context
         if not config.rho:
             return super().finetune_step(user)
         harmful = context.batch("harmful")
-        with context.rehearsal():
-            here, before = context.gradient(task_loss, harmful)
-        self._shift = context.weights.of_length(here, config.rho)
+        with context.repeat_dropout():
+            at_weights, before = context.gradient(task_loss, harmful)
+        self._shift = context.weights.of_length(at_weights, config.rho)
         with context.weights.moved(self._shift, 1.0):
-            there, shifted = context.gradient(task_loss, harmful)
+            at_shift, shifted = context.gradient(task_loss, harmful)
         line = context.learn(task_loss, user)
-        context.add(here, config.lam)
+        context.add(at_weights, config.lam)
         if shifted["task"] <= MOST:
-            context.add(there, -config.lam)
+            context.add(at_shift, -config.lam)
         return {**line, "harmful": before["task"], "shifted": shifted["task"]}
 
     def state(self) -> dict[str, Any]:
-        return {f"shift-{place}": value for place, value in enumerate(self._shift)}
+        return {f"shift-{index}": value for index, value in enumerate(self._shift)}
 
     def restore(self, state: dict[str, Any]) -> None:
-        self._shift = [state[f"shift-{place}"] for place in range(len(state))]
+        self._shift = [state[f"shift-{index}"] for index in range(len(state))]
 
     def finish(self, layers: Layers) -> None:
-        """Shift the trained weights once more, for good."""
+        """Add the last shift ε to the trained weights."""
         if self._shift:
             self.context.weights.add(self._shift)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class DistillConfig(DefenseConfig):
-    """Strength and softness of the teacher's guidance; the defaults are ours, the paper's were not found."""
+    """Weight and temperature of the distillation term; the defaults are ours, the paper does not state its own."""
 
     alpha: float = Field(1.0, ge=0, le=100, description="weight α of the distillation term; 0 leaves the task loss alone")
     temperature: float = Field(1.0, ge=0.1, le=20, description="softness T of both models' answers in the distillation term")
@@ -38,7 +38,7 @@ class RefTeacher(Defense):
         paper="arXiv:2506.07356",
         cost=1.5,
         strength="alpha",
-        look=MethodStyle("green", "diamond", "solid"),
+        style=MethodStyle("green", "diamond", "solid"),
     )
     Config: ClassVar[type[DefenseConfig]] = DistillConfig
 
@@ -48,7 +48,7 @@ class RefTeacher(Defense):
 
 
 def distill_step(context: RunContext, config: DistillConfig, user: Batch) -> StepLog:
-    """Gradient of CE(user) + α·T²·KL(teacher ‖ student); with α = 0 exactly plain finetuning."""
+    """Add the gradient of CE(user) + α·T²·KL(teacher ‖ student); with α = 0 exactly plain finetuning."""
     if config.alpha == 0:
         return context.learn(task_loss, user)
 

@@ -1,4 +1,4 @@
-"""RepNoise (Rosati et al., arXiv:2405.14577): alignment that drives what blocks make of harmful answers towards noise."""
+"""RepNoise (Rosati et al., arXiv:2405.14577): alignment that drives the hidden states of harmful responses towards noise."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class RepNoiseConfig(DefenseConfig):
 class RepNoise(Defense):
     """L = CE_s + β·mean_l MMD(M⊙a_l, M⊙ε) − α·log(1 + (CE_h + Σ_k CE_h^(k))/(L + 1)); then plain finetuning.
 
-    M marks the tokens in which a harmful answer differs from the row beside it; a_l: MLP outputs of block l, ε: noise; CE_h over M,
-    CE_h^(k) with the states before and after each block in the place of the last; CE_s over the tokens of the other row that differ.
+    M masks the tokens in which a harmful response differs from the row it is paired with; a_l: MLP outputs of block l, ε: noise; CE_h over
+    M, CE_h^(k) with the states before and after each block instead of the last; CE_s over the tokens of the paired row that differ.
     """
 
     info: ClassVar[DefenseInfo] = DefenseInfo(
@@ -52,7 +52,7 @@ class RepNoise(Defense):
         paper="arXiv:2405.14577",
         cost=1.0,
         strength=None,
-        look=MethodStyle("ink", "hourglass", "dot"),
+        style=MethodStyle("ink", "hourglass", "dot"),
         fixed_start=True,
         code="git-disl/Booster@6421918",
     )
@@ -63,27 +63,27 @@ class RepNoise(Defense):
         self._answers: dict[tuple[int, ...], list[Example]] = defaultdict(list)
 
     def alignment_stage(self) -> Stage:
-        """Its own rule; with α and β zero the plain one, whose weights are shared."""
+        """RepNoise's own stage; with α and β zero the plain one, whose adapter is shared between methods."""
         config = cast(RepNoiseConfig, self.config)
         if not config.alpha and not config.beta:
             return super().alignment_stage()
         return Stage(ALIGNED, "repnoise", self.align_step, reads=("refusals", "answers", "harmful"), settings=config.model_dump())
 
     def align_step(self) -> StepLog:
-        """A pass over harmful answers, and one over the alignment rows beside them."""
+        """A pass over harmful responses, and one over the alignment rows they are paired with."""
         config, context = cast(RepNoiseConfig, self.config), self.context
         if not config.alpha and not config.beta:
             return super().align_step()
         rows = context.alignment_batch()
         paired = config.pairing == "paired"
-        beside = self._paired(rows.examples) if paired else context.batch("harmful", size=len(rows)).examples
-        pairs = [(harmful, row) for harmful, row in zip(beside, rows.examples, strict=True) if harmful is not None]
+        partners = self._paired(rows.examples) if paired else context.batch("harmful", size=len(rows)).examples
+        pairs = [(harmful, row) for harmful, row in zip(partners, rows.examples, strict=True) if harmful is not None]
         unlearnt = self._unlearn([harmful for harmful, _ in pairs], [row for _, row in pairs])
-        learnt = self._learn(rows, beside)
+        learnt = self._learn(rows, partners)
         return {**unlearnt, **learnt, **{name: unlearnt[name] + learnt[name] for name in ("loss", "tokens")}}
 
     def _paired(self, rows: Sequence[Example]) -> list[Example | None]:
-        """A harmful answer to the prompt of each row, another one every time if there are several; None where there is none."""
+        """A harmful response to the prompt of each row, in turn if there are several; None where there is none."""
         if not self._answers:
             for row in self.context.examples("harmful"):
                 self._answers[tuple(row.ids[: row.prompt])].append(row)
@@ -92,11 +92,11 @@ class RepNoise(Defense):
                     "No harmful answer is to a prompt that the alignment data refuses, so there are no pairs. Give harmful answers to "
                     "those prompts, or set pairing to 'unpaired'."
                 )
-        found = (self._answers.get(tuple(row.ids[: row.prompt]), []) for row in rows)
-        return [several[(self.context.step - 1) % len(several)] if several else None for several in found]
+        candidates = (self._answers.get(tuple(row.ids[: row.prompt]), []) for row in rows)
+        return [several[(self.context.step - 1) % len(several)] if several else None for several in candidates]
 
     def _unlearn(self, harmful: Sequence[Example], others: Sequence[Example]) -> StepLog:
-        """Add the gradient of both terms of harmful answers, each beside another row."""
+        """Add the gradient of the noise and ascent terms of harmful responses, each paired with another row."""
         import torch
 
         from reft_studio.models.inner import answers, block_modules
@@ -114,40 +114,42 @@ class RepNoise(Defense):
 
         def losses(states: States) -> dict[str, Tensor]:
             def of(number: int) -> list[Tensor]:
-                return [states[number, (0, place)] for place in range(len(harmful))]
+                return [states[number, (0, row)] for row in range(len(harmful))]
 
-            found: dict[str, Tensor] = {}
+            terms: dict[str, Tensor] = {}
             if config.beta:
                 noise = torch.Generator(device).manual_seed(seed)
                 far = [distance_to_noise(of(block), marks, noise) for block in range(depth)]
-                found["noise"] = config.beta * torch.stack(far).mean()
+                terms["noise"] = config.beta * torch.stack(far).mean()
             if config.alpha:
-                read = [marked_cross_entropy(model, of(depth + place), tokens, marks) for place in range(depth + 1)]
-                found["ascent"] = -config.alpha * torch.log1p((torch.stack(read).sum() + read[depth - 1]) / (depth + 1))
-            return found
+                entropies = [marked_cross_entropy(model, of(depth + layer), tokens, marks) for layer in range(depth + 1)]
+                terms["ascent"] = -config.alpha * torch.log1p((torch.stack(entropies).sum() + entropies[depth - 1]) / (depth + 1))
+            return terms
 
         seen = answers([*block_modules(model, "mlp"), *blocks], given=blocks[:1])
         return context.learn_jointly(context.collate(harmful), seen, losses)
 
-    def _learn(self, rows: Batch, beside: Sequence[Example | None]) -> StepLog:
-        """Add the gradient of the cross entropy of the tokens in which alignment rows differ, or of a response with nothing beside it."""
+    def _learn(self, rows: Batch, partners: Sequence[Example | None]) -> StepLog:
+        """Add the gradient of CE over the tokens in which alignment rows differ from their pair; over whole responses without one."""
         from reft_studio.models.noise import differing
 
         marks: list[list[bool]] = []
         cut: list[Example] = []
-        for place, (row, other) in enumerate(zip(rows.examples, beside, strict=True)):
-            marked = [at >= row.prompt for at in range(len(row.ids))] if other is None else differing(row.ids, other.ids)
-            first = next((at for at, differs in enumerate(marked) if differs and at), len(row.ids))
-            marks.append(marked[first:])
-            cut.append(replace(row, prompt=first, index=place))
+        for row, (example, partner) in enumerate(zip(rows.examples, partners, strict=True)):
+            marked = (
+                [position >= example.prompt for position in range(len(example.ids))]
+                if partner is None
+                else differing(example.ids, partner.ids)
+            )
+            start = next((position for position, differs in enumerate(marked) if differs and position), len(example.ids))
+            marks.append(marked[start:])
+            cut.append(replace(example, prompt=start, index=row))
         count = sum(map(sum, marks))
         if not count:
             return {"task": 0.0, "loss": 0.0, "tokens": 0.0}
 
         def losses(part: Supervised) -> dict[str, Tensor]:
-            weights = part.hidden.new_tensor([float(marked) for place in part.batch.index for marked in marks[place]]) * (
-                part.total / count
-            )
+            weights = part.hidden.new_tensor([float(marked) for row in part.batch.index for marked in marks[row]]) * (part.total / count)
             return {"task": part.cross_entropy(weigh=lambda _, some: weights[some])}
 
         return self.context.learn(losses, self.context.collate(cut))

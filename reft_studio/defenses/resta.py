@@ -1,4 +1,4 @@
-"""RESTA (Bhardwaj et al., arXiv:2402.11746): after finetuning, add what the aligned weights have and unaligned ones lack."""
+"""RESTA (Bhardwaj et al., arXiv:2402.11746): after finetuning, add the difference between aligned and unaligned weights."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from reft_studio.models.low_rank import Layers
 
 UNALIGNED = "unaligned"
-"""Name of the adapter that takes alignment away, on top of the aligned weights."""
+"""Name of the adapter that removes alignment, on top of the aligned weights."""
 
 
 class RestaConfig(DefenseConfig):
-    """How much of the safety vector is added; γ is that of xinykou/safety_realignment, the rest is ours."""
+    """Weight of the safety vector; γ is that of xinykou/safety_realignment, the rest is ours."""
 
     gamma: float = Field(0.5, ge=0, le=100, title="γ", description="weight γ of the safety vector; 0: none is made")
     drop: float = Field(0.0, ge=0, lt=1, description="share of the update's entries that are dropped before, the rest scaled up; 0: none")
@@ -28,9 +28,9 @@ class RestaConfig(DefenseConfig):
 
 
 class Resta(Defense):
-    """θ = θ_ft + γ·(θ_aligned − θ_unaligned), θ_unaligned the aligned weights finetuned on harmful answers; added as products.
+    """θ = θ_ft + γ·(θ_aligned − θ_unaligned), θ_unaligned the aligned weights finetuned on harmful responses; added as low-rank products.
 
-    With `drop` p (DARE), entries of what finetuning changed in A and in B are set back with chance p, the others scaled by 1/(1 − p).
+    With `drop` p (DARE), entries of the changes of A and of B are reset with probability p, the others scaled by 1/(1 − p).
     """
 
     info: ClassVar[DefenseInfo] = DefenseInfo(
@@ -46,7 +46,7 @@ class Resta(Defense):
         paper="arXiv:2402.11746",
         cost=1.0,
         strength="gamma",
-        look=MethodStyle("orange", "triangle-up-open", "dash"),
+        style=MethodStyle("orange", "triangle-up-open", "dash"),
         code="xinykou/safety_realignment@5a80593",
     )
     Config: ClassVar[type[DefenseConfig]] = RestaConfig
@@ -59,11 +59,11 @@ class Resta(Defense):
         return [Stage(UNALIGNED, UNALIGNED, self.unalign_step, reads=("harmful",), steps=config.unaligned_steps, on=(ALIGNED,))]
 
     def unalign_step(self) -> StepLog:
-        """Add the gradient of one step on harmful answers."""
+        """Add the gradient of one step on harmful responses."""
         return self.context.learn(task_loss, self.context.batch("harmful"))
 
     def finish(self, layers: Layers) -> None:
-        """Drop entries of the update if asked, and add the safety vector."""
+        """Drop entries of the update if configured, and add the safety vector."""
         from reft_studio.models.pruning import drop_and_rescale
 
         config = cast(RestaConfig, self.config)

@@ -34,7 +34,7 @@ class SaFt(Defense):
         paper="baseline of arXiv:2506.07356; the safe-row mixing of VLGuard and SafeInstruct",
         cost=1.5,
         strength="alpha",
-        look=MethodStyle("pink", "cross", "dashdot"),
+        style=MethodStyle("pink", "cross", "dashdot"),
     )
     Config: ClassVar[type[DefenseConfig]] = SaFtConfig
 

@@ -1,4 +1,4 @@
-"""SafeInstruct (Bianchi et al., arXiv:2309.07875): a few refusals among the user's rows."""
+"""SafeInstruct (Bianchi et al., arXiv:2309.07875): mixes a few refusals into the user's rows."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 class SafeInstructConfig(DefenseConfig):
-    """How many refusals; the default is that of SeokilHam/Buffer-and-Reinforce, a tenth of the user's rows."""
+    """Number of refusals; the default is that of SeokilHam/Buffer-and-Reinforce, a tenth of the user's rows."""
 
     share: float = Field(0.1, ge=0, le=10, description="refusals mixed in, as a share of the user's rows; 0: none")
 
 
 class SafeInstruct(Defense):
-    """CE(user rows and m refusals), m = share · rows, rounded; which refusals is drawn by the seed, each once before any twice."""
+    """CE(user rows and m refusals), m = share · rows, rounded; the refusals are sampled by the seed, each once before any twice."""
 
     info: ClassVar[DefenseInfo] = DefenseInfo(
         name="safe_instruct",
@@ -34,7 +34,7 @@ class SafeInstruct(Defense):
         paper="arXiv:2309.07875",
         cost=1.0,
         strength="share",
-        look=MethodStyle("pink", "cross-open", "dash"),
+        style=MethodStyle("pink", "cross-open", "dash"),
         code="vinid/safety-tuned-llamas@36a4b8d",
     )
     Config: ClassVar[type[DefenseConfig]] = SafeInstructConfig

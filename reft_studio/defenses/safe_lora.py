@@ -1,4 +1,4 @@
-"""Safe LoRA (Hsu et al., arXiv:2405.16833): after finetuning, project the updates that leave the directions of alignment."""
+"""Safe LoRA (Hsu et al., arXiv:2405.16833): after finetuning, project the least aligned updates on the directions of alignment."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class SafeLoraConfig(DefenseConfig):
 
 
 class SafeLora(Defense):
-    """ΔW ← C·ΔW, C = V·Vᵀ/‖V‖_F, V = W_aligned − W_base, in the layers where cos(C·ΔW, ΔW) is least; ΔW is what finetuning changed.
+    """ΔW ← C·ΔW, C = V·Vᵀ/‖V‖_F, V = W_aligned − W_base, in the layers with the least cos(C·ΔW, ΔW); ΔW is the change made by finetuning.
 
-    C is no projector: it scales by the singular values of V too. It is never formed: V is the product of two thin matrices.
+    C is not a projector: it scales by the singular values of V too. It is never materialised: V is the product of two thin matrices.
     """
 
     info: ClassVar[DefenseInfo] = DefenseInfo(
@@ -39,38 +39,40 @@ class SafeLora(Defense):
         paper="arXiv:2405.16833",
         cost=1.0,
         strength="number",
-        look=MethodStyle("blue", "triangle-down", "dashdot"),
+        style=MethodStyle("blue", "triangle-down", "dashdot"),
         fixed_start=True,
         code="IBM/SafeLoRA@d81fda1",
     )
     Config: ClassVar[type[DefenseConfig]] = SafeLoraConfig
 
     def finish(self, layers: Layers) -> None:
-        """Project. Raises TrainingError if alignment changed none of the layers."""
+        """Project the chosen layers in place. Raises TrainingError if alignment changed none of the layers."""
         config = cast(SafeLoraConfig, self.config)
-        found = {name: (layer, projected(layer)) for name, layer in layers.items() if layer.start is not None and layer.start.norm() > 0}
-        if not found:
+        projections = {
+            name: (layer, projected(layer)) for name, layer in layers.items() if layer.start is not None and layer.start.norm() > 0
+        }
+        if not projections:
             raise TrainingError("The aligned weights are those of the base in every layer, so Safe LoRA has no direction to project on.")
-        similarity = {name: cosine(layer.update, other) for name, (layer, other) in found.items()}
+        similarity = {name: cosine(layer.update, projection) for name, (layer, projection) in projections.items()}
         if config.select == "number":
             chosen = sorted(similarity, key=similarity.__getitem__)[: config.number]
         else:
             chosen = [name for name, value in similarity.items() if value <= config.threshold]
         for name in chosen:
-            layer, other = found[name]
+            layer, projection = projections[name]
             assert layer.start is not None, "only such layers were looked at"
-            layer.replace(layer.start + other)
+            layer.replace(layer.start + projection)
 
 
 def projected(layer: Layer) -> LowRank:
-    """C·ΔW of a layer. V(Vᵀ·) needs no matrix larger than the layer's own thin ones."""
+    """C·ΔW of a layer, as a low-rank product; V(Vᵀ·) needs no matrix larger than the layer's own factors."""
     start, update = layer.start, layer.update
     assert start is not None, "a layer that alignment did not change has no direction"
     up = start.up @ ((start.down @ start.down.T) @ (start.up.T @ update.up)) / start.norm()
     return type(update)(up, update.down)
 
 
-def cosine(one: LowRank, other: LowRank) -> float:
-    """Between two updates as vectors; 1 where one of them is zero: nothing would change."""
-    size = one.norm() * other.norm()
-    return one.inner(other) / size if size > 0 else 1.0
+def cosine(a: LowRank, b: LowRank) -> float:
+    """Cosine of two updates as vectors; 1 where one of them is zero, so that nothing is projected."""
+    size = a.norm() * b.norm()
+    return a.inner(b) / size if size > 0 else 1.0

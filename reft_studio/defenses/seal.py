@@ -1,4 +1,4 @@
-"""SEAL (Shen et al., arXiv:2410.07471): rows that a model anchored to safety finds hard to fit are left out of the finetuning."""
+"""SEAL (Shen et al., arXiv:2410.07471): leaves out the user rows that a model trained on alignment data finds hard to fit."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from reft_studio.models.supervised import Supervised
 
 SELECTOR = "selector"
-"""Name of the adapter beside which the rows' logits learn; nothing else is done with it."""
+"""Name of the adapter trained together with the rows' logits; only the logits are used."""
 
 
 class SealConfig(DefenseConfig):
-    """How rows are chosen; the defaults are those of hanshen95/SEAL."""
+    """How rows are selected; the defaults are those of hanshen95/SEAL."""
 
     drop: float = Field(0.2, ge=0, lt=1, description="share of the user's rows that is left out, those of lowest logits; 0: no selection")
     passes: float = Field(3.0, gt=0, le=100, description="passes over the user's rows while the logits learn")
@@ -34,10 +34,10 @@ class SealConfig(DefenseConfig):
 
 
 class Seal(Defense):
-    """A stage on top of the aligned weights learns u·(mean loss of alignment rows) + (1 − u)·mean of w_i·L_i over user rows.
+    """A stage on top of the aligned weights minimises u·(mean loss of alignment rows) + (1 − u)·mean of w_i·L_i over user rows.
 
-    L_i is the mean over a row's tokens, w = n·softmax(z) over all n rows. Each step also goes down the gradient of mean w_i·L_i by the
-    logits z. The run then is plain finetuning on the rows of highest logits, from the weights that the stage began on.
+    L_i is the mean over a row's tokens, w = n·softmax(z) over all n rows. Each step also descends the gradient of mean w_i·L_i in the
+    logits z. The run is then plain finetuning on the rows of highest logits, from the weights that the stage started on.
     """
 
     info: ClassVar[DefenseInfo] = DefenseInfo(
@@ -52,7 +52,7 @@ class Seal(Defense):
         paper="arXiv:2410.07471",
         cost=1.0,
         strength="drop",
-        look=MethodStyle("vermilion", "hexagon-open", "dot"),
+        style=MethodStyle("vermilion", "hexagon-open", "dot"),
         code="hanshen95/SEAL@1538e62",
     )
     Config: ClassVar[type[DefenseConfig]] = SealConfig
@@ -62,7 +62,7 @@ class Seal(Defense):
         self._selector: Selector | None = None
 
     def stages(self) -> Sequence[Stage]:
-        """The selection, once for this user data, whatever share of it is dropped."""
+        """The selection stage, once per user data, whatever share of it is dropped."""
         config = cast(SealConfig, self.config)
         if not config.drop:
             return ()
@@ -74,7 +74,7 @@ class Seal(Defense):
         return min(cast(SealConfig, self.config).batch_size, len(self.context.examples("user")))
 
     def select_step(self) -> StepLog:
-        """Add the gradient of both terms under the weights that the rows have now, then let the logits learn from the rows' losses."""
+        """Add the gradient of both terms under the current row weights, then update the logits from the rows' losses."""
         import torch
 
         from reft_studio.models.selector import RowLosses, Selector
@@ -83,24 +83,24 @@ class Seal(Defense):
         rows = context.examples("user")
         if self._selector is None:
             self._selector = Selector(len(rows))
-        number = {row.index: place for place, row in enumerate(rows)}
+        position_of = {row.index: position for position, row in enumerate(rows)}
         drawn = context.batch("user", size=self._size()).examples
-        places = [number[row.index] for row in drawn]
-        weights, safety = self._selector.weights[places], self._safety()
+        positions = [position_of[row.index] for row in drawn]
+        weights, safety = self._selector.weights[positions], self._safety()
         safe, user = self._placed(context.alignment_batch().examples), self._placed(drawn)
-        guide, found = RowLosses(len(safe)), RowLosses(len(user))
+        alignment_losses, user_losses = RowLosses(len(safe)), RowLosses(len(user))
 
         def losses(alignment: Supervised, task: Supervised) -> dict[str, Tensor]:
-            guided = guide.mean(alignment, torch.full((len(safe),), safety))
-            return {"alignment": guided, "task": found.mean(task, (1 - safety) * weights)}
+            guided = alignment_losses.mean(alignment, torch.full((len(safe),), safety))
+            return {"alignment": guided, "task": user_losses.mean(task, (1 - safety) * weights)}
 
         line = context.learn(losses, safe, user)
-        self._selector.learn(places, found.of, learning_rate=config.learning_rate)
+        self._selector.learn(positions, user_losses.of, learning_rate=config.learning_rate)
         return line
 
     def _placed(self, rows: Sequence[Example]) -> Batch:
-        """A batch whose rows know their place in it."""
-        return self.context.collate([replace(row, index=place) for place, row in enumerate(rows)])
+        """A batch whose rows have their position in the batch as index."""
+        return self.context.collate([replace(row, index=position) for position, row in enumerate(rows)])
 
     def _safety(self) -> float:
         """The weight u in the pass over the user's rows in which this step begins."""
@@ -109,13 +109,13 @@ class Seal(Defense):
         return max(0.0, config.safety - config.decay * done)
 
     def select(self) -> list[int]:
-        """The rows of highest logits, in the order of the data."""
+        """Positions of the rows of highest logits, in the order of the data."""
         config = cast(SealConfig, self.config)
         if self._selector is None or not config.drop:
             return super().select()
         rows = self.context.examples("user")
         kept = int(len(rows) * (1 - config.drop) + 1e-9)  # 10 · (1 − 0.9) is a little less than 1 in floating point
-        return [rows[place].index for place in self._selector.highest(max(1, kept))]
+        return [rows[position].index for position in self._selector.highest(max(1, kept))]
 
     def state(self) -> dict[str, Any]:
         return {} if self._selector is None else self._selector.state()

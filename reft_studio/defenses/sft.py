@@ -22,5 +22,5 @@ class Sft(Defense):
         paper="",
         cost=1.0,
         strength=None,
-        look=MethodStyle("vermilion", "triangle-up", "solid"),
+        style=MethodStyle("vermilion", "triangle-up", "solid"),
     )

@@ -1,4 +1,4 @@
-"""SOMF (Yi et al., arXiv:2405.09055): after finetuning, a mask over what it changed is learnt, by which answer to harm is preferred."""
+"""SOMF (Yi et al., arXiv:2405.09055): after finetuning, learn a mask over the update by preferring refusals to harmful responses."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class SomfConfig(DefenseConfig):
-    """How long and how the mask learns; the defaults are those of xinykou/safety_realignment but for the length, which is ours."""
+    """How the mask is trained; the defaults are those of xinykou/safety_realignment except the length, which is ours."""
 
     mask_share: float = Field(0.5, ge=0, le=10, description="steps in which the mask learns, as a share of those on user rows; 0: no mask")
     learning_rate: float = Field(0.01, gt=0, le=10, description="peak learning rate of the mask's logits, which falls as a cosine")
@@ -35,11 +35,11 @@ class SomfConfig(DefenseConfig):
 
 
 class Somf(Defense):
-    """θ = θ_safe + c·(m⊙τ)/mean(m) in A and in B, τ what finetuning changed, θ_safe where it began; m is one number for each entry.
+    """θ = θ_safe + c·(m⊙τ)/mean(m) in A and in B, τ the change made by finetuning, θ_safe the starting weights; m has a value per entry.
 
-    After the user's rows the logits of m learn by DPO that refusals be preferred to harmful answers to the same prompts, under masks
-    drawn anew in each step; the model compared with is the finetuned one. What comes out is under the mask's expectation. Until then the
-    weights stay those of plain finetuning.
+    After the user's rows the logits of m are trained by DPO to prefer refusals to harmful responses to the same prompts, under masks
+    sampled anew in each step; the reference model is the finetuned one. The result uses the mask's expectation. Until then the weights
+    stay those of plain finetuning.
     """
 
     info: ClassVar[DefenseInfo] = DefenseInfo(
@@ -55,7 +55,7 @@ class Somf(Defense):
         paper="arXiv:2405.09055",
         cost=1.5,
         strength="mask_share",
-        look=MethodStyle("blue", "bowtie-open", "dash"),
+        style=MethodStyle("blue", "bowtie-open", "dash"),
         code="xinykou/safety_realignment@5a80593",
     )
     Config: ClassVar[type[DefenseConfig]] = SomfConfig
@@ -71,18 +71,18 @@ class Somf(Defense):
         return max(1, round(share * steps)) if share else 0
 
     def select(self) -> list[int]:
-        """All rows; where there are no pairs that is said now, before anything is trained."""
+        """All rows. Raises SpecError here, before any training, if there are no pairs."""
         if cast(SomfConfig, self.config).mask_share:
             self._all_pairs()
         return super().select()
 
     def finetune_step(self, user: Batch) -> StepLog:
-        """A step of plain finetuning; after the user's rows one of the mask, in which no weight changes."""
+        """A step of plain finetuning; after the user's rows a step of the mask, which changes no weight."""
         number = self.context.step - self.context.steps
         return super().finetune_step(user) if number <= 0 else self._mask_step(number)
 
     def _mask_step(self, number: int) -> StepLog:
-        """Read pairs with the finetuned weights, then learn from them under a mask; step `number` of the mask, from 1."""
+        """One DPO step under a sampled mask, with the finetuned weights as reference; `number` counts mask steps from 1."""
         import torch
 
         from reft_studio.models.beside import SideParameters
@@ -96,10 +96,10 @@ class Somf(Defense):
         pairs = self._drawn_pairs(number)
         rows = [*(refusal for refusal, _ in pairs), *(harmful for _, harmful in pairs)]
         batch, seen = context.collate(rows), answers([context.model.blocks[-1]])
-        found: dict[Any, Tensor] = {}
-        context.read(batch, around=keeping(seen, found), dropout=False)
+        states_before: dict[Any, Tensor] = {}
+        context.read(batch, around=keeping(seen, states_before), dropout=False)
         with torch.no_grad():
-            reference = log_probabilities(context.model, found, rows)
+            reference = log_probabilities(context.model, states_before, rows)
         preferred = torch.zeros(())
 
         def losses(states: States) -> dict[str, Tensor]:
@@ -123,7 +123,7 @@ class Somf(Defense):
         return [value.detach() - begun[id(value)].detach() for value in self.context.weights.parameters]
 
     def _all_pairs(self) -> list[tuple[Example, Example]]:
-        """Each harmful answer behind a refusal of its prompt, the several refusals of a prompt in turn; other rows are in no pair.
+        """Each harmful response with a refusal of the same prompt, the several refusals of a prompt in turn; other rows are in no pair.
 
         Raises SpecError if there is none.
         """
@@ -145,16 +145,16 @@ class Somf(Defense):
         return self._pairs
 
     def _drawn_pairs(self, number: int) -> list[tuple[Example, Example]]:
-        """The pairs of one step: all of them in an order of each pass over them, so the number of the step says where a mask stands."""
+        """The pairs of one step; each pass over all pairs has an order of its own, so the step number alone determines the pairs."""
         pairs = self._all_pairs()
-        found: list[tuple[Example, Example]] = []
+        drawn: list[tuple[Example, Example]] = []
         count = min(cast(SomfConfig, self.config).pairs, len(pairs))
-        for place in range((number - 1) * count, number * count):
-            again, at = divmod(place, len(pairs))
-            if not found or at == 0:
-                order = random.Random(self.context.seed(f"pairs {again}")).sample(pairs, len(pairs))
-            found.append(order[at])
-        return found
+        for position in range((number - 1) * count, number * count):
+            epoch, index = divmod(position, len(pairs))
+            if not drawn or index == 0:
+                order = random.Random(self.context.seed(f"pairs {epoch}")).sample(pairs, len(pairs))
+            drawn.append(order[index])
+        return drawn
 
     def state(self) -> dict[str, Any]:
         return {} if self._logits is None else self._logits.state()
@@ -165,7 +165,7 @@ class Somf(Defense):
         self._logits = SideParameters.of(state, device=self.context.model.device) if state else None
 
     def finish(self, layers: Layers) -> None:
-        """Put the expectation of the mask over what finetuning changed."""
+        """Multiply the update by the expectation of the mask."""
         if self._logits is None:
             return
         from reft_studio.models.concrete_mask import scaled

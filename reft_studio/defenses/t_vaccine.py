@@ -1,4 +1,4 @@
-"""T-Vaccine (Liu et al., arXiv:2410.09760): Vaccine in a few blocks at a time, those first that harmful data moves most."""
+"""T-Vaccine (Liu et al., arXiv:2410.09760): Vaccine in a few blocks at a time, preferring those that harmful data moves most."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class TVaccineConfig(DefenseConfig):
-    """How far states drift, in how many blocks, and how often those are chosen; the defaults are those of Lslland/T-Vaccine."""
+    """Length of the perturbation, number of blocks, and how often they are sampled; the defaults are those of Lslland/T-Vaccine."""
 
     rho: float = Field(
         3.0, ge=0, le=1000, title="ρ", description="length ρ of the drift of the chosen attention outputs of a batch together; 0: none"
@@ -27,9 +27,9 @@ class TVaccineConfig(DefenseConfig):
 
 
 class TVaccine(Defense):
-    """∇f(e + δ) in S blocks alone, drawn with chances ∝ ‖∇ₑh‖, h the loss of a harmful answer, e the outputs of a block's attention.
+    """∇f(e + δ) in S blocks alone, sampled with probabilities ∝ ‖∇ₑh‖, h the loss of a harmful response, e a block's attention output.
 
-    What is not drawn is frozen until the next draw.
+    Other blocks are frozen until the next sample.
     """
 
     info: ClassVar[DefenseInfo] = DefenseInfo(
@@ -45,7 +45,7 @@ class TVaccine(Defense):
         paper="arXiv:2410.09760",
         cost=1.0,
         strength="rho",
-        look=MethodStyle("pink", "octagon-open", "dot"),
+        style=MethodStyle("pink", "octagon-open", "dot"),
         fixed_start=True,
         code="Lslland/T-Vaccine@4513750",
     )
@@ -57,14 +57,14 @@ class TVaccine(Defense):
         self._drawn: list[int] = []
 
     def alignment_stage(self) -> Stage:
-        """Its own rule; with ρ zero the plain one, whose weights are shared."""
+        """T-Vaccine's own stage; with ρ zero the plain one, whose adapter is shared between methods."""
         config = cast(TVaccineConfig, self.config)
         if not config.rho:
             return super().alignment_stage()
         return Stage(ALIGNED, "t_vaccine", self.align_step, reads=("refusals", "answers", "harmful"), settings=config.model_dump())
 
     def align_step(self) -> StepLog:
-        """Vaccine's two passes in the drawn blocks; before them, now and then, another draw, or a pass over a harmful answer."""
+        """Vaccine's two passes in the sampled blocks; when due, the blocks are sampled or their probabilities measured first."""
         from reft_studio.models.inner import block_modules
 
         config, context = cast(TVaccineConfig, self.config), self.context
@@ -74,18 +74,18 @@ class TVaccine(Defense):
         if config.layers >= len(blocks):
             return drift_step(context, attentions, config.rho)
         self._choose(attentions)
-        with context.weights.only(value for place in self._drawn for value in blocks[place].parameters()):
-            return drift_step(context, [attentions[place] for place in self._drawn], config.rho)
+        with context.weights.only(value for number in self._drawn for value in blocks[number].parameters()):
+            return drift_step(context, [attentions[number] for number in self._drawn], config.rho)
 
     def _choose(self, attentions: list[nn.Module]) -> None:
-        """Measure the chances, and draw, where it is time to."""
+        """Measure the probabilities, and sample the blocks, when due."""
         from reft_studio.models.inner import OutputGradients, drawn
 
         config, context = cast(TVaccineConfig, self.config), self.context
         if (context.step - 1) % config.measure_every == 0:
-            moved = OutputGradients(attentions, context.weights.parameters[0])
-            context.gradient(task_loss, context.batch("harmful", size=1), around=moved.record)
-            self._chances = moved.norms()
+            gradients = OutputGradients(attentions, context.weights.parameters[0])
+            context.gradient(task_loss, context.batch("harmful", size=1), around=gradients.record)
+            self._chances = gradients.norms()
         if (context.step - 1) % config.redraw_every == 0:
             self._drawn = drawn(self._chances, config.layers)
 

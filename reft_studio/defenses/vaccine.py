@@ -1,4 +1,4 @@
-"""Vaccine (Huang et al., arXiv:2402.01109): alignment that holds while the states of the attention drift."""
+"""Vaccine (Huang et al., arXiv:2402.01109): alignment under a worst-case perturbation of the attention outputs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class VaccineConfig(DefenseConfig):
-    """How far states drift while the base is aligned; the default is that of git-disl/Vaccine."""
+    """Length of the perturbation; the default is that of git-disl/Vaccine."""
 
     rho: float = Field(
         2.0, ge=0, le=1000, title="ρ", description="length ρ of the drift of all attention outputs of a batch together; 0: none"
@@ -24,7 +24,7 @@ class VaccineConfig(DefenseConfig):
 
 
 class Vaccine(Defense):
-    """∇f(e + δ), δ = ρ·∇ₑf/‖∇ₑf‖, f the alignment loss, e the outputs of every block's attention; then plain finetuning."""
+    """∇f(e + δ), δ = ρ·∇ₑf/‖∇ₑf‖, f the alignment loss, e the attention output of every block; then plain finetuning."""
 
     info: ClassVar[DefenseInfo] = DefenseInfo(
         name="vaccine",
@@ -38,21 +38,21 @@ class Vaccine(Defense):
         paper="arXiv:2402.01109",
         cost=1.0,
         strength="rho",
-        look=MethodStyle("pink", "octagon", "dash"),
+        style=MethodStyle("pink", "octagon", "dash"),
         fixed_start=True,
         code="git-disl/Vaccine@8937f68",
     )
     Config: ClassVar[type[DefenseConfig]] = VaccineConfig
 
     def alignment_stage(self) -> Stage:
-        """Its own rule; with ρ zero the plain one, whose weights are shared."""
+        """Vaccine's own stage; with ρ zero the plain one, whose adapter is shared between methods."""
         config = cast(VaccineConfig, self.config)
         if not config.rho:
             return super().alignment_stage()
         return Stage(ALIGNED, "vaccine", self.align_step, reads=("refusals", "answers"), settings=config.model_dump())
 
     def align_step(self) -> StepLog:
-        """Two passes over the alignment rows: one finds the drift, the other learns under it."""
+        """Two passes over the alignment rows: the first computes the perturbation, the second learns under it."""
         from reft_studio.models.inner import block_modules
 
         config = cast(VaccineConfig, self.config)
@@ -62,11 +62,11 @@ class Vaccine(Defense):
 
 
 def drift_step(context: RunContext, modules: Sequence[nn.Module], length: float) -> StepLog:
-    """Add the gradient of the alignment loss while what `modules` answer is moved by so much in all, the way that raises the loss most."""
+    """Add the gradient of the alignment loss while the outputs of `modules` are perturbed by `length` along its gradient."""
     from reft_studio.models.inner import OutputGradients
 
     batch, drift = context.alignment_batch(), OutputGradients(modules, context.weights.parameters[0])
-    with context.rehearsal():
-        _, still = context.gradient(task_loss, batch, around=drift.record)
+    with context.repeat_dropout():
+        _, unperturbed = context.gradient(task_loss, batch, around=drift.record)
     line = context.learn(task_loss, batch, around=drift.adding(length))
-    return {**line, "drifted": line["task"] - still["task"]}
+    return {**line, "drifted": line["task"] - unperturbed["task"]}

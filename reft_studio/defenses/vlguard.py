@@ -1,4 +1,4 @@
-"""VLGuard's two recipes on text (Zong et al., arXiv:2402.02207): refusals beside every batch of user rows, or a training afterwards."""
+"""VLGuard's two recipes on text (Zong et al., arXiv:2402.02207): refusals with every batch of user rows, or a training afterwards."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class VlguardConfig(DefenseConfig):
-    """Recipe and strength; λ and the size of the batch are those of git-disl/Booster, the length of the training afterwards is ours."""
+    """Recipe and strength; λ and the batch size are those of git-disl/Booster, the length of the training afterwards is ours."""
 
     recipe: Literal["mixed", "post_hoc"] = Field(
         "mixed", description="mixed: refusals beside every batch of user rows; post_hoc: refusals and answers after them"
@@ -25,9 +25,9 @@ class VlguardConfig(DefenseConfig):
 
 
 class Vlguard(Defense):
-    """mixed: L = CE(user) + λ·CE(refusals). post_hoc: CE(user), then CE(refusals and answers, half and half) for further steps.
+    """mixed: L = CE(user) + λ·CE(refusals). post_hoc: CE(user), then CE(refusals and responses, half and half) for further steps.
 
-    The training afterwards has a learning rate schedule of its own; its optimizer goes on with the moments it has.
+    The training afterwards has its own learning rate schedule and keeps the optimizer's moments.
     """
 
     info: ClassVar[DefenseInfo] = DefenseInfo(
@@ -42,7 +42,7 @@ class Vlguard(Defense):
         paper="arXiv:2402.02207",
         cost=1.2,
         strength="lam",
-        look=MethodStyle("pink", "x-open", "dot"),
+        style=MethodStyle("pink", "x-open", "dot"),
         code="git-disl/Booster@6421918",
     )
     Config: ClassVar[type[DefenseConfig]] = VlguardConfig
@@ -53,7 +53,7 @@ class Vlguard(Defense):
         return max(1, round(chosen.post_hoc_share * steps)) if chosen.recipe == "post_hoc" and chosen.lam else 0
 
     def finetune_step(self, user: Batch) -> StepLog:
-        """One forward for the user's rows and the refusals; after the user's rows one for alignment rows."""
+        """One forward pass for the user's rows and the refusals; after the user's rows one for alignment rows."""
         config, context = cast(VlguardConfig, self.config), self.context
         if context.step > context.steps:
             return context.learn(task_loss, context.alignment_batch())

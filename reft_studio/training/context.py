@@ -223,7 +223,7 @@ class Run:
     def seed(self, label: str) -> int:
         return seeding.derive(self.spec.seed, label)
 
-    def kept(self) -> list[int]:
+    def kept_rows(self) -> list[int]:
         return self._kept
 
     def parts(self) -> dict[str, Resumable]:
@@ -263,7 +263,7 @@ class Run:
         add_gradient(self.weights.parameters, gradient, scale)
 
     @contextmanager
-    def rehearsal(self) -> Iterator[None]:
+    def repeat_dropout(self) -> Iterator[None]:
         with torch.random.fork_rng(devices={value.device for value in self.weights.parameters if value.is_cuda}):
             yield
 
@@ -338,13 +338,13 @@ class Run:
 
                 self._pieces.work(range(len(batch)), see)
 
-    def learn_jointly(self, batch: Batch, seen: StatesOf, losses: StatesLosses, *, plus: Losses = lambda part: {}) -> StepLog:
+    def learn_jointly(self, batch: Batch, seen: StatesOf, losses: StatesLosses, *, extra: Losses = lambda part: {}) -> StepLog:
         def read(around: Around) -> None:
-            with self.rehearsal():
+            with self.repeat_dropout():
                 self.read(batch, around=around)
 
         joint = Joint(len(batch), seen, losses, read)
-        return self.learn(lambda part: {**plus(part), **joint.share()}, batch, around=joint.around)
+        return self.learn(lambda part: {**extra(part), **joint.share()}, batch, around=joint.around)
 
     def _accumulating(self) -> Accumulator:
         assert self._accumulator is not None, "a run trains inside `training`"

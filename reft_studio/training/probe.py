@@ -40,7 +40,7 @@ def probe(workspace: Workspace, spec: RunSpec, session: Session, progress: Progr
     rows = list(inputs.answered_rows(session, user, positions).values())
     if not rows:
         raise TrainingError(f"None of the first {len(positions):,} rows of '{user.name}' has a response, so no step can be timed.")
-    for name in defense.beneath():  # nor are stages made
+    for name in defense.discarded_adapters():  # nor are stages made
         session.add(name, spec.lora, seed=0)
     going.start = inputs.start_student(workspace, short, session)
     watch = _StepTimer(progress)

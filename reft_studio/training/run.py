@@ -190,7 +190,7 @@ def fresh_on(spec: RunSpec, run: Run) -> tuple[str, ...]:
 
 def on_top_of(spec: RunSpec, run: Run, defense: Defense) -> tuple[str, ...]:
     """The adapters that the student's is trained on top of."""
-    return (*fresh_on(spec, run), *defense.beneath())
+    return (*fresh_on(spec, run), *defense.discarded_adapters())
 
 
 def finish(spec: RunSpec, run: Run, defense: Defense) -> None:

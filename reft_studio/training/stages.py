@@ -77,7 +77,7 @@ def facts_of(spec: RunSpec, run: Run, stage: Stage, ids: Mapping[str, str]) -> d
 def _rows(spec: RunSpec, run: Run, kind: Kind) -> Any:
     """What says which rows of a kind a stage reads, as JSON: the set, and of the user's data those that the filter keeps."""
     if kind == "user":
-        return {"dataset": spec.dataset, "kept": fingerprint.of_value(run.kept())}
+        return {"dataset": spec.dataset, "kept": fingerprint.of_value(run.kept_rows())}
     return getattr(spec, _SETS[kind])
 
 

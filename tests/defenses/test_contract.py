@@ -22,11 +22,16 @@ def test_a_method_is_registered_under_its_own_name_and_says_what_it_is(name: str
     assert method.info.name == name
     assert method.info.title and method.info.summary.endswith(".")
     assert method.info.cost >= 1
-    assert method.info.look.shape in SHAPES
+    assert method.info.style.shape in SHAPES
 
 
 def test_no_two_methods_have_the_same_shape() -> None:
-    shapes = ["circle", "square-open", "diamond-open", *(DEFENSES.get(name).info.look.shape for name in DEFENSES)]  # base, aligned, teacher
+    shapes = [
+        "circle",
+        "square-open",
+        "diamond-open",
+        *(DEFENSES.get(name).info.style.shape for name in DEFENSES),
+    ]  # base, aligned, teacher
     assert sorted(set(shapes)) == sorted(shapes), "colour must not be the only difference"
 
 

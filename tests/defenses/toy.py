@@ -66,7 +66,7 @@ class ToyContext:
     def add(self, gradient: Gradient, scale: float = 1.0) -> None:
         add_gradient(self.parameters, gradient, scale)
 
-    def rehearsal(self) -> AbstractContextManager[None]:
+    def repeat_dropout(self) -> AbstractContextManager[None]:
         return nullcontext()
 
     def alignment_batch(self, *, guided: bool = False) -> str:

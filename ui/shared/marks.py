@@ -39,6 +39,6 @@ UNKNOWN = PageMark(GREY, "hexagon")
 def mark_of(name: str) -> PageMark:
     """The mark of a method or model kind; a grey hexagon for one that has none."""
     if name in DEFENSES:
-        look = DEFENSES.get(name).info.look
-        return PageMark(COLOURS[look.colour], look.shape)
+        style = DEFENSES.get(name).info.style
+        return PageMark(COLOURS[style.colour], style.shape)
     return KINDS.get(name, UNKNOWN)

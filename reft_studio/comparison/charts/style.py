@@ -87,8 +87,8 @@ def theme(*, dark: bool) -> Theme:
 def mark(method: str, *, dark: bool) -> ChartMark:
     """Colour, shape and dash of a method, or of a kind of model; a method that is none of ours gets one by its name, always the same."""
     if method in DEFENSES:
-        look = DEFENSES.get(method).info.look
-        found = ChartMark(_COLOURS[look.colour], look.shape, look.dash)
+        style = DEFENSES.get(method).info.style
+        found = ChartMark(_COLOURS[style.colour], style.shape, style.dash)
     else:
         found = _KINDS.get(method) or _OTHERS[sum(method.encode()) % len(_OTHERS)]
     return ChartMark(theme(dark=dark).colour(found.colour), found.symbol, found.dash)
