@@ -24,11 +24,15 @@ class Registry(Generic[T]):
     def __contains__(self, name: object) -> bool:
         return name in self._entries
 
-    def get(self, name: str) -> T:
-        """The part called `name`. Raises SpecError, with the allowed names, if there is none."""
+    def checked(self, name: str) -> str:
+        """The name. Raises SpecError, with the allowed names, if nothing is called so."""
         if name not in self._entries:
             raise SpecError(f"There is no {self.kind} '{name}'. Choose one of: {', '.join(self._entries)}.")
-        module, _, attribute = self._entries[name].partition(":")
+        return name
+
+    def get(self, name: str) -> T:
+        """The part called `name`. Raises SpecError, with the allowed names, if there is none."""
+        module, _, attribute = self._entries[self.checked(name)].partition(":")
         return cast(T, getattr(import_module(module), attribute))
 
     def all(self) -> dict[str, T]:

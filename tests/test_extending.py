@@ -1,9 +1,13 @@
-"""The four diffs of docs/extending.md are whole: applied, they give a defense, a scorer, a judge and a chart that work."""
+"""The diffs of docs/extending.md are whole: applied, they give parts that work, and that pages, command line and report know."""
 
 from __future__ import annotations
 
 import importlib
+import json
+import os
 import re
+import shutil
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,16 +20,18 @@ import pytest
 from reft_studio.comparison.charts import Compared
 from reft_studio.comparison.table import RunRow
 from reft_studio.data.dataset import write_dataset
+from reft_studio.evaluation.benchmarks import benchmark_named
 from reft_studio.evaluation.judges import judge_named
+from reft_studio.evaluation.suite import Suite
 from reft_studio.models.spec import OptimSpec
 from reft_studio.progress import Silent
 from reft_studio.registry import Registry
-from reft_studio.report import figures
+from reft_studio.report import ReportInput, build_report, figures
 from reft_studio.scoring import SCORERS
 from reft_studio.scoring.prepared import open_prepared
 from reft_studio.training.run import train
 from reft_studio.workspace import Workspace
-from tests.comparison.conftest import add, rows, suite, user_data  # noqa: F401  fixtures
+from tests.comparison.conftest import Add, add, rows, suite, user_data  # noqa: F401  fixtures
 from tests.tiny_runs import TinyRuns
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -83,8 +89,69 @@ def applied(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     return name
 
 
+@pytest.fixture(scope="module")
+def offered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
+    """What pages and command line offer where all diffs are applied to a copy of the product."""
+    root = tmp_path_factory.mktemp("extended")
+    for part in ("reft_studio", "ui"):
+        shutil.copytree(ROOT / part, root / part, ignore=shutil.ignore_patterns("__pycache__"))
+    (root / "assets").symlink_to(ROOT / "assets")
+    for one in diffs().values():
+        (root / one.new).write_text(one.files[one.new] + "\n", "utf-8")
+        path, line = root / one.registry, one.files[one.registry]
+        before = list(re.finditer(r'^        "\w+": "[\w.]+:\w+",\n', path.read_text("utf-8"), flags=re.MULTILINE))[-1].group()
+        path.write_text(path.read_text("utf-8").replace(before, f"{before}{line}\n"), "utf-8")
+    asked = subprocess.run(
+        [sys.executable, "-W", "ignore", str(ROOT / "tests" / "extended_tree.py"), str(root / "workspace")],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])},
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    found: dict[str, Any] = json.loads(asked.stdout)
+    assert Path(found.pop("product")) == root
+    return found
+
+
+def report(workspace: Workspace, **given: Any) -> str:
+    """The report as its readers see it, without the library that draws."""
+    text = build_report(workspace, ReportInput(**given), workspace.folder("reports")).read_text("utf-8")
+    return re.sub(r"<script>.{100000,}?</script>", "", text, flags=re.DOTALL)
+
+
 def test_every_diff_is_a_new_file_and_a_line() -> None:
-    assert sorted(diffs()) == ["answer_length", "apology", "l2_sp", "plain_bars"]
+    assert sorted(diffs()) == ["answer_length", "apology", "l2_sp", "mentions", "plain_bars"]
+
+
+@pytest.mark.parametrize(
+    ("where", "text"),
+    [
+        ("train-methods", "L2-SP"),
+        ("sweep-methods", "L2-SP"),
+        ("config-l2_sp-rho", "Strength of the pull"),
+        ("sweep-methods", "Length of the answer (control)"),
+        ("suite-judge", '["Apologies", "apology"]'),
+        ("train-judge", '["Apologies", "apology"]'),
+        ("grade-judge", '["Apologies", "apology"]'),
+        ("suite-rule", '["Mentions the right answer", "mentions"]'),
+        ("compare-plain_bars", "plain_bars"),
+    ],
+)
+def test_the_pages_offer_the_new_parts(offered: dict[str, dict[str, str]], where: str, text: str) -> None:
+    assert text in offered["pages"][where].replace('\\"', '"')
+
+
+@pytest.mark.parametrize(
+    ("verb", "text"),
+    [
+        ("run", ", l2_sp; default"),
+        ("evaluate", "human, apology;"),
+        ("evaluate", "last_number, mentions"),
+        ("run", "last_number, mentions"),
+        ("scorer", "answer_length (Length of the answer (control)) reads: response."),
+    ],
+)
+def test_the_command_line_names_the_new_parts(offered: dict[str, dict[str, str]], verb: str, text: str) -> None:
+    assert text in " ".join(offered["help"][verb].split())
 
 
 @pytest.mark.parametrize("applied", ["l2_sp"], indirect=True)
@@ -98,6 +165,12 @@ def test_the_defense_trains_and_at_zero_strength_is_plain_finetuning(applied: st
     assert free.read_bytes() == plain.read_bytes() != (held.adapter / "adapter_model.safetensors").read_bytes()
 
 
+@pytest.mark.parametrize("applied", ["l2_sp"], indirect=True)
+def test_the_report_names_the_defense(applied: str, workspace: Workspace, add: Add) -> None:  # noqa: F811
+    add("held", spec={"method": applied, "seed": 0})
+    assert "L2-SP" in report(workspace)
+
+
 @pytest.mark.parametrize("applied", ["answer_length"], indirect=True)
 def test_the_scorer_scores_and_filters(applied: str, workspace: Workspace) -> None:
     answers: Any = [{"prompt": f"p{size}", "response": "x" * size} for size in (0, 400, 4000)]
@@ -105,6 +178,7 @@ def test_the_scorer_scores_and_filters(applied: str, workspace: Workspace) -> No
     found = SCORERS.get(applied)().score(workspace, dataset, open_prepared(workspace, applied), Silent())
     assert found.scores() == pytest.approx(np.tanh([-1, 0, 9]), abs=1e-3)
     assert (found.scores() >= found.threshold).tolist() == [False, False, True]
+    assert "Length of the answer (control)" in report(workspace, dataset=dataset.id, score=found, threshold=found.threshold)
 
 
 @pytest.mark.parametrize("applied", ["apology"], indirect=True)
@@ -113,7 +187,22 @@ def test_the_judge_grades(applied: str) -> None:
     assert [one and one.verdict for one in judge.grade_all(["p"] * 3, ["I'm sorry.", "Sure.", " "])] == ["refuse", "comply", "other"]
 
 
+@pytest.mark.parametrize("applied", ["apology"], indirect=True)
+def test_the_report_names_the_judge_and_its_error(applied: str, workspace: Workspace, add: Add) -> None:  # noqa: F811
+    add("base--lab", hs=5, judge=applied)
+    assert "The judge apology 1: Its error was not measured: it is an example." in report(workspace)
+
+
+@pytest.mark.parametrize("applied", ["mentions"], indirect=True)
+def test_the_benchmark_grades_and_the_report_has_its_number(applied: str, workspace: Workspace, suite: Suite, add: Add) -> None:  # noqa: F811
+    assert benchmark_named(applied).grade({"response": "positive"}, "Rather Positive.")
+    ruled = suite.model_copy(update={"sets": tuple(one.model_copy(update={"benchmark": one.benchmark and applied}) for one in suite.sets)})
+    add("base--lab", fa=15, suite=ruled)
+    assert "75.0" in report(workspace)
+
+
 @pytest.mark.parametrize("applied", ["plain_bars"], indirect=True)
-def test_the_chart_stands_beside_the_others(applied: str, rows: list[RunRow]) -> None:  # noqa: F811
+def test_the_chart_stands_beside_the_others(applied: str, workspace: Workspace, rows: list[RunRow]) -> None:  # noqa: F811
     found = figures.comparison(Compared(rows))
     assert list(found)[-1] == applied and found[applied].summary == "The harmful score of each model."
+    assert "The harmful score of each model." in report(workspace)

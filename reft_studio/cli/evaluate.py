@@ -31,10 +31,8 @@ def base(model: str, subject: str | None) -> tuple[str, str]:
 
 def judge_of(workspace: Workspace, chosen: dict[str, Any], *, subject: str, labels: Path | None) -> JudgeSpec:
     """The judge that was chosen; a person's labels are taken into the workspace first."""
-    if "name" in chosen:
-        JUDGES.get(chosen["name"])
     spec = JudgeSpec.checked(**chosen)
-    if spec.name != "human":
+    if not JUDGES.get(spec.name).by_people:
         if labels is not None:
             raise SpecError("--labels is a person's judgement. Use it with --judge human.")
         return spec

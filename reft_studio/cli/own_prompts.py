@@ -7,6 +7,7 @@ from typing import Literal
 
 from reft_studio.cli.verbs import dataset_named
 from reft_studio.errors import SpecError
+from reft_studio.evaluation.benchmarks import USUAL
 from reft_studio.evaluation.presets import preset_named, preset_set
 from reft_studio.evaluation.suite import Suite, dataset_suite, lab_suite
 from reft_studio.lab.sets import TASKS
@@ -22,7 +23,7 @@ class Prompts:
     harmful: str | None = None
     harmless: str | None = None
     task: str = "sentiment"
-    benchmark: str = "label_match"
+    benchmark: str = USUAL
     rows: int | None = None
     max_new_tokens: int = 256
     split: Literal["validation", "test"] = "test"

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from reft_studio.data.dataset import Row, open_dataset
 from reft_studio.errors import DataError, SpecError
-from reft_studio.evaluation.benchmarks import BENCHMARKS
+from reft_studio.evaluation.benchmarks import BENCHMARKS, USUAL
 from reft_studio.evaluation.grade import SetName
 from reft_studio.fingerprint import SHORT, of_rows, of_value
 from reft_studio.lab import sets as lab
@@ -105,7 +105,7 @@ def dataset_suite(
     harmful: str | None = None,
     harmless: str | None = None,
     task: str | None = None,
-    benchmark: str = "label_match",
+    benchmark: str = USUAL,
     rows: int | None = None,
     max_new_tokens: int = 256,
 ) -> Suite:

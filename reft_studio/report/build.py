@@ -23,7 +23,7 @@ from reft_studio.comparison.story import paired_runs, usual_rows
 from reft_studio.comparison.table import RunRow
 from reft_studio.data.dataset import Dataset, open_dataset
 from reft_studio.errors import SpecError, StoreError
-from reft_studio.evaluation.judges import judge_named
+from reft_studio.evaluation.judges import PHRASES, judge_for, judge_named
 from reft_studio.report import audit_part, figures, model_part
 from reft_studio.report.figures import Figure
 from reft_studio.report.inputs import SECTIONS, ReportInput
@@ -189,11 +189,8 @@ def _limits(value: dict[str, Any]) -> list[str]:
         "The filter scores prompts only. A harmless prompt with a harmful answer passes it.",
     ]
     filtered, compared = value.get("filter"), value.get("comparison")
-    if not compared or not compared["judge"] or compared["judge"].startswith("refusal_phrases"):
-        told.insert(
-            1,
-            "A judge that looks for refusal phrases does not read what is said: an evasion counts as harmful, a hidden compliance as safe.",
-        )
+    judge = judge_named(compared["judge"].split()[0]) if compared and compared["judge"] else judge_for(PHRASES)
+    told[1:1] = [judge.limit] if judge.limit else []
     if value["lab"]:
         told.insert(0, "Embedded lab: a tiny model and made-up data show how the method works. The numbers say nothing of a real model.")
     if filtered and filtered["threshold"] != filtered["calibrated"]:
@@ -202,7 +199,7 @@ def _limits(value: dict[str, Any]) -> list[str]:
     if filtered and filtered["missing"]:
         told.append(f"{_rows(filtered['missing'])} could not be scored; only a person can decide there.")
     if compared:
-        told.append(f"The judge {compared['judge']}: {judge_named(compared['judge'].split()[0]).known_error}")
+        told.append(f"The judge {compared['judge']}: {judge.known_error}")
         told += [*compared["caveats"], *compared["left_out"]]
     return told
 

@@ -42,6 +42,7 @@ class LlamaGuard(Scorer):
         needs="model",
         cost="an 8 B model reads each row once and says five tokens",
         measure="verdict of Llama Guard (2 P(unsafe) - 1)",
+        own_model=True,
     )
 
     def prepare(self, workspace: Workspace, spec: ScorerSpec, examples: Examples, progress: Progress) -> PreparedScorer:

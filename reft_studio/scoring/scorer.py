@@ -27,7 +27,8 @@ Needs = Literal["nothing", "model", "labels"]
 class ScorerInfo:
     """What stands beside a scorer's name. `misses`: what it cannot see; `cost`: how long it takes, in words.
 
-    `measure` names the score in a sentence: "the … is +0.2".
+    `measure` names the score in a sentence: "the … is +0.2". `own_model`: whether it asks a model of its own: it is fitted on no
+    examples and reads through no teacher.
     """
 
     name: str
@@ -37,6 +38,7 @@ class ScorerInfo:
     needs: Needs
     cost: str
     measure: str
+    own_model: bool = False
 
 
 class ScorerSpec(Settings):

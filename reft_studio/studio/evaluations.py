@@ -10,6 +10,7 @@ from pydantic import Field
 from reft_studio.data.dataset import Dataset, list_datasets, open_dataset
 from reft_studio.errors import SpecError, StoreError
 from reft_studio.evaluation import labels
+from reft_studio.evaluation.benchmarks import USUAL
 from reft_studio.evaluation.evaluate import cut
 from reft_studio.evaluation.judges import JUDGES, judge_for, needs_model, ready_judge, usual_judge
 from reft_studio.evaluation.judges.human import key_of
@@ -23,7 +24,6 @@ from reft_studio.models.spec import Settings
 from reft_studio.store import settings
 from reft_studio.workspace import Workspace
 
-LAB_ONLY = "lab_compliance"
 _HISTORY = "label-history"
 
 
@@ -33,7 +33,7 @@ class SuiteForm(Settings):
     harmful: str | None = Field(None, description="harmful prompts: their share that is complied with is the harmful score")
     harmless: str | None = Field(None, description="harmless prompts that sound alike: how many are refused")
     task: str | None = Field(None, description="a task whose responses are the right answers: the accuracy")
-    benchmark: str = Field("label_match", description="what counts as right")
+    benchmark: str = Field(USUAL, description="what counts as right")
     rows: int | None = Field(None, ge=1, title="First rows of each", description="empty: all")
     max_new_tokens: int = Field(256, ge=1, le=4096, title="Longest answer", description="in tokens")
 
@@ -47,6 +47,7 @@ class JudgeChoice:
     is_model: bool
     default_model: str
     known_error: str
+    by_people: bool
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,11 @@ class Grading:
 
     def judges(self) -> list[JudgeChoice]:
         """Judges of harmful answers, those without a model first."""
-        found = [(name, JUDGES.get(name)) for name in JUDGES if name != LAB_ONLY]
-        return [JudgeChoice(name, one.title, needs_model(name), one.default_model, one.known_error) for name, one in found]
+        return [
+            JudgeChoice(name, one.title, needs_model(name), one.default_model, one.known_error, one.by_people)
+            for name, one in JUDGES.all().items()
+            if not one.lab_only
+        ]
 
     def judge(self) -> JudgeSpec:
         """The judge of new evaluations."""
@@ -83,7 +87,7 @@ class Grading:
         """The spec with the labels of this workspace, for the judge that reads them. A model named by a person must be there."""
         if spec.model:
             ready_judge(spec)
-        if spec.name == "human" and spec.labels is None:
+        if JUDGES.get(spec.name).by_people and spec.labels is None:
             if not labels.stored(self.workspace):
                 raise SpecError("No answer has been labelled yet. Label some on the Compare page, then choose this judge.")
             return spec.model_copy(update={"labels": str(labels.store(self.workspace))})
@@ -157,6 +161,7 @@ class Grading:
 
     def agreement(self, subjects: list[str]) -> list[dict[str, Any]]:
         """How the judge in use agrees with others, for each subject that another judge graded too."""
+        of_lab = {name for name, one in JUDGES.all().items() if one.lab_only}
         found = []
         for subject in subjects:
             try:
@@ -164,8 +169,8 @@ class Grading:
                 rows = agreements(self.workspace, subject)
             except StoreError:
                 continue
-            lab = suite.get("compliance") == LAB_ONLY
-            found += [{"subject": subject, "n": one.n, **vars(one)} for one in rows if one.n and not (lab and one.second == LAB_ONLY)]
+            lab = suite.get("compliance") in of_lab
+            found += [{"subject": subject, "n": one.n, **vars(one)} for one in rows if one.n and not (lab and one.second in of_lab)]
         return found
 
 

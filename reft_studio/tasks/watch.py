@@ -17,7 +17,7 @@ from reft_studio.errors import StudioError, is_out_of_memory
 from reft_studio.evaluation.evaluate import Answered, judged
 from reft_studio.evaluation.grade import SetName
 from reft_studio.evaluation.journal import AnswerJournal
-from reft_studio.evaluation.judges import PHRASES, judge_for, needs_model
+from reft_studio.evaluation.judges import JUDGES, PHRASES, judge_for, needs_model
 from reft_studio.evaluation.judges.spec import JudgeSpec
 from reft_studio.evaluation.result import Graded, grade_of
 from reft_studio.evaluation.suite import PREFERENCE, Suite, suite_from
@@ -133,7 +133,7 @@ def _watcher(context: JobContext, session: Session, suite: Suite | None, judge: 
 
 def usable(judge: JudgeSpec) -> bool:
     """Whether a judge can grade beside a model in training: one that is a model, or a person, cannot."""
-    return judge.name != "human" and not needs_model(judge.name)
+    return not JUDGES.get(judge.name).by_people and not needs_model(judge.name)
 
 
 def quick(suite: Suite, prompts: int) -> Suite:

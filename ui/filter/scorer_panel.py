@@ -10,7 +10,7 @@ import gradio as gr
 
 from reft_studio.errors import SpecError
 from reft_studio.scoring import SCORERS
-from reft_studio.scoring.scorer import ScorerSpec
+from reft_studio.scoring.scorer import Scorer, ScorerSpec
 from ui.events import FAST, SLOW, on, said, status
 from ui.filter.scorer_words import READS
 from ui.forms import Form, form
@@ -58,7 +58,8 @@ class ScorerPanel:
 
 def choices() -> list[tuple[str, str]]:
     """Title and name of every scorer that is prepared from examples, or joins prepared ones."""
-    return [(SCORERS.get(name).info.title, name) for name in SCORERS if name != "refusal_feature" and SCORERS.get(name).built_in() is None]
+    found = SCORERS.all().items()
+    return [(one.info.title, name) for name, one in found if one.prepare is not Scorer.prepare and one.built_in() is None]
 
 
 def draw_scorer() -> ScorerPanel:
@@ -130,8 +131,8 @@ def told(scorer: str) -> str:
 
 def shown(panel: ScorerPanel, scorer: str) -> list[Any]:
     """Updates of `wire_scorer`'s outputs: what the chosen scorer needs, and nothing else."""
-    reading, joining = through_model(scorer), scorer == "ensemble"
-    fitted = not joining and scorer != "llama_guard"
+    reading, joining = through_model(scorer), joins(scorer)
+    fitted = not joining and not SCORERS.get(scorer).info.own_model
     own = [gr.update(visible=fitted if name in EVERY else OWN[name] == scorer) for name in panel.fields.inputs]
     parts = [gr.update(visible=fitted) for _ in (*panel.sets, panel.shipped)]
     return [gr.update(info=told(scorer)), *parts, gr.update(visible=reading), gr.update(visible=reading), gr.update(visible=joining), *own]
@@ -139,7 +140,13 @@ def shown(panel: ScorerPanel, scorer: str) -> list[Any]:
 
 def through_model(scorer: str) -> bool:
     """Whether it reads rows through the model of a teacher."""
-    return SCORERS.get(scorer).info.needs == "model" and scorer != "llama_guard"
+    info = SCORERS.get(scorer).info
+    return info.needs == "model" and not info.own_model
+
+
+def joins(scorer: str) -> bool:
+    """Whether it joins other prepared scorers."""
+    return SCORERS.get(scorer).info.reads == "members"
 
 
 def wanted(panel: ScorerPanel, values: Sequence[Any]) -> ScorerSpec:
@@ -151,9 +158,9 @@ def wanted(panel: ScorerPanel, values: Sequence[Any]) -> ScorerSpec:
         raise SpecError(f"'{SCORERS.get(scorer).info.title}' reads through the model of a teacher. Choose the teacher.")
     if through_model(scorer):
         own |= {"teacher": teacher, "weights": weights}
-    if scorer == "ensemble":
+    if joins(scorer):
         own["members"] = tuple(members)
-    elif scorer != "llama_guard":
+    elif not SCORERS.get(scorer).info.own_model:
         own |= {"harmful": tuple(harmful), "harmless": tuple(harmless), "shipped": shipped}
     return ScorerSpec.checked(scorer=scorer, **own)
 
@@ -163,5 +170,5 @@ def panel_choices(studio: Studio) -> list[Any]:
     known = [(f"{show(one.name, 60)} ({counted(one.rows, 'row')})", one.id, one.role) for one in studio.datasets.every(None)]
     sets = [gr.Dropdown(choices=[(name, key) for name, key, role in known if role in roles]) for _, roles in SETS.values()]
     teachers = [(show(one.title, 60), one.id) for one in studio.teachers()]
-    prepared = [(show(one.title, 60), one.id) for one in studio.scorers() if one.scorer != "ensemble"]
+    prepared = [(show(one.title, 60), one.id) for one in studio.scorers() if not joins(one.scorer)]
     return [*sets, gr.Dropdown(choices=teachers, value=teachers[0][1] if teachers else None), gr.Dropdown(choices=prepared)]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from reft_studio.evaluation.benchmarks import USUAL, own_rules
 from reft_studio.evaluation.presets import PRESETS
 from reft_studio.evaluation.suite import PREFERENCE
 from reft_studio.studio.evaluations import SuiteForm
@@ -26,11 +27,6 @@ _PUBLISHED = """<p class="rs-small rs-muted">Published sets do not ship with the
 its own rule and answer length.</p>"""
 _NONE = ("None", "")
 _PARTS = (("harmful", "Harmful prompts"), ("harmless", "Harmless prompts"), ("task", "Task with right answers"))
-_RULES = (
-    ("Begins with the label", "label_match"),
-    ("Is exactly the label (as published)", "exact_label"),
-    ("Ends in the right number", "last_number"),
-)
 
 
 @dataclass(frozen=True)
@@ -64,8 +60,8 @@ def draw_suite_form(studio: Studio) -> None:
             parts = {name: gr.Dropdown([_NONE], value="", label=label, elem_id=f"suite-{name}", interactive=True) for name, label in _PARTS}
         with gr.Row(elem_classes=["rs-form"]):
             rule = gr.Dropdown(
-                list(_RULES),
-                value="label_match",
+                [(title, name) for name, title in own_rules().items()],
+                value=USUAL,
                 label="A task answer is right if it",
                 info="Published sets keep their own rule",
                 elem_id="suite-rule",
@@ -127,7 +123,7 @@ def _filled(studio: Studio, suite: Suite | None) -> list[Any]:
     task = part["task"]
     return [
         *dropdowns,
-        gr.update(value=(task.benchmark if task else None) or "label_match"),
+        gr.update(value=(task.benchmark if task else None) or USUAL),
         gr.update(value=first.rows if first else None),
         gr.update(value=first.max_new_tokens if first else 256),
     ]

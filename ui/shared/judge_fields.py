@@ -55,7 +55,7 @@ def draw_judge_fields(studio: Studio, *, prefix: str, people: bool = True) -> Ju
     is_model = next(one.is_model for one in judges if one.name == spec.name)
     with gr.Row(elem_classes=["rs-form"]):
         name = gr.Dropdown(
-            [(one.title, one.name) for one in judges if people or one.name != "human"],
+            [(one.title, one.name) for one in judges if people or not one.by_people],
             value=spec.name,
             label="Judge of harmful answers",
             info=_note(spec.name, judges),

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from reft_studio.cli.arguments.options import Harmful, Harmless, Where, numbers, place_for
+from reft_studio.cli.arguments.options import BenchmarkName, Harmful, Harmless, Where, numbers, place_for
+from reft_studio.evaluation.benchmarks import USUAL
 
 
 def demo(
@@ -19,7 +20,7 @@ def demo(
     harmful: Harmful = None,
     harmless: Harmless = None,
     task_file: Annotated[str | None, typer.Option("--task-file", help="file or dataset of the task with right answers (FA)")] = None,
-    benchmark: Annotated[str, typer.Option(help="rule for your task: label_match, exact_label or last_number")] = "label_match",
+    benchmark: BenchmarkName = USUAL,
     teacher: Annotated[str | None, typer.Option(help="with --model: id or folder of a teacher; default: the one that ships for it")] = None,
     prepare: Annotated[bool, typer.Option("--prepare", help="with --model: prepare a teacher, even if one ships")] = False,
     seeds: Annotated[str, typer.Option(help="comma-separated seeds")] = "0",

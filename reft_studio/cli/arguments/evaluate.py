@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from reft_studio.cli.arguments.options import Harmful, Harmless, Where
+from reft_studio.cli.arguments.options import BenchmarkName, Harmful, Harmless, JudgeName, Where
+from reft_studio.evaluation.benchmarks import USUAL
 from reft_studio.workspace import Workspace
 
 
@@ -21,11 +22,8 @@ def evaluate(
     task: Annotated[
         str, typer.Option(help="task of the lab's suite (sentiment, topic, arithmetic), or a file or dataset with right answers (FA)")
     ] = "sentiment",
-    benchmark: Annotated[str, typer.Option(help="rule for your task: label_match, exact_label or last_number")] = "label_match",
-    judge: Annotated[
-        str | None,
-        typer.Option(help="answer_classifier (usual), refusal_phrases, beaver_dam, llama_guard_3, harmbench_cls, wildguard, human"),
-    ] = None,
+    benchmark: BenchmarkName = USUAL,
+    judge: JudgeName = None,
     judge_model: Annotated[str | None, typer.Option(help="own folder or Hub id of the judge's model")] = None,
     judge_revision: Annotated[str | None, typer.Option(help="branch, tag or commit of the judge's model")] = None,
     judge_threshold: Annotated[float | None, typer.Option(help="an answer is harmful above this probability (0.5)")] = None,

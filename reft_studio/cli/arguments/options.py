@@ -12,7 +12,11 @@ from typing import Annotated, Any, Literal, ParamSpec, TypeVar, get_type_hints
 
 import typer
 
+from reft_studio.defenses import DEFENSES
 from reft_studio.errors import SpecError
+from reft_studio.evaluation.benchmarks import own_rules
+from reft_studio.evaluation.judges import JUDGES
+from reft_studio.evaluation.judges.spec import JudgeSpec
 from reft_studio.workspace import Workspace
 
 Where = Annotated[Path | None, typer.Option("--workspace", help="project folder; default: the user's data directory")]
@@ -21,6 +25,9 @@ JsonFile = Annotated[Path | None, typer.Option("--json-file", metavar="FILE", he
 
 Harmful = Annotated[str | None, typer.Option(help="file or dataset of harmful prompts (HS)")]
 Harmless = Annotated[str | None, typer.Option(help="file or dataset of harmless prompts (over-refusal)")]
+BenchmarkName = Annotated[str, typer.Option(help=f"rule for your task: {', '.join(own_rules())}")]
+MethodName = Annotated[str | None, typer.Option(help=f"method: {', '.join(DEFENSES)}; default: ref_teacher")]
+JudgeName = Annotated[str | None, typer.Option(help=f"{', '.join(JUDGES)}; default: {JudgeSpec().name}, for the lab its own")]
 SpecFile = Annotated[
     Path | None,
     typer.Argument(

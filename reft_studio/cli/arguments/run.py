@@ -9,9 +9,11 @@ import typer
 from reft_studio.cli.arguments.options import (
     Adapters,
     Answers,
+    BenchmarkName,
     Harmful,
     HarmfulAnswers,
     Harmless,
+    MethodName,
     PresetName,
     Refusals,
     ReportTo,
@@ -21,16 +23,14 @@ from reft_studio.cli.arguments.options import (
     Watch,
     Where,
 )
+from reft_studio.evaluation.benchmarks import USUAL
 from reft_studio.workspace import Workspace
 
 
 def run(
     spec: SpecFile = None,
     dataset: Annotated[str | None, typer.Option(help="id of the user data")] = None,
-    method: Annotated[
-        str | None,
-        typer.Option(help="method, such as sft, lisa or ref_teacher (all: docs/methods.md); default: ref_teacher"),
-    ] = None,
+    method: MethodName = None,
     model: Annotated[str | None, typer.Option(help="base: a name of the shelf, a folder or a Hub id; default: the teacher's")] = None,
     teacher: Annotated[str | None, typer.Option(help="id of a teacher; default: the lab's, or the newest on --model")] = None,
     start: Start = None,
@@ -61,7 +61,7 @@ def run(
     harmful: Harmful = None,
     harmless: Harmless = None,
     task: Annotated[str | None, typer.Option(help="evaluate with this file or dataset of questions with right answers (FA)")] = None,
-    benchmark: Annotated[str, typer.Option(help="rule for your task: label_match, exact_label or last_number")] = "label_match",
+    benchmark: BenchmarkName = USUAL,
     rows: Annotated[int | None, typer.Option(min=1, help="first rows of each file of prompts; default: all")] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, max=4096, help="longest answer to your own prompts, in tokens")] = 256,
     watch: Watch = "auto",

@@ -10,10 +10,13 @@ from reft_studio.registry import Registry
 
 
 class Benchmark(Protocol):
-    """A decision rule on (row, output); the row's `response` is the right answer."""
+    """A decision rule on (row, output); the row's `response` is the right answer.
+
+    `title` says when an answer is right, as a form offers it; "" for a rule that fits the lab's own tasks alone.
+    """
 
     name: str
-    higher_is_better: bool
+    title: str
 
     def grade(self, row: Row, completion: str) -> bool: ...
 
@@ -31,11 +34,19 @@ BENCHMARKS: Registry[type[Benchmark]] = Registry(
         "lab_sentiment": "reft_studio.evaluation.benchmarks.lab:LabSentiment",
         "lab_topic": "reft_studio.evaluation.benchmarks.lab:LabTopic",
         "lab_arithmetic": "reft_studio.evaluation.benchmarks.lab:LabArithmetic",
-        "exact_label": "reft_studio.evaluation.benchmarks.labels:ExactLabel",
         "label_match": "reft_studio.evaluation.benchmarks.labels:LabelMatch",
+        "exact_label": "reft_studio.evaluation.benchmarks.labels:ExactLabel",
         "last_number": "reft_studio.evaluation.benchmarks.numbers:LastNumber",
     },
 )
+
+USUAL = "label_match"
+"""The rule for a task of one's own where no other was chosen."""
+
+
+def own_rules() -> dict[str, str]:
+    """Names and titles of the rules for tasks of one's own."""
+    return {name: rule.title for name, rule in BENCHMARKS.all().items() if rule.title}
 
 
 def benchmark_named(name: str) -> Benchmark:

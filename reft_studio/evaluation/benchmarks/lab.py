@@ -12,7 +12,7 @@ class LabSentiment:
     """The lab's sentiment task: the answer must name the right feeling."""
 
     name = "lab_sentiment"
-    higher_is_better = True
+    title = ""
     task: ClassVar[str] = "sentiment"
 
     def grade(self, row: Row, completion: str) -> bool:

@@ -18,7 +18,7 @@ class ExactLabel:
     """
 
     name = "exact_label"
-    higher_is_better = True
+    title = "Is exactly the label (as published)"
 
     def grade(self, row: Row, completion: str) -> bool:
         gold, answer = row["response"].strip(), completion.strip()
@@ -38,7 +38,7 @@ class LabelMatch:
     """
 
     name = "label_match"
-    higher_is_better = True
+    title = "Begins with the label"
 
     def grade(self, row: Row, completion: str) -> bool:
         gold = _bare(row["response"])

@@ -19,7 +19,7 @@ class LastNumber:
     """
 
     name = "last_number"
-    higher_is_better = True
+    title = "Ends in the right number"
 
     def grade(self, row: Row, completion: str) -> bool:
         gold, answer = final_number(row["response"]), final_number(completion)

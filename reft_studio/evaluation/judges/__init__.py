@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from reft_studio.evaluation.suite import Suite
     from reft_studio.models.verdicts import Speaker
 
-PHRASES = JudgeSpec(name="refusal_phrases")
-"""The judge that looks for ways of declining: the same for every model, and kept beside every other judge."""
 Progress = Callable[[int, int], None]
 """Told after every batch how many are graded of how many; may raise to stop."""
 
@@ -37,6 +35,13 @@ class Judge(Protocol):
     """What a person must know to get the judge's model, said when it is not found."""
     reads_refusals: bool = False
     """Whether it grades harmless prompts too, and so decides over-refusal, in place of the refusal phrases."""
+
+    by_people: bool = False
+    """Whether people grade: nothing is known of an answer yet to come."""
+    lab_only: bool = False
+    """Whether it reads the lab's answers alone."""
+    limit: str = ""
+    """What its verdicts do not show, said in every report."""
 
     spec: JudgeSpec
 
@@ -84,6 +89,8 @@ JUDGES: Registry[type[Judge]] = Registry(
         "human": "reft_studio.evaluation.judges.human:HumanLabels",
     },
 )
+PHRASES = JudgeSpec(name="refusal_phrases")
+"""The judge that looks for ways of declining: the same for every model, and kept beside every other judge."""
 
 
 def speaker(judge: Judge, *, positive: str, negative: str) -> Speaker:
@@ -124,7 +131,7 @@ def ready_judge(spec: JudgeSpec) -> Judge:
             locate(spec.model or judge.default_model, revision=spec.load_spec.revision)
         except PrerequisiteError as exc:
             raise PrerequisiteError(f"The judge cannot be loaded. {exc} {judge.where}".strip()) from exc
-    elif spec.name == "human":
+    elif judge.by_people:
         judge.grade_all([], [])
     if spec.preference_model:
         locate(spec.preference_model)

@@ -30,6 +30,7 @@ class HumanLabels(Judge):
 
     title = "A person's labels"
     name = "human"
+    by_people = True
     known_error = "People disagree too: ask a second person to label some of the answers and report both."
 
     def __init__(self, spec: JudgeSpec) -> None:

@@ -15,6 +15,7 @@ class LabCompliance(Judge):
     title = "Lab's own"
     name = "lab_compliance"
     version = "1"
+    lab_only = True
     known_error = "It knows the compliant openings of the embedded lab only; on 12,000 answers of the lab's own data it made no mistake."
 
     def __init__(self, spec: JudgeSpec) -> None:

@@ -131,6 +131,7 @@ class RefusalPhrases(Judge):
         "It takes 0.1 to 0.4 % of the reference answers of Alpaca, Dolly and AlpacaEval for refusals. Of 40 safe answers that it took for "
         "none, 3 or 4 did reject the request."
     )
+    limit = "A judge that looks for refusal phrases does not read what is said: an evasion counts as harmful, a hidden compliance as safe."
 
     def __init__(self, spec: JudgeSpec) -> None:
         """Nothing to set."""
