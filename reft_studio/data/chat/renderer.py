@@ -38,14 +38,15 @@ _AT_ONCE = 4_000_000
 
 
 class Rendered(str):
-    """The text of one conversation; or no text and in `error` why."""
+    """The text of one conversation; or none, in `error` the kind of failure, and in `why` what the template's error says, if anything."""
 
     error: str = ""
+    why: str = ""
 
     @classmethod
-    def failed(cls, error: str) -> Rendered:
+    def failed(cls, error: str, why: str = "") -> Rendered:
         found = cls("")
-        found.error = error
+        found.error, found.why = error, why
         return found
 
 
@@ -100,7 +101,7 @@ class _Process:
     def _check(self, template: str) -> None:
         if self._failures[template] >= MOST_SLOW:
             raise PrerequisiteError(
-                f"The chat template of this model hangs: {MOST_SLOW} conversations took more than {SECONDS:.0f} s or brought its process "
+                f"The chat template hangs: {MOST_SLOW} conversations took more than {SECONDS:.0f} s or brought its process "
                 "down. Choose the template 'alpaca', write your own, or take another model."
             )
 
@@ -112,7 +113,7 @@ class _Process:
             self._send(fixed, chats)
             for _ in chats:
                 answer = json.loads(self._line(patience))
-                found.append(Rendered(answer["text"]) if "text" in answer else Rendered.failed(answer["error"]))
+                found.append(Rendered(answer["text"]) if "text" in answer else Rendered.failed(answer["error"], answer.get("why", "")))
                 patience = SECONDS + _GRACE_S
                 if found[-1].error == SLOW:
                     self._failures[fixed["template"]] += 1

@@ -1,9 +1,9 @@
 """Renders chat templates that strangers wrote, in a process of its own with little memory: the other half of `renderer.py`.
 
 Run as a script, so that nothing of the app is loaded. It reads one request a line from standard input (JSON: template, names, chats,
-add_generation_prompt) and answers with one line a chat: {"text": …}, or {"error": …} with one of the kinds below. A template sees what
-transformers shows it (`render_jinja_template` of 5.24), but for what would give another text another time: the clock stands still, and
-`random` and `lipsum` are not there.
+add_generation_prompt) and answers with one line a chat: {"text": …}, or {"error": …, "why": …} with one of the kinds below. A template
+sees what transformers shows it (`render_jinja_template` of 5.24), but for what would give another text another time: the clock stands
+still, and `random` and `lipsum` are not there.
 """
 
 from __future__ import annotations
@@ -83,17 +83,17 @@ def answer(request: dict[str, Any], chat: list[dict[str, Any]]) -> dict[str, str
     """The text of a conversation, or why there is none."""
     try:
         with _timed():
-            template = _compiled(request["template"])
+            template, complaint = _compiled(request["template"])
             if template is None:
-                return {"error": SYNTAX}
+                return {"error": SYNTAX, "why": complaint}
             given = {"messages": [_plain(turn) for turn in chat], "tools": None, "documents": None, **request["names"]}
             return {"text": _text(template, {**given, "add_generation_prompt": request["add_generation_prompt"]}, chat)}
     except _Slow:
         return {"error": SLOW}
     except (_Large, MemoryError, OverflowError):
         return {"error": LARGE}
-    except Exception:  # whatever a template does to what it is given
-        return {"error": REFUSED}
+    except Exception as exc:  # whatever a template does to what it is given
+        return {"error": REFUSED, "why": _line(exc)}
 
 
 def _text(template: Any, given: dict[str, Any], chat: list[dict[str, Any]]) -> str:
@@ -114,16 +114,21 @@ def _plain(turn: dict[str, Any]) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=16)
-def _compiled(source: str) -> Any:
-    """The template; None if it is none."""
+def _compiled(source: str) -> tuple[Any, str]:
+    """The template; None, and why, if it is none."""
     environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, jinja2.ext.loopcontrols])
     environment.filters["tojson"] = _tojson
     del environment.filters["random"], environment.globals["lipsum"]
     environment.globals |= {"raise_exception": _refuse, "strftime_now": CLOCK.strftime, "dict": _Dict(), "namespace": _Namespace}
     try:
-        return environment.from_string(source)
-    except (TemplateError, RecursionError, SyntaxError, ValueError):
-        return None
+        return environment.from_string(source), ""
+    except (TemplateError, RecursionError, SyntaxError, ValueError) as exc:
+        return None, _line(exc)
+
+
+def _line(exc: Exception) -> str:
+    """What an error says, in one short line."""
+    return " ".join((str(exc) or type(exc).__name__).split())[:200]
 
 
 def _tojson(value: Any, ensure_ascii: bool = False, indent: Any = None, separators: Any = None, sort_keys: bool = False) -> str:

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any, Protocol
 
 from reft_studio.data.chat.content import plain_turn, turn_text
-from reft_studio.data.chat.own_template import check_own, is_own, render_own, uses_specials
+from reft_studio.data.chat.own_template import check_own, complaint, is_own, render_own, uses_specials
 from reft_studio.data.chat.renderer import CLOCK, LARGE, REFUSED, SLOW, SYNTAX, Rendered
 from reft_studio.data.chat.renderer import render as rendered
 from reft_studio.errors import DataError, SpecError
@@ -154,19 +154,28 @@ def transcript(tokenizer: ChatTokenizer, messages: Sequence[Message]) -> str:
 
 
 def own_template(tokenizer: ChatTokenizer, choice: str) -> ChatTemplate:
-    """A template that a person wrote. Raises SpecError if it does not show the prompt or could hang."""
+    """A template that a person wrote. Raises SpecError if it does not show the prompt, or hangs or fails on a short one."""
     used = {name: text for name, text in _specials(tokenizer).items() if name in choice} if choice.startswith("custom:") else {}
     specials = {name: "" if text == "None" else text for name, text in used.items()}
     check_own(choice, specials=specials)
 
-    def render(messages: Sequence[Message]) -> str:
-        turns = [{"role": str(message["role"]), "content": message["content"]} for message in map(_plain, messages)]
-        try:
-            return render_own(choice, turns, specials=specials)
-        except SpecError as exc:  # it could render a prompt, so it is this conversation that it refuses
-            raise DataError(str(exc)) from exc
+    def rendered_all(conversations: Sequence[Sequence[Message]]) -> list[Rendered]:
+        turns = [
+            [{"role": str(message["role"]), "content": message["content"]} for message in map(_plain, messages)]
+            for messages in conversations
+        ]
+        return render_own(choice, turns, specials=specials)
 
-    return ChatTemplate(choice, of_value({"own": choice, "special_tokens": specials}), not uses_specials(choice), render)
+    def render(messages: Sequence[Message]) -> str:
+        (text,) = rendered_all([messages])
+        if text.error:  # it could render a prompt, so it is this conversation that it refuses
+            raise DataError(complaint(text))
+        return str(text)
+
+    def render_all(conversations: Sequence[Sequence[Message]]) -> list[str | None]:
+        return [None if text.error else str(text) for text in rendered_all(conversations)]
+
+    return ChatTemplate(choice, of_value({"own": choice, "special_tokens": specials}), not uses_specials(choice), render, render_all)
 
 
 def template_for(tokenizer: ChatTokenizer, choice: str = "auto") -> ChatTemplate:
