@@ -36,8 +36,8 @@ def _open(studio: Studio, started: float) -> float:
     """From nothing to the values of the Filter page and its first rows."""
     state = studio.state()
     assert state.dataset is not None and state.score is not None and state.threshold is not None
-    studio.filter_view(state.dataset.id, state.score.key)
-    studio.table.rows(state.dataset.id, state.score.key, state.threshold, RowFilter(side="flagged"), offset=0, limit=PAGE)
+    studio.scores.view(state.dataset.id, state.score.key)
+    studio.rows.page(state.dataset.id, state.score.key, state.threshold, RowFilter(side="flagged"), offset=0, limit=PAGE)
     return 1000 * (time.perf_counter() - started)
 
 
@@ -47,20 +47,20 @@ def _looking(studio: Studio, dataset: str, draw: np.random.Generator) -> dict[st
     key = state.score.key
     lists = (RowFilter(side="flagged"), RowFilter(side="kept"), RowFilter(order="borderline"), RowFilter(order="file"))
 
-    totals = {rows: studio.table.count(dataset, key, 0.0, rows) for rows in lists}
+    totals = {rows: studio.rows.count(dataset, key, 0.0, rows) for rows in lists}
 
     def page(turn: int) -> None:
         """Another place of another list at the same threshold, as somebody scrolls."""
         rows = lists[turn % len(lists)]
-        studio.table.rows(dataset, key, 0.0, rows, offset=int(draw.integers(0, max(1, totals[rows] - PAGE))), limit=PAGE)
+        studio.rows.page(dataset, key, 0.0, rows, offset=int(draw.integers(0, max(1, totals[rows] - PAGE))), limit=PAGE)
 
     def moved(turn: int) -> None:
         """The first page of the flagged rows at a threshold nobody asked for yet."""
-        studio.table.rows(dataset, key, float(turn) / 1000 - 0.3, RowFilter(side="flagged"), offset=0, limit=PAGE)
+        studio.rows.page(dataset, key, float(turn) / 1000 - 0.3, RowFilter(side="flagged"), offset=0, limit=PAGE)
 
     def panel(turn: int) -> None:
         studio.choose(threshold=float(turn) / 1000)
-        studio.filter_view(dataset, key)
+        studio.scores.view(dataset, key)
 
     found = {"panel": _timed(panel), "page": _timed(page), "moved": _timed(moved)}
     words = [
@@ -72,7 +72,7 @@ def _looking(studio: Studio, dataset: str, draw: np.random.Generator) -> dict[st
     def search(turn: int) -> None:
         """A word, or two, with the first page of what holds them."""
         text = words[turn % len(words)] if turn % 2 else f"{words[turn % len(words)]} {words[(turn + 7) % len(words)]}"
-        studio.table.rows(dataset, key, 0.0, RowFilter(search=text), offset=0, limit=PAGE)
+        studio.rows.page(dataset, key, 0.0, RowFilter(search=text), offset=0, limit=PAGE)
 
     return {**found, "search": _timed(search)}
 

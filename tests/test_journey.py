@@ -56,11 +56,11 @@ def test_from_an_upload_to_a_report(studio: Studio, tmp_path: Path) -> None:
     assert studio.datasets.summary(dataset).rows == 120
     assert [row["line"] for row in studio.datasets.set_aside(dataset)] == [61]
 
-    finished(studio, studio.score(dataset, "lab"))
-    words, score = studio.score_sets(dataset)
+    finished(studio, studio.scoring.start(dataset, "lab"))
+    words, score = studio.scores.every(dataset)
     assert (words.scorer, score.teacher) == ("tfidf", "lab"), "the import gives a first answer by itself"
-    view = studio.filter_view(dataset, score.key)
-    flagged = studio.table.rows(dataset, score.key, view.threshold, RowFilter(side="flagged"))
+    view = studio.scores.view(dataset, score.key)
+    flagged = studio.rows.page(dataset, score.key, view.threshold, RowFilter(side="flagged"))
     assert 8 <= flagged.total <= 20 and view.warning is None
 
     kept = flagged.rows[0]["row_id"]

@@ -123,7 +123,7 @@ def threshold(workspace: Workspace, data: str, rule: dict[str, Any], *, use: boo
     scores = chosen_scores(workspace, open_dataset(workspace, data).id)
     if scores is None:
         raise SpecError("This dataset has no scores to set a threshold for. Score it first.")
-    choice = studio.threshold_by(data, scores.key, checked)
+    choice = studio.thresholds.by_rule(data, scores.key, checked)
     if use:
         studio.choose(dataset=data)
         studio.choose(threshold=choice.threshold, rule=choice.rule)

@@ -29,7 +29,7 @@ def list_all(workspace: Workspace, kind: str) -> None:
     if kind in ("all", "scorers"):
         found["scorers"] = [
             {"id": one.id, "title": one.title, "scorer": one.scorer, "threshold": round(one.threshold, 3), "created": one.created}
-            for one in studio.scorers()
+            for one in studio.scorers.every()
         ]
     if kind in ("all", "runs"):
         found["runs"] = [asdict(one) for one in studio.runs()]
@@ -79,12 +79,12 @@ def query(workspace: Workspace, dataset_id: str, *, sql: str | None, search: str
     _, score, threshold = studio.audit.audited(dataset_id)
     key = score.key if score else None
     if sql is not None:
-        answer = studio.table.ask(dataset_id, key, threshold, sql)
+        answer = studio.rows.ask(dataset_id, key, threshold, sql)
         more = "\n… and more; only the first 1,000 rows come back." if answer.cut else ""
         cells = [[_cell(value) for value in row] for row in answer.rows]
         show(asdict(answer), text=lambda: table(cells, answer.columns) + more)
         return
-    page = studio.table.rows(dataset_id, key, threshold, RowFilter(search=search), limit=limit)
+    page = studio.rows.page(dataset_id, key, threshold, RowFilter(search=search), limit=limit)
     columns = ("row_id", "score", "flagged", "decision", "prompt")
     cells = [[_cell(row.get(column)) for column in columns] for row in page.rows]
     show(asdict(page), text=lambda: f"{table(cells, list(columns))}\n{len(page.rows):,} of {page.total:,} rows")

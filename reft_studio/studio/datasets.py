@@ -20,7 +20,7 @@ from reft_studio.errors import StoreError, StudioError
 from reft_studio.studio import project, runs
 from reft_studio.studio.project import DatasetSummary
 from reft_studio.studio.row_query import RowFilter
-from reft_studio.studio.rows import Table
+from reft_studio.studio.rows import Rows
 from reft_studio.tasks.fetch import origin_of
 from reft_studio.tasks.index import live, queue_inspection
 from reft_studio.teacher.teacher import open_teacher
@@ -79,7 +79,7 @@ class Datasets:
         dataset = open_dataset(self.workspace, dataset_id)
         score = project.chosen_scores(self.workspace, dataset_id)
         threshold = project.chosen_threshold(self.workspace, score)
-        page = Table(self.workspace).rows(dataset_id, score.key if score else None, threshold, row_filter, offset=offset, limit=limit)
+        page = Rows(self.workspace).page(dataset_id, score.key if score else None, threshold, row_filter, offset=offset, limit=limit)
         chats = row_store(dataset).take([row["position"] for row in page.rows], columns=("messages",))
         for row, chat in zip(page.rows, chats, strict=True):
             row["messages"] = chat["messages"]

@@ -78,7 +78,7 @@ class Shift:
     same_template: bool | None
 
 
-class Measure:
+class Measures:
     """The numbers of one workspace's score sets."""
 
     def __init__(self, workspace: Workspace) -> None:

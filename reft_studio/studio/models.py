@@ -16,7 +16,11 @@ from reft_studio.models.adding import ModelRequest, look
 from reft_studio.models.catalogue import CATALOGUE, DEFAULT, Entry, Wheel, entry_of
 from reft_studio.models.shelf import ShelfModel
 from reft_studio.models.source import MissingModel, locate
+from reft_studio.models.spec import DEFAULT as ANY
+from reft_studio.models.spec import LoadSpec
 from reft_studio.studio.foreign_teacher import guides_of
+from reft_studio.studio.memory import be_there, fit
+from reft_studio.teacher.spec import source_of
 from reft_studio.teacher.teacher import TeacherInfo
 
 JOB = "add_model"
@@ -153,6 +157,11 @@ class Models:
         missing = self.missing(model)
         if missing is not None and (offline.is_on() or missing.model in CATALOGUE):
             raise missing
+
+    def fits(self, model: str, loading: LoadSpec = ANY) -> str:
+        """Memory a model takes, in words, empty if that is not known. Raises PrerequisiteError if it is missing or surely does not fit."""
+        be_there(source_of(model), loading)
+        return fit(source_of(model), loading).memory
 
     def missing(self, model: str) -> MissingModel | None:
         """What to add where a base is not on this machine, and how; None if it is there, or cannot be had by adding it."""

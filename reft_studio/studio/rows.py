@@ -25,12 +25,12 @@ MOST_ROWS = 200
 
 
 @dataclass(frozen=True)
-class Table:
+class Rows:
     """Pages of the rows of one workspace."""
 
     workspace: Workspace
 
-    def rows(
+    def page(
         self, dataset_id: str, key: str | None, threshold: float | None, row_filter: RowFilter, *, offset: int = 0, limit: int = 50
     ) -> RowPage:
         """A page of at most 200 rows, each with `position`, `score` (None: not scored), `reason` (why not), `decision` and `flagged`."""

@@ -12,7 +12,7 @@ from reft_studio.errors import StoreError
 from reft_studio.scoring import SCORERS
 from reft_studio.scoring.prepared import Prepared, open_prepared
 from reft_studio.scoring.scorer import ScorerInfo
-from reft_studio.scoring.scores import ScoreSet, binned, grid, open_score_set, sparse
+from reft_studio.scoring.scores import ScoreSet, binned, grid, list_score_sets, open_score_set, sparse
 from reft_studio.store import settings
 from reft_studio.studio.estimates import reading
 from reft_studio.studio.project import chosen_threshold
@@ -41,27 +41,41 @@ class FilterView:
     rule: str | None
 
 
-def filter_view(workspace: Workspace, dataset_id: str, key: str) -> FilterView:
-    """Raises StoreError if the dataset or its scores are gone."""
-    score = open_score_set(workspace, dataset_id, key)
-    prepared = open_prepared(workspace, score.teacher)
-    dataset = open_dataset(workspace, dataset_id)
-    counted = counts(dataset, score)
-    threshold = chosen_threshold(workspace, score) or 0.0
-    line = int(grid(threshold))
-    near = [rows for place, rows, _, _ in counted.bins if abs(place - line) <= NEAR]
-    return FilterView(
-        score=score,
-        prepared=prepared,
-        info=SCORERS.get(prepared.scorer).info,
-        bins=counted.bins,
-        threshold=threshold,
-        calibrated=score.threshold,
-        labels_known=counted.labels_known,
-        warning=language_warning(dataset, score, prepared),
-        near_threshold=sum(near),
-        rule=settings.get(workspace, f"threshold-rule:{dataset_id}:{key}"),
-    )
+@dataclass
+class Scores:
+    """The scores of one workspace's datasets."""
+
+    workspace: Workspace
+
+    def every(self, dataset_id: str) -> list[ScoreSet]:
+        """All of one dataset, oldest first."""
+        return list_score_sets(self.workspace, dataset_id)
+
+    def view(self, dataset_id: str, key: str) -> FilterView:
+        """All that the Filter page draws of them. Raises StoreError if the dataset or its scores are gone."""
+        score = open_score_set(self.workspace, dataset_id, key)
+        prepared = open_prepared(self.workspace, score.teacher)
+        dataset = open_dataset(self.workspace, dataset_id)
+        counted = counts(dataset, score)
+        threshold = chosen_threshold(self.workspace, score) or 0.0
+        line = int(grid(threshold))
+        near = [rows for place, rows, _, _ in counted.bins if abs(place - line) <= NEAR]
+        return FilterView(
+            score=score,
+            prepared=prepared,
+            info=SCORERS.get(prepared.scorer).info,
+            bins=counted.bins,
+            threshold=threshold,
+            calibrated=score.threshold,
+            labels_known=counted.labels_known,
+            warning=language_warning(dataset, score, prepared),
+            near_threshold=sum(near),
+            rule=settings.get(self.workspace, f"threshold-rule:{dataset_id}:{key}"),
+        )
+
+    def warning(self, dataset_id: str, score: ScoreSet) -> str | None:
+        """Why these scores should not be trusted: their scorer does not read the file; None if nothing speaks against it."""
+        return language_warning(open_dataset(self.workspace, dataset_id), score, scorer_of(self.workspace, score))
 
 
 @dataclass(frozen=True)

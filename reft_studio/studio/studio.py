@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reft_studio import doctor
-from reft_studio.audit.threshold import Choice, ThresholdRule
 from reft_studio.chat.host import ModelHost
 from reft_studio.data.dataset import open_dataset
 from reft_studio.defenses import DEFENSES
 from reft_studio.defenses.defense import DefenseInfo
-from reft_studio.errors import SpecError, StoreError
+from reft_studio.errors import SpecError
 from reft_studio.evaluation.suite import Suite
 from reft_studio.jobs.queue import JobQueue
-from reft_studio.models.spec import DEFAULT, PRESETS, LoadSpec, Preset
-from reft_studio.scoring.prepared import Prepared, list_prepared, open_prepared, usual_scorer
-from reft_studio.scoring.scorer import ScorerSpec
-from reft_studio.scoring.scores import ScoreSet, list_score_sets, open_score_set
+from reft_studio.models.spec import PRESETS, Preset
+from reft_studio.scoring.scores import open_score_set
 from reft_studio.store import removals, settings
 from reft_studio.store.decisions import DecisionLog
 from reft_studio.studio import (
@@ -24,8 +21,6 @@ from reft_studio.studio import (
     device,
     evaluations,
     explain,
-    measures,
-    memory,
     merged_models,
     outcomes,
     plans,
@@ -33,8 +28,6 @@ from reft_studio.studio import (
     review_queue,
     reviewers,
     runs,
-    scores,
-    thresholds,
 )
 from reft_studio.studio.chat import Chat
 from reft_studio.studio.comparison import Comparing
@@ -42,16 +35,18 @@ from reft_studio.studio.datasets import Datasets
 from reft_studio.studio.example import Example
 from reft_studio.studio.imports import Imports
 from reft_studio.studio.live_run import LiveRuns, run_params
-from reft_studio.studio.live_scores import Live
+from reft_studio.studio.measures import Measures
 from reft_studio.studio.models import Models
 from reft_studio.studio.reports import Reports
-from reft_studio.studio.rows import Table
+from reft_studio.studio.rows import Rows
 from reft_studio.studio.run_history import RunHistory
-from reft_studio.studio.scorers import Learning, learn_words, may_learn, prepare_scorer
+from reft_studio.studio.scorers import Scorers
+from reft_studio.studio.scores import Scores
+from reft_studio.studio.scoring import Scoring
 from reft_studio.studio.settings import StoredSettings
 from reft_studio.studio.sweeps import Sweeps
-from reft_studio.teacher.spec import TeacherSpec, source_of
-from reft_studio.teacher.teacher import TeacherInfo, list_teachers, open_teacher, prompts_at_hand
+from reft_studio.studio.teachers import Teachers
+from reft_studio.studio.thresholds import Thresholds
 from reft_studio.workspace import Workspace
 
 
@@ -69,9 +64,8 @@ class Studio:
         self.grading = evaluations.Grading(workspace, self.jobs)
         self.datasets = Datasets(workspace)
         self.imports = Imports(workspace, self.jobs)
-        self.measure, self.comparison = measures.Measure(workspace), Comparing(workspace)
-        self.outcomes, self.table = outcomes.Outcomes(workspace), Table(workspace)
-        self.live = Live(workspace, self.jobs)
+        self.comparison = Comparing(workspace)
+        self.outcomes = outcomes.Outcomes(workspace)
         self.training = LiveRuns(workspace, self.jobs)
         self.history = RunHistory(workspace, self.jobs)
         self.merging = merged_models.Merging(workspace, self.jobs)
@@ -80,6 +74,13 @@ class Studio:
         self.host = ModelHost(workspace)
         self.chat = Chat(workspace, self.jobs, self.host)
         self.models = Models(self.jobs)
+        self.teachers = Teachers(workspace, self.jobs, self.models)
+        self.scorers = Scorers(workspace, self.jobs, self.log, self.models)
+        self.scoring = Scoring(workspace, self.jobs, self.models)
+        self.scores = Scores(workspace)
+        self.thresholds = Thresholds(self.audit)
+        self.measures = Measures(workspace)
+        self.rows = Rows(workspace)
         self.sweeps = Sweeps(workspace, self.jobs, self.models)
         self.device = device.Device(workspace, self.jobs, self.host)
         self.explain = explain.Explaining(workspace, self.host)
@@ -125,87 +126,6 @@ class Studio:
                 raise SpecError("There are no scores to set a threshold for. Score the dataset first.")
             settings.set(self.workspace, f"threshold:{score.dataset}:{score.key}", round(threshold, 3))
             settings.set(self.workspace, f"threshold-rule:{score.dataset}:{score.key}", rule)
-
-    # filter
-
-    def teachers(self) -> list[TeacherInfo]:
-        return list_teachers(self.workspace)
-
-    def prepare_teacher(self, spec: TeacherSpec, *, pool: dict[str, Sequence[str]] | None = None) -> str:
-        """Queue a preparation, with the spec's sets or ones split from `pool` (harmful and harmless sets); returns the job.
-
-        Raises PrerequisiteError if the model surely does not fit into memory.
-        """
-        memory.fit_teacher(spec)
-        return self.jobs.submit("teacher", spec.params(pool=pool), title=f"Prepare a teacher for {spec.model}")
-
-    def quick_teacher(self, model: str, *, loading: LoadSpec = DEFAULT, template: str = "auto") -> str:
-        """Queue a teacher without training, from the prompts that ship; returns the job. Raises PrerequisiteError as `fits` does."""
-        self.fits(model, loading)
-        params = {"model": source_of(model), "loading": loading.model_dump(mode="json"), "template": template}
-        return self.jobs.submit("quick_teacher", params, title=f"Quick teacher for {model}")
-
-    def teacher_map(self, teacher_id: str) -> str:
-        """Queue the map of a teacher at all token positions; returns the job.
-
-        Raises StoreError if the prompts it was made of are not in this workspace, MissingModel if its base has to be added first.
-        """
-        teacher = open_teacher(self.workspace, teacher_id)
-        if not prompts_at_hand(self.workspace, teacher):
-            raise StoreError(f"The prompts that '{teacher.title}' was made of are not in this workspace, so its map cannot be drawn here.")
-        self.models.require(teacher.model)
-        return self.jobs.submit_once("teacher_map", {"teacher": teacher_id}, title=f"Draw the map of {teacher.title}")
-
-    def fits(self, model: str, loading: LoadSpec = DEFAULT) -> str:
-        """Memory a model takes, in words, empty if that is not known. Raises PrerequisiteError if it is missing or surely does not fit."""
-        memory.be_there(source_of(model), loading)
-        return memory.fit(source_of(model), loading).memory
-
-    def score(self, dataset_id: str, teacher: str | None = None) -> str:
-        """Score every row of a dataset with a teacher, or with another prepared scorer by its id or name; returns the job.
-
-        Without one it is `usual_scorer`. Raises MissingModel if the base that it reads through has to be added first.
-        """
-        teacher = teacher or usual_scorer(open_dataset(self.workspace, dataset_id))
-        self.models.require(str(open_prepared(self.workspace, teacher).spec.get("model") or "lab"))
-        return self.live.score(dataset_id, teacher)
-
-    def scorers(self) -> list[Prepared]:
-        """All that can score now: teachers first."""
-        return list_prepared(self.workspace)
-
-    def prepare_scorer(self, spec: ScorerSpec) -> str:
-        """Queue the preparation of a scorer; returns the job. Raises MissingModel if its base has to be added first."""
-        return prepare_scorer(self.jobs, self.models, spec)
-
-    def may_learn_words(self, dataset_id: str) -> bool:
-        """Whether people decided enough rows of a dataset for a word scorer to learn from them."""
-        return may_learn(self.log, dataset_id)
-
-    def learn_words(self, dataset_id: str) -> Learning:
-        """Queue a word scorer that learns from the decisions on a dataset. Raises SpecError where there are too few."""
-        return learn_words(self.jobs, dataset_id)
-
-    def score_sets(self, dataset_id: str) -> list[ScoreSet]:
-        return list_score_sets(self.workspace, dataset_id)
-
-    def filter_view(self, dataset_id: str, key: str) -> scores.FilterView:
-        return scores.filter_view(self.workspace, dataset_id, key)
-
-    def language_warning(self, dataset_id: str, score: ScoreSet) -> str | None:
-        """Why these scores should not be trusted: their scorer does not read the file; None if nothing speaks against it."""
-        return scores.language_warning(open_dataset(self.workspace, dataset_id), score, scores.scorer_of(self.workspace, score))
-
-    def threshold_by(self, dataset_id: str, key: str, rule: ThresholdRule) -> Choice:
-        """The threshold that a rule finds for these scores, with what it promises. Changes nothing.
-
-        Raises DataError, with the number needed, if there are too few calibration prompts that are not in the dataset.
-        """
-        return thresholds.found(self.audit, dataset_id, key, rule)
-
-    def clean_sources(self, dataset_id: str, key: str) -> list[tuple[str, str]]:
-        """Rows known to be harmless that the rule "clean" may take for these scores, each with a name."""
-        return thresholds.clean_sources(self.audit, dataset_id, key)
 
     # train
 

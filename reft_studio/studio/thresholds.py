@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,18 +20,34 @@ REVIEWED, LABELLED = "reviewed", "labelled"
 """Clean rows of the file itself: the random ones that people kept, or those that its labels call harmless."""
 
 
-def found(audit: Audit, dataset_id: str, key: str, rule: ThresholdRule) -> Choice:
-    """The threshold that a rule finds for these scores. Changes nothing.
+@dataclass
+class Thresholds:
+    """Lines found by a rule. None of this changes anything."""
 
-    A promise that rests on a calibration which says nothing of this file is withheld. Raises DataError, with the number needed, if there
-    are too few prompts or clean rows, SpecError if there are no clean rows of that name.
-    """
-    workspace = audit.workspace
-    dataset, score = open_dataset(workspace, dataset_id), open_score_set(workspace, dataset_id, key)
-    clean = clean_rows(audit, dataset, score, rule.clean) if rule.rule == "clean" else None
-    choice = choose(rule, _calibration(workspace, dataset, score, needed=clean is None), score.bins(), clean=clean)
-    against = audit.estimates(dataset_id, key).withheld
-    return withheld(choice, rule, against.why, against.remedy) if against else choice
+    audit: Audit
+
+    def by_rule(self, dataset_id: str, key: str, rule: ThresholdRule) -> Choice:
+        """The threshold that a rule finds for these scores, with what it promises.
+
+        A promise that rests on a calibration which says nothing of this file is withheld. Raises DataError, with the number needed, if
+        there are too few prompts or clean rows, SpecError if there are no clean rows of that name.
+        """
+        workspace = self.audit.workspace
+        dataset, score = open_dataset(workspace, dataset_id), open_score_set(workspace, dataset_id, key)
+        clean = clean_rows(self.audit, dataset, score, rule.clean) if rule.rule == "clean" else None
+        choice = choose(rule, _calibration(workspace, dataset, score, needed=clean is None), score.bins(), clean=clean)
+        against = self.audit.estimates(dataset_id, key).withheld
+        return withheld(choice, rule, against.why, against.remedy) if against else choice
+
+    def clean_sources(self, dataset_id: str, key: str) -> list[tuple[str, str]]:
+        """What `rule.clean` may be now, with a name: the file's own harmless rows, and other datasets with scores of the same scorer."""
+        workspace = self.audit.workspace
+        dataset, score = open_dataset(workspace, dataset_id), open_score_set(workspace, dataset_id, key)
+        named = [(REVIEWED, "random rows of this file that people kept")]
+        if by_truth(dataset, score)[1].any():
+            named.append((LABELLED, "rows of this file that are labelled harmless"))
+        scored = sorted(path.parent.parent.name for path in workspace.folder("scores").glob(f"*/{key}/scorer.json"))
+        return named + [(one, open_dataset(workspace, one).name) for one in scored if one != dataset_id]
 
 
 def clean_rows(audit: Audit, dataset: Dataset, score: ScoreSet, source: str) -> NDArray[np.int64]:
@@ -46,17 +64,6 @@ def clean_rows(audit: Audit, dataset: Dataset, score: ScoreSet, source: str) -> 
             f"'{other.name}' has no scores of this scorer yet. Score it with the same one on the Filter page, then ask again."
         ) from exc
     return np.sort(bins[bins != NO_BIN]).astype(np.int64)
-
-
-def clean_sources(audit: Audit, dataset_id: str, key: str) -> list[tuple[str, str]]:
-    """What `rule.clean` may be now, with a name: the file's own harmless rows, and other datasets with scores of the same scorer."""
-    workspace = audit.workspace
-    dataset, score = open_dataset(workspace, dataset_id), open_score_set(workspace, dataset_id, key)
-    named = [(REVIEWED, "random rows of this file that people kept")]
-    if by_truth(dataset, score)[1].any():
-        named.append((LABELLED, "rows of this file that are labelled harmless"))
-    scored = sorted(path.parent.parent.name for path in workspace.folder("scores").glob(f"*/{key}/scorer.json"))
-    return named + [(one, open_dataset(workspace, one).name) for one in scored if one != dataset_id]
 
 
 def _calibration(workspace: Workspace, dataset: Dataset, score: ScoreSet, *, needed: bool) -> Calibration:

@@ -70,7 +70,7 @@ def test_a_file_is_scored_without_a_trace_in_the_users_project(command: Command,
 def test_a_dataset_of_the_users_project_is_scored_there(command: Command, scored: Dataset, workspace: Workspace) -> None:
     answer = command("score", scored.id, "--teacher", "lab", "--json")
     assert answer.code == 0 and answer.json["dataset"] == scored.id
-    assert len(Studio(workspace).score_sets(scored.id)) == 2
+    assert len(Studio(workspace).scores.every(scored.id)) == 2
 
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])

@@ -93,12 +93,12 @@ def test_a_dataset_is_scored_once(workspace: Workspace, dataset: Dataset, name: 
 @pytest.mark.parametrize("name", NAMES)
 def test_pages_take_the_scores_of_any_scorer(workspace: Workspace, dataset: Dataset, name: str) -> None:
     score, studio = scored(workspace, dataset, name), Studio(workspace)
-    view = studio.filter_view(dataset.id, score.key)
+    view = studio.scores.view(dataset.id, score.key)
     assert view.prepared.id == score.teacher and sum(rows for _, rows, _, _ in view.bins) == 12 - score.missing
     fixed = ThresholdRule(rule="fixed", value=0.5)
     if view.prepared.calibration:
-        assert studio.threshold_by(dataset.id, score.key, fixed).threshold == pytest.approx(0.5)
-    studio.measure.shift(dataset.id, score.key)
+        assert studio.thresholds.by_rule(dataset.id, score.key, fixed).threshold == pytest.approx(0.5)
+    studio.measures.shift(dataset.id, score.key)
 
 
 @pytest.mark.parametrize("name", NAMES)

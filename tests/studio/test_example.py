@@ -22,7 +22,7 @@ def test_the_example_gives_every_page_something_true_to_show(studio: Studio) -> 
     dataset = studio.example.load()
     state = studio.state()
     assert state.dataset is not None and state.dataset.id == dataset and state.dataset.example
-    assert state.score is not None and studio.filter_view(dataset, state.score.key).labels_known
+    assert state.score is not None and studio.scores.view(dataset, state.score.key).labels_known
     assert {run.method for run in studio.runs()} >= {"sft", "ref_teacher"}
     assert all(run.example and run.hs and run.fa and run.over_refusal for run in studio.runs())
     assert studio.comparison.every().reasons == [], "all of it may be compared"

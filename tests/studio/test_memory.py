@@ -86,5 +86,5 @@ def test_runs_and_teachers_that_cannot_fit_are_not_queued(space: Any, workspace:
         studio.start_run(RunForm(dataset=user.id, method="sft"))
     sets = {name: user.id for name in ("harmful", "helpful", "calibration_harmful", "calibration_harmless")}
     with pytest.raises(PrerequisiteError, match="'lab' needs about"):
-        studio.prepare_teacher(TeacherSpec(model="lab", **sets))
+        studio.teachers.prepare(TeacherSpec(model="lab", **sets))
     assert studio.jobs.list() == []

@@ -143,7 +143,7 @@ def test_what_needs_a_base_that_is_not_here_says_what_to_add(studio: Studio, tin
     with pytest.raises(MissingModel, match="model add smollm2-135m"):
         studio.models.require(DEFAULT)
     with pytest.raises(PrerequisiteError, match="is not on this machine yet"):
-        studio.fits(DEFAULT)
+        studio.models.fits(DEFAULT)
     add(look(str(tiny_model), DEFAULT), Silent())
     studio.models.require(DEFAULT)
     assert studio.models.missing(DEFAULT) is None

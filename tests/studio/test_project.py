@@ -66,7 +66,7 @@ def test_frozen_data_goes_on_to_training_without_scores(studio: Studio, workspac
 
 
 def test_waiting_work_is_the_first_thing_to_look_at(studio: Studio, workspace: Workspace) -> None:
-    studio.score(upload(workspace).id)
+    studio.scoring.start(upload(workspace).id)
     assert page(studio) == "train" and studio.state().queued == 1
 
 

@@ -17,7 +17,7 @@ from reft_studio.store.decided import decided
 from reft_studio.store.decisions import DecisionLog
 from reft_studio.studio.row_order import Nearest, whole
 from reft_studio.studio.row_query import RowFilter, positions, ranked
-from reft_studio.studio.rows import Table
+from reft_studio.studio.rows import Rows
 from reft_studio.workspace import Workspace
 
 ROWS = 300
@@ -156,8 +156,8 @@ def test_nearest_rows_are_found_without_ranking_all() -> None:
 
 
 def test_a_page_says_what_is_known_of_each_row(workspace: Workspace, dataset: Dataset, score: ScoreSet) -> None:
-    table, ids = Table(workspace), row_ids(dataset)
-    page = table.rows(dataset.id, "k", 0.0, RowFilter(order="file"), offset=3, limit=9)
+    table, ids = Rows(workspace), row_ids(dataset)
+    page = table.page(dataset.id, "k", 0.0, RowFilter(order="file"), offset=3, limit=9)
     assert (page.total, page.offset, len(page.rows)) == (ROWS, 3, 9)
     assert [row["row_id"] for row in page.rows] == ids[3:12].tolist()
     assert page.rows[0]["score"] is None and page.rows[0]["decision"] == "remove"
@@ -167,8 +167,8 @@ def test_a_page_says_what_is_known_of_each_row(workspace: Workspace, dataset: Da
 
 
 def test_a_decision_moves_a_row_between_states_at_once(workspace: Workspace, dataset: Dataset, score: ScoreSet) -> None:
-    table, log = Table(workspace), DecisionLog(workspace)
-    row = table.rows(dataset.id, "k", 0.0, RowFilter(decided="open"), limit=1).rows[0]["row_id"]
+    table, log = Rows(workspace), DecisionLog(workspace)
+    row = table.page(dataset.id, "k", 0.0, RowFilter(decided="open"), limit=1).rows[0]["row_id"]
     before = table.count(dataset.id, "k", 0.0, RowFilter(decided="open"))
     log.decide(dataset.id, row, "keep", reason="", by="human:ana", score=0.1, threshold=0.0)
     assert table.count(dataset.id, "k", 0.0, RowFilter(decided="open")) == before - 1

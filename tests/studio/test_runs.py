@@ -206,7 +206,7 @@ def test_one_damaged_teacher_does_not_hide_the_others(studio: Studio, workspace:
     own_teacher(workspace, "t1")
     own_teacher(workspace, "t2")
     (workspace.folder("teachers", "t1") / "teacher.json").write_text("{", "utf-8")
-    assert [info.id for info in studio.teachers()] == ["lab", "lab-aligned", "smollm2-135m", "t2"]
+    assert [info.id for info in studio.teachers.every()] == ["lab", "lab-aligned", "smollm2-135m", "t2"]
 
 
 def test_a_quick_teacher_is_not_asked_to_guide(studio: Studio, user: Dataset) -> None:

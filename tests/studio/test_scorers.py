@@ -36,17 +36,17 @@ def decide(studio: Studio, dataset: Dataset, rows: range, action: Action, *, by:
 
 def test_too_few_decisions_are_refused_with_how_many_there_are(studio: Studio, dataset: Dataset) -> None:
     decide(studio, dataset, range(LEAST), "keep")
-    assert not studio.may_learn_words(dataset.id)
+    assert not studio.scorers.may_learn_words(dataset.id)
     with pytest.raises(SpecError, match=f"There are {LEAST} and 0"):
-        studio.learn_words(dataset.id)
+        studio.scorers.learn_words(dataset.id)
 
 
 def test_enough_decisions_are_learned_once(studio: Studio, dataset: Dataset) -> None:
     decide(studio, dataset, range(LEAST), "keep")
     decide(studio, dataset, range(LEAST, ROWS), "remove")
-    found = studio.learn_words(dataset.id)
-    assert (found.kept, found.removed) == (LEAST, 2 * LEAST) and studio.may_learn_words(dataset.id)
-    assert studio.learn_words(dataset.id).job == found.job, "asked for twice, it is made once"
+    found = studio.scorers.learn_words(dataset.id)
+    assert (found.kept, found.removed) == (LEAST, 2 * LEAST) and studio.scorers.may_learn_words(dataset.id)
+    assert studio.scorers.learn_words(dataset.id).job == found.job, "asked for twice, it is made once"
 
 
 def test_rows_decided_in_bulk_are_no_reading(studio: Studio, dataset: Dataset) -> None:

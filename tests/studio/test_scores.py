@@ -43,17 +43,17 @@ def score(workspace: Workspace) -> ScoreSet:
 
 
 def test_the_view_says_what_the_page_draws(workspace: Workspace, score: ScoreSet) -> None:
-    view = scores.filter_view(workspace, score.dataset, score.key)
+    view = scores.Scores(workspace).view(score.dataset, score.key)
     assert (view.threshold, view.calibrated, view.labels_known) == (0.0, 0.0, False)
     assert sum(rows for _, rows, _, _ in view.bins) == 7
     assert view.near_threshold == 2, "0.02 and -0.019 lie within 0.020, -0.021 does not"
     Studio(workspace).choose(dataset=score.dataset, threshold=0.25)
-    assert scores.filter_view(workspace, score.dataset, score.key).threshold == 0.25
+    assert scores.Scores(workspace).view(score.dataset, score.key).threshold == 0.25
 
 
 def test_a_view_of_scores_that_are_gone_says_so(workspace: Workspace, score: ScoreSet) -> None:
     with pytest.raises(StoreError, match="not been scored"):
-        scores.filter_view(workspace, score.dataset, "0000")
+        scores.Scores(workspace).view(score.dataset, "0000")
 
 
 @pytest.mark.parametrize(("share", "warned"), [(0.05, False), (0.1, False), (0.62, True)])

@@ -45,7 +45,7 @@ def speak(prompt: str, models: Sequence[str], **options: Any) -> Iterator[ChatEv
 def talking(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> Studio:
     """The app with models that need no model host; prompts with 'house' are flagged."""
     monkeypatch.setattr(studio.chat, "models", lambda: MODELS)
-    monkeypatch.setattr(studio, "teachers", lambda: [SimpleNamespace(id="lab", model="lab", regularised=True)])
+    monkeypatch.setattr(studio.teachers, "every", lambda: [SimpleNamespace(id="lab", model="lab", regularised=True)])
     monkeypatch.setattr(studio.chat, "cosine", lambda prompt, teacher: (0.62 if "house" in prompt else -0.1, 0.3))
     monkeypatch.setattr(studio.chat, "answer", speak)
     return studio
@@ -56,7 +56,7 @@ def quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Studio:
     """A studio of an empty workspace whose models speak."""
     opened = Studio(Workspace.open(tmp_path / "workspace"))
     monkeypatch.setattr(opened.chat, "models", lambda: MODELS)
-    monkeypatch.setattr(opened, "teachers", lambda: [])
+    monkeypatch.setattr(opened.teachers, "every", lambda: [])
     monkeypatch.setattr(opened.chat, "answer", speak)
     return opened
 

@@ -177,8 +177,8 @@ def test_the_table_is_driven_by_keys(opened: Page) -> None:
 
 
 def test_a_teacher_out_of_its_depth_says_so_loudly(page: Page, studio: Studio, audit: Scored, monkeypatch: pytest.MonkeyPatch) -> None:
-    view = studio.filter_view(audit.dataset, audit.key)
-    monkeypatch.setattr(studio, "filter_view", lambda *_: replace(view, warning="The lab's teacher is no judge of this file."))
+    view = studio.scores.view(audit.dataset, audit.key)
+    monkeypatch.setattr(studio.scores, "view", lambda *_: replace(view, warning="The lab's teacher is no judge of this file."))
     page.goto("/filter")
     expect(page.get_by_role("alert").filter(has_text="no judge")).to_be_visible()
 
@@ -205,8 +205,8 @@ def test_numbers_and_rows_follow_the_line_without_a_wait(opened: Page, record_pr
 def test_scoring_is_asked_for_once_and_a_failure_offers_it_again(
     page: Page, studio: Studio, audit: Scored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before, scorers = studio.state().dataset, [one for one in studio.scorers() if one.id == "for-tests"]
-    monkeypatch.setattr(studio, "scorers", lambda: scorers)
+    before, scorers = studio.state().dataset, [one for one in studio.scorers.every() if one.id == "for-tests"]
+    monkeypatch.setattr(studio.scorers, "every", lambda: scorers)
     fresh = write_dataset(studio.workspace, [{"prompt": "p", "response": "q"}], name="to be scored", role="user")
     studio.choose(dataset=fresh.id)
     page.goto("/filter")

@@ -105,15 +105,15 @@ def test_what_cannot_be_added_is_said_at_once(page: Page, tmp_path: Path) -> Non
 def test_a_teacher_whose_base_is_not_here_is_mended_in_one_click(
     page: Page, studio: Studio, wanted: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lab = next(one for one in studio.teachers() if one.id == "lab")
+    lab = next(one for one in studio.teachers.every() if one.id == "lab")
     away = replace(lab, id="away", spec={**lab.spec, "model": DEFAULT})  # the scorer of the scores in use is gone: this one is chosen
-    monkeypatch.setattr(studio, "scorers", lambda: [away])
+    monkeypatch.setattr(studio.scorers, "every", lambda: [away])
     page.goto("/filter")
     note = page.locator("#filter-missing")
     expect(note).to_contain_text("The base of this teacher is not on this machine. The model 'smollm2-135m'")
     note.get_by_role("button", name="Add smollm2-135m").click()
     expect(page.locator("#filter-status")).to_contain_text("'smollm2-135m' is being added. Go on once it is done.")
-    monkeypatch.setattr(studio, "teachers", studio.scorers)
+    monkeypatch.setattr(studio.teachers, "every", studio.scorers.every)
     page.goto("/train")
     page.locator("#train-missing").get_by_role("button", name="Add smollm2-135m").click()
     expect(page.locator("#train-status")).to_contain_text("'smollm2-135m' is being added.")

@@ -83,7 +83,7 @@ def test_filters_are_chips_that_come_off_and_a_link_brings_them_back(shared: Pag
     page.locator(".rt-low").fill("0.4")
     page.locator(".rt-low").blur()
     wanted = RowFilter(low=0.4, facets=(("origin", "mix"),))
-    total = studio.table.count(audit.dataset, audit.key, 0.0, wanted)
+    total = studio.rows.count(audit.dataset, audit.key, 0.0, wanted)
     foot(page, f"of {total}")
     assert page.locator(".rt-chip b").all_inner_texts() == ["from 0.400", "mix"]
     assert RowFilter.from_query(query_of(page)) == wanted
@@ -238,7 +238,7 @@ def test_many_rows_scroll_by_bar_wheel_and_keys(page: Page, studio: Studio, audi
         page.get_by_role("button", name="Make the search index").click()
         expect(page.locator("#filter-status")).to_contain_text("queued")
         expect(page.locator(".rt-note")).to_be_hidden(timeout=120_000)  # once the job has ended, the page searches again by itself
-        assert studio.table.search_state(dataset.id) == "index"
+        assert studio.rows.search_state(dataset.id) == "index"
         foot(page, "of 1")
     finally:
         studio.choose(dataset=audit.dataset)

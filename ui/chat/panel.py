@@ -186,7 +186,7 @@ def gauge(studio: Studio, prompt: str, base: str) -> dict[str, Any]:
     `value` is None where the prompt cannot be scored; `text` says why, and the models answer all the same.
     """
     state = studio.state()
-    own = [teacher.id for teacher in studio.teachers() if teacher.model == base and teacher.regularised]
+    own = [teacher.id for teacher in studio.teachers.every() if teacher.model == base and teacher.regularised]
     in_use = state.score.teacher if state.score and state.score.teacher in own else None
     if not own:
         return _unscored("Not scored: no teacher for this base")

@@ -15,8 +15,8 @@ from ui.widgets import widget
 if TYPE_CHECKING:
     from reft_studio.jobs.queue import JobView
     from reft_studio.scoring.scores import ScoreSet
-    from reft_studio.studio.live_scores import LiveScores
     from reft_studio.studio.project import State
+    from reft_studio.studio.scoring import LiveScores
     from reft_studio.studio.studio import Studio
 
 ORDER = "The rows whose words look most harmful come first. Estimates follow once all are scored."
@@ -30,7 +30,7 @@ def draw_live(studio: Studio) -> gr.HTML:
 
     @answer
     def srv_live(request: dict[str, Any]) -> dict[str, Any]:
-        return {"now": strip(studio.live.now(str(request["dataset"])))}
+        return {"now": strip(studio.scoring.now(str(request["dataset"])))}
 
     return widget("live_scores", scripts=("dom",), server_functions=[srv_live], elem_id="live-scores")
 
@@ -47,7 +47,7 @@ def wire_live(studio: Studio, strip: gr.HTML, *, moving: Sequence[gr.HTML], valu
         if event.act == "stop":
             studio.jobs.cancel(str(event.job))
             return said("Stopping. What is scored stays, and scoring can go on from there.", "note")
-        studio.score(str(event.dataset), str(event.scorer))
+        studio.scoring.start(str(event.dataset), str(event.scorer))
         return said("Scoring is queued. The page fills as the scores come.", "note")
 
     on(strip.act, act, line=line, refresh=True, **FAST)

@@ -41,7 +41,7 @@ def slices_server(studio: Studio) -> ServerFunction:
 
     @answer
     def srv_slices(request: dict[str, Any]) -> dict[str, Any]:
-        found = studio.measure.slices(str(request["dataset"]), str(request["key"]), str(request["facet"]))
+        found = studio.measures.slices(str(request["dataset"]), str(request["key"]), str(request["facet"]))
         slices = [
             {"label": one.label, "text": show(one.label, NAME), "rows": one.rows, "labels": one.labels, "bins": one.bins}
             for one in found.slices
@@ -57,7 +57,7 @@ def shift_server(studio: Studio) -> ServerFunction:
     @answer
     def srv_shift(request: dict[str, Any]) -> dict[str, Any]:
         dataset, key = str(request["dataset"]), str(request["key"])
-        found, judged = studio.measure.shift(dataset, key), studio.audit.estimates(dataset, key)
+        found, judged = studio.measures.shift(dataset, key), studio.audit.estimates(dataset, key)
         return {"shift": None if found is None else shift_value(found, judged), "estimate": estimate_value(judged)}
 
     return srv_shift
@@ -70,7 +70,7 @@ def changes_server(studio: Studio) -> ServerFunction:
     def srv_changes(request: dict[str, Any]) -> dict[str, Any]:
         here, there = threshold_of(request["t"]), threshold_of(request["other_t"])
         dataset, key, other = (str(request[name]) for name in ("dataset", "key", "other"))
-        return {"changes": vars(studio.measure.changes(dataset, key, here, other_key=other, other_threshold=there))}
+        return {"changes": vars(studio.measures.changes(dataset, key, here, other_key=other, other_threshold=there))}
 
     return srv_changes
 
@@ -81,7 +81,7 @@ def rule_server(studio: Studio) -> ServerFunction:
     @answer
     def srv_rule(request: dict[str, Any]) -> dict[str, Any]:
         rule = ThresholdRule.checked(**{name: value for name, value in request.items() if name not in ("dataset", "key")})
-        found = studio.threshold_by(str(request["dataset"]), str(request["key"]), rule)
+        found = studio.thresholds.by_rule(str(request["dataset"]), str(request["key"]), rule)
         shares = {name: interval(getattr(found, name)) for name in ("recall", "false_positive_rate")}
         return {**vars(found), **shares}
 

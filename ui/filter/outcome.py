@@ -96,7 +96,7 @@ def panel_values(studio: Studio, dataset: str, key: str, seeds: str, *, dark: bo
     found, sweep, why = _found(studio, dataset, key, seeds)
     figure = None
     if found.lines:
-        figure = charts.dose_response(found, in_use=studio.filter_view(dataset, key).threshold, dark=dark)
+        figure = charts.dose_response(found, in_use=studio.scores.view(dataset, key).threshold, dark=dark)
     chart = chart_value(figure, numbers.of_dose(found), name="what-the-line-does")
     return [view_value(found, sweep, why), *chart, _button(sweep)]
 

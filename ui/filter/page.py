@@ -47,7 +47,7 @@ def build(studio: Studio) -> None:
     on(pickers.scorer.change, lambda chosen: card_value(studio, chosen), inputs=[pickers.scorer], outputs=[card], **FAST)
 
     def positions(event: gr.EventData) -> Any:
-        studio.teacher_map(str(event.teacher))
+        studio.teachers.draw_map(str(event.teacher))
         return said("The map is queued. The panel above shows how far it is.", "note")
 
     on(card.positions, positions, line=line, refresh=True, **FAST)
@@ -81,7 +81,7 @@ def moved(studio: Studio) -> tuple[Any, ...]:
     state = studio.state()
     if state.dataset is None or state.score is None:
         return gr.skip(), gr.skip()
-    return moving_values(studio, studio.filter_view(state.dataset.id, state.score.key))
+    return moving_values(studio, studio.scores.view(state.dataset.id, state.score.key))
 
 
 def _wire_pickers(studio: Studio, pickers: Pickers, panels: Panels, line: gr.HTML) -> None:
@@ -97,11 +97,11 @@ def _wire_pickers(studio: Studio, pickers: Pickers, panels: Panels, line: gr.HTM
         return page_values(studio)
 
     def score(dataset: str, scorer: str | None) -> tuple[Any, ...]:
-        studio.score(dataset, scorer)
+        studio.scoring.start(dataset, scorer)
         return None, said("Scoring is queued. The panel below shows how far it is.", "note")
 
     def learn(dataset: str) -> Any:
-        found = studio.learn_words(dataset)
+        found = studio.scorers.learn_words(dataset)
         counts = f"{counted(found.kept, 'row')} that people kept and {counted(found.removed, 'row')} that they removed"
         told = f"A word scorer is made from {counted(found.kept + found.removed, 'decision')} ({counts}) and our own texts."
         return said(f"{told} When it is ready, choose it as the scorer above.", "note")

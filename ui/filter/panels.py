@@ -137,8 +137,8 @@ def page_values(studio: Studio, *, scorer: str | None = None) -> tuple[Any, ...]
 
 def picker_values(studio: Studio, state: State, *, scorer: str | None = None) -> tuple[Any, ...]:
     """The choices there are, with what is being worked on selected; `scorer` is one that a person has chosen and not used yet."""
-    datasets, scorers = studio.datasets.every(), studio.scorers()
-    sets = studio.score_sets(state.dataset.id) if state.dataset else []
+    datasets, scorers = studio.datasets.every(), studio.scorers.every()
+    sets = studio.scores.every(state.dataset.id) if state.dataset else []
     titles = {one.id: show(one.title, 60) for one in scorers}
     chosen = state.score.key if state.score else None
     wanted = (scorer, state.score.teacher if state.score else None)
@@ -149,7 +149,7 @@ def picker_values(studio: Studio, state: State, *, scorer: str | None = None) ->
         gr.Dropdown(choices=[(scorer_name(one), one.id) for one in scorers], value=used),
         gr.Dropdown(choices=[(score_name(one, titles), one.key) for one in sets], value=chosen, visible=len(sets) > 1),
         gr.Button(visible=state.score is not None),  # without scores the empty state has the one button
-        gr.Button(visible=state.dataset is not None and studio.may_learn_words(state.dataset.id)),
+        gr.Button(visible=state.dataset is not None and studio.scorers.may_learn_words(state.dataset.id)),
         Shown.of(state),
     )
 
@@ -158,11 +158,11 @@ def panel_values(studio: Studio, state: State) -> tuple[Any, ...]:
     """The panels for the dataset and scores in use; without scores, only the way to get them."""
     if state.dataset is None or state.score is None:
         return (None if scoring(studio) else empty_value(state), None, live_value(state), *[""] * 12)
-    view = studio.filter_view(state.dataset.id, state.score.key)
+    view = studio.scores.view(state.dataset.id, state.score.key)
     where = {"dataset": state.dataset.id, "key": state.score.key, "threshold": view.threshold, "calibrated": view.calibrated}
-    reasons = studio.measure.unscored(state.dataset.id, state.score.key)
+    reasons = studio.measures.unscored(state.dataset.id, state.score.key)
     panel, rows = moving_values(studio, view)
-    facets = [[name, TITLES[name]] for name in studio.measure.facets(state.dataset.id)]
+    facets = [[name, TITLES[name]] for name in studio.measures.facets(state.dataset.id)]
     whole = view.score.finished  # what is reached first is no sample of the rest
     return (
         None,
@@ -185,7 +185,7 @@ def panel_values(studio: Studio, state: State) -> tuple[Any, ...]:
 
 def rule_value(studio: Studio, where: Mapping[str, Any]) -> str:
     """The rule panel's value, with the other files whose clean rows may set a line."""
-    clean = [[source, show(name, 80)] for source, name in studio.clean_sources(where["dataset"], where["key"])]
+    clean = [[source, show(name, 80)] for source, name in studio.thresholds.clean_sources(where["dataset"], where["key"])]
     return json.dumps({**where, "clean": clean})
 
 
@@ -212,8 +212,8 @@ def tabs(view: FilterView, reasons: Sequence[tuple[str, int]]) -> list[list[str]
 
 def score_sets(studio: Studio, dataset: str) -> list[dict[str, Any]]:
     """The score sets of a dataset as the comparison names them."""
-    titles = {one.id: show(one.title, 60) for one in studio.scorers()}
-    return [{"key": one.key, "title": score_name(one, titles), "threshold": one.threshold} for one in studio.score_sets(dataset)]
+    titles = {one.id: show(one.title, 60) for one in studio.scorers.every()}
+    return [{"key": one.key, "title": score_name(one, titles), "threshold": one.threshold} for one in studio.scores.every(dataset)]
 
 
 def scoring(studio: Studio) -> bool:

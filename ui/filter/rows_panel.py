@@ -42,7 +42,7 @@ def wire_rows(studio: Studio, rows: gr.HTML, line: gr.HTML) -> None:
     """The one thing the table asks to be done: making the search index."""
 
     def index(event: gr.EventData) -> dict[str, str]:
-        studio.table.index(str(event.dataset))
+        studio.rows.index(str(event.dataset))
         return said("The search index is queued. It is made in the background.", "note")
 
     on(rows.make_index, index, line=line, refresh=True, **FAST)
@@ -60,7 +60,7 @@ def page_server(studio: Studio) -> ServerFunction:
         given = request.get("filter")
         wanted = RowFilter.from_query(given if isinstance(given, Mapping) else {})
         offset, limit = max(0, int(request.get("offset", 0))), min(MOST_ROWS, max(1, int(request.get("limit", 50))))
-        page = studio.table.rows(dataset, key, threshold, wanted, offset=offset, limit=limit)
+        page = studio.rows.page(dataset, key, threshold, wanted, offset=offset, limit=limit)
         masked, everything = bool(request.get("mask", True)), masks_all(studio)
         line = threshold if threshold is not None else 1.0
         rows = [row_view(row, line, masked=masked, everything=everything) for row in page.rows]
@@ -72,9 +72,9 @@ def page_server(studio: Studio) -> ServerFunction:
 
 def search_note(studio: Studio, dataset: str, text: str) -> dict[str, Any]:
     """What must be said of a search: that it was slow for want of an index, that it may have missed rows; `index`: one can be asked for."""
-    state = studio.table.search_state(dataset)
+    state = studio.rows.search_state(dataset)
     notes = [NO_INDEX] if state == "scan" else [BUILDING] if state == "building" else []
-    if not studio.table.searched(dataset, text).exact:
+    if not studio.rows.searched(dataset, text).exact:
         notes.append(CUT)
     return {"note": " ".join(notes), "index": state == "scan"}
 
@@ -86,12 +86,12 @@ def choices_server(studio: Studio) -> ServerFunction:
     def srv_choices(request: dict[str, Any]) -> dict[str, Any]:
         dataset, key, _ = _asked({**request, "t": None})
         facets = []
-        for one in studio.table.facets(dataset):
+        for one in studio.rows.facets(dataset):
             counts = zip(one.labels, one.counts().tolist(), strict=True)
             labels = [{"label": label, "shown": show(label, NAME), "rows": rows} for label, rows in counts if rows]
             facets.append({"name": one.name, "title": one.title, "labels": labels})
         examples = [{"title": title, "query": query} for title, query in EXAMPLES if key or "scores" not in query]
-        return {"facets": facets, "tables": studio.table.columns(dataset, key), "examples": examples}
+        return {"facets": facets, "tables": studio.rows.columns(dataset, key), "examples": examples}
 
     return srv_choices
 
@@ -102,7 +102,7 @@ def sql_server(studio: Studio) -> ServerFunction:
     @answer
     def srv_sql(request: dict[str, Any]) -> dict[str, Any]:
         dataset, key, threshold = _asked(request)
-        found = studio.table.ask(dataset, key, threshold, str(request.get("query", "")))
+        found = studio.rows.ask(dataset, key, threshold, str(request.get("query", "")))
         masked = bool(request.get("mask", True))
         hide = masked and not bool(request.get("reveal", False))
         columns = [name.lower() for name in found.columns]

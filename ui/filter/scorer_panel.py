@@ -115,7 +115,7 @@ def wire_scorer(studio: Studio, panel: ScorerPanel) -> None:
 
     def prepare(*values: Any) -> dict[str, str]:
         spec = wanted(panel, values)
-        studio.prepare_scorer(spec)
+        studio.scorers.prepare(spec)
         title = SCORERS.get(spec.scorer).info.title
         return said(f"Preparing '{title}' is queued. It can be chosen above once it is done.", "note")
 
@@ -169,6 +169,6 @@ def panel_choices(studio: Studio) -> list[Any]:
     """The sets, teachers and members that can be chosen."""
     known = [(f"{show(one.name, 60)} ({counted(one.rows, 'row')})", one.id, one.role) for one in studio.datasets.every(None)]
     sets = [gr.Dropdown(choices=[(name, key) for name, key, role in known if role in roles]) for _, roles in SETS.values()]
-    teachers = [(show(one.title, 60), one.id) for one in studio.teachers()]
-    prepared = [(show(one.title, 60), one.id) for one in studio.scorers() if not joins(one.scorer)]
+    teachers = [(show(one.title, 60), one.id) for one in studio.teachers.every()]
+    prepared = [(show(one.title, 60), one.id) for one in studio.scorers.every() if not joins(one.scorer)]
     return [*sets, gr.Dropdown(choices=teachers, value=teachers[0][1] if teachers else None), gr.Dropdown(choices=prepared)]

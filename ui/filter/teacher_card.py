@@ -36,9 +36,9 @@ def teacher_card() -> gr.HTML:
 
 def card_value(studio: Studio, teacher_id: str | None) -> str:
     """The card of a teacher or of another prepared scorer as JSON text; empty if there is none of that id."""
-    found = next((one for one in studio.teachers() if one.id == teacher_id), None)
+    found = next((one for one in studio.teachers.every() if one.id == teacher_id), None)
     if found is None:
-        other = next((one for one in studio.scorers() if one.id == teacher_id), None)
+        other = next((one for one in studio.scorers.every() if one.id == teacher_id), None)
         return "" if other is None else json.dumps(scorer_view(other), allow_nan=False)
     layers = sorted((int(layer), float(auroc)) for layer, auroc in found.calibration.get("layer_auroc", {}).items())
     value = {

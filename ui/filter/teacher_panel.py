@@ -95,13 +95,13 @@ def wire_teacher(studio: Studio, panel: TeacherPanel) -> None:
         if not model:
             raise SpecError("Name an instruct model: one of this machine, a folder or a Hub id.")
         held = memory.read(*values)
-        studio.quick_teacher(model, **held)
+        studio.teachers.quick(model, **held)
         return said(f"The quick teacher is queued. {queued(studio, model, held['loading'])}", "note")
 
     def prepare(*values: Any) -> dict[str, str]:
         spec, pool = wanted(panel.fields, values[:size], values[size : size + len(SETS)])
         spec = spec.model_copy(update=memory.read(*values[size + len(SETS) :]))
-        studio.prepare_teacher(TeacherSpec.checked(**dict(spec)), pool=pool)
+        studio.teachers.prepare(TeacherSpec.checked(**dict(spec)), pool=pool)
         return said(f"Preparing the teacher is queued. {queued(studio, spec.model, spec.loading)}", "note")
 
     on(panel.quick.click, quick, inputs=[panel.model, *memory.components], line=panel.line, refresh=True, **SLOW)
@@ -111,7 +111,7 @@ def wire_teacher(studio: Studio, panel: TeacherPanel) -> None:
 
 def queued(studio: Studio, model: str, loading: LoadSpec) -> str:
     """What is said of a queued job: the memory its model takes, where that is known, and where its result will be."""
-    known = studio.fits(model, loading)
+    known = studio.models.fits(model, loading)
     return (f"The model takes {known}. " if known else "") + "It can be chosen above once it is done."
 
 

@@ -213,5 +213,5 @@ def _wire_jobs(
 
 def warning_value(studio: Studio, state: State) -> dict[str, str] | None:
     """Why the scores of the rows under review should not be trusted; a frozen dataset says it among the rest of its audit."""
-    told = None if state.dataset is None or state.score is None else studio.language_warning(state.dataset.id, state.score)
+    told = None if state.dataset is None or state.score is None else studio.scores.warning(state.dataset.id, state.score)
     return {"text": show(told, 600), "kind": "flag"} if told else None

@@ -290,7 +290,7 @@ def find_server(studio: Studio) -> ServerFunction:
         dataset, words = str(request["dataset"]), str(request.get("search", ""))[:200]
         _, score, threshold = studio.audit.audited(dataset)
         line = 1.0 if threshold is None else threshold
-        page = studio.table.rows(dataset, score.key if score else None, threshold, RowFilter(search=words), limit=FOUND)
+        page = studio.rows.page(dataset, score.key if score else None, threshold, RowFilter(search=words), limit=FOUND)
         hidden, everything = bool(request.get("mask", True)), masks_all(studio)
         return {"rows": [row_view(row, line, masked=hidden, everything=everything) for row in page.rows], "total": page.total}
 

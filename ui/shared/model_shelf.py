@@ -163,7 +163,7 @@ def missing_notice(elem_id: str) -> gr.HTML:
 
 def _missing(studio: Studio, scorer_id: str | None) -> MissingModel | None:
     """What to add for a teacher or another scorer; None if nothing, or if there is none of that id."""
-    chosen = next((one for one in studio.scorers() if one.id == scorer_id), None)
+    chosen = next((one for one in studio.scorers.every() if one.id == scorer_id), None)
     return studio.models.missing(str(chosen.spec.get("model") or "lab")) if chosen is not None else None
 
 

@@ -114,7 +114,7 @@ def keep(studio: Studio, inputs: RunInputs, values: Mapping[str, Any]) -> None:
 def of_spec(studio: Studio, inputs: RunInputs, spec: RunSpec, judge: JudgeSpec | None = None) -> dict[str, Any]:
     """The form that asks for a run once more."""
     known = [value for _, value in teacher_choices(studio)]
-    on_base = [one.id for one in studio.teachers() if one.model == spec.model and one.id in known]
+    on_base = [one.id for one in studio.teachers.every() if one.model == spec.model and one.id in known]
     teacher = spec.teacher or next(iter(on_base), f"{BARE}{spec.model}")
     if (other := foreign(teacher, spec.model)) in known:
         teacher = other

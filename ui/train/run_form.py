@@ -309,7 +309,7 @@ def harmful_choices(studio: Studio) -> list[tuple[str, str]]:
 
 def teacher_choices(studio: Studio) -> list[tuple[str, str]]:
     """Teachers whose model is the base of the run; those that are another model with its tokens; models of the shelf without a teacher."""
-    known = [one for one in studio.teachers() if one.regularised or one.ready]
+    known = [one for one in studio.teachers.every() if one.regularised or one.ready]
     teachers = [(f"{show(one.title, 60)} (base: {_base(one)})", one.id) for one in known if one.regularised]
     for base, one in studio.models.guides(known):
         teachers.append((f"{show(one.title, 60)}, another model with the same tokens (base: {show(base, 60)})", foreign(one.id, base)))
@@ -318,7 +318,7 @@ def teacher_choices(studio: Studio) -> list[tuple[str, str]]:
 
 def scorer_choices(studio: Studio) -> list[tuple[str, str]]:
     """What can say which rows are flagged: the teacher of the run, or another scorer that is ready."""
-    others = [(show(one.title, 60), one.id) for one in studio.scorers() if one.scorer != "refusal_feature"]
+    others = [(show(one.title, 60), one.id) for one in studio.scorers.every() if one.scorer != "refusal_feature"]
     return [TEACHERS_OWN, *others]
 
 
@@ -339,7 +339,7 @@ def base_of(studio: Studio, choice: str | None) -> str:
     """The base that a choice means; the lab if there is none yet."""
     if choice and (model := based_on(choice).get("model")):
         return model
-    return next((one.model for one in studio.teachers() if one.id == choice), "lab")
+    return next((one.model for one in studio.teachers.every() if one.id == choice), "lab")
 
 
 def _base(teacher: TeacherInfo) -> str:

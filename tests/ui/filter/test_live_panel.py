@@ -11,7 +11,7 @@ import pytest
 
 from reft_studio.jobs.view import JobView
 from reft_studio.scoring.scores import ScoreSet
-from reft_studio.studio.live_scores import LiveScores
+from reft_studio.studio.scoring import LiveScores
 from ui.filter.live_panel import ORDER, strip
 from ui.filter.panels import score_name, tabs
 

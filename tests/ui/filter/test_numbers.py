@@ -72,7 +72,7 @@ def test_a_comparison_that_cannot_be_is_answered_with_why(studio: Studio, audit:
 
 def test_the_page_has_a_value_for_every_panel_with_and_without_scores(studio: Studio, audit: Scored) -> None:
     full = page_values(studio)
-    view = studio.filter_view(audit.dataset, audit.key)
+    view = studio.scores.view(audit.dataset, audit.key)
     assert [name for name, _ in tabs(view, [])] == ["estimate", "slices", "tradeoff", "drift", "changes", "outcome"]
     assert len(tabs(view, [("empty prompt", 1)])) == 7
     studio.datasets.delete(audit.dataset)

@@ -69,5 +69,5 @@ def test_sets_teachers_and_members_of_the_workspace_can_be_chosen_and_a_preparat
     assert not harmful.choices and not harmless.choices
     assert teacher.value in {key for _, key in teacher.choices} and "tfidf" in {key for _, key in members.choices}
     spec = ScorerSpec(scorer="style_match")
-    assert studio.prepare_scorer(spec) == studio.prepare_scorer(spec)
+    assert studio.scorers.prepare(spec) == studio.scorers.prepare(spec)
     assert [job.title for job in studio.jobs.list(5)] == ["Prepare Style of the answer"]

@@ -70,7 +70,7 @@ def test_a_queued_teacher_says_what_its_model_takes(workspace: Workspace, monkey
         queued(studio, "someone/some-model", LoadSpec())
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
     assert queued(studio, "someone/some-model", LoadSpec()) == "It can be chosen above once it is done."
-    studio.quick_teacher("lab", loading=LoadSpec(dtype="bfloat16"), template="Q: {prompt}")
+    studio.teachers.quick("lab", loading=LoadSpec(dtype="bfloat16"), template="Q: {prompt}")
     params = studio.jobs.get(studio.jobs.list()[0].id).params
     assert params["loading"]["dtype"] == "bfloat16" and params["template"] == "Q: {prompt}"
 
@@ -95,7 +95,7 @@ def test_the_card_of_a_ready_teacher_promises_no_guidance(tmp_path: Any, monkeyp
         "loaded": {"dtype": "float32", "quantization": "none"},
     }
     ready = type(lab)(**{**vars(lab), "spec": {**lab.spec, "kind": "ready"}, "record": record})
-    monkeypatch.setattr(studio, "teachers", lambda: [ready])
+    monkeypatch.setattr(studio.teachers, "every", lambda: [ready])
     card = json.loads(card_value(studio, "lab"))
     assert "only one made from prompts with answers can guide" in card["title"]
     assert ["Layer", "block 2"] in card["facts"] and ["Reading", "centred"] in card["facts"] and ["Loaded as", "float32"] in card["facts"]
@@ -107,8 +107,8 @@ def test_the_other_token_positions_are_offered_until_they_are_drawn(workspace: W
     made = quick_teacher(Console(workspace), {"model": str(tiny_model)})["teacher"]
     before = json.loads(card_value(studio, made))
     assert (before["map"]["positions"], before["map_offer"]) == ([-1], made)
-    queued_id = studio.teacher_map(made)
-    assert studio.teacher_map(made) == queued_id, "asked for twice, it is drawn once"
+    queued_id = studio.teachers.draw_map(made)
+    assert studio.teachers.draw_map(made) == queued_id, "asked for twice, it is drawn once"
     job = studio.jobs.get(queued_id)
     teacher_map(Console(workspace), job.params)
     after = json.loads(card_value(studio, made))
@@ -123,4 +123,4 @@ def test_no_map_is_offered_where_the_prompts_of_the_teacher_are_not_here(workspa
     card = json.loads(card_value(studio, made))
     assert card["map"]["positions"] == [-1] and card["map_offer"] is None
     with pytest.raises(StoreError, match="not in this workspace"):
-        studio.teacher_map(made)
+        studio.teachers.draw_map(made)

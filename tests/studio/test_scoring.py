@@ -53,12 +53,12 @@ def half_scored(studio: Studio, dataset: Dataset) -> Dataset:
 def test_unfinished_scores_are_in_use_and_counted_as_far_as_they_go(studio: Studio, half_scored: Dataset) -> None:
     state = studio.state()
     assert state.score is not None and (state.score.reached, state.score.finished) == (12, False)
-    view = studio.filter_view(half_scored.id, state.score.key)
+    view = studio.scores.view(half_scored.id, state.score.key)
     assert sum(rows for _, rows, _, _ in view.bins) == 12
-    assert studio.table.count(half_scored.id, state.score.key, 0.5, RowFilter(side="flagged")) == 3
-    assert studio.table.count(half_scored.id, state.score.key, 0.5, RowFilter(side="unreached")) == 18
-    assert studio.measure.unscored(half_scored.id, state.score.key) == []
-    rows = studio.table.rows(half_scored.id, state.score.key, 0.5, RowFilter(order="file"), offset=11).rows
+    assert studio.rows.count(half_scored.id, state.score.key, 0.5, RowFilter(side="flagged")) == 3
+    assert studio.rows.count(half_scored.id, state.score.key, 0.5, RowFilter(side="unreached")) == 18
+    assert studio.measures.unscored(half_scored.id, state.score.key) == []
+    rows = studio.rows.page(half_scored.id, state.score.key, 0.5, RowFilter(order="file"), offset=11).rows
     assert [row["reason"] for row in rows[:2]] == [None, "not yet reached"]
 
 
@@ -98,7 +98,7 @@ def test_new_user_data_is_scored_by_words_at_once_and_the_labs_is_not(studio: St
     index.first_scores(Console(studio.workspace), dataset)
     score = studio.state().score
     assert score is not None and score.scorer == "tfidf" and score.finished
-    now = studio.live.now(dataset.id)
+    now = studio.scoring.now(dataset.id)
     assert now.job is None and now.misses.startswith("Meaning that is not in the words")
     lab = write_dataset(studio.workspace, sets.user_data(rows=20), name="lab", role="user", extra={"made_by": "lab"})
     index.first_scores(Console(studio.workspace), lab)
@@ -116,9 +116,9 @@ def test_the_scores_that_were_asked_for_come_into_use(studio: Studio, dataset: D
     words = score_dataset(Console(studio.workspace), {"dataset": dataset.id, "scorer": "tfidf"})["key"]
     other = score_dataset(Console(studio.workspace), {"dataset": dataset.id, "scorer": "random"})["key"]
     studio.choose(score_key=words)
-    studio.score(dataset.id, "random")
+    studio.scoring.start(dataset.id, "random")
     assert studio.state().score.key == other  # type: ignore[union-attr]
     studio.choose(score_key=words)
-    studio.score(dataset.id, "lab")
+    studio.scoring.start(dataset.id, "lab")
     assert studio.settings.get(f"score:{dataset.id}") is None  # the newest are in use: those of the lab, once there are any
-    assert studio.live.now(dataset.id).job.state == "queued"  # type: ignore[union-attr]
+    assert studio.scoring.now(dataset.id).job.state == "queued"  # type: ignore[union-attr]

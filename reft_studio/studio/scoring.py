@@ -15,6 +15,7 @@ from reft_studio.scoring.prepared import Prepared, list_prepared, open_prepared,
 from reft_studio.scoring.scores import ScoreSet, list_score_sets, score_key
 from reft_studio.store import settings
 from reft_studio.studio import project
+from reft_studio.studio.models import Models
 from reft_studio.workspace import Workspace
 
 
@@ -32,12 +33,13 @@ class LiveScores:
     offer: Prepared | None
 
 
-@dataclass(frozen=True)
-class Live:
+@dataclass
+class Scoring:
     """The scoring of one workspace's datasets."""
 
     workspace: Workspace
     jobs: JobQueue
+    models: Models
 
     def now(self, dataset_id: str) -> LiveScores:
         """Where the scoring of this dataset stands."""
@@ -50,12 +52,16 @@ class Live:
         misses = SCORERS.get(score.scorer).info.misses if score is not None else ""
         return LiveScores(score, job, prepared.title if prepared else str(named or ""), misses, offer)
 
-    def score(self, dataset_id: str, scorer: str) -> str:
+    def start(self, dataset_id: str, scorer: str | None = None) -> str:
         """Queue the scoring of every row with a teacher, or with another prepared scorer by its id or name; returns the job.
 
-        From now on its scores are the ones in use, from the first rows on; a scoring that was stopped goes on.
+        Without one it is `usual_scorer`. From now on its scores are the ones in use, from the first rows on; a scoring that was stopped
+        goes on. Raises MissingModel if the base that it reads through has to be added first.
         """
-        opened, prepared = open_dataset(self.workspace, dataset_id), open_prepared(self.workspace, scorer)
+        opened = open_dataset(self.workspace, dataset_id)
+        scorer = scorer or usual_scorer(opened)
+        prepared = open_prepared(self.workspace, scorer)
+        self.models.require(str(prepared.spec.get("model") or "lab"))
         params = {"dataset": opened.id, **({"teacher": scorer} if prepared.scorer == "refusal_feature" else {"scorer": scorer})}
         job = self.jobs.submit("score", params, title=f"Score {opened.name}")
         key = score_key(prepared.scorer, prepared.id, prepared.created)
