@@ -19,7 +19,7 @@ from reft_studio.integrity import sealed_folder
 from reft_studio.models.spec import OptimSpec
 from reft_studio.scoring.scores import write_scores
 from reft_studio.studio.plans import plan_all
-from reft_studio.studio.runs import RunForm
+from reft_studio.studio.run_form import RunForm
 from reft_studio.tasks.demo import METHODS
 from reft_studio.teacher.teacher import open_teacher
 from reft_studio.training.spec import RunSpec

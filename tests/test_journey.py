@@ -15,7 +15,7 @@ from reft_studio.jobs.view import JobView
 from reft_studio.lab import sets
 from reft_studio.models.spec import OptimSpec
 from reft_studio.studio.row_filter import RowFilter
-from reft_studio.studio.runs import RunForm
+from reft_studio.studio.run_form import RunForm
 from reft_studio.studio.studio import Studio
 from reft_studio.workspace import Workspace
 

@@ -14,7 +14,7 @@ from reft_studio.models.spec import usual_preset
 from reft_studio.studio.live_run import run_params
 from reft_studio.studio.plans import Planner
 from reft_studio.studio.run_command import changed, chosen, judge_of, specs_in
-from reft_studio.studio.runs import RunForm, RunPlan
+from reft_studio.studio.run_form import RunForm, RunPlan
 from reft_studio.teacher.teacher import open_teacher
 from reft_studio.training.run_names import titles as run_titles
 from reft_studio.training.watch import WatchSpec

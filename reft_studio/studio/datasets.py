@@ -17,7 +17,7 @@ from reft_studio.data.index.query import Profile, RowPage
 from reft_studio.data.index.rowstore import COLUMNS, row_store
 from reft_studio.data.reading.quarantine import read_quarantine, write_quarantine
 from reft_studio.errors import StoreError, StudioError
-from reft_studio.studio import project, runs
+from reft_studio.studio import project, run_form
 from reft_studio.studio.project import DatasetSummary
 from reft_studio.studio.row_query import RowFilter
 from reft_studio.studio.rows import Rows
@@ -49,7 +49,7 @@ class Datasets:
         """Delete a dataset and its scores. Raises StoreError while a run was trained on it, or a frozen dataset came from it."""
         self.workspace.require_writable()
         opened = open_dataset(self.workspace, dataset_id)
-        users = [run.run_id for run in runs.summaries(self.workspace) if run.dataset == opened.id]
+        users = [run.run_id for run in run_form.summaries(self.workspace) if run.dataset == opened.id]
         if users:
             raise StoreError(f"'{opened.name}' was used by {len(users)} run(s), so it stays: without it they could not be explained.")
         audits = [one.name for one in list_datasets(self.workspace) if one.manifest.get("lineage", {}).get("source") == opened.id]

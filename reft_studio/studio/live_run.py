@@ -9,7 +9,7 @@ from reft_studio.errors import SpecError, StoreError
 from reft_studio.jobs.queue import JobQueue
 from reft_studio.jobs.view import JobView
 from reft_studio.store import settings
-from reft_studio.studio.runs import RunPlan
+from reft_studio.studio.run_form import RunPlan
 from reft_studio.training.reporting import ReportTo, check
 from reft_studio.training.run_folder import open_run
 from reft_studio.training.watch import EVENT, ROWS, WatchSpec, read_watch

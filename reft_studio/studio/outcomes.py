@@ -20,7 +20,7 @@ from reft_studio.scoring.partial import require_finished
 from reft_studio.scoring.scores import NO_BIN, ScoreSet, open_score_set
 from reft_studio.studio.plans import plan_all
 from reft_studio.studio.project import chosen_threshold
-from reft_studio.studio.runs import RunForm, RunPlan
+from reft_studio.studio.run_form import RunForm, RunPlan
 from reft_studio.teacher.teacher import list_teachers, open_teacher
 from reft_studio.training.run_folder import RunInfo, list_runs
 from reft_studio.training.spec import RunSpec

@@ -20,7 +20,7 @@ from reft_studio.stats import Estimate
 from reft_studio.store import run_notes
 from reft_studio.store.run_notes import NOTHING, RunNote
 from reft_studio.studio.run_curves import Curve, Curves
-from reft_studio.studio.runs import graded
+from reft_studio.studio.run_form import graded
 from reft_studio.training.naming import head
 from reft_studio.training.run_folder import UNFINISHED, RunInfo, cost_words, kept_of, list_runs, newest_checkpoint, open_run
 from reft_studio.training.run_names import titles

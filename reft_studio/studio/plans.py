@@ -26,8 +26,8 @@ from reft_studio.studio.foreign_teacher import remarks
 from reft_studio.studio.memory import Fit, at_hand, may_fit
 from reft_studio.studio.project import chosen_scores, chosen_threshold
 from reft_studio.studio.run_command import command
+from reft_studio.studio.run_form import RunForm, RunPlan
 from reft_studio.studio.run_needs import Timing, disk
-from reft_studio.studio.runs import RunForm, RunPlan
 from reft_studio.tasks import lab_data
 from reft_studio.tasks.lab_data import AlignmentSets
 from reft_studio.tasks.text_rows import shipped_alignment, shipped_harmful_answers

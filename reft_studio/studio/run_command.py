@@ -15,7 +15,7 @@ from reft_studio.training.spec import RunSpec, own_config
 from reft_studio.workspace import read_json
 
 if TYPE_CHECKING:
-    from reft_studio.studio.runs import RunForm
+    from reft_studio.studio.run_form import RunForm
 
 GROUPS = ("optim", "lora", "loading", "method_config", "judge")
 """What `--set GROUP.NAME=VALUE` can change."""

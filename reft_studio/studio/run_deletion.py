@@ -11,7 +11,7 @@ from reft_studio.jobs.run_jobs import run_of
 from reft_studio.store import jobs as table
 from reft_studio.store.jobs import JobRecord
 from reft_studio.store.removals import remove_run
-from reft_studio.studio.runs import graded
+from reft_studio.studio.run_form import graded
 from reft_studio.training.merged import place
 from reft_studio.training.run_folder import kept_of, newest_checkpoint
 from reft_studio.workspace import Workspace

@@ -27,7 +27,7 @@ from reft_studio.studio import (
     project,
     review_queue,
     reviewers,
-    runs,
+    run_form,
 )
 from reft_studio.studio.chat import Chat
 from reft_studio.studio.comparison import Comparing
@@ -135,14 +135,14 @@ class Studio:
     def presets(self) -> dict[str, Preset]:
         return dict(PRESETS)
 
-    def plan_run(self, form: runs.RunForm, *, suite: Suite | None = None) -> runs.RunPlan:
+    def plan_run(self, form: run_form.RunForm, *, suite: Suite | None = None) -> run_form.RunPlan:
         return plans.plan(self.workspace, form, suite=suite)
 
-    def plan_runs(self, forms: Sequence[runs.RunForm]) -> list[runs.RunPlan]:
+    def plan_runs(self, forms: Sequence[run_form.RunForm]) -> list[run_form.RunPlan]:
         """Plans of runs that are started together; what they share is looked up once."""
         return plans.plan_all(self.workspace, forms)
 
-    def start_run(self, form: runs.RunForm, *, evaluate: bool = True) -> str:
+    def start_run(self, form: run_form.RunForm, *, evaluate: bool = True) -> str:
         """Queue one run, with its evaluation where prompts are set; returns the job."""
         planned = self.plan_run(form)
         planned.require_room()
@@ -151,8 +151,8 @@ class Studio:
         params = run_params(planned, evaluate=evaluate, watch=self.training.watch())
         return self.jobs.submit("run", params, title=planned.title)
 
-    def runs(self) -> list[runs.RunSummary]:
-        return runs.summaries(self.workspace)
+    def runs(self) -> list[run_form.RunSummary]:
+        return run_form.summaries(self.workspace)
 
     def doctor(self) -> list[doctor.HealthCheck]:
         return doctor.examine(self.workspace)

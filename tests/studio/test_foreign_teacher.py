@@ -11,7 +11,7 @@ from reft_studio.data.dataset import Dataset
 from reft_studio.errors import SpecError
 from reft_studio.studio.foreign_teacher import guides_of
 from reft_studio.studio.plans import plan, sources
-from reft_studio.studio.runs import RunForm
+from reft_studio.studio.run_form import RunForm
 from reft_studio.studio.studio import Studio
 from reft_studio.workspace import Workspace
 from tests.training.test_foreign import another_model, another_word, ready, rename

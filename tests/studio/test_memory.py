@@ -13,7 +13,7 @@ from reft_studio.models.memory import MemoryWork, Room
 from reft_studio.models.spec import LoadSpec
 from reft_studio.studio import memory
 from reft_studio.studio.memory import UNKNOWN, be_there, fit
-from reft_studio.studio.runs import RunForm
+from reft_studio.studio.run_form import RunForm
 from reft_studio.studio.studio import Studio
 from reft_studio.teacher.spec import TeacherSpec
 from reft_studio.workspace import Workspace

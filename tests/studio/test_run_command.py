@@ -14,7 +14,7 @@ from reft_studio.errors import SpecError, StoreError
 from reft_studio.evaluation.judges.spec import JudgeSpec
 from reft_studio.models.spec import LoadSpec, LoraSpec, OptimSpec, preset_named
 from reft_studio.studio.run_command import changed, chosen, command, filtering, specs_in
-from reft_studio.studio.runs import RunForm
+from reft_studio.studio.run_form import RunForm
 from reft_studio.training.spec import RunSpec
 
 

@@ -14,7 +14,7 @@ from typer.main import get_command
 from reft_studio.cli import run as run_verb
 from reft_studio.cli.app import app
 from reft_studio.store import settings
-from reft_studio.studio.runs import RunPlan
+from reft_studio.studio.run_form import RunPlan
 from reft_studio.studio.studio import Studio
 from reft_studio.training.spec import RunSpec
 from reft_studio.training.watch import WatchSpec

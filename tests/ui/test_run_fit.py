@@ -14,8 +14,8 @@ from reft_studio.models.memory import Room
 from reft_studio.models.spec import OptimSpec
 from reft_studio.progress import Silent
 from reft_studio.studio import memory as fitting
+from reft_studio.studio.run_form import RunForm
 from reft_studio.studio.run_needs import Timing
-from reft_studio.studio.runs import RunForm
 from reft_studio.studio.studio import Studio
 from reft_studio.tasks.measure import measure
 from reft_studio.training.run_folder import list_runs

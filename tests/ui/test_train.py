@@ -13,7 +13,7 @@ import pytest
 
 from reft_studio.errors import SpecError
 from reft_studio.jobs.view import JobView
-from reft_studio.studio.runs import RunForm
+from reft_studio.studio.run_form import RunForm
 from reft_studio.studio.studio import Studio
 from reft_studio.workspace import Workspace
 from tests.ui.finished_runs import prepare_teacher_folder, write_run

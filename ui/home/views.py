@@ -18,7 +18,7 @@ from ui.text import ago, count, percent, show, size
 if TYPE_CHECKING:
     from reft_studio.jobs.view import JobView
     from reft_studio.studio.project import DatasetSummary
-    from reft_studio.studio.runs import RunSummary
+    from reft_studio.studio.run_form import RunSummary
     from reft_studio.studio.studio import Studio
 
 RECENT = 6

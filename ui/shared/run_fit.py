@@ -11,8 +11,8 @@ from reft_studio.defenses import DEFENSES
 from ui.text import counted, seconds, show, size
 
 if TYPE_CHECKING:
+    from reft_studio.studio.run_form import RunPlan
     from reft_studio.studio.run_needs import Time
-    from reft_studio.studio.runs import RunPlan
     from reft_studio.studio.studio import Studio
 
 MEASURE = "measure"

@@ -12,7 +12,7 @@ from ui.shared import run_fit
 from ui.text import count, counted, seconds, show
 
 if TYPE_CHECKING:
-    from reft_studio.studio.runs import RunForm, RunPlan
+    from reft_studio.studio.run_form import RunForm, RunPlan
     from reft_studio.studio.studio import Studio
 
 NOT_READY = {"title": "What will run", "text": "", "kpis": [], "warnings": [], "command": "", "spec": ""}

@@ -13,7 +13,7 @@ from reft_studio.defenses import DEFENSES
 from reft_studio.errors import SpecError
 from reft_studio.models import shelf
 from reft_studio.models.spec import DEFAULT, LoadSpec, LoraSpec, OptimSpec
-from reft_studio.studio.runs import RunForm
+from reft_studio.studio.run_form import RunForm
 from ui.events import FAST, on
 from ui.forms import Form, form, joined, parse_seeds, shown
 from ui.shared import run_fit

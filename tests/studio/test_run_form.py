@@ -14,7 +14,7 @@ from reft_studio.defenses import DEFENSES
 from reft_studio.errors import PrerequisiteError, SpecError, StoreError
 from reft_studio.models.spec import PRESETS, LoraSpec, OptimSpec
 from reft_studio.scoring.scores import write_scores
-from reft_studio.studio.runs import RunForm, RunPlan
+from reft_studio.studio.run_form import RunForm, RunPlan
 from reft_studio.studio.studio import Studio
 from reft_studio.teacher.teacher import open_teacher
 from reft_studio.workspace import Workspace, write_json

@@ -1,4 +1,4 @@
-"""The Train page: what can be asked for, what that means, and what has been done."""
+"""A run as a form: what can be asked for, what that means, and what has been done."""
 
 from __future__ import annotations
 
