@@ -78,13 +78,13 @@ def test_from_an_upload_to_a_report(studio: Studio, tmp_path: Path) -> None:
     assert len(cleaned) == frozen.rows and set(cleaned) <= set(original)
 
     form = RunForm(dataset=frozen.id, method="ref_teacher", optim=OPTIM)
-    plan = studio.plan_run(form)
+    plan = studio.runs.plan(form)
     assert not plan.spec.filter, "audited data is not filtered a second time"
     small = lab_suite(split="validation", sizes={"harmful": 12, "harmless": 12, "task": 12}).model_dump(mode="json")
     jobs = [
         studio.jobs.submit(
             "run",
-            {"spec": studio.plan_run(RunForm(dataset=data, method=method, optim=OPTIM)).spec.model_dump(mode="json"), "suite": small},
+            {"spec": studio.runs.plan(RunForm(dataset=data, method=method, optim=OPTIM)).spec.model_dump(mode="json"), "suite": small},
             title=method,
         )
         for data, method in ((frozen.id, "ref_teacher"), (dataset, "sft"))

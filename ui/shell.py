@@ -133,7 +133,7 @@ def _next(studio: Studio, state: State) -> dict[str, Any]:
 def page_states(studio: Studio, state: State) -> dict[str, Dot]:
     """How far each page is with the dataset in work: empty, busy (something begun) or done; pages that have no end have no dot."""
     dataset = state.dataset
-    runs = [run for run in studio.runs() if dataset is not None and run.dataset == dataset.id]
+    runs = [run for run in studio.runs.finished() if dataset is not None and run.dataset == dataset.id]
     graded = [run for run in runs if run.hs is not None]
     working = {job.kind for job in state.running if is_work_on(job, dataset)}
     states: dict[str, Dot] = {page.name: "none" for page in PAGES}

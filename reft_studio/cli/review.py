@@ -77,7 +77,9 @@ def _read_rows(studio: Studio, data: str, count: int, order: str, reason: str) -
     Checks among them look as any other row; what they were is told after the answer.
     The queue knows its orders, and raises SpecError for another one.
     """
-    items = studio.queue.batch(data, order=cast(Order, order), size=count, by=studio.audit.reviewer(None).removeprefix("human:")).items
+    items = studio.review_queue.batch(
+        data, order=cast(Order, order), size=count, by=studio.audit.reviewer(None).removeprefix("human:")
+    ).items
     decided = 0
     for at, item in enumerate(items, start=1):
         is_check = item.row_id < 0

@@ -11,10 +11,10 @@ from reft_studio.cli.own_prompts import Prompts, suite_of
 from reft_studio.errors import SpecError
 from reft_studio.evaluation.result import SCORES, load_result
 from reft_studio.models.spec import usual_preset
-from reft_studio.studio.live_run import run_params
 from reft_studio.studio.plans import Planner
 from reft_studio.studio.run_command import changed, chosen, judge_of, specs_in
 from reft_studio.studio.run_form import RunForm, RunPlan
+from reft_studio.studio.training import run_params
 from reft_studio.teacher.teacher import open_teacher
 from reft_studio.training.run_names import titles as run_titles
 from reft_studio.training.watch import WatchSpec

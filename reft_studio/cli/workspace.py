@@ -10,7 +10,6 @@ from reft_studio.cli.console import Console, show, table
 from reft_studio.errors import SpecError, StoreError
 from reft_studio.studio.past_runs import STATES, PastRun
 from reft_studio.studio.row_filter import RowFilter
-from reft_studio.studio.run_history import RunHistory
 from reft_studio.studio.studio import Studio
 from reft_studio.tasks import inspect as inspecting
 from reft_studio.tasks.import_data import lab_sample
@@ -32,7 +31,7 @@ def list_all(workspace: Workspace, kind: str) -> None:
             for one in studio.scorers.every()
         ]
     if kind in ("all", "runs"):
-        found["runs"] = [asdict(one) for one in studio.runs()]
+        found["runs"] = [asdict(one) for one in studio.runs.finished()]
     if kind in ("all", "models"):
         found["models"] = [asdict(one) for one in studio.chat.models()]
     show(found, text=lambda: "\n\n".join(_listed(name, rows) for name, rows in found.items()))
@@ -148,7 +147,7 @@ def jobs(workspace: Workspace, steps: dict[str, str], *, anew: bool = False) -> 
 
 def runs(workspace: Workspace, ids: Sequence[str], *, name: str | None, tags: Sequence[str] | None, note: str | None) -> None:
     """All runs; what is said of one; or the differences of several. Raises SpecError where words are given for no run or several."""
-    history = RunHistory(workspace)
+    history = Studio(workspace).runs
     if len(ids) != 1 and (name, tags, note) != (None, None, None):
         raise SpecError(f"{len(ids)} runs are named. Name one to call, tag or annotate it, several to compare their settings, or none.")
     if len(ids) > 1:
@@ -178,12 +177,12 @@ def _minutes(seconds: float | None) -> str:
 def delete(workspace: Workspace, name: str, *, sure: Callable[[str], None]) -> None:
     """Delete a dataset, or a run. `sure` is asked with what goes, and raises if a person says no."""
     studio = Studio(workspace)
-    if name in {one.run_id for one in studio.history.every()}:
-        plan = studio.history.deletion(name)
+    if name in {one.run_id for one in studio.runs.every()}:
+        plan = studio.runs.deletion(name)
         if plan.held:
             raise StoreError(plan.held)
         sure(plan.sentence)
-        studio.history.delete(name)
+        studio.runs.delete(name)
         show({"deleted": plan.run_id, "name": plan.title, "parts": plan.parts}, text=lambda: f"'{plan.title}' is deleted.")
         return
     if not workspace.folder("datasets", name).is_dir():

@@ -61,7 +61,7 @@ class LabelCard:
     total: int
 
 
-class Grading:
+class Evaluations:
     """What a person can do about prompts and judges."""
 
     def __init__(self, workspace: Workspace, jobs: JobQueue) -> None:

@@ -49,7 +49,7 @@ class MergeState:
 
 
 @dataclass(frozen=True)
-class Merging:
+class MergedModels:
     """The merged models of a workspace."""
 
     workspace: Workspace

@@ -49,7 +49,7 @@ class RowsToRead:
 
 
 @dataclass(frozen=True)
-class Queue:
+class ReviewQueue:
     """The review queues of one workspace."""
 
     workspace: Workspace

@@ -37,7 +37,7 @@ class Habits:
 
 
 @dataclass(frozen=True)
-class Desk:
+class Reviewers:
     """The desks of all reviewers of one workspace, so that another browser, or the next day, begins where this one stopped."""
 
     workspace: Workspace

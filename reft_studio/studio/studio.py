@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from reft_studio import doctor
 from reft_studio.chat.host import ModelHost
 from reft_studio.data.dataset import open_dataset
-from reft_studio.defenses import DEFENSES
-from reft_studio.defenses.defense import DefenseInfo
 from reft_studio.errors import SpecError
-from reft_studio.evaluation.suite import Suite
 from reft_studio.jobs.queue import JobQueue
-from reft_studio.models.spec import PRESETS, Preset
 from reft_studio.scoring.scores import open_score_set
 from reft_studio.store import removals, settings
 from reft_studio.store.decisions import DecisionLog
@@ -23,23 +17,20 @@ from reft_studio.studio import (
     explain,
     merged_models,
     outcomes,
-    plans,
     project,
     review_queue,
     reviewers,
-    run_form,
 )
 from reft_studio.studio.chat import Chat
 from reft_studio.studio.comparison import Comparing
 from reft_studio.studio.datasets import Datasets
 from reft_studio.studio.example import Example
 from reft_studio.studio.imports import Imports
-from reft_studio.studio.live_run import LiveRuns, run_params
 from reft_studio.studio.measures import Measures
 from reft_studio.studio.models import Models
 from reft_studio.studio.reports import Reports
 from reft_studio.studio.rows import Rows
-from reft_studio.studio.run_history import RunHistory
+from reft_studio.studio.runs import Runs
 from reft_studio.studio.scorers import Scorers
 from reft_studio.studio.scores import Scores
 from reft_studio.studio.scoring import Scoring
@@ -47,6 +38,7 @@ from reft_studio.studio.settings import StoredSettings
 from reft_studio.studio.sweeps import Sweeps
 from reft_studio.studio.teachers import Teachers
 from reft_studio.studio.thresholds import Thresholds
+from reft_studio.studio.training import Training
 from reft_studio.workspace import Workspace
 
 
@@ -61,19 +53,19 @@ class Studio:
         self.audit = audit.Audit(workspace, self.log, self.jobs)
         self.reports = Reports(workspace, self.audit)
         self.example = Example(workspace, self.jobs)
-        self.grading = evaluations.Grading(workspace, self.jobs)
+        self.evaluations = evaluations.Evaluations(workspace, self.jobs)
         self.datasets = Datasets(workspace)
         self.imports = Imports(workspace, self.jobs)
         self.comparison = Comparing(workspace)
         self.outcomes = outcomes.Outcomes(workspace)
-        self.training = LiveRuns(workspace, self.jobs)
-        self.history = RunHistory(workspace, self.jobs)
-        self.merging = merged_models.Merging(workspace, self.jobs)
-        self.queue = review_queue.Queue(workspace, self.log)
-        self.desk = reviewers.Desk(workspace)
+        self.training = Training(workspace, self.jobs)
+        self.merged_models = merged_models.MergedModels(workspace, self.jobs)
+        self.review_queue = review_queue.ReviewQueue(workspace, self.log)
+        self.reviewers = reviewers.Reviewers(workspace)
         self.host = ModelHost(workspace)
         self.chat = Chat(workspace, self.jobs, self.host)
         self.models = Models(self.jobs)
+        self.runs = Runs(workspace, self.jobs, self.models, self.training)
         self.teachers = Teachers(workspace, self.jobs, self.models)
         self.scorers = Scorers(workspace, self.jobs, self.log, self.models)
         self.scoring = Scoring(workspace, self.jobs, self.models)
@@ -126,33 +118,6 @@ class Studio:
                 raise SpecError("There are no scores to set a threshold for. Score the dataset first.")
             settings.set(self.workspace, f"threshold:{score.dataset}:{score.key}", round(threshold, 3))
             settings.set(self.workspace, f"threshold-rule:{score.dataset}:{score.key}", rule)
-
-    # train
-
-    def methods(self) -> list[DefenseInfo]:
-        return [DEFENSES.get(method).info for method in DEFENSES]
-
-    def presets(self) -> dict[str, Preset]:
-        return dict(PRESETS)
-
-    def plan_run(self, form: run_form.RunForm, *, suite: Suite | None = None) -> run_form.RunPlan:
-        return plans.plan(self.workspace, form, suite=suite)
-
-    def plan_runs(self, forms: Sequence[run_form.RunForm]) -> list[run_form.RunPlan]:
-        """Plans of runs that are started together; what they share is looked up once."""
-        return plans.plan_all(self.workspace, forms)
-
-    def start_run(self, form: run_form.RunForm, *, evaluate: bool = True) -> str:
-        """Queue one run, with its evaluation where prompts are set; returns the job."""
-        planned = self.plan_run(form)
-        planned.require_room()
-        for source in plans.sources(self.workspace, planned.spec):
-            self.models.require(source)
-        params = run_params(planned, evaluate=evaluate, watch=self.training.watch())
-        return self.jobs.submit("run", params, title=planned.title)
-
-    def runs(self) -> list[run_form.RunSummary]:
-        return run_form.summaries(self.workspace)
 
     def doctor(self) -> list[doctor.HealthCheck]:
         return doctor.examine(self.workspace)

@@ -16,7 +16,7 @@ from reft_studio.store import records, settings
 from reft_studio.store.decisions import DecisionLog
 from reft_studio.studio import draws
 from reft_studio.studio.audit import Audit
-from reft_studio.studio.review_queue import Queue
+from reft_studio.studio.review_queue import ReviewQueue
 from reft_studio.workspace import Workspace
 
 ROWS = 400
@@ -78,7 +78,9 @@ def test_a_check_looks_like_the_row_it_stands_for_until_it_is_decided(audit: Aud
     check = draw.checks[0]
     assert (card.row_id, card.score, card.origin, card.known_harmful) == (check.shown, pytest.approx(-0.5), "sums", None)
     assert (card.prompt, card.response) == (texts()[check.text].prompt, texts()[check.text].response)
-    shown = {item.row_id: item for item in Queue(audit.workspace, audit.log).batch(dataset.id, size=200).items if item.why == "random"}
+    shown = {
+        item.row_id: item for item in ReviewQueue(audit.workspace, audit.log).batch(dataset.id, size=200).items if item.why == "random"
+    }
     assert {shown[one].shown for one in shown if one < 0} <= {check.shown for check in draw.checks} and any(one < 0 for one in shown)
     assert all(item.score == pytest.approx(-0.5) for item in shown.values())
 

@@ -39,58 +39,58 @@ def graded(studio: Studio, harmful: str, subject: str = "run1") -> None:
 
 
 def test_own_prompts_are_kept_and_can_be_given_up(studio: Studio, harmful: str) -> None:
-    assert studio.grading.suite() is None
-    saved = studio.grading.save_suite(SuiteForm(harmful=harmful, rows=2, max_new_tokens=64))
-    assert saved is not None and stored_suite(studio.workspace) == saved == studio.grading.suite()
+    assert studio.evaluations.suite() is None
+    saved = studio.evaluations.save_suite(SuiteForm(harmful=harmful, rows=2, max_new_tokens=64))
+    assert saved is not None and stored_suite(studio.workspace) == saved == studio.evaluations.suite()
     assert (saved.sets[0].rows, saved.sets[0].max_new_tokens) == (2, 64)
-    assert studio.grading.save_suite(SuiteForm()) is None
-    assert studio.grading.suite() is None
+    assert studio.evaluations.save_suite(SuiteForm()) is None
+    assert studio.evaluations.suite() is None
 
 
 def test_prompts_kept_by_an_earlier_version_are_read(studio: Studio, harmful: str) -> None:
     settings.set(studio.workspace, "suite", {"harmful": harmful, "max_new_tokens": 32})
-    suite = studio.grading.suite()
+    suite = studio.evaluations.suite()
     assert suite is not None and suite.sets[0].max_new_tokens == 32
 
 
 def test_a_dataset_that_is_gone_is_refused_and_nothing_is_kept(studio: Studio) -> None:
     with pytest.raises(StoreError, match="no dataset"):
-        studio.grading.save_suite(SuiteForm(harmful="0" * 16))
-    assert studio.grading.suite() is None
+        studio.evaluations.save_suite(SuiteForm(harmful="0" * 16))
+    assert studio.evaluations.suite() is None
 
 
 def test_a_published_set_keeps_its_rule_and_length(studio: Studio, tmp_path: Path) -> None:
     path = tmp_path / "t.jsonl"
     path.write_text("".join(json.dumps({"question": f"q{n}", "answer": f"#### {n}"}) + "\n" for n in range(4)))
-    part, dataset = studio.grading.use_preset("gsm8k", str(path))
+    part, dataset = studio.evaluations.use_preset("gsm8k", str(path))
     assert part == "task"
-    assert [value for _, value in studio.grading.choices("task")] == [dataset]
-    assert studio.grading.choices("harmful") == []  # a task's set is not offered as harmful prompts
-    suite = studio.grading.save_suite(SuiteForm(task=dataset, benchmark="label_match", max_new_tokens=16))
+    assert [value for _, value in studio.evaluations.choices("task")] == [dataset]
+    assert studio.evaluations.choices("harmful") == []  # a task's set is not offered as harmful prompts
+    suite = studio.evaluations.save_suite(SuiteForm(task=dataset, benchmark="label_match", max_new_tokens=16))
     assert suite is not None
     assert [(one.benchmark, one.max_new_tokens) for one in suite.sets] == [("last_number", 200)]
     with pytest.raises(SpecError, match="path"):
-        studio.grading.use_preset("gsm8k", " ")
+        studio.evaluations.use_preset("gsm8k", " ")
     with pytest.raises(DataError, match="is not there"):
-        studio.grading.use_preset("gsm8k", str(tmp_path / "none.jsonl"))
+        studio.evaluations.use_preset("gsm8k", str(tmp_path / "none.jsonl"))
 
 
 def test_a_judge_that_is_no_model_is_not_kept(studio: Studio, tmp_path: Path) -> None:
     with pytest.raises(PrerequisiteError, match=r"no config\.json"):
-        studio.grading.save_judge(JudgeSpec(name="beaver_dam", model=str(tmp_path)))
-    assert studio.grading.judge() == JudgeSpec()
+        studio.evaluations.save_judge(JudgeSpec(name="beaver_dam", model=str(tmp_path)))
+    assert studio.evaluations.judge() == JudgeSpec()
 
 
 def test_the_judge_is_kept_and_goes_into_the_plan_of_a_run(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("reft_studio.evaluation.judges.locate", lambda *_, **__: None)
     assert stored_judge(studio.workspace) == JudgeSpec()
     spec = JudgeSpec(name="wildguard", model="own/guard")
-    studio.grading.save_judge(spec)
-    assert stored_judge(studio.workspace) == studio.grading.judge() == spec
+    studio.evaluations.save_judge(spec)
+    assert stored_judge(studio.workspace) == studio.evaluations.judge() == spec
 
 
 def test_every_judge_is_offered_with_what_is_known_of_its_mistakes(studio: Studio) -> None:
-    found = {one.name: one for one in studio.grading.judges()}
+    found = {one.name: one for one in studio.evaluations.judges()}
     assert list(found) == ["answer_classifier", "refusal_phrases", "beaver_dam", "llama_guard_3", "harmbench_cls", "wildguard", "human"]
     assert [one.is_model for one in found.values()] == [False, False, True, True, True, True, False]
     assert all(one.known_error for one in found.values())
@@ -99,8 +99,8 @@ def test_every_judge_is_offered_with_what_is_known_of_its_mistakes(studio: Studi
 def test_grading_again_is_a_job_over_stored_answers(studio: Studio, harmful: str) -> None:
     graded(studio, harmful)
     with pytest.raises(SpecError, match="at least one run"):
-        studio.grading.regrade([], JudgeSpec())
-    studio.grading.regrade(["run1"], JudgeSpec(name="wildguard"))
+        studio.evaluations.regrade([], JudgeSpec())
+    studio.evaluations.regrade(["run1"], JudgeSpec(name="wildguard"))
     (job,) = studio.jobs.list(1)
     assert (job.kind, job.params["subjects"], job.params["judge"]["name"]) == ("regrade", ["run1"], "wildguard")
 
@@ -132,16 +132,16 @@ def test_labels_grade_every_run_that_gave_the_same_answer_and_agreement_is_count
 
     graded(studio, harmful)
     graded(studio, harmful, "run2")
-    card = studio.grading.to_label("run1")
+    card = studio.evaluations.to_label("run1")
     assert card is not None
-    studio.grading.label(card.key, "refusal")
-    other = studio.grading.to_label("run2")
+    studio.evaluations.label(card.key, "refusal")
+    other = studio.evaluations.to_label("run2")
     assert other is not None and other.done == 1  # the same answer has its label already
-    before = studio.grading.agreement(["run1", "gone"])
+    before = studio.evaluations.agreement(["run1", "gone"])
     assert [(one["first"], one["second"], one["n"]) for one in before] == [("answer_classifier", "refusal_phrases", 3)]
-    spec = studio.grading.complete(JudgeSpec(name="human"))
+    spec = studio.evaluations.complete(JudgeSpec(name="human"))
     regrade(studio.workspace, "run1", judge_for(spec), spec=spec)
-    found = [one for one in studio.grading.agreement(["run1", "run2"]) if one["subject"] == "run1"]
+    found = [one for one in studio.evaluations.agreement(["run1", "run2"]) if one["subject"] == "run1"]
     assert {(one["first"], one["second"], one["n"], one["only_second"]) for one in found} == {
         ("human", "answer_classifier", 1, 1),
         ("human", "refusal_phrases", 1, 1),

@@ -23,10 +23,10 @@ def test_the_example_gives_every_page_something_true_to_show(studio: Studio) -> 
     state = studio.state()
     assert state.dataset is not None and state.dataset.id == dataset and state.dataset.example
     assert state.score is not None and studio.scores.view(dataset, state.score.key).labels_known
-    assert {run.method for run in studio.runs()} >= {"sft", "ref_teacher"}
-    assert all(run.example and run.hs and run.fa and run.over_refusal for run in studio.runs())
+    assert {run.method for run in studio.runs.finished()} >= {"sft", "ref_teacher"}
+    assert all(run.example and run.hs and run.fa and run.over_refusal for run in studio.runs.finished())
     assert studio.comparison.every().reasons == [], "all of it may be compared"
-    assert studio.audit.verify().ok and studio.queue.batch(dataset).items
+    assert studio.audit.verify().ok and studio.review_queue.batch(dataset).items
 
 
 def test_its_badge_tells_the_day_it_was_made(studio: Studio) -> None:

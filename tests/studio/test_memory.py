@@ -79,11 +79,11 @@ def test_runs_and_teachers_that_cannot_fit_are_not_queued(space: Any, workspace:
     rows: list[Any] = [{"prompt": f"question {at}", "response": "answer"} for at in range(40)]
     user = write_dataset(workspace, rows, name="user data", role="user", extra={"task": "topic"})
     space(8e9)
-    planned = studio.plan_run(RunForm(dataset=user.id, method="sft"))
+    planned = studio.runs.plan(RunForm(dataset=user.id, method="sft"))
     assert planned.fit.memory.endswith("by the lengths of the rows") and planned.spec.loading == LoadSpec()
     space(1e6)
     with pytest.raises(PrerequisiteError, match="'lab' needs about .* in float32, but 1 MB of 16.0 GB are free"):  # noqa: RUF043
-        studio.start_run(RunForm(dataset=user.id, method="sft"))
+        studio.runs.start(RunForm(dataset=user.id, method="sft"))
     sets = {name: user.id for name in ("harmful", "helpful", "calibration_harmful", "calibration_harmless")}
     with pytest.raises(PrerequisiteError, match="'lab' needs about"):
         studio.teachers.prepare(TeacherSpec(model="lab", **sets))

@@ -120,7 +120,7 @@ def test_progress_moves_with_the_threshold(studio: Studio, workspace: Workspace)
 
 def test_without_scores_every_row_waits_and_is_read_in_some_order(studio: Studio, workspace: Workspace) -> None:
     dataset = make(workspace, scored=False)
-    assert {item.row_id for item in studio.queue.batch(dataset.id).items} == set(IDS)
+    assert {item.row_id for item in studio.review_queue.batch(dataset.id).items} == set(IDS)
     studio.audit.decide(dataset.id, 4, "keep", seen=True)
     studio.audit.decide(dataset.id, 8, "unsure", seen=True)
     progress = studio.audit.review_progress(dataset.id)
@@ -129,8 +129,8 @@ def test_without_scores_every_row_waits_and_is_read_in_some_order(studio: Studio
 
 def test_the_next_rows_to_read_are_those_nobody_decided(studio: Studio, workspace: Workspace) -> None:
     dataset = make(workspace)
-    assert {item.row_id for item in studio.queue.batch(dataset.id).items} == set(IDS)
+    assert {item.row_id for item in studio.review_queue.batch(dataset.id).items} == set(IDS)
     studio.audit.decide(dataset.id, 2, "keep", seen=True)
-    items = studio.queue.batch(dataset.id).items
+    items = studio.review_queue.batch(dataset.id).items
     assert {item.row_id for item in items} == {1, 4, 8, 16}
     assert items[-1].row_id == 16 and items[-1].why == "unscored"

@@ -32,7 +32,7 @@ def studio(tmp_path: Path) -> Studio:
 
 
 def ids(studio: Studio, **asked: object) -> list[int]:
-    return [item.row_id for item in studio.queue.batch(dataset(studio), **asked).items]  # type: ignore[arg-type]
+    return [item.row_id for item in studio.review_queue.batch(dataset(studio), **asked).items]  # type: ignore[arg-type]
 
 
 def dataset(studio: Studio) -> str:
@@ -42,7 +42,7 @@ def dataset(studio: Studio) -> str:
 
 
 def test_the_mixed_order_begins_at_the_line_and_holds_random_and_clear_rows(studio: Studio) -> None:
-    items = studio.queue.batch(dataset(studio), size=20).items
+    items = studio.review_queue.batch(dataset(studio), size=20).items
     kinds = {item.why for item in items}
     assert kinds == {"borderline", "random", "precision"}
     assert items[0].why == "borderline"
@@ -59,7 +59,7 @@ def test_decided_rows_do_not_come_again_in_any_order(studio: Studio) -> None:
 
 
 def test_a_random_draw_that_a_bulk_decision_took_still_waits_for_a_reader(studio: Studio) -> None:
-    drawn = [item.row_id for item in studio.queue.batch(dataset(studio), size=20).items if item.why == "random"]
+    drawn = [item.row_id for item in studio.review_queue.batch(dataset(studio), size=20).items if item.why == "random"]
     studio.audit.decide_many(dataset(studio), drawn, "keep")
     assert set(drawn) <= set(ids(studio, size=20))
 
@@ -78,7 +78,7 @@ def test_highest_comes_down_from_the_top(studio: Studio) -> None:
 
 def test_every_row_comes_once_if_one_reads_long_enough_and_those_without_a_score_last(studio: Studio) -> None:
     read: list[int] = []
-    while len(read) < ROWS and (items := studio.queue.batch(dataset(studio), size=100).items):
+    while len(read) < ROWS and (items := studio.review_queue.batch(dataset(studio), size=100).items):
         batch = [item.row_id for item in items]
         studio.audit.decide_many(dataset(studio), batch, "keep")
         for drawn in (item.row_id for item in items if item.why in ("random", "precision")):
@@ -107,7 +107,7 @@ def test_two_scorers_disagree_on_the_rows_that_only_one_flags(studio: Studio) ->
 
 
 def test_a_filter_is_read_in_its_own_order_and_says_how_many_it_selects(studio: Studio) -> None:
-    batch = studio.queue.batch(dataset(studio), row_filter=RowFilter(low=0.9, facets=(("origin", "mix"),), order="-score"), size=3)
+    batch = studio.review_queue.batch(dataset(studio), row_filter=RowFilter(low=0.9, facets=(("origin", "mix"),), order="-score"), size=3)
     assert [item.row_id for item in batch.items] == [191, 193, 195]
     assert batch.matching == 5
 
@@ -122,7 +122,7 @@ def test_a_dataset_without_scores_is_read_at_random(tmp_path: Path) -> None:
     studio = Studio(Workspace.open(tmp_path / "w"))
     rows: list[Row] = [{"prompt": f"p{at}", "response": "r"} for at in range(30)]
     made = write_dataset(studio.workspace, rows, name="d", role="user")
-    batch = studio.queue.batch(made.id, size=30)
+    batch = studio.review_queue.batch(made.id, size=30)
     assert sorted(item.row_id for item in batch.items) == list(range(30))
     assert {item.why for item in batch.items} == {"unscored"}
 

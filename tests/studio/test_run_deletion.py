@@ -19,7 +19,7 @@ from reft_studio.jobs.queue import JobQueue
 from reft_studio.jobs.run_jobs import became
 from reft_studio.store import jobs as table
 from reft_studio.store import removals, run_notes
-from reft_studio.studio.run_history import RunHistory
+from reft_studio.studio.runs import Runs
 from reft_studio.studio.studio import Studio
 from reft_studio.training.run_folder import kept_of
 from reft_studio.workspace import Workspace, discard, sweep
@@ -30,8 +30,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def history(workspace: Workspace) -> RunHistory:
-    return RunHistory(workspace)
+def history(workspace: Workspace) -> Runs:
+    return Studio(workspace).runs
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def left(workspace: Workspace, run: str) -> list[str]:
     return sorted(path.relative_to(workspace.root).as_posix() for path in found)
 
 
-def test_all_that_only_the_run_has_goes_and_is_named_before(history: RunHistory, workspace: Workspace, run: str) -> None:
+def test_all_that_only_the_run_has_goes_and_is_named_before(history: Runs, workspace: Workspace, run: str) -> None:
     other = write_run(workspace, "sft", seed=1)
     plan = history.deletion(run)
     assert plan.held == "" and len(plan.parts) == 3
@@ -64,7 +64,7 @@ def test_all_that_only_the_run_has_goes_and_is_named_before(history: RunHistory,
     assert again == run and history.find(run).title == "Plain SFT, seed 0", "who does it again finds nothing of before"
 
 
-def test_an_unfinished_run_goes_with_its_checkpoints_and_jobs(history: RunHistory, workspace: Workspace) -> None:
+def test_an_unfinished_run_goes_with_its_checkpoints_and_jobs(history: Runs, workspace: Workspace) -> None:
     run, first = write_attempt(workspace, "failed")
     _, second = write_attempt(workspace, "cancelled", kept=True)
     plan = history.delete(run)
@@ -74,7 +74,7 @@ def test_an_unfinished_run_goes_with_its_checkpoints_and_jobs(history: RunHistor
     assert not kept_of(workspace, run).exists()
 
 
-def test_a_job_that_followed_an_ended_one_stays_and_one_that_waits_for_it_keeps_it(history: RunHistory, workspace: Workspace) -> None:
+def test_a_job_that_followed_an_ended_one_stays_and_one_that_waits_for_it_keeps_it(history: Runs, workspace: Workspace) -> None:
     run, job = write_attempt(workspace, "failed")
     follower = history.jobs.submit("evaluate", {"subject": "base--lab"}, title="Evaluate the base", after=job)
     with pytest.raises(StoreError, match="'Evaluate the base' waits for it"):
@@ -85,7 +85,7 @@ def test_a_job_that_followed_an_ended_one_stays_and_one_that_waits_for_it_keeps_
 
 
 @pytest.mark.parametrize("state", ["running", "queued", "paused"])
-def test_a_run_whose_job_is_not_over_stays(history: RunHistory, workspace: Workspace, state: str) -> None:
+def test_a_run_whose_job_is_not_over_stays(history: Runs, workspace: Workspace, state: str) -> None:
     run, job = write_attempt(workspace, state)
     plan = history.deletion(run)
     assert "Cancel its job in the queue first." in plan.held
@@ -99,7 +99,7 @@ def test_a_run_whose_job_is_not_over_stays(history: RunHistory, workspace: Works
     [("evaluate", {"subject": "RUN"}), ("regrade", {"subjects": ["base--lab", "RUN"], "judge": {"name": "refusal_phrases"}})],
 )
 def test_a_run_that_a_waiting_job_needs_stays_whole(
-    history: RunHistory, workspace: Workspace, run: str, kind: str, params: dict[str, Any]
+    history: Runs, workspace: Workspace, run: str, kind: str, params: dict[str, Any]
 ) -> None:
     asked = {
         name: run if value == "RUN" else [run if one == "RUN" else one for one in value] if name == "subjects" else value
@@ -115,9 +115,7 @@ def test_a_run_that_a_waiting_job_needs_stays_whole(
     assert left(workspace, run) == []
 
 
-def test_a_run_that_was_stopped_and_saved_is_held_by_the_job_that_still_grades_it(
-    history: RunHistory, workspace: Workspace, run: str
-) -> None:
+def test_a_run_that_was_stopped_and_saved_is_held_by_the_job_that_still_grades_it(history: Runs, workspace: Workspace, run: str) -> None:
     asked, job = write_attempt(workspace, "running", seed=4)
     became(workspace, job, asked=asked, run=run)
     assert history.find(run).state == "evaluating"
@@ -125,14 +123,14 @@ def test_a_run_that_was_stopped_and_saved_is_held_by_the_job_that_still_grades_i
         history.delete(run)
 
 
-def test_a_whole_demo_that_is_on_its_way_holds_the_runs_of_its_base(history: RunHistory, workspace: Workspace, run: str) -> None:
+def test_a_whole_demo_that_is_on_its_way_holds_the_runs_of_its_base(history: Runs, workspace: Workspace, run: str) -> None:
     history.jobs.submit("demo", {}, title="First audit")
     assert history.deletion(run).held == "", "one that waits trains what it lacks"
     assert table.claim(workspace, now=time.time()) is not None
-    assert "'First audit' is on its way and may need" in RunHistory(Workspace(workspace.root)).deletion(run).held
+    assert "'First audit' is on its way and may need" in Studio(Workspace(workspace.root)).runs.deletion(run).held
 
 
-def test_a_run_that_chat_has_in_memory_stays_until_chat_lets_go(history: RunHistory, workspace: Workspace, run: str) -> None:
+def test_a_run_that_chat_has_in_memory_stays_until_chat_lets_go(history: Runs, workspace: Workspace, run: str) -> None:
     loaded.tell(workspace, {run, "base--lab"})
     with pytest.raises(StoreError, match="Chat has 'the baseline' in memory"):
         history.delete(run)
@@ -146,8 +144,8 @@ def test_an_app_that_may_only_read_deletes_nothing(workspace: Workspace, run: st
     first, second = Workspace.open(workspace.root, app=True), Workspace.open(workspace.root, app=True)
     assert first.writable and not second.writable
     with pytest.raises(StoreError):
-        Studio(second).history.delete(run)
-    assert Studio(first).history.find(run).title == "the baseline"
+        Studio(second).runs.delete(run)
+    assert Studio(first).runs.find(run).title == "the baseline"
 
 
 # --- killed in the middle ----------------------------------------------------------------------------------------------------------
@@ -155,9 +153,9 @@ def test_an_app_that_may_only_read_deletes_nothing(workspace: Workspace, run: st
 DELETE = """
 import sys
 from pathlib import Path
-from reft_studio.studio.run_history import RunHistory
+from reft_studio.studio.studio import Studio
 from reft_studio.workspace import Workspace
-RunHistory(Workspace(Path(sys.argv[1]))).delete(sys.argv[2])
+Studio(Workspace(Path(sys.argv[1]))).runs.delete(sys.argv[2])
 """
 
 
@@ -175,7 +173,7 @@ def test_a_run_that_was_made_again_since_is_not_taken_for_the_deleted_one(worksp
     subprocess.run([sys.executable, "-c", DELETE, str(workspace.root), run], cwd=ROOT, env=environment, timeout=120)
     assert write_run(workspace, "sft") == run
     Studio(Workspace.open(workspace.root))
-    (found,) = RunHistory(workspace).every()
+    (found,) = Studio(workspace).runs.every()
     assert (found.run_id, found.title, found.hs) == (run, "Plain SFT", None)
 
 

@@ -42,7 +42,7 @@ def score(workspace: Workspace, user: Dataset, *, flagged: int, missing: int = 0
 
 
 def plan(studio: Studio, user: Dataset, **form: Any) -> RunPlan:
-    return studio.plan_run(RunForm(dataset=user.id, **form))
+    return studio.runs.plan(RunForm(dataset=user.id, **form))
 
 
 @pytest.mark.parametrize("method", list(DEFENSES))
@@ -165,7 +165,7 @@ def test_a_form_with_an_unknown_teacher_or_dataset_says_which(studio: Studio, us
     with pytest.raises(StoreError, match="no teacher 't000'"):
         plan(studio, user, teacher="t000")
     with pytest.raises(StoreError, match="no dataset"):
-        studio.plan_run(RunForm(dataset="0000"))
+        studio.runs.plan(RunForm(dataset="0000"))
 
 
 def own_teacher(workspace: Workspace, teacher: str, *, rank: int = 16, regularised: bool = True) -> None:

@@ -90,8 +90,8 @@ def test_nothing_is_estimated_from_the_rows_that_came_first(studio: Studio, half
 
 def test_rows_are_reviewed_one_by_one_meanwhile(studio: Studio, half_scored: Dataset) -> None:
     assert studio.audit.decide(half_scored.id, 0, "remove").action == "remove"
-    assert [item.row_id for item in studio.queue.batch(half_scored.id, order="highest", size=2).items] == [1, 2]
-    assert len(studio.queue.batch(half_scored.id, size=20).items) == 11  # rows not reached and random draws are not in it
+    assert [item.row_id for item in studio.review_queue.batch(half_scored.id, order="highest", size=2).items] == [1, 2]
+    assert len(studio.review_queue.batch(half_scored.id, size=20).items) == 11  # rows not reached and random draws are not in it
 
 
 def test_new_user_data_is_scored_by_words_at_once_and_the_labs_is_not(studio: Studio, dataset: Dataset) -> None:

@@ -19,7 +19,7 @@ from reft_studio.jobs.queue import JobQueue
 from reft_studio.models.session import Session
 from reft_studio.models.spec import LoadSpec, OptimSpec
 from reft_studio.progress import Silent
-from reft_studio.studio.merged_models import Merging
+from reft_studio.studio.merged_models import MergedModels
 from reft_studio.tasks.merge import held_by, merge
 from reft_studio.training.merged import merged_run
 from reft_studio.training.run import train
@@ -69,7 +69,7 @@ def said_by_the_app(run: RunInfo) -> torch.Tensor:
 
 def test_a_job_merges_a_run_and_the_folder_is_all_that_is_needed(workspace: Workspace, run: RunInfo) -> None:
     queue = JobQueue(workspace)
-    merging = Merging(workspace, queue)
+    merging = MergedModels(workspace, queue)
     assert merging.state(run.run_id).state == "possible"
     job = queue.wait(merging.start(run.run_id), timeout_s=240)
     assert job.state == "done" and job.result is not None, job.message
@@ -114,7 +114,7 @@ def test_too_little_disk_is_told_with_both_numbers_before_anything_starts(
 ) -> None:
     monkeypatch.setattr("reft_studio.models.merged_size.free_at", lambda place: 3_000_000)
     monkeypatch.setattr("reft_studio.models.loading.load", _never)
-    merging = Merging(workspace, JobQueue(workspace))
+    merging = MergedModels(workspace, JobQueue(workspace))
     for attempt in (lambda: merge(Console(workspace), {"run": run.run_id}), lambda: merging.start(run.run_id)):
         with pytest.raises(PrerequisiteError, match=r"takes 0\.\d MB in float32, but 3.0 MB are free"):
             attempt()
@@ -167,7 +167,7 @@ def test_a_damaged_merged_model_says_so_and_can_be_made_again(workspace: Workspa
     merge(Console(workspace), {"run": run.run_id})
     (workspace.folder("merged", run.run_id) / "merged.json").write_text("{}", "utf-8")
     integrity.forget()
-    state = Merging(workspace, JobQueue(workspace)).state(run.run_id)
+    state = MergedModels(workspace, JobQueue(workspace)).state(run.run_id)
     assert state.made is None and "Merge the run again" in state.damaged and state.state == "possible"
     found = doctor.stored_files(workspace)
     assert not found.ok and "merge the run again" in found.hint

@@ -246,12 +246,12 @@ def test_choosing_fewer_runs_changes_the_address_and_the_page(page: Page, projec
 @pytest.mark.browser
 def test_the_page_opens_on_the_story_of_the_dataset_with_chart_and_files(page: Page, studio: Studio, project: dict[str, str]) -> None:
     before = studio.settings.get("dataset")
-    studio.choose(dataset=next(run.dataset for run in studio.runs() if run.run_id == project["sft"]))
+    studio.choose(dataset=next(run.dataset for run in studio.runs.finished() if run.run_id == project["sft"]))
     try:
         page.goto("/compare")
         page.locator("#compare-trade-off .js-plotly-plot").wait_for()
         ticked = page.locator("#compare-runs input:checked")
-        named = {run.run_id: run.title for run in studio.runs()}
+        named = {run.run_id: run.title for run in studio.runs.finished()}
         labels = {box.get_attribute("aria-label") for box in ticked.all()}
         assert labels >= {f"Compare {named[project[method]]}" for method in ("sft", "ref_teacher")}
         lines = page.locator("#compare-story .cs-lines p")

@@ -52,7 +52,7 @@ def test_answers_are_labelled_with_keys_and_the_last_label_is_taken_back(page: P
     expect(count).to_contain_text("2 of")
     page.keyboard.press("z")
     expect(count).to_contain_text("1 of")
-    card = studio.grading.to_label(run)
+    card = studio.evaluations.to_label(run)
     assert card is not None and card.done == 1
 
 
@@ -71,7 +71,7 @@ def test_prompts_and_judge_are_saved_and_a_bad_file_is_told(page: Page, studio: 
     page.locator("#suite-save").click()
     expect(page.locator("#suite-status")).to_contain_text("Saved")
     try:
-        suite, judge = studio.grading.suite(), studio.grading.judge()
+        suite, judge = studio.evaluations.suite(), studio.evaluations.judge()
         assert suite is not None and suite.sets[0].of == dataset.id
         assert (judge.name, judge.model) == ("wildguard", "/own/wildguard")
         page.locator("#suite-published button").first.click()

@@ -148,8 +148,8 @@ def test_a_name_is_asked_for_once_and_goes_with_every_decision(page: Page, studi
 
 def test_a_masked_text_shows_only_while_the_key_is_held_and_is_counted(people: tuple[Page, Page], studio: Studio, audit: Scored) -> None:
     ana, _ = people
-    studio.desk.keep_habits("Ana", reveal="hold", nudge=2)
-    before = studio.desk.opened("Ana")
+    studio.reviewers.keep_habits("Ana", reveal="hold", nudge=2)
+    before = studio.reviewers.opened("Ana")
     ana.goto(f"/review?row={int(audit.harmful.argmax())}")
     body = ana.locator(".rv-card .cd-body").first
     expect(body).to_contain_text("masked")
@@ -167,8 +167,8 @@ def test_a_masked_text_shows_only_while_the_key_is_held_and_is_counted(people: t
     expect(body).to_contain_text("masked")
     expect(ana.locator(".rv-nudge")).to_contain_text("masked texts today")
     ana.wait_for_timeout(1200)  # the count is sent once a second
-    assert studio.desk.opened("Ana") == before + 3
-    studio.desk.keep_habits("Ana", reveal="toggle", nudge=40)
+    assert studio.reviewers.opened("Ana") == before + 3
+    studio.reviewers.keep_habits("Ana", reveal="toggle", nudge=40)
 
 
 def test_no_text_of_a_masked_row_is_anywhere_on_the_page(people: tuple[Page, Page], audit: Scored) -> None:

@@ -96,7 +96,7 @@ def test_the_commands_and_the_file_of_the_page_ask_for_the_same_runs(
 ) -> None:
     values = filled(quiet, inputs, changed)
     forms = inputs.forms(*values.values())
-    plans, told = quiet.plan_runs(forms), run_plan.plan_value(quiet, forms, evaluate=values["evaluate"])
+    plans, told = quiet.runs.plan_all(forms), run_plan.plan_value(quiet, forms, evaluate=values["evaluate"])
     for line in told["command"].splitlines():
         assert ("--no-evaluate" in line) is not values["evaluate"]
         typed(quiet, line)
@@ -127,9 +127,9 @@ def test_the_commands_say_how_runs_are_looked_at_where_that_is_not_the_usual(
 
 @pytest.mark.parametrize("changed", FORMS)
 def test_a_run_fills_the_form_that_asks_for_it_again(quiet: Studio, inputs: RunInputs, changed: dict[str, Any]) -> None:
-    for plan in quiet.plan_runs(inputs.forms(*filled(quiet, inputs, changed).values())):
+    for plan in quiet.runs.plan_all(inputs.forms(*filled(quiet, inputs, changed).values())):
         again = {**run_choices.usual(quiet, inputs), **run_choices.of_spec(quiet, inputs, plan.spec, plan.judge)}
-        (found,) = quiet.plan_runs(inputs.forms(*again.values()))
+        (found,) = quiet.runs.plan_all(inputs.forms(*again.values()))
         assert found.spec == plan.spec
 
 
@@ -156,7 +156,7 @@ def test_data_that_was_chosen_on_another_page_goes_before_the_choice_made_here(q
 
 
 def test_a_link_to_a_job_or_a_run_opens_its_settings_and_one_to_nothing_says_so(quiet: Studio, inputs: RunInputs) -> None:
-    run = quiet.runs()[0].run_id
+    run = quiet.runs.finished()[0].run_id
     *contents, line = run_choices.opened(quiet, inputs, f"?like={run}")
     assert "'Plain SFT'" in line["text"]
     assert dict(zip(inputs.fields, contents, strict=False))["optim.steps"]["value"] == 40

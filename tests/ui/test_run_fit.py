@@ -61,7 +61,7 @@ def test_what_does_not_fit_is_said_with_buttons_and_is_not_queued(quiet: Studio,
     assert [one["act"] for one in told["remedies"]] == ["micro", "checkpointing", "length"]
     assert told["remedies"][0]["text"] == "Micro-batch 24 → 12"
     with pytest.raises(PrerequisiteError, match="needs about"):
-        quiet.start_run(form(quiet))
+        quiet.runs.start(form(quiet))
     free(12e9)
     assert [one["act"] for one in run_plan.plan_value(quiet, [form(quiet)])["remedies"]] == []
 
@@ -75,7 +75,9 @@ def test_a_remedy_changes_its_own_field_of_the_form(quiet: Studio) -> None:
 
 
 def test_the_time_says_what_it_rests_on(quiet: Studio) -> None:
-    exact, rough, unknown = quiet.plan_runs([form(quiet, seed=3), form(quiet, method="sa_ft"), form(quiet, optim=OptimSpec(batch_size=5))])
+    exact, rough, unknown = quiet.runs.plan_all(
+        [form(quiet, seed=3), form(quiet, method="sa_ft"), form(quiet, optim=OptimSpec(batch_size=5))]
+    )
     assert exact.time is not None and rough.time is not None and unknown.time is None
     assert (exact.time.source, exact.time.exact) == ("from a finished run with these settings", True)
     assert (rough.time.source, rough.time.exact) == ("roughly, from a finished run with other settings", False)
@@ -100,7 +102,7 @@ def test_what_some_runs_take_is_told_though_others_are_not_known(quiet: Studio) 
 
 def test_what_comes_before_the_users_data_is_in_the_time_once_it_was_timed(quiet: Studio) -> None:
     asked = form(quiet, method="booster", seed=3)
-    (plan,) = quiet.plan_runs([asked])
+    (plan,) = quiet.runs.plan_all([asked])
     assert plan.time is not None and plan.time.stages is None
     line = run_plan.plan_value(quiet, [asked])["fit"][-1]["text"]
     assert "trainings before the user's data not counted in, none was timed here" in line
@@ -109,7 +111,7 @@ def test_what_comes_before_the_users_data_is_in_the_time_once_it_was_timed(quiet
     timed = Timing(quiet.workspace, [done]).of(plan.spec, 320)
     assert timed is not None and (timed.training, timed.stages) == (160.0, 80.0)
     assert replace(plan, time=timed, suite=None).estimate_s == 240.0
-    plain = Timing(quiet.workspace, [done]).of(quiet.plan_runs([form(quiet, seed=3)])[0].spec, 320)
+    plain = Timing(quiet.workspace, [done]).of(quiet.runs.plan_all([form(quiet, seed=3)])[0].spec, 320)
     assert plain is not None and plain.stages == 0
 
 
@@ -131,16 +133,16 @@ def test_beside_a_gpu_the_machines_own_memory_is_a_line_of_its_own(quiet: Studio
 
 def test_a_few_steps_are_timed_on_the_real_model_and_leave_no_run(quiet: Studio) -> None:
     wanted = form(quiet, method="ref_teacher", optim=OptimSpec(steps=20, batch_size=4, alignment_batch_size=2, max_length=64))
-    assert "1 method will be timed" in run_fit.measure(quiet, [quiet.plan_run(wanted)])
+    assert "1 method will be timed" in run_fit.measure(quiet, [quiet.runs.plan(wanted)])
     (job,) = quiet.jobs.list()
     assert (job.kind, job.title) == ("measure", "Time some steps of Ref-Teacher")
     context: Any = Silent()
     context.workspace = quiet.workspace
     found = measure(context, job.params)
-    planned = quiet.plan_run(wanted)
+    planned = quiet.runs.plan(wanted)
     assert planned.time is not None and planned.time.source == "from 3 measured steps"
     assert planned.time.training == pytest.approx(20 * found["seconds"]) and found["seconds"] > 0
-    assert len(quiet.runs()) == 1 and not planned.done_already
+    assert len(quiet.runs.finished()) == 1 and not planned.done_already
 
 
 @pytest.mark.browser

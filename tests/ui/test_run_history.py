@@ -123,14 +123,14 @@ def history(page: Page, studio: Studio) -> Iterator[dict[str, str]]:
     made = {"short": write_run(studio.workspace, "sft", steps=31, seed=71), "long": write_run(studio.workspace, "sft", steps=32, seed=72)}
     made["failed"] = write_attempt(studio.workspace, "failed", message="The loss of step 13 is infinite.", seed=73)[0]
     answer_like(studio.workspace, made["short"], "sft")
-    studio.history.say(made["short"], name="the short one", tags=["june", "paper"])
-    studio.history.say(made["long"], tags=["june"])
+    studio.runs.say(made["short"], name="the short one", tags=["june", "paper"])
+    studio.runs.say(made["long"], tags=["june"])
     page.goto("/train")
     page.locator("#train-runs tr[data-run]").first.wait_for()
     yield made
     for run in made.values():
-        if any(one.run_id == run for one in studio.history.every()):
-            studio.history.delete(run)
+        if any(one.run_id == run for one in studio.runs.every()):
+            studio.runs.delete(run)
 
 
 def line(page: Page, run: str) -> Locator:
@@ -185,7 +185,7 @@ def test_tags_and_a_note_are_kept_at_once_and_are_there_after_a_reload(page: Pag
     details = page.locator("#train-runs tr.rd")
     expect(details.get_by_label("Note on the run")).to_have_value("Seen by two people.")
     expect(line(page, history["long"])).to_have_attribute("aria-selected", "true")
-    assert next(one.note.tags for one in studio.history.every() if one.run_id == history["long"]) == ("keep",)
+    assert next(one.note.tags for one in studio.runs.every() if one.run_id == history["long"]) == ("keep",)
 
 
 @pytest.mark.browser
@@ -242,12 +242,12 @@ def test_a_run_is_deleted_after_it_was_said_what_goes_and_one_that_is_held_is_no
     details.get_by_role("button", name="Delete…").click()
     details.get_by_text("its evaluation (80 graded answers) and its name, tags and note go for good.").wait_for()
     details.get_by_role("button", name="Keep it").click()
-    assert studio.history.find(history["short"])
+    assert studio.runs.find(history["short"])
     details.get_by_role("button", name="Delete…").click()
     details.get_by_role("button", name="Delete for good").click()
     page.locator("#train-runs .rh-said").get_by_text("the short one is deleted.").wait_for()
     expect(line(page, history["short"])).to_have_count(0)
-    assert not any(one.run_id == history["short"] for one in studio.history.every()) and "run=" not in page.url
+    assert not any(one.run_id == history["short"] for one in studio.runs.every()) and "run=" not in page.url
 
 
 @pytest.mark.browser
@@ -280,7 +280,7 @@ def test_the_open_run_stays_open_when_it_is_stopped_and_saved_under_another_id(p
     expect(line(page, saved)).to_have_attribute("aria-selected", "true")
     expect(line(page, saved).locator(".rh-name")).to_have_text("the one that was stopped")
     assert line(page, asked).count() == 0 and saved in page.url
-    studio.history.delete(saved)
+    studio.runs.delete(saved)
 
 
 @pytest.mark.browser

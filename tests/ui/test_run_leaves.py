@@ -90,8 +90,8 @@ def test_too_little_disk_is_said_and_the_button_is_off(quiet: Studio, monkeypatc
 
 def test_a_merging_on_its_way_is_said(quiet: Studio) -> None:
     run = write_run(quiet.workspace, "sft")
-    job = quiet.merging.start(run)
-    assert quiet.merging.start(run) == job, "once is enough"
+    job = quiet.merged_models.start(run)
+    assert quiet.merged_models.start(run) == job, "once is enough"
     assert (shown(quiet, run)["merge"]["value"], shown(quiet, run)["merge"]["interactive"]) == ("Merging…", False)
     quiet.jobs.cancel(job)
     assert shown(quiet, run)["merge"]["value"] == "Merge into the base"
@@ -114,11 +114,11 @@ def test_a_folder_is_packed_whole_and_only_where_there_is_room(quiet: Studio, tm
 def test_deleting_a_run_takes_its_merged_model_along_and_says_so(quiet: Studio) -> None:
     run = write_run(quiet.workspace, "sft")
     folder = merged(quiet, run)
-    assert "its merged model (" in quiet.history.deletion(run).sentence
-    job = quiet.merging.start(run, dtype="bfloat16")
-    assert "needs 'Plain SFT'" in quiet.history.deletion(run).held
+    assert "its merged model (" in quiet.runs.deletion(run).sentence
+    job = quiet.merged_models.start(run, dtype="bfloat16")
+    assert "needs 'Plain SFT'" in quiet.runs.deletion(run).held
     quiet.jobs.cancel(job)
-    quiet.history.delete(run)
+    quiet.runs.delete(run)
     assert not folder.exists()
 
 
@@ -128,7 +128,7 @@ def test_deleting_a_run_takes_its_merged_model_along_and_says_so(quiet: Studio) 
 @pytest.fixture
 def real(studio: Studio) -> Iterator[str]:
     """A finished run of the app's workspace with an adapter and a ledger."""
-    run = next((one.run_id for one in studio.runs() if (studio.workspace.folder("runs", one.run_id) / "adapter").is_dir()), None)
+    run = next((one.run_id for one in studio.runs.finished() if (studio.workspace.folder("runs", one.run_id) / "adapter").is_dir()), None)
     if run is None:
         pytest.skip("the finished example does not ship here, so there is no run with an adapter to merge")
     costs = studio.workspace.folder("runs", run) / "cost.json"
@@ -157,12 +157,12 @@ def test_a_run_is_merged_packed_and_saved_and_its_costs_are_shown(page: Page, re
     saved.value.save_as(tmp_path / "merged.zip")
     with zipfile.ZipFile(tmp_path / "merged.zip") as archive:
         assert f"{real}-merged/model.safetensors" in archive.namelist() and f"{real}-merged/README.md" in archive.namelist()
-    assert studio.merging.state(real).state == "made"
+    assert studio.merged_models.state(real).state == "made"
 
 
 @pytest.mark.browser
 def test_the_card_follows_the_run_that_is_picked(page: Page, real: str, studio: Studio) -> None:
-    other = next(one for one in studio.runs() if one.run_id != real)
+    other = next(one for one in studio.runs.finished() if one.run_id != real)
     page.goto(f"/train?run={real}")
     card = page.locator("#run-leaves")
     card.get_by_text(f"runs/{real}/adapter").wait_for()

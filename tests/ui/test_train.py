@@ -13,6 +13,7 @@ import pytest
 
 from reft_studio.errors import SpecError
 from reft_studio.jobs.view import JobView
+from reft_studio.models.spec import PRESETS
 from reft_studio.studio.run_form import RunForm
 from reft_studio.studio.studio import Studio
 from reft_studio.workspace import Workspace
@@ -143,7 +144,7 @@ def test_prompts_and_judge_reach_the_form_only_where_they_differ_from_the_usual(
 
 
 def test_presets_are_offered_by_what_they_are(quiet: Studio) -> None:
-    labels, names = zip(*preset_choices(quiet), strict=True)
+    labels, names = zip(*preset_choices(), strict=True)
     assert names == ("auto", "lab", "lab-quick", "real", "kaist", "booster")
     assert labels[:3] == ("As fits the base", "Lab (160 steps)", "Lab, quick (80 steps)")
     assert labels[4:] == ("KAIST lineage: a guess (3 passes over the data)", "Booster family (20 passes over the data)")
@@ -153,7 +154,7 @@ def test_another_base_takes_along_the_settings_that_fit_it_unless_they_were_chan
     found = inputs(quiet)
     given = found.read(*values(found, teacher="base:mine"))
     info, steps, *_ = run_choices.of_preset(quiet, found, given, by_hand=False)
-    assert (steps["value"], "fit the base" in info["info"]) == (quiet.presets()["real"].optim.steps, True)
+    assert (steps["value"], "fit the base" in info["info"]) == (PRESETS["real"].optim.steps, True)
     own = {**given, "optim.steps": "99"}
     assert not any("value" in update for update in run_choices.of_preset(quiet, found, own, by_hand=False))
     assert any(update.get("value") == 32 for update in run_choices.of_preset(quiet, found, {**own, "preset": "kaist"}, by_hand=True))
@@ -185,7 +186,7 @@ def test_the_plan_tells_runs_rows_steps_and_the_command(quiet: Studio, project: 
 
 
 def test_the_command_says_every_setting(quiet: Studio, project: str) -> None:
-    own = quiet.presets()["real"].optim.model_copy(update={"steps": 7, "micro_batch_size": 4})
+    own = PRESETS["real"].optim.model_copy(update={"steps": 7, "micro_batch_size": 4})
     plan = run_plan.plan_value(quiet, [form(project, filter=False, optim=own, prompts="own")])
     assert "--no-filter --prompts own" in plan["command"]
     assert "--set optim.steps=7" in plan["command"] and "--set optim.micro_batch_size=4" in plan["command"]
@@ -200,7 +201,7 @@ def test_a_base_without_a_teacher_can_be_chosen(quiet: Studio) -> None:
 
 
 def test_a_run_that_was_done_is_not_done_again(quiet: Studio, project: str) -> None:
-    done = form(project, optim=quiet.presets()["lab"].optim.model_copy(update={"steps": 40}))
+    done = form(project, optim=PRESETS["lab"].optim.model_copy(update={"steps": 40}))
     plan = run_plan.plan_value(quiet, [done])
     assert plan["text"].startswith("All of this has been run already")
     assert run_plan.start(quiet, [done], evaluate=True, first=False).startswith("Nothing was queued")

@@ -210,7 +210,7 @@ def model_views(studio: Studio, models: Sequence[ChatModel]) -> list[dict[str, s
     """Models as the chips that choose them; runs that would read the same get the name of their data."""
     titles = [model.title for model in models]
     twins = {model.id for model in models if titles.count(model.title) > 1}
-    data = {run.run_id: run.dataset_name for run in studio.runs()} if twins else {}
+    data = {run.run_id: run.dataset_name for run in studio.runs.finished()} if twins else {}
     return [model_view(model, data.get(model.id, model.id) if model.id in twins else "") for model in models]
 
 

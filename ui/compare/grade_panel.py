@@ -69,7 +69,7 @@ def wire_grade_panel(studio: Studio, panel: GradePanel, chosen: gr.State) -> Non
     """Start grading, and show the answers of the run that is chosen for labelling."""
 
     def again(runs: list[str], *values: Any) -> dict[str, str]:
-        studio.grading.regrade(runs, panel.judge.read(*values))
+        studio.evaluations.regrade(runs, panel.judge.read(*values))
         return said(f"{counted(len(runs), 'run')} queued to be graded again. The numbers on this page follow.", "note")
 
     def label(run: str | None) -> dict[str, Any]:
@@ -92,16 +92,19 @@ def panel_updates(studio: Studio, runs: Sequence[str], titles: dict[str, str]) -
             "second": count(one["only_second"]),
             "kappa": "–" if one["kappa"] is None else number(one["kappa"]),
         }
-        for one in studio.grading.agreement(list(runs))
+        for one in studio.evaluations.agreement(list(runs))
     ]
     return table_value(found), gr.update(choices=[(titles.get(run, run), run) for run in runs])
 
 
 def _server(studio: Studio) -> list[Any]:
     def card(subject: str) -> dict[str, Any]:
-        found = studio.grading.to_label(subject)
+        found = studio.evaluations.to_label(subject)
         masked = {"masked_prompt": mask(found.prompt), "masked_completion": mask(found.completion)} if found else {}
-        return {"card": {**vars(found), **masked} if found else None, "total": found.total if found else studio.grading.answers(subject)}
+        return {
+            "card": {**vars(found), **masked} if found else None,
+            "total": found.total if found else studio.evaluations.answers(subject),
+        }
 
     @answer
     def srv_next(request: dict[str, Any]) -> dict[str, Any]:
@@ -109,12 +112,12 @@ def _server(studio: Studio) -> list[Any]:
 
     @answer
     def srv_label(request: dict[str, Any]) -> dict[str, Any]:
-        studio.grading.label(str(request["key"]), str(request["label"]))
+        studio.evaluations.label(str(request["key"]), str(request["label"]))
         return card(str(request["subject"]))
 
     @answer
     def srv_unlabel(request: dict[str, Any]) -> dict[str, Any]:
-        studio.grading.undo_label()
+        studio.evaluations.undo_label()
         return card(str(request["subject"]))
 
     return [srv_next, srv_label, srv_unlabel]

@@ -234,7 +234,7 @@ def paired_value(studio: Studio, chosen: Sequence[str], baseline: str | None) ->
 
 def settings_of(studio: Studio, chosen: Sequence[str], *, pair: tuple[str | None, str | None]) -> dict[str, Any]:
     """The settings in which the chosen runs differ; of too many for one table those of `pair`, the two whose prompts are compared."""
-    known = {run.run_id: run for run in studio.history.every()}
+    known = {run.run_id: run for run in studio.runs.every()}
     runs = [run for run in chosen if run in known]
     if len(runs) < 2:
         return {"empty": "Choose at least two finetuned models in the table above."}

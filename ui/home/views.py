@@ -26,7 +26,7 @@ RECENT = 6
 
 def home(studio: Studio) -> list[Any]:
     """Values for the datasets, the runs, the machine line, and the row of links that shows once there is something to compare."""
-    current, runs = studio.state().dataset, studio.runs()
+    current, runs = studio.state().dataset, studio.runs.finished()
     return [
         recent_datasets(studio.datasets.every(), current.id if current else None),
         recent_runs(runs),

@@ -43,7 +43,7 @@ WORDS = {
 
 def checklist(studio: Studio) -> list[dict[str, Any]]:
     """What a report of the chosen dataset would hold and what is still missing."""
-    state, graded = studio.state(), [run for run in studio.runs() if run.hs is not None]
+    state, graded = studio.state(), [run for run in studio.runs.finished() if run.hs is not None]
     data = state.dataset
     frozen = studio.audit.frozen(data.id) if data is not None and data.frozen_from else None
     found = [

@@ -98,12 +98,12 @@ def _wire_desk(studio: Studio, card: gr.HTML, asked: gr.State) -> None:
     """What is remembered of the person: the row in hand, opened texts, habits, the name that bulk decisions carry."""
 
     def place(ask: AddressFilter, event: gr.EventData) -> AddressFilter:
-        by = studio.desk.reviewer(event.by)
-        studio.desk.leave_at(str(event.dataset), by, int(event.row))
+        by = studio.reviewers.reviewer(event.by)
+        studio.reviewers.leave_at(str(event.dataset), by, int(event.row))
         return AddressFilter(by=str(event.by), order=ask.order, query=ask.query)
 
     def opened(event: gr.EventData) -> None:
-        studio.desk.open_more(studio.desk.reviewer(event.by), int(event.texts))
+        studio.reviewers.open_more(studio.reviewers.reviewer(event.by), int(event.texts))
 
     def habits(event: gr.EventData) -> None:
         panel.keep_habits(studio, event._data)
@@ -128,13 +128,13 @@ def _wire_bulk(studio: Studio, bulk: many.Bulk, values: Values, held: Held, outp
         side: str, origin: str, search: str, overrule: bool, action: str, reason: str, shown: Shown, ask: AddressFilter, times: int
     ) -> tuple[Any, ...]:
         dataset, chosen = selection(side, origin, search, overrule, shown, ask)
-        by = studio.desk.reviewer(ask.by)
+        by = studio.reviewers.reviewer(ask.by)
         n = studio.audit.decide_many(dataset, chosen.row_ids, action, reason.strip() or "decided in bulk", by=by)  # type: ignore[arg-type]
         said_so = said(f"{counted(n, 'row')} {many.PAST[action]}. One undo takes all of it back.")
         return (*values(times, ask), gr.Button("Decide", interactive=False), said_so)
 
     def undo(shown: Shown, ask: AddressFilter, times: int) -> tuple[Any, ...]:
-        taken = studio.audit.undo(shown.take(studio), by=studio.desk.reviewer(ask.by))
+        taken = studio.audit.undo(shown.take(studio), by=studio.reviewers.reviewer(ask.by))
         text = said("There is nothing to undo.", "note") if taken is None else said("Your last step is undone.")
         return (*values(times, ask), gr.Button("Decide", interactive=False), text)
 
@@ -151,7 +151,7 @@ def _wire_bulk(studio: Studio, bulk: many.Bulk, values: Values, held: Held, outp
 def _wire_freeze(studio: Studio, freeze: ends.Freeze, frozen: ends.Frozen, values: Values, held: Held, outputs: list[Any]) -> None:
     def run(reason: str, shown: Shown, ask: AddressFilter, times: int) -> tuple[Any, ...]:
         shown.take(studio, line=True)
-        text = ends.freeze_now(studio, reason, studio.desk.reviewer(ask.by))
+        text = ends.freeze_now(studio, reason, studio.reviewers.reviewer(ask.by))
         begun = studio.state().dataset
         large = begun is not None and begun.frozen_from is None
         return (*values(times, ask), said(text), said(text if large else "", "done" if large else "quiet"))
@@ -181,7 +181,7 @@ def _wire_frozen(studio: Studio, frozen: ends.Frozen, values: Values, held: Held
         return ends.make_cleaned(studio, shown.take(studio))
 
     def bundle(shown: Shown, ask: AddressFilter) -> tuple[Any, ...]:
-        return ends.make_bundle(studio, shown.take(studio), studio.desk.reviewer(ask.by))
+        return ends.make_bundle(studio, shown.take(studio), studio.reviewers.reviewer(ask.by))
 
     shown, asked, _ = held
     on(frozen.back.click, back, inputs=[*held], outputs=outputs, line=frozen.line, refresh=True, **SLOW)

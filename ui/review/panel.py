@@ -95,7 +95,7 @@ def decide(studio: Studio, request: ReviewMessage) -> tuple[Decision | CheckSave
     """
     if request.row is None or request.action is None:
         raise SpecError("A decision needs a row and an action.")
-    by = studio.desk.reviewer(request.by)
+    by = studio.reviewers.reviewer(request.by)
     if request.row < 0:
         return _decide_check(studio, request, by)
     if not request.stance:
@@ -112,7 +112,7 @@ def decide(studio: Studio, request: ReviewMessage) -> tuple[Decision | CheckSave
 def _leave(studio: Studio, request: ReviewMessage, by: str) -> None:
     """Remember the row that is shown next; a check is none of the dataset's."""
     if request.next is not None and request.next >= 0:
-        studio.desk.leave_at(request.dataset, by, request.next)
+        studio.reviewers.leave_at(request.dataset, by, request.next)
 
 
 def _decide_check(studio: Studio, request: ReviewMessage, by: str) -> tuple[CheckSaved, str]:
@@ -132,13 +132,13 @@ def _decide_check(studio: Studio, request: ReviewMessage, by: str) -> tuple[Chec
 
 def undo(studio: Studio, request: ReviewMessage) -> tuple[Decision | None, str]:
     """Take back this person's last step."""
-    entry = studio.audit.undo(request.dataset, by=studio.desk.reviewer(request.by))
+    entry = studio.audit.undo(request.dataset, by=studio.reviewers.reviewer(request.by))
     return entry, f"Undone: {_told(entry)}." if entry else "There is nothing to undo."
 
 
 def redo(studio: Studio, request: ReviewMessage) -> tuple[Decision | None, str]:
     """Bring back what was undone last."""
-    entry = studio.audit.redo(request.dataset, by=studio.desk.reviewer(request.by))
+    entry = studio.audit.redo(request.dataset, by=studio.reviewers.reviewer(request.by))
     return entry, f"Done again: {_told(entry)}." if entry else "There is nothing to do again."
 
 
@@ -183,15 +183,15 @@ def batch_value(studio: Studio, ask: AddressFilter | None = None, *, turn: int =
     if state.dataset is None or state.dataset.frozen_from is not None:
         return ""
     ask = ask or AddressFilter()
-    dataset, by = state.dataset.id, studio.desk.reviewer(ask.by)
-    habits, note = studio.desk.habits(by), ask.note
+    dataset, by = state.dataset.id, studio.reviewers.reviewer(ask.by)
+    habits, note = studio.reviewers.habits(by), ask.note
     try:
-        batch = studio.queue.batch(dataset, order=ask.order, row_filter=ask.row_filter(), size=habits.size, by=by)
+        batch = studio.review_queue.batch(dataset, order=ask.order, row_filter=ask.row_filter(), size=habits.size, by=by)
     except SpecError as exc:  # e.g. an address with an order or a filter that this dataset does not allow
         ask, note = AddressFilter(by=ask.by, row=ask.row), f"{exc} Rows near the line come first instead."
-        batch = studio.queue.batch(dataset, size=habits.size, by=by)
+        batch = studio.review_queue.batch(dataset, size=habits.size, by=by)
     usual = placed and not ask.query and ask.order == "borderline"
-    start = ask.row if ask.row is not None else studio.desk.place(dataset, by) if usual else None
+    start = ask.row if ask.row is not None else studio.reviewers.place(dataset, by) if usual else None
     return review_value(
         dataset,
         state.threshold,
@@ -204,7 +204,7 @@ def batch_value(studio: Studio, ask: AddressFilter | None = None, *, turn: int =
         orders=orders(studio, dataset),
         me=by,
         known=bool(ask.by.strip()),
-        opened=studio.desk.opened(by),
+        opened=studio.reviewers.opened(by),
         habits=asdict(habits),
         approvals=studio.audit.approvals(dataset),
         checks=studio.audit.checks,
@@ -314,7 +314,7 @@ def pulse_server(studio: Studio) -> ServerFunction:
 
 def keep_habits(studio: Studio, values: Mapping[str, Any]) -> Habits:
     """Change how a person reviews, and whether this dataset asks for a second person."""
-    by = studio.desk.reviewer(values.get("by"))
+    by = studio.reviewers.reviewer(values.get("by"))
     if "approvals" in values:
         studio.audit.set_approvals(str(values["dataset"]), bool(values["approvals"]), by=by)
     if "checks" in values:
@@ -323,7 +323,7 @@ def keep_habits(studio: Studio, values: Mapping[str, Any]) -> Habits:
     for name in ("nudge", "size"):
         if name in changes:
             changes[name] = int(changes[name])
-    return studio.desk.keep_habits(by, **changes)
+    return studio.reviewers.keep_habits(by, **changes)
 
 
 def _told(entry: Decision) -> str:

@@ -88,13 +88,13 @@ def _wire(studio: Studio, inputs: SuiteInputs, save: gr.Button, line: gr.HTML) -
     size = len(inputs.components)
 
     def fill() -> list[Any]:
-        spec = inputs.judge.updates(studio.grading.judge(), studio)
-        return [*_filled(studio, studio.grading.suite()), *spec]
+        spec = inputs.judge.updates(studio.evaluations.judge(), studio)
+        return [*_filled(studio, studio.evaluations.suite()), *spec]
 
     def keep(*values: Any) -> dict[str, str]:
         spec, form = inputs.judge.read(*values[size:]), inputs.form(*values[:size])
-        suite = studio.grading.save_suite(form)
-        studio.grading.save_judge(spec)
+        suite = studio.evaluations.save_suite(form)
+        studio.evaluations.save_judge(spec)
         return said("Saved. New evaluations use this." if suite else "Saved. No own prompts: only the lab's models are evaluated.")
 
     on_load(fill, outputs=[*inputs.components, *inputs.judge.components])
@@ -103,7 +103,7 @@ def _wire(studio: Studio, inputs: SuiteInputs, save: gr.Button, line: gr.HTML) -
 
 def _wire_preset(studio: Studio, inputs: SuiteInputs, preset: gr.Dropdown, path: gr.Textbox, read: gr.Button, told: gr.HTML) -> None:
     def use(name: str, source: str) -> tuple[Any, ...]:
-        part, dataset = studio.grading.use_preset(name, source or "")
+        part, dataset = studio.evaluations.use_preset(name, source or "")
         chosen = [gr.update(choices=_choices(studio, one), **({"value": dataset} if one == part else {})) for one in inputs.parts]
         return *chosen, said(f"Read. It is chosen above as {dict(_PARTS)[part].lower()}; save to use it.")
 
@@ -130,4 +130,4 @@ def _filled(studio: Studio, suite: Suite | None) -> list[Any]:
 
 
 def _choices(studio: Studio, part: str) -> list[tuple[str, str]]:
-    return [_NONE, *((show(label, 80), value) for label, value in studio.grading.choices(part))]
+    return [_NONE, *((show(label, 80), value) for label, value in studio.evaluations.choices(part))]

@@ -53,7 +53,7 @@ def card_server(studio: Studio) -> ServerFunction:
         view = card_view(card, threshold, masked=masked, reveal=reveal, everything=masks_all(studio), limit=limit)
         if "by" in request:
             opinions = studio.log.opinions_of(dataset, [row]).get(row, [])
-            view |= people_view(opinions, studio.desk.reviewer(request["by"]), approvals=studio.audit.approvals(dataset))
+            view |= people_view(opinions, studio.reviewers.reviewer(request["by"]), approvals=studio.audit.approvals(dataset))
         return {"card": view}
 
     return srv_card

@@ -39,7 +39,7 @@ class JudgeFields:
 
     def updates(self, spec: JudgeSpec, studio: Studio) -> list[Any]:
         """`spec` as new contents of `components`."""
-        judges = studio.grading.judges()
+        judges = studio.evaluations.judges()
         return [
             gr.update(value=spec.name, info=_note(spec.name, judges)),
             *_shown(spec.name, judges, model=spec.model or "", threshold=spec.threshold),
@@ -51,7 +51,7 @@ def draw_judge_fields(studio: Studio, *, prefix: str, people: bool = True) -> Ju
 
     `people`: whether a person's labels can be chosen, which says nothing of answers yet to come.
     """
-    judges, spec = studio.grading.judges(), studio.grading.judge()
+    judges, spec = studio.evaluations.judges(), studio.evaluations.judge()
     is_model = next(one.is_model for one in judges if one.name == spec.name)
     with gr.Row(elem_classes=["rs-form"]):
         name = gr.Dropdown(

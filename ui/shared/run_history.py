@@ -40,7 +40,7 @@ def draw_run_history(studio: Studio) -> gr.HTML:
 
     @answer
     def srv_deletion(request: dict[str, Any]) -> dict[str, Any]:
-        plan = studio.history.deletion(str(request["run"]))
+        plan = studio.runs.deletion(str(request["run"]))
         return {"question": show(plan.sentence, 600), "held": show(plan.held, 600)}
 
     return widget(
@@ -64,13 +64,13 @@ def wire_run_history(studio: Studio, runs: gr.HTML, *, live: gr.HTML, jobs: gr.H
 
     def go_on(event: gr.EventData) -> dict[str, Any]:
         def queue() -> str:
-            studio.history.go_on(str(event.run))
+            studio.runs.go_on(str(event.run))
             return "It is queued, and goes on from what it kept."
 
         return _done(str(event.run), queue)
 
     def remove(event: gr.EventData) -> tuple[Any, Any]:
-        told = _done(str(event.run), lambda: f"{show(studio.history.delete(str(event.run)).title, 100)} is deleted.")
+        told = _done(str(event.run), lambda: f"{show(studio.runs.delete(str(event.run)).title, 100)} is deleted.")
         return {**told, "gone": not told["error"]}, gr.update() if told["error"] else {"run": LIVE, "empty": no_curve}
 
     on(runs.pick, pick, outputs=[live], **{**FAST, "trigger_mode": "multiple"})
@@ -82,7 +82,7 @@ def wire_run_history(studio: Studio, runs: gr.HTML, *, live: gr.HTML, jobs: gr.H
 
 def history_value(studio: Studio, stamp: str = "") -> dict[str, Any]:
     """All runs, in the order in which they stand at first; without them if they are those of `stamp`, which an earlier answer gave."""
-    rows = [past_run(run) for run in studio.history.every()]
+    rows = [past_run(run) for run in studio.runs.every()]
     now = of_value(rows)
     return {"stamp": now, "rows": None if now == stamp else rows, "empty": EMPTY}
 
@@ -91,9 +91,9 @@ def settings_value(studio: Studio, runs: Sequence[str], known: Mapping[str, Past
     """A table of the settings in which runs differ: a column for each run, in the order given."""
     if len(runs) > MOST_COMPARED:
         raise SpecError(f"{counted(len(runs), 'run')} are too many for one table. Choose at most {MOST_COMPARED}.")
-    every = known or {run.run_id: run for run in studio.history.every()}
+    every = known or {run.run_id: run for run in studio.runs.every()}
     found = [every[run] for run in runs if run in every]
-    differing = studio.history.differences(*(run.run_id for run in found)) if len(found) > 1 else []
+    differing = studio.runs.differences(*(run.run_id for run in found)) if len(found) > 1 else []
     return {
         "columns": [{"title": show(run.title, 160), **mark_of(run.method)._asdict()} for run in found],
         "rows": [{"label": show(one.label, 80), "values": [show(value, 80) for value in one.values]} for one in differing],
@@ -106,7 +106,7 @@ def said_of(studio: Studio, run: str, field: str, value: Any) -> str:
     if field not in FIELDS:
         raise SpecError(f"There is nothing called '{show(field, 20)}' to say of a run.")
     given: Any = [str(tag) for tag in value or []] if field == "tags" else str(value or "")
-    studio.history.say(run, by=str(studio.settings.get("reviewer", "") or ""), **{field: given})
+    studio.runs.say(run, by=str(studio.settings.get("reviewer", "") or ""), **{field: given})
     return "The generated name is back." if field == "name" and not str(given).strip() else "Saved."
 
 

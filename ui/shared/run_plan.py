@@ -20,7 +20,7 @@ NOT_READY = {"title": "What will run", "text": "", "kpis": [], "warnings": [], "
 
 def plan_value(studio: Studio, forms: Sequence[RunForm], *, evaluate: bool = True) -> dict[str, Any]:
     """Runs, rows, steps, time, warnings, commands and settings of the forms."""
-    plans = studio.plan_runs(forms)
+    plans = studio.runs.plan_all(forms)
     fresh = [plan for plan in plans if not plan.done_already]
     refused = {plan.fit.refused for plan in plans}
     beside = [*([] if evaluate else ["--no-evaluate"]), *filter(None, [studio.training.watch_words()])]
@@ -96,9 +96,9 @@ def warnings(plans: Sequence[RunPlan]) -> list[str]:
 
 def start(studio: Studio, forms: Sequence[RunForm], *, evaluate: bool, first: bool) -> str:
     """Queue the runs that were not done yet, at the front if `first`; says what happened."""
-    fresh = [form for form, plan in zip(forms, studio.plan_runs(forms), strict=True) if not plan.done_already]
+    fresh = [form for form, plan in zip(forms, studio.runs.plan_all(forms), strict=True) if not plan.done_already]
     waiting = sum(job.state == "queued" for job in studio.jobs.list(1))
-    jobs = [studio.start_run(form, evaluate=evaluate) for form in fresh]
+    jobs = [studio.runs.start(form, evaluate=evaluate) for form in fresh]
     if first:
         for job in jobs:
             for _ in range(waiting):

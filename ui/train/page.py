@@ -136,7 +136,7 @@ def _wire_remedies(studio: Studio, parts: TrainParts, edited: Callable[..., dict
 
     def help_(event: gr.EventData, *values: Any) -> Any:
         if str(event.act) == run_fit.MEASURE:
-            return *(gr.update() for _ in changed), said(run_fit.measure(studio, studio.plan_runs(inputs.forms(*values))))
+            return *(gr.update() for _ in changed), said(run_fit.measure(studio, studio.runs.plan_all(inputs.forms(*values))))
         return *helped(inputs, inputs.read(*values), str(event.act)), said("", "quiet")
 
     done = on(parts.plan.remedy, help_, inputs=inputs.components, outputs=changed, line=parts.line, refresh=True, **SLOW)

@@ -12,7 +12,7 @@ from reft_studio.data.dataset import open_dataset
 from reft_studio.defenses import DEFENSES
 from reft_studio.errors import SpecError, StudioError
 from reft_studio.evaluation.judges.spec import JudgeSpec
-from reft_studio.models.spec import usual_preset
+from reft_studio.models.spec import PRESETS, usual_preset
 from reft_studio.scoring.prepared import open_prepared
 from reft_studio.training.run_folder import open_run
 from reft_studio.training.run_names import run_title
@@ -62,7 +62,7 @@ def contents(studio: Studio, inputs: RunInputs, values: Mapping[str, Any]) -> tu
     """Updates of all fields and of the columns of methods and evaluation."""
     choices = _listed(studio)
     updates = {name: gr.update(value=values[name], **({"choices": choices[name]} if name in choices else {})) for name in inputs.fields}
-    updates["preset"] = gr.update(value=values["preset"], info=preset_note(studio, values["preset"]))
+    updates["preset"] = gr.update(value=values["preset"], info=preset_note(values["preset"]))
     judge = inputs.judge.read(*(values[name] for name in JUDGE))
     updates |= dict(zip(JUDGE, inputs.judge.updates(judge, studio), strict=True))
     return (*updates.values(), *boxes(inputs, values["methods"]), gr.update(visible=bool(values["evaluate"])))
@@ -77,14 +77,14 @@ def usual(studio: Studio, inputs: RunInputs) -> dict[str, Any]:
     """What the form holds before anybody has chosen anything."""
     values = {name: field.value for name, field in inputs.fields.items()}
     values |= dict(zip(("dataset", "teacher"), _in_use(studio), strict=True))
-    judge = studio.grading.judge()
+    judge = studio.evaluations.judge()
     values |= dict(zip(JUDGE, (judge.name, judge.model or "", judge.threshold), strict=True))
     return values | preset_values(studio, inputs, "auto", values["teacher"])
 
 
 def preset_values(studio: Studio, inputs: RunInputs, name: str, teacher: str | None) -> dict[str, Any]:
     """The fields of optimizer and adapter as a preset has them."""
-    preset = studio.presets()[usual_preset(base_of(studio, teacher)) if name == "auto" else name]
+    preset = PRESETS[usual_preset(base_of(studio, teacher)) if name == "auto" else name]
     return {**inputs.shown("optim", preset.optim), **inputs.shown("lora", preset.lora)}
 
 
@@ -97,10 +97,10 @@ def of_preset(studio: Studio, inputs: RunInputs, values: Mapping[str, Any], *, b
     wanted = preset_values(studio, inputs, name, values["teacher"])
     if not by_hand:
         now = inputs.group("optim", values), inputs.group("lora", values)
-        fitted = any(now == (preset.optim, preset.lora) for preset in (studio.presets()[one] for one in ("lab", "real")))
+        fitted = any(now == (preset.optim, preset.lora) for preset in (PRESETS[one] for one in ("lab", "real")))
         if name != "auto" or not fitted:
             return [gr.update() for _ in range(1 + len(wanted))]
-    return [gr.update(info=preset_note(studio, name)), *(gr.update(value=value) for value in wanted.values())]
+    return [gr.update(info=preset_note(name)), *(gr.update(value=value) for value in wanted.values())]
 
 
 def keep(studio: Studio, inputs: RunInputs, values: Mapping[str, Any]) -> None:
@@ -145,7 +145,7 @@ def _line(studio: Studio, spec: RunSpec) -> str:
 
 def _preset(studio: Studio, spec: RunSpec) -> str:
     """The preset whose settings a run has, else the one that fits its base."""
-    return next((name for name, one in studio.presets().items() if (one.optim, one.lora) == (spec.optim, spec.lora)), "auto")
+    return next((name for name, one in PRESETS.items() if (one.optim, one.lora) == (spec.optim, spec.lora)), "auto")
 
 
 def _asked(studio: Studio, inputs: RunInputs, search: str) -> tuple[dict[str, Any], tuple[str, str] | None]:
@@ -194,7 +194,7 @@ def _stored(studio: Studio) -> dict[str, Any]:
 
 def _possible(studio: Studio, inputs: RunInputs, values: dict[str, Any]) -> dict[str, Any]:
     """Of stored choices those that can still be chosen."""
-    listed = {**_listed(studio), "preset": preset_choices(studio), "filtering": FILTERING, "prompts": PROMPTS}
+    listed = {**_listed(studio), "preset": preset_choices(), "filtering": FILTERING, "prompts": PROMPTS}
     listed |= {"start": STARTS, "adapters": ADAPTERS}
     allowed = {name: [value for _, value in found] for name, found in listed.items()}
     found = {

@@ -12,7 +12,7 @@ import gradio as gr
 from reft_studio.defenses import DEFENSES
 from reft_studio.errors import SpecError
 from reft_studio.models import shelf
-from reft_studio.models.spec import DEFAULT, LoadSpec, LoraSpec, OptimSpec
+from reft_studio.models.spec import DEFAULT, PRESETS, LoadSpec, LoraSpec, OptimSpec
 from reft_studio.studio.run_form import RunForm
 from ui.events import FAST, on
 from ui.forms import Form, form, joined, parse_seeds, shown
@@ -24,7 +24,7 @@ from ui.text import count, show
 from ui.widgets import fixed, widget
 
 if TYPE_CHECKING:
-    from reft_studio.defenses.defense import DefenseConfig, DefenseInfo
+    from reft_studio.defenses.defense import DefenseInfo
     from reft_studio.evaluation.judges.spec import JudgeSpec
     from reft_studio.studio.studio import Studio
     from reft_studio.teacher.teacher import TeacherInfo
@@ -178,15 +178,17 @@ def draw_run_form(studio: Studio) -> RunInputs:
     fields: dict[str, Any] = {}
     with gr.Column(elem_classes=["rs-card"]):
         fixed(_METHODS)
-        cards = sorted((method_card(info) for info in studio.methods()), key=lambda card: list(GROUPS.values()).index(card["group"]))
+        cards = sorted(
+            (method_card(one.info) for one in DEFENSES.all().values()), key=lambda card: list(GROUPS.values()).index(card["group"])
+        )
         fields["methods"] = widget("method_cards", DEFAULT_METHODS, scripts=("dom", "marks"), elem_id="train-methods", cards=cards)
     with gr.Column(elem_classes=["rs-card"]):
         fixed(_DATA)
         fields |= _draw_data()
     with gr.Column(elem_classes=["rs-card"]):
         fixed(_SETTINGS)
-        fields["preset"] = gr.Radio(preset_choices(studio), value="auto", label="Preset", info=_AUTO, elem_id="train-preset")
-        named = studio.presets()["lab"]
+        fields["preset"] = gr.Radio(preset_choices(), value="auto", label="Preset", info=_AUTO, elem_id="train-preset")
+        named = PRESETS["lab"]
         with gr.Row(elem_classes=["rs-fields"]):
             optim = form(OptimSpec, value=named.optim, only=BASIC_OPTIM, prefix="optim")
             lora = form(LoraSpec, value=named.lora, only=BASIC_LORA, labels={"rank": "LoRA rank"}, prefix="lora")
@@ -203,11 +205,11 @@ def draw_run_form(studio: Studio) -> RunInputs:
             fixed("<h3>Base in memory</h3>")
             with gr.Row(elem_classes=["rs-fields"]):
                 loading = form(LoadSpec, labels=LABELS, prefix="loading")
-            configs, boxes = _draw_configs(studio)
+            configs, boxes = _draw_configs()
     with gr.Column(elem_classes=["rs-card"]):
         evaluate, grading, graded, judge = _draw_grading(studio)
         fields |= {"evaluate": evaluate, **graded}
-    found = RunInputs(fields, optim, lora, loading, configs, boxes, grading, judge, studio.grading.judge)
+    found = RunInputs(fields, optim, lora, loading, configs, boxes, grading, judge, studio.evaluations.judge)
     fields |= {f"{group}.{name}": field for group, one in found.groups.items() for name, field in one.inputs.items()}
     return found
 
@@ -232,11 +234,11 @@ def _draw_data() -> dict[str, Any]:
     return fields
 
 
-def _draw_configs(studio: Studio) -> tuple[dict[str, Form[Any]], dict[str, gr.Column]]:
+def _draw_configs() -> tuple[dict[str, Form[Any]], dict[str, gr.Column]]:
     """Settings of the methods that have some, each shown while its method is chosen."""
     configs, boxes = {}, {}
-    for info in studio.methods():
-        config: type[DefenseConfig] = DEFENSES.get(info.name).Config
+    for method in DEFENSES.all().values():
+        info, config = method.info, method.Config
         if config.model_fields:
             with gr.Column(visible=info.name in DEFAULT_METHODS) as boxes[info.name]:
                 fixed(f"<h3>{info.title}</h3>")
@@ -281,18 +283,18 @@ def method_card(info: DefenseInfo) -> dict[str, Any]:
     return {"name": info.name, "title": info.title, "summary": info.summary, "facts": facts, **looks}
 
 
-def preset_choices(studio: Studio) -> list[tuple[str, str]]:
+def preset_choices() -> list[tuple[str, str]]:
     """The one that fits the base, and presets with the length of a run."""
     found = []
-    for name, preset in studio.presets().items():
+    for name, preset in PRESETS.items():
         length = f"{count(preset.optim.steps)} steps" if preset.optim.steps else f"{preset.optim.epochs:g} passes over the data"
         found.append((f"{preset.title} ({length})", name))
     return [("As fits the base", "auto"), *found]
 
 
-def preset_note(studio: Studio, name: str) -> str:
+def preset_note(name: str) -> str:
     """Whose settings a preset holds."""
-    return _AUTO if name not in studio.presets() else f"{studio.presets()[name].note} All can be changed below."
+    return _AUTO if name not in PRESETS else f"{PRESETS[name].note} All can be changed below."
 
 
 def dataset_choices(studio: Studio) -> list[tuple[str, str]]:

@@ -85,11 +85,11 @@ def wire_leaves(studio: Studio, parts: Leaves, runs: gr.HTML, jobs: gr.HTML) -> 
         return values(studio, run, dtype)
 
     def start(run: str, dtype: str) -> tuple[Any, ...]:
-        studio.merging.start(run, dtype=dtype)
+        studio.merged_models.start(run, dtype=dtype)
         return (*values(studio, run, dtype), said("Merging has begun: the queue shows how far it is. You can leave this page.", "note"))
 
     def pack(run: str) -> tuple[Any, ...]:
-        return offer_folder(studio.merging.state(run).folder, f"{run}-merged", "Save the merged model"), said("", "quiet")
+        return offer_folder(studio.merged_models.state(run).folder, f"{run}-merged", "Save the merged model"), said("", "quiet")
 
     page, asked = gr.context.Context.root_block, gr.Textbox(visible=False)
     if page is None:
@@ -113,7 +113,7 @@ def values(studio: Studio, run: str, dtype: str) -> tuple[Any, ...]:
     run = run if run in known else next(iter(known), "")
     if not run:
         return nothing()
-    state = studio.merging.state(run, dtype)
+    state = studio.merged_models.state(run, dtype)
     (cost,) = costs_of(studio.workspace, [run])
     return (
         run,
@@ -129,7 +129,7 @@ def values(studio: Studio, run: str, dtype: str) -> tuple[Any, ...]:
 
 def finished(studio: Studio) -> list[str]:
     """Ids of runs that have an adapter, newest first."""
-    return [one.run_id for one in studio.runs()]
+    return [one.run_id for one in studio.runs.finished()]
 
 
 def nothing(run: str = "") -> tuple[Any, ...]:

@@ -68,7 +68,7 @@ def live_page(studio: Studio, run: str, subject: str, offset: int) -> LivePage:
     job = next((job for job in studio.training.running() if run in (LIVE, job.id, job.run)), None)
     if job is not None:
         return _job_page(studio, job, offset if subject == job.id else 0)
-    finished = studio.runs()
+    finished = studio.runs.finished()
     if run == LIVE:
         if not finished:
             return NOTHING
@@ -82,7 +82,7 @@ def live_page(studio: Studio, run: str, subject: str, offset: int) -> LivePage:
 def choices(studio: Studio) -> list[tuple[str, str, bool]]:
     """What may be looked at: jobs that train, then finished runs, newest first, each with its id, title, and whether it is finished."""
     jobs = [(job.id, show(job.title, 80), False) for job in studio.training.running()]
-    return [*jobs, *((run.run_id, show(f"{run.title}, {run.dataset_name}", 80), True) for run in studio.runs()[:LISTED])]
+    return [*jobs, *((run.run_id, show(f"{run.title}, {run.dataset_name}", 80), True) for run in studio.runs.finished()[:LISTED])]
 
 
 def log_tail(studio: Studio, subject: str) -> str:
@@ -114,7 +114,7 @@ def _job_page(studio: Studio, job: JobView, offset: int) -> LivePage:
 
 
 def _run_page(studio: Studio, run_id: str, *, done: bool) -> LivePage:
-    run = next((run for run in studio.runs() if run.run_id == run_id), None)
+    run = next((run for run in studio.runs.finished() if run.run_id == run_id), None)
     if run is None:
         return NOTHING
     watched = [] if done else studio.training.watched(run_id)

@@ -71,8 +71,8 @@ def run(
     """Finetune with one method and evaluate the result; or do the runs of a spec.json."""
     from reft_studio.cli import run as verb
     from reft_studio.cli.own_prompts import Prompts
-    from reft_studio.studio.live_run import watch_from
     from reft_studio.studio.run_command import filtering
+    from reft_studio.studio.training import watch_from
 
     given: dict[str, Any] = {"dataset": dataset, "method": method, "model": model, "teacher": teacher, "preset": preset, "seed": seed}
     given |= {"start": start, "adapters": adapters, "harmful_answers": harmful_answers, "refusals": refusals, "answers": answers}

@@ -1,4 +1,4 @@
-"""What can be done with runs: name, tag and annotate them, compare their settings, let them go on, delete them."""
+"""Runs: plan and start them, name, tag and annotate them, compare their settings, let them go on, delete them."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from reft_studio.errors import SpecError, StoreError
+from reft_studio.evaluation.suite import Suite
 from reft_studio.jobs.queue import JobQueue
 from reft_studio.store import run_notes
 from reft_studio.store.run_notes import RunNote
-from reft_studio.studio import run_deletion
-from reft_studio.studio.live_run import LiveRuns, run_params
+from reft_studio.studio import plans, run_deletion
+from reft_studio.studio.models import Models
 from reft_studio.studio.past_runs import FELL, STATES, PastRun, PastRuns
-from reft_studio.studio.plans import Planner
 from reft_studio.studio.run_deletion import Deletion
+from reft_studio.studio.run_form import RunForm, RunPlan, RunSummary, summaries
+from reft_studio.studio.training import Training, run_params
 from reft_studio.training.naming import Setting, describe
 from reft_studio.training.run_names import resolver, titles
 from reft_studio.training.spec import RunSpec
@@ -33,13 +35,33 @@ class SettingDifference:
     values: tuple[str, ...]
 
 
-class RunHistory:
+class Runs:
     """The runs of a workspace."""
 
-    def __init__(self, workspace: Workspace, jobs: JobQueue | None = None) -> None:
-        self.workspace = workspace
-        self.jobs = jobs or JobQueue(workspace)
-        self.past = PastRuns(workspace, self.jobs)
+    def __init__(self, workspace: Workspace, jobs: JobQueue, models: Models, training: Training) -> None:
+        self.workspace, self.jobs, self.models, self.training = workspace, jobs, models, training
+        self.past = PastRuns(workspace, jobs)
+
+    def plan(self, form: RunForm, *, suite: Suite | None = None) -> RunPlan:
+        """What a form means, with `suite` instead of the prompts that are set. Raises SpecError or PrerequisiteError if it cannot be."""
+        return plans.plan(self.workspace, form, suite=suite)
+
+    def plan_all(self, forms: Sequence[RunForm]) -> list[RunPlan]:
+        """Plans of runs that are started together; what they share is looked up once."""
+        return plans.plan_all(self.workspace, forms)
+
+    def start(self, form: RunForm, *, evaluate: bool = True) -> str:
+        """Queue one run, with its evaluation where prompts are set; returns the job."""
+        planned = self.plan(form)
+        planned.require_room()
+        for source in plans.sources(self.workspace, planned.spec):
+            self.models.require(source)
+        params = run_params(planned, evaluate=evaluate, watch=self.training.watch())
+        return self.jobs.submit("run", params, title=planned.title)
+
+    def finished(self) -> list[RunSummary]:
+        """Finished runs, the newest first."""
+        return summaries(self.workspace)
 
     def every(self) -> list[PastRun]:
         """All of them: those that are not over first, in the order of the queue, then by their dates, newest first."""
@@ -101,9 +123,9 @@ class RunHistory:
         elif run.state in FELL:
             self.jobs.retry(run.job)
         elif run.state == "left":
-            plan = Planner(self.workspace).plan_spec(RunSpec.checked(**self.past.settings(run.run_id)))
+            plan = plans.Planner(self.workspace).plan_spec(RunSpec.checked(**self.past.settings(run.run_id)))
             plan.require_room()
-            params = run_params(plan, evaluate=True, watch=LiveRuns(self.workspace, self.jobs).watch())
+            params = run_params(plan, evaluate=True, watch=self.training.watch())
             return self.jobs.submit("run", params, title=run.title)
         else:
             raise SpecError(f"'{run.title}' cannot go on: {STATES[run.state].lower()} already.")

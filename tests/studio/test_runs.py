@@ -12,7 +12,6 @@ from reft_studio.jobs.run_jobs import became
 from reft_studio.studio import run_curves
 from reft_studio.studio.past_runs import PastRun
 from reft_studio.studio.run_curves import POINTS, thinned
-from reft_studio.studio.run_history import RunHistory
 from reft_studio.studio.studio import Studio
 from reft_studio.tasks import lab_data
 from reft_studio.training.run_names import titles
@@ -28,7 +27,7 @@ def runs(tmp_path: Path) -> tuple[Workspace, str, str]:
 
 
 def every(workspace: Workspace) -> dict[str, PastRun]:
-    return {one.run_id: one for one in RunHistory(workspace).every()}
+    return {one.run_id: one for one in Studio(workspace).runs.every()}
 
 
 # --- what is said of runs ----------------------------------------------------------------------------------------------------------
@@ -36,7 +35,7 @@ def every(workspace: Workspace) -> dict[str, PastRun]:
 
 def test_a_name_tags_and_a_note_are_kept_and_each_can_be_changed_alone(runs: tuple[Workspace, str, str]) -> None:
     workspace, first, second = runs
-    history = RunHistory(workspace)
+    history = Studio(workspace).runs
     history.say(first, by="Ana", name=" the  baseline ", tags=["paper", "Paper", "june"], note="Kept for the report.")
     history.say(first, note="")
     kept = every(workspace)[first]
@@ -49,7 +48,7 @@ def test_a_name_tags_and_a_note_are_kept_and_each_can_be_changed_alone(runs: tup
 
 def test_a_name_that_another_run_has_a_long_one_and_a_run_that_is_not_there_are_refused(runs: tuple[Workspace, str, str]) -> None:
     workspace, first, second = runs
-    history = RunHistory(workspace)
+    history = Studio(workspace).runs
     history.say(first, name="baseline")
     for taken in ("baseline", "Baseline"):
         with pytest.raises(SpecError, match=f"Another run is called '{taken}'"):
@@ -65,7 +64,7 @@ def test_a_name_that_another_run_has_a_long_one_and_a_run_that_is_not_there_are_
 
 def test_a_run_is_named_while_it_trains_also_by_the_id_it_had_before_it_was_ended(workspace: Workspace) -> None:
     run, job = write_attempt(workspace, "running")
-    history = RunHistory(workspace)
+    history = Studio(workspace).runs
     history.say(run, name="the first")
     assert history.jobs.get(job).title == "the first"
     saved = write_run(workspace, "sft", stop_after=12)
@@ -108,7 +107,7 @@ def test_every_run_is_listed_with_how_far_it_came_and_those_that_go_on_first(wor
 
 def test_a_run_that_never_began_is_none_and_one_that_was_finished_later_is_listed_once(workspace: Workspace) -> None:
     run, job = write_attempt(workspace, "queued")
-    history = RunHistory(workspace)
+    history = Studio(workspace).runs
     history.jobs.cancel(job)
     assert history.every() == []
     write_attempt(workspace, "failed")
@@ -118,17 +117,17 @@ def test_a_run_that_never_began_is_none_and_one_that_was_finished_later_is_liste
 
 def test_checkpoints_without_a_job_are_a_run_that_goes_on(workspace: Workspace) -> None:
     run, _ = write_attempt(workspace, "cancelled", kept=True)
-    RunHistory(workspace).delete(run)
+    Studio(workspace).runs.delete(run)
     again, _ = write_attempt(workspace, "queued", kept=True)
-    RunHistory(workspace).jobs.cancel(RunHistory(workspace).every()[0].job)
-    (left,) = RunHistory(workspace).every()
+    Studio(workspace).runs.jobs.cancel(Studio(workspace).runs.every()[0].job)
+    (left,) = Studio(workspace).runs.every()
     assert (left.run_id, left.state, left.progress, left.job) == (again, "left", "goes on after step 10 of 40", "")
     assert again == run and left.title.startswith("Plain SFT")
 
 
 def test_a_run_that_was_stopped_and_saved_says_after_how_many_steps(workspace: Workspace) -> None:
     write_run(workspace, "sft", steps=160, stop_after=40)
-    (found,) = RunHistory(workspace).every()
+    (found,) = Studio(workspace).runs.every()
     assert (found.state, found.progress, found.is_finished) == ("saved", "after 40 of 160 steps", True)
 
 
@@ -136,7 +135,7 @@ def test_a_damaged_evaluation_is_said_and_hides_no_run(workspace: Workspace) -> 
     run = write_run(workspace, "sft")
     answer_like(workspace, run, "sft")
     (workspace.folder("evaluations", run) / "result.json").write_text("{", "utf-8")
-    (found,) = RunHistory(workspace).every()
+    (found,) = Studio(workspace).runs.every()
     assert found.hs is None and "damaged" in found.message
 
 
@@ -152,7 +151,7 @@ def test_a_long_curve_is_thinned_to_the_means_of_its_stretches() -> None:
 def test_a_log_is_read_once_and_of_a_run_on_its_way_only_what_is_new(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     write_run(workspace, "sft", steps=40)
     run, job = write_attempt(workspace, "running", told=3, seed=1)
-    history = RunHistory(workspace)
+    history = Studio(workspace).runs
     first = {one.run_id: one.curve for one in history.every()}
     assert [step for step, _ in first[run]] == [1, 2, 3]
     asked: list[int] = []
@@ -172,7 +171,7 @@ def test_a_log_is_read_once_and_of_a_run_on_its_way_only_what_is_new(workspace: 
 def test_twenty_runs_are_listed_in_a_moment(workspace: Workspace) -> None:
     for seed in range(20):
         write_run(workspace, "sft", seed=seed, steps=400)
-    history = RunHistory(workspace)
+    history = Studio(workspace).runs
     assert len(history.every()) == 20
     began = time.process_time()
     for _ in range(5):
@@ -185,7 +184,7 @@ def test_twenty_runs_are_listed_in_a_moment(workspace: Workspace) -> None:
 
 def test_runs_differ_in_the_settings_that_were_changed_and_in_no_others(runs: tuple[Workspace, str, str]) -> None:
     workspace, first, second = runs
-    history = RunHistory(workspace)
+    history = Studio(workspace).runs
     assert {one.key: one.values for one in history.differences(first, second)} == {"optim.steps": ("40", "80"), "seed": ("0", "1")}
     assert history.differences(first, first) == []
     third, _ = write_attempt(workspace, "failed", seed=1, lora={"rank": 4})
@@ -195,13 +194,13 @@ def test_runs_differ_in_the_settings_that_were_changed_and_in_no_others(runs: tu
 
 def test_a_setting_that_only_one_method_has_is_not_set_in_the_other(workspace: Workspace) -> None:
     runs = write_run(workspace, "sft"), write_run(workspace, "ref_teacher")
-    found = {one.label: one.values for one in RunHistory(workspace).differences(*runs)}
+    found = {one.label: one.values for one in Studio(workspace).runs.differences(*runs)}
     assert found["Method: Alpha"][0] == "not set" and found["Method"] == ("Plain SFT", "Ref-Teacher")
 
 
 def test_the_studio_has_the_history(workspace: Workspace) -> None:
     run = write_run(workspace, "sft")
-    assert [one.run_id for one in Studio(workspace).history.every()] == [run]
+    assert [one.run_id for one in Studio(workspace).runs.every()] == [run]
 
 
 def test_the_verb_lists_names_compares_and_refuses_words_for_two(command: Command, runs: tuple[Workspace, str, str]) -> None:
@@ -216,7 +215,7 @@ def test_the_verb_lists_names_compares_and_refuses_words_for_two(command: Comman
 
 
 def test_a_run_that_was_not_finished_goes_on_and_one_that_was_does_not(workspace: Workspace) -> None:
-    history = RunHistory(workspace)
+    history = Studio(workspace).runs
     failed, job = write_attempt(workspace, "failed", seed=1)
     assert history.go_on(failed) == job and history.jobs.get(job).state == "queued"
     with pytest.raises(SpecError, match="cannot go on: waits already"):
@@ -232,5 +231,5 @@ def test_a_run_that_was_not_finished_goes_on_and_one_that_was_does_not(workspace
 def test_data_of_one_name_is_told_apart_by_its_id(workspace: Workspace) -> None:
     small, large = (lab_data.sample(workspace, rows=rows) for rows in (60, 80))
     runs = [write_attempt(workspace, "failed", on=data.id)[0] for data in (small, large)]
-    (found,) = RunHistory(workspace).differences(*runs)
+    (found,) = Studio(workspace).runs.differences(*runs)
     assert found.values == (f"lab sentiment, 10% poison ({small.id})", f"lab sentiment, 10% poison ({large.id})")

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from reft_studio.errors import PrerequisiteError, SpecError
-from reft_studio.studio.live_run import watch_from
 from reft_studio.studio.studio import Studio
+from reft_studio.studio.training import watch_from
 from reft_studio.training.watch import WatchSpec
 from reft_studio.workspace import Workspace
 

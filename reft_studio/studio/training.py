@@ -22,7 +22,7 @@ NEWS = ("metric", EVENT, ROWS)
 
 
 @dataclass(frozen=True)
-class LiveRuns:
+class Training:
     """The trainings of a workspace. A `subject` is the id of a job that trains, or of a finished run."""
 
     workspace: Workspace
