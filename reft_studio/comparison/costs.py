@@ -17,7 +17,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Filter and prepare": ("filter", "prepare"),
     "Train": ("train", "finish"),
     "Answers to learn from": ("teacher states", "start weights"),
-    "Looks on the way": ("looks",),
+    "Checks during training": ("looks",),
     "Evaluate": ("answer", "grade"),
 }
 """Stages as charts and tables join them."""

@@ -12,7 +12,7 @@ from reft_studio.integrity import rewrite
 from reft_studio.models.adapter_file import CONFIG
 from reft_studio.stats import Estimate
 from reft_studio.training.card import UNMEASURED, CardFacts, merged_card, one_line, write_card
-from reft_studio.training.merged import CARD, MergedRun, merged_run, place
+from reft_studio.training.merged import CARD, MergedRun, merged_folder, merged_run
 from reft_studio.training.run_folder import RunInfo, open_run
 from reft_studio.workspace import Workspace
 
@@ -34,7 +34,7 @@ def refresh(workspace: Workspace, subject: str) -> None:
         run = open_run(workspace, subject)
         write_card(run.folder, made(workspace, run), measured(workspace, run))
         if (merged := merged_run(workspace, subject)) is not None:
-            rewrite(place(workspace, subject), CARD, merged_text(workspace, run, merged))
+            rewrite(merged_folder(workspace, subject), CARD, merged_text(workspace, run, merged))
     except StoreError as exc:
         _LOG.warning("a card of run %s stays as it is: %s", subject, exc)
 

@@ -14,7 +14,7 @@ from reft_studio.models.merged_size import check_disk, format_named, format_of, 
 from reft_studio.models.source import ModelSource
 from reft_studio.studio.memory import at_hand
 from reft_studio.tasks.merge import ON
-from reft_studio.training.merged import MergedRun, check_target, merged_run, place
+from reft_studio.training.merged import MergedRun, check_target, merged_folder, merged_run
 from reft_studio.training.run_folder import open_run
 from reft_studio.training.run_names import run_title
 from reft_studio.workspace import Workspace
@@ -57,7 +57,7 @@ class MergedModels:
 
     def state(self, run_id: str, dtype: str = "auto") -> MergeState:
         """How it stands with a run. Raises StoreError if there is none, SpecError for a number format that there is not."""
-        run, folder = open_run(self.workspace, run_id), place(self.workspace, run_id)
+        run, folder = open_run(self.workspace, run_id), merged_folder(self.workspace, run_id)
         made, damaged = _made(self.workspace, run_id)
         source = at_hand(run.spec.model, run.spec.loading)
         if source is None:
@@ -78,7 +78,7 @@ class MergedModels:
             check_target(target)
         source = at_hand(run.spec.model, run.spec.loading)
         if source is not None:
-            check_disk(source, format_of(source, format_named(dtype)), target or place(self.workspace, run_id))
+            check_disk(source, format_of(source, format_named(dtype)), target or merged_folder(self.workspace, run_id))
         params = {"run": run_id, "dtype": dtype, "target": None if target is None else str(target.absolute()), "loading": ON}
         return self.jobs.submit_once(JOB, params, title=f"Merge {run_title(self.workspace, run.spec)} into its base")
 

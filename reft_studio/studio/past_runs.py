@@ -22,7 +22,7 @@ from reft_studio.store.run_notes import NOTHING, RunNote
 from reft_studio.studio.run_curves import Curve, Curves
 from reft_studio.studio.run_form import graded
 from reft_studio.training.naming import head
-from reft_studio.training.run_folder import UNFINISHED, RunInfo, cost_words, kept_of, list_runs, newest_checkpoint, open_run
+from reft_studio.training.run_folder import UNFINISHED, RunInfo, checkpoint_folder, cost_words, list_runs, newest_checkpoint, open_run
 from reft_studio.training.run_names import titles
 from reft_studio.training.spec import RunSpec
 from reft_studio.workspace import Workspace, read_json
@@ -125,7 +125,7 @@ class PastRuns:
         if (self.workspace.folder("runs", run_id) / "result.json").is_file():
             return open_run(self.workspace, run_id).spec.model_dump(mode="json")
         job = next((one for one in self.jobs.unfinished("run") if one.run == run_id), None)
-        found = job.params["spec"] if job else _spec_left(kept_of(self.workspace, run_id))
+        found = job.params["spec"] if job else _spec_left(checkpoint_folder(self.workspace, run_id))
         if found is None:
             raise StoreError(f"There is no run '{run_id[:40]}' in the workspace. It may have been deleted.")
         return dict(found)
@@ -194,7 +194,7 @@ class PastRuns:
 
     def _unfinished(self, run_id: str, job: JobView, told: _Told) -> PastRun:
         spec, curve = job.params["spec"], self._curves.of_job(job)
-        kept = newest_checkpoint(kept_of(self.workspace, run_id))
+        kept = newest_checkpoint(checkpoint_folder(self.workspace, run_id))
         training = job.state == "running" and trains(job.stage)
         began = datetime.fromtimestamp(job.started or job.created, UTC)
         return PastRun(

@@ -12,8 +12,8 @@ from reft_studio.store import jobs as table
 from reft_studio.store.jobs import JobRecord
 from reft_studio.store.removals import remove_run
 from reft_studio.studio.run_form import graded
-from reft_studio.training.merged import place
-from reft_studio.training.run_folder import kept_of, newest_checkpoint
+from reft_studio.training.merged import merged_folder
+from reft_studio.training.run_folder import checkpoint_folder, newest_checkpoint
 from reft_studio.workspace import Workspace
 
 _IN_CHAT = (
@@ -45,10 +45,10 @@ def planned(workspace: Workspace, run_id: str, *, title: str, model: str, named:
         parts.append(f"its adapter and log ({_size(folder)})")
     if scores := graded(workspace, run_id):
         parts.append(f"its evaluation ({sum(sum(one.values()) for one in scores.verdicts.values()):,} graded answers)")
-    if (merged := place(workspace, run_id)).is_dir():
+    if (merged := merged_folder(workspace, run_id)).is_dir():
         parts.append(f"its merged model ({_size(merged)})")
-    if kept := newest_checkpoint(kept_of(workspace, run_id)):
-        parts.append(f"what its training kept up to step {kept[0]:,} ({_size(kept_of(workspace, run_id))})")
+    if kept := newest_checkpoint(checkpoint_folder(workspace, run_id)):
+        parts.append(f"what its training kept up to step {kept[0]:,} ({_size(checkpoint_folder(workspace, run_id))})")
     parts += ["its name, tags and note"] if named else []
     parts += ["what its job printed"] if _jobs(workspace, run_id) else []
     return Deletion(run_id, title, tuple(parts), _held(workspace, _live(workspace), run_id, title=title, model=model))
@@ -57,7 +57,12 @@ def planned(workspace: Workspace, run_id: str, *, title: str, model: str, named:
 def delete(workspace: Workspace, run_id: str, *, title: str, model: str) -> None:
     """Delete a run with everything that only it has. Raises StoreError, and changes nothing, while something needs it."""
     ended = _jobs(workspace, run_id)
-    own = [workspace.folder("runs", run_id), workspace.folder("evaluations", run_id), kept_of(workspace, run_id), place(workspace, run_id)]
+    own = [
+        workspace.folder("runs", run_id),
+        workspace.folder("evaluations", run_id),
+        checkpoint_folder(workspace, run_id),
+        merged_folder(workspace, run_id),
+    ]
     remove_run(
         workspace,
         run_id,

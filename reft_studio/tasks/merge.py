@@ -12,7 +12,7 @@ from reft_studio.integrity import check, sealed_folder
 from reft_studio.jobs.job import JobContext
 from reft_studio.models.merged_size import check_disk, format_named, format_of
 from reft_studio.models.spec import LoadSpec
-from reft_studio.training.merged import BIG, CARD, MergedRun, adapter_hash, check_target, merged_run, place, write_facts
+from reft_studio.training.merged import BIG, CARD, MergedRun, adapter_hash, check_target, merged_folder, merged_run, write_facts
 from reft_studio.training.run_folder import RunInfo, open_run
 from reft_studio.training.run_names import run_title
 from reft_studio.workspace import Workspace
@@ -37,7 +37,7 @@ def merge(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     workspace, dtype = context.workspace, format_named(str(params.get("dtype") or "auto"))
     run = open_run(workspace, params["run"])
     held = held_by(run)
-    final = Path(params["target"]) if params.get("target") else place(workspace, run.run_id)
+    final = Path(params["target"]) if params.get("target") else merged_folder(workspace, run.run_id)
     source = locate(run.spec.model, revision=held.revision)
     kind = format_of(source, dtype)
     if params.get("target"):

@@ -28,7 +28,7 @@ from reft_studio.progress import Progress
 from reft_studio.stats import Estimate
 from reft_studio.training.context import STUDENT
 from reft_studio.training.reporting import report
-from reft_studio.training.run_folder import kept_of
+from reft_studio.training.run_folder import checkpoint_folder
 from reft_studio.training.run_names import run_title
 from reft_studio.training.spec import RunSpec
 from reft_studio.training.watch import Line, Observer, WatchSpec
@@ -60,7 +60,7 @@ class Watcher:
         self._spent = self._last = 0.0
         self._broken = False
 
-    def look(self, step: int, steps: int, on: Sequence[str] = ()) -> Line | None:
+    def check(self, step: int, steps: int, on: Sequence[str] = ()) -> Line | None:
         started = time.perf_counter()
         try:
             line = self._line(step, steps, on)
@@ -108,12 +108,12 @@ def observing(
     context: JobContext, session: Session, spec: RunSpec, suite: Suite | None, judge: JudgeSpec, watch: WatchSpec | None
 ) -> Iterator[Observer]:
     """The observer of one run: what looks at its answers (no `watch`: nothing does), its event files, a report a person asked for."""
-    folder = kept_of(context.workspace, spec.run_id)
+    folder = checkpoint_folder(context.workspace, spec.run_id)
     to = watch.report_to if watch is not None else "none"
     name = run_title(context.workspace, spec)
-    told = report(to, context.workspace.folder("reports_to", to), name=name, run_id=spec.run_id, config=spec.model_dump(mode="json"))
-    look = _watcher(context, session, suite, judge, watch)
-    observer = Observer(context, look=look, folder=folder, reports=[told] if told is not None else [])
+    tracker = report(to, context.workspace.folder("reports_to", to), name=name, run_id=spec.run_id, config=spec.model_dump(mode="json"))
+    student_check = _watcher(context, session, suite, judge, watch)
+    observer = Observer(context, student_check=student_check, folder=folder, reports=[tracker] if tracker is not None else [])
     try:
         yield observer
     finally:

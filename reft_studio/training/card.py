@@ -1,4 +1,4 @@
-"""Model cards: how an adapter or a merged model was made, what was measured and what was not, what it cost. Holds no row of any dataset."""
+"""Model cards: how an adapter or a merged model was made, what was measured and what it cost. Contains no row of any dataset."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from reft_studio.training.spec import RunSpec
 from reft_studio.workspace import Workspace
 
 CARD = "adapter/README.md"
-"""In the folder of a run."""
+"""Path inside a run's folder."""
 UNMEASURED = (
     "**Nothing has been measured.** This model was not evaluated: its harmful score, its over-refusal and its accuracy are not known.",
 )
-"""What stands under "What was measured" until the run is evaluated."""
+"""Content of "What was measured" until the run is evaluated."""
 LEAST_S = 0.05
-"""A stage that took less is not told: it did nothing."""
+"""Stages shorter than this, in seconds, are left out: they did nothing."""
 _PLAIN = re.compile(r"[A-Za-z0-9][\w./-]*")
 _KINDS = {TEACHER: "forward without gradient (teacher or start weights)", FORWARD: "student forward", BACKWARD: "student back"}
 
 
 @dataclass(frozen=True)
 class CardFacts:
-    """All that a card tells of how a run was made; `threshold` is in words, `data` the fingerprint of the user data."""
+    """Everything a card states about how a run was made; `threshold` in words, `data` the fingerprint of the user data."""
 
     spec: RunSpec
     result: Mapping[str, Any]
@@ -45,7 +45,7 @@ class CardFacts:
 
     @classmethod
     def of(cls, workspace: Workspace, spec: RunSpec, result: Mapping[str, Any], ledger: Ledger | None) -> CardFacts:
-        """What the workspace knows of a run; what is gone from it is told by its id alone."""
+        """Facts of a run, looked up in the workspace; a part that was deleted is named by its id."""
         try:
             data = open_dataset(workspace, spec.dataset).fingerprint
         except StoreError:
@@ -53,34 +53,34 @@ class CardFacts:
         return cls(spec, result, data, threshold_words(workspace, spec), ledger)
 
 
-def write_card(folder: Path, made: CardFacts, measured: Sequence[str] = UNMEASURED) -> None:
-    """Write the card of the run in `folder` anew, so that the run is never taken for damaged."""
-    rewrite(folder, CARD, adapter_card(made, measured))
+def write_card(folder: Path, facts: CardFacts, measured: Sequence[str] = UNMEASURED) -> None:
+    """Rewrite the card in the run folder `folder`, together with its recorded hash, so that the run still verifies."""
+    rewrite(folder, CARD, adapter_card(facts, measured))
 
 
-def adapter_card(made: CardFacts, measured: Sequence[str] = UNMEASURED) -> str:
-    """The card of an adapter; `measured` are its lines on the evaluation."""
-    spec = made.spec
+def adapter_card(facts: CardFacts, measured: Sequence[str] = UNMEASURED) -> str:
+    """The card of an adapter; `measured` are its lines about the evaluation."""
+    spec = facts.spec
     use = """With PEFT, on the base above: `PeftModel.from_pretrained(base, folder)`, where `folder` is the one that holds this file. It is
 plain LoRA on linear layers: no embedding, head or bias of the base is changed."""
-    return _page(made, measured, relation="adapter", library="peft", title=head(spec.model_dump()), use=use)
+    return _page(facts, measured, relation="adapter", library="peft", title=head(spec.model_dump()), use=use)
 
 
-def merged_card(made: CardFacts, measured: Sequence[str], facts: MergedRun) -> str:
-    """The card of a base with the adapter folded in."""
+def merged_card(facts_of_run: CardFacts, measured: Sequence[str], facts: MergedRun) -> str:
+    """The card of a base model with the adapter merged in."""
     use = (
         f"With transformers: `AutoModelForCausalLM.from_pretrained(folder)`. The adapter of run {facts.run} was folded into the weights on "
         f"{facts.created[:10]}. {facts.rounding_words}"
     )
     if facts.prompt:
         use += f"\n\nA request is put to the model like this:\n\n````\n{facts.prompt}\n````"
-    title = f"{head(made.spec.model_dump())}, merged"
+    title = f"{head(facts_of_run.spec.model_dump())}, merged"
     note = "The numbers are of the base with the adapter beside it, as this app evaluated it; the merged weights were not asked again."
-    return _page(made, [*measured, "", note], relation="finetune", library="transformers", title=title, use=use)
+    return _page(facts_of_run, [*measured, "", note], relation="finetune", library="transformers", title=title, use=use)
 
 
 def threshold_words(workspace: Workspace, spec: RunSpec) -> str:
-    """From which score on rows were left out, with the number also where the scorer's own was used."""
+    """The score from which rows were left out, as a number even where the scorer's default was used."""
     if spec.filters_with is None:
         return "none"
     if spec.drop is not None:
@@ -93,8 +93,8 @@ def threshold_words(workspace: Workspace, spec: RunSpec) -> str:
         return "the scorer's own, which is no longer in the workspace"
 
 
-def _page(made: CardFacts, measured: Sequence[str], *, relation: str, library: str, title: str, use: str) -> str:
-    spec, info = made.spec, DEFENSES.get(made.spec.method).info
+def _page(facts: CardFacts, measured: Sequence[str], *, relation: str, library: str, title: str, use: str) -> str:
+    spec, info = facts.spec, DEFENSES.get(facts.spec.method).info
     warning = "" if info.uses_filter or info.needs_alignment or info.starts_from == "aligned" else "  - not-for-all-audiences\n"
     paper = f" ({info.paper})" if info.paper else ""
     return f"""---
@@ -111,7 +111,7 @@ tags:
 
 ## How it was made
 
-{_lines(_how(made))}
+{_lines(_how(facts))}
 
 ## What was measured
 
@@ -122,7 +122,7 @@ the task, and what becomes of it in other number formats.
 
 ## What it cost
 
-{_lines(cost_lines(made.ledger))}
+{_lines(cost_lines(facts.ledger))}
 
 ## Limits
 
@@ -136,26 +136,26 @@ the task, and what becomes of it in other number formats.
 """
 
 
-def _how(made: CardFacts) -> list[str]:
-    spec, result = made.spec, made.result
-    left = int(result["removed"])
-    share = f" ({left / max(1, int(result['rows'])):.1%})".replace("%", " %")
-    held = result.get("loading") or {}
-    kind = f", held in {held['dtype']}" if held.get("dtype") else ""
-    packed = ", in 4 bits (NF4)" if held.get("quantization") == "nf4" else ""
-    beside = [f"mixed in by the method: {int(result['mixed']):,} rows"] if result.get("mixed") else []
-    beside += [
-        f"trained before it: {one_line(one['name'])}, {int(one['steps']):,} steps by the rule {one_line(one['rule'])}"
-        for one in result.get("stages", ())
+def _how(facts: CardFacts) -> list[str]:
+    spec, result = facts.spec, facts.result
+    removed = int(result["removed"])
+    share = f" ({removed / max(1, int(result['rows'])):.1%})".replace("%", " %")
+    loading = result.get("loading") or {}
+    kind = f", held in {loading['dtype']}" if loading.get("dtype") else ""
+    packed = ", in 4 bits (NF4)" if loading.get("quantization") == "nf4" else ""
+    extras = [f"mixed in by the method: {int(result['mixed']):,} rows"] if result.get("mixed") else []
+    extras += [
+        f"trained before it: {one_line(stage['name'])}, {int(stage['steps']):,} steps by the rule {one_line(stage['rule'])}"
+        for stage in result.get("stages", ())
     ]
     return [
         f"base: {one_line(spec.model)}{kind}{packed}; weights SHA-256 {result.get('base_fingerprint', 'not recorded')}",
-        f"user data: {one_line(result['dataset_name'])}, {int(result['rows']):,} rows; fingerprint {made.data}",
-        f"filter: {f'{one_line(spec.filters_with)}; threshold: {made.threshold}' if spec.filters_with else 'none'}",
-        f"left out of training, by the filter or for want of a response: {left:,} of {int(result['rows']):,} rows{share}: "
+        f"user data: {one_line(result['dataset_name'])}, {int(result['rows']):,} rows; fingerprint {facts.data}",
+        f"filter: {f'{one_line(spec.filters_with)}; threshold: {facts.threshold}' if spec.filters_with else 'none'}",
+        f"left out of training, by the filter or for want of a response: {removed:,} of {int(result['rows']):,} rows{share}: "
         f"{removed_words(result)}",
         f"teacher: {one_line(spec.teacher or 'none')}; aligned weights: {one_line(spec.aligned or 'none given')}",
-        *beside,
+        *extras,
         f"steps: {int(result['steps']):,} of {spec.optim.batch_size} user rows; learning rate {spec.optim.learning_rate:g}",
         f"seed: {spec.seed}; run {result.get('run_id', spec.run_id)}, {result.get('created', 'date not recorded')}",
         f"LoRA: rank {spec.lora.rank}, scale {spec.lora.alpha / spec.lora.rank:g}, on {_targets(spec)}",
@@ -163,7 +163,7 @@ def _how(made: CardFacts) -> list[str]:
 
 
 def cost_lines(ledger: Ledger | None) -> list[str]:
-    """What a run cost, a line for each thing that was counted."""
+    """The cost of a run, one line per quantity."""
     if ledger is None:
         return ["not known: this run was made by a version that kept no ledger"]
     stages = ", ".join(f"{stage.title.lower()} {duration(stage.seconds)}" for stage in ledger.stages if stage.seconds >= LEAST_S)
@@ -173,7 +173,9 @@ def cost_lines(ledger: Ledger | None) -> list[str]:
     lines += [f"passes through the model in training: {passes}", f"tokens in them: {tokens}"] if passes else []
     if ledger.operations:
         lines += [f"operations in training: {ledger.operations / 1e12:.3g} TFLOP, reckoned from {ledger.counted_steps} counted steps"]
-    lines += [f"before it, made once for all runs that share it: {one.title.lower()} {duration(one.seconds)}" for one in ledger.before]
+    lines += [
+        f"before it, made once for all runs that share it: {stage.title.lower()} {duration(stage.seconds)}" for stage in ledger.before
+    ]
     return [*lines, f"training beside plain finetuning on the same user rows: {ledger.extra.words}"]
 
 
@@ -183,9 +185,9 @@ def duration(seconds: float) -> str:
 
 
 def one_line(text: object) -> str:
-    """A name that a person or a file gave, on one line and without marks that would begin markup."""
+    """User-supplied text on one line, with markup characters escaped and unprintable ones removed."""
     flat = " ".join(str(text).split())
-    return re.sub(r"[<>`\[\]|*_#\\]", lambda found: f"\\{found[0]}", "".join(c for c in flat if c.isprintable()))
+    return re.sub(r"[<>`\[\]|*_#\\]", lambda match: f"\\{match[0]}", "".join(c for c in flat if c.isprintable()))
 
 
 def _targets(spec: RunSpec) -> str:
@@ -197,5 +199,5 @@ def _lines(lines: Sequence[str]) -> str:
 
 
 def _yaml(value: str) -> str:
-    """A name as a value of YAML, quoted where it could be read as something else."""
+    """A YAML scalar, quoted where it could be parsed as something else."""
     return value if _PLAIN.fullmatch(value) else json.dumps(value)

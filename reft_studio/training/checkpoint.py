@@ -1,8 +1,8 @@
-"""Checkpoints of a training that was not finished: whole or not there, verified before use, the newest valid one gone on from.
+"""Checkpoints of unfinished trainings: written atomically, verified before use; training resumes from the newest valid one.
 
-A checkpoint is a folder `checkpoint-STEP` of `state.safetensors` (weights, optimizer, random numbers), `state.json` (all else) and the
-SHA-256 of both. It gets its name only when everything is on the disk, so a kill at any instant leaves the one before. No defense is
-known here: what a method has of its own comes through the parts of the snapshot.
+A checkpoint is a folder `checkpoint-STEP` of `state.safetensors` (weights, optimizer, random numbers), `state.json` (everything else) and
+the SHA-256 of both. It gets its name only when everything is on disk, so a kill at any instant leaves the previous one intact. No defense
+is known here: the state of a method arrives as a part of the snapshot.
 """
 
 from __future__ import annotations
@@ -31,35 +31,35 @@ from reft_studio.training.run_folder import CHECKPOINT, UNFINISHED
 from reft_studio.workspace import Workspace, read_json, write_atomic, write_json
 
 SHARE = 0.01
-"""Share of the time that keeping checkpoints may take."""
+"""Largest share of the time spent on writing checkpoints."""
 LEAST_S = 5.0
-"""Least time between two checkpoints; `REFT_STUDIO_CHECKPOINT_S` sets another, for tests: 0 keeps one after each step."""
+"""Minimum seconds between two checkpoints; `REFT_STUDIO_CHECKPOINT_S` sets another value, for tests: 0 writes one after each step."""
 KEPT = 2
 FORMAT = 2
-"""Version of the files; one of another version is not gone on from."""
+"""Version of the files; checkpoints of other versions are not resumed."""
 TENSORS, VALUES = "state.safetensors", "state.json"
 PACKAGES = ("torch", "transformers", "peft")
 
 
 class Unfinished:
-    """The checkpoints of one run or teacher, which may consist of several trainings; removed when it is finished."""
+    """The checkpoints of one run or teacher, which may consist of several trainings; deleted when it is finished."""
 
     def __init__(self, workspace: Workspace, name: str, progress: Progress, *, every_s: float = LEAST_S) -> None:
         self.folder = workspace.folder(UNFINISHED, name)
         self._progress, self._every_s = progress, every_s
 
     def keeper(self, name: str, facts: Mapping[str, Any]) -> Checkpoints:
-        """The checkpoints of training `name`. `facts` (JSON) are what a checkpoint must share with it to be gone on from."""
+        """The checkpoints of training `name`. `facts` (JSON) must equal those stored in a checkpoint for it to be resumed."""
         return Checkpoints(self.folder / name, facts, self._progress, every_s=self._every_s)
 
     @contextmanager
     def work(self) -> Iterator[Unfinished]:
-        """Do the work that these belong to: they go when it ends well, and stay for the next attempt when it does not."""
+        """Context of the work: the checkpoints are deleted when it succeeds and kept for the next attempt when it fails."""
         yield self
         self.clear()
 
     def clear(self) -> None:
-        """Forget all of them: it is finished, or is to begin anew."""
+        """Delete all checkpoints, after the work is finished or to start over."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -73,11 +73,11 @@ class Checkpoints:
         self._cost_s, self._saved_at = 0.0, time.monotonic()
 
     def newest(self) -> Snapshot | None:
-        """The newest checkpoint that verifies; says so if newer ones are damaged, or were of another training and are not used."""
+        """The newest checkpoint that verifies. Warns if newer ones are damaged, or belong to another training and are not used."""
         folders = self._folders()
         for folder in reversed(folders):
             try:
-                found, values = _read(folder)
+                snapshot, values = _read(folder)
             except StoreError as exc:
                 instead = "The checkpoint before it is used." if folder != folders[0] else "There is no other, so training begins anew."
                 self._progress.warn(f"{exc} {instead}")
@@ -87,21 +87,21 @@ class Checkpoints:
                 self._progress.warn("What was learnt before is of other data, another base or another version, so training begins anew.")
                 shutil.rmtree(self.folder, ignore_errors=True)
                 return None
-            self._tell(found.step, values["versions"])
-            return found
+            self._tell(snapshot.step, values["versions"])
+            return snapshot
         return None
 
     def due(self) -> bool:
         return time.monotonic() - self._saved_at >= self._pause_s()
 
     def _pause_s(self) -> float:
-        """Seconds from one checkpoint to the next: long enough for what one costs to be SHARE of them."""
+        """Seconds between checkpoints, so that writing one takes at most SHARE of the time."""
         if (asked := os.environ.get("REFT_STUDIO_CHECKPOINT_S")) is not None:
             return float(asked)
         return max(self._every_s, self._cost_s / SHARE)
 
     def save(self, snapshot: Snapshot) -> None:
-        """Write a checkpoint, then remove all but the newest KEPT. Raises PrerequisiteError if the disk is full."""
+        """Write a checkpoint, then delete all but the newest KEPT. Raises PrerequisiteError if the disk is full."""
         started = time.monotonic()
         final = self.folder / f"checkpoint-{snapshot.step:09}"
         if not final.exists():
@@ -117,7 +117,7 @@ class Checkpoints:
         self._cost_s = self._saved_at - started
 
     def _folders(self) -> list[Path]:
-        """Checkpoints that were written whole, oldest first."""
+        """Complete checkpoints, oldest first."""
         if not self.folder.is_dir():
             return []
         return sorted(path for path in self.folder.iterdir() if CHECKPOINT.fullmatch(path.name))
@@ -142,7 +142,7 @@ class LogLines:
 
 
 def _read(folder: Path) -> tuple[Snapshot, dict[str, Any]]:
-    """A checkpoint and what it was written with. Raises StoreError, with what is wrong, unless every byte is as it was written."""
+    """A checkpoint and the metadata stored with it. Raises StoreError, with the reason, unless every byte verifies."""
     listed = folder / SUMS
     if not listed.is_file() or set(integrity.names(listed)) != {TENSORS, VALUES}:
         raise StoreError(f"{folder.name} is damaged: its list of hashes is missing or cannot be read.")

@@ -1,4 +1,4 @@
-"""Services a run provides to its defense: batches, the gradient of its losses, the teacher's states."""
+"""Implements the services that a run provides to its defense: batches, gradients of its losses, the teacher's hidden states."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from reft_studio.models.weights import Gradient, Weights, add_gradient
 from reft_studio.training.cost import Costs
 from reft_studio.training.spec import RunSpec
 from reft_studio.training.start_log_probabilities import StartLogProbabilities
-from reft_studio.training.teacher_states import Place, TeacherStates
+from reft_studio.training.teacher_states import CacheLocation, TeacherStates
 
 STUDENT = "student"
 HALVES: dict[str, Kind] = {"harmful": "refusals", "helpful": "answers"}
-"""The halves of an alignment batch, and what is in them."""
+"""The halves of an alignment batch, and the kind of rows in each."""
 NAMES: dict[Kind, str] = {
     "refusals": "harmful prompts with refusals (harmful)",
     "answers": "harmless prompts with answers (helpful)",
@@ -44,7 +44,7 @@ CONFLICT_EVERY = 20
 
 
 class AlignmentData:
-    """Tokenised rows that guide, by kind, and the teacher's hidden states on those that were drawn.
+    """Tokenised guiding rows by kind, and the teacher's hidden states of those drawn so far.
 
     Refusals come first, then answers; an example's index is its position in `examples`, which holds both. `truncated` rows were cut.
     """
@@ -72,21 +72,21 @@ class AlignmentData:
         self._teacher: str | None = None
         self._drawn: dict[int, Tensor] = {}
 
-    def cache_teacher(self, adapter: str | None, *, place: Place | None = None) -> None:
-        """Let `adapter` (None: the bare base) be the teacher. It runs on a row when that is first drawn, and never again if kept."""
+    def cache_teacher(self, adapter: str | None, *, location: CacheLocation | None = None) -> None:
+        """Use `adapter` (None: the bare base) as the teacher. It runs on a row when that is first drawn; its states are then cached."""
         self._teacher = adapter
         if self.cache is None:
             config = self.session.model.base.config.get_text_config()
             tokens = [len(example.ids) - max(example.prompt, 1) for example in self.examples]
             dtype = self.session.model.base.dtype
-            self.cache = TeacherStates(tokens, d_model=int(config.hidden_size), dtype=dtype, place=place or Place(None))
+            self.cache = TeacherStates(tokens, d_model=int(config.hidden_size), dtype=dtype, location=location or CacheLocation(None))
 
     def cache_foreign(self, states: TeacherStates, head: Head) -> None:
-        """Let another model be the teacher: it has answered every row already, and is gone."""
+        """Use another model's precomputed states of every row, and its head."""
         self.cache, self.head = states, head
 
     def ask(self, batch: Batch, *, packer: Packer | None, pieces: Pieces) -> None:
-        """Run the teacher, on the base that the student shares, over the rows of `batch` that it has not answered.
+        """Run the teacher, on the base shared with the student, on those rows of `batch` that have no states yet.
 
         Raises SpecError if this run has no teacher.
         """
@@ -104,29 +104,29 @@ class AlignmentData:
             )
         with self.session.adapted.active(self._teacher) as backbone:
 
-            def answer(rows: Sequence[int]) -> None:
-                asked = collate([self.examples[row] for row in rows], pad_id=model.pad_id, device=model.device)
-                for row, states in zip(rows, hidden_states(model, backbone, asked, packer=packer), strict=True):
+            def compute(rows: Sequence[int]) -> None:
+                batch_of_rows = collate([self.examples[row] for row in rows], pad_id=model.pad_id, device=model.device)
+                for row, states in zip(rows, hidden_states(model, backbone, batch_of_rows, packer=packer), strict=True):
                     self._drawn[row] = cache.keep(row, states)
 
-            pieces.work(missing, answer)
+            pieces.work(missing, compute)
 
     def states(self, batch: Batch) -> Tensor:
-        """The teacher's states of the supervised tokens of rows it was asked about, in order, (tokens, d_model)."""
-        found = [self._state(index) for index in batch.index]
-        return torch.cat(found) if found else torch.zeros(0, 1)
+        """The teacher's states of the supervised tokens of rows passed to `ask`, in order, (tokens, d_model)."""
+        states = [self._state(index) for index in batch.index]
+        return torch.cat(states) if states else torch.zeros(0, 1)
 
     def _state(self, index: int) -> Tensor:
         if index in self._drawn:
             return self._drawn[index]
-        kept = self.cache.read(index) if self.cache is not None else None
-        if kept is None:
+        cached = self.cache.read(index) if self.cache is not None else None
+        if cached is None:
             raise SpecError("The teacher was not asked about these rows. Draw them with alignment_batch(guided=True).")
-        return kept.to(self.session.model.device, non_blocking=True)
+        return cached.to(self.session.model.device, non_blocking=True)
 
 
 class Streams:
-    """Endless batches of the kinds of rows of one training, each in an order of its own."""
+    """Endless batches of each kind of rows of one training, each kind in its own random order."""
 
     def __init__(self, rows: Callable[[Kind], Sequence[Example]], seed: int, *labels: str) -> None:
         self._rows, self._seed, self._labels = rows, seed, labels
@@ -134,7 +134,7 @@ class Streams:
         self._drawn: dict[str, int] = {}
 
     def next(self, name: str, kind: Kind, size: int) -> list[Example]:
-        """The next rows of the stream `name`, which is made when it is first asked for."""
+        """The next rows of the stream `name`, which is created on first use."""
         if name not in self._made:
             self._made[name] = Stream(self._rows(kind), size=size, rng=seeding.generator(self._seed, *self._labels, name))
             self._made[name].skip_to(self._drawn.get(name, 0))
@@ -145,7 +145,7 @@ class Streams:
         return {"drawn": {**self._drawn, **{name: stream.drawn for name, stream in self._made.items()}}}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on as after so many draws."""
+        """Continue after so many draws."""
         self._drawn = dict(state["drawn"])
         self._made = {}
 
@@ -164,7 +164,7 @@ class Run:
         warn: Callable[[str], None] = lambda message: None,
         costs: Costs | None = None,
     ) -> None:
-        """`user` gives the tokens of those of the `kept` rows that have a response, if a stage reads them before they are chosen from."""
+        """`user` gives the tokenised `kept` rows that have a response, for stages that read them before rows are selected."""
         self.spec, self.session, self.alignment, self._user_rows = spec, session, alignment, cache(user)
         self.own_costs = costs or Costs()
         self._kept, self._warn = kept, warn
@@ -172,7 +172,7 @@ class Run:
         self._user_read = False
         self._trained, self._layers = (STUDENT, cast(tuple[str, ...], ())), cast(Layers | None, None)
         self.start: str | None = None
-        """The adapter that the training at hand began from; None: the base."""
+        """The adapter that the current training started from; None: the base."""
         self.begin()
 
     @property
@@ -192,7 +192,7 @@ class Run:
         return self._layers
 
     def begin(self, stage: str = "", *, steps: int = 0, costs: Costs | None = None) -> None:
-        """Turn to a training, anew: a stage before the user's data, or (no name) the finetuning itself; `costs`: None, the run's."""
+        """Start over for the next training: a named stage before the user's data, or (no name) the finetuning; `costs`: None, the run's."""
         self.step, self.steps, self.costs = 0, steps, costs or self.own_costs
         self._pieces = Pieces(self.spec.optim.micro_batch_size, warn=self._warn)
         self._streams = Streams(self.examples, self.spec.seed, *(["stage", stage] if stage else []), "alignment")
@@ -204,7 +204,7 @@ class Run:
 
     @contextmanager
     def training(self, adapter: str = STUDENT, *, on: Sequence[str] = ()) -> Iterator[list[Tensor]]:
-        """An adapter in training mode, on top of others; gives its parameters. Raises SpecError if this app cannot train such a model."""
+        """Context: an adapter in training mode, on top of others; yields its parameters. Raises SpecError if it cannot be trained."""
         model, adapted = self.session.model, self.session.adapted
         self._trained, self._layers = (adapter, tuple(on)), None
         if model.base.dtype == torch.float16:
@@ -227,14 +227,14 @@ class Run:
         return self._kept
 
     def parts(self) -> dict[str, Resumable]:
-        """What of this changes from step to step, for snapshots."""
-        found: dict[str, Resumable] = {"pieces": self._pieces, "streams": self._streams, "start": self._start_known}
+        """The state that changes from step to step, for snapshots."""
+        parts: dict[str, Resumable] = {"pieces": self._pieces, "streams": self._streams, "start": self._start_known}
         if self.alignment is not None and self.alignment.cache is not None:
-            found["teacher_states"] = self.alignment.cache
-        return found
+            parts["teacher_states"] = self.alignment.cache
+        return parts
 
     def user_rows_not_finite(self) -> list[int]:
-        """Positions of the user rows of the last step whose own loss is not a finite number."""
+        """Positions of the user rows of the last step whose own loss is not finite."""
         user = self._user
         if user is None or self._accumulator is None:
             return []
@@ -252,7 +252,7 @@ class Run:
             return self._accumulating().gradient(losses, batches, around=around)
 
     def _user_share(self, batches: Sequence[Batch]) -> AbstractContextManager[None]:
-        """Book what is read as of user rows as far as it is, the first time in a step: plain finetuning reads them once."""
+        """Attribute tokens read inside to user rows by their share of the batch, once per step: plain finetuning reads them once."""
         read, user = sum(batch.tokens for batch in batches), 0
         if self._user is not None and not self._user_read:
             user = sum(batch.tokens for batch in batches if batch is self._user)
@@ -276,18 +276,18 @@ class Run:
         return batch
 
     def batch(self, kind: Kind, *, size: int | None = None) -> Batch:
-        wanted = size or self.spec.optim.alignment_batch_size
-        return self.collate(self._streams.next(f"{kind}-{wanted}", kind, wanted))
+        count = size or self.spec.optim.alignment_batch_size
+        return self.collate(self._streams.next(f"{kind}-{count}", kind, count))
 
     def examples(self, kind: Kind) -> Sequence[Example]:
         guiding = self.alignment.kinds if self.alignment is not None else {}
-        found = self._user_rows() if kind == "user" else guiding.get(kind, [])
-        if not found:
+        rows = self._user_rows() if kind == "user" else guiding.get(kind, [])
+        if not rows:
             raise SpecError(f"This run has no {NAMES[kind]}. Choose a set of them.")
-        return found
+        return rows
 
     def user_batch(self, examples: Sequence[Example]) -> Batch:
-        """The user rows of the step that begins."""
+        """The user rows of the current step."""
         self._user, self._user_read = self.collate(examples), False
         return self._user
 
@@ -302,9 +302,9 @@ class Run:
         return self._data().head
 
     def start_states(self, batch: Batch) -> Tensor:
-        found: list[Tensor] = []
-        self._ask_start(batch, lambda part: found.append(part.hidden))
-        return torch.cat(found)
+        states: list[Tensor] = []
+        self._ask_start(batch, lambda part: states.append(part.hidden))
+        return torch.cat(states)
 
     def start_log_probabilities(self, batch: Batch) -> Tensor:
         if missing := self._start_known.missing(batch):
@@ -314,7 +314,7 @@ class Run:
 
     @torch.no_grad()
     def _ask_start(self, batch: Batch, take: Callable[[Supervised], None]) -> None:
-        """Read rows with the weights that training began from."""
+        """Read rows with the starting weights of this training."""
         with self.session.adapted.active(self.start) as backbone:
             self._pieces.work(
                 range(len(batch)), lambda rows: take(supervise(self.model, backbone, [batch.part(rows)], packer=self._packer)[0])
@@ -323,20 +323,20 @@ class Run:
     @torch.no_grad()
     def read(self, *batches: Batch, around: Around, start: bool = False, dropout: bool = True) -> None:
         adapted, (adapter, on) = self.session.adapted, self._trained
-        with ExitStack() as held:
+        with ExitStack() as stack:
             if start:
-                backbone = held.enter_context(adapted.active(self.start))
+                backbone = stack.enter_context(adapted.active(self.start))
             else:
-                backbone = self._accumulating().backbone if dropout else held.enter_context(adapted.active(adapter, on=on))
+                backbone = self._accumulating().backbone if dropout else stack.enter_context(adapted.active(adapter, on=on))
             for number, batch in enumerate(batches):
 
-                def see(rows: Sequence[int], batch: Batch = batch, number: int = number) -> None:
+                def read_rows(rows: Sequence[int], batch: Batch = batch, number: int = number) -> None:
                     with ExitStack() as wrapped:
-                        one = partial(Pass, rows=[(number, row) for row in rows])
-                        before = lambda layout: wrapped.enter_context(around(one(layout)))  # noqa: E731
+                        pass_of = partial(Pass, rows=[(number, row) for row in rows])
+                        before = lambda layout: wrapped.enter_context(around(pass_of(layout)))  # noqa: E731
                         supervise(self.model, backbone, [batch.part(rows)], packer=self._packer, before=before)
 
-                self._pieces.work(range(len(batch)), see)
+                self._pieces.work(range(len(batch)), read_rows)
 
     def learn_jointly(self, batch: Batch, seen: StatesOf, losses: StatesLosses, *, extra: Losses = lambda part: {}) -> StepLog:
         def read(around: Around) -> None:

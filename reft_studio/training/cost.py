@@ -1,8 +1,8 @@
-"""What a run costs: minutes and peak memory by stage, passes and tokens through the model, floating-point operations.
+"""The cost of a run: time and peak memory by stage, passes and tokens through the model, floating-point operations.
 
-Passes and tokens are counted by hooks on the backbone, in every step. Operations are counted one by one, in a few steps only, as the
-tensor library is asked for them (matrix products and attention, two operations for each multiply-add); those steps give operations
-per token of each kind of pass, by which the others are reckoned. Nothing that is computed changes.
+Passes and tokens are counted by hooks on the backbone, in every step. Operations are counted in a few steps only, by intercepting tensor
+operations (matrix products and attention, two operations per multiply-add); those steps give operations per token of each kind of pass,
+from which the rest is extrapolated. Results do not change.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from reft_studio.training.ledger import BACKWARD, CPU, FORWARD, TEACHER
 
 VERSION = 2
 KINDS = (TEACHER, FORWARD, BACKWARD)
-"""Kinds of pass: without a gradient (a teacher's, the start weights'), forward for training (the student's), and backward."""
+"""Kinds of pass: without a gradient (the teacher's, the starting weights'), forward for training (the student's), and backward."""
 _ATTENTION = "_scaled_dot_product"
 _PRODUCTS = {"forward": 2, "backward": 5}
-"""Matrix products of one attention; on the way back one of the forward pass is computed again."""
+"""Matrix products of one attention; the backward pass recomputes one of the forward pass."""
 
 
 def counted_at(step: int) -> bool:
@@ -38,7 +38,7 @@ def counted_at(step: int) -> bool:
 
 
 class Costs:
-    """The ledger of one run, kept while it goes; `state` and `restore` carry it over an interruption."""
+    """The ledger of one run while it goes on; `state` and `restore` carry it over an interruption."""
 
     def __init__(self, *, clock: Callable[[], float] = time.perf_counter) -> None:
         self._clock = clock
@@ -56,7 +56,7 @@ class Costs:
 
     @property
     def seconds(self) -> float:
-        """All stages together, those that are open included."""
+        """Seconds of all stages, including open ones."""
         return sum(self._so_far().values())
 
     def of(self, name: str) -> float:
@@ -65,7 +65,7 @@ class Costs:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time what is inside under `name`; a stage inside another is taken out of the outer one's time. Memory is of outer stages."""
+        """Time the block under `name`; a nested stage is subtracted from the outer one. Memory is measured for outer stages only."""
         outermost = not self._open
         if outermost:
             reset_peak()
@@ -83,7 +83,7 @@ class Costs:
 
     @contextmanager
     def aside(self, name: str) -> Iterator[None]:
-        """Time what is inside under `name`, and count none of its passes: it is no part of the training."""
+        """Time the block under `name` without counting its passes: it is not part of the training."""
         self._aside = True
         try:
             with self.stage(name):
@@ -93,9 +93,9 @@ class Costs:
 
     @contextmanager
     def watching(self, backbone: nn.Module, blocks: Iterable[nn.Module] = ()) -> Iterator[None]:
-        """Count the passes through `backbone` while inside; a pass has gone back once a gradient reaches its answer, or that of a block.
+        """Count the passes through `backbone` inside; a backward pass counts when a gradient reaches its output or that of a block.
 
-        A loss of inner states alone leaves the last answer without one.
+        A loss of hidden states alone gives the last output no gradient.
         """
         before, answers = 0, list[Tensor]()
 
@@ -126,7 +126,7 @@ class Costs:
 
     @contextmanager
     def sharing(self, share: float) -> Iterator[None]:
-        """Of the tokens that the student reads inside, padding included, this share is of user rows: what plain finetuning would read."""
+        """Attribute this share of the tokens the student reads inside, padding included, to user rows: what plain finetuning would read."""
         before, self._share = self._share, share
         try:
             yield
@@ -156,7 +156,7 @@ class Costs:
 
     @contextmanager
     def operations(self) -> Iterator[None]:
-        """Count every operation of the passes inside, which belong to no step and none of which goes back."""
+        """Count every operation of the passes inside, which belong to no step and have no backward pass."""
         self._mode = _Operations()
         try:
             with self._mode:
@@ -165,12 +165,12 @@ class Costs:
             self._mode = None
 
     def state(self) -> dict[str, Any]:
-        """What was spent so far, as JSON values."""
+        """The costs so far, as JSON values."""
         counts = {"passes": dict(self._passes), "tokens": dict(self._tokens), "counted": {k: list(v) for k, v in self._counted.items()}}
         return {"seconds": self._so_far(), "memory": dict(self._memory), "steps": self._steps, "user": self._user, **counts}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on after an interruption: what was spent up to the checkpoint comes on top of what this attempt did so far."""
+        """Add the costs up to the checkpoint to those of this attempt so far."""
         for name, seconds in state["seconds"].items():
             self._seconds[name] = self._seconds.get(name, 0.0) + float(seconds)
         for name, memory in state["memory"].items():
@@ -213,7 +213,7 @@ class Costs:
             self._counted[kind][1] += self._mode.total - before if kind != BACKWARD else 0
 
     def _flops(self, kind: str) -> float:
-        """Operations per token of the counted steps, times all tokens; a teacher that answered in none of them counts as a student."""
+        """Operations per token in the counted steps, times all tokens; a teacher that ran in none of them counts like a student."""
         tokens, operations = self._counted[kind] if self._counted[kind][0] else self._counted[FORWARD]
         return operations / max(1, tokens) * self._tokens[kind]
 
@@ -224,15 +224,15 @@ class Costs:
             self._seconds[name] = self._seconds.get(name, 0.0) + self._clock() - since
 
     def _so_far(self) -> dict[str, float]:
-        found = dict(self._seconds)
+        seconds = dict(self._seconds)
         if self._open:
             name, since = self._open[-1]
-            found[name] = found.get(name, 0.0) + self._clock() - since
-        return found
+            seconds[name] = seconds.get(name, 0.0) + self._clock() - since
+        return seconds
 
 
 class _Operations(TorchDispatchMode):
-    """Adds up the floating-point operations of what is computed inside, and lets it be computed as ever."""
+    """Adds up the floating-point operations inside; the computation itself is unchanged."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -250,7 +250,7 @@ class _Operations(TorchDispatchMode):
 
 
 def _attention(name: str, args: Any) -> int:
-    """Operations of one attention kernel, whole square: q (batch, heads, tokens, d), k (batch, heads, tokens, d)."""
+    """Operations of one attention kernel over the full square: q (batch, heads, tokens, d), k (batch, heads, tokens, d)."""
     back = name.endswith("_backward")
     query, key = args[1:3] if back else args[:2]
     batch, heads, tokens, width = query.shape
@@ -258,12 +258,12 @@ def _attention(name: str, args: Any) -> int:
 
 
 def peak() -> float:
-    """Megabytes: the most that tensors on a GPU took since `reset_peak`, elsewhere that this process took."""
+    """Peak memory in MB since `reset_peak`: of tensors on a GPU, else of this process."""
     return peak_memory(torch.device("cuda" if _on_gpu() else "cpu"))
 
 
 def reset_peak() -> None:
-    """Let `peak` begin anew. Only Linux can do so for memory that is not a GPU's; elsewhere it stays the most of the process's life."""
+    """Reset `peak`. For CPU memory only Linux supports this; elsewhere the peak is that of the process's lifetime."""
     if _on_gpu():
         torch.cuda.reset_peak_memory_stats()
         return
@@ -274,7 +274,7 @@ def reset_peak() -> None:
 
 
 def device_name() -> str:
-    """The device that trained, by its maker's name; `CPU` without a GPU."""
+    """The name of the training device; `CPU` without a GPU."""
     return torch.cuda.get_device_name() if _on_gpu() else CPU
 
 

@@ -1,4 +1,4 @@
-"""Event files that TensorBoard reads: a scalar of every number of every step, in a folder `tensorboard` of the run."""
+"""TensorBoard event files: one scalar per number of every step, in the folder `tensorboard` of the run."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 
 FOLDER = "tensorboard"
 FLUSH_S = 10.0
-"""Between two times that what was written is given to the disk, for whoever watches."""
+"""Seconds between flushes to disk, for people who watch."""
 
 
 class EventFile:
-    """Appends to a folder of event files. In one that has some, TensorBoard forgets what they say of `step` and later: it is done again.
+    """Appends to a folder of event files. In a folder with events, TensorBoard discards those of `step` and later, which are repeated.
 
-    One event a step holds all its numbers: 20 times quicker than a `SummaryWriter`, which hands each to a thread.
+    One event per step holds all its numbers: 20 times quicker than a `SummaryWriter`, which hands each to a thread.
     """
 
     def __init__(self, folder: Path, *, step: int) -> None:
@@ -46,5 +46,5 @@ class EventFile:
 
 
 def _suffix(folder: Path) -> str:
-    """Files are named by the second and the machine; the number keeps two of one second apart, and in order."""
+    """Files are named by second and machine; the suffix keeps two of the same second apart, and in order."""
     return f".{sum(1 for _ in folder.iterdir())}"

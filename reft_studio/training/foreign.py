@@ -1,7 +1,7 @@
-"""A teacher that is another model than the student's base, with the same tokenizer: such as an instruct model for its base.
+"""A teacher that is another model than the student's base, with the same tokenizer: such as the base's instruct version.
 
-It reads every alignment row once, before the training, and is let go. What is kept of it are its hidden states after the final norm,
-(tokens, d_model), and its head: their product is its logits, exactly, at a fraction of the room that logits of a vocabulary would take.
+It reads every alignment row once, before the training, and is unloaded. Its hidden states after the final norm, (tokens, d_model), and
+its head are stored: their product is its logits, exactly, in a fraction of the space that logits of a vocabulary would take.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ from reft_studio.scoring.through_teacher import session_of
 from reft_studio.teacher.teacher import TeacherInfo
 from reft_studio.training.context import AlignmentData
 from reft_studio.training.cost import Costs
-from reft_studio.training.teacher_states import Place, TeacherStates
+from reft_studio.training.teacher_states import CacheLocation, TeacherStates
 from reft_studio.workspace import Workspace, write_atomic
 
 HEAD = "head.safetensors"
-"""Beside the states: the teacher's head as it is in the model."""
+"""The teacher's head, stored with the states."""
 BUDGET = 8192
-"""Padded tokens of one batch."""
+"""Padded tokens per batch."""
 
 
 def is_foreign(teacher: TeacherInfo, model: LoadedModel) -> bool:
-    """Whether a teacher is another model than this base; one of another name with the same weights is not."""
+    """Whether a teacher is another model than this base; the same weights under another name are not."""
     return teacher.model != model.source and teacher.base_fingerprint != model.fingerprint
 
 
@@ -56,9 +56,9 @@ def guide(
     progress: Progress,
     costs: Costs,
 ) -> None:
-    """Let the teacher's model answer every row of `data`, made of `rows` in this order, and let it go.
+    """Compute the foreign teacher's states of every row of `data`, made of `rows` in this order, and unload it.
 
-    Answers that are in the workspace already are taken from there. Raises SpecError for another tokenizer, StoreError without room.
+    States already stored in the workspace are reused. Raises SpecError for another tokenizer, StoreError if the disk has no room.
     """
     model = student.model
     tokenizer = load_tokenizer(teacher.model, revision=teacher.loading.revision)
@@ -86,41 +86,41 @@ def guide(
 
 
 def check_tokenizer(student: Session, tokenizer: Any, rows: Iterable[Mapping[str, Any]], *, name: str) -> None:
-    """Raises SpecError, naming what differs, unless another model's tokenizer makes the same tokens of the same rows.
+    """Raises SpecError, naming the difference, unless the other model's tokenizer gives the same tokens for the same rows.
 
-    The vocabulary, what is put around a text, and the tokens of every row in the student's template are compared.
+    Compares the vocabulary, the special tokens added around a text, and the tokens of every row in the student's template.
     """
     model = student.model
-    other, mine = tokenizer.get_vocab(), model.tokenizer.get_vocab()
+    theirs, ours = tokenizer.get_vocab(), model.tokenizer.get_vocab()
     between = f"a teacher that is another model guides by the probabilities of tokens, and '{name}' and '{model.source}'"
     remedy = "Choose a teacher with the tokenizer of the base, such as its own instruct version, or prepare one on the base itself."
-    if other != mine:
-        missing, more = len(mine.keys() - other.keys()), len(other.keys() - mine.keys())
-        moved = sum(other[token] != place for token, place in mine.items() if token in other)
+    if theirs != ours:
+        missing, more = len(ours.keys() - theirs.keys()), len(theirs.keys() - ours.keys())
+        renumbered = sum(theirs[token] != number for token, number in ours.items() if token in theirs)
         raise SpecError(
-            f"The vocabulary differs: {between} have {len(other):,} and {len(mine):,} tokens, of which {more:,} and {missing:,} are in one "
-            f"only, and {moved:,} have another number. {remedy}"
+            f"The vocabulary differs: {between} have {len(theirs):,} and {len(ours):,} tokens, of which {more:,} and {missing:,} are in "
+            f"one only, and {renumbered:,} have another number. {remedy}"
         )
-    around = [_around(one) for one in (tokenizer, model.tokenizer)]
-    if model.template.special_tokens and around[0] != around[1]:
-        raise SpecError(f"The special tokens differ: {between} put tokens {around[0]} and {around[1]} around a text. {remedy}")
+    special = [_around(each) for each in (tokenizer, model.tokenizer)]
+    if model.template.special_tokens and special[0] != special[1]:
+        raise SpecError(f"The special tokens differ: {between} put tokens {special[0]} and {special[1]} around a text. {remedy}")
     reader = Encoder(replace(model, tokenizer=tokenizer), max_length=student.encoder.max_length)
     before, count = student.encoder.truncated, 0
-    strange = []
+    different = []
     for count, row in enumerate(rows, 1):
-        found, wanted = reader.example(row, 0), student.encoder.example(row, 0)
-        if (found.ids[:-1], found.prompt) != (wanted.ids[:-1], wanted.prompt):  # the last one ends the text: see `guide`
-            strange.append(row.get("row_id", count - 1))
+        actual, expected = reader.example(row, 0), student.encoder.example(row, 0)
+        if (actual.ids[:-1], actual.prompt) != (expected.ids[:-1], expected.prompt):  # the last one ends the text: see `guide`
+            different.append(row.get("row_id", count - 1))
     student.encoder.truncated = before
-    if strange:
+    if different:
         raise SpecError(
-            f"The tokens differ: {between} read {len(strange):,} of the {count:,} alignment rows in this run's prompt template as other "
-            f"tokens (first: row {strange[0]}). {remedy}"
+            f"The tokens differ: {between} read {len(different):,} of the {count:,} alignment rows in this run's prompt template as other "
+            f"tokens (first: row {different[0]}). {remedy}"
         )
 
 
 def _around(tokenizer: Any) -> list[int]:
-    """The tokens that a tokenizer puts around a text by itself, without its end of text."""
+    """The special tokens that a tokenizer adds around a text, without its end-of-text token."""
     ids: list[int] = tokenizer("", add_special_tokens=True, verbose=False)["input_ids"]
     return [token for token in ids if token != tokenizer.eos_token_id]
 
@@ -129,13 +129,13 @@ def _answers(
     workspace: Workspace, teacher: TeacherInfo, examples: Sequence[Example], progress: Progress, costs: Costs
 ) -> tuple[TeacherStates, Head]:
     """States of the supervised tokens of every row, and the head, from the workspace or from the model."""
-    found = settled(locate(teacher.model, revision=teacher.loading.revision), teacher.loading)
-    facts = {"foreign": teacher.base_fingerprint, "loading": [found.dtype, found.quantization, found.attention]}
-    place = Place.at(workspace, facts, teacher.adapter, examples)
-    assert place.folder is not None, "a workspace has a place"
-    head = _stored(place.folder / HEAD)
+    settings = settled(locate(teacher.model, revision=teacher.loading.revision), teacher.loading)
+    facts = {"foreign": teacher.base_fingerprint, "loading": [settings.dtype, settings.quantization, settings.attention]}
+    location = CacheLocation.at(workspace, facts, teacher.adapter, examples)
+    assert location.folder is not None, "a workspace has a folder"
+    head = _stored(location.folder / HEAD)
     if head is not None:
-        states = _opened(examples, head, place)
+        states = _opened(examples, head, location)
         if not states.missing(range(len(examples))):
             return states, head
     progress.warn(f"'{teacher.model}' answers {len(examples):,} alignment rows before the training, and is let go then.")
@@ -143,8 +143,8 @@ def _answers(
     session.remark(progress)
     check_match(session, teacher)
     head = Head.of(session.model)
-    states = _opened(examples, head, place)
-    _store(place.folder / HEAD, head)
+    states = _opened(examples, head, location)
+    _store(location.folder / HEAD, head)
     _answer(session, teacher, examples, states, progress, costs)
     del session
     free_memory()
@@ -154,9 +154,9 @@ def _answers(
 def _answer(
     session: Session, teacher: TeacherInfo, examples: Sequence[Example], states: TeacherStates, progress: Progress, costs: Costs
 ) -> None:
-    """Let the teacher read every row, in batches that are the same whatever is there already: a killed run ends with the same bits."""
+    """Run the teacher on every row, in batches independent of what is stored already: a killed run ends with the same bits."""
     model, pieces = session.model, Pieces(warn=progress.warn)
-    longest, most = max(len(one.ids) for one in examples), max(max(one.ids) for one in examples)
+    longest, most = max(len(example.ids) for example in examples), max(max(example.ids) for example in examples)
     if longest > model.context or most >= embeddings(model.base):
         raise SpecError(
             f"'{teacher.model}' has positions for {model.context:,} tokens and embeddings of {embeddings(model.base):,}, but the alignment "
@@ -166,13 +166,13 @@ def _answer(
     with session.adapted.active(session.ensure("teacher", teacher.adapter)) as backbone:
         check_head(model, backbone)
 
-        def read(places: Sequence[int]) -> None:
-            batch = collate([examples[place] for place in places], pad_id=model.pad_id, device=model.device)
-            for place, one in zip(places, hidden_states(model, backbone, batch), strict=True):
-                states.keep(place, one)
+        def read(rows: Sequence[int]) -> None:
+            batch = collate([examples[row] for row in rows], pad_id=model.pad_id, device=model.device)
+            for row, hidden in zip(rows, hidden_states(model, backbone, batch), strict=True):
+                states.keep(row, hidden)
 
         with costs.watching(backbone, model.blocks):
-            for batch in by_length([len(one.ids) for one in examples], token_budget=BUDGET):
+            for batch in by_length([len(example.ids) for example in examples], token_budget=BUDGET):
                 progress.check()
                 if states.missing(batch):
                     with nullcontext() if counted else costs.operations():
@@ -183,11 +183,11 @@ def _answer(
                 progress.progress(done, len(examples))
 
 
-def _opened(examples: Sequence[Example], head: Head, place: Place) -> TeacherStates:
-    """The states' file. Raises StoreError where the disk has no room for all of them."""
-    tokens = [len(one.ids) - max(one.prompt, 1) for one in examples]
+def _opened(examples: Sequence[Example], head: Head, location: CacheLocation) -> TeacherStates:
+    """The file of states. Raises StoreError if the disk has no room for all of them."""
+    tokens = [len(example.ids) - max(example.prompt, 1) for example in examples]
     width, dtype = int(head.weight.shape[1]), head.weight.dtype
-    states = TeacherStates(tokens, d_model=width, dtype=dtype, place=place)
+    states = TeacherStates(tokens, d_model=width, dtype=dtype, location=location)
     if not states.room:
         size = sum(tokens) * width * dtype.itemsize / 1e9
         raise StoreError(
@@ -204,7 +204,7 @@ def _store(path: Path, head: Head) -> None:
 
 
 def _stored(path: Path) -> Head | None:
-    """The head that was kept; None if there is none that can be read: the model is asked again."""
+    """The stored head; None if there is none that can be read."""
     if not path.is_file():
         return None
     try:

@@ -1,4 +1,4 @@
-"""What a run trains on and from: the rows its filter keeps, alignment data with the teacher's states, the adapter it starts with."""
+"""The inputs of a run: the rows its filter keeps, alignment data with the teacher's states, the adapter it starts from."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from reft_studio.training import foreign
 from reft_studio.training.context import STUDENT, AlignmentData
 from reft_studio.training.cost import Costs
 from reft_studio.training.spec import RunSpec
-from reft_studio.training.teacher_states import Place
+from reft_studio.training.teacher_states import CacheLocation
 from reft_studio.workspace import Workspace
 
 
 def unflagged(workspace: Workspace, spec: RunSpec, user: Dataset, session: Session, progress: Progress) -> list[int]:
-    """Positions the filter keeps. Rows that could not be scored are dropped: nobody has vouched for them."""
+    """Positions that the run's filter keeps. Unscored rows are dropped."""
     if spec.filters_with is None:
         return list(range(user.rows))
     prepared = open_prepared(workspace, spec.filters_with)
@@ -39,26 +39,26 @@ def unflagged(workspace: Workspace, spec: RunSpec, user: Dataset, session: Sessi
             score(workspace, user, prepared, session, progress)
         else:
             SCORERS.get(prepared.scorer)().score(workspace, user, prepared, progress)
-    found = open_score_set(workspace, user.id, key)
+    score_set = open_score_set(workspace, user.id, key)
     forget_partial(workspace, user.id, key)  # of an attempt that died between writing the scores and removing these
-    scores = found.scores()
+    scores = score_set.scores()
     if spec.drop is None:
-        dropped = flagged(scores, found.threshold if spec.threshold is None else spec.threshold)
+        dropped = flagged(scores, score_set.threshold if spec.threshold is None else spec.threshold)
     else:
         dropped = np.zeros(len(scores), dtype=bool)
-        dropped[found.order()[: spec.drop]] = True
+        dropped[score_set.order()[: spec.drop]] = True
     return [int(position) for position in np.flatnonzero(~dropped & ~np.isnan(scores))]
 
 
 def answered_rows(session: Session, user: Dataset, positions: list[int]) -> dict[int, Example]:
-    """Tokens of the rows at these positions that have a response, by position, in the order given.
+    """Tokenised rows at these positions that have a response, by position, in the order given.
 
-    Other rows are not tokenised: a row that the filter dropped may be one that the template refuses.
+    Other rows are not tokenised: a row that the filter dropped may be one that the template rejects.
     """
-    wanted = set(positions)
+    selected = set(positions)
     rows = user.read(["row_id", "prompt", "response", "messages"])
-    found = session.encoder.examples(row for position, row in enumerate(rows) if position in wanted)
-    examples = dict(zip(sorted(wanted), found, strict=True))
+    encoded = session.encoder.examples(row for position, row in enumerate(rows) if position in selected)
+    examples = dict(zip(sorted(selected), encoded, strict=True))
     return {position: replace(examples[position], index=position) for position in positions if examples[position].answered}
 
 
@@ -71,9 +71,9 @@ def alignment_data(
     progress: Progress,
     costs: Costs,
 ) -> AlignmentData | None:
-    """Tokenised rows that guide a run, with its teacher's states; None for a run without. `cache` is looked up and filled.
+    """Tokenised guiding rows of a run, with its teacher's states; None for a run without. `cache` is read and filled.
 
-    A teacher that is another model answers them now.
+    The states of a teacher that is another model are computed now.
     """
     if not (spec.harmful or spec.helpful or spec.harmful_answers):
         return None
@@ -91,8 +91,8 @@ def alignment_data(
         teacher: TeacherInfo = open_teacher(workspace, spec.teacher)
         if not foreign.is_foreign(teacher, session.model):
             check_match(session, teacher)
-            place = Place.of(workspace, session.model, teacher.adapter, cache[key].examples)
-            cache[key].cache_teacher(session.ensure("teacher", teacher.adapter), place=place)
+            location = CacheLocation.of(workspace, session.model, teacher.adapter, cache[key].examples)
+            cache[key].cache_teacher(session.ensure("teacher", teacher.adapter), location=location)
         elif cache[key].cache is None:
             rows = [*_rows(workspace, spec.harmful), *_rows(workspace, spec.helpful, skip=True)]
             foreign.guide(workspace, teacher, session, cache[key], rows, progress, costs)
@@ -100,26 +100,26 @@ def alignment_data(
 
 
 def _rows(workspace: Workspace, dataset_id: str | None, *, skip: bool = False) -> list[dict[str, Any]]:
-    """Rows of a set that guides; those without a response are left out if asked."""
+    """Rows of an alignment set; with `skip`, without those that have no response."""
     if dataset_id is None:
         return []
     return [row for row in open_dataset(workspace, dataset_id).read() if row["response"].strip() or not skip]
 
 
 def _answered(workspace: Workspace, dataset_id: str | None, session: Session, *, skip: bool = False) -> list[Example]:
-    """Rows of a set that guides. Raises DataError if a row has no response, or, where those are skipped, if none has one."""
+    """Tokenised rows of an alignment set. Raises DataError if a row has no response or, with `skip`, if none has one."""
     if dataset_id is None:
         return []
     data = open_dataset(workspace, dataset_id)
     # harmless prompts pooled for a teacher may have no answer: there is nothing to learn from those here
-    found = session.encoder.answered(_rows(workspace, dataset_id, skip=skip), name=data.name)
-    if not found:
+    examples = session.encoder.answered(_rows(workspace, dataset_id, skip=skip), name=data.name)
+    if not examples:
         raise DataError(f"No row of the alignment data '{data.name}' has a response, so it cannot guide. Give rows with answers.")
-    return found
+    return examples
 
 
 def take_aligned(workspace: Workspace, spec: RunSpec, session: Session) -> None:
-    """Load the aligned weights that a run is given, if it is. Raises SpecError for those of another base, template or number format."""
+    """Load the aligned weights given for a run, if any. Raises SpecError for those of another base, template or number format."""
     if spec.aligned is not None:
         aligned = open_teacher(workspace, spec.aligned)
         check_match(session, aligned)
@@ -127,7 +127,7 @@ def take_aligned(workspace: Workspace, spec: RunSpec, session: Session) -> None:
 
 
 def start_student(workspace: Workspace, spec: RunSpec, session: Session) -> str | None:
-    """Make the adapter that is trained: a fresh one, or a copy of the aligned weights' adapter to be continued.
+    """Create the adapter to be trained: a fresh one, or a copy of the aligned weights' adapter to be continued.
 
     Returns the name of the adapter that training starts from, None: the base. Aligned weights that were made for the run are in the
     session already.

@@ -1,4 +1,4 @@
-"""What a run cost, as it is read back: stages, passes, tokens, operations, and how much of it is more than plain finetuning. No torch."""
+"""The stored cost of a run: stages, passes, tokens, operations, and their multiple of plain finetuning. No torch."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ STAGES = {
     "train": "Train",
     "teacher states": "Teacher's answers",
     "start weights": "Start weights' answers",
-    "looks": "Looks on the way",
+    "looks": "Checks during training",
     "finish": "Change the adapter",
     "load again": "Load to evaluate",
     "answer": "Answer the prompts",
     "grade": "Grade the answers",
 }
-"""Every stage by the name that is stored, in the order in which they are done, and as people read it."""
+"""Every stage by its stored name, in chronological order, with its title."""
 OF_TRAINING = ("filter", "prepare", "train", "teacher states", "start weights", "finish")
-"""Stages that are the method's own work: what is compared with plain finetuning."""
+"""Stages that are the method's own work and are compared with plain finetuning."""
 CPU = "CPU"
 TEACHER, FORWARD, BACKWARD = "teacher", "forward", "backward"
 UNTOLD = "its ledger was written by a version that did not tell user rows from others"
@@ -29,7 +29,7 @@ UNTOLD = "its ledger was written by a version that did not tell user rows from o
 
 @dataclass(frozen=True)
 class StageSeconds:
-    """Seconds of one stage; `memory_mb` is None for a stage inside another, whose peak is the other's."""
+    """Seconds of one stage; `memory_mb` is None for a nested stage, whose peak belongs to the outer one."""
 
     name: str
     seconds: float
@@ -42,9 +42,9 @@ class StageSeconds:
 
 @dataclass(frozen=True)
 class Extra:
-    """What the student and the teacher did, as a multiple of plain finetuning on the user rows of the same steps alone.
+    """The student's and the teacher's work, as a multiple of plain finetuning on the user rows of the same steps.
 
-    `tokens`: tokens through the model, forward and back; `flops`: operations. None where it was not counted; `why` says why.
+    `tokens`: tokens through the model, forward and backward; `flops`: operations. None where not counted; `why` gives the reason.
     """
 
     tokens: float | None
@@ -53,7 +53,7 @@ class Extra:
 
     @property
     def words(self) -> str:
-        """`1.45 × plain finetuning by operations, 1.38 × by tokens`, or why that is not known."""
+        """`1.45 × plain finetuning by operations, 1.38 × by tokens`, or the reason why that is unknown."""
         if self.tokens is None:
             return f"Not known: {self.why}."
         by = [(self.flops, "operations"), (self.tokens, "tokens")]
@@ -62,9 +62,9 @@ class Extra:
 
 @dataclass(frozen=True)
 class Ledger:
-    """All that was counted. `tokens`, `passes` and `flops` are by kind of pass: teacher, forward, backward.
+    """All counters. `tokens`, `passes` and `flops` are by kind of pass: teacher, forward, backward.
 
-    `before` are trainings that the run rests on and shares with others, such as aligning the base: in no sum of its own.
+    `before` are trainings that the run builds on and shares with others, such as aligning the base; they are in no sum.
     """
 
     device: str
@@ -79,7 +79,7 @@ class Ledger:
 
     @classmethod
     def read(cls, costs: Mapping[str, Any], steps: int) -> Ledger:
-        """The content of a run's cost.json; `steps` are those the run did."""
+        """From the content of a run's cost.json; `steps` are the run's optimizer steps."""
         return cls(
             device=str(costs["device"]),
             stages=stages_of(costs),
@@ -92,7 +92,7 @@ class Ledger:
         )
 
     def also(self, stages: Sequence[StageSeconds] = (), *, before: Sequence[StageSeconds] = ()) -> Ledger:
-        """The same with further stages, such as those of its evaluation, and with what it rests on."""
+        """A copy with further stages, such as those of its evaluation, and with the trainings it builds on."""
         return replace(self, stages=_ordered([*self.stages, *stages]), before=(*self.before, *before))
 
     @property
@@ -114,7 +114,7 @@ class Ledger:
 
     @property
     def memory_words(self) -> str:
-        """What a peak is of: a GPU counts its tensors, a processor the whole process."""
+        """What the peak measures: tensors on a GPU, the whole process on a CPU."""
         return f"of tensors on the {self.device}" if self.on_gpu else "of the whole process, on the CPU"
 
     def time_of(self, *names: str) -> float:
@@ -126,12 +126,12 @@ class Ledger:
         return max((stage.memory_mb for stage in self.stages if stage.name in names and stage.memory_mb is not None), default=None)
 
     def per_step(self, kind: str) -> float:
-        """Passes of a kind in a step, on average."""
+        """Average passes of a kind per step."""
         return self.passes.get(kind, 0) / max(1, self.steps)
 
     @property
     def extra(self) -> Extra:
-        """How much more than plain finetuning: its part is every user token forward once and back once, at the run's own operations."""
+        """The multiple of plain finetuning: every user token forward once and backward once, at this run's operations per token."""
         if self.user_tokens is None:
             return Extra(None, None, UNTOLD)
         if not self.user_tokens:
@@ -145,9 +145,9 @@ class Ledger:
 
 def stages_of(costs: Mapping[str, Any]) -> tuple[StageSeconds, ...]:
     """The stages of a stored ledger."""
-    return _ordered([StageSeconds(str(one["stage"]), float(one["seconds"]), one.get("memory_mb")) for one in costs["stages"]])
+    return _ordered([StageSeconds(str(stage["stage"]), float(stage["seconds"]), stage.get("memory_mb")) for stage in costs["stages"]])
 
 
 def _ordered(stages: Sequence[StageSeconds]) -> tuple[StageSeconds, ...]:
     order = list(STAGES)
-    return tuple(sorted(stages, key=lambda one: order.index(one.name) if one.name in order else len(order)))
+    return tuple(sorted(stages, key=lambda stage: order.index(stage.name) if stage.name in order else len(order)))

@@ -1,6 +1,6 @@
-"""Names of runs from their settings: the method, and what tells a run from the others of its method.
+"""Names of runs from their settings: the method, and the settings that distinguish a run from others of its method.
 
-Pure: settings in, names out. `run_names.py` reads the settings of a workspace and the names that people gave.
+Pure: settings in, names out. `run_names.py` reads the settings of a workspace and the names given by people.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from reft_studio.training.spec import RunSpec, filtering_words
 
 AUTO = "auto"
 LONGEST = 40
-"""Characters of one setting in a name."""
+"""Maximum characters of one setting in a name."""
 GROUPS = {"lora": "LoRA", "loading": "Base in memory", "optim": "Training", "method_config": "Method"}
-"""Settings that hold others, as the form heads them."""
+"""Nested settings, with the heading the form gives them."""
 _FIRST = ("method", "model", "optim.steps", "stop_after", "optim.learning_rate", "method_config", "lora", "optim", "dataset")
 _LAST = "seed"
 
 
 @dataclass(frozen=True)
 class Known:
-    """How an id among the settings is compared and shown: `value` is equal for draws that differ in their seed alone."""
+    """How an id among the settings is compared and shown: `value` is equal for draws that differ only in their seed."""
 
     value: Any
     words: str
@@ -34,12 +34,12 @@ class Known:
 
 
 Resolve = Callable[[str, str], Known]
-"""From the name of a setting that holds an id (`dataset`, `teacher`) and that id to what it stands for."""
+"""From the name of a setting that holds an id (`dataset`, `teacher`) and that id to its value and words."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting of a run: `value` is compared, `words` are shown; `phrase` is how a name says it."""
+    """One setting of a run: `value` is compared, `words` are shown, `phrase` appears in names."""
 
     key: str
     group: str
@@ -51,7 +51,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class RunName:
-    """`title` tells a run from all others; `family` is the same without the seed, one for all seeds of one setting."""
+    """`title` is unique among all runs; `family` is the title without the seed, shared by all seeds of one setting."""
 
     title: str
     family: str
@@ -59,25 +59,25 @@ class RunName:
 
 @dataclass(frozen=True)
 class Described:
-    """A run as names see it: what stands first, and its settings in the order in which they tell runs apart."""
+    """A run as input to naming: the head of its name, and its settings in order of precedence."""
 
     head: str
     settings: dict[str, Setting]
 
 
 def as_they_are(field: str, value: str) -> Known:
-    """Ids shown as they are, where there is no workspace to look them up in."""
+    """Shows ids unchanged, where there is no workspace to resolve them."""
     return Known(value, value)
 
 
 def describe(spec: Mapping[str, Any], resolve: Resolve = as_they_are) -> Described:
-    """A stored spec, which may lack settings that are younger than it: those have their defaults."""
+    """Describe a stored spec; settings missing from it, because they are newer, have their defaults."""
     audited = bool(spec.get("dataset")) and resolve("dataset", str(spec["dataset"])).audited
     return Described(head(spec, audited=audited), settings(spec, resolve))
 
 
 def head(spec: Mapping[str, Any], *, audited: bool = False) -> str:
-    """The method, with what makes it another one: a filter of its own, aligned weights, audited data."""
+    """The method, with what changes its meaning: a filter of its own, aligned weights, audited data."""
     method = str(spec.get("method", "sft"))
     info = DEFENSES.get(method).info if method in DEFENSES else None
     start = spec.get("start")
@@ -91,38 +91,40 @@ def head(spec: Mapping[str, Any], *, audited: bool = False) -> str:
 
 
 def name_all(runs: Mapping[str, Described]) -> dict[str, RunName]:
-    """A name for each run: its head, then the settings that tell it from every other run of the same head.
+    """A name for each run: its head, then the settings that distinguish it from every other run with the same head.
 
-    The first setting in which two runs differ is looked at in both, so no two names are the same. The order of the runs does not matter,
-    and a run that stands alone has its head for a name. Where nothing but the id differs (another draw of the same data), that is said.
+    The first setting in which two runs differ appears in both names, so names are unique. The order of the runs does not matter, and a run
+    without others of its head has its head for a name. Runs that differ only in their id (another draw of the same data) show the id.
     """
     alike: dict[str, list[str]] = {}
     for run, described in runs.items():
         alike.setdefault(described.head, []).append(run)
-    found: dict[str, RunName] = {}
+    named: dict[str, RunName] = {}
     for names in alike.values():
         differing = _differing([runs[run] for run in names])
-        found |= {run: _name(run, [other for other in names if other != run], runs, differing) for run in names}
-    return found
+        named |= {run: _name(run, [other for other in names if other != run], runs, differing) for run in names}
+    return named
 
 
 def settings(spec: Mapping[str, Any], resolve: Resolve = as_they_are) -> dict[str, Setting]:
-    """Every setting by its key (`optim.steps`), those that tell runs apart first; labels as the form has them."""
-    found: dict[str, Setting] = {}
+    """Every setting by its key (`optim.steps`), the most distinguishing first; labels as in the form."""
+    by_key: dict[str, Setting] = {}
     for name, field in RunSpec.model_fields.items():
         value, inner = spec.get(name, _default(field)), _inner(name, spec)
         if inner is None:
-            found[name] = _setting(name, "", label_of(name, field), value, resolve)
+            by_key[name] = _setting(name, "", label_of(name, field), value, resolve)
             continue
         given = value if isinstance(value, Mapping) else {}
-        for key, part in inner.model_fields.items():
-            found[f"{name}.{key}"] = _setting(f"{name}.{key}", GROUPS[name], label_of(key, part), given.get(key, _default(part)), resolve)
-    epochs = found.pop("optim.epochs")  # a number of steps takes their place
-    if found["optim.steps"].value is None:
-        found["optim.steps"] = replace(epochs, key="optim.steps", value=epochs.phrase)
+        for key, inner_field in inner.model_fields.items():
+            by_key[f"{name}.{key}"] = _setting(
+                f"{name}.{key}", GROUPS[name], label_of(key, inner_field), given.get(key, _default(inner_field)), resolve
+            )
+    epochs = by_key.pop("optim.epochs")  # a number of steps takes their place
+    if by_key["optim.steps"].value is None:
+        by_key["optim.steps"] = replace(epochs, key="optim.steps", value=epochs.phrase)
     else:
-        found.pop("optim.epochs_of", None)
-    return dict(sorted(found.items(), key=lambda one: _rank(one[0])))
+        by_key.pop("optim.epochs_of", None)
+    return dict(sorted(by_key.items(), key=lambda item: _rank(item[0])))
 
 
 def label_of(name: str, field: FieldInfo) -> str:
@@ -139,29 +141,29 @@ def number(value: float) -> str:
 
 
 def _differing(runs: Sequence[Described]) -> list[str]:
-    """Settings, but the seed, that are not the same in all of these runs."""
-    keys = dict.fromkeys(key for one in runs for key in one.settings)
-    varying = [key for key in keys if len({repr(_value(one, key)) for one in runs}) > 1]
+    """Settings, except the seed, that differ between these runs."""
+    keys = dict.fromkeys(key for run in runs for key in run.settings)
+    varying = [key for key in keys if len({repr(_value(run, key)) for run in runs}) > 1]
     return sorted((key for key in varying if key != _LAST), key=_rank)
 
 
 def _name(run: str, others: Sequence[str], runs: Mapping[str, Described], differing: Sequence[str]) -> RunName:
-    own, left, said = runs[run], list(others), list[str]()
+    own, remaining, phrases = runs[run], list(others), list[str]()
     for key in differing:
-        alike = [other for other in left if _value(runs[other], key) == _value(own, key)]
-        if len(alike) < len(left):
-            said.append(own.settings[key].phrase if key in own.settings else "")
-            left = alike
-    family = ", ".join(part for part in (own.head, *said) if part)
+        alike = [other for other in remaining if _value(runs[other], key) == _value(own, key)]
+        if len(alike) < len(remaining):
+            phrases.append(own.settings[key].phrase if key in own.settings else "")
+            remaining = alike
+    family = ", ".join(word for word in (own.head, *phrases) if word)
     seed = own.settings.get(_LAST)
-    same = [other for other in left if seed is None or _value(runs[other], _LAST) == seed.value]
-    title = family if len(same) == len(left) or seed is None else f"{family}, {seed.phrase}"
+    same = [other for other in remaining if seed is None or _value(runs[other], _LAST) == seed.value]
+    title = family if len(same) == len(remaining) or seed is None else f"{family}, {seed.phrase}"
     return RunName(f"{title} ({run})" if same else title, family)
 
 
 def _value(described: Described, key: str) -> Any:
-    one = described.settings.get(key)
-    return None if one is None else one.value
+    setting = described.settings.get(key)
+    return None if setting is None else setting.value
 
 
 def _setting(key: str, group: str, label: str, value: Any, resolve: Resolve) -> Setting:
@@ -194,7 +196,7 @@ _PHRASES = {
 
 
 def _phrase(key: str, group: str, label: str, value: Any, words: str) -> str:
-    """How a name says it; what is not set is not said: the run that has it says so."""
+    """How a name expresses a setting; one that is not set is left out."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -216,7 +218,7 @@ def _words(value: Any) -> str:
 
 
 def _inner(name: str, spec: Mapping[str, Any]) -> type[BaseModel] | None:
-    """The class of a setting that holds others."""
+    """The config class of a nested setting."""
     if name == "method_config":
         method = str(spec.get("method", "sft"))
         return DEFENSES.get(method).Config if method in DEFENSES else None
@@ -230,9 +232,9 @@ def _default(field: FieldInfo) -> Any:
 
 
 def _rank(key: str) -> tuple[int, str]:
-    """Where a setting stands: what people compare first, then by its group, the seed last of all."""
+    """Sort key of a setting: those that people compare first, then by group, the seed last."""
     if key == _LAST:
         return len(_FIRST) + 1, ""
     group = key.partition(".")[0]
-    place = _FIRST.index(key) if key in _FIRST else _FIRST.index(group) if group in _FIRST else len(_FIRST)
-    return place, ""
+    position = _FIRST.index(key) if key in _FIRST else _FIRST.index(group) if group in _FIRST else len(_FIRST)
+    return position, ""

@@ -1,4 +1,4 @@
-"""A few steps of a run to see how long one takes; nothing of them is kept but the time."""
+"""Times a few steps of a run; only the time is kept."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from reft_studio.training.spec import RunSpec
 from reft_studio.workspace import Workspace, write_json
 
 STEPS = 3
-"""Steps that are timed, after one that is not: it allocates memory and fills caches."""
+"""Timed steps, after one warm-up step that allocates memory and fills caches."""
 _ROWS_FOR = 4
 
 
 def probe(workspace: Workspace, spec: RunSpec, session: Session, progress: Progress) -> dict[str, Any]:
-    """Do the first steps of a run on its first rows and note the seconds of one; no run is left, and nothing is filtered.
+    """Run the first steps of a run on its first rows and store the seconds per step; leaves no run, and does not filter.
 
     Raises TrainingError if no row can be trained on.
     """
@@ -35,25 +35,25 @@ def probe(workspace: Workspace, spec: RunSpec, session: Session, progress: Progr
     user = open_dataset(workspace, spec.dataset)
     positions = list(range(min(user.rows, _ROWS_FOR * spec.optim.batch_size)))
     alignment = inputs.alignment_data(workspace, short, session, {}, progress=progress, costs=Costs())
-    going = Run(short, session, positions, alignment, warn=progress.warn)
-    defense = DEFENSES.get(spec.method)(DEFENSES.get(spec.method).Config(**spec.method_config), going)
+    context = Run(short, session, positions, alignment, warn=progress.warn)
+    defense = DEFENSES.get(spec.method)(DEFENSES.get(spec.method).Config(**spec.method_config), context)
     rows = list(inputs.answered_rows(session, user, positions).values())
     if not rows:
         raise TrainingError(f"None of the first {len(positions):,} rows of '{user.name}' has a response, so no step can be timed.")
     for name in defense.discarded_adapters():  # nor are stages made
         session.add(name, spec.lora, seed=0)
-    going.start = inputs.start_student(workspace, short, session)
+    context.start = inputs.start_student(workspace, short, session)
     watch = _StepTimer(progress)
-    run.finetune(short, going, defense, rows, watch)
-    found = {"seconds": statistics.median(watch.seconds[1:]), "steps": STEPS, "memory_mb": peak_memory(session.model.device)}
+    run.finetune(short, context, defense, rows, watch)
+    timing = {"seconds": statistics.median(watch.seconds[1:]), "steps": STEPS, "memory_mb": peak_memory(session.model.device)}
     folder = workspace.folder("cache", FOLDER)
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / f"{probe_key(spec)}.json", found)
-    return found
+    write_json(folder / f"{probe_key(spec)}.json", timing)
+    return timing
 
 
 class _StepTimer:
-    """Progress that notes how long each step took."""
+    """Progress that records how long each step took."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress, self._last = progress, time.perf_counter()

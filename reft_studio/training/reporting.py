@@ -1,6 +1,6 @@
-"""Programs that show runs beside each other, told of every step where a person wants that: Trackio or Weights & Biases.
+"""Optional experiment trackers that receive every step: Trackio or Weights & Biases.
 
-Neither comes with the app. Nothing leaves this machine: Trackio keeps its own database, Weights & Biases writes its files for a later
+Neither comes with the app. Nothing leaves this machine: Trackio keeps a local database, Weights & Biases writes its files for a later
 `wandb sync`, unless WANDB_MODE says otherwise.
 """
 
@@ -20,14 +20,14 @@ _NAMES = {"trackio": "Trackio", "wandb": "Weights & Biases"}
 
 
 class Report(Protocol):
-    """Where the numbers of steps go."""
+    """Receives the numbers of each step."""
 
     def add(self, step: int, values: Mapping[str, float]) -> None: ...
     def close(self) -> None: ...
 
 
 def check(to: ReportTo) -> None:
-    """Raise PrerequisiteError if that program is not installed: before a run starts, not after."""
+    """Raise PrerequisiteError if the tracker is not installed: before a run starts, not after."""
     if to != "none" and importlib.util.find_spec(to) is None:
         raise PrerequisiteError(
             f"report_to is '{to}', but {_NAMES[to]} is not installed here. Install it with `pip install {to}`, or set report_to to none."
@@ -35,7 +35,7 @@ def check(to: ReportTo) -> None:
 
 
 def report(to: ReportTo, folder: Path, *, name: str, run_id: str, config: dict[str, Any]) -> Report | None:
-    """Begin telling that program of a run; its files lie in `folder`. None for `none`. Raises PrerequisiteError as `check` does."""
+    """Start a run in the tracker; its files lie in `folder`. None for `none`. Raises PrerequisiteError as `check` does."""
     check(to)
     if to == "none":
         return None
@@ -44,7 +44,7 @@ def report(to: ReportTo, folder: Path, *, name: str, run_id: str, config: dict[s
 
 
 class _Trackio:
-    """A local database and no server: `trackio show --project reft-studio` draws it."""
+    """A local database without a server: `trackio show --project reft-studio` draws it."""
 
     def __init__(self, folder: Path, *, name: str, run_id: str, config: dict[str, Any]) -> None:
         os.environ.setdefault("TRACKIO_DIR", str(folder))
@@ -60,7 +60,7 @@ class _Trackio:
 
 
 class _Wandb:
-    """Files only, unless the person's own WANDB_MODE allows more."""
+    """Writes files only, unless WANDB_MODE is set otherwise."""
 
     def __init__(self, folder: Path, *, name: str, run_id: str, config: dict[str, Any]) -> None:
         mode = os.environ.get("WANDB_MODE") or "offline"

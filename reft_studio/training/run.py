@@ -1,4 +1,4 @@
-"""One run, from a spec to a finished folder: select, finetune, finish, save. One that was interrupted goes on from its checkpoint."""
+"""One run, from a spec to a finished folder: select, finetune, finish, save. An interrupted run resumes from its checkpoint."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ def train(
     anew: bool = False,
     costs: Costs | None = None,
 ) -> RunInfo:
-    """Do the run and store it under `runs/<run_id>`; a run that is there already is returned as it is.
+    """Execute the run and store it under `runs/<run_id>`; a run that exists already is returned as it is.
 
-    `cache` shares tokenised alignment data and teacher states between runs of one process. Ended early by a person (StopEarly), it is
-    stored as the run whose `stop_after` says where it ended, which is another run. What `observer` sees is stored with the run and
-    changes nothing of it. `anew`: forget the checkpoints of an earlier attempt. `costs` has what was spent for this run before, such as the
-    loading of the model.
+    `cache` shares tokenised alignment data and teacher states between runs of one process. A run ended early by a person (StopEarly) is
+    stored under another id, with `stop_after` as the step it ended at. `observer` watches the training without affecting it; its records
+    are stored with the run. `anew`: delete the checkpoints of an earlier attempt. `costs` has what was spent on this run before, such as
+    loading the model.
     """
     if (workspace.folder("runs", spec.run_id) / "result.json").is_file():
         return open_run(workspace, spec.run_id)
@@ -75,7 +75,7 @@ def train(
     examples = inputs.answered_rows(session, user, defense.select())
     truncated = session.encoder.truncated - before + (alignment.truncated if alignment is not None else 0)
     chosen = _some(list(examples), user)
-    mixed = [replace(row, index=user.rows + place) for place, row in enumerate(defense.mixed(len(chosen)))]
+    mixed = [replace(row, index=user.rows + number) for number, row in enumerate(defense.mixed(len(chosen)))]
     run.start = inputs.start_student(workspace, spec, session)
     facts = {"spec": spec.model_dump(mode="json"), "base": session.model.fingerprint, "rows": fingerprint.of_value(chosen)}
     keeper = unfinished.keeper("student", facts)
@@ -99,7 +99,7 @@ def train(
 
 
 def _some(chosen: list[int], user: Dataset) -> list[int]:
-    """The rows that are left to train on. Raises TrainingError if there are none."""
+    """The rows left to train on. Raises TrainingError if there are none."""
     if not chosen:
         raise TrainingError(
             f"The filter removed all {user.rows} rows, or none has a response, so there is nothing to train on. "
@@ -109,7 +109,7 @@ def _some(chosen: list[int], user: Dataset) -> list[int]:
 
 
 def _rows_named(user: Dataset, positions: Sequence[int]) -> str:
-    """` Row 17 of 'name' …`: which rows the loss came from."""
+    """` Row 17 of 'name' …`: the rows with a non-finite loss."""
     if not positions:
         return " No single row of the step has such a loss by itself."
     ids = user.table(["row_id"]).column(0)
@@ -133,10 +133,10 @@ def finetune(
     keeper: Keeper | None = None,
     observer: Observer | None = None,
 ) -> list[StepLog]:
-    """All optimizer steps of a run on these user rows, from the newest checkpoint of `keeper` on; returns the log, a line for each step.
+    """All optimizer steps of a run on these user rows, from the newest checkpoint of `keeper` on; returns the log, one line per step.
 
-    `uploaded`: rows before the filter, by which passes over the data are counted; None: these are all. Raises NotFinite, with the rows it
-    came from, where a loss is infinite or no number.
+    `uploaded`: rows before the filter, by which passes over the data are counted; None: these are all. Raises NotFinite, with the rows that
+    caused it, where a loss is not finite.
     """
     batches = Stream(rows, size=spec.optim.batch_size, rng=seeding.generator(spec.seed, "user"))
     steps, log = spec.optim.steps_for(uploaded=len(rows) if uploaded is None else uploaded, kept=len(rows)), LogLines()
@@ -184,17 +184,17 @@ def finetune(
 
 
 def fresh_on(spec: RunSpec, run: Run) -> tuple[str, ...]:
-    """The adapter that a fresh one is trained on top of, if any: part of what comes out."""
+    """The adapter that a fresh adapter is trained on top of, if any; it is part of the result."""
     return (run.start,) if run.start is not None and spec.adapters == "fresh" else ()
 
 
 def on_top_of(spec: RunSpec, run: Run, defense: Defense) -> tuple[str, ...]:
-    """The adapters that the student's is trained on top of."""
+    """The adapters that the student's adapter is trained on top of."""
     return (*fresh_on(spec, run), *defense.discarded_adapters())
 
 
 def finish(spec: RunSpec, run: Run, defense: Defense) -> None:
-    """Let the method change the trained adapter, and make that all that the run adds to the base."""
+    """Let the method change the trained adapter, and make it the run's only difference to the base."""
     on = on_top_of(spec, run, defense)
     layers = Layers(run.session.adapted, STUDENT, start=run.start, continued=run.start not in on)
     if type(defense).finish is not Defense.finish:
@@ -204,11 +204,11 @@ def finish(spec: RunSpec, run: Run, defense: Defense) -> None:
 
 
 def _seen(observer: Observer, line: StepLog, costs: Costs, *, on: Sequence[str]) -> None:
-    """Let a step be seen, and the student, on top of adapters, asked if it is time to: no part of the training, nor of its costs."""
+    """Report a step to the observer and, when due, check the student on top of adapters `on`; excluded from the training and its costs."""
     observer.tell(line)
     if observer.due(line):
         with costs.aside("looks"):
-            observer.look(line, on)
+            observer.check(line, on)
 
 
 def _result(spec: RunSpec, user: Dataset, chosen: list[int], log: list[StepLog], seconds: float, session: Session) -> dict[str, Any]:
@@ -242,7 +242,7 @@ def _result(spec: RunSpec, user: Dataset, chosen: list[int], log: list[StepLog],
 
 
 def _poison_ratio(user: Dataset, truth: list[bool | None]) -> float | None:
-    """Share of rows known to be harmful; unknown unless the upload labels every row."""
+    """Poison ratio, 0 to 1: the share of rows known to be harmful; None unless the upload labels every row."""
     if "poison_ratio" in user.manifest:
         return float(user.manifest["poison_ratio"])
     return None if any(known is None for known in truth) else sum(map(bool, truth)) / len(truth)
@@ -255,7 +255,7 @@ def _save(
     chosen: list[int],
     log: list[StepLog],
     result: dict[str, Any],
-    seen: Observer,
+    observer: Observer,
     costs: dict[str, Any],
 ) -> None:
     with sealed_folder(workspace.folder("runs", spec.run_id), durable=True) as building:
@@ -263,9 +263,9 @@ def _save(
         write_json(building / "spec.json", spec.model_dump(mode="json"))
         _write_lines(building / "log.jsonl", log)
         np.save(building / "kept.npy", np.asarray(chosen, dtype=np.int64))
-        made = CardFacts.of(workspace, spec, result, Ledger.read(costs, len(log)))
-        (building / CARD).write_text(adapter_card(made), "utf-8")
-        seen.store(building)
+        facts = CardFacts.of(workspace, spec, result, Ledger.read(costs, len(log)))
+        (building / CARD).write_text(adapter_card(facts), "utf-8")
+        observer.store(building)
         write_json(building / "cost.json", costs)
         write_json(building / "result.json", result)
 

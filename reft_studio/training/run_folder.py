@@ -1,4 +1,4 @@
-"""A finished run as a folder; reading it needs no torch."""
+"""Reads the folder of a finished run, without torch."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from reft_studio.workspace import Workspace, read_json
 
 _LOG = logging.getLogger(__name__)
 UNFINISHED = "unfinished"
-"""Folder of the workspace with what is not finished yet."""
+"""Folder of the workspace with unfinished trainings."""
 CHECKPOINT = re.compile(r"checkpoint-([0-9]{9})")
-"""Name of a folder that holds a training as it stood after so many steps."""
+"""Name of a checkpoint's folder, with its step."""
 _FACTS = ("spec.json", "result.json", "log.jsonl")
-"""Looked at whenever a run is listed; its adapter is when it is loaded."""
+"""Verified whenever a run is listed; the adapter is verified when it is loaded."""
 
 
 @dataclass(frozen=True)
 class RunInfo:
-    """What spec.json and result.json of a run say; `result` holds rows kept and removed, steps, seconds, last losses."""
+    """Content of spec.json and result.json of a run; `result` holds rows kept and removed, steps, seconds, last losses."""
 
     run_id: str
     folder: Path
@@ -40,12 +40,12 @@ class RunInfo:
         return self.folder / "adapter"
 
     def costs(self) -> dict[str, Any] | None:
-        """The ledger of what it cost; None for a run of a version that kept none."""
+        """The stored ledger; None for runs of versions without one."""
         path = self.folder / "cost.json"
         return dict(read_json(path)) if path.is_file() else None
 
     def ledger(self) -> Ledger | None:
-        """The same, read; evaluations of the run keep their own beside their results."""
+        """The ledger, parsed; evaluations of the run store their own with their results."""
         costs = self.costs()
         return None if costs is None else Ledger.read(costs, int(self.result["steps"]))
 
@@ -68,39 +68,39 @@ def open_run(workspace: Workspace, run_id: str) -> RunInfo:
 
 @lru_cache(maxsize=1024)
 def _read(folder: Path, _spec_written: int, _result_written: int) -> RunInfo:
-    """A run as its files of these times say; lists of runs are asked for at every edit of the Train page."""
+    """A run by the modification times of its files; cached, because every edit of the Train page lists the runs."""
     return RunInfo(folder.name, folder, RunSpec.checked(**read_json(folder / "spec.json")), read_json(folder / "result.json"))
 
 
 def check_facts(folder: Path) -> None:
-    """Raise StoreError if what a run's folder says of it (not its adapter) is other than it was written."""
+    """Raise StoreError if a run's metadata (not its adapter) does not match its recorded hashes."""
     check(folder, *_FACTS, remedy="Do the run again.")
 
 
 def list_runs(workspace: Workspace) -> list[RunInfo]:
-    """Every readable finished run, oldest first; a damaged one is left out and logged, so that the others can still be seen."""
-    found = []
+    """Every readable finished run, oldest first; damaged ones are skipped and logged, so that the others can still be listed."""
+    runs = []
     for folder in workspace.finished("runs"):
         try:
-            found += [open_run(workspace, folder.name)] if (folder / "result.json").is_file() else []
+            runs += [open_run(workspace, folder.name)] if (folder / "result.json").is_file() else []
         except StoreError as exc:
             _LOG.warning("run left out: %s", exc)
-    return found
+    return runs
 
 
-def kept_of(workspace: Workspace, run_id: str) -> Path:
-    """Where a run that is not finished keeps its checkpoints."""
+def checkpoint_folder(workspace: Workspace, run_id: str) -> Path:
+    """The folder of an unfinished run's checkpoints."""
     return workspace.folder(UNFINISHED, f"run-{run_id}")
 
 
-def newest_checkpoint(kept: Path) -> tuple[int, Path] | None:
-    """The newest whole checkpoint in such a folder, with its step; None if there is none."""
-    found = [(int(name[1]), path) for path in kept.glob("*/checkpoint-*") if (name := CHECKPOINT.fullmatch(path.name))]
-    return max(found, default=None)
+def newest_checkpoint(folder: Path) -> tuple[int, Path] | None:
+    """The newest complete checkpoint in such a folder, with its step; None if there is none."""
+    checkpoints = [(int(name[1]), path) for path in folder.glob("*/checkpoint-*") if (name := CHECKPOINT.fullmatch(path.name))]
+    return max(checkpoints, default=None)
 
 
 def removed_words(result: Mapping[str, Any]) -> str:
-    """What is known of the rows that a run left out: those of unknown truth are neither harmful nor harmless."""
+    """What is known about the rows that a run left out; unlabelled rows count neither as harmful nor as harmless."""
     harmful, harmless = int(result["removed_harmful"]), int(result["removed_harmless"])
     unknown = int(result.get("removed_unknown", result["removed"] - harmful - harmless))  # not written by older runs
     known = f"{harmful:,} known to be harmful, {harmless:,} known to be harmless"
@@ -108,7 +108,7 @@ def removed_words(result: Mapping[str, Any]) -> str:
 
 
 def cost_words(costs: Mapping[str, Any]) -> str:
-    """What a run cost, from its ledger: `1.2 min and 640 MB at most on CPU; 48,000 tokens forward …; 3.1 TFLOP`."""
+    """The cost of a run, from its ledger: `1.2 min and 640 MB at most on CPU; 48,000 tokens forward …; 3.1 TFLOP`."""
     seconds = sum(stage["seconds"] for stage in costs["stages"])
     memory = max((stage["memory_mb"] or 0 for stage in costs["stages"]), default=0)
     tokens = ", ".join(f"{count:,} {kind}" for kind, count in costs["tokens"].items() if count)

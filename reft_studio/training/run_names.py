@@ -1,4 +1,4 @@
-"""The name of every run of a workspace: the one a person gave, else one that tells it from the others. Used wherever a run is named."""
+"""The name of every run of a workspace: the one a person gave, else a generated unique one. Used wherever a run is named."""
 
 from __future__ import annotations
 
@@ -21,51 +21,51 @@ from reft_studio.training.spec import RunSpec
 from reft_studio.workspace import Workspace, read_json
 
 DRAWN = ("dataset", "harmful", "helpful", "teacher", "aligned")
-"""Settings that hold the id of something that may be drawn or made with a seed."""
+"""Settings that hold the id of something drawn or made with a seed."""
 _SEED = ", seed "
 """Ends the name of data that was drawn with a seed."""
 
 
 def run_names(workspace: Workspace, also: Mapping[str, Mapping[str, Any]] | None = None, *, generated: bool = False) -> dict[str, RunName]:
-    """Names of all runs: finished ones, those that wait or train now, and those that ended before they were finished.
+    """Names of all runs: finished, queued and training ones, and those that ended before they were finished.
 
-    `also` are settings of further ones by their ids. Runs that were never finished lengthen no name but their own.
-    `generated`: the names that they would have if nobody had given any.
+    `also` are settings of further runs by id. Runs that were never finished lengthen no name but their own.
+    `generated`: the generated names, ignoring those given by people.
     """
     notes, asked_for = run_notes.every(workspace), run_notes.asked_for(workspace)
-    given = {run: one.name for run, one in notes.items() if one.name and not generated}
+    given = {run: note.name for run, note in notes.items() if note.name and not generated}
     asked = canonical_json({"given": given, "waiting": asked_for.going, "ended": asked_for.ended, "also": also or {}})
     return dict(_names(workspace, _stamp(workspace), asked))
 
 
 def titles(workspace: Workspace, *, generated: bool = False) -> dict[str, str]:
-    """The same as plain text."""
+    """The titles alone."""
     return {run: name.title for run, name in run_names(workspace, generated=generated).items()}
 
 
 @lru_cache(maxsize=8)
 def _names(workspace: Workspace, stamp: tuple[int, ...], asked: str) -> dict[str, RunName]:
-    """Asked for at every look at the queue, so kept as long as no folder came or went and nothing that is asked changed."""
+    """Cached until a folder is added or removed or the arguments change: every refresh of the queue asks for the names."""
     wanted, resolve = json.loads(asked), resolver(workspace)
     specs: dict[str, Mapping[str, Any]] = {**wanted["also"], **_by_id(wanted["waiting"])}
     specs |= {path.parent.name: spec for path in workspace.root.glob("runs/*/spec.json") if (spec := _stored(path))}
     described = {run: describe(spec, resolve) for run, spec in specs.items()}
-    found = name_all(described)
+    named = name_all(described)
     if ended := {run: describe(spec, resolve) for run, spec in _by_id(wanted["ended"]).items() if run not in specs}:
-        found = {**name_all({**described, **ended}), **found}
-    return _told_apart(found, wanted["given"])
+        named = {**name_all({**described, **ended}), **named}
+    return _told_apart(named, wanted["given"])
 
 
 def _by_id(specs: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
     return {run: spec for spec in specs if (run := id_of(spec))}
 
 
-def _told_apart(found: Mapping[str, RunName], given: Mapping[str, str]) -> dict[str, RunName]:
-    """The names that people gave in the place of ours; one of ours that is there twice then has its id added."""
-    titles = {run: given.get(run, name.title) for run, name in found.items()}
+def _told_apart(named: Mapping[str, RunName], given: Mapping[str, str]) -> dict[str, RunName]:
+    """Names given by people replace generated ones; a generated name that occurs twice then gets its id appended."""
+    titles = {run: given.get(run, name.title) for run, name in named.items()}
     counts = Counter(titles.values())
     alike = {run for run, title in titles.items() if counts[title] > 1 and run not in given}
-    return {run: replace(name, title=f"{titles[run]} ({run})" if run in alike else titles[run]) for run, name in found.items()}
+    return {run: replace(name, title=f"{titles[run]} ({run})" if run in alike else titles[run]) for run, name in named.items()}
 
 
 def _stamp(workspace: Workspace) -> tuple[int, ...]:
@@ -80,7 +80,7 @@ def run_title(workspace: Workspace, spec: RunSpec) -> str:
 
 
 def id_of(spec: Mapping[str, Any]) -> str:
-    """The id of a run with these settings; empty where they are of another version of the app."""
+    """The id of a run with these settings; empty if they are of another version of the app."""
     try:
         return RunSpec.checked(**spec).run_id
     except SpecError:
@@ -88,7 +88,7 @@ def id_of(spec: Mapping[str, Any]) -> str:
 
 
 def resolver(workspace: Workspace) -> Resolve:
-    """Looks ids of data and teachers up, each once: their names, and what draws with other seeds have in common."""
+    """Resolves ids of data and teachers, each once, to their names and to a value shared by draws with other seeds."""
 
     @cache
     def resolve(field: str, value: str) -> Known:
@@ -103,7 +103,7 @@ def resolver(workspace: Workspace) -> Resolve:
 
 
 def _of_data(dataset: Dataset) -> Known:
-    """A draw of the lab is what its other seeds are too; any other dataset is only itself."""
+    """Draws of the lab that differ only in their seed share a value; any other dataset has its own."""
     manifest, audited = dataset.manifest, bool(dataset.manifest.get("lineage"))
     if manifest.get("made_by") != "lab" or audited:
         return Known(dataset.id, dataset.name, audited)
@@ -118,11 +118,11 @@ def _of_teacher(workspace: Workspace, teacher_id: str) -> Known:
 
 
 def _stored(path: Path) -> dict[str, Any] | None:
-    """The settings of a finished run; None for one that is damaged, or that is still being written."""
+    """The settings of a finished run; None for one that is damaged or still being written."""
     if ".tmp-" in path.parent.name:
         return None
     try:
-        found = read_json(path)
+        spec = read_json(path)
     except StoreError:
         return None
-    return found if isinstance(found, dict) else None
+    return spec if isinstance(spec, dict) else None

@@ -18,7 +18,7 @@ KEY = 12
 
 
 _LATER = {"scorer": None, "drop": None, "stop_after": None, "start": "method", "adapters": "continue", "harmful_answers": None}
-"""Fields that came later, with the value under which a run is what it was before."""
+"""Fields added later, with the value that keeps the id of older runs."""
 
 
 class RunSpec(Settings):
@@ -64,7 +64,7 @@ class RunSpec(Settings):
     @field_validator("optim", mode="before")
     @classmethod
     def _older(cls, optim: Any) -> Any:
-        """Epochs of settings that were stored before there was a choice are counted over the rows that are kept."""
+        """Stored settings from before `epochs_of` existed count epochs over the kept rows."""
         older = isinstance(optim, Mapping) and "epochs_of" not in optim and optim.get("steps", 0) is None
         return {**optim, "epochs_of": "kept"} if older else optim
 
@@ -128,9 +128,9 @@ class RunSpec(Settings):
 
 
 def filtering_words(spec: Mapping[str, Any]) -> str:
-    """How a filter differs from the teacher's own, such as `104 rows by chance` or `from +0.250`; empty if it does not.
+    """How a filter differs from the teacher's default, such as `104 rows by chance` or `from +0.250`; empty if it does not.
 
-    `spec` is as stored, and may be older than a field.
+    `spec` is as stored, and may lack newer fields.
     """
     if not spec.get("filter"):
         return ""
@@ -142,7 +142,7 @@ def filtering_words(spec: Mapping[str, Any]) -> str:
 
 
 def own_config(method: str, config: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of a method that are not the usual ones, so that the same run has the same id whoever asks for it."""
+    """The settings of a method that differ from the defaults, so that equal runs have equal ids."""
     of = DEFENSES.get(method).Config
     usual = of().model_dump(mode="json")
     return {name: value for name, value in of.checked(**config).model_dump(mode="json").items() if value != usual[name]}

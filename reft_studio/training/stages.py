@@ -1,6 +1,6 @@
-"""Trainings before the user's data: an adapter each, stored under `stages/<id>` and shared by all runs that ask for the same.
+"""Trainings before the user's data: one adapter each, stored under `stages/<id>` and shared by all runs with the same inputs.
 
-A folder holds `adapter/`, `stage.json` (what it depends on), `log.jsonl`, `cost.json`, and what the method learnt beside the adapter.
+A folder holds `adapter/`, `stage.json` (its inputs), `log.jsonl`, `cost.json`, and the method's own state.
 """
 
 from __future__ import annotations
@@ -28,22 +28,28 @@ from reft_studio.workspace import Workspace, read_json, write_json
 
 FOLDER = "stages"
 _SETS: dict[Kind, str] = {"refusals": "harmful", "answers": "helpful", "harmful": "harmful_answers"}
-"""Fields of a run's settings that name the rows of each kind that guides."""
+"""Fields of a run's settings that name the dataset of each kind of guiding rows."""
 
 
 def make_all(workspace: Workspace, spec: RunSpec, run: Run, defense: Defense, progress: Progress) -> list[dict[str, Any]]:
-    """Make, or find made, every adapter that the method needs before the user's data; they are in the session afterwards, by name.
+    """Train, or load from the workspace, every adapter that the method needs before the user's data; the session has them by name.
 
-    Returns a line for each, as a run keeps it: `name`, `id`, `rule`, `steps`, `seconds`, `shared` (whether it was there already).
+    Returns a line for each, as stored with a run: `name`, `id`, `rule`, `steps`, `seconds`, `shared` (whether it existed already).
     """
     wanted = [*([defense.alignment_stage()] if spec.aligns else []), *defense.stages()]
     ids = {ALIGNED: spec.aligned} if spec.aligned else {}
     if wanted:
         inputs.take_aligned(workspace, spec, run.session)
     made = []
-    for asked in wanted:
-        there = {name for name in (asked.start, *asked.on) if name != ALIGNED or ALIGNED in ids}  # the base as it is needs no adapter
-        stage = replace(asked, start=asked.start if asked.start in there else None, on=tuple(name for name in asked.on if name in there))
+    for wanted_stage in wanted:
+        available = {
+            name for name in (wanted_stage.start, *wanted_stage.on) if name != ALIGNED or ALIGNED in ids
+        }  # the base as it is needs no adapter
+        stage = replace(
+            wanted_stage,
+            start=wanted_stage.start if wanted_stage.start in available else None,
+            on=tuple(name for name in wanted_stage.on if name in available),
+        )
         facts = facts_of(spec, run, stage, ids)
         ids[stage.name] = "s" + fingerprint.of_value(facts)[:KEY]
         folder = workspace.folder(FOLDER, ids[stage.name])
@@ -55,7 +61,7 @@ def make_all(workspace: Workspace, spec: RunSpec, run: Run, defense: Defense, pr
 
 
 def facts_of(spec: RunSpec, run: Run, stage: Stage, ids: Mapping[str, str]) -> dict[str, Any]:
-    """All that the adapter of a stage depends on, as JSON; `ids` are those of the adapters before it."""
+    """All inputs of a stage's adapter, as JSON; `ids` are those of the adapters before it."""
     optim = spec.optim.model_copy(update={"steps": stage.steps or steps_of(spec, run, stage), "epochs_of": "uploaded"})
     if stage.learning_rate is not None:
         optim = optim.model_copy(update={"learning_rate": stage.learning_rate})
@@ -75,14 +81,14 @@ def facts_of(spec: RunSpec, run: Run, stage: Stage, ids: Mapping[str, str]) -> d
 
 
 def _rows(spec: RunSpec, run: Run, kind: Kind) -> Any:
-    """What says which rows of a kind a stage reads, as JSON: the set, and of the user's data those that the filter keeps."""
+    """Identifies the rows of a kind that a stage reads, as JSON: the set, and of the user's data those that the filter keeps."""
     if kind == "user":
         return {"dataset": spec.dataset, "kept": fingerprint.of_value(run.kept_rows())}
     return getattr(spec, _SETS[kind])
 
 
 def steps_of(spec: RunSpec, run: Run, stage: Stage) -> int:
-    """Steps of a stage that does not say: the run's, or so many passes over the rows that it reads."""
+    """Steps of a stage: its own, else the run's, or so many passes over the rows that it reads."""
     rows = sum(len(run.examples(kind)) for kind in stage.reads if kind in ("refusals", "answers")) or len(run.examples("harmful"))
     return spec.optim.steps or max(1, round(spec.optim.epochs * rows / spec.optim.alignment_batch_size))
 
@@ -143,9 +149,9 @@ def _make(
 
 
 def _open(folder: Path, run: Run, defense: Defense, stage: Stage) -> dict[str, Any]:
-    """Put what a stage left into the session and the method; returns its steps and seconds. Raises StoreError if it is damaged."""
+    """Load a stored stage into the session and the method; returns its steps and seconds. Raises StoreError if it is damaged."""
     check(folder, remedy="Remove the folder: it is made again when a run needs it.", wait=True)
     run.session.ensure(stage.name, folder / "adapter")
     defense.restore({**load_file(folder / "learnt.safetensors"), **read_json(folder / "learnt.json")})
-    told = read_json(folder / "stage.json")
-    return {"steps": told["steps"], "seconds": told["seconds"]}
+    stored = read_json(folder / "stage.json")
+    return {"steps": stored["steps"], "seconds": stored["seconds"]}

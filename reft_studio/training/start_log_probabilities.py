@@ -1,6 +1,6 @@
-"""How likely the weights that training began from find each response token of the user's rows: asked once for each row, then kept.
+"""Log probabilities of the user rows' response tokens under the starting weights: computed once per row, then kept.
 
-What is kept goes into checkpoints: its last digits depend on the rows that were read together, so a training that goes on must find it.
+They go into checkpoints: their last digits depend on the rows batched together, so a resumed training must find the same ones.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ class StartLogProbabilities:
         self._rows: dict[int, Tensor] = {}
 
     def missing(self, batch: Batch) -> list[int]:
-        """Places in `batch` of the rows that are not known, each row once."""
-        first = {index: place for place, index in reversed(list(enumerate(batch.index)))}
-        return sorted(place for index, place in first.items() if index not in self._rows)
+        """Positions in `batch` of rows without values, each row once."""
+        first = {index: position for position, index in reversed(list(enumerate(batch.index)))}
+        return sorted(position for index, position in first.items() if index not in self._rows)
 
-    def keep(self, batch: Batch, found: Sequence[Tensor]) -> None:
-        """Take in what was found for each row of `batch`."""
-        for index, values in zip(batch.index, found, strict=True):
+    def keep(self, batch: Batch, log_probabilities: Sequence[Tensor]) -> None:
+        """Store the values of each row of `batch`."""
+        for index, values in zip(batch.index, log_probabilities, strict=True):
             self._rows[index] = values.float().cpu()
 
     def of(self, batch: Batch) -> Tensor:
-        """Of all supervised tokens of `batch`, in order, (tokens,)."""
+        """Values of all supervised tokens of `batch`, in order, (tokens,)."""
         return torch.cat([self._rows[index] for index in batch.index])
 
     def state(self) -> dict[str, Any]:
-        """All that is known, for a snapshot."""
+        """All values, for a snapshot."""
         if not self._rows:
             return {}
         rows, values = torch.tensor(list(self._rows)), list(self._rows.values())
-        return {"rows": rows, "counts": torch.tensor([len(one) for one in values]), "values": torch.cat(values)}
+        return {"rows": rows, "counts": torch.tensor([len(row) for row in values]), "values": torch.cat(values)}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Know what was known then."""
+        """Restore the values of a snapshot."""
         self._rows = {}
         if state:
             values = torch.split(state["values"], state["counts"].tolist())

@@ -1,4 +1,4 @@
-"""What is looked at while a run trains: a few answers and scores every so many steps, as lines of JSON. Imports no torch.
+"""What is recorded while a run trains: sample responses and scores every so many steps, as lines of JSON. Imports no torch.
 
 A line: `{"step": 20, "steps": 160, "seconds": 1.3, "judge": "…", "hs": [value, low, high, n], "over_refusal": […], "fa": […],
 "answers": [{"set", "prompt", "answer", "verdict"}]}`; a score is in percent with its 95 % interval, null without such prompts.
@@ -22,27 +22,27 @@ from reft_studio.training.reporting import Report, ReportTo
 
 FILE = "watch.jsonl"
 EVENT = "watch"
-"""Type of a job's event that is such a line."""
+"""Event type of a job for such a line."""
 SCORES = ("hs", "over_refusal", "fa")
 ROWS = "rows"
-"""Type of a job's event that says on how many of the rows a training that begins learns: `rows`, `kept`."""
+"""Event type of a job at the start of a training: `rows`, and how many of them are `kept`."""
 Line = dict[str, Any]
 
 
 class StudentCheck(Protocol):
-    """Looks at the student after a step of so many, and leaves it, and every random number, as they were."""
+    """Evaluates the student during training, leaving it and every random number generator unchanged."""
 
     def due(self, step: int, steps: int) -> bool:
-        """Whether it is time to."""
+        """Whether a check is due after this step."""
         ...
 
-    def look(self, step: int, steps: int, on: Sequence[str] = ()) -> Line | None:
-        """What was seen of the student on top of the adapters `on`; None if it failed, which the person was told."""
+    def check(self, step: int, steps: int, on: Sequence[str] = ()) -> Line | None:
+        """The result for the student on top of the adapters `on`; None if the check failed, which was reported to the person."""
         ...
 
 
 class WatchSpec(Settings):
-    """How a run is looked at while it trains. No part of what is trained: the run is the same run."""
+    """How a run is checked while it trains. Not part of the run's id: the trained weights are the same."""
 
     every: int | None = Field(None, ge=1, description="steps between two looks; empty: as often as 5 % of the time allows")
     prompts: int = Field(16, ge=0, le=256, description="prompts of each kind, the first of the evaluation's; 0: the model is not asked")
@@ -54,28 +54,28 @@ class WatchSpec(Settings):
 
 
 class Observer:
-    """Everybody who looks at one run in training: the person's page, event files, another program.
+    """Everything that watches one run in training: the page, event files, an experiment tracker.
 
-    What was seen is part of the run's checkpoints, so that a run that goes on has all of it. `folder` keeps event files until the run
-    is stored; None keeps none.
+    The records are part of the run's checkpoints, so a resumed run has all of them. `folder` keeps event files until the run is stored;
+    None keeps none.
     """
 
     def __init__(
-        self, progress: Progress, *, look: StudentCheck | None = None, folder: Path | None = None, reports: Sequence[Report] = ()
+        self, progress: Progress, *, student_check: StudentCheck | None = None, folder: Path | None = None, reports: Sequence[Report] = ()
     ) -> None:
         self.lines: list[Line] = []
-        self._progress, self._look = progress, look
+        self._progress, self._student_check = progress, student_check
         self._folder = folder / event_file.FOLDER if folder is not None else None
         self._reports = list(reports)
         self._opened = False
 
     @property
     def seconds(self) -> float:
-        """Time spent on looking so far."""
+        """Seconds spent on checks so far."""
         return float(sum(line["seconds"] for line in self.lines))
 
     def tell(self, line: Mapping[str, float]) -> None:
-        """Report a step that was done."""
+        """Report a finished step."""
         step = int(line["step"])
         if not self._opened and self._folder is not None:
             self._reports.append(EventFile(self._folder, step=step))
@@ -83,17 +83,17 @@ class Observer:
         self._report(step, {f"train/{name}": value for name, value in line.items() if name not in ("step", "steps")})
 
     def due(self, line: Mapping[str, float]) -> bool:
-        """Whether it is time to look at the student."""
-        return self._look is not None and self._look.due(int(line["step"]), int(line["steps"]))
+        """Whether a check of the student is due."""
+        return self._student_check is not None and self._student_check.due(int(line["step"]), int(line["steps"]))
 
-    def look(self, line: Mapping[str, float], on: Sequence[str] = ()) -> None:
-        """Look at the student on top of the adapters `on`, and tell what was seen."""
+    def check(self, line: Mapping[str, float], on: Sequence[str] = ()) -> None:
+        """Check the student on top of the adapters `on`, and report the result."""
         step = int(line["step"])
-        seen = self._look.look(step, int(line["steps"]), on) if self._look is not None else None
-        if seen is not None:
-            self.lines.append(seen)
-            self._progress.tell(EVENT, **seen)
-            self._report(step, {f"quick/{name}": seen[name][0] for name in SCORES if seen[name] is not None})
+        result = self._student_check.check(step, int(line["steps"]), on) if self._student_check is not None else None
+        if result is not None:
+            self.lines.append(result)
+            self._progress.tell(EVENT, **result)
+            self._report(step, {f"quick/{name}": result[name][0] for name in SCORES if result[name] is not None})
 
     def state(self) -> dict[str, Any]:
         return {"lines": self.lines}
@@ -104,7 +104,7 @@ class Observer:
             self._progress.tell(EVENT, **line)
 
     def store(self, run: Path) -> None:
-        """Put what was seen into the folder of a run that is done; no file if nobody looked."""
+        """Write the records into the folder of a finished run; no file if there are none."""
         self.close()
         if self.lines:
             (run / FILE).write_text("".join(json.dumps(line) + "\n" for line in self.lines), "utf-8")
@@ -112,8 +112,8 @@ class Observer:
             shutil.copytree(self._folder, run / event_file.FOLDER)
 
     def close(self) -> None:
-        """End all reports, and let go of the model that was looked at."""
-        self._look = None
+        """Close all reports and release the model."""
+        self._student_check = None
         while self._reports:
             self._reports.pop().close()
 
@@ -123,6 +123,6 @@ class Observer:
 
 
 def read_watch(folder: Path) -> list[Line]:
-    """Lines of a finished run, oldest first; none if nobody looked."""
+    """Lines of a finished run, oldest first; empty if none were recorded."""
     path = folder / FILE
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.is_file() else []

@@ -21,7 +21,7 @@ from reft_studio.store import jobs as table
 from reft_studio.store import removals, run_notes
 from reft_studio.studio.runs import Runs
 from reft_studio.studio.studio import Studio
-from reft_studio.training.run_folder import kept_of
+from reft_studio.training.run_folder import checkpoint_folder
 from reft_studio.workspace import Workspace, discard, sweep
 from tests.commands import Command
 from tests.ui.finished_runs import answer_like, write_attempt, write_run
@@ -71,7 +71,7 @@ def test_an_unfinished_run_goes_with_its_checkpoints_and_jobs(history: Runs, wor
     assert "What its training kept up to step 10" in plan.sentence and "what its job printed" in plan.sentence
     assert left(workspace, run) == [] and history.every() == [] and history.jobs.list() == []
     assert not any(workspace.folder("jobs", job).exists() for job in (first, second))
-    assert not kept_of(workspace, run).exists()
+    assert not checkpoint_folder(workspace, run).exists()
 
 
 def test_a_job_that_followed_an_ended_one_stays_and_one_that_waits_for_it_keeps_it(history: Runs, workspace: Workspace) -> None:

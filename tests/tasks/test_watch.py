@@ -118,7 +118,7 @@ def test_a_look_draws_no_random_number_and_grades_the_first_prompts_of_each_kind
 ) -> None:
     look, _ = watched(workspace, tiny_model, suite, WatchSpec(every=2, prompts=3))
     before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
-    line = look.look(1, 10)
+    line = look.check(1, 10)
     assert line is not None and [step for step in range(1, 11) if look.due(step, 10)] == [1, 2, 4, 6, 8, 10]
     assert torch.equal(before[0], torch.get_rng_state())
     assert before[1:] == (random.getstate(), np.random.get_state()[1].tolist())
@@ -138,7 +138,7 @@ def test_without_a_number_of_steps_looking_takes_its_share_of_the_time_and_no_mo
     seen = []
     for step in range(1, 201):
         now[0] += 1.0
-        seen += [step] if look.due(step, 200) and look.look(step, 200) is not None else []
+        seen += [step] if look.due(step, 200) and look.check(step, 200) is not None else []
     assert seen[0] == 1 and len(seen) > 3
     assert 2.0 * len(seen) <= SHARE * 200
 
@@ -151,14 +151,14 @@ def test_a_look_that_fails_is_told_once_and_the_run_goes_on(
 
     monkeypatch.setattr(watching, "complete", fail)
     look, told = watched(workspace, tiny_model, suite, WatchSpec(every=1))
-    assert look.due(1, 3) and look.look(1, 3) is None and not look.due(2, 3)
+    assert look.due(1, 3) and look.check(1, 3) is None and not look.due(2, 3)
     assert told.warnings == ["The model is not looked at while it trains: there is not enough memory for it. Training goes on."]
 
 
 def test_a_judge_that_is_a_model_leaves_quick_scores_to_the_one_of_the_suite(workspace: Workspace, tiny_model: Path, suite: Suite) -> None:
     assert not usable(JudgeSpec(name="wildguard")) and not usable(PHRASES.model_copy(update={"name": "human"}))
     look, _ = watched(workspace, tiny_model, suite, WatchSpec(every=1, prompts=1), judge=JudgeSpec(name="wildguard"))
-    line = look.look(1, 1)
+    line = look.check(1, 1)
     assert line is not None and line["judge"] == suite.compliance
 
 
@@ -173,7 +173,7 @@ def test_a_real_base_on_a_cpu_is_looked_at_only_when_a_person_asks(workspace: Wo
     spec = RunSpec(model=str(tiny_model), dataset="d", method="sft")
     for watch, looks in ((WatchSpec(), False), (WatchSpec(always=True), True), (WatchSpec(every=5), True), (None, False)):
         with observing(context, session, spec, suite, PHRASES, watch) as observer:
-            assert (observer._look is not None) is looks
+            assert (observer._student_check is not None) is looks
 
 
 def test_a_job_is_looked_at_unless_its_parameters_say_nothing_of_it() -> None:

@@ -30,7 +30,7 @@ from reft_studio.progress import Silent, StopEarly
 from reft_studio.teacher.training import prepare_teacher
 from reft_studio.training.checkpoint import KEPT, Checkpoints, Unfinished
 from reft_studio.training.run import train
-from reft_studio.training.run_folder import RunInfo, kept_of
+from reft_studio.training.run_folder import RunInfo, checkpoint_folder
 from reft_studio.training.spec import RunSpec
 from reft_studio.workspace import Workspace
 from tests.tiny_runs import TinyRuns
@@ -116,7 +116,7 @@ def test_every_method_that_is_interrupted_ends_with_the_same_adapter_to_the_byte
         )
         assert one == two, name
     assert [line["loss"] for line in parts.log()] == [line["loss"] for line in whole.log()]
-    assert not kept_of(Workspace(parts.folder.parent.parent), spec.run_id).exists()
+    assert not checkpoint_folder(Workspace(parts.folder.parent.parent), spec.run_id).exists()
 
 
 def test_a_kill_between_two_checkpoints_repeats_the_steps_in_between(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

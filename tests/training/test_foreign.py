@@ -32,7 +32,7 @@ from reft_studio.training.cost import Costs
 from reft_studio.training.run import train
 from reft_studio.training.run_folder import RunInfo
 from reft_studio.training.spec import RunSpec
-from reft_studio.training.teacher_states import Place as States
+from reft_studio.training.teacher_states import CacheLocation as States
 from reft_studio.workspace import Workspace
 from tests.tiny_models import make_model
 from tests.tiny_runs import TinyRuns

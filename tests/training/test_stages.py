@@ -199,7 +199,7 @@ def test_a_fresh_adapter_is_looked_at_on_top_of_the_aligned_weights_and_without_
         def due(self, step: int, steps: int) -> bool:
             return step == 1
 
-        def look(self, step: int, steps: int, on: Sequence[str] = ()) -> None:
+        def check(self, step: int, steps: int, on: Sequence[str] = ()) -> None:
             self.on.append(tuple(on))
             prompts = [row.ids[: row.prompt] for row in tiny.session.encoder.examples(tiny.data["user"].read())[:3]]
             asked = [("student", on), ("aligned", ())]
@@ -216,7 +216,7 @@ def test_a_fresh_adapter_is_looked_at_on_top_of_the_aligned_weights_and_without_
     ):
         looks = Looks()
         spec = tiny.spec(method, adapters=adapters, optim=optim)
-        train(place, spec, tiny.session, Silent(), observer=Observer(Silent(), look=looks))
+        train(place, spec, tiny.session, Silent(), observer=Observer(Silent(), student_check=looks))
         assert looks.on == [on] and looks.same == [True], "a student that has not moved answers as the weights it began from"
 
 

@@ -15,7 +15,7 @@ from reft_studio.models.session import Session
 from reft_studio.models.spec import LoraSpec
 from reft_studio.models.supervised import hidden_states
 from reft_studio.training.context import AlignmentData
-from reft_studio.training.teacher_states import KEPT, Place, TeacherStates
+from reft_studio.training.teacher_states import KEPT, CacheLocation, TeacherStates
 from reft_studio.workspace import Workspace
 from tests.models.test_packing import rows
 
@@ -31,9 +31,9 @@ def session(tiny_model: Path) -> Session:
     return session
 
 
-def data(session: Session, place: Place | None = None, adapter: str | None = "teacher") -> AlignmentData:
+def data(session: Session, place: CacheLocation | None = None, adapter: str | None = "teacher") -> AlignmentData:
     made = AlignmentData(session, rows()[:4], rows()[4:])
-    made.cache_teacher(adapter, place=place)
+    made.cache_teacher(adapter, location=place)
     return made
 
 
@@ -93,21 +93,21 @@ def test_a_later_run_reads_what_an_earlier_one_stored_and_another_teacher_does_n
     session: Session, workspace: Workspace, tmp_path: Path
 ) -> None:
     examples = data(session).examples
-    place = Place.of(workspace, session.model, saved(session, tmp_path, "teacher"), examples)
+    place = CacheLocation.of(workspace, session.model, saved(session, tmp_path, "teacher"), examples)
     first = data(session, place)
     states = drawn(first, 0, 4, 6)
     assert first.cache is not None
     first.cache.flush()
-    second = data(session, Place.of(workspace, session.model, tmp_path / "teacher", examples))
+    second = data(session, CacheLocation.of(workspace, session.model, tmp_path / "teacher", examples))
     assert torch.equal(drawn(second, 0, 4, 6), states)
     assert second.cache is not None and second.cache.computed == 0
-    assert Place.of(workspace, session.model, saved(session, tmp_path, "other"), examples) != place
-    assert Place.of(workspace, session.model, tmp_path / "teacher", [*examples[:-1], Example([5, 6, 7], 1, 6)]) != place
-    assert Place.of(workspace, session.model, None, examples) != place
+    assert CacheLocation.of(workspace, session.model, saved(session, tmp_path, "other"), examples) != place
+    assert CacheLocation.of(workspace, session.model, tmp_path / "teacher", [*examples[:-1], Example([5, 6, 7], 1, 6)]) != place
+    assert CacheLocation.of(workspace, session.model, None, examples) != place
 
 
 def test_states_that_were_not_made_safe_are_computed_again_after_a_crash(session: Session, workspace: Workspace) -> None:
-    place = Place.of(workspace, session.model, None, data(session).examples)
+    place = CacheLocation.of(workspace, session.model, None, data(session).examples)
     drawn(data(session, place, None), 0, 1)  # no flush
     again = data(session, place, None)
     drawn(again, 0, 1)
@@ -115,7 +115,7 @@ def test_states_that_were_not_made_safe_are_computed_again_after_a_crash(session
 
 
 def test_rows_beyond_the_budget_are_computed_at_every_draw(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Place, "budget", lambda self: 32 * 4 * 10)  # ten tokens of 32 float32 numbers
+    monkeypatch.setattr(CacheLocation, "budget", lambda self: 32 * 4 * 10)  # ten tokens of 32 float32 numbers
     alignment = data(session)
     for _ in range(2):
         torch.testing.assert_close(drawn(alignment, 0, 1, 2), truth(session, alignment, "teacher", 0, 1, 2), rtol=1e-5, atol=1e-5)
@@ -125,12 +125,12 @@ def test_rows_beyond_the_budget_are_computed_at_every_draw(session: Session, mon
 def test_a_cache_whose_disk_has_filled_up_since_keeps_what_it_holds(
     session: Session, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = Place.of(workspace, session.model, None, data(session).examples)
+    place = CacheLocation.of(workspace, session.model, None, data(session).examples)
     first = data(session, place, None)
     drawn(first, 0, 6)
     assert first.cache is not None
     first.cache.flush()
-    monkeypatch.setattr(Place, "budget", lambda self: 0)
+    monkeypatch.setattr(CacheLocation, "budget", lambda self: 0)
     again = data(session, place, None)
     drawn(again, 0, 6)
     assert again.cache is not None and again.cache.computed == 0
@@ -138,7 +138,7 @@ def test_a_cache_whose_disk_has_filled_up_since_keeps_what_it_holds(
 
 def test_caches_used_longest_ago_make_room(session: Session, workspace: Workspace) -> None:
     for number in range(KEPT + 2):
-        Place.of(workspace, session.model, None, [Example([number, 1], 1, 0)])
+        CacheLocation.of(workspace, session.model, None, [Example([number, 1], 1, 0)])
     assert len(list(workspace.folder("cache", "teacher-states").iterdir())) == KEPT
 
 
@@ -146,35 +146,35 @@ def test_caches_used_longest_ago_make_room(session: Session, workspace: Workspac
 def test_a_cache_that_was_removed_while_it_was_in_use_does_not_claim_rows_it_has_not(
     session: Session, workspace: Workspace, made_again: bool
 ) -> None:
-    place = Place.of(workspace, session.model, None, data(session).examples)
+    place = CacheLocation.of(workspace, session.model, None, data(session).examples)
     first = data(session, place, None)
     states = drawn(first, 0, 6)
     assert place.folder is not None and first.cache is not None
     shutil.rmtree(place.folder)
     if made_again:
-        drawn(data(session, Place.of(workspace, session.model, None, first.examples), None), 1)
+        drawn(data(session, CacheLocation.of(workspace, session.model, None, first.examples), None), 1)
     first.cache.flush()
-    again = data(session, Place.of(workspace, session.model, None, first.examples), None)
+    again = data(session, CacheLocation.of(workspace, session.model, None, first.examples), None)
     torch.testing.assert_close(drawn(again, 0, 6), states)
     assert again.cache is not None and again.cache.computed == 2
 
 
 def test_notes_without_states_are_not_believed(tmp_path: Path) -> None:
-    kept = TeacherStates([2, 3], d_model=4, dtype=torch.float32, place=Place(tmp_path))
+    kept = TeacherStates([2, 3], d_model=4, dtype=torch.float32, location=CacheLocation(tmp_path))
     kept.keep(0, torch.ones(2, 4))
     kept.keep(1, torch.ones(3, 4))
     kept.flush()
     (tmp_path / "states.bin").write_bytes((tmp_path / "states.bin").read_bytes()[: 2 * 4 * 4])
-    again = TeacherStates([2, 3], d_model=4, dtype=torch.float32, place=Place(tmp_path))
+    again = TeacherStates([2, 3], d_model=4, dtype=torch.float32, location=CacheLocation(tmp_path))
     assert again.missing([0, 1]) == [1]
 
 
 def test_half_precision_states_are_stored_as_they_are(tmp_path: Path) -> None:
     states = torch.randn(3, 4).bfloat16()
-    kept = TeacherStates([2, 3], d_model=4, dtype=torch.bfloat16, place=Place(tmp_path))
+    kept = TeacherStates([2, 3], d_model=4, dtype=torch.bfloat16, location=CacheLocation(tmp_path))
     kept.keep(1, states)
     kept.flush()
-    again = TeacherStates([2, 3], d_model=4, dtype=torch.bfloat16, place=Place(tmp_path))
+    again = TeacherStates([2, 3], d_model=4, dtype=torch.bfloat16, location=CacheLocation(tmp_path))
     found = again.read(1)
     assert found is not None and torch.equal(found, states) and again.read(0) is None
 

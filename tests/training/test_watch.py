@@ -34,7 +34,7 @@ class AtTwo:
     def due(self, step: int, steps: int) -> bool:
         return step == 2
 
-    def look(self, step: int, steps: int, on: Sequence[str] = ()) -> dict[str, Any]:
+    def check(self, step: int, steps: int, on: Sequence[str] = ()) -> dict[str, Any]:
         return {**LINE, "step": step}
 
 
@@ -69,11 +69,11 @@ def test_a_training_that_goes_on_makes_the_viewer_forget_the_steps_it_does_again
 
 def test_what_was_seen_is_told_stored_with_the_run_and_told_again_when_it_goes_on(tmp_path: Path) -> None:
     told = Told()
-    observer = Observer(told, look=AtTwo(), folder=tmp_path / "unfinished")
+    observer = Observer(told, student_check=AtTwo(), folder=tmp_path / "unfinished")
     for line in ({"step": step, "steps": 2, "loss": 1.5} for step in (1, 2)):
         observer.tell(line)
         if observer.due(line):
-            observer.look(line)
+            observer.check(line)
     assert told.found == [("watch", {**LINE, "step": 2})]
     run = tmp_path / "run"
     run.mkdir()

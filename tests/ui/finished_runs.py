@@ -19,7 +19,7 @@ from reft_studio.jobs.status import Status, prepare, write_status
 from reft_studio.models.spec import PRESETS, OptimSpec
 from reft_studio.store.connection import transaction
 from reft_studio.tasks import lab_data
-from reft_studio.training.run_folder import kept_of
+from reft_studio.training.run_folder import checkpoint_folder
 from reft_studio.training.spec import RunSpec
 from reft_studio.workspace import Workspace, new_folder, write_json
 
@@ -107,7 +107,7 @@ def write_attempt(
     asked = RunSpec.checked(dataset=data, method="sft", optim=lab_optim(40), **spec)
     params = {"spec": asked.model_dump(mode="json"), "suite": None}
     if kept:
-        checkpoint = kept_of(workspace, asked.run_id) / "student" / "checkpoint-000000010"
+        checkpoint = checkpoint_folder(workspace, asked.run_id) / "student" / "checkpoint-000000010"
         checkpoint.mkdir(parents=True)
         write_json(checkpoint / "state.json", {"step": 10, "facts": {"spec": params["spec"]}})
     if state == "queued":

@@ -17,7 +17,7 @@ _STYLES = {
     "Filter and prepare": ("#E69F00", "/", "square"),
     "Train": ("#0072B2", "", "diamond"),
     "Answers to learn from": ("#009E73", "\\", "triangle-up"),
-    "Looks on the way": ("#56B4E9", ".", "cross"),
+    "Checks during training": ("#56B4E9", ".", "cross"),
     "Evaluate": ("#CC79A7", "x", "x"),
 }
 """Colour, pattern and symbol of each group of stages."""
