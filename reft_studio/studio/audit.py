@@ -109,11 +109,6 @@ class Audit(Assuring):
         asked = self.audited(dataset_id)
         return bulk.select(self.workspace, *asked, self.log.decided(dataset_id), row_filter, overrule=overrule)
 
-    def undecided_rows(self, dataset_id: str) -> NDArray[np.int64]:
-        """Rows that stop a freeze: without a score and a decision, or marked unsure."""
-        dataset, score, _ = self.audited(dataset_id)
-        return bulk.undecided(dataset, score, self.log.decided(dataset_id))
-
     def undo(self, dataset_id: str, *, by: str | None = None) -> Decision | None:
         return self.log.undo(dataset_id, self.reviewer(by))
 

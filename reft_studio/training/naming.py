@@ -15,7 +15,6 @@ from pydantic.fields import FieldInfo
 from reft_studio.defenses import DEFENSES
 from reft_studio.training.spec import RunSpec, filtering_words
 
-AUTO = "auto"
 LONGEST = 40
 """Maximum characters of one setting in a name."""
 GROUPS = {"lora": "LoRA", "loading": "Base in memory", "optim": "Training", "method_config": "Method"}

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from reft_studio.studio.studio import Studio
 
 MASK_RULES = (("Known harmful or flagged rows", "known"), ("Every row", "all"))
-_THEMES = [("As the system", "system"), ("Light", "light"), ("Dark", "dark")]
 _CHECKS = (Column("name", "Check"), Column("state", "Result", "badge"), Column("value", "Found"), Column("hint", "What to do"))
 _SIZES = (Column("name", "Folder"), Column("items", "Items", "num"), Column("size", "Size", "num"))
 _MASKING = """<h2>Harmful text</h2>

@@ -1,4 +1,4 @@
-"""Pages of rows from the row store; search and profiles by DuckDB in memory, locked to that dataset's one file."""
+"""Rows by id from the row store; profiles by DuckDB in memory, locked to that dataset's one file."""
 
 from __future__ import annotations
 
@@ -13,11 +13,8 @@ import numpy as np
 
 from reft_studio.data.dataset import Dataset
 from reft_studio.data.index.rowstore import COLUMNS, Ids, damaged, row_store
-from reft_studio.errors import PrerequisiteError, SpecError
+from reft_studio.errors import PrerequisiteError
 
-MAX_PAGE = 1000
-MAX_SEARCH = 500
-"""Characters of a search text."""
 LISTED = 50
 """Origins and categories named in a profile; the rest is counted under OTHER."""
 OTHER = "(other)"
@@ -59,32 +56,6 @@ class Profile:
     response_chars: Lengths
 
 
-def rows_page(
-    dataset: Dataset,
-    *,
-    offset: int = 0,
-    limit: int = 50,
-    search: str = "",
-    ids: Sequence[int] | Ids | None = None,
-    origin: str | None = None,
-) -> RowPage:
-    """One page of the rows that hold `search` (any case, in prompt or response) and come from `origin`.
-
-    With `ids`, only these rows, in this order. `limit` is 1 to 1000. Raises SpecError outside of that.
-    """
-    if not 1 <= limit <= MAX_PAGE or offset < 0:
-        raise SpecError(f"A page of {limit} rows from {offset} cannot be shown. Ask for 1 to {MAX_PAGE} rows from 0 on.")
-    if len(search) > MAX_SEARCH:
-        raise SpecError(f"The search text has {len(search)} characters. At most {MAX_SEARCH} are searched for.")
-    chosen = None if ids is None else np.asarray(ids, dtype=np.int64)
-    if search.strip() or origin is not None:
-        found = matching_ids(dataset, search.strip(), origin)
-        chosen = found if chosen is None else chosen[np.isin(chosen, found)]
-    if chosen is None:
-        return RowPage(dataset.rows, offset, row_store(dataset).take(np.arange(offset, min(offset + limit, dataset.rows))))
-    return RowPage(len(chosen), offset, rows_by_id(dataset, chosen[offset : offset + limit]))
-
-
 def rows_by_id(dataset: Dataset, ids: Sequence[int] | Ids, *, messages: bool = False) -> list[dict[str, Any]]:
     """The rows with these ids, in the order of `ids`; an id that is not there is left out. `messages` adds the whole chat, as JSON."""
     wanted = np.asarray(ids, dtype=np.int64)
@@ -115,26 +86,6 @@ def _engine(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
             ) from exc
         except duckdb.Error as exc:
             raise damaged(path) from exc
-
-
-def matching_ids(dataset: Dataset, search: str, origin: str | None) -> Ids:
-    """Ids of the rows that hold the text and have the origin, ascending by position."""
-    conditions, values = [], []
-    # halves of a surrogate pair, which browsers send for some signs, are put together; a lone half matches nothing
-    search, origin = _whole(search), None if origin is None else _whole(origin)
-    if search:
-        conditions.append("(contains(lower(prompt), lower(?)) OR contains(lower(response), lower(?)))")
-        values += [search, search]
-    if origin is not None:
-        conditions.append("origin = ?")
-        values.append(origin)
-    with _engine(dataset.path) as engine:
-        found = engine.execute(f"SELECT row_id FROM data WHERE {' AND '.join(conditions)}", values).fetchnumpy()["row_id"]
-    return np.asarray(found, dtype=np.int64)
-
-
-def _whole(text: str) -> str:
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def profile(dataset: Dataset) -> Profile:

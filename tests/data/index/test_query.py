@@ -3,13 +3,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import duckdb
-import numpy as np
 import pytest
 
 from reft_studio.data import dataset as datasets
 from reft_studio.data.dataset import Dataset, Row, write_dataset
-from reft_studio.data.index.query import _engine, profile, rows_by_id, rows_page
-from reft_studio.errors import SpecError, StoreError
+from reft_studio.data.index.query import _engine, profile, rows_by_id
+from reft_studio.errors import StoreError
 from reft_studio.workspace import Workspace
 
 
@@ -24,53 +23,10 @@ def dataset(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Dataset:
     return write_dataset(workspace, rows, name="it's", role="user")
 
 
-def test_a_page_is_a_slice_in_order_across_row_groups(dataset: Dataset) -> None:
-    page = rows_page(dataset, offset=14, limit=20)
-    assert (page.total, page.offset, [row["row_id"] for row in page.rows]) == (100, 14, list(range(28, 68, 2)))
-    assert set(page.rows[0]) == {"row_id", "prompt", "response", "origin", "category", "known_harmful"}
-    assert rows_page(dataset, offset=95, limit=50).rows[-1]["row_id"] == 198
-    assert rows_page(dataset, offset=100).rows == []
-
-
-def test_search_ignores_case_and_looks_into_both_texts(dataset: Dataset) -> None:
-    assert [row["row_id"] for row in rows_page(dataset, search="qUESTION 42 ").rows] == [84]
-    assert rows_page(dataset, search="YESYES").total == 33
-
-
-@pytest.mark.parametrize("search", ["%", "_x", "100%_x"])
-def test_signs_of_sql_patterns_are_searched_as_text(search: str, dataset: Dataset) -> None:
-    assert rows_page(dataset, search=search).total == 100
-
-
-@pytest.mark.parametrize("search", ["' OR 1=1 --", "'); DROP VIEW data; --", "\\", "\0", "%%%%", "?", "\ud83d\ude00"])
-def test_a_search_is_only_ever_a_value(search: str, dataset: Dataset) -> None:
-    assert rows_page(dataset, search=search).total == 0
-    assert rows_page(dataset, origin=search).total == 0
-    assert rows_page(dataset).total == 100
-
-
 def test_rows_come_in_the_order_that_is_asked_for(dataset: Dataset) -> None:
     assert [row["row_id"] for row in rows_by_id(dataset, [198, 0, 90, 1, 0])] == [198, 0, 90, 0]
     assert rows_by_id(dataset, []) == []
     assert "messages" not in rows_by_id(dataset, [0])[0] and rows_by_id(dataset, [0], messages=True)[0]["messages"].startswith("[{")
-
-
-def test_chosen_rows_are_paged_and_filtered_in_their_own_order(dataset: Dataset) -> None:
-    ids = np.arange(198, -1, -2, dtype=np.int64)
-    assert [row["row_id"] for row in rows_page(dataset, ids=ids, offset=1, limit=3).rows] == [196, 194, 192]
-    page = rows_page(dataset, ids=ids, origin="a", limit=3)
-    assert (page.total, [row["row_id"] for row in page.rows]) == (34, [198, 192, 186])
-
-
-@pytest.mark.parametrize(("offset", "limit"), [(-1, 10), (0, 0), (0, 1001)])
-def test_a_page_out_of_range_is_refused(offset: int, limit: int, dataset: Dataset) -> None:
-    with pytest.raises(SpecError, match="1 to 1000"):
-        rows_page(dataset, offset=offset, limit=limit)
-
-
-def test_an_endless_search_is_refused(dataset: Dataset) -> None:
-    with pytest.raises(SpecError, match="At most 500"):
-        rows_page(dataset, search="x" * 501)
 
 
 @pytest.mark.parametrize(
@@ -116,6 +72,6 @@ def test_many_origins_are_summed_up(workspace: Workspace) -> None:
 
 def test_a_damaged_file_is_said_to_be_damaged(dataset: Dataset) -> None:
     dataset.path.write_bytes(b"PAR1 damaged")
-    for ask in (lambda: rows_page(dataset), lambda: rows_page(dataset, search="x"), lambda: profile(dataset)):
+    for ask in (lambda: rows_by_id(dataset, [0]), lambda: profile(dataset)):
         with pytest.raises(StoreError, match="damaged"):
             ask()
