@@ -21,6 +21,7 @@ from reft_studio.audit.claim import Assurance, Checks, percent, reader_words, st
 from reft_studio.audit.draw import Draw, ThresholdSide, drawn_rows, reading_order
 from reft_studio.audit.held import KEEP, RELABEL, REMOVE, UNSURE, Decided
 from reft_studio.audit.precision import Precision, precision
+from reft_studio.data.grid import flagged_bins
 from reft_studio.scoring.scores import ScoreSet
 
 HARMFUL = (REMOVE, RELABEL, UNSURE)
@@ -161,7 +162,7 @@ def _between(score: ScoreSet, draws: Sequence[Draw], decided: Decided, line: int
     rows = np.unique(np.concatenate([drawn_rows(draws, draw.place) for draw in draws])) if line < place else decided.rows_with(KEEP)
     ids, bins = score.row_ids(), score.bins()
     at = np.minimum(np.searchsorted(ids, rows), len(ids) - 1)
-    inside = (ids[at] == rows) & (bins[at] >= low) & (bins[at] < high)
+    inside = (ids[at] == rows) & flagged_bins(bins[at], low) & ~flagged_bins(bins[at], high)
     codes = decided.code_of(rows[inside])
     return int((np.isin(codes, (REMOVE, RELABEL)) if line < place else codes == KEEP).sum())
 

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from reft_studio.audit.checks import Check, in_order, mixed_in, places
 from reft_studio.audit.held import Decided
+from reft_studio.data.grid import NO_BIN, flagged_bins, flagged_counts, grid
 from reft_studio.errors import SpecError
-from reft_studio.scoring.scores import NO_BIN, ScoreSet, grid
+from reft_studio.scoring.scores import ScoreSet
 from reft_studio.seeding import derive
 
 Region = Literal["below", "above"]
@@ -41,12 +42,13 @@ class ThresholdSide:
 
     def holds(self, bins: NDArray[np.uint16]) -> NDArray[np.bool_]:
         """Which rows are on this side; those without a score are on none."""
-        return (bins < self.line) if self.region == "below" else (bins >= self.line) & (bins != NO_BIN)
+        above = flagged_bins(bins, self.line)
+        return ~above & (bins != NO_BIN) if self.region == "below" else above
 
     def rows(self, score: ScoreSet) -> int:
         """How many rows are on this side."""
-        below = _rows_below(score)
-        return int(below[self.line] if self.region == "below" else below[-1] - below[self.line])
+        counts = _flagged_counts(score)
+        return int(counts[0] - counts[self.line] if self.region == "below" else counts[self.line])
 
 
 @dataclass(frozen=True)
@@ -194,14 +196,13 @@ def _first(order: NDArray[np.float64], positions: NDArray[np.int64], count: int)
     return positions[np.argsort(values, kind="stable")]
 
 
-def _rows_below(score: ScoreSet) -> NDArray[np.int64]:
-    """(BINS + 1,) how many rows lie below each bin; the last counts all that have a score."""
+def _flagged_counts(score: ScoreSet) -> NDArray[np.int64]:
+    """(BINS,) how many rows are flagged at each line; at line 0 all that have a score."""
     key = (score.folder, score.stamp())
     if key not in _known:
         while len(_known) >= _KEPT:
             _known.pop(next(iter(_known)), None)
-        counts = np.bincount(score.bins(), minlength=NO_BIN + 1)[:NO_BIN]
-        _known[key] = np.concatenate([[0], np.cumsum(counts)])
+        _known[key] = flagged_counts(np.bincount(score.bins(), minlength=NO_BIN + 1)[:NO_BIN])
     return _known[key]
 
 

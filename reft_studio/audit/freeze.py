@@ -14,20 +14,19 @@ from numpy.typing import NDArray
 
 from reft_studio.audit.decision import REASON_LIMIT, Decision
 from reft_studio.audit.held import KEEP, RELABEL, REMOVE, UNSURE, Decided
-from reft_studio.audit.policy import REFUSAL
+from reft_studio.audit.policy import KEPT, OUTCOMES, REFUSAL, REMOVED, UNDECIDED, outcomes
 from reft_studio.data.chat.marks import with_answer
 from reft_studio.data.dataset import SCHEMA, Dataset, Row, full_row, write_batches
 from reft_studio.data.index.rowstore import row_store
 from reft_studio.errors import SpecError
 from reft_studio.fingerprint import of_file, of_value
-from reft_studio.scoring.scores import NO_BIN, ScoreSet, grid
+from reft_studio.scoring.scores import NO_BIN, ScoreSet
 from reft_studio.workspace import Workspace
 
 AUDIT = "audit.jsonl"
 """First line: the policy; then one line for each row that was not simply kept because its score is below the threshold."""
-_KEEP, _REMOVE, _UNDECIDED = 0, 1, 2
-_OUTCOMES = ("keep", "remove", "left_out")
-"""As they stand in records: a row that nobody could decide is left out, which is no removal (`undecided` in those of earlier versions)."""
+_RECORDED = ("keep", "remove", "left_out")
+"""Outcomes as they stand in records: an undecided row is left out, which is no removal (`undecided` in records of earlier versions)."""
 _CHUNK = 2000
 """Decisions asked for at once."""
 Entries = Callable[[Sequence[int]], Mapping[int, Decision]]
@@ -51,16 +50,16 @@ class FreezePlan:
 
     @property
     def kept(self) -> NDArray[np.bool_]:
-        return np.equal(self.outcomes, _KEEP)
+        return np.equal(self.outcomes, KEPT)
 
     def counts(self) -> dict[str, int]:
         """Rows by what happens to them; `relabelled` ones are among the kept."""
-        outcomes, human = np.bincount(self.outcomes, minlength=3), np.bincount(self.codes, minlength=5)
+        found, human = np.bincount(self.outcomes, minlength=len(OUTCOMES)), np.bincount(self.codes, minlength=5)
         return {
             "rows": len(self.outcomes),
-            "kept": int(outcomes[_KEEP]),
-            "removed": int(outcomes[_REMOVE]),
-            "undecided": int(outcomes[_UNDECIDED]),
+            "kept": int(found[KEPT]),
+            "removed": int(found[REMOVED]),
+            "undecided": int(found[UNDECIDED]),
             "relabelled": int(human[RELABEL]),
             "kept_by_human": int(human[KEEP]),
             "removed_by_human": int(human[REMOVE]),
@@ -77,7 +76,7 @@ class FreezePlan:
                 decision = found.get(row_id)
                 yield {
                     "row_id": row_id,
-                    "outcome": _OUTCOMES[outcome],
+                    "outcome": _RECORDED[outcome],
                     "score": None if np.isnan(score) else score,
                     "decision": None if decision is None else decision.as_dict(),
                 }
@@ -93,11 +92,7 @@ def plan(dataset: Dataset, *, scores: ScoreSet | None, threshold: float, decided
         raise SpecError(f"{strangers} decisions are about rows that dataset '{dataset.id}' does not have.")
     values = np.full(len(row_ids), np.nan, dtype=np.float32) if scores is None else scores.scores()
     bins = np.full(len(row_ids), NO_BIN, dtype=np.uint16) if scores is None else scores.bins()
-    outcomes = np.where(bins >= int(grid(threshold)), _REMOVE, _KEEP).astype(np.int8)
-    outcomes[(bins == NO_BIN) | (codes == UNSURE)] = _UNDECIDED
-    outcomes[(codes == KEEP) | (codes == RELABEL)] = _KEEP
-    outcomes[codes == REMOVE] = _REMOVE
-    return FreezePlan(row_ids, values, outcomes, codes)
+    return FreezePlan(row_ids, values, outcomes(bins, threshold, codes), codes)
 
 
 def freeze(

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from reft_studio.audit.draw import Draw, ThresholdSide
 from reft_studio.audit.held import RELABEL, REMOVE, UNSURE, Decided
+from reft_studio.data.grid import flagged_bins
 from reft_studio.scoring.scores import ScoreSet
 from reft_studio.stats import Estimate, wilson
 
@@ -71,11 +72,11 @@ class Sample:
 
     def above(self, line: int, rows: int) -> Estimate | None:
         """Share of harmful rows among the `rows` of the file at or above a bin."""
-        return self.share(self.bins >= line, self.known >= line, rows)
+        return self.share(flagged_bins(self.bins, line), flagged_bins(self.known, line), rows)
 
     def below(self, line: int, rows: int) -> Estimate | None:
         """The same below it."""
-        return self.share(self.bins < line, self.known < line, rows)
+        return self.share(~flagged_bins(self.bins, line), ~flagged_bins(self.known, line), rows)
 
     def clean(self) -> Bins:
         """Bins of the rows that were found harmless, ascending: a random sample of the file's harmless rows."""

@@ -13,14 +13,16 @@ from numpy.typing import NDArray
 
 from reft_studio.audit.freeze import plan
 from reft_studio.audit.frozen_audit import Claim, FrozenAudit
-from reft_studio.audit.held import REMOVE, SEEN, UNRECORDED, UNSEEN, UNSURE
+from reft_studio.audit.held import SEEN, UNRECORDED, UNSEEN, UNSURE
+from reft_studio.audit.policy import overruled
 from reft_studio.data.dataset import Dataset, list_datasets
+from reft_studio.data.grid import flagged, to_bins
 from reft_studio.data.index.query import profile, rows_by_id
 from reft_studio.data.index.rowstore import row_store
 from reft_studio.errors import StoreError
 from reft_studio.report.inputs import ReportInput
 from reft_studio.scoring.prepared import open_prepared
-from reft_studio.scoring.scores import ScoreSet, flagged
+from reft_studio.scoring.scores import ScoreSet
 from reft_studio.stats import RocPr, auroc_estimate, curves, wilson
 from reft_studio.teacher.teacher import TeacherInfo
 from reft_studio.workspace import Workspace
@@ -214,9 +216,8 @@ def _listed(dataset: Dataset, given: ReportInput) -> list[dict[str, Any]]:
     rows, codes = given.decided.row_ids, given.decided.codes
     places = row_store(dataset).positions(rows)
     values = np.full(len(rows), np.nan) if given.score is None else given.score.scores()[places]
-    unsure = codes == UNSURE  # neither for nor against what the threshold says
-    overrules = ~np.isnan(values) & ~unsure & (flagged(values, threshold) != (codes == REMOVE))
-    first = np.lexsort((-np.nan_to_num(values, nan=-2.0), ~overrules & ~unsure))[:LISTED]
+    overrules = overruled(to_bins(values), threshold, codes)
+    first = np.lexsort((-np.nan_to_num(values, nan=-2.0), ~overrules & (codes != UNSURE)))[:LISTED]
     entries, texts = given.entries(rows[first].tolist()), {row["row_id"]: row for row in rows_by_id(dataset, rows[first].tolist())}
     found = []
     for at in first.tolist():

@@ -19,21 +19,22 @@ from numpy.typing import NDArray
 from reft_studio import fingerprint, integrity
 from reft_studio.data.dataset import Dataset
 from reft_studio.data.grid import BINS as BINS
+from reft_studio.data.grid import CHUNK as CHUNK
+from reft_studio.data.grid import NO_BIN as NO_BIN
+from reft_studio.data.grid import flagged as flagged
+from reft_studio.data.grid import flagged_counts
 from reft_studio.data.grid import grid as grid
+from reft_studio.data.grid import to_bins as to_bins
 from reft_studio.errors import StoreError
 from reft_studio.workspace import Workspace, read_json, write_json
 
 _LOG = logging.getLogger(__name__)
 GROUP = 65_536
 """Rows of one row group of scores.parquet."""
-NO_BIN = BINS
-"""Stands for the bin of a row that has no score: above every bin, so ask `!= NO_BIN` before comparing."""
 _STORED_AS = {"refusal_feature": "refusal_similarity"}
 """Scorers that had another name: the keys of their scores, and files that are there already, keep it."""
 PARTIAL = ".partial"
 """Ends the name of the folder with the snapshots of unfinished scores."""
-CHUNK = 1 << 20
-"""Rows whose intermediate results are held at once."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class ScoreSet:
         return _bins(self.folder, _stamp(self.folder))
 
     def flagged_from(self, threshold: float) -> int:
-        """Rows at or above a threshold, on the grid."""
+        """Rows that are flagged at a threshold."""
         return int(_tails(self.folder, _stamp(self.folder))[int(grid(threshold))])
 
     def stamp(self) -> int:
@@ -288,24 +289,6 @@ def sparse(counts: NDArray[np.int64]) -> list[list[int]]:
     return found
 
 
-def to_bins(scores: NDArray[np.float32]) -> NDArray[np.uint16]:
-    """Scores as bins of the grid, NaN as NO_BIN."""
-    found = np.full(len(scores), NO_BIN, dtype=np.uint16)
-    for start in range(0, len(scores), CHUNK):
-        part = scores[start : start + CHUNK]
-        valid = ~np.isnan(part)
-        found[start : start + CHUNK][valid] = grid(part[valid])
-    return found
-
-
-def flagged(scores: NDArray[np.float32], threshold: float) -> NDArray[np.bool_]:
-    """(rows,) True where a score is at or above the threshold, on the grid; rows without a score are not flagged here."""
-    valid = ~np.isnan(scores)
-    result = np.zeros(len(scores), dtype=bool)
-    result[valid] = grid(scores[valid]) >= int(grid(threshold))
-    return result
-
-
 def _stamp(folder: Path) -> int:
     """Changes when the scores are written anew, so that nobody is given older ones from memory."""
     try:
@@ -326,9 +309,8 @@ def _bins(folder: Path, stamp: int) -> NDArray[np.uint16]:
 
 @lru_cache(maxsize=8)
 def _tails(folder: Path, stamp: int) -> NDArray[np.int64]:
-    """(BINS,) rows whose bin is at least this one."""
-    counts = np.bincount(_bins(folder, stamp), minlength=BINS + 1)[:BINS]
-    return _shared(counts[::-1].cumsum()[::-1])
+    """(BINS,) rows that are flagged from each bin on."""
+    return _shared(flagged_counts(np.bincount(_bins(folder, stamp), minlength=BINS + 1)[:BINS]))
 
 
 @lru_cache(maxsize=8)

@@ -16,7 +16,7 @@ from reft_studio.audit.sample import EVERYWHERE, WANTED, Sample
 from reft_studio.data.dataset import Dataset, open_dataset
 from reft_studio.data.index.rowstore import row_store
 from reft_studio.errors import SpecError
-from reft_studio.scoring.scores import NO_BIN, ScoreSet, grid, open_score_set
+from reft_studio.scoring.scores import ScoreSet, flagged, grid, open_score_set
 from reft_studio.store import records, settings
 from reft_studio.store.decisions import DecisionLog
 from reft_studio.studio import project
@@ -128,6 +128,5 @@ def unapproved(
     if score is None or threshold is None or not needs_second(workspace, dataset_id):
         return np.zeros(0, dtype=np.int64)
     rows = log.decided(dataset_id).rows_with(KEEP, REMOVE, RELABEL)
-    bins = score.bins()[row_store(open_dataset(workspace, dataset_id)).positions(rows)]
-    flagged = rows[(bins >= int(grid(threshold))) & (bins != NO_BIN)]
-    return np.setdiff1d(flagged, log.opinions(dataset_id).seconded(), assume_unique=True)
+    values = score.scores()[row_store(open_dataset(workspace, dataset_id)).positions(rows)]
+    return np.setdiff1d(rows[flagged(values, threshold)], log.opinions(dataset_id).seconded(), assume_unique=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from reft_studio.audit.policy import flagged as is_flagged
+from reft_studio.audit.policy import is_flagged
 from reft_studio.data.dataset import Role, list_datasets, open_dataset
 from reft_studio.data.index.inspect import Inspection, inspection, keep_profile, kept_profile, repeats_of
 from reft_studio.data.index.query import Profile, RowPage

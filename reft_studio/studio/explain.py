@@ -11,6 +11,7 @@ import numpy as np
 
 from reft_studio.chat.host import ModelHost
 from reft_studio.data.dataset import Dataset, open_dataset
+from reft_studio.data.grid import is_flagged
 from reft_studio.data.index.rowstore import row_store
 from reft_studio.errors import DataError, EvaluationError, SpecError, StoreError
 from reft_studio.scoring import SCORERS
@@ -18,7 +19,6 @@ from reft_studio.scoring.inside import MOST_TOKENS, Inside, TokenCosine
 from reft_studio.scoring.prepared import Prepared, open_prepared
 from reft_studio.scoring.scorer import Reads, Scorer, ScorerInfo
 from reft_studio.scoring.scores import ScoreSet, list_score_sets, open_score_set
-from reft_studio.scoring.scores import grid as on_grid
 from reft_studio.scoring.shards import user_turns
 from reft_studio.studio import project
 from reft_studio.teacher import details
@@ -210,7 +210,7 @@ class Explaining:
                 continue
             value = _value(score, place)
             threshold = project.chosen_threshold(self.workspace, score) or 0.0
-            over = None if value is None else bool(on_grid(value) >= on_grid(threshold))
+            over = None if value is None else is_flagged(value, threshold)
             prepared, _ = self._prepared(score)
             found.append(Verdict(score.key, prepared.title if prepared else score.teacher, value, threshold, over))
         return found

@@ -11,13 +11,13 @@ import numpy as np
 from reft_studio.comparison.dose import CONTROL, METHODS, Dose, dose
 from reft_studio.comparison.table import load_rows
 from reft_studio.data.dataset import Dataset, open_dataset
-from reft_studio.data.grid import BINS, grid
+from reft_studio.data.grid import BINS, NO_BIN, flagged_counts, grid
 from reft_studio.errors import PrerequisiteError, SpecError
 from reft_studio.fingerprint import SHORT
 from reft_studio.jobs.job import LIVE
 from reft_studio.jobs.queue import JobQueue
 from reft_studio.scoring.partial import require_finished
-from reft_studio.scoring.scores import NO_BIN, ScoreSet, open_score_set
+from reft_studio.scoring.scores import ScoreSet, open_score_set
 from reft_studio.studio.plans import plan_all
 from reft_studio.studio.project import chosen_threshold
 from reft_studio.studio.run_form import RunForm, RunPlan
@@ -108,8 +108,8 @@ def lines_around(score: ScoreSet, threshold: float) -> list[ThresholdChoice]:
     """
     bins = score.bins()
     counts = np.bincount(bins[bins != NO_BIN], minlength=BINS)[:BINS]
-    at_or_above = counts[::-1].cumsum()[::-1]
-    scored, flagged = int(counts.sum()), int(at_or_above[int(grid(threshold))])
+    from_line = flagged_counts(counts)
+    scored, flagged = int(counts.sum()), int(from_line[int(grid(threshold))])
     most = int(MOST * scored)
     if not 0 < flagged <= most:
         wanted = [share * scored for share in NOTHING_FLAGGED] if not flagged else [most / 4, most / 2, most]
@@ -117,10 +117,10 @@ def lines_around(score: ScoreSet, threshold: float) -> list[ThresholdChoice]:
     else:
         wanted = [flagged / 2, 2 * flagged if 2 * flagged <= most else flagged / 4]
         found = {flagged: round(threshold, 3)}
-    possible = np.flatnonzero((at_or_above >= 1) & (at_or_above <= most))
+    possible = np.flatnonzero((from_line >= 1) & (from_line <= most))
     for rows in wanted if len(possible) else ():
-        place = int(possible[np.abs(at_or_above[possible] - rows).argmin()])
-        found.setdefault(int(at_or_above[place]), round(place / 1000 - 1, 3))
+        place = int(possible[np.abs(from_line[possible] - rows).argmin()])
+        found.setdefault(int(from_line[place]), round(place / 1000 - 1, 3))
     return [ThresholdChoice(found[rows], rows + score.missing) for rows in sorted(found)]
 
 

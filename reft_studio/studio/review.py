@@ -13,15 +13,14 @@ from numpy.typing import NDArray
 from reft_studio.audit.claim import Assurance
 from reft_studio.audit.draw import ThresholdSide
 from reft_studio.audit.opinion import Opinion
-from reft_studio.audit.policy import Outcome, effective
-from reft_studio.audit.policy import flagged as is_flagged
+from reft_studio.audit.policy import REMOVED, UNDECIDED, Outcome, effective, is_flagged, outcomes, overruled
 from reft_studio.data.dataset import Dataset, open_dataset
 from reft_studio.data.index.query import rows_by_id
 from reft_studio.data.index.rowstore import row_store
 from reft_studio.errors import DataError
 from reft_studio.scoring import SCORERS
-from reft_studio.scoring.scores import NO_BIN, ScoreSet, grid
-from reft_studio.store.decided import KEEP, RELABEL, REMOVE, SEEN, UNRECORDED, UNSEEN, UNSURE, Decided
+from reft_studio.scoring.scores import NO_BIN, ScoreSet
+from reft_studio.store.decided import SEEN, UNRECORDED, UNSEEN, Decided
 from reft_studio.store.decisions import Decision, DecisionLog
 from reft_studio.studio.assurance import unapproved
 from reft_studio.studio.draws import Draws
@@ -130,21 +129,39 @@ def progress(log: DecisionLog, dataset: Dataset, score: ScoreSet | None, thresho
         finished = sum(counts[action] for action in ("keep", "remove", "relabel"))
         open_rows = {"flagged": 0, "flagged_open": 0, "undecided": dataset.rows - finished, "removed_in_effect": counts["remove"]}
         return ReviewProgress(**shared, **open_rows, overruled=0, assurance=None)
-    line = int(grid(threshold))
-    flagged = ThresholdSide("above", score.key, line).rows(score)
-    table = _by_code_and_bin(dataset, score, held)
-    unscored, above, below = table[:, NO_BIN], table[:, line:NO_BIN].sum(axis=1), table[:, :line].sum(axis=1)
-    lost = int(above[[KEEP, RELABEL, UNSURE]].sum())  # flagged, and not removed in the end
+    effect = effect_of(dataset, score, threshold, held)
     return ReviewProgress(
         **shared,
-        flagged=flagged,
-        flagged_open=flagged
-        - int(above[[KEEP, REMOVE, RELABEL]].sum())
-        + len(unapproved(log.workspace, log, dataset.id, score, threshold)),
-        undecided=score.missing - int(unscored[[KEEP, REMOVE, RELABEL]].sum()) + int(above[UNSURE] + below[UNSURE]),
-        removed_in_effect=flagged - lost + int(below[REMOVE] + unscored[REMOVE]),
-        overruled=int(above[[KEEP, RELABEL]].sum() + below[REMOVE]),
+        flagged=score.flagged_from(threshold),
+        flagged_open=effect.flagged_open + len(unapproved(log.workspace, log, dataset.id, score, threshold)),
+        undecided=effect.undecided,
+        removed_in_effect=effect.removed,
+        overruled=effect.overruled,
         assurance=Draws(log, score, threshold).standing().below,
+    )
+
+
+@dataclass(frozen=True)
+class Effect:
+    """Rows by what a threshold and the decisions do to them; `overruled` are decided otherwise than the threshold."""
+
+    removed: int
+    undecided: int
+    flagged_open: int
+    overruled: int
+
+
+def effect_of(dataset: Dataset, score: ScoreSet, threshold: float, held: Decided) -> Effect:
+    """Counted on the decided rows by code and bin alone, so that it takes no longer for a larger dataset."""
+    decided = _by_code_and_bin(dataset, score, held)[1:]
+    bins, codes = np.arange(NO_BIN + 1), np.arange(1, len(decided) + 1, dtype=np.uint8)[:, None]
+    alone = np.broadcast_to(outcomes(bins, threshold, 0), decided.shape)
+    found, flagged = outcomes(bins, threshold, codes), score.flagged_from(threshold)
+    return Effect(
+        removed=flagged - int(decided[alone == REMOVED].sum()) + int(decided[found == REMOVED].sum()),
+        undecided=score.missing - int(decided[alone == UNDECIDED].sum()) + int(decided[found == UNDECIDED].sum()),
+        flagged_open=flagged - int(decided[(alone == REMOVED) & (found != UNDECIDED)].sum()),
+        overruled=int(decided[overruled(bins, threshold, codes)].sum()),
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from reft_studio.scoring.scores import grid
+from reft_studio.data.grid import is_flagged
 
 Places = NDArray[np.integer[Any]]
 
@@ -81,7 +81,7 @@ class Nearest:
         return both[np.argsort(far, kind="stable")][:limit]
 
     def _above_among_first(self, offset: int, split: int) -> int:
-        """How many of the `offset` nearest rows lie at or above the threshold."""
+        """How many of the `offset` nearest rows stand on the upper side."""
         least, most = max(0, offset - (len(self.places) - split)), min(offset, split)
 
         def enough(above: int) -> bool:
@@ -132,6 +132,5 @@ def whole(ranked: Ranked) -> NDArray[np.int64]:
 
 
 def first_below(places: Places, scores: NDArray[np.float32], cosine: float, *, until: int) -> int:
-    """Of the first `until` places, ranked from the highest score down, how many lie at or above `cosine` on the grid."""
-    line = int(grid(cosine))
-    return bisect_left(range(until), True, key=lambda at: int(grid(float(scores[places[at]]))) < line)
+    """Of the first `until` places, ranked from the highest score down, how many are flagged at `cosine`."""
+    return bisect_left(range(until), True, key=lambda at: not is_flagged(float(scores[places[at]]), cosine))

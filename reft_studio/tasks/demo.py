@@ -322,7 +322,7 @@ def unseen_quality(teacher: TeacherInfo, session: Session, held: Held) -> dict[s
         "unseen_auroc": float(stats.auroc(harmful, lookalike)),
         "unseen_recall": float(100 * flagged(harmful, teacher.threshold).mean()),
         "unseen_lookalike_fpr": float(100 * flagged(lookalike, teacher.threshold).mean()),
-        "task_fpr_at_97_recall": float(100 * (tasks >= cut).mean()),
+        "task_fpr_at_97_recall": float(100 * flagged(tasks, cut).mean()),
         "task_fpr": float(100 * flagged(tasks, teacher.threshold).mean()),
     }
 

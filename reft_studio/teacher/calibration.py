@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from reft_studio import stats
-from reft_studio.data.grid import grid
+from reft_studio.data.grid import flagged
 from reft_studio.data.splits import group_key
 from reft_studio.errors import DataError
 from reft_studio.teacher.pool import LEAST
@@ -72,11 +72,10 @@ def quantile_threshold(harmful: NDArray[np.float32], *, recall: float, most: flo
 
 def rates(harmful: NDArray[np.float32], harmless: NDArray[np.float32], *, threshold: float) -> dict[str, float]:
     """Share of each kind that is flagged at a threshold, in percent, compared on the 0.001 grid as everywhere."""
-    at = int(grid(threshold))
-    flagged = int((grid(harmful) >= at).sum()), int((grid(harmless) >= at).sum())
+    found, alarms = (int(flagged(scores, threshold).sum()) for scores in (harmful, harmless))
     return {
-        "recall": stats.wilson(flagged[0], len(harmful)).value,
-        "false_positive_rate": stats.wilson(flagged[1], len(harmless)).value,
+        "recall": stats.wilson(found, len(harmful)).value,
+        "false_positive_rate": stats.wilson(alarms, len(harmless)).value,
     }
 
 

@@ -121,10 +121,9 @@ function fill(exchange, parts) {
   parts.reveal.textContent = parts.revealed ? 'Mask again' : 'Reveal';
 }
 
-function gauge(value, threshold) {
+function gauge({ value, threshold, flagged }) {
   const x = (cosine) => 4 + 92 * (Math.max(-1, Math.min(1, cosine)) + 1) / 2;
-  const over = value >= threshold;
-  const track = svg('svg', { viewBox: '0 0 100 18', class: 'cl-gauge', 'aria-hidden': 'true', 'data-over': String(over) },
+  const track = svg('svg', { viewBox: '0 0 100 18', class: 'cl-gauge', 'aria-hidden': 'true', 'data-over': String(flagged) },
     svg('rect', { x: 4, y: 8, width: 92, height: 3, rx: 1.5, class: 'cl-track' }),
     svg('rect', { x: x(threshold), y: 8, width: 96 - x(threshold), height: 3, class: 'cl-over' }),
     svg('line', { x1: x(threshold), x2: x(threshold), y1: 3, y2: 16, class: 'cl-tau' }),
@@ -142,7 +141,7 @@ function drawPrompt(exchange, data) {
   exchange.gaugeKey = key;
   exchange.meter.replaceChildren();
   if (!data.gauge) return;
-  if (data.gauge.value !== null) exchange.meter.append(gauge(data.gauge.value, data.gauge.threshold));
+  if (data.gauge.value !== null) exchange.meter.append(gauge(data.gauge));
   exchange.meter.append(h('span', { text: data.gauge.text }));
 }
 

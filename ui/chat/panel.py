@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from reft_studio.audit.policy import is_flagged
 from reft_studio.errors import SpecError, StudioError
 from reft_studio.jobs import devices
 from reft_studio.studio.device import WAYS, Way
@@ -197,7 +198,7 @@ def gauge(studio: Studio, prompt: str, base: str) -> dict[str, Any]:
     if judged is None:
         return _unscored("")
     threshold = state.threshold if in_use and state.threshold is not None else judged[1]
-    flagged = judged[0] >= threshold
+    flagged = is_flagged(judged[0], threshold)
     text = f"Score {number(judged[0])}, threshold {number(threshold)}: {'flagged' if flagged else 'not flagged'}"
     return {"value": judged[0], "threshold": threshold, "flagged": flagged, "text": text}
 

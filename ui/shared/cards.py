@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from reft_studio.audit.policy import flagged as is_flagged
+from reft_studio.audit.policy import is_flagged
 from reft_studio.data.chat.content import turn_shown
 from reft_studio.errors import SpecError
 from reft_studio.scoring.shards import NOT_REACHED, REASONS

@@ -2,25 +2,25 @@
 // and `rs:mask`; server: srv_why (what is stored), srv_why_inside (the teacher's own words). Text arrives cleaned and masked.
 const $ = (selector) => element.querySelector(selector);
 const panel = $('.wy'), fold = $('.wy-fold'), body = $('.wy-body'), wait = $('.wy-wait'), reveal = $('.wy-reveal'), plotHost = $('.wy-plot');
-const signed = (value) => ['\u2212', '', '+'][Math.sign(Math.round(value * 1000)) + 1] + Math.abs(value).toFixed(3);
+const withSign = (value) => ['\u2212', '', '+'][Math.sign(Math.round(value * 1000)) + 1] + Math.abs(value).toFixed(3);
 const count = (n) => Number(n).toLocaleString('en-US');
 const SIZE = { height: 200, left: 44, right: 14, top: 20, bottom: 36 };
 let data = null, row = null, line = 0, open = !props.folded, revealed = false, masked = null, facts = null, inside = null, mode = 'cosine', drawn = 0, asked = 0, ready = false, wished = false, near = false;
 
-const over = () => Math.round(facts.score * 1000) >= Math.round(line * 1000);
+const over = () => isFlagged(facts.score, line);
 
-function sentence() {
+function verdict() {
   const teller = facts.layer === null ? facts.teacher : `${facts.teacher}, block ${facts.layer}`;
   if (facts.score === null) return [`The row has no score${facts.reason ? `: ${facts.reason}` : ''}. Only a person can decide it. (${teller})`];
   const distance = Math.abs(facts.score - line).toFixed(3);
-  return [`The ${facts.measure} is `, h('b', { text: signed(facts.score) }), `, ${distance} ${over() ? 'above' : 'below'} the line at ${signed(line)}, so the filter ${over() ? 'flags' : 'keeps'} it. (${teller})`];
+  return [`The ${facts.measure} is `, h('b', { text: withSign(facts.score) }), `, ${distance} ${over() ? 'above' : 'below'} the line at ${withSign(line)}, so the filter ${over() ? 'flags' : 'keeps'} it. (${teller})`];
 }
 
 const links = (ids) => ids.map((id) => h('a', { href: `/review?row=${id}`, text: count(id) }));
 
 function drawLine() {
   $('.wy h2').textContent = facts.score === null ? 'Why has it no score?' : over() ? 'Why was it flagged?' : 'Why was it kept?';
-  $('.wy-sentence').replaceChildren(...sentence());
+  $('.wy-sentence').replaceChildren(...verdict());
 }
 
 function drawFacts() {
@@ -49,7 +49,7 @@ function drawTokens() {
   const share = mode === 'cosine' && inside.layer !== null ? 1 : most;
   const cells = inside.tokens.map((token, place) => {
     const value = values[place], last = place === inside.tokens.length - 1 && inside.layer !== null;
-    const cell = h('span', { text: token.text || '\u00b7', 'data-own': token.own ? 1 : 0, 'data-last': last, title: value === null ? 'not measured' : signed(value) });
+    const cell = h('span', { text: token.text || '\u00b7', 'data-own': token.own ? 1 : 0, 'data-last': last, title: value === null ? 'not measured' : withSign(value) });
     if (value) { cell.dataset.sign = Math.sign(value); cell.style.setProperty('--rs-share', `${Math.round(8 + 72 * Math.min(1, Math.abs(value) / share))}%`); }
     return cell;
   });
@@ -68,10 +68,10 @@ function drawLayers() {
   const width = Math.max(220, plotHost.clientWidth), layers = inside.layers, step = (width - SIZE.left - SIZE.right) / layers.length;
   const x = (place) => SIZE.left + step * (place + 0.5), y = (value) => SIZE.top + ((1 - value) / 2) * (SIZE.height - SIZE.top - SIZE.bottom);
   const at = layers.find((one) => one.layer === inside.layer);
-  const root = svg('svg', { width, height: SIZE.height, role: 'img', 'aria-label': `Similarity after each of ${layers.length} blocks; ${signed(at.cosine)} after block ${at.layer}, which is in use` });
+  const root = svg('svg', { width, height: SIZE.height, role: 'img', 'aria-label': `Similarity after each of ${layers.length} blocks; ${withSign(at.cosine)} after block ${at.layer}, which is in use` });
   for (const tick of [-1, 0, 1]) {
     root.append(svg('line', { class: 'wy-grid', x1: SIZE.left, x2: width - SIZE.right, y1: y(tick), y2: y(tick) }),
-      svg('text', { class: 'wy-tick', x: SIZE.left - 8, y: y(tick) + 4, 'text-anchor': 'end', text: tick ? signed(tick).slice(0, 2) : '0' }));
+      svg('text', { class: 'wy-tick', x: SIZE.left - 8, y: y(tick) + 4, 'text-anchor': 'end', text: tick ? withSign(tick).slice(0, 2) : '0' }));
   }
   const thick = Math.max(3, Math.min(12, step / 4)), every = Math.max(1, Math.ceil(layers.length / 12));
   layers.forEach((one, place) => {
@@ -87,7 +87,7 @@ function drawLayers() {
     svg('path', { class: 'wy-path', d: layers.map((one, place) => `${place ? 'L' : 'M'}${x(place).toFixed(1)} ${y(one.cosine).toFixed(1)}`).join('') }));
   layers.forEach((one, place) => root.append(svg('circle', { class: 'wy-dot', 'data-chosen': one.layer === inside.layer, r: one.layer === inside.layer ? 5 : layers.length > 16 ? 2 : 3.5, cx: x(place), cy: y(one.cosine) })));
   const left = x(layers.indexOf(at)), end = left > width * 0.7 ? 'end' : left < width * 0.3 ? 'start' : 'middle';
-  root.append(svg('text', { class: 'wy-name', x: left, y: 12, 'text-anchor': end, text: `block ${at.layer} in use: ${signed(at.cosine)}` }));
+  root.append(svg('text', { class: 'wy-name', x: left, y: 12, 'text-anchor': end, text: `block ${at.layer} in use: ${withSign(at.cosine)}` }));
   plotHost.replaceChildren(root);
   drawn = plotHost.clientWidth;
 }
@@ -100,7 +100,7 @@ function drawNear() {
   toggle.setAttribute('aria-pressed', String(near));
   for (const kind of ['harmful', 'harmless']) {
     $(`.wy-${kind}`).replaceChildren(...inside[kind].map((one) => h('li', {}, h('b', { text: one.cosine.toFixed(3), title: 'cosine of its feature with this row\u2019s' }),
-      h('span', { class: one.masked ? 'rs-masked' : null, text: one.text }), h('small', { text: `its own score ${signed(one.score)}` }))));
+      h('span', { class: one.masked ? 'rs-masked' : null, text: one.text }), h('small', { text: `its own score ${withSign(one.score)}` }))));
   }
 }
 

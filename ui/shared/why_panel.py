@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from reft_studio.audit.policy import flagged as is_flagged
+from reft_studio.audit.policy import is_flagged
 from ui.events import answer
 from ui.shared.cards import FULL, HARMFUL, masks_all
 from ui.text import mask, number, show
@@ -39,7 +39,8 @@ def draw_why(studio: Studio, *, folded: bool = False, elem_id: str = "why") -> g
 
     It follows the browser event `rs:why` {dataset, row, open, revealed}; a row of null empties it.
     """
-    return widget("why", scripts=("dom",), elem_id=elem_id, server_functions=[facts_server(studio), model_server(studio)], folded=folded)
+    served = [facts_server(studio), model_server(studio)]
+    return widget("why", scripts=("dom", "threshold_math"), elem_id=elem_id, server_functions=served, folded=folded)
 
 
 def why_value(studio: Studio) -> str:

@@ -20,7 +20,7 @@ function gauge(score, threshold) {
     svg('rect', { class: 'cd-side', x: x(threshold), y: 15, width: Math.max(0, right - x(threshold)), height: 8, rx: 4 }),
     svg('line', { class: 'cd-line', x1: x(threshold), x2: x(threshold), y1: 8, y2: 30 }));
   for (const [value, anchor] of [[-1, 'start'], [0, 'middle'], [1, 'end']]) root.append(svg('text', { class: 'cd-tick', x: value === 0 ? x(0) : value < 0 ? left - 4 : right + 4, y: 42, 'text-anchor': anchor, text: signed(value).replace('.000', '') }));
-  if (score !== null) root.append(svg('circle', { class: score >= threshold ? 'cd-dot cd-over' : 'cd-dot', cx: x(score), cy: 19, r: 7 }));
+  if (score !== null) root.append(svg('circle', { class: isFlagged(score, threshold) ? 'cd-dot cd-over' : 'cd-dot', cx: x(score), cy: 19, r: 7 }));
   return root;
 }
 

@@ -1,8 +1,11 @@
 // Numbers of the threshold panel, without the page. Scores and thresholds are compared on a grid of 0.001 over [-1, 1]
-// (reft_studio/scoring/scores.py): bin i holds the scores nearest to -1 + i/1000, flagged when the threshold's bin is i or lower.
+// (reft_studio/data/grid.py): bin i holds the scores nearest to -1 + i/1000, a half goes to the even bin.
 const GRID = 2001;
 
-const toIndex = (value) => Math.min(GRID - 1, Math.max(0, Math.round((value + 1) * 1000)));
+const halfToEven = (value) => { const up = Math.round(value); return up - value === 0.5 && up % 2 ? up - 1 : up; };
+const toIndex = (value) => Math.min(GRID - 1, Math.max(0, halfToEven((value + 1) * 1000)));
+// The one place in the browser that says what a threshold does to a row; a row without a score is not flagged.
+const isFlagged = (score, threshold) => typeof score === 'number' && toIndex(score) >= toIndex(threshold);
 const toValue = (index) => (index - 1000) / 1000;
 
 // bins: [[index, rows, known harmful, known harmless], ...], empty ones left out. Entry i of each array counts bins >= i.

@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from reft_studio.comparison.charts.style import bars, finish, message, rgba, theme
+from reft_studio.data.grid import is_flagged
 from reft_studio.stats import Estimate, RocPr, wilson
 
 LABELLED = 30
@@ -126,7 +127,7 @@ def _curve(curve: RocPr, x: Sequence[float], y: Sequence[float], column: int, *,
 
 def _current(figure: go.Figure, curve: RocPr, threshold: float, *, dark: bool) -> None:
     """The point that the threshold in use gives, with Wilson's intervals."""
-    at = max((i for i, value in enumerate(curve.thresholds) if value >= threshold), default=0)
+    at = max((i for i, value in enumerate(curve.thresholds) if is_flagged(value, threshold)), default=0)
     hits, alarms = round(curve.tpr[at] * curve.positives), round(curve.fpr[at] * curve.negatives)
     recall, fpr = wilson(hits, curve.positives), wilson(alarms, curve.negatives)
     precision = wilson(hits, hits + alarms) if hits + alarms else None

@@ -18,7 +18,6 @@ import numpy.typing as npt
 
 from reft_studio.admission import Admission
 from reft_studio.data.dataset import Dataset
-from reft_studio.data.grid import grid
 from reft_studio.data.index.facets import facet, facet_file, facet_names
 from reft_studio.errors import PrerequisiteError, SpecError
 
@@ -130,7 +129,7 @@ def _asked(tables: Tables, query: str, *, ids: bool) -> tuple[dict[str, Any], by
         "limit_s": LIMIT_S,
         "rows": str(tables.dataset.path),
         "scores": str(tables.scores) if tables.scores else None,
-        "line": int(grid(tables.threshold if tables.threshold is not None else 1.0)),
+        "threshold": tables.threshold if tables.threshold is not None else 1.0,
         "actions": list(tables.actions),
         "facets": _facet_files(tables.dataset) if "facets" in query.lower() else {},
     }

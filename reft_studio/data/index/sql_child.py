@@ -1,7 +1,7 @@
 """Answers one question in SQL in a process of its own, which can read one dataset and nothing else: the other half of `sql.py`.
 
-Run as a script, so that nothing of the app is loaded: a question waits for DuckDB only. It reads one line of JSON and the decisions
-as bytes from standard input, and writes one line of JSON, and row ids as bytes, to standard output.
+Run as a script that loads nothing of the app but the grid of scores: a question waits for DuckDB only. It reads one line of JSON and
+the decisions as bytes from standard input, and writes one line of JSON, and row ids as bytes, to standard output.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from reft_studio.data.grid import flagged
 
 MEMORY = "1GB"
 DATA_LIMIT = 3_000_000_000
@@ -96,9 +98,8 @@ def _scores(request: dict[str, Any]) -> pa.Table:
     table = pq.read_table(request["scores"], columns=["row_id", "score"])
     score = table.column(1).to_numpy().astype(np.float64)
     missing = np.isnan(score)
-    # as on the grid of data/grid.py, which is not imported for the sake of a quick start
-    over = np.rint((np.clip(np.where(missing, 0, score), -1, 1) + 1) * 1000) >= request["line"]
-    return pa.table({"row_id": table.column(0), "score": pa.array(score, mask=missing), "flagged": pa.array(over, mask=missing)})
+    over = pa.array(flagged(score, request["threshold"]), mask=missing)
+    return pa.table({"row_id": table.column(0), "score": pa.array(score, mask=missing), "flagged": over})
 
 
 def _facets(request: dict[str, Any]) -> pa.Table:

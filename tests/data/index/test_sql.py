@@ -84,7 +84,7 @@ def inside(tables: Tables, query: str, *, ids: bool = False) -> dict[str, Any]:
     import duckdb
 
     try:
-        return answer({**request, "line": 1100, "actions": ["keep"], "facets": {}})[0]
+        return answer({**request, "threshold": 0.1, "actions": ["keep"], "facets": {}})[0]
     except duckdb.Error as exc:
         return {"error": type(exc).__name__, "told": str(exc)}
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from reft_studio import stats
-from reft_studio.scoring.scores import flagged, histogram
+from reft_studio.data.grid import flagged, is_flagged
+from reft_studio.scoring.scores import histogram
 
 Run = Callable[..., Any]
 TINY = [[900, 3, 0, 3], [1000, 2, 1, 1], [1400, 1, 1, 0], [1800, 2, 1, 0]]
@@ -44,6 +45,22 @@ def test_counts_are_exact_at_every_threshold_of_the_grid(run_js: Run) -> None:
         assert counts["tp"] == int((dropped & harmful).sum())
         assert counts["fp"] == int((dropped & known & ~harmful).sum())
         assert counts["tp"] + counts["fp"] + counts["fn"] + counts["tn"] == int(known.sum())
+
+
+def test_the_browser_and_python_flag_the_same_rows_at_every_threshold(run_js: Run) -> None:
+    halves = (np.arange(2000) + 0.5) / 1000 - 1  # as far from one bin of the grid as from the next
+    scores = np.concatenate([np.arange(2001) / 1000 - 1, halves, scored(200)[0], [0.0625, -0.4375, -1.5, 1.5]]).astype(np.float32)
+    known: list[float | None] = [*scores.tolist(), None]
+    program = "Array.from({length: GRID}, (_, i) => data.filter((score) => isFlagged(score, toValue(i))).length)"
+    everywhere = [int(flagged(scores, line / 1000 - 1).sum()) for line in range(2001)]
+    assert run_js("threshold_math", program, known) == everywhere
+    for line in (-1.0, -0.4375, -0.001, 0.0, 0.0625, 0.063, 0.31, 0.9995, 1.0):
+        at = run_js("threshold_math", f"data.map((score) => isFlagged(score, {line}))", known)
+        assert at == [is_flagged(score, line) for score in known], line
+
+
+def test_a_row_without_a_score_is_flagged_nowhere_in_the_browser(run_js: Run) -> None:
+    assert run_js("threshold_math", "[null, NaN, undefined].map((score) => isFlagged(score, -1))") == [False, False, False]
 
 
 def test_a_higher_threshold_never_flags_more(run_js: Run) -> None:
