@@ -19,7 +19,7 @@ from reft_studio.data.dataset import Role, open_dataset
 from reft_studio.data.mixed import check_format, write_mixed
 from reft_studio.data.origin import hub
 from reft_studio.data.origin.sources import local
-from reft_studio.data.reading.truth import label_text
+from reft_studio.data.rows.truth import label_text
 from reft_studio.errors import DataError, SpecError, StoreError
 from reft_studio.evaluation.result import SCORES
 from reft_studio.fingerprint import canonical_json

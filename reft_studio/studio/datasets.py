@@ -15,7 +15,7 @@ from reft_studio.data.dataset import Role, list_datasets, open_dataset
 from reft_studio.data.index.inspect import Inspection, inspection, keep_profile, kept_profile, repeats_of
 from reft_studio.data.index.query import Profile, RowPage
 from reft_studio.data.index.rowstore import COLUMNS, row_store
-from reft_studio.data.reading.quarantine import read_quarantine, write_quarantine
+from reft_studio.data.rows.quarantine import read_quarantine, write_quarantine
 from reft_studio.errors import StoreError, StudioError
 from reft_studio.studio import project, run_form
 from reft_studio.studio.project import DatasetSummary

@@ -17,8 +17,8 @@ from reft_studio.data.mixed import whole
 from reft_studio.data.origin.examples import write_example
 from reft_studio.data.origin.looking import Looker
 from reft_studio.data.origin.sources import DataSource
-from reft_studio.data.reading.mapping import Mapping
 from reft_studio.data.reading.readers import Preview
+from reft_studio.data.rows.mapping import Mapping
 from reft_studio.errors import DataError, SpecError
 from reft_studio.jobs.queue import JobQueue
 from reft_studio.tasks.fetch import params_of

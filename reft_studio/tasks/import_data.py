@@ -10,8 +10,8 @@ from typing import Any
 from reft_studio.data.dataset import open_dataset
 from reft_studio.data.mixed import mix_in
 from reft_studio.data.reading.budget import importing
-from reft_studio.data.reading.mapping import Mapping
 from reft_studio.data.reading.readers import import_file as read
+from reft_studio.data.rows.mapping import Mapping
 from reft_studio.jobs.job import JobContext
 from reft_studio.tasks import lab_data
 from reft_studio.tasks.index import prepare

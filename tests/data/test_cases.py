@@ -14,8 +14,8 @@ import pytest
 
 from reft_studio.data.dataset import Dataset, open_dataset
 from reft_studio.data.origin.sources import gather, local
-from reft_studio.data.reading.mapping import Mapping
 from reft_studio.data.reading.readers import ImportReport, import_file, preview
+from reft_studio.data.rows.mapping import Mapping
 from reft_studio.data.writing.export import export_kept
 from reft_studio.errors import DataError, SpecError
 from reft_studio.workspace import Workspace

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from reft_studio.data.dataset import open_dataset
-from reft_studio.data.reading.quarantine import read_quarantine
 from reft_studio.data.reading.readers import ImportReport, import_file, preview
+from reft_studio.data.rows.quarantine import read_quarantine
 from reft_studio.data.writing.export import export_kept
 from reft_studio.errors import DataError
 from reft_studio.workspace import Workspace

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from reft_studio.data.chat.content import turn_text
-from reft_studio.data.reading.interpret import Interpreter
-from reft_studio.data.reading.mapping import Mapping
-from reft_studio.data.reading.records import RawRecord
+from reft_studio.data.rows.interpret import Interpreter
+from reft_studio.data.rows.mapping import Mapping
+from reft_studio.data.rows.record import RawRecord
 from reft_studio.errors import DataError
 from reft_studio.models.batching import IGNORE, TAIL, Encoder, Example, Stream, by_length, collate, join
 from reft_studio.models.loading import load

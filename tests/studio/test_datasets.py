@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from reft_studio.data.index.inspect import inspect
-from reft_studio.data.reading.mapping import Mapping
 from reft_studio.data.reading.readers import import_file
+from reft_studio.data.rows.mapping import Mapping
 from reft_studio.progress import Silent
 from reft_studio.studio.row_query import RowFilter
 from reft_studio.studio.studio import Studio

@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from reft_studio.data.reading.mapping import Mapping
 from reft_studio.data.reading.readers import import_file
+from reft_studio.data.rows.mapping import Mapping
 from reft_studio.errors import DataError, SpecError
 from reft_studio.studio.row_query import RowFilter
 from reft_studio.studio.studio import Studio

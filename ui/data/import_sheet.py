@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from reft_studio.data.origin.sources import SUFFIXES
-from reft_studio.data.reading.mapping import CONVERSATIONS, FORMATS, SURE, Mapping
+from reft_studio.data.rows.mapping import CONVERSATIONS, FORMATS, SURE, Mapping
 from reft_studio.errors import SpecError, StudioError
 from ui.data.row_chats import chats
 from ui.events import CHOICE, SLOW, message_for, on, said

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from reft_studio.data.index.facets import LABEL_CHARS, OTHER, TITLES
 from reft_studio.data.index.inspect import REPEATS
-from reft_studio.data.reading.mapping import SURE
 from reft_studio.data.reading.readers import ImportReport
+from reft_studio.data.rows.mapping import SURE
 from ui.tables import table_value
 from ui.text import ago, count, counted, show, size
 
 if TYPE_CHECKING:
     from reft_studio.data.index.inspect import Inspection, TokenLengths
     from reft_studio.data.index.query import Lengths, Profile
-    from reft_studio.data.reading.quarantine import Problem
     from reft_studio.data.reading.readers import ImportReport, Preview
+    from reft_studio.data.rows.quarantine import Problem
     from reft_studio.studio.project import DatasetSummary
 
 SHOWN_ROWS = 6

@@ -22,8 +22,8 @@ from reft_studio import offline
 from reft_studio.data.origin import hub
 from reft_studio.data.origin.sources import DataSource, SourceTable, head, local
 from reft_studio.data.reading import budget
-from reft_studio.data.reading.mapping import Mapping
 from reft_studio.data.reading.readers import Preview, preview
+from reft_studio.data.rows.mapping import Mapping
 from reft_studio.errors import DataError, StudioError
 
 MEMORY = 768 << 20

@@ -19,8 +19,8 @@ from reft_studio.admission import Admission
 from reft_studio.data.origin.look_child import MEMORY, MOST_ANSWER, SECONDS
 from reft_studio.data.origin.sources import DataSource, SourceTable
 from reft_studio.data.reading import budget
-from reft_studio.data.reading.mapping import Mapping
 from reft_studio.data.reading.readers import Preview
+from reft_studio.data.rows.mapping import Mapping
 from reft_studio.errors import DataError, PrerequisiteError, SpecError, StoreError, StudioError
 
 WAIT_S = 30.0

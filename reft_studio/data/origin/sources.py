@@ -17,10 +17,10 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from reft_studio.data.reading.arrow_rows import count_rows, ipc_batches
-from reft_studio.data.reading.arrow_types import storable
-from reft_studio.data.reading.parquet_rows import ParquetBatch, parquet_batches, row_bytes
-from reft_studio.data.reading.shards import enough_of, join
+from reft_studio.data.formats.arrow_rows import count_rows, ipc_batches
+from reft_studio.data.formats.arrow_types import storable
+from reft_studio.data.formats.parquet_rows import ParquetBatch, parquet_batches, row_bytes
+from reft_studio.data.formats.shards import enough_of, join
 from reft_studio.errors import DataError
 
 Kind = Literal["file", "parquet", "arrow"]

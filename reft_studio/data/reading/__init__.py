@@ -1,1 +1,1 @@
-"""Reads uploaded files: file formats, column types, labels; within a budget of memory and time."""
+"""A file becomes a dataset: looked at, imported in pieces, whole or not at all; within a budget of memory and time."""

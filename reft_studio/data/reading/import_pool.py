@@ -16,10 +16,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
+from reft_studio.data.formats.parts import PartReader, Piece, ReadingSpec, RecordsPiece
+from reft_studio.data.formats.pieces import Cut
 from reft_studio.data.reading import import_wire as wire
-from reft_studio.data.reading.parts import PartReader, Piece, ReadingSpec, RecordsPiece
-from reft_studio.data.reading.pieces import Cut
-from reft_studio.data.reading.row_columns import PieceRows
+from reft_studio.data.rows.row_columns import PieceRows
 from reft_studio.errors import DataError, PrerequisiteError
 
 PARALLEL_BYTES = 24 << 20

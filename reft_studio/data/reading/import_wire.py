@@ -10,13 +10,13 @@ from typing import IO, Any
 import numpy as np
 import pyarrow as pa
 
-from reft_studio.data.reading.detect import FileLayout
-from reft_studio.data.reading.json_stream import Element
-from reft_studio.data.reading.mapping import Mapping
-from reft_studio.data.reading.parquet_rows import ParquetBatch, row_bytes
-from reft_studio.data.reading.parts import BatchesPiece, ElementsPiece, LinesPiece, Piece, ReadingSpec, RecordsPiece, TablePiece
-from reft_studio.data.reading.quarantine import Problem
-from reft_studio.data.reading.row_columns import PieceRows
+from reft_studio.data.formats.detect import FileLayout
+from reft_studio.data.formats.json_stream import Element
+from reft_studio.data.formats.parquet_rows import ParquetBatch, row_bytes
+from reft_studio.data.formats.parts import BatchesPiece, ElementsPiece, LinesPiece, Piece, ReadingSpec, RecordsPiece, TablePiece
+from reft_studio.data.rows.mapping import Mapping
+from reft_studio.data.rows.quarantine import Problem
+from reft_studio.data.rows.row_columns import PieceRows
 
 
 def send(stream: IO[bytes], words: dict[str, Any], rows: list[pa.RecordBatch]) -> None:

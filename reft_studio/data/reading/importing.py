@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
-from reft_studio.data.reading.arrow_rows import count_rows
+from reft_studio.data.formats.arrow_rows import count_rows
+from reft_studio.data.formats.parquet_rows import check_parquet
+from reft_studio.data.formats.parts import ReadingSpec, RecordsPiece
+from reft_studio.data.formats.pieces import Cut, cut, cut_carefully
 from reft_studio.data.reading.import_pool import Here, ReaderPool, readers
-from reft_studio.data.reading.parquet_rows import check_parquet
-from reft_studio.data.reading.parts import ReadingSpec, RecordsPiece
-from reft_studio.data.reading.pieces import Cut, cut, cut_carefully
-from reft_studio.data.reading.quarantine import Quarantine
-from reft_studio.data.reading.row_columns import PieceRows
+from reft_studio.data.rows.quarantine import Quarantine
+from reft_studio.data.rows.row_columns import PieceRows
 from reft_studio.errors import DataError
 
 

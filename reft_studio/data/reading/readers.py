@@ -16,17 +16,18 @@ from typing import Any
 
 from reft_studio.data.columns import find_column
 from reft_studio.data.dataset import Role, Row, write_batches
-from reft_studio.data.reading.arrow_rows import arrow_columns
-from reft_studio.data.reading.detect import FileLayout, detect
+from reft_studio.data.formats.arrow_rows import arrow_columns
+from reft_studio.data.formats.detect import FileLayout, detect
+from reft_studio.data.formats.notes import cleaned_kind, notes_on
+from reft_studio.data.formats.parquet_rows import check_parquet, parquet_columns, unpacked_bytes
+from reft_studio.data.formats.parts import ReadingSpec
+from reft_studio.data.formats.records import csv_header, read_records, sample
 from reft_studio.data.reading.importing import ImportPass, unit_of
-from reft_studio.data.reading.interpret import MAIN, Interpreter, columns_of, guess_file, objects_of, unknown_speakers
-from reft_studio.data.reading.mapping import FORMATS, SURE, Guess, Mapping, name_list
-from reft_studio.data.reading.notes import cleaned_kind, notes_on
-from reft_studio.data.reading.parquet_rows import check_parquet, parquet_columns, unpacked_bytes
-from reft_studio.data.reading.parts import ReadingSpec
-from reft_studio.data.reading.quarantine import Problem, Quarantine
-from reft_studio.data.reading.records import RawRecord, csv_header, read_records, sample
-from reft_studio.data.reading.truth import NOT_UNDERSTOOD, LabelValues, count_labels, unclear
+from reft_studio.data.rows.interpret import MAIN, Interpreter, columns_of, guess_file, objects_of, unknown_speakers
+from reft_studio.data.rows.mapping import FORMATS, SURE, Guess, Mapping, name_list
+from reft_studio.data.rows.quarantine import Problem, Quarantine
+from reft_studio.data.rows.record import RawRecord
+from reft_studio.data.rows.truth import NOT_UNDERSTOOD, LabelValues, count_labels, unclear
 from reft_studio.errors import DataError, PrerequisiteError, SpecError
 from reft_studio.workspace import Workspace, staging
 

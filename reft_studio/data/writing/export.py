@@ -16,19 +16,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reft_studio.data.dataset import Dataset
+from reft_studio.data.formats.arrow_rows import ipc_batches, writer_like
+from reft_studio.data.formats.arrow_types import filtered
+from reft_studio.data.formats.csv_text import line_of_cells
+from reft_studio.data.formats.detect import FileLayout
+from reft_studio.data.formats.json_stream import Outline, elements, outline, text_errors
+from reft_studio.data.formats.lines import line_of, raw_lines
+from reft_studio.data.formats.parquet_rows import BUFFER
+from reft_studio.data.formats.records import JsonText, csv_header, jsonl_record, load_columns, read_records
 from reft_studio.data.index.rowstore import Ids, row_store
-from reft_studio.data.reading.arrow_rows import ipc_batches, writer_like
-from reft_studio.data.reading.arrow_types import filtered
-from reft_studio.data.reading.csv_text import line_of_cells
-from reft_studio.data.reading.detect import FileLayout
-from reft_studio.data.reading.interpret import Interpreter
-from reft_studio.data.reading.json_stream import Outline, elements, outline, text_errors
-from reft_studio.data.reading.lines import line_of, raw_lines
-from reft_studio.data.reading.mapping import Mapping as ColumnMapping
-from reft_studio.data.reading.parquet_rows import BUFFER
-from reft_studio.data.reading.records import JsonText, RawRecord, csv_header, jsonl_record, load_columns, read_records
+from reft_studio.data.rows.interpret import Interpreter
+from reft_studio.data.rows.mapping import Mapping as ColumnMapping
+from reft_studio.data.rows.record import RawRecord
+from reft_studio.data.rows.relabel import with_response
 from reft_studio.data.writing.files import replacing
-from reft_studio.data.writing.relabel import with_response
 from reft_studio.data.writing.spreadsheet import export_csv_safe, safe_cell
 from reft_studio.errors import DataError, StoreError
 from reft_studio.fingerprint import of_file

@@ -12,15 +12,15 @@ import pytest
 from reft_studio.data.chat.content import part_text, turn_shown, turn_text
 from reft_studio.data.chat.marks import answer_place
 from reft_studio.data.dataset import full_row, open_dataset
-from reft_studio.data.reading.fast_rows import FastRows
-from reft_studio.data.reading.interpret import Interpreter, guess_file
-from reft_studio.data.reading.mapping import Mapping
-from reft_studio.data.reading.quarantine import MOST_REASONS, Problem, Quarantine
 from reft_studio.data.reading.readers import import_file, preview
-from reft_studio.data.reading.records import RawRecord
-from reft_studio.data.reading.row_columns import RowColumns
+from reft_studio.data.rows.fast_rows import FastRows
+from reft_studio.data.rows.interpret import Interpreter, guess_file
+from reft_studio.data.rows.mapping import Mapping
+from reft_studio.data.rows.quarantine import MOST_REASONS, Problem, Quarantine
+from reft_studio.data.rows.record import RawRecord
+from reft_studio.data.rows.relabel import with_response
+from reft_studio.data.rows.row_columns import RowColumns
 from reft_studio.data.writing.export import export_kept
-from reft_studio.data.writing.relabel import with_response
 from reft_studio.errors import DataError, SpecError
 from reft_studio.workspace import Workspace
 

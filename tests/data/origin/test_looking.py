@@ -17,8 +17,8 @@ import pytest
 from reft_studio.data.origin import look_child
 from reft_studio.data.origin.looking import Looker
 from reft_studio.data.reading import budget
-from reft_studio.data.reading.mapping import Mapping
 from reft_studio.data.reading.readers import preview
+from reft_studio.data.rows.mapping import Mapping
 from reft_studio.errors import DataError, SpecError, StudioError
 from tests.data.reading import hostile_files
 from tests.data.reading.hostile_files import QUICK, make

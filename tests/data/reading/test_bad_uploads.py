@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from reft_studio.data.dataset import list_datasets, open_dataset
-from reft_studio.data.reading import detect, readers
+from reft_studio.data.formats import detect
+from reft_studio.data.reading import readers
 from reft_studio.data.reading.readers import import_file, preview
 from reft_studio.errors import DataError, PrerequisiteError
 from reft_studio.workspace import Workspace
@@ -174,15 +175,16 @@ def test_archives_and_programs_are_refused_unopened(magic: bytes, workspace: Wor
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from reft_studio.data.reading import import_pool, pieces
+from reft_studio.data.formats import pieces
+from reft_studio.data.reading import import_pool
 from reft_studio.data.reading.readers import import_file
 from reft_studio.workspace import Workspace
 import_pool.PARALLEL_BYTES, import_pool.MAX_WORKERS, pieces.PIECE_BYTES = 0, 1, 20_000
-began = import_pool.Beside.__enter__
+began = import_pool.ReaderPool.__enter__
 def enter(self):
     print(*(worker._process.pid for worker in self._workers), flush=True)
     return began(self)
-import_pool.Beside.__enter__ = enter
+import_pool.ReaderPool.__enter__ = enter
 seen = []
 def progress(done, total):
     seen.append(done)

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reft_studio.data.dataset import list_datasets
-from reft_studio.data.reading.parquet_rows import check_parquet, row_bytes
+from reft_studio.data.formats.parquet_rows import check_parquet, row_bytes
 from reft_studio.data.reading.readers import import_file, preview
 from reft_studio.data.writing.export import export_kept
 from reft_studio.errors import DataError, StudioError
@@ -69,7 +69,7 @@ def test_one_hostile_row_costs_one_row(content: bytes, rows: int, set_aside: int
 def test_an_open_quote_stops_after_a_reasonable_number_of_lines(
     workspace: Workspace, upload: Upload, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("reft_studio.data.reading.records.MAX_RECORD_LINES", 50)
+    monkeypatch.setattr("reft_studio.data.formats.records.MAX_RECORD_LINES", 50)
     assert _read(workspace, upload(b'prompt,response\na,b\n"c,d\n' + b"e,f\n" * 100 + b"g,h\n")) == (102, 1)
 
 
@@ -121,7 +121,7 @@ def test_a_small_file_that_unpacks_to_gigabytes_is_stopped_before_it_does(
 
 
 def test_a_bomb_of_nested_texts_is_stopped(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reft_studio.data.reading.parquet_rows.FLOOR_BYTES", 10 << 20)
+    monkeypatch.setattr("reft_studio.data.formats.parquet_rows.FLOOR_BYTES", 10 << 20)
     bomb = tmp_path / "bomb.parquet"
     turns = [{"role": "user", "content": "C" * 1_000_000}, {"role": "assistant", "content": "y"}]
     pq.write_table(pa.table({"messages": [turns] * 30}), bomb, compression="zstd")

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from reft_studio.data.dataset import list_datasets, open_dataset
-from reft_studio.data.reading.mapping import Mapping
-from reft_studio.data.reading.quarantine import read_quarantine
 from reft_studio.data.reading.readers import ImportReport, import_file, preview
+from reft_studio.data.rows.mapping import Mapping
+from reft_studio.data.rows.quarantine import read_quarantine
 from reft_studio.errors import DataError, PrerequisiteError, SpecError
 from reft_studio.workspace import Workspace
 

@@ -14,8 +14,8 @@ import pytest
 
 from reft_studio.data.chat import python_text
 from reft_studio.data.dataset import open_dataset
+from reft_studio.data.formats.detect import detect
 from reft_studio.data.origin.sources import gather, head, local
-from reft_studio.data.reading.detect import detect
 from reft_studio.data.reading.readers import import_file, preview
 from reft_studio.data.writing.export import export_kept
 from reft_studio.errors import DataError

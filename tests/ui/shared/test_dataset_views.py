@@ -7,8 +7,8 @@ from typing import Any
 from reft_studio.data.index.facets import TITLES
 from reft_studio.data.index.inspect import REPEATS, Inspection, TokenLengths
 from reft_studio.data.index.query import Lengths, Profile
-from reft_studio.data.reading.mapping import Mapping
 from reft_studio.data.reading.readers import ImportReport, preview
+from reft_studio.data.rows.mapping import Mapping
 from ui.data.row_chats import chats
 from ui.shared import dataset_views as views
 

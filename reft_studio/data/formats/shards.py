@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from reft_studio.data.reading.detect import FileLayout, detect
-from reft_studio.data.reading.json_stream import elements, outline, text_errors
-from reft_studio.data.reading.lines import read_lines
-from reft_studio.data.reading.records import csv_header
+from reft_studio.data.formats.detect import FileLayout, detect
+from reft_studio.data.formats.json_stream import elements, outline, text_errors
+from reft_studio.data.formats.lines import read_lines
+from reft_studio.data.formats.records import csv_header
 from reft_studio.errors import DataError
 
 _BREAKS = re.compile(r"[\r\n]+")

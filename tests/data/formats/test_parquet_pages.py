@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from reft_studio.data.reading.parquet_pages import DICTIONARY_PAGE, longest_entry, page_header
+from reft_studio.data.formats.parquet_pages import DICTIONARY_PAGE, longest_entry, page_header
 
 
 def _longest(path: Path, column: int = 0) -> int:

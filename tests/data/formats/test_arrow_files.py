@@ -11,9 +11,9 @@ import pyarrow.ipc
 import pytest
 
 from reft_studio.data.dataset import open_dataset
-from reft_studio.data.reading.arrow_messages import unpacked_sizes
-from reft_studio.data.reading.arrow_rows import arrow_batches
-from reft_studio.data.reading.arrow_types import text_bytes
+from reft_studio.data.formats.arrow_messages import unpacked_sizes
+from reft_studio.data.formats.arrow_rows import arrow_batches
+from reft_studio.data.formats.arrow_types import text_bytes
 from reft_studio.data.reading.readers import import_file, preview
 from reft_studio.data.writing.export import export_kept
 from reft_studio.errors import DataError
@@ -87,7 +87,7 @@ def test_packed_buffers_say_what_they_unpack_to_and_are_read(codec: str, workspa
 
 
 def test_a_small_arrow_file_that_unpacks_to_much_is_refused_before_it_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reft_studio.data.reading.arrow_rows.HELD_BYTES", 4 << 20)
+    monkeypatch.setattr("reft_studio.data.formats.arrow_rows.HELD_BYTES", 4 << 20)
     path = _packed(tmp_path / "a.arrow", pa.table({"prompt": ["x" * (5 << 20)], "response": ["y"]}))
     assert path.stat().st_size < 10_000
     before = pa.total_allocated_bytes()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from reft_studio.data.reading.detect import FileLayout, detect
+from reft_studio.data.formats.detect import FileLayout, detect
 from reft_studio.errors import DataError
 
 Upload = Callable[..., Path]

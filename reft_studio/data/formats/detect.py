@@ -15,8 +15,8 @@ from charset_normalizer import from_bytes
 
 from reft_studio.data.chat.conversation import is_conversation
 from reft_studio.data.columns import find_column, known_names
-from reft_studio.data.reading.arrow_rows import is_arrow
-from reft_studio.data.reading.csv_text import Escape, escape_of, is_spaced, separator_line
+from reft_studio.data.formats.arrow_rows import is_arrow
+from reft_studio.data.formats.csv_text import Escape, escape_of, is_spaced, separator_line
 from reft_studio.errors import DataError
 
 Container = Literal["jsonl", "json", "csv", "parquet", "arrow"]

@@ -9,15 +9,16 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from reft_studio.data.columns import unique_headers
-from reft_studio.data.reading.arrow_rows import arrow_rows
-from reft_studio.data.reading.csv_text import cells_of, has_stray_quote
-from reft_studio.data.reading.detect import FileLayout
-from reft_studio.data.reading.json_stream import Element, elements, outline
-from reft_studio.data.reading.lines import TextLine, read_lines
-from reft_studio.data.reading.parquet_rows import MAX_COLUMNS, parquet_rows
+from reft_studio.data.formats.arrow_rows import arrow_rows
+from reft_studio.data.formats.csv_text import cells_of, has_stray_quote
+from reft_studio.data.formats.detect import FileLayout
+from reft_studio.data.formats.json_stream import Element, elements, outline
+from reft_studio.data.formats.lines import TextLine, read_lines
+from reft_studio.data.formats.parquet_rows import MAX_COLUMNS, parquet_rows
+from reft_studio.data.rows.record import RawRecord
 from reft_studio.errors import DataError
 
 MAX_COLUMNAR_BYTES = 256 << 20
@@ -30,24 +31,6 @@ MAX_RECORD_LINES = 100_000
 """Lines of one CSV record; more are taken for an open quote."""
 MAX_REREADS = 20
 SAMPLE_BYTES = 16 << 20
-
-
-class RawRecord(NamedTuple):
-    """One row of the upload before it is understood."""
-
-    row_id: int
-    """The row id: for JSONL the line, else the record, both counted from 0. Rows that fail keep their number."""
-    line: int
-    """What a person looks for: the line of the file (JSONL, CSV) or the row (JSON, Parquet), counted from 1."""
-    value: Any
-    """What the row says; None if it could not be read."""
-    raw: bytes
-    """The row as it stands in the file; b"" for Parquet and JSON columns."""
-    size: int
-    """Bytes of the row, about."""
-    error: str = ""
-    hint: str = ""
-    warnings: tuple[str, ...] = ()
 
 
 def read_records(path: Path, layout: FileLayout, *, columns: Sequence[str] | None = None) -> Iterator[RawRecord]:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from reft_studio.data.dataset import open_dataset
-from reft_studio.data.reading.arrow_types import filtered, rows_of, storable, text_bytes
+from reft_studio.data.formats.arrow_types import filtered, rows_of, storable, text_bytes
 from reft_studio.data.reading.readers import import_file, preview
 from reft_studio.data.writing.export import export_kept
 from reft_studio.workspace import Workspace

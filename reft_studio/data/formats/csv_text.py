@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from reft_studio.errors import DataError
 
 if TYPE_CHECKING:
-    from reft_studio.data.reading.detect import FileLayout
+    from reft_studio.data.formats.detect import FileLayout
 
 Escape = Literal["", "quotes", "all"]
 """Whether a backslash escapes nothing, quotes only, or quotes and itself."""

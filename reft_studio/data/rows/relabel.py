@@ -9,7 +9,7 @@ from typing import Any
 from reft_studio.data.chat.conversation import is_conversation, role_of
 from reft_studio.data.chat.dialects import Place, answered
 from reft_studio.data.chat.marks import answer_place
-from reft_studio.data.reading.interpret import Interpreter, unfold_preference
+from reft_studio.data.rows.interpret import Interpreter, unfold_preference
 from reft_studio.errors import DataError
 
 _NO_PLACE = "A row of plain text has no separate answer that could be replaced. Remove the row, or keep it as it is."

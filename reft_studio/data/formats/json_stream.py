@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple
 
-from reft_studio.data.reading.lines import BLOCK, MAX_ROW_BYTES
+from reft_studio.data.formats.lines import BLOCK, MAX_ROW_BYTES
 from reft_studio.errors import DataError
 
 _TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[{}\[\]]|"', re.DOTALL)

@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from reft_studio.data.reading.arrow_messages import unpacked_sizes
-from reft_studio.data.reading.parquet_rows import FLOOR_BYTES, HELD_BYTES, RATIO, ParquetBatch, ParquetRow, batch_rows, row_bytes
+from reft_studio.data.formats.arrow_messages import unpacked_sizes
+from reft_studio.data.formats.parquet_rows import FLOOR_BYTES, HELD_BYTES, RATIO, ParquetBatch, ParquetRow, batch_rows, row_bytes
 from reft_studio.errors import DataError
 
 FILE, STREAM = b"ARROW1", b"\xff\xff\xff\xff"

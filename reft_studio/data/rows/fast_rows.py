@@ -14,10 +14,10 @@ import orjson
 from reft_studio.data.chat.conversation import ROLES, UnusableRowError, prompt_and_response
 from reft_studio.data.chat.marks import BESIDE
 from reft_studio.data.columns import find_column, plain_name
-from reft_studio.data.reading.interpret import CONTROL, LONG_TEXT, MAIN
-from reft_studio.data.reading.mapping import CONVERSATIONS, Mapping, is_blank
-from reft_studio.data.reading.row_columns import RowColumns, row_hash
-from reft_studio.data.reading.truth import label_text, truth
+from reft_studio.data.rows.interpret import CONTROL, LONG_TEXT, MAIN
+from reft_studio.data.rows.mapping import CONVERSATIONS, Mapping, is_blank
+from reft_studio.data.rows.row_columns import RowColumns, row_hash
+from reft_studio.data.rows.truth import label_text, truth
 
 KNOWN = 4096
 """Shapes and orders of speakers that are remembered."""

@@ -7,13 +7,14 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from reft_studio.data.reading.arrow_rows import arrow_batches
-from reft_studio.data.reading.detect import FileLayout
-from reft_studio.data.reading.json_stream import Element, elements, outline
-from reft_studio.data.reading.lines import BLOCK, MAX_ROW_BYTES, read_lines
-from reft_studio.data.reading.parquet_rows import ParquetBatch, parquet_batches
-from reft_studio.data.reading.parts import HOLD_BYTES, BatchesPiece, ElementsPiece, LinesPiece, Piece, RecordsPiece, TablePiece
-from reft_studio.data.reading.records import LineFeed, RawRecord, csv_records, read_records
+from reft_studio.data.formats.arrow_rows import arrow_batches
+from reft_studio.data.formats.detect import FileLayout
+from reft_studio.data.formats.json_stream import Element, elements, outline
+from reft_studio.data.formats.lines import BLOCK, MAX_ROW_BYTES, read_lines
+from reft_studio.data.formats.parquet_rows import ParquetBatch, parquet_batches
+from reft_studio.data.formats.parts import HOLD_BYTES, BatchesPiece, ElementsPiece, LinesPiece, Piece, RecordsPiece, TablePiece
+from reft_studio.data.formats.records import LineFeed, csv_records, read_records
+from reft_studio.data.rows.record import RawRecord
 
 PIECE_BYTES = 4 << 20
 PIECE_ROWS = 8192

@@ -16,10 +16,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reft_studio.data.dataset import open_dataset
-from reft_studio.data.reading import import_pool, pieces
-from reft_studio.data.reading.fast_rows import FastRows
-from reft_studio.data.reading.quarantine import read_quarantine
+from reft_studio.data.formats import pieces
+from reft_studio.data.reading import import_pool
 from reft_studio.data.reading.readers import ImportReport, import_file
+from reft_studio.data.rows.fast_rows import FastRows
+from reft_studio.data.rows.quarantine import read_quarantine
 from reft_studio.errors import DataError, PrerequisiteError
 from reft_studio.workspace import Workspace
 

@@ -27,7 +27,7 @@ from reft_studio.data.chat.dialects import parsed, turn, turns_in
 from reft_studio.data.chat.marks import is_unwanted, left_out, row_untrained, said, wanted_column
 from reft_studio.data.columns import SYNONYMS, find_column, looks_like_names, plain_name
 from reft_studio.data.dataset import Row
-from reft_studio.data.reading.truth import NOT_UNDERSTOOD, label_text, truth
+from reft_studio.data.rows.truth import NOT_UNDERSTOOD, label_text, truth
 from reft_studio.errors import SpecError
 
 Format = Literal["openai", "alpaca", "sharegpt", "chat", "pairs", "text"]

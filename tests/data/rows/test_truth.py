@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from reft_studio.data.dataset import open_dataset
-from reft_studio.data.reading.mapping import Mapping
 from reft_studio.data.reading.readers import import_file, preview
-from reft_studio.data.reading.truth import NOT_UNDERSTOOD, count_labels, label_text, truth
+from reft_studio.data.rows.mapping import Mapping
+from reft_studio.data.rows.truth import NOT_UNDERSTOOD, count_labels, label_text, truth
 from reft_studio.errors import SpecError
 from reft_studio.workspace import Workspace
 

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from reft_studio.data.dataset import SCHEMA, Row, full_row
-from reft_studio.data.reading.quarantine import Problem
+from reft_studio.data.rows.quarantine import Problem
 
 LARGEST = (1 << 31) - 1
 """Bytes of text in one column of a batch."""

@@ -6,10 +6,10 @@ import pytest
 
 from reft_studio.data.chat.conversation import UnusableRowError, turns_of, turns_of_transcript
 from reft_studio.data.columns import find_column, looks_like_names, plain_name, unique_headers
-from reft_studio.data.reading.interpret import Interpreter, guess_file
-from reft_studio.data.reading.mapping import Mapping, build, guess, is_blank
-from reft_studio.data.reading.records import RawRecord
-from reft_studio.data.reading.truth import truth
+from reft_studio.data.rows.interpret import Interpreter, guess_file
+from reft_studio.data.rows.mapping import Mapping, build, guess, is_blank
+from reft_studio.data.rows.record import RawRecord
+from reft_studio.data.rows.truth import truth
 
 QA = [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}]
 

@@ -13,16 +13,17 @@ import numpy as np
 import orjson
 
 from reft_studio.data.dataset import Role
-from reft_studio.data.reading.csv_text import cells_of, has_stray_quote
-from reft_studio.data.reading.detect import FileLayout
-from reft_studio.data.reading.fast_rows import FastRows
-from reft_studio.data.reading.interpret import LONG_TEXT, Interpreter
-from reft_studio.data.reading.json_stream import Element
-from reft_studio.data.reading.lines import MAX_ROW_BYTES, line_of, read_lines
-from reft_studio.data.reading.mapping import Mapping
-from reft_studio.data.reading.parquet_rows import ParquetBatch, batch_rows
-from reft_studio.data.reading.records import JsonText, LineFeed, RawRecord, csv_record, csv_records, is_open, json_record, jsonl_record
-from reft_studio.data.reading.row_columns import PieceRows, RowColumns
+from reft_studio.data.formats.csv_text import cells_of, has_stray_quote
+from reft_studio.data.formats.detect import FileLayout
+from reft_studio.data.formats.json_stream import Element
+from reft_studio.data.formats.lines import MAX_ROW_BYTES, line_of, read_lines
+from reft_studio.data.formats.parquet_rows import ParquetBatch, batch_rows
+from reft_studio.data.formats.records import JsonText, LineFeed, csv_record, csv_records, is_open, json_record, jsonl_record
+from reft_studio.data.rows.fast_rows import FastRows
+from reft_studio.data.rows.interpret import LONG_TEXT, Interpreter
+from reft_studio.data.rows.mapping import Mapping
+from reft_studio.data.rows.record import RawRecord
+from reft_studio.data.rows.row_columns import PieceRows, RowColumns
 
 HOLD_BYTES = 4 * MAX_ROW_BYTES
 """A larger piece holds a line that is too long: it is read line by line instead of at once."""

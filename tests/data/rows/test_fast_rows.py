@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from reft_studio.data.reading.fast_rows import KNOWN, FastRows
-from reft_studio.data.reading.mapping import Mapping
-from reft_studio.data.reading.row_columns import RowColumns
+from reft_studio.data.rows.fast_rows import KNOWN, FastRows
+from reft_studio.data.rows.mapping import Mapping
+from reft_studio.data.rows.row_columns import RowColumns
 
 PAIRS = Mapping(format="pairs", columns={"prompt": "p", "response": "r", "origin": "o", "category": "c", "known_harmful": "label"})
 CHAT = Mapping(format="openai", columns={"messages": "m"})

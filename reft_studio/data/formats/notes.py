@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from reft_studio.data.reading.detect import FileLayout
-from reft_studio.data.reading.json_stream import lists_beside, outline
-from reft_studio.data.reading.quarantine import Problem
+from reft_studio.data.formats.detect import FileLayout
+from reft_studio.data.formats.json_stream import lists_beside, outline
+from reft_studio.data.rows.quarantine import Problem
 
 LOOKED_THROUGH = 64 << 20
 """Bytes of a JSON document that is looked through for lists beside its rows."""

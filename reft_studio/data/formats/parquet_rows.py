@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from reft_studio.data.reading.arrow_types import Sizes, rows_of, text_bytes
-from reft_studio.data.reading.lines import MAX_ROW_BYTES
-from reft_studio.data.reading.parquet_pages import bomb, longest_entry
+from reft_studio.data.formats.arrow_types import Sizes, rows_of, text_bytes
+from reft_studio.data.formats.lines import MAX_ROW_BYTES
+from reft_studio.data.formats.parquet_pages import bomb, longest_entry
 from reft_studio.errors import DataError
 
 BATCH_BYTES = 16 << 20

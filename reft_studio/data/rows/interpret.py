@@ -12,9 +12,9 @@ from reft_studio.data.chat.conversation import UnusableRowError, role_of, speake
 from reft_studio.data.chat.dialects import turns_in
 from reft_studio.data.columns import find_column
 from reft_studio.data.dataset import Role, Row
-from reft_studio.data.reading.mapping import MAX_COLUMNS, SURE, Built, Guess, Mapping, build, guess, is_blank
-from reft_studio.data.reading.quarantine import RAW_LIMIT, Problem
-from reft_studio.data.reading.records import RawRecord
+from reft_studio.data.rows.mapping import MAX_COLUMNS, SURE, Built, Guess, Mapping, build, guess, is_blank
+from reft_studio.data.rows.quarantine import RAW_LIMIT, Problem
+from reft_studio.data.rows.record import RawRecord
 
 LONG_TEXT = 100_000
 """Characters above which a text is pointed out: most models cut it off."""

@@ -10,11 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from reft_studio.data.reading import json_stream, lines
-from reft_studio.data.reading.detect import FileLayout, detect
-from reft_studio.data.reading.json_stream import elements, outline
-from reft_studio.data.reading.lines import read_lines
-from reft_studio.data.reading.records import JsonText, RawRecord, read_records
+from reft_studio.data.formats import json_stream, lines
+from reft_studio.data.formats.detect import FileLayout, detect
+from reft_studio.data.formats.json_stream import elements, outline
+from reft_studio.data.formats.lines import read_lines
+from reft_studio.data.formats.records import JsonText, read_records
+from reft_studio.data.rows.record import RawRecord
 
 Upload = Callable[..., Path]
 
