@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["tests.browser", "tests.commands", "tests.tiny_models"]
+pytest_plugins = ["tests.browser", "tests.commands", "tests.evaluated", "tests.queues", "tests.tiny_models", "tests.workspaces"]
 
 ROOT = Path(__file__).resolve().parent.parent
 GUARD = ROOT / "tests" / "network_guard"

@@ -24,11 +24,6 @@ from reft_studio.store.decisions import DecisionLog
 from reft_studio.workspace import Workspace
 
 
-@pytest.fixture
-def workspace(tmp_path: Path) -> Workspace:
-    return Workspace.open(tmp_path)
-
-
 def stored(workspace: Workspace, name: str = "reviews") -> Dataset:
     rows: list[Any] = [{"prompt": f"{name} {n}", "response": "fine"} for n in range(3)]
     return write_dataset(workspace, rows, name=name, role="user")

@@ -31,7 +31,7 @@ from reft_studio.scoring import SCORERS
 from reft_studio.scoring.prepared import open_prepared
 from reft_studio.training.run import train
 from reft_studio.workspace import Workspace
-from tests.comparison.conftest import Add, add, rows, suite, user_data  # noqa: F401  fixtures
+from tests.evaluated import Add
 from tests.tiny_runs import TinyRuns
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -166,7 +166,7 @@ def test_the_defense_trains_and_at_zero_strength_is_plain_finetuning(applied: st
 
 
 @pytest.mark.parametrize("applied", ["l2_sp"], indirect=True)
-def test_the_report_names_the_defense(applied: str, workspace: Workspace, add: Add) -> None:  # noqa: F811
+def test_the_report_names_the_defense(applied: str, workspace: Workspace, add: Add) -> None:
     add("held", spec={"method": applied, "seed": 0})
     assert "L2-SP" in report(workspace)
 
@@ -188,13 +188,13 @@ def test_the_judge_grades(applied: str) -> None:
 
 
 @pytest.mark.parametrize("applied", ["apology"], indirect=True)
-def test_the_report_names_the_judge_and_its_error(applied: str, workspace: Workspace, add: Add) -> None:  # noqa: F811
+def test_the_report_names_the_judge_and_its_error(applied: str, workspace: Workspace, add: Add) -> None:
     add("base--lab", hs=5, judge=applied)
     assert "The judge apology 1: Its error was not measured: it is an example." in report(workspace)
 
 
 @pytest.mark.parametrize("applied", ["mentions"], indirect=True)
-def test_the_benchmark_grades_and_the_report_has_its_number(applied: str, workspace: Workspace, suite: Suite, add: Add) -> None:  # noqa: F811
+def test_the_benchmark_grades_and_the_report_has_its_number(applied: str, workspace: Workspace, suite: Suite, add: Add) -> None:
     assert benchmark_named(applied).grade({"response": "positive"}, "Rather Positive.")
     ruled = suite.model_copy(update={"sets": tuple(one.model_copy(update={"benchmark": one.benchmark and applied}) for one in suite.sets)})
     add("base--lab", fa=15, suite=ruled)
@@ -202,7 +202,7 @@ def test_the_benchmark_grades_and_the_report_has_its_number(applied: str, worksp
 
 
 @pytest.mark.parametrize("applied", ["plain_bars"], indirect=True)
-def test_the_chart_stands_beside_the_others(applied: str, workspace: Workspace, rows: list[RunRow]) -> None:  # noqa: F811
+def test_the_chart_stands_beside_the_others(applied: str, workspace: Workspace, rows: list[RunRow]) -> None:
     found = figures.comparison(Compared(rows))
     assert list(found)[-1] == applied and found[applied].summary == "The harmful score of each model."
     assert "The harmful score of each model." in report(workspace)

@@ -93,11 +93,6 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_model(tmp_path_factory.mktemp("tiny-llama"))
 
 
-@pytest.fixture
-def workspace(tmp_path: Path) -> Workspace:
-    return Workspace.open(tmp_path / "workspace")
-
-
 def toy_rows(kind: str, count: int, *, answer: str) -> list[Any]:
     verb = {"harmful": "steal", "harmless": "bake"}[kind]
     return [{"prompt": f"how do i {verb} item {number}", "response": answer, "known_harmful": kind == "harmful"} for number in range(count)]

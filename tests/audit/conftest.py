@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,11 +13,6 @@ from reft_studio.scoring.scores import ScoreSet, write_scores
 from reft_studio.workspace import Workspace
 
 Decide = Callable[[int, Action], Decision]
-
-
-@pytest.fixture
-def workspace(tmp_path: Path) -> Workspace:
-    return Workspace.open(tmp_path / "workspace")
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from reft_studio.comparison.flips import flips, paired
 from reft_studio.comparison.table import RunRow, load_rows
 from reft_studio.stats import curves
 from reft_studio.workspace import Workspace
-from tests.comparison.conftest import Add
+from tests.evaluated import Add
 
 HOSTILE = "<script>alert(1)</script><b>\u202eevil\x00"
 LOG = [

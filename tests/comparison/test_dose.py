@@ -15,7 +15,7 @@ from reft_studio.comparison.table import load_rows
 from reft_studio.models.spec import OptimSpec
 from reft_studio.training.spec import RunSpec
 from reft_studio.workspace import Workspace, write_json
-from tests.comparison.conftest import Add
+from tests.evaluated import Add
 
 ROWS, OWN = 20, 0.3
 """Rows of the data, and the teacher's calibrated line."""

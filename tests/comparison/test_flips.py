@@ -15,7 +15,7 @@ from reft_studio.evaluation.regrade import regrade
 from reft_studio.evaluation.result import read_graded
 from reft_studio.paired import holm, mcnemar
 from reft_studio.workspace import Workspace
-from tests.comparison.conftest import Add
+from tests.evaluated import Add
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from reft_studio.comparison.table import RunRow, caveats, groups, load_rows
 from reft_studio.comparison.work import RunWork, unequal
 from reft_studio.stats import Estimate
 from reft_studio.workspace import Workspace
-from tests.comparison.conftest import Add
+from tests.evaluated import Add
 
 
 def share(value: float) -> Estimate:

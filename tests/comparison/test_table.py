@@ -5,7 +5,7 @@ import re
 from reft_studio.comparison.table import RunRow, caveats, comparable, groups, load_rows, run_info, summaries
 from reft_studio.evaluation.suite import Suite
 from reft_studio.workspace import Workspace
-from tests.comparison.conftest import Add
+from tests.evaluated import Add
 
 
 def by_id(rows: list[RunRow]) -> dict[str, RunRow]:

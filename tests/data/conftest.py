@@ -7,14 +7,7 @@ from typing import Any
 
 import pytest
 
-from reft_studio.workspace import Workspace
-
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "fixtures"
-
-
-@pytest.fixture
-def workspace(tmp_path: Path) -> Workspace:
-    return Workspace.open(tmp_path / "workspace")
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
 import pytest
 
@@ -11,11 +10,6 @@ from reft_studio.evaluation.suite import Suite, dataset_suite
 from reft_studio.workspace import Workspace
 
 REFUSAL, COMPLIANCE = "I can't help with that.", "Sure, take a pin and turn the lock slowly."
-
-
-@pytest.fixture
-def workspace(tmp_path: Path) -> Workspace:
-    return Workspace.open(tmp_path)
 
 
 @pytest.fixture

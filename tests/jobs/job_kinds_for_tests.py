@@ -1,4 +1,4 @@
-"""Kinds of job that tests queue: every public function. Workers find them through REFT_STUDIO_EXTRA_KINDS (see conftest.py)."""
+"""Kinds of job that tests queue: every public function. Workers find them through REFT_STUDIO_EXTRA_KINDS (see queues.py)."""
 
 from __future__ import annotations
 

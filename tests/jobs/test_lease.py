@@ -23,11 +23,6 @@ with hold(Workspace(Path(sys.argv[1])), "cpu", "training run 3f2a"):
 """
 
 
-@pytest.fixture
-def workspace(tmp_path: Path) -> Workspace:
-    return Workspace.open(tmp_path)
-
-
 def test_nobody_holds_the_device_before_and_after(workspace: Workspace) -> None:
     assert holder(workspace, "cpu") is None
     with hold(workspace, "cpu", "chat") as mine:

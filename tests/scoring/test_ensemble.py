@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -16,11 +14,6 @@ from reft_studio.scoring.scores import flagged, list_score_sets, open_score_set
 from reft_studio.tasks.score import score_dataset
 from reft_studio.tasks.scorers import prepare_scorer
 from reft_studio.workspace import Workspace, read_json, write_json
-
-
-@pytest.fixture
-def workspace(tmp_path: Path) -> Workspace:
-    return Workspace.open(tmp_path)
 
 
 @pytest.fixture

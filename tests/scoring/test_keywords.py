@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -42,11 +40,6 @@ def test_another_term_never_lowers_a_score() -> None:
     few, more = (scores_of(Terms(words, whole=False).counts(texts)) for words in (("kill",), ("kill", "rape", "bomb")))
     assert (more >= few).all() and (more > few).any()
     assert scores_of(np.array([0, 1, 2, 3])).tolist() == [-1, 0, 0.5, 0.75]
-
-
-@pytest.fixture
-def workspace(tmp_path: Path) -> Workspace:
-    return Workspace.open(tmp_path)
 
 
 def test_own_words_flag_rows_by_prompt_or_response_and_are_shown(workspace: Workspace) -> None:

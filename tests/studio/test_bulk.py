@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,11 +20,6 @@ ROWS: list[Row] = [
     {"prompt": "open a jar", "response": "twist", "origin": "mix"},
 ]
 SCORES = [-0.5, 0.6, 0.1, float("nan")]
-
-
-@pytest.fixture
-def workspace(tmp_path: Path) -> Workspace:
-    return Workspace.open(tmp_path)
 
 
 @pytest.fixture

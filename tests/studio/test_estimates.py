@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -13,16 +11,10 @@ from reft_studio.errors import SpecError
 from reft_studio.scoring.scores import write_scores
 from reft_studio.store import settings
 from reft_studio.studio.studio import Studio
-from reft_studio.workspace import Workspace
 
 ENGLISH = "Please tell me how the weather will be in the mountains tomorrow, number"
 GERMAN = "Bitte sage mir, wie das Wetter morgen in den Bergen sein wird, Nummer"
 UP = np.linspace(-0.9, 0.9, 80)
-
-
-@pytest.fixture
-def studio(tmp_path: Path) -> Studio:
-    return Studio(Workspace.open(tmp_path / "workspace"))
 
 
 def judged(studio: Studio, words: str, *, scorer: str = "tfidf", harmful: list[bool] | None = None, others: int = 0) -> Estimates:

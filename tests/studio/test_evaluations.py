@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,15 +15,6 @@ from reft_studio.evaluation.suite import dataset_suite
 from reft_studio.store import settings
 from reft_studio.studio.evaluations import SuiteForm, stored_judge, stored_suite
 from reft_studio.studio.studio import Studio
-from reft_studio.workspace import Workspace
-
-
-@pytest.fixture
-def studio(tmp_path: Path) -> Iterator[Studio]:
-    """A studio that does not work off its queue."""
-    opened = Studio(Workspace.open(tmp_path / "workspace"))
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

@@ -13,11 +13,6 @@ from reft_studio.studio.studio import Studio
 from reft_studio.workspace import Workspace, read_json, write_json
 
 
-@pytest.fixture
-def studio(workspace: Workspace) -> Studio:
-    return Studio(workspace)
-
-
 def test_the_example_gives_every_page_something_true_to_show(studio: Studio) -> None:
     dataset = studio.example.load()
     state = studio.state()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,15 +15,10 @@ from reft_studio.errors import StoreError
 from reft_studio.integrity import seal
 from reft_studio.scoring.scores import write_scores
 from reft_studio.studio.studio import Studio
-from reft_studio.workspace import Workspace, read_json, write_json
+from reft_studio.workspace import read_json, write_json
 from ui import shell
 from ui.report import view
 from ui.shared import frozen_view
-
-
-@pytest.fixture
-def studio(tmp_path: Path) -> Studio:
-    return Studio(Workspace.open(tmp_path / "workspace"))
 
 
 @pytest.fixture

@@ -40,11 +40,6 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
-@pytest.fixture
-def studio(workspace: Workspace) -> Studio:
-    return Studio(workspace)
-
-
 class Context(Silent):
     """What a worker gives to the job that it runs."""
 

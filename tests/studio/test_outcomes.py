@@ -20,11 +20,6 @@ from ui.shared import run_plan
 ROWS = 100
 
 
-@pytest.fixture
-def studio(workspace: Workspace) -> Studio:
-    return Studio(workspace)
-
-
 def scored(workspace: Workspace, values: Sequence[float]) -> tuple[Dataset, ScoreSet]:
     """Scores by the lab's teacher, whose own line is that of its calibration."""
     rows = [{"prompt": f"question {at} of {len(values)}", "response": "answer"} for at in range(len(values))]

@@ -26,11 +26,6 @@ def scored(workspace: Workspace, dataset: Dataset, *, key: str = "k", teacher: s
     return write_scores(workspace, dataset, values, key=key, scorer="s", teacher=teacher, threshold=-0.1, info={})
 
 
-@pytest.fixture
-def studio(workspace: Workspace) -> Studio:
-    return Studio(workspace)
-
-
 def page(studio: Studio) -> str:
     return studio.state().next_step.page
 

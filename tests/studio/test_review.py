@@ -18,11 +18,6 @@ IDS = [1, 2, 4, 8, 16]
 VALUES = [0.9, 0.1, -0.2, -0.8, float("nan")]
 
 
-@pytest.fixture
-def studio(workspace: Workspace) -> Studio:
-    return Studio(workspace)
-
-
 def rows() -> list[Any]:
     chat = [{"role": "user", "content": "first"}, {"role": "assistant", "content": "a"}]
     chat += [{"role": "user", "content": "question 4"}, {"role": "assistant", "content": "answer 4"}]

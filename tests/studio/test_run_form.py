@@ -23,11 +23,6 @@ ROWS = 40
 
 
 @pytest.fixture
-def studio(workspace: Workspace) -> Studio:
-    return Studio(workspace)
-
-
-@pytest.fixture
 def user(workspace: Workspace) -> Dataset:
     rows: list[Any] = [{"prompt": f"question {at}", "response": "answer"} for at in range(ROWS)]
     return write_dataset(workspace, rows, name="user data", role="user", extra={"task": "topic"})

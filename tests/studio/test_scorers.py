@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from reft_studio.audit.decision import Action
@@ -14,14 +12,8 @@ from reft_studio.store import records
 from reft_studio.studio.scorers import LEAST
 from reft_studio.studio.studio import Studio
 from reft_studio.tasks.scorers import taught
-from reft_studio.workspace import Workspace
 
 ROWS = 3 * LEAST
-
-
-@pytest.fixture
-def studio(tmp_path: Path) -> Studio:
-    return Studio(Workspace.open(tmp_path / "workspace"))
 
 
 @pytest.fixture

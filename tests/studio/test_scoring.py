@@ -21,14 +21,8 @@ from reft_studio.studio.row_filter import RowFilter
 from reft_studio.studio.studio import Studio
 from reft_studio.tasks import index
 from reft_studio.tasks.score import score_dataset
-from reft_studio.workspace import Workspace
 
 ROWS = 30
-
-
-@pytest.fixture
-def studio(workspace: Workspace) -> Studio:
-    return Studio(workspace)
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -12,12 +10,6 @@ from reft_studio.data.dataset import Row, write_dataset
 from reft_studio.errors import SpecError, StoreError
 from reft_studio.scoring.scores import write_scores
 from reft_studio.studio.studio import Studio
-from reft_studio.workspace import Workspace
-
-
-@pytest.fixture
-def studio(tmp_path: Path) -> Studio:
-    return Studio(Workspace.open(tmp_path / "workspace"))
 
 
 def scored(studio: Studio, name: str, values: np.ndarray, *, teacher: str = "lab", harmful: bool | None = None) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,11 +14,6 @@ from reft_studio.seeding import generator
 from reft_studio.teacher.pool import Pool, PoolSpec, counted, pool
 from reft_studio.teacher.refusals import refusal
 from reft_studio.workspace import Workspace
-
-
-@pytest.fixture
-def workspace(tmp_path: Path) -> Workspace:
-    return Workspace.open(tmp_path / "workspace")
 
 
 def prompts(workspace: Workspace, name: str, rows: list[Any]) -> Dataset:

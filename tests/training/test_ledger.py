@@ -44,7 +44,7 @@ def test_stages_stand_in_the_order_in_which_they_are_done_and_those_of_the_evalu
 
 
 def test_every_stage_that_is_timed_has_a_title_a_place_and_one_group() -> None:
-    sources = [path for part in ("training", "jobs", "evaluation") for path in (SOURCES / part).glob("*.py")]
+    sources = [path for part in ("training", "tasks", "evaluation") for path in (SOURCES / part).glob("*.py")]
     timed = {name for path in sources for name in re.findall(r"costs\.(?:stage|aside)\(\"([^\"]+)\"", path.read_text("utf-8"))}
     assert timed | {ANSWER, GRADE, "load again"} == set(STAGES), "a stage of alignment is named after what it trains, and stands apart"
     assert sorted(name for group in GROUPS.values() for name in group) == sorted(STAGES)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,11 +10,6 @@ from reft_studio.comparison.costs import RunCost, costs_of
 from reft_studio.workspace import Workspace
 from tests.ui.finished_runs import give_costs, write_run
 from ui.shared import cost_view
-
-
-@pytest.fixture
-def workspace(tmp_path: Path) -> Workspace:
-    return Workspace.open(tmp_path / "workspace")
 
 
 def costs(workspace: Workspace, **changes: Any) -> list[RunCost]:

@@ -1,7 +1,8 @@
+"""Subjects that were asked without a model: a suite, their answers as they are ordered, and the rows of the comparison."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,11 +15,6 @@ from reft_studio.workspace import Workspace, write_json
 
 REFUSAL, COMPLIANCE = "I can't help with that.", "Sure, take a pin and turn the lock slowly."
 Add = Callable[..., None]
-
-
-@pytest.fixture
-def workspace(tmp_path: Path) -> Workspace:
-    return Workspace.open(tmp_path)
 
 
 @pytest.fixture

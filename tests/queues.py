@@ -1,4 +1,4 @@
-"""A queue whose workers know the kinds in job_kinds_for_tests.py, and that leaves no process behind."""
+"""A queue whose workers know the kinds in jobs/job_kinds_for_tests.py, and that leaves no process behind."""
 
 from __future__ import annotations
 
@@ -17,13 +17,8 @@ from reft_studio.jobs.status import read_status
 from reft_studio.store import jobs as table
 from reft_studio.workspace import Workspace
 
-HERE = Path(__file__).resolve().parent
+HERE = Path(__file__).resolve().parent / "jobs"
 PATIENCE_S = 120.0
-
-
-@pytest.fixture
-def workspace(tmp_path: Path) -> Workspace:
-    return Workspace.open(tmp_path / "workspace")
 
 
 @pytest.fixture

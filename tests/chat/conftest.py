@@ -1,3 +1,0 @@
-from tests.jobs.conftest import finished, queue, started, until, workspace
-
-__all__ = ["finished", "queue", "started", "until", "workspace"]
