@@ -227,7 +227,7 @@ def test_an_unread_prompt_is_warned_of_before_models_answer_and_the_answers_are_
         assert go_on.wait(60)
         yield from speak(prompt, models)
 
-    monkeypatch.setattr(talking, "chat", slowly)
+    monkeypatch.setattr(talking.chat, "answer", slowly)
     page.goto("/chat?models=base--lab")
     page.locator(".cl-model[aria-pressed=true]").wait_for()
     ask(page, CAKE)
@@ -251,7 +251,7 @@ def test_stop_keeps_what_was_said_and_a_number_widens_a_column(page: Page, talki
         finally:
             closed.append(True)
 
-    monkeypatch.setattr(talking, "chat", endless)
+    monkeypatch.setattr(talking.chat, "answer", endless)
     page.goto("/chat?models=base--lab,r-new")
     page.locator(".cl-model[aria-pressed=true]").nth(1).wait_for()
     ask(page, "Go on.")
