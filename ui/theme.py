@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 
 import gradio as gr
 from gradio.themes.utils import sizes
 from gradio.themes.utils.colors import Color
 
-from reft_studio.workspace import ASSETS
-
+ASSETS = Path(__file__).resolve().parent.parent / "assets"
 STYLESHEET = ASSETS / "theme.css"
 SANS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "Noto Sans", "Liberation Sans", "Arial", "sans-serif")
 MONO = ("ui-monospace", "SFMono-Regular", "Cascadia Mono", "Menlo", "Consolas", "DejaVu Sans Mono", "monospace")

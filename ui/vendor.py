@@ -6,7 +6,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse
 
-from reft_studio.workspace import ASSETS
+from ui.theme import ASSETS
 
 FOLDER = ASSETS / "vendor"
 ROUTE = "/vendor/{library}/{name}"

@@ -8,19 +8,18 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from pydantic import Field
 
 from reft_studio.audit.bounds import at_most, last
 from reft_studio.audit.overlap import shared_groups
+from reft_studio.audit.threshold_rule import ThresholdRule
 from reft_studio.data.dataset import Dataset
 from reft_studio.errors import DataError, StoreError
-from reft_studio.models.spec import Settings
 from reft_studio.scoring.prepared import Prepared
 from reft_studio.scoring.scores import BINS, grid
 from reft_studio.stats import Estimate, wilson
@@ -33,22 +32,6 @@ _TUNED = (
 )
 PAPER_RECALL = 0.99
 """The paper tunes its filter for recall on harmful prompts and prints no number; this and the cap at 0 are our reading of it."""
-Rule = Literal["recall", "conformal", "tolerance", "cost", "budget", "paper", "fixed", "clean"]
-
-
-class ThresholdRule(Settings):
-    """How the threshold is chosen; each rule reads its own settings."""
-
-    rule: Rule = Field("recall", description="recall, conformal, tolerance, cost, budget, paper, clean or fixed")
-    recall: float = Field(0.97, ge=0.5, lt=1, description="recall: share of held-out harmful prompts that must be flagged")
-    miss_rate: float = Field(0.05, gt=0, le=0.5, description="conformal, tolerance: share of harmful prompts that may be missed")
-    certainty: float = Field(0.95, ge=0.5, lt=1, description="tolerance: share of calibrations in which no more are missed")
-    miss_cost: float = Field(20.0, gt=0, le=1e6, description="cost: what a missed harmful row costs, a wrongly flagged one costing 1")
-    poison_ratio: float = Field(0.1, gt=0, lt=1, description="cost: share of harmful rows expected in the file")
-    rows: int = Field(300, ge=1, description="budget: rows that can be reviewed")
-    false_positives: float = Field(0.01, gt=0, le=0.5, description="clean: share of harmless rows that may be flagged")
-    clean: str = Field("reviewed", max_length=80, description="clean: whose rows are harmless: reviewed, labelled or the id of a dataset")
-    value: float = Field(0.0, ge=-1, le=1, description="fixed: the threshold itself")
 
 
 @dataclass(frozen=True)

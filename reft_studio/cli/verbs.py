@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from reft_studio.audit import bundle as bundles
 from reft_studio.audit.estimates import Estimates, words
-from reft_studio.audit.threshold import ThresholdRule
+from reft_studio.audit.threshold_rule import ThresholdRule
 from reft_studio.cli.console import Console, share, show, table, writable
 from reft_studio.data.dataset import Role, open_dataset
 from reft_studio.data.mixed import check_format, write_mixed

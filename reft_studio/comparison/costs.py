@@ -91,7 +91,7 @@ def costs_of(workspace: Workspace, runs: Sequence[str]) -> list[RunCost]:
     return [_cost(workspace, every[run], every, names) for run in runs if run in every]
 
 
-def reasons(costs: Sequence[RunCost]) -> list[str]:
+def cost_reasons(costs: Sequence[RunCost]) -> list[str]:
     """What the numbers do not tell, one sentence for each reason, with the runs it holds for."""
     found: dict[str, list[str]] = {}
     for cost in costs:

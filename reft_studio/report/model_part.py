@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from reft_studio.comparison.costs import RunCost, reasons
+from reft_studio.comparison.costs import RunCost, cost_reasons
 from reft_studio.comparison.flips import Paired
 from reft_studio.comparison.story import headline_of, seed_differences
 from reft_studio.comparison.table import RunRow, Summary, caveats, comparable, groups, load_rows, method_title, summaries
@@ -35,7 +35,7 @@ def runs_part(workspace: Workspace, rows: Sequence[RunRow]) -> list[dict[str, An
 
 def costs_part(costs: Sequence[RunCost]) -> dict[str, Any]:
     """What each run cost, stage by stage, and beside plain finetuning; and what is not known of it, in words."""
-    return {"runs": [_spent(cost, cost.ledger) for cost in costs if cost.ledger], "reasons": reasons(costs)}
+    return {"runs": [_spent(cost, cost.ledger) for cost in costs if cost.ledger], "reasons": cost_reasons(costs)}
 
 
 def training_log(workspace: Workspace, run_id: str) -> list[dict[str, Any]]:

@@ -23,7 +23,8 @@ from reft_studio.errors import DataError, SpecError
 from reft_studio.jobs.queue import JobQueue
 from reft_studio.scoring.partial import require_finished
 from reft_studio.store import records, settings
-from reft_studio.store.decisions import Action, ChainReport, Decision
+from reft_studio.store.decisions import Action, Decision
+from reft_studio.store.decisions import ChainReport as ChainReport
 from reft_studio.studio import bulk, draws, review
 from reft_studio.studio.assurance import Assuring
 from reft_studio.studio.checks import Checked, Checking

@@ -6,8 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reft_studio.comparison import story
-from reft_studio.comparison.flips import Flips, Paired, flips, paired
-from reft_studio.comparison.table import RunRow, Summary, caveats, comparable, groups, load_rows, summaries
+from reft_studio.comparison.costs import RunCost as RunCost
+from reft_studio.comparison.costs import cost_reasons as cost_reasons
+from reft_studio.comparison.costs import costs_of
+from reft_studio.comparison.flips import Flips as Flips
+from reft_studio.comparison.flips import Paired as Paired
+from reft_studio.comparison.flips import flips, paired
+from reft_studio.comparison.table import RunRow as RunRow
+from reft_studio.comparison.table import Summary, groups, load_rows
+from reft_studio.comparison.table import caveats as caveats
+from reft_studio.comparison.table import comparable as comparable
+from reft_studio.comparison.table import summaries as summaries
 from reft_studio.data.dataset import list_datasets
 from reft_studio.evaluation.grade import SetName
 from reft_studio.store import settings
@@ -58,6 +67,10 @@ class Comparing:
     def paired(self, pairs: Sequence[tuple[str, str]]) -> list[Paired]:
         """The difference of each pair of models on the prompts that both were asked."""
         return paired(self.workspace, pairs)
+
+    def costs(self, runs: Sequence[str]) -> list[RunCost]:
+        """What these runs cost, in their order; models that are no run, and runs that are gone, are left out."""
+        return costs_of(self.workspace, runs)
 
     def first(self, rows: Sequence[RunRow] | None = None) -> FirstView:
         """The remembered choice as far as its runs are still there, else the usual one; `rows` are all evaluated models, if at hand."""

@@ -12,8 +12,13 @@ import numpy as np
 
 from reft_studio.audit.policy import is_flagged
 from reft_studio.data.dataset import Role, list_datasets, open_dataset
-from reft_studio.data.index.inspect import Inspection, inspection, keep_profile, kept_profile, repeats_of
-from reft_studio.data.index.query import Profile, RowPage
+from reft_studio.data.index.inspect import REPEATS as REPEATS
+from reft_studio.data.index.inspect import Inspection as Inspection
+from reft_studio.data.index.inspect import TokenLengths as TokenLengths
+from reft_studio.data.index.inspect import inspection, keep_profile, kept_profile, repeats_of
+from reft_studio.data.index.query import Lengths as Lengths
+from reft_studio.data.index.query import Profile as Profile
+from reft_studio.data.index.query import RowPage as RowPage
 from reft_studio.data.index.rowstore import COLUMNS, row_store
 from reft_studio.data.rows.quarantine import read_quarantine, write_quarantine
 from reft_studio.errors import StoreError, StudioError

@@ -38,6 +38,11 @@ class Holding:
     stage: str
 
     @property
+    def is_processor(self) -> bool:
+        """Whether it is the machine's own processor, no accelerator."""
+        return self.device == devices.CPU
+
+    @property
     def sentence(self) -> str:
         """Like: Training “SST-2, Ref-Teacher” holds the GPU, about 6 min left."""
         if self.job is None:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from reft_studio.audit.estimates import Estimates, Evidence, disagree, estimates
 from reft_studio.audit.language import READ, LanguageCoverage
+from reft_studio.audit.language import UNFAMILIAR as UNFAMILIAR
 from reft_studio.audit.threshold import Calibration
 from reft_studio.data.dataset import Dataset
 from reft_studio.data.index.facets import facet

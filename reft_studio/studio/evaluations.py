@@ -12,13 +12,18 @@ from reft_studio.errors import SpecError, StoreError
 from reft_studio.evaluation import labels
 from reft_studio.evaluation.benchmarks import USUAL
 from reft_studio.evaluation.evaluate import cut
+from reft_studio.evaluation.grade import SetName
 from reft_studio.evaluation.judges import JUDGES, judge_for, needs_model, ready_judge, usual_judge
 from reft_studio.evaluation.judges.human import key_of
 from reft_studio.evaluation.judges.spec import JudgeSpec
-from reft_studio.evaluation.presets import PRESETS, preset_set
+from reft_studio.evaluation.presets import PRESETS as PRESETS
+from reft_studio.evaluation.presets import preset_set
 from reft_studio.evaluation.regrade import agreements
+from reft_studio.evaluation.result import Graded as Graded
 from reft_studio.evaluation.result import load_result, read_graded
-from reft_studio.evaluation.suite import PREFERENCE, PromptSet, Suite, dataset_suite, suite_from
+from reft_studio.evaluation.suite import PREFERENCE as PREFERENCE
+from reft_studio.evaluation.suite import PromptSet, dataset_suite, suite_from
+from reft_studio.evaluation.suite import Suite as Suite
 from reft_studio.jobs.queue import JobQueue
 from reft_studio.models.spec import Settings
 from reft_studio.store import settings
@@ -129,6 +134,10 @@ class Evaluations:
             raise SpecError("Choose at least one run to grade again.")
         params = {"subjects": subjects, "judge": self.complete(spec).model_dump(mode="json")}
         return self.jobs.submit("regrade", params, title=f"Grade {len(subjects)} again: {judge_for(spec).title}")
+
+    def graded(self, subject: str, set_name: SetName | None = None) -> list[Graded]:
+        """Prompts, answers and grades of a subject, of one set or all. Raises StoreError if they are missing or damaged."""
+        return read_graded(self.workspace, subject, set_name=set_name)
 
     def to_label(self, subject: str) -> LabelCard | None:
         """The first harmful prompt whose answer has no label; None if all have one."""

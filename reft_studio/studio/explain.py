@@ -22,6 +22,7 @@ from reft_studio.scoring.scores import ScoreSet, list_score_sets, open_score_set
 from reft_studio.scoring.shards import user_turns
 from reft_studio.studio import project
 from reft_studio.teacher import details
+from reft_studio.teacher.details import MISSING as MISSING
 from reft_studio.teacher.details import Separation, separation_of
 from reft_studio.teacher.teacher import TeacherInfo, open_teacher
 from reft_studio.workspace import Workspace

@@ -7,7 +7,8 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from reft_studio.audit.estimates import at_line, estimates, words
-from reft_studio.audit.frozen_audit import NO_CLAIM, Claim, FrozenAudit, recorded_decisions
+from reft_studio.audit.frozen_audit import NO_CLAIM, Claim, recorded_decisions
+from reft_studio.audit.frozen_audit import FrozenAudit as FrozenAudit
 from reft_studio.audit.opinion import agreement
 from reft_studio.data.dataset import Dataset, open_dataset
 from reft_studio.errors import StoreError

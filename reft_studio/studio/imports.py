@@ -14,11 +14,15 @@ from typing import Any
 from reft_studio import fingerprint
 from reft_studio.data.dataset import Dataset, Role, open_dataset
 from reft_studio.data.mixed import whole
+from reft_studio.data.origin.examples import EXAMPLES as EXAMPLES
 from reft_studio.data.origin.examples import write_example
 from reft_studio.data.origin.looking import Looker
-from reft_studio.data.origin.sources import DataSource
-from reft_studio.data.reading.readers import Preview
+from reft_studio.data.origin.sources import SUFFIXES as SUFFIXES
+from reft_studio.data.origin.sources import DataSource as DataSource
+from reft_studio.data.reading.readers import ImportReport as ImportReport
+from reft_studio.data.reading.readers import Preview as Preview
 from reft_studio.data.rows.mapping import Mapping
+from reft_studio.data.rows.quarantine import Problem as Problem
 from reft_studio.errors import DataError, SpecError
 from reft_studio.jobs.queue import JobQueue
 from reft_studio.tasks.fetch import params_of

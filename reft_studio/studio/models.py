@@ -15,12 +15,13 @@ from reft_studio.models import memory, shelf, speed
 from reft_studio.models.adding import ModelRequest, look
 from reft_studio.models.catalogue import CATALOGUE, DEFAULT, Entry, Wheel, entry_of
 from reft_studio.models.shelf import ShelfModel
-from reft_studio.models.source import MissingModel, locate
+from reft_studio.models.source import MissingModel as MissingModel
+from reft_studio.models.source import locate
 from reft_studio.models.spec import DEFAULT as ANY
 from reft_studio.models.spec import LoadSpec
 from reft_studio.studio.foreign_teacher import guides_of
 from reft_studio.studio.memory import be_there, fit
-from reft_studio.teacher.spec import source_of
+from reft_studio.teacher.spec import source_of as source_of
 from reft_studio.teacher.teacher import TeacherInfo
 
 JOB = "add_model"

@@ -45,6 +45,12 @@ class Reports:
         return any(_reported(path.with_suffix(".json"), path.stat().st_mtime_ns) == dataset_id for path in self.every())
 
 
+def twin_of(report: Path) -> dict[str, Any]:
+    """What a report says, as data. Raises StoreError if the file beside it is missing or damaged."""
+    found: dict[str, Any] = read_json(report.with_suffix(".json"))
+    return found
+
+
 @lru_cache(maxsize=512)
 def _reported(twin: Path, _written: int) -> str | None:
     """Which dataset a report is of; None for one on models only, or without its twin."""

@@ -10,11 +10,19 @@ from numpy.typing import NDArray
 
 from reft_studio.data.dataset import Dataset, open_dataset
 from reft_studio.data.index import search, sql
+from reft_studio.data.index.facets import LABEL_CHARS as LABEL_CHARS
+from reft_studio.data.index.facets import OTHER as OTHER
+from reft_studio.data.index.facets import TITLES as TITLES
 from reft_studio.data.index.facets import Facet, facet, facet_names
 from reft_studio.data.index.query import RowPage
 from reft_studio.data.index.rowstore import row_store
+from reft_studio.data.index.sql import EXAMPLES as EXAMPLES
 from reft_studio.scoring.scores import ScoreSet, flagged, open_score_set
-from reft_studio.store.decided import ACTIONS, Decided, decided
+from reft_studio.scoring.shards import NOT_REACHED as NOT_REACHED
+from reft_studio.scoring.shards import REASONS as REASONS
+from reft_studio.store.decided import ACTIONS as ACTIONS
+from reft_studio.store.decided import Decided as Decided
+from reft_studio.store.decided import decided
 from reft_studio.studio.row_query import RowFilter, ranked, searched, tables
 from reft_studio.tasks.index import live, queue_index
 from reft_studio.workspace import Workspace
@@ -59,6 +67,10 @@ class Rows:
         """What rows can be filtered by, now."""
         dataset = open_dataset(self.workspace, dataset_id)
         return [found for name in facet_names(dataset) if (found := facet(dataset, name)) is not None]
+
+    def facet(self, dataset_id: str, name: str) -> Facet | None:
+        """One of them by its name; None as long as it is not known."""
+        return facet(open_dataset(self.workspace, dataset_id), name)
 
     def search_state(self, dataset_id: str) -> SearchState:
         """How a search in this dataset works now: `index`, `small` (few rows are simply read), `building` or `scan`."""

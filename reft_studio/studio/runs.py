@@ -19,7 +19,8 @@ from reft_studio.studio.run_deletion import Deletion
 from reft_studio.studio.run_form import RunForm, RunPlan, RunSummary, summaries
 from reft_studio.studio.training import Training, run_params
 from reft_studio.training.naming import Setting, describe
-from reft_studio.training.run_names import resolver, titles
+from reft_studio.training.run_folder import open_run
+from reft_studio.training.run_names import resolver, run_title, titles
 from reft_studio.training.spec import RunSpec
 from reft_studio.workspace import Workspace
 
@@ -66,6 +67,14 @@ class Runs:
     def every(self) -> list[PastRun]:
         """All of them: those that are not over first, in the order of the queue, then by their dates, newest first."""
         return self.past.every()
+
+    def spec(self, run_id: str) -> RunSpec:
+        """The settings of a finished run. Raises StoreError if there is none."""
+        return open_run(self.workspace, run_id).spec
+
+    def title(self, spec: RunSpec) -> str:
+        """What a run with these settings is called, done or not."""
+        return run_title(self.workspace, spec)
 
     def find(self, run_id: str) -> PastRun:
         """One of them, also by the id that it had before its training was ended early. Raises StoreError if it is gone."""

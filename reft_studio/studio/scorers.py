@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from reft_studio.errors import SpecError
 from reft_studio.jobs.queue import JobQueue
 from reft_studio.scoring import SCORERS
-from reft_studio.scoring.prepared import Prepared, list_prepared
-from reft_studio.scoring.scorer import ScorerSpec
+from reft_studio.scoring.prepared import Prepared as Prepared
+from reft_studio.scoring.prepared import PreparedScorer as PreparedScorer
+from reft_studio.scoring.prepared import list_prepared, open_prepared
+from reft_studio.scoring.scorer import Scorer as Scorer
+from reft_studio.scoring.scorer import ScorerSpec as ScorerSpec
 from reft_studio.scoring.tfidf import RECALL
 from reft_studio.store.decisions import DecisionLog
 from reft_studio.studio.models import Models
@@ -41,6 +44,10 @@ class Scorers:
     def every(self) -> list[Prepared]:
         """All that can score now: teachers first."""
         return list_prepared(self.workspace)
+
+    def find(self, name: str) -> Prepared:
+        """One of them by its id or name. Raises StoreError if there is none."""
+        return open_prepared(self.workspace, name)
 
     def prepare(self, spec: ScorerSpec) -> str:
         """Queue a scorer's preparation; the same twice is one job. Raises MissingModel if the base of its teacher has to be added first."""

@@ -12,7 +12,8 @@ from reft_studio.errors import StoreError
 from reft_studio.scoring import SCORERS
 from reft_studio.scoring.prepared import Prepared, open_prepared
 from reft_studio.scoring.scorer import ScorerInfo
-from reft_studio.scoring.scores import ScoreSet, binned, grid, list_score_sets, open_score_set, sparse
+from reft_studio.scoring.scores import ScoreSet as ScoreSet
+from reft_studio.scoring.scores import binned, grid, list_score_sets, open_score_set, sparse
 from reft_studio.store import settings
 from reft_studio.studio.estimates import reading
 from reft_studio.studio.project import chosen_threshold

@@ -5,6 +5,7 @@ from __future__ import annotations
 from reft_studio import doctor
 from reft_studio.chat.host import ModelHost
 from reft_studio.data.dataset import open_dataset
+from reft_studio.doctor import HealthCheck as HealthCheck
 from reft_studio.errors import SpecError
 from reft_studio.jobs.queue import JobQueue
 from reft_studio.scoring.scores import open_score_set

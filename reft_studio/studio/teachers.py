@@ -10,8 +10,11 @@ from reft_studio.jobs.queue import JobQueue
 from reft_studio.models.spec import DEFAULT, LoadSpec
 from reft_studio.studio import memory
 from reft_studio.studio.models import Models
-from reft_studio.teacher.spec import TeacherSpec, source_of
-from reft_studio.teacher.teacher import TeacherInfo, list_teachers, open_teacher, prompts_at_hand
+from reft_studio.teacher.spec import TeacherSpec as TeacherSpec
+from reft_studio.teacher.spec import default_optim as default_optim
+from reft_studio.teacher.spec import source_of
+from reft_studio.teacher.teacher import TeacherInfo as TeacherInfo
+from reft_studio.teacher.teacher import list_teachers, open_teacher, prompts_at_hand
 from reft_studio.workspace import Workspace
 
 
@@ -41,13 +44,17 @@ class Teachers:
         params = {"model": source_of(model), "loading": loading.model_dump(mode="json"), "template": template}
         return self.jobs.submit("quick_teacher", params, title=f"Quick teacher for {model}")
 
+    def has_prompts(self, teacher: TeacherInfo) -> bool:
+        """Whether the prompts it was made of are in this workspace."""
+        return prompts_at_hand(self.workspace, teacher)
+
     def draw_map(self, teacher_id: str) -> str:
         """Queue the map of a teacher at all token positions; returns the job.
 
         Raises StoreError if the prompts it was made of are not in this workspace, MissingModel if its base has to be added first.
         """
         teacher = open_teacher(self.workspace, teacher_id)
-        if not prompts_at_hand(self.workspace, teacher):
+        if not self.has_prompts(teacher):
             raise StoreError(f"The prompts that '{teacher.title}' was made of are not in this workspace, so its map cannot be drawn here.")
         self.models.require(teacher.model)
         return self.jobs.submit_once("teacher_map", {"teacher": teacher_id}, title=f"Draw the map of {teacher.title}")

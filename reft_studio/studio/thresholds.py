@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from reft_studio.audit.threshold import Calibration, Choice, ThresholdRule, choose, withheld
+from reft_studio.audit.threshold import Calibration, Choice, choose, withheld
+from reft_studio.audit.threshold_rule import ThresholdRule
 from reft_studio.data.dataset import Dataset, open_dataset
 from reft_studio.errors import SpecError, StoreError
 from reft_studio.scoring.prepared import open_prepared

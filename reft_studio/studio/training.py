@@ -10,9 +10,12 @@ from reft_studio.jobs.queue import JobQueue
 from reft_studio.jobs.view import JobView
 from reft_studio.store import settings
 from reft_studio.studio.run_form import RunPlan
-from reft_studio.training.reporting import ReportTo, check
+from reft_studio.training.reporting import ReportTo as ReportTo
+from reft_studio.training.reporting import check
 from reft_studio.training.run_folder import open_run
-from reft_studio.training.watch import EVENT, ROWS, WatchSpec, read_watch
+from reft_studio.training.watch import EVENT as EVENT
+from reft_studio.training.watch import ROWS as ROWS
+from reft_studio.training.watch import WatchSpec, read_watch
 from reft_studio.workspace import Workspace
 
 KINDS = ("run", "demo", "teacher")

@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from scipy import stats
 
-from reft_studio.audit.threshold import Calibration, ThresholdRule, choose, withheld
+from reft_studio.audit.threshold import Calibration, choose, withheld
+from reft_studio.audit.threshold_rule import ThresholdRule
 from reft_studio.data.dataset import Dataset, Row, write_dataset
 from reft_studio.data.splits import group_key
 from reft_studio.errors import DataError, SpecError, StoreError

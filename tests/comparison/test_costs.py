@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from reft_studio.comparison.charts import cost_bars
-from reft_studio.comparison.costs import RunCost, costs_of, reasons
+from reft_studio.comparison.costs import RunCost, cost_reasons, costs_of
 from reft_studio.comparison.numbers import as_csv, of_costs
 from reft_studio.report import ReportInput, build_report
 from reft_studio.workspace import Workspace, write_json
@@ -50,7 +50,7 @@ def test_what_a_run_did_beside_plain_finetuning_is_counted_by_itself_and_timed_b
 
 def test_plain_finetuning_is_held_against_nothing(workspace: Workspace, runs: dict[str, str]) -> None:
     cost = one(workspace, runs["sft"])
-    assert cost.timed is None and cost.withheld == "it is plain finetuning itself" and reasons([cost]) == []
+    assert cost.timed is None and cost.withheld == "it is plain finetuning itself" and cost_reasons([cost]) == []
 
 
 def test_of_several_plain_runs_the_one_of_the_same_seed_counts(workspace: Workspace, runs: dict[str, str]) -> None:
@@ -76,7 +76,7 @@ def test_a_time_that_cannot_be_held_against_another_is_withheld_with_the_reason(
         give_costs(workspace, plain, device="NVIDIA L4" if change == "device" else "CPU")
     cost = one(workspace, guided)
     assert cost.timed is None and told in cost.withheld
-    assert any(told in sentence and "Ref-Teacher" in sentence for sentence in reasons([cost]))
+    assert any(told in sentence and "Ref-Teacher" in sentence for sentence in cost_reasons([cost]))
 
 
 def test_runs_of_earlier_versions_are_named_with_what_is_not_known_of_them(workspace: Workspace, runs: dict[str, str]) -> None:
@@ -85,7 +85,7 @@ def test_runs_of_earlier_versions_are_named_with_what_is_not_known_of_them(works
     del older["user_tokens"]
     write_json(path, older)
     (workspace.folder("runs", runs["sft"]) / "cost.json").unlink()
-    told = " ".join(reasons(costs_of(workspace, list(runs.values()))))
+    told = " ".join(cost_reasons(costs_of(workspace, list(runs.values()))))
     assert "No costs are known of Plain SFT: it was made by a version that kept no ledger." in told
     assert "withheld for Ref-Teacher: its ledger was written by a version that did not tell user rows from others." in told
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reft_studio.audit.threshold import ThresholdRule
+from reft_studio.audit.threshold_rule import ThresholdRule
 from reft_studio.cli.console import Console
 from reft_studio.data.dataset import Dataset, Row, write_dataset
 from reft_studio.errors import DataError, StoreError

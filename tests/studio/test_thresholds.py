@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from reft_studio.audit.threshold import ThresholdRule
+from reft_studio.audit.threshold_rule import ThresholdRule
 from reft_studio.data.dataset import Row, write_dataset
 from reft_studio.errors import SpecError, StoreError
 from reft_studio.scoring.scores import write_scores

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from reft_studio.audit.policy import is_flagged
 from reft_studio.errors import SpecError, StudioError
-from reft_studio.jobs import devices
 from reft_studio.studio.device import WAYS, Way
 from ui.events import message_for
 from ui.shared.marks import mark_of
@@ -246,7 +245,7 @@ def device_notice(studio: Studio) -> dict[str, Any] | None:
         when = "a minute" if waiting else "ten minutes"
         text = f"{show(holding.sentence, 200)}{wants} Chat gives it back {when} after the last prompt, or now, as you like."
         return {"key": "give", "kind": "warn" if waiting else "note", "text": text, "give": True}
-    beside = "slower for both" if holding.device == devices.CPU else "if its memory is enough for both"
+    beside = "slower for both" if holding.is_processor else "if its memory is enough for both"
     ways = [
         ["beside", f"Answer beside it ({beside})"],
         ["wait", "Wait for its end"],

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, cast
 import gradio as gr
 
 from reft_studio.comparison.chart_registry import CHARTS
-from reft_studio.comparison.table import summaries
 from reft_studio.errors import SpecError
 from reft_studio.evaluation.judges import judge_named
+from reft_studio.studio.comparison import summaries
 from ui.shared.chart_box import chart_value
 from ui.shared.cost_view import side_by_side
 from ui.shared.marks import mark_of
@@ -21,10 +21,9 @@ from ui.text import count, counted, number, show
 
 if TYPE_CHECKING:
     from reft_studio.comparison.charts import Chart, Compared
-    from reft_studio.comparison.flips import Flips, Paired
-    from reft_studio.comparison.table import RunRow
     from reft_studio.evaluation.grade import SetName
-    from reft_studio.evaluation.result import Graded
+    from reft_studio.studio.comparison import Flips, Paired, RunRow
+    from reft_studio.studio.evaluations import Graded
     from reft_studio.studio.studio import Studio
 
 METRICS = [
@@ -117,14 +116,13 @@ def chosen_of(rows: Sequence[RunRow], wanted: Sequence[str]) -> list[str]:
 def comparison(studio: Studio, asked: Sequence[str], *, dark: bool) -> View:
     """The story, banners and charts of the asked runs. Every chart has all of them."""
     from reft_studio.comparison import charts
-    from reft_studio.comparison.costs import costs_of, reasons
-    from reft_studio.comparison.table import caveats, comparable
+    from reft_studio.studio.comparison import caveats, comparable, cost_reasons
 
     everything = studio.comparison.every().rows
     rows = [row for row in everything if row.run_id in asked]
     against = comparable(rows) if rows else []
     kept = [] if against else rows
-    costs = costs_of(studio.workspace, [row.run_id for row in kept])
+    costs = studio.comparison.costs([row.run_id for row in kept])
     compared = charts.Compared(kept, swept(everything, kept), costs)
     values = [drawn for chart in CHARTS.all().values() for drawn in _chart(chart, compared, dark=dark)]
     return View(
@@ -135,7 +133,7 @@ def comparison(studio: Studio, asked: Sequence[str], *, dark: bool) -> View:
         [[name, show(text, 500)] for name, text in facts(kept)] if kept else [],
         notes(rows, caveats(kept) if kept else [], against, any_run=bool(everything)),
         values,
-        [side_by_side(costs), [{"text": show(one, 500), "kind": "quiet"} for one in reasons(costs)]],
+        [side_by_side(costs), [{"text": show(one, 500), "kind": "quiet"} for one in cost_reasons(costs)]],
     )
 
 
@@ -299,10 +297,8 @@ def flips_sentence(found: Flips, names: dict[str, str], bad: str) -> str:
 
 def flip_rows(studio: Studio, found: Flips) -> list[dict[str, Any]]:
     """The prompts that are counted for one run only, with both answers, cleaned and cut."""
-    from reft_studio.evaluation.result import read_graded
-
     words = TASK_VERDICTS if found.set == "task" else VERDICTS
-    texts = [{row.row_id: row for row in read_graded(studio.workspace, run, set_name=found.set)} for run in (found.a, found.b)]
+    texts = [{row.row_id: row for row in studio.evaluations.graded(run, found.set)} for run in (found.a, found.b)]
     return [
         {
             "row": flip.row_id,

@@ -18,7 +18,7 @@ from ui.text import counted, show
 from ui.widgets import fixed, widget
 
 if TYPE_CHECKING:
-    from reft_studio.data.index.query import RowPage
+    from reft_studio.studio.datasets import RowPage
     from reft_studio.studio.project import DatasetSummary
     from reft_studio.studio.studio import Studio
 

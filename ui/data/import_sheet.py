@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from reft_studio.data.origin.sources import SUFFIXES
 from reft_studio.data.rows.mapping import CONVERSATIONS, FORMATS, SURE, Mapping
 from reft_studio.errors import SpecError, StudioError
+from reft_studio.studio.imports import SUFFIXES
 from ui.data.row_chats import chats
 from ui.events import CHOICE, SLOW, message_for, on, said
 from ui.shared import dataset_views as views
@@ -21,7 +21,7 @@ from ui.text import counted, show
 from ui.widgets import fixed, widget
 
 if TYPE_CHECKING:
-    from reft_studio.data.reading.readers import Preview
+    from reft_studio.studio.imports import Preview
     from reft_studio.studio.studio import Studio
 
 TARGETS = {

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from reft_studio.data.origin.examples import EXAMPLES
 from reft_studio.errors import StudioError
 from reft_studio.lab.sets import TASKS
+from reft_studio.studio.imports import EXAMPLES
 from ui.data.import_sheet import SHOW, Sheet, closed, draw_sheet, looked, preview_of, shut_on_error, wire_sheet
 from ui.events import SLOW, message_for, on, said, status
 from ui.text import counted, show, size
 from ui.widgets import fixed, widget
 
 if TYPE_CHECKING:
-    from reft_studio.data.origin.sources import DataSource
+    from reft_studio.studio.imports import DataSource
     from reft_studio.studio.studio import Studio
 
 TYPES = [".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".feather", ".txt"]

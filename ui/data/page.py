@@ -19,7 +19,7 @@ from ui.text import counted, show
 from ui.widgets import fixed
 
 if TYPE_CHECKING:
-    from reft_studio.jobs.queue import JobView
+    from reft_studio.jobs.view import JobView
     from reft_studio.studio.studio import Studio
 
 QUIET = {**SLOW, "show_progress": "hidden"}

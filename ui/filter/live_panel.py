@@ -13,9 +13,9 @@ from ui.text import count, seconds, show
 from ui.widgets import widget
 
 if TYPE_CHECKING:
-    from reft_studio.jobs.queue import JobView
-    from reft_studio.scoring.scores import ScoreSet
+    from reft_studio.jobs.view import JobView
     from reft_studio.studio.project import State
+    from reft_studio.studio.scores import ScoreSet
     from reft_studio.studio.scoring import LiveScores
     from reft_studio.studio.studio import Studio
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from reft_studio.audit.language import UNFAMILIAR
-from reft_studio.audit.threshold import ThresholdRule
+from reft_studio.audit.threshold_rule import ThresholdRule
 from reft_studio.errors import SpecError
+from reft_studio.studio.estimates import UNFAMILIAR
 from ui.events import answer
 from ui.text import show
 

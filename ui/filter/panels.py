@@ -11,10 +11,9 @@ import gradio as gr
 import numpy as np
 
 from reft_studio.data.grid import grid
-from reft_studio.data.index.facets import TITLES
 from reft_studio.scoring import SCORERS
 from reft_studio.scoring.level import level_of
-from reft_studio.store.decided import ACTIONS, decided
+from reft_studio.studio.rows import ACTIONS, TITLES
 from ui.filter.live_panel import draw_live, live_value
 from ui.filter.numbers import changes_server, rule_server, shift_server, slices_server
 from ui.filter.outcome import draw_outcome
@@ -37,11 +36,10 @@ from ui.text import counted, number, show
 from ui.widgets import widget
 
 if TYPE_CHECKING:
-    from reft_studio.scoring.prepared import Prepared
-    from reft_studio.scoring.scores import ScoreSet
-    from reft_studio.store.decided import Decided
     from reft_studio.studio.project import DatasetSummary, State
-    from reft_studio.studio.scores import FilterView
+    from reft_studio.studio.rows import Decided
+    from reft_studio.studio.scorers import Prepared
+    from reft_studio.studio.scores import FilterView, ScoreSet
     from reft_studio.studio.studio import Studio
 
 PACE, SECONDS = "review_seconds", 20
@@ -223,7 +221,7 @@ def scoring(studio: Studio) -> bool:
 
 def panel_value(studio: Studio, view: FilterView) -> str:
     """The threshold panel's value, with a tick where a person has decided rows."""
-    held = decided(studio.workspace, view.score.dataset)
+    held = studio.log.decided(view.score.dataset)
     pace = studio.settings.get(PACE, SECONDS)
     return threshold_value(view, reviewed=reviewed(held), note=note(view), unlabelled=UNLABELLED, seconds=pace)
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from reft_studio.data.index.sql import EXAMPLES
 from reft_studio.studio.row_query import RowFilter
+from reft_studio.studio.rows import EXAMPLES
 from ui.events import FAST, answer, on, said
 from ui.shared.cards import MOST_ROWS, NAME, card_server, masks_all, row_view
 from ui.shared.row_table import row_table, row_table_value

@@ -10,7 +10,7 @@ import gradio as gr
 
 from reft_studio.errors import SpecError
 from reft_studio.scoring import SCORERS
-from reft_studio.scoring.scorer import Scorer, ScorerSpec
+from reft_studio.studio.scorers import Scorer, ScorerSpec
 from ui.events import FAST, SLOW, on, said, status
 from ui.filter.scorer_words import READS
 from ui.forms import Form, form

@@ -12,17 +12,16 @@ from reft_studio.errors import StudioError
 from reft_studio.scoring import SCORERS
 from reft_studio.scoring.attacked import under_attack
 from reft_studio.scoring.level import level_of
-from reft_studio.scoring.prepared import PreparedScorer
-from reft_studio.teacher.details import MISSING
-from reft_studio.teacher.teacher import prompts_at_hand
+from reft_studio.studio.explain import MISSING
+from reft_studio.studio.scorers import PreparedScorer
 from ui.filter.scorer_words import READS
 from ui.text import count, counted, number, percent, show
 from ui.widgets import widget
 
 if TYPE_CHECKING:
-    from reft_studio.scoring.prepared import Prepared
+    from reft_studio.studio.scorers import Prepared
     from reft_studio.studio.studio import Studio
-    from reft_studio.teacher.teacher import TeacherInfo
+    from reft_studio.studio.teachers import TeacherInfo
 
 
 LONGEST = 600
@@ -134,7 +133,7 @@ def map_view(studio: Studio, teacher: TeacherInfo) -> dict[str, Any]:
     if whitened and len(found.positions) > 1:
         caption += " Positions before the last are read centred, not whitened, so they are not compared with it."
     facts = {"layers": found.layers, "positions": found.positions, "auroc": found.auroc, "layer": found.layer, "position": found.position}
-    offer = teacher.id if len(found.positions) == 1 and prompts_at_hand(studio.workspace, teacher) else None
+    offer = teacher.id if len(found.positions) == 1 and studio.teachers.has_prompts(teacher) else None
     return {"map": {**facts, "caption": caption}, "map_note": "", "map_offer": offer}
 
 

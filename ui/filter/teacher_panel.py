@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from reft_studio.errors import SpecError
-from reft_studio.teacher.spec import TeacherSpec, default_optim, source_of
+from reft_studio.studio.models import source_of
+from reft_studio.studio.teachers import TeacherSpec, default_optim
 from ui.events import SLOW, on, said, status
 from ui.forms import Form, form
 from ui.shared.memory_fields import MemoryFields, draw_memory_fields

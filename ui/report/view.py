@@ -12,12 +12,12 @@ from urllib.parse import quote
 from gradio.utils import get_upload_folder
 
 from reft_studio.errors import StoreError
-from reft_studio.workspace import read_json
+from reft_studio.studio.reports import twin_of
 from ui.shared.frozen_view import frozen_line
 from ui.text import ago, count, counted, show, size
 
 if TYPE_CHECKING:
-    from reft_studio.audit.frozen_audit import FrozenAudit
+    from reft_studio.studio.frozen import FrozenAudit
     from reft_studio.studio.project import State
     from reft_studio.studio.studio import Studio
 
@@ -98,7 +98,7 @@ def view(path: Path | None, *, open_now: bool = False) -> dict[str, Any]:
     """A built report in short, with the address of a copy that the browser may read."""
     if path is None:
         return {"report": None, "url": "", "open": False, "empty": EMPTY}
-    twin = read_json(path.with_suffix(".json"))
+    twin = twin_of(path)
     return {"report": brief(twin), "url": f"/gradio_api/file={quote(str(served(path)))}", "open": open_now, "empty": EMPTY}
 
 
@@ -129,7 +129,7 @@ def lines(paths: Sequence[Path]) -> list[dict[str, Any]]:
 
 def _line(path: Path) -> dict[str, Any] | None:
     try:
-        twin = read_json(path.with_suffix(".json"))
+        twin = twin_of(path)
     except StoreError:
         return None  # a report without its twin was put there by hand; it is not ours to describe
     state = ("DRAFT", "warn") if twin["draft"] else ("Final", "done")

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from reft_studio.data.dataset import open_dataset
-from reft_studio.data.index.facets import facet
 from reft_studio.studio.row_filter import RowFilter
 from ui.events import status
 from ui.review.ask import AddressFilter, filter_words
@@ -70,7 +68,7 @@ def bulk_values(studio: Studio, state: State, ask: AddressFilter) -> tuple[Any, 
     """(sheet, side, origin) for the dataset in work; a filter of the address is one of the choices, and the first one."""
     if state.dataset is None or state.dataset.frozen_from is not None:
         return gr.Accordion(visible=False), gr.Dropdown(choices=SIDES, value="all"), gr.Dropdown(choices=[ANY], value=ANY)
-    origins = facet(open_dataset(studio.workspace, state.dataset.id), "origin")
+    origins = studio.rows.facet(state.dataset.id, "origin")
     labels = [(show(label, 60), label) for label in origins.labels] if origins else []
     linked = [(f"This filter: {', '.join(filter_words(ask.row_filter()))}", LINKED)] if ask.query else []
     side = LINKED if linked else "all" if state.score is None else "flagged"

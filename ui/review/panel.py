@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from reft_studio.audit.decision import Action
 from reft_studio.errors import SpecError
-from reft_studio.scoring.scores import list_score_sets
 from reft_studio.studio.reviewers import Habits
 from reft_studio.studio.row_filter import RowFilter
 from ui.events import answer, message_for
@@ -215,7 +214,7 @@ def batch_value(studio: Studio, ask: AddressFilter | None = None, *, turn: int =
 
 def orders(studio: Studio, dataset: str) -> list[tuple[str, str]]:
     """Orders that the dataset allows."""
-    sets = len(list_score_sets(studio.workspace, dataset))
+    sets = len(studio.scores.every(dataset))
     if not sets:
         return [("random", "At random")]
     known = list(ORDERS)

@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from reft_studio.evaluation.benchmarks import USUAL, own_rules
-from reft_studio.evaluation.presets import PRESETS
-from reft_studio.evaluation.suite import PREFERENCE
-from reft_studio.studio.evaluations import SuiteForm
+from reft_studio.studio.evaluations import PREFERENCE, PRESETS, SuiteForm
 from ui.events import FAST, SLOW, on, on_load, said, status
 from ui.forms import checked
 from ui.shared.judge_fields import JudgeFields, draw_judge_fields
@@ -18,7 +16,7 @@ from ui.text import show
 from ui.widgets import fixed
 
 if TYPE_CHECKING:
-    from reft_studio.evaluation.suite import Suite
+    from reft_studio.studio.evaluations import Suite
     from reft_studio.studio.studio import Studio
 
 _TEXT = """<h2>Evaluation</h2><p class="rs-small rs-muted">Models on the lab's base answer the lab's own prompts, unless the Train page says

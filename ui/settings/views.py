@@ -16,9 +16,8 @@ from ui.tables import table_value
 from ui.text import count, counted, show, size
 
 if TYPE_CHECKING:
-    from reft_studio.doctor import HealthCheck
-    from reft_studio.store.decisions import ChainReport
-    from reft_studio.studio.studio import Studio
+    from reft_studio.studio.audit import ChainReport
+    from reft_studio.studio.studio import HealthCheck, Studio
 
 KINDS = ("datasets", "teachers", "scores", "runs", "evaluations", "unfinished", "labels", "jobs", "reports", "exports", "uploads")
 NAME_LIMIT = 60

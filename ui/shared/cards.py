@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from reft_studio.audit.policy import is_flagged
 from reft_studio.data.chat.content import turn_shown
 from reft_studio.errors import SpecError
-from reft_studio.scoring.shards import NOT_REACHED, REASONS
+from reft_studio.studio.rows import NOT_REACHED, REASONS
 from ui.events import answer
 from ui.text import ago, mask, show
 

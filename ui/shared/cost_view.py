@@ -11,7 +11,7 @@ from ui.tables import Column, table, table_value
 from ui.text import count, seconds, show
 
 if TYPE_CHECKING:
-    from reft_studio.comparison.costs import RunCost
+    from reft_studio.studio.comparison import RunCost
     from reft_studio.training.ledger import Ledger
 
 LEAST_S = 0.05
@@ -100,12 +100,12 @@ def figures(cost: RunCost) -> dict[str, Any]:
 
 def sentences(cost: RunCost) -> list[dict[str, str]]:
     """What the run took beside plain finetuning by the clock, and what is not known."""
-    from reft_studio.comparison.costs import reasons
+    from reft_studio.studio.comparison import cost_reasons
 
     told = [f"By the clock: {cost.timed.words}. One run each."] if cost.timed else []
     told += [f"Passes in a step: {passes(cost.ledger)}."] if cost.ledger else []
     shared = [f"{one.title} were trained before it in {seconds(one.seconds)}, once for all runs that share them." for one in _before(cost)]
-    return [{"text": show(text, 500), "kind": "quiet"} for text in [*told, *shared, *reasons([cost])]]
+    return [{"text": show(text, 500), "kind": "quiet"} for text in [*told, *shared, *cost_reasons([cost])]]
 
 
 def passes(ledger: Ledger) -> str:

@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from reft_studio.data.index.facets import LABEL_CHARS, OTHER, TITLES
-from reft_studio.data.index.inspect import REPEATS
-from reft_studio.data.reading.readers import ImportReport
 from reft_studio.data.rows.mapping import SURE
+from reft_studio.studio.datasets import REPEATS
+from reft_studio.studio.imports import ImportReport
+from reft_studio.studio.rows import LABEL_CHARS, OTHER, TITLES
 from ui.tables import table_value
 from ui.text import ago, count, counted, show, size
 
 if TYPE_CHECKING:
-    from reft_studio.data.index.inspect import Inspection, TokenLengths
-    from reft_studio.data.index.query import Lengths, Profile
-    from reft_studio.data.reading.readers import ImportReport, Preview
-    from reft_studio.data.rows.quarantine import Problem
+    from reft_studio.studio.datasets import Inspection, Lengths, Profile, TokenLengths
+    from reft_studio.studio.imports import ImportReport, Preview, Problem
     from reft_studio.studio.project import DatasetSummary
 
 SHOWN_ROWS = 6

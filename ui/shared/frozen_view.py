@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ui.text import count, number, show
 
 if TYPE_CHECKING:
-    from reft_studio.audit.frozen_audit import FrozenAudit
+    from reft_studio.studio.frozen import FrozenAudit
 
 LATER = "What could be claimed was not recorded when this dataset was frozen; this is what the log and the scores allow to say now."
 

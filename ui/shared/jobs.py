@@ -15,7 +15,7 @@ from ui.text import count, seconds, show
 from ui.widgets import widget
 
 if TYPE_CHECKING:
-    from reft_studio.jobs.queue import JobView
+    from reft_studio.jobs.view import JobView
     from reft_studio.studio.studio import Studio
 
 LISTED = 60

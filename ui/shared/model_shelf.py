@@ -16,8 +16,7 @@ from ui.text import count, seconds, show, size
 from ui.widgets import fixed, widget
 
 if TYPE_CHECKING:
-    from reft_studio.models.source import MissingModel
-    from reft_studio.studio.models import FirstModel, Offer
+    from reft_studio.studio.models import FirstModel, MissingModel, Offer
     from reft_studio.studio.studio import Studio
 
 _LEAD = """<h2>Models</h2><p class="rs-small rs-muted">Base models of this machine, for every workspace, to be chosen by name wherever a

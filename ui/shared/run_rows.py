@@ -11,8 +11,8 @@ from ui.shared.marks import mark_of
 from ui.text import ago, count, number, seconds, show
 
 if TYPE_CHECKING:
-    from reft_studio.comparison.table import RunRow
     from reft_studio.stats import Estimate
+    from reft_studio.studio.comparison import RunRow
     from reft_studio.studio.past_runs import PastRun
     from reft_studio.studio.run_curves import Curve
 

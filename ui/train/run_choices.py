@@ -8,14 +8,10 @@ from urllib.parse import parse_qs
 
 import gradio as gr
 
-from reft_studio.data.dataset import open_dataset
 from reft_studio.defenses import DEFENSES
 from reft_studio.errors import SpecError, StudioError
 from reft_studio.evaluation.judges.spec import JudgeSpec
 from reft_studio.models.spec import PRESETS, usual_preset
-from reft_studio.scoring.prepared import open_prepared
-from reft_studio.training.run_folder import open_run
-from reft_studio.training.run_names import run_title
 from reft_studio.training.spec import RunSpec
 from ui.events import said
 from ui.text import show
@@ -118,7 +114,7 @@ def of_spec(studio: Studio, inputs: RunInputs, spec: RunSpec, judge: JudgeSpec |
     teacher = spec.teacher or next(iter(on_base), f"{BARE}{spec.model}")
     if (other := foreign(teacher, spec.model)) in known:
         teacher = other
-    frozen = "lineage" in open_dataset(studio.workspace, spec.dataset).manifest
+    frozen = "lineage" in studio.datasets.manifest(spec.dataset)
     usual_filter = DEFENSES.get(spec.method).info.uses_filter and not frozen
     values: dict[str, Any] = {"methods": [spec.method], "dataset": spec.dataset, "teacher": teacher, "seeds": str(spec.seed)}
     values |= {"filtering": "method" if spec.filter == usual_filter else "drop" if spec.filter else "keep", "scorer": spec.scorer or ""}
@@ -139,7 +135,7 @@ def _line(studio: Studio, spec: RunSpec) -> str:
     """The threshold of a run; the scorer's own is spelled out, since another may be in use today."""
     if not spec.filters_with or spec.drop is not None:
         return ""
-    line = open_prepared(studio.workspace, spec.filters_with).threshold if spec.threshold is None else spec.threshold
+    line = studio.scorers.find(spec.filters_with).threshold if spec.threshold is None else spec.threshold
     return f"{line:.6g}"
 
 
@@ -155,7 +151,7 @@ def _asked(studio: Studio, inputs: RunInputs, search: str) -> tuple[dict[str, An
     if not (job or run):
         return _possible(studio, inputs, _stored(studio)), None
     try:
-        params = studio.jobs.get(job).params if job else {"spec": open_run(studio.workspace, run).spec.model_dump(mode="json")}
+        params = studio.jobs.get(job).params if job else {"spec": studio.runs.spec(run).model_dump(mode="json")}
         if "spec" not in params:
             raise SpecError("This job is no run, so there are no settings of a run to start from.")
         spec = RunSpec.checked(**params["spec"])
@@ -165,7 +161,7 @@ def _asked(studio: Studio, inputs: RunInputs, search: str) -> tuple[dict[str, An
     if "suite" in params and params["suite"] is None:
         values["evaluate"] = False
     return values, (
-        f"The form holds the settings of '{show(run_title(studio.workspace, spec), 80)}'. Change what you like and start it.",
+        f"The form holds the settings of '{show(studio.runs.title(spec), 80)}'. Change what you like and start it.",
         "note",
     )
 
@@ -180,7 +176,7 @@ def _harmful_answers(studio: Studio, spec: RunSpec) -> str:
     """The set of a run, unless it is the placeholders that are taken without a choice."""
     if spec.harmful_answers is None:
         return ""
-    return "" if open_dataset(studio.workspace, spec.harmful_answers).manifest.get("made_by") in ("lab", "demo") else spec.harmful_answers
+    return "" if studio.datasets.manifest(spec.harmful_answers).get("made_by") in ("lab", "demo") else spec.harmful_answers
 
 
 def _stored(studio: Studio) -> dict[str, Any]:

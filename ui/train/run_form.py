@@ -11,7 +11,6 @@ import gradio as gr
 
 from reft_studio.defenses import DEFENSES
 from reft_studio.errors import SpecError
-from reft_studio.models import shelf
 from reft_studio.models.spec import DEFAULT, PRESETS, LoadSpec, LoraSpec, OptimSpec
 from reft_studio.studio.run_form import RunForm
 from ui.events import FAST, on
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from reft_studio.defenses.defense import DefenseInfo
     from reft_studio.evaluation.judges.spec import JudgeSpec
     from reft_studio.studio.studio import Studio
-    from reft_studio.teacher.teacher import TeacherInfo
+    from reft_studio.studio.teachers import TeacherInfo
 
 BARE, FOREIGN = "base:", "foreign:"
 """What the choice of a base without a teacher, or with one that is another model, begins with."""
@@ -315,7 +314,7 @@ def teacher_choices(studio: Studio) -> list[tuple[str, str]]:
     teachers = [(f"{show(one.title, 60)} (base: {_base(one)})", one.id) for one in known if one.regularised]
     for base, one in studio.models.guides(known):
         teachers.append((f"{show(one.title, 60)}, another model with the same tokens (base: {show(base, 60)})", foreign(one.id, base)))
-    return [*teachers, *((f"No teacher (base: {show(name, 60)})", f"{BARE}{name}") for name in shelf.names())]
+    return [*teachers, *((f"No teacher (base: {show(name, 60)})", f"{BARE}{name}") for name in studio.models.names() if name != "lab")]
 
 
 def scorer_choices(studio: Studio) -> list[tuple[str, str]]:

@@ -107,14 +107,12 @@ def wire_leaves(studio: Studio, parts: Leaves, runs: gr.HTML, jobs: gr.HTML) -> 
 
 def values(studio: Studio, run: str, dtype: str) -> tuple[Any, ...]:
     """What the card shows of a run, or of the newest if that is gone; hidden where there is none."""
-    from reft_studio.comparison.costs import costs_of
-
     known = finished(studio)
     run = run if run in known else next(iter(known), "")
     if not run:
         return nothing()
     state = studio.merged_models.state(run, dtype)
-    (cost,) = costs_of(studio.workspace, [run])
+    (cost,) = studio.comparison.costs([run])
     return (
         run,
         gr.update(visible=True),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from reft_studio.training.watch import EVENT, ROWS
+from reft_studio.studio.training import EVENT, ROWS
 from ui.events import FAST, on, on_load, status
 from ui.shared.live_run import LIVE, NOTHING, LivePage, LiveSources
 from ui.text import count, seconds, show
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from reft_studio.jobs.view import JobView
     from reft_studio.studio.studio import Studio
-    from reft_studio.training.reporting import ReportTo
+    from reft_studio.studio.training import ReportTo
 
 LISTED = 30
 """Finished runs that can be looked at from the card; any other is picked in the table."""

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from reft_studio.audit.threshold import Rule
+from reft_studio.audit.threshold_rule import Rule
 from reft_studio.cli.arguments.options import Where
 from reft_studio.workspace import Workspace
 
