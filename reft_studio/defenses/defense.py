@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from reft_studio.models.batching import Batch, Example
     from reft_studio.models.fit import StepLog
     from reft_studio.models.fused import Head
-    from reft_studio.models.joint import StatesLosses, StatesOf
+    from reft_studio.models.joint_losses import StatesLosses, StatesOf
     from reft_studio.models.loading import LoadedModel
     from reft_studio.models.low_rank import Layers
     from reft_studio.models.supervised import Supervised

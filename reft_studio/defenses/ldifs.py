@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from reft_studio.models.batching import Batch
     from reft_studio.models.fit import StepLog
-    from reft_studio.models.joint import States
+    from reft_studio.models.joint_losses import States
 
 GATE = 0.1
 """A block whose penalty reaches this is left out of the step."""
@@ -51,8 +51,8 @@ class Ldifs(Defense):
 
     def finetune_step(self, user: Batch) -> StepLog:
         """One forward pass with the starting weights, without a gradient, and one training pass."""
-        from reft_studio.models.inner import answers, block_modules, moved
-        from reft_studio.models.joint import keeping
+        from reft_studio.models.joint_losses import keeping
+        from reft_studio.models.module_outputs import answers, block_modules, moved
 
         config, context = cast(LdifsConfig, self.config), self.context
         if not config.rho:

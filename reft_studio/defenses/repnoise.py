@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from reft_studio.models.batching import Batch, Example
     from reft_studio.models.fit import StepLog
-    from reft_studio.models.joint import States
+    from reft_studio.models.joint_losses import States
     from reft_studio.models.supervised import Supervised
 
 
@@ -99,7 +99,7 @@ class RepNoise(Defense):
         """Add the gradient of the noise and ascent terms of harmful responses, each paired with another row."""
         import torch
 
-        from reft_studio.models.inner import answers, block_modules
+        from reft_studio.models.module_outputs import answers, block_modules
         from reft_studio.models.noise import differing, distance_to_noise, marked_cross_entropy
 
         config, context = cast(RepNoiseConfig, self.config), self.context

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from reft_studio.models.batching import Batch, Example
-    from reft_studio.models.beside import SideParameters
     from reft_studio.models.fit import StepLog
-    from reft_studio.models.joint import States
+    from reft_studio.models.joint_losses import States
     from reft_studio.models.low_rank import Layers
+    from reft_studio.models.side_parameters import SideParameters
 
 
 class SomfConfig(DefenseConfig):
@@ -85,10 +85,10 @@ class Somf(Defense):
         """One DPO step under a sampled mask, with the finetuned weights as reference; `number` counts mask steps from 1."""
         import torch
 
-        from reft_studio.models.beside import SideParameters
         from reft_studio.models.concrete_mask import drawn, log_probabilities, preference, scaled
-        from reft_studio.models.inner import answers
-        from reft_studio.models.joint import keeping
+        from reft_studio.models.joint_losses import keeping
+        from reft_studio.models.module_outputs import answers
+        from reft_studio.models.side_parameters import SideParameters
 
         config, context = cast(SomfConfig, self.config), self.context
         if self._logits is None:
@@ -160,7 +160,7 @@ class Somf(Defense):
         return {} if self._logits is None else self._logits.state()
 
     def restore(self, state: dict[str, Any]) -> None:
-        from reft_studio.models.beside import SideParameters
+        from reft_studio.models.side_parameters import SideParameters
 
         self._logits = SideParameters.of(state, device=self.context.model.device) if state else None
 

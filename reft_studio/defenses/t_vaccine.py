@@ -65,7 +65,7 @@ class TVaccine(Defense):
 
     def align_step(self) -> StepLog:
         """Vaccine's two passes in the sampled blocks; when due, the blocks are sampled or their probabilities measured first."""
-        from reft_studio.models.inner import block_modules
+        from reft_studio.models.module_outputs import block_modules
 
         config, context = cast(TVaccineConfig, self.config), self.context
         if not config.rho:
@@ -79,7 +79,7 @@ class TVaccine(Defense):
 
     def _choose(self, attentions: list[nn.Module]) -> None:
         """Measure the probabilities, and sample the blocks, when due."""
-        from reft_studio.models.inner import OutputGradients, drawn
+        from reft_studio.models.module_outputs import OutputGradients, drawn
 
         config, context = cast(TVaccineConfig, self.config), self.context
         if (context.step - 1) % config.measure_every == 0:

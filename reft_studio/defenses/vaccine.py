@@ -53,7 +53,7 @@ class Vaccine(Defense):
 
     def align_step(self) -> StepLog:
         """Two passes over the alignment rows: the first computes the perturbation, the second learns under it."""
-        from reft_studio.models.inner import block_modules
+        from reft_studio.models.module_outputs import block_modules
 
         config = cast(VaccineConfig, self.config)
         if not config.rho:
@@ -63,7 +63,7 @@ class Vaccine(Defense):
 
 def drift_step(context: RunContext, modules: Sequence[nn.Module], length: float) -> StepLog:
     """Add the gradient of the alignment loss while the outputs of `modules` are perturbed by `length` along its gradient."""
-    from reft_studio.models.inner import OutputGradients
+    from reft_studio.models.module_outputs import OutputGradients
 
     batch, drift = context.alignment_batch(), OutputGradients(modules, context.weights.parameters[0])
     with context.repeat_dropout():

@@ -20,7 +20,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from reft_studio.errors import SpecError, StoreError
 from reft_studio.models.adapter_file import CONFIG, MOST_WEIGHT, WEIGHTS, AdapterFile, read_adapter
-from reft_studio.models.lean import lighten
+from reft_studio.models.fused_lora import lighten
 from reft_studio.models.loading import LoadedModel
 from reft_studio.models.spec import LoraSpec
 from reft_studio.workspace import read_json, write_json

@@ -14,7 +14,7 @@ from torch.distributions import RelaxedBernoulli
 
 from reft_studio.models import fused
 from reft_studio.models.batching import Example
-from reft_studio.models.joint import States
+from reft_studio.models.joint_losses import States
 from reft_studio.models.loading import LoadedModel
 
 LEAST = 1e-7

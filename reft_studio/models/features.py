@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from reft_studio.errors import SpecError
-from reft_studio.models.anatomy import first_output
+from reft_studio.models.architecture import first_output
 from reft_studio.models.batching import by_length
 from reft_studio.models.loading import LoadedModel
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from reft_studio.errors import PrerequisiteError
 from reft_studio.models import memory
 from reft_studio.models.gguf_header import GgufFacts
-from reft_studio.models.writing import disk_errors_told, told
+from reft_studio.models.transformers_io import disk_errors_told, told
 from reft_studio.progress import Progress
 
 Format = Literal["auto", "bfloat16", "float32"]

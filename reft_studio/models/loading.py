@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from reft_studio.data.chat.templates import ChatTemplate, template_for
 from reft_studio.errors import PrerequisiteError
 from reft_studio.models import memory
-from reft_studio.models.anatomy import BlockParts, check_logits, examine, find_parts, place_of_text, text_only
+from reft_studio.models.architecture import BlockParts, check_logits, examine, find_parts, place_of_text, text_only
 from reft_studio.models.source import LAB, ModelSource, fetch, locate, resolve
 from reft_studio.models.spec import DEFAULT, LoadSpec
 from reft_studio.models.vocabulary import embeddings, fit_tokens

@@ -19,7 +19,7 @@ from reft_studio.models.adapters import check_numbers, linear_layers
 from reft_studio.models.loading import LoadedModel
 from reft_studio.models.merged_size import Format, check_disk, copied, format_of
 from reft_studio.models.source import ModelSource, fetch, locate, read_folder
-from reft_studio.models.writing import disk_errors_told, told
+from reft_studio.models.transformers_io import disk_errors_told, told
 from reft_studio.progress import Progress
 
 SHARD = 4_000_000_000

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from reft_studio.models.accumulate import Pass
-from reft_studio.models.inner import rows_of
 from reft_studio.models.low_rank import Layer
+from reft_studio.models.module_outputs import rows_of
 
 
 @dataclass

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from reft_studio.models.beside import SideParameters
+from reft_studio.models.side_parameters import SideParameters
 from reft_studio.models.supervised import Supervised
 
 BETAS = (0.9, 0.95)

@@ -16,7 +16,7 @@ from torch.nn import functional
 from reft_studio.errors import DataError, StoreError
 from reft_studio.models.batching import Encoder
 from reft_studio.models.features import last_prompt_features, token_states
-from reft_studio.models.pieces import Piece, pieces
+from reft_studio.models.prompt_tokens import Piece, pieces
 from reft_studio.models.session import Session
 from reft_studio.scoring.inside import MOST_TOKENS, Inside, Neighbour, TokenCosine
 from reft_studio.scoring.refusal_similarity import check_match, score_prompts

@@ -17,7 +17,7 @@ from reft_studio.models.accumulate import Accumulator, Around, Losses, Pass, Pie
 from reft_studio.models.batching import Batch, Example, Stream, collate
 from reft_studio.models.fit import StepLog
 from reft_studio.models.fused import Head, check_head
-from reft_studio.models.joint import Joint, StatesLosses, StatesOf
+from reft_studio.models.joint_losses import Joint, StatesLosses, StatesOf
 from reft_studio.models.loading import LoadedModel
 from reft_studio.models.low_rank import Layers
 from reft_studio.models.packing import Packer

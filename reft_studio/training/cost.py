@@ -20,7 +20,7 @@ from torch.autograd.graph import register_multi_grad_hook
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from reft_studio.models.anatomy import first_output
+from reft_studio.models.architecture import first_output
 from reft_studio.models.fit import peak_memory
 from reft_studio.training.ledger import BACKWARD, CPU, FORWARD, TEACHER
 

@@ -15,8 +15,8 @@ from torch.func import functional_call
 from reft_studio import fingerprint
 from reft_studio.defenses.somf import Somf, SomfConfig
 from reft_studio.errors import SpecError
-from reft_studio.models.beside import SideParameters
 from reft_studio.models.concrete_mask import drawn, preference, scaled
+from reft_studio.models.side_parameters import SideParameters
 from reft_studio.models.spec import LoraSpec, OptimSpec
 from reft_studio.progress import Silent, StopEarly
 from reft_studio.training.context import STUDENT

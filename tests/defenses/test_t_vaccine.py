@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from reft_studio.defenses.defense import ALIGNED, task_loss
-from reft_studio.models.inner import OutputGradients, block_modules, drawn
+from reft_studio.models.module_outputs import OutputGradients, block_modules, drawn
 from reft_studio.models.spec import LoraSpec, OptimSpec
 from reft_studio.progress import Silent
 from reft_studio.training.run import train

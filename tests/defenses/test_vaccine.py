@@ -11,7 +11,7 @@ from torch import Tensor
 
 from reft_studio.defenses.defense import ALIGNED
 from reft_studio.models.batching import Batch
-from reft_studio.models.inner import OutputGradients, block_modules
+from reft_studio.models.module_outputs import OutputGradients, block_modules
 from reft_studio.models.spec import LoraSpec
 from tests.defenses.real import TOLERANCE, WAYS, Real, apart
 from tests.tiny_models import FAMILIES

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from reft_studio.errors import PrerequisiteError, SpecError
 from reft_studio.models import loading
-from reft_studio.models.anatomy import Anatomy, check_logits, examine
+from reft_studio.models.architecture import Anatomy, check_logits, examine
 from reft_studio.models.batching import collate
 from reft_studio.models.features import captured, last_prompt_features
 from reft_studio.models.memory import MemoryWork, Room

@@ -11,7 +11,7 @@ from reft_studio.errors import DataError
 from reft_studio.lab import sets
 from reft_studio.models.batching import Encoder
 from reft_studio.models.features import last_prompt_features
-from reft_studio.models.pieces import pieces
+from reft_studio.models.prompt_tokens import pieces
 from reft_studio.models.session import Session
 from reft_studio.models.spec import LoraSpec, OptimSpec
 from reft_studio.progress import Silent

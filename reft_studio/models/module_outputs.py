@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from reft_studio.errors import PrerequisiteError
 from reft_studio.models.accumulate import Around, Pass
-from reft_studio.models.anatomy import first_output
-from reft_studio.models.joint import States, StatesOf
+from reft_studio.models.architecture import first_output
+from reft_studio.models.joint_losses import States, StatesOf
 from reft_studio.models.loading import LoadedModel
 
 GUARD = 1e-7

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from reft_studio.models import accumulate
 from reft_studio.models.accumulate import Pass
-from reft_studio.models.inner import answers, block_modules
-from reft_studio.models.joint import States, StatesOf
+from reft_studio.models.joint_losses import States, StatesOf
+from reft_studio.models.module_outputs import answers, block_modules
 from reft_studio.models.spec import LoraSpec
 from tests.defenses.real import TOLERANCE, WAYS, Real, apart
 

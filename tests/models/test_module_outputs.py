@@ -14,9 +14,9 @@ from torch import Tensor
 from reft_studio.errors import PrerequisiteError
 from reft_studio.models import accumulate
 from reft_studio.models.accumulate import Accumulator, Pieces
-from reft_studio.models.anatomy import BlockParts, examine, find_parts
+from reft_studio.models.architecture import BlockParts, examine, find_parts
 from reft_studio.models.batching import collate
-from reft_studio.models.inner import OutputGradients, block_modules
+from reft_studio.models.module_outputs import OutputGradients, block_modules
 from reft_studio.models.session import Session
 from reft_studio.models.spec import LoraSpec
 from reft_studio.models.supervised import Supervised
