@@ -18,7 +18,7 @@ import torch
 
 from benchmarks.clock import now
 from reft_studio.defenses import DEFENSES
-from reft_studio.models.accumulate import Pieces
+from reft_studio.models.accumulate import MicroBatches
 from reft_studio.models.batching import Example
 from reft_studio.models.session import Session
 from reft_studio.models.spec import LoraSpec, OptimSpec
@@ -94,7 +94,7 @@ class Ours:
         """Fill the teacher's cache, as a first pass over the alignment data does."""
         run = Run(self._spec(1), self.session, [], self.alignment)
         with run.training():
-            self.alignment.ask(run.collate(self.alignment.examples), packer=None, pieces=Pieces(ROWS))
+            self.alignment.ask(run.collate(self.alignment.examples), packer=None, pieces=MicroBatches(ROWS))
 
     def forget(self) -> None:
         """Alignment rows that the teacher has never seen: what a first pass finds."""

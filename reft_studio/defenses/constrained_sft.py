@@ -59,7 +59,7 @@ class ConstrainedSft(Defense):
         context.start_log_probabilities(user)
 
         def losses(task: Supervised) -> dict[str, Tensor]:
-            beta, start = tightness(config, task.places), context.start_log_probabilities(task.batch)
+            beta, start = tightness(config, task.positions), context.start_log_probabilities(task.batch)
 
             def weigh(log_p: Tensor, part: slice) -> Tensor:
                 return (2 * (beta[part] * (start[part] - log_p)).sigmoid()).clamp_min(LEAST)
@@ -70,7 +70,7 @@ class ConstrainedSft(Defense):
 
 
 def tightness(config: ConstrainedSftConfig, positions: Tensor) -> Tensor:
-    """β_t of tokens at these positions of their responses (from 1; 0 is not part of a response). Shape of `places`, float32."""
+    """β_t of tokens at these positions of their responses (from 1; 0 is not part of a response). Shape of `positions`, float32."""
     beta = (positions > 0).float() * config.beta
     beta[positions <= config.early_tokens] *= config.early_factor
     if config.early_tokens:

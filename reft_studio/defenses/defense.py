@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from reft_studio.models.batching import Batch, Example
     from reft_studio.models.fit import StepLog
     from reft_studio.models.fused import Head
-    from reft_studio.models.joint_losses import StatesLosses, StatesOf
+    from reft_studio.models.joint_losses import Capture, StatesLosses
     from reft_studio.models.loading import LoadedModel
     from reft_studio.models.low_rank import Layers
     from reft_studio.models.supervised import Supervised
@@ -206,9 +206,9 @@ class RunContext(Protocol):
         ...
 
     def learn_jointly(
-        self, batch: Batch, seen: StatesOf, losses: StatesLosses, *, extra: Callable[..., dict[str, Tensor]] = lambda part: {}
+        self, batch: Batch, capture: Capture, losses: StatesLosses, *, extra: Callable[..., dict[str, Tensor]] = lambda part: {}
     ) -> StepLog:
-        """As `learn` on one batch, for losses that are no sums over rows: `losses` gets the hidden states that `seen` captures of all rows.
+        """As `learn` on one batch, for losses that are no sums over rows: `losses` gets the states that `capture` records of all rows.
 
         It is called once a step, except for want of memory: a batch that is split is read first, which costs one more forward pass.
         `extra` are further losses, as `learn` takes them.

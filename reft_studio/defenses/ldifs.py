@@ -25,7 +25,8 @@ class LdifsConfig(DefenseConfig):
 
     rho: float = Field(1e-4, ge=0, le=1000, title="ρ", description="strength ρ of the pull of the MLP outputs to where they began; 0: none")
     gate: Literal["official", "ungated"] = Field(
-        "official", description="official: a block that has moved far is let go, as in the authors' code; ungated: every block is pulled"
+        "official",
+        description="official: a block that has squared_distances far is let go, as in the authors' code; ungated: every block is pulled",
     )
 
 
@@ -51,25 +52,25 @@ class Ldifs(Defense):
 
     def finetune_step(self, user: Batch) -> StepLog:
         """One forward pass with the starting weights, without a gradient, and one training pass."""
-        from reft_studio.models.joint_losses import keeping
-        from reft_studio.models.module_outputs import answers, block_modules, moved
+        from reft_studio.models.joint_losses import capture_into
+        from reft_studio.models.module_outputs import block_modules, capture_outputs, squared_distances
 
         config, context = cast(LdifsConfig, self.config), self.context
         if not config.rho:
             return super().finetune_step(user)
         mlps = block_modules(context.model, "mlp")
         start: dict[Hashable, Tensor] = {}
-        context.read(user, around=keeping(answers(mlps), start), start=True)
+        context.read(user, around=capture_into(capture_outputs(mlps), start), start=True)
         skipped = 0
 
         def losses(states: States) -> dict[str, Tensor]:
             nonlocal skipped
-            terms = 0.5 * config.rho * moved(states, start, len(mlps))
+            terms = 0.5 * config.rho * squared_distances(states, start, len(mlps))
             if config.gate == "ungated":
                 return {"pull": terms.sum()}
             within = terms.detach() < GATE
             skipped = len(mlps) - int(within.sum())
             return {"pull": terms.where(within, 0.0).sum()}
 
-        line = context.learn_jointly(user, answers(mlps), losses, extra=task_loss)
+        line = context.learn_jointly(user, capture_outputs(mlps), losses, extra=task_loss)
         return {**line, "let_go": float(skipped)}

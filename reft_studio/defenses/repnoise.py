@@ -99,7 +99,7 @@ class RepNoise(Defense):
         """Add the gradient of the noise and ascent terms of harmful responses, each paired with another row."""
         import torch
 
-        from reft_studio.models.module_outputs import answers, block_modules
+        from reft_studio.models.module_outputs import block_modules, capture_outputs
         from reft_studio.models.noise import differing, distance_to_noise, marked_cross_entropy
 
         config, context = cast(RepNoiseConfig, self.config), self.context
@@ -126,8 +126,8 @@ class RepNoise(Defense):
                 terms["ascent"] = -config.alpha * torch.log1p((torch.stack(entropies).sum() + entropies[depth - 1]) / (depth + 1))
             return terms
 
-        seen = answers([*block_modules(model, "mlp"), *blocks], given=blocks[:1])
-        return context.learn_jointly(context.collate(harmful), seen, losses)
+        capture = capture_outputs([*block_modules(model, "mlp"), *blocks], inputs_of=blocks[:1])
+        return context.learn_jointly(context.collate(harmful), capture, losses)
 
     def _learn(self, rows: Batch, partners: Sequence[Example | None]) -> StepLog:
         """Add the gradient of CE over the tokens in which alignment rows differ from their pair; over whole responses without one."""

@@ -85,9 +85,9 @@ class Somf(Defense):
         """One DPO step under a sampled mask, with the finetuned weights as reference; `number` counts mask steps from 1."""
         import torch
 
-        from reft_studio.models.concrete_mask import drawn, log_probabilities, preference, scaled
-        from reft_studio.models.joint_losses import keeping
-        from reft_studio.models.module_outputs import answers
+        from reft_studio.models.concrete_mask import log_probabilities, masked_update, preference, sample_masks
+        from reft_studio.models.joint_losses import capture_into
+        from reft_studio.models.module_outputs import capture_outputs
         from reft_studio.models.side_parameters import SideParameters
 
         config, context = cast(SomfConfig, self.config), self.context
@@ -95,9 +95,9 @@ class Somf(Defense):
             self._logits = SideParameters([torch.zeros_like(value) for value in context.weights.parameters])
         pairs = self._drawn_pairs(number)
         rows = [*(refusal for refusal, _ in pairs), *(harmful for _, harmful in pairs)]
-        batch, seen = context.collate(rows), answers([context.model.blocks[-1]])
+        batch, capture = context.collate(rows), capture_outputs([context.model.blocks[-1]])
         states_before: dict[Any, Tensor] = {}
-        context.read(batch, around=keeping(seen, states_before), dropout=False)
+        context.read(batch, around=capture_into(capture, states_before), dropout=False)
         with torch.no_grad():
             reference = log_probabilities(context.model, states_before, rows)
         preferred = torch.zeros(())
@@ -108,11 +108,11 @@ class Somf(Defense):
             preferred = (margins > 0).float().mean()
             return {"preference": loss}
 
-        masks = drawn(self._logits.values, temperature=config.temperature)
-        changes = scaled(self._updates(context.layers), masks, scale=config.scale)
+        masks = sample_masks(self._logits.values, temperature=config.temperature)
+        changes = masked_update(self._updates(context.layers), masks, scale=config.scale)
         with context.weights.moved([change.detach() for change in changes], 1.0):
-            line = context.learn_jointly(batch, seen, losses)
-        gradient = torch.autograd.grad(changes, self._logits.values, context.weights.take())
+            line = context.learn_jointly(batch, capture, losses)
+        gradient = torch.autograd.grad(changes, self._logits.values, context.weights.take_gradient())
         progress = (number - 1) / self.steps_after(config, context.steps)
         self._logits.step(gradient, learning_rate=config.learning_rate * 0.5 * (1 + math.cos(math.pi * progress)))
         return {**line, "preferred": float(preferred)}
@@ -168,7 +168,7 @@ class Somf(Defense):
         """Multiply the update by the expectation of the mask."""
         if self._logits is None:
             return
-        from reft_studio.models.concrete_mask import scaled
+        from reft_studio.models.concrete_mask import masked_update
 
         expected = [value.detach().sigmoid() for value in self._logits.values]
-        self.context.weights.add(scaled(self._updates(layers), expected, scale=cast(SomfConfig, self.config).scale))
+        self.context.weights.add(masked_update(self._updates(layers), expected, scale=cast(SomfConfig, self.config).scale))

@@ -79,7 +79,7 @@ class TVaccine(Defense):
 
     def _choose(self, attentions: list[nn.Module]) -> None:
         """Measure the probabilities, and sample the blocks, when due."""
-        from reft_studio.models.module_outputs import OutputGradients, drawn
+        from reft_studio.models.module_outputs import OutputGradients, sample_indices
 
         config, context = cast(TVaccineConfig, self.config), self.context
         if (context.step - 1) % config.measure_every == 0:
@@ -87,7 +87,7 @@ class TVaccine(Defense):
             context.gradient(task_loss, context.batch("harmful", size=1), around=gradients.record)
             self._chances = gradients.norms()
         if (context.step - 1) % config.redraw_every == 0:
-            self._drawn = drawn(self._chances, config.layers)
+            self._drawn = sample_indices(self._chances, config.layers)
 
     def state(self) -> dict[str, Any]:
         return {"chances": self._chances, "drawn": self._drawn}

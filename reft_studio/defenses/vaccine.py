@@ -68,5 +68,5 @@ def drift_step(context: RunContext, modules: Sequence[nn.Module], length: float)
     batch, drift = context.alignment_batch(), OutputGradients(modules, context.weights.parameters[0])
     with context.repeat_dropout():
         _, unperturbed = context.gradient(task_loss, batch, around=drift.record)
-    line = context.learn(task_loss, batch, around=drift.adding(length))
+    line = context.learn(task_loss, batch, around=drift.perturb(length))
     return {**line, "drifted": line["task"] - unperturbed["task"]}

@@ -1,4 +1,4 @@
-"""The gradient of one step, in as many forward passes as memory allows, equal to that of the undivided batch."""
+"""The gradient of one optimizer step, split into micro-batches that fit in memory, equal to that of the undivided batch."""
 
 from __future__ import annotations
 
@@ -21,34 +21,34 @@ from reft_studio.models.weights import Gradient, add_gradient
 
 T = TypeVar("T")
 Losses = Callable[..., dict[str, Tensor]]
-"""From one `Supervised` for each batch to named losses. Sums over tokens divided by `total`: the parts of a batch add up."""
+"""From one `Supervised` per batch to named losses: sums over tokens divided by `total`, so that parts of a batch add up."""
 
 
 @dataclass(frozen=True)
 class Pass:
-    """One forward pass of a step: how its rows are laid out, and which they are, as (number of the batch, place in it), in order."""
+    """One forward pass of a step: the layout of its rows, and which rows they are, as (number of the batch, position in it), in order."""
 
     layout: PackedTokens
     rows: Sequence[tuple[int, int]]
 
 
 Around = Callable[[Pass], AbstractContextManager[Any]]
-"""Wraps each pass of a step, from before it goes forward until it has gone back: hooks that read or change inner states."""
+"""Gives a context manager around each pass of a step, forward and backward: for hooks that read or change hidden states."""
 
 CONFLICT = {"task", "alignment"}
 """Losses whose gradients are compared: the gradient conflict of arXiv:2506.07356."""
 
 
-class Pieces:
-    """How many rows go through the model at once: as many as were asked for, until memory says otherwise."""
+class MicroBatches:
+    """The micro-batch size: as many rows at once as asked for, halved when memory runs out."""
 
     def __init__(self, rows: int | None = None, *, warn: Callable[[str], None] = lambda message: None) -> None:
         self.rows, self.warn = rows, warn
 
     def work(self, items: Sequence[T], do: Callable[[Sequence[T]], None]) -> None:
-        """Call `do` on all items, piece by piece; a piece that does not fit is done again in halves, and later ones are smaller.
+        """Call `do` on all items, one micro-batch at a time; one that runs out of memory is repeated in halves, and later ones are smaller.
 
-        `do` must leave nothing behind when it runs out of memory. Raises TrainingError when a single item does not fit.
+        `do` must have no effect when it runs out of memory. Raises TrainingError when a single item does not fit.
         """
         done = 0
         while done < len(items):
@@ -69,11 +69,11 @@ class Pieces:
             self._halve(len(piece))  # outside the handler, whose traceback would hold what the piece took
 
     def state(self) -> dict[str, int | None]:
-        """How many rows fit, for a snapshot: other pieces give the same gradient, but not the same last digits."""
+        """The micro-batch size, for a snapshot: another size gives the same gradient except for its last digits."""
         return {"rows": self.rows}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on with pieces of that size."""
+        """Continue with this micro-batch size."""
         self.rows = state["rows"]
 
     def _halve(self, rows: int) -> None:
@@ -83,7 +83,7 @@ class Pieces:
 
 
 class Accumulator:
-    """Adds up the gradient of one step over the pieces of its batches, by those of the `parameters` that require one."""
+    """Adds up the gradient of one step over its micro-batches, for those of the `parameters` that require one."""
 
     def __init__(
         self,
@@ -92,20 +92,20 @@ class Accumulator:
         parameters: Sequence[Tensor],
         *,
         packer: Packer | None = None,
-        pieces: Pieces | None = None,
+        pieces: MicroBatches | None = None,
     ) -> None:
         self.model, self.backbone, self._parameters = model, backbone, parameters
-        self.packer, self.pieces = packer, pieces or Pieces()
+        self.packer, self.pieces = packer, pieces or MicroBatches()
 
     @property
     def parameters(self) -> list[Tensor]:
-        """Those that are trained now."""
+        """The parameters trained at the moment."""
         return [value for value in self._parameters if value.requires_grad]
 
     def learn(self, losses: Losses, batches: Sequence[Batch], *, conflict: bool = False, around: Around | None = None) -> StepLog:
-        """Add the gradient of the summed `losses` to `.grad`; returns the losses, and the tokens that were read.
+        """Add the gradient of the summed `losses` to `.grad`; returns the losses and the number of tokens read.
 
-        With `conflict` the gradients of `task` and `alignment` are taken apart and their cosine is logged.
+        With `conflict` the gradients of `task` and `alignment` are computed separately and their cosine is logged.
         """
         gradient, line = self.gradient(losses, batches, conflict=conflict, around=around)
         add_gradient(self.parameters, gradient)
@@ -114,12 +114,12 @@ class Accumulator:
     def gradient(
         self, losses: Losses, batches: Sequence[Batch], *, conflict: bool = False, around: Around | None = None
     ) -> tuple[Gradient, StepLog]:
-        """The gradient that `learn` adds, by itself, and what it returns; `.grad` stays as it is."""
+        """The gradient that `learn` would add, and its log line; `.grad` is not touched."""
         totals = [batch.supervised for batch in batches]
         logged: dict[str, Tensor] = {}
         gradients: dict[str, list[Tensor]] = {}
 
-        def piece(rows: Sequence[tuple[int, int]]) -> None:
+        def run_rows(rows: Sequence[tuple[int, int]]) -> None:
             parts = [batch.part([row for kind, row in rows if kind == number]) for number, batch in enumerate(batches)]
             with ExitStack() as wrapped:
 
@@ -127,13 +127,13 @@ class Accumulator:
                     if around is not None:
                         wrapped.enter_context(around(Pass(layout, rows)))
 
-                found = losses(*supervise(self.model, self.backbone, parts, packer=self.packer, totals=totals, before=before))
-                for name, gradient in self._gradients(found, apart=conflict and found.keys() == CONFLICT).items():
+                step_losses = losses(*supervise(self.model, self.backbone, parts, packer=self.packer, totals=totals, before=before))
+                for name, gradient in self._gradients(step_losses, apart=conflict and step_losses.keys() == CONFLICT).items():
                     _add(gradients.setdefault(name, []), gradient)
-            for name, loss in found.items():
+            for name, loss in step_losses.items():
                 logged[name] = logged[name] + loss.detach() if name in logged else loss.detach()
 
-        self.pieces.work([(kind, row) for kind, batch in enumerate(batches) for row in range(len(batch))], piece)
+        self.pieces.work([(kind, row) for kind, batch in enumerate(batches) for row in range(len(batch))], run_rows)
         values = dict(zip(logged, torch.stack(list(logged.values())).tolist(), strict=True))
         line = {**values, "loss": sum(values.values()), "tokens": float(sum(batch.tokens for batch in batches))}
         if gradients.keys() == CONFLICT:
@@ -144,23 +144,23 @@ class Accumulator:
         return total, line
 
     def _gradients(self, losses: dict[str, Tensor], *, apart: bool) -> dict[str, list[Tensor]]:
-        """The gradient of all losses together, or of each; nothing is added to `.grad`, so running out of memory leaves nothing."""
+        """The gradient of all losses together, or of each; `.grad` is not touched, so running out of memory has no effect."""
         groups = {name: [loss] for name, loss in losses.items()} if apart else {"all": list(losses.values())}
-        found, left = {}, len(groups)
+        gradients, remaining = {}, len(groups)
         for name, summands in groups.items():
-            left -= 1
+            remaining -= 1
             # an expert of a mixture may see no token of a batch: its gradient is zero then
-            found[name] = list(
+            gradients[name] = list(
                 torch.autograd.grad(
                     summands,
                     self.parameters,
-                    [torch.ones_like(one) for one in summands],
-                    retain_graph=left > 0,
+                    [torch.ones_like(value) for value in summands],
+                    retain_graph=remaining > 0,
                     allow_unused=True,
                     materialize_grads=True,
                 )
             )
-        return found
+        return gradients
 
 
 def _add(total: list[Tensor], more: list[Tensor]) -> None:

@@ -1,7 +1,7 @@
-"""An adapter's folder as data: the settings and tensors that are taken, and in words why others are refused. Needs no torch.
+"""Parses a LoRA adapter's folder: the supported settings and tensors, and the reason why others are refused. Needs no torch.
 
-PEFT reads adapter_config.json as a program: some settings change the base, some take memory without bound, a target may be a
-regular expression that never ends. So PEFT never gets a stranger's file; it gets the settings that are named here, checked.
+PEFT interprets adapter_config.json: some settings change the base, some take unbounded memory, a target may be a regular expression that
+never ends. So PEFT never gets an untrusted file; it gets the checked settings listed here.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from reft_studio.models.source import TensorFacts, read_header
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 MOST_RANK = 2048
-"""Four times the largest rank that a run trains: what merges add up."""
+"""Four times the largest rank that a run trains: merges add ranks up."""
 MOST_ALPHA = 100_000.0
 MOST_WEIGHT = 1000.0
-"""Largest magnitude of a trained number that is believed: those of trained adapters are below 10."""
+"""Largest plausible magnitude of a weight: those of trained adapters are below 10."""
 _MOST_BYTES = 1_000_000
-"""Bytes that adapter_config.json may have, and a fourth of what the header of its weights may have."""
+"""Maximum size of adapter_config.json, and a quarter of that of the weights' header."""
 _PLAIN = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
 _TENSOR = re.compile(r"base_model\.model\.([A-Za-z0-9_.]{1,300})\.lora_([AB])\.weight")
 _BLOCK = re.compile(r"\.(\d+)\.")
@@ -37,7 +37,7 @@ _READ = {"peft_type", "task_type", "r", "lora_alpha", "rank_pattern", "alpha_pat
 _INERT = {"base_model_name_or_path", "revision", "peft_version", "inference_mode", "auto_mapping", "runtime_config"} | {
     *("megatron_core", "qalora_group_size", "fan_in_fan_out")
 }
-"""Settings that PEFT writes and nothing here depends on, whatever they say; they are not passed on."""
+"""Settings that PEFT writes but nothing here depends on; they are not passed on."""
 _WHY = {
     "init_lora_weights": "such an adapter belongs to a base whose weights it changes, which all models share here",
     "layer_replication": "it repeats layers of the base, which all models share here",
@@ -50,7 +50,7 @@ _WHY = {
 
 @dataclass(frozen=True)
 class AdapterFile:
-    """A LoRA adapter that was checked as far as its folder tells. `layers`: by name of a linear layer, rank and alpha there."""
+    """A LoRA adapter checked as far as its folder allows. `layers`: rank and alpha by name of a linear layer."""
 
     folder: Path
     rank: int
@@ -59,16 +59,16 @@ class AdapterFile:
     rslora: bool
     layers: Mapping[str, tuple[int, float]]
     sizes: Mapping[str, tuple[int, int]]
-    """By name of a linear layer, the inputs and outputs that the tensors have."""
+    """Inputs and outputs of the tensors, by name of a linear layer."""
     targets: frozenset[str] | None
-    """Names of layers that its configuration asks for; None: all linear layers."""
+    """Layer names that its configuration targets; None: all linear layers."""
     blocks: frozenset[int] | None
-    """Decoder blocks (from 0) that it asks for; None: all."""
+    """Decoder blocks (from 0) that it targets; None: all."""
     stored: Mapping[str, str]
-    """By name of a linear layer, what the file calls it."""
+    """Name in the file, by name of a linear layer."""
 
     def renamed(self, name: Callable[[str], str]) -> AdapterFile:
-        """The same with other names of layers."""
+        """A copy with other layer names."""
 
         def among(values: Mapping[str, _Any]) -> dict[str, _Any]:
             return {name(layer): value for layer, value in values.items()}
@@ -81,20 +81,20 @@ class AdapterFile:
         return f"base_model.model.{self.stored[layer]}.lora_{part}.weight"
 
     def check_fits(self, layers: Mapping[str, tuple[int, int]]) -> None:
-        """Raise StoreError unless a model with these linear layers (inputs, outputs; without its head) has room for just these tensors."""
-        if strange := sorted(set(self.sizes) - set(layers)):
-            if any(name.rpartition(".")[2] in ("lm_head", "embed_out") for name in strange):
+        """Raise StoreError unless a model with these linear layers (inputs, outputs; without its head) matches these tensors exactly."""
+        if unknown := sorted(set(self.sizes) - set(layers)):
+            if any(name.rpartition(".")[2] in ("lm_head", "embed_out") for name in unknown):
                 raise _refused(self.folder, "it changes the head of the model, which all models of a run share")
-            raise _foreign(self.folder, f"this model has no linear layer '{strange[0][-80:]}'")
+            raise _foreign(self.folder, f"this model has no linear layer '{unknown[0][-80:]}'")
         for name, size in self.sizes.items():
             if size != layers[name]:
-                told, wanted = (" to ".join(f"{number:,}" for number in numbers) for numbers in (size, layers[name]))
+                actual, expected = (" to ".join(f"{number:,}" for number in numbers) for numbers in (size, layers[name]))
                 raise _damaged(
-                    self.folder, f"its tensors for '{name[-80:]}' lead from {told} numbers, but the layer of this model from {wanted}"
+                    self.folder, f"its tensors for '{name[-80:]}' lead from {actual} numbers, but the layer of this model from {expected}"
                 )
-        lacking = sorted(name for name in layers if self._wants(name) and name not in self.sizes)
-        if lacking:  # PEFT would leave them at zero: half of an adapter
-            raise _foreign(self.folder, f"it has no tensors for {len(lacking)} layers that it asks for, first '{lacking[0][-80:]}'")
+        missing = sorted(name for name in layers if self._wants(name) and name not in self.sizes)
+        if missing:  # PEFT would leave them at zero: half of an adapter
+            raise _foreign(self.folder, f"it has no tensors for {len(missing)} layers that it asks for, first '{missing[0][-80:]}'")
 
     def _wants(self, layer: str) -> bool:
         block = _BLOCK.search(layer)
@@ -104,7 +104,7 @@ class AdapterFile:
 
 
 def read_adapter(folder: Path) -> AdapterFile:
-    """The adapter in a folder as PEFT writes it. Raises StoreError, naming the setting or tensor, for what is damaged or not allowed."""
+    """The adapter in a folder written by PEFT. Raises StoreError, naming the setting or tensor, for what is damaged or not allowed."""
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
             raise _damaged(folder, f"it has no {name}")
@@ -113,15 +113,15 @@ def read_adapter(folder: Path) -> AdapterFile:
     rank = _whole(folder, "r", config.get("r", 8))
     alpha = _number(folder, "lora_alpha", config.get("lora_alpha", 8))
     ranks = {
-        name: (place, _whole(folder, "rank_pattern", value)) for place, (name, value) in enumerate(_pattern(folder, config, "rank_pattern"))
+        name: (index, _whole(folder, "rank_pattern", value)) for index, (name, value) in enumerate(_pattern(folder, config, "rank_pattern"))
     }
     alphas = {
-        name: (place, _number(folder, "alpha_pattern", value))
-        for place, (name, value) in enumerate(_pattern(folder, config, "alpha_pattern"))
+        name: (index, _number(folder, "alpha_pattern", value))
+        for index, (name, value) in enumerate(_pattern(folder, config, "alpha_pattern"))
     }
-    sizes, found = _tensors(folder)
+    sizes, ranks_in_file = _tensors(folder)
     layers = {name: (_of(ranks, name, rank), _of(alphas, name, alpha)) for name in sizes}
-    for name, stored in found.items():
+    for name, stored in ranks_in_file.items():
         if stored != layers[name][0]:
             raise _damaged(folder, f"its tensors for '{name[-80:]}' have rank {stored:,}, but its configuration says {layers[name][0]:,}")
     targets, blocks = _targets(folder, config), _blocks(folder, config)
@@ -138,16 +138,16 @@ def _config(folder: Path) -> dict[str, Any]:
     if path.stat().st_size > _MOST_BYTES:
         raise _refused(folder, f"{CONFIG} has {path.stat().st_size:,} bytes; at most {_MOST_BYTES:,} are read")
     try:
-        found = json.loads(path.read_text("utf-8"))
+        config = json.loads(path.read_text("utf-8"))
     except (ValueError, RecursionError) as exc:
         raise _damaged(folder, f"{CONFIG} is not valid JSON") from exc
-    if not isinstance(found, dict):
+    if not isinstance(config, dict):
         raise _damaged(folder, f"{CONFIG} is no JSON object")
-    return found
+    return config
 
 
 def _check_settings(folder: Path, config: Mapping[str, Any]) -> None:
-    """Refuse every setting that is not read here, unless it is switched off."""
+    """Refuse every setting that is not supported here, unless it is switched off."""
     if config.get("peft_type") != "LORA":
         raise _refused(folder, f"peft_type is {_seen(config.get('peft_type'))}; only LORA is taken")
     if config.get("task_type") not in (None, "CAUSAL_LM"):
@@ -167,7 +167,7 @@ def _check_settings(folder: Path, config: Mapping[str, Any]) -> None:
 
 
 def _tensors(folder: Path) -> tuple[dict[str, tuple[int, int]], dict[str, int]]:
-    """By layer, inputs and outputs; by layer, the rank. From the header alone: no number is read."""
+    """Inputs and outputs by layer, and rank by layer, from the header alone."""
     try:
         header = read_header(folder / WEIGHTS, most=4 * _MOST_BYTES)
     except PrerequisiteError as exc:
@@ -249,19 +249,19 @@ def _dropout(folder: Path, config: Mapping[str, Any]) -> float:
 
 
 def _of(pattern: Mapping[str, tuple[int, _Value]], layer: str, usual: _Value) -> _Value:
-    """The value of the name that stands first in a pattern, of those that end a layer's name, as PEFT chooses it."""
+    """The value of the first pattern that is a suffix of the layer's name, as PEFT resolves it."""
     return min((pattern[name] for name in _endings(layer) if name in pattern), default=(0, usual))[1]
 
 
 def _endings(layer: str) -> list[str]:
-    """The whole name of a layer, then what is left without its first parts: what a setting may call it, as PEFT reads it."""
+    """The full name of a layer and its suffixes: what a setting may call it, as PEFT matches it."""
     parts = layer.split(".")
     return [".".join(parts[start:]) for start in range(len(parts))]
 
 
 def _seen(value: Any) -> str:
-    told = json.dumps(value, default=str) if isinstance(value, str | int | float | bool | None) else type(value).__name__
-    return told if len(told) <= 60 else told[:57] + "…"
+    text = json.dumps(value, default=str) if isinstance(value, str | int | float | bool | None) else type(value).__name__
+    return text if len(text) <= 60 else text[:57] + "…"
 
 
 def _damaged(folder: Path, why: str) -> StoreError:

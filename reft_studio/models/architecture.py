@@ -1,4 +1,4 @@
-"""The parts of a causal language model, found by what they do in one forward pass of a few tokens; never by a name."""
+"""Finds the parts of a causal language model by their behaviour in one forward pass of a few tokens; never by name."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from reft_studio.errors import PrerequisiteError
 _TOKENS = 5
 """Length of the probe."""
 _MIXED = 0.02
-"""Share of a change of earlier tokens from which on it counts as passed on to later ones; less is rounding."""
+"""Relative change of the last token above which it depends on earlier tokens; less is rounding."""
 
 
 @dataclass(frozen=True)
 class Anatomy:
-    """`blocks[l - 1]` is decoder block l, counted from 1; `final_norm` turns the raw output of the last into `last_hidden_state`."""
+    """`blocks[l - 1]` is decoder block l, counted from 1; `final_norm` maps the raw output of the last to `last_hidden_state`."""
 
     blocks: nn.ModuleList
     final_norm: nn.Module
@@ -31,9 +31,9 @@ class Anatomy:
 
 @dataclass(frozen=True)
 class BlockParts:
-    """Names, within one decoder block, of what takes in other tokens and of what works on each token alone; None: it has no such part.
+    """Names of the attention and the MLP within one decoder block; None: it has no such part.
 
-    Where a block has several of a kind, the one that answers last.
+    Where a block has several of a kind, the last one.
     """
 
     attention: str | None
@@ -42,9 +42,9 @@ class BlockParts:
 
 @torch.no_grad()
 def examine(base: Any) -> Anatomy:
-    """Run a few tokens through the model and see who did what.
+    """Run a few tokens through the model and identify its parts.
 
-    Raises PrerequisiteError if no list of equal decoder blocks, or no norm after them, can be told apart, or if tokens see later ones.
+    Raises PrerequisiteError if no list of equal decoder blocks, or no norm after them, can be identified, or if tokens see later ones.
     """
     config = base.config.get_text_config()
     depth, device = int(config.num_hidden_layers), next(base.parameters()).device
@@ -63,8 +63,8 @@ def examine(base: Any) -> Anatomy:
         for handle in handles:
             handle.remove()
     for number, stack in enumerate(lists):
-        for norm, (given, made) in norms.items():
-            if number in raw and given.shape == raw[number].shape and torch.equal(given, raw[number]) and torch.equal(made, head[0]):
+        for norm, (inputs, outputs) in norms.items():
+            if number in raw and inputs.shape == raw[number].shape and torch.equal(inputs, raw[number]) and torch.equal(outputs, head[0]):
                 _check_causal(base, head[0])
                 return Anatomy(stack, norm, head[0], logits)
     if not bool(torch.isfinite(logits).all()):
@@ -89,9 +89,9 @@ def _check_causal(base: Any, hidden: Tensor) -> None:
 
 def check_logits(anatomy: Anatomy, logits: Callable[[Tensor], Tensor], *, name: str) -> None:
     """Raises PrerequisiteError unless `logits(last_hidden_state)` are the model's own: losses are computed with them."""
-    found = logits(anatomy.hidden)
+    computed = logits(anatomy.hidden)
     allowed = 2e-2 if anatomy.hidden.dtype != torch.float32 else 1e-4
-    if found.shape != anatomy.logits.shape or (found - anatomy.logits).abs().max() > allowed * (1 + anatomy.logits.abs().max()):
+    if computed.shape != anatomy.logits.shape or (computed - anatomy.logits).abs().max() > allowed * (1 + anatomy.logits.abs().max()):
         raise PrerequisiteError(
             f"The model '{name}' does something between its last hidden state and its logits that this app does not know, so its losses "
             "would be wrong. Choose another model."
@@ -100,10 +100,10 @@ def check_logits(anatomy: Anatomy, logits: Callable[[Tensor], Tensor], *, name: 
 
 @torch.no_grad()
 def find_parts(base: Any, blocks: nn.ModuleList) -> list[BlockParts]:
-    """The attention and the MLP of every block: parts with a weight matrix that answer with states of the model's width.
+    """The attention and the MLP of every block: parts with a weight matrix whose output has the model's width.
 
-    Each part of a block is asked a second time, with other states of all tokens but the last: if it then says something else of the last,
-    it is the attention (or a recurrence that does its work). Draws no random number, and is no pass that anybody counts.
+    Each part is run a second time with other states of all tokens but the last: if its output for the last token changes, it is the
+    attention (or an equivalent recurrence). Uses no random numbers, and is no pass that is counted.
     """
     config = base.config.get_text_config()
     width, device = int(config.hidden_size), next(base.parameters()).device
@@ -123,40 +123,40 @@ def find_parts(base: Any, blocks: nn.ModuleList) -> list[BlockParts]:
             for handle in handles:
                 handle.remove()
         mixes = {part: _mixes(part, *call, width=width) for part, call in calls.items()}
-    found = []
+    of_blocks = []
     for block in blocks:
         names = {child: name for name, child in block.named_children()}
         of_block = {names[part]: mixed for part, mixed in mixes.items() if part in names and mixed is not None}
-        attention, mlp = ([name for name, mixed in of_block.items() if mixed is wanted] for wanted in (True, False))
-        found.append(BlockParts(attention[-1] if attention else None, mlp[-1] if mlp else None))
-    return found
+        attention, mlp = ([name for name, mixed in of_block.items() if mixed is is_attention] for is_attention in (True, False))
+        of_blocks.append(BlockParts(attention[-1] if attention else None, mlp[-1] if mlp else None))
+    return of_blocks
 
 
 def _mixes(part: nn.Module, args: Any, kwargs: dict[str, Any], *, width: int) -> bool | None:
-    """Whether what the part says of a token depends on those before it; None if it does not answer with states of that width."""
-    given = [*enumerate(args), *kwargs.items()]
-    per_token = [place for place, value in given if isinstance(value, Tensor) and value.is_floating_point() and 2 <= value.dim() <= 3]
-    values: dict[Any, Any] = dict(given)
-    usual = [place for place in per_token if values[place].shape[-1] == width]  # OPT's last matrix gets wider ones
-    place = next((place for place in (*usual, *per_token) if values[place].shape[:-1].numel() == 2 * _TOKENS), None)
-    if place is None:
+    """Whether the part's output for a token depends on earlier tokens; None if its output does not have that width."""
+    arguments = [*enumerate(args), *kwargs.items()]
+    per_token = [key for key, value in arguments if isinstance(value, Tensor) and value.is_floating_point() and 2 <= value.dim() <= 3]
+    values: dict[Any, Any] = dict(arguments)
+    preferred = [key for key in per_token if values[key].shape[-1] == width]  # OPT's last matrix gets wider ones
+    key = next((key for key in (*preferred, *per_token) if values[key].shape[:-1].numel() == 2 * _TOKENS), None)
+    if key is None:
         return None
-    sign = -torch.ones(2, _TOKENS, 1, device=values[place].device, dtype=values[place].dtype)
+    sign = -torch.ones(2, _TOKENS, 1, device=values[key].device, dtype=values[key].dtype)
     sign[:, -1] = 1
-    edited = {**values, place: (values[place].reshape(2, _TOKENS, -1) * sign).view_as(values[place])}
-    answers = []
-    for asked in (values, edited):
+    edited = {**values, key: (values[key].reshape(2, _TOKENS, -1) * sign).view_as(values[key])}
+    outputs = []
+    for inputs in (values, edited):
         torch.manual_seed(0)  # an adapter in training drops out, the same both times
-        answer = first_output(part(*(asked[number] for number in range(len(args))), **{name: asked[name] for name in kwargs}))
-        if not isinstance(answer, Tensor) or answer.shape[-1:] != (width,) or answer.numel() != 2 * _TOKENS * width:
+        output = first_output(part(*(inputs[number] for number in range(len(args))), **{name: inputs[name] for name in kwargs}))
+        if not isinstance(output, Tensor) or output.shape[-1:] != (width,) or output.numel() != 2 * _TOKENS * width:
             return None
-        answers.append(answer.reshape(2, _TOKENS, width).float())
-    change = answers[0] - answers[1]
+        outputs.append(output.reshape(2, _TOKENS, width).float())
+    change = outputs[0] - outputs[1]
     return bool(change[:, -1].norm() > _MIXED * change[:, :-1].norm())
 
 
 def first_output(output: Any) -> Any:
-    """The states that a module answers with, which may stand first among others."""
+    """The states in a module's output, which may be the first of a tuple."""
     return output[0] if isinstance(output, Sequence) else output
 
 
@@ -165,7 +165,7 @@ def _is_stack(module: nn.Module, depth: int) -> bool:
 
 
 def _is_norm(module: nn.Module) -> bool:
-    """A module of its own weights, all vectors, such as LayerNorm and every RMSNorm."""
+    """A module whose own weights are all vectors, such as LayerNorm and every RMSNorm."""
     weights = list(module.parameters())
     return bool(weights) and not list(module.children()) and all(weight.dim() == 1 for weight in weights)
 
@@ -186,9 +186,9 @@ def _keep_pair(norms: dict[nn.Module, tuple[Tensor, Tensor]]) -> Callable[[nn.Mo
 
 
 def text_only(base: Any) -> Any:
-    """The language model inside a wrapper that also sees or hears (Gemma 3), as the class of its text configuration; others as is.
+    """The language model inside a multimodal wrapper (Gemma 3), as the class of its text configuration; others unchanged.
 
-    The wrapper's other towers are let go. Raises PrerequisiteError if the text model answers differently from the wrapper.
+    The wrapper's other towers are released. Raises PrerequisiteError if the text model's output differs from the wrapper's.
     """
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
 
@@ -214,8 +214,8 @@ def text_only(base: Any) -> Any:
     return text.eval()
 
 
-def place_of_text(whole: Any, text: Any) -> str:
-    """The name of the text model's backbone inside a wrapper, such as `model.language_model`; "" where nothing is wrapped."""
+def text_backbone_name(whole: Any, text: Any) -> str:
+    """The name of the text model's backbone inside a wrapper, such as `model.language_model`; "" if there is no wrapper."""
     if whole is text:
         return ""
     return next(str(name) for name, module in whole.named_modules() if module is text.base_model)

@@ -1,4 +1,4 @@
-"""From rows to padded token batches: what is trained, and where the last prompt token stands."""
+"""Tokenises rows and collates padded batches: prompt, response, and the position of the last prompt token."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from reft_studio.errors import DataError, SpecError
 from reft_studio.models.loading import LoadedModel
 
 IGNORE = -100
-"""Label of a token that is not trained."""
+"""Label of an unsupervised token."""
 TAIL = 24
 """Prompt tokens kept at the end when a prompt is cut: the template's header and the last words."""
 
 LEAST_CONTEXT = 64
-"""Tokens that a model must have positions for: a cut prompt keeps its first words, its last ones, and room for an answer."""
+"""Minimum context length of a model: a cut prompt keeps its first and last tokens, and leaves space for a response."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """One tokenised row: prompt, then response and end of text; `prompt` counts the prompt's tokens."""
+    """One tokenised row: prompt, then response and end of text; `prompt` is the number of prompt tokens."""
 
     ids: list[int]
     prompt: int
@@ -34,13 +34,13 @@ class Example:
 
     @property
     def answered(self) -> bool:
-        """Whether there is a response to learn, not only the end of text."""
+        """Whether there is a response besides the end of text."""
         return len(self.ids) > self.prompt + 1
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Examples that are trained together; as tensors only where someone asks for them.
+    """Examples that are processed together; tensors are built on demand.
 
     The tensors are padded on the right: input_ids, attention_mask, labels are (n, t) int64, labels are IGNORE on prompt and
     padding; last_prompt is (n,), the index of the last prompt token.
@@ -64,7 +64,7 @@ class Batch:
 
     @property
     def supervised(self) -> int:
-        """Tokens that are trained."""
+        """Number of supervised tokens."""
         return sum(len(example.ids) - max(example.prompt, 1) for example in self.examples)
 
     @property
@@ -84,7 +84,7 @@ class Batch:
         return self._padded([[IGNORE] * example.prompt + example.ids[example.prompt :] for example in self.examples], IGNORE)
 
     def part(self, rows: Sequence[int]) -> Batch:
-        """A batch of some of the rows, by their place."""
+        """A batch of some of the rows, by position."""
         return Batch(tuple(self.examples[row] for row in rows), self.pad_id, self.device)
 
     def _padded(self, rows: Sequence[list[int]], fill: int) -> Tensor:
@@ -93,7 +93,7 @@ class Batch:
 
 
 class Encoder:
-    """Tokenises rows of one model; counts what it had to cut."""
+    """Tokenises rows for one model; counts truncated rows."""
 
     def __init__(self, model: LoadedModel, *, max_length: int = 512) -> None:
         if max_length < 2 * TAIL:
@@ -109,7 +109,7 @@ class Encoder:
 
     @property
     def longest_prompt(self) -> int:
-        """Tokens a prompt may have; the rest is left to an answer, here and while generating."""
+        """Maximum prompt tokens; the rest is reserved for a response, in training and generation."""
         return self.max_length - TAIL
 
     def prompt_ids(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
@@ -119,8 +119,7 @@ class Encoder:
     def _ids(self, text: str) -> list[int]:
         """Tokens of a rendered prompt.
 
-        A prompt that is too long loses tokens from its middle, so that the header (whose last token carries the refusal
-        feature) stays.
+        A prompt that is too long loses tokens from its middle, so that the header, whose last token carries the refusal feature, stays.
         """
         ids: list[int] = self.model.tokenizer(text, add_special_tokens=self.model.template.special_tokens, verbose=False)["input_ids"]
         while ids and ids[-1] == self.model.eos_id and self.model.template.special_tokens:
@@ -131,10 +130,10 @@ class Encoder:
         return ids
 
     def example(self, row: Mapping[str, Any], index: int) -> Example:
-        """Tokens of one dataset row. Prompt and response are tokenised apart, so no token spans the border."""
+        """Tokens of one dataset row. Prompt and response are tokenised separately, so no token spans both."""
         messages = json.loads(row["messages"]) if isinstance(row["messages"], str) else row["messages"]
-        place = answer_place(messages)  # all turns before it are context, all after it train nothing
-        context = messages[:place] if place >= 0 else [{"role": "user", "content": row["prompt"]}]
+        turn = answer_place(messages)  # all turns before it are context, all after it train nothing
+        context = messages[:turn] if turn >= 0 else [{"role": "user", "content": row["prompt"]}]
         prompt = self._ids(self.model.template.before_answer(context))
         response: list[int] = self.model.tokenizer(row["response"], add_special_tokens=False, verbose=False)["input_ids"]
         room = self.max_length - len(prompt)
@@ -144,21 +143,21 @@ class Encoder:
         return Example([*prompt, *response, self.model.eos_id], len(prompt), index)
 
     def examples(self, rows: Iterable[Mapping[str, Any]]) -> list[Example]:
-        """Tokens of all rows, in order. Raises DataError, naming the row, if the template refuses one."""
-        found = []
+        """Tokens of all rows, in order. Raises DataError, naming the row, if the template rejects one."""
+        examples = []
         for index, row in enumerate(rows):
             try:
-                found.append(self.example(row, index))
+                examples.append(self.example(row, index))
             except DataError as exc:
                 raise DataError(f"Row {row.get('row_id', index)}: {exc}") from exc
-        return found
+        return examples
 
     def answered(self, rows: Iterable[Mapping[str, Any]], *, name: str) -> list[Example]:
-        """`examples` of alignment data. Raises DataError if rows have no response: a model would learn to fall silent there."""
-        found = self.examples(rows)
-        if silent := sum(not example.answered for example in found):
-            raise DataError(f"{silent} of the {len(found)} rows of the alignment data '{name}' have no response. Give every row one.")
-        return found
+        """`examples` of alignment data. Raises DataError if rows have no response: a model would learn to generate nothing."""
+        examples = self.examples(rows)
+        if silent := sum(not example.answered for example in examples):
+            raise DataError(f"{silent} of the {len(examples)} rows of the alignment data '{name}' have no response. Give every row one.")
+        return examples
 
 
 def collate(examples: Sequence[Example], *, pad_id: int, device: torch.device | str = "cpu") -> Batch:
@@ -167,15 +166,15 @@ def collate(examples: Sequence[Example], *, pad_id: int, device: torch.device | 
 
 
 def join(batches: Sequence[Batch], *, pad_id: int | None = None) -> Batch:
-    """One batch of all rows in order, so that a model runs once for all."""
+    """One batch of all rows in order, for a single forward pass."""
     pad_id = batches[0].pad_id if pad_id is None else pad_id
     return Batch(tuple(example for batch in batches for example in batch.examples), pad_id, batches[0].device)
 
 
 class Stream:
-    """Draws `size` examples for ever, each epoch a fresh shuffle without replacement; a draw may span two epochs.
+    """Endless batches of `size` examples, shuffled anew each epoch, without replacement; a batch may span two epochs.
 
-    What is drawn depends on examples, size and the generator's seed alone, so the number of draws says where a stream stands.
+    Batches depend on examples, size and the generator's seed alone, so the number of draws determines the state.
     """
 
     def __init__(self, examples: Sequence[Example], *, size: int, rng: random.Random) -> None:
@@ -195,18 +194,18 @@ class Stream:
         return self._order[self._at - self._size : self._at]
 
     def skip_to(self, drawn: int) -> None:
-        """Go on as if `drawn` draws had been made. Raises SpecError if there were more already."""
+        """Continue as if `drawn` batches had been drawn. Raises SpecError if more were drawn already."""
         if drawn < self.drawn:
             raise SpecError(f"A stream cannot go back from draw {self.drawn} to {drawn}. Make it anew.")
         while self.drawn < drawn:
             self._advance()
 
     def state(self) -> dict[str, int]:
-        """Where it stands, for a snapshot."""
+        """Number of draws, for a snapshot."""
         return {"drawn": self.drawn}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from there."""
+        """Continue from that number of draws."""
         self.skip_to(int(state["drawn"]))
 
     def _advance(self) -> None:
@@ -218,7 +217,7 @@ class Stream:
 
 
 def by_length(lengths: Sequence[int], *, token_budget: int = 8192, max_rows: int = 256) -> list[list[int]]:
-    """A plan of batches: positions sorted by length, each batch at most `token_budget` padded tokens."""
+    """Batches of positions, sorted by length, each of at most `token_budget` padded tokens."""
     plan: list[list[int]] = []
     current: list[int] = []
     for position in sorted(range(len(lengths)), key=lambda item: (lengths[item], item)):

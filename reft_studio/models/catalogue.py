@@ -1,4 +1,4 @@
-"""Base models that a user would look for first: what they are, what they take, and how they are had. Nothing is fetched here."""
+"""Base models that are offered for download: size, licence, languages and source. Nothing is fetched here."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 DEFAULT = "smollm2-135m"
-"""The model that set-up brings."""
+"""The model that set-up downloads."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Entry:
     languages: str
     kind: Literal["instruct", "base"] = "instruct"
     gated: bool = False
-    """Its owner asks to agree to terms on the hub first."""
+    """The owner requires agreeing to terms on the hub first."""
 
     @property
     def download(self) -> int:
@@ -82,5 +82,5 @@ CATALOGUE: dict[str, Entry] = {
 
 
 def entry_of(source: str) -> Entry | None:
-    """The entry that a name or a Hub id means; None if it is not in the catalogue."""
+    """The entry with this name or Hub id; None if it is not in the catalogue."""
     return CATALOGUE.get(source) or next((entry for entry in CATALOGUE.values() if entry.hub_id == source), None)

@@ -1,4 +1,4 @@
-"""Sequence classifiers with independent labels, such as PKU's beaver-dam: a language model's last state under a linear head."""
+"""Sequence classifiers with independent labels, such as PKU's beaver-dam: a linear head on a language model's last hidden state."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ class Classifier:
 
     def __init__(self, model: Any, tokenizer: Any) -> None:
         self.model, self.tokenizer = model, tokenizer
-        self.labels: list[str] = [model.config.id2label[place] for place in range(model.config.num_labels)]
+        self.labels: list[str] = [model.config.id2label[index] for index in range(model.config.num_labels)]
 
     @classmethod
     def open(cls, source: str, *, labels: int, loading: LoadSpec = DEFAULT) -> Classifier:
-        """Load a classifier of so many labels from a folder or Hub id. Raises PrerequisiteError if it is none, or not of safetensors."""
-        found = locate(source, revision=loading.revision)
-        held = settled(found, loading)
-        memory.check(found, held, free_memory(held.device))
-        model = _weights(fetch(found), held)
+        """Load a classifier with `labels` labels from a folder or Hub id. Raises PrerequisiteError if it is none, or not of safetensors."""
+        located = locate(source, revision=loading.revision)
+        settings = settled(located, loading)
+        memory.check(located, settings, free_memory(settings.device))
+        model = _weights(fetch(located), settings)
         if model.config.num_labels != labels or not hasattr(model, "score"):
             raise PrerequisiteError(
                 f"The model '{source}' gives {model.config.num_labels} labels where this judge has {labels}, so it is another model. "
@@ -39,10 +39,10 @@ class Classifier:
         return cls(model, load_tokenizer(source, revision=loading.revision))
 
     def tokens(self, text: str, *, max_length: int) -> list[int]:
-        """Tokens of a text and the end of text, cut at `max_length` from the right: of a long text the end is lost, its mark too."""
+        """Tokens of a text and the end-of-text token, truncated at `max_length` from the right, which cuts that token off too."""
         end = self.tokenizer.eos_token
-        whole = text if text.endswith(end) else text + end
-        ids: list[int] = self.tokenizer(whole, truncation=True, max_length=max_length, verbose=False)["input_ids"]
+        ended = text if text.endswith(end) else text + end
+        ids: list[int] = self.tokenizer(ended, truncation=True, max_length=max_length, verbose=False)["input_ids"]
         return ids
 
     @torch.no_grad()
@@ -56,12 +56,12 @@ class Classifier:
     ) -> list[list[float]]:
         """(texts, labels): the sigmoid of each label, from the state of each text's last token, in order."""
         ids = [self.tokens(text, max_length=max_length) for text in texts]
-        found: dict[int, list[float]] = {}
-        plan = by_length([len(one) for one in ids], token_budget=token_budget, max_rows=128)
+        by_position: dict[int, list[float]] = {}
+        plan = by_length([len(tokens) for tokens in ids], token_budget=token_budget, max_rows=128)
         for position, row in halving(plan, lambda batch: self._batch(ids, batch)):
-            found[position] = row
-            progress(len(found), len(texts))
-        return [found[position] for position in range(len(texts))]
+            by_position[position] = row
+            progress(len(by_position), len(texts))
+        return [by_position[position] for position in range(len(texts))]
 
     def _batch(self, ids: Sequence[Sequence[int]], batch: list[int]) -> list[tuple[int, list[float]]]:
         width = max(len(ids[position]) for position in batch)
@@ -71,15 +71,15 @@ class Classifier:
         for row, position in enumerate(batch):
             tokens[row, : len(ids[position])] = torch.tensor(ids[position])
             mask[row, : len(ids[position])] = 1
-        place = next(self.model.parameters()).device
-        states: Tensor = self.model.base_model(input_ids=tokens.to(place), attention_mask=mask.to(place)).last_hidden_state
+        device = next(self.model.parameters()).device
+        states: Tensor = self.model.base_model(input_ids=tokens.to(device), attention_mask=mask.to(device)).last_hidden_state
         # By the mask and not, as the library does, by the padding token: that would skip the end mark where the two are one token.
-        last = states[torch.arange(len(batch), device=place), mask.sum(1).to(place) - 1]
+        last = states[torch.arange(len(batch), device=device), mask.sum(1).to(device) - 1]
         return list(zip(batch, torch.sigmoid(self.model.score(last).float()).tolist(), strict=True))
 
 
-def _weights(found: ModelSource, loading: LoadSpec) -> Any:
-    """The classifier with every weight of its files in place, in eval mode on its device."""
+def _weights(source: ModelSource, loading: LoadSpec) -> Any:
+    """The classifier with all weights loaded, in eval mode on its device."""
     from safetensors import SafetensorError
     from transformers import AutoModelForSequenceClassification
     from transformers.utils import logging as chatter
@@ -87,17 +87,17 @@ def _weights(found: ModelSource, loading: LoadSpec) -> Any:
     chatter.disable_progress_bar()  # our own progress says what happens; bars of a library would cut through it
     options: dict[str, Any] = {"dtype": getattr(torch, loading.dtype)}
     try:
-        model, told = AutoModelForSequenceClassification.from_pretrained(
-            str(found.folder), use_safetensors=True, trust_remote_code=False, local_files_only=True, output_loading_info=True, **options
+        model, info = AutoModelForSequenceClassification.from_pretrained(
+            str(source.folder), use_safetensors=True, trust_remote_code=False, local_files_only=True, output_loading_info=True, **options
         )
     except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as exc:
         raise PrerequisiteError(
-            f"The classifier '{found.name}' cannot be loaded ({type(exc).__name__}). It is a folder with config.json, safetensors weights "
+            f"The classifier '{source.name}' cannot be loaded ({type(exc).__name__}). It is a folder with config.json, safetensors weights "
             "and a tokenizer, of a sequence classifier that transformers knows."
         ) from exc
-    if missing := sorted(told["missing_keys"]):
+    if missing := sorted(info["missing_keys"]):
         raise PrerequisiteError(
-            f"The classifier '{found.name}' lacks {len(missing)} weights, first {missing[0]}, so its labels would be chance. Give the "
+            f"The classifier '{source.name}' lacks {len(missing)} weights, first {missing[0]}, so its labels would be chance. Give the "
             "judge's own model."
         )
     model.requires_grad_(False)

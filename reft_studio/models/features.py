@@ -20,18 +20,18 @@ Tokens = Sequence[int] | NDArray[np.int32]
 
 
 class PrefixLike(Protocol):
-    """Keys and values of the tokens that all prompts begin with (`models/prefix.py`)."""
+    """Keys and values of the tokens shared by all prompts (`models/prefix.py`)."""
 
     @property
     def tokens(self) -> int: ...
 
     def cache(self, rows: int) -> Any:
-        """For a batch of so many prompts."""
+        """For a batch of `rows` prompts."""
         ...
 
 
 class _Reached(Exception):
-    """Leaves a forward pass once the wanted block has answered; no later block is computed."""
+    """Ends a forward pass after the last wanted block, so that later blocks are not computed."""
 
 
 @contextmanager
@@ -40,18 +40,18 @@ def captured(
 ) -> Iterator[dict[int, Tensor]]:
     """Collect the outputs (n, t, d_model) of blocks `layers` (counted from 1) during the forward passes inside.
 
-    The raw block output is read, before the final norm. With `stop`, the pass ends after the deepest of them. Only what `take`
-    makes of an output is kept, so that the states of all blocks never lie in memory together.
+    Outputs are read before the final norm. With `stop`, the pass ends after the deepest of them. Only the result of `take` is kept, so that
+    the states of all blocks are never in memory together.
     """
     for layer in layers:
         if not 1 <= layer <= model.layers:
             raise SpecError(f"layer is {layer}, but '{model.source}' has decoder blocks 1 to {model.layers}.")
-    found: dict[int, Tensor] = {}
+    outputs: dict[int, Tensor] = {}
 
     def hook(layer: int) -> Callable[[nn.Module, Any, Any], None]:
         def keep(_module: nn.Module, _inputs: Any, output: Any) -> None:
             states = first_output(output)
-            found[layer] = states if take is None else take(states)
+            outputs[layer] = states if take is None else take(states)
             if stop and layer == max(layers):
                 raise _Reached
 
@@ -59,7 +59,7 @@ def captured(
 
     handles = [model.blocks[layer - 1].register_forward_hook(hook(layer)) for layer in layers]
     try:
-        yield found
+        yield outputs
     except _Reached:
         pass
     finally:
@@ -71,18 +71,18 @@ def captured(
 def last_states(model: LoadedModel, backbone: nn.Module, prompts: Sequence[Tokens], *, layers: Sequence[int], cache: Any = None) -> Tensor:
     """States of the last token of each prompt after blocks `layers`: (n, len(layers), d_model), on the model's device and in its dtype.
 
-    One batch, padded on the right. No mask is given: a causal model's token sees none of the padding that follows it, and
-    without a mask the kernels take their fast causal path. `cache` holds the keys and values of tokens that come before.
+    One batch, padded on the right. No mask is given: a causal model's token does not see the padding after it, and without a mask the
+    kernels take their fast causal path. `cache` holds the keys and values of preceding tokens.
     """
     lengths = [len(prompt) for prompt in prompts]
     ids = np.full((len(prompts), max(lengths)), model.pad_id, dtype=np.int64)
     for row, prompt in enumerate(prompts):
         ids[row, : lengths[row]] = prompt
-    with captured(model, layers, stop=True) as found:
+    with captured(model, layers, stop=True) as outputs:
         past = {} if cache is None else {"cache": cache}  # not every architecture knows the word
         backbone(input_ids=torch.from_numpy(ids).to(model.device), use_cache=cache is not None, **past)
     rows, last = torch.arange(len(prompts)), torch.tensor(lengths) - 1
-    return torch.stack([found[layer][rows, last] for layer in layers], dim=1)
+    return torch.stack([outputs[layer][rows, last] for layer in layers], dim=1)
 
 
 def last_prompt_features(
@@ -94,17 +94,16 @@ def last_prompt_features(
     prefix: PrefixLike | None = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Tensor:
-    """Features of tokenised prompts: (n, len(layers), d_model), float32, on the CPU, in the order given.
+    """Features f^l(x) of tokenised prompts: (n, len(layers), d_model), float32, on the CPU, in the order given.
 
-    Prompts run in batches of like length; the state of a last prompt token depends neither on padding nor on a response,
-    so features do not depend on how rows are batched (to rounding). What `prefix` holds, the first tokens of every prompt, is
-    not computed again.
+    Prompts run in batches of similar length; the state of a last prompt token depends neither on padding nor on a response,
+    so features do not depend on the batching (to rounding). The tokens of `prefix`, shared by all prompts, are not recomputed.
     """
     width = int(model.base.config.get_text_config().hidden_size)
     features = torch.zeros(len(prompts), len(layers), width)
-    done, known = 0, prefix.tokens if prefix else 0
-    for plan in by_length([len(prompt) - known for prompt in prompts]):
-        own = [prompts[place][known:] for place in plan]
+    done, shared = 0, prefix.tokens if prefix else 0
+    for plan in by_length([len(prompt) - shared for prompt in prompts]):
+        own = [prompts[position][shared:] for position in plan]
         cache = prefix.cache(len(plan)) if prefix else None
         features[plan] = last_states(model, backbone, own, layers=layers, cache=cache).float().cpu()
         done += len(plan)
@@ -114,7 +113,7 @@ def last_prompt_features(
 
 @torch.no_grad()
 def token_states(model: LoadedModel, backbone: nn.Module, prompt: Tokens, *, layer: int) -> tuple[Tensor, Tensor]:
-    """Of one prompt: the states of all its tokens after block `layer` (t, d_model), and of its last token after every block (L, d_model).
+    """States of one prompt: of all tokens after block `layer` (t, d_model), and of the last token after every block (L, d_model).
 
     Both float32 on the CPU, from one forward pass.
     """
@@ -132,7 +131,7 @@ def token_states(model: LoadedModel, backbone: nn.Module, prompt: Tokens, *, lay
 def tail_states(
     model: LoadedModel, backbone: nn.Module, prompts: Sequence[Tokens], *, tail: int, numbers: int = 64_000_000
 ) -> Iterator[tuple[list[int], Tensor]]:
-    """Batch by batch: places in `prompts`, and the states of their last `tail` tokens after every block.
+    """By batch: positions in `prompts`, and the states of their last `tail` tokens after every block.
 
     (n, L, tail, d_model) float32 on the CPU, the last token first; NaN where a prompt is shorter. `numbers` bounds one batch, since
     for a large model the states of all prompts would not fit into memory.
@@ -141,17 +140,17 @@ def tail_states(
     rows = max(1, min(256, numbers // (len(layers) * tail * width)))
     back = torch.arange(1, tail + 1)
     for plan in by_length([len(prompt) for prompt in prompts], max_rows=rows):
-        lengths = torch.tensor([len(prompts[place]) for place in plan])
+        lengths = torch.tensor([len(prompts[position]) for position in plan])
         ids = np.full((len(plan), int(lengths.max())), model.pad_id, dtype=np.int64)
-        for row, place in enumerate(plan):
-            ids[row, : len(prompts[place])] = prompts[place]
+        for row, position in enumerate(plan):
+            ids[row, : len(prompts[position])] = prompts[position]
         at = lengths[:, None] - back
         short, row_of = at < 0, torch.arange(len(plan))[:, None]
 
         def take(states: Tensor, at: Tensor = at, short: Tensor = short, row_of: Tensor = row_of) -> Tensor:
-            found = states[row_of.to(states.device), at.clamp(min=0).to(states.device)].float().cpu()
-            return found.masked_fill(short[..., None], torch.nan)
+            picked = states[row_of.to(states.device), at.clamp(min=0).to(states.device)].float().cpu()
+            return picked.masked_fill(short[..., None], torch.nan)
 
-        with captured(model, layers, stop=True, take=take) as kept:
+        with captured(model, layers, stop=True, take=take) as outputs:
             backbone(input_ids=torch.from_numpy(ids).to(model.device), use_cache=False)
-        yield plan, torch.stack([kept[layer] for layer in layers], dim=1)
+        yield plan, torch.stack([outputs[layer] for layer in layers], dim=1)

@@ -1,4 +1,4 @@
-"""The one training loop: every method fills gradients, this steps, schedules, clips, logs and can be cancelled."""
+"""The training loop shared by all methods: a method adds gradients; this steps, schedules, clips, logs and can be cancelled."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def fit(
     keeper: Keeper | None = None,
     parts: Mapping[str, Resumable] | None = None,
 ) -> int:
-    """Run optimizer steps up to `until` (None: all) of a schedule of `steps`, and of another of `after`; returns the last one's number.
+    """Run optimizer steps up to `until` (None: all) of a schedule of `steps`, then another of `after`; returns the last step's number.
 
-    `seed` decides what dropout draws, and nothing outside. With a `keeper` it goes on after the newest snapshot, keeps others on the way,
-    at the end and when `check` or `log` stops it; `parts` are what else changes as it goes. Raises NotFinite before such a loss can reach
-    the weights.
+    `seed` determines dropout inside the loop and nothing outside. With a `keeper` training resumes from the newest snapshot and saves
+    others on the way, at the end, and when `check` or `log` stops it; `parts` are further state that changes step by step. Raises
+    NotFinite before such a loss can reach the weights.
     """
     optimizer = torch.optim.AdamW(
         parameters, lr=optim.learning_rate, weight_decay=optim.weight_decay, betas=(0.9, 0.999), fused=parameters[0].device.type != "mps"
@@ -51,9 +51,9 @@ def fit(
     with torch.random.fork_rng(devices={value.device for value in parameters if value.is_cuda}):
         torch.manual_seed(seed)
         done = 0
-        if keeper is not None and (found := keeper.newest()) is not None:
-            training.restore(found)
-            done = found.step
+        if keeper is not None and (snapshot := keeper.newest()) is not None:
+            training.restore(snapshot)
+            done = snapshot.step
         began = done
 
         def stoppable(work: Callable[[], None]) -> None:
@@ -82,11 +82,11 @@ def _optimizer_step(
     step: GradientStep,
     optim: OptimSpec,
 ) -> StepLog:
-    """Step `number` of two schedules of so many steps, one after the other; returns its line of the log."""
+    """Step `number` of two consecutive schedules of these lengths; returns its log line."""
     started = time.perf_counter()
     first, second = schedules
-    place, length = (number, first) if number <= first else (number - first, second)
-    rate = optim.learning_rate * learning_rate_factor(place, steps=length, optim=optim)
+    position, length = (number, first) if number <= first else (number - first, second)
+    rate = optim.learning_rate * learning_rate_factor(position, steps=length, optim=optim)
     for group in optimizer.param_groups:
         group["lr"] = rate
     optimizer.zero_grad(set_to_none=True)
@@ -110,7 +110,7 @@ def _optimizer_step(
 
 
 def _apply(optimizer: torch.optim.Optimizer) -> None:
-    """The optimizer's step. It allocates before it changes a weight, so where memory runs out it is tried once more with what is free."""
+    """The optimizer's step. It allocates before it changes a weight, so after running out of memory it is tried once more."""
     try:
         optimizer.step()
     except (RuntimeError, MemoryError) as exc:
@@ -128,7 +128,7 @@ def _apply(optimizer: torch.optim.Optimizer) -> None:
 
 
 def peak_memory(device: torch.device) -> float:
-    """Megabytes: the most that tensors on a CUDA device took since training began, elsewhere the most this process ever took."""
+    """Peak MB: of tensors on a CUDA device since training began, else of this process over its lifetime."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     import resource  # only where training runs: not on Windows
@@ -148,19 +148,19 @@ def learning_rate_factor(step: int, *, steps: int, optim: OptimSpec) -> float:
 
 def backward(losses: dict[str, Tensor], parameters: Sequence[Tensor]) -> StepLog:
     """Add the gradient of the sum of `losses` to `.grad`; returns the losses as numbers, with their sum as `loss`."""
-    found = torch.stack(list(losses.values()))
-    torch.autograd.backward(found.sum(), inputs=list(parameters))
-    values = dict(zip(losses, found.tolist(), strict=True))
+    stacked = torch.stack(list(losses.values()))
+    torch.autograd.backward(stacked.sum(), inputs=list(parameters))
+    values = dict(zip(losses, stacked.tolist(), strict=True))
     return {**values, "loss": sum(values.values())}
 
 
 def cosine(first: Sequence[Tensor], second: Sequence[Tensor]) -> float:
-    """Cosine between two gradients over all parameters; 0 if one of them vanishes."""
+    """Cosine between two gradients over all parameters; 0 if one of them is zero."""
     pairs = ((first, second), (first, first), (second, second))
-    dot, one, two = torch.stack([sum_of_products(left, right) for left, right in pairs]).tolist()
-    return float(dot / math.sqrt(one * two)) if one * two > 0 else 0.0
+    dot, first_square, second_square = torch.stack([sum_of_products(left, right) for left, right in pairs]).tolist()
+    return float(dot / math.sqrt(first_square * second_square)) if first_square * second_square > 0 else 0.0
 
 
 def sum_of_products(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
     """The inner product of two lists of tensors, a scalar."""
-    return torch.stack([(one * two).sum() for one, two in zip(left, right, strict=True)]).sum()
+    return torch.stack([(a * b).sum() for a, b in zip(left, right, strict=True)]).sum()

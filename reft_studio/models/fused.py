@@ -1,8 +1,8 @@
-"""Losses over hidden states whose gradient is formed on the way forward, chunk by chunk, so that no logits are kept.
+"""Losses over hidden states whose gradient is computed in the forward pass, chunk by chunk, without storing logits.
 
-A frozen head needs no gradient of its own, and the gradient of both losses by the logits is a difference of
-probabilities that the forward pass has at hand. So each chunk of tokens is projected, turned into its loss and its
-gradient by the hidden states, and forgotten: never more than one chunk of (tokens, vocabulary) exists.
+A frozen head needs no gradient of its own, and the gradient of both losses with respect to the logits is a difference of probabilities
+that the forward pass has at hand. So each chunk of tokens is projected, reduced to its loss and its gradient with respect to the hidden
+states, and discarded: at most one chunk of (tokens, vocabulary) exists.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ CHUNK_CPU, CHUNK_GPU = 128, 1024
 
 
 Weigh = Callable[[Tensor, slice], Tensor]
-"""Weights of some tokens, (n,), from log p of their labels, (n,), and where they stand among all; constants of the gradient."""
+"""Weights of some tokens, (n,), from log p of their labels, (n,), and their slice of all tokens; constants in the gradient."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +49,13 @@ class Head:
         return cls(layer.weight.detach(), getattr(layer, "bias", None), scale, getattr(config, "final_logit_softcapping", None))
 
     def first(self, rows: int) -> Head:
-        """The same for the first `rows` tokens of the vocabulary; what comes after them fills a matrix up and is no token."""
+        """The first `rows` tokens of the vocabulary; later ones only pad the matrix."""
         return replace(self, weight=self.weight[:rows], bias=None if self.bias is None else self.bias[:rows])
 
-    def exchanged(self, one: int, other: int) -> Head:
-        """The same with two tokens in each other's place."""
+    def exchanged(self, token: int, other_token: int) -> Head:
+        """A copy with two tokens swapped."""
         order = torch.arange(len(self.weight), device=self.weight.device)
-        order[[one, other]] = order[[other, one]]
+        order[[token, other_token]] = order[[other_token, token]]
         return replace(self, weight=self.weight[order], bias=None if self.bias is None else self.bias[order])
 
     def chunks(self, tokens: int) -> Iterator[slice]:
@@ -64,7 +64,7 @@ class Head:
         return (slice(start, min(start + size, tokens)) for start in range(0, tokens, size))
 
     def buffer(self, tokens: int) -> Tensor:
-        """Room for the logits of one chunk, (chunk, vocabulary), float32."""
+        """Memory for the logits of one chunk, (chunk, vocabulary), float32."""
         rows = next(self.chunks(tokens)).stop
         return torch.empty(rows, len(self.weight), device=self.weight.device)
 
@@ -82,18 +82,18 @@ class Head:
         return out if self.cap is None else out.div_(self.cap).tanh_().mul_(self.cap)
 
     def slope(self, logits: Tensor) -> Tensor | None:
-        """The derivative of the soft cap at these (capped) logits; None without one. Costs a chunk of its own."""
+        """The derivative of the soft cap at these (capped) logits; None without one. Costs another chunk of memory."""
         return None if self.cap is None else (logits / self.cap).square_().neg_().add_(1)
 
     def pull_back(self, by_logits: Tensor, slope: Tensor | None, *, weight: float) -> Tensor:
-        """The gradient by the hidden states, (n, d_model), from that by the logits, times `weight`."""
+        """The gradient with respect to the hidden states, (n, d_model), from that of the logits, times `weight`."""
         if slope is not None:
             by_logits.mul_(slope)
         return (by_logits.to(self.weight.dtype) @ self.weight).mul_(weight * self.scale)
 
 
 def check_head(model: LoadedModel, backbone: nn.Module) -> None:
-    """Compare `Head` with what the model itself answers. Raises SpecError for a model that treats its logits in another way."""
+    """Compare `Head` with the model's own logits. Raises SpecError for a model that computes its logits differently."""
     ids = torch.tensor([[model.eos_id]], device=model.device)
     with torch.no_grad():
         states = backbone(input_ids=ids, use_cache=False).last_hidden_state[0]
@@ -107,7 +107,7 @@ def check_head(model: LoadedModel, backbone: nn.Module) -> None:
 
 
 def cross_entropy(hidden: Tensor, labels: Tensor, head: Head, *, total: int | None = None, weigh: Weigh | None = None) -> Tensor:
-    """Sum over tokens of −log p(label), weighed if asked, divided by `total` (by their number, if not given): a scalar, float32.
+    """Sum over tokens of −log p(label), optionally weighted, divided by `total` (default: the number of tokens): a scalar, float32.
 
     hidden: (tokens, d_model); labels: (tokens,). `total` lets parts of a batch add up to the mean over the whole.
     """
@@ -118,15 +118,15 @@ def cross_entropy(hidden: Tensor, labels: Tensor, head: Head, *, total: int | No
 
 @torch.no_grad()
 def log_probabilities(hidden: Tensor, labels: Tensor, head: Head) -> Tensor:
-    """The logarithm of p(label) of each token, (tokens,), float32. hidden: (tokens, d_model); labels: (tokens,)."""
-    found = torch.empty(len(labels), device=hidden.device)
+    """Log p(label) of each token, (tokens,), float32. hidden: (tokens, d_model); labels: (tokens,)."""
+    result = torch.empty(len(labels), device=hidden.device)
     if len(labels):
         buffer, space = head.buffer(len(labels)), head.buffer(len(labels))
     for part in head.chunks(len(labels)):
         logits = head.logits(hidden[part], buffer)
         chosen = logits.gather(1, labels[part].unsqueeze(1)).squeeze(1)
-        found[part] = chosen - _normaliser(logits, torch.softmax(logits, 1, out=space[: len(logits)]))
-    return found
+        result[part] = chosen - _normaliser(logits, torch.softmax(logits, 1, out=space[: len(logits)]))
+    return result
 
 
 def distillation(
@@ -134,8 +134,8 @@ def distillation(
 ) -> Tensor:
     """T²·sum over tokens of KL(softmax(teacher / T) ‖ softmax(student / T)), divided by `total`: a scalar, float32.
 
-    hidden, teacher: (tokens, d_model), of the same tokens; both go through the same head, or the teacher's, which may be as wide as it
-    likes, through its own of as many tokens. No gradient reaches the teacher.
+    hidden, teacher: (tokens, d_model), of the same tokens, projected by the same head; a teacher of another width has its own
+    `teacher_head` with the same vocabulary. No gradient reaches the teacher.
     """
     total, heads = total or max(len(hidden), 1), (teacher_head or head, head)
     loss: Tensor = _Distillation.apply(hidden, teacher.detach(), heads, temperature, total, _wanted(hidden))  # type: ignore[no-untyped-call]
@@ -148,21 +148,21 @@ def _wanted(hidden: Tensor) -> bool:
 
 class _CrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, labels: Tensor, head: Head, total: int, weigh: Weigh | None, wanted: bool) -> Tensor:
+    def forward(ctx: Any, hidden: Tensor, labels: Tensor, head: Head, total: int, weigh: Weigh | None, needs_gradient: bool) -> Tensor:
         loss = torch.zeros((), device=hidden.device)
-        gradient = torch.empty_like(hidden) if wanted else None
+        gradient = torch.empty_like(hidden) if needs_gradient else None
         if len(labels):
             buffer, space = head.buffer(len(labels)), head.buffer(len(labels))
         for part in head.chunks(len(labels)):
             logits = head.logits(hidden[part], buffer)
             chosen = labels[part].unsqueeze(1)
-            found = logits.gather(1, chosen)
+            label_logits = logits.gather(1, chosen)
             probability = torch.softmax(logits, 1, out=space[: len(logits)])
-            surprise = _normaliser(logits, probability) - found.squeeze(1)
+            surprise = _normaliser(logits, probability) - label_logits.squeeze(1)
             weights = weigh(-surprise, part) if weigh is not None else None
             loss += (surprise if weights is None else weights * surprise).sum()
             if gradient is not None:
-                by_logits = probability.scatter_add_(1, chosen, torch.full_like(found, -1.0))
+                by_logits = probability.scatter_add_(1, chosen, torch.full_like(label_logits, -1.0))
                 pulled = head.pull_back(by_logits, head.slope(logits), weight=1 / total)
                 gradient[part] = pulled if weights is None else pulled * weights.unsqueeze(1).to(pulled.dtype)
         ctx.gradient = gradient
@@ -177,19 +177,21 @@ class _CrossEntropy(torch.autograd.Function):
 class _Distillation(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, teacher: Tensor, heads: tuple[Head, Head], temperature: float, total: int, wanted: bool
+        ctx: Any, hidden: Tensor, teacher: Tensor, heads: tuple[Head, Head], temperature: float, total: int, needs_gradient: bool
     ) -> Tensor:
         head = heads[1]
         loss = torch.zeros((), device=hidden.device)
-        gradient = torch.empty_like(hidden) if wanted else None
+        gradient = torch.empty_like(hidden) if needs_gradient else None
         if len(hidden):
             buffers = [head.buffer(len(hidden)) for _ in range(3)]
         for part in head.chunks(len(hidden)):
-            target, found = (one.logits(states[part], out) for one, states, out in zip(heads, (teacher, hidden), buffers, strict=False))
-            slope = head.slope(found) if gradient is not None else None
+            teacher_logits, student_logits = (
+                each_head.logits(states[part], out) for each_head, states, out in zip(heads, (teacher, hidden), buffers, strict=False)
+            )
+            slope = head.slope(student_logits) if gradient is not None else None
             if temperature != 1.0:
-                target, found = target.div_(temperature), found.div_(temperature)
-            value, by_logits = _divergence(target, found, buffers[2][: len(found)])
+                teacher_logits, student_logits = teacher_logits.div_(temperature), student_logits.div_(temperature)
+            value, by_logits = _divergence(teacher_logits, student_logits, buffers[2][: len(student_logits)])
             loss += value
             if gradient is not None:
                 gradient[part] = head.pull_back(by_logits, slope, weight=temperature / total)
@@ -202,17 +204,17 @@ class _Distillation(torch.autograd.Function):
         return _scaled(ctx, outside), None, None, None, None, None
 
 
-def _divergence(target: Tensor, found: Tensor, space: Tensor) -> tuple[Tensor, Tensor]:
+def _divergence(teacher: Tensor, student: Tensor, space: Tensor) -> tuple[Tensor, Tensor]:
     """Sum of KL(softmax(target) ‖ softmax(found)) and its gradient by `found`; overwrites all three, (n, vocabulary) each.
 
     KL = Σ p·(target − found) − log Z(target) + log Z(found): exactly 0, with no gradient, where both are the same numbers.
     """
-    wanted = torch.softmax(target, 1, out=space)
-    normaliser = _normaliser(target, wanted)
-    between = torch.linalg.vecdot(target.sub_(found), wanted)
-    given = torch.softmax(found, 1, out=target)
-    rows = between - normaliser + _normaliser(found, given)
-    return rows.clamp_min(0).sum(), given.sub_(wanted)
+    teacher_probability = torch.softmax(teacher, 1, out=space)
+    normaliser = _normaliser(teacher, teacher_probability)
+    between = torch.linalg.vecdot(teacher.sub_(student), teacher_probability)
+    student_probability = torch.softmax(student, 1, out=teacher)
+    rows = between - normaliser + _normaliser(student, student_probability)
+    return rows.clamp_min(0).sum(), student_probability.sub_(teacher_probability)
 
 
 def _normaliser(logits: Tensor, probability: Tensor) -> Tensor:

@@ -1,9 +1,9 @@
-"""A LoRA layer as one operation: the same numbers as PEFT's, without its full-size intermediates.
+"""A LoRA layer as one fused operation: the same numbers as PEFT's, without its full-size intermediates.
 
 PEFT adds B·A·x to the output of the frozen layer in three passes over the output and, on a half-precision base, keeps a
 float32 copy of every input. Measured on a CPU (d 384, 12 layers, rank 16 on all linear layers): 11 % less time for
 forward and backward together. On a bfloat16 base the adapter, which stays float32, is multiplied in bfloat16, as under
-autocast: sums are formed in float32 inside each product and rounded once, as the frozen layer's are.
+autocast: sums are accumulated in float32 inside each product and rounded once, like the frozen layer's.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, down: Tensor, up: Tensor, scale: float) -> Tensor:
         rows = x.reshape(-1, x.shape[-1])
-        kept = down.dtype
+        dtype = down.dtype
         if x.dtype == torch.bfloat16:
             down, up = down.to(x.dtype), up.to(x.dtype)
         inner = rows.to(down.dtype) @ down.t()
         out = functional.linear(rows, weight, bias).to(up.dtype).addmm_(inner, up.t(), alpha=scale)
         ctx.save_for_backward(rows, inner, weight, down, up)
-        ctx.scale, ctx.shape, ctx.kept = scale, x.shape, kept
+        ctx.scale, ctx.shape, ctx.kept = scale, x.shape, dtype
         return out.to(x.dtype).view(*x.shape[:-1], -1)
 
     @staticmethod
@@ -42,12 +42,12 @@ class _Linear(torch.autograd.Function):
             by_x = (outside @ weight).to(down.dtype).addmm_(between, down).to(rows.dtype)
         by_down = between.t() @ rows.to(down.dtype) if ctx.needs_input_grad[3] else None
         by_up = (full.t() @ inner).mul_(ctx.scale) if ctx.needs_input_grad[4] else None
-        gradients = (None if one is None else one.to(ctx.kept) for one in (by_down, by_up))
+        gradients = (None if gradient is None else gradient.to(ctx.kept) for gradient in (by_down, by_up))
         return None if by_x is None else by_x.view(ctx.shape), None, None, *gradients, None
 
 
-def lighten(base: nn.Module) -> None:
-    """Let the plain LoRA layers inside `base` compute in one operation; layers of other kinds stay as PEFT made them."""
+def fuse_lora(base: nn.Module) -> None:
+    """Replace the forward of plain LoRA layers inside `base` by the fused one; other layers are unchanged."""
     from peft.tuners.lora.layer import Linear
 
     for module in base.modules():
@@ -58,7 +58,7 @@ def lighten(base: nn.Module) -> None:
 
 
 def _forward(layer: Any, x: Tensor, *args: Any, **kwargs: Any) -> Any:
-    """PEFT's forward, but for the one case that training spends its time in: a single plain adapter, no dropout in effect."""
+    """The fused forward for a single plain adapter without active dropout, where training spends its time; otherwise PEFT's."""
     names = layer.active_adapters
     name = names[0] if len(names) == 1 else None
     plain = (

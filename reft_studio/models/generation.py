@@ -1,4 +1,4 @@
-"""Greedy or sampled continuations, batched, with the reason each one stopped; a batch that memory cannot hold is halved."""
+"""Batched generation, greedy or sampled, with the stop reason of each response; a batch that does not fit in memory is halved."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from reft_studio.models.batching import by_length
 StopReason = Literal["end", "length"]
 T = TypeVar("T")
 TOKENS = 32_768
-"""Prompt and answer tokens of one batch: about 4 GB of keys and values in an 8 B model with grouped heads, in half precision."""
+"""Prompt and response tokens of one batch: about 4 GB of keys and values in an 8 B model with grouped heads, in half precision."""
 
 
 @dataclass(frozen=True)
 class Completion:
-    """One answer; `index` is the prompt's position, so that batches may come in any order."""
+    """One response; `index` is the prompt's position, so that batches may come in any order."""
 
     index: int
     text: str
@@ -34,14 +34,14 @@ class Completion:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How a next token is drawn: `temperature` 0 takes the likeliest. `seed` makes a batch repeatable."""
+    """How the next token is chosen: `temperature` 0 is greedy. `seed` makes a batch repeatable."""
 
     temperature: float = 0.0
     seed: int = 0
 
     @property
     def options(self) -> dict[str, Any]:
-        """What `generate` is told."""
+        """Arguments for `generate`."""
         return {"do_sample": True, "temperature": self.temperature, "top_k": 0} if self.temperature > 0 else {"do_sample": False}
 
 
@@ -57,12 +57,12 @@ def complete(
     sampling: Sampling = Sampling(),
     on: Sequence[str] = (),
 ) -> Iterator[Completion]:
-    """Answers to tokenised prompts, in batches of like length, padded on the left; adapters `on` are in effect too."""
+    """Responses to tokenised prompts, in batches of similar length, padded on the left; adapters `on` are active too."""
     model = adapted.model
     plan = by_length([len(prompt) + max_new_tokens for prompt in prompts], token_budget=token_budget, max_rows=batch_rows)
     with adapted.generating(adapter, on=on) as network:
 
-        def answer(batch: list[int]) -> list[Completion]:
+        def respond(batch: list[int]) -> list[Completion]:
             ids, mask = left_padded([prompts[position] for position in batch], pad_id=model.pad_id)
             width = ids.shape[1]
             with torch.random.fork_rng(enabled=sampling.temperature > 0):
@@ -77,10 +77,12 @@ def complete(
                     eos_token_id=list(model.stop_ids),
                     **sampling.options,
                 )
-            answers = output[:, width:].tolist()
-            return [_completion(model.tokenizer, place, one, model.stop_ids) for place, one in zip(batch, answers, strict=True)]
+            responses = output[:, width:].tolist()
+            return [
+                _completion(model.tokenizer, position, tokens, model.stop_ids) for position, tokens in zip(batch, responses, strict=True)
+            ]
 
-        yield from halving(plan, answer)
+        yield from halving(plan, respond)
 
 
 def left_padded(prompts: Sequence[Sequence[int]], *, pad_id: int) -> tuple[Tensor, Tensor]:
@@ -95,9 +97,9 @@ def left_padded(prompts: Sequence[Sequence[int]], *, pad_id: int) -> tuple[Tenso
 
 
 def halving(plan: Sequence[list[int]], work: Callable[[list[int]], list[T]]) -> Iterator[T]:
-    """The results of all batches; a batch that memory cannot hold is done in halves, and later ones are no larger than what worked.
+    """The results of all batches; a batch that runs out of memory is split in halves, and later ones are no larger than what worked.
 
-    A single row that does not fit raises what torch raised.
+    A single row that does not fit raises torch's error.
     """
     waiting, most = deque(plan), max((len(batch) for batch in plan), default=1)
     while waiting:
@@ -119,7 +121,7 @@ def halving(plan: Sequence[list[int]], work: Callable[[list[int]], list[T]]) -> 
 
 
 def free_memory() -> None:
-    """Give back what nothing refers to any more, on an accelerator too."""
+    """Release unreferenced memory, on an accelerator too."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

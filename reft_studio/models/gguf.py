@@ -1,4 +1,4 @@
-"""Turn a GGUF file into a Hugging Face folder: transformers reads and dequantises it once, and we save what it read."""
+"""Converts a GGUF file to a Hugging Face folder: transformers reads and dequantises it once, and the result is saved."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from typing import Any, Literal
 from reft_studio.errors import PrerequisiteError
 from reft_studio.models import memory
 from reft_studio.models.gguf_header import GgufFacts
-from reft_studio.models.transformers_io import disk_errors_told, told
+from reft_studio.models.transformers_io import readable_disk_errors, with_progress
 from reft_studio.progress import Progress
 
 Format = Literal["auto", "bfloat16", "float32"]
 _WIDTH = {"bfloat16": 2, "float32": 4}
 _LIBRARIES = 0.4e9
-"""Bytes that torch and transformers take by themselves."""
+"""Memory of torch and transformers themselves, in bytes."""
 _SPARE_DISK = 100e6
 
 
 def format_of(facts: GgufFacts, wanted: Format = "auto") -> str:
-    """The number format of the weights to be written; auto: bfloat16, but a file of nothing but float32 stays as it is."""
+    """The number format of the written weights; auto: bfloat16, but float32 for a file of float32 only."""
     return wanted if wanted != "auto" else "float32" if facts.types == ("F32",) else "bfloat16"
 
 
@@ -32,29 +32,29 @@ def written_size(facts: GgufFacts, kind: str) -> int:
     return facts.parameters * _WIDTH[kind]
 
 
-def check_room(facts: GgufFacts, kind: str, place: Path) -> None:
-    """Raises PrerequisiteError if disk or memory would not do."""
+def check_room(facts: GgufFacts, kind: str, folder: Path) -> None:
+    """Raises PrerequisiteError if disk space or memory does not suffice."""
     size = written_size(facts, kind)
-    free = shutil.disk_usage(next(parent for parent in (place, *place.parents) if parent.exists())).free
+    free = shutil.disk_usage(next(parent for parent in (folder, *folder.parents) if parent.exists())).free
     if size + _SPARE_DISK > free:
         raise PrerequisiteError(
-            f"{facts.path.name} becomes {size / 1e9:.2f} GB of {kind} weights, but {free / 1e9:.2f} GB are free in {place}. Free some, or "
+            f"{facts.path.name} becomes {size / 1e9:.2f} GB of {kind} weights, but {free / 1e9:.2f} GB are free in {folder}. Free some, or "
             "set REFT_STUDIO_MODELS to a folder on another disk."
         )
     # All weights in the new format, the file itself in the page cache, and the largest tensor some times over in float32.
-    wanted = size + 12 * facts.largest + _LIBRARIES
+    required = size + 12 * facts.largest + _LIBRARIES
     space = memory.room("cpu")
-    if space is not None and wanted > space.free:
+    if space is not None and required > space.free:
         raise PrerequisiteError(
-            f"Turning {facts.path.name} into {kind} weights takes about {wanted / 1e9:.1f} GB of memory; {space.free / 1e9:.1f} GB are "
+            f"Turning {facts.path.name} into {kind} weights takes about {required / 1e9:.1f} GB of memory; {space.free / 1e9:.1f} GB are "
             "free. Close other programs, or take a smaller model."
         )
 
 
 def convert(facts: GgufFacts, target: Path, progress: Progress, *, kind: str) -> None:
-    """Write weights, configuration, tokenizer and chat template to the folder `target`, which must be there.
+    """Write weights, configuration, tokenizer and chat template to the existing folder `target`.
 
-    Raises PrerequisiteError for an architecture, a tokenizer or weights that transformers cannot read, and where the disk is full.
+    Raises PrerequisiteError for an architecture, a tokenizer or weights that transformers cannot read, and if the disk is full.
     """
     check_architecture(facts)
     import torch
@@ -65,7 +65,7 @@ def convert(facts: GgufFacts, target: Path, progress: Progress, *, kind: str) ->
     chatter.disable_progress_bar()
     chatter.set_verbosity_error()
     dtype = getattr(torch, kind)
-    with _parsed_once(), told(reader, progress):
+    with _parsed_once(), with_progress(reader, progress):
         tokenizer = _tokenizer(facts)
         progress.check()
         state, config = _read(facts, AutoModelForCausalLM, dtype)
@@ -76,7 +76,7 @@ def convert(facts: GgufFacts, target: Path, progress: Progress, *, kind: str) ->
         model = AutoModelForCausalLM.from_config(fresh, dtype=dtype)
     model.load_state_dict(state, strict=True, assign=True)
     model.tie_weights()
-    with disk_errors_told(target):
+    with readable_disk_errors(target):
         model.save_pretrained(target, safe_serialization=True)
         tokenizer.save_pretrained(target)
 
@@ -117,7 +117,7 @@ def _tokenizer(facts: GgufFacts) -> Any:
 def _read(facts: GgufFacts, loader: Any, dtype: Any) -> tuple[dict[str, Any], Any]:
     """All weights by name, and the configuration. Raises PrerequisiteError if one is missing: transformers would draw it at random."""
     try:
-        model, told = loader.from_pretrained(
+        model, info = loader.from_pretrained(
             str(facts.path.parent), gguf_file=facts.path.name, dtype=dtype, local_files_only=True, output_loading_info=True
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, IndexError) as exc:
@@ -125,10 +125,11 @@ def _read(facts: GgufFacts, loader: Any, dtype: Any) -> tuple[dict[str, Any], An
             f"{facts.path.name} cannot be read as a model ({type(exc).__name__}: {_line(exc)}). Take another file of the model, or its "
             "Hugging Face folder."
         ) from exc
-    lost = sorted(told["missing_keys"]) + sorted(str(key[0]) for key in told["mismatched_keys"])
-    if lost:
+    missing = sorted(info["missing_keys"]) + sorted(str(key[0]) for key in info["mismatched_keys"])
+    if missing:
         raise PrerequisiteError(
-            f"{len(lost)} weights that the model needs are not in {facts.path.name}, first {lost[0][:100]}. Take another file of the model."
+            f"{len(missing)} weights that the model needs are not in {facts.path.name}, first {missing[0][:100]}. Take another file of "
+            "the model."
         )
     config = model.config
     if hasattr(config, "quantization_config"):
@@ -138,9 +139,9 @@ def _read(facts: GgufFacts, loader: Any, dtype: Any) -> tuple[dict[str, Any], An
 
 @contextmanager
 def _parsed_once() -> Iterator[None]:
-    """Remember what transformers asks of the package `gguf` again and again while it reads one file.
+    """Cache repeated calls that transformers makes to the package `gguf` while it reads one file.
 
-    For SmolLM2 (30 blocks, 49,152 tokens) it parses the header 3 times and makes the map of names 397 times: 23 of 33 s of CPU.
+    For SmolLM2 (30 blocks, 49,152 tokens) it parses the header 3 times and builds the name map 397 times: 23 of 33 s of CPU.
     """
     import gguf as package
 

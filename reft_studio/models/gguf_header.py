@@ -1,4 +1,4 @@
-"""What a GGUF file says of itself, read from its header alone: is it whole, what is in it, can it be turned into weights? No torch."""
+"""Parses and checks a GGUF file's header: is the file complete, what does it contain, can it be converted? No torch."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from reft_studio.errors import PrerequisiteError
 _MAGIC = b"GGUF"
 _VERSIONS = (2, 3)
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
-"""Types of values by their number in the format, as `struct` writes them; 8 is a string, 9 an array."""
+"""`struct` codes by the format's type numbers; 8 is a string, 9 an array."""
 _STRING, _ARRAY = 8, 9
 _LONGEST_TEXT = 1 << 20
-"""Bytes of a text value that are kept; longer ones (a chat template is some kB) are only skipped."""
+"""Longer text values, in bytes, are skipped (a chat template is some kB)."""
 _SHORT_ARRAY = 64
 
 
 @dataclass(frozen=True)
 class GgufFacts:
-    """A whole GGUF file. `parameters` counts the numbers of all tensors, `types` their number formats, `values` the short metadata."""
+    """A complete GGUF file. `parameters` is the number of weights, `types` their number formats, `values` the short metadata."""
 
     path: Path
     size: int
@@ -45,16 +45,16 @@ class GgufFacts:
     def languages(self) -> str:
         """As the file names them, like `en, fr`."""
         named = self.values.get("general.languages")
-        return ", ".join(str(one) for one in named) if isinstance(named, list) else ""
+        return ", ".join(str(language) for language in named) if isinstance(named, list) else ""
 
     @property
     def chat(self) -> bool:
-        """Whether a chat template comes along."""
+        """Whether the file contains a chat template."""
         return bool(self.values.get("tokenizer.chat_template"))
 
 
 class _Cut(Exception):
-    """The file ends before its header does, or a length in it cannot be."""
+    """The file ends inside its header, or a length in it is impossible."""
 
 
 class _Reader:
@@ -68,7 +68,7 @@ class _Reader:
         return struct.unpack("<" + code, self.skip(width))[0]
 
     def skip(self, size: int) -> bytes:
-        """The next bytes, kept only where they are few."""
+        """The next bytes, returned only if they are few."""
         if size < 0 or self.at + size > len(self.data):
             raise _Cut
         begin, self.at = self.at, self.at + size
@@ -102,7 +102,7 @@ class _Reader:
 
 
 def read_gguf(path: Path) -> GgufFacts:
-    """Read and check a file's header. Raises PrerequisiteError if it is no GGUF file, cut, without tokenizer or not readable here."""
+    """Read and check a file's header. Raises PrerequisiteError if it is no GGUF file, truncated, without tokenizer or unsupported here."""
     size = path.stat().st_size
     if size < 32:
         raise _cut(path, size)
@@ -131,17 +131,17 @@ def _facts(path: Path, reader: _Reader, size: int) -> GgufFacts:
     for _ in range(pairs):
         key, kind = reader.text(), reader.take("I")
         values[key] = reader.value(kind)
-    found = [_tensor(reader) for _ in range(tensors)]
+    tensor_facts = [_tensor(reader) for _ in range(tensors)]
     alignment = values.get("general.alignment", 32)
     if not isinstance(alignment, int) or alignment < 1:
         raise _Cut
     begin = -(-reader.at // alignment) * alignment
-    wanted = begin + max((offset + length for _, _, offset, length in found), default=0)
-    if wanted > size:
-        raise _cut(path, size, wanted)
+    end = begin + max((offset + length for _, _, offset, length in tensor_facts), default=0)
+    if end > size:
+        raise _cut(path, size, end)
     architecture = str(values.get("general.architecture") or "")
-    types = tuple(sorted({name for name, *_ in found}))
-    counts = [count for _, count, *_ in found]
+    types = tuple(sorted({name for name, *_ in tensor_facts}))
+    counts = [count for _, count, *_ in tensor_facts]
     return GgufFacts(path, size, architecture, sum(counts), types, max(counts, default=0), values)
 
 
@@ -183,7 +183,7 @@ def _check_types(facts: GgufFacts) -> None:
 
 
 def readable(kind: str) -> bool:
-    """Whether the package `gguf` can turn this number format back into numbers; asked with one block of zeros."""
+    """Whether the package `gguf` can dequantise this number format; tested with one block of zeros."""
     import numpy as np
     from gguf import GGMLQuantizationType, dequantize
     from gguf.constants import GGML_QUANT_SIZES
@@ -201,6 +201,8 @@ def readable(kind: str) -> bool:
     return True
 
 
-def _cut(path: Path, size: int, wanted: int | None = None) -> PrerequisiteError:
-    told = f"it has {size:,} bytes, but its header promises {wanted:,}" if wanted else f"it ends after {size:,} bytes, within its header"
-    return PrerequisiteError(f"{path.name} is cut off or damaged: {told}. Copy or download it again.")
+def _cut(path: Path, size: int, expected: int | None = None) -> PrerequisiteError:
+    reason = (
+        f"it has {size:,} bytes, but its header promises {expected:,}" if expected else f"it ends after {size:,} bytes, within its header"
+    )
+    return PrerequisiteError(f"{path.name} is cut off or damaged: {reason}. Copy or download it again.")

@@ -1,4 +1,4 @@
-"""Llama Guard: a language model that says of a conversation, in its own chat template, whether the last message is safe or unsafe."""
+"""Llama Guard: a language model that classifies the last message of a conversation, in its own chat template, as safe or unsafe."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from reft_studio.models.spec import DEFAULT, LoadSpec
 from reft_studio.models.verdicts import Speaker, Spoken
 
 VERDICT_TOKENS = 5
-"""White space (the model opens with an empty line), the verdict and some room."""
+"""White space (the model opens with an empty line), the verdict and a margin."""
 Turns = Sequence[dict[str, str]]
-"""Turns with `role` and `content`: [user] asks about the prompt, [user, assistant] about the answer."""
+"""Turns with `role` and `content`: [user] classifies the prompt, [user, assistant] the response."""
 
 
 class GuardModel:
-    """The model with its tokenizer; "unsafe" is its positive word."""
+    """The model with its tokenizer; "unsafe" is the positive word."""
 
     def __init__(self, speaker: Speaker) -> None:
         self.speaker = speaker
 
     @classmethod
     def open(cls, source: str, *, loading: LoadSpec = DEFAULT) -> GuardModel:
-        """Load it from a folder or the Hub's id. Raises PrerequisiteError if that cannot work."""
+        """Load it from a folder or Hub id. Raises PrerequisiteError if that fails."""
         return cls(Speaker.open(source, positive="unsafe", negative="safe", loading=loading))
 
     def say(
@@ -34,7 +34,7 @@ class GuardModel:
         max_new_tokens: int = VERDICT_TOKENS,
         progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> list[Spoken]:
-        """What it says of each conversation; the score of the first word is P(unsafe) against P(safe) there, after white space."""
+        """The output for each conversation; the score of its first word is P(unsafe) against P(safe), after white space."""
         asked = [self._tokens(turns) for turns in conversations]
         return self.speaker.say(asked, max_new_tokens=max_new_tokens, token_budget=token_budget, progress=progress)
 

@@ -1,4 +1,4 @@
-"""Losses of inner states that are no sums over rows, such as a gate on a whole batch or a kernel between its rows, exact in pieces too."""
+"""Losses of hidden states that are no sums over rows, such as a kernel between rows; exact in micro-batches too."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from torch import Tensor
 from reft_studio.models.accumulate import Around, Pass
 
 States = Mapping[Hashable, Tensor]
-"""Inner states by what they are and the row they are of."""
-StatesOf = Callable[[Pass], AbstractContextManager[Callable[[], dict[Hashable, Tensor]]]]
-"""Around a pass; what it gives is called after the model has gone forward, and answers with the states of the pass's rows."""
+"""Hidden states by what they are and the row they are of."""
+Capture = Callable[[Pass], AbstractContextManager[Callable[[], dict[Hashable, Tensor]]]]
+"""A context around a pass; yields a function that returns, after the forward pass, the states of its rows."""
 StatesLosses = Callable[[States], dict[str, Tensor]]
 """From the states of all rows of a batch to named losses."""
 
 
-def keeping(seen: StatesOf, found: dict[Hashable, Tensor]) -> Around:
-    """Around passes: put what `seen` sees into `found`, as constants."""
+def capture_into(capture: Capture, into: dict[Hashable, Tensor]) -> Around:
+    """Around passes: put detached copies of the states that `capture` records into `into`."""
 
     @contextmanager
-    def around(one: Pass) -> Iterator[None]:
-        with seen(one) as states:
+    def around(forward: Pass) -> Iterator[None]:
+        with capture(forward) as states:
             yield
-            found.update({key: value.detach().clone() for key, value in states().items()})
+            into.update({key: value.detach().clone() for key, value in states().items()})
 
     return around
 
@@ -33,25 +33,25 @@ def keeping(seen: StatesOf, found: dict[Hashable, Tensor]) -> Around:
 class Joint:
     """Losses of the states of all rows of one batch, in the passes of one step.
 
-    Where one pass holds all rows, they are computed there. Else `read` shows the states of all rows first, without a gradient; the losses
-    and their gradient by the states follow from those, and each pass carries the share of its rows as the product of both.
+    Where one pass holds all rows, they are computed there. Else `read` first captures the states of all rows without a gradient; losses and
+    their gradient with respect to the states follow, and each pass contributes the product of its states with that gradient.
     """
 
-    def __init__(self, rows: int, seen: StatesOf, losses: StatesLosses, read: Callable[[Around], None]) -> None:
-        self._rows, self._seen, self._losses, self._read = rows, seen, losses, read
+    def __init__(self, rows: int, capture: Capture, losses: StatesLosses, read: Callable[[Around], None]) -> None:
+        self._rows, self._capture, self._losses, self._read = rows, capture, losses, read
         self._known: tuple[dict[str, Tensor], dict[Hashable, Tensor]] | None = None
 
     @contextmanager
-    def around(self, one: Pass) -> Iterator[None]:
+    def around(self, forward: Pass) -> Iterator[None]:
         """Around each pass of the step."""
-        if len(one.rows) < self._rows and self._known is None:
+        if len(forward.rows) < self._rows and self._known is None:
             self._known = self._read_all()
-        with self._seen(one) as states:
-            self._pass, self._states = one, states
+        with self._capture(forward) as states:
+            self._pass, self._states = forward, states
             yield
 
     def share(self) -> dict[str, Tensor]:
-        """The losses of the pass that has just gone forward; over all passes their sums, and those of their gradients, are the batch's."""
+        """The contribution of the last forward pass; summed over all passes, values and gradients are those of the batch."""
         states = self._states()
         if self._known is None:
             return self._losses(states)
@@ -62,11 +62,11 @@ class Joint:
         return {name: carried + (value if first else 0.0) for name, value in values.items()}
 
     def _read_all(self) -> tuple[dict[str, Tensor], dict[Hashable, Tensor]]:
-        """The losses, and their gradient by the states of all rows."""
-        found: dict[Hashable, Tensor] = {}
-        self._read(keeping(self._seen, found))
+        """The losses, and their gradient with respect to the states of all rows."""
+        all_states: dict[Hashable, Tensor] = {}
+        self._read(capture_into(self._capture, all_states))
         with torch.enable_grad():
-            leaves = {key: value.requires_grad_() for key, value in found.items()}
+            leaves = {key: value.requires_grad_() for key, value in all_states.items()}
             losses = self._losses(leaves)
             gradients = torch.autograd.grad(
                 torch.stack(list(losses.values())).sum(), list(leaves.values()), allow_unused=True, materialize_grads=True

@@ -1,4 +1,4 @@
-"""Updates of linear layers as products of two thin matrices, and the adapted layers of a model as post-hoc methods edit them.
+"""Low-rank updates of linear layers, and the adapted layers of a model as post-hoc methods edit them.
 
 Updates are added, scaled and projected as products: A₁ + A₂ and B₁ + B₂ would mix them (docs/methods.md).
 """
@@ -30,7 +30,7 @@ class LowRank:
         return len(self.down)
 
     def dense(self) -> Tensor:
-        """The update itself, (outputs, inputs)."""
+        """The product, (outputs, inputs)."""
         return self.up @ self.down
 
     def __add__(self, other: LowRank) -> LowRank:
@@ -49,7 +49,7 @@ class LowRank:
         return self + -other
 
     def inner(self, other: LowRank) -> float:
-        """The inner product of both updates, without forming either: tr((U₁ᵀU₂)(D₂D₁ᵀ))."""
+        """The inner product of both updates, without computing either: tr((U₁ᵀU₂)(D₂D₁ᵀ))."""
         return float(((self.up.T @ other.up) * (self.down @ other.down.T)).sum())
 
     def norm(self) -> float:
@@ -57,7 +57,7 @@ class LowRank:
         return math.sqrt(max(self.inner(self), 0.0))
 
     def compact(self) -> LowRank:
-        """The same update as U·√σ and √σ·Vᵀ of its singular values, without those that are nothing."""
+        """The same update as U·√σ and √σ·Vᵀ of its singular values, without vanishing ones."""
         outputs, inputs = torch.linalg.qr(self.up), torch.linalg.qr(self.down.T)
         left, values, right = torch.linalg.svd(outputs.R @ inputs.R.T, full_matrices=False)
         kept = values > 1e-6 * values.max()
@@ -65,17 +65,17 @@ class LowRank:
         return LowRank(outputs.Q @ left[:, kept] * root, (root[:, None] * right[kept]) @ inputs.Q.T)
 
     def padded(self, rank: int) -> LowRank:
-        """The same update with so many columns and rows, the new ones zero."""
+        """The same update padded with zeros to this rank."""
         more = rank - self.rank
         return LowRank(torch.nn.functional.pad(self.up, (0, more)), torch.nn.functional.pad(self.down, (0, 0, 0, more)))
 
 
 class Layer:
-    """One adapted linear layer, in training or after it. Weights are W + start + update, where W is the base's.
+    """One adapted linear layer, during or after training. Weights are W + start + update, where W is the base's.
 
-    `up` (outputs, rank) and `down` (rank, inputs) are B and A of the trained adapter itself, its scale left out; they may be changed in
-    place. `start` is what the training began from, None: the base; `update` is what the training changed; `continues` names the adapter
-    whose weights it went on with, None: it was fresh.
+    `up` (outputs, rank) and `down` (rank, inputs) are B and A of the trained adapter, without its scale; they may be changed in
+    place. `start` is the update that training started from, None: the base; `update` is the change made by training; `continues` names the
+    adapter whose weights it continued, None: it was fresh.
     """
 
     def __init__(self, name: str, part: Any, adapter: str, *, start: LowRank | None = None, continues: str | None = None) -> None:
@@ -101,19 +101,19 @@ class Layer:
 
     @property
     def fresh(self) -> bool:
-        """Whether the adapter went on with no other."""
+        """Whether the adapter continued no other."""
         return self._continues is None
 
     @property
     def begun(self) -> tuple[Tensor, Tensor]:
-        """B and A of the adapter that was continued; of a fresh one zeros, since its first A was drawn by chance and added nothing."""
+        """B and A of the continued adapter; zeros for a fresh one, whose initial A was random and contributed nothing."""
         if self._continues is None:
             return torch.zeros_like(self.up), torch.zeros_like(self.down)
         return self._part.lora_B[self._continues].weight, self._part.lora_A[self._continues].weight
 
     @contextmanager
     def watched(self, see: Callable[[Tensor], None]) -> Iterator[None]:
-        """Show `see` what goes into the layer in the passes inside, (…, inputs)."""
+        """Call `see` with the layer's inputs (…, inputs) in the passes inside."""
         handle = self._part.register_forward_pre_hook(lambda _part, inputs: see(inputs[0]))
         try:
             yield
@@ -122,14 +122,14 @@ class Layer:
 
     @property
     def scale(self) -> float:
-        """Weights are changed by scale · up @ down."""
+        """The update is scale · up @ down."""
         return float(self._part.scaling[self._adapter])
 
     @property
     def change(self) -> LowRank:
-        """What the training has changed so far, its scale left out; gradients reach the trained tensors through it.
+        """The change made by training so far, without its scale; differentiable with respect to the trained tensors.
 
-        (B − B₀)·A + B₀·(A − A₀) is exactly zero where a continued adapter began, which the difference of the two products is not.
+        (B − B₀)·A + B₀·(A − A₀) is exactly zero at the start of a continued adapter, which the difference of the two products is not.
         """
         up, down = self.up.float(), self.down.float()
         if self._continues is None:
@@ -139,24 +139,24 @@ class Layer:
 
     @property
     def own(self) -> LowRank:
-        """What the trained adapter adds, its scale included."""
+        """The update of the trained adapter, scale included."""
         return LowRank(self.up.detach().float() * self.scale, self.down.detach().float().clone())
 
     @property
     def update(self) -> LowRank:
-        """What the training changed: the adapter itself where it was fresh, else the difference to the weights it continued."""
-        found = self.change
-        return LowRank(found.up.detach() * self.scale, found.down.detach().clone())
+        """The change made by training: the adapter itself if fresh, else the difference to the weights it continued."""
+        change = self.change
+        return LowRank(change.up.detach() * self.scale, change.down.detach().clone())
 
     @property
     def total(self) -> LowRank:
-        """All that is added to the base: `start` and `update`."""
+        """The full difference to the base: `start` plus `update`."""
         if self.replaced is not None:
             return self.replaced
         return self.own if self._continues is not None or self.start is None else self.start + self.own
 
     def replace(self, total: LowRank) -> None:
-        """Let this be all that is added to the base from now on."""
+        """Set the full difference to the base."""
         self.replaced = total
 
 
@@ -183,27 +183,26 @@ class Layers(Mapping[str, Layer]):
         return len(self._layers)
 
     def of(self, adapter: str) -> dict[str, LowRank]:
-        """What another adapter adds by itself, such as one that a stage made."""
+        """The update of another adapter alone, such as one from a stage."""
         return low_rank(self._adapted, adapter)
 
     def settle(self) -> None:
-        """Make the adapter all that is added to the base: what was replaced, and what a fresh adapter was trained on top of.
+        """Write replaced updates, and those of the adapters a fresh one was trained on top of, into the adapter itself.
 
-        That includes layers which only the adapter beneath a fresh one has. An adapter that continued others and was not replaced stays as
-        it is, to the bit.
+        This includes layers that only the lower adapter has. An adapter that continued others and was not replaced stays bit-identical.
         """
         if self._joined or any(layer.replaced is not None for layer in self._layers.values()):
             write(self._adapted, self.adapter, {**self._begun, **{name: layer.total for name, layer in self._layers.items()}})
 
 
 def low_rank(adapted: AdaptedModel, adapter: str) -> dict[str, LowRank]:
-    """What an adapter adds to each of its layers, its scale included."""
+    """The update of an adapter per layer, scale included."""
     return {name: Layer(name, part, adapter).own for name, part in adapted.parts(adapter).items()}
 
 
 @torch.no_grad()
 def write(adapted: AdaptedModel, adapter: str, updates: Mapping[str, LowRank]) -> None:
-    """Replace `adapter` by one that adds these updates: of the largest of their ranks, scale 1."""
+    """Replace `adapter` by one with these updates: of the largest of their ranks, scale 1."""
     rank = max(update.rank for update in updates.values())
     # unchecked: ranks that add up may go beyond what a person may ask for
     adapted.add(adapter, LoraSpec.model_construct(rank=rank, alpha=rank, targets=tuple(updates)), seed=0)

@@ -1,4 +1,4 @@
-"""How much memory a model needs, from its headers alone, and what would fit if it is too much. No torch at import."""
+"""Estimates the memory a model needs, from its headers alone, and what would fit if it is too much. No torch at import."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ _SIGNS, _AROUND = 3.5, 48
 
 @dataclass(frozen=True)
 class MemoryWork:
-    """What is done with the model: `rows` of `length` tokens at once, with an adapter of `rank` trained (0: nothing is).
+    """The work done with the model: `rows` of `length` tokens at once, training an adapter of `rank` (0: no training).
 
-    `usual` is the length of most rows, 0 if it is not known; `held` the tokens of all rows, which wait in the machine's own memory.
+    `usual` is the length of most rows, 0 if unknown; `total_tokens` the number of tokens of all rows, kept in host memory.
     """
 
     rows: int = 16
@@ -56,28 +56,28 @@ class MemoryWork:
     rank: int = 0
     checkpointing: bool = False
     usual: int = 0
-    held: int = 0
+    total_tokens: int = 0
 
     @classmethod
     def training(cls, optim: OptimSpec, lora: LoraSpec, *, alignment: bool = False) -> MemoryWork:
-        """One forward and backward pass of a run; `alignment`: rows of the alignment data are in the same step."""
+        """One forward and backward pass of a run; with `alignment`, alignment rows are in the same step."""
         rows = optim.batch_size + (optim.alignment_batch_size if alignment else 0)
         return cls(min(rows, optim.micro_batch_size or rows), optim.max_length, lora.rank, optim.gradient_checkpointing)
 
     def on(self, characters: Sequence[int], *, rows: int = 0) -> MemoryWork:
-        """The same with rows of so many characters: no longer than the longest of them, and mostly as long as their mean; `rows` in all."""
+        """For data of these lengths in characters: the maximum is that of the longest row, the usual length their mean; `rows` in all."""
         if not characters:
             return self
         longest, mean = (_AROUND + math.ceil(value / _SIGNS) for value in (max(characters), sum(characters) / len(characters)))
         usual = min(self.length, mean)
-        return replace(self, length=min(self.length, longest), usual=usual, held=rows * usual)
+        return replace(self, length=min(self.length, longest), usual=usual, total_tokens=rows * usual)
 
 
 @dataclass(frozen=True)
 class Need:
-    """Bytes: of the weights as they are held; `least` is certain (weights, adapter, a short row), `most` is with the longest rows.
+    """Bytes: of the loaded weights; `least` is certain (weights, adapter, a short row), `most` is with the longest rows.
 
-    `usual` is with rows of their usual length, 0 if that is not known.
+    `usual` is with rows of their usual length, 0 if unknown.
     """
 
     weights: float
@@ -88,7 +88,7 @@ class Need:
 
 @dataclass(frozen=True)
 class HostBytes:
-    """Bytes of the machine's own memory that work on a GPU takes: its process, the rows, and what only passes through."""
+    """Bytes of host memory used by work on a GPU: its process, the rows, and transient buffers."""
 
     process: float
     rows: float
@@ -101,7 +101,7 @@ class HostBytes:
 
 @dataclass(frozen=True)
 class Room:
-    """Memory of a device, bytes."""
+    """Memory of a device, in bytes."""
 
     device: str
     free: float
@@ -109,9 +109,9 @@ class Room:
 
 
 def weights_dtype(source: ModelSource, loading: LoadSpec, *, cuda: bool) -> str:
-    """The dtype that "auto" means for this model there.
+    """The dtype that "auto" resolves to for this model.
 
-    bfloat16 if it is stored in half precision and computed on CUDA or on a processor that multiplies bfloat16, else float32.
+    bfloat16 if stored in half precision and computed on CUDA or on a CPU that multiplies bfloat16, else float32.
     """
     if loading.dtype != "auto":
         return loading.dtype
@@ -123,9 +123,9 @@ def weights_dtype(source: ModelSource, loading: LoadSpec, *, cuda: bool) -> str:
 
 
 def need(source: ModelSource, loading: LoadSpec, *, cuda: bool, work: MemoryWork | None = None) -> Need:
-    """Memory for a model held as `loading` says, and for `work` with it.
+    """Memory of a model loaded with `loading`, and of `work` with it.
 
-    Weights are exact to the allocator's rounding; what training keeps for the backward pass is an estimate for Llama-like blocks.
+    Weights are exact to the allocator's rounding; activations kept for the backward pass are estimated for Llama-like blocks.
     """
     work = work or MemoryWork()
     width = _WIDTH[weights_dtype(source, loading, cuda=cuda)]
@@ -136,31 +136,31 @@ def need(source: ModelSource, loading: LoadSpec, *, cuda: bool, work: MemoryWork
         linear += facts.numbers if inner else 0
         packed += facts.numbers * (_NF4 if inner and loading.quantization == "nf4" else width)
         adapter += work.rank * sum(facts.shape) if inner else 0
-    held = adapter * (_TRAINED if work.rank else _KEPT)
+    adapter_bytes = adapter * (_TRAINED if work.rank else _KEPT)
     logits = _LOGIT_TOKENS if cuda else _LOGIT_TOKENS_CPU
     row, usual, full = (
         _activations(source.config, loading, width, tokens=tokens, work=work, logits=logits)
         for tokens in (64, work.rows * work.usual, work.rows * work.length)
     )
-    around, slack = (0.0, 1.0) if cuda else (_PROCESS + PER_TOKEN * work.held, _SLACK)
-    real = packed + held + around
-    return Need(packed, packed + held + row, real + slack * full, real + slack * usual if work.usual else 0.0)
+    process, slack = (0.0, 1.0) if cuda else (_PROCESS + PER_TOKEN * work.total_tokens, _SLACK)
+    fixed = packed + adapter_bytes + process
+    return Need(packed, packed + adapter_bytes + row, fixed + slack * full, fixed + slack * usual if work.usual else 0.0)
 
 
-def beside(source: ModelSource, *, work: MemoryWork) -> HostBytes:
-    """What work on a GPU takes of the machine's own memory; weights are read through the system's file cache, which counts as free."""
+def host_memory(source: ModelSource, *, work: MemoryWork) -> HostBytes:
+    """Host memory used by work on a GPU; weights are read through the file cache, which counts as free."""
     vocabulary = _count(_text(source.config), "vocab_size")
     inner = [facts for facts in source.tensors.values() if len(facts.shape) == 2 and vocabulary not in facts.shape]
     adapter = sum(work.rank * sum(facts.shape) for facts in inner)
     largest_one = max((facts.numbers for facts in source.tensors.values()), default=0)
     stored = source.size / max(1, sum(facts.numbers for facts in source.tensors.values()))
-    return HostBytes(_ON_GPU, float(PER_TOKEN * work.held), max(_LOADERS * largest_one * stored, _COPIES * 4.0 * adapter))
+    return HostBytes(_ON_GPU, float(PER_TOKEN * work.total_tokens), max(_LOADERS * largest_one * stored, _COPIES * 4.0 * adapter))
 
 
 def _activations(
     config: Mapping[str, Any], loading: LoadSpec, width: int, *, tokens: int, work: MemoryWork, logits: int = _LOGIT_TOKENS
 ) -> float:
-    """Bytes at the highest point of a pass over so many tokens."""
+    """Peak bytes of a pass over this many tokens."""
     text = _text(config)
     size, layers = _count(text, "hidden_size", "n_embd"), _count(text, "num_hidden_layers", "n_layer")
     inner = _count(text, "intermediate_size", "n_inner") or 4 * size
@@ -176,7 +176,7 @@ def _activations(
 
 
 def room(device: str = "auto") -> Room | None:
-    """Free memory where a model would be held, without loading torch; None if an accelerator does not tell."""
+    """Free memory of the device a model would be loaded on, without loading torch; None if an accelerator does not report it."""
     if device == "auto" or device.startswith("cuda"):
         cards = gpus()
         number = int(device.partition(":")[2] or 0)
@@ -189,35 +189,35 @@ def room(device: str = "auto") -> Room | None:
 
 
 def gpus() -> list[Room]:
-    """Every NVIDIA GPU that its driver knows and this build of PyTorch can use, as CUDA_VISIBLE_DEVICES numbers them."""
+    """Every NVIDIA GPU that its driver reports and this build of PyTorch can use, numbered as by CUDA_VISIBLE_DEVICES."""
     program = shutil.which("nvidia-smi")
     if program is None or importlib.metadata.version("torch").endswith("+cpu"):
         return []
     command = [program, "--query-gpu=uuid,memory.free,memory.total", "--format=csv,noheader,nounits"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
-        found = [[part.strip() for part in line.split(",")] for line in done.stdout.splitlines() if line.strip()]
-        cards = [(uuid, float(free), float(total)) for uuid, free, total in found]
-        places = _visible([uuid for uuid, _, _ in cards], os.environ.get("CUDA_VISIBLE_DEVICES"))
-        return [Room(f"cuda:{number}", cards[at][1] * 2**20, cards[at][2] * 2**20) for number, at in enumerate(places)]
+        fields = [[part.strip() for part in line.split(",")] for line in done.stdout.splitlines() if line.strip()]
+        cards = [(uuid, float(free), float(total)) for uuid, free, total in fields]
+        visible = _visible([uuid for uuid, _, _ in cards], os.environ.get("CUDA_VISIBLE_DEVICES"))
+        return [Room(f"cuda:{number}", cards[index][1] * 2**20, cards[index][2] * 2**20) for number, index in enumerate(visible)]
     except (OSError, ValueError, subprocess.SubprocessError):  # a driver that cannot say ("[N/A]") is as good as none
         return []
 
 
-def _visible(uuids: list[str], wanted: str | None) -> list[int]:
-    """Which of the driver's GPUs CUDA shows to this process, in its order: by number or beginning of the UUID, up to an unknown one."""
-    places: list[int] = []
-    for name in range(len(uuids)) if wanted is None else wanted.split(","):
+def _visible(uuids: list[str], visible_devices: str | None) -> list[int]:
+    """Indices of the driver's GPUs that CUDA_VISIBLE_DEVICES exposes, in order: by number or prefix of the UUID, up to an unknown one."""
+    indices: list[int] = []
+    for name in range(len(uuids)) if visible_devices is None else visible_devices.split(","):
         name = str(name).strip()
-        known = [at for at, uuid in enumerate(uuids) if name == str(at) or (name.startswith("GPU-") and uuid.startswith(name))]
+        known = [index for index, uuid in enumerate(uuids) if name == str(index) or (name.startswith("GPU-") and uuid.startswith(name))]
         if len(known) != 1:
             break
-        places += known
-    return places
+        indices += known
+    return indices
 
 
 def check(source: ModelSource, loading: LoadSpec, space: Room, *, work: MemoryWork | None = None) -> Need:
-    """Whether a model and the least of its work can fit. Raises PrerequisiteError, with what would, if they surely do not.
+    """Whether a model and the least of its work can fit. Raises PrerequisiteError, with alternatives, if they certainly do not.
 
     Raises SpecError for work that trains on a base whose number format loses gradients.
     """
@@ -230,8 +230,8 @@ def check(source: ModelSource, loading: LoadSpec, space: Room, *, work: MemoryWo
     wanted = need(source, loading, cuda=cuda, work=work)
     if wanted.least > space.free:
         raise PrerequisiteError(
-            f"'{source.name}' {_told(source, loading, wanted.least, cuda=cuda)}, but {_gb(space.free)} of {_gb(space.total)} are free on "
-            f"{space.device}. {advice(source, loading, space, work=work)}"
+            f"'{source.name}' {_size_words(source, loading, wanted.least, cuda=cuda)}, but {_gb(space.free)} of {_gb(space.total)} are "
+            f"free on {space.device}. {advice(source, loading, space, work=work)}"
         )
     return wanted
 
@@ -248,7 +248,7 @@ def warning(source: ModelSource, loading: LoadSpec, space: Room, *, work: Memory
 
 
 def summary(source: ModelSource, loading: LoadSpec, space: Room, *, work: MemoryWork | None = None) -> str:
-    """`about 15.0 GB of 141.0 GB`, and up to how much while it works; a narrower range where the lengths of the rows are known."""
+    """`about 15.0 GB of 141.0 GB`, and the maximum while it works; a narrower range where row lengths are known."""
     wanted = need(source, loading, cuda=space.device.startswith("cuda"), work=work)
     if wanted.usual:
         most = "" if wanted.most < 1.1 * wanted.usual else f" to {_gb(wanted.most)}"
@@ -258,15 +258,15 @@ def summary(source: ModelSource, loading: LoadSpec, space: Room, *, work: Memory
 
 
 def advice(source: ModelSource, loading: LoadSpec, space: Room, *, work: MemoryWork | None = None) -> str:
-    """What would fit, cheapest change first; or how large a model may be here."""
+    """What would fit, cheapest change first; or the largest possible model."""
     cuda = space.device.startswith("cuda")
     width = _WIDTH[weights_dtype(source, loading, cuda=cuda)]
     fitting = []
-    for told, other, less in _ways(loading, work or MemoryWork(), width=width, cuda=cuda):
-        wanted = need(source, other, cuda=cuda, work=less)
-        worst = wanted.most if less.rank else wanted.least
+    for change, other, less in _ways(loading, work or MemoryWork(), width=width, cuda=cuda):
+        required = need(source, other, cuda=cuda, work=less)
+        worst = required.most if less.rank else required.least
         if worst <= space.free:
-            fitting.append(f"{told} (about {_gb(worst)})")
+            fitting.append(f"{change} (about {_gb(worst)})")
     if fitting:
         return f"What would fit: {'; '.join(fitting[:3])}."
     return f"Nothing fits it here: free memory, or choose a model of at most about {largest(space):.1f} billion parameters."
@@ -279,14 +279,14 @@ def largest(space: Room, *, quantization: str | None = None) -> float:
 
 
 def _ways(loading: LoadSpec, work: MemoryWork, *, width: int, cuda: bool) -> Iterator[tuple[str, LoadSpec, MemoryWork]]:
-    """Changes a person could make, each with what it is called."""
+    """Changes that reduce memory, each with its name."""
     shorter = replace(work, checkpointing=True)
     single = replace(work, rows=1, checkpointing=True)
-    held: list[tuple[str, LoadSpec]] = [("", loading)]
+    loadings: list[tuple[str, LoadSpec]] = [("", loading)]
     if loading.quantization == "none":
-        held += [("dtype bfloat16", loading.model_copy(update={"dtype": "bfloat16"}))] if width > 2 else []
-        held += [("quantization nf4", loading.model_copy(update={"quantization": "nf4", "dtype": "auto"}))] if cuda else []
-    for name, other in held:
+        loadings += [("dtype bfloat16", loading.model_copy(update={"dtype": "bfloat16"}))] if width > 2 else []
+        loadings += [("quantization nf4", loading.model_copy(update={"quantization": "nf4", "dtype": "auto"}))] if cuda else []
+    for name, other in loadings:
         if name:
             yield name, other, work
         if work.rank and not work.checkpointing:
@@ -295,9 +295,9 @@ def _ways(loading: LoadSpec, work: MemoryWork, *, width: int, cuda: bool) -> Ite
             yield f"{name} with gradient_checkpointing and micro_batch_size 1".strip(), other, single
 
 
-def _told(source: ModelSource, loading: LoadSpec, wanted: float, *, cuda: bool) -> str:
+def _size_words(source: ModelSource, loading: LoadSpec, required: float, *, cuda: bool) -> str:
     kind = "4-bit NF4" if loading.quantization == "nf4" else weights_dtype(source, loading, cuda=cuda)
-    return f"needs about {_gb(wanted)} in {kind}"
+    return f"needs about {_gb(required)} in {kind}"
 
 
 def _gb(size: float) -> str:
@@ -305,11 +305,11 @@ def _gb(size: float) -> str:
 
 
 def _text(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The part of a configuration that describes the language model; vision and audio models wrap it."""
+    """The language model's part of a configuration; multimodal models wrap it."""
     inner = config.get("text_config")
     return inner if isinstance(inner, dict) else config
 
 
 def _count(config: Mapping[str, Any], *names: str) -> int:
-    """The first of these that the configuration names; 0 if there is none. What is no number is left to the loading to refuse."""
+    """The first of these settings in the configuration, 0 if there is none. Values that are not numbers are left for loading to refuse."""
     return next((value for name in names if isinstance(value := config.get(name), int)), 0)

@@ -1,4 +1,4 @@
-"""A base with an adapter folded into its weights, as a plain transformers folder: whoever reads it needs neither PEFT nor this app."""
+"""Merges an adapter into its base and writes a plain transformers folder, readable without PEFT or this app."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from reft_studio.models.adapters import check_numbers, linear_layers
 from reft_studio.models.loading import LoadedModel
 from reft_studio.models.merged_size import Format, check_disk, copied, format_of
 from reft_studio.models.source import ModelSource, fetch, locate, read_folder
-from reft_studio.models.transformers_io import disk_errors_told, told
+from reft_studio.models.transformers_io import readable_disk_errors, with_progress
 from reft_studio.progress import Progress
 
 SHARD = 4_000_000_000
-"""Most bytes of one weight file: progress is told, and a cancellation heard, between two of them."""
+"""Maximum bytes per weight file; progress and cancellation are handled between files."""
 _TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
 @dataclass(frozen=True)
 class Folded:
-    """What became of the weights. `rounding` is the part of the adapter's update that the number format cut off, as a share of its size."""
+    """The result of a merge. `rounding` is the part of the update lost to the number format, as a share of its norm."""
 
     dtype: str
     layers: int
@@ -37,22 +37,22 @@ class Folded:
 
 
 def fold(model: LoadedModel, adapter: Path, progress: Progress, *, dtype: Format = "auto") -> Folded:
-    """Fold the adapter in the folder `adapter` into the weights of `model`, which holds the merged ones from then on.
+    """Merge the adapter in the folder `adapter` into the weights of `model`, in place.
 
-    W + scale·B·A is computed in float32 and rounded once, to `dtype` (auto: as the base's files have it). Raises StoreError for an
-    adapter that is damaged or of another model, PrerequisiteError where a weight is beyond the number format.
+    W + scale·B·A is computed in float32 and rounded once, to `dtype` (auto: that of the base's files). Raises StoreError for an
+    adapter that is damaged or of another model, PrerequisiteError where a weight exceeds the number format.
     """
     kind = format_of(locate(model.source, revision=model.loading.revision), dtype)
-    found = read_adapter(adapter).renamed(model.inside)
-    found.check_fits(linear_layers(model.base))
-    check_numbers(found)
-    return Folded(kind, len(found.layers), _fold(model.base, found, getattr(torch, kind), progress))
+    parsed = read_adapter(adapter).renamed(model.inside)
+    parsed.check_fits(linear_layers(model.base))
+    check_numbers(parsed)
+    return Folded(kind, len(parsed.layers), _fold(model.base, parsed, getattr(torch, kind), progress))
 
 
 def write_folder(model: LoadedModel, folded: Folded, target: Path, progress: Progress, *, shard: int = SHARD) -> int:
-    """Write a folded model to `target`, a folder that is there: weights, configuration, tokenizer, chat template; bytes of the weights.
+    """Write a merged model to the existing folder `target`: weights, configuration, tokenizer, chat template; returns the weights' bytes.
 
-    Raises PrerequisiteError where the disk has no room.
+    Raises PrerequisiteError if the disk has no room.
     """
     source = fetch(locate(model.source, revision=model.loading.revision))
     check_disk(source, folded.dtype, target)
@@ -61,32 +61,32 @@ def write_folder(model: LoadedModel, folded: Folded, target: Path, progress: Pro
 
 
 @torch.no_grad()
-def _fold(base: Any, found: AdapterFile, dtype: torch.dtype, progress: Progress) -> float:
-    """Put every weight into its new number format, those of adapted layers with their update; the share of it that rounding took."""
+def _fold(base: Any, parsed: AdapterFile, dtype: torch.dtype, progress: Progress) -> float:
+    """Convert every weight to its new number format, adapted layers with their update; returns the rounding as a share of the update."""
     weights, lost, size, folded = dict(base.named_parameters()), 0.0, 0.0, 0
-    with safe_open(found.folder / WEIGHTS, "pt") as file:
+    with safe_open(parsed.folder / WEIGHTS, "pt") as file:
         for done, (name, value) in enumerate(weights.items()):
             progress.progress(done, len(weights))
-            layer, whole = name.removesuffix(".weight"), value
-            if layer in found.layers:
-                update = _update(base.get_submodule(layer), file, found, layer)
-                whole, folded = value.float() + update, folded + 1
-                lost, size = lost + _square(whole.to(dtype).float() - whole), size + _square(update)
-            value.data = whole.to(dtype)
+            layer, merged = name.removesuffix(".weight"), value
+            if layer in parsed.layers:
+                update = _update(base.get_submodule(layer), file, parsed, layer)
+                merged, folded = value.float() + update, folded + 1
+                lost, size = lost + _square(merged.to(dtype).float() - merged), size + _square(update)
+            value.data = merged.to(dtype)
             if not bool(torch.isfinite(value).all()):
                 raise PrerequisiteError(f"The weights of {name[-80:]} are too large for {dtype}. Choose bfloat16 or float32.")
-    if folded != len(found.layers):
-        raise StoreError(f"{len(found.layers) - folded} layers of the adapter are no weights of this model. Nothing was written.")
+    if folded != len(parsed.layers):
+        raise StoreError(f"{len(parsed.layers) - folded} layers of the adapter are no weights of this model. Nothing was written.")
     return math.sqrt(lost / size) if size else 0.0
 
 
-def _update(module: Any, file: Any, found: AdapterFile, layer: str) -> Tensor:
-    """scale·B·A of one layer in float32, laid out as its weight is."""
+def _update(module: Any, file: Any, parsed: AdapterFile, layer: str) -> Tensor:
+    """scale·B·A of one layer in float32, in the layout of its weight."""
     from transformers.pytorch_utils import Conv1D
 
-    down, up = (file.get_tensor(found.key(layer, part)).float() for part in "AB")
-    rank, alpha = found.layers[layer]
-    update: Tensor = alpha / (math.sqrt(rank) if found.rslora else rank) * (up @ down)
+    down, up = (file.get_tensor(parsed.key(layer, part)).float() for part in "AB")
+    rank, alpha = parsed.layers[layer]
+    update: Tensor = alpha / (math.sqrt(rank) if parsed.rslora else rank) * (up @ down)
     return (update.T if isinstance(module, Conv1D) else update).to(module.weight.device)  # GPT-2's Conv1D keeps inputs first
 
 
@@ -99,8 +99,8 @@ def _write(base: Any, source: ModelSource, target: Path, progress: Progress, *, 
     from transformers.utils import logging as chatter
 
     _restore_settings(base.config, source)
-    with disk_errors_told(target):
-        with told(chatter, progress):
+    with readable_disk_errors(target):
+        with with_progress(chatter, progress):
             base.save_pretrained(target, max_shard_size=shard)
         (target / "generation_config.json").unlink(missing_ok=True)  # ours is greedy; the base's own goes along where it has one
         for path in copied(source.folder) if source.folder is not None else ():
@@ -111,7 +111,7 @@ def _write(base: Any, source: ModelSource, target: Path, progress: Progress, *, 
 
 
 def _restore_settings(config: Any, source: ModelSource) -> None:
-    """What loading changed for this app's own work, and what a wrapper around the text model alone knew."""
+    """Restore settings that loading changed, and those known only to a wrapper around the text model."""
     given: Mapping[str, Any] = source.config
     text = given.get("text_config") if isinstance(given.get("text_config"), dict) else given
     config.use_cache = bool((text or given).get("use_cache", True))

@@ -1,4 +1,4 @@
-"""An adapter folded into the weights for as long as a block of work lasts; afterwards every bit is as before."""
+"""Temporarily merges an adapter into the weights; afterwards every bit is restored."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from torch import Tensor, nn
 from reft_studio.models.adapters import AdaptedModel
 
 SPARE = 2.0
-"""Free memory wanted for the copies of the weights that are touched, as a multiple of their size."""
+"""Free memory required for copies of the changed weights, as a multiple of their size."""
 
 
 def mergeable(adapted: AdaptedModel, name: str | None, *, layer: int) -> bool:
-    """Whether the adapter can be folded into blocks 1 to `layer`: plain LoRA on linear weights in float32, and memory for copies.
+    """Whether the adapter can be merged into blocks 1 to `layer`: plain LoRA on float32 linear weights, and memory for copies.
 
-    Not in half precision: what is smaller than half a step of a weight's grid would be rounded away, always, while the
-    threshold was set with the whole adapter.
+    Not in half precision: updates smaller than half a step of the weight's grid would be rounded away, while the threshold was calibrated
+    with the unrounded adapter.
     """
     if name is None:
         return False
@@ -35,21 +35,20 @@ def mergeable(adapted: AdaptedModel, name: str | None, *, layer: int) -> bool:
 @contextmanager
 @torch.no_grad()
 def merged(adapted: AdaptedModel, name: str, *, layer: int) -> Iterator[nn.Module]:
-    """The backbone with the adapter folded into blocks 1 to `layer`, for states up to there and no further.
+    """The backbone with the adapter merged into blocks 1 to `layer`, for states up to there.
 
-    For weights in float32, W + (alpha / rank)·B·A. The weights get their own bits back
-    at the end, whatever happens: kept copies, since taking the product away again would round.
+    W + (alpha / rank)·B·A in float32. The original weights are restored from copies, whatever happens: subtracting the product would round.
     """
-    kept: list[tuple[Tensor, Tensor]] = []
+    saved: list[tuple[Tensor, Tensor]] = []
     try:
         for part in _adapted_parts(adapted, name, layer):
             weight = part.get_base_layer().weight
-            kept.append((weight, weight.detach().to("cpu", copy=True)))
+            saved.append((weight, weight.detach().to("cpu", copy=True)))
             weight.add_(_update(part, name, like=weight))
         with adapted.active(None) as backbone:
             yield backbone
     finally:
-        for weight, bits in kept:
+        for weight, bits in saved:
             weight.copy_(bits)
 
 

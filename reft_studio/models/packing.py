@@ -1,7 +1,7 @@
-"""How rows are laid out for a forward pass: several to a sequence where the model keeps them apart, else one by one.
+"""Lays rows out for a forward pass: several per sequence where the model keeps them apart, else one per sequence.
 
-No attention mask is ever needed: models are causal and padding stands on the right, and transformers keeps rows of one
-sequence apart when their positions start again (packed-sequence detection of its masking functions).
+No attention mask is needed: models are causal and padding is on the right, and transformers keeps rows of one
+sequence apart when their positions restart (packed-sequence detection of its masking functions).
 """
 
 from __future__ import annotations
@@ -19,16 +19,15 @@ from reft_studio.models.loading import LoadedModel
 SLACK = 0.05
 """Share of padding below which rows are not packed: a block mask costs attention its fast causal path."""
 WIDEST = 4
-"""A packed sequence is at most so many times the longest row: attention grows with the square of its length."""
+"""Maximum width of a packed sequence in multiples of the longest row: attention grows with the square of its length."""
 
 
 @dataclass(frozen=True)
 class PackedTokens:
     """Token ids and positions, (sequences, width); `positions` is None where every row has a sequence of its own.
 
-    predicting: index into the flattened states of the states that predict response tokens, row after row in the order
-    given; labels: those tokens; counts: their number per row. last_prompt: per row, index of its last prompt token's state in them;
-    spans: per row, where all of its tokens stand in them.
+    predicting: indices into the flattened states of those that predict response tokens, row after row; labels: those tokens; counts: their
+    number per row. last_prompt: per row, index of its last prompt token's state; spans: per row, the slice of all its tokens.
     """
 
     input_ids: Tensor
@@ -41,20 +40,20 @@ class PackedTokens:
 
 
 def lay_out(rows: Sequence[Example], plan: Sequence[Sequence[int]], *, pad_id: int, device: torch.device | str = "cpu") -> PackedTokens:
-    """The layout of `rows` after a `plan`: for each sequence the rows in it, by their place."""
-    width = max(sum(len(rows[place].ids) for place in sequence) for sequence in plan)
+    """The layout of `rows` by a `plan`: the positions of the rows in each sequence."""
+    width = max(sum(len(rows[index].ids) for index in sequence) for sequence in plan)
     ids, positions, starts = [], [], [0] * len(rows)
     for number, sequence in enumerate(plan):
         line: list[int] = []
-        where: list[int] = []
-        for place in sequence:
-            starts[place] = number * width + len(line)
-            line += rows[place].ids
-            where += range(len(rows[place].ids))
+        row_positions: list[int] = []
+        for index in sequence:
+            starts[index] = number * width + len(line)
+            line += rows[index].ids
+            row_positions += range(len(rows[index].ids))
         # padding goes on counting, as a part of the last row that comes after all of its tokens
-        where += range(where[-1] + 1, where[-1] + 1 + width - len(line))
+        row_positions += range(row_positions[-1] + 1, row_positions[-1] + 1 + width - len(line))
         ids.append(line + [pad_id] * (width - len(line)))
-        positions.append(where)
+        positions.append(row_positions)
     predicting: list[int] = []
     labels: list[int] = []
     counts: list[int] = []
@@ -76,13 +75,13 @@ def lay_out(rows: Sequence[Example], plan: Sequence[Sequence[int]], *, pad_id: i
 
 
 def pack(lengths: Sequence[int], *, limit: int, d_model: int) -> list[list[int]]:
-    """A plan that costs least: one row to a sequence if padding is small, else best-fit packing into equal widths.
+    """The cheapest plan: one row per sequence if there is little padding, else best-fit packing into equal widths.
 
-    No sequence of several rows has more than `limit` tokens; rows of which one is longer than that are not packed.
-    Cost follows the arithmetic of a decoder block: tokens · (6·d_model + width), linear layers and attention.
+    No sequence of several rows has more than `limit` tokens; if a row is longer than that, rows are not packed.
+    Cost model of a decoder block: tokens · (6·d_model + width), linear layers and attention.
     """
     longest, tokens = max(lengths), sum(lengths)
-    alone = [[place] for place in range(len(lengths))]
+    alone = [[index] for index in range(len(lengths))]
     if longest > limit or len(lengths) * longest * (1 - SLACK) <= tokens:
         return alone
     widest = min(WIDEST * longest, limit)
@@ -94,7 +93,7 @@ def pack(lengths: Sequence[int], *, limit: int, d_model: int) -> list[list[int]]
     plans = [_best_fit(lengths, width) for width in sorted({longest, *shares}) if longest <= width <= widest]
 
     def cost(plan: list[list[int]]) -> int:
-        width = max(sum(lengths[place] for place in sequence) for sequence in plan)
+        width = max(sum(lengths[index] for index in sequence) for sequence in plan)
         return len(plan) * width * (6 * d_model + width)
 
     return min(plans, key=cost)
@@ -104,21 +103,21 @@ def _best_fit(lengths: Sequence[int], width: int) -> list[list[int]]:
     """Best fit, longest first; rows keep their order within a sequence, so that a plan depends on lengths alone."""
     plan: list[list[int]] = []
     room: list[int] = []
-    for place in sorted(range(len(lengths)), key=lambda item: (-lengths[item], item)):
-        fitting = [(space, number) for number, space in enumerate(room) if space >= lengths[place]]
+    for index in sorted(range(len(lengths)), key=lambda item: (-lengths[item], item)):
+        fitting = [(space, number) for number, space in enumerate(room) if space >= lengths[index]]
         if fitting:
             number = min(fitting)[1]
         else:
             number = len(plan)
             plan.append([])
             room.append(width)
-        plan[number].append(place)
-        room[number] -= lengths[place]
+        plan[number].append(index)
+        room[number] -= lengths[index]
     return plan
 
 
 class Packer:
-    """Decides plans for one model: whether it keeps packed rows apart is tried out, not looked up."""
+    """Plans layouts for one model; whether it keeps packed rows apart is tested, not looked up."""
 
     def __init__(self, model: LoadedModel, backbone: nn.Module, *, wanted: bool = True) -> None:
         config = model.base.config.get_text_config()
@@ -128,7 +127,7 @@ class Packer:
 
     def plan(self, rows: Sequence[Example]) -> list[list[int]]:
         if not self.packs or len(rows) == 1:
-            return [[place] for place in range(len(rows))]
+            return [[index] for index in range(len(rows))]
         if self._flat:  # variable-length kernels take all rows as one sequence, without any padding
             return [list(range(len(rows)))]
         return pack([len(row.ids) for row in rows], limit=self._limit, d_model=self._d_model)
@@ -136,15 +135,15 @@ class Packer:
 
 @torch.no_grad()
 def keeps_apart(model: LoadedModel, backbone: nn.Module) -> bool:
-    """Whether two rows in one sequence give the states they give alone: false for recurrent and for older models."""
+    """Whether two rows in one sequence give the same states as separately: false for recurrent and older models."""
     if "position_ids" not in inspect.signature(backbone.forward).parameters:
         return False
     size = int(model.base.config.get_text_config().vocab_size)
     rows = [Example([(7 * start + 5 * token + 3) % size for token in range(count)], 1, start) for start, count in ((0, 9), (1, 7))]
-    found = []
+    states_of_plans = []
     for plan in ([[0], [1]], [[0, 1]]):
         layout = lay_out(rows, plan, pad_id=model.pad_id, device=model.device)
-        given = {} if layout.positions is None else {"position_ids": layout.positions}
-        states = backbone(input_ids=layout.input_ids, use_cache=False, **given).last_hidden_state.flatten(0, 1)
-        found.append(states[layout.predicting].float())
-    return bool((found[0] - found[1]).norm() <= 0.03 * found[0].norm())
+        extra = {} if layout.positions is None else {"position_ids": layout.positions}
+        states = backbone(input_ids=layout.input_ids, use_cache=False, **extra).last_hidden_state.flatten(0, 1)
+        states_of_plans.append(states[layout.predicting].float())
+    return bool((states_of_plans[0] - states_of_plans[1]).norm() <= 0.03 * states_of_plans[0].norm())

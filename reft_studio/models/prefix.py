@@ -1,4 +1,4 @@
-"""The tokens that all prompts begin with, computed once: their keys and values, shared by every batch."""
+"""Keys and values of the tokens that all prompts begin with, computed once and shared by every batch."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from reft_studio.models.loading import LoadedModel
 from reft_studio.models.prompts import TokenLists
 
 LEAST = 4
-"""Shorter prefixes are not worth a cache."""
+"""Shorter prefixes are not cached."""
 CHANGED = {True: 1e-6, False: 1e-3}
-"""How far the cosine of a state with itself may be from 1 when the prefix is shared: in float32 (True), in half precision."""
+"""Tolerated deviation from cosine 1 between states with and without the shared prefix: in float32 (True), in half precision."""
 
 
 def common_prefix(lists: TokenLists) -> int:
-    """Tokens that all lists begin with, at most all but one of the shortest: each keeps a last token of its own."""
+    """Number of tokens shared at the start of all lists, at least one less than the shortest: each keeps its own last token."""
     if len(lists) < 2:
         return 0
     first, starts = lists[0], lists.starts[:-1]
-    for place in range(int(lists.lengths.min()) - 1):
-        if (lists.ids[starts + place] != first[place]).any():
-            return place
+    for position in range(int(lists.lengths.min()) - 1):
+        if (lists.ids[starts + position] != first[position]).any():
+            return position
     return max(int(lists.lengths.min()) - 1, 0)
 
 
@@ -43,19 +43,19 @@ class SharedPrefix:
     @classmethod
     @torch.no_grad()
     def of(cls, model: LoadedModel, backbone: nn.Module, ids: NDArray[np.int32], *, layer: int) -> SharedPrefix | None:
-        """None where the model's cache is of a kind that cannot be shared safely: not plain keys and values, or a narrow window."""
+        """None where the model's cache cannot be shared safely: not plain keys and values, or a narrow window."""
         cache = _empty(model.base.config)
         if cache is None or not _shareable(cache, layer, len(ids)):
             return None
         with captured(model, [layer], stop=True):
             backbone(input_ids=torch.from_numpy(ids.astype(np.int64))[None].to(model.device), cache=cache, use_cache=True)
-        kept = [(part.keys, part.values) for part in cache.layers[:layer]]
-        if any(keys is None or keys.ndim != 4 or keys.shape[0] != 1 or keys.shape[2] != len(ids) for keys, _ in kept):
+        layers = [(part.keys, part.values) for part in cache.layers[:layer]]
+        if any(keys is None or keys.ndim != 4 or keys.shape[0] != 1 or keys.shape[2] != len(ids) for keys, _ in layers):
             return None
-        return cls(len(ids), kept, model.base.config)
+        return cls(len(ids), layers, model.base.config)
 
     def cache(self, rows: int) -> Any:
-        """A cache for a batch of `rows` prompts. The prefix is not copied: a cache grows into tensors of its own."""
+        """A cache for a batch of `rows` prompts. The prefix is not copied: a growing cache allocates tensors of its own."""
         cache = _empty(self.config)
         for part, (keys, values) in zip(cache.layers, self.states, strict=False):
             part.lazy_initialization(keys, values)
@@ -67,11 +67,11 @@ class SharedPrefix:
 
 @torch.no_grad()
 def proven_prefix(model: LoadedModel, backbone: nn.Module, prompts: Sequence[Sequence[int]], *, layer: int) -> SharedPrefix | None:
-    """The prefix of tokenised prompts, computed up to block `layer`; None where it is short, or states with it would be others.
+    """The shared prefix of tokenised prompts up to block `layer`; None if it is short, or changes the states.
 
-    A shortest, a middling and a longest prompt are read both ways: a cosine of their states below 1 - CHANGED is no rounding.
+    A short, a medium and a long prompt are compared with and without it; the tolerance is CHANGED.
     """
-    by_size = sorted(range(len(prompts)), key=lambda place: len(prompts[place]))
+    by_size = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
     if len(prompts) < 2 or not prompts[by_size[0]]:
         return None
     tokens = common_prefix(TokenLists.of(prompts))
@@ -80,9 +80,9 @@ def proven_prefix(model: LoadedModel, backbone: nn.Module, prompts: Sequence[Seq
     prefix = SharedPrefix.of(model, backbone, np.asarray(prompts[0][:tokens], dtype=np.int32), layer=layer)
     if prefix is None:
         return None
-    some = [prompts[by_size[place]] for place in (0, len(by_size) // 2, -1)]
-    plain = last_prompt_features(model, backbone, some, layers=[layer])[:, 0]
-    shared = last_prompt_features(model, backbone, some, layers=[layer], prefix=prefix)[:, 0]
+    samples = [prompts[by_size[index]] for index in (0, len(by_size) // 2, -1)]
+    plain = last_prompt_features(model, backbone, samples, layers=[layer])[:, 0]
+    shared = last_prompt_features(model, backbone, samples, layers=[layer], prefix=prefix)[:, 0]
     alike = torch.nn.functional.cosine_similarity(plain, shared, dim=-1)
     return prefix if bool((alike > 1 - CHANGED[next(model.base.parameters()).dtype is torch.float32]).all()) else None
 

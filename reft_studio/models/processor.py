@@ -1,4 +1,4 @@
-"""What this machine's processor computes quickly; read without torch, so that an estimate and the load that follows agree."""
+"""Instruction sets of this machine's CPU, read without torch, so that an estimate and the load that follows agree."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
-"""Instructions that multiply bfloat16 matrices, as Linux names them on x86 and Arm."""
+"""Instructions for bfloat16 matrix products, by Linux's names on x86 and Arm."""
 _CPUINFO = Path("/proc/cpuinfo")
 
 
@@ -16,7 +16,7 @@ _CPUINFO = Path("/proc/cpuinfo")
 def half_precision_is_fast() -> bool:
     """Whether bfloat16 products run in hardware; elsewhere they are slower than float32.
 
-    Measured on SmolLM2-135M, two cores with AMX: 3,400 prompt tokens a second in bfloat16. False where the system does not tell.
+    Measured on SmolLM2-135M, two cores with AMX: 3,400 prompt tokens a second in bfloat16. False where the system does not report it.
     """
     return bool(_flags() & FLAGS)
 
@@ -24,9 +24,9 @@ def half_precision_is_fast() -> bool:
 def _flags() -> frozenset[str]:
     """The processor's instruction sets by Linux's names; empty if they cannot be read."""
     if platform.system() == "Darwin":
-        asked = ["sysctl", "-n", "hw.optional.arm.FEAT_BF16"]
-        told = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
-        return frozenset({"bf16"}) if told == "1" else frozenset()
+        command = ["sysctl", "-n", "hw.optional.arm.FEAT_BF16"]
+        output = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+        return frozenset({"bf16"}) if output == "1" else frozenset()
     try:
         lines = _CPUINFO.read_text("utf-8", "replace").splitlines()
     except OSError:

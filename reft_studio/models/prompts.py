@@ -1,4 +1,4 @@
-"""Many single-turn prompts to token ids at once: rendered by splicing where that is the same, tokenised in one call."""
+"""Tokenises many single-turn prompts at once: rendered by splicing where that is equivalent, tokenised in one call."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from reft_studio.models.batching import TAIL, Encoder
 CHUNK = 2048
 """Texts rendered and tokenised in one call."""
 READY, CUT, REFUSED, NO_TOKENS = range(4)
-"""What became of a text: whole; shortened in its middle; refused by the template; without a single token."""
+"""Outcome per text: complete; truncated in its middle; rejected by the template; without a token."""
 _MARK = "\ue000prompt\ue001"
 _PROBES = ("x", " x", "x\n", "two\n\nlines", "{{ x }} {% y %}", "</s><|end|>[INST]", "user: x\nassistant: y", "é漢字🙂", "<b>&amp;</b>")
 _NAMES = frozenset(
     ("role", "content", "type", "text", "user", "assistant", "system", "developer", "tool", "tools", "function", "ipython", "image")
 )
-"""Keys and roles that templates compare with; never a test of what a message says."""
+"""Keys and roles that templates compare with; never a test of a message's text."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class TokenLists:
     @classmethod
     def of(cls, lists: Sequence[Sequence[int]]) -> TokenLists:
         starts = np.zeros(len(lists) + 1, dtype=np.int64)
-        np.cumsum([len(one) for one in lists], out=starts[1:])
+        np.cumsum([len(ids) for ids in lists], out=starts[1:])
         return cls(np.fromiter(chain.from_iterable(lists), dtype=np.int32, count=int(starts[-1])), starts)
 
     @classmethod
@@ -53,12 +53,12 @@ class TokenLists:
     def __len__(self) -> int:
         return len(self.starts) - 1
 
-    def __getitem__(self, place: int) -> NDArray[np.int32]:
-        return self.ids[self.starts[place] : self.starts[place + 1]]
+    def __getitem__(self, index: int) -> NDArray[np.int32]:
+        return self.ids[self.starts[index] : self.starts[index + 1]]
 
-    def pick(self, places: NDArray[np.integer[Any]]) -> TokenLists:
-        """The lists at these places, in this order."""
-        lengths, parts = self.lengths[places], [self[int(place)] for place in places]
+    def pick(self, positions: NDArray[np.integer[Any]]) -> TokenLists:
+        """The lists at these positions, in this order."""
+        lengths, parts = self.lengths[positions], [self[int(position)] for position in positions]
         ids = np.concatenate(parts) if parts else np.zeros(0, dtype=np.int32)
         return TokenLists(ids, np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)]))
 
@@ -76,7 +76,7 @@ class PromptEncoder:
         self.splice = _splice(self.template, encoder.model.tokenizer)
 
     def encode(self, texts: Sequence[str]) -> tuple[TokenLists, NDArray[np.uint8]]:
-        """Token ids of each text, and what became of it (READY, CUT, REFUSED, NO_TOKENS); the last two have no ids."""
+        """Token ids and outcome of each text (READY, CUT, REFUSED, NO_TOKENS); the last two have no ids."""
         parts, fates = [], np.zeros(len(texts), dtype=np.uint8)
         for start in range(0, len(texts), CHUNK):
             lists = self._chunk(texts[start : start + CHUNK], fates[start : start + CHUNK])
@@ -88,35 +88,37 @@ class PromptEncoder:
         rendered = self._rendered(texts)
         usable = [text for text in rendered if text is not None]
         options = {"padding": False, "truncation": False, "return_attention_mask": False, "verbose": False}
-        found: list[list[int]] = (
+        encoded: list[list[int]] = (
             model.tokenizer(usable, add_special_tokens=self.template.special_tokens, **options)["input_ids"] if usable else []
         )
-        answers, given = [], iter(found)
-        for place, text in enumerate(rendered):
-            ids = next(given) if text is not None else []
+        lists, remaining = [], iter(encoded)
+        for index, text in enumerate(rendered):
+            ids = next(remaining) if text is not None else []
             while ids and ids[-1] == model.eos_id and self.template.special_tokens:
                 ids.pop()
             if len(ids) > longest:
                 ids = ids[: longest - TAIL] + ids[-TAIL:]
-                fates[place] = CUT
+                fates[index] = CUT
             if not ids:
-                fates[place] = REFUSED if text is None else NO_TOKENS
-            answers.append(ids)
-        return answers
+                fates[index] = REFUSED if text is None else NO_TOKENS
+            lists.append(ids)
+        return lists
 
     def _rendered(self, texts: Sequence[str]) -> list[str | None]:
-        """Each text in the template; None where the template refuses it."""
+        """Each text rendered; None where the template rejects it."""
         spliced = None if self.splice is None else [self.splice(text) for text in texts]
         if spliced is not None:  # a few real ones of every chunk, to be sure
-            some = sorted({0, min(range(len(texts)), key=lambda at: len(texts[at])), max(range(len(texts)), key=lambda at: len(texts[at]))})
-            real = self._really([texts[place] for place in some])
-            if any(spliced[place] not in (None, text) for place, text in zip(some, real, strict=True)):
+            sample = sorted(
+                {0, min(range(len(texts)), key=lambda at: len(texts[at])), max(range(len(texts)), key=lambda at: len(texts[at]))}
+            )
+            real = self._really([texts[index] for index in sample])
+            if any(spliced[index] not in (None, text) for index, text in zip(sample, real, strict=True)):
                 self.splice = spliced = None
         if spliced is None:
             return self._really(texts)
-        rest = [place for place, text in enumerate(spliced) if text is None]
-        for place, text in zip(rest, self._really([texts[place] for place in rest]), strict=True):
-            spliced[place] = text
+        unrendered = [index for index, text in enumerate(spliced) if text is None]
+        for index, text in zip(unrendered, self._really([texts[index] for index in unrendered]), strict=True):
+            spliced[index] = text
         return spliced
 
     def _really(self, texts: Sequence[str]) -> list[str | None]:
@@ -125,45 +127,45 @@ class PromptEncoder:
 
 @dataclass(frozen=True)
 class Splice:
-    """A template around one user turn as the text before and after it."""
+    """A template around one user turn, as constant text before and after it."""
 
     before: str
     after: str
     trims: bool
-    """The template strips white space around what is said."""
+    """The template strips white space around the text."""
     tested: re.Pattern[str] | None
-    """Words that the template looks for: what contains one is rendered for real."""
+    """Words that the template searches for: a text with one of them is rendered by the template itself."""
 
     def __call__(self, text: str) -> str | None:
-        """The rendered prompt, or None if it has to be rendered for real."""
+        """The rendered prompt, or None if the template itself must render it."""
         if self.tested is not None and self.tested.search(text):
             return None
         return f"{self.before}{text.strip() if self.trims else text}{self.after}"
 
     @classmethod
     def of(cls, template: ChatTemplate, source: str | None) -> Splice | None:
-        """The splice of a template; None where it does more with a text than to strip it and put it in its place."""
+        """The splice of a template; None where it does more than strip and insert the text."""
         try:
             words = _tested_words(source) if source is not None else set()
-            whole, spaced = (template.prompt([{"role": "user", "content": text}]) for text in (_MARK, f" {_MARK}\n"))
-            if whole.count(_MARK) != 1:
+            rendered, spaced = (template.prompt([{"role": "user", "content": text}]) for text in (_MARK, f" {_MARK}\n"))
+            if rendered.count(_MARK) != 1:
                 return None
-            before, after = whole.split(_MARK)
+            before, after = rendered.split(_MARK)
             tested = re.compile("|".join(map(re.escape, sorted(words)))) if words else None
-            found = cls(before, after, spaced == whole, tested)
+            splice = cls(before, after, spaced == rendered, tested)
             real = template.prompts([[{"role": "user", "content": probe}] for probe in _PROBES])
-            right = [text is not None and found(probe) in (None, text) for probe, text in zip(_PROBES, real, strict=True)]
+            right = [text is not None and splice(probe) in (None, text) for probe, text in zip(_PROBES, real, strict=True)]
         except (DataError, TemplateError, RecursionError):
             return None  # a template that refuses an ordinary turn is asked row by row
-        return found if all(right) and spaced in (whole, f"{before} {_MARK}\n{after}") else None
+        return splice if all(right) and spaced in (rendered, f"{before} {_MARK}\n{after}") else None
 
 
 def _tested_words(source: str) -> set[str]:
-    """Texts that a template compares with, searches for or gives to a filter, as far as they can be of a message."""
+    """Strings that a template compares with, searches for or filters by, if they can occur in a message."""
     parsed = Environment(extensions=["jinja2.ext.loopcontrols"], autoescape=False).parse(source)
     tests = [node for kind in (nodes.Compare, nodes.Call, nodes.Filter, nodes.Test) for node in parsed.find_all(kind)]
-    found = {const.value for node in tests for const in node.find_all(nodes.Const) if isinstance(const.value, str)}
-    return {word for word in found if word and word not in _NAMES}
+    words = {const.value for node in tests for const in node.find_all(nodes.Const) if isinstance(const.value, str)}
+    return {word for word in words if word and word not in _NAMES}
 
 
 def _splice(template: ChatTemplate, tokenizer: Any) -> Splice | None:

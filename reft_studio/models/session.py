@@ -1,4 +1,4 @@
-"""A model in memory with its adapters and encoder, shared by all stages that run in one process."""
+"""A loaded model with its adapters and encoder, shared by all stages that run in one process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from reft_studio.progress import Progress
 
 
 class Session:
-    """One base for everything a worker does with it: teacher, aligned model and students are adapters on it."""
+    """One base per worker: teacher, aligned model and students are adapters on it."""
 
     def __init__(self, model: LoadedModel, *, max_length: int = 512) -> None:
         self.model = model
@@ -27,16 +27,16 @@ class Session:
     def open(
         cls, source: str, *, max_length: int = 512, template: str = "auto", loading: LoadSpec = DEFAULT, work: MemoryWork | None = None
     ) -> Session:
-        """Load `source` (`lab`, a folder or a Hub id). Raises PrerequisiteError if that cannot work, or `work` surely does not fit."""
+        """Load `source` (`lab`, a folder or a Hub id). Raises PrerequisiteError if that fails, or `work` certainly does not fit."""
         return cls(load(source, template=template, loading=loading, work=work), max_length=max_length)
 
     def remark(self, progress: Progress) -> None:
-        """Tell what is odd about the model's folder and how it was read."""
-        for told in self.model.remarks:
-            progress.warn(told)
+        """Warn about oddities of the model's folder and how it was read."""
+        for remark in self.model.remarks:
+            progress.warn(remark)
 
     def add(self, name: str, spec: LoraSpec, *, seed: int) -> None:
-        """A fresh adapter; what was loaded under that name is forgotten."""
+        """A fresh adapter; one loaded under that name is replaced."""
         self._loaded.pop(name, None)
         self.adapted.add(name, spec, seed=seed)
 
@@ -46,9 +46,9 @@ class Session:
     def ensure(self, name: str, folder: Path | None) -> str | None: ...
 
     def ensure(self, name: str, folder: Path | None) -> str | None:
-        """Load the adapter in `folder` under `name` unless it is there already; returns `name`, or None (the base) for no folder.
+        """Load the adapter in `folder` under `name` unless it is loaded; returns `name`, or None (the base) for no folder.
 
-        Raises StoreError if its files are not as they were written.
+        Raises StoreError if its files do not match their recorded hashes.
         """
         if folder is None:
             return None

@@ -1,7 +1,7 @@
-"""The base models of this machine: one folder each in a cache that every workspace shares. Imports no torch.
+"""The base models of this machine (the shelf): one folder each in a cache that every workspace shares. Imports no torch.
 
-`ROOT/NAME/shelf.json` says what the model is; its Hugging Face folder lies beside that in `model/`, or elsewhere if a person
-registered a folder of their own.
+`ROOT/NAME/shelf.json` describes the model; its Hugging Face folder is `model/` beside it, or elsewhere if a person registered a folder
+of their own.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ _VERIFIED, _DECLINED = "verified.json", "declined.json"
 _TEMPORARY = ".tmp-"
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 RECHECK_S = 86_400.0
-"""Weights whose size and times are as they were are hashed again after this long: a disk may lose bits without telling."""
+"""Weights with unchanged size and times are hashed again after this many seconds: a disk may lose bits silently."""
 _LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class ShelfModel:
-    """What shelf.json says. `size` and `parameters` are of the weight files; unknown text is empty, an unknown number 0."""
+    """Content of shelf.json. `size` and `parameters` are of the weight files; unknown text is empty, an unknown number 0."""
 
     name: str
     title: str
     source: str
-    """Where it came from, in words."""
+    """Its origin, in words."""
     licence: str
     languages: str
     kind: str
@@ -52,7 +52,7 @@ class ShelfModel:
     path: str = ""
     """The registered folder; empty: `model/` on the shelf."""
     speed: Mapping[str, Any] = field(default_factory=dict)
-    """Measured here when it was added: tokens_per_s, dtype, device; empty if it was not."""
+    """Measured when added: tokens_per_s, dtype, device; empty if not measured."""
 
     @property
     def folder(self) -> Path:
@@ -60,7 +60,7 @@ class ShelfModel:
 
     @property
     def there(self) -> bool:
-        """Whether its weight files still are where they were."""
+        """Whether its weight files still exist."""
         return all((self.folder / name).is_file() for name in self.files)
 
 
@@ -78,7 +78,7 @@ def root() -> Path:
 
 
 def check_name(name: str) -> str:
-    """The name, if a model may be called so. Raises SpecError."""
+    """The name, if it is valid for a model. Raises SpecError."""
     if not _NAME.fullmatch(name) or name == "lab" or _TEMPORARY in name:
         raise SpecError(
             f"'{name[:60]}' cannot be the name of a model. Use small letters, digits, dot, dash and underscore, at most 64; 'lab' is taken."
@@ -89,8 +89,8 @@ def check_name(name: str) -> str:
 def name_from(text: str) -> str:
     """A name made from a folder, file or Hub id: `Qwen/Qwen2.5-0.5B-Instruct` gives `qwen2.5-0.5b-instruct`."""
     last = text.replace("\\", "/").rstrip("/").rpartition("/")[2].lower()
-    made = re.sub(r"[^a-z0-9._-]+", "-", last.removesuffix(".gguf")).strip("-._")[:64]
-    return made or "model"
+    name = re.sub(r"[^a-z0-9._-]+", "-", last.removesuffix(".gguf")).strip("-._")[:64]
+    return name or "model"
 
 
 def find(name: str) -> ShelfModel | None:
@@ -105,31 +105,31 @@ def find(name: str) -> ShelfModel | None:
 
 
 def models() -> list[ShelfModel]:
-    """Every model of this machine, by name; a damaged entry is left out and logged."""
+    """Every model of this machine, by name; damaged entries are skipped and logged."""
     base = root()
-    found = []
+    on_shelf = []
     for path in sorted(base.iterdir()) if base.is_dir() else []:
         try:
             model = find(path.name)
         except StoreError as exc:
             _LOG.warning("model left out: %s", exc)
             continue
-        found += [model] if model is not None else []
-    return found
+        on_shelf += [model] if model is not None else []
+    return on_shelf
 
 
 def names() -> list[str]:
-    """The names by which a base can be chosen beside 'lab'."""
+    """The names by which a base can be chosen besides 'lab'."""
     return [model.name for model in models()]
 
 
 def write(folder: Path, model: ShelfModel) -> None:
-    """Write an entry into its folder, as a rule one that is still being built."""
+    """Write an entry into its folder, usually one that is still being built."""
     write_json(folder / FILE, asdict(model))
 
 
 def remove(name: str) -> ShelfModel:
-    """Take a model off the shelf and delete what the shelf holds of it; a registered folder stays. Raises SpecError if it is unknown."""
+    """Remove a model from the shelf and delete its files there; a registered folder stays. Raises SpecError if it is unknown."""
     model = find(name)
     if model is None:
         unknown(name)
@@ -138,7 +138,7 @@ def remove(name: str) -> ShelfModel:
 
 
 def unknown(name: str) -> NoReturn:
-    """Raises SpecError, with the names there are."""
+    """Raises SpecError, listing the names."""
     raise SpecError(f"There is no model '{name[:60]}' on this machine. There are: {', '.join(names()) or 'none yet'}.")
 
 
@@ -148,31 +148,31 @@ def identity(files: Mapping[str, str]) -> str:
 
 
 def verify(model: ShelfModel) -> None:
-    """Raises StoreError unless every weight file is byte for byte what was added.
+    """Raises StoreError unless every weight file is byte for byte the one that was added.
 
-    Files that were checked within a day and whose size and times have not changed since are taken as they are.
+    Files checked within a day with unchanged size and times are not hashed again.
     """
     stamp = root() / model.name / _VERIFIED
-    kept = _read(stamp)
-    seen: dict[str, list[float]] = {}
-    for name, wanted in model.files.items():
+    checked_before = _read(stamp)
+    verified: dict[str, list[float]] = {}
+    for name, expected in model.files.items():
         path = model.folder / name
         if not path.is_file():
             raise StoreError(f"The model '{model.name}' has lost its weights: {path} is missing. {_again(model)}")
         facts = path.stat()
         state = [facts.st_size, facts.st_mtime_ns, facts.st_ino]
-        checked = kept.get(name)
+        checked = checked_before.get(name)
         if isinstance(checked, list) and checked[:3] == state and 0 <= time.time() - checked[3] < RECHECK_S:
-            seen[name] = checked
+            verified[name] = checked
             continue
-        if fingerprint.of_file(path) != wanted:
+        if fingerprint.of_file(path) != expected:
             stamp.unlink(missing_ok=True)
             raise StoreError(
                 f"{path.name} of the model '{model.name}' is not the file that was added: its SHA-256 differs. {_again(model)}"
             )
-        seen[name] = [*state, time.time()]
-    if seen != kept:
-        write_json(stamp, seen)
+        verified[name] = [*state, time.time()]
+    if verified != checked_before:
+        write_json(stamp, verified)
 
 
 def verify_named(name: str) -> None:
@@ -192,31 +192,31 @@ def _again(model: ShelfModel) -> str:
 
 
 def decline(name: str, reason: str) -> None:
-    """Remember that a model is not to be fetched again unless a person asks; `reason` is told on the pages."""
+    """Remember that a model is not to be fetched automatically; pages show the `reason`."""
     root().mkdir(parents=True, exist_ok=True)
     write_json(root() / _DECLINED, {**_read(root() / _DECLINED), name: reason})
 
 
 def declined(name: str) -> str | None:
-    """Why a model is not fetched by itself; None if nothing speaks against it."""
+    """Why a model is not fetched automatically; None if it may be."""
     reason = _read(root() / _DECLINED).get(name)
     return None if reason is None else str(reason)
 
 
 def forget_decline(name: str) -> None:
-    """A person asked for the model after all."""
-    kept = _read(root() / _DECLINED)
-    if kept.pop(name, None) is not None:
-        write_json(root() / _DECLINED, kept)
+    """Allow automatic fetching again, after a person asked for the model."""
+    declined_models = _read(root() / _DECLINED)
+    if declined_models.pop(name, None) is not None:
+        write_json(root() / _DECLINED, declined_models)
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """A small note of ours; an unreadable one is as good as none."""
+    """A small JSON file; {} if it is missing or unreadable."""
     if not path.is_file():
         return {}
     try:
-        found = read_json(path)
+        content = read_json(path)
     except StoreError as exc:
         _LOG.warning("%s", exc)
         return {}
-    return found if isinstance(found, dict) else {}
+    return content if isinstance(content, dict) else {}

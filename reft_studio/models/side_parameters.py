@@ -1,4 +1,4 @@
-"""What a method learns beside the adapter: tensors with an optimizer of their own, which checkpoints keep."""
+"""Parameters that a method trains in addition to the adapter, with their own optimizer; kept in checkpoints."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import torch
 from torch import Tensor
 
 LONGEST = 1.0
-"""L2 norm to which a gradient is cut, as both the trainer of transformers and DeepSpeed do where nothing else is said."""
+"""L2 norm that gradients are clipped to, the default of both transformers' trainer and DeepSpeed."""
 
 
 class SideParameters:
-    """Tensors, float32, and AdamW without weight decay; `values` begin as copies of those given."""
+    """float32 tensors with AdamW without weight decay; `values` start as copies of the given ones."""
 
     def __init__(self, values: Sequence[Tensor], *, betas: tuple[float, float] = (0.9, 0.999)) -> None:
         self.values = [value.detach().clone().requires_grad_() for value in values]
         self._optimizer = torch.optim.AdamW(self.values, betas=betas, weight_decay=0.0)
 
     def step(self, gradient: Sequence[Tensor], *, learning_rate: float) -> None:
-        """One step down a gradient, a tensor for each of `values`."""
-        for value, one in zip(self.values, gradient, strict=True):
-            value.grad = one.detach().clone()
+        """One optimizer step along −gradient, a tensor for each of `values`."""
+        for value, value_gradient in zip(self.values, gradient, strict=True):
+            value.grad = value_gradient.detach().clone()
         torch.nn.utils.clip_grad_norm_(self.values, LONGEST)
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate
@@ -30,19 +30,19 @@ class SideParameters:
         self._optimizer.zero_grad(set_to_none=True)
 
     def state(self) -> dict[str, Any]:
-        """Values and moments by `NAME-PLACE`, for a snapshot."""
+        """Values and moments by `NAME-INDEX`, for a snapshot."""
         moments = self._optimizer.state_dict()["state"]
-        found = {f"{name}-{place}": value for place, kept in moments.items() for name, value in kept.items()}
-        return {**{f"value-{place}": value.detach() for place, value in enumerate(self.values)}, **found}
+        moments_by_name = {f"{name}-{index}": value for index, moments_of in moments.items() for name, value in moments_of.items()}
+        return {**{f"value-{index}": value.detach() for index, value in enumerate(self.values)}, **moments_by_name}
 
     @classmethod
     def of(cls, state: dict[str, Any], *, device: torch.device | str, betas: tuple[float, float] = (0.9, 0.999)) -> SideParameters:
-        """As when `state` was taken."""
-        kept: dict[int, dict[str, Tensor]] = {}
+        """Restored from a snapshot's `state`."""
+        by_index: dict[int, dict[str, Tensor]] = {}
         for key, value in state.items():
-            name, _, place = key.rpartition("-")
-            kept.setdefault(int(place), {})[name] = value
-        found = cls([kept[place].pop("value").to(device) for place in sorted(kept)], betas=betas)
-        if any(kept.values()):
-            found._optimizer.load_state_dict({"state": kept, "param_groups": found._optimizer.state_dict()["param_groups"]})
-        return found
+            name, _, index = key.rpartition("-")
+            by_index.setdefault(int(index), {})[name] = value
+        parameters = cls([by_index[index].pop("value").to(device) for index in sorted(by_index)], betas=betas)
+        if any(by_index.values()):
+            parameters._optimizer.load_state_dict({"state": by_index, "param_groups": parameters._optimizer.state_dict()["param_groups"]})
+        return parameters

@@ -1,4 +1,4 @@
-"""Whether config.json asks for what the weight files hold: a model of a billion layers is refused before anything is built. No torch."""
+"""Checks that config.json agrees with the weight files: a model of a billion layers is refused before anything is built. No torch."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _SIZE = re.compile(r"^(num|n)_|_(size|dim|rank|heads|layers|experts)$")
 _POSITIONS = ("position_embeddings", "n_positions", "n_ctx", "max_seq_len")
 _MOST_POSITIONS = 1 << 27
 _SMALL = 65_536
-"""Numbers up to this are believed where a model has smaller tensors: how many there are of something, or the width of a view."""
+"""Larger numbers must be covered by the tensors; smaller ones may be counts, or the width of a view."""
 
 
 def check_sizes(name: str, config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Raise PrerequisiteError if layers or sizes in `config` are beyond what tensors of these names and shapes can fill."""
+    """Raise PrerequisiteError if layers or sizes in `config` exceed what tensors of these names and shapes can fill."""
     text = config.get("text_config")
     text = text if isinstance(text, Mapping) else config
     depth = 1 + max((int(number) for key in shapes for number in _BLOCK.findall(key) if len(number) < 10), default=-1)
@@ -40,7 +40,7 @@ def check_sizes(name: str, config: Mapping[str, Any], shapes: Mapping[str, tuple
 
 
 def _numbers(config: Any, depth: int = 0) -> Iterator[tuple[str, float]]:
-    """Every number of a configuration with its key, of nested ones as well."""
+    """Every number of a configuration with its key, nested ones included."""
     if isinstance(config, Mapping) and depth < 8:
         for key, value in config.items():
             if isinstance(value, int | float) and not isinstance(value, bool):

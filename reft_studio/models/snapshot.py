@@ -1,4 +1,4 @@
-"""What a training needs to go on after a step, to the last bit: weights, optimizer, random numbers, and the state of its parts."""
+"""The state from which a training resumes bit-identically: weights, optimizer, random numbers, and the state of its parts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ State = dict[str, Any]
 
 
 class Resumable(Protocol):
-    """A part of a training that changes as it goes: `restore` of what `state` gave makes it as it was."""
+    """A part of a training with state: `restore` of what `state` returned brings it back."""
 
     def state(self) -> State: ...
     def restore(self, state: State) -> None: ...
@@ -32,51 +32,51 @@ class Snapshot:
 
 
 class Keeper(Protocol):
-    """Keeps snapshots of one training safe; `training/checkpoint.py` has the one that writes to disk."""
+    """Stores snapshots of one training; `training/checkpoint.py` has the one that writes to disk."""
 
     def newest(self) -> Snapshot | None:
-        """The last snapshot that can be relied on; None: begin anew."""
+        """The newest valid snapshot; None: start over."""
         ...
 
     def due(self) -> bool:
-        """Whether so much time has passed that another one is worth its cost."""
+        """Whether enough time has passed for another snapshot to be worth its cost."""
         ...
 
     def save(self, snapshot: Snapshot) -> None:
-        """Keep it, whole or not at all."""
+        """Store it atomically."""
         ...
 
 
 class NotFinite(TrainingError):
-    """A loss, a gradient or a weight became infinite or no number. Nothing of that step is kept.
+    """A loss, a gradient or a weight is not finite. Nothing of that step is kept.
 
-    `rows`: positions of the user rows that it came from, as far as that is known.
+    `rows`: positions of the user rows that caused it, as far as known.
     """
 
     rows: Sequence[int] = ()
 
 
 KeeperFor = Callable[[str, Mapping[str, Any]], Keeper]
-"""From the name of a training within its job, and what it must have in common with a snapshot to go on from it, to its keeper."""
+"""From the name of a training within its job, and the facts a snapshot must share with it to be resumed, to its keeper."""
 
 
 class TrainingParts:
-    """The parts of one training, taken down and put back together."""
+    """The parts of one training, saved and restored together."""
 
     def __init__(self, parameters: Sequence[Tensor], optimizer: torch.optim.Optimizer, parts: Mapping[str, Resumable]) -> None:
         self._parameters, self._optimizer, self._parts = list(parameters), optimizer, parts
         self._device = self._parameters[0].device
 
     def snapshot(self, step: int) -> Snapshot:
-        """As it stands after `step`. Tensors are the live ones: write or copy them before the next step.
+        """The state after `step`. Tensors are the live ones: write or copy them before the next step.
 
-        Raises NotFinite if a weight is no number, so that no such snapshot is ever kept.
+        Raises NotFinite if a weight is not finite, so that no such snapshot is ever kept.
         """
         if not all(bool(torch.isfinite(value).all()) for value in self._parameters):
             raise NotFinite(f"After step {step} a weight of the adapter is not a finite number. Lower the learning rate.")
-        tensors = {f"parameters.{place}": value.detach() for place, value in enumerate(self._parameters)}
-        for place, kept in self._optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{place}-{name}": value for name, value in kept.items()}
+        tensors = {f"parameters.{index}": value.detach() for index, value in enumerate(self._parameters)}
+        for index, moments in self._optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}-{name}": value for name, value in moments.items()}
         tensors["random.cpu"] = torch.get_rng_state()
         if self._device.type == "cuda":
             tensors["random.cuda"] = torch.cuda.get_rng_state(self._device)
@@ -88,14 +88,14 @@ class TrainingParts:
 
     @torch.no_grad()
     def restore(self, snapshot: Snapshot) -> None:
-        """Be as it was when `snapshot` was taken."""
+        """Restore the state of `snapshot`."""
         own = _of_part(snapshot, "parameters")
         for number, parameter in enumerate(self._parameters):
             parameter.copy_(own[str(number)])
         optimizer = self._optimizer.state_dict()
         for name, value in _of_part(snapshot, "optimizer").items():
-            place, _, key = name.partition("-")
-            optimizer["state"].setdefault(int(place), {})[key] = value
+            index, _, key = name.partition("-")
+            optimizer["state"].setdefault(int(index), {})[key] = value
         self._optimizer.load_state_dict(optimizer)
         drawn = _of_part(snapshot, "random")
         torch.set_rng_state(drawn["cpu"])

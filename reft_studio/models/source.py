@@ -1,4 +1,4 @@
-"""Where a model comes from: a local folder, the model hub or its cache. Looked at and checked before any weight is loaded; no torch."""
+"""Locates a model: a local folder, the model hub or its cache. Headers are checked before any weight is loaded; no torch."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ LAB = "lab"
 _ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
 _MOST_HEADER = 100_000_000
-"""Bytes a safetensors header may have, as the format says."""
+"""Maximum bytes of a safetensors header, by the format's definition."""
 _SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
 
 
 @dataclass(frozen=True)
 class TensorFacts:
-    """What a safetensors header says of one tensor."""
+    """One tensor in a safetensors header."""
 
     dtype: str
     """As the header names it: F32, BF16, F16, U8, …"""
@@ -45,22 +45,22 @@ class TensorFacts:
 
 @dataclass(frozen=True)
 class ModelSource:
-    """A model that was found and is whole as far as headers tell; `folder` is None while it is on the hub only."""
+    """A located model whose headers are complete; `folder` is None while it is only on the hub."""
 
     name: str
     folder: Path | None
     revision: str | None
-    """The commit, of a hub model."""
+    """The commit of a hub model."""
     config: Mapping[str, Any]
     tensors: Mapping[str, TensorFacts] = field(repr=False)
     size: int
     """Bytes of the weight files."""
     remarks: tuple[str, ...] = ()
-    """What is odd about the folder and how it is read; for the person who uses the model."""
+    """Warnings about the folder and how it is read, for the person who uses the model."""
 
 
 class MissingModel(PrerequisiteError):
-    """A base that this machine could have, but has not yet; `model` is what to add to the shelf."""
+    """A base that can be downloaded; `model` is what to add to the shelf."""
 
     def __init__(self, message: str, *, model: str) -> None:
         super().__init__(message)
@@ -68,7 +68,7 @@ class MissingModel(PrerequisiteError):
 
 
 def resolve(source: str) -> str:
-    """`lab` is the embedded model's folder, a name of the shelf that model's; anything else is a folder or a Hub id, as it is."""
+    """`lab` gives the embedded model's folder, a shelf name that model's; anything else is a folder or a Hub id, unchanged."""
     if source == LAB:
         return str(ASSETS / "lab" / "base")
     on_shelf = shelf.find(source)
@@ -83,7 +83,7 @@ def offline() -> bool:
 
 
 def locate(source: str, *, revision: str | None = None, network: bool | None = None) -> ModelSource:
-    """Find a model and read its configuration and the headers of its weights: some kB, whatever its size.
+    """Find a model and read its configuration and the headers of its weights: a few kB, whatever its size.
 
     `network` None: as HF_HUB_OFFLINE says. Raises PrerequisiteError with what is missing and what to do, SpecError for a revision
     of something that has none.
@@ -122,7 +122,7 @@ def _exists(path: Path) -> bool:
 
 
 def _is_id(name: str) -> bool:
-    """Whether the hub could know a model of this name."""
+    """Whether this can be a Hub id."""
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils._validators import validate_repo_id
 
@@ -133,38 +133,38 @@ def _is_id(name: str) -> bool:
     return _ID.fullmatch(name) is not None
 
 
-def fetch(found: ModelSource) -> ModelSource:
-    """The model on this disk: downloaded if it is on the hub only. Raises PrerequisiteError if it does not fit or cannot be had.
+def fetch(source: ModelSource) -> ModelSource:
+    """The model on this disk, downloaded if necessary. Raises PrerequisiteError if it does not fit or cannot be downloaded.
 
-    Raises StoreError if it is of the shelf and its weights are not those that were added.
+    Raises StoreError if it is on the shelf and its weights are not those that were added.
     """
-    if found.folder is not None:
-        shelf.verify_named(found.name)
-        return found
+    if source.folder is not None:
+        shelf.verify_named(source.name)
+        return source
     from huggingface_hub import constants, snapshot_download
 
-    place = Path(constants.HF_HUB_CACHE)
-    free = shutil.disk_usage(next(parent for parent in (place, *place.parents) if parent.exists())).free
-    if found.size > free:
+    cache_folder = Path(constants.HF_HUB_CACHE)
+    free = shutil.disk_usage(next(parent for parent in (cache_folder, *cache_folder.parents) if parent.exists())).free
+    if source.size > free:
         raise PrerequisiteError(
-            f"'{found.name}' is a download of {found.size / 1e9:.1f} GB, but {free / 1e9:.1f} GB are free where models are kept ({place}). "
-            "Free some, or set HF_HOME to another disk."
+            f"'{source.name}' is a download of {source.size / 1e9:.1f} GB, but {free / 1e9:.1f} GB are free where models are kept "
+            f"({cache_folder}). Free some, or set HF_HOME to another disk."
         )
-    wanted = ["*.json", "*.jinja", "*.model", "*.txt", "model*.safetensors"]
-    with _hub_errors(found.name, found.revision):
-        folder = snapshot_download(found.name, revision=found.revision, allow_patterns=wanted)
-    return _dated(read_folder(Path(folder), found.name), found.revision)
+    patterns = ["*.json", "*.jinja", "*.model", "*.txt", "model*.safetensors"]
+    with _hub_errors(source.name, source.revision):
+        folder = snapshot_download(source.name, revision=source.revision, allow_patterns=patterns)
+    return _dated(read_folder(Path(folder), source.name), source.revision)
 
 
 def read_folder(folder: Path, source: str) -> ModelSource:
-    """A model folder; every weight file must be as long as its own header says."""
+    """A model folder; every weight file must have the length that its header implies."""
     if not _exists(folder):
         raise PrerequisiteError(
             f"There is no model folder {str(folder)[:200]}. Give the folder that holds config.json, or a Hub id such as org/name."
         )
     if not (folder / "config.json").is_file():
-        told = ", but an adapter: give the model it was made for" if (folder / "adapter_config.json").is_file() else ""
-        raise PrerequisiteError(f"{folder} has no config.json, so it is not a model folder{told}.")
+        hint = ", but an adapter: give the model it was made for" if (folder / "adapter_config.json").is_file() else ""
+        raise PrerequisiteError(f"{folder} has no config.json, so it is not a model folder{hint}.")
     config = _json(folder / "config.json")
     if not has_weights(folder) and any(folder.glob("*.gguf")):
         raise PrerequisiteError(
@@ -195,7 +195,7 @@ def has_weights(folder: Path) -> bool:
 def read_header(path: Path, *, most: int = _MOST_HEADER) -> dict[str, TensorFacts]:
     """Name, type and shape of each tensor of a safetensors file whose header has at most `most` bytes.
 
-    Raises PrerequisiteError if the file is cut off or no such file.
+    Raises PrerequisiteError if the file is truncated or not a safetensors file.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -205,28 +205,30 @@ def read_header(path: Path, *, most: int = _MOST_HEADER) -> dict[str, TensorFact
         try:
             header = json.loads(file.read(length))
             tensors = {name: facts for name, facts in header.items() if name != "__metadata__"}
-            found = {name: TensorFacts(facts["dtype"], tuple(facts["shape"])) for name, facts in tensors.items()}
+            by_name = {name: TensorFacts(facts["dtype"], tuple(facts["shape"])) for name, facts in tensors.items()}
             end = 8 + length + max((facts["data_offsets"][1] for facts in tensors.values()), default=0)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
             raise PrerequisiteError(f"{path.name} has a damaged safetensors header. Copy or download it again.") from exc
     if end != size:
         raise _cut_off(path, size, end)
-    return found
+    return by_name
 
 
-def _cut_off(path: Path, size: int, wanted: int | None) -> PrerequisiteError:
-    told = f", but its header promises {wanted:,}" if wanted else ""
-    return PrerequisiteError(f"{path.name} is cut off or no safetensors file: it has {size:,} bytes{told}. Copy or download it again.")
+def _cut_off(path: Path, size: int, expected: int | None) -> PrerequisiteError:
+    expectation = f", but its header promises {expected:,}" if expected else ""
+    return PrerequisiteError(
+        f"{path.name} is cut off or no safetensors file: it has {size:,} bytes{expectation}. Copy or download it again."
+    )
 
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text("utf-8"))
+        config = json.loads(path.read_text("utf-8"))
     except ValueError as exc:
         raise PrerequisiteError(f"{path} is not valid JSON. Copy it again from where the model came from.") from exc
-    if not isinstance(found, dict):
+    if not isinstance(config, dict):
         raise PrerequisiteError(f"{path} is not a JSON object. Copy it again from where the model came from.")
-    return found
+    return config
 
 
 def _check_tokenizer(source: str, names: set[str]) -> None:
@@ -254,28 +256,28 @@ def weight_files(folder: Path) -> list[Path]:
     return [folder / name for name in names]
 
 
-def _dated(found: ModelSource, revision: str | None) -> ModelSource:
-    return replace(found, revision=revision)
+def _dated(source: ModelSource, revision: str | None) -> ModelSource:
+    return replace(source, revision=revision)
 
 
 def _in_cache(name: str, revision: str | None) -> ModelSource:
-    """A hub model that was downloaded earlier; nothing is asked of the network."""
+    """A hub model downloaded earlier; uses no network."""
     from huggingface_hub import try_to_load_from_cache
 
-    found = try_to_load_from_cache(name, "config.json", revision=revision or "main")
-    if not isinstance(found, str):
+    config_path = try_to_load_from_cache(name, "config.json", revision=revision or "main")
+    if not isinstance(config_path, str):
         which = f"'{name}' (revision {revision})" if revision else f"'{name}'"
         raise MissingModel(
             f"{which} is not a folder here and not among the models downloaded before, and offline mode forbids asking the model hub. "
             f"Give a local folder, add it on the Settings page or with python launch.py model add {name}, or set HF_HUB_OFFLINE=0.",
             model=name,
         )
-    folder = Path(found).parent
+    folder = Path(config_path).parent
     return _dated(read_folder(folder, name), folder.name)
 
 
 def _on_hub(name: str, revision: str | None) -> ModelSource:
-    """A model as the hub describes it; without a network, as the cache has it."""
+    """A model as the hub describes it; without a network, from the cache."""
     import huggingface_hub as hub
 
     try:
@@ -298,12 +300,12 @@ def _on_hub(name: str, revision: str | None) -> ModelSource:
 
 
 class _NoNetwork(PrerequisiteError):
-    """The hub did not answer; the cache may still have the model."""
+    """The hub cannot be reached; the cache may still have the model."""
 
 
 @contextmanager
 def _hub_errors(name: str, revision: str | None) -> Iterator[None]:
-    """Turn what the hub's client raises into what a person can do about it."""
+    """Translate exceptions of the hub's client into errors that say what to do."""
     from huggingface_hub import errors
 
     try:

@@ -1,4 +1,4 @@
-"""Settings of adapters and optimisers; each field is at once the form, the command line, the check and the record."""
+"""Settings of adapters and optimizers; each field is at once the form, the command line, the check and the record."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Settings(BaseModel):
 
     @classmethod
     def checked(cls, **values: Any) -> Self:
-        """The settings. Raises SpecError, naming each wrong field, the value seen and what is allowed, instead of pydantic's error."""
+        """The validated settings. Raises SpecError, naming each wrong field, its value and what is allowed, instead of pydantic's error."""
         try:
             return cls(**values)
         except ValidationError as exc:
@@ -26,12 +26,12 @@ class Settings(BaseModel):
 
 
 def _complaint(error: dict[str, Any]) -> str:
-    place, told = ".".join(map(str, error["loc"])), str(error["msg"]).removeprefix("Value error, ").rstrip(".")
-    return f"{place} is {repr(error['input'])[:60]}: {told[0].lower()}{told[1:]}." if place else f"{told}."
+    field_name, message = ".".join(map(str, error["loc"])), str(error["msg"]).removeprefix("Value error, ").rstrip(".")
+    return f"{field_name} is {repr(error['input'])[:60]}: {message[0].lower()}{message[1:]}." if field_name else f"{message}."
 
 
 class LoadSpec(Settings):
-    """How a base is held in memory. Scores, cached states and thresholds hold for one of these and for no other."""
+    """How a base is loaded. Scores, cached states and thresholds are valid for one of these only."""
 
     revision: str | None = Field(None, max_length=100, description="branch, tag or commit of a Hub model; empty: its newest")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
@@ -85,21 +85,21 @@ class OptimSpec(Settings):
 
     @model_serializer(mode="wrap")
     def _stored(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without `epochs_of` where it changes nothing: settings with steps are the same as those stored before there was a choice."""
+        """Leaves `epochs_of` out where it has no effect, so that settings with steps equal those stored before the field existed."""
         values: dict[str, Any] = handler(self)
         if self.steps is not None:
             values.pop("epochs_of", None)
         return values
 
     def steps_for(self, *, uploaded: int, kept: int) -> int:
-        """Optimizer steps of a run on data of which so many rows were uploaded and are trained on."""
+        """Optimizer steps of a run with this many uploaded and kept rows."""
         rows = uploaded if self.epochs_of == "uploaded" else kept
         return self.steps or max(1, round(self.epochs * rows / self.batch_size))
 
 
 @dataclass(frozen=True)
 class Preset:
-    """Settings of a run under a name that says whose they are; `note` says where they come from."""
+    """Named settings of a run; `note` gives their source."""
 
     title: str
     optim: OptimSpec
@@ -144,11 +144,11 @@ PRESETS: dict[str, Preset] = {
     ),
 }
 RENAMED = {"paper": "kaist"}
-"""Presets that had a name which claimed more than is known."""
+"""Old names of presets, by which they may still be stored."""
 
 
 def usual_preset(model: str) -> str:
-    """The preset that runs on this base use unless somebody says otherwise."""
+    """The default preset for runs on this base."""
     return "lab" if model == "lab" else "real"
 
 

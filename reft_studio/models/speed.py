@@ -1,4 +1,4 @@
-"""How fast a base reads prompts on this machine: measured with one small batch, or estimated from a base that was measured."""
+"""Prompt throughput of a base on this machine: measured with one small batch, or estimated from another base's."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 ROWS, TOKENS = 8, 64
-"""The batch: prompts of a usual length."""
+"""The batch: prompts of a typical length."""
 PROMPT_TOKENS = 50
-"""Tokens of a usual prompt, for "1,000 prompts take …"."""
+"""Tokens of a typical prompt, for "1,000 prompts take …"."""
 
 
 def measure(folder: Path) -> dict[str, Any]:
-    """Load a model folder as scoring would and time a forward pass over 8 x 64 tokens: tokens_per_s, dtype, device, threads.
+    """Load a model folder as for scoring and time a forward pass over 8 x 64 tokens: tokens_per_s, dtype, device, threads.
 
     Raises PrerequisiteError if it cannot be loaded, so that it is also the proof that it can.
     """
@@ -41,17 +41,17 @@ def measure(folder: Path) -> dict[str, Any]:
 
 
 def estimate(parameters: int, measured: Sequence[tuple[int, Mapping[str, Any]]]) -> float | None:
-    """Tokens per second of a model of so many parameters, from the measured one nearest in size (work grows with the parameters).
+    """Tokens per second of a model of this size, from the measured one nearest in size (work grows with the parameters).
 
     `measured` holds parameters and speed of each. None if nothing was measured here.
     """
     known = [(count, float(speed["tokens_per_s"])) for count, speed in measured if count and speed.get("tokens_per_s")]
     if not known or not parameters:
         return None
-    count, speed = min(known, key=lambda one: abs(one[0] - parameters))
+    count, speed = min(known, key=lambda item: abs(item[0] - parameters))
     return speed * count / parameters
 
 
 def seconds_for(prompts: int, tokens_per_s: float) -> float:
-    """How long scoring so many usual prompts takes."""
+    """Seconds to score this many typical prompts."""
     return prompts * PROMPT_TOKENS / tokens_per_s

@@ -1,4 +1,4 @@
-"""Several models answer one prompt together: one forward pass a token for all lanes, each with its own adapter."""
+"""Streams the responses of several models to one prompt: one forward pass per token for all lanes, each with its own adapter."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from reft_studio.models.adapters import AdaptedModel
 
 @dataclass(frozen=True)
 class StreamLane:
-    """One answering model: a name, and its adapter or None for the base."""
+    """One responding model: a name, and its adapter or None for the base."""
 
     name: str
     adapter: str | None
@@ -31,7 +31,7 @@ class NewText:
 
 
 class _Answer:
-    """The tokens of a lane so far, and how much of their text was given out."""
+    """The tokens of a lane so far, and how much of their text was yielded."""
 
     def __init__(self, lane: StreamLane, tokenizer: Any) -> None:
         self.lane, self.tokenizer = lane, tokenizer
@@ -56,7 +56,7 @@ class _Answer:
 def stream(
     adapted: AdaptedModel, lanes: Sequence[StreamLane], prompt: Sequence[int], *, max_new_tokens: int, temperature: float, seed: int
 ) -> Iterator[NewText]:
-    """Yield text as it comes. Greedy at temperature 0; else every lane samples with the same seed."""
+    """Yield text as it is generated. Greedy at temperature 0; else every lane samples with the same seed."""
     model = adapted.model
     answers = [_Answer(lane, model.tokenizer) for lane in lanes]
     draws = [torch.Generator().manual_seed(seed) for _ in lanes]

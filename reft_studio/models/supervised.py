@@ -1,4 +1,4 @@
-"""What losses are made of: the hidden states that predict response tokens, from one forward pass for all batches."""
+"""Inputs of losses: the hidden states that predict response tokens, from one forward pass for all batches."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from reft_studio.models.packing import PackedTokens, Packer, lay_out
 class Supervised:
     """Hidden states after the final norm, (tokens, d_model), and the token each must predict, (tokens,).
 
-    `counts` says how many of the tokens belong to each row of `batch`, in order; `last_prompt` (rows,) is where each row's last prompt
-    token stands in the flattened states (sequences · width, d_model) that a hook saw in the pass. Losses are divided by `total`, the tokens
-    of the whole batch that `batch` is a part of, so that parts add up to the mean over all.
+    `counts` is the number of tokens per row of `batch`, in order; `last_prompt` (rows,) is the index of each row's last prompt token in
+    the flattened states (sequences · width, d_model) of the pass. Losses are divided by `total`, the tokens of the whole batch that
+    `batch` is a part of, so that parts add up to the mean over all.
     """
 
     model: LoadedModel
@@ -33,12 +33,12 @@ class Supervised:
     last_prompt: Tensor
 
     def cross_entropy(self, *, weigh: fused.Weigh | None = None) -> Tensor:
-        """Mean over supervised tokens of −log p(label), each times what `weigh` says of it, if given."""
+        """Mean over supervised tokens of −log p(label), optionally weighted by `weigh`."""
         return fused.cross_entropy(self.hidden, self.labels, fused.Head.of(self.model), total=self.total, weigh=weigh)
 
     @property
-    def places(self) -> Tensor:
-        """Of each supervised token, its place in the response of its row, from 1, (tokens,)."""
+    def positions(self) -> Tensor:
+        """Position of each supervised token in its row's response, from 1, (tokens,)."""
         return torch.cat([torch.arange(1, count + 1, device=self.hidden.device) for count in self.counts])
 
     def log_probabilities(self) -> list[Tensor]:
@@ -50,7 +50,7 @@ class Supervised:
 
         `teacher` holds the teacher's hidden states of the same tokens, (tokens, d_model): its logits follow exactly,
         since student and teacher share the frozen head. Source: arXiv:2506.07356; direction as in methods of its lineage.
-        A teacher that is another model brings its own `head`, of the same tokens: what fills up the larger of the two matrices is left out.
+        A teacher that is another model has its own `head` with the same vocabulary; padding rows of the larger matrix are left out.
         """
         own = fused.Head.of(self.model)
         if head is not None:
@@ -68,17 +68,16 @@ def supervise(
     totals: Sequence[int] | None = None,
     before: Callable[[PackedTokens], None] = lambda layout: None,
 ) -> list[Supervised]:
-    """One forward pass over all batches, split again. Token t's state predicts token t + 1.
+    """One forward pass over all batches, split into them again. Token t's state predicts token t + 1.
 
-    Without a `packer` the pass is over (rows, longest row), in the order of the batches. `totals`
-    are the supervised tokens of the whole batches, if these are parts of larger ones; a part may then be empty. `before` is told how the
-    rows are laid out, before they go through the model.
+    Without a `packer` the pass is over (rows, longest row), in the order of the batches. `totals` are the supervised tokens of the whole
+    batches, if these are parts of larger ones; a part may then be empty. `before` is called with the layout, before the forward pass.
     """
     totals = totals if totals is not None else [batch.supervised for batch in batches]
     if not all(totals):
         raise TrainingError("A batch has no token to train on: every response was cut away. Raise max_length or shorten the prompts.")
     rows = join(batches).examples
-    plan = packer.plan(rows) if packer is not None else [[place] for place in range(len(rows))]
+    plan = packer.plan(rows) if packer is not None else [[index] for index in range(len(rows))]
     layout = lay_out(rows, plan, pad_id=model.pad_id, device=model.device)
     before(layout)
     positions = {} if layout.positions is None else {"position_ids": layout.positions}

@@ -1,4 +1,4 @@
-"""What reading and writing weights with transformers lacks: how far it is, a way to stop it, and disk errors that a person understands."""
+"""Adds progress, cancellation and readable disk errors to reading and writing weights with transformers."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from reft_studio.workspace import disk_error
 
 
 @contextmanager
-def told(module: Any, progress: Progress) -> Iterator[None]:
-    """Let loops of `module`, of transformers, tell how far they are, and be stopped there if the work was cancelled.
+def with_progress(module: Any, progress: Progress) -> Iterator[None]:
+    """Report the progress of loops inside `module`, of transformers, and stop there if the work was cancelled.
 
-    They have no call-back for that, only the bar `module.tqdm` that is drawn around them: ours takes its place.
+    transformers has no call-back for that, only the progress bar `module.tqdm`, which is replaced.
     """
     drawn = module.tqdm
 
     def counted(items: Iterable[Any], **_: Any) -> Iterator[Any]:
-        found = list(items)
-        for done, item in enumerate(found):
-            progress.progress(done, len(found))
+        all_items = list(items)
+        for done, item in enumerate(all_items):
+            progress.progress(done, len(all_items))
             yield item
-        progress.progress(len(found), len(found))
+        progress.progress(len(all_items), len(all_items))
 
     module.tqdm = counted
     try:
@@ -34,8 +34,8 @@ def told(module: Any, progress: Progress) -> Iterator[None]:
 
 
 @contextmanager
-def disk_errors_told(target: Path) -> Iterator[None]:
-    """Turn an error of the disk inside into PrerequisiteError or DiskFull; safetensors reports a full disk as an error of its own."""
+def readable_disk_errors(target: Path) -> Iterator[None]:
+    """Turn a disk error inside into PrerequisiteError or DiskFull; safetensors reports a full disk as an error of its own."""
     try:
         yield
     except OSError as exc:

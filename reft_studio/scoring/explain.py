@@ -16,7 +16,7 @@ from torch.nn import functional
 from reft_studio.errors import DataError, StoreError
 from reft_studio.models.batching import Encoder
 from reft_studio.models.features import last_prompt_features, token_states
-from reft_studio.models.prompt_tokens import Piece, pieces
+from reft_studio.models.prompt_tokens import PromptToken, prompt_tokens
 from reft_studio.models.session import Session
 from reft_studio.scoring.inside import MOST_TOKENS, Inside, Neighbour, TokenCosine
 from reft_studio.scoring.refusal_similarity import check_match, score_prompts
@@ -39,7 +39,7 @@ def explain(turns: list[str], teacher: TeacherInfo, session: Session) -> Inside:
         raise DataError("This row has no user turn, so there is nothing to explain.")
     turn = int(np.argmax(score_prompts(turns, teacher, session))) if len(turns) > 1 else 0
     encoder = Encoder(session.model, max_length=teacher.max_length)
-    found = pieces(encoder, turns[turn])
+    found = prompt_tokens(encoder, turns[turn])
     ids = encoder.prompt_ids([{"role": "user", "content": turns[turn]}])
     if not ids:
         raise DataError("The prompt is empty in this template, so it has no score.")
@@ -85,7 +85,7 @@ def nearest(teacher: TeacherInfo, feature: RefusalFeature, state: Tensor, *, cou
 
 
 def _effects(
-    found: list[Piece], score: float, teacher: TeacherInfo, session: Session, backbone: nn.Module, feature: RefusalFeature
+    found: list[PromptToken], score: float, teacher: TeacherInfo, session: Session, backbone: nn.Module, feature: RefusalFeature
 ) -> list[float | None]:
     """What each of the user's tokens adds to the score: the prompt is read again without it."""
     own = [place for place, piece in enumerate(found) if piece.own]

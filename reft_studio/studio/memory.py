@@ -120,7 +120,7 @@ def _found(model: str, revision: str | None, now: int) -> ModelSource | None:
 def _host(found: ModelSource, space: Room, work: MemoryWork | None, now: int) -> HostMemory | None:
     """The machine's own memory beside a GPU; elsewhere it is the model's own, and told there."""
     own = _room("cpu", now) if work is not None and space.device.startswith("cuda") else None
-    return HostMemory(memory.beside(found, work=work), own) if own and work else None
+    return HostMemory(memory.host_memory(found, work=work), own) if own and work else None
 
 
 def _is_path(model: str) -> bool:

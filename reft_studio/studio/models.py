@@ -12,7 +12,7 @@ from reft_studio.errors import PrerequisiteError
 from reft_studio.jobs.job import LIVE
 from reft_studio.jobs.queue import JobQueue
 from reft_studio.models import memory, shelf, speed
-from reft_studio.models.adding import ModelRequest, look
+from reft_studio.models.adding import ModelRequest, resolve_request
 from reft_studio.models.catalogue import CATALOGUE, DEFAULT, Entry, Wheel, entry_of
 from reft_studio.models.shelf import ShelfModel
 from reft_studio.models.source import MissingModel as MissingModel
@@ -100,11 +100,11 @@ class Models:
 
     def look(self, source: str, name: str | None = None) -> ModelRequest:
         """Check what somebody wants to add, as far as headers tell. Raises StudioErrors with what to do."""
-        return look(source, name)
+        return resolve_request(source, name)
 
     def add(self, source: str, *, name: str | None = None, dtype: str = "auto", by_itself: bool = False) -> str:
         """Queue the addition; returns the job, the one at work if there is one for this model. Raises StudioErrors with what to do."""
-        request = look(source, name)
+        request = resolve_request(source, name)
         working = self.working(request.name)
         if working is not None:
             return working

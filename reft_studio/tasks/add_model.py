@@ -11,9 +11,9 @@ from reft_studio.models import shelf
 
 def add_model(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     """Add a model. params: source, name, dtype (auto, bfloat16, float32); `by_itself`: nobody asked, so a failure is remembered."""
-    from reft_studio.models.adding import add, look
+    from reft_studio.models.adding import add, resolve_request
 
-    request = look(params["source"], params.get("name"))
+    request = resolve_request(params["source"], params.get("name"))
     try:
         model = add(request, context, kind=params.get("dtype") or "auto")
     except StudioError as exc:

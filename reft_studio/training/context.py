@@ -13,11 +13,11 @@ from torch import Tensor
 from reft_studio import seeding
 from reft_studio.defenses.defense import Kind
 from reft_studio.errors import SpecError, TrainingError
-from reft_studio.models.accumulate import Accumulator, Around, Losses, Pass, Pieces
+from reft_studio.models.accumulate import Accumulator, Around, Losses, MicroBatches, Pass
 from reft_studio.models.batching import Batch, Example, Stream, collate
 from reft_studio.models.fit import StepLog
 from reft_studio.models.fused import Head, check_head
-from reft_studio.models.joint_losses import Joint, StatesLosses, StatesOf
+from reft_studio.models.joint_losses import Capture, Joint, StatesLosses
 from reft_studio.models.loading import LoadedModel
 from reft_studio.models.low_rank import Layers
 from reft_studio.models.packing import Packer
@@ -85,7 +85,7 @@ class AlignmentData:
         """Use another model's precomputed states of every row, and its head."""
         self.cache, self.head = states, head
 
-    def ask(self, batch: Batch, *, packer: Packer | None, pieces: Pieces) -> None:
+    def ask(self, batch: Batch, *, packer: Packer | None, pieces: MicroBatches) -> None:
         """Run the teacher, on the base shared with the student, on those rows of `batch` that have no states yet.
 
         Raises SpecError if this run has no teacher.
@@ -194,7 +194,7 @@ class Run:
     def begin(self, stage: str = "", *, steps: int = 0, costs: Costs | None = None) -> None:
         """Start over for the next training: a named stage before the user's data, or (no name) the finetuning; `costs`: None, the run's."""
         self.step, self.steps, self.costs = 0, steps, costs or self.own_costs
-        self._pieces = Pieces(self.spec.optim.micro_batch_size, warn=self._warn)
+        self._pieces = MicroBatches(self.spec.optim.micro_batch_size, warn=self._warn)
         self._streams = Streams(self.examples, self.spec.seed, *(["stage", stage] if stage else []), "alignment")
         self._start_known = StartLogProbabilities()
         self._packer: Packer | None = None
@@ -338,12 +338,12 @@ class Run:
 
                 self._pieces.work(range(len(batch)), read_rows)
 
-    def learn_jointly(self, batch: Batch, seen: StatesOf, losses: StatesLosses, *, extra: Losses = lambda part: {}) -> StepLog:
+    def learn_jointly(self, batch: Batch, capture: Capture, losses: StatesLosses, *, extra: Losses = lambda part: {}) -> StepLog:
         def read(around: Around) -> None:
             with self.repeat_dropout():
                 self.read(batch, around=around)
 
-        joint = Joint(len(batch), seen, losses, read)
+        joint = Joint(len(batch), capture, losses, read)
         return self.learn(lambda part: {**extra(part), **joint.share()}, batch, around=joint.around)
 
     def _accumulating(self) -> Accumulator:

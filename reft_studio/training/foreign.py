@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from reft_studio.errors import SpecError, StoreError
-from reft_studio.models.accumulate import Pieces
+from reft_studio.models.accumulate import MicroBatches
 from reft_studio.models.batching import Encoder, Example, by_length, collate
 from reft_studio.models.fused import Head, check_head
 from reft_studio.models.generation import free_memory
@@ -155,7 +155,7 @@ def _answer(
     session: Session, teacher: TeacherInfo, examples: Sequence[Example], states: TeacherStates, progress: Progress, costs: Costs
 ) -> None:
     """Run the teacher on every row, in batches independent of what is stored already: a killed run ends with the same bits."""
-    model, pieces = session.model, Pieces(warn=progress.warn)
+    model, pieces = session.model, MicroBatches(warn=progress.warn)
     longest, most = max(len(example.ids) for example in examples), max(max(example.ids) for example in examples)
     if longest > model.context or most >= embeddings(model.base):
         raise SpecError(

@@ -91,7 +91,7 @@ def test_tokens_are_counted_from_the_first_of_the_answer() -> None:
 def test_where_training_begins_every_token_weighs_one(real: Real) -> None:
     def first(method: str) -> Tensor:
         with real.training(method, {}, adapter=STUDENT) as (defense, run):
-            run.weights.put(real.session.adapted.parameters(ALIGNED))
+            run.weights.restore(real.session.adapted.parameters(ALIGNED))
             return real.step(defense, run, STUDENT)[1]
 
     assert apart(first("constrained_sft"), first("aligned_sft")) <= TOLERANCE

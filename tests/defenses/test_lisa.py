@@ -83,7 +83,7 @@ def test_an_interrupted_turn_goes_on_with_its_anchor() -> None:
     first, one = lisa(rho=1.0, alignment_steps=2, user_steps=5)
     descend(first, one, 5)
     again, two = lisa(rho=1.0, alignment_steps=2, user_steps=5)
-    two.weights.put(one.parameters)
+    two.weights.restore(one.parameters)
     two.step = 6
     again.restore(first.state())
     assert torch.equal(descend(again, two, 5)[-1], expected[-1])

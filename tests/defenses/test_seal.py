@@ -95,7 +95,7 @@ def stepped(real: Real, *, step: int, **optim: Any) -> tuple[Any, Tensor, list[i
         run.alignment_batch = lambda: guide.append(found := alignment()) or found
         method.select_step()
         parameters = run.weights.parameters
-        gradient = torch.cat([value.flatten() for value in run.weights.take()])
+        gradient = torch.cat([value.flatten() for value in run.weights.take_gradient()])
         safety = 1.0 - 0.2 * (step - 1)
         losses = row_means(real, [real.user[place] for place in drawn[0]])
         total = safety * row_means(real, list(guide[0].examples)).mean() + (1 - safety) * (weights[drawn[0]] * losses).mean()

@@ -15,7 +15,7 @@ from torch.func import functional_call
 from reft_studio import fingerprint
 from reft_studio.defenses.somf import Somf, SomfConfig
 from reft_studio.errors import SpecError
-from reft_studio.models.concrete_mask import drawn, preference, scaled
+from reft_studio.models.concrete_mask import masked_update, preference, sample_masks
 from reft_studio.models.side_parameters import SideParameters
 from reft_studio.models.spec import LoraSpec, OptimSpec
 from reft_studio.progress import Silent, StopEarly
@@ -34,7 +34,7 @@ SMALL = {"pairs": 3}
 def test_a_mask_is_a_relaxed_bernoulli_of_its_logits_and_the_noise() -> None:
     logits = torch.tensor([[-2.0, 0.0], [1.0, 8.0]])
     torch.manual_seed(5)
-    (found,) = drawn([logits], temperature=0.5)
+    (found,) = sample_masks([logits], temperature=0.5)
     torch.manual_seed(5)
     noise = torch.rand(2, 2)
     expected = torch.sigmoid((logits + noise.log() - (1 - noise).log()) / 0.5)
@@ -43,12 +43,12 @@ def test_a_mask_is_a_relaxed_bernoulli_of_its_logits_and_the_noise() -> None:
 
 def test_what_the_mask_leaves_is_scaled_up_by_its_mean_and_an_empty_mask_leaves_nothing() -> None:
     update, mask = torch.tensor([2.0, -4.0, 1.0]), torch.tensor([0.5, 0.25, 0.0])
-    (change,) = scaled([update], [mask], scale=0.6)
+    (change,) = masked_update([update], [mask], scale=0.6)
     assert torch.allclose(update + change, 0.6 * mask * update / mask.mean())
     for everywhere in (1.0, 0.5, 0.3):
-        (change,) = scaled([update], [torch.full((3,), everywhere)], scale=1.0)
+        (change,) = masked_update([update], [torch.full((3,), everywhere)], scale=1.0)
         assert torch.equal(change, torch.zeros(3)), "to the bit"
-    (change,) = scaled([update], [torch.zeros(3)], scale=1.0)
+    (change,) = masked_update([update], [torch.zeros(3)], scale=1.0)
     assert torch.equal(update + change, torch.zeros(3))
 
 
@@ -75,7 +75,7 @@ def written_out(real: Real, method: Any, run: Any, logits: list[Tensor]) -> list
     updates, parameters = method._updates(run.layers), run.weights.parameters
     begun = [value.detach() - update for value, update in zip(parameters, updates, strict=True)]
     leaves = [value.clone().requires_grad_() for value in logits]
-    masks = drawn(leaves, temperature=0.5)
+    masks = sample_masks(leaves, temperature=0.5)
     masked = [first + mask * update / mask.mean() for first, mask, update in zip(begun, masks, updates, strict=True)]
     names = {id(value): name for name, value in real.session.model.base.named_parameters()}
     pairs = method._drawn_pairs(1)
@@ -137,7 +137,7 @@ def test_a_full_mask_leaves_the_finetuned_weights_to_the_bit_and_an_empty_one_th
             method.finish(run.layers)
             close = torch.equal if expected is finetuned else torch.allclose
             assert all(close(one, two) for one, two in zip(run.weights.copy(), expected, strict=True))
-            run.weights.put(finetuned)
+            run.weights.restore(finetuned)
         assert not fresh or not any(bool(value.any()) for value in begun)
 
 

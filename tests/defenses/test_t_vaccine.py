@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from reft_studio.defenses.defense import ALIGNED, task_loss
-from reft_studio.models.module_outputs import OutputGradients, block_modules, drawn
+from reft_studio.models.module_outputs import OutputGradients, block_modules, sample_indices
 from reft_studio.models.spec import LoraSpec, OptimSpec
 from reft_studio.progress import Silent
 from reft_studio.training.run import train
@@ -49,7 +49,7 @@ def test_the_gradient_is_that_of_vaccine_in_the_drawn_blocks_and_nothing_elsewhe
         rows, attentions = run.alignment_batch(), block_modules(run.model, "attention")
         drift = OutputGradients([attentions[place] for place in chosen], run.weights.parameters[0])
         run.gradient(task_loss, rows, around=drift.record)
-        expected, _ = run.gradient(task_loss, rows, around=drift.adding(3.0))
+        expected, _ = run.gradient(task_loss, rows, around=drift.perturb(3.0))
     kept = [value if block in chosen else torch.zeros_like(value) for value, block in zip(expected, block_of(real), strict=True)]
     whole = torch.cat([value.flatten() for value in kept])
     assert len(chosen) == 2 and apart(found, whole) <= TOLERANCE
@@ -84,12 +84,12 @@ def test_blocks_are_drawn_as_often_as_their_chances_say() -> None:
     """One of three: shares ∝ weights. Two of three: by hand, P(first and second) = p₁p₂/(1−p₁) + p₂p₁/(1−p₂)."""
     torch.manual_seed(0)
     rounds = 20_000
-    one = Counter(place for _ in range(rounds) for place in drawn([1.0, 2.0, 5.0], 1))
+    one = Counter(place for _ in range(rounds) for place in sample_indices([1.0, 2.0, 5.0], 1))
     assert [one[place] / rounds for place in range(3)] == pytest.approx([1 / 8, 2 / 8, 5 / 8], abs=0.012)
-    pairs = Counter(tuple(drawn([1.0, 2.0, 5.0], 2)) for _ in range(rounds))
+    pairs = Counter(tuple(sample_indices([1.0, 2.0, 5.0], 2)) for _ in range(rounds))
     expected = 1 / 8 * (2 / 8) / (7 / 8) + 2 / 8 * (1 / 8) / (6 / 8)
     assert pairs[(0, 1)] / rounds == pytest.approx(expected, abs=0.006)
-    assert drawn([0.0, 0.0, 3.0], 2)[1] == 2 and drawn([0.0, 0.0, 0.0], 3) == [0, 1, 2]
+    assert sample_indices([0.0, 0.0, 3.0], 2)[1] == 2 and sample_indices([0.0, 0.0, 0.0], 3) == [0, 1, 2]
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -90,7 +90,7 @@ def test_a_short_drift_raises_the_loss_by_its_length_times_the_gradients_norm(re
         drift = OutputGradients(block_modules(run.model, "attention"), run.weights.parameters[0])
         task = lambda rows: {"task": rows.cross_entropy()}  # noqa: E731
         _, still = run.gradient(task, batch, around=drift.record)
-        _, moved = run.gradient(task, batch, around=drift.adding(0.01))
+        _, moved = run.gradient(task, batch, around=drift.perturb(0.01))
     assert moved["task"] - still["task"] == pytest.approx(0.01 * drift.norm(), rel=0.05)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from reft_studio.errors import TrainingError
 from reft_studio.models import accumulate
-from reft_studio.models.accumulate import Accumulator, Pieces
+from reft_studio.models.accumulate import Accumulator, MicroBatches
 from reft_studio.models.batching import Batch, collate
 from reft_studio.models.fit import StepLog
 from reft_studio.models.packing import Packer
@@ -36,7 +36,7 @@ class Bench:
         self.batches = [collate(rows()[:4], pad_id=pad), collate(rows()[4:], pad_id=pad)]
 
     def learn(
-        self, pieces: Pieces | None = None, *, conflict: bool = False, packing: bool = False, checkpointing: bool = False
+        self, pieces: MicroBatches | None = None, *, conflict: bool = False, packing: bool = False, checkpointing: bool = False
     ) -> tuple[StepLog, Tensor]:
         """What a step logs, and its gradient as one vector."""
         for value in self.parameters:
@@ -66,7 +66,7 @@ def assert_same(found: tuple[StepLog, Tensor], whole: tuple[StepLog, Tensor]) ->
 @pytest.mark.parametrize("conflict", [False, True])
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
 def test_micro_batches_give_losses_gradient_and_conflict_of_the_undivided_batch(bench: Bench, size: int, conflict: bool) -> None:
-    assert_same(bench.learn(Pieces(size), conflict=conflict), bench.learn(conflict=conflict))
+    assert_same(bench.learn(MicroBatches(size), conflict=conflict), bench.learn(conflict=conflict))
 
 
 def test_measuring_the_conflict_does_not_change_the_gradient(bench: Bench) -> None:
@@ -96,7 +96,7 @@ def test_recomputing_activations_changes_neither_loss_nor_gradient(family: str, 
 
 
 def test_packing_and_micro_batches_and_recomputation_go_together(bench: Bench) -> None:
-    assert_same(bench.learn(Pieces(3), packing=True, checkpointing=True), bench.learn())
+    assert_same(bench.learn(MicroBatches(3), packing=True, checkpointing=True), bench.learn())
 
 
 def test_memory_of_the_machine_counts_as_that_of_an_accelerator() -> None:
@@ -107,7 +107,7 @@ def test_memory_of_the_machine_counts_as_that_of_an_accelerator() -> None:
             raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")
         done.extend(items)
 
-    Pieces().work([1, 2, 3, 4, 5], scarce)
+    MicroBatches().work([1, 2, 3, 4, 5], scarce)
     assert done == [1, 2, 3, 4, 5]
 
 
@@ -116,7 +116,7 @@ def test_what_is_no_want_of_memory_is_raised_as_it_is() -> None:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
     with pytest.raises(RuntimeError, match="mat1"):
-        Pieces().work([1, 2, 3], broken)
+        MicroBatches().work([1, 2, 3], broken)
 
 
 @pytest.mark.parametrize("where", ["forward", "backward"])
@@ -136,7 +136,7 @@ def test_out_of_memory_halves_the_pieces_and_leaves_the_result_as_it_is(bench: B
         monkeypatch.setattr(accumulate, "supervise", failing)
     else:
         monkeypatch.setattr(accumulate.torch.autograd, "grad", failing)
-    pieces = Pieces(warn=warnings.append)
+    pieces = MicroBatches(warn=warnings.append)
     assert_same(bench.learn(pieces), whole)
     assert pieces.rows == 2 and len(warnings) == 2 and "7 rows" in warnings[0] and "4 rows" in warnings[1]
 
@@ -146,7 +146,7 @@ def test_a_single_row_that_does_not_fit_ends_with_advice() -> None:
         raise torch.OutOfMemoryError("out of memory")
 
     with pytest.raises(TrainingError, match=r"single row does not fit.*max_length.*gradient_checkpointing"):
-        Pieces().work([1, 2, 3], never)
+        MicroBatches().work([1, 2, 3], never)
 
 
 def test_a_whole_batch_without_a_supervised_token_is_refused(bench: Bench) -> None:

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from reft_studio.models import accumulate
 from reft_studio.models.accumulate import Pass
-from reft_studio.models.joint_losses import States, StatesOf
-from reft_studio.models.module_outputs import answers, block_modules
+from reft_studio.models.joint_losses import Capture, States
+from reft_studio.models.module_outputs import block_modules, capture_outputs
 from reft_studio.models.spec import LoraSpec
 from tests.defenses.real import TOLERANCE, WAYS, Real, apart
 
@@ -32,10 +32,10 @@ def together(states: States) -> dict[str, Tensor]:
     return {"logarithm": means.square().sum().log(), "between": (means @ means.T).tanh().sum()}
 
 
-def learn(real: Real, *, seen: Callable[[StatesOf], StatesOf] = lambda plain: plain, **optim: Any) -> Found:
+def learn(real: Real, *, seen: Callable[[Capture], Capture] = lambda plain: plain, **optim: Any) -> Found:
     """What a step with these losses and the plain one logs, and its gradient."""
     with real.training("sft", {}, **optim) as (_, run):
-        look = seen(answers(block_modules(run.model, "mlp")))
+        look = seen(capture_outputs(block_modules(run.model, "mlp")))
         line = run.learn_jointly(run.collate(real.user), look, together, plus=lambda rows: {"task": rows.cross_entropy()})
         found = torch.cat([value.grad.flatten() for value in run.weights.parameters if value.grad is not None])
         passes = run.costs.ledger()["passes"]
@@ -82,7 +82,7 @@ def test_what_is_read_first_is_what_is_learnt_from_dropout_and_all(tmp_path: Pat
     real = Real(tmp_path, lora=LoraSpec(rank=4, alpha=64, dropout=0.5))
     saw: list[dict[Hashable, Tensor]] = []
 
-    def noting(plain: StatesOf) -> StatesOf:
+    def noting(plain: Capture) -> Capture:
         @contextmanager
         def seen(one: Pass) -> Iterator[Callable[[], dict[Hashable, Tensor]]]:
             with plain(one) as states:

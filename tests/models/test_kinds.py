@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from reft_studio.data.dataset import Row, write_dataset
 from reft_studio.errors import PrerequisiteError, SpecError
-from reft_studio.models.adding import add, look
+from reft_studio.models.adding import add, resolve_request
 from reft_studio.models.batching import Encoder
 from reft_studio.models.loading import load
 from reft_studio.models.prompts import CUT, READY, PromptEncoder
@@ -71,7 +71,7 @@ def test_an_adapter_that_lies_beside_a_whole_base_is_not_loaded_and_that_is_said
     assert set(held) <= set(stored) | {"lm_head.weight"} and all(torch.equal(value, stored[key]) for key, value in held.items())
     assert "holds an adapter" in found.remarks[0] and not alone.remarks
     told = Told()
-    add(look(str(folder), "mine"), told)
+    add(resolve_request(str(folder), "mine"), told)
     assert any("base alone is loaded" in warning for warning in told.warnings)
 
 
@@ -222,7 +222,7 @@ def test_a_gguf_file_beside_a_stub_of_a_configuration_is_read_as_gguf(tmp_path: 
     folder.mkdir()
     made = make_gguf(folder / "tiny.gguf")
     (folder / "config.json").write_text('{"model_type": "llama"}')
-    request = look(str(folder), "stub")
+    request = resolve_request(str(folder), "stub")
     assert request.kind == "gguf" and add(request, Silent()).kind
     assert load("stub").layers == load(locate("stub").name).layers and made.path.is_file()
     with pytest.raises(PrerequisiteError, match="holds the model as GGUF"):

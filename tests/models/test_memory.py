@@ -126,10 +126,10 @@ def test_rows_that_wait_for_their_turn_take_as_much_as_is_measured() -> None:
 
 def test_all_rows_are_in_the_machines_own_memory_whatever_trains() -> None:
     work = MemoryWork(rows=16, length=512, rank=16).on([350], rows=1_000_000)
-    assert work.held == 148_000_000
-    on_cpu = [need(smollm2(), LoadSpec(dtype="bfloat16"), cuda=False, work=one) for one in (work, replace(work, held=0))]
+    assert work.total_tokens == 148_000_000
+    on_cpu = [need(smollm2(), LoadSpec(dtype="bfloat16"), cuda=False, work=one) for one in (work, replace(work, total_tokens=0))]
     assert on_cpu[0].most - on_cpu[1].most == pytest.approx(memory.PER_TOKEN * 148e6) and on_cpu[0].least == on_cpu[1].least
-    on_gpu = [need(smollm2(), LoadSpec(dtype="bfloat16"), cuda=True, work=one) for one in (work, replace(work, held=0))]
+    on_gpu = [need(smollm2(), LoadSpec(dtype="bfloat16"), cuda=True, work=one) for one in (work, replace(work, total_tokens=0))]
     assert on_gpu[0] == on_gpu[1] and memory.beside(smollm2(), work=work).rows == memory.PER_TOKEN * 148e6
 
 

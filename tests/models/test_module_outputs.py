@@ -13,7 +13,7 @@ from torch import Tensor
 
 from reft_studio.errors import PrerequisiteError
 from reft_studio.models import accumulate
-from reft_studio.models.accumulate import Accumulator, Pieces
+from reft_studio.models.accumulate import Accumulator, MicroBatches
 from reft_studio.models.architecture import BlockParts, examine, find_parts
 from reft_studio.models.batching import collate
 from reft_studio.models.module_outputs import OutputGradients, block_modules
@@ -129,10 +129,10 @@ def test_running_out_of_memory_in_either_pass_leaves_the_drift_as_it_is(session:
 
         monkeypatch.setattr(accumulate.torch.autograd, "grad", scarce)
         with session.adapted.active("student", train=True) as backbone:
-            adder = Accumulator(session.model, backbone, parameters, pieces=Pieces())
+            adder = Accumulator(session.model, backbone, parameters, pieces=MicroBatches())
             drift = OutputGradients(block_modules(session.model, "attention"), parameters[0])
             adder.gradient(task, [batch], around=drift.record)
-            found, _ = adder.gradient(task, [batch], around=drift.adding(1.0))
+            found, _ = adder.gradient(task, [batch], around=drift.perturb(1.0))
         monkeypatch.undo()
         return torch.cat([value.flatten() for value in found])
 

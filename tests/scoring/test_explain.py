@@ -11,7 +11,7 @@ from reft_studio.errors import DataError
 from reft_studio.lab import sets
 from reft_studio.models.batching import Encoder
 from reft_studio.models.features import last_prompt_features
-from reft_studio.models.prompt_tokens import pieces
+from reft_studio.models.prompt_tokens import prompt_tokens
 from reft_studio.models.session import Session
 from reft_studio.models.spec import LoraSpec, OptimSpec
 from reft_studio.progress import Silent
@@ -124,7 +124,7 @@ def test_a_row_in_which_nobody_asks_is_told_so(lab: tuple[TeacherInfo, Session])
 def test_pieces_are_the_tokens_that_are_scored(tmp_path: Path, text: str, chat: bool) -> None:
     session = Session.open(str(make_model(tmp_path / "model", chat=chat)))
     encoder = Encoder(session.model)
-    found = pieces(encoder, text)
+    found = prompt_tokens(encoder, text)
     assert [piece.id for piece in found] == encoder.prompt_ids([{"role": "user", "content": text}])
     whole = session.model.template.prompt([{"role": "user", "content": text}])
     assert "".join(piece.text for piece in found) in (whole, whole + "<eos>")

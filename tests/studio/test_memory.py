@@ -43,7 +43,7 @@ def test_full_length_rows_that_may_not_fit_are_a_warning(space: Any) -> None:
 
 
 def test_a_gpu_run_takes_of_the_machines_own_memory_too(space: Any) -> None:
-    work = MemoryWork(rows=36, length=512, rank=16, held=100_000_000)
+    work = MemoryWork(rows=36, length=512, rank=16, total_tokens=100_000_000)
     space(8e9, device="cuda:0")
     found = fit("lab", LoadSpec(), work)
     assert found.host is not None and found.host.needed.rows == 4.4e9 and found.warnings == []

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from reft_studio.errors import SpecError
-from reft_studio.models.accumulate import Pieces
+from reft_studio.models.accumulate import MicroBatches
 from reft_studio.models.batching import Batch, Example, collate
 from reft_studio.models.session import Session
 from reft_studio.models.spec import LoraSpec
@@ -48,7 +48,7 @@ def truth(session: Session, data: AlignmentData, adapter: str | None, *places: i
 
 def drawn(data: AlignmentData, *places: int) -> torch.Tensor:
     asked = batch(data, *places)
-    data.ask(asked, packer=None, pieces=Pieces(2))
+    data.ask(asked, packer=None, pieces=MicroBatches(2))
     return data.states(asked)
 
 
@@ -182,7 +182,7 @@ def test_half_precision_states_are_stored_as_they_are(tmp_path: Path) -> None:
 def test_a_run_without_a_teacher_says_so(session: Session) -> None:
     alignment = AlignmentData(session, rows()[:2], rows()[2:])
     with pytest.raises(SpecError, match="no teacher"):
-        alignment.ask(batch(alignment, 0), packer=None, pieces=Pieces())
+        alignment.ask(batch(alignment, 0), packer=None, pieces=MicroBatches())
 
 
 def test_rows_the_teacher_was_not_asked_about_are_named_as_a_mistake(session: Session) -> None:

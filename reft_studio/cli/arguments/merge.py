@@ -36,6 +36,6 @@ def merge(
 
 
 def _told(made: dict[str, Any]) -> str:
-    from reft_studio.models.merged_size import told
+    from reft_studio.models.merged_size import size_words
 
-    return f"{made['path']}: {made['title']}, merged, {told(made['size'])} of {made['dtype']} weights. {made['rounding_words']}"
+    return f"{made['path']}: {made['title']}, merged, {size_words(made['size'])} of {made['dtype']} weights. {made['rounding_words']}"

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from reft_studio.cli.app import app
 from reft_studio.errors import PrerequisiteError, SpecError
 from reft_studio.models import shelf
-from reft_studio.models.adding import add, look
+from reft_studio.models.adding import add, resolve_request
 from reft_studio.progress import Silent
 
 
@@ -28,7 +28,7 @@ def run(*arguments: str) -> str:
 
 
 def test_the_list_says_what_is_here_and_what_can_be_added(tiny_model: Path) -> None:
-    add(look(str(tiny_model), "tiny"), Silent())
+    add(resolve_request(str(tiny_model), "tiny"), Silent())
     lines = run("list").splitlines()
     assert lines[0].split() == ["name", "here", "size", "parameters", "licence", "languages", "kind", "fits", "1,000", "prompts"]
     assert lines[1].split()[:2] == ["tiny", "yes"] and lines[2].split()[:2] == ["smollm2-135m", "-"]
