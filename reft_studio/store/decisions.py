@@ -151,6 +151,21 @@ class DecisionLog:
         now = decided_now(self.workspace, dataset)
         return now if until in (None, now.seq) else decided_at(self.workspace, dataset, until or 0)
 
+    def decided_by(self, dataset: str, entry: str) -> Decided:
+        """What held after the entry with this hash. Raises StoreError if the log of this workspace has no such entry about the dataset."""
+        now = decided_now(self.workspace, dataset)
+        return now if entry == now.hash else decided_at(self.workspace, dataset, self._seq(dataset, entry))
+
+    def _seq(self, dataset: str, entry: str) -> int:
+        with reading(self.workspace) as connection:
+            row = connection.execute("SELECT seq FROM decisions WHERE dataset = ? AND hash = ?", (dataset, entry)).fetchone()
+        if row is None:
+            raise StoreError(
+                f"The decisions that were asked for (up to entry {entry[:8]}) are not in this workspace. Train on the frozen dataset, or "
+                "where the rows were decided."
+            )
+        return int(row["seq"])
+
     def read_singly(self, dataset: str, row_ids: Iterable[int]) -> Decided:
         """What holds for those of these rows that were read: their text was shown to the person who decided them, one at a time."""
         return read_singly(self.workspace, dataset, row_ids)

@@ -45,7 +45,7 @@ from reft_studio.tasks.text_rows import text_rows
 from reft_studio.teacher.spec import TeacherSpec, source_of
 from reft_studio.teacher.teacher import TeacherInfo, open_teacher
 from reft_studio.training.context import AlignmentData
-from reft_studio.training.inputs import unflagged
+from reft_studio.training.inputs import user_rows
 from reft_studio.training.run import train
 from reft_studio.training.spec import RunSpec, own_config
 from reft_studio.workspace import Workspace
@@ -235,7 +235,7 @@ class Group:
         try:
             spec = self.spec(cell)
             if not self.base.spec.train:
-                kept = unflagged(self.base.workspace, spec, self.user, self.base.session, progress)
+                kept = user_rows(self.base.workspace, spec, self.user, self.base.session, progress).positions
                 return {"filter": self._found(kept) if spec.filters_with else None, "seconds": _since(started)}
             fresh = not (self.base.workspace.folder("runs", spec.run_id) / "result.json").is_file()
             training = PartialProgress(progress, start=0.0, share=1 - _EVALUATING)

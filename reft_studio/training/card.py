@@ -17,7 +17,7 @@ from reft_studio.scoring.prepared import open_prepared
 from reft_studio.training.ledger import BACKWARD, FORWARD, TEACHER, Ledger
 from reft_studio.training.merged import MergedRun
 from reft_studio.training.naming import head
-from reft_studio.training.run_folder import removed_words
+from reft_studio.training.run_folder import decided_words, removed_words
 from reft_studio.training.spec import RunSpec
 from reft_studio.workspace import Workspace
 
@@ -152,6 +152,7 @@ def _how(facts: CardFacts) -> list[str]:
         f"base: {one_line(spec.model)}{kind}{packed}; weights SHA-256 {result.get('base_fingerprint', 'not recorded')}",
         f"user data: {one_line(result['dataset_name'])}, {int(result['rows']):,} rows; fingerprint {facts.data}",
         f"filter: {f'{one_line(spec.filters_with)}; threshold: {facts.threshold}' if spec.filters_with else 'none'}",
+        *([f"decided by people, before the threshold: {decided_words(decided)}"] if (decided := result.get("decisions")) else []),
         f"left out of training, by the filter or for want of a response: {removed:,} of {int(result['rows']):,} rows{share}: "
         f"{removed_words(result)}",
         f"teacher: {one_line(spec.teacher or 'none')}; aligned weights: {one_line(spec.aligned or 'none given')}",

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from reft_studio import seeding
+from reft_studio.audit.freeze import refusing
+from reft_studio.audit.held import RELABEL
+from reft_studio.audit.policy import KEPT, REFUSAL, outcomes
 from reft_studio.data.dataset import Dataset, open_dataset
+from reft_studio.data.grid import NO_BIN
+from reft_studio.data.index.rowstore import row_store
 from reft_studio.defenses import DEFENSES
 from reft_studio.defenses.defense import ALIGNED
 from reft_studio.errors import DataError
@@ -18,7 +24,8 @@ from reft_studio.progress import Progress
 from reft_studio.scoring import SCORERS
 from reft_studio.scoring.prepared import open_prepared
 from reft_studio.scoring.refusal_similarity import check_match, score
-from reft_studio.scoring.scores import flagged, forget_partial, open_score_set, score_key
+from reft_studio.scoring.scores import ScoreSet, forget_partial, open_score_set, score_key
+from reft_studio.store.decisions import DecisionLog
 from reft_studio.teacher.teacher import TeacherInfo, open_teacher
 from reft_studio.training import foreign
 from reft_studio.training.context import STUDENT, AlignmentData
@@ -28,10 +35,45 @@ from reft_studio.training.teacher_states import CacheLocation
 from reft_studio.workspace import Workspace
 
 
-def unflagged(workspace: Workspace, spec: RunSpec, user: Dataset, session: Session, progress: Progress) -> list[int]:
-    """Positions that the run's filter keeps. Unscored rows are dropped."""
+@dataclass(frozen=True)
+class UserRows:
+    """The rows that a run's filter keeps, by position, ascending; `relabelled` ones among them are answered with a refusal.
+
+    `decided` counts the rows that people decided otherwise than the filter: kept, left out, relabelled, and changed in all; None without
+    decisions.
+    """
+
+    positions: list[int]
+    relabelled: frozenset[int] = frozenset()
+    decided: Mapping[str, Any] | None = None
+
+
+def user_rows(workspace: Workspace, spec: RunSpec, user: Dataset, session: Session, progress: Progress) -> UserRows:
+    """What the run is trained on before its method selects from it: what freezing with the same threshold and decisions would write.
+
+    Undecided rows (without a score and a decision, or marked unsure) are left out. With `drop` the scores alone decide.
+    """
     if spec.filters_with is None:
-        return list(range(user.rows))
+        return UserRows(list(range(user.rows)))
+    score_set = _scored(workspace, spec, user, session, progress)
+    if spec.drop is not None:
+        kept = score_set.bins() != NO_BIN
+        kept[score_set.order()[: spec.drop]] = False
+        return UserRows(np.flatnonzero(kept).tolist())
+    threshold = score_set.threshold if spec.threshold is None else spec.threshold
+    alone = outcomes(score_set.bins(), threshold, 0) == KEPT
+    if spec.decisions is None:
+        return UserRows(np.flatnonzero(alone).tolist())
+    codes = DecisionLog(workspace).decided_by(user.id, spec.decisions).code_of(row_store(user).row_ids)
+    kept, relabelled = outcomes(score_set.bins(), threshold, codes) == KEPT, codes == RELABEL
+    counts = {"kept": kept & ~alone, "left_out": alone & ~kept, "relabelled": relabelled, "changed": (kept != alone) | relabelled}
+    decided = {"hash": spec.decisions, **{name: int(rows.sum()) for name, rows in counts.items()}}
+    return UserRows(np.flatnonzero(kept).tolist(), frozenset(np.flatnonzero(relabelled).tolist()), decided)
+
+
+def _scored(workspace: Workspace, spec: RunSpec, user: Dataset, session: Session, progress: Progress) -> ScoreSet:
+    """The scores that the run's filter goes by; made where they are not there."""
+    assert spec.filters_with is not None, "asked for with a filter"
     prepared = open_prepared(workspace, spec.filters_with)
     key = score_key(prepared.scorer, prepared.id, prepared.created)
     if not (workspace.folder("scores", user.id, key) / "scorer.json").is_file():
@@ -41,23 +83,18 @@ def unflagged(workspace: Workspace, spec: RunSpec, user: Dataset, session: Sessi
             SCORERS.get(prepared.scorer)().score(workspace, user, prepared, progress)
     score_set = open_score_set(workspace, user.id, key)
     forget_partial(workspace, user.id, key)  # of an attempt that died between writing the scores and removing these
-    scores = score_set.scores()
-    if spec.drop is None:
-        dropped = flagged(scores, score_set.threshold if spec.threshold is None else spec.threshold)
-    else:
-        dropped = np.zeros(len(scores), dtype=bool)
-        dropped[score_set.order()[: spec.drop]] = True
-    return [int(position) for position in np.flatnonzero(~dropped & ~np.isnan(scores))]
+    return score_set
 
 
-def answered_rows(session: Session, user: Dataset, positions: list[int]) -> dict[int, Example]:
-    """Tokenised rows at these positions that have a response, by position, in the order given.
+def answered_rows(session: Session, user: Dataset, positions: list[int], relabelled: Set[int] = frozenset()) -> dict[int, Example]:
+    """Tokenised rows at these positions that have a response, by position, in the order given; `relabelled` ones with a refusal for it.
 
     Other rows are not tokenised: a row that the filter dropped may be one that the template rejects.
     """
     selected = set(positions)
-    rows = user.read(["row_id", "prompt", "response", "messages"])
-    encoded = session.encoder.examples(row for position, row in enumerate(rows) if position in selected)
+    rows = enumerate(user.read(["row_id", "prompt", "response", "messages"]))
+    read = (refusing(row, REFUSAL) if position in relabelled else row for position, row in rows if position in selected)
+    encoded = session.encoder.examples(read)
     examples = dict(zip(sorted(selected), encoded, strict=True))
     return {position: replace(examples[position], index=position) for position in positions if examples[position].answered}
 

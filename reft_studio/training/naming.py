@@ -17,6 +17,8 @@ from reft_studio.training.spec import RunSpec, filtering_words
 
 LONGEST = 40
 """Maximum characters of one setting in a name."""
+_HASH = 8
+"""Characters of a hash in a name."""
 GROUPS = {"lora": "LoRA", "loading": "Base in memory", "optim": "Training", "method_config": "Method"}
 """Nested settings, with the heading the form gives them."""
 _FIRST = ("method", "model", "optim.steps", "stop_after", "optim.learning_rate", "method_config", "lora", "optim", "dataset")
@@ -170,6 +172,7 @@ def _setting(key: str, group: str, label: str, value: Any, resolve: Resolve) -> 
         known = resolve(key, str(value))
         return Setting(key, group, label, known.value, known.words, _PHRASES.get(key, "{}").format(known.words))
     words = DEFENSES.get(value).info.title if key == "method" and value in DEFENSES else _words(value)
+    words = words[:_HASH] if key == "decisions" and value else words
     plain = value if not isinstance(value, tuple) else list(value)
     return Setting(key, group, label, plain, words, _phrase(key, group, label, value, words))
 
@@ -189,6 +192,7 @@ _PHRASES = {
     "start": "start: {}",
     "adapters": "{} adapter",
     "scorer": "scorer {}",
+    "decisions": "decisions {}",
     "optim.batch_size": "{} rows a step",
     "seed": "seed {}",
 }

@@ -63,16 +63,17 @@ def train(
         unfinished.clear()
     user = open_dataset(workspace, spec.dataset)
     with costs.stage("filter"):
-        kept = _some(inputs.unflagged(workspace, spec, user, session, progress), user)  # before hours go into a stage
+        filtered = inputs.user_rows(workspace, spec, user, session, progress)
+        kept = _some(filtered.positions, user)  # before hours go into a stage
     with costs.stage("prepare"):
         alignment = inputs.alignment_data(workspace, spec, session, cache if cache is not None else {}, progress=progress, costs=costs)
-    readable = lambda: list(inputs.answered_rows(session, user, kept).values())  # noqa: E731
+    readable = lambda: list(inputs.answered_rows(session, user, kept, filtered.relabelled).values())  # noqa: E731
     run = Run(spec, session, kept, alignment, user=readable, warn=progress.warn, costs=costs)
     defense = DEFENSES.get(spec.method)(DEFENSES.get(spec.method).Config(**spec.method_config), run)
     made = stages.make_all(workspace, spec, run, defense, progress)
     run.begin()  # before any row is drawn: what is drawn must not depend on whether a stage was there already
     before = session.encoder.truncated  # what a stage read of the user's rows is cut, and counted, once
-    examples = inputs.answered_rows(session, user, defense.select())
+    examples = inputs.answered_rows(session, user, defense.select(), filtered.relabelled)
     truncated = session.encoder.truncated - before + (alignment.truncated if alignment is not None else 0)
     chosen = _some(list(examples), user)
     mixed = [replace(row, index=user.rows + number) for number, row in enumerate(defense.mixed(len(chosen)))]
@@ -92,6 +93,7 @@ def train(
     with costs.stage("finish"):
         finish(spec, run, defense)
     extra = {"truncated": truncated, **({"mixed": len(mixed)} if mixed else {}), **({"stages": made} if made else {})}
+    extra |= {"decisions": dict(filtered.decided)} if filtered.decided is not None else {}
     result = {**_result(spec, user, chosen, log, costs.seconds - costs.of("load"), session), **extra}
     _save(workspace, spec, session, chosen, log, result, seen, costs.ledger())
     unfinished.clear()

@@ -107,6 +107,15 @@ def removed_words(result: Mapping[str, Any]) -> str:
     return known if not unknown else f"{known}, {unknown:,} of unknown truth" if harmful or harmless else f"{unknown:,} of unknown truth"
 
 
+def decided_words(decided: Mapping[str, Any]) -> str:
+    """What people's decisions changed in what the filter kept, as a run recorded it."""
+    kept, left, refusals = (int(decided[name]) for name in ("kept", "left_out", "relabelled"))
+    return (
+        f"{int(decided['changed']):,} rows changed: {kept:,} kept and {left:,} left out against the filter, {refusals:,} answered with a "
+        f"refusal; newest decision {decided['hash'][:8]}"
+    )
+
+
 def cost_words(costs: Mapping[str, Any]) -> str:
     """The cost of a run, from its ledger: `1.2 min and 640 MB at most on CPU; 48,000 tokens forward …; 3.1 TFLOP`."""
     seconds = sum(stage["seconds"] for stage in costs["stages"])

@@ -17,7 +17,15 @@ KEY = 12
 """Characters of a run's id."""
 
 
-_LATER = {"scorer": None, "drop": None, "stop_after": None, "start": "method", "adapters": "continue", "harmful_answers": None}
+_LATER = {
+    "scorer": None,
+    "drop": None,
+    "stop_after": None,
+    "start": "method",
+    "adapters": "continue",
+    "harmful_answers": None,
+    "decisions": None,
+}
 """Fields added later, with the value that keeps the id of older runs."""
 
 
@@ -46,6 +54,11 @@ class RunSpec(Settings):
     scorer: str | None = Field(None, description="id of the prepared scorer that filters; empty: the teacher's refusal feature")
     threshold: float | None = Field(None, ge=-1, le=1, description="score from which a row is flagged; empty: the scorer's own")
     drop: int | None = Field(None, ge=1, description="drop this many rows, the highest scores first, instead of all from a threshold on")
+    decisions: str | None = Field(
+        None,
+        pattern="^[0-9a-f]{64}$",
+        description="hash of the newest decision on the user data that counts before the threshold; empty: the threshold alone",
+    )
     harmful: str | None = Field(None, title="Alignment data: refusals", description="id of the harmful prompts with refusals")
     helpful: str | None = Field(None, title="Alignment data: answers", description="id of the harmless prompts with answers")
     harmful_answers: str | None = Field(None, description="id of harmful prompts with harmful answers, which some methods learn to resist")
@@ -99,6 +112,8 @@ class RunSpec(Settings):
             raise ValueError(f"aligned is '{self.aligned}' and start is 'base': a run starts from one of the two. Leave one out.")
         if self.drop is not None and (self.threshold is not None or not self.filter):
             raise ValueError(f"drop is {self.drop}, which takes the place of a threshold of a filter: give one of the two, with filter on.")
+        if self.decisions is not None and (self.drop is not None or not self.filter):
+            raise ValueError("decisions are given, which go before the threshold of a filter: give them with filter on and without drop.")
         return self
 
     @property

@@ -83,7 +83,8 @@ def facts_of(spec: RunSpec, run: Run, stage: Stage, ids: Mapping[str, str]) -> d
 def _rows(spec: RunSpec, run: Run, kind: Kind) -> Any:
     """Identifies the rows of a kind that a stage reads, as JSON: the set, and of the user's data those that the filter keeps."""
     if kind == "user":
-        return {"dataset": spec.dataset, "kept": fingerprint.of_value(run.kept_rows())}
+        relabelled = {"decisions": spec.decisions} if spec.decisions else {}
+        return {"dataset": spec.dataset, "kept": fingerprint.of_value(run.kept_rows()), **relabelled}
     return getattr(spec, _SETS[kind])
 
 

@@ -98,7 +98,7 @@ def test_any_prepared_scorer_can_filter_a_run(bench: Bench) -> None:
 
 def test_a_spec_without_a_scorer_keeps_the_id_it_had_before_there_was_a_choice() -> None:
     spec = RunSpec(dataset="d", method="sft")
-    later = ("scorer", "drop", "stop_after", "start", "adapters", "harmful_answers")
+    later = ("scorer", "drop", "decisions", "stop_after", "start", "adapters", "harmful_answers")
     before = {name: value for name, value in spec.model_dump(mode="json").items() if name not in later}
     assert spec.run_id == "r" + fingerprint.of_value(before)[:12] == RunSpec(**before).run_id
     assert RunSpec(dataset="d", method="sft", filter=True, scorer="tfidf").run_id != spec.run_id
