@@ -36,7 +36,7 @@ def learn(real: Real, *, seen: Callable[[Capture], Capture] = lambda plain: plai
     """What a step with these losses and the plain one logs, and its gradient."""
     with real.training("sft", {}, **optim) as (_, run):
         look = seen(capture_outputs(block_modules(run.model, "mlp")))
-        line = run.learn_jointly(run.collate(real.user), look, together, plus=lambda rows: {"task": rows.cross_entropy()})
+        line = run.learn_jointly(run.collate(real.user), look, together, extra=lambda rows: {"task": rows.cross_entropy()})
         found = torch.cat([value.grad.flatten() for value in run.weights.parameters if value.grad is not None])
         passes = run.costs.ledger()["passes"]
         for value in run.weights.parameters:
