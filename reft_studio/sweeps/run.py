@@ -31,7 +31,7 @@ from reft_studio.scoring.refusal_similarity import score
 from reft_studio.scoring.scorer import ScorerSpec
 from reft_studio.scoring.scores import flagged
 from reft_studio.sweeps.framed import ask_in_frame, framed_suite
-from reft_studio.sweeps.lent import LentModel
+from reft_studio.sweeps.attacker_model import LentModel
 from reft_studio.sweeps.record import Times, adopt, done, keep, known, lines, path_of
 from reft_studio.sweeps.spec import ENSEMBLE, NONE, OWN, TEACHER, Cell, SweepSpec, members_of
 from reft_studio.tasks.demo import teacher_spec
