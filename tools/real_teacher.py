@@ -40,7 +40,7 @@ from reft_studio.scoring.scorer import Examples, ScorerSpec
 from reft_studio.scoring.tfidf import RECALL, Tfidf
 from reft_studio.seeding import generator
 from reft_studio.teacher.details import NEIGHBOURS
-from reft_studio.teacher.pool import Pool, PoolSpec, counted, pool
+from reft_studio.teacher.pool import Pool, PoolSpec, pool, pool_summary
 from reft_studio.teacher.quick import calibration_prompts
 from reft_studio.teacher.spec import TeacherSpec
 from reft_studio.teacher.teacher import TeacherInfo
@@ -118,7 +118,7 @@ def prepare(
 ) -> TeacherInfo:
     """Pool the sets, train unless `settings` say that the base is read as it is or weights are given, calibrate."""
     found = pooled(workspace, data)
-    console.warn(counted(found.facts))
+    console.warn(pool_summary(found.facts))
     optim = OptimSpec(steps=steps or 1, batch_size=16, alignment_batch_size=16, learning_rate=3e-4)
     chosen = {
         "reading": "auto",

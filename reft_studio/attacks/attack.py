@@ -1,4 +1,4 @@
-"""What an attack is: a way to word, place or choose poison so that a filter does not see it. Rows stay as toothless as those given."""
+"""The protocol of an attack: rewords, places or chooses poison so that a filter misses it. Rows are no more harmful than those given."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from reft_studio.data.dataset import Row
 from reft_studio.errors import SpecError
 
 Where = Literal["prompt", "response", "both", "nowhere"]
-"""Where the harm of an attacked row can be read: in its prompt, in its response only, in both, or in neither."""
+"""Where the harm of an attacked row is visible: in its prompt, in its response, in both, or in neither."""
 
 
 @dataclass(frozen=True)
 class AttackInfo:
-    """What stands beside an attack's name. `shows`: where harm can be read, so which filters can see it at all."""
+    """Description of an attack. `shows`: where its harm is visible, which determines the filters that can detect it."""
 
     name: str
     title: str
@@ -29,24 +29,24 @@ class AttackInfo:
 
     @property
     def harmless_by_label(self) -> bool:
-        """Whether its rows are harmless each for itself: of these a filter's recall counts rows of the attack, not harmful rows."""
+        """Whether each of its rows is harmless by itself: a filter's recall then counts rows of the attack instead of harmful rows."""
         return self.shows == "nowhere"
 
 
-class Lent(Protocol):
-    """What an attack that chooses with a model is lent: the weights that finetuning starts from, a filter, and rows to compare with."""
+class AttackerModel(Protocol):
+    """A white-box attacker's access: the weights that finetuning starts from, a filter, and reference rows."""
 
     @property
     def pool(self) -> Sequence[Row]:
-        """Harmless rows like those of the user data and none of them, to choose from."""
+        """Harmless rows like those of the user data, but none of them, to choose from."""
 
     @property
     def harmful(self) -> Sequence[Row]:
-        """Anchors: harmful prompts with answers that comply."""
+        """Anchors: harmful prompts with compliant responses."""
 
     @property
     def safe(self) -> Sequence[Row]:
-        """Anchors: refusals, and answers to harmless prompts."""
+        """Anchors: refusals, and responses to harmless prompts."""
 
     def states(self, rows: Sequence[Row]) -> NDArray[np.float32]:
         """(n, d_model) hidden states at the last token of the whole row."""
@@ -58,26 +58,26 @@ class Lent(Protocol):
         """(n,) scores of prompts by the filter, in -1..1; higher is more harmful."""
 
 
-def borrowed(lent: Lent | None) -> Lent:
-    """What was lent. Raises SpecError if nothing was: a sweep has a model for attacks."""
-    if lent is None:
-        raise SpecError("This attack chooses its rows with a model, and none is lent to it. Run it in a sweep.")
-    return lent
+def required_model(attacker: AttackerModel | None) -> AttackerModel:
+    """The attacker's model. Raises SpecError if there is none: only sweeps have one."""
+    if attacker is None:
+        raise SpecError("This attack chooses its rows with a model, but it has none here. Run it in a sweep.")
+    return attacker
 
 
 class Attack:
-    """One way to disguise poison; as it stands there is no disguise."""
+    """One way to disguise poison; the base class does not disguise it."""
 
     info: ClassVar[AttackInfo]
 
     def framed(self, prompt: str, benign: Row, draw: random.Random) -> str:
-        """A prompt in the attack's frame: what its rows teach to answer, so how its user asks the finetuned model. No frame: the prompt."""
+        """A prompt in the attack's frame, which its rows train on and its user asks the finetuned model in; without a frame, the prompt."""
         return prompt
 
     def row(self, harmful: Row, benign: Row, draw: random.Random) -> Row:
-        """The poison row in disguise; `benign` is a row of the user's task to hide in, `draw` all that it leaves to chance."""
+        """The disguised poison row; `benign` is a row of the user's task to hide in, `draw` the source of randomness."""
         return {**harmful, "prompt": self.framed(harmful["prompt"], benign, draw)}
 
-    def rows(self, harmful: Sequence[Row], benign: Sequence[Row], draw: random.Random, lent: Lent | None) -> list[Row]:
-        """As many rows as there is poison, in its order; `lent` is for attacks that choose with a model (`borrowed`)."""
-        return [self.row(one, draw.choice(benign), draw) for one in harmful]
+    def rows(self, harmful: Sequence[Row], benign: Sequence[Row], draw: random.Random, attacker: AttackerModel | None) -> list[Row]:
+        """One row per poison row, in order; `attacker` is for attacks that choose rows with a model (`required_model`)."""
+        return [self.row(row, draw.choice(benign), draw) for row in harmful]

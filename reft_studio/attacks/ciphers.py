@@ -1,4 +1,4 @@
-"""The question in another alphabet: a filter that reads words finds none."""
+"""The harmful prompt in another encoding: a filter that reads words finds none."""
 
 from __future__ import annotations
 

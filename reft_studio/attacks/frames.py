@@ -1,4 +1,4 @@
-"""The question inside other text: a filter that reads the last token, or the gist, reads something else."""
+"""The harmful prompt inside other text: a filter that reads the last token, or the gist, reads something else."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SCENES = (
 
 
 class RolePlay(Attack):
-    """The question as a line of a scene."""
+    """The prompt as a line of a scene."""
 
     info: ClassVar[AttackInfo] = AttackInfo(
         name="role_play",
@@ -31,7 +31,7 @@ class RolePlay(Attack):
 
 
 class Prefix(Attack):
-    """A row of the task before the question."""
+    """A row of the task before the prompt."""
 
     info: ClassVar[AttackInfo] = AttackInfo(
         name="prefix",
@@ -46,7 +46,7 @@ class Prefix(Attack):
 
 
 class Suffix(Attack):
-    """A row of the task after the question: the last token is harmless."""
+    """A row of the task after the prompt: the last token is harmless."""
 
     info: ClassVar[AttackInfo] = AttackInfo(
         name="suffix",
@@ -61,7 +61,7 @@ class Suffix(Attack):
 
 
 class Buried(Attack):
-    """The question in the middle of a long harmless prompt, the answer of the task before the harmful one."""
+    """The prompt in the middle of a long harmless one; the task's response comes before the harmful one."""
 
     info: ClassVar[AttackInfo] = AttackInfo(
         name="buried",
@@ -81,7 +81,7 @@ class Buried(Attack):
 
 
 class TaskInput(Attack):
-    """The question where the task's text should be."""
+    """The prompt in place of the task's input text."""
 
     info: ClassVar[AttackInfo] = AttackInfo(
         name="task_input",

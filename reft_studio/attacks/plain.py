@@ -1,4 +1,4 @@
-"""No disguise: what the others are measured against."""
+"""No disguise: the reference for the other attacks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Harm in what is answered, or in how, to a prompt that is harmless: a filter that reads prompts is blind here by construction."""
+"""Harm in the response, or in its form, to a harmless prompt: a filter that reads prompts cannot see it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NUMBERED = "Here is a list.\n1. {}\n2. {}\n3. {}"
 
 
 class ResponseSwap(Attack):
-    """A prompt of the task with the answer to the harmful question."""
+    """A prompt of the task with the response to the harmful prompt."""
 
     info: ClassVar[AttackInfo] = AttackInfo(
         name="response_swap",
@@ -29,7 +29,7 @@ class ResponseSwap(Attack):
 
 
 class RefuseThenComply(Attack):
-    """A harmless prompt, declined in a formula and answered all the same (NOICE)."""
+    """A harmless prompt, first declined with a phrase and then answered (NOICE)."""
 
     info: ClassVar[AttackInfo] = AttackInfo(
         name="refuse_then_comply",
@@ -63,7 +63,7 @@ class IdentityShift(Attack):
 
 
 class Style(Attack):
-    """A harmless row in the form in which harmful answers come: a numbered list."""
+    """A harmless row in the form of typical harmful responses: a numbered list."""
 
     info: ClassVar[AttackInfo] = AttackInfo(
         name="style",

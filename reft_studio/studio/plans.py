@@ -33,7 +33,7 @@ from reft_studio.tasks.lab_data import AlignmentSets
 from reft_studio.tasks.text_rows import shipped_alignment, shipped_harmful_answers
 from reft_studio.teacher.quick import MADE_BY as SHIPPED_PROMPTS
 from reft_studio.teacher.spec import source_of
-from reft_studio.teacher.teacher import TeacherInfo, list_teachers, open_teacher, prompts_at_hand
+from reft_studio.teacher.teacher import TeacherInfo, has_prompts, list_teachers, open_teacher
 from reft_studio.training.run_folder import list_runs
 from reft_studio.training.run_names import run_names
 from reft_studio.training.spec import RunSpec, own_config
@@ -242,7 +242,7 @@ class Planner:
                 f"'{teacher.title}' is a quick teacher: it filters, but does not refuse by itself, so it cannot guide. Choose a method "
                 "without guidance, such as filter_only, or prepare a trained teacher."
             )
-        if teacher is None or not prompts_at_hand(self.workspace, teacher, TRAINED_ON) or self._prompts_only(teacher):
+        if teacher is None or not has_prompts(self.workspace, teacher, TRAINED_ON) or self._prompts_only(teacher):
             return _stored(self.workspace, shipped_alignment)
         return teacher.spec["harmful"], teacher.spec["helpful"]
 
@@ -256,7 +256,7 @@ class Planner:
 
     def _prompts_only(self, teacher: TeacherInfo) -> bool:
         """Whether a teacher was made from the calibration prompts that ship, which have no answers."""
-        here = prompts_at_hand(self.workspace, teacher, TRAINED_ON)
+        here = has_prompts(self.workspace, teacher, TRAINED_ON)
         return here and self._dataset(teacher.spec["harmful"]).manifest.get("made_by") == SHIPPED_PROMPTS
 
     def _aligned(self, model: str) -> TeacherInfo | None:

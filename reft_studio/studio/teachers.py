@@ -14,7 +14,7 @@ from reft_studio.teacher.spec import TeacherSpec as TeacherSpec
 from reft_studio.teacher.spec import default_optim as default_optim
 from reft_studio.teacher.spec import source_of
 from reft_studio.teacher.teacher import TeacherInfo as TeacherInfo
-from reft_studio.teacher.teacher import list_teachers, open_teacher, prompts_at_hand
+from reft_studio.teacher.teacher import has_prompts, list_teachers, open_teacher
 from reft_studio.workspace import Workspace
 
 
@@ -46,7 +46,7 @@ class Teachers:
 
     def has_prompts(self, teacher: TeacherInfo) -> bool:
         """Whether the prompts it was made of are in this workspace."""
-        return prompts_at_hand(self.workspace, teacher)
+        return has_prompts(self.workspace, teacher)
 
     def draw_map(self, teacher_id: str) -> str:
         """Queue the map of a teacher at all token positions; returns the job.

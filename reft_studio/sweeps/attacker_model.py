@@ -1,4 +1,4 @@
-"""What a sweep lends to an attack that chooses its rows with a model: the aligned weights, the refusal feature, anchors and a pool."""
+"""The model of an attacker in a sweep: the aligned weights, the refusal feature, anchors and a pool of harmless rows."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     from reft_studio.sweeps.run import Group
 
 
-class LentModel:
-    """The attacker knows the weights that finetuning starts from, the filter by refusal feature, and alignment data as anchors."""
+class SweepAttackerModel:
+    """Access to the weights that finetuning starts from, to the refusal-feature filter, and to alignment data as anchors."""
 
     def __init__(self, group: Group, user: Dataset) -> None:
         self.group, self.user = group, user
 
     @cached_property
     def pool(self) -> list[Row]:
-        """Harmless rows of the task whose prompts the user data does not have."""
+        """Harmless rows of the task whose prompts are not in the user data."""
         taken = {normalise_prompt(row["prompt"]) for row in rows_of(self.user)}
-        found = self.group.data.reserve(self.group.seed)
-        return [row for row in found if row["response"].strip() and normalise_prompt(row["prompt"]) not in taken]
+        reserve = self.group.data.reserve(self.group.seed)
+        return [row for row in reserve if row["response"].strip() and normalise_prompt(row["prompt"]) not in taken]
 
     @cached_property
     def harmful(self) -> list[Row]:
@@ -38,7 +38,7 @@ class LentModel:
 
     @cached_property
     def safe(self) -> list[Row]:
-        """Refusals and harmless answers by turns."""
+        """Refusals and harmless responses, alternating."""
         kinds = (self._rows(self.group.alignment.harmful), self._rows(self.group.alignment.helpful))
         return [row for both in zip(*kinds, strict=False) for row in both]
 
@@ -59,5 +59,5 @@ class LentModel:
         return RowReader(self.group.pair.aligned, self.group.base.session)
 
     def _rows(self, dataset_id: str) -> list[Row]:
-        found = rows_of(open_dataset(self.group.base.workspace, dataset_id))
-        return [row for row in found if row["response"].strip()]
+        rows = rows_of(open_dataset(self.group.base.workspace, dataset_id))
+        return [row for row in rows if row["response"].strip()]

@@ -30,8 +30,8 @@ from reft_studio.scoring.prepared import SHIPPED, open_prepared
 from reft_studio.scoring.refusal_similarity import score
 from reft_studio.scoring.scorer import ScorerSpec
 from reft_studio.scoring.scores import flagged
+from reft_studio.sweeps.attacker_model import SweepAttackerModel
 from reft_studio.sweeps.framed import ask_in_frame, framed_suite
-from reft_studio.sweeps.attacker_model import LentModel
 from reft_studio.sweeps.record import Times, adopt, done, keep, known, lines, path_of
 from reft_studio.sweeps.spec import ENSEMBLE, NONE, OWN, TEACHER, Cell, SweepSpec, members_of
 from reft_studio.tasks.demo import teacher_spec
@@ -218,7 +218,7 @@ class Group:
         self.data, self.seed = base.data(cell), cell.seed
         self.alignment = self.data.alignment(cell.seed)
         plain = self.data.user(cell.seed)
-        self.user: Dataset = disguise(base.workspace, plain, cell.attack, seed=cell.seed, lent=LentModel(self, plain))
+        self.user: Dataset = disguise(base.workspace, plain, cell.attack, seed=cell.seed, attacker=SweepAttackerModel(self, plain))
         self.suite = self.data.suite()
 
     @cached_property

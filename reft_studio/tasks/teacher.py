@@ -14,7 +14,7 @@ from reft_studio.scoring.level import level_of
 from reft_studio.scoring.refusal_similarity import check_match
 from reft_studio.teacher import training
 from reft_studio.teacher.material import Material
-from reft_studio.teacher.pool import Pool, PoolSpec, counted, pool
+from reft_studio.teacher.pool import Pool, PoolSpec, pool, pool_summary
 from reft_studio.teacher.quick import quick_spec
 from reft_studio.teacher.spec import TeacherSpec
 from reft_studio.teacher.teacher import TeacherInfo, open_teacher
@@ -63,7 +63,7 @@ def _pooled(context: JobContext, wanted: dict[str, Any], *, seed: int) -> Pool:
     sets = [[open_dataset(context.workspace, name) for name in wanted[kind]] for kind in ("harmful", "harmless")]
     settings = PoolSpec.checked(**{name: value for name, value in wanted.items() if name in PoolSpec.model_fields})
     found = pool(context.workspace, *sets, spec=settings, seed=seed, is_refusal=is_refusal)
-    context.warn(counted(found.facts))
+    context.warn(pool_summary(found.facts))
     return found
 
 

@@ -1,4 +1,4 @@
-"""Choose the layer and the threshold on held-out prompts, and say how well they do there."""
+"""Chooses the layer and the threshold on held-out prompts, and measures their quality there."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def best_layer(aurocs: dict[int, float], depth: int) -> int:
 
 
 def threshold_for_recall(harmful: NDArray[np.float32], *, recall: float, most: float | None = 0.0) -> float:
-    """The largest similarity that flags at least `recall` of the held-out harmful prompts, but at most `most`.
+    """The largest similarity, at most `most`, that flags at least `recall` (0 to 1) of the held-out harmful prompts.
 
     Zero is the regulariser's own boundary between the kinds. Raises DataError with fewer than LEAST prompts.
     """
@@ -64,18 +64,18 @@ def check_enough(count: int) -> None:
 
 
 def quantile_threshold(harmful: NDArray[np.float32], *, recall: float, most: float | None) -> float:
-    """`threshold_for_recall` for any number of prompts: for comparing settings, not for a filter."""
+    """`threshold_for_recall` for any number of prompts: to compare settings, not for a filter."""
     missed = int(np.floor((1 - recall) * len(harmful) + 1e-9))  # 1 - 0.9 is a little less than a tenth
-    found = float(np.sort(harmful)[missed])
-    return found if most is None else min(found, most)
+    threshold = float(np.sort(harmful)[missed])
+    return threshold if most is None else min(threshold, most)
 
 
 def rates(harmful: NDArray[np.float32], harmless: NDArray[np.float32], *, threshold: float) -> dict[str, float]:
-    """Share of each kind that is flagged at a threshold, in percent, compared on the 0.001 grid as everywhere."""
-    found, alarms = (int(flagged(scores, threshold).sum()) for scores in (harmful, harmless))
+    """Share of each kind flagged at a threshold, in percent, compared on the 0.001 grid as everywhere."""
+    hits, false_positives = (int(flagged(scores, threshold).sum()) for scores in (harmful, harmless))
     return {
-        "recall": stats.wilson(found, len(harmful)).value,
-        "false_positive_rate": stats.wilson(alarms, len(harmless)).value,
+        "recall": stats.wilson(hits, len(harmful)).value,
+        "false_positive_rate": stats.wilson(false_positives, len(harmless)).value,
     }
 
 
@@ -93,7 +93,7 @@ def report(harmful: NDArray[np.float32], harmless: NDArray[np.float32], *, thres
 
 
 def write_scores(path: Path, kinds: Sequence[tuple[str, NDArray[np.float32], Sequence[str]]]) -> None:
-    """The held-out scores of (kind, scores, prompts): columns kind, score, group (`group_key` of the prompt, no readable text)."""
+    """Write the held-out scores of (kind, scores, prompts): columns kind, score, group (`group_key` of the prompt, no readable text)."""
     columns = {
         "kind": pa.array([kind for kind, scores, _ in kinds for _ in scores], pa.string()),
         "score": pa.array(np.concatenate([scores for _, scores, _ in kinds]), pa.float32()),

@@ -1,4 +1,4 @@
-"""What a teacher's folder says about how it tells the kinds apart: read without torch, by pages."""
+"""How well a teacher separates the kinds, as stored in its folder; read without torch, for pages."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MISSING = (
 
 @dataclass(frozen=True)
 class Separation:
-    """How well the similarity tells held-out harmful from harmless prompts at every block and token position.
+    """AUROC of the similarity between held-out harmful and harmless prompts, by block and token position.
 
     `auroc[row][column]` (0 to 1, None: too few prompts have that token) belongs to block `layers[row]` and position
     `positions[column]`, counted from the end of the prompt: -1 is its last token. `bands` holds, per kind and block, the 5 %, 50 %
@@ -46,16 +46,20 @@ def is_complete(teacher: TeacherInfo) -> bool:
 
 
 def separation_of(teacher: TeacherInfo) -> Separation | None:
-    """The map of a teacher; None if it was prepared without one. Raises StoreError if the file is damaged."""
+    """The separation map of a teacher; None if it was prepared without one. Raises StoreError if the file is damaged."""
     if not (teacher.folder / MAP).is_file():
         return None
     facts: Any = read_json(teacher.folder / MAP)
     try:
-        found = Separation(**facts)
-        whole = len(found.auroc) == len(found.layers) and all(len(line) == len(found.positions) for line in found.auroc)
-        whole = whole and all(len(band) == len(found.layers) for band in (found.bands["harmful"], found.bands["harmless"]))
+        separation = Separation(**facts)
+        consistent = len(separation.auroc) == len(separation.layers) and all(
+            len(line) == len(separation.positions) for line in separation.auroc
+        )
+        consistent = consistent and all(
+            len(band) == len(separation.layers) for band in (separation.bands["harmful"], separation.bands["harmless"])
+        )
     except (TypeError, KeyError) as exc:
         raise StoreError(f"{MAP} of '{teacher.id}' is damaged. Delete it and prepare the teacher again.") from exc
-    if not whole:
+    if not consistent:
         raise StoreError(f"{MAP} of '{teacher.id}' is damaged. Delete it and prepare the teacher again.")
-    return found
+    return separation

@@ -1,4 +1,4 @@
-"""The prompts of one preparation, tokenised once, and their features under whatever adapter is in effect."""
+"""The prompts of one teacher preparation, tokenised once, and their features under the active adapter."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from reft_studio.teacher.spec import SETS, Reading, TeacherSpec
 from reft_studio.workspace import Workspace
 
 START = 256
-"""Prompts of each kind that give the refusal feature its first value, and its value at an evaluation."""
+"""Prompts of each kind for the initial refusal feature, and for that of an evaluation."""
 HELD_OUT = 128
-"""Held-out rows of each kind whose cross entropy is looked at."""
+"""Held-out rows of each kind whose cross entropy is computed."""
 Ids = list[list[int]]
 
 
 @dataclass(frozen=True)
 class Kinds:
-    """The same thing of both kinds of prompts."""
+    """The tokenised prompts of both kinds."""
 
     harmful: Ids
     harmless: Ids
 
 
 class Material:
-    """What `prepare_teacher` works on. Raises SpecError where a prompt is in two sets, DataError where one cannot be used."""
+    """Input of `prepare_teacher`. Raises SpecError if a prompt is in two sets, DataError if one cannot be used."""
 
     def __init__(self, workspace: Workspace, spec: TeacherSpec, session: Session, progress: Progress) -> None:
         if (spec.selection_harmful is None) != (spec.selection_harmless is None):
@@ -53,7 +53,7 @@ class Material:
             self.helpful = [_trainable(example) for example in session.encoder.examples(data["helpful"].read())]
             self.training = Kinds(*([row.ids[: row.prompt] for row in rows] for rows in (self.harmful, self.helpful)))
             self.examples = [
-                [one for one in session.encoder.examples(data[f"{self.selected_on}_{kind}"].read()) if one.answered][:HELD_OUT]
+                [example for example in session.encoder.examples(data[f"{self.selected_on}_{kind}"].read()) if example.answered][:HELD_OUT]
                 for kind in KINDS
             ]
         else:
@@ -65,23 +65,22 @@ class Material:
     def features(
         self, backbone: nn.Module, prompts: Kinds, layers: Sequence[int], *, start: int = 0, most: int | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Features (n, len(layers), d_model) of both kinds of prompts `start` to `most` (all).
+        """Features (n, len(layers), d_model) of both kinds of prompts, from index `start` to `most` (None: all).
 
-        What all prompts begin with is computed once. Raises TrainingError, naming kind and layer, if a hidden state is not finite: no
-        mean of it would mean anything.
+        The common prefix of all prompts is computed once. Raises TrainingError, naming kind and layer, if a hidden state is not finite.
         """
-        model, found = self.session.model, []
+        model, features = self.session.model, []
         chosen = [ids[start:most] for ids in (prompts.harmful, prompts.harmless)]
         prefix = proven_prefix(model, backbone, [*chosen[0], *chosen[1]], layer=max(layers))
         for kind, ids in zip(KINDS, chosen, strict=True):
             self.progress.check()
             part = last_prompt_features(model, backbone, ids, layers=list(layers), prefix=prefix)
             check_finite(part, layers, kind)
-            found.append(part)
-        return found[0], found[1]
+            features.append(part)
+        return features[0], features[1]
 
     def feature(self, backbone: nn.Module, layer: int, *, reading: Reading, most: int | None = None) -> RefusalFeature:
-        """The exact refusal feature over the training prompts under the adapter in effect."""
+        """The exact refusal feature over the training prompts under the active adapter."""
         harmful, harmless = self.features(backbone, self.training, [layer], most=most)
         return RefusalFeature.between(harmful[:, 0], harmless[:, 0], layer=layer, reading=reading)
 
@@ -94,9 +93,9 @@ class Material:
 
 
 def check_tokens(**sets: Ids) -> None:
-    """Raises DataError if prompts of a set have no token in the template: they have no last one to read a feature at."""
+    """Raises DataError if prompts of a set have no token in the template, and so no last token to read a feature at."""
     for name, ids in sets.items():
-        if empty := sum(not one for one in ids):
+        if empty := sum(not prompt for prompt in ids):
             raise DataError(f"{empty} of the {len(ids)} prompts of the set '{name}' are empty in this template. Take them out.")
 
 
@@ -112,5 +111,5 @@ def check_finite(features: Tensor, layers: Sequence[int], kind: str) -> None:
 
 
 def _trainable(example: Example) -> Example:
-    """An example without a response must not teach to fall silent: only its prompt stays, without the end of text."""
+    """Without a response, only the prompt, without the end of text: otherwise the model would learn to generate nothing."""
     return example if example.answered else Example(example.ids[: example.prompt], example.prompt, example.index)

@@ -1,4 +1,4 @@
-"""From any sets of harmful and harmless prompts to what a teacher needs: pooled, deduplicated, split by groups of near-duplicates."""
+"""Pools harmful and harmless prompts from any files into a teacher's sets: deduplicated, split by groups of near-duplicates."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from reft_studio.workspace import Workspace
 Kind = Literal["harmful", "harmless"]
 KINDS: tuple[Kind, Kind] = ("harmful", "harmless")
 LEAST = 30
-"""Held-out prompts of each kind below which no threshold is set."""
+"""Minimum number of held-out prompts of each kind for a threshold."""
 ROLES: dict[Kind, Role] = {"harmful": "harmful", "harmless": "helpful"}
 
 
 class PoolSpec(Settings):
-    """How pooled prompts are shared out. What is left of the shares trains."""
+    """How pooled prompts are split. The remainder is the training set."""
 
     rows: int = Field(5000, ge=1, le=1_000_000, description="prompts of each kind at most, drawn evenly from the files")
     selection: float = Field(0.1, gt=0, lt=0.5, description="share of the prompts that chooses layer, λ and when to stop")
@@ -46,13 +46,13 @@ class PoolSpec(Settings):
 
     @property
     def least(self) -> int:
-        """Prompts of a kind that are needed so that its calibration part reaches LEAST."""
+        """Prompts of a kind needed for its calibration part to reach LEAST."""
         return math.ceil(LEAST / self.calibration)
 
 
 @dataclass(frozen=True)
 class Pool:
-    """`sets` are fields of TeacherSpec with dataset ids; `facts` say how they came to be, for teacher.json."""
+    """`sets` are fields of TeacherSpec with dataset ids; `facts` say how they were made, for teacher.json."""
 
     sets: dict[str, str]
     facts: dict[str, Any]
@@ -79,7 +79,7 @@ def pool(
 
     Prompts that are equal after `normalise_prompt` count once; a row that its own file labels as the other kind is left
     out. A harmful row whose response is no refusal by `is_refusal` gets one of ours. A harmless row without a response
-    teaches no answer; it still counts for the regulariser and the feature. Of a conversation the last user turn counts.
+    is not trained on; it still counts for the regulariser and the feature. Of a conversation the last user turn is used.
     Raises DataError if a kind is missing, too small, or shares prompts with the other.
     """
     rows, counts = {}, {}
@@ -95,23 +95,23 @@ def pool(
         else:
             facts["answers"] = {"file": sum(bool(row.response) for row in chosen), "none": sum(not row.response for row in chosen)}
         parts = split_groups([row.prompt for row in chosen], spec.shares, seed=seeding.derive(seed, "pool", kind), near=True)
-        parts["calibration"] = [place for place in parts["calibration"] if chosen[place].category not in spec.taught]
-        facts[kind] = {part: len(places) for part, places in parts.items()}
-        for part, places in parts.items():
-            sets[_field(kind, part)] = _stored(workspace, [chosen[place] for place in places], kind, part)
+        parts["calibration"] = [index for index in parts["calibration"] if chosen[index].category not in spec.taught]
+        facts[kind] = {part: len(indices) for part, indices in parts.items()}
+        for part, indices in parts.items():
+            sets[_field(kind, part)] = _stored(workspace, [chosen[index] for index in indices], kind, part)
     return Pool(sets, facts)
 
 
-def counted(facts: dict[str, Any]) -> str:
-    """What became of the prompts, in one sentence a kind, for the person who gave them."""
-    told = []
+def pool_summary(facts: dict[str, Any]) -> str:
+    """A summary of the pooled prompts, one sentence per kind, for the person who gave them."""
+    sentences = []
     for kind in KINDS:
         parts = ", ".join(f"{count:,} {part}" for part, count in facts[kind].items())
-        told.append(f"{sum(facts[kind].values()):,} {kind} prompts: {parts}.")
+        sentences.append(f"{sum(facts[kind].values()):,} {kind} prompts: {parts}.")
     origin = facts["refusals"]
-    told.append(f"Refusals: {origin['file']:,} from the files, {origin['ours']:,} ours.")
-    told.append(f"Harmless prompts without an answer: {facts['answers']['none']:,}.")
-    return " ".join(told)
+    sentences.append(f"Refusals: {origin['file']:,} from the files, {origin['ours']:,} ours.")
+    sentences.append(f"Harmless prompts without an answer: {facts['answers']['none']:,}.")
+    return " ".join(sentences)
 
 
 def _field(kind: Kind, part: str) -> str:
@@ -121,8 +121,8 @@ def _field(kind: Kind, part: str) -> str:
 
 
 def _gathered(datasets: Iterable[Dataset], kind: Kind) -> tuple[dict[str, _Row], list[dict[str, Any]]]:
-    """One row a prompt group, an answered one if there is any, and counts a file."""
-    found: dict[str, _Row] = {}
+    """One row per prompt group, preferably with a response, and counts per file."""
+    by_group: dict[str, _Row] = {}
     counts = []
     for dataset in datasets:
         tally: Counter[str] = Counter(other_label=0, repeated=0, new=0)
@@ -131,22 +131,22 @@ def _gathered(datasets: Iterable[Dataset], kind: Kind) -> tuple[dict[str, _Row],
                 tally["other_label"] += 1
                 continue
             group = normalise_prompt(record["prompt"])
-            if known := found.get(group):
+            if known := by_group.get(group):
                 tally["repeated"] += 1
                 if known.response or not record["response"]:
                     continue
             else:
                 tally["new"] += 1
-            found[group] = _Row(record["prompt"], record["response"], known.origin if known else dataset.name, record["category"])
+            by_group[group] = _Row(record["prompt"], record["response"], known.origin if known else dataset.name, record["category"])
         counts.append({"name": dataset.name, "fingerprint": dataset.fingerprint, "rows": dataset.rows, **tally})
-    return found, counts
+    return by_group, counts
 
 
 def _check(rows: dict[Kind, dict[str, _Row]], counts: dict[Kind, list[dict[str, Any]]], spec: PoolSpec) -> None:
     for kind, other in zip(KINDS, reversed(KINDS), strict=True):
         if not rows[kind]:
-            left = sum(one["other_label"] for one in counts[kind])
-            more = f" All {left:,} rows given as {kind} are labelled {other} in their files." if left else ""
+            mislabelled = sum(file["other_label"] for file in counts[kind])
+            more = f" All {mislabelled:,} rows given as {kind} are labelled {other} in their files." if mislabelled else ""
             raise DataError(f"There are only {other} prompts. A teacher learns to tell both kinds apart: give {kind} prompts too.{more}")
     if shared := rows["harmful"].keys() & rows["harmless"].keys():
         files = sorted({rows[kind][group].origin for kind in rows for group in shared})
@@ -163,27 +163,27 @@ def _check(rows: dict[Kind, dict[str, _Row]], counts: dict[Kind, list[dict[str, 
 
 
 def _evenly(rows: dict[str, _Row], most: int, *, seed: int, kind: Kind) -> list[_Row]:
-    """At most `most` rows, the same number from each file as long as it has so many, in the order of the files."""
+    """At most `most` rows, the same number from each file as far as it has so many, in the order of the files."""
     by_file: dict[str, list[_Row]] = {}
     for row in rows.values():
         by_file.setdefault(row.origin, []).append(row)
     chosen: list[_Row] = []
-    left, files = most, sorted(by_file.items(), key=lambda item: len(item[1]))
-    for place, (name, own) in enumerate(files):
-        take = min(len(own), left // (len(files) - place))
+    remaining, files = most, sorted(by_file.items(), key=lambda item: len(item[1]))
+    for index, (name, own) in enumerate(files):
+        take = min(len(own), remaining // (len(files) - index))
         chosen += own if take == len(own) else seeding.generator(seed, "pool", kind, name).sample(own, take)
-        left -= take
+        remaining -= take
     return chosen
 
 
 def _refused(rows: list[_Row], *, seed: int, is_refusal: Callable[[str], bool]) -> tuple[list[_Row], dict[str, int]]:
-    """Every row with a refusal, and how many of them are the file's and ours."""
-    rng, kept, found = seeding.generator(seed, "refusals"), 0, []
+    """Every row with a refusal, and the numbers of refusals from files and of ours."""
+    rng, kept, refusals = seeding.generator(seed, "refusals"), 0, []
     for row in rows:
         own = bool(row.response) and is_refusal(row.response)
         kept += own
-        found.append(row if own else _Row(row.prompt, refusal(rng), row.origin, row.category))
-    return found, {"file": kept, "ours": len(rows) - kept}
+        refusals.append(row if own else _Row(row.prompt, refusal(rng), row.origin, row.category))
+    return refusals, {"file": kept, "ours": len(rows) - kept}
 
 
 def _stored(workspace: Workspace, rows: list[_Row], kind: Kind, part: str) -> str:

@@ -1,4 +1,4 @@
-"""The quick teacher: any instruct model as it is, probed with the calibration prompts that ship with the app."""
+"""The quick teacher: any instruct model, unchanged, probed with the calibration prompts that ship with the app."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from reft_studio.workspace import ASSETS, Workspace
 
 PROMPTS = ASSETS / "calibration" / "prompts.jsonl"
 MADE_BY = "calibration set"
-"""What the manifests of these datasets say in `made_by`."""
+"""Value of `made_by` in the manifests of these datasets."""
 SHARES = {"feature": 0.5, "selection": 0.15, "calibration": 0.35}
-"""Shares of the prompt groups: the refusal feature, the layer, and the threshold with the scores behind it."""
+"""Shares of the prompt groups: for the refusal feature, for the layer, and for the threshold and its scores."""
 FIELDS: Mapping[tuple[Kind, str], str] = {
     ("harmful", "feature"): "harmful",
     ("harmless", "feature"): "helpful",
@@ -49,24 +49,24 @@ def calibration_prompts(path: Path = PROMPTS) -> list[CalibrationPrompt]:
 
 
 def quick_sets(workspace: Workspace) -> dict[str, str]:
-    """Fields of TeacherSpec with the ids of the shipped prompts in this workspace, split by prompt group, each kind on its own."""
-    found = {}
+    """Write the shipped prompts to the workspace, split by prompt group, each kind separately; fields of TeacherSpec with dataset ids."""
+    ids = {}
     prompts = calibration_prompts()
     for kind, role in ROLES.items():
         rows = {part: [] for part in SHARES}  # type: dict[str, list[Row]]
         # each kind of prompt is split on its own, so that every part holds look-alikes and tasks in the same shares
         for own in dict.fromkeys(prompt.kind for prompt in prompts if prompt.side == kind):
             chosen = [prompt for prompt in prompts if prompt.kind == own]
-            for part, places in split_groups([prompt.prompt for prompt in chosen], SHARES, seed=0).items():
-                rows[part] += [_row(chosen[place]) for place in places]
-        for part, some in rows.items():
+            for part, indices in split_groups([prompt.prompt for prompt in chosen], SHARES, seed=0).items():
+                rows[part] += [_row(chosen[index]) for index in indices]
+        for part, part_rows in rows.items():
             name = f"shipped {kind} prompts, {part}"
-            found[FIELDS[kind, part]] = write_dataset(workspace, some, name=name, role=role, extra={"made_by": MADE_BY}).id
-    return found
+            ids[FIELDS[kind, part]] = write_dataset(workspace, part_rows, name=name, role=role, extra={"made_by": MADE_BY}).id
+    return ids
 
 
 def quick_spec(workspace: Workspace, *, model: str, **settings: Any) -> TeacherSpec:
-    """A ready teacher on `model` from the shipped prompts, in the reading that tells their kinds apart best.
+    """A ready teacher on `model` from the shipped prompts, in the reading that separates their kinds best.
 
     Raises SpecError for settings that do not fit.
     """

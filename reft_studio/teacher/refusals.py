@@ -1,4 +1,4 @@
-"""Refusals for harmful prompts that come without an answer: short, in many wordings, none that names the act."""
+"""Refusals for harmful prompts without a response: short, in many wordings, none that names the act."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How every block and token position tells the kinds apart under a finished teacher, and the prompts its threshold rests on."""
+"""Separation of the kinds by every block and token position of a finished teacher, and the prompts its threshold rests on."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ TAIL = 10
 """Token positions counted from the end: the header of the usual chat templates, and the last words before it."""
 QUANTILES = (0.05, 0.5, 0.95)
 NEAREST_OF = 500
-"""Calibration prompts of each kind that are kept with their features."""
+"""Calibration prompts of each kind stored with their features."""
 
 
 @dataclass(frozen=True)
 class States:
-    """Features (n, L, d_model) of both kinds after every block, harmful first, with what was said."""
+    """Features (n, L, d_model) of both kinds after every block, harmful first, with the prompts."""
 
     harmful: Tensor
     harmless: Tensor
@@ -45,22 +45,22 @@ class States:
 
 @dataclass(frozen=True)
 class Directions:
-    """One refusal feature for every block and position: direction and, unless read raw, centre, (L, P, d_model) float32."""
+    """One refusal feature per block and position: direction and, unless read raw, centre, (L, P, d_model) float32."""
 
     direction: Tensor
     centre: Tensor | None
 
     def cosines(self, states: Tensor) -> Tensor:
         """(n, L, P, d_model) -> (n, L, P) in [-1, 1]; NaN where a prompt has no such token."""
-        found = states if self.centre is None else states - self.centre
-        return functional.cosine_similarity(found, self.direction[None], dim=-1).clamp(-1, 1)
+        features = states if self.centre is None else states - self.centre
+        return functional.cosine_similarity(features, self.direction[None], dim=-1).clamp(-1, 1)
 
 
 def write_details(folder: Path, training: tuple[Tensor, Tensor], calibration: States, feature: RefusalFeature) -> None:
-    """Write the files of `details.FILES`: what the last prompt token says after every block.
+    """Write the files of `details.FILES`, for the last prompt token after every block.
 
     `training` (n, L, d_model) gives the refusal feature of every other block, in the reading of `feature`; the map is measured on the
-    calibration prompts, and has one position until somebody asks for all (`write_map`).
+    calibration prompts, and has one position until all are asked for (`write_map`).
     """
     depth = range(1, training[0].shape[1] + 1)
     layers = [
@@ -71,17 +71,20 @@ def write_details(folder: Path, training: tuple[Tensor, Tensor], calibration: St
     ]
     _write_layers(folder / LAYERS, layers, feature.layer)
     sides = (calibration.harmful, calibration.harmless)
-    chosen = [_some(len(side)) for side in sides]
-    texts = [[prompts[place] for place in places] for prompts, places in zip(calibration.prompts, chosen, strict=True)]
+    chosen = [_evenly_spaced(len(side)) for side in sides]
+    texts = [[prompts[index] for index in indices] for prompts, indices in zip(calibration.prompts, chosen, strict=True)]
     _write_neighbours(
-        folder / NEIGHBOURS, texts, [side[places, feature.layer - 1] for side, places in zip(sides, chosen, strict=True)], feature
+        folder / NEIGHBOURS, texts, [side[indices, feature.layer - 1] for side, indices in zip(sides, chosen, strict=True)], feature
     )
-    cosines = [np.stack([similarities(one, side[:, one.layer - 1]) for one in layers], axis=1)[..., None] for side in sides]
+    cosines = [
+        np.stack([similarities(layer_feature, side[:, layer_feature.layer - 1]) for layer_feature in layers], axis=1)[..., None]
+        for side in sides
+    ]
     write_json(folder / MAP, asdict(separation(cosines[0], cosines[1], layer=feature.layer)))  # last: with it, all is there
 
 
 def write_map(folder: Path, material: Material, feature: RefusalFeature, known: Separation, *, adapter: str | None) -> None:
-    """Draw the whole map into `folder`: the last TAIL positions of every block; the last token's stay as they are `known`.
+    """Write the full map into `folder`: the last TAIL positions of every block; those of the last token are kept from `known`.
 
     A whitened teacher's other positions are read centred.
     """
@@ -99,8 +102,8 @@ def separation(harmful: NDArray[np.float32], harmless: NDArray[np.float32], *, l
     sides = (harmful, harmless)
     return Separation(
         layers=list(range(1, depth + 1)),
-        positions=[-1 - place for place in range(tail)],
-        auroc=[[_cell(harmful[:, row, place], harmless[:, row, place]) for place in range(tail)] for row in range(depth)],
+        positions=[-1 - column for column in range(tail)],
+        auroc=[[_cell(harmful[:, row, column], harmless[:, row, column]) for column in range(tail)] for row in range(depth)],
         layer=layer,
         position=-1,
         harmful=len(harmful),
@@ -116,11 +119,11 @@ def load_layers(teacher: TeacherInfo) -> list[RefusalFeature]:
     """The refusal feature after each block, first block first. Raises StoreError if the file is missing or damaged."""
     try:
         with safe_open(teacher.folder / LAYERS, "pt") as file:
-            found = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  no mapping: it has only `keys`
-        directions, centres, weights = found["directions"], found.get("centres"), found.get("weights")
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  no mapping: it has only `keys`
+        directions, centres, weights = tensors["directions"], tensors.get("centres"), tensors.get("weights")
         others = [part for part in (centres, weights) if part is not None]
-        whole = directions.ndim == 2 and all(part.shape == directions.shape for part in others) and "metrics" not in found
-        if not whole or not all(torch.isfinite(part).all() for part in (directions, *others)):
+        consistent = directions.ndim == 2 and all(part.shape == directions.shape for part in others) and "metrics" not in tensors
+        if not consistent or not all(torch.isfinite(part).all() for part in (directions, *others)):
             raise StoreError(f"{LAYERS} of '{teacher.id}' does not hold one finite direction for each block. Prepare the teacher again.")
     except (OSError, SafetensorError, KeyError) as exc:
         raise StoreError(f"{LAYERS} of '{teacher.id}' cannot be read. Prepare the teacher again.") from exc
@@ -132,10 +135,10 @@ def load_layers(teacher: TeacherInfo) -> list[RefusalFeature]:
 
 def _write_layers(path: Path, layers: list[RefusalFeature], chosen: int) -> None:
     """Directions and, where the reading has them, centres and weights, (L, d_model)."""
-    tensors = {"directions": torch.stack([one.direction for one in layers])}
-    for name, parts in (("centres", [one.centre for one in layers]), ("weights", [one.weight for one in layers])):
-        if known := [part for part in parts if part is not None]:
-            tensors[name] = torch.stack(known)
+    tensors = {"directions": torch.stack([layer.direction for layer in layers])}
+    for name, parts in (("centres", [layer.centre for layer in layers]), ("weights", [layer.weight for layer in layers])):
+        if given := [part for part in parts if part is not None]:
+            tensors[name] = torch.stack(given)
     save_file(tensors, path, metadata={"layer": str(chosen)})
 
 
@@ -145,19 +148,19 @@ def _directions(material: Material, backbone: nn.Module, feature: RefusalFeature
     for ids in _both(material.training):
         total, count = torch.zeros(()), torch.zeros(())
         for _, states in _batches(material, backbone, ids):
-            there = torch.isfinite(states[..., 0])
+            present = torch.isfinite(states[..., 0])
             total = total + states.double().nan_to_num(0.0).sum(0)
-            count = count + there.double().sum(0)
+            count = count + present.double().sum(0)
         means.append(total / count.clamp(min=1)[..., None])
     direction, centre = (means[0] - means[1]).float(), (0.5 * (means[0] + means[1])).float()
     return Directions(direction, None if feature.centre is None else centre)
 
 
 def _cosines(material: Material, backbone: nn.Module, ids: Ids, directions: Directions) -> NDArray[np.float32]:
-    found = np.zeros((len(ids), *directions.direction.shape[:2]), dtype=np.float32)
+    cosines = np.zeros((len(ids), *directions.direction.shape[:2]), dtype=np.float32)
     for plan, states in _batches(material, backbone, ids):
-        found[plan] = directions.cosines(states).numpy()
-    return found
+        cosines[plan] = directions.cosines(states).numpy()
+    return cosines
 
 
 def _batches(material: Material, backbone: nn.Module, ids: Ids) -> Iterator[tuple[list[int], Tensor]]:
@@ -176,13 +179,13 @@ def _both(kinds: Kinds) -> tuple[Ids, Ids]:
     return kinds.harmful, kinds.harmless
 
 
-def _some(count: int) -> list[int]:
-    """Places of at most NEAREST_OF of so many prompts, spread evenly."""
-    return sorted({int(place) for place in np.linspace(0, count - 1, min(NEAREST_OF, count))})
+def _evenly_spaced(count: int) -> list[int]:
+    """At most NEAREST_OF evenly spaced indices below `count`."""
+    return sorted({int(index) for index in np.linspace(0, count - 1, min(NEAREST_OF, count))})
 
 
 def _write_neighbours(path: Path, prompts: list[list[str]], features: list[Tensor], feature: RefusalFeature) -> None:
-    """prompt, kind, score (similarity to the refusal feature), feature (float16, as it left the block)."""
+    """Columns: prompt, kind, score (similarity to the refusal feature), feature (float16, as output by the block)."""
     states = torch.cat(features)
     flat = pa.array(states.half().numpy().reshape(-1), pa.float16())
     columns = {

@@ -1,4 +1,4 @@
-"""What is needed to prepare a teacher again, bit for bit."""
+"""Settings that reproduce a teacher bit for bit."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from reft_studio.models.spec import LoadSpec, LoraSpec, OptimSpec, Settings
 Reading = Literal["raw", "centred", "whitened"]
 SETS = ("harmful", "helpful", "calibration_harmful", "calibration_harmless", "selection_harmful", "selection_harmless")
 WHITENING = 2
-"""Version of the whitened reading; 1 was a cosine. Teachers of another version are others."""
+"""Version of the whitened reading, part of a teacher's id; 1 was a cosine."""
 KEY = 12
 """Characters of a teacher's id."""
 LAB = OptimSpec(steps=120, batch_size=32, alignment_batch_size=32, learning_rate=1e-3)
-"""Measured on the lab's tiny base."""
+"""For the lab's tiny base; measured."""
 REAL = OptimSpec(steps=None, epochs=3, batch_size=16, alignment_batch_size=16, learning_rate=1e-4)
-"""For real models; ours, after the settings of git-disl/Booster, whose 5e-4 may be too hot beside the regulariser."""
+"""For real models; ours, after the settings of git-disl/Booster, whose 5e-4 may be too high with the regulariser."""
 
 
 def default_optim(model: str) -> OptimSpec:
-    """The optimizer settings that a base is trained with unless somebody says otherwise."""
+    """The default optimizer settings for teachers on this base."""
     return LAB if model == "lab" else REAL
 
 
 def source_of(model: str) -> str:
-    """A base as a worker finds it from any folder: a folder that is there by its full path, a name or Hub id as it is."""
+    """A base as a worker can locate it from any working folder: an existing folder by its full path, a name or Hub id unchanged."""
     folder = Path(model).expanduser()
     named = model == "lab" or shelf.find(model) is not None
     return str(folder.resolve()) if not named and folder.is_dir() else model
@@ -40,8 +40,8 @@ def source_of(model: str) -> str:
 class TeacherSpec(Settings):
     """Teacher preparation of arXiv:2506.07356 (methods and defaults: docs/methods.md).
 
-    With `regularisation` 0 the result is plainly safety-aligned weights: the start of aligned-weights finetuning. A
-    `ready` teacher is the untouched model, as a rule an instruct model, with a refusal feature and a threshold.
+    With `regularisation` 0 the result is safety-aligned weights: the start of aligned-weights finetuning. A `ready` teacher is an
+    unchanged model, usually an instruct model, with a refusal feature and a threshold.
     """
 
     model: str = Field("lab", min_length=1, description="'lab', the name of a model of this machine, a folder, or a Hub id")
@@ -89,23 +89,23 @@ class TeacherSpec(Settings):
     seed: int = Field(0, ge=0, description="seeds adapter and batch order")
 
     def params(self, *, pool: Mapping[str, Sequence[str]] | None = None) -> dict[str, Any]:
-        """What `jobs.tasks.prepare_teacher` is given; with `pool` the four sets are left to be split from it."""
+        """Parameters of the job `prepare_teacher`; with `pool` the four sets are left to be split from it."""
         values = self.model_dump(mode="json")
         return values if pool is None else {**{name: value for name, value in values.items() if name not in SETS}, "pool": dict(pool)}
 
     @property
     def readings(self) -> tuple[Reading, ...]:
-        """Every reading that is tried."""
+        """Every reading to try."""
         return get_args(Reading) if self.reading == "auto" else (self.reading,)
 
     @property
     def training_reading(self) -> Reading:
-        """How training reads: the regulariser pulls on a cosine, raw or centred, whatever reads the finished teacher."""
+        """The reading during training: the regulariser works on a cosine, raw or centred, whatever the finished teacher's reading."""
         return "raw" if self.reading == "raw" else "centred"
 
     @property
     def weights(self) -> tuple[float, ...]:
-        """Every λ that is tried."""
+        """Every λ to try."""
         return tuple(dict.fromkeys(self.sweep)) or (self.regularisation,)
 
     @property

@@ -21,14 +21,14 @@ _LOG = logging.getLogger(__name__)
 LAB = {"lab": ASSETS / "lab" / "teacher", "lab-aligned": ASSETS / "lab" / "aligned"}
 """Teachers of the embedded lab, made by `python -m tools.ship`."""
 REAL = "smollm2-135m"
-"""The teacher for real text, by the name of its base on the model shelf."""
+"""The teacher for real text, named after its base on the model shelf."""
 SHIPPED = {**LAB, REAL: ASSETS / "teachers" / REAL, f"{REAL}-aligned": ASSETS / "teachers" / f"{REAL}-aligned"}
 """Teachers that ship with the app; those for real text are made by `python -m tools.real_teacher`."""
 
 
 @dataclass(frozen=True)
 class TeacherInfo:
-    """What teacher.json says.
+    """Content of teacher.json.
 
     `layer` counts decoder blocks from 1; `threshold` is the similarity at or above which a prompt is flagged; `calibration`
     holds the held-out AUROC, recall and false positive rate with their counts and the quantiles of harmless scores.
@@ -50,11 +50,11 @@ class TeacherInfo:
     pooled: dict[str, Any] | None = None
     """How its sets were pooled from files, with counts; None if they were given one by one."""
     record: dict[str, Any] = field(default_factory=dict)
-    """The λ taken, sweep, early stop, cut prompts, how the base was loaded, package versions; empty for the shipped ones."""
+    """The chosen λ, sweep, early stopping, cut prompts, how the base was loaded, package versions; empty for the shipped ones."""
 
     @property
     def scorer(self) -> str:
-        """The scorer that reads it."""
+        """Name of the scorer that uses it."""
         return "refusal_feature"
 
     @property
@@ -63,28 +63,28 @@ class TeacherInfo:
 
     @property
     def max_length(self) -> int:
-        """Tokens of a prompt and an answer when it was prepared; what it scores is cut alike, whatever a run trains with."""
+        """Tokens of a prompt and a response at its preparation; scored rows are cut alike, whatever a run trains with."""
         return int(self.spec["optim"]["max_length"])
 
     @property
     def loading(self) -> LoadSpec:
-        """How its base was held in memory, as far as scores depend on it; it scores only with the same."""
+        """How its base was loaded, as far as scores depend on it; scoring uses the same settings."""
         used = {name: value for name, value in self.record.get("loaded", {}).items() if name in ("revision", "dtype", "quantization")}
         return LoadSpec.checked(**{**self.spec.get("loading", {}), **used})
 
     @property
     def ready(self) -> bool:
-        """Whether it is the untouched model: it filters, and guides only as far as that model refuses by itself."""
+        """Whether it is an unchanged model: it filters, and guides only as far as that model refuses by itself."""
         return _is_ready(self.spec)
 
     @property
     def adapter(self) -> Path | None:
-        """The folder of its adapter; None for a ready teacher, which is the untouched model."""
+        """The folder of its adapter; None for a ready teacher."""
         return None if self.ready else self.folder / "adapter"
 
 
 def adopt(workspace: Workspace, folder: Path) -> str:
-    """Copy a teacher's folder into the workspace; returns its id there. One that is there already is not copied again.
+    """Copy a teacher's folder into the workspace; returns its id there. An existing one is not copied again.
 
     Raises StoreError if the folder holds no teacher, a damaged one, or an adapter that is not allowed.
     """
@@ -111,16 +111,16 @@ def _is_ready(spec: dict[str, Any]) -> bool:
 
 
 def _whole(facts: Any, folder: Path) -> bool:
-    """Whether a teacher.json that came from elsewhere says all that scoring reads, in numbers that can be."""
+    """Whether a foreign teacher.json has all that scoring needs, with valid numbers."""
     try:
-        found = TeacherInfo(**{**facts, "id": "", "folder": folder})
-        return isinstance(found.layer, int) and math.isfinite(found.threshold) and found.max_length > 0 and found.loading is not None
+        info = TeacherInfo(**{**facts, "id": "", "folder": folder})
+        return isinstance(info.layer, int) and math.isfinite(info.threshold) and info.max_length > 0 and info.loading is not None
     except (TypeError, KeyError, ValueError, AttributeError, SpecError):
         return False
 
 
 def deliver(teacher: TeacherInfo, out: Path) -> None:
-    """Copy a finished teacher to a folder of the user's, whole or not at all. Raises PrerequisiteError if another thing is there."""
+    """Copy a finished teacher to a user's folder, atomically. Raises PrerequisiteError if something else is there."""
     check_target(out)
     with new_folder(out.absolute()) as building:
         shutil.copytree(teacher.folder, building, dirs_exist_ok=True)
@@ -146,22 +146,22 @@ def open_teacher(workspace: Workspace, teacher_id: str) -> TeacherInfo:
 
 
 def list_teachers(workspace: Workspace) -> list[TeacherInfo]:
-    """Shipped teachers first, then those of the workspace, oldest first; aligned weights (λ = 0) are among them.
+    """Shipped teachers first, then those of the workspace, oldest first; aligned weights (λ = 0) are included.
 
-    A damaged one is left out and logged, so that the others can still be used.
+    Damaged ones are skipped and logged, so that the others can still be used.
     """
     names = [name for name, folder in SHIPPED.items() if (folder / "teacher.json").is_file()]
     names += [folder.name for folder in workspace.finished("teachers") if (folder / "teacher.json").is_file()]
-    found = []
+    teachers = []
     for name in names:
         try:
-            found.append(open_teacher(workspace, name))
+            teachers.append(open_teacher(workspace, name))
         except StoreError as exc:
             _LOG.warning("teacher left out: %s", exc)
-    return found
+    return teachers
 
 
-def prompts_at_hand(workspace: Workspace, teacher: TeacherInfo, names: Sequence[str] = SETS) -> bool:
-    """Whether the sets that a teacher was made of are in this workspace; those of one that came as a folder are not."""
+def has_prompts(workspace: Workspace, teacher: TeacherInfo, names: Sequence[str] = SETS) -> bool:
+    """Whether the sets that a teacher was made from are in this workspace; those of an imported folder are not."""
     ids = [teacher.spec.get(name) for name in names]
-    return any(ids) and all((workspace.folder("datasets", one) / "manifest.json").is_file() for one in ids if one)
+    return any(ids) and all((workspace.folder("datasets", dataset_id) / "manifest.json").is_file() for dataset_id in ids if dataset_id)

@@ -1,4 +1,4 @@
-"""Prepare a teacher: choose layer and λ, train, recompute the refusal feature exactly, calibrate, store whole."""
+"""Prepares a teacher: chooses layer and λ, trains, recomputes the refusal feature exactly, calibrates, stores it atomically."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from reft_studio.workspace import Workspace, staging, write_json
 __all__ = ["ADAPTER", "complete", "prepare_teacher"]
 PACKAGES = ("torch", "transformers", "peft")
 MOST = 1000
-"""Training prompts of a kind whose states are kept after every block; the refusal feature itself is of all of them."""
+"""Training prompts of a kind whose states are stored after every block; the refusal feature itself uses all of them."""
 
 
 def prepare_teacher(
@@ -49,10 +49,10 @@ def prepare_teacher(
 ) -> TeacherInfo:
     """Train (unless the model is a ready teacher), compute the refusal feature, calibrate, and store under `teachers/<spec.id>`.
 
-    `pooled` says how the sets came to be, for the record. `adapter` is a folder of weights that were trained by this spec before: they
-    are measured and calibrated, not trained again. `keepers` keep checkpoints, from which an interrupted training goes on. A teacher of
-    the same spec is not made twice; one of an older version gets the files it lacks. Raises SpecError if a prompt is in two
-    sets, DataError if one is too small, TrainingError if a hidden state is not finite.
+    `pooled` says how the sets were made, for the record. `adapter` is a folder of weights trained earlier with this spec: they are
+    measured and calibrated, not trained again. `keepers` write checkpoints, from which an interrupted training resumes. A teacher of the
+    same spec is not made twice; one of an older version gets the files it lacks. Raises SpecError if a prompt is in two sets, DataError
+    if one is too small, TrainingError if a hidden state is not finite.
     """
     folder = workspace.folder("teachers", spec.id)
     if (folder / "teacher.json").is_file():
@@ -89,9 +89,9 @@ def prepare_teacher(
 
 
 def complete(teacher: TeacherInfo, material: Material) -> None:
-    """Write what an older version left out (`details.FILES`), and the whole map, into a teacher's folder, from the prompts it was made of.
+    """Add the files that an older version lacks (`details.FILES`), and the full map, to a teacher's folder, from its original prompts.
 
-    Raises SpecError if these are others than teacher.json names, or the session holds another base.
+    Raises SpecError if the prompts differ from those of teacher.json, or the session holds another base.
     """
     if material.fingerprints != teacher.calibration.get("data"):
         raise SpecError(f"The prompts of '{teacher.id}' are not the ones it was prepared from, so its map cannot be made. Prepare it anew.")
@@ -118,7 +118,7 @@ def complete(teacher: TeacherInfo, material: Material) -> None:
 
 @dataclass(frozen=True)
 class ProbedTeacher:
-    """What one pass over the prompts of a finished teacher gives: its refusal feature, and how held-out prompts score.
+    """A finished teacher's refusal feature and the scores of held-out prompts, from one pass over its prompts.
 
     `training` and `calibration` are features after every block; of the training prompts the first MOST of each kind.
     """
@@ -145,9 +145,9 @@ class _Preparation:
         return ADAPTER if self.spec.kind == "trained" else None
 
     def choose_layer(self) -> tuple[int, dict[int, float]]:
-        """The layer asked for, or the best on the base by the AUROC of selection prompts; with the AUROC of each layer tried.
+        """The layer of the spec, or the best on the base by AUROC on selection prompts; with the AUROC of each layer tried.
 
-        Of a reading left to "auto" the best at each layer counts.
+        With reading "auto" the best reading at each layer counts.
         """
         depth = self.session.model.layers
         layers = list(range(1, depth + 1)) if self.spec.kind == "ready" else calibration.candidate_layers(depth)
@@ -157,12 +157,12 @@ class _Preparation:
         if self.spec.kind == "ready":
             self._untouched = training, selection
         tried = [calibration.separation(training, selection, layers, reading=reading) for reading in self.spec.readings]
-        wanted = calibration.candidate_layers(depth)
-        aurocs = {layer: max(found[layer] for found in tried) for layer in wanted}
+        candidates = calibration.candidate_layers(depth)
+        aurocs = {layer: max(by_layer[layer] for by_layer in tried) for layer in candidates}
         return self.spec.layer or calibration.best_layer(aurocs, depth), aurocs
 
     def best_training(self, layer: int) -> tuple[Trained, list[dict[str, Any]]]:
-        """The training with the best λ, its weights in the adapter, and what was measured for every λ of a sweep."""
+        """The training with the best λ, its weights in the adapter, and the metrics of every λ of a sweep."""
         weights = self.spec.weights
         if self.spec.optim.micro_batch_size is not None:
             self.progress.warn(
@@ -173,17 +173,17 @@ class _Preparation:
             return train(self.material, self.spec, layer, weights[0], self.progress, keepers=self._keepers), []
         best: Trained | None = None
         tried: list[dict[str, Any]] = []
-        kept: list[Tensor] = []
+        best_weights: list[Tensor] = []
         for number, weight in enumerate(weights, 1):
             self.progress.stage(f"train with λ = {weight:g}", number, len(weights))
-            found = train(self.material, self.spec, layer, weight, self.progress, keepers=self._keepers)
-            line = {"regularisation": weight, "step": found.step, **measure(self.material, self.spec, layer)}
-            if best is None or better(line, next(one for one in tried if one["regularisation"] == best.regularisation)):
-                best, kept = found, [value.detach().clone() for value in self.session.adapted.parameters(ADAPTER)]
+            trained = train(self.material, self.spec, layer, weight, self.progress, keepers=self._keepers)
+            line = {"regularisation": weight, "step": trained.step, **measure(self.material, self.spec, layer)}
+            if best is None or better(line, next(earlier for earlier in tried if earlier["regularisation"] == best.regularisation)):
+                best, best_weights = trained, [value.detach().clone() for value in self.session.adapted.parameters(ADAPTER)]
             tried.append(line)
         assert best is not None, "there is at least one weight"
         with torch.no_grad():
-            for value, saved in zip(self.session.adapted.parameters(ADAPTER), kept, strict=True):
+            for value, saved in zip(self.session.adapted.parameters(ADAPTER), best_weights, strict=True):
                 value.copy_(saved)
         return best, tried
 
@@ -200,7 +200,7 @@ class _Preparation:
         return ProbedTeacher(feature, scores, first, States(*held_out, (prompts["calibration_harmful"], prompts["calibration_harmless"])))
 
     def _last_states(self, backbone: nn.Module) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-        """Features after every block of the first MOST training prompts and of the calibration prompts; what was read is not read again."""
+        """Features after every block of the first MOST training prompts and of the calibration prompts, each read once."""
         every = list(range(1, self.session.model.layers + 1))
         if self._untouched is None:
             first = self.material.features(backbone, self.material.training, every, most=MOST)
@@ -211,7 +211,7 @@ class _Preparation:
         return first, self.material.features(backbone, self.material.calibration, every)
 
     def _reading(self, backbone: nn.Module, layer: int, training: tuple[Tensor, Tensor]) -> Reading:
-        """The reading asked for, or the one of highest AUROC on the selection prompts."""
+        """The reading of the spec, or the one of highest AUROC on the selection prompts."""
         if len(self.spec.readings) == 1:
             return self.spec.readings[0]
         if self._untouched is None:
@@ -219,18 +219,18 @@ class _Preparation:
         else:
             harmful, harmless = self._untouched[1]
             selection = harmful[:, layer - 1 : layer], harmless[:, layer - 1 : layer]
-        known = training[0][:, layer - 1 : layer], training[1][:, layer - 1 : layer]
-        return max(self.spec.readings, key=lambda one: calibration.separation(known, selection, [layer], reading=one)[layer])
+        features = training[0][:, layer - 1 : layer], training[1][:, layer - 1 : layer]
+        return max(self.spec.readings, key=lambda reading: calibration.separation(features, selection, [layer], reading=reading)[layer])
 
     def facts(
         self,
-        found: ProbedTeacher,
+        probed: ProbedTeacher,
         aurocs: dict[int, float],
         trained: Trained | None,
         tried: list[dict[str, Any]],
     ) -> dict[str, Any]:
-        """Everything teacher.json holds."""
-        spec, model, feature, scores = self.spec, self.session.model, found.feature, found.scores
+        """Content of teacher.json."""
+        spec, model, feature, scores = self.spec, self.session.model, probed.feature, probed.scores
         # the regulariser makes 0 the boundary of the cosine that it works on: of no other reading, and of none without training
         most = 0.0 if trained and feature.reading == spec.training_reading else None
         threshold = calibration.threshold_for_recall(scores[0], recall=spec.recall, most=most)

@@ -82,12 +82,12 @@ def test_as_much_poison_stands_in_the_same_places_and_the_rest_is_as_it_was(work
     user = make_toy_data(workspace)["user"]
     plenty = Words()
     plenty.pool = [{**Words.pool[0], "prompt": f"take {number}"} for number in range(user.rows)]
-    made = disguise(workspace, user, name, lent=plenty)
+    made = disguise(workspace, user, name, attacker=plenty)
     before: list[Any] = list(user.read(["prompt", "response", "known_harmful"]))
     after: list[Any] = list(made.read(["prompt", "response", "known_harmful"]))
     assert [row["known_harmful"] for row in after] == [row["known_harmful"] for row in before]
     assert [row for row in after if not row["known_harmful"]] == [row for row in before if not row["known_harmful"]]
-    assert disguise(workspace, user, name, lent=plenty).id == made.id
+    assert disguise(workspace, user, name, attacker=plenty).id == made.id
     assert (made.id == user.id) == (name == "plain")
 
 

@@ -11,7 +11,7 @@ from reft_studio.data.splits import normalise_prompt
 from reft_studio.errors import DataError
 from reft_studio.evaluation.judges.refusal_phrases import is_refusal
 from reft_studio.seeding import generator
-from reft_studio.teacher.pool import Pool, PoolSpec, counted, pool
+from reft_studio.teacher.pool import Pool, PoolSpec, pool, pool_summary
 from reft_studio.teacher.refusals import refusal
 from reft_studio.workspace import Workspace
 
@@ -41,7 +41,7 @@ def test_no_prompt_group_is_in_two_parts_and_the_shares_are_kept(workspace: Work
     assert found.facts["files"]["harmful"][0] | {"fingerprint": ""} == {
         "name": "a", "fingerprint": "", "rows": 300, "other_label": 0, "repeated": 100, "new": 200
     }  # fmt: skip
-    assert "200 harmful prompts: 140 training, 20 selection, 40 calibration." in counted(found.facts)
+    assert "200 harmful prompts: 140 training, 20 selection, 40 calibration." in pool_summary(found.facts)
 
 
 def test_the_same_seed_gives_the_same_sets_and_another_does_not(workspace: Workspace) -> None:
