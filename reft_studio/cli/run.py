@@ -62,6 +62,8 @@ def planned(
     planner = Planner(workspace)
     if spec is not None:
         runs = [changed(one, given, settings, steps=steps) for one in specs_in(spec)]
+        if given.get("heed_decisions", True) and (given.get("filter") or "dataset" in given):  # a filter that the file does not have so
+            runs = [planner.heeding(one) for one in runs]
         return [planner.plan_spec(one, suite=suite, judge=judge_of(settings, method=one.method), prompts=which) for one in runs]
     if "dataset" not in given:
         raise SpecError("No data is named. Give --dataset ID (the verb list shows ids), or the spec.json of a run.")

@@ -76,6 +76,8 @@ def _shared(row: RunRow) -> str:
 def _kind(row: RunRow, scorer: str) -> Kind | None:
     if not row.spec.get("filter"):
         return "none"
+    if row.spec.get("decisions"):  # people had a part in it: the line alone did not do it
+        return None
     by = row.spec.get("scorer") or row.spec.get("teacher")
     return "control" if by == CONTROL else "filter" if by == scorer and not row.spec.get("drop") else None
 

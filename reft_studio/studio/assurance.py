@@ -121,6 +121,16 @@ def needs_second(workspace: Workspace, dataset_id: str) -> bool:
     return bool(said and said[-1].content()["on"])
 
 
+def require_approved(log: DecisionLog, dataset_id: str, score: ScoreSet | None, threshold: float | None) -> None:
+    """Raises SpecError while a flagged row is to stay by the word of one person where a second name is asked for."""
+    rows = unapproved(log.workspace, log, dataset_id, score, threshold)
+    if waiting := int(np.isin(log.decided(dataset_id).code_of(rows), (KEEP, RELABEL)).sum()):
+        raise SpecError(
+            f"Flagged rows that are to stay by the word of one person: {waiting:,}. Let a second one decide them (Review lists them), or "
+            "no longer ask for second names."
+        )
+
+
 def unapproved(
     workspace: Workspace, log: DecisionLog, dataset_id: str, score: ScoreSet | None, threshold: float | None
 ) -> NDArray[np.int64]:

@@ -14,7 +14,6 @@ from reft_studio.audit.checks import MOST as MOST_CHECKS
 from reft_studio.audit.checks import USUAL, Reader
 from reft_studio.audit.freeze import noted_hashes
 from reft_studio.audit.frozen_audit import FrozenAudit
-from reft_studio.audit.held import KEEP, RELABEL
 from reft_studio.audit.opinion import overruling
 from reft_studio.audit.policy import name
 from reft_studio.data.dataset import Dataset, list_datasets, open_dataset
@@ -26,11 +25,12 @@ from reft_studio.store import records, settings
 from reft_studio.store.decisions import Action, Decision
 from reft_studio.store.decisions import ChainReport as ChainReport
 from reft_studio.studio import bulk, draws, review
-from reft_studio.studio.assurance import Assuring
+from reft_studio.studio.assurance import Assuring, require_approved
 from reft_studio.studio.checks import Checked, Checking
 from reft_studio.studio.frozen import claim, frozen_audit, told_of_frozen
 from reft_studio.studio.row_filter import RowFilter
 from reft_studio.tasks import export as outgoing
+from reft_studio.training.run_folder import list_runs
 
 LARGE = 100_000
 """Rows above which freezing, exporting and packing are left to jobs."""
@@ -160,8 +160,9 @@ class Audit(Assuring):
         return self._jobs().submit("bundle", params, title=f"Pack the audit of {open_dataset(self.workspace, dataset_id).name}")
 
     def verify(self) -> ChainReport:
-        """Check the chains of decisions and of draws, what frozen datasets noted of them, and that every draw follows from its seed."""
-        found = self.log.verify(noted_hashes(list_datasets(self.workspace)))
+        """Check the chains of decisions and of draws, what datasets and runs noted of them, and that draws follow from their seeds."""
+        trained = [run.spec.decisions for run in list_runs(self.workspace) if run.spec.decisions]
+        found = self.log.verify([*noted_hashes(list_datasets(self.workspace)), *trained])
         wrong = draws.dishonest(self.workspace) if found.ok else None
         return found if wrong is None else ChainReport(False, found.entries, None, wrong, found.heads)
 
@@ -197,11 +198,7 @@ class Audit(Assuring):
         if (undecided := len(bulk.undecided(dataset, score, decided))) and not reason.strip():
             rows = "1 row is" if undecided == 1 else f"{undecided:,} rows are"
             raise SpecError(f"{rows} undecided: no score and no decision, or marked Unsure. Decide, or say why to leave out.")
-        if waiting := int(np.isin(decided.code_of(self.unapproved(dataset.id)), (KEEP, RELABEL)).sum()):
-            raise SpecError(
-                f"Flagged rows that are to stay by the word of one person: {waiting:,}. Let a second one decide them (Review lists "
-                "them), or no longer ask for second names."
-            )
+        require_approved(self.log, dataset.id, score, threshold)
         at = threshold if threshold is not None else 1.0
         rule = settings.get(self.workspace, f"threshold-rule:{dataset.id}:{score.key}") if score else None
         key = score.key if score else None

@@ -92,7 +92,7 @@ class Outcomes:
             forms.append(RunForm.checked(method="sft", seed=seed, **common, filter=False))
             for line in lines:
                 own = {"threshold": line.threshold, "scorer": None if _guides(common, score) else score.teacher}
-                forms.append(RunForm.checked(method="filter_only", seed=seed, **common, filter=True, **own))
+                forms.append(RunForm.checked(method="filter_only", seed=seed, **common, filter=True, heed_decisions=False, **own))
                 by_chance = {"scorer": CONTROL, "drop": line.removed}
                 forms.append(RunForm.checked(method="filter_only", seed=seed, **common, filter=True, **by_chance))
         plans = plan_all(self.workspace, forms)

@@ -21,6 +21,8 @@ from reft_studio.models.memory import MemoryWork
 from reft_studio.models.spec import LoadSpec, LoraSpec, Preset, preset_named, usual_preset
 from reft_studio.scoring.prepared import Prepared, open_prepared
 from reft_studio.scoring.scores import ScoreSet, list_score_sets
+from reft_studio.store.decisions import DecisionLog
+from reft_studio.studio import run_filter
 from reft_studio.studio.evaluations import stored_judge, stored_suite
 from reft_studio.studio.foreign_teacher import remarks
 from reft_studio.studio.memory import Fit, at_hand, may_fit
@@ -50,7 +52,7 @@ class Planner:
     """Plans of one change: datasets, teachers, scores, finished runs and free memory are each looked up once, whatever the forms."""
 
     def __init__(self, workspace: Workspace) -> None:
-        self.workspace = workspace
+        self.workspace, self.log = workspace, DecisionLog(workspace)
         self._known: dict[Hashable, Any] = {}
 
     def plan(self, form: RunForm, *, suite: Suite | None = None) -> RunPlan:
@@ -66,6 +68,7 @@ class Planner:
         preset = usual_preset(model) if form.preset == "auto" else form.preset
         aligned = self._aligned(model) if info.aligned_first(form.start) and not info.aligns_itself else None
         spec = self._spec(form, user, model, preset_named(preset), filtered, scorer=scorer, teacher=teacher, aligned=aligned)
+        spec = self.heeding(spec) if form.heed_decisions else spec
         asked = suite or self._suite(user, model, form.prompts)
         named = preset_named(preset)
         found = self._plan(spec, user, suite=asked, judge=form.judge)
@@ -89,6 +92,20 @@ class Planner:
                 self._prepared(name)
         user = self._dataset(spec.dataset)
         return self._plan(spec, user, suite=suite or self._suite(user, spec.model, prompts), judge=judge)
+
+    def heeding(self, spec: RunSpec) -> RunSpec:
+        """The same run with what people have decided about its rows by now before the threshold of its filter.
+
+        Raises SpecError while a flagged row that is to stay waits for a second name.
+        """
+        if spec.filters_with is None or spec.drop is not None:
+            return spec
+        user = self._dataset(spec.dataset)
+        score = self._scores(user, spec.filters_with)
+        key = ("newest decision", user.id, spec.filters_with, spec.threshold)
+        return spec.model_copy(
+            update={"decisions": self._once(key, lambda: run_filter.newest_decision(self.log, user, score, spec.threshold))}
+        )
 
     def _spec(
         self,
@@ -125,7 +142,7 @@ class Planner:
             filter=filtered,
             scorer=scorer.id if scorer else None,
             threshold=self._threshold(user, scorer or teacher, form) if filtered else None,
-            drop=_drop(user, form) if filtered else None,
+            drop=run_filter.checked_drop(user, form.drop) if filtered else None,
             harmful=harmful,
             helpful=helpful,
             harmful_answers=self._harmful_answers(model, form.harmful_answers) if info.needs_harmful else None,
@@ -139,8 +156,10 @@ class Planner:
         )
 
     def _plan(self, spec: RunSpec, user: Dataset, *, suite: Suite | None, judge: JudgeSpec | None) -> RunPlan:
-        asked = (spec.filters_with, spec.threshold, spec.drop)
-        removed = self._once(("removed", user.id, asked), lambda: self._would_remove(user, spec))
+        asked = (user.id, spec.filters_with, spec.threshold, spec.drop, spec.decisions)
+        score = self._scores(user, spec.filters_with) if spec.filters_with else None
+        removed = self._once(("removed", asked), lambda: run_filter.removed(self.log, user, spec, score))
+        decided = self._once(("decided", asked), lambda: run_filter.notes(self.log, user, spec, score))
         steps = spec.optim.steps_for(uploaded=user.uploaded, kept=user.rows - (removed or 0))
         steps += spec.steps_after(steps)
         fitting = self._fit(spec, user)
@@ -155,7 +174,7 @@ class Planner:
             time=self._once(
                 ("time", spec.method, spec.model, spec.lora, spec.loading, spec.optim, steps, user.id), lambda: self._timing.of(spec, steps)
             ),
-            warnings=[*_warnings(user, spec.filter, suite, removed), *fitting.warnings],
+            warnings=[*decided, *_warnings(user, suite, removed), *fitting.warnings],
             command="python launch.py run spec.json",
             preset="own",
             done_already=(self.workspace.folder("runs", spec.run_id) / "result.json").is_file(),
@@ -275,17 +294,6 @@ class Planner:
         usual = prepared.threshold if score is None else score.threshold
         return None if threshold is None or abs(threshold - usual) < 5e-4 else threshold
 
-    def _would_remove(self, user: Dataset, spec: RunSpec) -> int | None:
-        """Rows the filter would drop; None if they have not been scored yet."""
-        if spec.filters_with is None:
-            return 0
-        score = self._scores(user, spec.filters_with)
-        if score is None:
-            return spec.drop
-        if spec.drop is not None:
-            return min(user.rows, spec.drop + score.missing)
-        return score.flagged_from(score.threshold if spec.threshold is None else spec.threshold) + score.missing
-
 
 def plan(workspace: Workspace, form: RunForm, *, suite: Suite | None = None) -> RunPlan:
     """The plan of one form. Raises SpecError or PrerequisiteError if something it needs is missing."""
@@ -358,13 +366,6 @@ def _loading(wanted: LoadSpec | None, made_on: TeacherInfo | None, *, bound: boo
     return used.model_copy(update={"device": wanted.device}) if wanted.device != usual.device else used
 
 
-def _drop(user: Dataset, form: RunForm) -> int | None:
-    """The number of rows of the form. Raises SpecError if it leaves none to train on."""
-    if form.drop is not None and form.drop >= user.rows:
-        raise SpecError(f"drop is {form.drop:,}, but '{user.name}' has {user.rows:,} rows: leave some to train on.")
-    return form.drop
-
-
 def _hot(form: RunForm, model: str, preset: str) -> list[str]:
     """A warning where a real base would be trained with settings measured on the lab's tiny one."""
     rate = preset_named(preset).optim.learning_rate
@@ -383,10 +384,8 @@ def _continued(spec: RunSpec, wanted: LoraSpec) -> list[str]:
     ]
 
 
-def _warnings(user: Dataset, filtered: bool, suite: Suite | None, removed: int | None) -> list[str]:
+def _warnings(user: Dataset, suite: Suite | None, removed: int | None) -> list[str]:
     found = []
-    if "lineage" in user.manifest and filtered:
-        found.append("This data was audited already; the filter will drop flagged rows that a reviewer kept.")
     if suite is None:
         found.append("No evaluation prompts are set, so the run will be trained but not graded. Choose them on the Settings page.")
     if removed is not None and removed > user.rows / 2:

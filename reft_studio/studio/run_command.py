@@ -58,6 +58,7 @@ def command(form: RunForm, *, teacher: str | None, preset: str, filtered: bool) 
         words += ["--filter", form.scorer or TEACHER]
     words += ["--threshold", f"{form.threshold:g}"] if filtered and form.threshold is not None else []
     words += ["--drop", str(form.drop)] if filtered and form.drop is not None else []
+    words += ["--no-decisions"] if filtered and form.drop is None and not form.heed_decisions else []
     words += [] if form.prompts == "auto" else ["--prompts", form.prompts]
     for pair in _pairs(form, preset):
         words += ["--set", pair]
@@ -124,11 +125,12 @@ def changed(spec: RunSpec, options: Mapping[str, Any], pairs: Sequence[str], *, 
     if given.get("method", spec.method) != spec.method:
         values["method_config"] = {}
     if given.get("filter") is False:
-        values |= dict.fromkeys(("scorer", "threshold", "drop"))
+        values |= dict.fromkeys(("scorer", "threshold", "drop", "decisions"))
     elif given.get("filter"):
         values["scorer"] = None
     values |= {"drop": None} if "threshold" in given else {}
-    values |= {"threshold": None} if "drop" in given else {}
+    values |= {"threshold": None, "decisions": None} if "drop" in given else {}
+    values |= {"decisions": None} if given.get("heed_decisions") is False else {}
     values |= {name: value for name, value in given.items() if name in RunSpec.model_fields}
     values |= {name: given[option] for option, name in _ALIGNMENT.items() if option in given}
     for group, new in _changes(pairs, method=values["method"], steps=steps).items():

@@ -41,6 +41,7 @@ class RunForm(Settings):
     scorer: str | None = Field(None, description="id or name of the prepared scorer that filters; empty: the teacher's refusal feature")
     threshold: float | None = Field(None, ge=-1, le=1, description="score from which a row is flagged; empty: the one in use")
     drop: int | None = Field(None, ge=1, description="drop this many rows, the highest scores first, instead of all from a threshold on")
+    heed_decisions: bool = Field(True, description="what people decided about rows goes before the threshold; off: the scores alone decide")
     start: Start = Field("method", description="where training starts: where the method does, from aligned weights, or from the base")
     adapters: Literal["continue", "fresh"] = Field(
         "continue", description="from aligned weights: continue their adapter, or train a fresh one on top of it"

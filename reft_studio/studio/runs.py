@@ -11,8 +11,9 @@ from reft_studio.errors import SpecError, StoreError
 from reft_studio.evaluation.suite import Suite
 from reft_studio.jobs.queue import JobQueue
 from reft_studio.store import run_notes
+from reft_studio.store.decisions import DecisionLog
 from reft_studio.store.run_notes import RunNote
-from reft_studio.studio import plans, run_deletion
+from reft_studio.studio import plans, run_deletion, run_filter
 from reft_studio.studio.models import Models
 from reft_studio.studio.past_runs import FELL, STATES, PastRun, PastRuns
 from reft_studio.studio.run_deletion import Deletion
@@ -50,6 +51,10 @@ class Runs:
     def plan_all(self, forms: Sequence[RunForm]) -> list[RunPlan]:
         """Plans of runs that are started together; what they share is looked up once."""
         return plans.plan_all(self.workspace, forms)
+
+    def ignores_decisions(self, spec: RunSpec) -> bool:
+        """Whether people decided about rows of its data, and its filter goes by the scores alone."""
+        return run_filter.ignores_decisions(DecisionLog(self.workspace), spec)
 
     def start(self, form: RunForm, *, evaluate: bool = True) -> str:
         """Queue one run, with its evaluation where prompts are set; returns the job."""

@@ -47,6 +47,7 @@ def found(workspace: Workspace, run: Callable[..., None], data: str) -> Dose:
     run("chance4", hs=35, removed=4, filter=True, scorer="random", drop=4)
     run("chance8", hs=34, removed=8, filter=True, scorer="random", drop=8)
     run("words", hs=30, removed=4, filter=True, scorer="tfidf")
+    run("decided", hs=2, removed=5, filter=True, teacher="lab", decisions="0" * 64)
     run("longer", hs=1, optim=OptimSpec(steps=9))
     run("guided", hs=0, removed=4, method="ref_teacher", filter=True, teacher="lab", harmful="h" * 16, helpful="g" * 16)
     return dose(load_rows(workspace), dataset=data, scorer="lab", threshold=OWN)
@@ -61,7 +62,7 @@ def test_each_line_stands_at_the_rows_it_removed_beside_the_control_of_the_same_
         ("control", None, 8, 40.0, 85.0),
         ("filter", -0.5, 8, 40.0, 25.0),
     ]
-    assert (found.lines, found.left_out) == (2, 1), "another filter and another method are not meant; longer training is left out"
+    assert (found.lines, found.left_out) == (2, 1), "other filters, decisions and methods are not meant; longer training is left out"
 
 
 def test_seeds_of_one_line_are_one_point(workspace: Workspace, run: Callable[..., None], data: str) -> None:

@@ -139,3 +139,18 @@ def test_a_file_that_is_no_spec_is_said_to_be_none(tmp_path: Path, text: str, to
         specs_in(tmp_path / "spec.json")
     with pytest.raises(SpecError, match="There is no file"):
         specs_in(tmp_path / "other.json")
+
+
+def test_decisions_are_heeded_unless_the_command_says_otherwise() -> None:
+    form = RunForm(dataset="d" * 16, method="filter_only")
+    assert "decisions" not in command(form, teacher="lab", preset="lab", filtered=True)
+    alone = form.model_copy(update={"heed_decisions": False})
+    assert "--no-decisions" in command(alone, teacher="lab", preset="lab", filtered=True)
+    assert "decisions" not in command(alone, teacher=None, preset="lab", filtered=False), "nothing is filtered"
+
+
+def test_a_stored_run_loses_its_decisions_with_its_filter_and_when_that_is_asked_for() -> None:
+    spec = RunSpec(dataset="d", method="filter_only", teacher="lab", filter=True, decisions="0" * 64)
+    assert changed(spec, {}, []).decisions == spec.decisions
+    for options in ({"filter": False}, {"drop": 5}, {"heed_decisions": False}):
+        assert changed(spec, options, []).decisions is None

@@ -118,6 +118,7 @@ def of_spec(studio: Studio, inputs: RunInputs, spec: RunSpec, judge: JudgeSpec |
     usual_filter = DEFENSES.get(spec.method).info.uses_filter and not frozen
     values: dict[str, Any] = {"methods": [spec.method], "dataset": spec.dataset, "teacher": teacher, "seeds": str(spec.seed)}
     values |= {"filtering": "method" if spec.filter == usual_filter else "drop" if spec.filter else "keep", "scorer": spec.scorer or ""}
+    values |= {"heed": spec.drop is not None or not studio.runs.ignores_decisions(spec)}
     values |= {"start": _start(spec), "adapters": spec.adapters, "harmful_answers": _harmful_answers(studio, spec)}
     values |= {"threshold": _line(studio, spec), "drop": "" if spec.drop is None else str(spec.drop), "preset": _preset(studio, spec)}
     values |= {**inputs.shown("optim", spec.optim), **inputs.shown("lora", spec.lora)}

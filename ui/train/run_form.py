@@ -56,7 +56,8 @@ BASIC_OPTIM = ("steps", "epochs", "batch_size", "learning_rate", "max_length")
 BASIC_LORA = ("rank",)
 _PROMPTS_HELP = "Own prompts, and the usual judge, are chosen on the Settings page."
 TEACHERS_OWN = ("The teacher's refusal feature", "")
-_FILTERING_HELP = "Data frozen on the Review page holds the decisions already. Other data is filtered by the threshold alone."
+_FILTERING_HELP = "Data frozen on the Review page holds the decisions already. Only dropping rows for every method filters it again."
+_HEED_HELP = "A row that a person kept stays, one that a person removed goes. Off: the scores alone decide, as for a number of rows."
 _AUTO = "Settings that fit the base; all can be changed below."
 MOST_RUNS = 48
 
@@ -155,7 +156,7 @@ class RunInputs:
         loading = self.group("loading", given)
         common |= {name: given[name] for name in ("start", "adapters")} | {"harmful_answers": given["harmful_answers"] or None}
         common |= {"loading": None if loading == DEFAULT else loading, "prompts": given["prompts"]}
-        filtered = {"scorer": given["scorer"] or None, **_line_of(given)}
+        filtered = {"scorer": given["scorer"] or None, "heed_decisions": bool(given["heed"]), **_line_of(given)}
         return [
             RunForm.checked(
                 method=method,
@@ -220,6 +221,7 @@ def _draw_data() -> dict[str, Any]:
         "filtering": gr.Radio(list(FILTERING), value="method", label="Flagged rows", info=_FILTERING_HELP, elem_id="train-filtering"),
     }
     with gr.Accordion("Other scorer, threshold or number of rows", open=False, elem_id="train-flagging"):
+        fields["heed"] = gr.Checkbox(True, label="What people decided goes before the threshold", info=_HEED_HELP, elem_id="train-heed")
         fields["scorer"] = gr.Dropdown([TEACHERS_OWN], value="", label="Scorer that flags them", elem_id="train-scorer", interactive=True)
         with gr.Row(elem_classes=["rs-fields"]):
             fields["threshold"] = gr.Textbox("", label="Threshold", info=_LINE, elem_id="train-threshold", max_lines=1)

@@ -55,6 +55,7 @@ def run(
         int | None,
         typer.Option(min=1, help="drop this many rows, the highest scores first; with --filter random: the control that removes by chance"),
     ] = None,
+    decisions: Annotated[bool, typer.Option(help="what people decided about rows goes before the threshold")] = True,
     seed: Annotated[int | None, typer.Option(help="seeds adapter and batch order; default: 0")] = None,
     evaluate: Annotated[bool, typer.Option(help="evaluate the finetuned model afterwards")] = True,
     prompts: Annotated[Literal["auto", "own"], typer.Option(help="own: the prompts set on the Settings page, for the lab too")] = "auto",
@@ -76,7 +77,7 @@ def run(
 
     given: dict[str, Any] = {"dataset": dataset, "method": method, "model": model, "teacher": teacher, "preset": preset, "seed": seed}
     given |= {"start": start, "adapters": adapters, "harmful_answers": harmful_answers, "refusals": refusals, "answers": answers}
-    given |= {**filtering(filter_by, none=no_filter), "threshold": threshold, "drop": drop}
+    given |= {**filtering(filter_by, none=no_filter), "threshold": threshold, "drop": drop, "heed_decisions": None if decisions else False}
     given = {name: value for name, value in given.items() if value is not None}
     asked = Prompts("", harmful, harmless, task or "sentiment", benchmark, rows, max_new_tokens)
     looks = watch_from(watch, report_to=report_to)
