@@ -18,7 +18,7 @@ from reft_studio.models.batching import Encoder
 from reft_studio.models.features import last_prompt_features, token_states
 from reft_studio.models.prompt_tokens import PromptToken, prompt_tokens
 from reft_studio.models.session import Session
-from reft_studio.scoring.inside import MOST_TOKENS, Inside, Neighbour, TokenCosine
+from reft_studio.scoring.explanation import MOST_TOKENS, Inside, Neighbour, TokenCosine
 from reft_studio.scoring.refusal_similarity import check_match, score_prompts
 from reft_studio.teacher.details import LAYERS, NEIGHBOURS
 from reft_studio.teacher.pool import KINDS

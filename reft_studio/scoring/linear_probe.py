@@ -15,9 +15,9 @@ from reft_studio.errors import StoreError
 from reft_studio.progress import Progress
 from reft_studio.scoring.prepared import Prepared, PreparedScorer
 from reft_studio.scoring.preparing import SATURATION
+from reft_studio.scoring.prompt_states import Labelled, prepare_prompt_states, score_prompt_states, shipped_prompts
 from reft_studio.scoring.scorer import Examples, Scorer, ScorerInfo, ScorerSpec
 from reft_studio.scoring.scores import ScoreSet
-from reft_studio.scoring.through_teacher import Labelled, prepare_prompt_states, score_prompt_states, shipped_prompts
 from reft_studio.workspace import Workspace
 
 FILE = "probe.npz"

@@ -17,8 +17,8 @@ from reft_studio.models.generation import halving
 from reft_studio.models.session import Session
 from reft_studio.models.spec import LoraSpec
 from reft_studio.models.supervised import Supervised, hidden_states, supervise
+from reft_studio.scoring.prompt_states import session_of
 from reft_studio.scoring.refusal_similarity import check_match
-from reft_studio.scoring.through_teacher import session_of
 from reft_studio.teacher.teacher import TeacherInfo
 
 FRESH, ADAPTER = "gradient", LoraSpec(rank=4, alpha=8)

@@ -22,10 +22,10 @@ from reft_studio.scoring.content import prompt_key, teacher_content
 from reft_studio.scoring.partial import PartialScores, ScoreHeader
 from reft_studio.scoring.prepared import Prepared, PreparedScorer
 from reft_studio.scoring.preparing import Scale, calibrate, id_of, opened, split
+from reft_studio.scoring.prompt_states import facts_of, teacher_of, teacher_of_prepared
 from reft_studio.scoring.scorer import Examples, Scorer, ScorerSpec
 from reft_studio.scoring.scores import ScoreSet, score_key
 from reft_studio.scoring.shards import NO_ANSWER, NOT_FINITE, REFUSED
-from reft_studio.scoring.through_teacher import facts_of, teacher_of, teacher_of_prepared
 from reft_studio.scoring.work import Scored, load_shard, save_shard, work_folder
 from reft_studio.workspace import Workspace
 

@@ -15,7 +15,7 @@ from reft_studio.data.grid import is_flagged
 from reft_studio.data.index.rowstore import row_store
 from reft_studio.errors import DataError, EvaluationError, SpecError, StoreError
 from reft_studio.scoring import SCORERS
-from reft_studio.scoring.inside import MOST_TOKENS, Inside, TokenCosine
+from reft_studio.scoring.explanation import MOST_TOKENS, Inside, TokenCosine
 from reft_studio.scoring.prepared import Prepared, open_prepared
 from reft_studio.scoring.scorer import Reads, Scorer, ScorerInfo
 from reft_studio.scoring.scores import ScoreSet, list_score_sets, open_score_set

@@ -28,8 +28,8 @@ from reft_studio.models.source import locate
 from reft_studio.models.supervised import hidden_states
 from reft_studio.models.vocabulary import embeddings
 from reft_studio.progress import Progress
+from reft_studio.scoring.prompt_states import session_of
 from reft_studio.scoring.refusal_similarity import check_match
-from reft_studio.scoring.through_teacher import session_of
 from reft_studio.teacher.teacher import TeacherInfo
 from reft_studio.training.context import AlignmentData
 from reft_studio.training.cost import Costs

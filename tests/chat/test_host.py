@@ -24,7 +24,7 @@ from reft_studio.models.session import Session
 from reft_studio.models.spec import LoadSpec, OptimSpec
 from reft_studio.models.streaming import StreamLane, stream
 from reft_studio.progress import Silent
-from reft_studio.scoring.inside import Inside
+from reft_studio.scoring.explanation import Inside
 from reft_studio.tasks.evaluate import evaluate_subject
 from reft_studio.teacher.spec import TeacherSpec
 from reft_studio.teacher.training import prepare_teacher

@@ -16,7 +16,7 @@ from reft_studio.models.session import Session
 from reft_studio.models.spec import LoraSpec, OptimSpec
 from reft_studio.progress import Silent
 from reft_studio.scoring.explain import NEAREST, explain
-from reft_studio.scoring.inside import MOST_TOKENS, Inside
+from reft_studio.scoring.explanation import MOST_TOKENS, Inside
 from reft_studio.scoring.refusal_similarity import score_prompts
 from reft_studio.teacher import details
 from reft_studio.teacher.quick import quick_spec

@@ -15,9 +15,9 @@ from reft_studio.errors import SpecError
 from reft_studio.progress import Silent
 from reft_studio.scoring import SCORERS, choosing, pharmacist_like
 from reft_studio.scoring.choosing import lowest
+from reft_studio.scoring.prompt_states import read_through
 from reft_studio.scoring.row_reader import RowReader
 from reft_studio.scoring.scores import open_score_set
-from reft_studio.scoring.through_teacher import read_through
 from reft_studio.tasks.score import score_dataset
 from reft_studio.workspace import Workspace
 from tools.alignment_choice import corrupted, kept, prepared

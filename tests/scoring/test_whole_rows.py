@@ -18,9 +18,9 @@ from reft_studio.scoring.larf import difference, references, unit
 from reft_studio.scoring.level import level_of
 from reft_studio.scoring.perplexity import direction
 from reft_studio.scoring.prepared import open_prepared
+from reft_studio.scoring.prompt_states import read_through
 from reft_studio.scoring.row_reader import FRESH, RowReader
 from reft_studio.scoring.scores import ScoreSet, open_score_set
-from reft_studio.scoring.through_teacher import read_through
 from reft_studio.tasks import lab_data
 from reft_studio.tasks.score import score_dataset
 from reft_studio.tasks.scorers import prepare_scorer

@@ -16,7 +16,7 @@ from ui.text import mask, number, show
 from ui.widgets import widget
 
 if TYPE_CHECKING:
-    from reft_studio.scoring.inside import Inside, Neighbour, TokenCosine
+    from reft_studio.scoring.explanation import Inside, Neighbour, TokenCosine
     from reft_studio.studio.explain import Asked, RowFacts, Verdict
     from reft_studio.studio.studio import Studio
     from ui.shared.row_table import ServerFunction

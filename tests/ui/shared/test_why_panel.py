@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from reft_studio.scoring.inside import Inside, Neighbour, TokenCosine
+from reft_studio.scoring.explanation import Inside, Neighbour, TokenCosine
 from reft_studio.studio.explain import Asked, LayerScore, RowFacts, Verdict
 from reft_studio.studio.studio import Studio
 from reft_studio.workspace import Workspace
