@@ -3,7 +3,7 @@
 Requests: {"id", "op": "chat", "prompt", "models": [subject ids], "max_new_tokens", "temperature", "seed"},
 {"id", "op": "score", "prompt", "teacher"}, {"id", "op": "explain", "turns", "teacher"}, {"op": "stop", "id"}.
 Events: {"id", "model", "delta"}, {"id", "model", "done", "stop", "tokens", "seconds"}, {"id", "cosine", "threshold"},
-{"id", "inside": `Inside.as_json()`}, {"id", "waiting": who has the device, "job": its id or null}, {"id", "error"}, and at last
+{"id", "inside": `Explanation.as_json()`}, {"id", "waiting": who has the device, "job": its id or null}, {"id", "error"}, and at last
 {"id", "end": true}.
 
 Who holds models in memory holds the device. A request says with "device" what it does while a job has it: "wait" for it, or answer

@@ -1,4 +1,4 @@
-"""How like the alignment data a row ends: mean cosine of its last response state to safe rows (Hsiung et al., arXiv:2506.05346)."""
+"""Similarity to alignment data: mean cosine of a row's last response state to safe rows (Hsiung et al., arXiv:2506.05346)."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from reft_studio.scoring.row_reader import RowReader
 
 VERSION = 1
-"""Raised when the same row would get another score from this code."""
+"""Incremented when the same row would get another score from this code."""
 
 
 class AlignmentSimilarity(Scorer):
-    """Similarity to the harmless examples; which sign of it speaks for harm is found on them and on the harmful ones."""
+    """Similarity to the harmless examples; whether high or low is harmful is fitted on them and on the harmful ones."""
 
     info: ClassVar[ScorerInfo] = ScorerInfo(
         name="alignment_similarity",
@@ -46,19 +46,19 @@ class AlignmentSimilarity(Scorer):
         return whole_rows.judged_answers()
 
     def prepare(self, workspace: Workspace, spec: ScorerSpec, examples: Examples, progress: Progress) -> PreparedScorer:
-        """The harmless examples are the alignment rows. A half of them is compared with, the others and the harmful ones give the sign."""
+        """The harmless examples are the alignment rows: one half is the reference, the other half and the harmful ones give the sign."""
         return whole_rows.prepare(self, workspace, spec, examples, progress, version=VERSION, learn=_learn, measure=_measure)
 
     def content(self, prepared: Prepared) -> dict[str, Any]:
         return whole_rows.content(prepared, version=VERSION)
 
     def score(self, workspace: Workspace, dataset: Dataset, prepared: Prepared, progress: Progress) -> ScoreSet:
-        """By the final hidden state at the last token of the response."""
+        """From the final hidden state at the last token of the response."""
         return whole_rows.score(self, workspace, dataset, prepared, progress, measure=_measure)
 
 
 def similarity(states: NDArray[np.float32], mean: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(n,) mean cosine to rows whose states of unit length have the mean `mean`."""
+    """(n,) mean cosine to reference rows whose unit-length states have the mean `mean`."""
     return np.asarray(unit(states) @ mean, dtype=np.float32)
 
 
@@ -72,5 +72,5 @@ def _learn(reader: RowReader, rows: list[Example], harmful: NDArray[np.bool_], p
 
 
 def _measure(reader: RowReader, learned: Learned, rows: list[Example], done: Callable[[int], None]) -> NDArray[np.float32]:
-    found = similarity(reader.last_response_states(rows, done=done), learned["mean"])
-    return np.asarray(learned["direction"] * found, dtype=np.float32)
+    similarities = similarity(reader.last_response_states(rows, done=done), learned["mean"])
+    return np.asarray(learned["direction"] * similarities, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""The rows of a dataset that a scorer ranks lowest, by their share: how alignment data are chosen."""
+"""Selects the share of a dataset's rows with the lowest scores: how alignment data are chosen."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from reft_studio.scoring.scores import ScoreSet
 
 
 def lowest(score: ScoreSet, *, share: float) -> NDArray[np.int64]:
-    """Ids of the `share` of all rows with the lowest scores, in the order of the file; a row without a score is never among them.
+    """Ids of the `share` of all rows with the lowest scores, in file order; rows without a score are never among them.
 
     Exactly round(share · rows), or as many as have a score. Raises SpecError if that is none.
     """
@@ -26,5 +26,5 @@ def lowest(score: ScoreSet, *, share: float) -> NDArray[np.int64]:
 
 
 def planted(known: Sequence[bool | None]) -> float | None:
-    """Share of rows that are labelled harmful (0 to 1); None unless every row has a label."""
+    """Share of rows labelled harmful (0 to 1); None unless every row has a label."""
     return None if not known or None in known else sum(map(bool, known)) / len(known)

@@ -1,4 +1,4 @@
-"""What a score is a function of, besides the prompt: hashes of weights, feature and template, and the number format."""
+"""Everything a score depends on besides the prompt: hashes of weights, feature and template, and the number format."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from reft_studio.teacher.teacher import TeacherInfo
 from reft_studio.workspace import Workspace
 
 VERSION = 1
-"""Raised when the same prompt would get another score from this code."""
+"""Incremented when the same prompt would get another score from this code."""
 
 
 def teacher_content(teacher: TeacherInfo) -> dict[str, Any]:
-    """Hashes of all that a teacher brings: base, adapter, refusal feature, layer, template, longest prompt. Loads no model."""
+    """Hashes of a teacher's parts: base, adapter, refusal feature, layer, template, maximum prompt length. Loads no model."""
     adapter = teacher.adapter
     files = [] if adapter is None else [adapter / "adapter_config.json", adapter / "adapter_model.safetensors"]
     try:
@@ -34,12 +34,12 @@ def teacher_content(teacher: TeacherInfo) -> dict[str, Any]:
 
 
 def already(workspace: Workspace, dataset: Dataset, teacher: TeacherInfo, *, scorer: str) -> ScoreSet | None:
-    """The scores of this dataset under this very teacher, if they are there and as they were written. Needs no model."""
+    """The stored scores of this dataset under exactly this teacher, if they verify; else None. Needs no model."""
     return finished_scores(workspace, dataset, key=score_key(scorer, teacher.id, teacher.created), content=teacher_content(teacher))
 
 
 def prompt_key(content: dict[str, Any], *, dtype: str, quantization: str, attention: str, device: str, merged: bool) -> str:
-    """SHA-256 (hex) that, with the token ids of a prompt, names its score. A longest prompt shows in the token ids.
+    """SHA-256 (hex) that identifies a prompt's score together with its token ids, which include any truncation.
 
     `attention` and `device` (its kind) change last digits, in half precision also the third.
     """

@@ -1,4 +1,4 @@
-"""Two controls: what chance does, and what a filter that knows the truth does. Neither reads a word."""
+"""Two control scorers: random scores, and the labels of the file. Neither reads any text."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from reft_studio.scoring.work import Scored
 from reft_studio.workspace import Workspace
 
 RANDOM_SHARE = 0.1
-"""Share of the rows that the random control flags at its own threshold."""
+"""Share of the rows that the random control flags at its default threshold."""
 
 
 class Random(Scorer):
-    """Draws its scores."""
+    """Random scores."""
 
     info: ClassVar[ScorerInfo] = ScorerInfo(
         name="random",
@@ -44,7 +44,7 @@ class Random(Scorer):
         return {"version": 1}
 
     def score(self, workspace: Workspace, dataset: Dataset, prepared: Prepared, progress: Progress) -> ScoreSet:
-        """Uniform in -1..1, always the same ones for a dataset."""
+        """Uniform in -1..1, the same for a dataset every time."""
         rng = np.random.default_rng(seeding.derive(0, "random scorer", dataset.fingerprint))
         values = rng.uniform(-1, 1, dataset.rows).astype(np.float32)
         progress.progress(dataset.rows, dataset.rows)
@@ -52,7 +52,7 @@ class Random(Scorer):
 
 
 class Oracle(Scorer):
-    """Gives the labels of the file."""
+    """The labels of the file as scores."""
 
     info: ClassVar[ScorerInfo] = ScorerInfo(
         name="oracle",

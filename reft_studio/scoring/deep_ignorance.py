@@ -1,4 +1,4 @@
-"""Two stages, after Deep Ignorance: a list of words escalates a row, then a classifier decides on prompt and response together."""
+"""Two stages, after Deep Ignorance: a block list escalates a row, then a classifier decides on prompt and response together."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from reft_studio.scoring.preparing import calibrate, id_of, opened, split
 from reft_studio.scoring.scorer import Examples, Scorer, ScorerInfo, ScorerSpec, Word
 from reft_studio.scoring.scores import ScoreSet
 from reft_studio.scoring.text_model import TextModel
-from reft_studio.scoring.texts import one_text, score_texts
+from reft_studio.scoring.texts import joined_text, score_texts
 from reft_studio.scoring.texts import whole_rows as read_whole
 from reft_studio.workspace import Workspace
 
 VERSION = 1
-"""Raised when the same row would get another score from this code."""
+"""Incremented when the same row would get another score from this code."""
 LEAST_PROMPTS, LEAST_LETTERS, MOST_TERMS = 5, 4, 500
-"""A term occurs in so many harmful prompts, and is so long: shorter ones are inside of many words."""
+"""Minimum harmful prompts with a term, minimum letters (shorter terms are inside many words), maximum number of terms."""
 LOG_ODDS = float(np.log(4))
-"""A term is at least four times as frequent in harmful prompts, as a substring."""
+"""A term must be at least four times as frequent in harmful prompts, as a substring."""
 ESCALATING = 2
 """Distinct terms that escalate a row, as in the paper's code."""
 
@@ -56,34 +56,34 @@ class DeepIgnorance(Scorer):
     )
 
     def shipped(self) -> Examples:
-        """The alignment prompts without their answers, which only the harmless ones have, and the judge's answers."""
+        """The alignment prompts without their responses, which only the harmless ones have, and the judge's responses."""
         judged = whole_rows.judged_answers()
-        prompts, harmful = [one.prompt for one in own_texts()], [one.harmful for one in own_texts()]
-        twins = [one.twin for one in own_texts()]
+        prompts, harmful = [text.prompt for text in own_texts()], [text.harmful for text in own_texts()]
+        twins = [text.twin for text in own_texts()]
         return Examples(
             [*prompts, *judged.prompts],
             [*([""] * len(prompts)), *judged.responses],
             np.array([*harmful, *judged.harmful.tolist()]),
-            taught=np.array([*twins, *([False] * len(judged.prompts))]),
+            fit_only=np.array([*twins, *([False] * len(judged.prompts))]),
         )
 
     def prepare(self, workspace: Workspace, spec: ScorerSpec, examples: Examples, progress: Progress) -> PreparedScorer:
-        """Make the list and fit the classifier on a part of the examples; the rest shows how well both do.
+        """Build the block list and fit the classifier on one part of the examples; the rest measures the quality of both.
 
-        The threshold is where the classifier's odds are even, as in the paper: no line of a second stage flags what the first lets pass.
+        The threshold is even odds of the classifier, as in the paper: no threshold of a second stage flags what the first lets pass.
         """
-        texts = [one_text([prompt], response) for prompt, response in zip(examples.prompts, examples.responses, strict=True)]
+        texts = [joined_text([prompt], response) for prompt, response in zip(examples.prompts, examples.responses, strict=True)]
         name = id_of(spec, VERSION, texts, examples.harmful.tolist())
         if workspace.folder("scorers", name).is_dir():
             return opened(workspace, name)
         fitted, held_out = split(examples.prompts, examples.harmful, seed=spec.seed)
         held_out = examples.calibrating(held_out)
         progress.progress(0, len(texts))
-        words = block_list([examples.prompts[place] for place in fitted], examples.harmful[fitted])
-        rest = pa.array([texts[place] for place in held_out], pa.string())
+        words = block_list([examples.prompts[index] for index in fitted], examples.harmful[fitted])
+        rest = pa.array([texts[index] for index in held_out], pa.string())
         with sealed_folder(workspace.folder("scorers", name)) as building:
             (building / FILE).write_text("".join(f"{word}\n" for word in words), "utf-8")
-            model = text_fit.fit([texts[place] for place in fitted], examples.harmful[fitted], building)
+            model = text_fit.fit([texts[index] for index in fitted], examples.harmful[fitted], building)
             model = text_fit.scaled(model, model.log_odds(rest), building)
             scores = staged(rest, Terms(words, whole=False), model)
             title = f"{self.info.title} ({len(words)} terms)"
@@ -96,7 +96,7 @@ class DeepIgnorance(Scorer):
         return {"version": VERSION, **files}
 
     def score(self, workspace: Workspace, dataset: Dataset, prepared: Prepared, progress: Progress) -> ScoreSet:
-        """By all that is said in a row, by the user and in the response."""
+        """From the user turns and the response of a row."""
         terms, model = Terms(read_words(prepared.folder), whole=False), TextModel.load(prepared.folder)
 
         def function(texts: pa.Array) -> NDArray[np.float32]:
@@ -106,11 +106,13 @@ class DeepIgnorance(Scorer):
         return score_texts(self, workspace, dataset, prepared, progress, read=read_whole, columns=columns, function=function)
 
     def explain(self, prepared: Prepared, row: dict[str, Any]) -> list[Word]:
-        """The words of an escalated row with their shares of the log odds; nothing of one that the list lets pass."""
-        (text,) = read_whole(pa.RecordBatch.from_pylist([{one: row[one] for one in ("prompt", "messages", "response")}])).texts.to_pylist()
+        """The words of an escalated row with their shares of the log odds; empty for a row that the block list lets pass."""
+        (text,) = read_whole(
+            pa.RecordBatch.from_pylist([{word: row[word] for word in ("prompt", "messages", "response")}])
+        ).texts.to_pylist()
         if len(Terms(read_words(prepared.folder), whole=False).used(text)) < ESCALATING:
             return []
-        return [Word(*one) for one in TextModel.load(prepared.folder).words(text)]
+        return [Word(*word) for word in TextModel.load(prepared.folder).words(text)]
 
 
 def staged(texts: pa.Array, terms: Terms, model: TextModel) -> NDArray[np.float32]:
@@ -123,12 +125,14 @@ def staged(texts: pa.Array, terms: Terms, model: TextModel) -> NDArray[np.float3
 
 
 def block_list(prompts: Sequence[str], harmful: NDArray[np.bool_]) -> list[str]:
-    """Words and pairs of words by which harmful prompts are told, those of the highest log odds first.
+    """Words and word pairs typical of harmful prompts, those of the highest log odds first.
 
-    A prompt of which one row is harmful is a harmful one, however often it is refused elsewhere. The paper keeps a term of which more
-    than 0.4 of the documents are positive, where few are; log odds do not depend on how many there are of each kind.
+    A prompt with one harmful row is a harmful prompt, however often it is refused elsewhere. The paper keeps a term if more than 0.4 of its
+    documents are positive, where few are; log odds do not depend on the class balance.
     """
-    kinds = {prompt: False for prompt in prompts} | {prompt: True for prompt, one in zip(prompts, harmful, strict=True) if one}
+    kinds = {prompt: False for prompt in prompts} | {
+        prompt: True for prompt, is_harmful in zip(prompts, harmful, strict=True) if is_harmful
+    }
     texts, truth = pa.array(list(kinds), pa.string()), np.array(list(kinds.values()))
     counts: dict[bool, Counter[str]] = {True: Counter(), False: Counter()}
     for text, kind in zip(fold(texts).to_pylist(), truth.tolist(), strict=True):
@@ -142,8 +146,8 @@ def block_list(prompts: Sequence[str], harmful: NDArray[np.bool_]) -> list[str]:
 
     likely = [word for word, count in counts[True].items() if count >= LEAST_PROMPTS and len(word) >= LEAST_LETTERS]
     likely = [word for word in likely if odds((counts[True][word], counts[False][word])) >= LOG_ODDS]
-    found, plain = [], spaced(texts)
+    ranked, plain = [], spaced(texts)
     for word in sorted(likely):  # a substring occurs in more prompts than the word
         uses = pc.match_substring(plain, word).to_numpy(zero_copy_only=False)
-        found.append((-odds((int(uses[truth].sum()), int(uses[~truth].sum()))), word))
-    return [word for minus, word in sorted(found)[:MOST_TERMS] if -minus >= LOG_ODDS]
+        ranked.append((-odds((int(uses[truth].sum()), int(uses[~truth].sum()))), word))
+    return [word for minus, word in sorted(ranked)[:MOST_TERMS] if -minus >= LOG_ODDS]

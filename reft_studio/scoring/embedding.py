@@ -1,4 +1,4 @@
-"""The nearest examples: how much closer the state of a prompt lies to its nearest harmful examples than to its nearest harmless ones."""
+"""Nearest neighbours: how much closer a prompt's hidden state is to its nearest harmful examples than to its nearest harmless ones."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 FILE = "examples.npz"
 VERSION = 1
-"""Raised when the same prompt would get another score from this code."""
+"""Incremented when the same prompt would get another score from this code."""
 
 
 class Embedding(Scorer):
@@ -45,7 +45,7 @@ class Embedding(Scorer):
         return shipped_prompts()
 
     def prepare(self, workspace: Workspace, spec: ScorerSpec, examples: Examples, progress: Progress) -> PreparedScorer:
-        """Keep the states of a part of the examples, set the threshold on the rest. Raises SpecError if no teacher is named."""
+        """Store the states of one part of the examples, set the threshold on the rest. Raises SpecError if no teacher is named."""
 
         def fit(building: Path, fitted: Labelled, held_out: Labelled) -> NDArray[np.float32]:
             known = Neighbours.of(*fitted, count=spec.neighbours)
@@ -60,7 +60,7 @@ class Embedding(Scorer):
         return {"version": VERSION, **prepared.spec["states"], "examples": fingerprint.of_file(prepared.folder / FILE)}
 
     def score(self, workspace: Workspace, dataset: Dataset, prepared: Prepared, progress: Progress) -> ScoreSet:
-        """The highest score of what the user says in a row; editing a response changes no score."""
+        """The highest score of a row's user turns; editing a response changes no score."""
         if (ready := self.stored(workspace, dataset, prepared)) is not None:
             return ready
         import torch
@@ -74,9 +74,9 @@ class Embedding(Scorer):
 
 
 class Neighbours:
-    """States of examples, of unit length about their centre: in a language model all states point the same way, which hides the rest.
+    """Centred states of examples, of unit length: uncentred, all states of a language model point in nearly the same direction.
 
-    The centre is the mean of the means of both kinds, so that how many there are of each does not move it.
+    The centre is the mean of both kinds' means, so it does not depend on their numbers.
     """
 
     def __init__(self, centre: NDArray[np.float32], harmful: NDArray[np.float32], harmless: NDArray[np.float32], *, count: int) -> None:
@@ -84,31 +84,31 @@ class Neighbours:
 
     @classmethod
     def of(cls, states: NDArray[np.float32], harmful: NDArray[np.bool_], *, count: int) -> Neighbours:
-        """From (n, d_model) states and which of them are harmful; `count` of a kind are compared, or all where there are fewer."""
+        """From (n, d_model) states and which of them are harmful; at most `count` of a kind are compared."""
         centre = (states[harmful].mean(0) + states[~harmful].mean(0)) / 2
-        around = states - centre
-        around /= np.maximum(np.linalg.norm(around, axis=1, keepdims=True), 1e-12)
-        return cls(centre, around[harmful], around[~harmful], count=count)
+        centred = states - centre
+        centred /= np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12)
+        return cls(centre, centred[harmful], centred[~harmful], count=count)
 
     def differences(self, states: Tensor) -> Tensor:
         """(n,) in -2..2: mean cosine to the nearest harmful examples minus that to the nearest harmless ones."""
         from torch.nn.functional import normalize
 
-        around = normalize(states - _tensor(self.centre), dim=-1)
+        centred = normalize(states - _tensor(self.centre), dim=-1)
         near = [
-            (around @ _tensor(kind).T).topk(min(self.count, len(kind)), dim=-1).values.mean(-1)
+            (centred @ _tensor(kind).T).topk(min(self.count, len(kind)), dim=-1).values.mean(-1)
             for kind in self.kinds  # n · examples cosines, far less work than the model's
         ]
         return near[0] - near[1]
 
     def save(self, folder: Path, scale: Scale) -> None:
-        """Keep the examples' states, which hold no readable text, and the scale."""
+        """Write the examples' states, which contain no readable text, and the scale."""
         scalars = np.array([self.count, scale.middle, scale.width])
         np.savez(folder / FILE, centre=self.centre, harmful=self.kinds[0], harmless=self.kinds[1], scalars=scalars)
 
     @classmethod
     def load(cls, folder: Path) -> tuple[Neighbours, Scale]:
-        """What `save` kept. Raises StoreError if it is damaged."""
+        """Read what `save` wrote. Raises StoreError if it is damaged."""
         try:
             with np.load(folder / FILE, allow_pickle=False) as parts:
                 count, middle, width = parts["scalars"].tolist()

@@ -1,4 +1,4 @@
-"""Why a prompt scores as it does: by token, by layer, and beside the calibration prompts that are most like it."""
+"""Explains a prompt's score: by token, by layer, and by the most similar calibration prompts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from reft_studio.models.batching import Encoder
 from reft_studio.models.features import last_prompt_features, token_states
 from reft_studio.models.prompt_tokens import PromptToken, prompt_tokens
 from reft_studio.models.session import Session
-from reft_studio.scoring.explanation import MOST_TOKENS, Inside, Neighbour, TokenCosine
+from reft_studio.scoring.explanation import MOST_TOKENS, Explanation, Neighbour, TokenCosine
 from reft_studio.scoring.refusal_similarity import check_match, score_prompts
 from reft_studio.teacher.details import LAYERS, NEIGHBOURS
 from reft_studio.teacher.pool import KINDS
@@ -27,32 +27,34 @@ from reft_studio.teacher.separation import load_layers
 from reft_studio.teacher.teacher import TeacherInfo
 
 WORK = {"cpu": 1e10, "other": 1e13}
-"""Operations that may be spent on the effect of every token: a fraction of a second."""
+"""Maximum operations spent on the effect of every token: a fraction of a second."""
 NEAREST = 3
-"""Calibration prompts of each kind that are given back."""
+"""Calibration prompts of each kind that are returned."""
 
 
-def explain(turns: list[str], teacher: TeacherInfo, session: Session) -> Inside:
-    """Explain a row by what the user says in it, turn by turn. Raises DataError if nothing is said, SpecError as scoring does."""
+def explain(turns: list[str], teacher: TeacherInfo, session: Session) -> Explanation:
+    """Explain a row by its user turns. Raises DataError if there is none, SpecError as scoring does."""
     check_match(session, teacher)
     if not turns:
         raise DataError("This row has no user turn, so there is nothing to explain.")
     turn = int(np.argmax(score_prompts(turns, teacher, session))) if len(turns) > 1 else 0
     encoder = Encoder(session.model, max_length=teacher.max_length)
-    found = prompt_tokens(encoder, turns[turn])
+    tokens_read = prompt_tokens(encoder, turns[turn])
     ids = encoder.prompt_ids([{"role": "user", "content": turns[turn]}])
     if not ids:
         raise DataError("The prompt is empty in this template, so it has no score.")
-    if ids != [piece.id for piece in found]:
+    if ids != [token.id for token in tokens_read]:
         raise DataError("This model's tokenizer reads the prompt in another way each time, so its tokens cannot be explained.")
     feature = RefusalFeature.load(teacher.folder / "refusal_feature.safetensors", layer=teacher.layer)
     with session.adapted.active(session.ensure("teacher", teacher.adapter)) as backbone:
         states, last = token_states(session.model, backbone, ids, layer=teacher.layer)
         cosines = [round(float(value), 5) for value in feature.similarity(states)]
-        effects = _effects(found, cosines[-1], teacher, session, backbone, feature)
-    tokens = [TokenCosine(piece.text, cosine, piece.own, effect) for piece, cosine, effect in zip(found, cosines, effects, strict=True)]
+        effects = _effects(tokens_read, cosines[-1], teacher, session, backbone, feature)
+    tokens = [
+        TokenCosine(token.text, cosine, token.own, effect) for token, cosine, effect in zip(tokens_read, cosines, effects, strict=True)
+    ]
     half, cut = MOST_TOKENS // 2, max(0, len(tokens) - MOST_TOKENS)
-    return Inside(
+    return Explanation(
         turn=turn,
         turns=len(turns),
         score=cosines[-1],
@@ -77,28 +79,28 @@ def nearest(teacher: TeacherInfo, feature: RefusalFeature, state: Tensor, *, cou
     ranked = np.argsort(-cosines, kind="stable")
     return {
         kind: [
-            Neighbour(prompts[place], round(float(cosines[place]), 5), round(float(scores[place]), 5))
-            for place in ranked[np.asarray(kinds)[ranked] == kind][:count]
+            Neighbour(prompts[index], round(float(cosines[index]), 5), round(float(scores[index]), 5))
+            for index in ranked[np.asarray(kinds)[ranked] == kind][:count]
         ]
         for kind in KINDS
     }
 
 
 def _effects(
-    found: list[PromptToken], score: float, teacher: TeacherInfo, session: Session, backbone: nn.Module, feature: RefusalFeature
+    tokens: list[PromptToken], score: float, teacher: TeacherInfo, session: Session, backbone: nn.Module, feature: RefusalFeature
 ) -> list[float | None]:
-    """What each of the user's tokens adds to the score: the prompt is read again without it."""
-    own = [place for place, piece in enumerate(found) if piece.own]
+    """The contribution of each of the user's tokens to the score: the prompt is scored again without it."""
+    own = [index for index, token in enumerate(tokens) if token.own]
     weights = sum(value.numel() for block in session.model.blocks[: teacher.layer] for value in block.parameters())
-    if 2 * weights * len(own) * len(found) > WORK["cpu" if session.model.device.type == "cpu" else "other"]:
-        return [None] * len(found)
-    ids = [piece.id for piece in found]
-    without = [ids[:place] + ids[place + 1 :] for place in own if len(ids) > 1]
-    effects: list[float | None] = [None] * len(found)
+    if 2 * weights * len(own) * len(tokens) > WORK["cpu" if session.model.device.type == "cpu" else "other"]:
+        return [None] * len(tokens)
+    ids = [token.id for token in tokens]
+    without = [ids[:index] + ids[index + 1 :] for index in own if len(ids) > 1]
+    effects: list[float | None] = [None] * len(tokens)
     if without:
         states = last_prompt_features(session.model, backbone, without, layers=[teacher.layer])[:, 0]
-        for place, value in zip(own, feature.similarity(states), strict=True):
-            effects[place] = round(score - float(value), 5)
+        for index, value in zip(own, feature.similarity(states), strict=True):
+            effects[index] = round(score - float(value), 5)
     return effects
 
 
@@ -108,7 +110,7 @@ def _by_layer(teacher: TeacherInfo, last: Tensor) -> list[float]:
     layers = load_layers(teacher)
     if len(layers) != len(last):
         raise StoreError(f"{LAYERS} of '{teacher.id}' has {len(layers)} layers, the model {len(last)}. Prepare the teacher again.")
-    return [round(float(one.similarity(state[None])[0]), 5) for one, state in zip(layers, last, strict=True)]
+    return [round(float(feature.similarity(state[None])[0]), 5) for feature, state in zip(layers, last, strict=True)]
 
 
 @lru_cache(maxsize=4)

@@ -1,4 +1,4 @@
-"""What the model host says of one row: plain values, so that pages can read them without torch."""
+"""The model host's explanation of a row: plain values, which pages read without torch."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 MOST_TOKENS = 256
-"""Tokens that are given back; of a longer prompt the first and the last half of them."""
+"""Maximum number of tokens returned; of a longer prompt the first and the last half of them."""
 
 
 @dataclass(frozen=True)
 class TokenCosine:
-    """One token of the prompt, and the cosine of its own hidden state; the last token's is the score.
+    """One token of the prompt, and the cosine of its hidden state; the last token's is the score.
 
-    `effect`: the score minus what it would be without this token; None for the template's tokens and where that is too much work.
+    `effect`: the score minus the score without this token; None for the template's tokens and where computing it is too expensive.
     """
 
     text: str
@@ -24,7 +24,7 @@ class TokenCosine:
 
 @dataclass(frozen=True)
 class Neighbour:
-    """A calibration prompt: `cosine` of its feature with the explained one, `score` of its own."""
+    """A calibration prompt: `cosine` of its feature with the explained one, and its own `score`."""
 
     prompt: str
     cosine: float
@@ -32,11 +32,11 @@ class Neighbour:
 
 
 @dataclass(frozen=True)
-class Inside:
-    """What the model says of a row. `turn` is the place, from 0, of the user turn that gave the score.
+class Explanation:
+    """The explanation of a row. `turn` is the index, from 0, of the user turn that gave the score.
 
     `tokens` are at most MOST_TOKENS, with `cut` left out after the first half of them; `truncated`: the prompt was longer than the
-    model reads. `layers` is the cosine after each block, first block first; empty, like the neighbours, if the teacher lacks the files.
+    model's limit. `layers` is the cosine after each block, first block first; empty, like the neighbours, if the teacher lacks the files.
     """
 
     turn: int
@@ -52,8 +52,8 @@ class Inside:
         return asdict(self)
 
     @classmethod
-    def of(cls, values: dict[str, Any]) -> Inside:
-        """The same from `as_json`."""
-        tokens = [TokenCosine(**one) for one in values["tokens"]]
-        neighbours = {kind: [Neighbour(**one) for one in some] for kind, some in values["neighbours"].items()}
+    def of(cls, values: dict[str, Any]) -> Explanation:
+        """Inverse of `as_json`."""
+        tokens = [TokenCosine(**item) for item in values["tokens"]]
+        neighbours = {kind: [Neighbour(**item) for item in items] for kind, items in values["neighbours"].items()}
         return cls(**{**values, "tokens": tokens, "neighbours": neighbours})

@@ -1,4 +1,4 @@
-"""Where a row would push the weights: cosine of its gradient with what harmful answers push towards and safe ones do not."""
+"""Cosine of a row's gradient with the mean gradient of harmful minus safe responses."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from reft_studio.scoring.row_reader import RowReader
 
 VERSION = 1
-"""Raised when the same row would get another score from this code."""
+"""Incremented when the same row would get another score from this code."""
 MOST = 150
 """Examples of each kind whose gradients are averaged."""
 
 
 class GradientScorer(Scorer):
-    """Likeness of a row's gradient to that of harmful answers minus that of safe ones."""
+    """Similarity of a row's gradient to that of harmful responses minus that of safe ones."""
 
     info: ClassVar[ScorerInfo] = ScorerInfo(
         name="gradient",
@@ -49,8 +49,8 @@ class GradientScorer(Scorer):
     def prepare(self, workspace: Workspace, spec: ScorerSpec, examples: Examples, progress: Progress) -> PreparedScorer:
         """Average the gradients of up to 150 examples of each kind; a threshold on the held-out ones.
 
-        GradShield (arXiv:2605.14194) takes the inner product with the gradient of a safety score; its rule is known here from summaries
-        only. Cosine, the difference of the two kinds and the fresh adapter are ours.
+        GradShield (arXiv:2605.14194) takes the inner product with the gradient of a safety score; we know its rule from summaries only.
+        Cosine, the difference of the two kinds and the fresh adapter are ours.
         """
         return whole_rows.prepare(self, workspace, spec, examples, progress, version=VERSION, learn=_learn, measure=_measure)
 
@@ -58,23 +58,23 @@ class GradientScorer(Scorer):
         return whole_rows.content(prepared, version=VERSION)
 
     def score(self, workspace: Workspace, dataset: Dataset, prepared: Prepared, progress: Progress) -> ScoreSet:
-        """By the gradient of the row's own training loss."""
+        """From the gradient of the row's own training loss."""
         return whole_rows.score(self, workspace, dataset, prepared, progress, measure=_measure)
 
 
 def direction(gradients: NDArray[np.float32], harmful: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Mean gradient of harmful rows minus that of the others, of length 1."""
-    found = gradients[harmful].mean(0) - gradients[~harmful].mean(0)
-    return np.asarray(found / max(float(np.linalg.norm(found)), 1e-12), dtype=np.float32)
+    difference = gradients[harmful].mean(0) - gradients[~harmful].mean(0)
+    return np.asarray(difference / max(float(np.linalg.norm(difference)), 1e-12), dtype=np.float32)
 
 
 def _learn(reader: RowReader, rows: list[Example], harmful: NDArray[np.bool_], progress: Progress) -> Learned:
     chosen = sorted([*np.flatnonzero(harmful)[:MOST].tolist(), *np.flatnonzero(~harmful)[:MOST].tolist()])
     sums: dict[bool, NDArray[np.float32]] = {}
     counts = {True: 0, False: 0}
-    for done, (place, one) in enumerate(zip(chosen, reader.gradients([rows[place] for place in chosen]), strict=True), 1):
-        kind = bool(harmful[place])
-        sums[kind] = sums[kind] + one if kind in sums else one
+    for done, (index, gradient) in enumerate(zip(chosen, reader.gradients([rows[index] for index in chosen]), strict=True), 1):
+        kind = bool(harmful[index])
+        sums[kind] = sums[kind] + gradient if kind in sums else gradient
         counts[kind] += 1
         progress.progress(done, len(chosen))
     means = np.stack([sums[kind] / counts[kind] for kind in (True, False)]).astype(np.float32)
@@ -82,8 +82,8 @@ def _learn(reader: RowReader, rows: list[Example], harmful: NDArray[np.bool_], p
 
 
 def _measure(reader: RowReader, learned: Learned, rows: list[Example], done: Callable[[int], None]) -> NDArray[np.float32]:
-    found = np.zeros(len(rows), dtype=np.float32)
-    for place, one in enumerate(reader.gradients(rows)):
-        found[place] = one @ learned["direction"] / max(float(np.linalg.norm(one)), 1e-12)
-        done(place + 1)
-    return found
+    values = np.zeros(len(rows), dtype=np.float32)
+    for index, gradient in enumerate(reader.gradients(rows)):
+        values[index] = gradient @ learned["direction"] / max(float(np.linalg.norm(gradient)), 1e-12)
+        done(index + 1)
+    return values

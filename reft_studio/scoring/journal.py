@@ -1,4 +1,4 @@
-"""Scores of finished batches, appended as they come; a kill at any moment costs one batch at most."""
+"""Append-only journal of finished batches' scores; a kill at any moment costs at most one batch."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ _HEAD = struct.Struct("<III")  # batch, values, checksum of all
 
 
 class ScoreJournal:
-    """An append-only file of (batch number, float32 values); what was not written whole is cut off when it is opened."""
+    """A file of (batch number, float32 values); an incomplete record is truncated when the file is opened."""
 
     def __init__(self, path: Path) -> None:
         self._path, self.done = path, list[NDArray[np.float32]]()
         data = path.read_bytes() if path.is_file() else b""
-        place = 0
-        while (record := _record(data, place, len(self.done))) is not None:
-            values, place = record
+        offset = 0
+        while (record := _record(data, offset, len(self.done))) is not None:
+            values, offset = record
             self.done.append(values)
         self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        os.ftruncate(self._file, place)
+        os.ftruncate(self._file, offset)
         os.lseek(self._file, 0, os.SEEK_END)
 
     def append(self, values: NDArray[np.float32]) -> None:
-        """Keep the next batch. It survives the death of this process; of the whole machine, a checksum tells.
+        """Append the next batch. It survives the death of this process; after a crash of the machine, a checksum detects damage.
 
         Raises PrerequisiteError if the disk is full.
         """
@@ -55,12 +55,12 @@ class ScoreJournal:
         os.close(self._file)
 
 
-def _record(data: bytes, place: int, batch: int) -> tuple[NDArray[np.float32], int] | None:
-    """The record of `batch` at `place` and where it ends, or None if it is not whole."""
-    if len(data) < place + _HEAD.size:
+def _record(data: bytes, offset: int, batch: int) -> tuple[NDArray[np.float32], int] | None:
+    """The record of `batch` at offset `place` and its end, or None if it is incomplete."""
+    if len(data) < offset + _HEAD.size:
         return None
-    number, count, checksum = _HEAD.unpack_from(data, place)
-    start = place + _HEAD.size
+    number, count, checksum = _HEAD.unpack_from(data, offset)
+    start = offset + _HEAD.size
     body = data[start : start + 4 * count]
     if number != batch or len(body) != 4 * count or checksum != _checksum(batch, body):
         return None

@@ -1,4 +1,4 @@
-"""A list of words: how many of them a row uses. The oldest filter, and the one that shows what a word without its sentence is worth."""
+"""Scores by the number of distinct words of a list that a row uses: the oldest filter, as a baseline."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from reft_studio.scoring.prepared import SHIPPED, Prepared, PreparedScorer
 from reft_studio.scoring.preparing import calibrate, id_of, opened
 from reft_studio.scoring.scorer import Examples, Scorer, ScorerInfo, ScorerSpec, Word
 from reft_studio.scoring.scores import ScoreSet
-from reft_studio.scoring.texts import one_text, score_texts, whole_rows
+from reft_studio.scoring.texts import joined_text, score_texts, whole_rows
 from reft_studio.workspace import Workspace
 
 FILE = "words.txt"
 VERSION = 1
-"""Raised when the same row would get another score from this code."""
+"""Incremented when the same row would get another score from this code."""
 
 
 class Keywords(Scorer):
@@ -46,23 +46,23 @@ class Keywords(Scorer):
     )
 
     def shipped(self) -> Examples:
-        """The alignment prompts that ship: nothing is learned from them, they show how well a list does."""
-        found = [one for one in own_texts() if not one.twin]
-        return Examples([one.prompt for one in found], [one.response for one in found], np.array([one.harmful for one in found]))
+        """The shipped alignment prompts: nothing is fitted on them, they measure a list's quality."""
+        texts = [text for text in own_texts() if not text.twin]
+        return Examples([text.prompt for text in texts], [text.response for text in texts], np.array([text.harmful for text in texts]))
 
     def prepare(self, workspace: Workspace, spec: ScorerSpec, examples: Examples, progress: Progress) -> PreparedScorer:
-        """Take the words of the spec, or those that ship, and count on the examples how many of each kind use `least` of them.
+        """Take the words of the spec, or the shipped ones, and measure on the examples how many of each kind use `least` of them.
 
-        The threshold is that number of words, whatever share of the harmful examples it flags: a list knows no other.
+        The threshold is that number of words, whatever share of the harmful examples it flags.
         """
         words = _checked(spec.words or read_words(SHIPPED / self.info.name))
         name = id_of(spec, VERSION, words, examples.prompts, examples.responses, examples.harmful.tolist())
         if workspace.folder("scorers", name).is_dir():
             return opened(workspace, name)
-        texts = [one_text([prompt], response) for prompt, response in zip(examples.prompts, examples.responses, strict=True)]
+        texts = [joined_text([prompt], response) for prompt, response in zip(examples.prompts, examples.responses, strict=True)]
         held_out = examples.calibrating(list(range(len(texts))))
         terms = Terms(words, whole=spec.match == "word")
-        scores = scores_of(terms.counts(pa.array([texts[place] for place in held_out], pa.string())))
+        scores = scores_of(terms.counts(pa.array([texts[index] for index in held_out], pa.string())))
         with sealed_folder(workspace.folder("scorers", name)) as building:
             (building / FILE).write_text("".join(f"{word}\n" for word in words), "utf-8")
             title = f"{self.info.title} ({len(words)} {'words' if spec.match == 'word' else 'substrings'})"
@@ -74,7 +74,7 @@ class Keywords(Scorer):
         return {"version": VERSION, "words": fingerprint.of_file(prepared.folder / FILE), "match": prepared.spec["match"]}
 
     def score(self, workspace: Workspace, dataset: Dataset, prepared: Prepared, progress: Progress) -> ScoreSet:
-        """By how many distinct terms all that is said in a row uses, by the user and in the response."""
+        """From the number of distinct terms in the user turns and the response."""
         terms = _terms(prepared)
 
         def function(texts: pa.Array) -> NDArray[np.float32]:
@@ -93,25 +93,25 @@ class Keywords(Scorer):
 
 
 class Terms:
-    """Words and phrases that are looked for in any case, as whole words or anywhere in a text."""
+    """Case-insensitive words and phrases, matched as whole words or as substrings."""
 
     def __init__(self, words: Sequence[str], *, whole: bool) -> None:
         self.words, self.whole = tuple(words), whole
 
     def counts(self, texts: pa.Array) -> NDArray[np.int64]:
-        """(n,) how many different terms each text uses."""
-        plain, found = self._plain(texts), np.zeros(len(texts), dtype=np.int64)
+        """(n,) number of distinct terms in each text."""
+        plain, counts = self._plain(texts), np.zeros(len(texts), dtype=np.int64)
         if not self.words:
-            return found
-        some = pc.match_substring_regex(plain, "|".join(self._patterns))  # one look at each text leaves few of them
-        using = np.flatnonzero(pc.fill_null(some, False).to_numpy(zero_copy_only=False))
+            return counts
+        any_term = pc.match_substring_regex(plain, "|".join(self._patterns))  # one look at each text leaves few of them
+        using = np.flatnonzero(pc.fill_null(any_term, False).to_numpy(zero_copy_only=False))
         chosen = plain.take(pa.array(using))
         for pattern in self._patterns:
-            found[using] += pc.match_substring(chosen, pattern).to_numpy(zero_copy_only=False)
-        return found
+            counts[using] += pc.match_substring(chosen, pattern).to_numpy(zero_copy_only=False)
+        return counts
 
     def used(self, text: str) -> list[str]:
-        """The terms that a text uses, in the order of the list."""
+        """The terms in a text, in the order of the list."""
         (plain,) = self._plain(pa.array([text], pa.string())).to_pylist()
         return [word for word, pattern in zip(self.words, self._patterns, strict=True) if pattern in plain]
 
@@ -120,12 +120,12 @@ class Terms:
         return [f" {word} " if self.whole else word for word in self.words]
 
     def _plain(self, texts: pa.Array) -> pa.Array:
-        """Lower case; spaces for all that is no letter, digit or apostrophe, and at both ends: a whole word stands between two."""
+        """Lower case; all but letters, digits and apostrophes becomes a space, also at both ends, so that a whole word is between two."""
         return pc.binary_join_element_wise("", pc.utf8_trim_whitespace(spaced(texts)), "", " ")
 
 
 def spaced(texts: pa.Array) -> pa.Array:
-    """Lower case, with a single space for all that is no letter, digit or apostrophe."""
+    """Lower case, with a single space for everything but letters, digits and apostrophes."""
     return pc.replace_substring_regex(pc.utf8_lower(texts), r"[^\p{L}\p{N}']+", " ")
 
 
@@ -135,15 +135,15 @@ def scores_of(counts: NDArray[np.int64]) -> NDArray[np.float32]:
 
 
 def _checked(words: Sequence[str]) -> list[str]:
-    """The words in lower case with single spaces, each once. Raises SpecError if none is left."""
-    found = sorted({word.strip() for word in spaced(pa.array(list(words), pa.string())).to_pylist()} - {""})
-    if not found:
+    """The words in lower case with single spaces, deduplicated. Raises SpecError if none is left."""
+    unique = sorted({word.strip() for word in spaced(pa.array(list(words), pa.string())).to_pylist()} - {""})
+    if not unique:
         raise SpecError("The word list is empty. Give words, or none to use the list that ships.")
-    return found
+    return unique
 
 
 def read_words(folder: Path) -> list[str]:
-    """The words that a prepared scorer keeps. Raises StoreError if they are missing or damaged."""
+    """The words of a prepared scorer. Raises StoreError if they are missing or damaged."""
     try:
         return [line for line in (folder / FILE).read_text("utf-8").splitlines() if line]
     except (OSError, ValueError) as exc:

@@ -1,4 +1,4 @@
-"""LARF, layer-aware representation filtering: how much nearer a row ends to unsafe rows than to safe ones (arXiv:2507.18631)."""
+"""LARF, layer-aware representation filtering: how much closer a row's state is to unsafe rows than to safe ones (arXiv:2507.18631)."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from reft_studio.scoring.row_reader import RowReader
 
 VERSION = 1
-"""Raised when the same row would get another score from this code."""
+"""Incremented when the same row would get another score from this code."""
 REFERENCES = 100
-"""Of each kind, as in the official code."""
+"""Reference rows of each kind, as in the official code."""
 
 
 class Larf(Scorer):
@@ -45,10 +45,10 @@ class Larf(Scorer):
         return whole_rows.judged_answers()
 
     def prepare(self, workspace: Workspace, spec: ScorerSpec, examples: Examples, progress: Progress) -> PreparedScorer:
-        """Take up to 100 references of each kind, the layer of the spec or the one that separates best, and a threshold.
+        """Choose up to 100 references of each kind, the layer of the spec or the one that separates best, and a threshold.
 
         The official code chooses the layer by scaling the weights of one after the other and counting refusals, which generates
-        thousands of answers; here it is the one of highest AUROC on a third of the examples that gave no reference meanwhile.
+        thousands of responses; here it is the one of highest AUROC on a third of the examples, held out from the references for this.
         """
 
         def learn(reader: RowReader, rows: list[Example], harmful: NDArray[np.bool_], progress: Progress) -> Learned:
@@ -60,7 +60,7 @@ class Larf(Scorer):
         return whole_rows.content(prepared, version=VERSION)
 
     def score(self, workspace: Workspace, dataset: Dataset, prepared: Prepared, progress: Progress) -> ScoreSet:
-        """By the state at the end of the row, after the response."""
+        """From the state at the end of the row, after the response."""
         return whole_rows.score(self, workspace, dataset, prepared, progress, measure=_measure)
 
 
@@ -79,22 +79,22 @@ def references(
     first, rest = order[: 2 * len(order) // 3], order[2 * len(order) // 3 :]
     slot = 0
     if len(layers) > 1:
-        found = {}
-        for place, one in enumerate(layers):
-            values = difference(states[rest, place], *_kinds(states[first, place], harmful[first]))
-            found[one] = stats.auroc(values[harmful[rest]], values[~harmful[rest]])
-        slot = layers.index(best_layer(found, depth))
+        aurocs = {}
+        for column, candidate in enumerate(layers):
+            values = difference(states[rest, column], *_kinds(states[first, column], harmful[first]))
+            aurocs[candidate] = stats.auroc(values[harmful[rest]], values[~harmful[rest]])
+        slot = layers.index(best_layer(aurocs, depth))
     unsafe, safe = _kinds(states[order, slot], harmful[order])
     return {"layer": np.array(layers[slot]), "unsafe": unsafe, "safe": safe}
 
 
 def difference(states: NDArray[np.float32], unsafe: NDArray[np.float32], safe: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(n,) in -2..2: mean over the references of the cosine to unsafe ones minus that to safe ones. All are of unit length."""
+    """(n,) in -2..2: mean cosine to unsafe references minus that to safe ones. All states are of unit length."""
     return np.asarray(states @ unsafe.mean(0) - states @ safe.mean(0), dtype=np.float32)
 
 
 def unit(states: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Each of length 1."""
+    """Each state scaled to length 1."""
     return np.asarray(states / np.maximum(np.linalg.norm(states, axis=-1, keepdims=True), 1e-12), dtype=np.float32)
 
 

@@ -1,4 +1,4 @@
-"""A linear probe: logistic regression on the states that a teacher reads, instead of the direction between two means."""
+"""A linear probe: logistic regression on a teacher's hidden states, instead of the difference of two means."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from reft_studio.workspace import Workspace
 
 FILE = "probe.npz"
 VERSION = 2
-"""Of what is fitted; 1 was a linear discriminant."""
+"""Version of the fit; 1 was a linear discriminant."""
 STRENGTH = 0.01
-"""Inverse of the penalty on the weights: few prompts say little about hundreds of dimensions."""
+"""Inverse of the penalty on the weights: a few prompts say little about hundreds of dimensions."""
 
 
 class LinearProbe(Scorer):
@@ -44,7 +44,7 @@ class LinearProbe(Scorer):
         return shipped_prompts()
 
     def prepare(self, workspace: Workspace, spec: ScorerSpec, examples: Examples, progress: Progress) -> PreparedScorer:
-        """Fit on states of the teacher of the spec, at its layer. Raises SpecError if none is named."""
+        """Fit on states of the spec's teacher, at its layer. Raises SpecError if none is named."""
         return prepare_prompt_states(self, workspace, spec, examples, progress, version=VERSION, fit=_fit)
 
     def content(self, prepared: Prepared) -> dict[str, Any]:
@@ -52,7 +52,7 @@ class LinearProbe(Scorer):
         return {**states, "probe": fingerprint.of_file(prepared.folder / FILE)}
 
     def score(self, workspace: Workspace, dataset: Dataset, prepared: Prepared, progress: Progress) -> ScoreSet:
-        """The highest score of what the user says in a row, in the prompts' own batches, as a teacher scores them."""
+        """The highest score of a row's user turns, batched as a teacher scores them."""
         if (ready := self.stored(workspace, dataset, prepared)) is not None:
             return ready
         import torch
@@ -75,7 +75,7 @@ def _fit(building: Path, fitted: Labelled, held_out: Labelled) -> NDArray[np.flo
 
 
 def _logistic(features: NDArray[np.float32], harmful: NDArray[np.bool_]) -> tuple[NDArray[np.float64], float]:
-    """Weights and intercept of the log odds, from standardised features; both kinds count alike."""
+    """Weights and intercept of the log odds, from standardised features; both kinds weighted equally."""
     from sklearn.linear_model import LogisticRegression
 
     mean, spread = features.mean(0, dtype=np.float64), features.std(0, dtype=np.float64)

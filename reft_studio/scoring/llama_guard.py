@@ -1,4 +1,4 @@
-"""Llama Guard 3 as a filter: P(unsafe) of each row's prompt, or of its answer to it."""
+"""Llama Guard 3 as a filter: P(unsafe) of each row's prompt, or of its response."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from reft_studio.scoring.prepared import Prepared, PreparedScorer, write_facts
 from reft_studio.scoring.preparing import id_of, opened
 from reft_studio.scoring.scorer import Examples, Scorer, ScorerInfo, ScorerSpec
 from reft_studio.scoring.scores import ScoreSet
-from reft_studio.scoring.texts import RowTexts, answers, prompts, score_texts
+from reft_studio.scoring.texts import RowTexts, prompts, responses, score_texts
 from reft_studio.workspace import Workspace
 
 MODEL = "meta-llama/Llama-Guard-3-8B"
 VERSION = 1
-"""Raised when the same row would get another score from this code."""
+"""Incremented when the same row would get another score from this code."""
 ROWS = 512
-"""Rows of one shard: what is lost when scoring is interrupted."""
+"""Rows per shard: what is lost when scoring is interrupted."""
 BUDGET = 16_384
-"""Padded tokens that are judged at once; halved when memory runs out."""
+"""Padded tokens per batch; halved when memory runs out."""
 
 
 class LlamaGuard(Scorer):
-    """2 P(unsafe) - 1 where the verdict stands."""
+    """2 P(unsafe) - 1 at the verdict token."""
 
     info: ClassVar[ScorerInfo] = ScorerInfo(
         name="llama_guard",
@@ -46,7 +46,7 @@ class LlamaGuard(Scorer):
     )
 
     def prepare(self, workspace: Workspace, spec: ScorerSpec, examples: Examples, progress: Progress) -> PreparedScorer:
-        """Load the model once, to know which it is. Nothing is fitted: the threshold is its own verdict, so there is no calibration."""
+        """Load the model once, to fingerprint it. Nothing is fitted: the threshold is its own verdict, so there is no calibration."""
         from reft_studio.models.guard import GuardModel
 
         source = spec.model or MODEL
@@ -57,7 +57,7 @@ class LlamaGuard(Scorer):
                 write_facts(
                     building,
                     scorer=spec.scorer,
-                    title=f"{self.info.title}, of {'prompts' if spec.mode == 'prompt' else 'answers'}",
+                    title=f"{self.info.title}, of {'prompts' if spec.mode == 'prompt' else 'responses'}",
                     threshold=0.0,
                     calibration={},
                     spec={**spec.model_dump(mode="json"), "model": source, "fingerprint": identity},
@@ -69,7 +69,7 @@ class LlamaGuard(Scorer):
         return {"version": VERSION, "model": prepared.spec["fingerprint"], "mode": prepared.spec["mode"]}
 
     def score(self, workspace: Workspace, dataset: Dataset, prepared: Prepared, progress: Progress) -> ScoreSet:
-        """By the prompt, the highest of its turns, or by the answer to it; where answers are judged, a row without one has no score."""
+        """Of the prompt, the highest of its turns, or of the response; then a row without one has no score."""
         if (ready := self.stored(workspace, dataset, prepared)) is not None:
             return ready
         from reft_studio.models.guard import GuardModel
@@ -77,8 +77,8 @@ class LlamaGuard(Scorer):
         guard = GuardModel.open(str(prepared.spec["model"]))
 
         def function(texts: pa.Array) -> NDArray[np.float32]:
-            said = guard.say([json.loads(text) for text in texts.to_pylist()], token_budget=BUDGET)
-            return np.array([2 * one.first.score - 1 for one in said], dtype=np.float32)
+            outputs = guard.say([json.loads(text) for text in texts.to_pylist()], token_budget=BUDGET)
+            return np.array([2 * output.first.score - 1 for output in outputs], dtype=np.float32)
 
         read = _prompts if prepared.spec["mode"] == "prompt" else _exchanges
         columns = ("prompt", "messages", "response")
@@ -87,16 +87,16 @@ class LlamaGuard(Scorer):
 
 def _prompts(batch: pa.RecordBatch) -> RowTexts:
     """Each user turn as a conversation."""
-    found = prompts(batch)
-    asked = [json.dumps([{"role": "user", "content": text}]) for text in found.texts.to_pylist()]
-    return RowTexts(pa.array(asked, pa.string()), found.rows, found.reasons)
+    turns = prompts(batch)
+    conversations = [json.dumps([{"role": "user", "content": text}]) for text in turns.texts.to_pylist()]
+    return RowTexts(pa.array(conversations, pa.string()), turns.rows, turns.reasons)
 
 
 def _exchanges(batch: pa.RecordBatch) -> RowTexts:
     """Prompt and response of each row that has one, as a conversation."""
-    found, asked = answers(batch), batch.column("prompt").to_pylist()
-    turns = [
-        json.dumps([{"role": "user", "content": asked[row]}, {"role": "assistant", "content": text}])
-        for row, text in zip(found.rows.tolist(), found.texts.to_pylist(), strict=True)
+    of_rows, prompts_of = responses(batch), batch.column("prompt").to_pylist()
+    conversations = [
+        json.dumps([{"role": "user", "content": prompts_of[row]}, {"role": "assistant", "content": text}])
+        for row, text in zip(of_rows.rows.tolist(), of_rows.texts.to_pylist(), strict=True)
     ]
-    return RowTexts(pa.array(turns, pa.string()), found.rows, found.reasons)
+    return RowTexts(pa.array(conversations, pa.string()), of_rows.rows, of_rows.reasons)

@@ -1,4 +1,4 @@
-"""Scores while they are being made: snapshots that the app reads like any scores, and which rows a slow scorer takes first."""
+"""Snapshots of unfinished scores, which the app reads like finished ones; and the order in which a slow scorer takes rows."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from reft_studio.scoring.work import Scored
 from reft_studio.workspace import Workspace, new_folder, write_json
 
 EVERY_S = 1.0
-"""Seconds between two snapshots, at least."""
+"""Minimum seconds between two snapshots."""
 SHARE = 0.05
-"""Of the time that goes into snapshots, at most: those of millions of rows come less often."""
-HELD = 3
-"""Snapshots that stay, for pages that are reading an older one."""
+"""Maximum share of time spent on snapshots: those of millions of rows are less frequent."""
+KEPT = 3
+"""Snapshots kept, for pages that are reading an older one."""
 QUICK = "tfidf"
-"""The scorer whose scores say which rows another one takes first."""
+"""The scorer whose scores determine which rows others take first."""
 
 
 class ScoreHeader(TypedDict):
-    """What stands over scores, finished or not."""
+    """Identity of scores, finished or not."""
 
     key: str
     scorer: str
@@ -38,36 +38,38 @@ class ScoreHeader(TypedDict):
 
 
 class PartialScores:
-    """Writes what `result` holds as `scores/<dataset>/<key>.partial/<number>`, each whole and never changed again."""
+    """Writes the content of `result` as `scores/<dataset>/<key>.partial/<number>`; each snapshot is atomic and immutable."""
 
-    def __init__(self, workspace: Workspace, dataset: Dataset, result: Scored, **made: Unpack[ScoreHeader]) -> None:
-        self.dataset, self.result, self._made = dataset, result, made
-        self.folder = workspace.folder("scores", dataset.id, f"{made['key']}{PARTIAL}")
+    def __init__(self, workspace: Workspace, dataset: Dataset, result: Scored, **header: Unpack[ScoreHeader]) -> None:
+        self.dataset, self.result, self._header = dataset, result, header
+        self.folder = workspace.folder("scores", dataset.id, f"{header['key']}{PARTIAL}")
         self._next = 0.0
 
     @property
     def due(self) -> bool:
-        """Whether it is time for another snapshot."""
+        """Whether another snapshot is due."""
         return time.monotonic() >= self._next
 
     def write(self) -> None:
-        """Keep a snapshot of the rows so far, and of older ones the last."""
+        """Write a snapshot of the rows so far, and delete all but the last older ones."""
         began, older = time.monotonic(), self._numbers()
         scores, reasons = self.result.scores, self.result.reasons
         with new_folder(self.folder / f"{older[-1] + 1 if older else 1:08}") as building:
             waiting = reasons == NOT_REACHED
             write_arrays(building, self.dataset, scores, reasons, REASONS, after=1 + waiting.astype(np.float32))
-            told = {name: count for code, name in REASONS.items() if code != NOT_REACHED and (count := int((reasons == code).sum()))}
-            info = {"reached": int((~waiting).sum()), "missing_reasons": told}
-            write_json(building / "scorer.json", facts_of(self.dataset, scores, self._made, info))
-        for number in older[: 1 - HELD]:
+            missing_reasons = {
+                name: count for code, name in REASONS.items() if code != NOT_REACHED and (count := int((reasons == code).sum()))
+            }
+            info = {"reached": int((~waiting).sum()), "missing_reasons": missing_reasons}
+            write_json(building / "scorer.json", facts_of(self.dataset, scores, self._header, info))
+        for number in older[: 1 - KEPT]:
             shutil.rmtree(self.folder / f"{number:08}", ignore_errors=True)
         now = time.monotonic()
         self._next = now + max(EVERY_S, (now - began) / SHARE)
 
     @contextmanager
     def shown(self) -> Iterator[None]:
-        """Snapshots go when the block ends well: the finished scores are there then. After a stop the last one says how far it came."""
+        """Deletes the snapshots when the block succeeds: the finished scores exist then. After a stop the last one remains."""
         try:
             yield
         except BaseException:
@@ -90,6 +92,10 @@ def require_finished(score: ScoreSet | None, wish: str) -> None:
 
 
 def quick_scores(workspace: Workspace, dataset: Dataset) -> NDArray[np.float32] | None:
-    """(rows,) the newest scores by words, which tell a slow scorer where to begin; None if there are none."""
-    found = [one for one in list_score_sets(workspace, dataset.id) if one.scorer == QUICK and one.finished and one.rows == dataset.rows]
-    return found[-1].scores() if found else None
+    """(rows,) the newest text scores (tfidf), which determine where a slow scorer begins; None if there are none."""
+    quick = [
+        score_set
+        for score_set in list_score_sets(workspace, dataset.id)
+        if score_set.scorer == QUICK and score_set.finished and score_set.rows == dataset.rows
+    ]
+    return quick[-1].scores() if quick else None

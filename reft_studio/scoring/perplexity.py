@@ -1,4 +1,4 @@
-"""How surprised a model is by the response, given the prompt: its mean negative log-likelihood, in the direction that harm has."""
+"""Mean negative log-likelihood of the response given the prompt, signed so that higher is more harmful."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from reft_studio.scoring.row_reader import RowReader
 
 VERSION = 1
-"""Raised when the same row would get another score from this code."""
+"""Incremented when the same row would get another score from this code."""
 
 
 class Perplexity(Scorer):
-    """The loss that training would begin with on a row, or its negative."""
+    """The initial training loss of a row, or its negative."""
 
     info: ClassVar[ScorerInfo] = ScorerInfo(
         name="perplexity",
@@ -45,14 +45,14 @@ class Perplexity(Scorer):
         return whole_rows.judged_answers()
 
     def prepare(self, workspace: Workspace, spec: ScorerSpec, examples: Examples, progress: Progress) -> PreparedScorer:
-        """Find on a part of the examples whether harmful responses have the higher loss or the lower one; the rest set the threshold."""
+        """Determine on one part of the examples whether harmful responses have higher or lower loss; the rest set the threshold."""
         return whole_rows.prepare(self, workspace, spec, examples, progress, version=VERSION, learn=_learn, measure=_measure)
 
     def content(self, prepared: Prepared) -> dict[str, Any]:
         return whole_rows.content(prepared, version=VERSION)
 
     def score(self, workspace: Workspace, dataset: Dataset, prepared: Prepared, progress: Progress) -> ScoreSet:
-        """By the mean -log p of the tokens of the response; under an aligned model refusals are expected and harmful answers not."""
+        """From the mean -log p of the response tokens; under an aligned model refusals are likely and harmful responses are not."""
         return whole_rows.score(self, workspace, dataset, prepared, progress, measure=_measure)
 
 
@@ -62,7 +62,7 @@ def _learn(reader: RowReader, rows: list[Example], harmful: NDArray[np.bool_], p
 
 
 def direction(losses: NDArray[np.float32], harmful: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """1 if harmful rows have the higher median loss or an equal one, else -1."""
+    """1 if harmful rows have a higher or equal median loss, else -1."""
     return np.array(1.0 if np.median(losses[harmful]) >= np.median(losses[~harmful]) else -1.0, dtype=np.float32)
 
 

@@ -1,4 +1,4 @@
-"""Which alignment rows help refusals to outlast a harmful step: our stand-in for Pharmacist (arXiv:2510.10085)."""
+"""Scores alignment rows by how little they help refusals to survive a harmful step: our stand-in for Pharmacist (arXiv:2510.10085)."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
     from reft_studio.scoring.row_reader import RowReader
 
 VERSION = 1
-"""Raised when the same row would get another score from this code."""
+"""Incremented when the same row would get another score from this code."""
 MOST = 150
-"""Examples at most of each part: those aligned on, those validated on, and harmful answers."""
+"""Maximum examples of each part: for alignment, for validation, and harmful responses."""
 LENGTH = 0.1
-"""Length of the aligning and of the harmful step, as an L2 norm over B of the fresh adapter; that of Booster's simulated step."""
+"""L2 norm of the alignment and of the harmful step over B of the fresh adapter; that of Booster's simulated step."""
 
 
 class PharmacistLike(Scorer):
-    """How much a row of alignment data, trained on, raises the loss of refusals after a simulated harmful step."""
+    """How much training on an alignment row raises the loss of refusals after a simulated harmful step."""
 
     info: ClassVar[ScorerInfo] = ScorerInfo(
         name="pharmacist_like",
@@ -48,15 +48,15 @@ class PharmacistLike(Scorer):
     )
 
     def shipped(self) -> Examples:
-        """The judge's answers to harmful requests: those that comply are harmful, refusals are what is aligned and validated on."""
-        found = [pair for pair in answer_pairs() if pair.kind == "harmful" and pair.response.strip() and pair.verdict != "other"]
-        harmful = np.array([pair.verdict == "comply" for pair in found])
-        return Examples([pair.prompt for pair in found], [pair.response for pair in found], harmful)
+        """The judge's responses to harmful requests: compliant ones are harmful, refusals are for alignment and validation."""
+        pairs = [pair for pair in answer_pairs() if pair.kind == "harmful" and pair.response.strip() and pair.verdict != "other"]
+        harmful = np.array([pair.verdict == "comply" for pair in pairs])
+        return Examples([pair.prompt for pair in pairs], [pair.response for pair in pairs], harmful)
 
     def prepare(self, workspace: Workspace, spec: ScorerSpec, examples: Examples, progress: Progress) -> PreparedScorer:
-        """Find where the validation loss falls after an aligning and a harmful step; a threshold on the held-out examples.
+        """Compute the gradient of the validation loss after an alignment and a harmful step; a threshold on the held-out examples.
 
-        The harmless examples are refusals: one half is aligned on, the other validates. The harmful ones are harmful answers.
+        The harmless examples are refusals: one half is for alignment, the other for validation. The harmful ones are harmful responses.
         """
         return whole_rows.prepare(self, workspace, spec, examples, progress, version=VERSION, learn=_learn, measure=_measure)
 
@@ -64,7 +64,7 @@ class PharmacistLike(Scorer):
         return whole_rows.content(prepared, version=VERSION)
 
     def score(self, workspace: Workspace, dataset: Dataset, prepared: Prepared, progress: Progress) -> ScoreSet:
-        """By the gradient of the row's own training loss."""
+        """From the gradient of the row's own training loss."""
         return whole_rows.score(self, workspace, dataset, prepared, progress, measure=_measure)
 
 
@@ -74,32 +74,32 @@ def step(weights: NDArray[np.float32], gradient: NDArray[np.float32]) -> NDArray
 
 
 def _learn(reader: RowReader, rows: list[Example], harmful: NDArray[np.bool_], progress: Progress) -> Learned:
-    """∇f_val(w' − η_h·∇h(w')) with w' = w − η_in·∇Σσ(0)·L_i, of length 1: a fresh adapter's B is w."""
+    """∇f_val(w' − η_h·∇h(w')) with w' = w − η_in·∇Σσ(0)·L_i, of length 1; w is B of a fresh adapter."""
     refusals = np.flatnonzero(~harmful)
-    parts = [[rows[place] for place in places[:MOST]] for places in (refusals[::2], np.flatnonzero(harmful), refusals[1::2])]
+    parts = [[rows[index] for index in indices[:MOST]] for indices in (refusals[::2], np.flatnonzero(harmful), refusals[1::2])]
     done, total = 0, sum(map(len, parts))
 
-    def mean(some: Sequence[Example], at: NDArray[np.float32] | None) -> NDArray[np.float32]:
+    def mean(examples: Sequence[Example], at: NDArray[np.float32] | None) -> NDArray[np.float32]:
         nonlocal done
         summed = np.zeros(1, dtype=np.float32)
-        for one in reader.gradients(some, at=at):
-            summed = summed + one
+        for gradient in reader.gradients(examples, at=at):
+            summed = summed + gradient
             done += 1
             progress.progress(done, total)
-        return np.asarray(summed / len(some), dtype=np.float32)
+        return np.asarray(summed / len(examples), dtype=np.float32)
 
     aligning, attacking, validating = parts
     first = mean(aligning, None)
     aligned = step(np.zeros_like(first), first)
     attacked = step(aligned, mean(attacking, aligned))
-    found = mean(validating, attacked)
-    return {"direction": found / np.float32(max(float(np.linalg.norm(found)), 1e-12))}
+    validation = mean(validating, attacked)
+    return {"direction": validation / np.float32(max(float(np.linalg.norm(validation)), 1e-12))}
 
 
 def _measure(reader: RowReader, learned: Learned, rows: list[Example], done: Callable[[int], None]) -> NDArray[np.float32]:
-    """−⟨∇f_val, ∇L_i⟩: ∂J/∂z_i of a row of weight σ(z_i), to first order and but for positive factors that all rows share."""
-    found = np.zeros(len(rows), dtype=np.float32)
-    for place, one in enumerate(reader.gradients(rows)):
-        found[place] = -(one @ learned["direction"])
-        done(place + 1)
-    return found
+    """−⟨∇f_val, ∇L_i⟩: ∂J/∂z_i of a row of weight σ(z_i), to first order and up to positive factors that all rows share."""
+    values = np.zeros(len(rows), dtype=np.float32)
+    for index, gradient in enumerate(reader.gradients(rows)):
+        values[index] = -(gradient @ learned["direction"])
+        done(index + 1)
+    return values

@@ -1,6 +1,6 @@
-"""The frozen plan of one shard: which prompts run together, decided before any work and kept on disk.
+"""The frozen plan of one shard: which prompts run in which batch, decided before any work and stored on disk.
 
-Scores depend on their batch in the last digits, so a resumed run must form the very same batches to give the same bits.
+The last digits of scores depend on their batch, so a resumed run must form the very same batches to give the same bits.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from reft_studio.errors import StoreError
 from reft_studio.workspace import read_json, write_atomic, write_json
 
 MAX_ROWS = 512
-"""Prompts of one batch, whatever their length."""
+"""Maximum prompts per batch."""
 STRETCH = 32
-"""Batches, in tokens, of one stretch of a plan that follows an order: the longest first within it. Few tokens are padded, and the
-first stretch of 1,000 prompts a second is over in seconds."""
+"""Size, in batches, of one stretch of a plan with priorities; within a stretch the longest run first. Little padding is needed, and the
+first stretch of 1,000 prompts per second is over in seconds."""
 
 
 @dataclass(frozen=True)
 class BatchPlan:
     """Batches over the distinct prompts of a shard.
 
-    known: (n,) float32, scores that were there already, NaN where one has to be computed. order: positions to compute, batch
-    after batch, longest first, so that too little memory shows at once. sizes: prompts per batch. prefix: tokens shared by
-    all that are computed, 0 for none. splits: batches that were halved for want of memory, in the order it happened.
+    known: (n,) float32, cached scores, NaN where one has to be computed. order: positions to compute, batch after batch, longest first,
+    so that a lack of memory shows at once. sizes: prompts per batch. prefix: tokens shared by all computed prompts, 0 for none. splits:
+    batches that were halved for want of memory, in order.
     """
 
     fingerprint: str
@@ -51,7 +51,7 @@ class BatchPlan:
         prefix: int,
         first: NDArray[np.float32] | None = None,
     ) -> BatchPlan:
-        """The plan is a function of the prompts (their digests and lengths), of what is known, of the token budget and of `first`.
+        """A plan as a function of the prompts (their digests and lengths), the cached scores, the token budget and `first`.
 
         lengths: (n,) tokens of each prompt, 0 where there is nothing to compute. `budget` limits the padded tokens of a
         batch after the prefix; a single prompt may exceed it. `first`: (n,) prompts with high values run before those with low
@@ -65,8 +65,8 @@ class BatchPlan:
         sizes: list[int] = []
         done = 0
         while done < len(order):
-            left = int(ends[np.searchsorted(ends, done, side="right")]) - done
-            sizes.append(int(min(max(budget // int(own[done]), 1), MAX_ROWS, left)))
+            remaining = int(ends[np.searchsorted(ends, done, side="right")]) - done
+            sizes.append(int(min(max(budget // int(own[done]), 1), MAX_ROWS, remaining)))
             done += sizes[-1]
         return cls(_fingerprint(digests, lengths, budget), known, order, np.array(sizes, dtype=np.int32), prefix)
 
@@ -76,18 +76,18 @@ class BatchPlan:
 
     def batches(self) -> list[NDArray[np.int32]]:
         """Positions of each batch, splits applied."""
-        found = np.split(self.order, np.cumsum(self.sizes)[:-1]) if len(self.sizes) else []
-        for place in self.splits:
-            half = (len(found[place]) + 1) // 2
-            found[place : place + 1] = [found[place][:half], found[place][half:]]
-        return found
+        batches = np.split(self.order, np.cumsum(self.sizes)[:-1]) if len(self.sizes) else []
+        for index in self.splits:
+            half = (len(batches[index]) + 1) // 2
+            batches[index : index + 1] = [batches[index][:half], batches[index][half:]]
+        return batches
 
     def split(self, batch: int) -> BatchPlan:
-        """The plan with this batch halved: what comes before it stays as it was."""
+        """The plan with this batch halved; earlier batches are unchanged."""
         return replace(self, splits=(*self.splits, batch))
 
     def save(self, folder: Path) -> None:
-        """Write it whole, before its first batch runs; a plan that was there is gone first, or its batches could pass for these."""
+        """Write it atomically, before its first batch runs; an older plan is deleted first, so that their batches are not mixed up."""
         (folder / "plan.npz").unlink(missing_ok=True)
         buffer = io.BytesIO()
         np.savez(buffer, known=self.known, order=self.order, sizes=self.sizes, prefix=np.array(self.prefix))
@@ -95,12 +95,12 @@ class BatchPlan:
         write_atomic(folder / "plan.npz", buffer.getvalue())
 
     def save_splits(self, folder: Path) -> None:
-        """Append to the plan on disk what memory forced upon it."""
+        """Append the splits to the plan on disk."""
         write_json(folder / "splits.json", {"plan": self.fingerprint, "splits": self.splits})
 
     @classmethod
     def load(cls, folder: Path) -> BatchPlan | None:
-        """The plan kept in `folder`, or None if there is none that is whole."""
+        """The plan in `folder`, or None if there is no complete one."""
         if not (folder / "plan.npz").is_file():
             return None
         try:
@@ -115,14 +115,14 @@ class BatchPlan:
 def _stretches(
     lengths: NDArray[np.int64], todo: NDArray[np.intp], prefix: int, budget: int, first: NDArray[np.float32] | None
 ) -> NDArray[np.int64]:
-    """(len(todo),) which stretch each prompt is in, from 0, none of them empty."""
-    found = np.zeros(len(todo), dtype=np.int64)
+    """(len(todo),) the stretch of each prompt, from 0, none of them empty."""
+    stretch = np.zeros(len(todo), dtype=np.int64)
     if first is None or not len(todo):
-        return found
+        return stretch
     ranked = np.argsort(-first[todo], kind="stable")
     tokens = np.cumsum(np.maximum(lengths[todo][ranked] - prefix, 1))
-    found[ranked] = np.unique((tokens - 1) // (STRETCH * budget), return_inverse=True)[1]
-    return found
+    stretch[ranked] = np.unique((tokens - 1) // (STRETCH * budget), return_inverse=True)[1]
+    return stretch
 
 
 def _fingerprint(digests: NDArray[np.void], lengths: NDArray[np.int64], budget: int) -> str:
@@ -131,7 +131,7 @@ def _fingerprint(digests: NDArray[np.void], lengths: NDArray[np.int64], budget: 
 
 
 def token_shares(batches: list[NDArray[np.int32]], lengths: NDArray[np.int64]) -> list[float]:
-    """After each batch, the share of the tokens that is done, in 0..1: a steadier clock than prompts, long ones come first."""
+    """After each batch, the share of tokens done, in 0..1: steadier than counting prompts, since long ones come first."""
     tokens = np.array([lengths[batch].sum() for batch in batches], dtype=np.float64)
     shares: list[float] = (np.cumsum(tokens) / max(float(tokens.sum()), 1.0)).tolist()
     return shares

@@ -1,4 +1,4 @@
-"""Prepared scorers as folders: threshold, calibration and what they score with. A teacher is the one of `refusal_feature`."""
+"""Prepared scorers as folders: threshold, calibration and the files they score with. A teacher is the one of `refusal_feature`."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from reft_studio.workspace import ASSETS, Workspace, read_json, write_json
 
 _LOG = logging.getLogger(__name__)
 SHIPPED = ASSETS / "scorers"
-"""Prepared scorers that ship with the app, each in a folder with the name of its scorer."""
+"""Prepared scorers that ship with the app, each in a folder named after its scorer."""
 FILE = "scorer.json"
 OF_TEACHERS = ("refusal_feature", "refusal_similarity")
-"""The scorer that reads a teacher, by its name and by its former one."""
+"""The scorer that uses a teacher, by its name and its former name."""
 
 
 class Prepared(Protocol):
-    """What teachers and other prepared scorers have in common.
+    """Common interface of teachers and other prepared scorers.
 
     `threshold` is the score from which a row is flagged; `calibration` holds held-out AUROC, recall and false positive rate with
-    their counts; `folder` has the held-out scores in calibration.parquet, where there are any.
+    their counts; `folder` has the held-out scores in calibration.parquet, if there are any.
     """
 
     @property
@@ -51,12 +51,12 @@ class Prepared(Protocol):
     def created(self) -> str: ...
     @property
     def is_lab(self) -> bool:
-        """Whether it reads through the lab's model, which knows the lab's words only."""
+        """Whether it uses the lab's model, which knows only the lab's vocabulary."""
 
 
 @dataclass(frozen=True)
 class PreparedScorer:
-    """What scorer.json says; `record` tells how it was made: counts of prompts, versions."""
+    """Content of scorer.json; `record` says how it was made: counts of prompts, versions."""
 
     id: str
     folder: Path
@@ -83,15 +83,15 @@ def write_facts(
     spec: dict[str, Any],
     record: dict[str, Any],
 ) -> None:
-    """Write scorer.json into the folder of a prepared scorer, beside its own files."""
+    """Write scorer.json into the folder of a prepared scorer."""
     facts = {"scorer": scorer, "title": title, "threshold": threshold, "calibration": calibration, "spec": spec}
     write_json(folder / FILE, {**facts, "created": datetime.now(UTC).isoformat(timespec="seconds"), "record": record})
 
 
 def open_prepared(workspace: Workspace, name: str) -> Prepared:
-    """A teacher by its id, another prepared scorer by its id, or the one that a scorer's name stands for.
+    """A teacher or another prepared scorer by id, or the default one of a scorer by its name.
 
-    A scorer's name stands for the one that ships, else for the newest of the workspace. Raises StoreError if there is none.
+    The default is the shipped one, else the newest of the workspace. Raises StoreError if there is none.
     """
     if name in SHIPPED_TEACHERS or workspace.folder("teachers", name).is_dir():
         return open_teacher(workspace, name)
@@ -101,16 +101,16 @@ def open_prepared(workspace: Workspace, name: str) -> Prepared:
     if name in SCORERS:
         if (built_in := SCORERS.get(name).built_in()) is not None:
             return built_in
-        if own := [one for one in _own(workspace) if one.scorer == name]:
+        if own := [prepared for prepared in _own(workspace) if prepared.scorer == name]:
             return own[-1]
         raise StoreError(f"The scorer '{name}' has not been prepared here yet. Prepare it on the Filter page, or with the verb 'scorer'.")
     raise StoreError(f"There is no teacher and no prepared scorer '{name}'. Choose one on the Filter page, or use 'lab' or 'tfidf'.")
 
 
 def usual_scorer(dataset: Dataset) -> str:
-    """What scores a dataset unless somebody chooses: the lab's teacher its own data, the shipped real teacher all else.
+    """The default scorer of a dataset: the lab's teacher for lab data, the shipped real teacher for anything else.
 
-    Without that teacher's base on this machine it is the words that ship, and without these the lab's teacher.
+    If that teacher's base is not on this machine: the shipped text scorer, and without it the lab's teacher.
     """
     if dataset.manifest.get("made_by") == "lab":
         return "lab"
@@ -120,7 +120,7 @@ def usual_scorer(dataset: Dataset) -> str:
 
 
 def list_prepared(workspace: Workspace) -> list[Prepared]:
-    """All that can score now: teachers, then what ships and the controls, then those of the workspace, oldest first."""
+    """Everything that can score now: teachers, shipped scorers and controls, then those of the workspace, oldest first."""
     ready: list[Prepared] = [teacher for teacher in list_teachers(workspace) if teacher.regularised or teacher.ready]
     for name in SCORERS:
         if (SHIPPED / name / FILE).is_file():
@@ -131,30 +131,30 @@ def list_prepared(workspace: Workspace) -> list[Prepared]:
 
 
 def _own(workspace: Workspace) -> list[PreparedScorer]:
-    found = []
+    own = []
     for folder in workspace.finished("scorers"):
         try:
-            found.append(_read(folder))
+            own.append(_read(folder))
         except StoreError as exc:
             _LOG.warning("prepared scorer left out: %s", exc)
-    return found
+    return own
 
 
 def _read(folder: Path) -> PreparedScorer:
     check(folder, remedy="Prepare the scorer again." if folder.parent != SHIPPED else "Install the app again.")
     facts = read_json(folder / FILE)
     try:
-        found = PreparedScorer(**{**facts, "id": folder.name, "folder": folder})
-        whole = found.scorer in SCORERS and math.isfinite(found.threshold)
+        prepared = PreparedScorer(**{**facts, "id": folder.name, "folder": folder})
+        valid = prepared.scorer in SCORERS and math.isfinite(prepared.threshold)
     except TypeError as exc:
         raise StoreError(f"{folder.name}/{FILE} was written by another version. Prepare the scorer again.") from exc
-    if not whole:
+    if not valid:
         raise StoreError(f"{folder.name}/{FILE} is damaged or of another version. Prepare the scorer again.")
-    return found
+    return prepared
 
 
 def chosen(workspace: Workspace, dataset: Dataset, scorer: str | None, teacher: str | None) -> Prepared:
-    """What is to score a dataset: what was named, else what usually does."""
+    """The scorer for a dataset: the named one, else the default."""
     return open_prepared(workspace, named(scorer, teacher) or usual_scorer(dataset))
 
 

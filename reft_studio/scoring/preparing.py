@@ -1,4 +1,4 @@
-"""What every fitted scorer does before and after its fit: split the examples, set the threshold on the held-out ones, keep both."""
+"""Steps shared by all fitted scorers: split the examples, set the threshold on the held-out ones, store both."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ KEY = 12
 """Characters of a prepared scorer's id after its name."""
 SHARES = {"fit": 0.7, "calibration": 0.3}
 LEAST = 100
-"""Examples of each kind from which a scorer is fitted: 30 of them are then held out."""
+"""Minimum examples of each kind to fit a scorer: 30 of them are then held out."""
 SATURATION = 0.95
-"""Where the most certain hundredth of held-out examples comes to lie on the scale from -1 to 1."""
-Places = list[int]
+"""Score of the held-out examples' 99 % quantile, on the scale from -1 to 1."""
+Positions = list[int]
 
 
 @dataclass(frozen=True)
 class Scale:
-    """Puts a measure on the scale of scores: tanh((value - middle) / width)."""
+    """Maps a measure to scores: tanh((value - middle) / width)."""
 
     middle: float
     width: float
 
     @classmethod
     def fitted(cls, values: NDArray[np.float32], harmful: NDArray[np.bool_]) -> Scale:
-        """Halfway between the medians of both kinds lies 0."""
+        """0 is halfway between the medians of both kinds."""
         above, below = float(np.median(values[harmful])), float(np.median(values[~harmful]))
         middle = (above + below) / 2
         width = float(np.quantile(np.abs(values - middle), 0.99) / np.arctanh(SATURATION)) or 1.0
@@ -48,12 +48,12 @@ class Scale:
 
 
 def id_of(spec: ScorerSpec, *made_from: Any) -> str:
-    """The id under which the same spec and examples are found again."""
+    """The id of a scorer prepared with this spec and these examples."""
     return f"{spec.scorer}-{fingerprint.of_value([spec.model_dump(mode='json'), *made_from])[:KEY]}"
 
 
-def split(texts: Sequence[str], harmful: NDArray[np.bool_], *, seed: int) -> tuple[Places, Places]:
-    """Places to fit on and places held out; near-copies of a text are never on both sides. Raises DataError with too few of a kind."""
+def split(texts: Sequence[str], harmful: NDArray[np.bool_], *, seed: int) -> tuple[Positions, Positions]:
+    """Positions to fit on and held-out positions; near-duplicates are never on both sides. Raises DataError with too few of a kind."""
     for kind, count in (("harmful", int(harmful.sum())), ("harmless", int((~harmful).sum()))):
         if count < LEAST:
             raise DataError(
@@ -69,7 +69,7 @@ def calibrate(
     spec: ScorerSpec,
     examples: Examples,
     texts: Sequence[str],
-    held_out: Places,
+    held_out: Positions,
     scores: NDArray[np.float32],
     *,
     title: str,
@@ -78,7 +78,7 @@ def calibrate(
 ) -> None:
     """Set the threshold on the scores of held-out examples unless it is given, and write scorer.json and calibration.parquet.
 
-    `texts` are what it reads of the examples; `extra` goes into the spec.
+    `texts` are the examples as the scorer reads them; `extra` is added to the spec.
     """
     from reft_studio.teacher.calibration import report, threshold_for_recall, write_scores  # brings torch, which scoring does without
 
@@ -86,7 +86,7 @@ def calibrate(
     if threshold is None:
         threshold = threshold_for_recall(scores[truth], recall=spec.recall)
     kinds = [("harmful", truth), ("harmless", ~truth)]
-    read = {kind: [texts[held_out[place]] for place in np.flatnonzero(mask)] for kind, mask in kinds}
+    read = {kind: [texts[held_out[index]] for index in np.flatnonzero(mask)] for kind, mask in kinds}
     write_scores(building / "calibration.parquet", [(kind, scores[mask], read[kind]) for kind, mask in kinds])
     write_facts(
         building,
@@ -101,6 +101,6 @@ def calibrate(
 
 def opened(workspace: Workspace, name: str) -> PreparedScorer:
     """A scorer that was just prepared."""
-    found = open_prepared(workspace, name)
-    assert isinstance(found, PreparedScorer), "no teacher has such a name"
-    return found
+    prepared = open_prepared(workspace, name)
+    assert isinstance(prepared, PreparedScorer), "no teacher has such a name"
+    return prepared

@@ -1,4 +1,4 @@
-"""What scorers share that read prompts through a teacher's model: its states at the last prompt token, of examples and of a dataset."""
+"""Shared by scorers that read prompts through a teacher's model: its states at the last prompt token, of examples and of a dataset."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 Labelled = tuple[NDArray[np.float32], NDArray[np.bool_]]
 """States of prompts, (n, d_model), and which of them are harmful, (n,)."""
 Fit = Callable[[Path, Labelled, Labelled], NDArray[np.float32]]
-"""Fits on the first prompts and keeps what it found in a folder; gives the scores of the second, held-out ones."""
+"""Fits on the first prompts and writes the result to a folder; returns the scores of the second, held-out ones."""
 
 
 def teacher_of(workspace: Workspace, spec: ScorerSpec) -> TeacherInfo:
@@ -47,23 +47,23 @@ def teacher_of_prepared(workspace: Workspace, prepared: Prepared) -> TeacherInfo
 
 
 def read_through(workspace: Workspace, name: str, *, weights: str) -> TeacherInfo:
-    """A teacher by its id; with the weights "base" its model is read without the adapter."""
-    found = open_teacher(workspace, name)
-    return found if weights == "teacher" else replace(found, spec={**found.spec, "kind": "ready"})
+    """A teacher by its id; with the weights "base" without its adapter."""
+    teacher = open_teacher(workspace, name)
+    return teacher if weights == "teacher" else replace(teacher, spec={**teacher.spec, "kind": "ready"})
 
 
 def facts_of(teacher: TeacherInfo) -> dict[str, Any]:
-    """What the spec of a prepared scorer keeps of its teacher."""
+    """What the spec of a prepared scorer stores about its teacher."""
     return {"teacher": teacher.id, "model": teacher.model, "states": states_content(teacher)}
 
 
 def states_content(teacher: TeacherInfo) -> dict[str, Any]:
-    """All that the states of a teacher depend on, as hashes: its refusal feature is not among that."""
+    """Everything a teacher's states depend on, as hashes; its refusal feature is not part of it."""
     return {name: value for name, value in teacher_content(teacher).items() if name != "feature"}
 
 
 def session_of(teacher: TeacherInfo) -> Session:
-    """The teacher's model in memory, read as it was when the teacher was prepared."""
+    """The teacher's model, loaded as when the teacher was prepared."""
     from reft_studio.models.session import Session
 
     return Session.open(teacher.model, template=teacher.template, loading=teacher.loading, max_length=teacher.max_length)
@@ -79,16 +79,16 @@ def prompt_states(prompts: Sequence[str], teacher: TeacherInfo, session: Session
     encoder = Encoder(session.model, max_length=teacher.max_length)
     ids = [encoder.prompt_ids([{"role": "user", "content": prompt}]) for prompt in prompts]
     with session.adapted.active(session.ensure("teacher", teacher.adapter)) as backbone:
-        found = last_prompt_features(
+        states = last_prompt_features(
             session.model, backbone, ids, layers=[teacher.layer], progress=lambda done: progress.progress(done, len(ids))
         )
-    return np.asarray(found[:, 0].numpy())
+    return np.asarray(states[:, 0].numpy())
 
 
 def prepare_prompt_states(
     scorer: Scorer, workspace: Workspace, spec: ScorerSpec, examples: Examples, progress: Progress, *, version: int, fit: Fit
 ) -> PreparedScorer:
-    """Fit on the states of a part of the examples' prompts, set the threshold on the rest. Raises SpecError if no teacher is named."""
+    """Fit on the states of one part of the examples' prompts, set the threshold on the rest. Raises SpecError if no teacher is named."""
     teacher = teacher_of(workspace, spec)
     name = id_of(spec, version, teacher_content(teacher), examples.prompts, examples.harmful.tolist())
     if workspace.folder("scorers", name).is_dir():
@@ -97,7 +97,7 @@ def prepare_prompt_states(
     held_out = examples.calibrating(held_out)
     states = prompt_states(examples.prompts, teacher, session_of(teacher), progress)
     with sealed_folder(workspace.folder("scorers", name)) as building:
-        scores = fit(building, *((states[places], examples.harmful[places]) for places in (fitted, held_out)))
+        scores = fit(building, *((states[positions], examples.harmful[positions]) for positions in (fitted, held_out)))
         title = f"{scorer.info.title} on {teacher.title}"
         calibrate(building, spec, examples, examples.prompts, held_out, scores, title=title, extra=facts_of(teacher))
     return opened(workspace, name)
@@ -106,21 +106,25 @@ def prepare_prompt_states(
 def score_prompt_states(
     scorer: Scorer, workspace: Workspace, dataset: Dataset, prepared: Prepared, progress: Progress, *, similarity: Similarity
 ) -> ScoreSet:
-    """Score a dataset by a function of those states; the highest of a row's turns counts. It goes on where it was interrupted."""
+    """Score a dataset by a function of those states, the highest of a row's turns; an interrupted run resumes."""
     from reft_studio.scoring.refusal_similarity import facts, longest_prompt, states_scored
 
     teacher = teacher_of_prepared(workspace, prepared)
     key = score_key(scorer.info.name, prepared.id, prepared.created)
-    made: ScoreHeader = {"key": key, "scorer": scorer.info.name, "teacher": prepared.id, "threshold": prepared.threshold}
+    header: ScoreHeader = {"key": key, "scorer": scorer.info.name, "teacher": prepared.id, "threshold": prepared.threshold}
     content, first, session = scorer.content(prepared), quick_scores(workspace, dataset), session_of(teacher)
     session.remark(progress)
-    scoring = states_scored(workspace, dataset, teacher, session, progress, content=content, similarity=similarity, made=made, first=first)
+    scoring = states_scored(
+        workspace, dataset, teacher, session, progress, content=content, similarity=similarity, header=header, first=first
+    )
     with scoring as (result, numerics):
-        told = facts(result, teacher, numerics, longest=longest_prompt(session, teacher))
-        return scorer.store(workspace, dataset, prepared, result, told)
+        metadata = facts(result, teacher, numerics, longest=longest_prompt(session, teacher))
+        return scorer.store(workspace, dataset, prepared, result, metadata)
 
 
 def shipped_prompts() -> Examples:
     """The calibration prompts of the quick teacher: a model reads them in about a minute on two cores."""
-    found = calibration_prompts()
-    return Examples([one.prompt for one in found], [""] * len(found), np.array([one.side == "harmful" for one in found]))
+    calibration = calibration_prompts()
+    return Examples(
+        [prompt.prompt for prompt in calibration], [""] * len(calibration), np.array([prompt.side == "harmful" for prompt in calibration])
+    )

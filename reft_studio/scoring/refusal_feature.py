@@ -1,4 +1,4 @@
-"""The refusal feature of a teacher as a scorer: any teacher, trained or an untouched model."""
+"""A teacher's refusal feature as a scorer: any teacher, trained or an unchanged model."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class RefusalFeatureScorer(Scorer):
     def score(
         self, workspace: Workspace, dataset: Dataset, prepared: Prepared, progress: Progress, *, session: Session | None = None
     ) -> ScoreSet:
-        """Similarities to the refusal feature, of the rows first that the scores by words point at, if there are any.
+        """Similarities to the refusal feature; if there are text scores, the rows with the highest of them are scored first.
 
-        Opens the teacher's model unless a `session` with it is given.
+        Loads the teacher's model unless a `session` with it is given.
         """
         teacher = _teacher(prepared)
         if (ready := self.stored(workspace, dataset, teacher)) is not None:

@@ -1,4 +1,4 @@
-"""Score each row by the cosine of its prompt's feature, under the teacher, to the refusal feature (arXiv:2506.07356)."""
+"""Scores each row by the cosine of its prompt's feature, under the teacher, to the refusal feature (arXiv:2506.07356)."""
 
 from __future__ import annotations
 
@@ -46,8 +46,7 @@ def score(
     """Score every row and store the result; a row with several user turns gets the highest cosine among them.
 
     Only prompts are read, so editing a response changes no score. A dataset that was scored with this teacher is not scored
-    again; a prompt that was is looked up; a run that was interrupted goes on where it stopped, to the same bits.
-    `first` as in `states_scored`.
+    again; cached prompts are looked up; an interrupted run resumes, to the same bits. `first` as in `states_scored`.
     """
     check_match(session, teacher)
     if (ready := already(workspace, dataset, teacher, scorer=NAME)) is not None:
@@ -56,7 +55,7 @@ def score(
     started = time.perf_counter()
     content, similarity = teacher_content(teacher), _feature(teacher).similarity
     scoring = states_scored(
-        workspace, dataset, teacher, session, progress, content=content, similarity=similarity, made=_made(teacher), first=first
+        workspace, dataset, teacher, session, progress, content=content, similarity=similarity, header=_made(teacher), first=first
     )
     with scoring as (result, numerics):
         info = {
@@ -76,16 +75,16 @@ def states_scored(
     *,
     content: dict[str, Any],
     similarity: Similarity,
-    made: ScoreHeader,
+    header: ScoreHeader,
     first: NDArray[np.float32] | None = None,
 ) -> Iterator[tuple[Scored, dict[str, Any]]]:
-    """Scores of every row by a function of the teacher's states at the last prompt token, and the numbers it computed in.
+    """Scores of every row by a function of the teacher's states at the last prompt token, and the numerics used.
 
-    `content` tells all that a score depends on; under it scores of prompts are cached and unfinished work is found again,
-    until the block is left: write the result in it, as `made`. Before that, the app reads what there is: see `PartialScores`.
+    `content` is everything a score depends on: prompt scores are cached and unfinished work is resumed under it until the block ends; write
+    the result inside the block, with `header`. Before that, the app reads snapshots: see `PartialScores`.
 
-    `first`: (rows,) those with high values are scored before those with low ones, within each shard of the file. Other batches
-    change last digits only.
+    `first`: (rows,) rows with high values are scored before those with low ones, within each shard of the file. Other batches change last
+    digits only.
     """
     check_match(session, teacher)
     with _scorer(teacher, session, similarity) as (engine, numerics):
@@ -94,7 +93,7 @@ def states_scored(
         with work_folder(workspace, f"{dataset.id}-{key[:16]}") as folder:
             work = ShardWork(folder, engine, encoder, ScoreCache(workspace, key), key)
             result = Scored.empty(dataset.rows)
-            partial = PartialScores(workspace, dataset, result, **made)
+            partial = PartialScores(workspace, dataset, result, **header)
             with partial.shown():
                 for shard in shards(dataset):
                     result.take(_shard(work, shard, result, partial, progress, first))
@@ -105,7 +104,7 @@ def states_scored(
 def _shard(
     work: ShardWork, shard: Shard, result: Scored, partial: PartialScores, progress: Progress, first: NDArray[np.float32] | None
 ) -> Scored:
-    """One shard's rows, which are put into `result` and shown while they come."""
+    """Score one shard's rows, which are put into `result` and shown as they come."""
     before, rows, total = result.rows, shard.rows, len(result.scores)
 
     def show(so_far: Callable[[], tuple[NDArray[np.float32], NDArray[np.uint8]]]) -> None:
@@ -122,7 +121,7 @@ def _shard(
 
 
 def score_prompts(prompts: list[str], teacher: TeacherInfo, session: Session) -> NDArray[np.float32]:
-    """Cosines of single prompts, e.g. what was just typed into the chat."""
+    """Cosines of single prompts, e.g. typed into the chat."""
     check_match(session, teacher)
     encoder = Encoder(session.model, max_length=teacher.max_length)
     ids = [encoder.prompt_ids([{"role": "user", "content": prompt}]) for prompt in prompts]
@@ -135,7 +134,7 @@ def score_prompts(prompts: list[str], teacher: TeacherInfo, session: Session) ->
 
 
 def check_match(session: Session, teacher: TeacherInfo) -> None:
-    """Raises SpecError if the teacher was prepared on another base, with another template, or in other numbers than these."""
+    """Raises SpecError if the teacher was prepared on another base, with another template, or in another number format."""
     model = session.model
     if teacher.base_fingerprint != model.fingerprint:
         raise SpecError(f"The teacher '{teacher.id}' was prepared on another base than '{model.source}'. Prepare a teacher for this model.")
@@ -146,17 +145,17 @@ def check_match(session: Session, teacher: TeacherInfo) -> None:
             f"The teacher '{teacher.id}' reads decoder block {teacher.layer}, but '{model.source}' has blocks 1 to {model.layers}. "
             "Prepare a teacher for this model."
         )
-    width, found = int(model.base.config.get_text_config().hidden_size), len(_feature(teacher).direction)
-    if width != found:
+    width, stored_width = int(model.base.config.get_text_config().hidden_size), len(_feature(teacher).direction)
+    if width != stored_width:
         raise SpecError(
-            f"The refusal feature of '{teacher.id}' has {found} numbers, but the hidden states of '{model.source}' have {width}. "
+            f"The refusal feature of '{teacher.id}' has {stored_width} numbers, but the hidden states of '{model.source}' have {width}. "
             "Prepare a teacher for this model."
         )
-    wanted, numerics = teacher.loading, numerics_of(session)
-    for name, asked in (("dtype", wanted.dtype), ("quantization", wanted.quantization)):
-        if asked not in ("auto", numerics[name]):
+    required, numerics = teacher.loading, numerics_of(session)
+    for name, expected in (("dtype", required.dtype), ("quantization", required.quantization)):
+        if expected not in ("auto", numerics[name]):
             raise SpecError(
-                f"The teacher '{teacher.id}' was prepared with {name} {asked}, but '{model.source}' is loaded with {numerics[name]}. "
+                f"The teacher '{teacher.id}' was prepared with {name} {expected}, but '{model.source}' is loaded with {numerics[name]}. "
                 "Scores and thresholds hold for one of them only: load the model alike, or prepare the teacher again."
             )
 
@@ -170,7 +169,7 @@ def numerics_of(session: Session) -> dict[str, str]:
 
 @contextmanager
 def _scorer(teacher: TeacherInfo, session: Session, similarity: Similarity) -> Iterator[tuple[Engine, dict[str, Any]]]:
-    """The engine of a teacher, its adapter merged where that can be undone, and the numbers it computes in."""
+    """The engine of a teacher, its adapter merged where that can be undone, and the numerics it computes with."""
     adapter = session.ensure("teacher", teacher.adapter)
     fold = adapter is not None and mergeable(session.adapted, adapter, layer=teacher.layer)
     state = merged(session.adapted, adapter, layer=teacher.layer) if adapter and fold else session.adapted.active(adapter)
@@ -183,17 +182,17 @@ def _feature(teacher: TeacherInfo) -> RefusalFeature:
 
 
 def longest_prompt(session: Session, teacher: TeacherInfo) -> int:
-    """Tokens at which prompts are cut when this teacher scores."""
+    """The token limit of prompts when this teacher scores."""
     return Encoder(session.model, max_length=teacher.max_length).longest_prompt
 
 
 def facts(result: Scored, teacher: TeacherInfo, numerics: dict[str, Any], *, longest: int) -> dict[str, Any]:
-    """What is told of scores beside them: how they came about, and how far the file lies from the calibration.
+    """Metadata of scores: how they were made, and how far the file is from the calibration set.
 
-    `longest`: tokens at which a prompt was cut.
+    `longest`: the token limit of a prompt.
     """
     missing = {name: count for code, name in REASONS.items() if (count := int((result.reasons == code).sum()))}
-    found = {
+    values = {
         "layer": teacher.layer,
         "template_hash": teacher.template_hash,
         "cut_at": longest,
@@ -203,8 +202,8 @@ def facts(result: Scored, teacher: TeacherInfo, numerics: dict[str, Any], *, lon
         **drift(result.scores, teacher),
     }
     if teacher.is_lab:
-        found["unfamiliar_share"] = result.unfamiliar
-    return found
+        values["unfamiliar_share"] = result.unfamiliar
+    return values
 
 
 def _write(workspace: Workspace, dataset: Dataset, teacher: TeacherInfo, result: Scored, info: dict[str, Any]) -> ScoreSet:

@@ -1,4 +1,4 @@
-"""Words of the answer: whether it does what nobody should be helped with, whatever the prompt says."""
+"""Text classifier of responses: whether it complies with a harmful request, whatever the prompt says."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from reft_studio.scoring.prepared import Prepared, PreparedScorer
 from reft_studio.scoring.scorer import Examples, Scorer, ScorerInfo, ScorerSpec, Word
 from reft_studio.scoring.scores import ScoreSet
 from reft_studio.scoring.text_model import FILE, TextModel
-from reft_studio.scoring.texts import answers, score_texts
+from reft_studio.scoring.texts import responses, score_texts
 from reft_studio.workspace import Workspace
 
 VERSION = 1
-"""Raised when the same answer would get another score from this code."""
+"""Incremented when the same response would get another score from this code."""
 
 
 class ResponseCompliance(Scorer):
-    """Log odds, by its words and runs of letters, that an answer complies with a harmful request."""
+    """Log odds, by word and character n-grams, that a response complies with a harmful request."""
 
     info: ClassVar[ScorerInfo] = ScorerInfo(
         name="response_compliance",
@@ -37,24 +37,24 @@ class ResponseCompliance(Scorer):
     )
 
     def shipped(self) -> Examples:
-        """The judge's answers, harmful where they comply with a harmful request, and the harmless ones of the alignment data."""
-        found = [(pair.prompt, pair.response, pair.kind == "harmful" and pair.verdict == "comply") for pair in answer_pairs()]
-        found += [(one.prompt, one.response, False) for one in own_texts()]
-        prompts, responses, harmful = zip(*(one for one in found if one[1].strip()), strict=True)
+        """The judge's responses, harmful if they comply with a harmful request, and the harmless ones of the alignment data."""
+        rows = [(pair.prompt, pair.response, pair.kind == "harmful" and pair.verdict == "comply") for pair in answer_pairs()]
+        rows += [(row.prompt, row.response, False) for row in own_texts()]
+        prompts, responses, harmful = zip(*(row for row in rows if row[1].strip()), strict=True)
         return Examples(list(prompts), list(responses), np.array(harmful))
 
     def prepare(self, workspace: Workspace, spec: ScorerSpec, examples: Examples, progress: Progress) -> PreparedScorer:
-        """Fit on the answers to a part of the prompts, set the threshold on those to the rest."""
+        """Fit on the responses to one part of the prompts, set the threshold on those to the rest."""
         return text_fit.prepare(self.info, workspace, spec, examples.responses, examples, progress)
 
     def content(self, prepared: Prepared) -> dict[str, Any]:
         return {"version": VERSION, "model": fingerprint.of_file(prepared.folder / FILE)}
 
     def score(self, workspace: Workspace, dataset: Dataset, prepared: Prepared, progress: Progress) -> ScoreSet:
-        """The score of the answer that is trained; editing a prompt changes no score, a row without an answer has none."""
+        """The score of the trained response; editing a prompt changes no score, a row without a response has none."""
         model = TextModel.load(prepared.folder)
-        return score_texts(self, workspace, dataset, prepared, progress, read=answers, columns=("response",), function=model.scores)
+        return score_texts(self, workspace, dataset, prepared, progress, read=responses, columns=("response",), function=model.scores)
 
     def explain(self, prepared: Prepared, row: dict[str, Any]) -> list[Word]:
-        """The words of the answer, each with its share of the log odds."""
-        return [Word(*one) for one in TextModel.load(prepared.folder).words(row["response"])]
+        """The words of the response, each with its share of the log odds."""
+        return [Word(*word) for word in TextModel.load(prepared.folder).words(row["response"])]

@@ -1,4 +1,4 @@
-"""Scoring that survives a kill: each shard is planned, journalled and finished in a folder of its own work."""
+"""Scoring that survives a kill: each shard is planned, journalled and finished in a work folder."""
 
 from __future__ import annotations
 
@@ -22,33 +22,33 @@ from reft_studio.scoring.shards import NOT_FINITE, NOT_REACHED, REFUSED, Shard, 
 from reft_studio.scoring.work import Scored, load_shard, save_shard
 
 FAMILIAR_SAMPLE = 2000
-"""Prompts whose words are looked up in the lab's language."""
+"""Prompts whose words are compared with the lab's vocabulary."""
 
 
 Show = Callable[[Callable[[], tuple[NDArray[np.float32], NDArray[np.uint8]]]], None]
-"""Told after each batch how to get scores and reasons of the shard's rows as they are now."""
+"""Called after each batch with a function that returns the current scores and reasons of the shard's rows."""
 
 
 class ShardWork:
-    """Scores shard after shard. What is finished lies in `folder` as NUMBER.npz; the open one as plan.npz and journal."""
+    """Scores shard after shard. Finished ones are NUMBER.npz in `folder`; the current one is plan.npz and journal."""
 
     def __init__(self, folder: Path, engine: Engine, encoder: Encoder, cache: ScoreCache, key: str) -> None:
         self.folder, self.engine, self.cache, self.key = folder, engine, cache, key
         self.encoder = PromptEncoder(encoder)
 
     def scored(self, shard: Shard, progress: Callable[[float], None], *, first: NDArray[np.float32] | None, show: Show) -> Scored:
-        """The rows of a shard: read if it is finished, else computed or gone on with. `progress` gets shares in 0..1.
+        """The rows of a shard: read if finished, else computed or resumed. `progress` gets shares in 0..1.
 
         `first`: (rows of the shard,) the rows with high values are computed before those with low ones.
         """
         final = self.folder / f"{shard.index:05}.npz"
         if (done := load_shard(final)) is not None and done.rows == shard.rows:
             return done
-        found = self._computed(shard, progress, first, show)
-        save_shard(final, found)
+        scored = self._computed(shard, progress, first, show)
+        save_shard(final, scored)
         for name in ("plan.npz", "splits.json", "journal"):
             (self.folder / name).unlink(missing_ok=True)
-        return found
+        return scored
 
     def _computed(self, shard: Shard, progress: Callable[[float], None], first: NDArray[np.float32] | None, show: Show) -> Scored:
         unfamiliar = unfamiliar_share(shard.texts[:FAMILIAR_SAMPLE]) if shard.index == 0 else 0.0
@@ -82,10 +82,10 @@ class ShardWork:
     def _planned(self, prompts: TokenLists, digests: NDArray[np.void], first: NDArray[np.float32] | None) -> BatchPlan:
         """The frozen plan: the one on disk if it is of these prompts, else a new one, stored before it is used.
 
-        One that was made for another order is gone on with: its batches are what gives the same bits.
+        A stored plan with another order is resumed: its batches are what gives the same bits.
         """
-        if (kept := BatchPlan.load(self.folder)) is not None and kept.is_of(digests, prompts.lengths, budget=self.engine.budget):
-            return kept
+        if (stored := BatchPlan.load(self.folder)) is not None and stored.is_of(digests, prompts.lengths, budget=self.engine.budget):
+            return stored
         (self.folder / "journal").unlink(missing_ok=True)
         plan = self.engine.plan(prompts, digests, self.cache.lookup(digests), first=first)
         plan.save(self.folder)
@@ -96,40 +96,40 @@ class ShardWork:
         plan: BatchPlan,
         prompts: TokenLists,
         progress: Callable[[float], None],
-        seen: Callable[[NDArray[np.float32], NDArray[np.bool_]], None],
+        on_scores: Callable[[NDArray[np.float32], NDArray[np.bool_]], None],
     ) -> NDArray[np.float32]:
-        """Scores of the distinct prompts. `seen` gets, after each batch, those so far and which are reached."""
+        """Scores of the distinct prompts. `seen` gets, after each batch, the scores so far and which are computed."""
         if not len(plan.order):
             return plan.known
         values, reached = plan.known.copy(), np.ones(len(plan.known), dtype=bool)
         reached[plan.order] = False
 
-        def put(batch: NDArray[np.int32], found: NDArray[np.float32]) -> None:
-            values[batch], reached[batch] = found, True
+        def put(batch: NDArray[np.int32], scores: NDArray[np.float32]) -> None:
+            values[batch], reached[batch] = scores, True
 
-        def computed(batch: NDArray[np.int32], found: NDArray[np.float32]) -> None:
-            put(batch, found)
-            seen(values, reached)
+        def computed(batch: NDArray[np.int32], scores: NDArray[np.float32]) -> None:
+            put(batch, scores)
+            on_scores(values, reached)
 
         with ScoreJournal(self.folder / "journal") as journal:
-            for batch, found in zip(plan.batches(), journal.done, strict=False):
-                put(batch, found)
+            for batch, scores in zip(plan.batches(), journal.done, strict=False):
+                put(batch, scores)
             grown = partial(BatchPlan.save_splits, folder=self.folder)
             return self.engine.run(plan, prompts, journal, on_split=grown, progress=progress, on_batch=computed)
 
 
 def _highest(first: NDArray[np.float32], shard: Shard, units: NDArray[np.intp], count: int) -> NDArray[np.float32]:
-    """(count,) per distinct prompt the highest value of the rows that say it; `units` is the prompt of each text."""
-    found = np.full(count, -np.inf, dtype=np.float32)
-    turns, spoken = np.array(shard.turns, dtype=np.int64), np.diff(np.array([0, *shard.ends]))
-    values = np.repeat(np.where(np.isnan(first), np.float32(-1), first), spoken)
-    np.maximum.at(found, units[turns], values)
-    return found
+    """(count,) per distinct prompt the highest value of the rows that contain it; `units` is the prompt of each text."""
+    highest = np.full(count, -np.inf, dtype=np.float32)
+    turns, turns_per_row = np.array(shard.turns, dtype=np.int64), np.diff(np.array([0, *shard.ends]))
+    values = np.repeat(np.where(np.isnan(first), np.float32(-1), first), turns_per_row)
+    np.maximum.at(highest, units[turns], values)
+    return highest
 
 
 def _rows_with(shard: Shard, marked: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """(rows,) whether at least one turn of a row is marked."""
-    found = np.zeros(shard.rows, dtype=bool)
+    rows = np.zeros(shard.rows, dtype=bool)
     row_of_turn = np.repeat(np.arange(shard.rows), np.diff(np.array([0, *shard.ends])))
-    found[row_of_turn[marked[np.array(shard.turns, dtype=np.int64)]]] = True
-    return found
+    rows[row_of_turn[marked[np.array(shard.turns, dtype=np.int64)]]] = True
+    return rows

@@ -1,4 +1,4 @@
-"""What a teacher's model says of whole rows, prompt and response: hidden states, losses and gradients. Brings torch."""
+"""Hidden states, losses and gradients of whole rows, prompt and response, under a teacher's model. Imports torch."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from reft_studio.teacher.teacher import TeacherInfo
 FRESH, ADAPTER = "gradient", LoraSpec(rank=4, alpha=8)
 """The adapter whose gradient is taken; its rank hardly matters, since it is not trained."""
 BUDGET = 4096
-"""Padded tokens of one batch."""
+"""Padded tokens per batch."""
 Done = Callable[[int], None]
-"""Told how many rows are done."""
+"""Called with the number of finished rows."""
 
 
 def unseen(done: int) -> None:
-    """Nobody looks how far it is."""
+    """No-op callback."""
 
 
 class RowReader:
-    """The model of a teacher, with its adapter or without, and its encoder."""
+    """The model of a teacher, with or without its adapter, and its encoder."""
 
     def __init__(self, teacher: TeacherInfo, session: Session) -> None:
         check_match(session, teacher)
@@ -47,16 +47,16 @@ class RowReader:
         return cls(teacher, session_of(teacher))
 
     def row(self, prompt: str, response: str) -> Example:
-        """Tokens of an example of one turn."""
+        """Tokens of a single-turn example."""
         return self.encoded({"messages": [], "prompt": prompt, "response": response})
 
     def encoded(self, row: Mapping[str, Any]) -> Example:
-        """Tokens of a row of a dataset: what came before, the response and the end of text. Raises DataError if the template refuses it."""
+        """Tokens of a dataset row: context, response and end of text. Raises DataError if the template rejects it."""
         return self.encoder.example(row, 0)
 
     @contextmanager
     def reading(self) -> Iterator[nn.Module]:
-        """The backbone with the teacher's adapter in effect, if it has one."""
+        """The backbone with the teacher's adapter active, if it has one."""
         with self.session.adapted.active(self.session.ensure("teacher", self.teacher.adapter)) as backbone:
             yield backbone
 
@@ -68,38 +68,38 @@ class RowReader:
 
     def last_response_states(self, rows: Sequence[Example], *, done: Done = unseen) -> NDArray[np.float32]:
         """(n, d_model) states after the final norm at the last token of the response, which predicts the end of text."""
-        found = np.zeros((len(rows), int(self.model.base.config.get_text_config().hidden_size)), dtype=np.float32)
+        last_states = np.zeros((len(rows), int(self.model.base.config.get_text_config().hidden_size)), dtype=np.float32)
         with self.reading() as backbone:
 
-            def work(places: list[int]) -> list[tuple[int, Tensor]]:
-                batch = collate([rows[place] for place in places], pad_id=self.model.pad_id, device=self.model.device)
-                return list(zip(places, (one[-1] for one in hidden_states(self.model, backbone, batch)), strict=True))
+            def work(positions: list[int]) -> list[tuple[int, Tensor]]:
+                batch = collate([rows[position] for position in positions], pad_id=self.model.pad_id, device=self.model.device)
+                return list(zip(positions, (row_states[-1] for row_states in hidden_states(self.model, backbone, batch)), strict=True))
 
-            for count, (place, state) in enumerate(self._batched(rows, work), 1):
-                found[place] = state.float().cpu().numpy()
+            for count, (position, state) in enumerate(self._batched(rows, work), 1):
+                last_states[position] = state.float().cpu().numpy()
                 done(count)
-        return found
+        return last_states
 
     @torch.no_grad()
     def losses(self, rows: Sequence[Example], *, done: Done = unseen) -> NDArray[np.float32]:
-        """(n,) mean over the response's tokens, end of text included, of -log p of the token: what training would minimise."""
-        found = np.zeros(len(rows), dtype=np.float32)
+        """(n,) mean -log p over the response tokens, end of text included: the training loss."""
+        losses = np.zeros(len(rows), dtype=np.float32)
         with self.reading() as backbone:
 
-            def work(places: list[int]) -> list[tuple[int, Tensor]]:
-                batch = collate([rows[place] for place in places], pad_id=self.model.pad_id, device=self.model.device)
+            def work(positions: list[int]) -> list[tuple[int, Tensor]]:
+                batch = collate([rows[position] for position in positions], pad_id=self.model.pad_id, device=self.model.device)
                 part: Supervised = supervise(self.model, backbone, [batch])[0]
-                return list(zip(places, (-one.float().mean() for one in part.log_probabilities()), strict=True))
+                return list(zip(positions, (-log_p.float().mean() for log_p in part.log_probabilities()), strict=True))
 
-            for count, (place, loss) in enumerate(self._batched(rows, work), 1):
-                found[place] = float(loss)
+            for count, (position, loss) in enumerate(self._batched(rows, work), 1):
+                losses[position] = float(loss)
                 done(count)
-        return found
+        return losses
 
     def gradients(self, rows: Sequence[Example], *, at: NDArray[np.float32] | None = None) -> Iterator[NDArray[np.float32]]:
-        """Row by row, the gradient of its training loss by the weights of a fresh adapter on what the model is now, (weights,).
+        """Row by row, the gradient of its training loss with respect to a fresh adapter on the current model, (weights,).
 
-        Of a fresh adapter B is zero, so that A has no gradient: only those of B are given. `at`: (weights,), what B is instead of zero.
+        B of a fresh adapter is zero, so A has no gradient: only those of B are returned. `at`: (weights,), values of B instead of zero.
         """
         self.session.add(FRESH, ADAPTER, seed=0)
         below = [name] if (name := self.session.ensure("teacher", self.teacher.adapter)) else []
@@ -110,17 +110,17 @@ class RowReader:
             for row in rows:
                 batch = collate([row], pad_id=self.model.pad_id, device=self.model.device)
                 loss = supervise(self.model, backbone, [batch])[0].cross_entropy()
-                found = torch.autograd.grad(loss, weights, allow_unused=True, materialize_grads=True)
-                yield torch.cat([one.flatten() for one in found]).float().cpu().numpy()
+                gradients = torch.autograd.grad(loss, weights, allow_unused=True, materialize_grads=True)
+                yield torch.cat([gradient.flatten() for gradient in gradients]).float().cpu().numpy()
 
     def _batched(self, rows: Sequence[Example], work: Callable[[list[int]], list[tuple[int, Tensor]]]) -> Iterator[tuple[int, Tensor]]:
-        """Results by place, in batches of like length; one that memory cannot hold is halved."""
+        """Results by position, in batches of similar length; one that runs out of memory is halved."""
         return halving(by_length([len(row.ids) for row in rows], token_budget=BUDGET), work)
 
 
 @torch.no_grad()
 def _fill(weights: Sequence[Tensor], values: NDArray[np.float32]) -> None:
-    """Put numbers that lie one after the other into the weights, in order."""
-    parts = torch.split(torch.from_numpy(values), [one.numel() for one in weights])
-    for one, part in zip(weights, parts, strict=True):
-        one.copy_(part.view_as(one))
+    """Write concatenated values into the weights, in order."""
+    parts = torch.split(torch.from_numpy(values), [weight.numel() for weight in weights])
+    for weight, part in zip(weights, parts, strict=True):
+        weight.copy_(part.view_as(weight))

@@ -1,4 +1,4 @@
-"""What every scorer is: its description, how it is prepared, how it scores a dataset and how it explains a row."""
+"""The protocol of a scorer: its description, preparation, scoring of a dataset and explanation of a row."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ Needs = Literal["nothing", "model", "labels"]
 
 @dataclass(frozen=True)
 class ScorerInfo:
-    """What stands beside a scorer's name. `misses`: what it cannot see; `cost`: how long it takes, in words.
+    """Description of a scorer. `misses`: what it cannot detect; `cost`: how long it takes, in words.
 
-    `measure` names the score in a sentence: "the … is +0.2". `own_model`: whether it asks a model of its own: it is fitted on no
-    examples and reads through no teacher.
+    `measure` names the score in a sentence: "the … is +0.2". `own_model`: it loads a model of its own, is fitted on no examples and uses no
+    teacher.
     """
 
     name: str
@@ -42,7 +42,7 @@ class ScorerInfo:
 
 
 class ScorerSpec(Settings):
-    """How a scorer is prepared; each scorer reads its own settings. Sets are ids of datasets."""
+    """Settings of a scorer's preparation; each scorer reads its own fields. Sets are ids of datasets."""
 
     scorer: str = Field(description="name of the scorer")
     harmful: tuple[str, ...] = Field((), description="sets of harmful examples")
@@ -67,37 +67,37 @@ class ScorerSpec(Settings):
 
 
 DECISIONS = "decisions of people"
-"""The source of examples that are rows which somebody kept or removed."""
+"""Source of examples that are rows which somebody kept or removed."""
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Labelled rows to prepare from, all of the same length; `responses` may be empty. `sources`: rows by where they come from.
+    """Labelled rows to prepare from, all of the same length; `responses` may be empty. `sources`: rows by origin.
 
-    `taught` rows are learned from and set no threshold (None: there are none).
+    `fit_only` rows are fitted on but set no threshold (None: there are none).
     """
 
     prompts: list[str]
     responses: list[str]
     harmful: NDArray[np.bool_]
     sources: dict[str, int] = field(default_factory=dict)
-    taught: NDArray[np.bool_] | None = None
+    fit_only: NDArray[np.bool_] | None = None
 
     def calibrating(self, held_out: list[int]) -> list[int]:
-        """Those of the held-out places on which a threshold is set."""
-        return held_out if self.taught is None else [place for place in held_out if not self.taught[place]]
+        """The held-out positions that may set a threshold."""
+        return held_out if self.fit_only is None else [position for position in held_out if not self.fit_only[position]]
 
 
 @dataclass(frozen=True)
 class Word:
-    """A word of a row and its share of the score: above 0 it speaks for harm."""
+    """A word of a row and its share of the score; positive shares are harmful."""
 
     text: str
     share: float
 
 
 class Scorer:
-    """One way to score rows. Scores lie in -1..1 and higher is more harmful; a row that cannot be scored gets NaN and a reason."""
+    """One way to score rows. Scores are in -1..1 and higher is more harmful; a row that cannot be scored gets NaN and a reason."""
 
     info: ClassVar[ScorerInfo]
 
@@ -107,19 +107,19 @@ class Scorer:
         return None
 
     def shipped(self) -> Examples:
-        """The examples that ship with the app for it; none by default."""
+        """The examples for it that ship with the app; none by default."""
         return Examples([], [], np.zeros(0, dtype=bool))
 
     def prepare(self, workspace: Workspace, spec: ScorerSpec, examples: Examples, progress: Progress) -> PreparedScorer:
-        """Fit and calibrate, and keep the result in the workspace. Raises SpecError for a scorer that is prepared elsewhere."""
+        """Fit, calibrate and store in the workspace. Raises SpecError for a scorer that is prepared elsewhere."""
         raise SpecError(f"'{self.info.name}' is not prepared from examples.")
 
     def content(self, prepared: Prepared) -> dict[str, Any]:
-        """All that its scores are made from besides the rows, as hashes: equal content gives equal scores."""
+        """Everything its scores depend on besides the rows, as hashes: equal content gives equal scores."""
         raise SpecError(f"'{self.info.name}' does not say what its scores are made from.")
 
     def score(self, workspace: Workspace, dataset: Dataset, prepared: Prepared, progress: Progress) -> ScoreSet:
-        """Score every row and store the result; what is stored already is given back."""
+        """Score every row and store the result; stored scores are returned."""
         raise SpecError(f"'{self.info.name}' scores no datasets.")
 
     def explain(self, prepared: Prepared, row: dict[str, Any]) -> list[Word]:
@@ -127,12 +127,12 @@ class Scorer:
         return []
 
     def stored(self, workspace: Workspace, dataset: Dataset, prepared: Prepared) -> ScoreSet | None:
-        """The scores that are there already, as they were written; what an attempt left that died right after writing them goes."""
+        """The stored scores, if they verify; also deletes snapshots left by an attempt that died after writing the scores."""
         key = score_key(self.info.name, prepared.id, prepared.created)
-        found = finished_scores(workspace, dataset, key=key, content=self.content(prepared))
-        if found is not None:
+        score_set = finished_scores(workspace, dataset, key=key, content=self.content(prepared))
+        if score_set is not None:
             forget_partial(workspace, dataset.id, key)
-        return found
+        return score_set
 
     def store(
         self,
@@ -144,7 +144,7 @@ class Scorer:
         *,
         threshold: float | None = None,
     ) -> ScoreSet:
-        """Keep scores with why rows have none, and how their middle lies beside that of the calibration.
+        """Store scores with the reasons of missing ones, and their median relative to the calibration set's.
 
         `threshold` replaces the prepared one, where it depends on the dataset.
         """
@@ -166,7 +166,7 @@ class Scorer:
 
 
 def drift(scores: NDArray[np.float32], prepared: Prepared) -> dict[str, float]:
-    """How far the median of these scores lies from that of the harmless calibration prompts; nothing where either is unknown."""
+    """Distance of the median of these scores from that of the harmless calibration prompts; empty if either is unknown."""
     known = prepared.calibration.get("harmless_quantiles")
     valid = scores[~np.isnan(scores)]
     if not known or not len(valid):

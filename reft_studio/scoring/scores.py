@@ -1,4 +1,4 @@
-"""Scores of a dataset as files: immutable, keyed by what made them; reading them needs no torch."""
+"""Stored scores of a dataset: immutable, keyed by what made them; reading them needs no torch."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ _LOG = logging.getLogger(__name__)
 GROUP = 65_536
 """Rows of one row group of scores.parquet."""
 _STORED_AS = {"refusal_feature": "refusal_similarity"}
-"""Scorers that had another name: the keys of their scores, and files that are there already, keep it."""
+"""Former names of scorers, which the keys of their scores keep."""
 PARTIAL = ".partial"
-"""Ends the name of the folder with the snapshots of unfinished scores."""
+"""Suffix of the folder with the snapshots of unfinished scores."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class ScoreSet:
     """Scores of one scorer on one dataset.
 
     While rows are still being scored, or after that was stopped, it is a snapshot: `reached` rows; the others have no score yet.
-    `teacher` is the id of what was prepared to score with, a teacher or another prepared scorer.
-    `threshold` is the calibrated one; `missing` rows have no score, each with a reason in `info["missing_reasons"]`.
+    `teacher` is the id of the prepared scorer, a teacher or another. `threshold` is the calibrated one; `missing` rows have no score, each
+    with a reason in `info["missing_reasons"]`.
     """
 
     dataset: str
@@ -63,34 +63,34 @@ class ScoreSet:
 
     @property
     def reached(self) -> int:
-        """Rows that the scorer has looked at, scored or not; they stand before all others in `order`."""
+        """Rows processed by the scorer, scored or not; they come first in `order`."""
         return int(self.info.get("reached", self.rows))
 
     @property
     def unscored(self) -> int:
-        """Rows that were looked at and cannot be scored."""
+        """Processed rows that cannot be scored."""
         return self.missing - (self.rows - self.reached)
 
     def not_reached(self) -> NDArray[np.bool_]:
         """(rows,) True where a row is still to be scored."""
-        found = np.zeros(self.rows, dtype=bool)
-        found[self.order()[self.reached :]] = True
-        return found
+        waiting = np.zeros(self.rows, dtype=bool)
+        waiting[self.order()[self.reached :]] = True
+        return waiting
 
     def scores(self) -> NDArray[np.float32]:
         """(rows,) float32 in dataset order; NaN where a row could not be scored."""
         return _scores(self.folder, _stamp(self.folder))
 
     def bins(self) -> NDArray[np.uint16]:
-        """(rows,) the bin of each score on the 0.001 grid, read-only; NO_BIN where a row could not be scored."""
+        """(rows,) the bin of each score on the 0.001 grid, read-only; NO_BIN where a row has no score."""
         return _bins(self.folder, _stamp(self.folder))
 
     def flagged_from(self, threshold: float) -> int:
-        """Rows that are flagged at a threshold."""
+        """Number of rows flagged at a threshold."""
         return int(_tails(self.folder, _stamp(self.folder))[int(grid(threshold))])
 
     def stamp(self) -> int:
-        """Changes when the scores are written anew: part of the key of whatever is counted from them."""
+        """Changes when the scores are written again: part of the key of anything computed from them."""
         return _stamp(self.folder)
 
     def order(self) -> NDArray[np.integer[Any]]:
@@ -102,20 +102,20 @@ class ScoreSet:
         return _row_ids(self.folder, _stamp(self.folder))
 
     def reasons(self, positions: Sequence[int]) -> list[str | None]:
-        """Why each of these rows has no score; None for a row that has one, and for scores that were stored without reasons."""
+        """Why each of these rows has no score; None for a row that has one, and for scores stored without reasons."""
         codes, names = _reasons(self.folder, _stamp(self.folder))
-        return [names[codes[place]] if len(codes) else None for place in positions]
+        return [names[codes[position]] if len(codes) else None for position in positions]
 
     def cut(self, positions: Sequence[int]) -> list[bool]:
-        """Whether the prompt of each of these rows was cut, since it is longer than the model reads."""
+        """Whether the prompt of each of these rows was truncated to the model's limit."""
         if not self.info.get("truncated"):
             return [False] * len(positions)
-        found = _cut(self.folder, _stamp(self.folder))
-        return [bool(found[place]) for place in positions]
+        truncated = _cut(self.folder, _stamp(self.folder))
+        return [bool(truncated[position]) for position in positions]
 
     @property
-    def cut_told(self) -> str:
-        """How many rows were cut, in a sentence; empty if none was."""
+    def cut_sentence(self) -> str:
+        """How many rows were truncated, in a sentence; empty if none was."""
         if not (rows := int(self.info.get("truncated", 0))):
             return ""
         at = f" {self.info['cut_at']:,} tokens" if "cut_at" in self.info else " what the model reads"
@@ -123,7 +123,7 @@ class ScoreSet:
 
 
 def score_key(scorer: str, teacher: str, teacher_created: str) -> str:
-    """The folder name of a scorer's answers; another teacher or version gives another key."""
+    """The folder name of a scorer's results; another teacher or version gives another key."""
     return fingerprint.of_value([_STORED_AS.get(scorer, scorer), teacher, teacher_created])[: fingerprint.SHORT]
 
 
@@ -142,23 +142,23 @@ def write_scores(
     content: Mapping[str, Any] | None = None,
     cut: NDArray[np.bool_] | None = None,
 ) -> ScoreSet:
-    """Store scores in dataset order (NaN: not scored), with the order that ranks them.
+    """Store scores in dataset order (NaN: not scored), with their ranking.
 
     `reasons` says why a row has no score: codes of `names`, 0 for a row that has one. `content` is what the scores were
-    made from, so that `finished_scores` may answer with them later. `cut`: rows that were longer than the model reads.
+    made from, which `finished_scores` compares later. `cut`: rows that were truncated.
     """
     with integrity.sealed_folder(workspace.folder("scores", dataset.id, key)) as building:
         write_arrays(building, dataset, scores, reasons, names or {}, after=np.isnan(scores).astype(np.float32), cut=cut)
         if content is not None:
             info = {**info, "content": dict(content)}
-        made = {"key": key, "scorer": scorer, "teacher": teacher, "threshold": threshold}
-        write_json(building / "scorer.json", facts_of(dataset, scores, made, info))
+        header = {"key": key, "scorer": scorer, "teacher": teacher, "threshold": threshold}
+        write_json(building / "scorer.json", facts_of(dataset, scores, header, info))
     return open_score_set(workspace, dataset.id, key)
 
 
-def facts_of(dataset: Dataset, scores: NDArray[np.float32], made: Mapping[str, Any], info: Mapping[str, Any]) -> dict[str, Any]:
-    """What scorer.json says; `made` is key, scorer, teacher and threshold."""
-    return {"dataset": dataset.id, **made, "rows": len(scores), "missing": int(np.isnan(scores).sum()), "info": dict(info)}
+def facts_of(dataset: Dataset, scores: NDArray[np.float32], header: Mapping[str, Any], info: Mapping[str, Any]) -> dict[str, Any]:
+    """Content of scorer.json; `made` is key, scorer, teacher and threshold."""
+    return {"dataset": dataset.id, **header, "rows": len(scores), "missing": int(np.isnan(scores).sum()), "info": dict(info)}
 
 
 def write_arrays(
@@ -171,31 +171,31 @@ def write_arrays(
     after: NDArray[np.float32],
     cut: NDArray[np.bool_] | None = None,
 ) -> None:
-    """scores.parquet and order.npy. `after`: (rows,) 0 where there is a score; the higher, the later a row without one stands."""
+    """Write scores.parquet and order.npy. `after`: (rows,) 0 where there is a score; rows without one are ordered by it, last."""
     _write_table(folder / "scores.parquet", dataset, scores, reasons, names, cut)
     ranked = np.argsort(-np.where(np.isnan(scores), -1 - after, scores), kind="stable").astype(np.uint32)
     np.save(folder / "order.npy", ranked)
 
 
 def forget_partial(workspace: Workspace, dataset_id: str, key: str) -> None:
-    """Remove the snapshots of unfinished scores: the finished ones are there."""
+    """Delete the snapshots of unfinished scores, once the finished ones exist."""
     shutil.rmtree(workspace.folder("scores", dataset_id, f"{key}{PARTIAL}"), ignore_errors=True)
 
 
 def finished_scores(workspace: Workspace, dataset: Dataset, *, key: str, content: Mapping[str, Any]) -> ScoreSet | None:
-    """The stored scores of a dataset if they were made from `content` and their files are as they were written; else None."""
+    """The stored scores of a dataset if they were made from `content` and verify; else None."""
     try:
-        found = open_score_set(workspace, dataset.id, key)
-        known = (found.folder / integrity.SUMS).is_file() or _noted(found)
+        score_set = open_score_set(workspace, dataset.id, key)
+        verified = (score_set.folder / integrity.SUMS).is_file() or _hashes_match(score_set)
     except (StoreError, OSError):
         return None  # to be scored, then
-    return found if known and found.info.get("content") == dict(content) and found.rows == dataset.rows else None
+    return score_set if verified and score_set.info.get("content") == dict(content) and score_set.rows == dataset.rows else None
 
 
-def _noted(found: ScoreSet) -> bool:
-    """Whether scores of an earlier version, which kept the hashes of two files in scorer.json, are as they were written."""
-    hashes: dict[str, str] = found.info.get("sha256", {})
-    return bool(hashes) and all(fingerprint.of_file(found.folder / name) == wanted for name, wanted in hashes.items())
+def _hashes_match(score_set: ScoreSet) -> bool:
+    """Whether scores of an earlier version, which stored the hashes of two files in scorer.json, verify."""
+    hashes: dict[str, str] = score_set.info.get("sha256", {})
+    return bool(hashes) and all(fingerprint.of_file(score_set.folder / name) == expected for name, expected in hashes.items())
 
 
 def _write_table(
@@ -206,7 +206,7 @@ def _write_table(
     names: Mapping[int, str],
     cut: NDArray[np.bool_] | None,
 ) -> None:
-    """row_id, score, reason, cut, in groups of rows: a table of them all would double the memory of a large dataset."""
+    """Columns row_id, score, reason, cut, in row groups: one table of all rows would double the memory of a large dataset."""
     words = pa.array([names.get(code, "") for code in range(1 + max(names, default=0))], pa.string())  # 0 is never pointed to
     schema = pa.schema([("row_id", pa.int64()), ("score", pa.float32()), ("reason", pa.dictionary(pa.int8(), pa.string()))])
     schema = schema.append(pa.field("cut", pa.bool_()))
@@ -239,7 +239,7 @@ def open_score_set(workspace: Workspace, dataset_id: str, key: str) -> ScoreSet:
 
 
 def list_score_sets(workspace: Workspace, dataset_id: str) -> list[ScoreSet]:
-    """Readable score sets of a dataset, oldest first, unfinished ones among them; a damaged one is left out and logged."""
+    """Readable score sets of a dataset, oldest first, unfinished ones included; damaged ones are skipped and logged."""
     base = workspace.folder("scores", dataset_id)
     written = dict[str, float]()
     for path in base.iterdir() if base.is_dir() else ():
@@ -249,13 +249,13 @@ def list_score_sets(workspace: Workspace, dataset_id: str) -> list[ScoreSet]:
         files = [folder / "scorer.json" for folder in ([path] if key == path.name else _snapshots(path)[-1:])]
         with suppress(OSError):  # it has no scores, or they were finished or removed a moment ago
             written[key] = max([written.get(key, 0.0), *(file.stat().st_mtime for file in files)])
-    found = []
+    score_sets = []
     for key in sorted(written, key=written.__getitem__):
         try:
-            found += [open_score_set(workspace, dataset_id, key)] if written[key] else []
+            score_sets += [open_score_set(workspace, dataset_id, key)] if written[key] else []
         except StoreError as exc:
             _LOG.warning("scores left out: %s", exc)
-    return found
+    return score_sets
 
 
 def _snapshots(folder: Path) -> list[Path]:
@@ -266,7 +266,7 @@ def _snapshots(folder: Path) -> list[Path]:
 def histogram(scores: NDArray[np.float32], known_harmful: list[bool | None]) -> list[list[int]]:
     """Non-empty bins as [bin, rows, known harmful, known harmless], enough for exact counts at any threshold on the 0.001 grid.
 
-    A row counts as flagged at threshold τ iff its bin is at or above τ's; scores are rounded to the grid first.
+    A row is flagged at threshold τ iff its bin is at or above τ's; scores are rounded to the grid first.
     """
     truth = np.array([0 if known is None else 1 if known else 2 for known in known_harmful], dtype=np.uint8)
     return sparse(binned(to_bins(scores), truth, 3)[[1, 2, 0]])
@@ -283,14 +283,14 @@ def binned(bins: NDArray[np.uint16], codes: NDArray[np.uint8], kinds: int) -> ND
 
 def sparse(counts: NDArray[np.int64]) -> list[list[int]]:
     """Non-empty bins as [bin, rows, harmful, harmless] of (3, BINS) counts of harmful, harmless and unlabelled rows."""
-    places = np.flatnonzero(counts.any(axis=0))
-    table = np.column_stack([places, counts.sum(axis=0)[places], counts[0][places], counts[1][places]])
-    found: list[list[int]] = table.tolist()
-    return found
+    indices = np.flatnonzero(counts.any(axis=0))
+    table = np.column_stack([indices, counts.sum(axis=0)[indices], counts[0][indices], counts[1][indices]])
+    rows: list[list[int]] = table.tolist()
+    return rows
 
 
 def _stamp(folder: Path) -> int:
-    """Changes when the scores are written anew, so that nobody is given older ones from memory."""
+    """Changes when the scores are written again, so that no outdated ones are served from memory."""
     try:
         return (folder / "scores.parquet").stat().st_mtime_ns
     except OSError:
@@ -309,7 +309,7 @@ def _bins(folder: Path, stamp: int) -> NDArray[np.uint16]:
 
 @lru_cache(maxsize=8)
 def _tails(folder: Path, stamp: int) -> NDArray[np.int64]:
-    """(BINS,) rows that are flagged from each bin on."""
+    """(BINS,) rows flagged from each bin on."""
     return _shared(flagged_counts(np.bincount(_bins(folder, stamp), minlength=BINS + 1)[:BINS]))
 
 
@@ -320,7 +320,7 @@ def _row_ids(folder: Path, stamp: int) -> NDArray[np.int64]:
 
 @lru_cache(maxsize=8)
 def _cut(folder: Path, stamp: int) -> NDArray[np.bool_]:
-    """(rows,) rows that were cut; none for scores that were stored without saying so."""
+    """(rows,) truncated rows; none for scores stored without that column."""
     try:
         with pq.ParquetFile(folder / "scores.parquet") as file:
             if "cut" not in file.schema_arrow.names:
@@ -332,16 +332,16 @@ def _cut(folder: Path, stamp: int) -> NDArray[np.bool_]:
 
 @lru_cache(maxsize=8)
 def _reasons(folder: Path, stamp: int) -> tuple[NDArray[np.uint8], list[str | None]]:
-    """Per row the place of its reason in the list; no row at all for scores that were stored without."""
+    """Per row the index of its reason in the list; empty for scores stored without reasons."""
     try:
         with pq.ParquetFile(folder / "scores.parquet") as file:
             if "reason" not in file.schema_arrow.names:
                 return np.zeros(0, dtype=np.uint8), [None]
-            told = file.read(columns=["reason"]).column(0).cast(pa.string()).dictionary_encode().combine_chunks()
+            reasons = file.read(columns=["reason"]).column(0).cast(pa.string()).dictionary_encode().combine_chunks()
     except (OSError, pa.ArrowInvalid) as exc:
         raise StoreError("The scores of this dataset cannot be read. Score it again.") from exc
-    codes = np.asarray(told.indices.fill_null(-1).to_numpy(zero_copy_only=False)) + 1
-    return codes.astype(np.uint8), [None, *told.dictionary.to_pylist()]
+    codes = np.asarray(reasons.indices.fill_null(-1).to_numpy(zero_copy_only=False)) + 1
+    return codes.astype(np.uint8), [None, *reasons.dictionary.to_pylist()]
 
 
 def _shared(values: NDArray[Any]) -> NDArray[Any]:

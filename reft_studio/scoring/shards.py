@@ -1,4 +1,4 @@
-"""A dataset in shards of bounded size: the distinct prompts of each, and which row said which."""
+"""A dataset in shards of bounded size: the distinct prompts of each, and which rows contain them."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ REASONS = {
     NO_MEMBER: "a scorer of the ensemble gives no score",
     NOT_REACHED: "not yet reached",
 }
-"""Why a row has no score; 0 stands for a row that has one. NOT_REACHED, in unfinished scores only, is the highest: a row of which one
-turn is not reached is not reached."""
+"""Why a row has no score; 0 stands for a row that has one. NOT_REACHED, in unfinished scores only, is the highest: a row with one
+unreached turn is unreached."""
 
 
 @dataclass
 class Shard:
-    """Rows of one stretch of the dataset.
+    """Consecutive rows of the dataset.
 
-    texts: distinct user turns. turns: positions in `texts`, row after row; ends: where each row's turns end in it.
+    texts: distinct user turns. turns: positions in `texts`, row after row; ends: the end of each row's turns in it.
     reasons: per row, why it has nothing to score, or 0.
     """
 
@@ -53,7 +53,7 @@ class Shard:
 
 
 def shards(dataset: Dataset, *, rows: int = ROWS, characters: int = CHARACTERS) -> Iterator[Shard]:
-    """The dataset in order. Where a shard ends depends on the rows alone, never on what has been done before."""
+    """The dataset in order. The end of a shard depends on the rows alone, never on what was done before."""
     shard, known, size = Shard(0), dict[str, int](), 0
     for row in dataset.read(["prompt", "messages"]):
         turns, reason = user_turns(row)
@@ -73,24 +73,24 @@ def shards(dataset: Dataset, *, rows: int = ROWS, characters: int = CHARACTERS) 
 
 
 def user_turns(row: dict[str, Any]) -> tuple[list[str], int]:
-    """What the user says in a row, turn by turn, without blank ones; and why there is nothing, or 0."""
-    said = [turn_text(turn) for turn in json.loads(row["messages"]) if turn.get("role") == "user"]
-    if not any(said) and row["prompt"]:
-        said = [row["prompt"]]
-    turns = [turn for turn in said if turn.strip()]
-    return turns, 0 if turns else EMPTY if said else NO_TURN
+    """The user turns of a row, without blank ones; and the reason if there is none, or 0."""
+    texts = [turn_text(turn) for turn in json.loads(row["messages"]) if turn.get("role") == "user"]
+    if not any(texts) and row["prompt"]:
+        texts = [row["prompt"]]
+    turns = [turn for turn in texts if turn.strip()]
+    return turns, 0 if turns else EMPTY if texts else NO_TURN
 
 
 def row_scores(shard: Shard, scores: NDArray[np.float32], why: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """Per row the highest score of its turns, and why there is none (0: there is one).
+    """Per row the highest score of its turns, and the reason if it has none (0: it has one).
 
-    scores, why: per text. A row with one turn that could not be scored has no score: nobody has vouched for that turn.
+    scores, why: per text. A row with one unscored turn has no score.
     """
     values, reasons = np.full(shard.rows, np.nan, dtype=np.float32), np.array(shard.reasons, dtype=np.uint8)
     turns, ends = np.array(shard.turns, dtype=np.int64), np.array(shard.ends, dtype=np.int64)
     starts = np.concatenate([np.zeros(1, dtype=np.int64), ends[:-1]])
-    said = ends > starts
-    if said.any():
-        values[said] = np.maximum.reduceat(scores[turns], starts[said])
-        reasons[said] = np.maximum.reduceat(why[turns], starts[said])
+    has_turn = ends > starts
+    if has_turn.any():
+        values[has_turn] = np.maximum.reduceat(scores[turns], starts[has_turn])
+        reasons[has_turn] = np.maximum.reduceat(why[turns], starts[has_turn])
     return values, reasons

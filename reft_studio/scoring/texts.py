@@ -1,4 +1,4 @@
-"""The texts of rows, and the scoring of a dataset by a function of texts: in shards of rows, each kept once it is done."""
+"""Extracts the texts of rows and scores a dataset by a function of texts: in shards, each stored once finished."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from reft_studio.scoring.work import Scored, load_shard, save_shard, work_folder
 from reft_studio.workspace import Workspace
 
 ROWS = 32_768
-"""Rows of one shard, at most: a row group of the dataset ends a shard too."""
+"""Maximum rows per shard: a row group of the dataset ends a shard too."""
 _USER = '"role":"user"'
 
 
 @dataclass(frozen=True)
 class RowTexts:
-    """Texts of some rows. text i belongs to row rows[i]; `reasons`, per row, says why it has no text, or 0."""
+    """Texts of some rows: text i belongs to row rows[i]; `reasons`, per row, says why it has no text, or 0."""
 
     texts: pa.Array
     rows: NDArray[np.int64]
@@ -37,43 +37,43 @@ class RowTexts:
 
 
 def prompts(batch: pa.RecordBatch) -> RowTexts:
-    """What the user says in each row, turn by turn. Rows of one turn, which most are, are not looked into one by one."""
+    """The user turns of each row. Single-turn rows, the majority, are handled without parsing them one by one."""
     prompt, messages = batch.column("prompt"), batch.column("messages")
-    said = pc.greater(pc.binary_length(pc.utf8_trim_whitespace(prompt)), 0)
-    single = pc.fill_null(pc.and_(said, pc.equal(pc.count_substring(messages, _USER), 1)), False).to_numpy(zero_copy_only=False)
-    rest, reasons = np.flatnonzero(~single), np.zeros(len(batch), dtype=np.uint8)
+    not_blank = pc.greater(pc.binary_length(pc.utf8_trim_whitespace(prompt)), 0)
+    single = pc.fill_null(pc.and_(not_blank, pc.equal(pc.count_substring(messages, _USER), 1)), False).to_numpy(zero_copy_only=False)
+    others, reasons = np.flatnonzero(~single), np.zeros(len(batch), dtype=np.uint8)
     turns, of_row = list[str](), list[int]()
-    for place, row in zip(rest.tolist(), batch.select(["prompt", "messages"]).take(pa.array(rest)).to_pylist(), strict=True):
-        spoken, reasons[place] = user_turns(row)
-        turns += spoken
-        of_row += [place] * len(spoken)
+    for index, row in zip(others.tolist(), batch.select(["prompt", "messages"]).take(pa.array(others)).to_pylist(), strict=True):
+        turns_of, reasons[index] = user_turns(row)
+        turns += turns_of
+        of_row += [index] * len(turns_of)
     texts = pa.concat_arrays([prompt.filter(pa.array(single)), pa.array(turns, pa.string())])
     return RowTexts(texts, np.concatenate([np.flatnonzero(single), np.array(of_row, dtype=np.int64)]), reasons)
 
 
-def answers(batch: pa.RecordBatch) -> RowTexts:
+def responses(batch: pa.RecordBatch) -> RowTexts:
     """The response of each row; a row without one has no text."""
     response = batch.column("response")
     answered = pc.fill_null(pc.greater(pc.binary_length(pc.utf8_trim_whitespace(response)), 0), False)
-    there = answered.to_numpy(zero_copy_only=False)
-    return RowTexts(response.filter(answered), np.flatnonzero(there), np.where(there, 0, NO_ANSWER).astype(np.uint8))
+    present = answered.to_numpy(zero_copy_only=False)
+    return RowTexts(response.filter(answered), np.flatnonzero(present), np.where(present, 0, NO_ANSWER).astype(np.uint8))
 
 
-def one_text(turns: Sequence[str], response: str = "") -> str:
-    """What is said in a row, as one text."""
+def joined_text(turns: Sequence[str], response: str = "") -> str:
+    """User turns and response as one text."""
     return "\n".join([*turns, *([response] if response.strip() else [])])
 
 
 def whole_rows(batch: pa.RecordBatch) -> RowTexts:
-    """All that is read of each row as one text: what the user says, turn by turn, and the response. A row needs either."""
-    said, answered = prompts(batch), answers(batch)
+    """Each row as one text: user turns and response. A row needs either."""
+    said, answered = prompts(batch), responses(batch)
     parts = [list[str]() for _ in range(len(batch))]
-    for some in (said, answered):
-        for row, text in zip(some.rows.tolist(), some.texts.to_pylist(), strict=True):
+    for texts_of in (said, answered):
+        for row, text in zip(texts_of.rows.tolist(), texts_of.texts.to_pylist(), strict=True):
             parts[row].append(text)
-    there = np.array([bool(one) for one in parts], dtype=bool)
-    texts = pa.array([one_text(one) for one in parts if one], pa.string())
-    return RowTexts(texts, np.flatnonzero(there), np.where(there, 0, said.reasons).astype(np.uint8))
+    present = np.array([bool(part) for part in parts], dtype=bool)
+    texts = pa.array([joined_text(part) for part in parts if part], pa.string())
+    return RowTexts(texts, np.flatnonzero(present), np.where(present, 0, said.reasons).astype(np.uint8))
 
 
 def score_texts(
@@ -88,9 +88,9 @@ def score_texts(
     function: Callable[[pa.Array], NDArray[np.float32]],
     size: int = ROWS,
 ) -> ScoreSet:
-    """Score a dataset by its texts; a row with several gets the highest. A run that was interrupted goes on where it stopped.
+    """Score a dataset by its texts; a row with several gets the highest. An interrupted run resumes.
 
-    `size`: rows of one shard, at most.
+    `size`: maximum rows per shard.
     """
     if (ready := scorer.stored(workspace, dataset, prepared)) is not None:
         progress.progress(dataset.rows, dataset.rows)
@@ -111,8 +111,8 @@ def score_texts(
         return scorer.store(workspace, dataset, prepared, result, info)
 
 
-def _scored(found: RowTexts, function: Callable[[pa.Array], NDArray[np.float32]]) -> Scored:
-    scores = np.full(len(found.reasons), -np.inf, dtype=np.float32)
-    np.maximum.at(scores, found.rows, function(found.texts))
+def _scored(of_rows: RowTexts, function: Callable[[pa.Array], NDArray[np.float32]]) -> Scored:
+    scores = np.full(len(of_rows.reasons), -np.inf, dtype=np.float32)
+    np.maximum.at(scores, of_rows.rows, function(of_rows.texts))
     scores[np.isinf(scores)] = np.nan
-    return Scored(scores, found.reasons, len(scores))
+    return Scored(scores, of_rows.reasons, len(scores))

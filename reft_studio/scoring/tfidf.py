@@ -1,4 +1,4 @@
-"""Words and runs of letters of the prompt, by TF-IDF and logistic regression: a first answer in seconds, without a model."""
+"""Word and character n-grams of the prompt, by TF-IDF and logistic regression: first scores in seconds, without a model."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from reft_studio.teacher.quick import calibration_prompts
 from reft_studio.workspace import Workspace
 
 VERSION = 1
-"""Raised when the same prompt would get another score from this code."""
+"""Incremented when the same prompt would get another score from this code."""
 
 
 RECALL = 0.9
-"""Share of held-out harmful prompts that the threshold flags where people look at once: at 97 % a quarter of what is harmless would be."""
+"""Share of held-out harmful prompts that the default threshold flags: at 97 % it would flag a quarter of the harmless ones."""
 
 
 class Tfidf(Scorer):
-    """Log odds of the prompt's words and runs of letters."""
+    """Log odds from the prompt's word and character n-grams."""
 
     info: ClassVar[ScorerInfo] = ScorerInfo(
         name="tfidf",
@@ -43,20 +43,20 @@ class Tfidf(Scorer):
 
     def shipped(self) -> Examples:
         """The calibration prompts of the quick teacher, and the alignment prompts."""
-        found = [(one.prompt, one.side == "harmful", False) for one in calibration_prompts()]
-        found += [(one.prompt, one.harmful, one.twin) for one in own_texts()]
-        prompts, harmful, twins = zip(*found, strict=True)
-        return Examples(list(prompts), [""] * len(found), np.array(harmful), taught=np.array(twins))
+        labelled = [(text.prompt, text.side == "harmful", False) for text in calibration_prompts()]
+        labelled += [(text.prompt, text.harmful, text.twin) for text in own_texts()]
+        prompts, harmful, twins = zip(*labelled, strict=True)
+        return Examples(list(prompts), [""] * len(labelled), np.array(harmful), fit_only=np.array(twins))
 
     def prepare(self, workspace: Workspace, spec: ScorerSpec, examples: Examples, progress: Progress) -> PreparedScorer:
-        """Fit on a part of the prompts, set the threshold on the rest; near-copies of a prompt are never on both sides."""
+        """Fit on one part of the prompts, set the threshold on the rest; near-duplicates are never on both sides."""
         return text_fit.prepare(self.info, workspace, spec, examples.prompts, examples, progress)
 
     def content(self, prepared: Prepared) -> dict[str, Any]:
         return {"version": VERSION, "model": fingerprint.of_file(prepared.folder / FILE)}
 
     def score(self, workspace: Workspace, dataset: Dataset, prepared: Prepared, progress: Progress) -> ScoreSet:
-        """The highest score of what the user says in a row; editing a response changes no score."""
+        """The highest score of a row's user turns; editing a response changes no score."""
         model = TextModel.load(prepared.folder)
         return score_texts(
             self, workspace, dataset, prepared, progress, read=prompts, columns=("prompt", "messages"), function=model.scores
@@ -66,4 +66,4 @@ class Tfidf(Scorer):
         """The words of the turn that gave the score, each with its share of the log odds."""
         turns, _ = user_turns(row)
         model = TextModel.load(prepared.folder)
-        return [Word(*one) for one in model.words(model.highest(turns))] if turns else []
+        return [Word(*word) for word in model.words(model.highest(turns))] if turns else []

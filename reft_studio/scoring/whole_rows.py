@@ -1,4 +1,4 @@
-"""Scorers that read prompt and response together through a teacher's model: from examples to a measure, and a dataset by it."""
+"""Shared by scorers that read prompt and response through a teacher's model: fitting on examples, and scoring a dataset."""
 
 from __future__ import annotations
 
@@ -35,21 +35,21 @@ if TYPE_CHECKING:
 
 FILE = "learned.npz"
 ROWS = 1024
-"""Rows of one shard, at most: what is lost when scoring is interrupted."""
+"""Maximum rows per shard: what is lost when scoring is interrupted."""
 COLUMNS = ("row_id", "prompt", "response", "messages")
 Learned = dict[str, NDArray[Any]]
-"""What a scorer keeps of its examples; numbers, no text."""
+"""Numbers that a scorer fitted on its examples; no text."""
 Learn = Callable[["RowReader", "list[Example]", NDArray[np.bool_], Progress], Learned]
 """From the rows to fit on, and which of them are harmful."""
 Measure = Callable[["RowReader", Learned, "list[Example]", Callable[[int], None]], NDArray[np.float32]]
-"""(n,) of rows; higher is more harmful, on any scale. Told how many are done."""
+"""(n,) values of rows; higher is more harmful, on any scale. The callback gets the number of finished rows."""
 
 
 def judged_answers() -> Examples:
-    """The judge's answers that ship. Harmful are those that comply with a harmful request, and neither refusals nor any others."""
-    found = [pair for pair in answer_pairs() if pair.response.strip() and pair.verdict != "other"]
-    harmful = [pair.kind == "harmful" and pair.verdict == "comply" for pair in found]
-    return Examples([pair.prompt for pair in found], [pair.response for pair in found], np.array(harmful))
+    """The shipped judged responses. Harmful are those that comply with a harmful request; neither refusals nor any others are."""
+    pairs = [pair for pair in answer_pairs() if pair.response.strip() and pair.verdict != "other"]
+    harmful = [pair.kind == "harmful" and pair.verdict == "comply" for pair in pairs]
+    return Examples([pair.prompt for pair in pairs], [pair.response for pair in pairs], np.array(harmful))
 
 
 def prepare(
@@ -63,9 +63,9 @@ def prepare(
     learn: Learn,
     measure: Measure,
 ) -> PreparedScorer:
-    """Learn from a part of the examples that have a response, scale and set the threshold on the rest.
+    """Fit on one part of the examples that have a response, set scale and threshold on the rest.
 
-    Two rows with one prompt are never on both sides. Raises SpecError if no teacher is named.
+    Rows with the same prompt are never on both sides. Raises SpecError if no teacher is named.
     """
     teacher, examples = teacher_of(workspace, spec), _answered(examples, progress)
     name = id_of(spec, version, teacher_content(teacher), examples.prompts, examples.responses, examples.harmful.tolist())
@@ -77,8 +77,8 @@ def prepare(
 
     reader = RowReader.open(teacher)
     rows = [reader.row(prompt, response) for prompt, response in zip(examples.prompts, examples.responses, strict=True)]
-    learned = learn(reader, [rows[place] for place in fitted], examples.harmful[fitted], progress)
-    values = measure(reader, learned, [rows[place] for place in held_out], lambda done: progress.progress(done, len(held_out)))
+    learned = learn(reader, [rows[index] for index in fitted], examples.harmful[fitted], progress)
+    values = measure(reader, learned, [rows[index] for index in held_out], lambda done: progress.progress(done, len(held_out)))
     scale = Scale.fitted(values, examples.harmful[held_out])
     texts = [f"{prompt}\n{response}" for prompt, response in zip(examples.prompts, examples.responses, strict=True)]
     with sealed_folder(workspace.folder("scorers", name)) as building:
@@ -90,12 +90,12 @@ def prepare(
 
 
 def content(prepared: Prepared, *, version: int) -> dict[str, Any]:
-    """All that such a score depends on besides the rows."""
+    """Everything such a score depends on besides the rows."""
     return {"version": version, **prepared.spec["states"], "learned": fingerprint.of_file(prepared.folder / FILE)}
 
 
 def score(scorer: Scorer, workspace: Workspace, dataset: Dataset, prepared: Prepared, progress: Progress, *, measure: Measure) -> ScoreSet:
-    """Score a dataset; a row without a response has no score. Shard by shard, and it goes on where it was interrupted."""
+    """Score a dataset; a row without a response has no score. Shard by shard; an interrupted run resumes."""
     if (ready := scorer.stored(workspace, dataset, prepared)) is not None:
         progress.progress(dataset.rows, dataset.rows)
         return ready
@@ -107,7 +107,7 @@ def score(scorer: Scorer, workspace: Workspace, dataset: Dataset, prepared: Prep
     reader.session.remark(progress)
     numerics = numerics_of(reader.session)
     key = prompt_key(scorer.content(prepared), **numerics, merged=False)[: fingerprint.SHORT]
-    made: ScoreHeader = {
+    header: ScoreHeader = {
         "key": score_key(scorer.info.name, prepared.id, prepared.created),
         "scorer": scorer.info.name,
         "teacher": prepared.id,
@@ -115,18 +115,18 @@ def score(scorer: Scorer, workspace: Workspace, dataset: Dataset, prepared: Prep
     }
     with work_folder(workspace, f"{dataset.id}-{key}") as folder:
         result = Scored.empty(dataset.rows)
-        partial = PartialScores(workspace, dataset, result, **made)
+        partial = PartialScores(workspace, dataset, result, **header)
         with partial.shown():
             for number, batch in enumerate(dataset.batches(list(COLUMNS), size=ROWS)):
                 final, before = folder / f"{number:05}.npz", result.rows
                 shard = load_shard(final)
                 if shard is None or shard.rows != len(batch):
 
-                    def told(done: int, before: int = before) -> None:
+                    def report(done: int, before: int = before) -> None:
                         progress.progress(before + done, dataset.rows)
 
-                    def function(rows: list[Example], told: Callable[[int], None] = told) -> NDArray[np.float32]:
-                        return scale(measure(reader, learned, rows, told))
+                    def function(rows: list[Example], report: Callable[[int], None] = report) -> NDArray[np.float32]:
+                        return scale(measure(reader, learned, rows, report))
 
                     shard = _shard(reader, batch, function)
                     save_shard(final, shard)
@@ -139,48 +139,48 @@ def score(scorer: Scorer, workspace: Workspace, dataset: Dataset, prepared: Prep
 
 
 def load(folder: Path) -> tuple[Learned, Scale]:
-    """What was learned, and the scale. Raises StoreError if it is damaged."""
+    """The fitted numbers and the scale. Raises StoreError if they are damaged."""
     try:
         with np.load(folder / FILE, allow_pickle=False) as parts:
-            found = {name: parts[name] for name in parts.files}
-            middle, width = found.pop("scale").tolist()
-            return found, Scale(middle, width)
+            learned = {name: parts[name] for name in parts.files}
+            middle, width = learned.pop("scale").tolist()
+            return learned, Scale(middle, width)
     except (OSError, EOFError, BadZipFile, ValueError, KeyError) as exc:
         raise StoreError(f"{folder.name}/{FILE} is missing or damaged. Prepare the scorer again.") from exc
 
 
 def _answered(examples: Examples, progress: Progress) -> Examples:
-    places = [place for place, response in enumerate(examples.responses) if response.strip()]
-    if left := len(examples.responses) - len(places):
-        progress.warn(f"{left:,} of {len(examples.responses):,} examples have no response, which this scorer reads. They are left out.")
+    indices = [index for index, response in enumerate(examples.responses) if response.strip()]
+    if missing := len(examples.responses) - len(indices):
+        progress.warn(f"{missing:,} of {len(examples.responses):,} examples have no response, which this scorer reads. They are left out.")
     return Examples(
-        [examples.prompts[place] for place in places],
-        [examples.responses[place] for place in places],
-        examples.harmful[places],
+        [examples.prompts[index] for index in indices],
+        [examples.responses[index] for index in indices],
+        examples.harmful[indices],
         examples.sources,
-        None if examples.taught is None else examples.taught[places],
+        None if examples.fit_only is None else examples.fit_only[indices],
     )
 
 
 def _shard(reader: RowReader, batch: pa.RecordBatch, function: Callable[[list[Example]], NDArray[np.float32]]) -> Scored:
-    """Scores of the rows of a batch, and why some have none."""
+    """Scores of the rows of a batch, and the reasons of missing ones."""
     scores, reasons = np.full(len(batch), np.nan, dtype=np.float32), np.zeros(len(batch), dtype=np.uint8)
-    cut, rows, places = np.zeros(len(batch), dtype=bool), list["Example"](), list[int]()
-    for place, row in enumerate(batch.to_pylist()):
+    cut, rows, positions = np.zeros(len(batch), dtype=bool), list["Example"](), list[int]()
+    for position, row in enumerate(batch.to_pylist()):
         if not (row["response"] or "").strip():
-            reasons[place] = NO_ANSWER
+            reasons[position] = NO_ANSWER
             continue
         before = reader.encoder.truncated
         try:
             rows.append(reader.encoded(row))
         except DataError:
-            reasons[place] = REFUSED
+            reasons[position] = REFUSED
             continue
-        places.append(place)
-        cut[place] = reader.encoder.truncated > before
+        positions.append(position)
+        cut[position] = reader.encoder.truncated > before
     if rows:
-        scores[places] = function(rows)
+        scores[positions] = function(rows)
     reasons[np.isnan(scores) & (reasons == 0)] = NOT_FINITE
-    found = Scored(scores, reasons, len(batch), cut=cut)
-    found.counts["truncated"] = int(cut.sum())
-    return found
+    scored = Scored(scores, reasons, len(batch), cut=cut)
+    scored.counts["truncated"] = int(cut.sum())
+    return scored

@@ -1,4 +1,4 @@
-"""Unfinished scoring on disk: a folder for one piece of work at a time, and in it the shards that are done."""
+"""Unfinished scoring on disk: one folder per piece of work with its finished shards."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ COUNTS = ("distinct_prompts", "computed_prompts", "cached_prompts", "truncated")
 
 @dataclass
 class Scored:
-    """Rows scored so far: scores and reasons fill up from the front; `rows` tells how far. Rows beyond are NOT_REACHED."""
+    """Scores so far: scores and reasons fill up from the front, `rows` of them. Rows beyond are NOT_REACHED."""
 
     scores: NDArray[np.float32]
     reasons: NDArray[np.uint8]
@@ -32,7 +32,7 @@ class Scored:
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
     unfamiliar: float = 0.0
     cut: NDArray[np.bool_] | None = None
-    """Rows of which a turn was longer than the model reads; None: the scorer cuts nothing."""
+    """Rows with a truncated turn; None: the scorer truncates nothing."""
 
     @classmethod
     def empty(cls, rows: int) -> Scored:
@@ -40,12 +40,12 @@ class Scored:
         return cls(*nothing, cut=np.zeros(rows, dtype=bool))
 
     def put(self, start: int, scores: NDArray[np.float32], reasons: NDArray[np.uint8]) -> None:
-        """Write rows from position `start` on, which may not be all that is known of them later."""
+        """Write rows from position `start` on; they may be overwritten later."""
         self.scores[start : start + len(scores)] = scores
         self.reasons[start : start + len(scores)] = reasons
 
     def take(self, shard: Scored) -> None:
-        """Add the rows of the next shard."""
+        """Append the rows of the next shard."""
         if self.rows == 0:
             self.unfamiliar = shard.unfamiliar
         self.put(self.rows, shard.scores, shard.reasons)
@@ -58,9 +58,9 @@ class Scored:
 
 @contextmanager
 def work_folder(workspace: Workspace, name: str) -> Iterator[Path]:
-    """The folder of unfinished work `name`; removed at the end, kept if the block is left by an error or a kill.
+    """The folder of unfinished work `name`; deleted at the end, kept if the block is left by an error or a kill.
 
-    Raises PrerequisiteError if another process is at the same work.
+    Raises PrerequisiteError if another process is doing the same work.
     """
     folder = workspace.folder("cache", "scoring", name)
     folder.mkdir(parents=True, exist_ok=True)
@@ -78,17 +78,17 @@ def work_folder(workspace: Workspace, name: str) -> Iterator[Path]:
         os.close(lock)
 
 
-def save_shard(path: Path, found: Scored) -> None:
-    """Keep a finished shard, whole or not at all."""
+def save_shard(path: Path, scored: Scored) -> None:
+    """Store a finished shard atomically."""
     buffer = io.BytesIO()
-    counts = np.array([found.counts[name] for name in COUNTS], dtype=np.int64)
-    cut = np.zeros(len(found.scores), dtype=bool) if found.cut is None else found.cut
-    np.savez(buffer, scores=found.scores, reasons=found.reasons, counts=counts, unfamiliar=np.array(found.unfamiliar), cut=cut)
+    counts = np.array([scored.counts[name] for name in COUNTS], dtype=np.int64)
+    cut = np.zeros(len(scored.scores), dtype=bool) if scored.cut is None else scored.cut
+    np.savez(buffer, scores=scored.scores, reasons=scored.reasons, counts=counts, unfamiliar=np.array(scored.unfamiliar), cut=cut)
     write_atomic(path, buffer.getvalue())
 
 
 def load_shard(path: Path) -> Scored | None:
-    """A finished shard; None if there is none that is whole."""
+    """A finished shard; None if there is no complete one."""
     if not path.is_file():
         return None
     try:

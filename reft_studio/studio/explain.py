@@ -15,7 +15,7 @@ from reft_studio.data.grid import is_flagged
 from reft_studio.data.index.rowstore import row_store
 from reft_studio.errors import DataError, EvaluationError, SpecError, StoreError
 from reft_studio.scoring import SCORERS
-from reft_studio.scoring.explanation import MOST_TOKENS, Inside, TokenCosine
+from reft_studio.scoring.explanation import MOST_TOKENS, Explanation, TokenCosine
 from reft_studio.scoring.prepared import Prepared, open_prepared
 from reft_studio.scoring.scorer import Reads, Scorer, ScorerInfo
 from reft_studio.scoring.scores import ScoreSet, list_score_sets, open_score_set
@@ -92,7 +92,7 @@ class LayerScore:
 class Asked:
     """What the scorer says of a row; `layer` is the block whose cosine is the score, None where words made it."""
 
-    inside: Inside
+    inside: Explanation
     layers: list[LayerScore]
     layer: int | None
 
@@ -102,7 +102,7 @@ class Explaining:
 
     def __init__(self, workspace: Workspace, host: ModelHost) -> None:
         self.workspace, self.host = workspace, host
-        self._given: OrderedDict[tuple[str, ...], Inside] = OrderedDict()
+        self._given: OrderedDict[tuple[str, ...], Explanation] = OrderedDict()
         self._loaded: set[str] = set()
         self._lock = threading.Lock()
 
@@ -158,7 +158,7 @@ class Explaining:
         """The map of a teacher, None if it has none."""
         return separation_of(open_teacher(self.workspace, teacher_id))
 
-    def _inside(self, teacher: TeacherInfo, turns: list[str]) -> Inside:
+    def _inside(self, teacher: TeacherInfo, turns: list[str]) -> Explanation:
         if not turns:
             raise DataError("This row has no user turn, so there is nothing that the teacher could explain.")
         complete = str(details.is_complete(teacher))
@@ -170,7 +170,7 @@ class Explaining:
         event = next(self.host.request(op="explain", turns=turns, teacher=teacher.id), None)
         if event is None:
             raise EvaluationError("The model host gave no explanation. Try again.")
-        found = Inside.of(event["inside"])
+        found = Explanation.of(event["inside"])
         with self._lock:
             self._loaded.add(teacher.id)
             self._given[name] = found
@@ -227,14 +227,14 @@ def _explains(prepared: Prepared) -> bool:
     return SCORERS.get(prepared.scorer).explain is not Scorer.explain
 
 
-def _by_words(prepared: Prepared, row: dict[str, Any], score: float | None) -> Inside:
+def _by_words(prepared: Prepared, row: dict[str, Any], score: float | None) -> Explanation:
     """A row explained by its words; `effect` and `cosine` of each are its share of the log odds."""
     words = SCORERS.get(prepared.scorer)().explain(prepared, row)
     if not words:
         raise DataError(UNEXPLAINED)
     tokens = [TokenCosine(f"{word.text} ", word.share, True, word.share) for word in words]
     half, cut = MOST_TOKENS // 2, max(0, len(tokens) - MOST_TOKENS)
-    return Inside(0, 1, score or 0.0, tokens[:half] + tokens[-half:] if cut else tokens, cut, False, [], {})
+    return Explanation(0, 1, score or 0.0, tokens[:half] + tokens[-half:] if cut else tokens, cut, False, [], {})
 
 
 def _value(score: ScoreSet, place: int) -> float | None:

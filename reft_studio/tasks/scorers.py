@@ -58,8 +58,8 @@ def _examples(workspace: Workspace, spec: ScorerSpec) -> Examples:
         found = SCORERS.get(spec.scorer)().shipped()
         shipped = list(zip(found.prompts, found.responses, strict=True))
         add("examples that ship", zip(shipped, found.harmful.tolist(), strict=True))
-        if found.taught is not None:
-            taught_only = {pair for pair, only in zip(shipped, found.taught.tolist(), strict=True) if only}
+        if found.fit_only is not None:
+            taught_only = {pair for pair, only in zip(shipped, found.fit_only.tolist(), strict=True) if only}
     prompts, responses = ([pair[part] for pair in rows] for part in (0, 1))
     return Examples(
         prompts, responses, np.array(list(rows.values()), dtype=bool), sources, np.array([pair in taught_only for pair in rows], dtype=bool)

@@ -24,7 +24,7 @@ from reft_studio.models.session import Session
 from reft_studio.models.spec import LoadSpec, OptimSpec
 from reft_studio.models.streaming import StreamLane, stream
 from reft_studio.progress import Silent
-from reft_studio.scoring.explanation import Inside
+from reft_studio.scoring.explanation import Explanation
 from reft_studio.tasks.evaluate import evaluate_subject
 from reft_studio.teacher.spec import TeacherSpec
 from reft_studio.teacher.training import prepare_teacher
@@ -85,7 +85,7 @@ def test_the_host_streams_several_models_and_scores_a_prompt(host: ModelHost, pr
 
 def test_the_host_explains_a_row_with_the_score_it_gives_its_prompt(host: ModelHost, prepared: Prepared) -> None:
     score = next(iter(host.request(op="score", prompt=PROMPT, teacher=prepared.teacher.id)))["cosine"]
-    inside = Inside.of(next(iter(host.request(op="explain", turns=[PROMPT], teacher=prepared.teacher.id)))["inside"])
+    inside = Explanation.of(next(iter(host.request(op="explain", turns=[PROMPT], teacher=prepared.teacher.id)))["inside"])
     assert inside.score == pytest.approx(score, abs=1e-5) and len(inside.layers) == 3
     assert "".join(token.text for token in inside.tokens if token.own) == PROMPT
     with pytest.raises(EvaluationError, match="no user turn"):

@@ -16,7 +16,7 @@ from reft_studio.models.session import Session
 from reft_studio.models.spec import LoraSpec, OptimSpec
 from reft_studio.progress import Silent
 from reft_studio.scoring.explain import NEAREST, explain
-from reft_studio.scoring.explanation import MOST_TOKENS, Inside
+from reft_studio.scoring.explanation import MOST_TOKENS, Explanation
 from reft_studio.scoring.refusal_similarity import score_prompts
 from reft_studio.teacher import details
 from reft_studio.teacher.quick import quick_spec
@@ -111,7 +111,7 @@ def test_a_centred_teacher_explains_with_its_centre(workspace: Workspace, tiny_m
 
 def test_an_explanation_survives_its_way_between_processes(lab: tuple[TeacherInfo, Session]) -> None:
     found = explain(["What does a judge do?"], *lab)
-    assert Inside.of(found.as_json()) == found
+    assert Explanation.of(found.as_json()) == found
 
 
 def test_a_row_in_which_nobody_asks_is_told_so(lab: tuple[TeacherInfo, Session]) -> None:

@@ -15,7 +15,7 @@ from reft_studio.scoring.ngrams import blocks, fold
 from reft_studio.scoring.prepared import open_prepared
 from reft_studio.scoring.text_fit import fit
 from reft_studio.scoring.text_model import TextModel
-from reft_studio.scoring.texts import answers, prompts
+from reft_studio.scoring.texts import prompts, responses
 from reft_studio.scoring.tfidf import Tfidf
 from reft_studio.store.decisions import DecisionLog
 from reft_studio.tasks.scorers import prepare_scorer
@@ -87,7 +87,7 @@ def test_a_row_of_several_turns_is_read_turn_by_turn(tmp_path: Path) -> None:
     found = prompts(batch)
     said = sorted(zip(found.rows.tolist(), found.texts.to_pylist(), strict=True))
     assert said == [(0, "one"), (1, "three"), (1, "two"), (3, 'say "role":"user"')] and found.reasons.tolist() == [0, 0, 2, 0]
-    assert answers(batch).texts.to_pylist() == ["r", "r", "r"]
+    assert responses(batch).texts.to_pylist() == ["r", "r", "r"]
 
 
 def test_preparing_from_few_examples_says_how_many_are_needed(tmp_path: Path) -> None:
@@ -118,6 +118,6 @@ def test_the_shipped_one_explains_a_row_by_its_words(tmp_path: Path) -> None:
 
 def test_twins_teach_and_set_no_threshold(tmp_path: Path) -> None:
     found = Tfidf().shipped()
-    assert found.taught is not None and 0 < found.taught.sum() < len(found.prompts)
+    assert found.fit_only is not None and 0 < found.fit_only.sum() < len(found.prompts)
     held_out = list(range(len(found.prompts)))
-    assert found.calibrating(held_out) == [place for place in held_out if not found.taught[place]]
+    assert found.calibrating(held_out) == [place for place in held_out if not found.fit_only[place]]

@@ -61,7 +61,7 @@ def test_a_card_says_that_its_row_was_cut_and_why_another_has_no_score(studio: S
     score = write_scores(
         workspace, dataset, values, **facts, info=told, reasons=reasons, names={1: "the chat template refuses the row"}, cut=cut
     )
-    assert score.cut_told == "1 row was cut at 488 tokens: the middle of a longer prompt was not read."
+    assert score.cut_sentence == "1 row was cut at 488 tokens: the middle of a longer prompt was not read."
     cards = {row: card_view(studio.audit.card(dataset.id, row), 0.0, masked=False, reveal=True) for row in (2, 4, 16)}
     assert [(cards[row]["shortened"], cards[row]["shortened_at"]) for row in (2, 4)] == [(True, 488), (False, 488)]
     assert cards[16]["reason"] == "the chat template refuses the row" and cards[2]["reason"] == ""

@@ -242,7 +242,7 @@ def note(view: FilterView) -> str:
         why = "; ".join(f"{count:,} × {name}" for name, count in view.score.info.get("missing_reasons", {}).items())
         told = f" ({show(why, 200)})" if why else ""
         parts.append(f"{counted(view.score.unscored, 'row has', 'rows have')} no score{told} and must be decided by a person.")
-    if cut := view.score.cut_told:
+    if cut := view.score.cut_sentence:
         parts.append(cut)
     if view.near_threshold:
         parts.append(f"{counted(view.near_threshold, 'row lies', 'rows lie')} within 0.02 of the line in use ({number(view.threshold)}).")

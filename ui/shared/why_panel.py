@@ -16,7 +16,7 @@ from ui.text import mask, number, show
 from ui.widgets import widget
 
 if TYPE_CHECKING:
-    from reft_studio.scoring.explanation import Inside, Neighbour, TokenCosine
+    from reft_studio.scoring.explanation import Explanation, Neighbour, TokenCosine
     from reft_studio.studio.explain import Asked, RowFacts, Verdict
     from reft_studio.studio.studio import Studio
     from ui.shared.row_table import ServerFunction
@@ -152,7 +152,7 @@ def tokens_view(tokens: Sequence[TokenCosine], *, hide: bool) -> list[dict[str, 
     ]
 
 
-def _turn(inside: Inside) -> str:
+def _turn(inside: Explanation) -> str:
     return f"The user speaks {inside.turns} times; turn {inside.turn + 1} has the highest score and is shown." if inside.turns > 1 else ""
 
 

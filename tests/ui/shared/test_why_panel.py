@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from reft_studio.scoring.explanation import Inside, Neighbour, TokenCosine
+from reft_studio.scoring.explanation import Explanation, Neighbour, TokenCosine
 from reft_studio.studio.explain import Asked, LayerScore, RowFacts, Verdict
 from reft_studio.studio.studio import Studio
 from reft_studio.workspace import Workspace
@@ -25,7 +25,7 @@ def facts(score: float | None = 0.9, known: bool | None = None) -> RowFacts:
 
 def asked(tokens: list[TokenCosine], cut: int = 0) -> Asked:
     near = {"harmful": [Neighbour(SECRET, 0.99, 0.98)], "harmless": [Neighbour("what does a judge do", 0.2, -0.9)]}
-    return Asked(Inside(1, 3, 0.9, tokens, cut, False, [0.5, 0.9], near), [LayerScore(1, 0.5, None, None)], 2)
+    return Asked(Explanation(1, 3, 0.9, tokens, cut, False, [0.5, 0.9], near), [LayerScore(1, 0.5, None, None)], 2)
 
 
 def test_a_masked_row_shows_blocks_for_the_users_tokens_and_their_numbers() -> None:
