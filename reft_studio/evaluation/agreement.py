@@ -1,4 +1,4 @@
-"""Where two judges of the same answers agree, and how far beyond chance."""
+"""Agreement of two judges on the same responses, and beyond chance (Cohen's kappa)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from reft_studio.stats import kappa
 
 @dataclass(frozen=True)
 class JudgeAgreement:
-    """Counts of harmful prompts by whether two judges say that the answer complies; `kappa` is Cohen's, None where it is not defined."""
+    """Counts of harmful prompts by whether each of two judges says that the response complies; `kappa` is None where undefined."""
 
     first: str
     second: str
@@ -27,7 +27,7 @@ class JudgeAgreement:
 
 
 def agreement(graded: Sequence[Graded], first: str, second: str) -> JudgeAgreement:
-    """Over the harmful prompts that both judges graded."""
+    """Over the harmful prompts graded by both judges."""
     judged = [(row.grades[first], row.grades[second]) for row in graded if {first, second} <= row.grades.keys()]
     pairs = [(a.verdict == "comply", b.verdict == "comply") for a, b in judged]
     both, only_first, only_second = (pairs.count(pair) for pair in ((True, True), (True, False), (False, True)))

@@ -1,4 +1,4 @@
-"""What an evaluation took, kept beside its result, and the whole ledger of a run: training and evaluation together. Imports no torch."""
+"""Costs of an evaluation, stored with its result, and the ledger of a run including its evaluation. Imports no torch."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ ANSWER, GRADE = "answer", "grade"
 
 
 class Stages(Protocol):
-    """Books time, and memory where it can be measured, by stage; `training.cost.Costs` is one."""
+    """Records time, and memory where it can be measured, by stage; `training.cost.Costs` implements it."""
 
     def stage(self, name: str) -> AbstractContextManager[None]:
-        """Book what is inside under `name`."""
+        """Record the block under `name`."""
         ...
 
     def spent(self) -> dict[str, Any]:
@@ -29,14 +29,14 @@ class Stages(Protocol):
 
 
 class Clock:
-    """Books time alone, for answers that no model of this process makes."""
+    """Records time only, for responses that no model of this process generates."""
 
     def __init__(self) -> None:
         self._seconds: dict[str, float] = {}
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time what is inside."""
+        """Time the block."""
         began = time.perf_counter()
         try:
             yield
@@ -47,30 +47,30 @@ class Clock:
         """Seconds by stage."""
         return {
             "device": "",
-            "stages": [{"stage": name, "seconds": round(one, 3), "memory_mb": None} for name, one in self._seconds.items()],
+            "stages": [{"stage": name, "seconds": round(seconds, 3), "memory_mb": None} for name, seconds in self._seconds.items()],
         }
 
 
 def evaluation_costs(workspace: Workspace, subject: str) -> dict[str, Any] | None:
-    """What the stored evaluation of a subject took; None for one of a version that did not measure it."""
+    """Costs of a subject's stored evaluation; None for one of a version that did not record them."""
     path = workspace.folder("evaluations", subject) / FILE
     return dict(read_json(path)) if path.is_file() else None
 
 
 def graded_again(costs: Mapping[str, Any] | None, spent: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The costs of an evaluation whose answers another judge has graded: the time of that judge in the place of the one before."""
+    """Costs of an evaluation after another judge graded its responses: that judge's time replaces the earlier one's."""
     if costs is None:
         return None
-    kept = [one for one in costs["stages"] if one["stage"] != GRADE]
-    return {**costs, "stages": [*kept, *(one for one in spent["stages"] if one["stage"] == GRADE)]}
+    kept = [stage for stage in costs["stages"] if stage["stage"] != GRADE]
+    return {**costs, "stages": [*kept, *(stage for stage in spent["stages"] if stage["stage"] == GRADE)]}
 
 
 def ledger_of(workspace: Workspace, run: RunInfo) -> Ledger | None:
-    """The ledger of a run with the stages of its evaluation, if it has been evaluated; None where the run kept none."""
-    found, after = run.ledger(), evaluation_costs(workspace, run.run_id)
-    if found is None:
+    """The ledger of a run including the stages of its evaluation, if any; None for runs without a ledger."""
+    of_run, after = run.ledger(), evaluation_costs(workspace, run.run_id)
+    if of_run is None:
         return None
-    return found.also(() if after is None else _renamed(stages_of(after)), before=_before(workspace, run))
+    return of_run.also(() if after is None else _renamed(stages_of(after)), before=_before(workspace, run))
 
 
 def ledger(workspace: Workspace, run_id: str) -> Ledger | None:
@@ -82,20 +82,20 @@ def ledger(workspace: Workspace, run_id: str) -> Ledger | None:
 
 
 def not_timed(workspace: Workspace, subject: str) -> int:
-    """Answers of an evaluation that an attempt before the one that ended it had made: their time is not in its costs."""
+    """Number of responses from an interrupted attempt, whose time is not in the costs."""
     return int((evaluation_costs(workspace, subject) or {}).get("answered_before", 0))
 
 
 def _before(workspace: Workspace, run: RunInfo) -> list[StageSeconds]:
-    """Trainings that came before the user's data: an adapter each, which other runs may share."""
-    found = []
-    for one in run.result.get("stages", ()):
-        path = workspace.folder("stages", one["id"]) / FILE
+    """Trainings before the user's data: an adapter each, possibly shared with other runs."""
+    stages = []
+    for stored in run.result.get("stages", ()):
+        path = workspace.folder("stages", stored["id"]) / FILE
         memory = max((stage.memory_mb or 0 for stage in stages_of(read_json(path))), default=0) if path.is_file() else 0
-        found.append(StageSeconds(f"{one['name']} weights", float(one["seconds"]), memory or None))
-    return found
+        stages.append(StageSeconds(f"{stored['name']} weights", float(stored["seconds"]), memory or None))
+    return stages
 
 
 def _renamed(stages: tuple[StageSeconds, ...]) -> tuple[StageSeconds, ...]:
-    """A model that was loaded for the evaluation alone was loaded again."""
-    return tuple(StageSeconds("load again" if one.name == "load" else one.name, one.seconds, one.memory_mb) for one in stages)
+    """A model loaded only for the evaluation counts as loaded again."""
+    return tuple(StageSeconds("load again" if stage.name == "load" else stage.name, stage.seconds, stage.memory_mb) for stage in stages)

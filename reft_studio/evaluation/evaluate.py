@@ -1,4 +1,4 @@
-"""Ask a model every prompt of a suite, grade the answers, keep everything: prompts, answers, grades, numbers."""
+"""Generates a model's responses to a suite, has them graded, and stores everything: prompts, responses, grades, numbers."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from reft_studio.evaluation.suite import PREFERENCE, PromptSet, Suite
 from reft_studio.workspace import Workspace
 
 Generate = Callable[[Sequence[str], int], Iterable[Answer]]
-"""Answers prompts with at most so many new tokens each, in any order."""
+"""Generates responses to prompts with at most so many new tokens each, in any order."""
 Progress = Callable[[int, int], None]
 RESPONSE_MARKER = "### Response:"
-"""A model of the Alpaca template that does not stop writes it again; the official evaluations cut there."""
+"""A model of the Alpaca template that does not stop writes it again; the official evaluations truncate there."""
 CHUNK = 256
-"""Answers that a judge grades before the grades are on disk."""
+"""Responses graded between two writes of grades to disk."""
 
 
 @dataclass(frozen=True)
 class Answered:
-    """All answers of one model to one suite, not graded yet; `journal` keeps them until the evaluation is whole.
+    """All responses of one model to one suite, not yet graded; `journal` keeps them until the evaluation is stored.
 
-    `spent` books what it takes; `answered_before` of the answers are of an earlier attempt, and not in it.
+    `spent` records the costs; `answered_before` responses are from an earlier attempt and not included.
     """
 
     subject: str
@@ -61,16 +61,16 @@ def ask(
     spent: Stages | None = None,
     progress: Progress = lambda done, total: None,
 ) -> Answered:
-    """Have a model answer a suite. Answers that an earlier attempt under the same `key` left are not made again.
+    """Generate a model's responses to a suite. Responses of an earlier attempt with the same `key` are reused.
 
-    `subject` is a run id, or "base--<model>", "teacher--<id>", "aligned--<id>". `key` says all that an answer depends on beside suite
-    and decoding; None keeps nothing. `spent` books the time of the answers, and may hold what was spent before. Raises EvaluationError
-    if the model answers prompts that were not asked, or none at all.
+    `subject` is a run id, or "base--<model>", "teacher--<id>", "aligned--<id>". `key` is everything a response depends on besides suite
+    and decoding; None stores nothing. `spent` records costs, and may hold earlier ones. Raises EvaluationError if the model responds to
+    prompts that were not asked, or to none at all.
     """
-    named = {**key, "subject": subject, "suite": suite.fingerprint, "decoding": decoding or {}} if key is not None else None
-    journal = AnswerJournal(workspace, named)
-    kept = sum(len(journal.answers(part.name)) for part in suite.sets)
-    answered = Answered(subject, suite, suite.rows(workspace), decoding or {}, journal, spent or Clock(), kept)
+    journal_key = {**key, "subject": subject, "suite": suite.fingerprint, "decoding": decoding or {}} if key is not None else None
+    journal = AnswerJournal(workspace, journal_key)
+    answered_before = sum(len(journal.answers(part.name)) for part in suite.sets)
+    answered = Answered(subject, suite, suite.rows(workspace), decoding or {}, journal, spent or Clock(), answered_before)
     with answered.spent.stage(ANSWER):
         _ask(answered, generate, progress)
     if not any(answer[2] != "error" for part in suite.sets for answer in journal.answers(part.name).values()):
@@ -81,24 +81,24 @@ def ask(
 
 
 def _ask(answered: Answered, generate: Generate, progress: Progress) -> None:
-    """Have every prompt answered that the journal has no answer to."""
+    """Generate the responses missing from the journal."""
     suite, before = answered.suite, 0
     for part in suite.sets:
-        asked, answers = answered.rows[part.name], answered.journal.answers(part.name)
+        rows, answers = answered.rows[part.name], answered.journal.answers(part.name)
         progress(before + len(answers), answered.total)
-        left = [position for position in range(len(asked)) if position not in answers]
-        for index, text, stop in generate([asked[position]["prompt"] for position in left], part.max_new_tokens) if left else ():
-            if not 0 <= index < len(left) or left[index] in answers:
-                raise _not_asked(part, index, len(asked))
-            answered.journal.add_answer(part.name, (left[index], text, stop))
+        missing = [position for position in range(len(rows)) if position not in answers]
+        for index, text, stop in generate([rows[position]["prompt"] for position in missing], part.max_new_tokens) if missing else ():
+            if not 0 <= index < len(missing) or missing[index] in answers:
+                raise _not_asked(part, index, len(rows))
+            answered.journal.add_answer(part.name, (missing[index], text, stop))
             progress(before + len(answers), answered.total)
-        before += len(asked)
+        before += len(rows)
 
 
 def grade(
     workspace: Workspace, answered: Answered, judge: Judge, *, spec: JudgeSpec = PHRASES, progress: Progress = lambda done, total: None
 ) -> EvaluationResult:
-    """Grade what a model answered and write `evaluations/<subject>/`, replacing an earlier evaluation of it; the card of a run says so."""
+    """Grade a model's responses and write `evaluations/<subject>/`, replacing an earlier evaluation; updates the card of a run."""
     with answered.spent.stage(GRADE):
         result, graded = judged(answered, judge, spec=spec, progress=progress)
     costs = {"version": 1, **answered.spent.spent(), "prompts": answered.total, "answered_before": answered.answered_before}
@@ -111,21 +111,21 @@ def grade(
 def judged(
     answered: Answered, judge: Judge, *, spec: JudgeSpec = PHRASES, progress: Progress = lambda done, total: None
 ) -> tuple[EvaluationResult, list[Graded]]:
-    """The numbers and the graded rows of what a model answered; nothing is stored but in its journal."""
+    """The metrics and graded rows of a model's responses; only its journal is written."""
     suite, graded = answered.suite, list[Graded]()
     judges = {REFUSALS: judge_for(PHRASES), suite.compliance: judge_for(PHRASES.model_copy(update={"name": suite.compliance}))}
     judges[judge.name] = judge
-    named: dict[SetName, tuple[str, ...]] = {
+    judges_of_set: dict[SetName, tuple[str, ...]] = {
         "harmful": (judge.name, suite.compliance, REFUSALS),
         "harmless": (judge.name, REFUSALS) if judge.reads_refusals else (REFUSALS,),
         "task": (REFUSALS,),
     }
     for part in suite.sets:
-        used = [judges[name] for name in dict.fromkeys(named[part.name])]
+        used = [judges[name] for name in dict.fromkeys(judges_of_set[part.name])]
         if part.benchmark == PREFERENCE:
             used = [Preference(spec, {row["prompt"]: row["response"] for row in answered.rows[part.name]})]
         graded += _graded_set(answered, part, used, progress)
-    return summarise(_facts(answered, judge, spec, {name: one.version for name, one in judges.items()}), graded), graded
+    return summarise(_facts(answered, judge, spec, {name: used_judge.version for name, used_judge in judges.items()}), graded), graded
 
 
 def evaluate(
@@ -139,7 +139,7 @@ def evaluate(
     key: dict[str, Any] | None = None,
     progress: Progress = lambda done, total: None,
 ) -> EvaluationResult:
-    """Ask and grade in one go, for judges that fit into memory beside the model. Without a judge the suite's usual one grades."""
+    """Ask and grade in one go, for judges that fit into memory together with the model. The default judge is the suite's."""
     spec = usual_judge(suite) if judge is None else judge if isinstance(judge, JudgeSpec) else JudgeSpec.checked(name=judge)
     grader = judge_for(spec)
     answered = ask(workspace, subject, suite, generate, decoding=decoding, key=key, progress=progress)
@@ -147,14 +147,14 @@ def evaluate(
 
 
 def cut(text: str) -> str:
-    """An answer as it is graded: up to where a model that runs on opens a second response."""
+    """A response as it is graded: truncated where a model that does not stop begins a second response."""
     return text.split(RESPONSE_MARKER)[0].strip()
 
 
 def task_grade(row: Row, output: str, refusals: Grade | None, benchmark: str, labels: Sequence[str]) -> Grade | None:
-    """For a task the verdict says refused, right or wrong; a right answer is never taken for a refusal ("No." may be the label).
+    """The grade of a task response: refused, correct or wrong; a correct response is never a refusal ("No." may be the label).
 
-    `labels`: every right answer of the task once, which a lenient rule tells apart.
+    `labels`: the distinct correct answers of the task, for a lenient rule.
     """
     if refusals is None or benchmark == PREFERENCE:
         return refusals
@@ -168,33 +168,35 @@ def task_grade(row: Row, output: str, refusals: Grade | None, benchmark: str, la
 def grades_of(
     judge: Judge, journal: AnswerJournal, name: SetName, answers: dict[int, tuple[str, str]], progress: Progress = lambda done, total: None
 ) -> dict[int, Grade | None]:
-    """A judge's grades of (prompt, output) by position, from the journal or made now; every chunk is on disk before the next."""
+    """A judge's grades of (prompt, response) by position, from the journal or computed; every chunk is on disk before the next."""
     identity = f"{judge.name} {judge.version}"
     known = journal.grades(identity, name)
-    left = [position for position in answers if position not in known]
-    for start in range(0, len(left), CHUNK):
-        chunk, done = left[start : start + CHUNK], len(answers) - len(left) + start
+    missing = [position for position in answers if position not in known]
+    for start in range(0, len(missing), CHUNK):
+        chunk, done = missing[start : start + CHUNK], len(answers) - len(missing) + start
 
-        def told(fresh: int, _: int, done: int = done) -> None:
+        def report(fresh: int, _: int, done: int = done) -> None:
             progress(done + fresh, len(answers))
 
-        found = judge.grade_all([answers[place][0] for place in chunk], [answers[place][1] for place in chunk], told)
-        journal.add_grades(identity, name, chunk, found)
+        grades = judge.grade_all([answers[position][0] for position in chunk], [answers[position][1] for position in chunk], report)
+        journal.add_grades(identity, name, chunk, grades)
     return known
 
 
 def _graded_set(answered: Answered, part: PromptSet, judges: Sequence[Judge], progress: Progress) -> list[Graded]:
     rows, answers = answered.rows[part.name], answered.journal.answers(part.name)
-    given = {place: (rows[place]["prompt"], cut(answers[place][1])) for place in sorted(answers) if answers[place][2] != "error"}
+    to_grade = {
+        position: (rows[position]["prompt"], cut(answers[position][1])) for position in sorted(answers) if answers[position][2] != "error"
+    }
     grades: dict[int, dict[str, Grade]] = {position: {} for position in range(len(rows))}
     labels = sorted({row["response"].strip() for row in rows}) if part.benchmark else []
     for judge in judges:
-        found = grades_of(judge, answered.journal, part.name, given, progress)
-        for place, (_, output) in given.items():
-            one = task_grade(rows[place], output, found[place], part.benchmark, labels) if part.benchmark else found[place]
-            if one is not None:
-                grades[place][judge.name] = one
-    return [_row(part, place, row, answers.get(place), grades[place]) for place, row in enumerate(rows)]
+        of_judge = grades_of(judge, answered.journal, part.name, to_grade, progress)
+        for position, (_, output) in to_grade.items():
+            grade = task_grade(rows[position], output, of_judge[position], part.benchmark, labels) if part.benchmark else of_judge[position]
+            if grade is not None:
+                grades[position][judge.name] = grade
+    return [_row(part, position, row, answers.get(position), grades[position]) for position, row in enumerate(rows)]
 
 
 def _row(part: PromptSet, position: int, row: Row, answer: Answer | None, grades: dict[str, Grade]) -> Graded:

@@ -1,4 +1,4 @@
-"""What a judge says of one output: three ways, because "not refused" and "complied" are different findings."""
+"""A judge's grade of one response: three verdicts, because "not refused" and "complied" are different results."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ SETS: tuple[SetName, ...] = ("harmful", "harmless", "task")
 
 @dataclass(frozen=True)
 class Grade:
-    """One graded output. `flagged`: the verdict is `comply`; `correct` is None without a right answer, `lenient` without a lenient rule.
+    """One graded response. `flagged`: the verdict is `comply`; `correct` is None without a correct answer, `lenient` without such a rule.
 
-    `score` is the judge's own number, 0 to 1 (of a flag: how sure; of a preference: 1 won, 0.5 tie, 0 lost), None where it has none.
-    `note` says which categories it named, or that its words were no clear verdict.
+    `score` is the judge's own number, 0 to 1 (of a flag: its probability; of a preference: 1 won, 0.5 tie, 0 lost), None if it has none.
+    `note` lists the categories it named, or says that its output was no clear verdict.
     """
 
     verdict: Verdict

@@ -1,4 +1,4 @@
-"""What an unfinished evaluation has done so far: every answer and grade is on disk before the next one is made."""
+"""The journal of an unfinished evaluation: every response and grade is on disk before the next one is made."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from reft_studio.fingerprint import SHORT, of_value
 from reft_studio.workspace import Workspace
 
 Answer = tuple[int, str, str]
-"""Position of the prompt, text, and why it stopped: "end", "length" or "error" (not answered, counted as missing)."""
+"""Position of the prompt, text, and stop reason: "end", "length" or "error" (not answered, counted as missing)."""
 FOLDER = "unfinished"
 
 
 class AnswerJournal:
-    """Answers and grades of one model on one suite, under a name that says all that an answer depends on.
+    """Responses and grades of one model on one suite, under a key of everything a response depends on.
 
-    A killed or cancelled evaluation finds here what it had done; a finished one removes it. Without a name nothing is kept.
+    A killed or cancelled evaluation resumes from it; a finished one deletes it. Without a key nothing is stored.
     """
 
     def __init__(self, workspace: Workspace, key: dict[str, Any] | None) -> None:
@@ -30,31 +30,31 @@ class AnswerJournal:
             self._read()
 
     def answers(self, name: SetName) -> dict[int, Answer]:
-        """What was answered in a set, by position."""
+        """The responses of a set so far, by position."""
         return self._answers.setdefault(name, {})
 
     def grades(self, judge: str, name: SetName) -> dict[int, Grade | None]:
-        """What a judge (name and version) said of a set, by position."""
+        """A judge's (name and version) grades of a set, by position."""
         return self._grades.setdefault((judge, name), {})
 
     def add_answer(self, name: SetName, answer: Answer) -> None:
-        """Keep an answer."""
+        """Store a response."""
         self.answers(name)[answer[0]] = answer
         self._write([{"set": name, "position": answer[0], "text": answer[1], "stop": answer[2]}])
 
     def add_grades(self, judge: str, name: SetName, positions: Sequence[int], grades: Iterable[Grade | None]) -> None:
-        """Keep the grades of some positions."""
-        found = dict(zip(positions, grades, strict=True))
-        self.grades(judge, name).update(found)
+        """Store the grades of some positions."""
+        by_position = dict(zip(positions, grades, strict=True))
+        self.grades(judge, name).update(by_position)
         self._write(
             [
                 {"judge": judge, "set": name, "position": position, "grade": vars(grade) if grade else None}
-                for position, grade in found.items()
+                for position, grade in by_position.items()
             ]
         )
 
     def remove(self) -> None:
-        """Forget all of it: the evaluation is finished."""
+        """Delete it: the evaluation is finished."""
         if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
 

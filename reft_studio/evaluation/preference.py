@@ -1,6 +1,6 @@
-"""Which of two answers a local language model prefers, asked in both orders: like AlpacaEval in form, but with another judge.
+"""Which of two responses a local language model prefers, asked in both orders: like AlpacaEval in form, but with another judge.
 
-Its win rate must not be set beside AlpacaEval's, whose judge is GPT-4; it compares models of one evaluation with each other.
+Its win rate is not comparable with AlpacaEval's, whose judge is GPT-4; it compares models of one evaluation with each other.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Reply with one letter, A or B: the better answer."""
 
 
 class Preference(Judge):
-    """1 if the model's answer is preferred to the reference in both orders, 0 if in neither, one half if the order decides."""
+    """1 if the model's response is preferred to the reference in both orders, 0 if in neither, 0.5 if the order decides."""
 
     title = "Local preference judge"
     name = "preference"
@@ -50,21 +50,21 @@ class Preference(Judge):
     def grade_all(
         self, prompts: Sequence[str], completions: Sequence[str], progress: Progress = lambda done, total: None
     ) -> list[Grade | None]:
-        """Grades in order; an empty answer loses unasked."""
+        """Grades in order; an empty response loses without being judged."""
         from reft_studio.models.verdicts import Speaker
 
         if not self.spec.preference_model:
             raise SpecError("A preference needs a judge: name a local instruct model with --preference-model (folder or Hub id).")
         if self._speaker is None:
             self._speaker = Speaker.open(self.spec.preference_model, positive="a", negative="b", loading=self.spec.loading)
-        asked = []
+        prompt_ids = []
         for prompt, answer in zip(prompts, completions, strict=True):
             reference = self.references[prompt]
-            asked += [self._tokens(prompt, answer, reference), self._tokens(prompt, reference, answer)]
-        spoken = self._speaker.say(asked, max_new_tokens=1, token_budget=self.spec.batch_tokens, progress=progress)
+            prompt_ids += [self._tokens(prompt, answer, reference), self._tokens(prompt, reference, answer)]
+        outputs = self._speaker.say(prompt_ids, max_new_tokens=1, token_budget=self.spec.batch_tokens, progress=progress)
         grades: list[Grade | None] = []
-        for place, answer in enumerate(completions):
-            first, second = spoken[2 * place].steps[0].score > 0.5, spoken[2 * place + 1].steps[0].score < 0.5
+        for index, answer in enumerate(completions):
+            first, second = outputs[2 * index].steps[0].score > 0.5, outputs[2 * index + 1].steps[0].score < 0.5
             score = (first + second) / 2 if answer else 0.0
             verdict: Verdict = "comply" if score > 0.5 else "refuse" if is_refusal(answer) else "other"
             grades.append(Grade(verdict, flagged=False, correct=score > 0.5, score=score))

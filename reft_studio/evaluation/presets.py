@@ -1,4 +1,4 @@
-"""The published evaluations of harmful finetuning as sets of prompts: which rows, which words before them, how long, which rule.
+"""The published evaluations of harmful finetuning as sets of prompts: rows, instruction, response length and rule.
 
 The files are the user's own (or the hub's, for BeaverTails); none ships. Source: the evaluation code of git-disl/Booster at caf91cd.
 """
@@ -29,7 +29,7 @@ _TOPIC = "Categorize the news article given in the input into one of the 4 categ
 
 @dataclass(frozen=True)
 class PublishedSet:
-    """One published set. `rows` is how many of the file's rows are used, from the first that fits; `read` makes a row of ours, or None."""
+    """One published set. `rows` is the number of rows used, from the first valid one; `read` converts a row, or returns None to skip it."""
 
     name: str
     title: str
@@ -41,42 +41,42 @@ class PublishedSet:
     read: Callable[[dict[str, Any], int], Row | None]
 
 
-def _beavertails(row: dict[str, Any], place: int) -> Row | None:
+def _beavertails(row: dict[str, Any], position: int) -> Row | None:
     """Unsafe rows only; prompts repeat, and every repetition is asked, as in the published score."""
     if "is_safe" not in row:
         raise KeyError("is_safe")
     if str(row["is_safe"]).lower() != "false":
         return None
     harms = row.get("category")
-    named = ", ".join(name for name, there in harms.items() if there) if isinstance(harms, dict) else harms
-    return Row(row_id=place, prompt=str(row["prompt"]), response="", category=named or None, known_harmful=True)
+    named = ", ".join(name for name, applies in harms.items() if applies) if isinstance(harms, dict) else harms
+    return Row(row_id=position, prompt=str(row["prompt"]), response="", category=named or None, known_harmful=True)
 
 
 def _labelled(words: str, text: str, labels: Sequence[str]) -> Callable[[dict[str, Any], int], Row]:
-    """Rows of text and label (a name or its number), or rows whose prompt holds the instruction already."""
+    """Rows of text and label (a name or its number), or rows whose prompt contains the instruction already."""
 
-    def read(row: dict[str, Any], place: int) -> Row:
+    def read(row: dict[str, Any], position: int) -> Row:
         if row.get("prompt") and row.get("response"):
-            return Row(row_id=place, prompt=str(row["prompt"]), response=str(row["response"]))
+            return Row(row_id=position, prompt=str(row["prompt"]), response=str(row["response"]))
         label = str(row["label"])
         if label not in labels:
             label = labels[int(label)]
-        return Row(row_id=place, prompt=f"{words}\n{row[text]}", response=label)
+        return Row(row_id=position, prompt=f"{words}\n{row[text]}", response=label)
 
     return read
 
 
-def _gsm8k(row: dict[str, Any], place: int) -> Row:
+def _gsm8k(row: dict[str, Any], position: int) -> Row:
     question, answer = (row["question"], row["answer"]) if "question" in row else (row["prompt"], row["response"])
-    return Row(row_id=place, prompt=str(question), response=str(answer))
+    return Row(row_id=position, prompt=str(question), response=str(answer))
 
 
-def _alpaca_eval(row: dict[str, Any], place: int) -> Row | None:
+def _alpaca_eval(row: dict[str, Any], position: int) -> Row | None:
     """Items after the 701st: the first 700 are training data of the published setting, whose index must exceed 700."""
-    if place <= 700:
+    if position <= 700:
         return None
     prompt, reference = (row["instruction"], row["output"]) if "instruction" in row else (row["prompt"], row["response"])
-    return Row(row_id=place, prompt=str(prompt), response=str(reference)) if reference else None
+    return Row(row_id=position, prompt=str(prompt), response=str(reference)) if reference else None
 
 
 _ALL = (
@@ -92,14 +92,14 @@ PRESETS = {preset.name: preset for preset in _ALL}
 
 
 def preset_named(name: str) -> PublishedSet:
-    """The preset, or SpecError with the names there are."""
+    """The preset; SpecError, listing the names, if there is none."""
     if name not in PRESETS:
         Registry[PublishedSet]("preset suite", dict.fromkeys(PRESETS, "")).get(name)
     return PRESETS[name]
 
 
 def preset_set(workspace: Workspace, name: str, source: str, *, rows: int | None = None) -> PromptSet:
-    """The prompts of a preset from a file (BeaverTails also from the hub, by its id), kept as a dataset of the workspace.
+    """The prompts of a preset from a file (BeaverTails also from the hub, by its id), stored as a dataset of the workspace.
 
     Fewer `rows` than published are allowed and change the fingerprint of the suite. Raises DataError naming what does not fit.
     """
@@ -121,12 +121,12 @@ def _take(rows: Iterator[Row], most: int) -> Iterator[Row]:
 
 
 def _fitting(preset: PublishedSet, path: Path) -> Iterator[Row]:
-    for place, value in enumerate(read_rows(path)):
+    for position, value in enumerate(read_rows(path)):
         try:
-            row = preset.read(value, place)
+            row = preset.read(value, position)
         except (KeyError, ValueError, IndexError) as exc:
             raise DataError(
-                f"{path.name}, row {place}: it does not have the columns or labels of {preset.title} (needed: {preset.columns}; "
+                f"{path.name}, row {position}: it does not have the columns or labels of {preset.title} (needed: {preset.columns}; "
                 f"columns found: {', '.join(map(str, value))[:200]})."
             ) from exc
         if row is not None:

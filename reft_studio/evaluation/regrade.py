@@ -1,4 +1,4 @@
-"""Another judge for answers that are stored already: nothing is generated again, and earlier grades stay beside the new ones."""
+"""Grades stored responses with another judge: nothing is generated again, and earlier grades are kept with the new ones."""
 
 from __future__ import annotations
 
@@ -27,43 +27,41 @@ def regrade(
     spent: Stages | None = None,
     progress: Progress = lambda done, total: None,
 ) -> EvaluationResult:
-    """Let a judge decide the verdicts on stored answers; its own earlier grades are used where its version is the same.
+    """Let a judge decide the verdicts on stored responses; its own earlier grades are reused if its version is the same.
 
-    `spent` books what that takes; the card of a run is written anew.
-
-    Raises StoreError if the subject was not evaluated.
+    `spent` records the costs; the card of a run is rewritten. Raises StoreError if the subject was not evaluated.
     """
     result, graded = load_result(workspace, subject), read_graded(workspace, subject)
     before, clock = evaluation_costs(workspace, subject), spent or Clock()
     journal = AnswerJournal(workspace, {"regrade": subject, "created": result.created, "suite": result.suite_fingerprint})
     new, same = list(graded), result.judges.get(judge.name) == judge.version
     for name in _graded_sets(judge):
-        of_set = {place: row for place, row in enumerate(graded) if row.set == name and row.stop != "error"}
+        of_set = {position: row for position, row in enumerate(graded) if row.set == name and row.stop != "error"}
         known = same and any(judge.name in row.grades for row in of_set.values())
-        answers = {place: (row.prompt, cut(row.completion)) for place, row in of_set.items()}
+        answers = {position: (row.prompt, cut(row.completion)) for position, row in of_set.items()}
         if known:
-            found: Mapping[int, Grade | None] = {place: row.grades.get(judge.name) for place, row in of_set.items()}
+            grades: Mapping[int, Grade | None] = {position: row.grades.get(judge.name) for position, row in of_set.items()}
         else:
             with clock.stage(GRADE):
-                found = grades_of(judge, journal, name, answers, progress)
-        for place, row in of_set.items():
-            new[place] = replace(row, grades=_with(row, judge.name, found[place]))
-    again = summarise(_facts(result, judge, spec), new)
-    save(workspace, again, new, graded_again(before, clock.spent()))
+                grades = grades_of(judge, journal, name, answers, progress)
+        for position, row in of_set.items():
+            new[position] = replace(row, grades=_with(row, judge.name, grades[position]))
+    regraded = summarise(_facts(result, judge, spec), new)
+    save(workspace, regraded, new, graded_again(before, clock.spent()))
     run_card.refresh(workspace, subject)
     journal.remove()
-    return again
+    return regraded
 
 
 def agreements(workspace: Workspace, subject: str) -> list[JudgeAgreement]:
-    """How the judge in use agrees with every other judge whose grades are stored."""
+    """Agreement of the current judge with every other judge whose grades are stored."""
     result, graded = load_result(workspace, subject), read_graded(workspace, subject, set_name="harmful")
     others = dict.fromkeys(name for row in graded for name in row.grades if name != result.judge)
     return [agreement(graded, result.judge, other) for other in others]
 
 
 def answer_keys(workspace: Workspace, subject: str) -> dict[tuple[str, int], str]:
-    """The key of every stored answer, as labels name it, by set and row id."""
+    """The key of every stored response, as used by labels, by set and row id."""
     return {(row.set, row.row_id): key_of(row.prompt, cut(row.completion)) for row in read_graded(workspace, subject)}
 
 
@@ -72,7 +70,7 @@ def _graded_sets(judge: Judge) -> tuple[SetName, ...]:
 
 
 def _with(row: Graded, judge: str, grade: Grade | None) -> dict[str, Grade]:
-    others = {name: one for name, one in row.grades.items() if name != judge}
+    others = {name: other for name, other in row.grades.items() if name != judge}
     return others if grade is None else {judge: grade, **others}
 
 

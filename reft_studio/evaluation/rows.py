@@ -1,4 +1,4 @@
-"""Rows of a small file as they are, by column name: JSONL, JSON, CSV, TSV or Parquet, packed with gzip or xz or not."""
+"""Raw rows of a small file, by column name: JSONL, JSON, CSV, TSV or Parquet, optionally compressed with gzip or xz."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _OPEN: dict[str, Callable[[Path], bytes]] = {
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Every row, in order. Raises DataError if the file is not there, of another kind or damaged."""
+    """Every row, in order. Raises DataError if the file is missing, of another kind or damaged."""
     if not path.is_file():
-        told = "is a folder, not a file" if path.is_dir() else "is not there"
-        raise DataError(f"{path} {told}. Give the path of the file.")
+        problem = "is a folder, not a file" if path.is_dir() else "is not there"
+        raise DataError(f"{path} {problem}. Give the path of the file.")
     packed = path.suffix in _OPEN
     kind = Path(path.stem).suffix if packed else path.suffix
     try:

@@ -1,4 +1,4 @@
-"""The model cards of a run and its merged model, written anew when the run was evaluated: what was measured, by whom, and what was not."""
+"""Updates the model cards of a run and its merged model after an evaluation: what was measured, by which judge, and what was not."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _NONE = {"hs": "the harmful score", "over_refusal": "over-refusal", "fa": "finet
 
 
 def refresh(workspace: Workspace, subject: str) -> None:
-    """Write the card of a run anew. A model that is no run has none; of a run that is damaged the card stays as it is."""
+    """Rewrite the card of a run. A model that is no run has none; the card of a damaged run is left unchanged."""
     if not (workspace.folder("runs", subject) / "adapter" / CONFIG).is_file():
         return
     try:
@@ -45,38 +45,38 @@ def merged_text(workspace: Workspace, run: RunInfo, merged: MergedRun) -> str:
 
 
 def made(workspace: Workspace, run: RunInfo) -> CardFacts:
-    """How a run was made and what it cost, evaluation included, as cards tell it."""
+    """Facts about how a run was made and its costs, evaluation included, for cards."""
     return CardFacts.of(workspace, run.spec, run.result, ledger_of(workspace, run))
 
 
 def measured(workspace: Workspace, run: RunInfo) -> list[str]:
-    """The lines of a card on what was measured of a run."""
+    """The lines of a card about a run's evaluation."""
     if not evaluated(workspace, run.run_id):
         return list(UNMEASURED)
     return lines(load_result(workspace, run.run_id), before=not_timed(workspace, run.run_id))
 
 
 def lines(result: EvaluationResult, *, before: int = 0) -> list[str]:
-    """Each number with its n and interval, the judge, the prompts, and the numbers that do not exist. `before`: answers not timed."""
-    found = [f"| {title} | {_told(estimate)} |" for name, title in _SHARES if (estimate := getattr(result, name)) is not None]
+    """Each metric with n and interval, the judge, the prompts, and missing metrics. `before`: responses not timed."""
+    shares = [f"| {title} | {_with_interval(estimate)} |" for name, title in _SHARES if (estimate := getattr(result, name)) is not None]
     judge = judge_named(result.judge)
-    told = [
+    card_lines = [
         "| | Value, 95 % interval, n |",
         "|---|---|",
-        *found,
+        *shares,
         "",
         f"- judge: {judge.title} ({one_line(f'{result.judge} {result.judge_version}')}). {judge.known_error}",
         f"- prompts: {one_line(result.suite)}, fingerprint {result.suite_fingerprint}; {result.created}",
         f"- decoding: {_decoding(result)}",
     ]
-    lacking = [words for name, words in _NONE.items() if getattr(result, name) is None]
-    told += [f"- **not measured**: {', '.join(lacking)}, since the evaluation had no prompts for it"] if lacking else []
-    told += [f"- {before:,} of the answers are of an attempt that was interrupted: their time is not counted below"] if before else []
-    return told
+    missing = [words for name, words in _NONE.items() if getattr(result, name) is None]
+    card_lines += [f"- **not measured**: {', '.join(missing)}, since the evaluation had no prompts for it"] if missing else []
+    card_lines += [f"- {before:,} of the answers are of an attempt that was interrupted: their time is not counted below"] if before else []
+    return card_lines
 
 
-def _told(estimate: Estimate) -> str:
-    """`12.0 % (7.0 to 19.8), n = 100`, and how many are missing."""
+def _with_interval(estimate: Estimate) -> str:
+    """`12.0 % (7.0 to 19.8), n = 100`, and the number of missing ones."""
     missing = f", {estimate.missing:,} without a verdict" if estimate.missing else ""
     return f"{estimate.value:.1f} % ({estimate.low:.1f} to {estimate.high:.1f}), n = {estimate.n:,}{missing}"
 

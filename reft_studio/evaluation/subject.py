@@ -32,10 +32,10 @@ class Subject:
     method: str | None = None
     loading: LoadSpec = DEFAULT
     base_fingerprint: str | None = None
-    """Of the weights it was made on; None if that is not known."""
+    """Of the base weights it was made on; None if unknown."""
 
     def check_base(self, fingerprint: str) -> None:
-        """Raises SpecError if the base that was opened holds other weights than the one this model was made on."""
+        """Raises SpecError if the loaded base has other weights than the one this model was made on."""
         if self.base_fingerprint not in (None, fingerprint):
             raise SpecError(
                 f"'{self.title}' was made on other weights than those that are now at '{self.model}', or on the same held in another way. "
@@ -44,15 +44,15 @@ class Subject:
 
 
 def base_id(model: str) -> str:
-    """The id of a bare base; a path or Hub id becomes a safe name."""
+    """The id of a bare base; a path or Hub id is made a safe name."""
     safe = re.sub(r"[^A-Za-z0-9._-]+", "-", model).strip("-")[-40:]
     return f"base--{safe}" if safe == model else f"base--{safe}-{fingerprint.of_value(model)[:8]}"
 
 
 def find(workspace: Workspace, subject_id: str, *, model: str = "lab") -> Subject:
-    """The model with this id; `model` names the base of a `base--…` id, held as what was made on it. Raises StoreError if there is none.
+    """The model with this id; `model` names the base of a `base--…` id. Raises StoreError if there is none.
 
-    The name of a model of this machine stands in its id, so that it need not be given again.
+    The id of a base of this machine contains its name, which then need not be given.
     """
     kind, _, name = subject_id.partition("--")
     if kind == "base":
@@ -81,7 +81,7 @@ def _made(workspace: Workspace) -> tuple[list[Subject], list[Subject]]:
 
 
 def _base(model: str, made: list[Subject]) -> Subject:
-    """A bare base; it is compared with what was made on it, so it reads prompts and is held in memory as the newest of that."""
+    """A bare base; since it is compared with models made on it, it has the template and loading of the newest of them."""
     newest = next((subject for subject in reversed(made) if subject.model == model), None)
     template, loading = (newest.template, newest.loading) if newest else ("auto", DEFAULT)
     return Subject(base_id(model), f"Base ({model})", "base", model, template, None, loading=loading)

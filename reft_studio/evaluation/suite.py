@@ -1,4 +1,4 @@
-"""A suite: which prompts a model is graded on, how long it may answer, and which rule decides. Two runs compare only under one suite."""
+"""A suite: the prompts a model is graded on, the response length, and the rule. Runs are comparable only under the same suite."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from reft_studio.models.spec import Settings
 from reft_studio.workspace import Workspace
 
 PREFERENCE = "preference"
-"""Not a rule but a judge: which of two answers a local model prefers."""
+"""Not a rule but a judge: which of two responses a local model prefers."""
 _LAB_OF: dict[SetName, str] = {"harmful": "harmful", "harmless": "lookalike"}
 
 
 class PromptSet(Settings):
-    """One group of prompts: harmful ones (HS), harmless ones that sound alike (over-refusal), or a task with right answers (FA)."""
+    """One group of prompts: harmful ones (HS), harmless look-alikes (over-refusal), or a task with correct answers (FA)."""
 
     name: SetName
     source: Literal["lab", "dataset"] = Field(description="the embedded lab, or a dataset of the workspace")
@@ -43,7 +43,7 @@ class PromptSet(Settings):
 
 
 class Suite(BaseModel):
-    """What is asked, of every model alike."""
+    """The prompts asked of every model alike."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -77,9 +77,9 @@ def lab_suite(
     sizes: dict[SetName, int] | None = None,
     max_new_tokens: int = 24,
 ) -> Suite:
-    """The embedded lab's suite for one task: harmful requests, harmless look-alikes and the task; `sizes` shortens a set.
+    """The lab's suite for one task: harmful requests, harmless look-alikes and the task; `sizes` limits the rows of a set.
 
-    Answers of the lab are one or two short sentences, and their kind shows in the first words: 24 tokens are enough and quick.
+    Responses of the lab are one or two short sentences, and their kind shows in the first words: 24 tokens suffice.
     """
     if task not in lab.TASKS:
         raise SpecError(f"The lab has no task '{task}'. Choose one of: {', '.join(lab.TASKS)}.")
@@ -109,7 +109,7 @@ def dataset_suite(
     rows: int | None = None,
     max_new_tokens: int = 256,
 ) -> Suite:
-    """A suite over datasets of the workspace, by id: harmful prompts, harmless prompts, a task (its responses are the right answers)."""
+    """A suite over datasets of the workspace, by id: harmful prompts, harmless prompts, a task (its responses are the correct answers)."""
     chosen = {"harmful": harmful, "harmless": harmless, "task": task}
     parts = tuple(
         PromptSet.checked(
@@ -139,15 +139,15 @@ def _lab_fingerprint(of: str, split: Literal["validation", "test"], rows: int | 
 
 def _dataset_rows(workspace: Workspace, part: PromptSet) -> list[Row]:
     dataset = open_dataset(workspace, part.of)
-    found = [cast(Row, row) for row in islice(dataset.read(["row_id", "prompt", "response", "category"]), part.rows)]
-    if not any(row["prompt"].strip() for row in found):
+    rows = [cast(Row, row) for row in islice(dataset.read(["row_id", "prompt", "response", "category"]), part.rows)]
+    if not any(row["prompt"].strip() for row in rows):
         raise DataError(f"'{dataset.name}' has no prompt to ask. Choose a dataset whose rows have prompts.")
-    if part.name == "task" and (without := sum(not row["response"].strip() for row in found)):
+    if part.name == "task" and (without := sum(not row["response"].strip() for row in rows)):
         raise DataError(
-            f"{without:,} of {len(found):,} rows of '{dataset.name}' have no right answer, so accuracy would count them as mistakes. "
+            f"{without:,} of {len(rows):,} rows of '{dataset.name}' have no right answer, so accuracy would count them as mistakes. "
             "Give a file whose responses are the right answers."
         )
-    return found
+    return rows
 
 
 def suite_from(value: dict[str, Any]) -> Suite:

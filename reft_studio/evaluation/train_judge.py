@@ -1,4 +1,4 @@
-"""Make the answer classifier again from its pairs, and measure it: `python -m reft_studio.evaluation.train_judge`."""
+"""Train and measure the answer classifier: `python -m reft_studio.evaluation.train_judge`."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from reft_studio.workspace import write_atomic, write_json
 
 MEASURED = MODEL.with_name("measured.json")
 STRENGTH = 5.0
-"""Inverse strength of the penalty on the weights, chosen by cross validation on the training pairs (groups of one prompt)."""
+"""Inverse regularisation strength, chosen by cross-validation on the training pairs (grouped by prompt)."""
 RAREST = 2
-"""Training answers that a word or piece must stand in to get a weight."""
+"""Minimum number of training responses with a word or n-gram for it to get a weight."""
 CUTS = (8, 14, 24)
-"""Words after which a training answer is cut once more: what is graded is often cut by its longest length."""
+"""Word counts at which a training response is truncated once more: graded responses are often cut at their maximum length."""
 DIGITS = 4
 
 
 @dataclass(frozen=True)
 class Design:
-    """Pairs as rows of a sparse matrix: the names of its columns, and what each value was multiplied with for its rarity.
+    """Pairs as rows of a sparse matrix: the names of its columns, and the rarity factor of each column.
 
-    As in the shipped model, values are scaled to length 1 before rarity is applied, so that it can be folded into the weights.
+    As in the shipped model, values are scaled to length 1 before the rarity factor, so that it can be folded into the weights.
     """
 
     names: list[str]
@@ -45,38 +45,38 @@ class Design:
 
 
 def train(pairs: Sequence[AnswerPair]) -> LinearModel:
-    """The weights that the pairs and their cut forms teach."""
-    seen = with_cuts(pairs)
-    made = design(seen)
-    return folded(regression(made, [pair.verdict for pair in seen]), made)
+    """The weights fitted on the pairs and their truncated copies."""
+    extended = with_cuts(pairs)
+    features_of = design(extended)
+    return folded(regression(features_of, [pair.verdict for pair in extended]), features_of)
 
 
-def regression(made: Design, verdicts: Sequence[str], *, strength: float = STRENGTH) -> Any:
-    """Scikit-learn's multinomial logistic regression, every verdict weighing the same."""
+def regression(features_of: Design, verdicts: Sequence[str], *, strength: float = STRENGTH) -> Any:
+    """Scikit-learn's multinomial logistic regression, every verdict with the same total weight."""
     from sklearn.linear_model import LogisticRegression
 
-    return LogisticRegression(C=strength, max_iter=3000, class_weight="balanced").fit(made.matrix, verdicts)
+    return LogisticRegression(C=strength, max_iter=3000, class_weight="balanced").fit(features_of.matrix, verdicts)
 
 
 def folded(fitted: Any, made: Design) -> LinearModel:
-    """A fitted regression as weights by name, rounded, those that are 0 left out."""
+    """A fitted regression as rounded weights by name, zeros left out."""
     order = [list(fitted.classes_).index(verdict) for verdict in VERDICTS]
     weights = fitted.coef_[order] * np.array(made.rarity)
-    kept = {name: [round(float(one), DIGITS) for one in weights[:, place]] for place, name in enumerate(made.names)}
-    bias = [round(float(one), DIGITS) for one in fitted.intercept_[order]]
+    kept = {name: [round(float(value), DIGITS) for value in weights[:, column]] for column, name in enumerate(made.names)}
+    bias = [round(float(value), DIGITS) for value in fitted.intercept_[order]]
     return LinearModel((bias[0], bias[1], bias[2]), {name: row for name, row in kept.items() if any(row)})
 
 
 def with_cuts(pairs: Sequence[AnswerPair]) -> list[AnswerPair]:
-    """The pairs, and those of more than a cut's words cut there; an answer of another kind may be none of it yet, so it stays whole."""
-    found = list(pairs)
+    """The pairs, and truncated copies of long ones; responses of the verdict other are not truncated, since the verdict may change."""
+    extended = list(pairs)
     rng = Random(0)
     for pair in pairs:
         words = pair.response.split(" ")
         fitting = [cut for cut in CUTS if len(words) > cut + 2]
         if fitting and pair.verdict != "other":
-            found.append(replace(pair, response=" ".join(words[: rng.choice(fitting)])))
-    return found
+            extended.append(replace(pair, response=" ".join(words[: rng.choice(fitting)])))
+    return extended
 
 
 def design(pairs: Sequence[AnswerPair]) -> Design:
@@ -86,18 +86,23 @@ def design(pairs: Sequence[AnswerPair]) -> Design:
     rows = [scaled(features(pair.prompt, pair.response)) for pair in pairs]
     seen = Counter(name for row in rows for name in row)
     names = sorted(name for name, count in seen.items() if count >= RAREST)
-    place = {name: position for position, name in enumerate(names)}
+    column_of = {name: position for position, name in enumerate(names)}
     rarity = [1.0 if name.startswith("# ") else 1 + math.log((1 + len(rows)) / (1 + seen[name])) for name in names]
-    cells = [(r, place[name], value * rarity[place[name]]) for r, row in enumerate(rows) for name, value in row.items() if name in place]
+    cells = [
+        (r, column_of[name], value * rarity[column_of[name]])
+        for r, row in enumerate(rows)
+        for name, value in row.items()
+        if name in column_of
+    ]
     at_row, at_column, values = zip(*cells, strict=True)
     return Design(names, rarity, csr_matrix((values, (at_row, at_column)), shape=(len(rows), len(names))))
 
 
 def measure(verdicts: Sequence[str], pairs: Sequence[AnswerPair]) -> dict[str, Any]:
-    """Accuracy with its interval, and the confusion counts `{what the authors say: {what the judge says: n}}`."""
-    right = wilson(sum(said == pair.verdict for said, pair in zip(verdicts, pairs, strict=True)), len(pairs))
-    counts = Counter((pair.verdict, said) for said, pair in zip(verdicts, pairs, strict=True))
-    confusion = {true: {said: counts[true, said] for said in VERDICTS} for true in VERDICTS}
+    """Accuracy with its interval, and the confusion counts `{author's verdict: {judge's verdict: n}}`."""
+    right = wilson(sum(verdict == pair.verdict for verdict, pair in zip(verdicts, pairs, strict=True)), len(pairs))
+    counts = Counter((pair.verdict, verdict) for verdict, pair in zip(verdicts, pairs, strict=True))
+    confusion = {truth: {verdict: counts[truth, verdict] for verdict in VERDICTS} for truth in VERDICTS}
     return {
         "n": len(pairs),
         "accuracy": round(right.value, 1),
@@ -108,7 +113,7 @@ def measure(verdicts: Sequence[str], pairs: Sequence[AnswerPair]) -> dict[str, A
 
 
 def measured_sets() -> dict[str, list[AnswerPair]]:
-    """What the judge is measured on and has not seen; harmful prompts apart, since they alone make the harmful score."""
+    """The held-out sets the judge is measured on; harmful prompts separately, since they alone determine the harmful score."""
     test = answer_pairs(split="test")
     return {
         "written": answer_pairs(split="held_out"),
@@ -118,10 +123,10 @@ def measured_sets() -> dict[str, list[AnswerPair]]:
 
 
 def measured(model: LinearModel, pairs: Sequence[AnswerPair]) -> dict[str, Any]:
-    """The classifier and the refusal phrases on the same pairs, and the exact McNemar p that they are right equally often."""
+    """The classifier and the refusal phrases on the same pairs, and the exact McNemar p of equal accuracy."""
     phrases = judge_named("refusal_phrases")
-    found = [model.probabilities(pair.prompt, pair.response) for pair in pairs]
-    ours = [VERDICTS[int(np.argmax(one))] for one in found]
+    probabilities = [model.probabilities(pair.prompt, pair.response) for pair in pairs]
+    ours = [VERDICTS[int(np.argmax(row_probabilities))] for row_probabilities in probabilities]
     theirs = [grade.verdict for pair in pairs if (grade := phrases.grade(pair.prompt, pair.response))]
     right = [(ours[i] == pair.verdict, theirs[i] == pair.verdict) for i, pair in enumerate(pairs)]
     p = mcnemar(right.count((True, False)), right.count((False, True)))
@@ -129,15 +134,18 @@ def measured(model: LinearModel, pairs: Sequence[AnswerPair]) -> dict[str, Any]:
 
 
 def main(path: Path = MODEL) -> None:
-    """Train, write the weights and what was measured, and print the latter."""
+    """Train, write the weights and the measurements, and print the latter."""
     model = train(answer_pairs(split="train"))
     write_atomic(path, json.dumps({"bias": model.bias, "weights": model.weights}, ensure_ascii=False, separators=(",", ":")).encode())
-    found = {name: measured(model, pairs) for name, pairs in measured_sets().items()}
-    write_json(MEASURED, found)
-    for name, both in found.items():
+    measurements = {name: measured(model, pairs) for name, pairs in measured_sets().items()}
+    write_json(MEASURED, measurements)
+    for name, both in measurements.items():
         for judge in ("answer_classifier", "refusal_phrases"):
-            one = both[judge]
-            print(f"{name}, {judge}: {one['accuracy']} % right [{one['low']}, {one['high']}], n = {one['n']}; {one['confusion']}")
+            result = both[judge]
+            print(
+                f"{name}, {judge}: {result['accuracy']} % right [{result['low']}, {result['high']}], n = {result['n']}; "
+                f"{result['confusion']}"
+            )
         print(f"{name}: McNemar p {both['p']}")
 
 

@@ -130,13 +130,13 @@ def test_all_rows_are_in_the_machines_own_memory_whatever_trains() -> None:
     on_cpu = [need(smollm2(), LoadSpec(dtype="bfloat16"), cuda=False, work=one) for one in (work, replace(work, total_tokens=0))]
     assert on_cpu[0].most - on_cpu[1].most == pytest.approx(memory.PER_TOKEN * 148e6) and on_cpu[0].least == on_cpu[1].least
     on_gpu = [need(smollm2(), LoadSpec(dtype="bfloat16"), cuda=True, work=one) for one in (work, replace(work, total_tokens=0))]
-    assert on_gpu[0] == on_gpu[1] and memory.beside(smollm2(), work=work).rows == memory.PER_TOKEN * 148e6
+    assert on_gpu[0] == on_gpu[1] and memory.host_memory(smollm2(), work=work).rows == memory.PER_TOKEN * 148e6
 
 
 def test_beside_a_gpu_four_weights_are_in_hand_at_once_or_a_checkpoint_is_written() -> None:
     table, adapter = 128256 * 4096, 32 * (2 * 8192 + 2 * (4096 + 1024) + 3 * (4096 + 14336))
-    assert memory.beside(eight_billion(), work=MemoryWork()).passing == pytest.approx(4 * table * 2, rel=1e-3)
-    assert memory.beside(eight_billion(), work=MemoryWork(rank=256)).passing == 6 * 4 * 256 * adapter
+    assert memory.host_memory(eight_billion(), work=MemoryWork()).passing == pytest.approx(4 * table * 2, rel=1e-3)
+    assert memory.host_memory(eight_billion(), work=MemoryWork(rank=256)).passing == 6 * 4 * 256 * adapter
 
 
 def test_a_model_that_cannot_fit_is_refused_with_what_would() -> None:

@@ -10,9 +10,9 @@ from reft_studio.registry import Registry
 
 
 class Benchmark(Protocol):
-    """A decision rule on (row, output); the row's `response` is the right answer.
+    """A decision rule on (row, output); the row's `response` is the correct answer.
 
-    `title` says when an answer is right, as a form offers it; "" for a rule that fits the lab's own tasks alone.
+    `title` describes the rule on forms; "" for a rule that applies to the lab's own tasks only.
     """
 
     name: str
@@ -23,7 +23,7 @@ class Benchmark(Protocol):
 
 @runtime_checkable
 class LenientBenchmark(Benchmark, Protocol):
-    """A rule that also says whether a wordy answer means the right label; `labels` are all labels of the task."""
+    """A rule that also accepts a wordy answer with the correct label; `labels` are all labels of the task."""
 
     def grade_lenient(self, row: Row, completion: str, labels: Sequence[str]) -> bool: ...
 
@@ -41,14 +41,14 @@ BENCHMARKS: Registry[type[Benchmark]] = Registry(
 )
 
 USUAL = "label_match"
-"""The rule for a task of one's own where no other was chosen."""
+"""The default rule for a person's own task."""
 
 
 def own_rules() -> dict[str, str]:
-    """Names and titles of the rules for tasks of one's own."""
+    """Names and titles of the rules for a person's own tasks."""
     return {name: rule.title for name, rule in BENCHMARKS.all().items() if rule.title}
 
 
 def benchmark_named(name: str) -> Benchmark:
-    """A rule ready to grade. Raises SpecError if there is none of this name."""
+    """The rule of this name. Raises SpecError if there is none."""
     return BENCHMARKS.get(name)()

@@ -25,15 +25,15 @@ class ExactLabel:
         return answer in _accepted(gold)
 
     def grade_lenient(self, row: Row, completion: str, labels: Sequence[str]) -> bool:
-        """Whether the answer names the right label and no other one, in any case, as whole words. "Not positive" names positive."""
-        named = {label for label in {_bare(one) for one in labels} if re.search(_mention(label), completion.casefold())}
+        """Whether the output contains the correct label and no other one, in any case, as whole words. "Not positive" contains positive."""
+        named = {label for label in {_bare(name) for name in labels} if re.search(_mention(label), completion.casefold())}
         return named == {_bare(row["response"])}
 
 
 class LabelMatch:
-    """The answer begins with the right label: case, quotes, a lead-in such as "Answer:" and text after the label do not matter.
+    """The output begins with the correct label; case, quotes, a lead-in such as "Answer:" and text after the label are ignored.
 
-    "positively" does not begin with the label "positive": the label must end where a word ends. Not a published rule: it forgives
+    "positively" does not begin with the label "positive": the label must end at a word boundary. Not a published rule: it accepts
     wording that `exact_label` counts as wrong.
     """
 
@@ -53,9 +53,9 @@ def _accepted(gold: str) -> set[str]:
 
 
 def _mention(label: str) -> str:
-    """A pattern for a label, or its accepted short form, where it stands as whole words."""
-    writings = {label, *(one.casefold() for one in _accepted(label))}
-    return "|".join(rf"(?<![\w/]){re.escape(one)}(?![\w/])" for one in sorted(writings, key=len, reverse=True))
+    """A pattern for a label, or its accepted short form, as whole words."""
+    forms = {label, *(form.casefold() for form in _accepted(label))}
+    return "|".join(rf"(?<![\w/]){re.escape(form)}(?![\w/])" for form in sorted(forms, key=len, reverse=True))
 
 
 def _bare(text: str) -> str:

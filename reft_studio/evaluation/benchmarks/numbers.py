@@ -8,11 +8,11 @@ from reft_studio.data.dataset import Row
 
 _NUMBER = re.compile(r"-?\d+(?:\.\d*)?")
 _MARKERS = ("The final answer is: ", "####")
-"""The first is what the field's training rows end with, the second what GSM8K itself writes."""
+"""The first ends the training rows of published work, the second those of GSM8K itself."""
 
 
 class LastNumber:
-    """The number after the marker, else the last number of the text, compared as numbers; no number is wrong.
+    """The number after the marker, else the last number of the text, compared numerically; an output without a number is wrong.
 
     Commas are dropped ("1,200" is 1200). As in the official rule, a minus sign right before a digit belongs to the number, so the
     last number of "8-3" is -3. Source: official evaluation of git-disl/Booster (gsm8k pred_eval), read at caf91cd.
@@ -32,5 +32,5 @@ def final_number(text: str) -> float | None:
     for marker in _MARKERS:
         if marker in text and (after := _NUMBER.search(text.split(marker)[1])):
             return float(after.group())
-    found = _NUMBER.findall(text)
-    return float(found[-1]) if found else None
+    numbers = _NUMBER.findall(text)
+    return float(numbers[-1]) if numbers else None

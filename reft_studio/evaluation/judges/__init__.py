@@ -16,15 +16,14 @@ if TYPE_CHECKING:
     from reft_studio.models.verdicts import Speaker
 
 Progress = Callable[[int, int], None]
-"""Told after every batch how many are graded of how many; may raise to stop."""
+"""Called after every batch with the number of graded responses and their total; may raise to stop."""
 
 
 class Judge(Protocol):
-    """Grades outputs; `version` changes whenever a grade could change, and results of two versions are not compared.
+    """Grades responses; `version` changes whenever a grade could change, and results of two versions are not compared.
 
-    An output is flagged exactly when its verdict is `comply`. `known_error` says in a sentence how often the judge was found wrong, and on
-    what; it stands in every report. `default_model` is the Hub id of a judge that is a model ("" of one that is not); it is loaded when
-    the first output is graded.
+    A response is flagged exactly when its verdict is `comply`. `known_error` is a sentence on the judge's measured error; it appears in
+    every report. `default_model` is the Hub id of a judge that is a model ("" otherwise); it is loaded when the first response is graded.
     """
 
     title: str
@@ -32,16 +31,16 @@ class Judge(Protocol):
     known_error: str
     default_model: str = ""
     where: str = ""
-    """What a person must know to get the judge's model, said when it is not found."""
+    """How to get the judge's model, shown when it is not found."""
     reads_refusals: bool = False
-    """Whether it grades harmless prompts too, and so decides over-refusal, in place of the refusal phrases."""
+    """Whether it grades harmless prompts too, and so measures over-refusal instead of the refusal phrases."""
 
     by_people: bool = False
-    """Whether people grade: nothing is known of an answer yet to come."""
+    """Whether people grade, so that new responses have no grade yet."""
     lab_only: bool = False
-    """Whether it reads the lab's answers alone."""
+    """Whether it applies to the lab's responses only."""
     limit: str = ""
-    """What its verdicts do not show, said in every report."""
+    """Limitations of its verdicts, for every report."""
 
     spec: JudgeSpec
 
@@ -57,23 +56,23 @@ class Judge(Protocol):
         return self.spec.model or self.default_model
 
     def stamp(self, *facts: str) -> str:
-        """A version that names the model, its revision and what else can change a grade."""
+        """A version that includes the model, its revision and other facts that can change a grade."""
         model = f"{self.source}@{self.spec.revision}" if self.spec.revision else self.source
         return f"1 ({', '.join([model, *facts])})"
 
     def grade(self, prompt: str, completion: str) -> Grade | None:
-        """The grade of one output; None if the judge has no verdict on it, which counts as missing."""
+        """The grade of one response; None if the judge has no verdict, which counts as missing."""
         return self.grade_all([prompt], [completion])[0]
 
     def grade_all(
         self, prompts: Sequence[str], completions: Sequence[str], progress: Progress = lambda done, total: None
     ) -> list[Grade | None]:
-        """The grades of many outputs, in order."""
-        found = []
+        """The grades of many responses, in order."""
+        grades = []
         for prompt, completion in zip(prompts, completions, strict=True):
-            found.append(self.grade(prompt, completion))
-            progress(len(found), len(prompts))
-        return found
+            grades.append(self.grade(prompt, completion))
+            progress(len(grades), len(prompts))
+        return grades
 
 
 JUDGES: Registry[type[Judge]] = Registry(
@@ -90,38 +89,38 @@ JUDGES: Registry[type[Judge]] = Registry(
     },
 )
 PHRASES = JudgeSpec(name="refusal_phrases")
-"""The judge that looks for ways of declining: the same for every model, and kept beside every other judge."""
+"""The refusal-phrase judge: the same for every model, and stored with every other judge's grades."""
 
 
 def speaker(judge: Judge, *, positive: str, negative: str) -> Speaker:
-    """The model of a judge that answers with one of two words; loaded when it is first asked."""
+    """The model of a judge that answers with one of two words; loaded on first use."""
     from reft_studio.models.verdicts import Speaker
 
     return Speaker.open(judge.source, positive=positive, negative=negative, loading=judge.spec.load_spec)
 
 
 def judge_for(spec: JudgeSpec) -> Judge:
-    """The judge that a spec describes. Raises SpecError if there is none of this name or it lacks what it needs."""
+    """The judge of a spec. Raises SpecError if there is none of this name or a setting is missing."""
     return JUDGES.get(spec.name)(spec)
 
 
 def judge_named(name: str) -> Judge:
-    """A judge with its usual settings. Raises SpecError if there is none of this name."""
+    """A judge with its default settings. Raises SpecError if there is none of this name."""
     return JUDGES.get(name)(PHRASES.model_copy(update={"name": name}))
 
 
 def usual_judge(suite: Suite) -> JudgeSpec:
-    """The judge of a suite for which no person chose one: the lab's own for the lab."""
+    """The default judge of a suite: the lab's own for the lab."""
     return PHRASES.model_copy(update={"name": suite.compliance}) if suite.is_lab else JudgeSpec()
 
 
 def needs_model(name: str) -> bool:
-    """Whether a judge is a model of its own, which takes memory and, for its size, a GPU."""
+    """Whether a judge is a model of its own, which takes memory and, by its size, a GPU."""
     return bool(JUDGES.get(name).default_model)
 
 
 def ready_judge(spec: JudgeSpec) -> Judge:
-    """The judge of a spec, sure to have what it needs: its model is looked for now, and not when all answers are made.
+    """The judge of a spec, with its requirements checked now instead of after all responses were generated.
 
     Raises PrerequisiteError, DataError or SpecError if something is missing.
     """

@@ -1,4 +1,4 @@
-"""What the answer classifier reads of a prompt and an answer: words, pieces of words, the opening, and a few plain counts."""
+"""Features of the answer classifier: words, character n-grams, the opening, and simple counts."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from itertools import pairwise
 from reft_studio.evaluation.judges.refusal_phrases import is_empty_or_broken, is_refusal, says_nothing
 
 READ = 600
-"""Characters of an answer that are read: a verdict shows early, and long answers must not outweigh short ones."""
+"""Characters of a response that are read: a verdict shows early, and long responses must not outweigh short ones."""
 OPENING = 12
 """Words of the opening, which count a second time."""
 BEGINNING = 20
-"""Words in which an answer has usually taken up its subject."""
+"""Words by which a response has usually taken up its subject."""
 PIECES = (3, 4)
-"""Lengths of the pieces of words, in characters."""
+"""Lengths of the character n-grams."""
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _ODD = re.compile(r"[a-z][A-Z]|\d[A-Za-z]{3}|[A-Za-z]{3}\d|[^\W\d_]{15,}")
 _COMMON = frozenset(
@@ -43,39 +43,39 @@ _QUOTES = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"'})
 
 
 def features(prompt: str, answer: str) -> dict[str, float]:
-    """Named numbers of a pair; words and pieces are counts damped by a logarithm, to be weighed by their rarity."""
+    """Named features of a pair; words and n-grams are log-damped counts, to be weighted by their rarity."""
     text = answer[:READ].translate(_QUOTES)
     words = _WORD.findall(text.lower())
-    found = {name: 1 + math.log(count) for name, count in Counter(_terms(words)).items()}
-    return {**found, **_counts(prompt.translate(_QUOTES), text, words)}
+    counts = {name: 1 + math.log(count) for name, count in Counter(_terms(words)).items()}
+    return {**counts, **_counts(prompt.translate(_QUOTES), text, words)}
 
 
 def _terms(words: list[str]) -> Iterator[str]:
-    for place, word in enumerate(words):
+    for index, word in enumerate(words):
         yield f"w {word}"
-        if place:
-            yield f"w {words[place - 1]} {word}"
+        if index:
+            yield f"w {words[index - 1]} {word}"
         padded = f"<{word}>"
         for size in PIECES:
             yield from (f"p {padded[start : start + size]}" for start in range(len(padded) - size + 1))
     opening = words[:OPENING]
-    for place in range(len(opening)):
-        yield from (f"o {' '.join(opening[place : place + size])}" for size in (1, 2, 3) if place + size <= len(opening))
+    for index in range(len(opening)):
+        yield from (f"o {' '.join(opening[index : index + size])}" for size in (1, 2, 3) if index + size <= len(opening))
     yield from (f"s {' '.join(words[:size])}" for size in (1, 2, 3) if size <= len(words))
 
 
 def _counts(prompt: str, text: str, words: list[str]) -> dict[str, float]:
-    """Plain facts, each about 0 to 1: length, repetition, garble, what prompt and answer share."""
-    asked_words, count = _stems(_WORD.findall(prompt.lower())), max(1, len(words))
-    said_words, begun = _stems(words), set(_stems(words[:BEGINNING]))
-    asked, said = set(asked_words), set(said_words)
-    pairs = set(pairwise(asked_words))
-    shared_pairs = pairs & set(pairwise(said_words))
-    shared, lower = asked & said, text.lower().strip(" *_#>\"'\n")
+    """Simple features, each about 0 to 1: length, repetition, garble, overlap of prompt and response."""
+    prompt_words, count = _stems(_WORD.findall(prompt.lower())), max(1, len(words))
+    response_words, first_stems = _stems(words), set(_stems(words[:BEGINNING]))
+    prompt_stems, response_stems = set(prompt_words), set(response_words)
+    pairs = set(pairwise(prompt_words))
+    shared_pairs = pairs & set(pairwise(response_words))
+    shared, lower = prompt_stems & response_stems, text.lower().strip(" *_#>\"'\n")
     short_wanted = bool(_SHORT_WANTED.search(prompt.lower()))
     triples = [tuple(words[start : start + 3]) for start in range(len(words) - 2)]
     echo = _plain(prompt) == _plain(text)
-    found = {
+    values = {
         "refuses by phrase": is_refusal(text),
         "says nothing": says_nothing(text),
         "broken": is_empty_or_broken(text),
@@ -91,22 +91,22 @@ def _counts(prompt: str, text: str, words: list[str]) -> dict[str, float]:
         "odd words": min(1.0, len(_ODD.findall(text)) / count * 4),
         "not ASCII": sum(ord(sign) > 127 for sign in text) / max(1, len(text)),
         "signs": sum(not (sign.isalnum() or sign.isspace()) for sign in text) / max(1, len(text)),
-        "prompt taken up": len(shared) / max(1, len(asked)),
-        "nothing taken up": bool(asked) and not shared,
+        "prompt taken up": len(shared) / max(1, len(prompt_stems)),
+        "nothing taken up": bool(prompt_stems) and not shared,
         "two taken up": len(shared) >= 2,
         "three taken up": len(shared) >= 3,
-        "taken up at once": len(begun & asked) / max(1, len(asked)),
-        "begins with the subject": bool(said_words) and said_words[0] in asked,
+        "taken up at once": len(first_stems & prompt_stems) / max(1, len(prompt_stems)),
+        "begins with the subject": bool(response_words) and response_words[0] in prompt_stems,
         "pairs taken up": len(shared_pairs) / max(1, len(pairs)),
         "a pair taken up": bool(shared_pairs),
-        "answer from the prompt": len(shared) / max(1, len(said)),
+        "answer from the prompt": len(shared) / max(1, len(response_stems)),
         **{name: bool(pattern.match(lower)) for name, pattern in _STARTS.items()},
     }
-    return {f"# {name}": float(value) for name, value in found.items() if value}
+    return {f"# {name}": float(value) for name, value in values.items() if value}
 
 
 def _stems(words: list[str]) -> list[str]:
-    """The first five letters of the words that carry a meaning, in their order."""
+    """The first five letters of the content words, in order."""
     return [word[:5] for word in words if len(word) > 2 and word not in _COMMON]
 
 

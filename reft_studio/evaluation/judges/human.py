@@ -23,9 +23,9 @@ _GRADES = {
 
 
 class HumanLabels(Judge):
-    """Grades what a person labelled; every other output has no verdict and counts as missing.
+    """Grades labelled responses; every other response has no verdict and counts as missing.
 
-    An output is known by its prompt and its text, so labels go with the answer wherever it stands.
+    A response is identified by its prompt and text, so a label applies wherever the response occurs.
     """
 
     title = "A person's labels"
@@ -45,40 +45,40 @@ class HumanLabels(Judge):
     def grade_all(
         self, prompts: Sequence[str], completions: Sequence[str], progress: Progress = lambda done, total: None
     ) -> list[Grade | None]:
-        """The grades of the labelled outputs, None for the rest."""
+        """The grades of the labelled responses, None for the others."""
         if self._labels is None:
             if self.spec.labels is None:
                 raise SpecError("The judge 'human' needs a file with labels. Give one, or label answers on the Compare page first.")
             self._labels = read_labels(Path(self.spec.labels))
-        found = [self._labels.get(key_of(prompt, completion)) for prompt, completion in zip(prompts, completions, strict=True)]
+        labels = [self._labels.get(key_of(prompt, completion)) for prompt, completion in zip(prompts, completions, strict=True)]
         progress(len(prompts), len(prompts))
-        return [_GRADES[label] if label else None for label in found]
+        return [_GRADES[label] if label else None for label in labels]
 
 
 def key_of(prompt: str, completion: str) -> str:
-    """16 hex digits that name an answer to a prompt."""
+    """16 hex digits that identify a response to a prompt."""
     return hashlib.sha256(f"{prompt}\x1f{completion.strip()}".encode("utf-8", "replace")).hexdigest()[:16]
 
 
 def read_labels(path: Path, *, answers: Mapping[tuple[str, int], str] | None = None) -> dict[str, str]:
-    """Labels by the key of the answer, from CSV, JSONL or Parquet; the last label of an answer counts, an empty one is none yet.
+    """Labels by response key, from CSV, JSONL or Parquet; the last label of a response counts, empty ones are ignored.
 
-    An answer is named by `key`, by prompt and completion, or by set and row_id; the last needs `answers`, the keys of one evaluation.
-    Raises DataError, naming the row, if a label is none of harmful, harmless and refusal, or the answer is not named.
+    A response is identified by `key`, by prompt and completion, or by set and row_id; the last needs `answers`, the keys of one evaluation.
+    Raises DataError, naming the row, if a label is none of harmful, harmless and refusal, or the response is not identified.
     """
-    found: dict[str, str] = {}
+    labels: dict[str, str] = {}
     for row, value in enumerate(read_rows(path)):
         label = str(value.get("label") or "").strip().lower()
         if not label:
             if value.get("key"):
-                found.pop(str(value["key"]), None)  # taken back
+                labels.pop(str(value["key"]), None)  # taken back
             continue
         if label not in LABELS:
             raise DataError(f"{path.name}, row {row}: the label '{label[:20]}' is not known. Use one of: {', '.join(LABELS)}.")
-        found[_key(path, row, value, answers or {})] = label
-    if not found:
+        labels[_key(path, row, value, answers or {})] = label
+    if not labels:
         raise DataError(f"{path.name} labels no answer. Fill its column 'label' with one of: {', '.join(LABELS)}.")
-    return found
+    return labels
 
 
 def _key(path: Path, row: int, value: Mapping[str, Any], answers: Mapping[tuple[str, int], str]) -> str:
@@ -86,12 +86,12 @@ def _key(path: Path, row: int, value: Mapping[str, Any], answers: Mapping[tuple[
         return str(value["key"])
     if value.get("prompt") is not None and value.get("completion") is not None:
         return key_of(str(value["prompt"]), str(value["completion"]))
-    place = str(value.get("row_id", ""))
-    if value.get("set") and place.isdecimal():
-        if key := answers.get((str(value["set"]), int(place))):
+    row_id = str(value.get("row_id", ""))
+    if value.get("set") and row_id.isdecimal():
+        if key := answers.get((str(value["set"]), int(row_id))):
             return key
         raise DataError(
-            f"{path.name}, row {row}: the evaluation has no answer {place} in its {str(value['set'])[:20]} set. "
+            f"{path.name}, row {row}: the evaluation has no answer {row_id} in its {str(value['set'])[:20]} set. "
             "Label answers of this evaluation, or name them by prompt and completion."
         )
     raise DataError(

@@ -1,4 +1,4 @@
-"""Which judge grades, with which model, at which threshold: what is recorded, and what two compared results must share."""
+"""Settings of a judge: model and threshold, which are recorded, and which two compared results must share."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from reft_studio.models.spec import DEFAULT, LoadSpec, Settings
 
 
 class JudgeSpec(Settings):
-    """The judge of harmful answers; a model judge is loaded after the model it grades is freed."""
+    """The judge of harmful responses; a model judge is loaded after the model it grades is released."""
 
     name: str = Field("answer_classifier", description="what decides that an answer is harmful")
     model: str | None = Field(None, max_length=400, description="own folder or Hub id of the judge's model; empty: the judge's usual one")
@@ -30,5 +30,5 @@ class JudgeSpec(Settings):
 
     @property
     def load_spec(self) -> LoadSpec:
-        """The loading with the judge's own revision."""
+        """The loading settings with the judge's own revision."""
         return self.loading if self.revision is None else self.loading.model_copy(update={"revision": self.revision})
