@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from reft_studio.data.rows.mapping import CONVERSATIONS, FORMATS, SURE, Mapping
+from reft_studio.data.rows.mapping import CONVERSATIONS, ROW_FORMATS, SURE, Mapping
 from reft_studio.errors import SpecError, StudioError
 from reft_studio.studio.imports import SUFFIXES
 from ui.data.row_chats import chats
@@ -125,7 +125,7 @@ def draw_sheet() -> Sheet:
 
 
 def _draw_mapper() -> tuple[gr.Dropdown, dict[str, gr.Dropdown], gr.Dropdown]:
-    formats = [("Recognise it", AUTOMATIC), *((views.FORMAT_NAMES[name], name) for name in FORMATS)]
+    formats = [("Recognise it", AUTOMATIC), *((views.FORMAT_NAMES[name], name) for name in ROW_FORMATS)]
     form = gr.Dropdown(formats, value=AUTOMATIC, label="Format", elem_id="map-format")
     columns: dict[str, gr.Dropdown] = {}
     with gr.Row():

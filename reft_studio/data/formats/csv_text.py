@@ -6,15 +6,13 @@ import csv
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING, Literal, Protocol
+from itertools import islice
+from typing import Protocol
 
+from reft_studio.data.columns import known_names
+from reft_studio.data.formats.layout import Escape, FileLayout
 from reft_studio.errors import DataError
 
-if TYPE_CHECKING:
-    from reft_studio.data.formats.detect import FileLayout
-
-Escape = Literal["", "quotes", "all"]
-"""Whether a backslash escapes nothing, quotes only, or quotes and itself."""
 MAX_CELL = 8 << 20
 _SEPARATOR = re.compile(r"""\A\s*"?sep=([^\w\s"]|\t)"?\1*[ ]*(?:\r\n|\n|\r)""", re.IGNORECASE)
 _LINE = re.compile(r"[^\n]*+\n|[^\n]++")
@@ -126,3 +124,19 @@ def _cell(cell: str, layout: FileLayout) -> str:
         "A cell cannot be written in the notation of this table, which escapes quotes with a backslash: it ends in one, or has one "
         "before a quote. Import the file as JSON Lines instead, then export it."
     )
+
+
+def delimiter_of(text: str) -> str:
+    """Of comma, semicolon, tab and bar the one that gives known column names, then the most even rows."""
+    sample = text[: 64 << 10]
+
+    def quality(delimiter: str) -> tuple[int, float, int]:
+        try:
+            rows = [row for row in islice(csv.reader(sample.splitlines(keepends=True), delimiter=delimiter), 30) if row]
+        except csv.Error:
+            return 0, 0.0, 0
+        width = len(rows[0]) if rows else 0
+        even = sum(len(row) == width for row in rows) / max(1, len(rows))
+        return known_names(rows[0]) if width > 1 else 0, even if width > 1 else 0.0, width
+
+    return max(",;\t|", key=quality)

@@ -79,3 +79,13 @@ def _aligned(text: bytes, end: bytes, start: int) -> int:
     while found >= 0 and found % len(end):
         found = text.find(end, found + 1)
     return found
+
+
+def line_end(text: str) -> str:
+    """The line break that a line ends in."""
+    return text[len(text.rstrip("\r\n")) :]
+
+
+def damage_hint(damage: str) -> str:
+    """What to do about a line that is not what its bytes say."""
+    return "Save the file as UTF-8." if "bytes" in damage else "Split or shorten the row."

@@ -16,8 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
-from reft_studio.data.formats.parts import PartReader, Piece, ReadingSpec, RecordsPiece
-from reft_studio.data.formats.pieces import Cut
+from reft_studio.data.formats.piece_reader import PieceReader, ReadingSpec
+from reft_studio.data.formats.pieces import Cut, Piece
 from reft_studio.data.reading import import_wire as wire
 from reft_studio.data.rows.row_columns import PieceRows
 from reft_studio.errors import DataError, PrerequisiteError
@@ -34,7 +34,7 @@ class Here:
     """Reads pieces in this process."""
 
     def __init__(self, reading: ReadingSpec) -> None:
-        self._reader = PartReader(reading)
+        self._reader = PieceReader(reading)
 
     def __enter__(self) -> Here:
         return self
@@ -58,7 +58,7 @@ class ReaderPool:
         self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
         for worker in self._workers:
             self._idle.put(worker)
-        self._here = PartReader(reading)
+        self._here = PieceReader(reading)
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="import")
 
     def __enter__(self) -> ReaderPool:
@@ -74,7 +74,7 @@ class ReaderPool:
         under_way: deque[tuple[Cut, Future[PieceRows | None]]] = deque()
         for one in cuts:
             # where there is no quick way, finding the records is most of the work, and is done already
-            read = self._here.read if isinstance(one.piece, RecordsPiece) else self._ask
+            read = self._ask if one.piece.records is None else self._here.read
             under_way.append((one, self._threads.submit(read, one.piece)))
             if len(under_way) >= 2 * self._count:
                 done, found = under_way.popleft()
@@ -144,7 +144,7 @@ def _widen(pipe: IO[bytes] | None) -> None:
 def readers(reading: ReadingSpec) -> Here | ReaderPool:
     """The readers for an upload of this size, on this machine."""
     cores = os.cpu_count() or 1
-    if cores < 2 or reading.path.stat().st_size < PARALLEL_BYTES:
+    if cores < 2 or reading.file.path.stat().st_size < PARALLEL_BYTES:
         return Here(reading)
     return ReaderPool(reading, min(MAX_WORKERS, cores))
 
@@ -152,7 +152,7 @@ def readers(reading: ReadingSpec) -> Here | ReaderPool:
 def serve(source: IO[bytes], target: IO[bytes]) -> None:
     """The other side: read pieces until there are no more."""
     words, _ = wire.receive(source)
-    reader = PartReader(wire.reading_from(words))
+    reader = PieceReader(wire.reading_from(words))
     while True:
         try:
             piece = wire.piece_from(*wire.receive(source))

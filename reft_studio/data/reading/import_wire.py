@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, astuple
+from dataclasses import astuple
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
 
-from reft_studio.data.formats.detect import FileLayout
-from reft_studio.data.formats.json_stream import Element
+from reft_studio.data.formats.format import DataFile
+from reft_studio.data.formats.layout import FileLayout
 from reft_studio.data.formats.parquet_rows import ParquetBatch, row_bytes
-from reft_studio.data.formats.parts import BatchesPiece, ElementsPiece, LinesPiece, Piece, ReadingSpec, RecordsPiece, TablePiece
+from reft_studio.data.formats.piece_reader import ReadingSpec
+from reft_studio.data.formats.pieces import Piece
 from reft_studio.data.rows.mapping import Mapping
 from reft_studio.data.rows.quarantine import Problem
 from reft_studio.data.rows.row_columns import PieceRows
@@ -45,40 +46,25 @@ def receive(stream: IO[bytes]) -> tuple[dict[str, Any], list[pa.RecordBatch]]:
 
 def reading_to(reading: ReadingSpec) -> dict[str, Any]:
     """A reading as JSON."""
-    return {**asdict(reading), "path": str(reading.path), "mapping": reading.mapping.model_dump(), "layout": reading.layout.to_json()}
+    file = {"path": str(reading.file.path), "layout": reading.file.layout.to_json()}
+    return {**file, "mapping": reading.mapping.model_dump(), "role": reading.role, "free": reading.free}
 
 
 def reading_from(words: dict[str, Any]) -> ReadingSpec:
     """The inverse of `reading_to`."""
-    return ReadingSpec(
-        **{**words, "path": Path(words["path"]), "mapping": Mapping(**words["mapping"]), "layout": FileLayout(**words["layout"])}
-    )
+    file = DataFile(Path(words["path"]), FileLayout(**words["layout"]))
+    return ReadingSpec(file, Mapping(**words["mapping"]), words["role"], words["free"])
 
 
 def piece_to(piece: Piece) -> tuple[dict[str, Any], list[pa.RecordBatch]]:
     """A piece as JSON and rows. Records are read where they are."""
-    match piece:
-        case LinesPiece():
-            return {"lines": piece}, []
-        case TablePiece():
-            return {"table": piece}, []
-        case ElementsPiece():
-            return {"elements": piece.elements}, []
-        case BatchesPiece():
-            return {}, [one.batch for one in piece.batches]
-        case RecordsPiece():
-            raise TypeError("records have no form to be sent in")
+    assert piece.records is None
+    return {"words": piece.words}, [one.batch for one in piece.batches]
 
 
 def piece_from(words: dict[str, Any], rows: list[pa.RecordBatch]) -> Piece:
     """The inverse of `piece_to`."""
-    if "lines" in words:
-        return LinesPiece(*words["lines"])
-    if "table" in words:
-        return TablePiece(*words["table"])
-    if "elements" in words:
-        return ElementsPiece([Element(*element) for element in words["elements"]])
-    return BatchesPiece([ParquetBatch(batch, row_bytes(batch)) for batch in rows])
+    return Piece(words["words"], tuple(ParquetBatch(batch, row_bytes(batch)) for batch in rows))
 
 
 def part_to(part: PieceRows | None) -> tuple[dict[str, Any], list[pa.RecordBatch]]:

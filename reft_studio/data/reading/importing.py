@@ -9,10 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
-from reft_studio.data.formats.arrow_rows import count_rows
-from reft_studio.data.formats.parquet_rows import check_parquet
-from reft_studio.data.formats.parts import ReadingSpec, RecordsPiece
-from reft_studio.data.formats.pieces import Cut, cut, cut_carefully
+from reft_studio.data.formats.piece_reader import ReadingSpec
+from reft_studio.data.formats.pieces import Cut
 from reft_studio.data.reading.import_pool import Here, ReaderPool, readers
 from reft_studio.data.rows.quarantine import Quarantine
 from reft_studio.data.rows.row_columns import PieceRows
@@ -26,9 +24,6 @@ class ImportPass:
     reading: ReadingSpec
     name: str
     """Of the upload, for messages."""
-    header_bytes: int
-    """Of a table, else 0; as the lines."""
-    header_lines: int
     quarantine: Quarantine
     progress: Callable[[int, int | None], None]
     check: Callable[[], None]
@@ -40,15 +35,13 @@ class ImportPass:
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The usable rows in order. Raises DataError at the end if there was none."""
-        path, layout = self.reading.path, self.reading.layout
+        file = self.reading.file
         columns = list(self.reading.mapping.columns.values())
-        whole = {"parquet": lambda: check_parquet(path, columns), "arrow": lambda: count_rows(path)}
-        total = whole.get(layout.container, lambda: path.stat().st_size)()
+        total = file.format.size(file, columns)
         self.check()
         self.progress(0, total)
         with readers(self.reading) as pool:
-            cuts = cut(path, layout, header_bytes=self.header_bytes, columns=columns)
-            for part, done in self._placed(pool, cuts):
+            for part, done in self._placed(pool, file.format.cut(file, columns)):
                 self.check()
                 self.progress(min(done, total), total)
                 if part.batch.num_rows:
@@ -59,22 +52,21 @@ class ImportPass:
 
     def _placed(self, pool: Here | ReaderPool, cuts: Iterable[Cut]) -> Iterator[tuple[PieceRows, int]]:
         """Parts with their ids and lines as in the whole upload, and how much of it lies behind them."""
-        ids, lines, before = 0, self.header_lines, 0
+        ids, lines, before = 0, self.reading.file.format.lines_before(self.reading.file), 0
         for one, part in pool.parts(cuts):
             if part is None:
                 yield from self._carefully(before, ids, lines)
                 return
             before = one.done
-            if not isinstance(one.piece, RecordsPiece):  # records know their places
+            if one.piece.records is None:  # records know their places
                 part = part.placed(ids, lines)
             yield self._counted(part), one.done
             ids += part.ids
             lines += part.lines
 
     def _carefully(self, start: int, ids: int, lines: int) -> Iterator[tuple[PieceRows, int]]:
-        """The rest of a table from this byte on, record by record."""
-        start = start or self.reading.layout.bom + self.header_bytes
-        for one, part in Here(self.reading).parts(cut_carefully(self.reading.path, self.reading.layout, start, self.reading.header)):
+        """The rest of the file from this byte on, record by record."""
+        for one, part in Here(self.reading).parts(self.reading.file.format.cut_on(self.reading.file, start)):
             if part is not None:
                 yield self._counted(part.placed(ids, lines)), one.done
 
@@ -94,12 +86,7 @@ class ImportPass:
 
     def _hopeless(self) -> str:
         reasons = self.quarantine.errors.most_common(3)
-        unit = unit_of(self.reading.layout.container)
+        unit = self.reading.file.format.unit
         told = "; ".join(f"{reason} ({count}, first at {unit} {self.quarantine.examples[reason][0]})" for reason, count in reasons)
         count = sum(self.quarantine.errors.values())
         return f"{self.name}: none of its {count} rows can be used. Reasons: {told}. Correct the file or the choice of columns."
-
-
-def unit_of(container: str) -> str:
-    """What Problem.line counts."""
-    return "line" if container in ("jsonl", "csv") else "row"

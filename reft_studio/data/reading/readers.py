@@ -16,25 +16,24 @@ from typing import Any
 
 from reft_studio.data.columns import find_column
 from reft_studio.data.dataset import Role, Row, write_batches
-from reft_studio.data.formats.arrow_rows import arrow_columns
-from reft_studio.data.formats.detect import FileLayout, detect
-from reft_studio.data.formats.notes import cleaned_kind, notes_on
-from reft_studio.data.formats.parquet_rows import check_parquet, parquet_columns, unpacked_bytes
-from reft_studio.data.formats.parts import ReadingSpec
-from reft_studio.data.formats.records import csv_header, read_records, sample
-from reft_studio.data.reading.importing import ImportPass, unit_of
-from reft_studio.data.rows.interpret import MAIN, Interpreter, columns_of, guess_file, objects_of, unknown_speakers
-from reft_studio.data.rows.mapping import FORMATS, SURE, Guess, Mapping, name_list
+from reft_studio.data.formats.detect import opened
+from reft_studio.data.formats.format import DataFile
+from reft_studio.data.formats.layout import FileLayout
+from reft_studio.data.formats.piece_reader import ReadingSpec
+from reft_studio.data.reading.importing import ImportPass
+from reft_studio.data.rows.interpret import MAIN, Interpreter, guess_file, objects_of, unknown_speakers
+from reft_studio.data.rows.mapping import ROW_FORMATS, SURE, Guess, Mapping, name_list
 from reft_studio.data.rows.quarantine import Problem, Quarantine
 from reft_studio.data.rows.record import RawRecord
 from reft_studio.data.rows.truth import NOT_UNDERSTOOD, LabelValues, count_labels, unclear
 from reft_studio.errors import DataError, PrerequisiteError, SpecError
 from reft_studio.workspace import Workspace, staging
 
-__all__ = ["FORMATS", "ImportReport", "Mapping", "Preview", "Problem", "import_file", "preview"]
+__all__ = ["ROW_FORMATS", "ImportReport", "Mapping", "Preview", "Problem", "import_file", "preview"]
 
 SAMPLE = 200
 """Records looked at to decide the mapping and to show problems."""
+SAMPLE_BYTES = 16 << 20
 SHOWN = 20
 LABEL_ROWS = 20_000
 """Rows whose labels are counted to say which values there are."""
@@ -96,12 +95,12 @@ def preview(path: Path, mapping: Mapping | None = None) -> Preview:
     """Look at the beginning of a file. Raises DataError if it is no dataset, SpecError if the mapping does not fit it."""
     path = Path(path)
     with _there(path):
-        layout = detect(path)
-        records = sample(path, layout, SAMPLE)
-        columns = _columns(path, layout, records)
+        file = opened(path)
+        records = sample(file, SAMPLE)
+        columns = file.format.columns(file, records)
     found = _mapping(columns, records, mapping)
-    problems = [*notes_on(path, layout), *_file_problems(path, layout, columns, records, found)]
-    labels = _asked(path, layout, found.mapping) if mapping is not None else None
+    problems = [*notes_on(file), *_file_problems(file, columns, records, found)]
+    labels = _asked(file, found.mapping) if mapping is not None else None
     if labels is not None:
         # a value chosen for another column is no answer
         chosen = [value for value, harmful in found.mapping.labels.items() if harmful and value in labels.values]
@@ -112,7 +111,7 @@ def preview(path: Path, mapping: Mapping | None = None) -> Preview:
     rows: list[Row] = []
     if found.mapping.columns:
         # as user data is read: the rows shown are those that will be trained
-        interpreter = Interpreter(found.mapping, "user", mapping is None or not mapping.columns, layout.encoding)
+        interpreter = Interpreter(found.mapping, "user", mapping is None or not mapping.columns, file.layout.encoding)
         for record in records:
             reading = interpreter.read(record)
             rows += [reading.row] if reading.row and len(rows) < SHOWN else []
@@ -123,9 +122,9 @@ def preview(path: Path, mapping: Mapping | None = None) -> Preview:
         problems += [Problem(record.line, "error", record.error, record.hint) for record in records if record.error]
     return Preview(
         path=path,
-        container=layout.container,
-        encoding=layout.label,
-        delimiter=layout.delimiter,
+        container=file.layout.container,
+        encoding=file.layout.label,
+        delimiter=file.layout.delimiter,
         format=found.mapping.format,
         confidence=found.confidence,
         columns=columns,
@@ -137,12 +136,29 @@ def preview(path: Path, mapping: Mapping | None = None) -> Preview:
     )
 
 
-def _asked(path: Path, layout: FileLayout, mapping: Mapping) -> LabelValues | None:
+def notes_on(file: DataFile) -> list[Problem]:
+    """Warnings about the whole file; `line` is 0."""
+    return [Problem(0, "warning", reason, hint) for reason, hint in file.format.notes(file)]
+
+
+def sample(file: DataFile, count: int) -> list[RawRecord]:
+    """The first `count` records, fewer if they are very large."""
+    records: list[RawRecord] = []
+    size = 0
+    for record in islice(file.format.records(file), count):
+        records.append(record)
+        size += record.size
+        if size > SAMPLE_BYTES:
+            break
+    return records
+
+
+def _asked(file: DataFile, mapping: Mapping) -> LabelValues | None:
     """Values of the column of labels that a person named, None if there is none or its values are clear."""
     column = mapping.columns.get("known_harmful")
     if column is None:
         return None
-    records = read_records(path, layout, columns=[column])
+    records = file.format.records(file, columns=[column])
     cells = [record.value.get(column) for record in islice(records, LABEL_ROWS) if isinstance(record.value, dict)]
     found = count_labels(column, cells, whole=len(cells) < LABEL_ROWS)
     return None if found.is_label and found.clear and not mapping.labels else found
@@ -154,11 +170,11 @@ def _label_problem(found: LabelValues) -> Problem:
     return Problem(0, "error", "which label means harmful is not said", f"'{found.column[:40]}' has: {found.described()}.")
 
 
-def _with_labels(path: Path, layout: FileLayout, mapping: Mapping) -> Mapping:
+def _with_labels(file: DataFile, mapping: Mapping) -> Mapping:
     """The mapping with a meaning for every label of the file. Raises SpecError if one is needed and not given."""
     if mapping.labels and "known_harmful" not in mapping.columns:
         raise SpecError("A value that means harmful was given, but no column of labels. Name it with --column label=COLUMN.")
-    found = _asked(path, layout, mapping)
+    found = _asked(file, mapping)
     if found is None:
         return mapping
     if not found.is_label or not mapping.labels:
@@ -166,16 +182,6 @@ def _with_labels(path: Path, layout: FileLayout, mapping: Mapping) -> Mapping:
     if not all(mapping.labels.values()):
         return mapping  # both meanings were given
     return mapping.model_copy(update={"labels": found.chosen(list(mapping.labels))})
-
-
-def _columns(path: Path, layout: FileLayout, records: list[RawRecord]) -> list[str]:
-    if layout.container == "csv":
-        return csv_header(path, layout)[0]
-    if layout.container == "parquet":
-        return parquet_columns(path)
-    if layout.container == "arrow":
-        return arrow_columns(path)
-    return columns_of(objects_of(record.value for record in records))
 
 
 def _mapping(columns: list[str], records: list[RawRecord], chosen: Mapping | None) -> Guess:
@@ -197,15 +203,15 @@ def _mapping(columns: list[str], records: list[RawRecord], chosen: Mapping | Non
     return Guess(chosen.checked(columns), 1.0)
 
 
-def _file_problems(path: Path, layout: FileLayout, columns: list[str], records: list[RawRecord], found: Guess) -> list[Problem]:
+def _file_problems(file: DataFile, columns: list[str], records: list[RawRecord], found: Guess) -> list[Problem]:
     problems = []
     if not records:
         problems.append(Problem(0, "error", "the file has no row", "It holds a header and nothing below, or an empty list."))
     elif found.confidence < SURE:
         reason = "the columns are not recognised" if not found.mapping.columns else "the columns are a guess"
         problems.append(Problem(0, "error", reason, f"Say which column is the prompt and which the response. Found: {name_list(columns)}."))
-    if layout.container == "csv" and any(re.search(r" \(\d+\)$|^column \d+$", column) for column in columns):
-        problems.append(Problem(0, "warning", "empty or repeated column names", f"Read as: {name_list(columns)}."))
+    if odd := file.format.odd_columns(columns):
+        problems.append(Problem(0, "warning", *odd))
     return problems
 
 
@@ -234,38 +240,34 @@ def import_file(
     """
     path = Path(path)
     with _there(path):
-        layout = detect(path)
-        head = sample(path, layout, SAMPLE)
-        columns = _columns(path, layout, head)
-        _check_room(workspace, path, unpacked_bytes(path) if layout.container == "parquet" else path.stat().st_size)
+        file = opened(path)
+        head = sample(file, SAMPLE)
+        columns = file.format.columns(file, head)
+        _check_room(workspace, path, file.format.unpacked(file))
     found = _mapping(columns, head, mapping)
     if not head:
         raise DataError(
             f"{path.name} has no row: it holds a header and nothing below, or an empty list. Choose a file with at least one row."
         )
     if found.confidence < SURE:
-        if layout.container == "parquet":
-            check_parquet(path)  # that it is a bomb is the better reason
-        raise DataError(_unclear(path, unit_of(layout.container), columns, head, table=layout.container == "csv"))
+        file.format.size(file, ())  # that it is a bomb is the better reason
+        raise DataError(_unclear(file, columns, head))
     if mapping is not None:
         with _there(path):
-            found = Guess(_with_labels(path, layout, found.mapping), found.confidence)
+            found = Guess(_with_labels(file, found.mapping), found.confidence)
     with staging(workspace.folder("datasets")) as scratch:
         with _there(path):
             source = _copy_upload(path, scratch, check)
-        stored = scratch / "original" / source["stored"]
-        header, raw = csv_header(stored, layout) if layout.container == "csv" else ([], b"")
+        stored = file.at(scratch / "original" / source["stored"])
         free = mapping is None or not mapping.columns
         with Quarantine(scratch / "quarantine.parquet") as quarantine:
-            reading = ReadingSpec(stored, layout, found.mapping, role, free, header)
-            run = ImportPass(reading, path.name, len(raw), _line_count(raw, layout), quarantine, progress, check)
-            extra: dict[str, Any] = {
-                "source": source | _reading_of(layout, found.mapping) | {"chosen": not free, "cleaned": cleaned_kind(stored, layout)}
-            }
+            run = ImportPass(ReadingSpec(stored, found.mapping, role, free), path.name, quarantine, progress, check)
+            facts = _reading_of(stored.layout, found.mapping) | {"chosen": not free, "cleaned": stored.format.cleaned(stored)}
+            extra: dict[str, Any] = {"source": source | facts}
 
             def attach(folder: Path) -> None:
                 quarantine.close()
-                notes = [f"{note.reason}: {note.hint}" for note in notes_on(stored, layout)]
+                notes = [f"{note.reason}: {note.hint}" for note in notes_on(stored)]
                 extra["report"] = asdict(replace(_report(run, ""), notes=notes))
                 for made in (scratch / "original", scratch / "quarantine.parquet"):
                     shutil.move(made, folder / made.name)
@@ -276,22 +278,18 @@ def import_file(
     return ImportReport(**{**extra["report"], "dataset_id": dataset.id})
 
 
-def _line_count(raw: bytes, layout: FileLayout) -> int:
-    return raw.count(layout.newline.encode(layout.encoding)) if layout.encoding else 0
-
-
-def _unclear(path: Path, unit: str, columns: list[str], head: list[RawRecord], *, table: bool) -> str:
+def _unclear(file: DataFile, columns: list[str], head: list[RawRecord]) -> str:
+    path = file.path
     broken = next((record for record in head if record.error), None)
     objects = objects_of(record.value for record in head)
     if broken is not None and not (columns and objects):
-        return f"{path.name}, {unit} {broken.line}: {broken.error}. {broken.hint}"
+        return f"{path.name}, {file.format.unit} {broken.line}: {broken.error}. {broken.hint}"
     if not objects:
         return f"{path.name}: its rows are no objects with named parts. Each row needs prompt and response, or messages."
     return (
         f"{path.name}: no column is recognised as prompt and response. Columns found: {name_list(columns)}. "
-        "Choose the columns by hand, or name them prompt and response, instruction and output, or messages."
-        + (" If its first line is a row already, put a line with the column names above it." if table else "")
-    )
+        f"Choose the columns by hand, or name them prompt and response, instruction and output, or messages. {file.format.without_names()}"
+    ).strip()
 
 
 def _reading_of(layout: FileLayout, mapping: Mapping) -> dict[str, Any]:
@@ -356,8 +354,8 @@ def _report(run: ImportPass, dataset_id: str) -> ImportReport:
         duplicates=run.duplicates,
         reasons=_by_count(errors),
         format=run.reading.mapping.format or "",
-        container=run.reading.layout.container,
-        encoding=run.reading.layout.label,
+        container=run.reading.file.layout.container,
+        encoding=run.reading.file.layout.label,
         multi_turn=run.multi_turn,
         empty_responses=run.empty_responses,
         warning_reasons=_by_count(warnings),

@@ -31,7 +31,7 @@ from reft_studio.data.rows.truth import NOT_UNDERSTOOD, label_text, truth
 from reft_studio.errors import SpecError
 
 Format = Literal["openai", "alpaca", "sharegpt", "chat", "pairs", "text"]
-FORMATS: tuple[Format, ...] = ("openai", "alpaca", "sharegpt", "chat", "pairs", "text")
+ROW_FORMATS: tuple[Format, ...] = ("openai", "alpaca", "sharegpt", "chat", "pairs", "text")
 CONVERSATIONS = ("openai", "sharegpt", "chat")
 """Formats whose rows are a list of turns: with role and content, with from and value, or in any other dialect."""
 TARGETS = ("prompt", "response", "messages", "text", "input", "system", "history", "category", "origin", "known_harmful", "wanted")
@@ -67,8 +67,8 @@ class Mapping(BaseModel):
     def checked(self, columns: Sequence[str]) -> Mapping:
         """The mapping itself, complete, if it fits a file with these columns. Raises SpecError with what is allowed."""
         roles = self.checked_roles()
-        if self.format is not None and self.format not in FORMATS:
-            raise SpecError(f"format is '{self.format}'. Choose one of: {', '.join(FORMATS)}.")
+        if self.format is not None and self.format not in ROW_FORMATS:
+            raise SpecError(f"format is '{self.format}'. Choose one of: {', '.join(ROW_FORMATS)}.")
         for target, column in self.columns.items():
             if target not in TARGETS:
                 raise SpecError(f"'{target}' is no part of a row. Choose one of: {', '.join(TARGETS)}.")

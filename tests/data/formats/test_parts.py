@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reft_studio.data.dataset import open_dataset
-from reft_studio.data.formats import pieces
+from reft_studio.data.formats import pieces, table
 from reft_studio.data.reading import import_pool
 from reft_studio.data.reading.readers import ImportReport, import_file
 from reft_studio.data.rows.fast_rows import FastRows
@@ -178,7 +178,7 @@ def test_both_ways_give_the_same_of_any_rows(
 def _sequentially(folder: Path, path: Path) -> Outcome:
     """A table read from its beginning to its end, record by record."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pieces, "_holds_ascii", lambda _encoding: False)
+        patch.setattr(table, "_holds_ascii", lambda _encoding: False)
         return _outcome(folder, path)
 
 

@@ -11,17 +11,21 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reft_studio.data.formats import json_stream, lines
-from reft_studio.data.formats.detect import FileLayout, detect
+from reft_studio.data.formats.detect import opened
+from reft_studio.data.formats.format import DataFile
+from reft_studio.data.formats.json_document import FORMAT as JSON
 from reft_studio.data.formats.json_stream import elements, outline
+from reft_studio.data.formats.json_text import JsonText
+from reft_studio.data.formats.layout import FileLayout
 from reft_studio.data.formats.lines import read_lines
-from reft_studio.data.formats.records import JsonText, read_records
 from reft_studio.data.rows.record import RawRecord
 
 Upload = Callable[..., Path]
 
 
 def _read(path: Path) -> list[RawRecord]:
-    return list(read_records(path, detect(path)))
+    file = opened(path)
+    return list(file.format.records(file))
 
 
 @pytest.mark.parametrize("codec", ["utf-8", "cp1252", "utf-16-le", "utf-16-be", "utf-32-le"])
@@ -84,7 +88,7 @@ def test_objects_one_after_another_are_rows(upload: Upload) -> None:
 def test_any_list_of_objects_comes_back(rows: list[dict[str, object]], tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("json") / "a.json"
     path.write_text(json.dumps(rows), "utf-8")
-    assert [record.value for record in read_records(path, FileLayout("json", "utf-8"))] == rows
+    assert [record.value for record in JSON.records(DataFile(path, FileLayout("json", "utf-8")))] == rows
 
 
 def test_a_syntax_error_costs_one_row_of_a_list(upload: Upload) -> None:

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from reft_studio.data.dataset import list_datasets, open_dataset
-from reft_studio.data.formats import detect
+from reft_studio.data.formats import head
 from reft_studio.data.reading import readers
 from reft_studio.data.reading.readers import import_file, preview
 from reft_studio.errors import DataError, PrerequisiteError
@@ -37,7 +37,7 @@ def test_an_upload_that_is_deleted_before_it_is_copied_is_missed_in_words(
     workspace: Workspace, upload: Upload, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = upload([PAIR] * 3)
-    for place in ("detect", "sample", "csv_header", "_copy_upload"):
+    for place in ("opened", "sample", "_check_room", "_copy_upload"):
         before = getattr(readers, place)
 
         def deleted(*args: Any, before: Any = before, **options: Any) -> Any:
@@ -165,7 +165,7 @@ def test_a_large_upload_is_previewed_in_a_second(tmp_path: Path) -> None:
     assert time.process_time() - began < 1
 
 
-@pytest.mark.parametrize("magic", [magic for magic, _, _ in detect._MAGIC])
+@pytest.mark.parametrize("magic", [magic for magic, _, _ in head._MAGIC])
 def test_archives_and_programs_are_refused_unopened(magic: bytes, workspace: Workspace, upload: Upload) -> None:
     for read in (preview, lambda path: import_file(workspace, path)):
         with pytest.raises(DataError, match=r"upload\.jsonl is a"):

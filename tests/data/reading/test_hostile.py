@@ -69,7 +69,7 @@ def test_one_hostile_row_costs_one_row(content: bytes, rows: int, set_aside: int
 def test_an_open_quote_stops_after_a_reasonable_number_of_lines(
     workspace: Workspace, upload: Upload, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("reft_studio.data.formats.records.MAX_RECORD_LINES", 50)
+    monkeypatch.setattr("reft_studio.data.formats.csv_records.MAX_RECORD_LINES", 50)
     assert _read(workspace, upload(b'prompt,response\na,b\n"c,d\n' + b"e,f\n" * 100 + b"g,h\n")) == (102, 1)
 
 

@@ -162,8 +162,7 @@ def test_a_failed_export_leaves_the_older_file(workspace: Workspace, upload: Upl
         raise OSError(28, "No space left on device")
 
     with pytest.raises(PrerequisiteError, match="No space left"), pytest.MonkeyPatch.context() as patch:
-        patch.setattr("reft_studio.data.writing.export.read_records", fail)
-        patch.setattr("reft_studio.data.writing.export._Export.text", lambda self: fail(0))
+        patch.setattr("reft_studio.data.formats.json_lines.JsonLines.export", lambda *_: fail(0))
         export_kept(dataset, {0}, target)
     assert target.read_text() == "older"
     assert sorted(path.name for path in workspace.root.iterdir()) == ["datasets", "out"]
