@@ -97,7 +97,7 @@ def test_grading_again_is_a_job_over_stored_answers(studio: Studio, harmful: str
 
 def test_a_person_labels_one_answer_after_the_other_and_takes_the_last_back(studio: Studio, harmful: str) -> None:
     graded(studio, harmful)
-    grading = studio.grading
+    grading = studio.evaluations
     with pytest.raises(SpecError, match="No answer has been labelled"):
         grading.regrade(["run1"], JudgeSpec(name="human"))
     seen = []

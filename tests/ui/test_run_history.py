@@ -285,7 +285,7 @@ def test_the_open_run_stays_open_when_it_is_stopped_and_saved_under_another_id(p
 
 @pytest.mark.browser
 def test_an_empty_project_says_that_runs_stay_here(page: Page, studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(studio.history, "every", lambda: [])
+    monkeypatch.setattr(studio.runs, "every", lambda: [])
     page.goto("/train")
     page.locator("#train-runs").get_by_text("No run yet").wait_for()
     assert page.locator("#train-runs table").is_hidden()
