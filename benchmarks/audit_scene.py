@@ -113,11 +113,11 @@ def _score(workspace: Workspace, dataset_id: str) -> dict[str, Any]:
 
 def _index(workspace: Workspace, dataset_id: str) -> dict[str, Any]:
     """What the background does after an import before anybody waits for it: what rows are filtered by, and the search index."""
-    from reft_studio.cli.console import Console
+    from reft_studio.jobs.foreground import ForegroundContext
     from reft_studio.tasks.index import index
 
     started = time.perf_counter()
-    index(Console(workspace), {"dataset": dataset_id})
+    index(ForegroundContext(workspace), {"dataset": dataset_id})
     return {"seconds": time.perf_counter() - started}
 
 

@@ -82,7 +82,7 @@ def measure_shipped(folder: Path) -> None:
 
 def compare(workspace: Workspace, folder: Path, scorers: Mapping[str, Prepared]) -> None:
     """Score the public sets of `folder` with each prepared scorer, and show tables."""
-    console, prompts = Console(workspace), read_parts(folder)
+    console, prompts = Console(), read_parts(folder)
     dataset, results = _stored(workspace, prompts), {}
     for place, (name, prepared) in enumerate(scorers.items(), 1):
         console.stage(f"score with {name}", place, len(scorers))

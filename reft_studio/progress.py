@@ -40,6 +40,9 @@ class Silent:
     def tell(self, kind: str, **values: Any) -> None:
         """Nothing to show."""
 
+    def expect(self, seconds: float | None) -> None:
+        """Nothing to show."""
+
     def check(self) -> None:
         """Never cancelled."""
 

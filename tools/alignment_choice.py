@@ -13,6 +13,7 @@ from pathlib import Path
 
 from reft_studio.cli.console import Console
 from reft_studio.data.dataset import Dataset, Row, open_dataset, write_dataset
+from reft_studio.jobs.foreground import ForegroundContext
 from reft_studio.jobs.job import JobContext
 from reft_studio.scoring.choosing import lowest
 from reft_studio.scoring.scores import open_score_set
@@ -72,13 +73,14 @@ def main() -> None:
     asked = options.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         workspace = Workspace.open(Path(folder))
-        console = Console(workspace)
-        scorers = {weights: prepared(workspace, console, weights=weights) for weights in ("base", "teacher")}
+        console = Console()
+        context = ForegroundContext(workspace, console)
+        scorers = {weights: prepared(workspace, context, weights=weights) for weights in ("base", "teacher")}
         found: dict[str, list[tuple[int, int]]] = {}
         for seed in range(asked.seeds):
             dataset = corrupted(workspace, share=asked.share, rows=asked.rows, seed=seed)
             for name, scorer in {**scorers, "by chance": "random"}.items():
-                found.setdefault(name, []).append(kept(workspace, console, dataset, scorer))
+                found.setdefault(name, []).append(kept(workspace, context, dataset, scorer))
         console.done()
         for name, counts in found.items():
             print(f"{name}: {', '.join(f'{bad} of {rows}' for rows, bad in counts)} kept rows are corrupted")

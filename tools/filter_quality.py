@@ -43,7 +43,7 @@ def main() -> None:
         workspace = Workspace.open(Path(scratch))
         trained = open_teacher(workspace, adopt(workspace, given.teacher))
         wanted = [name for name in RIVALS if name in given.scorers.split(",")]
-        scorers = rivals(workspace, Console(workspace), given.data, trained, wanted, model=given.model)
+        scorers = rivals(workspace, Console(), given.data, trained, wanted, model=given.model)
         with output(Output(file=given.json)):
             compare(workspace, given.data, scorers)
 

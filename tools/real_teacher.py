@@ -88,7 +88,7 @@ def main() -> None:
         raise PrerequisiteError("Name the folder of public prompt sets with --data.")
     with tempfile.TemporaryDirectory(prefix="reft-studio-teacher-") as scratch:
         workspace = Workspace.open(Path(scratch))
-        console = Console(workspace)
+        console = Console()
         if given.what == "tfidf":
             made: TeacherInfo | PreparedScorer = words_of(workspace, examples(workspace, pooled(workspace, given.data)), console)
             assert isinstance(made, PreparedScorer)

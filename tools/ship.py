@@ -33,7 +33,7 @@ def main() -> None:
     """Make everything anew in a temporary workspace and put it into assets/lab."""
     with tempfile.TemporaryDirectory(prefix="reft-studio-ship-") as folder:
         workspace = Workspace.open(Path(folder))
-        console = Console(workspace)
+        console = Console()
         session = Session.open("lab")
         spec = teacher_spec(lab_data.alignment(workspace))
         for name, changes in (("lab", {}), ("lab-aligned", {"regularisation": 0.0})):
@@ -46,7 +46,7 @@ def example_alone() -> None:
     """Make the example anew in a temporary workspace and put it into assets/lab."""
     with tempfile.TemporaryDirectory(prefix="reft-studio-ship-") as folder:
         workspace = Workspace.open(Path(folder))
-        _example(workspace, Session.open("lab"), Console(workspace))
+        _example(workspace, Session.open("lab"), Console())
 
 
 def _example(workspace: Workspace, session: Session, console: Console) -> None:
@@ -64,7 +64,7 @@ def details() -> None:
     """Measure the shipped teachers on the prompts they were made of, and put the files of `teacher.details` into their folders."""
     with tempfile.TemporaryDirectory(prefix="reft-studio-ship-") as folder:
         workspace = Workspace.open(Path(folder))
-        console, session = Console(workspace), Session.open("lab")
+        console, session = Console(), Session.open("lab")
         spec = teacher_spec(lab_data.alignment(workspace))
         for name in LAB:
             console.stage(f"measure {name}", 1, 1)

@@ -16,7 +16,7 @@ from reft_studio.cli.arguments.demo import demo
 from reft_studio.cli.arguments.evaluate import evaluate
 from reft_studio.cli.arguments.merge import merge
 from reft_studio.cli.arguments.model import app as model_app
-from reft_studio.cli.arguments.options import Where, place_for, verb
+from reft_studio.cli.arguments.options import Where, studio_at, studio_for, verb
 from reft_studio.cli.arguments.run import run
 from reft_studio.cli.arguments.scorer import scorer as scorer_verbs
 from reft_studio.cli.arguments.teacher import SEVERAL, teacher
@@ -24,8 +24,6 @@ from reft_studio.cli.arguments.threshold import threshold
 from reft_studio.cli.arguments.workspace import chat, delete, inspect, jobs, list_all, query, runs, sample
 from reft_studio.errors import OUT_OF_MEMORY, PrerequisiteError, StudioError, is_out_of_memory
 from reft_studio.scoring import SCORERS
-from reft_studio.teacher.teacher import SHIPPED
-from reft_studio.workspace import Workspace
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -96,7 +94,7 @@ def serve(
     from reft_studio.studio.studio import Studio
     from ui.app import serve as run
 
-    studio = Studio(Workspace.open(workspace, app=True))
+    studio = Studio.open(workspace, app=True)
     studio.start()
     ready = partial(first_model.begin, studio, wanted=not no_model)
     try:
@@ -112,7 +110,8 @@ verb(app)(demo)
 def doctor(workspace: Where = None) -> None:
     """Check this machine and the workspace; exit code 1 if something is wrong."""
     from reft_studio.cli.console import show
-    from reft_studio.doctor import examine
+    from reft_studio.doctor import examine  # not through the studio, which opens what may be damaged
+    from reft_studio.workspace import Workspace
 
     checks = examine(Workspace.open(workspace))
     lines = [
@@ -165,7 +164,7 @@ def import_data(
     from reft_studio.cli import verbs
 
     verbs.import_data(
-        Workspace.open(workspace),
+        studio_at(workspace),
         file,
         name=name,
         role=role,
@@ -190,13 +189,14 @@ def score(
 ) -> None:
     """Score every row: by the similarity of its prompt to the teacher's refusal feature, or by another scorer."""
     from reft_studio.cli import verbs
+    from reft_studio.studio.teachers import SHIPPED
 
     ships = teacher is None or teacher in SHIPPED or Path(teacher).is_dir() if scorer is None else scorer in SCORERS
     throwaway = workspace is None and Path(data).is_file() and ships
-    with place_for(workspace, throwaway=throwaway) as place:
+    with studio_for(workspace, throwaway=throwaway) as studio:
         # prompts alone can be scored; what is audited afterwards needs responses too
         role: Literal["user", "benchmark"] = "benchmark" if throwaway else "user"
-        verbs.score(place, data, role=role, scorer=scorer, teacher=teacher, out=out, threshold=threshold)
+        verbs.score(studio, data, role=role, scorer=scorer, teacher=teacher, out=out, threshold=threshold)
 
 
 verb(app, "list")(list_all)
@@ -224,8 +224,8 @@ def mix(
     from reft_studio.cli import verbs
 
     settings = {"poison_ratio": ratio, "rows": rows, "seed": seed, "name": name}
-    with place_for(workspace, throwaway=out is not None and Path(data).is_file()) as place:
-        verbs.mix(place, data, harmful, settings=settings, out=out)
+    with studio_for(workspace, throwaway=out is not None and Path(data).is_file()) as studio:
+        verbs.mix(studio, data, harmful, settings=settings, out=out)
 
 
 verb(app)(teacher)
@@ -250,7 +250,7 @@ def review(
     from reft_studio.cli import review as review_verb
 
     review_verb.review(
-        Workspace.open(workspace),
+        studio_at(workspace),
         data,
         decisions=decide or [],
         read=read,
@@ -270,7 +270,7 @@ def freeze(
     """Turn scores and decisions into a new dataset with its audit trail."""
     from reft_studio.cli import verbs
 
-    verbs.freeze(Workspace.open(workspace), data, reason=leave_out)
+    verbs.freeze(studio_at(workspace), data, reason=leave_out)
 
 
 verb(app)(run)
@@ -288,7 +288,7 @@ def sweep(
     """Compare methods over bases, tasks, shares of poison and seeds, by a recipe. What was done is not done again."""
     from reft_studio.cli.sweep import run_sweep
 
-    run_sweep(Workspace.open(workspace), recipe, share=share, out=tuple(out or ()), plan=plan)
+    run_sweep(studio_at(workspace), recipe, share=share, out=tuple(out or ()), plan=plan)
 
 
 @verb(app)
@@ -296,7 +296,7 @@ def compare(workspace: Where = None) -> None:
     """Show every evaluated model, with intervals, and say which may not be compared."""
     from reft_studio.cli import verbs
 
-    verbs.compare(Workspace.open(workspace))
+    verbs.compare(studio_at(workspace))
 
 
 @verb(app)
@@ -309,7 +309,7 @@ def report(
     """Build the report: one HTML file that needs no network."""
     from reft_studio.cli import verbs
 
-    verbs.report(Workspace.open(workspace), dataset, out=out, redact=not reveal)
+    verbs.report(studio_at(workspace), dataset, out=out, redact=not reveal)
 
 
 @verb(app)
@@ -321,7 +321,7 @@ def export(
     """Write the cleaned file: the kept rows as they were uploaded."""
     from reft_studio.cli import verbs
 
-    verbs.export(Workspace.open(workspace), dataset, out)
+    verbs.export(studio_at(workspace), dataset, out)
 
 
 @verb(app)
@@ -334,7 +334,7 @@ def bundle(
     """Pack the audit of a frozen dataset into one file that `verify` checks anywhere."""
     from reft_studio.cli import verbs
 
-    verbs.bundle(Workspace.open(workspace), dataset, out=out, report=report)
+    verbs.bundle(studio_at(workspace), dataset, out=out, report=report)
 
 
 @verb(app)
@@ -353,8 +353,8 @@ def gate(
     """
     from reft_studio.cli import verbs
 
-    place = Workspace.open(workspace)
-    raise typer.Exit(verbs.gate(place, dataset, max_residual=max_residual, override=override))
+    studio = studio_at(workspace)
+    raise typer.Exit(verbs.gate(studio, dataset, max_residual=max_residual, override=override))
 
 
 @verb(app)
@@ -367,4 +367,4 @@ def verify(
     """Exit 0 if the decision log (or an audit bundle) is intact, else 1."""
     from reft_studio.cli import verbs
 
-    raise typer.Exit(verbs.verify(Workspace.open(workspace), bundle, data=data, seal=seal))
+    raise typer.Exit(verbs.verify(studio_at(workspace), bundle, data=data, seal=seal))

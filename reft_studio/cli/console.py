@@ -11,25 +11,24 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reft_studio.errors import PrerequisiteError
-from reft_studio.evaluation.result import EvaluationResult
 from reft_studio.jobs.pace import Expected, Pace
 from reft_studio.stats import Estimate
-from reft_studio.workspace import Workspace, write_atomic
+from reft_studio.workspace import write_atomic
+
+if TYPE_CHECKING:
+    from reft_studio.studio.evaluations import EvaluationResult
 
 QUIET_S = 30.0
 """Where there is no terminal, work says at least this often how far it is."""
 
 
 class Console:
-    """A job context that writes one changing line to a terminal; without one a line a stage, and another every `QUIET_S` seconds."""
+    """Progress that writes one changing line to a terminal; without one a line a stage, and another every `QUIET_S` seconds."""
 
-    anew = False
-
-    def __init__(self, workspace: Workspace, job_id: str = "console") -> None:
-        self.workspace, self.job_id = workspace, job_id
+    def __init__(self) -> None:
         self.warnings: list[str] = []
         self._stage, self._pace, self._shown = "", Pace(), 0.0
         self._expected = Expected()
@@ -106,7 +105,12 @@ def show(value: Any, text: Callable[[], str]) -> None:
 def keep(value: Any) -> None:
     """Write what is known of a result so far to the file that is wanted, if one is; whole or not at all."""
     if (file := _OUTPUT.get().file) is not None:
-        write_atomic(file, _json(value))
+        save(file, _json(value))
+
+
+def save(path: Path, content: bytes | str) -> None:
+    """Write a file of the user's, whole or not at all."""
+    write_atomic(path, content)
 
 
 def kept_beside(suffix: str) -> Path | None:

@@ -3,46 +3,36 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from reft_studio.cli.console import Console, kept_beside, show, table
+from reft_studio.cli.console import Console, kept_beside, save, show, table
 from reft_studio.cli.own_prompts import Prompts, suite_of
-from reft_studio.evaluation.result import SCORES
-from reft_studio.models.spec import PRESETS
 from reft_studio.stats import mean_over_seeds
+from reft_studio.studio.evaluations import SCORES
 from reft_studio.studio.studio import Studio
-from reft_studio.tasks.demo import DemoResult, DemoSpec, demo, parts
-from reft_studio.teacher.spec import source_of
-from reft_studio.workspace import Workspace, write_atomic
+
+if TYPE_CHECKING:
+    from reft_studio.studio.example import DemoResult
 
 
-def run_demo(workspace: Workspace, wanted: dict[str, Any], own: Prompts | None = None) -> None:
+def run_demo(studio: Studio, wanted: dict[str, Any], own: Prompts | None = None) -> None:
     """Run it, build the report, and show a table; where a JSON file is wanted the report lies beside it. `own` are the user's prompts."""
     started = time.perf_counter()
-    spec = _spec(wanted)
+    spec = studio.example.demo_spec(wanted)
     if own is not None and own.is_own:
-        spec = spec.model_copy(update={"own": suite_of(workspace, own).sets})
-    console = Console(workspace)
-    result = demo(workspace, spec, console)
+        spec = spec.model_copy(update={"own": suite_of(studio, own).sets})
+    console = Console()
+    result = studio.example.demo(spec, console)
     console.stage("build the report", len(result.stages) + 1, len(result.stages) + 1)
-    report = Studio(workspace).reports.build(dataset_id=result.datasets[0])
+    report = studio.reports.build(dataset_id=result.datasets[0])
     console.done()
     beside = kept_beside(".html")
     if beside is not None:
-        write_atomic(beside, report.read_bytes())
+        save(beside, report.read_bytes())
     facts = result.as_json()
     seconds = round(time.perf_counter() - started, 1)
     value = {"seconds": seconds, **{k: v for k, v in facts.items() if k != "seconds"}, "report": str(beside or report)}
     show(value, text=lambda: f"{_text(result)}\n{seconds:.0f} s in all. Report: {beside or 'add --json-file FILE to keep it'}")
-
-
-def _spec(wanted: dict[str, Any]) -> DemoSpec:
-    for name in wanted.get("methods", ()):
-        parts(name)
-    if wanted.get("model", "lab") != "lab":
-        usual = {"task": "sst2" if wanted.get("data") else "sentiment", "steps": PRESETS["real"].optim.steps}
-        wanted = {**usual, **wanted, "model": source_of(wanted["model"])}
-    return DemoSpec.checked(**wanted)
 
 
 def _text(result: DemoResult) -> str:

@@ -11,13 +11,9 @@ from reft_studio.errors import SpecError
 from reft_studio.evaluation.agreement import JudgeAgreement
 from reft_studio.evaluation.judges import JUDGES, PHRASES, usual_judge
 from reft_studio.evaluation.judges.spec import JudgeSpec
-from reft_studio.evaluation.labels import import_labels, store
-from reft_studio.evaluation.regrade import agreements
-from reft_studio.evaluation.result import SCORES, EvaluationResult, evaluated, load_result
-from reft_studio.evaluation.subject import base_id
-from reft_studio.evaluation.suite import PREFERENCE
-from reft_studio.teacher.spec import source_of
-from reft_studio.workspace import Workspace
+from reft_studio.studio.evaluations import PREFERENCE, SCORES, EvaluationResult, base_id
+from reft_studio.studio.models import source_of
+from reft_studio.studio.studio import Studio
 
 
 def base(model: str, subject: str | None) -> tuple[str, str]:
@@ -29,7 +25,7 @@ def base(model: str, subject: str | None) -> tuple[str, str]:
     return found, base_id(found) if subject in (None, base_id(model)) else subject
 
 
-def judge_of(workspace: Workspace, chosen: dict[str, Any], *, subject: str, labels: Path | None) -> JudgeSpec:
+def judge_of(studio: Studio, chosen: dict[str, Any], *, subject: str, labels: Path | None) -> JudgeSpec:
     """The judge that was chosen; a person's labels are taken into the workspace first."""
     spec = JudgeSpec.checked(**chosen)
     if not JUDGES.get(spec.name).by_people:
@@ -37,12 +33,12 @@ def judge_of(workspace: Workspace, chosen: dict[str, Any], *, subject: str, labe
             raise SpecError("--labels is a person's judgement. Use it with --judge human.")
         return spec
     if labels is not None:
-        import_labels(workspace, labels, subject=subject)
-    return spec.model_copy(update={"labels": str(store(workspace))})
+        studio.evaluations.import_labels(labels, subject=subject)
+    return spec.model_copy(update={"labels": str(studio.evaluations.labels)})
 
 
 def evaluate(
-    workspace: Workspace,
+    studio: Studio,
     subject: str,
     prompts: Prompts,
     chosen: dict[str, Any],
@@ -51,25 +47,23 @@ def evaluate(
     labels: Path | None,
 ) -> None:
     """Answer and grade; with a judge alone, grade what is stored."""
-    from reft_studio.tasks.evaluate import evaluate_subject, regrade_answers
-
-    stored = evaluated(workspace, subject)
-    judge = judge_of(workspace, chosen, subject=subject, labels=labels)
-    console = Console(workspace)
+    stored = studio.evaluations.has(subject)
+    judge = judge_of(studio, chosen, subject=subject, labels=labels)
+    console = Console()
     if chosen.get("name") and stored and not prompts.is_own:
-        regrade_answers(console, {"subjects": [subject], "judge": judge.model_dump(mode="json")})
+        studio.foreground.do("regrade", {"subjects": [subject], "judge": judge.model_dump(mode="json")}, console)
         found = subject
     else:
-        suite = suite_of(workspace, prompts)
+        suite = suite_of(studio, prompts)
         if any(part.benchmark == PREFERENCE for part in suite.sets) and not judge.preference_model:
             raise SpecError("alpaca_eval compares answers with a local instruct model. Name it with --preference-model (folder or Hub id).")
         if "name" not in chosen:
             judge = usual_judge(suite).model_copy(update=judge.model_dump(exclude_unset=True))
         params = {"subject": subject, "suite": suite.model_dump(mode="json"), "judge": judge.model_dump(mode="json"), **answering}
-        found = evaluate_subject(console, params)["subject"]
+        found = studio.foreground.do("evaluate", params, console)["subject"]
     console.done()
-    result = load_result(workspace, found)
-    others = agreements(workspace, found) if judge != PHRASES else []
+    result = studio.evaluations.result(found)
+    others = studio.evaluations.agreements(found) if judge != PHRASES else []
     show(_as_json(result, others), text=lambda: _text(found, result, others))
 
 

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 
 from reft_studio.errors import StudioError
-from reft_studio.jobs.job import LIVE
 from reft_studio.studio.studio import Studio
 
 POLL_S = 1.0
@@ -31,7 +30,7 @@ def bring(studio: Studio, *, wanted: bool, say: Callable[[str], None] = print) -
             return
         first = studio.models.first()
         say(f"Fetching the language model {first.name} ({first.download / 1e6:.0f} MB) in the background; the page can be used meanwhile.")
-        while (now := studio.jobs.get(job)).state in LIVE:
+        while (now := studio.jobs.get(job)).is_live:
             time.sleep(POLL_S)
     except StudioError as exc:
         say(f"The language model is not being fetched: {exc}")

@@ -8,11 +8,9 @@ from typing import Literal
 from reft_studio.cli.verbs import dataset_named
 from reft_studio.errors import SpecError
 from reft_studio.evaluation.benchmarks import USUAL
-from reft_studio.evaluation.presets import preset_named, preset_set
-from reft_studio.evaluation.suite import Suite, dataset_suite, lab_suite
 from reft_studio.lab.sets import TASKS
-from reft_studio.tasks.text_rows import shipped_suite
-from reft_studio.workspace import Workspace
+from reft_studio.studio.evaluations import Suite, dataset_suite, lab_suite, preset_named
+from reft_studio.studio.studio import Studio
 
 
 @dataclass(frozen=True)
@@ -40,10 +38,10 @@ class Prompts:
         return self.task if self.task not in TASKS and ("." in self.task or "/" in self.task or len(self.task) == 16) else None
 
 
-def suite_of(workspace: Workspace, prompts: Prompts) -> Suite:
+def suite_of(studio: Studio, prompts: Prompts) -> Suite:
     """The suite that was chosen; files become datasets of the workspace."""
     if not prompts.is_own and prompts.model != "lab":
-        return shipped_suite(workspace, prompts.task, prompts=prompts.rows or 200, task_prompts=prompts.rows or 200)
+        return studio.evaluations.shipped(prompts.task, prompts=prompts.rows or 200, task_prompts=prompts.rows or 200)
     if not prompts.is_own:
         sizes = dict.fromkeys(("harmful", "harmless", "task"), prompts.rows) if prompts.rows else None
         return lab_suite(prompts.task, split=prompts.split, sizes=sizes)  # type: ignore[arg-type]  # the three set names
@@ -58,8 +56,8 @@ def suite_of(workspace: Workspace, prompts: Prompts) -> Suite:
                 f"{preset.title} does not ship with the app. Give its file with --{preset.set} (columns {preset.columns})"
                 + (", or --harmful PKU-Alignment/BeaverTails to download it." if preset.name == "beavertails" else ".")
             )
-        parts.append(preset_set(workspace, preset.name, source, rows=prompts.rows))
-    own = {name: dataset_named(workspace, source, role="benchmark") for name, source in sources.items() if source}
+        parts.append(studio.evaluations.published(preset.name, source, rows=prompts.rows))
+    own = {name: dataset_named(studio, source, role="benchmark") for name, source in sources.items() if source}
     if own:
         parts += dataset_suite(
             "own prompts",

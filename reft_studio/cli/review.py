@@ -15,14 +15,13 @@ from reft_studio.cli.verbs import estimate_facts
 from reft_studio.errors import SpecError
 from reft_studio.studio.review import Card, ReviewProgress
 from reft_studio.studio.studio import Studio
-from reft_studio.workspace import Workspace
 
 ANSWERS: dict[str, Action | None] = {"k": "keep", "r": "remove", "l": "relabel", "u": "unsure", "s": None}
 ASKED = "[k]eep, [r]emove, re[l]abel, [u]nsure, [s]kip, [q]uit? "
 
 
 def review(
-    workspace: Workspace,
+    studio: Studio,
     data: str,
     *,
     decisions: Sequence[str],
@@ -36,7 +35,6 @@ def review(
 
     Decisions given as arguments are unseen: their rows' text was not printed here. Those answered while reading are seen.
     """
-    studio = Studio(workspace)
     wanted = [_decision(text) for text in decisions]
     for row, _ in wanted:
         studio.audit.card(data, row)  # all are known before one is recorded

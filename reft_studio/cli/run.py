@@ -9,20 +9,16 @@ from typing import Any, Literal
 from reft_studio.cli.console import Console, score_line, show
 from reft_studio.cli.own_prompts import Prompts, suite_of
 from reft_studio.errors import SpecError
-from reft_studio.evaluation.result import SCORES, load_result
 from reft_studio.models.spec import usual_preset
-from reft_studio.studio.plans import Planner
+from reft_studio.studio.evaluations import SCORES
 from reft_studio.studio.run_command import changed, chosen, judge_of, specs_in
 from reft_studio.studio.run_form import RunForm, RunPlan
-from reft_studio.studio.training import run_params
-from reft_studio.teacher.teacher import open_teacher
-from reft_studio.training.run_names import titles as run_titles
-from reft_studio.training.watch import WatchSpec
-from reft_studio.workspace import Workspace
+from reft_studio.studio.studio import Studio
+from reft_studio.studio.training import WatchSpec, run_params
 
 
 def run(
-    workspace: Workspace,
+    studio: Studio,
     given: dict[str, Any],
     settings: Sequence[str],
     prompts: Prompts,
@@ -38,16 +34,16 @@ def run(
     `given` are the fields of RunForm that the command names. A file with several specs is done one after the other.
     """
     found = []
-    console = Console(workspace)
-    for plan in planned(workspace, given, settings, prompts, spec=spec, steps=steps, evaluate=evaluate, which=which):
-        found.append(_done(workspace, plan, console, evaluate=evaluate, watch=watch or WatchSpec()))
+    console = Console()
+    for plan in planned(studio, given, settings, prompts, spec=spec, steps=steps, evaluate=evaluate, which=which):
+        found.append(_done(studio, plan, console, evaluate=evaluate, watch=watch or WatchSpec()))
     console.done()
     results = [result for result, _ in found]
     show(results[0] if len(results) == 1 else results, text=lambda: "\n".join(text for _, text in found))
 
 
 def planned(
-    workspace: Workspace,
+    studio: Studio,
     given: dict[str, Any],
     settings: Sequence[str],
     prompts: Prompts,
@@ -58,8 +54,8 @@ def planned(
     which: Literal["auto", "own"] = "auto",
 ) -> list[RunPlan]:
     """The plans of what was asked for. Raises SpecError if neither a file nor a dataset was named, or a setting cannot be."""
-    suite = suite_of(workspace, prompts) if prompts.is_own and evaluate else None
-    planner = Planner(workspace)
+    suite = suite_of(studio, prompts) if prompts.is_own and evaluate else None
+    planner = studio.runs.planner()
     if spec is not None:
         runs = [changed(one, given, settings, steps=steps) for one in specs_in(spec)]
         if given.get("heed_decisions", True) and (given.get("filter") or "dataset" in given):  # a filter that the file does not have so
@@ -69,23 +65,21 @@ def planned(
         raise SpecError("No data is named. Give --dataset ID (the verb list shows ids), or the spec.json of a run.")
     method, preset = given.get("method", "ref_teacher"), given.get("preset", "auto")
     if preset == "auto":
-        preset = usual_preset(given.get("model") or open_teacher(workspace, given.get("teacher") or "lab").model)
+        preset = usual_preset(given.get("model") or studio.teachers.find(given.get("teacher") or "lab").model)
     values = {**given, "method": method, "prompts": which, **chosen(settings, method=method, preset=preset, steps=steps)}
     return [planner.plan(RunForm.checked(**values), suite=suite)]
 
 
-def _done(workspace: Workspace, plan: RunPlan, console: Console, *, evaluate: bool, watch: WatchSpec) -> tuple[dict[str, Any], str]:
+def _done(studio: Studio, plan: RunPlan, console: Console, *, evaluate: bool, watch: WatchSpec) -> tuple[dict[str, Any], str]:
     """Do one run; its facts, and the same in words."""
-    from reft_studio.tasks.train import train_run
-
     plan.require_room()
     for line in plan.warnings:
         console.warn(line)
     params = run_params(plan, evaluate=evaluate, watch=watch)
-    result = train_run(console, params)
-    graded = load_result(workspace, result["run"]) if params["suite"] else None
+    result = studio.foreground.do("run", params, console)
+    graded = studio.evaluations.result(result["run"]) if params["suite"] else None
     numbers = {} if graded is None else {name: value and vars(value) for name in SCORES for value in (getattr(graded, name),)}
-    name = run_titles(workspace)[result["run"]]
+    name = studio.runs.titles()[result["run"]]
     text = f"{name}: run {result['run']}, {result['steps']} steps on {result['kept']:,} rows, {result['removed']:,} removed "
     text += f"({result['removed_truth']}), "
     text += f"{result['seconds']:.0f} s\n{settings_line(plan)}"

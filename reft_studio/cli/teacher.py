@@ -9,15 +9,13 @@ from typing import Any
 
 from reft_studio.cli.console import Console, show, table
 from reft_studio.cli.verbs import dataset_named
-from reft_studio.data.dataset import Role
 from reft_studio.errors import SpecError
 from reft_studio.models.spec import Settings
 from reft_studio.scoring.level import level_of
-from reft_studio.tasks import lab_data
-from reft_studio.teacher.pool import PoolSpec
-from reft_studio.teacher.spec import TeacherSpec, default_optim, source_of
-from reft_studio.teacher.teacher import check_target, deliver, open_teacher
-from reft_studio.workspace import Workspace
+from reft_studio.studio.datasets import Role
+from reft_studio.studio.models import source_of
+from reft_studio.studio.studio import Studio
+from reft_studio.studio.teachers import PoolSpec, TeacherSpec, check_target, default_optim
 
 FOUR = ("harmful", "helpful", "calibration_harmful", "calibration_harmless")
 ROLES: tuple[Role, ...] = ("harmful", "helpful", "harmful", "helpful")
@@ -34,24 +32,23 @@ class PromptFiles:
     quick: bool = False
 
 
-def teacher(workspace: Workspace, sources: PromptFiles, chosen: dict[str, Any], shares: dict[str, Any], *, out: Path | None) -> None:
+def teacher(studio: Studio, sources: PromptFiles, chosen: dict[str, Any], shares: dict[str, Any], *, out: Path | None) -> None:
     """Prepare a teacher, say how well it separates held-out prompts, and copy it to `out`."""
-    from reft_studio.tasks.teacher import prepare_teacher, quick_teacher
-
     chosen = {**chosen, "model": source_of(chosen["model"])}
     if not sources.quick:
         TeacherSpec.checked(**chosen, **dict.fromkeys(FOUR, "checked below"))
     if out is not None:
         check_target(out)
-    console = Console(workspace)
+    console = Console()
     if sources.quick:
-        result = quick_teacher(console, _quick(sources, chosen))
+        result = studio.foreground.do("quick_teacher", _quick(sources, chosen), console)
     else:
-        result = prepare_teacher(console, {**chosen, **_sets(workspace, sources, shares, seed=chosen["seed"])})
+        params = {**chosen, **_sets(studio, sources, shares, seed=chosen["seed"])}
+        result = studio.foreground.do("teacher", params, console)
     console.done()
-    found = open_teacher(workspace, result["teacher"])
+    found = studio.teachers.find(result["teacher"])
     if out is not None:
-        deliver(found, out)
+        studio.teachers.deliver(found, out)
         result["out"] = str(out)
     numbers = found.calibration
     text = f"Teacher {found.id}: layer {found.layer}, AUROC {numbers['auroc']:.3f}, threshold {found.threshold:+.3f}; flagged of held-out "
@@ -117,7 +114,7 @@ def _sweep_table(lines: Sequence[dict[str, Any]]) -> str:
     return table(rows, ["λ", "AUROC", "recall %", "false positives %", "held-out cross entropy"])
 
 
-def _sets(workspace: Workspace, sources: PromptFiles, shares: dict[str, Any], *, seed: int) -> dict[str, Any]:
+def _sets(studio: Studio, sources: PromptFiles, shares: dict[str, Any], *, seed: int) -> dict[str, Any]:
     """What `tasks.prepare_teacher` needs: four sets of prompts, or two pools of them to be split."""
     held_out = sources.calibration_harmful, sources.calibration_harmless
     if any(held_out) and not all(held_out):
@@ -131,12 +128,12 @@ def _sets(workspace: Workspace, sources: PromptFiles, shares: dict[str, Any], *,
     else:
         PoolSpec.checked(**shares)
         pools = {
-            kind: [dataset_named(workspace, name, role="benchmark") for name in names]
+            kind: [dataset_named(studio, name, role="benchmark") for name in names]
             for kind, names in (("harmful", sources.harmful), ("harmless", sources.harmless))
         }
         return {"pool": {**shares, **pools}}
-    lab = lab_data.alignment(workspace, seed=seed) if "lab" in given else None
+    lab = studio.teachers.lab_sets(seed=seed) if "lab" in given else None
     return {
-        name: getattr(lab, name) if value == "lab" else dataset_named(workspace, value, role=role)
+        name: getattr(lab, name) if value == "lab" else dataset_named(studio, value, role=role)
         for name, value, role in zip(FOUR, given, ROLES, strict=True)
     }

@@ -11,17 +11,13 @@ from reft_studio.errors import SpecError, StoreError
 from reft_studio.studio.past_runs import STATES, PastRun
 from reft_studio.studio.row_filter import RowFilter
 from reft_studio.studio.studio import Studio
-from reft_studio.tasks import inspect as inspecting
-from reft_studio.tasks.import_data import lab_sample
-from reft_studio.workspace import Workspace
 
 SHOWN = 70
 """Characters of a text that a line for people has."""
 
 
-def list_all(workspace: Workspace, kind: str) -> None:
+def list_all(studio: Studio, kind: str) -> None:
     """Ids and names of datasets, scorers, runs and models."""
-    studio = Studio(workspace)
     found: dict[str, list[dict[str, Any]]] = {}
     if kind in ("all", "datasets"):
         found["datasets"] = [asdict(one) for one in studio.datasets.every(role=None)]
@@ -49,32 +45,30 @@ def _listed(name: str, rows: Sequence[dict[str, Any]]) -> str:
     return table([[str(row[column])[:SHOWN] for column in columns] for row in rows], [f"{name}: {columns[0]}", *columns[1:]])
 
 
-def sample(workspace: Workspace, params: dict[str, Any]) -> None:
+def sample(studio: Studio, params: dict[str, Any]) -> None:
     """Make a sample in this process."""
-    console = Console(workspace)
-    made = lab_sample(console, params)
+    console = Console()
+    made = studio.foreground.do("sample", params, console)
     console.done()
     show(made, text=lambda: f"{made['dataset_id']}: {params['rows']:,} rows, {params['poison_ratio']:.0%} of them harmful.")
 
 
-def inspect(workspace: Workspace, dataset_id: str) -> None:
+def inspect(studio: Studio, dataset_id: str) -> None:
     """Inspect in this process."""
-    console = Console(workspace)
-    inspecting.inspect_dataset(console, {"dataset": dataset_id})
+    console = Console()
+    studio.foreground.do("inspect", {"dataset": dataset_id}, console)
     console.done()
-    datasets = Studio(workspace).datasets
-    found, profile = datasets.inspection(dataset_id), datasets.profile(dataset_id)
+    found, profile = studio.datasets.inspection(dataset_id), studio.datasets.profile(dataset_id)
     assert found is not None and profile is not None, "both were just counted"
     spoken = ", ".join(f"{name} {count:,}" for name, count in sorted(found.languages.items(), key=lambda one: -one[1])[:5])
     text = f"{found.rows:,} rows; {found.repeated:,} repeat an earlier one, {found.near:,} nearly do. Languages: {spoken}."
     show({"inspection": asdict(found), "profile": asdict(profile)}, text=lambda: text)
 
 
-def query(workspace: Workspace, dataset_id: str, *, sql: str | None, search: str, limit: int) -> None:
+def query(studio: Studio, dataset_id: str, *, sql: str | None, search: str, limit: int) -> None:
     """Rows of a dataset. Raises SpecError for both a question and words."""
     if sql is not None and search:
         raise SpecError("Give --sql or --search, not both: a question can look for words itself (WHERE prompt ILIKE '%word%').")
-    studio = Studio(workspace)
     _, score, threshold = studio.audit.audited(dataset_id)
     key = score.key if score else None
     if sql is not None:
@@ -94,9 +88,8 @@ def _cell(value: Any) -> str:
     return " ".join(text.split())[:SHOWN]
 
 
-def chat(workspace: Workspace, prompt: str, models: Sequence[str], options: dict[str, Any]) -> None:
+def chat(studio: Studio, prompt: str, models: Sequence[str], options: dict[str, Any]) -> None:
     """Answers of several models of one base to one prompt. Raises SpecError for a model that is not there, or of another base."""
-    studio = Studio(workspace)
     known = {one.id: one for one in studio.chat.models()}
     chosen = list(models) or [one.id for one in known.values() if one.base == "lab"]
     if unknown := [name for name in chosen if name not in known]:
@@ -105,7 +98,7 @@ def chat(workspace: Workspace, prompt: str, models: Sequence[str], options: dict
         raise SpecError("These models are made on different bases. Ask models of one base at a time.")
     warning = studio.chat.warning(prompt, known[chosen[0]].base) or ""
     if warning:
-        Console(workspace).warn(warning)
+        Console().warn(warning)
     answers: dict[str, dict[str, Any]] = {name: {"title": known[name].title, "text": "", "refusal": None} for name in chosen}
     try:
         for event in studio.chat.answer(prompt, chosen, **options):
@@ -118,9 +111,8 @@ def chat(workspace: Workspace, prompt: str, models: Sequence[str], options: dict
     show({"prompt": prompt, "warning": warning, "answers": answers}, text=lambda: "\n\n".join(lines))
 
 
-def jobs(workspace: Workspace, steps: dict[str, str], *, anew: bool = False) -> None:
+def jobs(studio: Studio, steps: dict[str, str], *, anew: bool = False) -> None:
     """The jobs as they stand, after what is asked: each step names the job it is for. Raises SpecError for what cannot be."""
-    studio = Studio(workspace)
     queue = studio.jobs
     if anew and "retry_anew" not in steps:
         raise SpecError("--anew belongs to --retry: name the job that is to begin from its beginning with --retry.")
@@ -145,9 +137,9 @@ def jobs(workspace: Workspace, steps: dict[str, str], *, anew: bool = False) -> 
     )
 
 
-def runs(workspace: Workspace, ids: Sequence[str], *, name: str | None, tags: Sequence[str] | None, note: str | None) -> None:
+def runs(studio: Studio, ids: Sequence[str], *, name: str | None, tags: Sequence[str] | None, note: str | None) -> None:
     """All runs; what is said of one; or the differences of several. Raises SpecError where words are given for no run or several."""
-    history = Studio(workspace).runs
+    history = studio.runs
     if len(ids) != 1 and (name, tags, note) != (None, None, None):
         raise SpecError(f"{len(ids)} runs are named. Name one to call, tag or annotate it, several to compare their settings, or none.")
     if len(ids) > 1:
@@ -174,9 +166,8 @@ def _minutes(seconds: float | None) -> str:
     return "-" if seconds is None else f"{seconds / 60:.1f} min"
 
 
-def delete(workspace: Workspace, name: str, *, sure: Callable[[str], None]) -> None:
+def delete(studio: Studio, name: str, *, sure: Callable[[str], None]) -> None:
     """Delete a dataset, or a run. `sure` is asked with what goes, and raises if a person says no."""
-    studio = Studio(workspace)
     if name in {one.run_id for one in studio.runs.every()}:
         plan = studio.runs.deletion(name)
         if plan.held:
@@ -185,7 +176,7 @@ def delete(workspace: Workspace, name: str, *, sure: Callable[[str], None]) -> N
         studio.runs.delete(name)
         show({"deleted": plan.run_id, "name": plan.title, "parts": plan.parts}, text=lambda: f"'{plan.title}' is deleted.")
         return
-    if not workspace.folder("datasets", name).is_dir():
+    if not studio.datasets.has(name):
         raise StoreError(f"There is no dataset and no run '{name[:40]}' in the workspace. The verb list shows their ids.")
     title = studio.datasets.summary(name).name
     sure(f"Delete the dataset '{title}' and its scores? This cannot be undone.")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from reft_studio.jobs.job import JobState
+from reft_studio.jobs.job import LIVE, JobState
 from reft_studio.jobs.status import Status, silent_for
 from reft_studio.store.jobs import JobRecord
 
@@ -46,6 +46,11 @@ class JobView:
     created: float = 0.0
     run: str = ""
     """The run that it makes or made."""
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it has not ended."""
+        return self.state in LIVE
 
 
 def view(record: JobRecord, status: Status | None, folder: Path, *, title: str, position: int | None, now: float, run: str = "") -> JobView:

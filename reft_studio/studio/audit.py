@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from reft_studio.audit.bundle import BundleReport
+from reft_studio.audit.bundle import BundleReport as BundleReport
 from reft_studio.audit.checks import MOST as MOST_CHECKS
 from reft_studio.audit.checks import USUAL, Reader
 from reft_studio.audit.freeze import noted_hashes

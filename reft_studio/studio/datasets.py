@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from reft_studio.audit.policy import is_flagged
-from reft_studio.data.dataset import Role, list_datasets, open_dataset
+from reft_studio.data.dataset import Role as Role
+from reft_studio.data.dataset import list_datasets, open_dataset
 from reft_studio.data.index.inspect import REPEATS as REPEATS
 from reft_studio.data.index.inspect import Inspection as Inspection
 from reft_studio.data.index.inspect import TokenLengths as TokenLengths
@@ -49,6 +50,14 @@ class Datasets:
     def summary(self, dataset_id: str) -> DatasetSummary:
         """One dataset as a list shows it. Raises StoreError if it is gone."""
         return project.summary(self.workspace, open_dataset(self.workspace, dataset_id))
+
+    def has(self, dataset_id: str) -> bool:
+        """Whether there is something of this name, damaged or not."""
+        return self.workspace.folder("datasets", dataset_id).is_dir()
+
+    def known(self, dataset_id: str) -> str:
+        """The id itself. Raises StoreError if there is no such dataset."""
+        return open_dataset(self.workspace, dataset_id).id
 
     def delete(self, dataset_id: str) -> None:
         """Delete a dataset and its scores. Raises StoreError while a run was trained on it, or a frozen dataset came from it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field
@@ -10,6 +11,7 @@ from pydantic import Field
 from reft_studio.data.dataset import Dataset, list_datasets, open_dataset
 from reft_studio.errors import SpecError, StoreError
 from reft_studio.evaluation import labels
+from reft_studio.evaluation.agreement import JudgeAgreement
 from reft_studio.evaluation.benchmarks import USUAL
 from reft_studio.evaluation.evaluate import cut
 from reft_studio.evaluation.grade import SetName
@@ -17,16 +19,23 @@ from reft_studio.evaluation.judges import JUDGES, judge_for, needs_model, ready_
 from reft_studio.evaluation.judges.human import key_of
 from reft_studio.evaluation.judges.spec import JudgeSpec
 from reft_studio.evaluation.presets import PRESETS as PRESETS
+from reft_studio.evaluation.presets import preset_named as preset_named
 from reft_studio.evaluation.presets import preset_set
 from reft_studio.evaluation.regrade import agreements
+from reft_studio.evaluation.result import SCORES as SCORES
+from reft_studio.evaluation.result import EvaluationResult as EvaluationResult
 from reft_studio.evaluation.result import Graded as Graded
-from reft_studio.evaluation.result import load_result, read_graded
+from reft_studio.evaluation.result import evaluated, load_result, read_graded
+from reft_studio.evaluation.subject import base_id as base_id
 from reft_studio.evaluation.suite import PREFERENCE as PREFERENCE
-from reft_studio.evaluation.suite import PromptSet, dataset_suite, suite_from
+from reft_studio.evaluation.suite import PromptSet, suite_from
 from reft_studio.evaluation.suite import Suite as Suite
+from reft_studio.evaluation.suite import dataset_suite as dataset_suite
+from reft_studio.evaluation.suite import lab_suite as lab_suite
 from reft_studio.jobs.queue import JobQueue
 from reft_studio.models.spec import Settings
 from reft_studio.store import settings
+from reft_studio.tasks.text_rows import shipped_suite
 from reft_studio.workspace import Workspace
 
 _HISTORY = "label-history"
@@ -134,6 +143,35 @@ class Evaluations:
             raise SpecError("Choose at least one run to grade again.")
         params = {"subjects": subjects, "judge": self.complete(spec).model_dump(mode="json")}
         return self.jobs.submit("regrade", params, title=f"Grade {len(subjects)} again: {judge_for(spec).title}")
+
+    def has(self, subject: str) -> bool:
+        """Whether a model was evaluated."""
+        return evaluated(self.workspace, subject)
+
+    def result(self, subject: str) -> EvaluationResult:
+        """What a model scored. Raises StoreError if that is missing or damaged."""
+        return load_result(self.workspace, subject)
+
+    def agreements(self, subject: str) -> list[JudgeAgreement]:
+        """How the judge of an evaluation agrees with each other that graded the same answers."""
+        return agreements(self.workspace, subject)
+
+    @property
+    def labels(self) -> Path:
+        """The file of people's labels, which the judge "human" reads."""
+        return labels.store(self.workspace)
+
+    def import_labels(self, path: Path, *, subject: str) -> int:
+        """Take over a file of labels; answers may be named by set and row of a model's evaluation. Returns how many labels it has."""
+        return labels.import_labels(self.workspace, path, subject=subject)
+
+    def published(self, name: str, source: str, *, rows: int | None = None) -> PromptSet:
+        """A published set read from a file, or from the hub, as a set of the workspace."""
+        return preset_set(self.workspace, name, source, rows=rows)
+
+    def shipped(self, task: str, *, prompts: int, task_prompts: int) -> Suite:
+        """The prompts of ours that ship, for a base other than the lab's."""
+        return shipped_suite(self.workspace, task, prompts=prompts, task_prompts=task_prompts)
 
     def graded(self, subject: str, set_name: SetName | None = None) -> list[Graded]:
         """Prompts, answers and grades of a subject, of one set or all. Raises StoreError if they are missing or damaged."""

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reft_studio.data.dataset import open_dataset
 from reft_studio.errors import StoreError
 from reft_studio.integrity import seal
+from reft_studio.jobs.foreground import Told
 from reft_studio.jobs.queue import JobQueue
 from reft_studio.models.spec import PRESETS
 from reft_studio.store import settings
+from reft_studio.teacher.spec import source_of
 from reft_studio.workspace import ASSETS, Workspace, new_folder, read_json, write_json
+
+if TYPE_CHECKING:
+    from reft_studio.tasks.demo import DemoResult as DemoResult
+    from reft_studio.tasks.demo import DemoSpec
 
 EXAMPLE = ASSETS / "lab" / "example"
 KINDS = ("datasets", "scores", "runs", "evaluations")
@@ -30,6 +37,23 @@ class Example:
         """Do the whole job on a small sample with the lab's ready teacher: plain finetuning beside Ref-Teacher. Returns the job."""
         params = {"shipped_teacher": True, "methods": ["sft", "ref_teacher"], "steps": PRESETS["lab"].optim.steps, "rows": 1000, **changes}
         return self.jobs.submit("demo", params, title="First audit: sample, filter, two runs, comparison")
+
+    def demo_spec(self, wanted: Mapping[str, Any]) -> DemoSpec:
+        """The settings of a demo in this process; on a real model with the usual task and steps. Raises SpecError for what cannot be."""
+        from reft_studio.tasks.demo import DemoSpec, parts  # loads models
+
+        for name in wanted.get("methods", ()):
+            parts(name)
+        if wanted.get("model", "lab") != "lab":
+            usual = {"task": "sst2" if wanted.get("data") else "sentiment", "steps": PRESETS["real"].optim.steps}
+            wanted = {**usual, **wanted, "model": source_of(wanted["model"])}
+        return DemoSpec.checked(**wanted)
+
+    def demo(self, spec: DemoSpec, told: Told) -> DemoResult:
+        """Do the whole job in this process."""
+        from reft_studio.tasks.demo import demo
+
+        return demo(self.workspace, spec, told)
 
     def load(self) -> str:
         """Copy the finished example into the workspace and choose it; returns its dataset."""

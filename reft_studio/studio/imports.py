@@ -7,25 +7,29 @@ import os
 import shutil
 import uuid
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from reft_studio import fingerprint
 from reft_studio.data.dataset import Dataset, Role, open_dataset
-from reft_studio.data.mixed import whole
+from reft_studio.data.mixed import check_format, whole, write_mixed
+from reft_studio.data.origin import hub
 from reft_studio.data.origin.examples import EXAMPLES as EXAMPLES
 from reft_studio.data.origin.examples import write_example
 from reft_studio.data.origin.looking import Looker
 from reft_studio.data.origin.sources import SUFFIXES as SUFFIXES
 from reft_studio.data.origin.sources import DataSource as DataSource
+from reft_studio.data.origin.sources import local
 from reft_studio.data.reading.readers import ImportReport as ImportReport
 from reft_studio.data.reading.readers import Preview as Preview
 from reft_studio.data.rows.mapping import Mapping
 from reft_studio.data.rows.quarantine import Problem as Problem
+from reft_studio.data.rows.truth import label_text
 from reft_studio.errors import DataError, SpecError
 from reft_studio.jobs.queue import JobQueue
-from reft_studio.tasks.fetch import params_of
+from reft_studio.tasks.fetch import params_of as params_of
 from reft_studio.workspace import Workspace, new_folder
 
 _LOG = logging.getLogger(__name__)
@@ -111,6 +115,19 @@ class Imports:
         params = {"dataset": user.id, "harmful": harmful.id, "poison_ratio": poison_ratio, "seed": seed}
         return self.jobs.submit("mix", params, title=f"Mix {poison_ratio:.0%} of {harmful.name} into {user.name}")
 
+    def check_mixed(self, out: Path) -> None:
+        """Raises SpecError if a mixture is not written to files with this ending."""
+        check_format(out)
+
+    def write_mixed(self, dataset_id: str, out: Path) -> None:
+        """Write a mixture to a file of the user's, with a column `label`."""
+        write_mixed(open_dataset(self.workspace, dataset_id), out)
+
+    def first_table(self, text: str) -> tuple[DataSource, str]:
+        """A folder of this machine, or a dataset of the hub, looked at in this process, and its first table: train, if there is one."""
+        source = hub.look(text) if hub.names_a_dataset(text) else local(text)
+        return source, source.parts[0].name
+
     def original(self, dataset_id: str) -> Path:
         """The upload a dataset was read from, as it was. Raises DataError if there is none."""
         return _original(open_dataset(self.workspace, dataset_id))
@@ -145,6 +162,16 @@ class Imports:
     def _source(self, text: str) -> DataSource:
         text = text.strip().strip("'\"")
         return self._seen.get(text) or self.look(text)
+
+
+def mapping_from(columns: Sequence[str], harmful_values: Sequence[str], roles: Sequence[str]) -> dict[str, Any] | None:
+    """The fields of a mapping from `part=column`, values that mean harmful, and `speaker=role`; None if nothing is given."""
+    pairs = dict(column.partition("=")[::2] for column in columns)
+    if "label" in pairs:  # what people call it
+        pairs["known_harmful"] = pairs.pop("label")
+    labels = {label_text(value): True for value in harmful_values}
+    speakers = dict(pair.rpartition("=")[::2] for pair in roles)  # a speaker may have a "=" in its name, a role has none
+    return {"columns": pairs, "labels": labels, "roles": speakers} if pairs or labels or speakers else None
 
 
 def _original(dataset: Dataset) -> Path:

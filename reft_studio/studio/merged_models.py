@@ -11,6 +11,7 @@ from reft_studio.jobs.job import LIVE
 from reft_studio.jobs.queue import JobQueue
 from reft_studio.jobs.view import JobView
 from reft_studio.models.merged_size import check_disk, format_named, format_of, free_at, needed
+from reft_studio.models.merged_size import size_words as size_words
 from reft_studio.models.source import ModelSource
 from reft_studio.studio.memory import at_hand
 from reft_studio.tasks.merge import ON

@@ -14,7 +14,7 @@ from reft_studio.jobs.queue import JobQueue
 from reft_studio.models import memory, shelf, speed
 from reft_studio.models.adding import ModelRequest, resolve_request
 from reft_studio.models.catalogue import CATALOGUE, DEFAULT, Entry, Wheel, entry_of
-from reft_studio.models.shelf import ShelfModel
+from reft_studio.models.shelf import ShelfModel as ShelfModel
 from reft_studio.models.source import MissingModel as MissingModel
 from reft_studio.models.source import locate
 from reft_studio.models.spec import DEFAULT as ANY

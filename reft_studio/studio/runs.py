@@ -56,6 +56,10 @@ class Runs:
         """Whether people decided about rows of its data, and its filter goes by the scores alone."""
         return run_filter.ignores_decisions(DecisionLog(self.workspace), spec)
 
+    def planner(self) -> plans.Planner:
+        """Plans of several specs, with what they share looked up once."""
+        return plans.Planner(self.workspace)
+
     def start(self, form: RunForm, *, evaluate: bool = True) -> str:
         """Queue one run, with its evaluation where prompts are set; returns the job."""
         planned = self.plan(form)
@@ -76,6 +80,10 @@ class Runs:
     def spec(self, run_id: str) -> RunSpec:
         """The settings of a finished run. Raises StoreError if there is none."""
         return open_run(self.workspace, run_id).spec
+
+    def titles(self) -> dict[str, str]:
+        """The names of all runs by their ids."""
+        return titles(self.workspace)
 
     def title(self, spec: RunSpec) -> str:
         """What a run with these settings is called, done or not."""

@@ -52,6 +52,10 @@ class Scores:
         """All of one dataset, oldest first."""
         return list_score_sets(self.workspace, dataset_id)
 
+    def find(self, dataset_id: str, key: str) -> ScoreSet:
+        """One of them by its key. Raises StoreError if there is none."""
+        return open_score_set(self.workspace, dataset_id, key)
+
     def view(self, dataset_id: str, key: str) -> FilterView:
         """All that the Filter page draws of them. Raises StoreError if the dataset or its scores are gone."""
         score = open_score_set(self.workspace, dataset_id, key)

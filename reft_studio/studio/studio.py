@@ -1,12 +1,16 @@
-"""Studio: one method per thing a person can do. All that pages and the command line may call. Imports no torch."""
+"""Studio: all that pages and the command line may ask for or do, each thing by the part that it belongs to. Imports no torch."""
 
 from __future__ import annotations
+
+from pathlib import Path
+from typing import Self
 
 from reft_studio import doctor
 from reft_studio.chat.host import ModelHost
 from reft_studio.data.dataset import open_dataset
 from reft_studio.doctor import HealthCheck as HealthCheck
 from reft_studio.errors import SpecError
+from reft_studio.jobs.foreground import Foreground
 from reft_studio.jobs.queue import JobQueue
 from reft_studio.scoring.scores import open_score_set
 from reft_studio.store import removals, settings
@@ -49,6 +53,7 @@ class Studio:
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
         self.jobs = JobQueue(workspace)
+        self.foreground = Foreground(workspace)
         self.log = DecisionLog(workspace)
         self.settings = StoredSettings(workspace)
         self.audit = audit.Audit(workspace, self.log, self.jobs)
@@ -79,6 +84,11 @@ class Studio:
         self.explain = explain.Explaining(workspace, self.host)
         self._device = ""
         removals.finish_left(workspace)
+
+    @classmethod
+    def open(cls, path: Path | None = None, *, app: bool = False) -> Self:
+        """The studio of a project folder, the user's own if none is named. `app`: as in `Workspace.open`."""
+        return cls(Workspace.open(path, app=app))
 
     def start(self) -> None:
         """Begin working off the queue in the background; found jobs of an earlier start go on."""

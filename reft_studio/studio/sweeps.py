@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from reft_studio.errors import SpecError, StoreError
+from reft_studio.jobs.foreground import Told
 from reft_studio.jobs.job import LIVE
 from reft_studio.jobs.queue import JobQueue
 from reft_studio.jobs.view import JobView
@@ -18,7 +19,7 @@ from reft_studio.studio.models import Models
 from reft_studio.sweeps import page, recipe_text, record
 from reft_studio.sweeps import table as sweep_table
 from reft_studio.sweeps.job import KIND
-from reft_studio.sweeps.spec import Cell, SweepSpec
+from reft_studio.sweeps.spec import Cell, Share, SweepSpec
 from reft_studio.sweeps.table import VariantResult
 from reft_studio.workspace import ASSETS, Workspace
 
@@ -195,14 +196,27 @@ class Sweeps:
     def export(self, sweep_id: str, kind: Export | str, *, words: str = "", columns: Sequence[str] | None = None) -> str:
         """The table as Markdown (with what the filters remove and the differences to plain SFT), LaTeX or CSV (a line for each run)."""
         found = self.result(sweep_id, words=words)
-        made: dict[str, Callable[[], str]] = {
-            "md": partial(page.markdown, self.workspace, found.spec, found.lines, columns=columns),
-            "tex": partial(sweep_table.as_latex, found.table, found.spec, columns=columns),
-            "csv": partial(sweep_table.as_csv, found.lines),
-        }
-        if kind not in made:
-            raise SpecError(f"A table is not written as '{str(kind)[:20]}'. Choose one of: {', '.join(made)}.")
-        return made[str(kind)]()
+        return _written(self.workspace, kind, found.spec, found.lines, found.table, columns)
+
+    # do now, in this process
+
+    def run(self, spec: SweepSpec, told: Told, *, share: Share) -> None:
+        """Do the runs of a recipe that are not on record yet, as far as they are of this share. A run that fails is noted."""
+        from reft_studio.sweeps.run import sweep  # loads models
+
+        sweep(self.workspace, spec, told, share=share, expect=told.expect)
+
+    def lines(self, spec: SweepSpec) -> list[record.Line]:
+        """What is known of every run of a recipe."""
+        return record.lines(self.workspace, spec)
+
+    def done(self, lines: Sequence[record.Line]) -> int:
+        """How many of these have their numbers."""
+        return sum(map(record.done, lines))
+
+    def written(self, spec: SweepSpec, lines: Sequence[record.Line], kind: Export | str) -> str:
+        """The table of these lines, as `export` has it."""
+        return _written(self.workspace, kind, spec, lines, sweep_table.summarised(lines), None)
 
     def _spec(self, sweep_id: str) -> SweepSpec:
         found = record.find(self.workspace, sweep_id)
@@ -218,6 +232,24 @@ class Sweeps:
 
     def _job(self, sweep_id: str) -> JobView | None:
         return self._live().get(sweep_id)
+
+
+def _written(
+    workspace: Workspace,
+    kind: str,
+    spec: SweepSpec,
+    lines: Sequence[record.Line],
+    table: Sequence[VariantResult],
+    columns: Sequence[str] | None,
+) -> str:
+    made: dict[str, Callable[[], str]] = {
+        "md": partial(page.markdown, workspace, spec, lines, columns=columns),
+        "tex": partial(sweep_table.as_latex, table, spec, columns=columns),
+        "csv": partial(sweep_table.as_csv, lines),
+    }
+    if kind not in made:
+        raise SpecError(f"A table is not written as '{str(kind)[:20]}'. Choose one of: {', '.join(made)}.")
+    return made[str(kind)]()
 
 
 def wanted(words: str) -> Callable[[VariantResult], bool]:

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from reft_studio.errors import StoreError
 from reft_studio.jobs.queue import JobQueue
 from reft_studio.models.spec import DEFAULT, LoadSpec
 from reft_studio.studio import memory
 from reft_studio.studio.models import Models
+from reft_studio.tasks import lab_data
+from reft_studio.tasks.lab_data import AlignmentSets
+from reft_studio.teacher.pool import PoolSpec as PoolSpec
 from reft_studio.teacher.spec import TeacherSpec as TeacherSpec
 from reft_studio.teacher.spec import default_optim as default_optim
 from reft_studio.teacher.spec import source_of
+from reft_studio.teacher.teacher import SHIPPED as SHIPPED
 from reft_studio.teacher.teacher import TeacherInfo as TeacherInfo
-from reft_studio.teacher.teacher import has_prompts, list_teachers, open_teacher
+from reft_studio.teacher.teacher import adopt, deliver, has_prompts, list_teachers, open_teacher
+from reft_studio.teacher.teacher import check_target as check_target
 from reft_studio.workspace import Workspace
 
 
@@ -29,6 +35,22 @@ class Teachers:
     def every(self) -> list[TeacherInfo]:
         """All of them: those that ship first."""
         return list_teachers(self.workspace)
+
+    def find(self, teacher_id: str) -> TeacherInfo:
+        """One of them by its id. Raises StoreError if there is none, or it is damaged."""
+        return open_teacher(self.workspace, teacher_id)
+
+    def adopt(self, folder: Path) -> str:
+        """Copy a teacher's folder into the workspace; returns its id there. Raises StoreError if it holds no teacher, or a damaged one."""
+        return adopt(self.workspace, folder)
+
+    def deliver(self, teacher: TeacherInfo, out: Path) -> None:
+        """Copy a finished teacher to a folder of the user's, whole or not at all. Raises PrerequisiteError if another thing is there."""
+        deliver(teacher, out)
+
+    def lab_sets(self, *, seed: int = 0) -> AlignmentSets:
+        """The lab's prompts that a teacher is made of, as datasets of the workspace."""
+        return lab_data.alignment(self.workspace, seed=seed)
 
     def prepare(self, spec: TeacherSpec, *, pool: dict[str, Sequence[str]] | None = None) -> str:
         """Queue a preparation, with the spec's sets or ones split from `pool` (harmful and harmless sets); returns the job.

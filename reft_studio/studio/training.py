@@ -15,7 +15,8 @@ from reft_studio.training.reporting import check
 from reft_studio.training.run_folder import open_run
 from reft_studio.training.watch import EVENT as EVENT
 from reft_studio.training.watch import ROWS as ROWS
-from reft_studio.training.watch import WatchSpec, read_watch
+from reft_studio.training.watch import WatchSpec as WatchSpec
+from reft_studio.training.watch import read_watch
 from reft_studio.workspace import Workspace
 
 KINDS = ("run", "demo", "teacher")

@@ -33,7 +33,7 @@ from reft_studio.scoring.scores import flagged
 from reft_studio.sweeps.attacker_model import SweepAttackerModel
 from reft_studio.sweeps.framed import ask_in_frame, framed_suite
 from reft_studio.sweeps.record import Times, adopt, done, keep, known, lines, path_of
-from reft_studio.sweeps.spec import ENSEMBLE, NONE, OWN, TEACHER, Cell, SweepSpec, members_of
+from reft_studio.sweeps.spec import ENSEMBLE, NONE, OWN, TEACHER, Cell, Share, SweepSpec, members_of
 from reft_studio.tasks.demo import teacher_spec
 from reft_studio.tasks.demo_data import DemoData, LabRows
 from reft_studio.tasks.demo_teacher import Pair, open_base, real_pair
@@ -54,26 +54,6 @@ FAILURES = (DataError, EvaluationError, SpecError, StoreError, TrainingError)
 """What ends one run and not the sweep; a full disk or a missing model ends all."""
 _EVALUATING = 0.2
 """Share of the time of a run that its evaluation takes, for the bar."""
-
-
-@dataclass(frozen=True)
-class Share:
-    """Which groups of runs this process does: those whose number leaves `part` when divided by `of`."""
-
-    part: int = 0
-    of: int = 1
-
-    @classmethod
-    def read(cls, text: str) -> Share:
-        """`2/3` is the second of three. Raises SpecError for anything else."""
-        part, slash, of = text.partition("/")
-        if not (slash and part.isdigit() and of.isdigit() and 1 <= int(part) <= int(of)):
-            raise SpecError(f"The share is '{text[:20]}'. Write 1/2 for the first of two processes, 2/2 for the second.")
-        return cls(int(part) - 1, int(of))
-
-    def takes(self, number: int) -> bool:
-        """Whether the group with this number, from 0, is of this share."""
-        return number % self.of == self.part
 
 
 ALL = Share()

@@ -16,6 +16,7 @@ from reft_studio.attacks import ATTACKS
 from reft_studio.attacks.disguise import PLAIN
 from reft_studio.defenses import DEFENSES
 from reft_studio.defenses.defense import Start
+from reft_studio.errors import SpecError
 from reft_studio.models.spec import LoraSpec, OptimSpec, Settings, preset_named
 from reft_studio.scoring import SCORERS
 from reft_studio.training.naming import number
@@ -253,3 +254,23 @@ def _products(config: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _tuple(value: Any) -> tuple[Any, ...]:
     return tuple(value) if isinstance(value, tuple | list) else (value,)
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which groups of runs this process does: those whose number leaves `part` when divided by `of`."""
+
+    part: int = 0
+    of: int = 1
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        """`2/3` is the second of three. Raises SpecError for anything else."""
+        part, slash, of = text.partition("/")
+        if not (slash and part.isdigit() and of.isdigit() and 1 <= int(part) <= int(of)):
+            raise SpecError(f"The share is '{text[:20]}'. Write 1/2 for the first of two processes, 2/2 for the second.")
+        return cls(int(part) - 1, int(of))
+
+    def takes(self, number: int) -> bool:
+        """Whether the group with this number, from 0, is of this share."""
+        return number % self.of == self.part

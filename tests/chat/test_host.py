@@ -14,11 +14,11 @@ from safetensors.torch import load_file, save_file
 from reft_studio.chat import loaded
 from reft_studio.chat.host import WANTED_S, ModelHost
 from reft_studio.chat.host_worker import HostWorker
-from reft_studio.cli.console import Console
 from reft_studio.data.dataset import Dataset
 from reft_studio.errors import EvaluationError, SpecError
 from reft_studio.evaluation.subject import base_id, find, list_subjects
 from reft_studio.jobs import lease
+from reft_studio.jobs.foreground import ForegroundContext
 from reft_studio.models.generation import complete
 from reft_studio.models.session import Session
 from reft_studio.models.spec import LoadSpec, OptimSpec
@@ -187,4 +187,4 @@ def test_a_model_whose_base_was_replaced_is_named_instead_of_answering(tmp_path:
         list(HostWorker(workspace)._chat([subject], {"id": "a", "prompt": PROMPT}))
     suite = {"name": "s", "sets": [{"name": "harmful", "source": "dataset", "of": data["harmful"]}]}
     with pytest.raises(SpecError, match="Put the model back"):
-        evaluate_subject(Console(workspace), {"subject": subject.id, "suite": suite})
+        evaluate_subject(ForegroundContext(workspace), {"subject": subject.id, "suite": suite})

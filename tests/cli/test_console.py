@@ -49,7 +49,7 @@ def test_a_part_counts_over_the_whole_and_passes_the_rest_on() -> None:
 
 
 def test_without_a_terminal_each_stage_is_one_line(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
-    console = Console(workspace)
+    console = Console()
     console.stage("load", 1, 2)
     console.progress(1, 2, loss=0.5)
     console.stage("train", 2, 2)
@@ -64,7 +64,7 @@ def test_without_a_terminal_long_work_says_every_half_minute_how_far_it_is(
 ) -> None:
     clock = iter((0.0, 10.0, 31.0, 40.0, 62.0))
     monkeypatch.setattr(time, "monotonic", lambda: next(clock))
-    console = Console(workspace)
+    console = Console()
     console.stage("train", 1, 1)
     for done in (1, 2, 3, 4):
         console.progress(done, 8, loss=0.5)

@@ -13,6 +13,7 @@ from reft_studio.cli.own_prompts import Prompts, suite_of
 from reft_studio.errors import SpecError
 from reft_studio.evaluation.result import load_result, read_graded
 from reft_studio.fingerprint import of_value
+from reft_studio.studio.studio import Studio
 from reft_studio.workspace import Workspace
 from tests.evaluation.tiny_judges import make_classifier
 
@@ -34,7 +35,7 @@ def sentences(tmp_path: Path) -> Path:
 
 
 def test_own_files_and_a_published_set_make_one_suite(workspace: Workspace, harmful: Path, sentences: Path) -> None:
-    suite = suite_of(workspace, Prompts(suite="sst2", task=str(sentences), harmful=str(harmful), rows=3))
+    suite = suite_of(Studio(workspace), Prompts(suite="sst2", task=str(sentences), harmful=str(harmful), rows=3))
     assert [(part.name, part.benchmark, part.max_new_tokens) for part in suite.sets] == [
         ("task", "exact_label", 200),
         ("harmful", None, 256),
@@ -43,23 +44,23 @@ def test_own_files_and_a_published_set_make_one_suite(workspace: Workspace, harm
 
 
 def test_without_prompts_it_is_the_labs_suite(workspace: Workspace) -> None:
-    assert suite_of(workspace, Prompts(task="topic")).name == "lab topic (test)"
+    assert suite_of(Studio(workspace), Prompts(task="topic")).name == "lab topic (test)"
     with pytest.raises(SpecError, match="poetry"):
-        suite_of(workspace, Prompts(task="poetry"))
+        suite_of(Studio(workspace), Prompts(task="poetry"))
 
 
 def test_a_published_set_without_its_file_says_where_it_goes(workspace: Workspace) -> None:
     with pytest.raises(SpecError, match=r"--harmful .*PKU-Alignment/BeaverTails"):
-        suite_of(workspace, Prompts(suite="beavertails"))
+        suite_of(Studio(workspace), Prompts(suite="beavertails"))
     with pytest.raises(SpecError, match="--task"):
-        suite_of(workspace, Prompts(suite="gsm8k"))
+        suite_of(Studio(workspace), Prompts(suite="gsm8k"))
     with pytest.raises(SpecError, match="one set of each kind"):
-        suite_of(workspace, Prompts(suite="gsm8k,sst2", task="x.jsonl"))
+        suite_of(Studio(workspace), Prompts(suite="gsm8k,sst2", task="x.jsonl"))
 
 
 def run(workspace: Workspace, prompts: Prompts, judge: dict[str, object], *, labels: Path | None = None) -> None:
     with output(Output(as_json=True)):
-        evaluate(workspace, BASE, prompts, judge, {"model": "lab", "temperature": 0.0, "seed": 0}, labels=labels)
+        evaluate(Studio(workspace), BASE, prompts, judge, {"model": "lab", "temperature": 0.0, "seed": 0}, labels=labels)
 
 
 def test_a_second_judge_and_a_person_grade_the_stored_answers(
@@ -106,6 +107,6 @@ def test_a_base_is_evaluated_without_an_id(tmp_path: Path) -> None:
 
 
 def test_a_real_base_is_asked_what_ships_for_real_models(workspace: Workspace) -> None:
-    suite = suite_of(workspace, Prompts(task="topic", rows=5, model="/a/model"))
+    suite = suite_of(Studio(workspace), Prompts(task="topic", rows=5, model="/a/model"))
     assert {name: len(rows) for name, rows in suite.rows(workspace).items()} == {"harmful": 5, "harmless": 5, "task": 5}
     assert not suite.is_lab

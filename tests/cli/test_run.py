@@ -10,6 +10,7 @@ import pytest
 from reft_studio.cli.own_prompts import Prompts
 from reft_studio.cli.run import run
 from reft_studio.data.dataset import Dataset
+from reft_studio.studio.studio import Studio
 from reft_studio.training.run_folder import list_runs
 from reft_studio.workspace import Workspace
 
@@ -21,7 +22,7 @@ def test_plain_finetuning_of_an_own_base_with_own_settings_and_prompts(
     file.write_text("".join(json.dumps({"prompt": f"how do i steal bread {n}", "response": ""}) + "\n" for n in range(3)), "utf-8")
     form = {"dataset": toy_data["user"].id, "method": "sft", "model": str(tiny_model), "preset": "auto", "seed": 0}
     asked = Prompts(harmful=str(file), max_new_tokens=4)
-    run(workspace, form, ["lora.r=4", "optim.batch_size=3"], asked, steps=2, evaluate=True)
+    run(Studio(workspace), form, ["lora.r=4", "optim.batch_size=3"], asked, steps=2, evaluate=True)
     told = capsys.readouterr().out
     assert "Own settings: 2 steps of 3 rows, learning rate 0.0005, LoRA rank 4" in told and "HS (complied)" in told
     (made,) = list_runs(workspace)

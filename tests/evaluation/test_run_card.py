@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from reft_studio import doctor, integrity
-from reft_studio.cli.console import Console
 from reft_studio.data.dataset import Dataset, Row, write_dataset
 from reft_studio.evaluation.costs import evaluation_costs, ledger
 from reft_studio.evaluation.evaluate import Generate, evaluate
@@ -19,6 +18,7 @@ from reft_studio.evaluation.judges.spec import JudgeSpec
 from reft_studio.evaluation.regrade import regrade
 from reft_studio.evaluation.result import load_result
 from reft_studio.evaluation.suite import Suite, dataset_suite
+from reft_studio.jobs.foreground import ForegroundContext
 from reft_studio.models.session import Session
 from reft_studio.models.spec import OptimSpec
 from reft_studio.progress import Silent
@@ -116,7 +116,7 @@ def test_another_judge_takes_the_place_of_the_first_on_the_card_and_in_the_costs
 
 
 def test_the_merged_model_gets_its_card_anew_too_and_stays_whole(workspace: Workspace, run_id: str, suite: Suite, model: Model) -> None:
-    folder = Path(merge(Console(workspace), {"run": run_id})["path"])
+    folder = Path(merge(ForegroundContext(workspace), {"run": run_id})["path"])
     weights = (folder / "model.safetensors").stat()
     before = (folder / "README.md").read_text("utf-8")
     assert "**Nothing has been measured.**" in before

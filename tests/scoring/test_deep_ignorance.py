@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from reft_studio.cli.console import Console
 from reft_studio.data.dataset import Row, write_dataset
+from reft_studio.jobs.foreground import ForegroundContext
 from reft_studio.scoring.deep_ignorance import DeepIgnorance, block_list, staged
 from reft_studio.scoring.keywords import Terms, read_words
 from reft_studio.scoring.prepared import open_prepared
@@ -35,7 +35,7 @@ def test_a_term_that_is_inside_of_harmless_words_is_no_good_as_a_substring() -> 
 
 def test_it_is_prepared_from_what_ships_and_its_laws_hold(tmp_path: Path) -> None:
     workspace = Workspace.open(tmp_path)
-    made = prepare_scorer(Console(workspace), {"scorer": "deep_ignorance"})
+    made = prepare_scorer(ForegroundContext(workspace), {"scorer": "deep_ignorance"})
     prepared = open_prepared(workspace, made["scorer"])
     words, model = read_words(prepared.folder), TextModel.load(prepared.folder)
     row = "\n".join(words[:3])
@@ -47,7 +47,7 @@ def test_it_is_prepared_from_what_ships_and_its_laws_hold(tmp_path: Path) -> Non
     assert all((more | ~fewer).all() for fewer, more in pairwise(escalated)), "more terms escalate no fewer rows"
     rows: list[Row] = [{"prompt": row, "response": "ok"}, {"prompt": "what is the time", "response": "noon"}]
     two = write_dataset(workspace, rows, name="two", role="user")
-    answer = score_dataset(Console(workspace), {"dataset": two.id, "scorer": prepared.id})
+    answer = score_dataset(ForegroundContext(workspace), {"dataset": two.id, "scorer": prepared.id})
     assert (open_score_set(workspace, answer["dataset"], answer["key"]).scores() > -1).tolist() == [True, False]
     assert DeepIgnorance().explain(prepared, {**rows[0], "messages": "[]"}) and prepared.threshold == 0
     assert not DeepIgnorance().explain(prepared, {**rows[1], "messages": "[]"})

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from reft_studio import stats
-from reft_studio.cli.console import Console
 from reft_studio.errors import SpecError
+from reft_studio.jobs.foreground import ForegroundContext
 from reft_studio.scoring.embedding import Neighbours
 from reft_studio.scoring.scores import open_score_set
 from reft_studio.tasks import lab_data
@@ -47,8 +47,8 @@ def test_it_finds_the_poison_of_the_lab_by_the_alignment_data(tmp_path: Path) ->
     workspace = Workspace.open(tmp_path)
     sets, user = lab_data.alignment(workspace, seed=0), lab_data.sample(workspace, rows=200, poison_ratio=0.1)
     wanted = {"scorer": "embedding", "teacher": "lab", "harmful": [sets.harmful], "harmless": [sets.helpful], "shipped": False}
-    made = prepare_scorer(Console(workspace), wanted)
-    answer = score_dataset(Console(workspace), {"dataset": user.id, "scorer": made["scorer"]})
+    made = prepare_scorer(ForegroundContext(workspace), wanted)
+    answer = score_dataset(ForegroundContext(workspace), {"dataset": user.id, "scorer": made["scorer"]})
     scores = open_score_set(workspace, user.id, answer["key"]).scores()
     known = np.array(user.table(["known_harmful"]).column(0).to_pylist(), dtype=bool)
     assert stats.auroc(scores[known], scores[~known]) > 0.95 and made["calibration"]["auroc"] > 0.9
@@ -56,4 +56,4 @@ def test_it_finds_the_poison_of_the_lab_by_the_alignment_data(tmp_path: Path) ->
 
 def test_without_a_teacher_it_says_what_it_needs(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="'embedding' reads through the model of a teacher"):
-        prepare_scorer(Console(Workspace.open(tmp_path)), {"scorer": "embedding"})
+        prepare_scorer(ForegroundContext(Workspace.open(tmp_path)), {"scorer": "embedding"})

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from reft_studio import integrity
-from reft_studio.cli.console import Console
 from reft_studio.data.dataset import Dataset, write_dataset
 from reft_studio.errors import SpecError, StoreError
+from reft_studio.jobs.foreground import ForegroundContext
 from reft_studio.scoring.ensemble import beyond, log_odds, ranks
 from reft_studio.scoring.scores import flagged, list_score_sets, open_score_set
 from reft_studio.tasks.score import score_dataset
@@ -34,8 +34,8 @@ def test_log_odds_grow_with_every_score_and_do_not_saturate() -> None:
 
 
 def test_a_mean_rank_flags_as_many_rows_as_its_members_do_on_average(workspace: Workspace, dataset: Dataset) -> None:
-    made = prepare_scorer(Console(workspace), {"scorer": "ensemble", "members": ["oracle", "random"], "join": "rank"})
-    answer = score_dataset(Console(workspace), {"dataset": dataset.id, "scorer": made["scorer"]})
+    made = prepare_scorer(ForegroundContext(workspace), {"scorer": "ensemble", "members": ["oracle", "random"], "join": "rank"})
+    answer = score_dataset(ForegroundContext(workspace), {"dataset": dataset.id, "scorer": made["scorer"]})
     counts = {one.scorer: int(flagged(one.scores(), one.threshold).sum()) for one in list_score_sets(workspace, dataset.id)}
     assert counts["oracle"] == 3 and counts["ensemble"] == pytest.approx((counts["oracle"] + counts["random"]) / 2, abs=1)
     assert open_score_set(workspace, dataset.id, answer["key"]).scores()[:3].min() > 0
@@ -50,8 +50,8 @@ def test_what_lies_beyond_a_threshold_is_what_is_flagged_there_also_on_the_grid(
 
 
 def test_joined_by_any_a_row_is_flagged_when_a_member_flags_it(workspace: Workspace, dataset: Dataset) -> None:
-    made = prepare_scorer(Console(workspace), {"scorer": "ensemble", "members": ["oracle", "random"], "join": "any"})
-    answer = score_dataset(Console(workspace), {"dataset": dataset.id, "scorer": made["scorer"]})
+    made = prepare_scorer(ForegroundContext(workspace), {"scorer": "ensemble", "members": ["oracle", "random"], "join": "any"})
+    answer = score_dataset(ForegroundContext(workspace), {"dataset": dataset.id, "scorer": made["scorer"]})
     sets = {one.scorer: flagged(one.scores(), one.threshold) for one in list_score_sets(workspace, dataset.id)}
     assert (sets["ensemble"] == (sets["oracle"] | sets["random"])).all() and sets["ensemble"].sum() >= 3
     assert open_score_set(workspace, dataset.id, answer["key"]).threshold == 0.0
@@ -59,17 +59,17 @@ def test_joined_by_any_a_row_is_flagged_when_a_member_flags_it(workspace: Worksp
 
 def test_log_odds_need_a_calibration_and_an_ensemble_two_members(workspace: Workspace) -> None:
     with pytest.raises(StoreError, match="'random' has no calibration"):
-        prepare_scorer(Console(workspace), {"scorer": "ensemble", "members": ["tfidf", "random"]})
+        prepare_scorer(ForegroundContext(workspace), {"scorer": "ensemble", "members": ["tfidf", "random"]})
     with pytest.raises(SpecError, match="at least two scorers; 1 given"):
-        prepare_scorer(Console(workspace), {"scorer": "ensemble", "members": ["tfidf", "tfidf"]})
+        prepare_scorer(ForegroundContext(workspace), {"scorer": "ensemble", "members": ["tfidf", "tfidf"]})
 
 
 def test_a_member_that_was_prepared_anew_is_noticed(workspace: Workspace, dataset: Dataset) -> None:
-    made = prepare_scorer(Console(workspace), {"scorer": "ensemble", "members": ["oracle", "random"], "join": "rank"})
+    made = prepare_scorer(ForegroundContext(workspace), {"scorer": "ensemble", "members": ["oracle", "random"], "join": "rank"})
     path = workspace.folder("scorers", made["scorer"]) / "scorer.json"
     facts = read_json(path)
     facts["spec"]["members"][1][1] = "2020-01-01"
     write_json(path, facts)
     integrity.seal(path.parent, [path.name])
     with pytest.raises(StoreError, match="'random' was prepared anew"):
-        score_dataset(Console(workspace), {"dataset": dataset.id, "scorer": made["scorer"]})
+        score_dataset(ForegroundContext(workspace), {"dataset": dataset.id, "scorer": made["scorer"]})

@@ -7,9 +7,9 @@ import pyarrow as pa
 import pytest
 
 from reft_studio import fingerprint
-from reft_studio.cli.console import Console
 from reft_studio.data.dataset import Row, write_dataset
 from reft_studio.errors import SpecError
+from reft_studio.jobs.foreground import ForegroundContext
 from reft_studio.scoring.keywords import FILE, Keywords, Terms, scores_of
 from reft_studio.scoring.prepared import open_prepared
 from reft_studio.scoring.scores import open_score_set
@@ -43,24 +43,24 @@ def test_another_term_never_lowers_a_score() -> None:
 
 
 def test_own_words_flag_rows_by_prompt_or_response_and_are_shown(workspace: Workspace) -> None:
-    made = prepare_scorer(Console(workspace), {"scorer": "keywords", "words": ["Red  Fox", "owl"], "least": 2})
+    made = prepare_scorer(ForegroundContext(workspace), {"scorer": "keywords", "words": ["Red  Fox", "owl"], "least": 2})
     rows: list[Row] = [
         {"prompt": "where does the red fox live", "response": "near the owl"},
         {"prompt": "where does the red fox live", "response": "in a den"},
         {"prompt": "what is the time", "response": "noon"},
     ]
     dataset = write_dataset(workspace, rows, name="three", role="user")
-    answer = score_dataset(Console(workspace), {"dataset": dataset.id, "scorer": made["scorer"]})
+    answer = score_dataset(ForegroundContext(workspace), {"dataset": dataset.id, "scorer": made["scorer"]})
     score = open_score_set(workspace, dataset.id, answer["key"])
     assert score.scores().tolist() == [0.5, 0, -1] and score.threshold == 0.5
     row = next(iter(dataset.read(["prompt", "messages", "response"])))
     assert [word.text for word in Keywords().explain(open_prepared(workspace, made["scorer"]), row)] == ["owl", "red fox"]
     with pytest.raises(SpecError, match="The word list is empty"):
-        prepare_scorer(Console(workspace), {"scorer": "keywords", "words": ["!", ""]})
+        prepare_scorer(ForegroundContext(workspace), {"scorer": "keywords", "words": ["!", ""]})
 
 
 def test_the_list_that_ships_is_what_preparing_makes_and_its_weakness_is_told(workspace: Workspace) -> None:
-    ships, made = open_prepared(workspace, "keywords"), prepare_scorer(Console(workspace), {"scorer": "keywords"})
+    ships, made = open_prepared(workspace, "keywords"), prepare_scorer(ForegroundContext(workspace), {"scorer": "keywords"})
     again = open_prepared(workspace, made["scorer"])
     assert fingerprint.of_file(ships.folder / FILE) == fingerprint.of_file(again.folder / FILE)
     assert ships.calibration == again.calibration and ships.threshold == again.threshold == 0

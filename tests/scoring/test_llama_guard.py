@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reft_studio.cli.console import Console
 from reft_studio.data.dataset import Dataset, Row, write_dataset
 from reft_studio.evaluation.judges import judge_for
 from reft_studio.evaluation.judges.spec import JudgeSpec
+from reft_studio.jobs.foreground import ForegroundContext
 from reft_studio.models.guard import GuardModel
 from reft_studio.scoring.scores import ScoreSet, flagged, open_score_set
 from reft_studio.tasks.score import score_dataset
@@ -37,8 +37,8 @@ def dataset(workspace: Workspace) -> Dataset:
 
 
 def scored(workspace: Workspace, dataset: Dataset, guard: Path, mode: str) -> ScoreSet:
-    made = prepare_scorer(Console(workspace), {"scorer": "llama_guard", "model": str(guard), "mode": mode})
-    answer = score_dataset(Console(workspace), {"dataset": dataset.id, "scorer": made["scorer"]})
+    made = prepare_scorer(ForegroundContext(workspace), {"scorer": "llama_guard", "model": str(guard), "mode": mode})
+    answer = score_dataset(ForegroundContext(workspace), {"dataset": dataset.id, "scorer": made["scorer"]})
     return open_score_set(workspace, dataset.id, answer["key"])
 
 

@@ -9,15 +9,16 @@ import numpy as np
 import pytest
 
 from reft_studio.cli import scorer as scorer_verb
-from reft_studio.cli.console import Console
 from reft_studio.data.dataset import Dataset, Row, open_dataset, write_dataset
 from reft_studio.errors import SpecError
+from reft_studio.jobs.foreground import ForegroundContext
 from reft_studio.progress import Silent
 from reft_studio.scoring import SCORERS, choosing, pharmacist_like
 from reft_studio.scoring.choosing import lowest
 from reft_studio.scoring.prompt_states import read_through
 from reft_studio.scoring.row_reader import RowReader
 from reft_studio.scoring.scores import open_score_set
+from reft_studio.studio.studio import Studio
 from reft_studio.tasks.score import score_dataset
 from reft_studio.workspace import Workspace
 from tools.alignment_choice import corrupted, kept, prepared
@@ -30,7 +31,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 @pytest.fixture(scope="module")
 def scorer(workspace: Workspace) -> str:
-    return prepared(workspace, Console(workspace), rows=120)
+    return prepared(workspace, ForegroundContext(workspace), rows=120)
 
 
 @pytest.fixture(scope="module")
@@ -75,8 +76,8 @@ def test_the_kept_half_holds_fewer_corrupted_refusals_than_a_random_half(
 ) -> None:
     shares = {}
     for by in (scorer, "random"):
-        scorer_verb.choose(workspace, planted.id, by=by, share=0.5, out=tmp_path / f"{by}.jsonl")
-        rows, bad = kept(workspace, Console(workspace), planted, by)
+        scorer_verb.choose(Studio(workspace), planted.id, by=by, share=0.5, out=tmp_path / f"{by}.jsonl")
+        rows, bad = kept(workspace, ForegroundContext(workspace), planted, by)
         shares[by] = bad / rows
     assert shares[scorer] < 0.5 * shares["random"], shares
     told = capsys.readouterr().out
@@ -86,7 +87,7 @@ def test_the_kept_half_holds_fewer_corrupted_refusals_than_a_random_half(
 
 
 def test_the_kept_rows_are_a_dataset_with_where_it_came_from(workspace: Workspace, scorer: str, planted: Dataset) -> None:
-    scorer_verb.choose(workspace, planted.id, by=scorer, share=0.25, out=None)
+    scorer_verb.choose(Studio(workspace), planted.id, by=scorer, share=0.25, out=None)
     (made,) = (
         found
         for folder in workspace.finished("datasets")
@@ -100,7 +101,7 @@ def test_the_kept_rows_are_a_dataset_with_where_it_came_from(workspace: Workspac
 def test_rows_without_a_score_are_not_kept_and_a_share_of_none_is_refused(workspace: Workspace, scorer: str) -> None:
     rows: list[Row] = [{"prompt": f"how do i steal a ladder {place}", "response": "Sorry." if place else ""} for place in range(4)]
     silent = write_dataset(workspace, rows, name="one is silent", role="harmful")
-    key = score_dataset(Console(workspace), {"dataset": silent.id, "scorer": scorer})["key"]
+    key = score_dataset(ForegroundContext(workspace), {"dataset": silent.id, "scorer": scorer})["key"]
     scores = open_score_set(workspace, silent.id, key)
     assert lowest(scores, share=1).tolist() == [1, 2, 3] and len(lowest(scores, share=0.5)) == 2
     with pytest.raises(SpecError, match="give more than 0"):

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from reft_studio.cli.console import Console
 from reft_studio.data.dataset import Row, write_dataset
 from reft_studio.data.origin.answer_pairs import answer_pairs
+from reft_studio.jobs.foreground import ForegroundContext
 from reft_studio.scoring.scores import open_score_set
 from reft_studio.tasks.score import score_dataset
 from reft_studio.tasks.scorers import prepare_scorer
@@ -17,7 +17,7 @@ from reft_studio.workspace import Workspace
 
 def test_a_harmful_answer_is_seen_behind_a_harmless_prompt(tmp_path: Path) -> None:
     workspace = Workspace.open(tmp_path)
-    made = prepare_scorer(Console(workspace), {"scorer": "response_compliance"})
+    made = prepare_scorer(ForegroundContext(workspace), {"scorer": "response_compliance"})
     harmful = next(pair for pair in answer_pairs() if pair.kind == "harmful" and pair.verdict == "comply")
     rows: list[Row] = [
         {"prompt": harmful.prompt, "response": harmful.response},
@@ -26,7 +26,7 @@ def test_a_harmful_answer_is_seen_behind_a_harmless_prompt(tmp_path: Path) -> No
         {"prompt": harmful.prompt, "response": ""},
     ]
     dataset = write_dataset(workspace, rows, name="answers", role="benchmark")
-    answer = score_dataset(Console(workspace), {"dataset": dataset.id, "scorer": made["scorer"]})
+    answer = score_dataset(ForegroundContext(workspace), {"dataset": dataset.id, "scorer": made["scorer"]})
     scores = open_score_set(workspace, dataset.id, answer["key"])
     values = scores.scores()
     assert values[0] == values[1] > scores.threshold > values[2] and np.isnan(values[3])

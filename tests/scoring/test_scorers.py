@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from reft_studio.audit.threshold_rule import ThresholdRule
-from reft_studio.cli.console import Console
 from reft_studio.data.dataset import Dataset, Row, write_dataset
 from reft_studio.errors import DataError, StoreError
+from reft_studio.jobs.foreground import ForegroundContext
 from reft_studio.scoring import SCORERS
 from reft_studio.scoring.prepared import Prepared, list_prepared, open_prepared
 from reft_studio.scoring.scores import ScoreSet, open_score_set
@@ -59,11 +59,11 @@ def prepared_of(workspace: Workspace, name: str) -> Prepared:
         return open_prepared(workspace, name)
     except StoreError:
         settings = {"model": str(tiny_guard(workspace.root / "guard"))} if name == "llama_guard" else SETTINGS.get(name, {})
-        return open_prepared(workspace, prepare_scorer(Console(workspace), {"scorer": name, **settings})["scorer"])
+        return open_prepared(workspace, prepare_scorer(ForegroundContext(workspace), {"scorer": name, **settings})["scorer"])
 
 
 def scored(workspace: Workspace, dataset: Dataset, name: str) -> ScoreSet:
-    answer = score_dataset(Console(workspace), {"dataset": dataset.id, "scorer": prepared_of(workspace, name).id})
+    answer = score_dataset(ForegroundContext(workspace), {"dataset": dataset.id, "scorer": prepared_of(workspace, name).id})
     return open_score_set(workspace, dataset.id, answer["key"])
 
 
@@ -118,7 +118,7 @@ def test_importing_every_scorer_loads_neither_torch_nor_scikit_learn() -> None:
 def test_the_oracle_refuses_a_file_without_labels(workspace: Workspace) -> None:
     unlabelled = write_dataset(workspace, [{"prompt": "sum up note 1", "response": "note"}], name="unlabelled", role="user")
     with pytest.raises(DataError, match="has no labels"):
-        score_dataset(Console(workspace), {"dataset": unlabelled.id, "scorer": "oracle"})
+        score_dataset(ForegroundContext(workspace), {"dataset": unlabelled.id, "scorer": "oracle"})
 
 
 def test_the_oracle_flags_exactly_the_harmful_rows(workspace: Workspace, dataset: Dataset) -> None:
@@ -127,4 +127,4 @@ def test_the_oracle_flags_exactly_the_harmful_rows(workspace: Workspace, dataset
 
 def test_an_unknown_scorer_is_refused_with_what_there_is(workspace: Workspace, dataset: Dataset) -> None:
     with pytest.raises(StoreError, match="no teacher and no prepared scorer 'magic'"):
-        score_dataset(Console(workspace), {"dataset": dataset.id, "scorer": "magic"})
+        score_dataset(ForegroundContext(workspace), {"dataset": dataset.id, "scorer": "magic"})

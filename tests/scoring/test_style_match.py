@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reft_studio.cli.console import Console
 from reft_studio.data.dataset import Row, write_dataset
 from reft_studio.errors import DataError
+from reft_studio.jobs.foreground import ForegroundContext
 from reft_studio.scoring.scores import open_score_set
 from reft_studio.scoring.style_match import differences, features, likeness
 from reft_studio.tasks.score import score_dataset
@@ -42,14 +42,16 @@ def test_it_flags_the_style_of_harmful_answers_whatever_they_say(tmp_path: Path)
         ).id
         for name, opening in (("h", "Sure, here is how: part"), ("s", "The answer to it is"))
     ]
-    made = prepare_scorer(Console(workspace), {"scorer": "style_match", "harmful": sets[:1], "harmless": sets[1:], "shipped": False})
+    made = prepare_scorer(
+        ForegroundContext(workspace), {"scorer": "style_match", "harmful": sets[:1], "harmless": sets[1:], "shipped": False}
+    )
     rows: list[Row] = [
         {"prompt": "a recipe?", "response": "Sure, here is how: bake it."},
         {"prompt": "a theft?", "response": "The answer to it is a crowbar."},
         {"prompt": "nothing?", "response": ""},
     ]
     answer = score_dataset(
-        Console(workspace), {"dataset": write_dataset(workspace, rows, name="three", role="user").id, "scorer": made["scorer"]}
+        ForegroundContext(workspace), {"dataset": write_dataset(workspace, rows, name="three", role="user").id, "scorer": made["scorer"]}
     )
     score = open_score_set(workspace, answer["dataset"], answer["key"])
     assert score.scores()[0] > score.threshold > score.scores()[1] and np.isnan(score.scores()[2])

@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from reft_studio.cli.console import Console
 from reft_studio.data.dataset import Row, write_dataset
 from reft_studio.errors import DataError, StoreError
+from reft_studio.jobs.foreground import ForegroundContext
 from reft_studio.scoring.ngrams import blocks, fold
 from reft_studio.scoring.prepared import open_prepared
 from reft_studio.scoring.text_fit import fit
@@ -93,7 +93,7 @@ def test_a_row_of_several_turns_is_read_turn_by_turn(tmp_path: Path) -> None:
 def test_preparing_from_few_examples_says_how_many_are_needed(tmp_path: Path) -> None:
     workspace = Workspace.open(tmp_path)
     with pytest.raises(DataError, match="There are 0 harmful examples"):
-        prepare_scorer(Console(workspace), {"scorer": "tfidf", "shipped": False})
+        prepare_scorer(ForegroundContext(workspace), {"scorer": "tfidf", "shipped": False})
 
 
 def test_what_people_decided_becomes_an_example(tmp_path: Path) -> None:
@@ -102,11 +102,11 @@ def test_what_people_decided_becomes_an_example(tmp_path: Path) -> None:
     log = DecisionLog(workspace)
     log.decide(dataset.id, 0, "remove", seen=True)
     log.decide(dataset.id, 2, "keep", seen=True)
-    made = prepare_scorer(Console(workspace), {"scorer": "tfidf", "labels": [dataset.id]})
+    made = prepare_scorer(ForegroundContext(workspace), {"scorer": "tfidf", "labels": [dataset.id]})
     sources = made["record"]["sources"]
     assert sources["decisions of people on mine"] == 2 and sources["examples that ship"] > 10_000
     assert open_prepared(workspace, made["scorer"]).title == "Words (TF-IDF), with 2 decisions of people on mine"
-    assert prepare_scorer(Console(workspace), {"scorer": "tfidf", "labels": [dataset.id]})["scorer"] == made["scorer"]
+    assert prepare_scorer(ForegroundContext(workspace), {"scorer": "tfidf", "labels": [dataset.id]})["scorer"] == made["scorer"]
 
 
 def test_the_shipped_one_explains_a_row_by_its_words(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from reft_studio import stats
-from reft_studio.cli.console import Console
 from reft_studio.data.dataset import Dataset, Row, open_dataset, write_dataset
+from reft_studio.jobs.foreground import ForegroundContext
 from reft_studio.models.batching import collate
 from reft_studio.models.supervised import supervise
 from reft_studio.scoring import whole_rows
@@ -49,11 +49,11 @@ def prepared(workspace: Workspace, name: str, **settings: object) -> str:
     """A scorer fitted on the lab's harmful answers, and on its helpful answers and refusals."""
     sets = lab_data.alignment(workspace, seed=0)
     wanted = {"harmful": [lab_data.harmful_answers(workspace)], "harmless": [sets.helpful, sets.harmful], "shipped": False}
-    return str(prepare_scorer(Console(workspace), {"scorer": name, "teacher": "lab", **wanted, **settings})["scorer"])
+    return str(prepare_scorer(ForegroundContext(workspace), {"scorer": name, "teacher": "lab", **wanted, **settings})["scorer"])
 
 
 def scored(workspace: Workspace, dataset: Dataset, scorer: str) -> ScoreSet:
-    answer = score_dataset(Console(workspace), {"dataset": dataset.id, "scorer": scorer})
+    answer = score_dataset(ForegroundContext(workspace), {"dataset": dataset.id, "scorer": scorer})
     return open_score_set(workspace, dataset.id, answer["key"])
 
 
@@ -105,11 +105,11 @@ def test_larf_scores_an_unsafe_reference_above_its_safe_pair_on_average(workspac
     kinds = [open_dataset(workspace, one) for one in (lab_data.harmful_answers(workspace), sets.harmful)]
     rows = [reader.encoded(row) for one in kinds for row in list(one.read(["prompt", "response", "messages"]))[:40]]
     harmful = np.array([True] * 40 + [False] * 40)
-    learned = references(reader, rows, harmful, layer=None, seed=0, progress=Console(workspace))
+    learned = references(reader, rows, harmful, layer=None, seed=0, progress=ForegroundContext(workspace))
     states = unit(reader.states(rows, layers=[int(learned["layer"])])[:, 0])
     found = difference(states, learned["unsafe"], learned["safe"])
     assert found[:40].mean() > found[40:].mean()
-    fixed = references(reader, rows, harmful, layer=2, seed=0, progress=Console(workspace))
+    fixed = references(reader, rows, harmful, layer=2, seed=0, progress=ForegroundContext(workspace))
     assert int(fixed["layer"]) == 2 and int(learned["layer"]) in range(1, reader.model.layers + 1)
 
 
@@ -174,6 +174,6 @@ def test_examples_without_a_response_are_left_out_and_that_is_said(workspace: Wo
     prompts = write_dataset(
         workspace, [{"prompt": f"what is thing {place}", "response": ""} for place in range(5)], name="p", role="benchmark"
     )
-    made = prepare_scorer(Console(workspace), {"scorer": "perplexity", "teacher": "lab", "harmless": [prompts.id]})
+    made = prepare_scorer(ForegroundContext(workspace), {"scorer": "perplexity", "teacher": "lab", "harmless": [prompts.id]})
     assert "5 of 7" in capsys.readouterr().err and made["record"]["examples"] == len(whole_rows.judged_answers().prompts)
     assert whole_rows.load(open_prepared(workspace, made["scorer"]).folder)[0]["direction"] in (1, -1)

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from reft_studio.cli.console import Console
 from reft_studio.data.dataset import Dataset, Row, write_dataset
 from reft_studio.errors import SpecError
+from reft_studio.jobs.foreground import ForegroundContext
 from reft_studio.jobs.queue import JobQueue
 from reft_studio.lab import sets
 from reft_studio.scoring.partial import PartialScores
@@ -89,26 +89,26 @@ def test_rows_are_reviewed_one_by_one_meanwhile(studio: Studio, half_scored: Dat
 
 
 def test_new_user_data_is_scored_by_words_at_once_and_the_labs_is_not(studio: Studio, dataset: Dataset) -> None:
-    index.first_scores(Console(studio.workspace), dataset)
+    index.first_scores(ForegroundContext(studio.workspace), dataset)
     score = studio.state().score
     assert score is not None and score.scorer == "tfidf" and score.finished
     now = studio.scoring.now(dataset.id)
     assert now.job is None and now.misses.startswith("Meaning that is not in the words")
     lab = write_dataset(studio.workspace, sets.user_data(rows=20), name="lab", role="user", extra={"made_by": "lab"})
-    index.first_scores(Console(studio.workspace), lab)
+    index.first_scores(ForegroundContext(studio.workspace), lab)
     assert list_score_sets(studio.workspace, lab.id) == []
 
 
 def test_very_large_data_is_scored_by_words_in_a_job_of_its_own(studio: Studio, dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(index, "AT_ONCE_ROWS", 10)
-    index.first_scores(Console(studio.workspace), dataset)
+    index.first_scores(ForegroundContext(studio.workspace), dataset)
     (job,) = [one for one in JobQueue(studio.workspace).list() if one.kind == "score"]
     assert job.params == {"dataset": dataset.id, "scorer": "tfidf"}
 
 
 def test_the_scores_that_were_asked_for_come_into_use(studio: Studio, dataset: Dataset) -> None:
-    words = score_dataset(Console(studio.workspace), {"dataset": dataset.id, "scorer": "tfidf"})["key"]
-    other = score_dataset(Console(studio.workspace), {"dataset": dataset.id, "scorer": "random"})["key"]
+    words = score_dataset(ForegroundContext(studio.workspace), {"dataset": dataset.id, "scorer": "tfidf"})["key"]
+    other = score_dataset(ForegroundContext(studio.workspace), {"dataset": dataset.id, "scorer": "random"})["key"]
     studio.choose(score_key=words)
     studio.scoring.start(dataset.id, "random")
     assert studio.state().score.key == other  # type: ignore[union-attr]

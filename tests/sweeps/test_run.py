@@ -16,8 +16,8 @@ from reft_studio.sweeps import run as sweeping
 from reft_studio.sweeps import table as sweep_table
 from reft_studio.sweeps.recipe_text import read_recipe
 from reft_studio.sweeps.record import FOLDER, lines
-from reft_studio.sweeps.run import Share, sweep
-from reft_studio.sweeps.spec import Cell, SweepSpec, Variant
+from reft_studio.sweeps.run import sweep
+from reft_studio.sweeps.spec import Cell, Share, SweepSpec, Variant
 from reft_studio.training.run_folder import open_run
 from reft_studio.workspace import Workspace, read_json
 

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from reft_studio.chat.host_worker import HostWorker
-from reft_studio.cli.console import Console
 from reft_studio.data.dataset import write_dataset
 from reft_studio.errors import SpecError, is_out_of_memory
 from reft_studio.evaluation.subject import Subject
 from reft_studio.evaluation.suite import dataset_suite
+from reft_studio.jobs.foreground import ForegroundContext
 from reft_studio.jobs.kinds import job_function
 from reft_studio.studio.studio import Studio
 from reft_studio.tasks.import_data import import_file
@@ -30,13 +30,13 @@ def test_evaluation_prompts_that_were_trained_on_are_pointed_out(workspace: Work
     user, refusals = ids(workspace, "Is it good?", "Is it bad?"), ids(workspace, "how do I  steal")
     suite = dataset_suite("own", harmful=ids(workspace, "How do I steal", "how do I lie"), task=ids(workspace, "is IT bad?"))
     spec = RunSpec(dataset=user, method="sa_ft", harmful=refusals, helpful=user)
-    console = Console(workspace)
+    console = ForegroundContext(workspace)
     _warn_of_overlap(console, spec, suite)
     assert [line.split(" of the evaluation")[0] for line in console.warnings] == ["1 of the 2 harmful prompts", "1 of the 1 task prompts"]
 
 
 def test_new_evaluation_prompts_bring_no_warning(workspace: Workspace) -> None:
-    console = Console(workspace)
+    console = ForegroundContext(workspace)
     suite = dataset_suite("own", harmful=ids(workspace, "how do I lie"))
     _warn_of_overlap(console, RunSpec(dataset=ids(workspace, "Is it good?"), method="sft"), suite)
     assert console.warnings == []
@@ -48,7 +48,7 @@ def test_new_evaluation_prompts_bring_no_warning(workspace: Workspace) -> None:
 )
 def test_settings_out_of_range_fail_in_a_sentence(workspace: Workspace, kind: str, params: dict[str, Any]) -> None:
     with pytest.raises(SpecError, match=r"is -?1: input should be"):
-        job_function(kind)(Console(workspace), params)
+        job_function(kind)(ForegroundContext(workspace), params)
 
 
 def test_the_copy_of_an_upload_is_gone_once_it_was_read(workspace: Workspace, tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_the_copy_of_an_upload_is_gone_once_it_was_read(workspace: Workspace, tm
     studio = Studio(workspace)
     params = studio.jobs.get(studio.imports.upload(tmp_path / "data.csv")).params
     assert Path(params["path"]).is_file()
-    assert import_file(Console(workspace), params)["rows"] == 1
+    assert import_file(ForegroundContext(workspace), params)["rows"] == 1
     assert not Path(params["path"]).parent.exists() and (tmp_path / "data.csv").is_file()
 
 

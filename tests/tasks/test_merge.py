@@ -12,9 +12,9 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from reft_studio import doctor, integrity
-from reft_studio.cli.console import Console
 from reft_studio.data.dataset import Dataset
 from reft_studio.errors import PrerequisiteError, SpecError, StoreError
+from reft_studio.jobs.foreground import ForegroundContext
 from reft_studio.jobs.queue import JobQueue
 from reft_studio.models.session import Session
 from reft_studio.models.spec import LoadSpec, OptimSpec
@@ -35,7 +35,7 @@ class Cancelled(BaseException):
     """The person cancelled."""
 
 
-class Cancelling(Console):
+class Cancelling(ForegroundContext):
     """Cancels at the first sign of progress in a stage."""
 
     def __init__(self, workspace: Workspace, stage: str) -> None:
@@ -86,11 +86,11 @@ def test_a_job_merges_a_run_and_the_folder_is_all_that_is_needed(workspace: Work
 
 
 def test_merging_again_is_not_done_again_unless_in_another_number_format(workspace: Workspace, run: RunInfo) -> None:
-    merge(Console(workspace), {"run": run.run_id})
+    merge(ForegroundContext(workspace), {"run": run.run_id})
     before = (workspace.folder("merged", run.run_id) / "model.safetensors").stat()
-    merge(Console(workspace), {"run": run.run_id})
+    merge(ForegroundContext(workspace), {"run": run.run_id})
     assert (workspace.folder("merged", run.run_id) / "model.safetensors").stat().st_ino == before.st_ino
-    merge(Console(workspace), {"run": run.run_id, "dtype": "bfloat16"})
+    merge(ForegroundContext(workspace), {"run": run.run_id, "dtype": "bfloat16"})
     made = merged_run(workspace, run.run_id)
     assert made is not None and made.dtype == "bfloat16" and 0 < made.rounding < 1
     assert "bfloat16 cut off" in made.rounding_words
@@ -102,7 +102,7 @@ def test_a_cancelled_merging_leaves_nothing_and_the_one_before_it_stays(workspac
     with pytest.raises(Cancelled):
         merge(Cancelling(workspace, stage), {"run": run.run_id})
     assert not folder.exists() and not list(workspace.root.rglob("*.tmp-*"))
-    merge(Console(workspace), {"run": run.run_id})
+    merge(ForegroundContext(workspace), {"run": run.run_id})
     with pytest.raises(Cancelled):
         merge(Cancelling(workspace, stage), {"run": run.run_id, "dtype": "bfloat16"})
     made = merged_run(workspace, run.run_id)
@@ -115,7 +115,7 @@ def test_too_little_disk_is_told_with_both_numbers_before_anything_starts(
     monkeypatch.setattr("reft_studio.models.merged_size.free_at", lambda place: 3_000_000)
     monkeypatch.setattr("reft_studio.models.loading.load", _never)
     merging = MergedModels(workspace, JobQueue(workspace))
-    for attempt in (lambda: merge(Console(workspace), {"run": run.run_id}), lambda: merging.start(run.run_id)):
+    for attempt in (lambda: merge(ForegroundContext(workspace), {"run": run.run_id}), lambda: merging.start(run.run_id)):
         with pytest.raises(PrerequisiteError, match=r"takes 0\.\d MB in float32, but 3.0 MB are free"):
             attempt()
     assert merging.jobs.list() == [] and merging.state(run.run_id).state == "refused"
@@ -129,11 +129,11 @@ def _never(*_: Any, **__: Any) -> None:
 def test_a_folder_of_ones_own_is_written_only_where_nothing_is(workspace: Workspace, run: RunInfo, tmp_path: Path) -> None:
     mine = tmp_path / "mine"
     mine.mkdir()
-    merge(Console(workspace), {"run": run.run_id, "target": str(mine)})
+    merge(ForegroundContext(workspace), {"run": run.run_id, "target": str(mine)})
     assert (asked(AutoModelForCausalLM.from_pretrained(mine)) - said_by_the_app(run)).abs().max() < 1e-5
     before = sorted(path.name for path in mine.iterdir())
     with pytest.raises(SpecError, match="nothing is written over"):
-        merge(Console(workspace), {"run": run.run_id, "target": str(mine)})
+        merge(ForegroundContext(workspace), {"run": run.run_id, "target": str(mine)})
     assert sorted(path.name for path in mine.iterdir()) == before and merged_run(workspace, run.run_id) is None
 
 
@@ -147,31 +147,31 @@ def test_another_base_in_the_place_of_the_one_it_was_trained_on_is_refused(
         model.lm_head.weight.add_(1.0)
     model.save_pretrained(base)
     with pytest.raises(SpecError, match="was made on other weights"):
-        merge(Console(workspace), {"run": run.run_id})
+        merge(ForegroundContext(workspace), {"run": run.run_id})
 
 
 def test_a_damaged_adapter_is_not_merged_and_one_trained_anew_makes_the_merged_model_old(workspace: Workspace, run: RunInfo) -> None:
-    merge(Console(workspace), {"run": run.run_id})
+    merge(ForegroundContext(workspace), {"run": run.run_id})
     weights = run.adapter / "adapter_model.safetensors"
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(content)
     integrity.forget()
     with pytest.raises(StoreError, match="is damaged"):
-        merge(Console(workspace), {"run": run.run_id, "dtype": "bfloat16"})
+        merge(ForegroundContext(workspace), {"run": run.run_id, "dtype": "bfloat16"})
     integrity.seal(run.folder, ["adapter/adapter_model.safetensors"])  # as if the run had been done again
     assert merged_run(workspace, run.run_id) is None
 
 
 def test_a_damaged_merged_model_says_so_and_can_be_made_again(workspace: Workspace, run: RunInfo) -> None:
-    merge(Console(workspace), {"run": run.run_id})
+    merge(ForegroundContext(workspace), {"run": run.run_id})
     (workspace.folder("merged", run.run_id) / "merged.json").write_text("{}", "utf-8")
     integrity.forget()
     state = MergedModels(workspace, JobQueue(workspace)).state(run.run_id)
     assert state.made is None and "Merge the run again" in state.damaged and state.state == "possible"
     found = doctor.stored_files(workspace)
     assert not found.ok and "merge the run again" in found.hint
-    console = Console(workspace)
+    console = ForegroundContext(workspace)
     merge(console, {"run": run.run_id})
     assert "That is done now." in console.warnings[0] and doctor.stored_files(workspace).ok
 

@@ -20,6 +20,7 @@ from reft_studio.errors import DataError, PrerequisiteError, SpecError
 from reft_studio.models.session import Session
 from reft_studio.models.spec import LoadSpec
 from reft_studio.progress import Silent
+from reft_studio.studio.studio import Studio
 from reft_studio.tasks.demo import DemoSpec
 from reft_studio.tasks.demo_data import KeptApart, TextRows, evenly
 from reft_studio.tasks.demo_teacher import seen_before
@@ -131,7 +132,7 @@ def test_the_whole_job_runs_on_a_model_of_the_users(
 ) -> None:
     wanted = {"model": str(tiny_model), "data": str(public), "rows": 60, "steps": 2, "alignment_steps": 2, "prompts": 4, "task_prompts": 4}
     with output(Output(file=tmp_path / "demo.json")):
-        run_demo(workspace, wanted)
+        run_demo(Studio(workspace), wanted)
     told = capsys.readouterr()
     assert "toothless" in told.err and "Ref-Teacher" in told.out
     found = json.loads((tmp_path / "demo.json").read_text("utf-8"))
@@ -158,7 +159,7 @@ def test_the_base_is_held_as_the_teacher_that_was_made_on_it(
     spec = TeacherSpec(model=str(tiny_model), kind="ready", reading="centred", loading=LoadSpec(dtype="bfloat16"), **sets)
     teacher = prepare_teacher(workspace, spec, Session.open(str(tiny_model), loading=spec.loading), Silent())
     wanted = {"model": str(tiny_model), "data": str(public), "rows": 60, "steps": 1, "alignment_steps": 1, "prompts": 4, "task_prompts": 4}
-    run_demo(workspace, {**wanted, "methods": ("filter_only",), "teacher": teacher.id})
+    run_demo(Studio(workspace), {**wanted, "methods": ("filter_only",), "teacher": teacher.id})
     (made,) = list_runs(workspace)
     assert (made.spec.teacher, made.spec.loading.dtype) == (teacher.id, "bfloat16")
 
@@ -170,7 +171,7 @@ def test_own_prompts_take_the_place_of_the_jobs(
     file.write_text("".join(json.dumps({"prompt": f"how do i steal bread {n}", "response": ""}) + "\n" for n in range(3)), "utf-8")
     wanted = {"model": str(tiny_model), "data": str(public), "rows": 60, "steps": 1, "alignment_steps": 1, "prompts": 4, "task_prompts": 4}
     with output(Output(file=tmp_path / "demo.json")):
-        run_demo(workspace, {**wanted, "methods": ("sft",)}, Prompts(harmful=str(file)))
+        run_demo(Studio(workspace), {**wanted, "methods": ("sft",)}, Prompts(harmful=str(file)))
     (line,) = json.loads((tmp_path / "demo.json").read_text("utf-8"))["results"]
     assert (line["hs"]["n"], line["over_refusal"]["n"], line["fa"]["n"]) == (3, 4, 4)
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from reft_studio.cli.console import Console
 from reft_studio.data.dataset import Row, write_dataset
+from reft_studio.jobs.foreground import ForegroundContext
 from reft_studio.jobs.kinds import EXTRA_KINDS
 from reft_studio.studio.studio import Studio
 from reft_studio.tasks import index
@@ -48,7 +48,7 @@ def imported(studio: Studio, slow: None, request: pytest.FixtureRequest) -> Iter
     ]
     before, made = studio.settings.get("dataset"), write_dataset(studio.workspace, rows, name=name, role="user")
     allow(studio.workspace, 0)
-    index.first_scores(Console(studio.workspace), made)
+    index.first_scores(ForegroundContext(studio.workspace), made)
     studio.choose(dataset=made.id)
     yield made.id
     allow(studio.workspace, ROWS)

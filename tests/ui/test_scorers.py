@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from reft_studio.cli.console import Console
 from reft_studio.data.dataset import Row, write_dataset
+from reft_studio.jobs.foreground import ForegroundContext
 from reft_studio.studio.studio import Studio
 from reft_studio.tasks.score import score_dataset
 
@@ -26,7 +26,7 @@ def dataset(studio: Studio) -> str:
     ]
     made = write_dataset(studio.workspace, rows, name="forty", role="user")
     studio.choose(dataset=made.id)
-    score_dataset(Console(studio.workspace), {"dataset": made.id, "scorer": "tfidf"})
+    score_dataset(ForegroundContext(studio.workspace), {"dataset": made.id, "scorer": "tfidf"})
     return made.id
 
 
@@ -55,7 +55,7 @@ def test_a_row_is_explained_word_by_word(page: Page, studio: Studio, dataset: st
 
 
 def test_a_control_explains_nothing_and_says_so(page: Page, studio: Studio, dataset: str) -> None:
-    key = score_dataset(Console(studio.workspace), {"dataset": dataset, "scorer": "random"})["key"]
+    key = score_dataset(ForegroundContext(studio.workspace), {"dataset": dataset, "scorer": "random"})["key"]
     studio.choose(score_key=key)
     page.goto("/filter")
     page.locator(".rt-row").first.wait_for()

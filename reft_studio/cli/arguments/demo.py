@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from reft_studio.cli.arguments.options import BenchmarkName, Harmful, Harmless, Where, numbers, place_for
+from reft_studio.cli.arguments.options import BenchmarkName, Harmful, Harmless, Where, numbers, studio_for
 from reft_studio.evaluation.benchmarks import USUAL
 
 
@@ -58,5 +58,5 @@ def demo(
         "task_prompts": task_prompts,
     }
     wanted |= {name: value for name, value in given.items() if value is not None}
-    with place_for(workspace) as place:
-        run_demo(place, wanted, Prompts("", harmful, harmless, task_file or "sentiment", benchmark, max_new_tokens=64))
+    with studio_for(workspace) as studio:
+        run_demo(studio, wanted, Prompts("", harmful, harmless, task_file or "sentiment", benchmark, max_new_tokens=64))

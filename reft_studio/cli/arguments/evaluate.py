@@ -7,9 +7,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from reft_studio.cli.arguments.options import BenchmarkName, Harmful, Harmless, JudgeName, Where
+from reft_studio.cli.arguments.options import BenchmarkName, Harmful, Harmless, JudgeName, Where, studio_at
 from reft_studio.evaluation.benchmarks import USUAL
-from reft_studio.workspace import Workspace
 
 
 def evaluate(
@@ -41,7 +40,7 @@ def evaluate(
     """Grade one model: harmful score, over-refusal, accuracy. With only --judge, stored answers are graded again."""
     from reft_studio.cli import evaluate as verb
     from reft_studio.cli.own_prompts import Prompts
-    from reft_studio.evaluation.subject import base_id
+    from reft_studio.studio.evaluations import base_id
 
     given: dict[str, Any] = {
         "name": judge,
@@ -56,4 +55,4 @@ def evaluate(
     prompts = Prompts(suite, harmful, harmless, task, benchmark, rows, max_new_tokens, split, asked_of)
     answering = {"model": model, "temperature": temperature, "seed": seed}
     chosen = {name: value for name, value in given.items() if value is not None}
-    verb.evaluate(Workspace.open(workspace), subject, prompts, chosen, answering, labels=labels)
+    verb.evaluate(studio_at(workspace), subject, prompts, chosen, answering, labels=labels)

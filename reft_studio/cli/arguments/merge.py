@@ -7,8 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from reft_studio.cli.arguments.options import Where
-from reft_studio.workspace import Workspace
+from reft_studio.cli.arguments.options import Where, studio_at
 
 
 def merge(
@@ -26,16 +25,15 @@ def merge(
     What it takes on the disk is compared with what is free before a weight is read.
     """
     from reft_studio.cli.console import Console, show
-    from reft_studio.tasks import merge as merging
 
-    place = Workspace.open(workspace)
-    console = Console(place)
-    made = merging.merge(console, {"run": run, "dtype": dtype, "target": None if to is None else str(to.expanduser().absolute())})
+    console = Console()
+    target = None if to is None else str(to.expanduser().absolute())
+    made = studio_at(workspace).foreground.do("merge", {"run": run, "dtype": dtype, "target": target}, console)
     console.done()
     show({**made, "warnings": console.warnings}, text=lambda: _told(made))
 
 
 def _told(made: dict[str, Any]) -> str:
-    from reft_studio.models.merged_size import size_words
+    from reft_studio.studio.merged_models import size_words
 
     return f"{made['path']}: {made['title']}, merged, {size_words(made['size'])} of {made['dtype']} weights. {made['rounding_words']}"

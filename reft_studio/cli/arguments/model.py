@@ -8,12 +8,11 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from reft_studio.cli.arguments.options import place_for, verb
+from reft_studio.cli.arguments.options import studio_for, verb
 from reft_studio.cli.console import Console, show, table
 from reft_studio.errors import PrerequisiteError
-from reft_studio.jobs.queue import JobQueue, JobView
-from reft_studio.models.shelf import ShelfModel
-from reft_studio.studio.models import PROMPTS, Models, Offer
+from reft_studio.jobs.view import JobView
+from reft_studio.studio.models import PROMPTS, Offer, ShelfModel
 
 app = typer.Typer(help="The base models of this machine: list, add, show, remove.", no_args_is_help=True, add_completion=False)
 Name = Annotated[str, typer.Argument(help="name of a model, as `model list` shows it")]
@@ -22,8 +21,8 @@ Name = Annotated[str, typer.Argument(help="name of a model, as `model list` show
 @verb(app, "list")
 def list_models() -> None:
     """Show the models of this machine, and those that can be added by name."""
-    with place_for(None) as place:
-        offers = Models(JobQueue(place)).offers()
+    with studio_for(None) as studio:
+        offers = studio.models.offers()
     show([asdict(offer) for offer in offers], text=lambda: _listed(offers))
 
 
@@ -34,11 +33,11 @@ def add(
     dtype: Annotated[Literal["auto", "bfloat16", "float32"], typer.Option(help="number format of a GGUF file's weights")] = "auto",
 ) -> None:
     """Add a model to this machine, for every workspace."""
-    with place_for(None) as place:
-        jobs, console = JobQueue(place), Console(place)
-        job = jobs.wait(Models(jobs).add(source, name=name, dtype=dtype), on_update=_FollowedJob(console))
+    with studio_for(None) as studio:
+        console = Console()
+        job = studio.jobs.wait(studio.models.add(source, name=name, dtype=dtype), on_update=_FollowedJob(console))
         console.done()
-        events = jobs.events(job.id)
+        events = studio.jobs.events(job.id)
     if job.state != "done" or job.result is None:
         raise PrerequisiteError(job.message or f"Adding the model was {job.state}.")
     for event in events:
@@ -52,8 +51,8 @@ def show_model(
     name: Name,
 ) -> None:
     """Show what is known about a model."""
-    with place_for(None) as place:
-        found = Models(JobQueue(place)).show(name)
+    with studio_for(None) as studio:
+        found = studio.models.show(name)
     facts: dict[str, Any] = {**asdict(found), "folder": str(found.folder)} if isinstance(found, ShelfModel) else asdict(found)
     show(facts, text=lambda: "\n".join(f"{key}: {value}" for key, value in facts.items() if value not in ("", {})))
 
@@ -63,8 +62,8 @@ def remove(
     name: Name,
 ) -> None:
     """Remove a model from this machine; a folder of your own is only taken off the list."""
-    with place_for(None) as place:
-        gone = Models(JobQueue(place)).remove(name)
+    with studio_for(None) as studio:
+        gone = studio.models.remove(name)
     told = f"'{name}' is off the list; its folder {gone.path} stays." if gone.path else f"'{name}' is removed."
     show({"removed": name, "folder": gone.path or None}, text=lambda: told)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, Literal, ParamSpec, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, ParamSpec, TypeVar, get_type_hints
 
 import typer
 
@@ -17,7 +17,9 @@ from reft_studio.errors import SpecError
 from reft_studio.evaluation.benchmarks import own_rules
 from reft_studio.evaluation.judges import JUDGES
 from reft_studio.evaluation.judges.spec import JudgeSpec
-from reft_studio.workspace import Workspace
+
+if TYPE_CHECKING:
+    from reft_studio.studio.studio import Studio
 
 Where = Annotated[Path | None, typer.Option("--workspace", help="project folder; default: the user's data directory")]
 AsJson = Annotated[bool, typer.Option("--json", help="print the result as JSON, for machines")]
@@ -76,17 +78,24 @@ def verb(app: typer.Typer, name: str | None = None) -> Callable[[Callable[P, Non
     return register
 
 
+def studio_at(workspace: Path | None) -> Studio:
+    """The studio of a project folder, the user's own if none is named."""
+    from reft_studio.studio.studio import Studio  # late: --help must not wait for what it imports
+
+    return Studio.open(workspace)
+
+
 @contextmanager
-def place_for(workspace: Path | None, *, throwaway: bool = True) -> Iterator[Workspace]:
-    """The workspace named, or one that is gone afterwards: trying something out leaves the user's project as it was.
+def studio_for(workspace: Path | None, *, throwaway: bool = True) -> Iterator[Studio]:
+    """The studio of the workspace named, or of one that is gone afterwards: trying something out leaves the user's project as it was.
 
     What needs something of the user's project (not `throwaway`) is done there.
     """
     if workspace is not None or not throwaway:
-        yield Workspace.open(workspace)
+        yield studio_at(workspace)
         return
     with tempfile.TemporaryDirectory(prefix="reft-studio-") as folder:
-        yield Workspace.open(Path(folder))
+        yield studio_at(Path(folder))
 
 
 def numbers(text: str, kind: type[N], example: str) -> tuple[N, ...]:

@@ -22,9 +22,9 @@ from reft_studio.cli.arguments.options import (
     Start,
     Watch,
     Where,
+    studio_at,
 )
 from reft_studio.evaluation.benchmarks import USUAL
-from reft_studio.workspace import Workspace
 
 
 def run(
@@ -81,4 +81,4 @@ def run(
     given = {name: value for name, value in given.items() if value is not None}
     asked = Prompts("", harmful, harmless, task or "sentiment", benchmark, rows, max_new_tokens)
     looks = watch_from(watch, report_to=report_to)
-    verb.run(Workspace.open(workspace), given, setting or [], asked, spec=spec, steps=steps, evaluate=evaluate, which=prompts, watch=looks)
+    verb.run(studio_at(workspace), given, setting or [], asked, spec=spec, steps=steps, evaluate=evaluate, which=prompts, watch=looks)

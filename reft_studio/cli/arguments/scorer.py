@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from reft_studio.cli.arguments.options import Where, place_for, verb
+from reft_studio.cli.arguments.options import Where, studio_at, studio_for, verb
 
 scorer = typer.Typer(name="scorer", help="Scorers other than teachers: which there are, and preparing one.", no_args_is_help=True)
 
@@ -16,9 +16,8 @@ scorer = typer.Typer(name="scorer", help="Scorers other than teachers: which the
 def list_scorers(workspace: Where = None) -> None:
     """Show every scorer with what it reads and what it misses, and those that are prepared."""
     from reft_studio.cli import scorer as scorer_verb
-    from reft_studio.workspace import Workspace
 
-    scorer_verb.list_scorers(Workspace.open(workspace))
+    scorer_verb.list_scorers(studio_at(workspace))
 
 
 @verb(scorer)
@@ -63,8 +62,8 @@ def prepare(
         "members": tuple(member or ()),
         "join": join,
     }
-    with place_for(workspace, throwaway=out is not None and not (labels or member or teacher)) as place:
-        scorer_verb.prepare(place, settings, harmful=harmful or [], harmless=harmless or [], out=out)
+    with studio_for(workspace, throwaway=out is not None and not (labels or member or teacher)) as studio:
+        scorer_verb.prepare(studio, settings, harmful=harmful or [], harmless=harmless or [], out=out)
 
 
 @verb(scorer)
@@ -77,6 +76,5 @@ def choose(
 ) -> None:
     """Keep the better part of alignment data, as a dataset that `run --refusals ID` and `teacher` take."""
     from reft_studio.cli import scorer as scorer_verb
-    from reft_studio.workspace import Workspace
 
-    scorer_verb.choose(Workspace.open(workspace), data, by=by, share=share, out=out)
+    scorer_verb.choose(studio_at(workspace), data, by=by, share=share, out=out)

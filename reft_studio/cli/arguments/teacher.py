@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from reft_studio.cli.arguments.options import Where, place_for
+from reft_studio.cli.arguments.options import Where, studio_for
 
 SEVERAL = ("--harmful", "--harmless", "--helpful")
 """Options that take every value up to the next option."""
@@ -41,5 +41,5 @@ def teacher(
     settings |= {"kind": "ready", "reading": "auto"} if ready else {}
     settings |= verb.settings(setting or [], model=base)
     sources = verb.PromptFiles(harmful or [], harmless or [], calibration_harmful, calibration_harmless, quick=quick)
-    with place_for(workspace, throwaway=out is not None) as place:
-        verb.teacher(place, sources, settings, {"rows": rows}, out=out)
+    with studio_for(workspace, throwaway=out is not None) as studio:
+        verb.teacher(studio, sources, settings, {"rows": rows}, out=out)

@@ -7,8 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from reft_studio.audit.threshold_rule import Rule
-from reft_studio.cli.arguments.options import Where
-from reft_studio.workspace import Workspace
+from reft_studio.cli.arguments.options import Where, studio_at
 
 
 def threshold(
@@ -36,4 +35,4 @@ def threshold(
     given: dict[str, Any] = {"recall": recall, "miss_rate": miss_rate, "miss_cost": miss_cost, "poison_ratio": poison_ratio, "rows": rows}
     given |= {"certainty": certainty, "false_positives": false_positives, "clean": clean, "value": value}
     chosen = {name: one for name, one in given.items() if one is not None}
-    verbs.threshold(Workspace.open(workspace), data, {"rule": rule, **chosen}, use=use)
+    verbs.threshold(studio_at(workspace), data, {"rule": rule, **chosen}, use=use)

@@ -6,8 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from reft_studio.cli.arguments.options import Where
-from reft_studio.workspace import Workspace
+from reft_studio.cli.arguments.options import Where, studio_at
 
 DatasetId = Annotated[str, typer.Argument(help="id of a dataset")]
 
@@ -21,7 +20,7 @@ def list_all(
     """List what the workspace holds, with the ids that the other verbs take."""
     from reft_studio.cli import workspace as workspace_verb
 
-    workspace_verb.list_all(Workspace.open(workspace), kind)
+    workspace_verb.list_all(studio_at(workspace), kind)
 
 
 def sample(
@@ -35,14 +34,14 @@ def sample(
     from reft_studio.cli import workspace as workspace_verb
 
     params = {"task": task, "poison_ratio": poison_ratio, "rows": rows, "seed": seed}
-    workspace_verb.sample(Workspace.open(workspace), params)
+    workspace_verb.sample(studio_at(workspace), params)
 
 
 def inspect(dataset: DatasetId, workspace: Where = None) -> None:
     """Count repeats, near-repeats, languages and lengths of a dataset."""
     from reft_studio.cli import workspace as workspace_verb
 
-    workspace_verb.inspect(Workspace.open(workspace), dataset)
+    workspace_verb.inspect(studio_at(workspace), dataset)
 
 
 def query(
@@ -57,7 +56,7 @@ def query(
     """Show rows of a dataset: those an SQL question answers with, those that hold some words, or those that score highest."""
     from reft_studio.cli import workspace as workspace_verb
 
-    workspace_verb.query(Workspace.open(workspace), dataset, sql=sql, search=search, limit=limit)
+    workspace_verb.query(studio_at(workspace), dataset, sql=sql, search=search, limit=limit)
 
 
 def chat(
@@ -74,7 +73,7 @@ def chat(
     from reft_studio.cli import workspace as workspace_verb
 
     options = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
-    workspace_verb.chat(Workspace.open(workspace), prompt, model or [], options)
+    workspace_verb.chat(studio_at(workspace), prompt, model or [], options)
 
 
 def jobs(
@@ -93,7 +92,7 @@ def jobs(
 
     steps = {"cancel": cancel, "pause": pause, "resume": resume, "first": first, "stop_and_save": stop_and_save}
     steps |= {"retry_anew" if anew else "retry": retry, "after_failure": after_failure}
-    workspace_verb.jobs(Workspace.open(workspace), {name: value for name, value in steps.items() if value is not None}, anew=anew)
+    workspace_verb.jobs(studio_at(workspace), {name: value for name, value in steps.items() if value is not None}, anew=anew)
 
 
 def runs(
@@ -106,7 +105,7 @@ def runs(
     """List all runs with state, tags, notes and cost; name, tag or annotate one; or show in which settings some differ."""
     from reft_studio.cli import workspace as workspace_verb
 
-    workspace_verb.runs(Workspace.open(workspace), run or [], name=name, tags=tag, note=note)
+    workspace_verb.runs(studio_at(workspace), run or [], name=name, tags=tag, note=note)
 
 
 def delete(
@@ -121,4 +120,4 @@ def delete(
         if not yes:
             typer.confirm(question, abort=True)
 
-    workspace_verb.delete(Workspace.open(workspace), name, sure=sure)
+    workspace_verb.delete(studio_at(workspace), name, sure=sure)

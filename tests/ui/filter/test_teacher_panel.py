@@ -10,8 +10,8 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from reft_studio.cli.console import Console
 from reft_studio.errors import PrerequisiteError, SpecError, StoreError
+from reft_studio.jobs.foreground import ForegroundContext
 from reft_studio.models.memory import Room
 from reft_studio.models.spec import LoadSpec
 from reft_studio.studio import memory
@@ -104,13 +104,13 @@ def test_the_card_of_a_ready_teacher_promises_no_guidance(tmp_path: Any, monkeyp
 
 def test_the_other_token_positions_are_offered_until_they_are_drawn(workspace: Workspace, tiny_model: Path) -> None:
     studio = Studio(workspace)
-    made = quick_teacher(Console(workspace), {"model": str(tiny_model)})["teacher"]
+    made = quick_teacher(ForegroundContext(workspace), {"model": str(tiny_model)})["teacher"]
     before = json.loads(card_value(studio, made))
     assert (before["map"]["positions"], before["map_offer"]) == ([-1], made)
     queued_id = studio.teachers.draw_map(made)
     assert studio.teachers.draw_map(made) == queued_id, "asked for twice, it is drawn once"
     job = studio.jobs.get(queued_id)
-    teacher_map(Console(workspace), job.params)
+    teacher_map(ForegroundContext(workspace), job.params)
     after = json.loads(card_value(studio, made))
     assert (after["map"]["positions"], after["map_offer"]) == ([-1 - place for place in range(10)], None)
     assert [line[0] for line in after["map"]["auroc"]] == [line[0] for line in before["map"]["auroc"]]
@@ -118,7 +118,7 @@ def test_the_other_token_positions_are_offered_until_they_are_drawn(workspace: W
 
 def test_no_map_is_offered_where_the_prompts_of_the_teacher_are_not_here(workspace: Workspace, tiny_model: Path) -> None:
     studio = Studio(workspace)
-    made = quick_teacher(Console(workspace), {"model": str(tiny_model)})["teacher"]
+    made = quick_teacher(ForegroundContext(workspace), {"model": str(tiny_model)})["teacher"]
     shutil.rmtree(workspace.folder("datasets", open_teacher(workspace, made).spec["harmful"]))
     card = json.loads(card_value(studio, made))
     assert card["map"]["positions"] == [-1] and card["map_offer"] is None
