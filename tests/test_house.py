@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.house import blocks, figures, main
+from tools.house import PAST, ROOT, blocks, figures, main, values_of
 from tools.house_code import circles, read_house, without_detours
 from tools.house_drawing import BEGIN, END, drawing, label, outdated
 
@@ -18,6 +18,10 @@ PROJECT = {
 [tool.importlinter]
 [[tool.importlinter.contracts]]
 type = "forbidden"
+[[tool.importlinter.contracts]]
+type = "forbidden"
+source_modules = ["ui", "reft_studio.cli"]
+ignore_imports = ["** -> reft_studio.south.two", "ui.page -> reft_studio.south"]
 [[tool.importlinter.contracts]]
 type = "layers"
 layers = ["reft_studio.cli", "ui", "reft_studio.studio",
@@ -91,15 +95,28 @@ def test_short_files_are_counted_without_the_doors_of_folders(names: Callable[[s
 
 def test_pages_and_commands_may_import_the_studio_the_errors_and_commands_each_other(names: Callable[[str], tuple[str, ...]]) -> None:
     past = ("reft_studio.cli.app → reft_studio.data.rows", "ui.page → reft_studio.north.one")
-    assert names("imports past the studio, by pages and commands") == past
+    assert names(PAST) == past
     assert names("the same for types only") == ("ui.page → reft_studio.data.rows",)
+
+
+def test_values_are_what_the_import_contract_of_pages_and_commands_leaves_out(root: Path) -> None:
+    assert values_of(root) == {("**", "reft_studio.south.two"), ("ui.page", "reft_studio.south")}
+    (root / "ui/page.py").write_text("import reft_studio.south.two, reft_studio.north\nfrom reft_studio import south\n")
+    (root / "ui/other.py").write_text("from reft_studio import south\n")
+    past = figures(read_house(root), values_of(root))[PAST].names
+    assert [line for line in past if line.startswith("ui.")] == ["ui.other → reft_studio.south", "ui.page → reft_studio.north"]
+
+
+def test_the_pages_and_commands_of_this_project_go_through_the_studio() -> None:
+    found = figures(read_house(ROOT), values_of(ROOT))
+    assert (found[PAST].names, found["the same for types only"].names) == ((), ())
 
 
 @pytest.mark.parametrize("name", ["verbs", "teacher_cli", "run_verb", "console"])
 def test_the_files_of_the_command_line_count_as_one_before_they_have_a_folder(root: Path, name: str) -> None:
     (root / "reft_studio" / "options.py").write_text("")
     (root / f"reft_studio/{name}.py").write_text("import reft_studio.options, reft_studio.studio.studio, reft_studio.data.rows\n")
-    past = figures(read_house(root))["imports past the studio, by pages and commands"].names
+    past = figures(read_house(root))[PAST].names
     assert [line for line in past if line.startswith(f"reft_studio.{name} ")] == [f"reft_studio.{name} → reft_studio.data.rows"]
 
 

@@ -18,11 +18,11 @@ import sys
 import tarfile
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.house_code import PRODUCT, STUDIO, House, Module, circles, files, read_house
+from tools.house_code import PRODUCT, STUDIO, House, Module, circles, contracts, files, read_house
 from tools.house_drawing import draw, outdated
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,6 +30,8 @@ TESTED = ("store", "audit", "training", "data")
 """Rooms whose ratio of tests to code is shown: what they do wrong costs most."""
 SHORT = 60
 BLOCK = 8
+PAST = "imports past the studio, by pages and commands, of other than values"
+"""Values are what the import contract of the same name leaves out."""
 FORMER_CLI = ("verbs", "options", "console", "demo")
 """The command line's modules before they had a folder, with those named `*_cli` and `*_verb`."""
 
@@ -60,7 +62,7 @@ def main(arguments: Sequence[str], root: Path = ROOT) -> int:
         return drawn(read_house(root), check=given.check)
     columns = {rev: figures_at(root, rev) for rev in (given.against, given.at) if rev}
     if not given.at:
-        columns["now"] = figures(read_house(root))
+        columns["now"] = figures(read_house(root), values_of(root))
     print(table(columns))
     print(lists(columns, everything=given.names), end="")
     return 0
@@ -77,13 +79,13 @@ def drawn(house: House, *, check: bool) -> int:
 
 
 def figures_at(root: Path, rev: str) -> Figures:
-    """The figures of a commit, unpacked to a temporary folder. Exits with git's words if there is no such commit."""
+    """The figures of a commit, by today's rules, unpacked to a temporary folder. Exits with git's words if there is no such commit."""
     with tempfile.TemporaryDirectory(prefix="house-") as folder:
         there = git(root, "ls-tree", "--name-only", rev).decode().split("\n")
         archive = git(root, "archive", rev, "--", *(name for name in (*PRODUCT, "tests") if name in there))
         with tarfile.open(fileobj=io.BytesIO(archive)) as packed:
             packed.extractall(folder, filter="data")
-        return figures(read_house(Path(folder)))
+        return figures(read_house(Path(folder)), values_of(root))
 
 
 def git(root: Path, *arguments: str) -> bytes:
@@ -94,9 +96,9 @@ def git(root: Path, *arguments: str) -> bytes:
     return done.stdout
 
 
-def figures(house: House) -> Figures:
-    """Every figure by what it counts."""
-    return {**sizes(house), **ratios(house), **shapes(house), **between_rooms(house), **repeated(house)}
+def figures(house: House, values: Collection[tuple[str, str]] = ()) -> Figures:
+    """Every figure by what it counts; `values` are those of `values_of`."""
+    return {**sizes(house), **ratios(house), **shapes(house), **between_rooms(house, values), **repeated(house)}
 
 
 def sizes(house: House) -> Figures:
@@ -157,13 +159,13 @@ def counted(names: Iterable[str], *, listed: bool = False) -> Count:
     return Count(f"{len(ordered):,}", ordered, listed)
 
 
-def between_rooms(house: House) -> Figures:
+def between_rooms(house: House, values: Collection[tuple[str, str]]) -> Figures:
     """Rooms, arrows between them, circles, and who goes past the studio."""
     rooms = house.rooms(STUDIO, "ui").keys() - {STUDIO}
     arrows, with_types = house.arrows(rooms), house.arrows(rooms, typing=True)
     return {
-        "imports past the studio, by pages and commands": counted(past_the_studio(house, typing=False)),
-        "the same for types only": counted(past_the_studio(house, typing=True)),
+        PAST: counted(past_the_studio(house, values, typing=False)),
+        "the same for types only": counted(past_the_studio(house, values, typing=True)),
         "rooms": counted(rooms),
         "arrows between rooms": counted(f"{room} → {aim}" for room, aims in arrows.items() for aim in aims),
         "circles of rooms": counted((" ↔ ".join(circle) for circle in circles(arrows)), listed=True),
@@ -171,14 +173,24 @@ def between_rooms(house: House) -> Figures:
     }
 
 
-def past_the_studio(house: House, *, typing: bool) -> Iterator[str]:
-    """Imports by pages and commands of anything in the package but the studio, the errors and, for commands, other commands."""
+def past_the_studio(house: House, values: Collection[tuple[str, str]], *, typing: bool) -> Iterator[str]:
+    """Imports by pages and commands of anything in the package but the studio, the errors, values and, for commands, other commands."""
     for module in house.modules.values():
         if module.room == "ui" or is_command(module):
             for aim in map(house.modules.__getitem__, module.typing if typing else module.uses):
                 among_commands = is_command(module) and is_command(aim)
-                if aim.name.startswith(f"{STUDIO}.") and aim.room not in ("studio", "errors") and not among_commands:
+                allowed = {("**", aim.name), (module.name, aim.name)} & set(values) or among_commands
+                if aim.name.startswith(f"{STUDIO}.") and aim.room not in ("studio", "errors") and not allowed:
                     yield f"{module.name} → {aim.name}"
+
+
+def values_of(root: Path) -> frozenset[tuple[str, str]]:
+    """Who (`**`: anybody) may import what past the studio: what the import contract of pages and commands leaves out."""
+    for contract in contracts(root):
+        if contract["type"] == "forbidden" and {"ui", f"{STUDIO}.cli"} <= set(contract.get("source_modules", ())):
+            pairs = (line.partition(" -> ")[::2] for line in contract.get("ignore_imports", ()))
+            return frozenset((module, aim) for module, aim in pairs)
+    return frozenset()
 
 
 def is_command(module: Module) -> bool:

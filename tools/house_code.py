@@ -6,11 +6,13 @@ A room is a folder or module of the first level of `reft_studio`, or another pac
 from __future__ import annotations
 
 import ast
+import tomllib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 STUDIO = "reft_studio"
 PRODUCT = (STUDIO, "ui", "benchmarks", "tools")
@@ -101,6 +103,12 @@ def read_house(root: Path) -> House:
             (typing if for_types else uses).update(targets(node, package, paths.keys()))
         modules[name] = Module(name, path, text, tree, frozenset(uses - {name}), frozenset(typing - uses - {name}))
     return House(root, modules)
+
+
+def contracts(root: Path) -> list[dict[str, Any]]:
+    """The import contracts of a project, as pyproject.toml has them."""
+    found: list[dict[str, Any]] = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
+    return found
 
 
 def files(folder: Path, *endings: str) -> list[Path]:

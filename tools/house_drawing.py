@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from pathlib import Path
 
-from tools.house_code import STUDIO, Arrows, House, Module, without_detours
+from tools.house_code import STUDIO, Arrows, House, Module, contracts, without_detours
 
 PAGE = Path("docs/development.md")
 BEGIN = "<!-- the house: made by python -m tools.house --draw -->"
@@ -109,8 +108,7 @@ def row(name: str, words: str, modules: list[Module]) -> str:
 
 def layers(root: Path) -> list[str]:
     """The rooms of the first import contract with layers, from the highest down; one in parentheses may be missing."""
-    contracts = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
-    order = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
+    order = next(contract["layers"] for contract in contracts(root) if contract["type"] == "layers")
     return [name.strip(" ()").rpartition(".")[2] for layer in order for name in re.split(r"[|:]", layer)]
 
 

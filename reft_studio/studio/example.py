@@ -27,7 +27,7 @@ KINDS = ("datasets", "scores", "runs", "evaluations")
 
 
 @dataclass
-class Example:
+class ExampleProject:
     """The example of one workspace."""
 
     workspace: Workspace

@@ -29,7 +29,7 @@ from reft_studio.studio import (
 from reft_studio.studio.chat import Chat
 from reft_studio.studio.comparison import Comparing
 from reft_studio.studio.datasets import Datasets
-from reft_studio.studio.example import Example
+from reft_studio.studio.example import ExampleProject
 from reft_studio.studio.imports import Imports
 from reft_studio.studio.measures import Measures
 from reft_studio.studio.models import Models
@@ -58,7 +58,7 @@ class Studio:
         self.settings = StoredSettings(workspace)
         self.audit = audit.Audit(workspace, self.log, self.jobs)
         self.reports = Reports(workspace, self.audit)
-        self.example = Example(workspace, self.jobs)
+        self.example = ExampleProject(workspace, self.jobs)
         self.evaluations = evaluations.Evaluations(workspace, self.jobs)
         self.datasets = Datasets(workspace)
         self.imports = Imports(workspace, self.jobs)
