@@ -153,7 +153,7 @@ def _empty(page: Page) -> None:
     """Make a tab as good as new."""
     page.unroute_all(behavior="ignoreErrors")
     page.evaluate("sessionStorage.clear()")
-    page.goto("about:blank")
+    page.goto("/healthz")
     page.set_viewport_size(WINDOW)
 
 
