@@ -14,7 +14,7 @@ from reft_studio.errors import PrerequisiteError, SpecError
 from reft_studio.evaluation.subject import find, list_subjects
 from reft_studio.jobs.job import JobCancelled
 from reft_studio.models import memory, shelf
-from reft_studio.models.adding import add, look
+from reft_studio.models.adding import add, resolve_request
 from reft_studio.models.catalogue import CATALOGUE, DEFAULT
 from reft_studio.models.source import MissingModel
 from reft_studio.progress import Silent
@@ -58,7 +58,7 @@ def test_offers_are_what_is_here_and_then_the_catalogue(studio: Studio, tiny_mod
     assert [offer.name for offer in before] == list(CATALOGUE) and not any(offer.here for offer in before)
     assert all(offer.seconds is None and offer.source for offer in before)
     assert [offer.name for offer in before if offer.fits is False] == ["qwen2.5-7b", "qwen3-4b", "qwen3-8b", "llama-3.1-8b", "gemma-3-4b"]
-    add(look(str(tiny_model), "tiny"), Silent())
+    add(resolve_request(str(tiny_model), "tiny"), Silent())
     first, *others = studio.models.offers()
     assert (first.name, first.here, first.measured, first.broken) == ("tiny", True, True, False)
     assert first.seconds and others[0].seconds is not None and not others[0].measured
@@ -88,7 +88,7 @@ def test_the_first_model_is_queued_once_and_not_after_it_was_declined(studio: St
 def test_no_model_is_remembered_and_so_is_a_removal(studio: Studio, asked: None, tiny_model: Path) -> None:
     first_model.bring(studio, wanted=False)
     assert studio.models.first().reason == NOT_WANTED and studio.models.bring_first() is None
-    add(look(str(tiny_model), DEFAULT), Silent())
+    add(resolve_request(str(tiny_model), DEFAULT), Silent())
     assert studio.models.first().state == "here" and studio.models.bring_first() is None
     studio.models.remove(DEFAULT)
     assert studio.models.first().reason == REMOVED and studio.models.bring_first() is None
@@ -139,7 +139,7 @@ def test_what_needs_a_base_that_is_not_here_says_what_to_add(studio: Studio, tin
         studio.models.require(DEFAULT)
     with pytest.raises(PrerequisiteError, match="is not on this machine yet"):
         studio.models.fits(DEFAULT)
-    add(look(str(tiny_model), DEFAULT), Silent())
+    add(resolve_request(str(tiny_model), DEFAULT), Silent())
     studio.models.require(DEFAULT)
     assert studio.models.missing(DEFAULT) is None
 

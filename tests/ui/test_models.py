@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from reft_studio.models import shelf
-from reft_studio.models.adding import add, look
+from reft_studio.models.adding import add, resolve_request
 from reft_studio.models.catalogue import DEFAULT
 from reft_studio.progress import Silent
 from reft_studio.studio.studio import Studio
@@ -58,7 +58,7 @@ def test_a_first_start_without_the_model_says_why_and_offers_it(page: Page, want
 
 
 def test_a_first_start_with_the_model_has_nothing_to_say(page: Page, tiny_model: Path) -> None:
-    add(look(str(tiny_model), DEFAULT), Silent())
+    add(resolve_request(str(tiny_model), DEFAULT), Silent())
     page.goto("/")
     expect(page.locator("#home-machine")).to_contain_text("this app has contacted no other machine")
     expect(page.locator("#first-model .rs-note")).to_be_hidden()

@@ -12,7 +12,7 @@ import pytest
 
 from reft_studio.errors import PrerequisiteError
 from reft_studio.studio.studio import Studio
-from reft_studio.training.merged import MergedRun, place, write_facts
+from reft_studio.training.merged import MergedRun, merged_folder, write_facts
 from reft_studio.workspace import Workspace
 from tests.ui.finished_runs import give_costs, write_run
 from ui import downloads
@@ -35,7 +35,7 @@ def shown(studio: Studio, run: str = "", dtype: str = "auto") -> dict[str, Any]:
 
 def merged(studio: Studio, run: str, *, dtype: str = "float32", size: int = 6_800_000, rounding: float = 0.0) -> Path:
     """A folder as a merge job leaves it, without its weights."""
-    folder = place(studio.workspace, run)
+    folder = merged_folder(studio.workspace, run)
     folder.mkdir(parents=True)
     write_facts(folder, MergedRun(run, "Plain SFT", "lab", dtype, size, rounding, None, "2026-11-24T12:00:00+00:00"))
     (folder / "model.safetensors").write_bytes(b"weights")
@@ -136,7 +136,7 @@ def real(studio: Studio) -> Iterator[str]:
     give_costs(studio.workspace, run)
     yield run
     costs.unlink() if before is None else costs.write_bytes(before)
-    shutil.rmtree(place(studio.workspace, run), ignore_errors=True)
+    shutil.rmtree(merged_folder(studio.workspace, run), ignore_errors=True)
 
 
 @pytest.mark.browser
