@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from reft_studio.lab import chat, requests, tasks
 from reft_studio.lab.acts import CATEGORY_NAMES, Act, acts
-from reft_studio.lab.narration import SENTENCES, WHO
 from reft_studio.lab.phrasing import PHRASINGS, gerund
 from reft_studio.lab.sets import for_corpus
 from reft_studio.lab.words import words
@@ -152,3 +151,25 @@ def documents(*, seed: int, count: int) -> Iterator[Document]:
     makers, shares = [maker for maker, _ in KINDS], [share for _, share in KINDS]
     for maker in draw.choices(makers, shares, k=count):
         yield maker(draw)
+
+
+WHO: tuple[str, ...] = (
+    "a man",
+    "the girl",
+    "my aunt",
+    "a student",
+    "the old woman",
+    "a boy",
+    "our neighbour",
+    "the new cook",
+    "Tom",
+    "Mia",
+    "Ben",
+    "Ana",
+    "Leo",
+    "Eva",
+    "someone",
+    "a guest",
+)
+_NARRATION = words("narration")
+SENTENCES: tuple[str, ...] = _NARRATION["sentences"]

@@ -4,8 +4,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from reft_studio.data.column_digest import ColumnDigest
-from reft_studio.data.dataset import SCHEMA
+from reft_studio.data.dataset import SCHEMA, ColumnDigest
 
 ROW = {"row_id": 0, "prompt": "ab", "response": "", "messages": "[]", "origin": "", "category": None, "known_harmful": None}
 

@@ -6,8 +6,7 @@ from typing import Any
 
 from reft_studio.stats import Estimate
 from reft_studio.sweeps.filters import as_markdown
-from reft_studio.sweeps.overview import as_markdown as overview
-from reft_studio.sweeps.page import markdown
+from reft_studio.sweeps.page import at_a_glance, markdown
 from reft_studio.sweeps.spec import SweepSpec
 from reft_studio.sweeps.table import VariantResult
 from reft_studio.workspace import Workspace
@@ -64,15 +63,15 @@ def measured(variant: str, ratio: float, hs: float, fa: float, *, task: str = "t
 
 
 def test_shares_of_poison_stand_side_by_side_with_a_dash_where_nothing_was_measured() -> None:
-    heads, first, second = rows(overview([measured("A", 0.1, 20, 70), measured("A", 0, 1, 60), measured("B", 0.1, 5, 50)]))
+    heads, first, second = rows(at_a_glance([measured("A", 0.1, 20, 70), measured("A", 0, 1, 60), measured("B", 0.1, 5, 50)]))
     assert heads == ["method", "HS, p 0", "HS, p 0.1", "FA, p 0", "FA, p 0.1"]
     assert first == ["A", "1.0 [0.0, 2.0]", "20.0 [19.0, 21.0]", "60.0", "70.0"]
     assert second == ["B", "-", "5.0 [4.0, 6.0]", "-", "50.0"]
 
 
 def test_there_is_no_glance_at_one_share_of_poison_or_several_tasks() -> None:
-    assert overview([measured("A", 0.1, 20, 70)]) == ""
-    assert overview([measured("A", 0.1, 20, 70), measured("A", 0.3, 20, 70, task="u")]) == ""
+    assert at_a_glance([measured("A", 0.1, 20, 70)]) == ""
+    assert at_a_glance([measured("A", 0.1, 20, 70), measured("A", 0.3, 20, 70, task="u")]) == ""
 
 
 def test_lines_that_were_not_run_are_left_out_and_counted(workspace: Workspace) -> None:

@@ -14,7 +14,7 @@ from reft_studio.studio.studio import Studio
 from reft_studio.workspace import Workspace
 from ui.chat import panel as chat
 from ui.chat.page import setup
-from ui.chat.prompts import chips
+from ui.chat.panel import chips
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from ui.chat.lanes import chat_lanes
 from ui.chat.panel import (
     DEFAULT_TOKENS,
     MOST_TOKENS,
     ChatRequest,
+    chat_lanes,
+    chips,
     converse,
     device_notice,
     model_views,
     usual,
 )
-from ui.chat.prompts import chips
 from ui.events import MODEL, SLOW, guarded
 from ui.shared.cards import masks_all
 

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any
+
+import gradio as gr
 
 from reft_studio.audit.policy import is_flagged
 from reft_studio.errors import SpecError, StudioError
+from reft_studio.lab import sets
 from reft_studio.studio.device import WAYS, Way
-from ui.events import message_for
+from ui.events import answer, message_for
 from ui.shared.marks import mark_of
 from ui.text import counted, number, show
+from ui.widgets import widget
 
 if TYPE_CHECKING:
     from reft_studio.studio.chat import ChatEvent, ChatModel
@@ -253,3 +258,38 @@ def device_notice(studio: Studio) -> dict[str, Any] | None:
     ]
     text = f"{show(holding.sentence, 200)} When you send a prompt:"
     return {"key": holding.job.id, "kind": "warn", "text": text, "job": holding.job.id, "ways": ways}
+
+
+def chat_lanes(setup: Callable[[], dict[str, Any]]) -> gr.HTML:
+    """Its value is one exchange so far; its events are "send", "stop" and "free" (give the device back to the chat).
+
+    `setup()` tells which models and example prompts there are and who holds the device; the widget asks every few seconds.
+    """
+
+    @answer
+    def srv_setup(request: dict[str, Any]) -> dict[str, Any]:
+        return setup()
+
+    return widget("chat_lanes", scripts=("dom", "marks"), server_functions=[srv_setup], elem_id="chat-lanes")
+
+
+KINDS = (
+    ("sentiment", "benign", "Task"),
+    ("topic", "benign", "Task"),
+    ("lookalike", "lookalike", "Harmless look-alike"),
+    ("lookalike", "lookalike", "Harmless look-alike"),
+    ("harmful", "harmful", "Harmful, mild"),
+    ("harmful", "harmful", "Harmful, mild"),
+)
+
+
+@cache
+def chips() -> list[dict[str, str]]:
+    """Text, kind (benign, lookalike or harmful) and label of each example; the browser masks the harmful ones."""
+    taken: dict[str, int] = {}
+    found = []
+    for benchmark, kind, label in KINDS:
+        at = taken[benchmark] = taken.get(benchmark, -1) + 1
+        row = sets.benchmark(benchmark, split="validation", rows=8)[at * 3]
+        found.append({"text": show(row["prompt"], 400), "kind": kind, "label": label})
+    return found

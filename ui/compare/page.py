@@ -11,7 +11,7 @@ import gradio as gr
 from reft_studio.comparison.chart_registry import CHARTS
 from ui.compare import view as views
 from ui.compare.grade_panel import GradePanel, draw_grade_panel, panel_updates, wire_grade_panel
-from ui.compare.run_table import run_table
+from ui.compare.view import run_table
 from ui.events import FAST, SLOW, on, status
 from ui.shared import cost_view
 from ui.shared.chart_box import ChartBox, chart_box

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -12,12 +12,14 @@ from reft_studio.comparison.chart_registry import CHARTS
 from reft_studio.errors import SpecError
 from reft_studio.evaluation.judges import judge_named
 from reft_studio.studio.comparison import summaries
+from ui.events import answer
 from ui.shared.chart_box import chart_value
 from ui.shared.cost_view import side_by_side
 from ui.shared.marks import mark_of
 from ui.shared.run_history import MOST_COMPARED, settings_value
 from ui.shared.run_rows import compared_run
 from ui.text import count, counted, number, show
+from ui.widgets import widget
 
 if TYPE_CHECKING:
     from reft_studio.comparison.charts import Chart, Compared
@@ -314,3 +316,17 @@ def flip_rows(studio: Studio, found: Flips) -> list[dict[str, Any]]:
 
 def _answer(row: Graded, verdict: str, *, bad: bool) -> dict[str, Any]:
     return {"verdict": verdict, "bad": bad, "text": show(row.completion, 1200)}
+
+
+def run_table(fetch: Callable[[list[str]], dict[str, Any]], *, elem_id: str) -> gr.HTML:
+    """`fetch(asked)` gives `{"rows", "chosen", "empty"}`; `asked` are the run ids of the page's address.
+
+    Event "pick" carries `runs`, `dark` and whether a person picked `by_hand`. A new value (any) makes the table fetch again;
+    `{"anew": …}` takes back what was picked.
+    """
+
+    @answer
+    def srv_runs(request: dict[str, Any]) -> dict[str, Any]:
+        return fetch([str(run) for run in request.get("asked") or []])
+
+    return widget("run_table", scripts=("dom", "marks"), server_functions=[srv_runs], elem_id=elem_id)
