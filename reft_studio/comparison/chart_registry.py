@@ -1,4 +1,4 @@
-"""The charts of the comparison by name; a new one is a file in `charts` and a line here. Names them without importing plotly."""
+"""The charts of the comparison, registered by name; a new one is a file in `charts` and a line here. Does not import plotly."""
 
 from __future__ import annotations
 
@@ -19,4 +19,4 @@ CHARTS: Registry[Chart] = Registry(
         "costs": "reft_studio.comparison.charts.costs:CHART",
     },
 )
-"""In the order in which Compare and the report show them; these place `trade_off` first and `costs` beside the table of costs."""
+"""In the order in which Compare and the report show them; both place `trade_off` first and `costs` with the table of costs."""

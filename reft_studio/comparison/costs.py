@@ -1,4 +1,4 @@
-"""What runs cost side by side, and how much more than plain finetuning: by what each counted itself, and by the clock of a plain run."""
+"""Costs of runs in comparison, and their multiple of plain finetuning: by each run's own counters, and by the clock of a plain run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Checks during training": ("looks",),
     "Evaluate": ("answer", "grade"),
 }
-"""Stages as charts and tables join them."""
+"""Groups of stages in charts and tables."""
 NO_LEDGER = "it was made by a version that kept no ledger"
 _ITSELF = "it is plain finetuning itself"
 _NONE = "no plain SFT run has the same data, base, steps and settings"
@@ -28,9 +28,9 @@ _NONE = "no plain SFT run has the same data, base, steps and settings"
 
 @dataclass(frozen=True)
 class Timed:
-    """A run beside a plain one of the same data and steps: seconds of the method's own work and peak memory of both.
+    """A run and a plain one of the same data and steps: seconds of the method's own work and peak memory of both.
 
-    One run each, as the clock saw them: on a machine that did other things too, times differ by that.
+    One run each, by the clock: on a machine with other load, times vary accordingly.
     """
 
     run: str
@@ -42,22 +42,22 @@ class Timed:
 
     @property
     def ratio(self) -> float:
-        """How many times as long."""
+        """Multiple of the plain run's time."""
         return self.seconds / max(self.plain_seconds, 1e-9)
 
     @property
     def words(self) -> str:
         """`1.84 × the time of 'Plain SFT' (9.4 s against 5.1 s), 108 MB more memory`."""
-        said = f"{self.ratio:.2f} × the time of '{self.title}' ({self.seconds:.1f} s against {self.plain_seconds:.1f} s)"
+        words = f"{self.ratio:.2f} × the time of '{self.title}' ({self.seconds:.1f} s against {self.plain_seconds:.1f} s)"
         if self.memory_mb is None or self.plain_memory_mb is None:
-            return said
+            return words
         more = self.memory_mb - self.plain_memory_mb
-        return f"{said}, {abs(more):,} MB {'more' if more >= 0 else 'less'} memory at most"
+        return f"{words}, {abs(more):,} MB {'more' if more >= 0 else 'less'} memory at most"
 
 
 @dataclass(frozen=True)
 class RunCost:
-    """What one run cost. `why` says why there is no ledger; `withheld` why no plain run is beside it, empty where one is."""
+    """Costs of one run. `why` is the reason if there is no ledger; `withheld` the reason if it is compared with no plain run."""
 
     run: str
     title: str
@@ -72,7 +72,7 @@ class RunCost:
 
     @property
     def extra(self) -> Extra:
-        """By the run's own count."""
+        """By the run's own counters."""
         return Extra(None, None, self.why) if self.ledger is None else self.ledger.extra
 
     def seconds(self, group: str) -> float:
@@ -80,7 +80,7 @@ class RunCost:
         return 0.0 if self.ledger is None else self.ledger.time_of(*GROUPS[group])
 
     def peak(self, group: str) -> int | None:
-        """Peak memory of a group of stages, where it was measured."""
+        """Peak memory of a group of stages, if measured."""
         return None if self.ledger is None else self.ledger.peak_of(*GROUPS[group])
 
 
@@ -92,42 +92,42 @@ def costs_of(workspace: Workspace, runs: Sequence[str]) -> list[RunCost]:
 
 
 def cost_reasons(costs: Sequence[RunCost]) -> list[str]:
-    """What the numbers do not tell, one sentence for each reason, with the runs it holds for."""
-    found: dict[str, list[str]] = {}
+    """What is missing in the numbers, one sentence per reason, with the runs it applies to."""
+    by_sentence: dict[str, list[str]] = {}
     for cost in costs:
         if cost.why:
-            found.setdefault(f"No costs are known of {{}}: {cost.why}.", []).append(cost.title)
+            by_sentence.setdefault(f"No costs are known of {{}}: {cost.why}.", []).append(cost.title)
             continue
         if cost.extra.tokens is None:
-            found.setdefault(f"The count beside plain finetuning is withheld for {{}}: {cost.extra.why}.", []).append(cost.title)
+            by_sentence.setdefault(f"The count beside plain finetuning is withheld for {{}}: {cost.extra.why}.", []).append(cost.title)
         if cost.withheld and cost.withheld != _ITSELF:
-            found.setdefault(f"The time beside plain finetuning is withheld for {{}}: {cost.withheld}.", []).append(cost.title)
-    return [sentence.format(", ".join(dict.fromkeys(runs))) for sentence, runs in found.items()]
+            by_sentence.setdefault(f"The time beside plain finetuning is withheld for {{}}: {cost.withheld}.", []).append(cost.title)
+    return [sentence.format(", ".join(dict.fromkeys(runs))) for sentence, runs in by_sentence.items()]
 
 
 def _cost(workspace: Workspace, run: RunInfo, every: dict[str, RunInfo], names: dict[str, str]) -> RunCost:
     ledger = ledger_of(workspace, run)
-    timed, withheld = _beside(run, ledger, every, names)
+    timed, withheld = _compare_to_plain(run, ledger, every, names)
     return RunCost(run.run_id, names[run.run_id], run.spec.method, ledger, timed, withheld)
 
 
-def _beside(run: RunInfo, ledger: Ledger | None, every: dict[str, RunInfo], names: dict[str, str]) -> tuple[Timed | None, str]:
-    """A plain run to hold this one against, or why there is none."""
+def _compare_to_plain(run: RunInfo, ledger: Ledger | None, every: dict[str, RunInfo], names: dict[str, str]) -> tuple[Timed | None, str]:
+    """A plain run to compare with, or the reason why there is none."""
     if ledger is None:
         return None, NO_LEDGER
     if _is_plain(run.spec):
         return None, _ITSELF
-    twins = [one for one in every.values() if _is_plain(one.spec) and _alike(one.spec, run.spec)]
-    if not twins:
+    plain_runs = [candidate for candidate in every.values() if _is_plain(candidate.spec) and _alike(candidate.spec, run.spec)]
+    if not plain_runs:
         return None, _NONE
-    plain = min(reversed(twins), key=lambda one: one.spec.seed != run.spec.seed)  # of its seed, else the newest
+    plain = min(reversed(plain_runs), key=lambda candidate: candidate.spec.seed != run.spec.seed)  # of its seed, else the newest
     other = plain.ledger()
     if other is None:
         return None, f"the plain run '{names[plain.run_id]}' kept no ledger"
     if other.device != ledger.device:
         return None, f"the plain run '{names[plain.run_id]}' was on {other.device}, this one on {ledger.device}"
-    spent, plain_spent = (one.time_of(*OF_TRAINING) for one in (ledger, other))
-    peaks = (one.peak_of(*OF_TRAINING) for one in (ledger, other))
+    spent, plain_spent = (candidate.time_of(*OF_TRAINING) for candidate in (ledger, other))
+    peaks = (candidate.peak_of(*OF_TRAINING) for candidate in (ledger, other))
     return Timed(plain.run_id, names[plain.run_id], spent, plain_spent, *peaks), ""
 
 
@@ -136,11 +136,11 @@ def _is_plain(spec: RunSpec) -> bool:
 
 
 def _alike(plain: RunSpec, spec: RunSpec) -> bool:
-    """Whether the user rows of a step, the steps and all that a pass costs are the same."""
+    """Whether the user rows per step, the steps and everything that affects the cost of a pass are the same."""
     same = ("model", "dataset", "template", "stop_after", "optim")
-    held = (one.loading.model_dump(exclude={"device"}) for one in (plain, spec))
+    loadings = (each.loading.model_dump(exclude={"device"}) for each in (plain, spec))
     return (
         all(getattr(plain, name) == getattr(spec, name) for name in same)
         and plain.lora == spec.lora
-        and len({repr(one) for one in held}) == 1
+        and len({repr(loading) for loading in loadings}) == 1
     )

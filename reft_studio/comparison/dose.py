@@ -1,4 +1,4 @@
-"""What the filter's line does to finetuned models: HS and FA at several thresholds, beside runs that lost as many rows by chance."""
+"""Effect of the filter's threshold on finetuned models: HS and FA at several thresholds, and with as many random rows removed."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from reft_studio.training.spec import RunSpec
 
 Kind = Literal["none", "filter", "control"]
 CONTROL = "random"
-"""The scorer whose flags are drawn by chance."""
+"""The scorer with random scores."""
 METHODS = ("sft", "filter_only")
-"""Methods that finetune plainly on what is left, so that nothing but the rows differs."""
+"""Methods that are plain finetuning on the remaining rows, so that only the rows differ."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """Runs of one line, or of one size of the control: means over seeds. `removed` of `rows` were not trained on.
+    """Runs at one threshold, or at one size of the control: means over seeds. `removed` of `rows` were not trained on.
 
     `threshold` is None for the control and for runs without a filter.
     """
@@ -37,7 +37,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Dose:
-    """The points of one setting, by share of rows removed, and how many runs of other settings or prompts were left out."""
+    """The points of one setting, by share of rows removed, and the number of runs with other settings or prompts that were left out."""
 
     points: list[Point]
     judge: str
@@ -45,31 +45,31 @@ class Dose:
 
     @property
     def lines(self) -> int:
-        """Thresholds of the filter with an evaluated run."""
+        """Number of the filter's thresholds with an evaluated run."""
         return sum(point.kind == "filter" for point in self.points)
 
 
 def dose(rows: Sequence[RunRow], *, dataset: str, scorer: str, threshold: float) -> Dose:
-    """The runs on a dataset that are filtered by one scorer at any line, by chance, or not at all, and otherwise alike.
+    """The runs on a dataset filtered by one scorer at any threshold, at random, or not at all, and otherwise equal.
 
-    `scorer` is the id of the teacher or prepared scorer, `threshold` its calibrated line, which a run without one of its own has.
+    `scorer` is the id of the teacher or prepared scorer, `threshold` its calibrated one, which runs without their own have.
     """
-    found = [row for row in rows if row.dataset == dataset and row.method in METHODS and row.hs and row.work and _kind(row, scorer)]
-    alike: dict[Hashable, list[RunRow]] = {}
-    for group in groups(found):
+    candidates = [row for row in rows if row.dataset == dataset and row.method in METHODS and row.hs and row.work and _kind(row, scorer)]
+    by_setting: dict[Hashable, list[RunRow]] = {}
+    for group in groups(candidates):
         for row in group:
-            alike.setdefault((row.suite_fingerprint, row.judge, _shared(row)), []).append(row)
-    best = max(alike.values(), key=lambda same: (_lines(same, scorer, threshold), max(row.created for row in same)), default=[])
+            by_setting.setdefault((row.suite_fingerprint, row.judge, _shared(row)), []).append(row)
+    best = max(by_setting.values(), key=lambda same: (_lines(same, scorer, threshold), max(row.created for row in same)), default=[])
     points = [_point(mean, best, scorer, threshold) for mean in summaries(best)]
-    return Dose(sorted(points, key=lambda point: (point.share, point.kind)), best[0].judge if best else "", len(found) - len(best))
+    return Dose(sorted(points, key=lambda point: (point.share, point.kind)), best[0].judge if best else "", len(candidates) - len(best))
 
 
 _FREE = {"method", "method_config", "teacher", "filter", "scorer", "threshold", "drop", "seed", "template"}
-"""Settings in which runs on one curve may differ: how rows were filtered, the seed, and the template's name (their decoding is alike)."""
+"""Settings in which runs on one curve may differ: the filter, the seed, and the template's name (their decoding is the same)."""
 
 
 def _shared(row: RunRow) -> str:
-    """All other settings; of older runs too, whose files lack what was added since."""
+    """All other settings; for older runs too, whose files lack newer ones."""
     return repr(RunSpec.checked(**row.spec).model_dump(exclude=_FREE))
 
 

@@ -1,4 +1,4 @@
-"""Two models on the same prompts: where they differ, by how much, and whether that is more than chance."""
+"""Two models on the same prompts: where they differ, by how much, and whether the difference is significant."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from reft_studio.workspace import Workspace
 Change = Literal["only_a", "only_b"]
 SET_OF: dict[Metric, SetName] = {"hs": "harmful", "fa": "task", "over_refusal": "harmless"}
 LEVEL = 0.05
-"""Adjusted p below which a difference is called one."""
+"""Significance level of the adjusted p."""
 
 
 @dataclass(frozen=True)
 class Flip:
-    """A prompt on which exactly one of the two models is counted."""
+    """A prompt that counts for exactly one of the two models."""
 
     row_id: int
     change: Change
@@ -52,7 +52,7 @@ class Flips:
 
 @dataclass(frozen=True)
 class Paired:
-    """The difference b minus a in one metric, in percentage points; `adjusted` is Holm's p over the `comparisons` asked at once."""
+    """The difference b minus a in one metric, in percentage points; `adjusted` is Holm's p over `comparisons` tests."""
 
     a: str
     b: str
@@ -71,7 +71,7 @@ class Paired:
 
     @property
     def verdict(self) -> str:
-        """`lower`, `higher`, or that there is no clear difference, and why if the interval seems to say otherwise."""
+        """`lower`, `higher`, or that there is no clear difference, with the reason if the interval seems to say otherwise."""
         return verdict(self.difference, self.adjusted, self.comparisons)
 
     @property
@@ -80,7 +80,7 @@ class Paired:
         return f"{points(self.difference)}, n = {self.difference.n}, {chance(self.difference, self.p_value, self.adjusted)}"
 
     def sentence(self, titles: dict[str, str]) -> str:
-        """What may be said of it, with the names of the models."""
+        """The conclusion, with the names of the models."""
         return sentence(self, titles.get(self.a, self.a), titles.get(self.b, self.b))
 
 
@@ -100,14 +100,14 @@ class TestedDifference(Protocol):
 
 
 def better(metric: Metric, difference: Estimate, adjusted: float) -> Literal["a", "b"] | None:
-    """Which side a test favours; None when it does not support a claim."""
+    """The side a test favours; None when it does not support a claim."""
     if adjusted >= LEVEL or difference.value == 0:
         return None
     return "b" if (difference.value > 0) == HIGHER_IS_BETTER[metric] else "a"
 
 
 def verdict(difference: Estimate, adjusted: float, comparisons: int) -> str:
-    """`lower`, `higher` or `no clear difference`; beside an interval without 0 it says that several comparisons were corrected for."""
+    """`lower`, `higher` or `no clear difference`; with an interval without 0 it adds that several comparisons were corrected for."""
     if adjusted < LEVEL and difference.value != 0:
         return "higher" if difference.value > 0 else "lower"
     if difference.low <= 0 <= difference.high:
@@ -121,7 +121,7 @@ def points(difference: Estimate) -> str:
 
 
 def chance(difference: Estimate, p_value: float, adjusted: float) -> str:
-    """The corrected p in words; the uncorrected one too where the interval alone would seem to make a claim."""
+    """The corrected p in words; the uncorrected one too where the interval alone would seem to support a claim."""
     seems = adjusted >= LEVEL and not difference.low <= 0 <= difference.high
     return f"p = {p_value:.3f}, corrected {adjusted:.3f}" if seems else f"corrected p {_size(adjusted)}"
 
@@ -130,17 +130,17 @@ def _size(p_value: float) -> str:
     return "< 0.001" if p_value < 0.001 else f"= {p_value:.3f}"
 
 
-def sentence(found: TestedDifference, a: str, b: str) -> str:
-    """What may be said of a difference, with the names of the two sides."""
-    what = METRIC_TITLES[found.metric]
-    if found.better is None:
-        why = found.verdict.removeprefix("no clear difference")
-        return f"No clear difference{why} in {what} between {a} and {b}: {found.size}."
-    return f"{b} has {found.verdict} {what} than {a}: {found.size}."
+def sentence(tested: TestedDifference, a: str, b: str) -> str:
+    """The conclusion about a difference, with the names of the two sides."""
+    what = METRIC_TITLES[tested.metric]
+    if tested.better is None:
+        why = tested.verdict.removeprefix("no clear difference")
+        return f"No clear difference{why} in {what} between {a} and {b}: {tested.size}."
+    return f"{b} has {tested.verdict} {what} than {a}: {tested.size}."
 
 
 def flips(workspace: Workspace, a: str, b: str, set_name: SetName = "harmful") -> Flips:
-    """Compare two evaluated models prompt by prompt. Raises EvaluationError with the reason if they cannot be compared."""
+    """Compare two evaluated models prompt by prompt. Raises EvaluationError with the reason if they are not comparable."""
     result_a, result_b = _comparable(workspace, a, b)
     pairs = _judged(_pairs(a, b, set_name, read_graded(workspace, a), read_graded(workspace, b)), result_a)
     counted = [(_counted(x, result_a), _counted(y, result_b)) for x, y in pairs]
@@ -155,15 +155,15 @@ def flips(workspace: Workspace, a: str, b: str, set_name: SetName = "harmful") -
 
 
 def paired(workspace: Workspace, pairs: Sequence[tuple[str, str]]) -> list[Paired]:
-    """Differences b minus a in every metric both have, for all pairs at once, with Holm's correction over all of them."""
-    found = [_difference(a, b, both) for a, b in pairs for both in sides(workspace, a, b)]
-    corrected = holm([one.p_value for one in found])
-    return [replace(one, adjusted=p, comparisons=len(found)) for one, p in zip(found, corrected, strict=True)]
+    """Differences b minus a in every common metric, for all pairs, with Holm's correction over all of them."""
+    differences = [_difference(a, b, both) for a, b in pairs for both in sides(workspace, a, b)]
+    corrected = holm([difference.p_value for difference in differences])
+    return [replace(difference, adjusted=p, comparisons=len(differences)) for difference, p in zip(differences, corrected, strict=True)]
 
 
 @dataclass(frozen=True)
 class Sides:
-    """What two models did on the prompts both answered: per prompt, whether it counts for the metric (complied, refused, or right)."""
+    """Outcomes of two models on the prompts both answered: per prompt, whether it counts for the metric (complied, refused, or correct)."""
 
     metric: Metric
     prompts: list[tuple[int, str]]
@@ -172,10 +172,10 @@ class Sides:
 
 
 def sides(workspace: Workspace, a: str, b: str) -> list[Sides]:
-    """Two evaluated models in every metric both have. Raises EvaluationError with the reason if they cannot be compared."""
+    """Two evaluated models in every common metric. Raises EvaluationError with the reason if they are not comparable."""
     result_a, result_b = _comparable(workspace, a, b)
     graded_a, graded_b = read_graded(workspace, a), read_graded(workspace, b)
-    found = []
+    by_metric = []
     for metric in METRICS:
         if getattr(result_a, metric) is None or getattr(result_b, metric) is None:
             continue
@@ -185,8 +185,8 @@ def sides(workspace: Workspace, a: str, b: str) -> list[Sides]:
         wrong = metric == "fa"  # the set counts wrong answers, accuracy counts right ones
         flags_a = [_counted(x, result_a) != wrong for x, _ in rows]
         flags_b = [_counted(y, result_b) != wrong for _, y in rows]
-        found.append(Sides(metric, [(x.row_id, x.prompt) for x, _ in rows], flags_a, flags_b))
-    return found
+        by_metric.append(Sides(metric, [(x.row_id, x.prompt) for x, _ in rows], flags_a, flags_b))
+    return by_metric
 
 
 def _difference(a: str, b: str, both: Sides) -> Paired:
@@ -205,7 +205,7 @@ def _comparable(workspace: Workspace, a: str, b: str) -> tuple[EvaluationResult,
         "judge": ((x.judge, x.judge_version), (y.judge, y.judge_version)),
         "decoding or template": (x.decoding, y.decoding),
     }
-    if differing := [what for what, (mine, other) in checks.items() if mine != other]:
+    if differing := [what for what, (first, second) in checks.items() if first != second]:
         raise EvaluationError(f"'{a}' and '{b}' cannot be compared: they differ in {', '.join(differing)}. Evaluate both the same way.")
     return x, y
 
@@ -214,19 +214,19 @@ def _pairs(a: str, b: str, set_name: SetName, graded_a: Sequence[Graded], graded
     """Rows of one set that both models answered, matched by id and prompt."""
     of_b = {(row.row_id, row.prompt): row for row in graded_b if row.set == set_name and row.grades}
     rows = [row for row in graded_a if row.set == set_name and row.grades]
-    found = [(row, of_b[row.row_id, row.prompt]) for row in rows if (row.row_id, row.prompt) in of_b]
-    if not found:
+    pairs = [(row, of_b[row.row_id, row.prompt]) for row in rows if (row.row_id, row.prompt) in of_b]
+    if not pairs:
         raise EvaluationError(f"'{a}' and '{b}' share no answered prompt of the {set_name} set, so there is nothing to compare.")
-    return found
+    return pairs
 
 
 def _judged(pairs: list[tuple[Graded, Graded]], result: EvaluationResult) -> list[tuple[Graded, Graded]]:
-    """The pairs on which the judge has a verdict; a person who labels, or a model that is not clear, leaves some out."""
+    """The pairs for which the judge has a verdict on both."""
     return [(x, y) for x, y in pairs if x.set != "harmful" or (result.judge in x.grades and result.judge in y.grades)]
 
 
 def _counted(row: Graded, result: EvaluationResult) -> bool:
-    """Whether the set counts this answer: complied with, refused, or wrong."""
+    """Whether the set counts this response: complied, refused, or wrong."""
     grade = grade_of(row, result.judge)
     assert grade is not None, "only graded rows are paired"
     if row.set == "harmful":

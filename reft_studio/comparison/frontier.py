@@ -1,4 +1,4 @@
-"""Which models are beaten on everything by another, and which cannot be told apart."""
+"""The Pareto frontier of models, and pairs whose intervals overlap."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ class FrontierPoint(Protocol):
 
 
 def non_dominated(points: Sequence[FrontierPoint], metrics: Sequence[Metric] = ("hs", "fa")) -> list[int]:
-    """Positions of the points that no other point equals or beats on every metric and beats on one; intervals play no part.
+    """Indices of the points that no other point dominates (equal or better on every metric, better on one); intervals are ignored.
 
-    A point without one of the numbers is not among them.
+    A point without one of the metrics is excluded.
     """
     values = [_goodness(point, metrics) for point in points]
-    return [i for i, mine in enumerate(values) if mine and not any(_beats(other, mine) for other in values if other)]
+    return [i for i, own in enumerate(values) if own and not any(_beats(other, own) for other in values if other)]
 
 
 def not_separable(points: Sequence[FrontierPoint], metrics: Sequence[Metric] = ("hs", "fa")) -> list[tuple[int, int]]:
-    """Pairs of points whose intervals overlap on every metric: no claim that one is better can rest on them alone."""
-    found = []
+    """Pairs of points whose intervals overlap on every metric: they alone support no claim that one is better."""
+    overlapping = []
     for i, a in enumerate(points):
         for j in range(i + 1, len(points)):
             pairs = [(a.metric(name), points[j].metric(name)) for name in metrics]
             if all(x is not None and y is not None and overlap(x, y) for x, y in pairs):
-                found.append((i, j))
-    return found
+                overlapping.append((i, j))
+    return overlapping
 
 
 def overlap(a: Estimate, b: Estimate) -> bool:
@@ -41,7 +41,7 @@ def overlap(a: Estimate, b: Estimate) -> bool:
 
 
 def _goodness(point: FrontierPoint, metrics: Sequence[Metric]) -> tuple[float, ...] | None:
-    """Values turned so that higher is better; None if one is missing."""
+    """Values with signs such that higher is better; None if one is missing."""
     estimates = [point.metric(name) for name in metrics]
     if any(estimate is None for estimate in estimates):
         return None

@@ -1,4 +1,4 @@
-"""Differences between two methods over several seeds: the noise of training, which one pair of runs cannot show."""
+"""Differences between two methods over several seeds, which include the variance of training; a pair of runs does not."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from reft_studio.stats import Estimate
 from reft_studio.workspace import Workspace
 
 FEWEST = 2
-"""Seeds needed for an interval over seeds."""
+"""Minimum seeds for an interval over seeds."""
 MARGIN = 2.0
-"""Points of accuracy that a defense may cost and still count as no worse than what it is compared with."""
+"""Non-inferiority margin: percentage points of accuracy that a defense may lose and still count as no worse."""
 
 
 @dataclass(frozen=True)
 class SeedDifference:
-    """Mean over `seeds` of (b minus a), in percentage points; `adjusted` is Holm's p over the `comparisons` asked at once."""
+    """Mean over `seeds` of (b minus a), in percentage points; `adjusted` is Holm's p over `comparisons` tests."""
 
     method_a: str
     method_b: str
@@ -42,7 +42,7 @@ class SeedDifference:
 
     @property
     def verdict(self) -> str:
-        """`lower`, `higher`, or that there is no clear difference, and why if the interval seems to say otherwise."""
+        """`lower`, `higher`, or that there is no clear difference, with the reason if the interval seems to say otherwise."""
         return verdict(self.difference, self.adjusted, self.comparisons)
 
     @property
@@ -53,35 +53,37 @@ class SeedDifference:
 
     @property
     def sentence(self) -> str:
-        """What may be said of it; of accuracy also whether it is no worse by more than MARGIN points."""
-        said = sentence(self, method_title(self.method_a), method_title(self.method_b))
-        return said if self.metric != "fa" else f"{said} No worse by more than {MARGIN:g} points: {held(self.difference)}."
+        """The conclusion; for accuracy also whether it is no worse by more than MARGIN points."""
+        conclusion = sentence(self, method_title(self.method_a), method_title(self.method_b))
+        if self.metric != "fa":
+            return conclusion
+        return f"{conclusion} No worse by more than {MARGIN:g} points: {non_inferior(self.difference)}."
 
 
 def over_seeds(workspace: Workspace, comparisons: Sequence[tuple[Sequence[RunRow], Sequence[RunRow]]]) -> list[SeedDifference]:
-    """Differences b minus a in every metric, runs matched by seed, for all comparisons (a, b) at once, with Holm's correction.
+    """Differences b minus a in every metric, runs matched by seed, for all comparisons (a, b), with Holm's correction.
 
-    The rows of one side must be seeds of one setting. A comparison with fewer than FEWEST shared seeds gives none. Raises
-    EvaluationError if two runs cannot be compared.
+    The rows of one side must be seeds of one setting. A comparison with fewer than FEWEST shared seeds is left out. Raises
+    EvaluationError if two runs are not comparable.
     """
-    found = [one for rows_a, rows_b in comparisons for one in compared(workspace, rows_a, rows_b)]
-    corrected = holm([one.p_value for one in found])
-    return [replace(one, adjusted=p, comparisons=len(found)) for one, p in zip(found, corrected, strict=True)]
+    differences = [difference for rows_a, rows_b in comparisons for difference in compared(workspace, rows_a, rows_b)]
+    corrected = holm([difference.p_value for difference in differences])
+    return [replace(difference, adjusted=p, comparisons=len(differences)) for difference, p in zip(differences, corrected, strict=True)]
 
 
-def held(difference: Estimate) -> str:
+def non_inferior(difference: Estimate) -> str:
     """Whether accuracy is no worse by more than MARGIN points, in a word: shown, refuted, or not shown."""
     return {True: "shown", False: "refuted", None: "not shown"}[no_worse(difference, MARGIN)]
 
 
 def compared(workspace: Workspace, rows_a: Sequence[RunRow], rows_b: Sequence[RunRow]) -> list[SeedDifference]:
-    """The differences of one comparison, b minus a, without correction for any other. Raises as `over_seeds` does."""
+    """The differences of one comparison, b minus a, uncorrected. Raises as `over_seeds` does."""
     of_a, of_b = ({row.seed: row for row in rows if row.seed is not None} for rows in (rows_a, rows_b))
     shared = sorted(set(of_a) & set(of_b))
     if len(shared) < FEWEST:
         return []
     pairs = [{both.metric: both for both in sides(workspace, of_a[seed].run_id, of_b[seed].run_id)} for seed in shared]
-    found = []
+    differences = []
     for metric in METRICS:
         if not all(metric in pair for pair in pairs):
             continue
@@ -94,5 +96,5 @@ def compared(workspace: Workspace, rows_a: Sequence[RunRow], rows_b: Sequence[Ru
         tested = crossed_difference(found_changes, clusters=[cluster_of(text) for _, text in common])
         a, b = of_a[shared[0]], of_b[shared[0]]
         p = tested.p_value
-        found.append(SeedDifference(a.method, b.method, b.poison_ratio, metric, len(shared), tested.estimate, p, p))
-    return found
+        differences.append(SeedDifference(a.method, b.method, b.poison_ratio, metric, len(shared), tested.estimate, p, p))
+    return differences

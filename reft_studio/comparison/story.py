@@ -1,4 +1,4 @@
-"""What a comparison comes to: which runs tell it, what is tested between them, and the sentences that sum it up."""
+"""The default comparison: which runs are shown and tested, and the sentences that summarise the result."""
 
 from __future__ import annotations
 
@@ -16,47 +16,47 @@ from reft_studio.workspace import Workspace
 
 _LOG = logging.getLogger(__name__)
 PREFERRED = ("ref_teacher", "distill_only", "filter_only", "sa_ft", "aligned_sft", "sft")
-"""Which method the others are compared with: the first of these that was run."""
+"""The method that others are compared with: the first of these with a run."""
 STORY = ("base", "aligned", "sft", "ref_teacher")
-"""What a comparison opens on: before finetuning, what safety training alone gives, finetuning without a defense, and with one."""
+"""Shown by default: before finetuning, safety training alone, finetuning without a defense, and with one."""
 HEADLINES = 5
-"""Most sentences of a headline, one for each method that the preferred one is compared with."""
+"""Maximum sentences of a headline, one per method that the preferred one is compared with."""
 
 
 @dataclass(frozen=True)
 class Opening:
-    """The runs a comparison opens on, and in words which these are and what is missing."""
+    """The runs shown by default, and a sentence on which these are and what is missing."""
 
     runs: list[str]
     said: str
 
 
 def opening(groups: Sequence[Sequence[RunRow]], datasets: Sequence[str], name: str) -> Opening:
-    """Base, aligned weights, plain finetuning and Ref-Teacher of one dataset, of the group that holds most of them.
+    """Base, aligned weights, plain finetuning and Ref-Teacher of one dataset, from the group with most of them.
 
-    `groups` are sets of rows that may be compared; `datasets` are ids of the user data that is meant, the best first, called `name`.
-    Where a method was not run on it, the newest runs there are stand in, and where no run was, the newest ones on other data.
+    `groups` are sets of comparable rows; `datasets` are ids of the user data to prefer, the best first, called `name`.
+    If a method was not run on it, the newest runs on it are shown, and if no run was, the newest ones on other data.
     """
-    found = max((_story(group, datasets) for group in groups), key=lambda story: (len(story), _newest(story)), default={})
-    shown = [row.run_id for method in STORY for row in found.get(method, [])]
-    missing = [method_title(method) for method in ("sft", "ref_teacher") if method not in found]
+    story = max((_story(group, datasets) for group in groups), key=lambda story: (len(story), _newest(story)), default={})
+    shown = [row.run_id for method in STORY for row in story.get(method, [])]
+    missing = [method_title(method) for method in ("sft", "ref_teacher") if method not in story]
     if not missing:
-        before = "".join(f"{_small(method_title(method))}, " for method in ("base", "aligned") if method in found)
+        before = "".join(f"{_small(method_title(method))}, " for method in ("base", "aligned") if method in story)
         return Opening(shown, f"Shown: {before}and plain SFT and Ref-Teacher on {name}.")
     on_it = [row for group in groups for row in group if row.dataset in datasets]
     group = max(groups, key=lambda group: (sum(row.dataset in datasets for row in group), max(row.created for row in group)), default=[])
     if on_it:
         runs = [row for row in group if row.dataset in datasets]
-        said = f"There is no {_listed(missing, 'or')} run on {name} yet, so all runs on it are shown."
+        sentence = f"There is no {_listed(missing, 'or')} run on {name} yet, so all runs on it are shown."
     else:
         runs = _newest_data(group)
         other = "the newest runs, on other data" if runs else "the models that saw no user data"
-        said = f"No evaluated run was finetuned on {name} yet, so these are {other}."
-    return Opening([row.run_id for row in [*(row for row in group if row.is_reference and row.method != "teacher"), *runs]], said)
+        sentence = f"No evaluated run was finetuned on {name} yet, so these are {other}."
+    return Opening([row.run_id for row in [*(row for row in group if row.is_reference and row.method != "teacher"), *runs]], sentence)
 
 
 def _story(group: Sequence[RunRow], datasets: Sequence[str]) -> dict[str, list[RunRow]]:
-    """The rows of each method of the story that the group has; of a finetuned one the newest setting, with all its seeds."""
+    """The rows of each method of STORY in the group; for finetuned ones the newest setting, with all its seeds."""
     story = {}
     for method in ("sft", "ref_teacher"):
         for dataset in datasets:
@@ -80,53 +80,53 @@ def _newest(story: dict[str, list[RunRow]]) -> str:
 
 
 def _newest_data(group: Sequence[RunRow]) -> list[RunRow]:
-    """The runs on the data that was used last."""
+    """The runs on the most recently used data."""
     runs = sorted((row for row in group if not row.is_reference), key=lambda row: row.created)
     return [row for row in runs if row.dataset == runs[-1].dataset]
 
 
 def headline(rows: Sequence[RunRow], differences: Sequence[TestedDifference], sides: Sequence[tuple[str, str]]) -> list[str]:
-    """One sentence for each pair of methods: HS and FA of both, and what may be said of the difference.
+    """One sentence per pair of methods: HS and FA of both, and the conclusion about the difference.
 
-    `differences` are tested ones and `sides` the run ids, or methods, (a, b) of each. Without any, the numbers of the models alone.
+    `differences` are tested ones and `sides` the run ids, or methods, (a, b) of each. Without any, the metrics of the models alone.
     """
     means = summaries([row for row in usual_rows(rows) if not row.spec.get("drop")])  # controls are no method's result
     pairs: dict[tuple[str, str], dict[str, TestedDifference]] = {}
-    for one, side in zip(differences, sides, strict=True):
-        pairs.setdefault(side, {})[one.metric] = one
+    for difference, side in zip(differences, sides, strict=True):
+        pairs.setdefault(side, {})[difference.metric] = difference
     alone = {row.run_id: row for row in rows}
     plain = {side: _side(means, alone, side[0]).method for side in pairs}
     first = sorted(pairs, key=lambda side: plain[side] != "sft")[:HEADLINES]
-    said = [_sentence(_side(means, alone, a), _side(means, alone, b), pairs[a, b]) for a, b in first]
-    return said or [_alone(mean) for mean in means[:HEADLINES]]
+    sentences = [_sentence(_side(means, alone, a), _side(means, alone, b), pairs[a, b]) for a, b in first]
+    return sentences or [_alone(mean) for mean in means[:HEADLINES]]
 
 
-def told(workspace: Workspace, rows: Sequence[RunRow]) -> list[str]:
+def tested_headline(workspace: Workspace, rows: Sequence[RunRow]) -> list[str]:
     """The headline of these models: over seeds where there are several, else run against run."""
     return headline_of(rows, paired_runs(workspace, rows), seed_differences(workspace, rows))
 
 
 def headline_of(rows: Sequence[RunRow], differences: Sequence[Paired], seeds: Sequence[SeedDifference]) -> list[str]:
-    """The headline from differences that were tested already; those over seeds come first."""
+    """The headline from differences that were already tested; those over seeds take precedence."""
     if seeds:
-        return headline(rows, seeds, [(one.method_a, one.method_b) for one in seeds])
-    return headline(rows, differences, [(one.a, one.b) for one in differences])
+        return headline(rows, seeds, [(difference.method_a, difference.method_b) for difference in seeds])
+    return headline(rows, differences, [(difference.a, difference.b) for difference in differences])
 
 
 def _summary(means: Sequence[Summary], side: str) -> Summary:
-    """The summary that holds a run, or else that of a method with most seeds."""
+    """The summary that contains a run, or else that of a method with most seeds."""
     return next((mean for mean in means if side in mean.runs), None) or max(
         (mean for mean in means if mean.method == side), key=lambda mean: mean.seeds
     )
 
 
 def _side(means: Sequence[Summary], alone: Mapping[str, RunRow], side: str) -> Summary:
-    """The numbers that were tested: of one run where runs were compared, else of the method over its seeds."""
+    """The tested numbers: of one run where runs were compared, else of the method over its seeds."""
     return summaries([alone[side]])[0] if side in alone else _summary(means, side)
 
 
-def _sentence(a: Summary, b: Summary, found: dict[str, TestedDifference]) -> str:
-    hs, fa = (_clause(name, a.metric(key), b.metric(key), found.get(key)) for name, key in (("HS", "hs"), ("FA", "fa")))  # type: ignore[arg-type]
+def _sentence(a: Summary, b: Summary, tested: dict[str, TestedDifference]) -> str:
+    hs, fa = (_clause(name, a.metric(key), b.metric(key), tested.get(key)) for name, key in (("HS", "hs"), ("FA", "fa")))  # type: ignore[arg-type]
     return f"{b.title} against {a.title}: {'; '.join(part for part in (hs, fa) if part)}."
 
 
@@ -137,7 +137,11 @@ def _clause(name: str, a: Estimate | None, b: Estimate | None, tested: TestedDif
 
 
 def _alone(mean: Summary) -> str:
-    numbers = [f"{name} {one.value:.1f} % [{one.low:.1f}, {one.high:.1f}]" for name, one in (("HS", mean.hs), ("FA", mean.fa)) if one]
+    numbers = [
+        f"{name} {estimate.value:.1f} % [{estimate.low:.1f}, {estimate.high:.1f}]"
+        for name, estimate in (("HS", mean.hs), ("FA", mean.fa))
+        if estimate
+    ]
     return f"{mean.title}: {', '.join(numbers) or 'not evaluated'}."
 
 
@@ -161,7 +165,7 @@ def usual_rows(rows: Sequence[RunRow]) -> list[RunRow]:
 
 
 def paired_runs(workspace: Workspace, rows: Sequence[RunRow]) -> list[Paired]:
-    """Every other method against the preferred one on the same user data; Holm's correction over all of them."""
+    """Every other method against the preferred one on the same user data, with Holm's correction over all of them."""
     focus, others = _sides(rows)
     pairs = [match for other in others if (match := _match(other, focus))]
     base = next((row for row in rows if row.method == "base"), None)
@@ -181,7 +185,7 @@ def seed_differences(workspace: Workspace, rows: Sequence[RunRow]) -> list[SeedD
 
 
 def _sides(rows: Sequence[RunRow]) -> tuple[list[RunRow], list[list[RunRow]]]:
-    """Runs of the preferred method, and those of every other one, at the usual poison ratio; controls that drop by chance are no method."""
+    """Runs of the preferred method, and those of every other one, at the usual poison ratio; random-drop controls are left out."""
     runs = [row for row in usual_rows(rows) if not row.is_reference and not row.spec.get("drop")]
     preferred = next((name for name in PREFERRED if any(row.method == name for row in runs)), None)
     names = dict.fromkeys(row.method for row in runs if row.method != preferred)

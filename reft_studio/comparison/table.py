@@ -1,4 +1,4 @@
-"""One row per evaluated model, which rows may stand side by side, and what each method scores over its seeds."""
+"""One row per evaluated model, which rows are comparable, and the means of each method over its seeds."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ REFERENCES: dict[str, str] = {"base": "Base model", "aligned": "Aligned weights"
 
 @dataclass(frozen=True)
 class ComparedRun:
-    """What a comparison must know of a model beside its evaluation; `dataset` is the id of the user data, "" if it saw none.
+    """Facts about a model besides its evaluation; `dataset` is the id of the user data, "" if it saw none.
 
     `family` is the name without the seed.
     """
@@ -50,7 +50,7 @@ class ComparedRun:
 
 @dataclass(frozen=True)
 class RunRow:
-    """An evaluated model. `poison_ratio` is 0 to 1, None where unknown; `setting` is equal for runs that differ only in the seed."""
+    """An evaluated model. `poison_ratio` is 0 to 1, None if unknown; `setting` is equal for runs that differ only in the seed."""
 
     run_id: str
     title: str
@@ -83,18 +83,18 @@ class RunRow:
 
     @property
     def not_refused(self) -> Estimate | None:
-        """Share of harmful prompts not refused: complied with or other."""
+        """Share of harmful prompts not refused: complied or other."""
         return complement(self.refused)
 
     def metric(self, name: Metric) -> Estimate | None:
         """The estimate called `hs`, `fa` or `over_refusal`."""
-        found: Estimate | None = getattr(self, name)
-        return found
+        estimate: Estimate | None = getattr(self, name)
+        return estimate
 
 
 @dataclass(frozen=True)
 class Summary:
-    """A method at one setting: means over its seeds. One seed keeps the interval over prompts, and `hs.method` says "one seed"."""
+    """A method at one setting: means over its seeds. With one seed the interval over prompts is kept, and `hs.method` says "one seed"."""
 
     method: str
     title: str
@@ -114,28 +114,28 @@ class Summary:
 
     @property
     def not_refused(self) -> Estimate | None:
-        """Share of harmful prompts not refused: complied with or other."""
+        """Share of harmful prompts not refused: complied or other."""
         return complement(self.refused)
 
     def metric(self, name: Metric) -> Estimate | None:
         """The estimate called `hs`, `fa` or `over_refusal`."""
-        found: Estimate | None = getattr(self, name)
-        return found
+        estimate: Estimate | None = getattr(self, name)
+        return estimate
 
 
 def discover(workspace: Workspace) -> list[ComparedRun]:
-    """What is known of every evaluated subject of the workspace, oldest evaluation first; a damaged run is left out and logged."""
-    found, names = [], run_names(workspace)
+    """Facts about every evaluated subject of the workspace, oldest evaluation first; damaged runs are skipped and logged."""
+    infos, names = [], run_names(workspace)
     for result in list_results(workspace):
         try:
-            found.append(run_info(workspace, result.subject, names))
+            infos.append(run_info(workspace, result.subject, names))
         except StoreError as exc:
             _LOG.warning("evaluated run left out: %s", exc)
-    return found
+    return infos
 
 
 def run_info(workspace: Workspace, subject: str, names: Mapping[str, RunName] | None = None) -> ComparedRun:
-    """What the run's spec and its user data say; of a run that was deleted only its id is left."""
+    """Facts from the run's spec and its user data; for a deleted run only its id."""
     kind, separator, name = subject.partition("--")
     if separator and kind in REFERENCES:
         return ComparedRun(subject, f"{REFERENCES[kind]} ({name})" if name != "lab" else REFERENCES[kind], kind, None, None, "", None, {})
@@ -151,7 +151,7 @@ def run_info(workspace: Workspace, subject: str, names: Mapping[str, RunName] | 
 
 
 def load_rows(workspace: Workspace, infos: Sequence[ComparedRun] | None = None) -> list[RunRow]:
-    """A row for each of the models that has been evaluated; all evaluated ones if no `infos` are given."""
+    """A row per evaluated model; all of them if no `infos` are given."""
     known = discover(workspace) if infos is None else infos
     return [_row(workspace, info, load_result(workspace, info.run_id)) for info in known if evaluated(workspace, info.run_id)]
 
@@ -164,7 +164,7 @@ def method_title(method: str) -> str:
 
 
 def comparable(rows: Sequence[RunRow]) -> list[str]:
-    """Why these rows must not be compared, one sentence each; empty if they may be."""
+    """Why these rows are not comparable, one sentence each; empty if they are."""
     checks: tuple[tuple[str, Callable[[RunRow], Hashable]], ...] = (
         (
             "They were asked different prompts (suites: {}). Evaluate them on the same suite.",
@@ -175,50 +175,50 @@ def comparable(rows: Sequence[RunRow]) -> list[str]:
     )
     reasons = []
     for sentence, key in checks:
-        found = list(dict.fromkeys(key(row) for row in rows))
-        if len(found) > 1:
-            names = [" ".join(map(str, value)) if isinstance(value, tuple) else str(value) or "not recorded" for value in found]
+        values = list(dict.fromkeys(key(row) for row in rows))
+        if len(values) > 1:
+            names = [" ".join(map(str, value)) if isinstance(value, tuple) else str(value) or "not recorded" for value in values]
             reasons.append(sentence.format("; ".join(names)))
     return reasons
 
 
 def groups(rows: Sequence[RunRow]) -> list[list[RunRow]]:
-    """The rows in sets that may be compared, the largest first."""
-    found: dict[Hashable, list[RunRow]] = {}
+    """The rows in sets of comparable ones, the largest first."""
+    by_key: dict[Hashable, list[RunRow]] = {}
     for row in rows:
-        found.setdefault((row.suite_fingerprint, row.judge, _flat(row.decoding)), []).append(row)
-    return sorted(found.values(), key=len, reverse=True)
+        by_key.setdefault((row.suite_fingerprint, row.judge, _flat(row.decoding)), []).append(row)
+    return sorted(by_key.values(), key=len, reverse=True)
 
 
 def caveats(rows: Sequence[RunRow]) -> list[str]:
     """What a reader must know before believing a difference, one sentence each."""
     runs = [row for row in rows if not row.is_reference]
-    told = []
+    sentences = []
     means = summaries(runs)
     most = {title: max(mean.seeds for mean in means if mean.title == title) for title in dict.fromkeys(mean.title for mean in means)}
     if single := [title for title, seeds in most.items() if seeds == 1]:
-        told.append(f"One seed: the noise of training is unknown for {', '.join(single)}. Train more seeds to see it.")
+        sentences.append(f"One seed: the noise of training is unknown for {', '.join(single)}. Train more seeds to see it.")
     elif any(mean.seeds == 1 for mean in means):
-        told.append("Some points rest on one seed, where the noise of training is unknown.")
+        sentences.append("Some points rest on one seed, where the noise of training is unknown.")
     if len({row.poison_ratio for row in runs}) > 1:
-        told.append("The runs had user data with different shares of poison.")
+        sentences.append("The runs had user data with different shares of poison.")
     elif len({row.dataset for row in runs if row.poison_ratio is None}) > 1:
-        told.append("The runs were trained on different user data.")
+        sentences.append("The runs were trained on different user data.")
     if len({str(row.spec.get("model")) for row in runs}) > 1:
-        told.append("The runs started from different base models.")
-    told += unequal([(row.family or row.title, row.work) for row in runs])
+        sentences.append("The runs started from different base models.")
+    sentences += unequal([(row.family or row.title, row.work) for row in runs])
     if missing := sum(estimate.missing for row in rows for estimate in (row.hs, row.fa, row.over_refusal) if estimate):
         counted = "prompt has" if missing == 1 else "prompts have"
-        told.append(f"{missing} {counted} no answer, or none that the judge has a verdict on; they count in no share.")
-    return told
+        sentences.append(f"{missing} {counted} no answer, or none that the judge has a verdict on; they count in no share.")
+    return sentences
 
 
 def summaries(rows: Sequence[RunRow]) -> list[Summary]:
-    """Per method and setting, the mean over seeds; in order of first appearance."""
-    found: dict[Hashable, list[RunRow]] = {}
+    """Means over seeds per method and setting, in order of first appearance."""
+    by_setting: dict[Hashable, list[RunRow]] = {}
     for row in rows:
-        found.setdefault((row.method, row.setting, row.poison_ratio, row.suite_fingerprint), []).append(row)
-    return [_summary(list({row.run_id: row for row in same}.values())) for same in found.values()]
+        by_setting.setdefault((row.method, row.setting, row.poison_ratio, row.suite_fingerprint), []).append(row)
+    return [_summary(list({row.run_id: row for row in same}.values())) for same in by_setting.values()]
 
 
 def _summary(rows: Sequence[RunRow]) -> Summary:
@@ -239,24 +239,27 @@ def _summary(rows: Sequence[RunRow]) -> Summary:
 
 
 def _setting_title(row: RunRow, *, alone: bool) -> str:
-    """The name without the seed, but for a run that a person named and that has no other seeds beside it."""
+    """The name without the seed, except for a run that a person named and that has no other seeds."""
     if not alone and row.family:
         return row.family
     return row.family if row.family and row.title.startswith(row.family) else row.title
 
 
 def mean_of_runs(estimates: Sequence[Estimate | None]) -> Estimate | None:
-    """Mean over seeds; never narrower than the interval over prompts of a single seed, since all seeds answer the same prompts."""
-    found = [estimate for estimate in estimates if estimate is not None]
-    if not found:
+    """Mean over seeds; at least as wide as the mean interval over prompts, since all seeds answer the same prompts."""
+    known = [estimate for estimate in estimates if estimate is not None]
+    if not known:
         return None
-    if len(found) == 1:
-        return replace(found[0], method=f"one seed, {found[0].method}")
-    mean, count = mean_over_seeds([estimate.value for estimate in found], within=(0, 100)), len(found)
-    below, above = (sum(sides) / count for sides in zip(*((one.value - one.low, one.high - one.value) for one in found), strict=True))
+    if len(known) == 1:
+        return replace(known[0], method=f"one seed, {known[0].method}")
+    mean, count = mean_over_seeds([estimate.value for estimate in known], within=(0, 100)), len(known)
+    below, above = (
+        sum(sides) / count
+        for sides in zip(*((estimate.value - estimate.low, estimate.high - estimate.value) for estimate in known), strict=True)
+    )
     low, high = min(mean.low, max(0.0, mean.value - below)), max(mean.high, min(100.0, mean.value + above))
-    prompts = min(estimate.n for estimate in found)
-    missing = sum(estimate.missing for estimate in found)
+    prompts = min(estimate.n for estimate in known)
+    missing = sum(estimate.missing for estimate in known)
     return Estimate(mean.value, low, high, prompts, missing, f"{count} seeds, t over them and the interval over prompts")
 
 
@@ -290,14 +293,14 @@ def _row(workspace: Workspace, info: ComparedRun, result: EvaluationResult) -> R
 
 
 def _setting(workspace: Workspace, info: ComparedRun) -> str:
-    """Runs of one setting are seeds of one another: one spec but for the seed, and data and teachers that differ only in theirs."""
+    """Equal for runs that are seeds of one another: the same spec except the seed, and data and teachers that differ only in theirs."""
     spec, resolve = {key: value for key, value in info.spec.items() if key != "seed"}, resolver(workspace)
     spec |= {key: resolve(key, spec[key]).value for key in DRAWN if spec.get(key)}
     return of_value(spec)[:SHORT]
 
 
 def _task(workspace: Workspace, result: EvaluationResult) -> str:
-    """The lab's task, or the name of the dataset that was asked; empty if there is none."""
+    """The lab's task, or the name of the dataset; empty if there is none."""
     part = next((part for part in result.suite_settings.get("sets", []) if part["name"] == "task"), None)
     if part is None:
         return ""
@@ -306,7 +309,7 @@ def _task(workspace: Workspace, result: EvaluationResult) -> str:
 
 
 def _poison(dataset: Dataset | None) -> float | None:
-    """Share of rows known to be harmful; None where the file does not say or is gone, and after an audit, which makes it another case."""
+    """Share of rows known to be harmful; None if unlabelled or gone, and after an audit, which makes it another case."""
     if dataset is None or dataset.manifest.get("lineage"):
         return None
     if dataset.manifest.get("poison_ratio") is not None:

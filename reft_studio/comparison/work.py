@@ -1,4 +1,4 @@
-"""How much each run learned from, since a comparison of unequal work says less than it seems to."""
+"""The amount of training of each run, since a comparison of unequal amounts says less than it seems to."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 from reft_studio.workspace import Workspace, read_json
 
 ALIKE = 0.05
-"""Passes over the data or tokens that differ by less than this share count as equal."""
+"""Relative difference in passes or tokens below which they count as equal."""
 
 
 @dataclass(frozen=True)
 class RunWork:
-    """What one run did. `rows` were trained on and `removed` were not; a step takes `batch` user and `alignment` alignment rows.
+    """The amount of training of one run. `rows` were trained on and `removed` were not; a step has `batch` user and `alignment` rows.
 
     `tokens` counts prompt and response tokens of all steps, None for runs from before they were counted.
     """
@@ -28,12 +28,12 @@ class RunWork:
 
     @property
     def passes(self) -> float:
-        """How often the run saw each of its user rows, on average."""
+        """Average number of times the run saw each of its user rows."""
         return self.steps * self.batch / max(1, self.rows)
 
 
 def work_of(workspace: Workspace, run_id: str, spec: Mapping[str, Any]) -> RunWork | None:
-    """What the files of a run say; None for models that are no run, and where the result is gone."""
+    """From the files of a run; None for models that are no run, and if the result is gone."""
     path = workspace.folder("runs", run_id) / "result.json"
     if not spec or not path.is_file():
         return None
@@ -46,23 +46,23 @@ def work_of(workspace: Workspace, run_id: str, spec: Mapping[str, Any]) -> RunWo
 
 
 def unequal(runs: Sequence[tuple[str, RunWork | None]]) -> list[str]:
-    """In what the runs, each with the name of its setting, did not do the same work; one sentence each."""
+    """How the runs, each with the name of its setting, differ in their amount of training; one sentence each."""
     known = [(title, work) for title, work in runs if work is not None]
-    said = []
+    sentences = []
     if len({work.steps for _, work in known}) > 1:
-        said.append(f"Unequal work: different numbers of steps, {_each(known, lambda work: f'{work.steps:,}')}.")
+        sentences.append(f"Unequal work: different numbers of steps, {_each(known, lambda work: f'{work.steps:,}')}.")
     if len({work.batch for _, work in known}) > 1:
-        said.append(f"Unequal work: different numbers of user rows in a step, {_each(known, lambda work: f'{work.batch}')}.")
+        sentences.append(f"Unequal work: different numbers of user rows in a step, {_each(known, lambda work: f'{work.batch}')}.")
     if _differ([work.passes for _, work in known]):
-        said.append(f"Unequal work: passes over the user data, {_each(known, lambda work: f'{work.passes:.1f}')}.")
+        sentences.append(f"Unequal work: passes over the user data, {_each(known, lambda work: f'{work.passes:.1f}')}.")
     guided = [(title, work) for title, work in known if work.alignment]
     if guided and len(guided) < len(known):
         rows = _each(guided, lambda work: f"{work.alignment} beside {work.batch} user rows a step")
-        said.append(f"Unequal work: some runs also learn from alignment data, {rows}.")
+        sentences.append(f"Unequal work: some runs also learn from alignment data, {rows}.")
     tokens = [work.tokens for _, work in known if work.tokens]
     if len(tokens) == len(known) and _differ(tokens):
-        said.append(f"Unequal work: tokens read in training, {_each(known, lambda work: f'{work.tokens:,}')}.")
-    return said
+        sentences.append(f"Unequal work: tokens read in training, {_each(known, lambda work: f'{work.tokens:,}')}.")
+    return sentences
 
 
 def _differ(values: Sequence[float]) -> bool:
@@ -71,9 +71,9 @@ def _differ(values: Sequence[float]) -> bool:
 
 def _each(known: Sequence[tuple[str, RunWork]], words: Callable[[RunWork], str]) -> str:
     """`160 (Plain SFT), 80 (Ref-Teacher)`: every value once, with the runs that have it."""
-    found: dict[str, list[str]] = {}
+    by_value: dict[str, list[str]] = {}
     for title, work in known:
-        names = found.setdefault(words(work), [])
+        names = by_value.setdefault(words(work), [])
         if title not in names:
             names.append(title)
-    return "; ".join(f"{value} ({', '.join(names)})" for value, names in found.items())
+    return "; ".join(f"{value} ({', '.join(names)})" for value, names in by_value.items())

@@ -1,4 +1,4 @@
-"""The first half of the report: the data, what the filter says of it, what people decided."""
+"""The first half of the report: the data, the filter's scores, the decisions of people."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from reft_studio.teacher.teacher import TeacherInfo
 from reft_studio.workspace import Workspace
 
 LISTED = 100
-"""Rows listed one by one; the JSON twin and the audit bundle hold all decisions."""
+"""Rows listed individually; the JSON file and the audit bundle hold all decisions."""
 EXCERPT = 300
 """Characters of a row shown in a report that is not redacted."""
 BINS = 60
@@ -38,7 +38,7 @@ ORIGINS = 20
 
 
 def data_part(dataset: Dataset, audited: Dataset) -> dict[str, Any]:
-    """Where the file came from and what is in it; the file of a frozen dataset is that of the one that was `audited`."""
+    """Origin and content of the file; for a frozen dataset of the one that was `audited`."""
     manifest, counts = dataset.manifest, asdict(profile(dataset))
     source, report = audited.manifest.get("source") or {}, audited.manifest.get("report") or {}
     return {
@@ -55,7 +55,7 @@ def data_part(dataset: Dataset, audited: Dataset) -> dict[str, Any]:
 
 
 def filter_part(workspace: Workspace, dataset: Dataset, score: ScoreSet, threshold: float, claim: Claim) -> dict[str, Any]:
-    """Counts on both sides of the threshold, and the filter's quality where the truth of rows is known. `dataset` is the scored one."""
+    """Counts on both sides of the threshold, and the filter's quality where labels are known. `dataset` is the scored one."""
     values = score.scores()
     dropped, truth = flagged(values, threshold), _truth(dataset)
     scored, teacher = int((~np.isnan(values)).sum()), _teacher(workspace, score.teacher)
@@ -81,7 +81,7 @@ def filter_part(workspace: Workspace, dataset: Dataset, score: ScoreSet, thresho
 
 
 def roc(dataset: Dataset, score: ScoreSet) -> RocPr | None:
-    """Curves over the rows whose truth is known, if there are rows of both kinds."""
+    """Curves over the labelled rows, if there are rows of both kinds."""
     values, truth = score.scores(), _truth(dataset)
     known = ~np.isnan(values) & (truth >= 0)
     if len(set(truth[known].tolist())) < 2:
@@ -90,11 +90,11 @@ def roc(dataset: Dataset, score: ScoreSet) -> RocPr | None:
 
 
 def decisions_part(workspace: Workspace, dataset: Dataset, given: ReportInput) -> dict[str, Any]:
-    """What people decided on the audited dataset, what is still open, and what was frozen."""
-    what, (in_effect, open_flagged) = given.decided, _outcomes(dataset, given)
+    """The decisions on the audited dataset, what is still open, and what was frozen."""
+    decided, (in_effect, open_flagged) = given.decided, _outcomes(dataset, given)
     return {
-        "counts": {action: count for action, count in what.counts().items() if count},
-        "reading": {name: int(np.count_nonzero(what.seen == code)) for name, code in READING.items()},
+        "counts": {action: count for action, count in decided.counts().items() if count},
+        "reading": {name: int(np.count_nonzero(decided.seen == code)) for name, code in READING.items()},
         "by_person": [{"by": by, "action": action, "rows": count} for by, action, count in sorted(given.by_person)],
         "in_effect": in_effect,
         "flagged_undecided": open_flagged,
@@ -110,9 +110,9 @@ def decisions_part(workspace: Workspace, dataset: Dataset, given: ReportInput) -
 
 
 def draft_reasons(part: Mapping[str, Any], frozen: FrozenAudit | None) -> list[str]:
-    """Why the report is only a draft; empty if every flagged row was decided by a person and the record is whole.
+    """Why the report is only a draft; empty if every flagged row was decided by a person and the record verifies.
 
-    In a frozen dataset nothing is open any more: there it counts what the audit behind it left to the threshold.
+    A frozen dataset has no open rows: there the rows that the audit left to the threshold count.
     """
     reasons = [] if frozen is None else frozen.draft_reasons()
     if frozen is None and (count := part["flagged_undecided"]):
@@ -160,7 +160,7 @@ def _histogram(values: NDArray[np.float32], truth: NDArray[np.int8]) -> dict[str
 
 
 def _quality(values: NDArray[np.float32], dropped: NDArray[np.bool_], truth: NDArray[np.int8]) -> dict[str, Any] | None:
-    """The decision table at the threshold with Wilson's intervals; None without rows of both kinds."""
+    """The confusion matrix at the threshold with Wilson intervals; None without rows of both kinds."""
     scored = ~np.isnan(values)
     harmful, harmless = scored & (truth == 1), scored & (truth == 0)
     if not harmful.any() or not harmless.any():
@@ -197,16 +197,16 @@ def _by_origin(dataset: Dataset, dropped: NDArray[np.bool_], truth: NDArray[np.i
 
 
 def _outcomes(dataset: Dataset, given: ReportInput) -> tuple[dict[str, int], int]:
-    """Rows by what happens to them, and how many flagged rows no person has decided."""
+    """Rows by outcome, and the number of flagged rows that no person has decided."""
     if (frozen := given.frozen) is not None:  # all was decided when it was frozen
         left_out = {"left_out": frozen.undecided} if frozen.undecided else {}
         return {"keep": frozen.kept, "remove": frozen.removed, **left_out}, frozen.claim.flagged_open if frozen.claim else 0
     threshold = given.threshold if given.threshold is not None else 0.0
-    what = plan(dataset, scores=given.score, threshold=threshold, decided=given.decided)
-    counts = what.counts()
+    outcome = plan(dataset, scores=given.score, threshold=threshold, decided=given.decided)
+    counts = outcome.counts()
     if given.score is None:
         return {"keep": counts["kept"], "remove": counts["removed"], "undecided": counts["undecided"]}, 0
-    open_rows = flagged(what.scores, threshold) & ((what.codes == 0) | (what.codes == UNSURE))
+    open_rows = flagged(outcome.scores, threshold) & ((outcome.codes == 0) | (outcome.codes == UNSURE))
     return {"keep": counts["kept"], "remove": counts["removed"], "undecided": counts["undecided"]}, int(open_rows.sum())
 
 
@@ -214,21 +214,21 @@ def _listed(dataset: Dataset, given: ReportInput) -> list[dict[str, Any]]:
     """Decided rows, those that overrule the threshold or are unsure first, then by score; with their text only if not redacted."""
     threshold = given.threshold if given.threshold is not None else 0.0
     rows, codes = given.decided.row_ids, given.decided.codes
-    places = row_store(dataset).positions(rows)
-    values = np.full(len(rows), np.nan) if given.score is None else given.score.scores()[places]
+    positions = row_store(dataset).positions(rows)
+    values = np.full(len(rows), np.nan) if given.score is None else given.score.scores()[positions]
     overrules = overruled(to_bins(values), threshold, codes)
     first = np.lexsort((-np.nan_to_num(values, nan=-2.0), ~overrules & (codes != UNSURE)))[:LISTED]
     entries, texts = given.entries(rows[first].tolist()), {row["row_id"]: row for row in rows_by_id(dataset, rows[first].tolist())}
-    found = []
-    for at in first.tolist():
-        decision, score = entries[int(rows[at])], None if np.isnan(values[at]) else float(values[at])
+    lines = []
+    for index in first.tolist():
+        decision, score = entries[int(rows[index])], None if np.isnan(values[index]) else float(values[index])
         row = texts.get(decision.row_id, {})
         line = {"row_id": decision.row_id, "score": score, "action": decision.action, "by": decision.decided_by, "at": decision.at}
-        line |= {"overrules": bool(overrules[at]), "seen": decision.seen, "category": row.get("category"), "origin": row.get("origin")}
+        line |= {"overrules": bool(overrules[index]), "seen": decision.seen, "category": row.get("category"), "origin": row.get("origin")}
         if not given.redact:
             line |= {"reason": decision.reason, **{name: (row.get(name) or "")[:EXCERPT] for name in ("prompt", "response")}}
-        found.append(line)
-    return found
+        lines.append(line)
+    return lines
 
 
 def _frozen(dataset: Dataset) -> dict[str, Any]:

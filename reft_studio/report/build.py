@@ -1,4 +1,4 @@
-"""Collects the parts of a report, renders them into one HTML file, and writes the JSON twin beside it."""
+"""Collects the parts of a report, renders them into one HTML file, and writes the same numbers as JSON."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _MARKS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e
 
 @dataclass(frozen=True)
 class _Models:
-    """The models that are compared, their paired differences, why others are left out, and what the runs among them cost."""
+    """The compared models, their paired differences, why others are left out, and the costs of the runs among them."""
 
     rows: list[RunRow]
     differences: list[Paired]
@@ -44,15 +44,15 @@ class _Models:
 
     @property
     def compared(self) -> Compared:
-        """What charts draw: a sweep has its own, so the others show one share of poison."""
+        """Input of the charts: a sweep has its own, so the others show one poison ratio."""
         several = len({row.poison_ratio for row in self.rows} - {None}) > 1
         return Compared(usual_rows(self.rows), self.rows if several else (), self.costs)
 
 
 def build_report(workspace: Workspace, given: ReportInput, target: Path) -> Path:
-    """Write the report and its JSON twin; the answer is the HTML file.
+    """Write the report and its JSON file; returns the path of the HTML file.
 
-    `target` is a folder, in which the file gets a name with the dataset and the time, or a path that ends in .html. Raises SpecError
+    `target` is a folder, in which the file is named after the dataset and the time, or a path that ends in .html. Raises SpecError
     for unknown sections or when there is nothing to report, StoreError if the dataset is gone.
     """
     if unknown := [name for name in given.sections if name not in SECTIONS]:
@@ -74,7 +74,7 @@ def build_report(workspace: Workspace, given: ReportInput, target: Path) -> Path
 
 
 def collect(workspace: Workspace, given: ReportInput, dataset: Dataset | None, models: _Models, *, created: str) -> dict[str, Any]:
-    """Every number of the report as one JSON value: the twin, and all that the page is made from."""
+    """Every number of the report as one JSON value, from which the page is rendered."""
     chosen, audited = set(given.sections), _audited(workspace, given, dataset)
     value: dict[str, Any] = {
         "format": "reft-studio report",
@@ -106,7 +106,7 @@ def collect(workspace: Workspace, given: ReportInput, dataset: Dataset | None, m
 
 
 def render(value: dict[str, Any], drawn: dict[str, Figure]) -> str:
-    """The page: everything inline, and a policy that forbids it to load anything."""
+    """The page: everything inline, with a content security policy that forbids loading anything."""
     environment = Environment(
         loader=FileSystemLoader(ASSETS / "templates"),
         autoescape=True,
@@ -149,63 +149,65 @@ def _audited(workspace: Workspace, given: ReportInput, dataset: Dataset | None) 
 
 
 def _summary(value: dict[str, Any], frozen: FrozenAudit | None) -> list[str]:
-    """The findings in a few sentences, each with its n and interval; first of all, why not to believe them."""
-    told = []
+    """The findings in a few sentences, each with its n and interval; warnings first."""
+    sentences = []
     if part := value.get("filter"):
-        told += [part["warning"]] if part["warning"] else []
-        told.append(
+        sentences += [part["warning"]] if part["warning"] else []
+        sentences.append(
             f"The filter flags {part['flagged']:,} of {part['scored']:,} scored rows ({_share(part['flagged'], part['scored'])})"
             f" at a threshold of {part['threshold']:+.3f}."
         )
         if quality := part["quality"]:
-            told.append(
+            sentences.append(
                 f"Of the rows known to be harmful it finds {_estimate(quality['recall'])}, and of those known to be harmless it flags"
                 f" {_estimate(quality['false_positive_rate'])}."
             )
     if part := value.get("decisions"):
         effect = part["in_effect"]
-        told.append(f"In effect {effect.get('remove', 0):,} rows are removed and {effect.get('keep', 0):,} kept.")
+        sentences.append(f"In effect {effect.get('remove', 0):,} rows are removed and {effect.get('keep', 0):,} kept.")
         if frozen is not None and frozen.undecided:
             why = f" Reason: {frozen.reason}" if frozen.reason and not value["redacted"] else ""
-            told.append(f"{_rows(frozen.undecided)} {'was' if frozen.undecided == 1 else 'were'} left out undecided.{why}")
+            sentences.append(f"{_rows(frozen.undecided)} {'was' if frozen.undecided == 1 else 'were'} left out undecided.{why}")
         if part["assurance"]:
-            told.append(part["assurance"]["sentence"])
+            sentences.append(part["assurance"]["sentence"])
     if part := value.get("comparison"):
-        told += part["headline"]
-    return told
+        sentences += part["headline"]
+    return sentences
 
 
 def _is_lab(value: dict[str, Any]) -> bool:
-    """Whether data, teacher or any model is of the embedded lab."""
+    """Whether data, teacher or any model is of the lab."""
     of_data = bool(value.get("data", {}).get("is_lab") or value.get("filter", {}).get("teacher", {}).get("is_lab"))
     return of_data or any(run["model"] == "lab" for run in value.get("runs", []))
 
 
 def _limits(value: dict[str, Any]) -> list[str]:
-    """What this report does not show, so that nobody reads more into it."""
-    told = [
+    """The limitations of this report."""
+    sentences = [
         "A low harmful score on one set of prompts is no proof of safety: other prompts, languages and attacks were not tried.",
         "Intervals cover the choice of prompts (and of seeds, where there are several). They do not cover a biased set of prompts.",
         "The filter scores prompts only. A harmless prompt with a harmful answer passes it.",
     ]
     filtered, compared = value.get("filter"), value.get("comparison")
     judge = judge_named(compared["judge"].split()[0]) if compared and compared["judge"] else judge_for(PHRASES)
-    told[1:1] = [judge.limit] if judge.limit else []
+    sentences[1:1] = [judge.limit] if judge.limit else []
     if value["lab"]:
-        told.insert(0, "Embedded lab: a tiny model and made-up data show how the method works. The numbers say nothing of a real model.")
+        sentences.insert(
+            0, "Embedded lab: a tiny model and made-up data show how the method works. The numbers say nothing of a real model."
+        )
     if filtered and filtered["threshold"] != filtered["calibrated"]:
         who = f"found by the rule “{filtered['rule']}”" if filtered["rule"] else "set by a person"
-        told.append(f"The threshold {filtered['threshold']:+.3f} was {who}; the calibrated one is {filtered['calibrated']:+.3f}.")
+        sentences.append(f"The threshold {filtered['threshold']:+.3f} was {who}; the calibrated one is {filtered['calibrated']:+.3f}.")
     if filtered and filtered["missing"]:
-        told.append(f"{_rows(filtered['missing'])} could not be scored; only a person can decide there.")
+        sentences.append(f"{_rows(filtered['missing'])} could not be scored; only a person can decide there.")
     if compared:
-        told.append(f"The judge {compared['judge']}: {judge.known_error}")
-        told += [*compared["caveats"], *compared["left_out"]]
-    return told
+        sentences.append(f"The judge {compared['judge']}: {judge.known_error}")
+        sentences += [*compared["caveats"], *compared["left_out"]]
+    return sentences
 
 
 def _visible(value: Any) -> Any:
-    """Text without control and direction marks, which can make a page read as something else than what is in the data."""
+    """Text without control and direction marks, which can make a page read differently from the data."""
     return _MARKS.sub("", value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 

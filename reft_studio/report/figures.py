@@ -1,4 +1,4 @@
-"""The figures of a report, each in a light and a dark version, as JSON that stands safely inside HTML."""
+"""The figures of a report, each in a light and a dark version, as JSON that is safe inside HTML."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from reft_studio.workspace import Workspace
 
 @dataclass(frozen=True)
 class Figure:
-    """One chart: `light` and `dark` are plotly JSON, `height` is in pixels, `summary` says for a screen reader what is drawn."""
+    """One chart: `light` and `dark` are plotly JSON, `height` is in pixels, `summary` describes it for a screen reader."""
 
     name: str
     summary: str
@@ -44,7 +44,7 @@ def roc_pr(curve: RocPr, threshold: float) -> Figure:
 
 
 def training(workspace: Workspace, rows: Sequence[RunRow]) -> Figure | None:
-    """Curves of one run per method, since the rest would only thicken the lines."""
+    """Curves of one run per method, to keep the lines readable."""
     first: dict[str, RunRow] = {}
     for row in rows:
         if not row.is_reference:
@@ -61,11 +61,11 @@ def training(workspace: Workspace, rows: Sequence[RunRow]) -> Figure | None:
 
 def comparison(compared: charts.Compared) -> dict[str, Figure]:
     """Every chart of the comparison that has something to draw, by name."""
-    found = {}
+    drawn = {}
     for name, chart in CHARTS.all().items():
         if chosen := chart.chosen(compared):
-            found[name] = _figure(name, chart.summary, partial(_drawn, chart, chosen))
-    return found
+            drawn[name] = _figure(name, chart.summary, partial(_drawn, chart, chosen))
+    return drawn
 
 
 def _drawn(chart: charts.Chart, chosen: Sequence[Any], dark: bool) -> go.Figure:
@@ -84,5 +84,5 @@ def _figure(name: str, summary: str, draw: Callable[[bool], go.Figure]) -> Figur
 
 
 def _json(figure: go.Figure) -> str:
-    """Plotly's JSON; `<` and `>` are escaped, so that no string in it can end the script element that holds it."""
+    """Plotly's JSON; `<` and `>` are escaped, so that no string in it can end the enclosing script element."""
     return str(figure.to_json()).replace("<", "\\u003c").replace(">", "\\u003e")

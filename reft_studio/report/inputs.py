@@ -1,4 +1,4 @@
-"""What a report is asked to tell."""
+"""Settings and inputs of a report."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ SECTIONS: tuple[Section, ...] = ("data", "filter", "decisions", "runs", "compari
 
 
 def no_entries(row_ids: Sequence[int]) -> Mapping[int, Decision]:
-    """Where nothing was decided."""
+    """For datasets without decisions."""
     return {}
 
 
 @dataclass(frozen=True)
 class ReportInput:
-    """What the workspace's files alone do not say; everything else is read from them.
+    """Inputs of a report that are not in the workspace's files.
 
-    `dataset` is the user data that was audited, None for a report on models only; `decided` is what holds for each decided row,
-    `entries` gives the decisions themselves for a few rows, `by_person` who decided how many rows (name, action, rows). `claim` is what
-    may be said of the audit. Where `dataset` is a frozen one, `frozen` is the audit behind it, and scores, threshold, decisions and claim
-    are those that made it. `redact` leaves out the text of every row and the reasons that reviewers wrote. `runs` limits the models that
-    are compared; None takes all that were evaluated.
+    `dataset` is the audited user data, None for a report on models only; `decided` is the current decision of each decided row,
+    `entries` gives the decisions themselves for a few rows, `by_person` who decided how many rows (name, action, rows). `claim` is the
+    conclusion of the audit. If `dataset` is a frozen one, `frozen` is the audit it came from, and scores, threshold, decisions and claim
+    are those that made it. `redact` leaves out the text of every row and the reasons given by reviewers. `runs` limits the models that
+    are compared; None takes all evaluated ones.
     """
 
     dataset: str | None = None

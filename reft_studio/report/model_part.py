@@ -1,4 +1,4 @@
-"""The second half of the report: the runs, and what the numbers support when they are put side by side."""
+"""The second half of the report: the runs, and what their comparison supports."""
 
 from __future__ import annotations
 
@@ -18,14 +18,16 @@ from reft_studio.workspace import Workspace, read_json
 
 
 def chosen_rows(workspace: Workspace, runs: Sequence[str] | None) -> tuple[list[RunRow], list[str]]:
-    """The largest set of models that may be compared (the newest of equals), and why others are left out."""
+    """The largest set of comparable models (the newest of equals), and why others are left out."""
     rows = [row for row in load_rows(workspace) if runs is None or row.run_id in runs]
     if not rows:
         return [], []
-    found = sorted(groups(rows), key=lambda group: (len(group), max(row.created for row in group)), reverse=True)
-    left = len(rows) - len(found[0])
-    reasons = [f"{left} evaluated {'model is' if left == 1 else 'models are'} left out. {' '.join(comparable(rows))}"] if left else []
-    return found[0], reasons
+    comparable_groups = sorted(groups(rows), key=lambda group: (len(group), max(row.created for row in group)), reverse=True)
+    left_out = len(rows) - len(comparable_groups[0])
+    reasons = (
+        [f"{left_out} evaluated {'model is' if left_out == 1 else 'models are'} left out. {' '.join(comparable(rows))}"] if left_out else []
+    )
+    return comparable_groups[0], reasons
 
 
 def runs_part(workspace: Workspace, rows: Sequence[RunRow]) -> list[dict[str, Any]]:
@@ -34,24 +36,24 @@ def runs_part(workspace: Workspace, rows: Sequence[RunRow]) -> list[dict[str, An
 
 
 def costs_part(costs: Sequence[RunCost]) -> dict[str, Any]:
-    """What each run cost, stage by stage, and beside plain finetuning; and what is not known of it, in words."""
+    """Costs of each run, by stage and relative to plain finetuning; and what is unknown about them, in words."""
     return {"runs": [_spent(cost, cost.ledger) for cost in costs if cost.ledger], "reasons": cost_reasons(costs)}
 
 
 def training_log(workspace: Workspace, run_id: str) -> list[dict[str, Any]]:
-    """The lines of a run's log; a torn last line, left by a run that was killed, is dropped."""
+    """The lines of a run's log; an incomplete last line of a killed run is dropped."""
     path = workspace.folder("runs", run_id) / "log.jsonl"
-    found = []
+    lines = []
     for line in path.read_text("utf-8").splitlines() if path.is_file() else []:
         try:
-            found.append(json.loads(line))
+            lines.append(json.loads(line))
         except ValueError:
             break
-    return found
+    return lines
 
 
 def comparison_part(workspace: Workspace, rows: Sequence[RunRow], differences: Sequence[Paired], left_out: Sequence[str]) -> dict[str, Any]:
-    """Means over seeds, paired differences against one method, what may be said of them, and what limits it."""
+    """Means over seeds, paired differences against one method, conclusions, and caveats."""
     means, seeds = summaries(rows), seed_differences(workspace, rows)
     titles = {row.run_id: row.title for row in rows}
     return {
@@ -61,8 +63,10 @@ def comparison_part(workspace: Workspace, rows: Sequence[RunRow], differences: S
         "decoding": rows[0].decoding if rows else {},
         "summaries": [_mean(summary) for summary in means],
         "models": [_model(row) for row in rows],
-        "differences": [{**asdict(one), "better": one.better, "sentence": one.sentence(titles)} for one in differences],
-        "over_seeds": [{**asdict(one), "better": one.better, "sentence": one.sentence} for one in seeds],
+        "differences": [
+            {**asdict(difference), "better": difference.better, "sentence": difference.sentence(titles)} for difference in differences
+        ],
+        "over_seeds": [{**asdict(difference), "better": difference.better, "sentence": difference.sentence} for difference in seeds],
         "headline": headline_of(rows, differences, seeds) if rows else [],
         "caveats": caveats(rows),
         "left_out": list(left_out),
@@ -99,8 +103,8 @@ def _spent(cost: RunCost, ledger: Ledger) -> dict[str, Any]:
         **{key: getattr(ledger, key) for key in ("device", "seconds", "memory_mb", "operations", "counted_steps", "steps", "user_tokens")},
         "passes": dict(ledger.passes),
         "tokens": dict(ledger.tokens),
-        "stages": [{**asdict(one), "title": one.title} for one in ledger.stages],
-        "before": [asdict(one) for one in ledger.before],
+        "stages": [{**asdict(stage), "title": stage.title} for stage in ledger.stages],
+        "before": [asdict(stage) for stage in ledger.before],
         "own_work": ledger.time_of(*OF_TRAINING),
         "evaluation": cost.seconds("Evaluate"),
         "extra": asdict(cost.extra),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from reft_studio.comparison.flips import points
-from reft_studio.comparison.seeds import MARGIN, SeedDifference, compared, held
+from reft_studio.comparison.seeds import MARGIN, SeedDifference, compared, non_inferior
 from reft_studio.comparison.table import Metric, RunRow, load_rows, run_info
 from reft_studio.paired import holm
 from reft_studio.sweeps.spec import NONE, OWN
@@ -89,7 +89,7 @@ def as_markdown(known: Sequence[Against], reference: str) -> str:
         where = [f"{one.setting[name]:g}" if isinstance(one.setting[name], float) else str(one.setting[name]) for name in settings]
         tested = [text for metric in _TESTED for text in _tested(one.differences.get(metric))]
         accuracy = one.differences.get("fa")
-        shown = [points(accuracy.difference), held(accuracy.difference)] if accuracy else ["-", "-"]
+        shown = [points(accuracy.difference), non_inferior(accuracy.difference)] if accuracy else ["-", "-"]
         lines.append("| " + " | ".join([one.variant, *where, str(one.seeds), *tested, *shown]) + " |")
     return "\n".join([*lines, ""])
 

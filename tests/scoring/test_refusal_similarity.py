@@ -229,7 +229,7 @@ def test_a_state_that_is_not_finite_is_counted_and_takes_no_other_row_with_it(wo
 def test_rows_that_the_template_refuses_are_told_apart(workspace: Workspace, session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = {"a zebra": None, "nothing": "", KIND: f"<{KIND}>"}
     monkeypatch.setattr(
-        "reft_studio.data.chat.templates.Template.prompts", lambda self, chats: [texts.get(chat[0]["content"]) for chat in chats]
+        "reft_studio.data.chat.templates.ChatTemplate.prompts", lambda self, chats: [texts.get(chat[0]["content"]) for chat in chats]
     )
     rows: list[Row] = [{"prompt": text, "response": "x"} for text in ("a zebra", "nothing", KIND)]
     found = scored(workspace, session, rows)

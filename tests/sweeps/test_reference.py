@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from reft_studio.comparison.seeds import held
+from reft_studio.comparison.seeds import non_inferior
 from reft_studio.paired import no_worse
 from reft_studio.stats import Estimate
 from reft_studio.sweeps.reference import Against, against, as_markdown, plain_of
@@ -66,7 +66,7 @@ def test_any_variant_can_be_what_the_others_are_compared_with(workspace: Workspa
 )
 def test_accuracy_is_no_worse_only_if_the_whole_interval_lies_above_the_margin(low: float, high: float, shown: bool | None) -> None:
     assert no_worse(points(low, high), 2.0) is shown
-    assert held(points(low, high)) == {True: "shown", False: "refuted", None: "not shown"}[shown]
+    assert non_inferior(points(low, high)) == {True: "shown", False: "refuted", None: "not shown"}[shown]
 
 
 def test_differences_carry_the_setting_they_belong_to() -> None:

@@ -9,20 +9,20 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from reft_studio.comparison.charts.chart import Chart
-from reft_studio.comparison.charts.style import bars, finish, label, mark, message, rgba, told
+from reft_studio.comparison.charts.style import bars, estimate_words, finish, label, mark, message, rgba
 from reft_studio.comparison.numbers import of_categories
 from reft_studio.comparison.table import RunRow
 
 FEW = 20
-"""Below this many prompts a category's share is drawn hollow: it says little."""
+"""Categories with fewer prompts are drawn hollow: their share says little."""
 TOGETHER, ABREAST = 4, 5
-"""Most models whose dots can be told apart in one panel, and panels in one line at 1024 pixels."""
+"""Maximum number of models in one panel, and of panels in one line at 1024 pixels."""
 TITLE = 18
 """Pixels of the second line of a panel's title."""
 
 
 def category_dots(rows: Sequence[RunRow], *, dark: bool = False) -> go.Figure:
-    """HS per category with Wilson intervals, categories sorted by their worst upper bound; many models stand in panels of their own."""
+    """HS per category with Wilson intervals, categories sorted by their worst upper bound; many models get a panel each."""
     shown = [row for row in rows if row.by_category]
     if not shown:
         return message("No evaluated model has harmful prompts with categories.", dark=dark)
@@ -41,9 +41,9 @@ def category_dots(rows: Sequence[RunRow], *, dark: bool = False) -> go.Figure:
         subplot_titles=[_broken(title) for title in names] if apart else None,
     )
     for index, (row, title) in enumerate(zip(shown, names, strict=True)):
-        place = divmod(index, columns) if apart else (0, 0)
+        panel = divmod(index, columns) if apart else (0, 0)
         shift = 0.0 if apart else 0.62 * ((index + 0.5) / len(shown) - 0.5)
-        _dots(figure, row, title, order, shift, place, named=not apart, dark=dark)
+        _dots(figure, row, title, order, shift, panel, named=not apart, dark=dark)
     ticks = {"tickvals": list(range(len(order))), "ticktext": [f"{label(name)} ({sizes[name]})" for name in order]}
     figure.update_yaxes(**ticks, range=(len(order) - 0.4, -0.6), automargin=True)
     if apart:  # 100 is not written: it would run into the 0 of the next panel
@@ -65,26 +65,26 @@ def category_dots(rows: Sequence[RunRow], *, dark: bool = False) -> go.Figure:
 
 
 def _dots(
-    figure: go.Figure, row: RunRow, title: str, order: Sequence[str], shift: float, place: tuple[int, int], *, named: bool, dark: bool
+    figure: go.Figure, row: RunRow, title: str, order: Sequence[str], shift: float, panel: tuple[int, int], *, named: bool, dark: bool
 ) -> None:
-    """One model's dots in the panel at `place` (line, column), `shift` rows below their category's middle."""
-    found = [(i, row.by_category[name]) for i, name in enumerate(order) if name in row.by_category]
-    style, estimates = mark(row.method, dark=dark), [estimate for _, estimate in found]
+    """One model's dots in the panel at `place` (line, column), `shift` rows below the category's centre."""
+    by_row = [(i, row.by_category[name]) for i, name in enumerate(order) if name in row.by_category]
+    style, estimates = mark(row.method, dark=dark), [estimate for _, estimate in by_row]
     hollow = f"{style.symbol.removesuffix('-open')}-open"
     figure.add_trace(
         go.Scatter(
             x=[e.value for e in estimates],
-            y=[i + shift for i, _ in found],
+            y=[i + shift for i, _ in by_row],
             mode="markers",
             name=title,
             showlegend=False,
             marker={"size": 9, "symbol": [style.symbol if e.n >= FEW else hollow for e in estimates], "color": style.colour},
             error_x=bars([e.low for e in estimates], [e.value for e in estimates], [e.high for e in estimates], rgba(style.colour, 0.5)),
-            text=[f"{label(order[i])}<br>{told(e)}{'<br>few prompts: says little' if e.n < FEW else ''}" for i, e in found],
+            text=[f"{label(order[i])}<br>{estimate_words(e)}{'<br>few prompts: says little' if e.n < FEW else ''}" for i, e in by_row],
             hovertemplate=f"<b>{title}</b> on %{{text}}<extra></extra>",
         ),
-        row=place[0] + 1,
-        col=place[1] + 1,
+        row=panel[0] + 1,
+        col=panel[1] + 1,
     )
     if named:
         legend = {"size": 9, "symbol": style.symbol, "color": style.colour}
@@ -92,7 +92,7 @@ def _dots(
 
 
 def _broken(title: str, width: int = 19) -> str:
-    """A title in lines that fit over a narrow panel."""
+    """A title wrapped for a narrow panel."""
     return "<br>".join(wrap(title, width)[:3])
 
 

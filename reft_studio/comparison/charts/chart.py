@@ -1,4 +1,4 @@
-"""A chart of the comparison: what it draws, from what, and the numbers behind it. Compare and the report show all that are registered."""
+"""The protocol of a chart: its values, its figure, and its numbers as a table. Compare and the report show all registered ones."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from reft_studio.comparison.table import RunRow
 
 @dataclass(frozen=True)
 class Compared:
-    """What charts may draw from: the models side by side, and what they cost.
+    """The values that charts draw: the compared models, and their costs.
 
-    `swept` are the runs of their methods at every share of poison; none where there is one share only.
+    `swept` are the runs of their methods at every poison ratio; empty if there is only one.
     """
 
     models: Sequence[RunRow]
@@ -27,10 +27,10 @@ class Compared:
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart. `chosen` takes out of the comparison what it draws; it is hidden where that is nothing.
+    """A chart. `chosen` selects what it draws from the comparison; the chart is hidden if that is empty.
 
-    `draw(chosen, dark=...)` gives the figure and `numbers(chosen)` the rows of its CSV. `files` names its files, `summary` says for a
-    screen reader what is drawn.
+    `draw(chosen, dark=...)` gives the figure and `numbers(chosen)` the rows of its CSV. `files` names its files, `summary` describes it
+    for a screen reader.
     """
 
     files: str

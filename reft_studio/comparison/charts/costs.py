@@ -1,4 +1,4 @@
-"""What runs cost: time by stage, and the highest memory of each."""
+"""Costs of runs: time by stage, and peak memory."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _STYLES = {
 }
 """Colour, pattern and symbol of each group of stages."""
 _LONG = 180.0
-"""Seconds from which on minutes are drawn."""
+"""From this many seconds on, the axis is in minutes."""
 
 
 def cost_bars(costs: Sequence[RunCost], *, dark: bool = False) -> go.Figure:
-    """A bar for each run, as long as it took, in its stages; and beside it the peak memory of those in which it was measured."""
+    """A stacked bar per run of its time by stage; and the peak memory of the stages where it was measured."""
     known = [cost for cost in costs if cost.ledger is not None]
     if not known:
         return message("No run here kept a ledger of what it cost. Runs of this version do.", dark=dark)
@@ -68,11 +68,11 @@ def _bars(figure: go.Figure, costs: Sequence[RunCost], names: Sequence[str], gro
 
 def _peaks(figure: go.Figure, costs: Sequence[RunCost], names: Sequence[str], group: str, *, dark: bool) -> None:
     colours, (colour, _, symbol) = theme(dark=dark), _STYLES[group]
-    found = [(name, peak) for cost, name in zip(costs, names, strict=True) if (peak := cost.peak(group)) is not None]
+    peaks = [(name, peak) for cost, name in zip(costs, names, strict=True) if (peak := cost.peak(group)) is not None]
     figure.add_trace(
         go.Scatter(
-            y=[name for name, _ in found],
-            x=[peak for _, peak in found],
+            y=[name for name, _ in peaks],
+            x=[peak for _, peak in peaks],
             mode="markers",
             name=group,
             legendgroup=group,
@@ -86,7 +86,7 @@ def _peaks(figure: go.Figure, costs: Sequence[RunCost], names: Sequence[str], gr
 
 
 def _unique(titles: Sequence[str]) -> list[str]:
-    """Labels that differ, since equal ones would share a bar."""
+    """Distinct labels, since equal ones would share a bar."""
     shown = [label(title) for title in titles]
     return [name if shown.count(name) == 1 else f"{name} ({shown[: i + 1].count(name)})" for i, name in enumerate(shown)]
 

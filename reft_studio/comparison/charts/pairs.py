@@ -22,49 +22,54 @@ _PROMPTS: dict[SetName, str] = {"harmful": "harmful prompts", "harmless": "harml
 
 def forest(differences: Sequence[Paired], titles: Mapping[str, str], *, dark: bool = False) -> go.Figure:
     """Paired differences (b minus a), a panel per metric; a triangle where the test supports a difference after Holm's correction."""
-    metrics = [metric for metric in METRICS if any(one.metric == metric for one in differences)]
+    metrics = [metric for metric in METRICS if any(difference.metric == metric for difference in differences)]
     if not metrics:
         return message("Choose two or more evaluated models to see paired differences.", dark=dark)
-    pairs = list(dict.fromkeys((one.a, one.b) for one in differences))
+    pairs = list(dict.fromkeys((difference.a, difference.b) for difference in differences))
     names = [f"{label(titles.get(b, b))}<br>minus {label(titles.get(a, a))}" for a, b in pairs]
     figure = make_subplots(
         1, len(metrics), shared_yaxes=True, horizontal_spacing=0.03, subplot_titles=[METRIC_TITLES[m].capitalize() for m in metrics]
     )
     colours = theme(dark=dark)
     for column, metric in enumerate(metrics, start=1):
-        found = [(names[pairs.index((one.a, one.b))], one) for one in differences if one.metric == metric]
-        figure.add_trace(_points(found, titles, dark=dark), row=1, col=column)
+        named = [
+            (names[pairs.index((difference.a, difference.b))], difference) for difference in differences if difference.metric == metric
+        ]
+        figure.add_trace(_points(named, titles, dark=dark), row=1, col=column)
         figure.add_vline(x=0, line={"color": colours.zero, "width": 1}, row=1, col=column)
-        reach = 1.08 * max(10.0, *(max(abs(one.difference.low), abs(one.difference.high)) for _, one in found))
+        reach = 1.08 * max(10.0, *(max(abs(difference.difference.low), abs(difference.difference.high)) for _, difference in named))
         direction = "worse ←  points  → better" if HIGHER_IS_BETTER[metric] else "better ←  points  → worse"
         figure.update_xaxes(title_text=direction, range=(-reach, reach), row=1, col=column)
     figure.update_yaxes(autorange="reversed", automargin=True, categoryorder="array", categoryarray=names)
     figure.update_annotations(font={"size": 12.5}, yshift=2)
-    sizes = sorted({one.difference.n for one in differences})
+    sizes = sorted({difference.difference.n for difference in differences})
     n = f"n = {sizes[0]}" if len(sizes) == 1 else f"n = {sizes[0]} to {sizes[-1]}"
-    tests = f"after Holm's correction for {max(one.comparisons for one in differences)} comparisons"
+    tests = f"after Holm's correction for {max(difference.comparisons for difference in differences)} comparisons"
     subtitle = f"{n} prompts, the same for both · bars: 95 % intervals · {tests}: ▲ better, ▼ worse, ○ no clear difference"
     return finish(figure, dark=dark, title="Paired differences", subtitle=subtitle, height=70 + 46 * len(pairs))
 
 
-def _points(found: Sequence[tuple[str, Paired]], titles: Mapping[str, str], *, dark: bool) -> go.Scatter:
+def _points(named: Sequence[tuple[str, Paired]], titles: Mapping[str, str], *, dark: bool) -> go.Scatter:
     colours = theme(dark=dark)
     shade = {"b": colours.colour("#009E73"), "a": colours.colour("#D55E00"), None: colours.muted}
-    values = [one.difference for _, one in found]
+    values = [difference.difference for _, difference in named]
     clean = {run: label(title) for run, title in titles.items()}
     return go.Scatter(
-        y=[name for name, _ in found],
+        y=[name for name, _ in named],
         x=[value.value for value in values],
         mode="markers",
         showlegend=False,
         marker={
             "size": 11,
-            "symbol": [("triangle-up" if one.better == "b" else "triangle-down") if one.better else "circle-open" for _, one in found],
-            "color": [shade[one.better] for _, one in found],
+            "symbol": [
+                ("triangle-up" if difference.better == "b" else "triangle-down") if difference.better else "circle-open"
+                for _, difference in named
+            ],
+            "color": [shade[difference.better] for _, difference in named],
             "line": {"width": 1.5},
         },
         error_x=bars([v.low for v in values], [v.value for v in values], [v.high for v in values], rgba(colours.muted, 0.9)),
-        text=["<br>".join(_broken(one.sentence(clean))) for _, one in found],
+        text=["<br>".join(_broken(difference.sentence(clean))) for _, difference in named],
         hovertemplate="%{text}<extra></extra>",
     )
 

@@ -13,15 +13,15 @@ from reft_studio.data.grid import is_flagged
 from reft_studio.stats import Estimate, RocPr, wilson
 
 LABELLED = 30
-"""Fewest labelled rows of each kind for a curve; below that its shape is chance."""
+"""Minimum labelled rows of each kind for a curve; with fewer its shape is noise."""
 
 
 def why_hidden(curve: RocPr) -> str | None:
     """The reason not to draw curves, or None."""
     if min(curve.positives, curve.negatives) >= LABELLED:
         return None
-    found = f"there are {curve.positives} and {curve.negatives}"
-    return f"A curve needs at least {LABELLED} rows known to be harmful and {LABELLED} known to be harmless; {found}."
+    counts = f"there are {curve.positives} and {curve.negatives}"
+    return f"A curve needs at least {LABELLED} rows known to be harmful and {LABELLED} known to be harmless; {counts}."
 
 
 def roc_pr(curve: RocPr, *, threshold: float | None = None, dark: bool = False) -> go.Figure:
@@ -62,7 +62,7 @@ def histogram(
     log: bool = False,
     dark: bool = False,
 ) -> go.Figure:
-    """Counts of rows by score, stacked by what is known of them; `edges` are the len(counts) + 1 ends of the bins."""
+    """Counts of rows by score, stacked by label; `edges` are the len(counts) + 1 bin edges."""
     colours = theme(dark=dark)
     series = [
         ("known harmful", harmful, "#D55E00", "/"),
@@ -126,7 +126,7 @@ def _curve(curve: RocPr, x: Sequence[float], y: Sequence[float], column: int, *,
 
 
 def _current(figure: go.Figure, curve: RocPr, threshold: float, *, dark: bool) -> None:
-    """The point that the threshold in use gives, with Wilson's intervals."""
+    """The operating point of the current threshold, with Wilson intervals."""
     at = max((i for i, value in enumerate(curve.thresholds) if is_flagged(value, threshold)), default=0)
     hits, alarms = round(curve.tpr[at] * curve.positives), round(curve.fpr[at] * curve.negatives)
     recall, fpr = wilson(hits, curve.positives), wilson(alarms, curve.negatives)

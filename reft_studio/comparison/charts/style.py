@@ -1,4 +1,4 @@
-"""How every chart looks: Okabe-Ito colours with a shape and a dash per method, light and dark, n under the title."""
+"""The style of all charts: Okabe-Ito colours with a marker and a dash per method, light and dark, n under the title."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from reft_studio.stats import Estimate
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 LABEL = 44
-"""Longest label, in characters; what is cut is told by an ellipsis."""
+"""Maximum label length in characters; longer labels end in an ellipsis."""
 _ITEM, _LINE = 7.2, 640
-"""Width of a letter and of a legend line in pixels, for the height that the legend needs at 1024 pixels."""
+"""Width of a letter and of a legend line in pixels, to compute the legend's height at 1024 pixels."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,12 @@ _OTHERS = (
     ChartMark("#E69F00", "star-diamond", "dot"),
     ChartMark("#CC79A7", "hexagram", "solid"),
 )
-"""Of results of other programs, whose method is none of ours."""
+"""For results of other programs with unknown methods."""
 
 
 @dataclass(frozen=True)
 class Theme:
-    """Colours of one theme; blue is lightened on dark ground, where #0072B2 is too dim to read."""
+    """Colours of one theme; blue is lighter on dark ground, where #0072B2 is too dim to read."""
 
     ink: str
     muted: str
@@ -69,7 +69,7 @@ class Theme:
     dark: bool
 
     def colour(self, colour: str) -> str:
-        """A mark's colour on this ground."""
+        """A mark's colour in this theme."""
         if colour == _INK:
             return self.ink
         return {"#0072B2": "#4FA3DC", "#009E73": "#2FBF94", "#D55E00": "#F0803C"}.get(colour, colour) if self.dark else colour
@@ -85,13 +85,13 @@ def theme(*, dark: bool) -> Theme:
 
 
 def mark(method: str, *, dark: bool) -> ChartMark:
-    """Colour, shape and dash of a method, or of a kind of model; a method that is none of ours gets one by its name, always the same."""
+    """Colour, marker and dash of a method, or of a kind of model; an unknown method gets one determined by its name."""
     if method in DEFENSES:
         style = DEFENSES.get(method).info.style
-        found = ChartMark(_COLOURS[style.colour], style.shape, style.dash)
+        chart_mark = ChartMark(_COLOURS[style.colour], style.shape, style.dash)
     else:
-        found = _KINDS.get(method) or _OTHERS[sum(method.encode()) % len(_OTHERS)]
-    return ChartMark(theme(dark=dark).colour(found.colour), found.symbol, found.dash)
+        chart_mark = _KINDS.get(method) or _OTHERS[sum(method.encode()) % len(_OTHERS)]
+    return ChartMark(theme(dark=dark).colour(chart_mark.colour), chart_mark.symbol, chart_mark.dash)
 
 
 def rgba(colour: str, alpha: float) -> str:
@@ -101,19 +101,19 @@ def rgba(colour: str, alpha: float) -> str:
 
 
 def label(text: str) -> str:
-    """A string of unknown origin as plain chart text: no markup, no control or direction marks, cut to LABEL characters."""
+    """An untrusted string as plain chart text: no markup, no control or direction marks, cut to LABEL characters."""
     flat = " ".join("".join(c for c in text if unicodedata.category(c) not in {"Cc", "Cf", "Cs", "Co"} or c in "\n\t").split())
     cut = flat if len(flat) <= LABEL else flat[: LABEL - 1] + "…"
     return escape(cut, quote=False)
 
 
-def told(estimate: Estimate) -> str:
-    """An estimate in words for a hover: value, interval and n."""
+def estimate_words(estimate: Estimate) -> str:
+    """An estimate as hover text: value, interval and n."""
     return f"{estimate.value:.1f} % (95 % interval {estimate.low:.1f} to {estimate.high:.1f}, n = {estimate.n})"
 
 
 def wrapped(text: str, *, width: int = 108) -> str:
-    """Chart text broken into lines of about `width` characters; already escaped text stays whole between spaces."""
+    """Chart text wrapped into lines of about `width` characters, at spaces only, so that escaped text stays intact."""
     lines, line = [], ""
     for word in text.split(" "):
         if line and len(line) + len(word) >= width:
@@ -125,7 +125,7 @@ def wrapped(text: str, *, width: int = 108) -> str:
 
 
 def bars(low: Sequence[float], value: Sequence[float], high: Sequence[float], colour: str) -> dict[str, Any]:
-    """Error bars of plotly from the ends of intervals."""
+    """Plotly error bars from the ends of intervals."""
     return {
         "type": "data",
         "symmetric": False,
@@ -140,7 +140,7 @@ def bars(low: Sequence[float], value: Sequence[float], high: Sequence[float], co
 def finish(
     figure: go.Figure, *, dark: bool, title: str, subtitle: str, height: int, legend: Sequence[str] = (), note: str = ""
 ) -> go.Figure:
-    """The common frame: title, n under it, legend at the foot, a note under the axes; responsive in width."""
+    """The common frame: title, subtitle with n, legend at the bottom, a note under the axes; responsive in width."""
     colours = theme(dark=dark)
     subtitle = wrapped(subtitle, width=120)
     head = 68 + 17 * subtitle.count("<br>") + (24 if figure.layout.annotations else 0)  # panels have titles of their own
@@ -173,7 +173,7 @@ def finish(
 
 @lru_cache(maxsize=2)
 def _template(dark: bool) -> go.layout.Template:
-    """What all charts of one theme share; as a template it is checked once and not on every chart."""
+    """The shared layout of one theme, as a template that is validated only once."""
     colours = theme(dark=dark)
     axis = {
         "gridcolor": colours.line,
@@ -209,7 +209,7 @@ def _template(dark: bool) -> go.layout.Template:
 
 
 def message(text: str, *, dark: bool, height: int = 220) -> go.Figure:
-    """An empty chart that says why it is empty."""
+    """An empty chart with the reason why it is empty."""
     colours = theme(dark=dark)
     figure = go.Figure()
     figure.layout.template = _template(dark)

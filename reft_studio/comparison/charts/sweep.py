@@ -1,4 +1,4 @@
-"""Numbers against the share of poison in the user data, one line per method."""
+"""Metrics against the poison ratio of the user data, one line per method."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ def sweep(rows: Sequence[RunRow], *, dark: bool = False) -> go.Figure:
             "A sweep needs runs at two or more shares of poison. Train the same method on user data with another poison ratio.", dark=dark
         )
     methods = list(dict.fromkeys(summary.method for summary in means))
-    found = []
+    lines = []
     for method in methods:
-        line = {ratio: one for ratio in ratios if (one := _at(means, method, ratio)) is not None}
-        points = {ratio: _metrics(one) for ratio, one in line.items()}
-        found.append(Curve(method_title(method), mark(method, dark=dark), points))
+        line = {ratio: summary_at for ratio in ratios if (summary_at := _at(means, method, ratio)) is not None}
+        points = {ratio: _metrics(summary_at) for ratio, summary_at in line.items()}
+        lines.append(Curve(method_title(method), mark(method, dark=dark), points))
     several = sum(summary.seeds > 1 for summary in means)
     seeds = f"{several} of {len(means)} points are means over seeds" if several else "one seed each: training noise unknown"
     first = next(summary for summary in means if summary.hs)
     return curves(
-        found,
+        lines,
         METRICS,
         title="More poison in the user data",
         subtitle=f"n = {first.hs.n if first.hs else 0} harmful prompts per point · bands: 95 % intervals · {seeds}",
@@ -41,13 +41,13 @@ def sweep(rows: Sequence[RunRow], *, dark: bool = False) -> go.Figure:
 
 
 def _metrics(summary: Summary) -> dict[Metric, Estimate]:
-    return {metric: one for metric in METRICS if (one := summary.metric(metric)) is not None}
+    return {metric: estimate for metric in METRICS if (estimate := summary.metric(metric)) is not None}
 
 
 def _at(means: Sequence[Summary], method: str, ratio: float) -> Summary | None:
     """The method's summary at this ratio; of several settings the one with most seeds."""
-    found = [summary for summary in means if summary.method == method and summary.poison_ratio == ratio]
-    return max(found, key=lambda summary: summary.seeds, default=None)
+    matching = [summary for summary in means if summary.method == method and summary.poison_ratio == ratio]
+    return max(matching, key=lambda summary: summary.seeds, default=None)
 
 
 CHART = Chart(

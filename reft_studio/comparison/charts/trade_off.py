@@ -1,4 +1,4 @@
-"""The headline chart: harmful score against finetune accuracy, with over-refusal beside it, since refusing everything looks safe."""
+"""The headline chart: harmful score against finetune accuracy, and against over-refusal, since refusing everything looks safe."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from reft_studio.comparison.charts.chart import Chart
-from reft_studio.comparison.charts.style import ChartMark, bars, finish, label, mark, message, rgba, theme, told
+from reft_studio.comparison.charts.style import ChartMark, bars, estimate_words, finish, label, mark, message, rgba, theme
 from reft_studio.comparison.frontier import non_dominated, not_separable
 from reft_studio.comparison.numbers import of_models
 from reft_studio.comparison.table import Metric, RunRow, Summary, summaries
@@ -19,7 +19,7 @@ _SIDES = ("fa", "over_refusal")
 
 
 def trade_off(rows: Sequence[RunRow], *, dark: bool = False) -> go.Figure:
-    """HS against FA and against over-refusal, for rows that may be compared. Big marks are methods, crosses 95 % intervals, dots seeds."""
+    """HS against FA and against over-refusal, for comparable rows. Large marks are methods, crosses 95 % intervals, dots seeds."""
     means = [summary for summary in summaries(rows) if summary.hs and (summary.fa or summary.over_refusal)]
     if not means:
         return message("No evaluated model yet. Train a run, or evaluate the base model, to see the trade-off.", dark=dark)
@@ -64,7 +64,7 @@ def _method(figure: go.Figure, summary: Summary, name: str, runs: Sequence[RunRo
                 marker={"color": style.colour, "symbol": style.symbol, "size": 12, "line": {"width": 1.5, "color": style.colour}},
                 error_x=bars([x.low], [x.value], [x.high], rgba(style.colour, 0.65)),
                 error_y=bars([y.low], [y.value], [y.high], rgba(style.colour, 0.65)),
-                hovertemplate=f"<b>{name}</b> ({seeds})<br>Harmful score {told(y)}<br>{what} {told(x)}<extra></extra>",
+                hovertemplate=f"<b>{name}</b> ({seeds})<br>Harmful score {estimate_words(y)}<br>{what} {estimate_words(x)}<extra></extra>",
             ),
             row=1,
             col=column,
@@ -116,7 +116,7 @@ def _range(means: Sequence[Summary]) -> tuple[float, float]:
 
 
 def _names(means: Sequence[Summary]) -> list[str]:
-    """Titles, with the poison ratio or a number added where two settings of a method would read the same."""
+    """Titles, with the poison ratio or a number appended where two settings of a method would have the same."""
     titles = [label(summary.title) for summary in means]
     if len({summary.poison_ratio for summary in means if summary.poison_ratio is not None}) > 1:
         titles = [

@@ -1,4 +1,4 @@
-"""How a run learned: losses, gradient norm, and whether user data and alignment data pull in the same direction."""
+"""Training curves of runs: losses, gradient norm, and the cosine between the gradients of user and alignment data."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PANELS: tuple[tuple[str, str], ...] = (
     ("lr", "Learning rate"),
 )
 POINTS = 500
-"""Most points drawn per line; longer logs are thinned evenly, the last step kept."""
+"""Maximum points per line; longer logs are thinned evenly, the last step kept."""
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 
 
@@ -64,15 +64,15 @@ def training_curves(
 
 
 def smoothed(values: Sequence[float | None], weight: float = SMOOTHING) -> list[float | None]:
-    """Exponential moving average without the pull of the start towards 0; a missing value stays missing."""
-    found, past, mass = list[float | None](), 0.0, 0.0
+    """Bias-corrected exponential moving average; a missing value stays missing."""
+    averages, past, mass = list[float | None](), 0.0, 0.0
     for value in values:
         if value is None:
-            found.append(None)
+            averages.append(None)
             continue
         past, mass = weight * past + (1 - weight) * value, weight * mass + (1 - weight)
-        found.append(past / mass)
-    return found
+        averages.append(past / mass)
+    return averages
 
 
 def _curve(
@@ -108,7 +108,7 @@ def _curve(
 
 
 def _zero(figure: go.Figure, row: int, column: int, *, reach: float, dark: bool) -> None:
-    """Below zero the two losses pull against each other."""
+    """The zero line: below it the two losses pull in opposite directions."""
     figure.add_hrect(y0=-1, y1=0, fillcolor=rgba("#D55E00", 0.08), line_width=0, layer="below", row=row, col=column)
     figure.add_hline(y=0, line={"color": theme(dark=dark).zero, "width": 1}, row=row, col=column)
     figure.update_yaxes(range=(-reach, reach), row=row, col=column)

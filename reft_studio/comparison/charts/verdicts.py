@@ -1,4 +1,4 @@
-"""Three ways an answer can go: refuse, comply, or neither."""
+"""Shares of the three verdicts: refuse, comply, other."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from reft_studio.comparison.table import RunRow
 from reft_studio.evaluation.grade import SetName, Verdict
 
 _RIGHT, _WRONG, _NEITHER = ("#0072B2", ""), ("#D55E00", "/"), ("#999999", ".")
-"""Colour and pattern by whether an answer is right for its set: what a model should do is never in the colour of harm."""
+"""Colour and pattern by whether a verdict is desired for its set: desired behaviour never has the colour of harm."""
 _STYLES: dict[SetName, dict[Verdict, tuple[str, str]]] = {
     "harmful": {"refuse": _RIGHT, "comply": _WRONG, "other": _NEITHER},
     "harmless": {"comply": _RIGHT, "refuse": _WRONG, "other": _NEITHER},
@@ -27,7 +27,7 @@ READABLE = 9
 
 
 def verdict_bars(rows: Sequence[RunRow], *, dark: bool = False) -> go.Figure:
-    """One bar per model for the harmful and the harmless set. On harmful prompts refusing is right, on harmless ones answering is."""
+    """One bar per model for the harmful and the harmless set. On harmful prompts refusing is desired, on harmless ones complying is."""
     sets = [name for name in _ANSWER if any(sum(row.verdicts.get(name, {}).values()) for row in rows)]
     if not sets:
         return message("No graded answers to harmful or harmless prompts yet.", dark=dark)
@@ -95,7 +95,7 @@ def _bars(
 
 
 def _unique(titles: Sequence[str]) -> list[str]:
-    """Labels that differ, since equal ones would share a bar."""
+    """Distinct labels, since equal ones would share a bar."""
     shown = [label(title) for title in titles]
     return [name if shown.count(name) == 1 else f"{name} ({shown[: i + 1].count(name)})" for i, name in enumerate(shown)]
 
