@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,6 +85,20 @@ def cleaned(
     return Cleaned(dataset, what.row_ids[kept], responses, notes, threshold, why)
 
 
+@dataclass(frozen=True)
+class CleanedFiles:
+    """A cleaned file, and the two lists beside it of what is not in it: lines of JSON, and CSV."""
+
+    file: Path
+    removed: Path
+    table: Path
+
+    @classmethod
+    def at(cls, file: Path) -> Self:
+        """The names of all three."""
+        return cls(file, file.with_name(f"{file.stem}.removed.jsonl"), file.with_name(f"{file.stem}.removed.csv"))
+
+
 def write_cleaned(found: Cleaned, target: Path, *, check: Check = unheeded) -> Written:
     """Write the cleaned file, and beside it `<its name>.removed.jsonl`: one line per row that is not in it, with the reason, no text.
 
@@ -103,8 +117,8 @@ def write_cleaned(found: Cleaned, target: Path, *, check: Check = unheeded) -> W
         return row_id < size and wanted[row_id] == 1
 
     path = named(found.upload, target)
-    beside, count = path.with_name(f"{path.stem}.removed.jsonl"), 0
-    with replacing(beside) as file:  # both take their places at the end, so that one always tells of the other
+    files, count = CleanedFiles.at(path), 0
+    with replacing(files.removed) as file:  # both take their places at the end, so that one always tells of the other
         for note in found.notes():
             if note["outcome"] != "keep":
                 count += 1
@@ -112,9 +126,9 @@ def write_cleaned(found: Cleaned, target: Path, *, check: Check = unheeded) -> W
                 if not count % 1_000:
                     check(0, found.upload.rows)
         export_kept(found.upload, keep, path, responses=found.responses)
-    with beside.open(encoding="ascii") as lines:
-        export_csv_safe(map(json.loads, lines), beside.with_suffix(".csv"), columns=COLUMNS)
-    return Written(path, beside, len(found.kept), count)
+    with files.removed.open(encoding="ascii") as lines:
+        export_csv_safe(map(json.loads, lines), files.table, columns=COLUMNS)
+    return Written(path, files.removed, len(found.kept), count)
 
 
 def _reason(note: dict[str, Any], found: Cleaned) -> dict[str, Any]:

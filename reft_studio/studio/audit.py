@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from reft_studio.audit.bundle import BundleReport as BundleReport
 from reft_studio.audit.checks import MOST as MOST_CHECKS
 from reft_studio.audit.checks import USUAL, Reader
+from reft_studio.audit.cleaned import CleanedFiles as CleanedFiles
 from reft_studio.audit.freeze import noted_hashes
 from reft_studio.audit.frozen_audit import FrozenAudit
 from reft_studio.audit.opinion import overruling
@@ -20,6 +21,7 @@ from reft_studio.data.dataset import Dataset, list_datasets, open_dataset
 from reft_studio.data.index.rowstore import row_store
 from reft_studio.errors import DataError, SpecError
 from reft_studio.jobs.queue import JobQueue
+from reft_studio.jobs.view import JobView
 from reft_studio.scoring.partial import require_finished
 from reft_studio.store import records, settings
 from reft_studio.store.decisions import Action, Decision
@@ -34,6 +36,8 @@ from reft_studio.training.run_folder import list_runs
 
 LARGE = 100_000
 """Rows above which freezing, exporting and packing are left to jobs."""
+HANDING = ("freeze", "export", "bundle")
+"""The kinds of these jobs."""
 
 
 @dataclass
@@ -119,10 +123,6 @@ class Audit(Assuring):
     def review_progress(self, dataset_id: str) -> review.ReviewProgress:
         return review.progress(self.log, *self.audited(dataset_id))
 
-    def is_large(self, dataset_id: str) -> bool:
-        """Whether freezing, exporting and packing take longer than a person waits: then a page lets a job do it."""
-        return open_dataset(self.workspace, dataset_id).rows > LARGE
-
     def freeze(self, dataset_id: str, reason: str = "", *, by: str | None = None) -> Dataset:
         """Turn scores and decisions into a new dataset with its audit trail, in one act, and choose it.
 
@@ -137,6 +137,13 @@ class Audit(Assuring):
         params = self._to_freeze(dataset_id, reason, by)
         return self._jobs().submit("freeze", params, title=f"Freeze {open_dataset(self.workspace, dataset_id).name}")
 
+    def freeze_or_queue(self, dataset_id: str, reason: str = "", *, by: str | None = None) -> Dataset | None:
+        """`freeze`; None where it takes longer than a person waits and a job does it."""
+        if self._is_large(dataset_id):
+            self.start_freeze(dataset_id, reason, by=by)
+            return None
+        return self.freeze(dataset_id, reason, by=by)
+
     def export(self, dataset_id: str, target: Path | None = None) -> Path:
         """Write the cleaned file in the format of the upload: kept rows as they were, relabelled ones with a refusal.
 
@@ -149,6 +156,13 @@ class Audit(Assuring):
         params = {**self._to_export(dataset_id), "target": str(self._export_path(dataset_id))}
         return self._jobs().submit("export", params, title=f"Export {open_dataset(self.workspace, dataset_id).name}")
 
+    def export_or_queue(self, dataset_id: str) -> CleanedFiles | None:
+        """`export`; None where a job does it."""
+        if self._is_large(dataset_id):
+            self.start_export(dataset_id)
+            return None
+        return CleanedFiles.at(self.export(dataset_id))
+
     def bundle(self, dataset_id: str, *, by: str | None = None, report: Path | None = None) -> Path:
         """The audit bundle of a frozen dataset: manifests, decisions, draws, scores, and the report if given, sealed by hashes."""
         self.workspace.require_writable()
@@ -158,6 +172,32 @@ class Audit(Assuring):
         """`bundle` as a job; its result names the file."""
         params = {"dataset": dataset_id, "by": self.reviewer(by), "report": None if report is None else str(report)}
         return self._jobs().submit("bundle", params, title=f"Pack the audit of {open_dataset(self.workspace, dataset_id).name}")
+
+    def bundle_or_queue(self, dataset_id: str, *, by: str | None = None, report: Path | None = None) -> Path | None:
+        """`bundle`; None where a job does it."""
+        if self._is_large(dataset_id):
+            self.start_bundle(dataset_id, by=by, report=report)
+            return None
+        return self.bundle(dataset_id, by=by, report=report)
+
+    def newest_job(self, dataset_id: str, *kinds: str) -> JobView | None:
+        """The newest job that freezes a dataset, exports it or packs its audit; only of these kinds if some are named."""
+        asked = kinds or HANDING
+        return next((job for job in self._jobs().list() if job.kind in asked and job.params.get("dataset") == dataset_id), None)
+
+    def exported(self, dataset_id: str) -> CleanedFiles | None:
+        """What the newest job has exported of a dataset, if it has ended well and the file is still there."""
+        made = self._made(dataset_id, "export")
+        return CleanedFiles.at(made) if made else None
+
+    def bundled(self, dataset_id: str) -> Path | None:
+        """The bundle that the newest job has made of a dataset, if it has ended well and the file is still there."""
+        return self._made(dataset_id, "bundle")
+
+    def _made(self, dataset_id: str, kind: str) -> Path | None:
+        job = self.newest_job(dataset_id, kind)
+        path = Path(str((job.result or {}).get("path", ""))) if job is not None and job.state == "done" else None
+        return path if path is not None and path.is_file() else None
 
     def verify(self) -> ChainReport:
         """Check the chains of decisions and of draws, what datasets and runs noted of them, and that draws follow from their seeds."""
@@ -218,6 +258,10 @@ class Audit(Assuring):
         dataset, score, threshold = self.audited(dataset_id)
         require_finished(score, "the export")
         return {"dataset": dataset.id, "score_key": score.key if score else None, "threshold": threshold}
+
+    def _is_large(self, dataset_id: str) -> bool:
+        """Whether freezing, exporting and packing take longer than a person waits."""
+        return open_dataset(self.workspace, dataset_id).rows > LARGE
 
     def _jobs(self) -> JobQueue:
         return self.jobs or JobQueue(self.workspace)

@@ -35,6 +35,10 @@ class Reports:
             given |= self.audit.told(current)
         return build_report(self.workspace, ReportInput(**given), self.workspace.folder("reports"))
 
+    def bundle(self, dataset_id: str, *, by: str) -> Path | None:
+        """The audit bundle of a frozen dataset with the redacted report of its audit inside; None where a job packs it."""
+        return self.audit.bundle_or_queue(dataset_id, by=by, report=self.build(dataset_id=dataset_id, redact=True))
+
     def every(self) -> list[Path]:
         """Reports of the workspace, newest first."""
         folder = self.workspace.folder("reports")

@@ -85,6 +85,11 @@ class ReviewProgress:
     unseen: int = 0
     unrecorded: int = 0
 
+    @property
+    def kept_in_effect(self) -> int:
+        """Rows that would stay."""
+        return self.rows - self.removed_in_effect - self.undecided
+
 
 def card(workspace: Workspace, log: DecisionLog, dataset_id: str, row_id: int, score: ScoreSet | None, threshold: float | None) -> Card:
     """Raises DataError if the dataset has no such row."""

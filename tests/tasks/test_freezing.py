@@ -113,6 +113,17 @@ def test_page_job_and_command_line_leave_the_same_data_and_the_same_trail(studio
     assert found[0][3] == state(studio)["log"], "freezing decides nothing"
 
 
+def test_a_freeze_that_is_left_to_a_job_writes_nothing_until_that_runs(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reft_studio.studio.audit.LARGE", ROWS - 1)
+    before = state(studio)
+    assert studio.audit.freeze_or_queue(source(studio), WHY, by="me") is None
+    assert state(studio) == before
+    job = studio.audit.newest_job(source(studio))
+    assert job is not None and job.kind == "freeze"
+    export.freeze_dataset(Context(studio.workspace), job.params)
+    assert frozen_by(studio).rows == ROWS - 4 and state(studio)["log"] == before["log"]
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_rows_left_out_are_neither_removed_nor_decided_by_anybody(studio: Studio, way: Callable[[Studio, str], None]) -> None:
     with pytest.raises(StudioError, match="2 rows are undecided"):

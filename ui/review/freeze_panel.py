@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -16,15 +15,15 @@ from ui.text import count, counted, number, show
 from ui.widgets import fixed, widget
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from reft_studio.studio.audit import CleanedFiles
     from reft_studio.studio.project import State
     from reft_studio.studio.review import ReviewProgress
     from reft_studio.studio.studio import Studio
 
 SAVE_FILE, SAVE_REMOVED, SAVE_BUNDLE = "Save the cleaned file", "Save the removal list", "Save the audit bundle"
 SAVE_TABLE = "Removal list as CSV"
-REMOVED = ".removed.jsonl"
-"""How the name of the list beside a cleaned file goes on; `.csv` instead of `.jsonl` for a spreadsheet."""
-JOBS = ("freeze", "export", "bundle")
 WRITING = "The file is made by a job. It is offered here when it has ended."
 FREEZE_LEAD = (
     "<h2>Freeze</h2><p class='rs-lead'>Turns the decisions into a new dataset with its audit trail. The one you have stays as it is.</p>"
@@ -124,19 +123,19 @@ def draw_frozen() -> Frozen:
 
 def freeze_values(studio: Studio, state: State) -> tuple[Any, ...]:
     """(sheet, facts, sentence, reason, button, file, removed, table) for the dataset in work; a job's files are offered again."""
-    made = None if state.dataset is None or state.dataset.frozen_from is not None else finished_file(studio, "export", state.dataset.id)
+    made = None if state.dataset is None or state.dataset.frozen_from is not None else studio.audit.exported(state.dataset.id)
     return (*plan_values(studio, state), *cleaned_files(made))
 
 
-def cleaned_files(path: Path | None) -> tuple[gr.DownloadButton, gr.DownloadButton, gr.DownloadButton]:
+def cleaned_files(made: CleanedFiles | None) -> tuple[gr.DownloadButton, gr.DownloadButton, gr.DownloadButton]:
     """Buttons for the cleaned file, and for the list of what is not in it, which stands beside it, twice: JSON lines and CSV."""
-    removed = path.with_name(f"{path.stem}{REMOVED}") if path else None
-    table = removed.with_suffix(".csv") if removed else None
-    return _offered(path, SAVE_FILE), _offered(removed, SAVE_REMOVED), _offered(table, SAVE_TABLE)
+    if made is None:
+        return gr.DownloadButton(visible=False), gr.DownloadButton(visible=False), gr.DownloadButton(visible=False)
+    return _offered(made.file, SAVE_FILE), _offered(made.removed, SAVE_REMOVED), _offered(made.table, SAVE_TABLE)
 
 
-def _offered(path: Path | None, label: str) -> gr.DownloadButton:
-    return offer(path, label) if path and path.is_file() else gr.DownloadButton(visible=False)
+def _offered(path: Path, label: str) -> gr.DownloadButton:
+    return offer(path, label) if path.is_file() else gr.DownloadButton(visible=False)
 
 
 def plan_values(studio: Studio, state: State) -> tuple[Any, ...]:
@@ -158,7 +157,7 @@ def frozen_values(studio: Studio, state: State) -> tuple[Any, ...]:
     audit = None if state.dataset is None else studio.audit.frozen(state.dataset.id)
     if state.dataset is None or audit is None:
         return gr.Column(visible=False), {}, [], *cleaned_files(None), gr.DownloadButton(visible=False)
-    file, archive = (finished_file(studio, kind, state.dataset.id) for kind in ("export", "bundle"))
+    file, archive = studio.audit.exported(state.dataset.id), studio.audit.bundled(state.dataset.id)
     return (
         gr.Column(visible=True),
         frozen_facts(audit),
@@ -170,10 +169,9 @@ def frozen_values(studio: Studio, state: State) -> tuple[Any, ...]:
 
 def plan_view(progress: ReviewProgress) -> dict[str, Any]:
     """What a freeze would do, as facts."""
-    kept = progress.rows - progress.removed_in_effect - progress.undecided
     return {
         "kpis": [
-            {"label": "rows stay", "value": count(kept), "hint": "kept by the threshold or by a person"},
+            {"label": "rows stay", "value": count(progress.kept_in_effect), "hint": "kept by the threshold or by a person"},
             {"label": "rows are removed", "value": count(progress.removed_in_effect), "hint": "flagged, or removed by a person"},
             {"label": "of them by a person", "value": count(progress.remove), "hint": "decided Remove in the review"},
             {"label": "answers become a refusal", "value": count(progress.relabel), "hint": "decided Relabel in the review"},
@@ -206,10 +204,9 @@ def freeze_now(studio: Studio, reason: str, by: str) -> str:
     state = studio.state()
     if state.dataset is None:
         raise SpecError("There is no dataset to freeze. Import one on the Data page.")
-    if studio.audit.is_large(state.dataset.id):
-        studio.audit.start_freeze(state.dataset.id, reason, by=by)
+    frozen = studio.audit.freeze_or_queue(state.dataset.id, reason, by=by)
+    if frozen is None:
         return "Freezing has begun as a job. You can leave this page; the frozen dataset comes into use when it has ended."
-    frozen = studio.audit.freeze(state.dataset.id, reason, by=by)
     left = frozen.manifest["lineage"]["undecided"]
     out = f" {counted(left, 'undecided row')} left out." if left else ""
     return f"Frozen: {counted(frozen.rows, 'row')} in '{show(frozen.name, 80)}'.{out} It is now the dataset in use."
@@ -220,7 +217,7 @@ def made_by_jobs(studio: Studio, state: State, freeze: Freeze, frozen: Frozen) -
     if state.dataset is None:
         return {}
     dataset = state.dataset.id
-    file, archive = finished_file(studio, "export", dataset), finished_file(studio, "bundle", dataset)
+    file, archive = studio.audit.exported(dataset), studio.audit.bundled(dataset)
     offered = {frozen.archive: offer(archive, SAVE_BUNDLE)} if archive else {}
     if file:
         shown = freeze.files() if state.dataset.frozen_from is None else frozen.files()
@@ -231,7 +228,7 @@ def made_by_jobs(studio: Studio, state: State, freeze: Freeze, frozen: Frozen) -
 
 def job_line(studio: Studio, dataset: str) -> dict[str, str] | None:
     """How the newest of the jobs of this page has ended; None while it goes on, or if there was none."""
-    job = next((one for one in studio.jobs.list() if one.kind in JOBS and dataset in one.params.values()), None)
+    job = studio.audit.newest_job(dataset)
     if job is None or job.state in ("queued", "running"):
         return None
     if job.state == "done":
@@ -241,25 +238,11 @@ def job_line(studio: Studio, dataset: str) -> dict[str, str] | None:
 
 def make_cleaned(studio: Studio, dataset: str) -> tuple[Any, ...]:
     """(file, removed, table, line): the cleaned file and what is not in it; of a large dataset a job makes them."""
-    if studio.audit.is_large(dataset):
-        studio.audit.start_export(dataset)
-        return (*cleaned_files(None), said(WRITING, "note"))
-    return (*cleaned_files(studio.audit.export(dataset)), said("", "quiet"))
+    made = studio.audit.export_or_queue(dataset)
+    return (*cleaned_files(made), said("", "quiet") if made else said(WRITING, "note"))
 
 
 def make_bundle(studio: Studio, dataset: str, by: str) -> tuple[gr.DownloadButton, dict[str, str]]:
     """(button, line): the audit bundle with the redacted report of the audit inside; of a large dataset a job makes it."""
-    report = studio.reports.build(dataset_id=dataset, redact=True)
-    if studio.audit.is_large(dataset):
-        studio.audit.start_bundle(dataset, by=by, report=report)
-        return gr.DownloadButton(visible=False), said(WRITING, "note")
-    return offer(studio.audit.bundle(dataset, by=by, report=report), SAVE_BUNDLE), said("", "quiet")
-
-
-def finished_file(studio: Studio, kind: str, dataset: str) -> Path | None:
-    """What the newest job of this kind has made of a dataset, if it has ended well and the file is still there."""
-    job = next((one for one in studio.jobs.list() if one.kind == kind and dataset in one.params.values()), None)
-    if job is None or job.state != "done" or not job.result:
-        return None
-    path = Path(str(job.result.get("path", "")))
-    return path if path.is_file() else None
+    made = studio.reports.bundle(dataset, by=by)
+    return (offer(made, SAVE_BUNDLE), said("", "quiet")) if made else (gr.DownloadButton(visible=False), said(WRITING, "note"))

@@ -187,7 +187,7 @@ def test_a_large_dataset_is_frozen_and_exported_by_jobs(studio: Studio, audit: S
     *_, line = freeze_panel.make_cleaned(studio, audit.dataset)
     assert "by a job" in line["text"]
     assert sorted(job.kind for job in studio.jobs.list()) == ["export", "freeze"]
-    assert freeze_panel.finished_file(studio, "export", audit.dataset) is None
+    assert studio.audit.exported(audit.dataset) is None
     state = studio.state()
     assert state.dataset is not None and state.dataset.id == audit.dataset
 
