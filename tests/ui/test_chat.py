@@ -142,7 +142,7 @@ def test_models_of_one_base_are_asked_unless_somebody_chose() -> None:
 def held(job: str | None, **facts: Any) -> SimpleNamespace:
     """A device that a job, or chat, holds."""
     found = facts.get("waiting", [])
-    holding = SimpleNamespace(job=SimpleNamespace(id=job) if job else None, sentence=facts["sentence"], device="cpu")
+    holding = SimpleNamespace(job=SimpleNamespace(id=job) if job else None, sentence=facts["sentence"], device="cpu", is_processor=True)
     return SimpleNamespace(of_chat=lambda: holding, waiting=lambda: found, given_back="")
 
 
