@@ -15,25 +15,23 @@ from reft_studio.jobs.queue import JobQueue
 from reft_studio.scoring.scores import open_score_set
 from reft_studio.store import removals, settings
 from reft_studio.store.decisions import DecisionLog
-from reft_studio.studio import (
-    audit,
-    device,
-    evaluations,
-    explain,
-    merged_models,
-    outcomes,
-    project,
-    review_queue,
-    reviewers,
-)
+from reft_studio.studio import project
+from reft_studio.studio.audit import Audit
 from reft_studio.studio.chat import Chat
 from reft_studio.studio.comparison import Comparing
 from reft_studio.studio.datasets import Datasets
+from reft_studio.studio.device import Device
+from reft_studio.studio.evaluations import Evaluations
 from reft_studio.studio.example import ExampleProject
+from reft_studio.studio.explain import Explaining
 from reft_studio.studio.imports import Imports
 from reft_studio.studio.measures import Measures
+from reft_studio.studio.merged_models import MergedModels
 from reft_studio.studio.models import Models
+from reft_studio.studio.outcomes import Outcomes
 from reft_studio.studio.reports import Reports
+from reft_studio.studio.review_queue import ReviewQueue
+from reft_studio.studio.reviewers import Reviewers
 from reft_studio.studio.rows import Rows
 from reft_studio.studio.runs import Runs
 from reft_studio.studio.scorers import Scorers
@@ -48,40 +46,37 @@ from reft_studio.workspace import Workspace
 
 
 class Studio:
-    """A workspace with its queue of jobs, its log of decisions and its model host."""
+    """A workspace and what can be done in it. A part is in the file of its name here; jobs, log and host are lent by their rooms."""
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
-        self.jobs = JobQueue(workspace)
-        self.foreground = Foreground(workspace)
-        self.log = DecisionLog(workspace)
+        self.log, self.host = DecisionLog(workspace), ModelHost(workspace)
         self.settings = StoredSettings(workspace)
-        self.audit = audit.Audit(workspace, self.log, self.jobs)
-        self.reports = Reports(workspace, self.audit)
-        self.example = ExampleProject(workspace, self.jobs)
-        self.evaluations = evaluations.Evaluations(workspace, self.jobs)
-        self.datasets = Datasets(workspace)
-        self.imports = Imports(workspace, self.jobs)
-        self.comparison = Comparing(workspace)
-        self.outcomes = outcomes.Outcomes(workspace)
-        self.training = Training(workspace, self.jobs)
-        self.merged_models = merged_models.MergedModels(workspace, self.jobs)
-        self.review_queue = review_queue.ReviewQueue(workspace, self.log)
-        self.reviewers = reviewers.Reviewers(workspace)
-        self.host = ModelHost(workspace)
-        self.chat = Chat(workspace, self.jobs, self.host)
+
+        self.jobs, self.foreground = JobQueue(workspace), Foreground(workspace)
+        self.device = Device(workspace, self.jobs, self.host)
+
+        self.imports, self.datasets, self.rows = Imports(workspace, self.jobs), Datasets(workspace), Rows(workspace)
         self.models = Models(self.jobs)
-        self.runs = Runs(workspace, self.jobs, self.models, self.training)
         self.teachers = Teachers(workspace, self.jobs, self.models)
         self.scorers = Scorers(workspace, self.jobs, self.log, self.models)
-        self.scoring = Scoring(workspace, self.jobs, self.models)
-        self.scores = Scores(workspace)
+        self.scoring, self.scores = Scoring(workspace, self.jobs, self.models), Scores(workspace)
+        self.measures, self.explain = Measures(workspace), Explaining(workspace, self.host)
+
+        self.audit = Audit(workspace, self.log, self.jobs)
         self.thresholds = Thresholds(self.audit)
-        self.measures = Measures(workspace)
-        self.rows = Rows(workspace)
-        self.sweeps = Sweeps(workspace, self.jobs, self.models)
-        self.device = device.Device(workspace, self.jobs, self.host)
-        self.explain = explain.Explaining(workspace, self.host)
+        self.review_queue, self.reviewers = ReviewQueue(workspace, self.log), Reviewers(workspace)
+
+        self.training = Training(workspace, self.jobs)
+        self.runs = Runs(workspace, self.jobs, self.models, self.training)
+        self.merged_models = MergedModels(workspace, self.jobs)
+        self.evaluations = Evaluations(workspace, self.jobs)
+        self.sweeps, self.outcomes = Sweeps(workspace, self.jobs, self.models), Outcomes(workspace)
+
+        self.comparison = Comparing(workspace)
+        self.chat = Chat(workspace, self.jobs, self.host)
+        self.reports = Reports(workspace, self.audit)
+        self.example = ExampleProject(workspace, self.jobs)
         self._device = ""
         removals.finish_left(workspace)
 
@@ -101,8 +96,6 @@ class Studio:
         self.imports.close()
         if self.workspace.ownership is not None:
             self.workspace.ownership.release()
-
-    # project
 
     def state(self) -> project.State:
         """What the shell of every page shows."""
@@ -130,5 +123,6 @@ class Studio:
             settings.set(self.workspace, f"threshold:{score.dataset}:{score.key}", round(threshold, 3))
             settings.set(self.workspace, f"threshold-rule:{score.dataset}:{score.key}", rule)
 
-    def doctor(self) -> list[doctor.HealthCheck]:
+    def doctor(self) -> list[HealthCheck]:
+        """Whether this machine and the workspace are in order."""
         return doctor.examine(self.workspace)
