@@ -19,7 +19,11 @@ import pytest
 
 from reft_studio.comparison.charts import Compared
 from reft_studio.comparison.table import RunRow
-from reft_studio.data.dataset import write_dataset
+from reft_studio.data.dataset import open_dataset, write_dataset
+from reft_studio.data.origin.sources import local
+from reft_studio.data.reading.readers import import_file, preview
+from reft_studio.data.writing.export import export_kept
+from reft_studio.errors import DataError
 from reft_studio.evaluation.benchmarks import benchmark_named
 from reft_studio.evaluation.judges import judge_named
 from reft_studio.evaluation.suite import Suite
@@ -119,7 +123,7 @@ def report(workspace: Workspace, **given: Any) -> str:
 
 
 def test_every_diff_is_a_new_file_and_a_line() -> None:
-    assert sorted(diffs()) == ["answer_length", "apology", "l2_sp", "mentions", "plain_bars"]
+    assert sorted(diffs()) == ["answer_length", "apology", "json_seq", "l2_sp", "mentions", "plain_bars"]
 
 
 @pytest.mark.parametrize(
@@ -134,6 +138,7 @@ def test_every_diff_is_a_new_file_and_a_line() -> None:
         ("grade-judge", '["Apologies", "apology"]'),
         ("suite-rule", '["Mentions the right answer", "mentions"]'),
         ("compare-plain_bars", "plain_bars"),
+        ("dataset-file", ".json-seq"),
     ],
 )
 def test_the_pages_offer_the_new_parts(offered: dict[str, dict[str, str]], where: str, text: str) -> None:
@@ -147,6 +152,7 @@ def test_the_pages_offer_the_new_parts(offered: dict[str, dict[str, str]], where
         ("evaluate", "human, apology;"),
         ("evaluate", "last_number, mentions"),
         ("run", "last_number, mentions"),
+        ("import", "arrow, json_seq; a folder of them"),
         ("scorer", "answer_length (Length of the answer (control)) reads: response."),
     ],
 )
@@ -206,3 +212,27 @@ def test_the_chart_stands_beside_the_others(applied: str, workspace: Workspace, 
     found = figures.comparison(Compared(rows))
     assert list(found)[-1] == applied and found[applied].summary == "The harmful score of each model."
     assert "The harmful score of each model." in report(workspace)
+
+
+@pytest.mark.parametrize("applied", ["json_seq"], indirect=True)
+def test_the_file_format_is_read_and_written(applied: str, workspace: Workspace, tmp_path: Path) -> None:
+    rows = [f'\x1e{{"prompt": "p{n}", "response": "r{n}"}}\n' for n in range(3)]
+    path = tmp_path / "log.txt"
+    path.write_text("".join([*rows, '\x1e{"prompt": "cut off\n']), "utf-8")
+    assert [row["prompt"] for row in preview(path).rows] == ["p0", "p1", "p2"]
+    found = import_file(workspace, path)
+    assert (found.container, found.rows, found.quarantined) == (applied, 3, 1)
+    dataset = open_dataset(workspace, found.dataset_id)
+    written = export_kept(dataset, {0, 2}, tmp_path / "cleaned.json-seq", responses={2: "No."}).read_text("utf-8")
+    assert written == rows[0] + '\x1e{"prompt": "p2", "response": "No."}\n'
+    assert "log.txt" in report(workspace, dataset=dataset.id)
+
+
+@pytest.mark.parametrize("applied", ["json_seq"], indirect=True)
+def test_the_file_format_is_found_in_a_folder_and_named_in_messages(applied: str, tmp_path: Path) -> None:
+    (tmp_path / "a.json-seq").write_text('\x1e{"prompt": "p", "response": "r"}\n', "utf-8")
+    (part,) = local(str(tmp_path)).parts
+    assert part.ending == ".json-seq"
+    (tmp_path / "empty").touch()
+    with pytest.raises(DataError, match=r"JSON text sequence \(\.json-seq\)\. Choose"):
+        preview(tmp_path / "empty")

@@ -22,6 +22,7 @@ from reft_studio.cli.arguments.scorer import scorer as scorer_verbs
 from reft_studio.cli.arguments.teacher import SEVERAL, teacher
 from reft_studio.cli.arguments.threshold import threshold
 from reft_studio.cli.arguments.workspace import chat, delete, inspect, jobs, list_all, query, runs, sample
+from reft_studio.data.formats import FORMATS
 from reft_studio.errors import OUT_OF_MEMORY, PrerequisiteError, StudioError, is_out_of_memory
 from reft_studio.scoring import SCORERS
 
@@ -144,9 +145,7 @@ def bench(
 
 @verb(app, "import")
 def import_data(
-    file: Annotated[
-        Path, typer.Argument(help="JSONL, JSON, CSV, TSV, Parquet, Arrow; a folder of them or of save_to_disk; org/name of the hub")
-    ],
+    file: Annotated[Path, typer.Argument(help=f"{', '.join(FORMATS)}; a folder of them or of save_to_disk; org/name of the hub")],
     name: Annotated[str | None, typer.Option(help="name of the dataset; default: the file's")] = None,
     role: Annotated[Literal["user", "harmful", "helpful", "benchmark"], typer.Option(help="what the rows are for")] = "user",
     column: Annotated[

@@ -19,7 +19,6 @@ from reft_studio.data.origin import hub
 from reft_studio.data.origin.examples import EXAMPLES as EXAMPLES
 from reft_studio.data.origin.examples import write_example
 from reft_studio.data.origin.looking import Looker
-from reft_studio.data.origin.sources import SUFFIXES as SUFFIXES
 from reft_studio.data.origin.sources import DataSource as DataSource
 from reft_studio.data.origin.sources import local
 from reft_studio.data.reading.readers import ImportReport as ImportReport

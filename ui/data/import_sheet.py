@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from reft_studio.data.formats import by_ending
 from reft_studio.data.rows.mapping import CONVERSATIONS, ROW_FORMATS, SURE, Mapping
 from reft_studio.errors import SpecError, StudioError
-from reft_studio.studio.imports import SUFFIXES
 from ui.data.row_chats import chats
 from ui.events import CHOICE, SLOW, message_for, on, said
 from ui.shared import dataset_views as views
@@ -285,7 +285,7 @@ def shut_on_error(sheet: Sheet, look: Callable[[], list[Any]]) -> list[Any]:
 def _called(part: str) -> str:
     """A name for the dataset that a part becomes: a file's without its ending."""
     path = PurePosixPath(part)
-    return path.stem if path.suffix.lower() in SUFFIXES else path.name
+    return path.stem if by_ending(path.name) else path.name
 
 
 def closed(sheet: Sheet) -> list[Any]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from reft_studio.data.formats import FORMATS, endings, label_of
 from reft_studio.errors import StudioError
 from reft_studio.lab.sets import TASKS
 from reft_studio.studio.imports import EXAMPLES
@@ -19,11 +20,10 @@ if TYPE_CHECKING:
     from reft_studio.studio.imports import DataSource
     from reft_studio.studio.studio import Studio
 
-TYPES = [".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".feather", ".txt"]
 SMALL = 100_000_000
 """Bytes that are downloaded to look at, without being asked for."""
 _DROP = """<h2>Bring finetuning data</h2>
-<p class="rs-lead">OpenAI chat, Alpaca, ShareGPT, prompt and response, TRL, CSV, JSON, Parquet, Arrow; in any common encoding.
+<p class="rs-lead">OpenAI chat, Alpaca, ShareGPT, prompt and response, TRL; in {formats}; in any common encoding.
 It is looked at first; nothing is stored until you import it.</p>"""
 _SAMPLE = """<h2>Make a poisoned sample</h2>
 <p class="rs-lead">User data from the embedded lab with a known share of harmful rows, so that the filter can be judged.
@@ -52,8 +52,15 @@ def draw_import(studio: Studio) -> Bring:
     """Draw both cards and the sheet, and wire them."""
     with gr.Row(equal_height=True):
         with gr.Column(elem_classes=["rs-card"], scale=3, min_width=360):
-            fixed(_DROP)
-            file = gr.File(label="Dataset file", show_label=False, file_types=TYPES, type="filepath", elem_id="dataset-file", height=132)
+            fixed(_DROP.format(formats=", ".join(map(label_of, FORMATS))))
+            file = gr.File(
+                label="Dataset file",
+                show_label=False,
+                file_types=list(endings(loose=True)),
+                type="filepath",
+                elem_id="dataset-file",
+                height=132,
+            )
             place = _draw_place()
             formats = [{"id": name, "text": title} for name, (title, _, _) in EXAMPLES.items()]
             tried = widget("choices", elem_id="try-format", label="Nothing at hand? Try a small file:", choices=formats)

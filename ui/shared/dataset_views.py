@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from reft_studio.data.formats import label_of
 from reft_studio.data.rows.mapping import SURE
 from reft_studio.studio.datasets import REPEATS
 from reft_studio.studio.imports import ImportReport
@@ -33,7 +34,6 @@ FORMAT_NAMES = {
 SYNTAX = ("not valid JSON", "JSON ", "not an object", "bytes ", "a quote ", "more cells", "a line ", "a row ")
 """Beginnings of reasons that no other choice of columns takes away: the file itself must be mended."""
 LOOKED = "of the first 200 rows, which were looked at"
-CONTAINER_NAMES = {"jsonl": "JSON Lines", "json": "JSON", "csv": "CSV", "parquet": "Parquet", "arrow": "Arrow"}
 
 
 def detected(preview: Preview) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def detected(preview: Preview) -> dict[str, Any]:
             },
             {
                 "label": "file",
-                "value": CONTAINER_NAMES.get(preview.container, show(preview.container, 20)),
+                "value": show(label_of(preview.container), 20),
                 "hint": show(preview.path.name, 120),
             },
             {"label": "encoding", "value": show(encoding, 20), "hint": "how the bytes become text"},
@@ -253,7 +253,7 @@ def passport(manifest: Mapping[str, Any], origin: Mapping[str, Any] | None) -> d
         items.append(
             {"label": "SHA-256 of the file", "value": source.get("sha256", ""), "copy": True, "note": "kept untouched beside the rows"}
         )
-        reading = [CONTAINER_NAMES.get(str(source.get("container")), ""), show(source.get("encoding") or "", 20)]
+        reading = [show(label_of(str(source.get("container") or "")), 20), show(source.get("encoding") or "", 20)]
         reading.append(FORMAT_NAMES.get(str(source.get("format")), ""))
         items.append({"label": "Read as", "value": ", ".join(part for part in reading if part)})
         if source.get("cleaned"):

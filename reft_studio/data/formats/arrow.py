@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from reft_studio.data.formats import columnar
 from reft_studio.data.formats.arrow_rows import arrow_batches, arrow_columns, arrow_rows, count_rows, ipc_batches, is_arrow, writer_like
@@ -10,6 +11,7 @@ from reft_studio.data.formats.export import Export
 from reft_studio.data.formats.format import BY_BYTES, DataFile, Format
 from reft_studio.data.formats.head import Head
 from reft_studio.data.formats.layout import FileLayout
+from reft_studio.data.formats.parquet_rows import ParquetBatch, row_bytes
 from reft_studio.data.formats.piece_reader import PieceReader
 from reft_studio.data.formats.pieces import Cut, Piece, of_batches
 from reft_studio.data.rows.record import RawRecord
@@ -24,6 +26,7 @@ class Arrow(Format):
     endings = (".arrow", ".feather")
     family = "arrow"
     asked = BY_BYTES
+    columnar = True
 
     def sniff(self, head: Head) -> FileLayout | None:
         return FileLayout(self.name) if is_arrow(head.path, head.bytes) else None
@@ -40,6 +43,9 @@ class Arrow(Format):
 
     def cut(self, file: DataFile, columns: Sequence[str]) -> Iterator[Cut]:
         return of_batches(arrow_batches(file.path, columns=columns))
+
+    def batches(self, path: Path) -> Iterator[ParquetBatch]:
+        return (ParquetBatch(batch, row_bytes(batch)) for batch in ipc_batches(path))
 
     def read(self, piece: Piece, reader: PieceReader) -> PieceRows:
         return columnar.rows_of(piece, reader)

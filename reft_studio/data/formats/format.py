@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 from reft_studio.data.formats import FORMATS
 from reft_studio.data.formats.head import Head
 from reft_studio.data.formats.layout import FileLayout
+from reft_studio.data.formats.parquet_rows import ParquetBatch
 from reft_studio.data.formats.pieces import Cut, Piece, of_records
 from reft_studio.data.rows.interpret import columns_of, objects_of
 from reft_studio.data.rows.record import RawRecord
@@ -54,11 +55,17 @@ class Format(ABC):
     label: ClassVar[str]
     endings: ClassVar[tuple[str, ...]]
     """What names of its files end in, the usual one first."""
+    loose_endings: ClassVar[tuple[str, ...]] = ()
+    """What their names may end in, where a person chose the file."""
     family: ClassVar[str]
     """Name of the format that several of its files are joined into: files of one family can be parts of one table."""
     asked: ClassVar[int] = BY_TEXT
     unit: ClassVar[str] = "row"
     """What `Problem.line` counts."""
+    columnar: ClassVar[bool] = False
+    """Whether rows come as batches with a schema."""
+    numbered: ClassVar[bool] = False
+    """Whether every file has a number in its name, as on the hub: it says nothing of a lone one."""
 
     @abstractmethod
     def sniff(self, head: Head) -> FileLayout | None:
@@ -99,6 +106,10 @@ class Format(ABC):
     def read(self, piece: Piece, reader: PieceReader) -> PieceRows | None:
         """The rows of a piece that holds no records. None if it does not end where it seemed to: from its start on, read in order."""
         raise TypeError(f"{self.label} has no pieces of its own")
+
+    def batches(self, path: Path) -> Iterator[ParquetBatch]:
+        """All rows of a columnar file, some at a time. Raises DataError if it is damaged or may harm whoever reads it."""
+        raise TypeError(f"{self.label} has no batches")
 
     def notes(self, file: DataFile) -> list[tuple[str, str]]:
         """What is to be said of the file as a whole, and what becomes of it: notations that are read but are not of its kind."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,7 +13,15 @@ from reft_studio.data.formats.export import Export
 from reft_studio.data.formats.format import BY_BYTES, DataFile, Format
 from reft_studio.data.formats.head import Head
 from reft_studio.data.formats.layout import FileLayout
-from reft_studio.data.formats.parquet_rows import BUFFER, check_parquet, parquet_batches, parquet_columns, parquet_rows, unpacked_bytes
+from reft_studio.data.formats.parquet_rows import (
+    BUFFER,
+    ParquetBatch,
+    check_parquet,
+    parquet_batches,
+    parquet_columns,
+    parquet_rows,
+    unpacked_bytes,
+)
 from reft_studio.data.formats.piece_reader import PieceReader
 from reft_studio.data.formats.pieces import Cut, Piece, of_batches
 from reft_studio.data.rows.record import RawRecord
@@ -27,6 +36,8 @@ class Parquet(Format):
     endings = (".parquet",)
     family = "parquet"
     asked = BY_BYTES
+    columnar = True
+    numbered = True
 
     def sniff(self, head: Head) -> FileLayout | None:
         return FileLayout(self.name) if head.bytes.startswith(b"PAR1") else None
@@ -46,6 +57,9 @@ class Parquet(Format):
 
     def cut(self, file: DataFile, columns: Sequence[str]) -> Iterator[Cut]:
         return of_batches(parquet_batches(file.path, columns=columns))
+
+    def batches(self, path: Path) -> Iterator[ParquetBatch]:
+        return parquet_batches(path)
 
     def read(self, piece: Piece, reader: PieceReader) -> PieceRows:
         return columnar.rows_of(piece, reader)

@@ -34,6 +34,7 @@ class Table(Format):
     name = "csv"
     label = "CSV"
     endings = (".csv", ".tsv")
+    loose_endings = (".txt",)
     family = "csv"
     asked = ANY_TEXT
     unit = "line"

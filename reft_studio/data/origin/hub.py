@@ -10,7 +10,8 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from reft_studio.data.origin.sources import SUFFIXES, DataSource, SourceTable, local, tables
+from reft_studio.data.formats import FORMATS, endings
+from reft_studio.data.origin.sources import DataSource, SourceTable, local, tables
 from reft_studio.errors import DataError, PrerequisiteError
 
 _ID = re.compile(r"(?P<name>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@(?P<revision>[\w./-]+))?")
@@ -35,7 +36,7 @@ def names_a_dataset(text: str) -> bool:
 def _split(text: str) -> tuple[str, str | None] | None:
     """Name and revision; of an address only what follows `datasets/`."""
     found = _ID.fullmatch(text.strip().rstrip("/").rpartition("datasets/")[2])
-    return None if found is None or found["name"].lower().endswith(SUFFIXES) else (found["name"], found["revision"])
+    return None if found is None or found["name"].lower().endswith(endings()) else (found["name"], found["revision"])
 
 
 def look(text: str) -> DataSource:
@@ -111,6 +112,10 @@ def fetch(source: DataSource, part: SourceTable, *, first_only: bool = False) ->
     return paths
 
 
+def _readable() -> str:
+    return " or ".join(one.label for one in FORMATS.all().values())
+
+
 @contextmanager
 def _errors(name: str, revision: str | None) -> Iterator[None]:
     """Turn what the hub's client raises into what a person can do about it."""
@@ -124,7 +129,7 @@ def _errors(name: str, revision: str | None) -> Iterator[None]:
         ) from exc
     except errors.RevisionNotFoundError as exc:
         told = "holds no table that can be read without running its own code" if revision == CONVERTED else f"has no revision '{revision}'"
-        raise PrerequisiteError(f"'{name}' {told}. Give a branch, tag or commit that holds Parquet, JSON Lines or CSV.") from exc
+        raise PrerequisiteError(f"'{name}' {told}. Give a branch, tag or commit that holds {_readable()}.") from exc
     except errors.RepositoryNotFoundError as exc:
         raise PrerequisiteError(
             f"The hub has no dataset '{name}', or it is private and you are not logged in. Check the spelling, or use 'hf auth login'."

@@ -20,7 +20,7 @@ from pydantic import BaseModel
 
 from reft_studio import offline
 from reft_studio.data.origin import hub
-from reft_studio.data.origin.sources import DataSource, SourceTable, head, local
+from reft_studio.data.origin.sources import FILE, DataSource, SourceTable, head, local
 from reft_studio.data.reading import budget
 from reft_studio.data.reading.readers import Preview, preview
 from reft_studio.data.rows.mapping import Mapping
@@ -109,7 +109,7 @@ def _look(request: dict[str, Any]) -> dict[str, Any]:
 
 def _part(request: dict[str, Any]) -> dict[str, Any]:
     source, part = request["source"], SourceTable(**request["part"])
-    files = hub.fetch(DataSource(**source), part, first_only=part.kind != "file" or (len(part.files) > 1 and source["place"] == "hub"))
+    files = hub.fetch(DataSource(**source), part, first_only=part.kind != FILE or (len(part.files) > 1 and source["place"] == "hub"))
     return _shown(preview(head(files, part.kind, Path(request["target"])), _mapping(request)))
 
 

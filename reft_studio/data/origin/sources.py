@@ -17,27 +17,26 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from reft_studio.data.formats.arrow_rows import count_rows, ipc_batches
+from reft_studio.data.formats import FORMATS, by_ending, endings
+from reft_studio.data.formats.arrow_rows import count_rows
 from reft_studio.data.formats.arrow_types import storable
-from reft_studio.data.formats.parquet_rows import ParquetBatch, parquet_batches, row_bytes
+from reft_studio.data.formats.format import Format
+from reft_studio.data.formats.parquet_rows import ParquetBatch
 from reft_studio.data.formats.shards import enough_of, join
 from reft_studio.errors import DataError
 
-Kind = Literal["file", "parquet", "arrow"]
+FILE = "file"
+"""The kind of a table whose file is read as it is, or whose files are joined as text; any other kind is a columnar format."""
 Place = Literal["file", "folder", "hub"]
-SUFFIXES = (".jsonl", ".json", ".ndjson", ".csv", ".tsv", ".parquet", ".arrow", ".feather")
-"""Names of files in a folder or a repository that may hold rows."""
 NOT_ROWS = re.compile(
     r"dataset_info|dataset_dict|state|dataset_infos|config|package|tokenizer\w*|special_tokens_map|croissant|manifest\w*|truth\w*"
 )
 """Names of JSON files that describe something and hold no rows."""
 SHARD = re.compile(r"^(?P<name>.*?)[-_.]?\d{1,6}[-_]of[-_](?P<all>\d{1,6})$|^(?P<part>part[-_.]?|)\d{3,6}(?:[-_.].*)?$")
 """One of the parts of a table: `train-00000-of-00003`, `part-00000`, `0001`."""
-_JOINED = {"file": ".jsonl", "parquet": ".parquet", "arrow": ".parquet"}
-_FAMILY = {".json": ".jsonl", ".ndjson": ".jsonl", ".tsv": ".csv", ".feather": ".arrow"}
-"""Endings whose files can be parts of one table."""
 MOST_FILES, DEPTH = 2000, 4
-BATCH = 8192
+ARROW, PARQUET, TEXT = "arrow", "parquet", "jsonl"
+"""Formats of what `save_to_disk` writes, of columnar files that were joined, and of a text without an ending of its own."""
 BATCH_BYTES = 512 << 20
 HEAD = 400
 """Rows of a table that are looked at before it is imported."""
@@ -45,10 +44,13 @@ HEAD = 400
 
 @dataclass(frozen=True)
 class SourceTable:
-    """One table of a source: a split, or a file. `files` are paths on this machine, or names in the repository."""
+    """One table of a source: a split, or a file. `files` are paths on this machine, or names in the repository.
+
+    `kind`: `FILE`, or the name of the columnar format of its files.
+    """
 
     name: str
-    kind: Kind
+    kind: str
     files: tuple[str, ...]
     size: int
     """Bytes of the files."""
@@ -57,7 +59,9 @@ class SourceTable:
     @property
     def ending(self) -> str:
         """Of the file that its files are joined into."""
-        return ".csv" if self.kind == "file" and self.files[0].lower().endswith(("csv", "tsv")) else _JOINED[self.kind]
+        found = by_ending(self.files[0])
+        family = PARQUET if self.kind != FILE else found.family if found else TEXT
+        return FORMATS.get(family).endings[0]
 
     def check_whole(self) -> None:
         """Raise DataError if the names of its files say that there are more of them: `train-00000-of-00003` is one of three."""
@@ -123,7 +127,7 @@ def _parts_of_folder(folder: Path) -> tuple[SourceTable, ...]:
     parts = tables(found)
     if not parts:
         raise DataError(
-            f"{folder.name or folder} holds no dataset: no {', '.join(SUFFIXES)} file and nothing from save_to_disk. Give one that does."
+            f"{folder.name or folder} holds no dataset: no {', '.join(endings())} file and nothing from save_to_disk. Give one that does."
         )
     return tuple(SourceTable(part.name, part.kind, tuple(str(folder / name) for name in part.files), part.size) for part in parts)
 
@@ -147,7 +151,9 @@ def _saved(folder: Path, name: str) -> SourceTable:
     state = _object(folder / "state.json") if (folder / "state.json").is_file() else {}
     listed = state.get("_data_files")
     names = [PurePosixPath(str(file["filename"])).name for file in listed or () if isinstance(file, dict) and file.get("filename")]
-    files = [folder / found for found in names] or sorted(path for path in folder.glob("*.arrow") if not path.name.startswith("cache-"))
+    files = [folder / found for found in names] or sorted(
+        path for path in folder.glob(f"*{FORMATS.get(ARROW).endings[0]}") if not path.name.startswith("cache-")
+    )
     missing = [file.name for file in files if not file.is_file()]
     if missing or not files:
         raise DataError(
@@ -155,7 +161,7 @@ def _saved(folder: Path, name: str) -> SourceTable:
             "Copy the whole folder again."
         )
     rows = sum(count_rows(file) for file in files)
-    return SourceTable(name, "arrow", tuple(map(str, files)), sum(file.stat().st_size for file in files), rows)
+    return SourceTable(name, ARROW, tuple(map(str, files)), sum(file.stat().st_size for file in files), rows)
 
 
 def _object(path: Path) -> dict[str, Any]:
@@ -171,46 +177,43 @@ def tables(files: Iterable[tuple[str, int]]) -> list[SourceTable]:
     groups: dict[tuple[str, str], list[tuple[str, int]]] = {}
     for name, size in files:
         path = PurePosixPath(name)
-        suffix = path.suffix.lower()
-        described = suffix == ".json" and NOT_ROWS.fullmatch(path.stem.lower())
-        if suffix in SUFFIXES and not described and not path.name.startswith("cache-"):
-            groups.setdefault((_table_of(path), _FAMILY.get(suffix, suffix)), []).append((name, size))
+        found, described = by_ending(name), path.suffix.lower() == ".json" and NOT_ROWS.fullmatch(path.stem.lower())
+        if found is not None and not described and not path.name.startswith("cache-"):
+            groups.setdefault((_table_of(path, found), found.family), []).append((name, size))
     names = [table for table, _ in groups]
     parts = []
     for (table, family), members in groups.items():
-        if len(members) == 1 and family != ".parquet":
+        if len(members) == 1 and not FORMATS.get(family).numbered:
             table = members[0][0]
         elif names.count(table) > 1:
-            table += family
+            table += FORMATS.get(family).endings[0]
         within = tuple(sorted(name for name, _ in members))
         parts.append(SourceTable(table, _kind(within), within, sum(size for _, size in members)))
     return sorted(parts, key=lambda part: (not re.search(r"\btrain", part.name), part.name))
 
 
-def _table_of(path: PurePosixPath) -> str:
+def _table_of(path: PurePosixPath, found: Format) -> str:
     """The table a file belongs to: `data/train-00000-of-00002.parquet` to `train`, `train/0001.jsonl` to `train`."""
     shard = SHARD.fullmatch(path.stem)
-    year = path.suffix.lower() != ".parquet" and re.fullmatch(r"[1-9]\d*", path.stem)  # 2021.csv is a table of its own
+    year = not found.numbered and re.fullmatch(r"[1-9]\d*", path.stem)  # 2021.csv is a table of its own
     if shard is None or year:
         return str(path)
     folders = [folder for folder in path.parent.parts if folder != "data"]
     return "/".join([*folders, *([shard["name"]] if shard["name"] else [])]) or "all"
 
 
-def _kind(names: Sequence[str]) -> Kind:
-    """A single Arrow file is read as it is; only several are joined."""
-    suffix = PurePosixPath(names[0]).suffix.lower()
-    if suffix == ".parquet":
-        return "parquet"
-    return "arrow" if suffix in (".arrow", ".feather") and len(names) > 1 else "file"
+def _kind(names: Sequence[str]) -> str:
+    """A single file is read as it is; only several are joined."""
+    found = by_ending(names[0])
+    return found.name if found is not None and found.columnar and len(names) > 1 else FILE
 
 
-def head(files: Sequence[Path], kind: Kind, target: Path) -> Path:
-    """A file to look at: the file itself, or the first rows of a table that is in several files or in Arrow, written to `target`."""
-    if len(files) == 1 and kind != "arrow":
+def head(files: Sequence[Path], kind: str, target: Path) -> Path:
+    """A file to look at: the file itself, or the first rows of a table that is in several files, written to `target`."""
+    if len(files) == 1 and kind == FILE:
         return files[0]
     target.parent.mkdir(parents=True, exist_ok=True)
-    if kind == "file":
+    if kind == FILE:
         return join(enough_of(files), target, lambda _done, _all: None)
     left = HEAD
     batches = []
@@ -225,14 +228,14 @@ def head(files: Sequence[Path], kind: Kind, target: Path) -> Path:
     return target
 
 
-def gather(files: Sequence[Path], kind: Kind, target: Path, step: Callable[[int, int], None]) -> Path:
+def gather(files: Sequence[Path], kind: str, target: Path, step: Callable[[int, int], None]) -> Path:
     """The whole table as one file: itself if it is one, else written to `target`: text as text, other parts as Parquet.
 
     `step` gets files begun of all, and may raise to cancel. Raises DataError if parts do not have the same columns.
     """
-    if len(files) == 1 and kind != "arrow":
+    if len(files) == 1 and kind == FILE:
         return files[0]
-    if kind == "file":
+    if kind == FILE:
         return join(files, target, step)
     writer: pq.ParquetWriter | None = None
     done = 0
@@ -264,12 +267,9 @@ def _like(batch: pa.RecordBatch, schema: pa.Schema, name: str) -> pa.RecordBatch
         raise DataError(f"{name} has a column of another type than the parts before it. Import the parts one by one.") from exc
 
 
-def _batches(files: Sequence[Path], kind: Kind) -> Iterator[pa.RecordBatch]:
+def _batches(files: Sequence[Path], kind: str) -> Iterator[pa.RecordBatch]:
     for path in files:
-        if kind == "arrow":
-            yield from (_plain(ParquetBatch(batch, row_bytes(batch)), path) for batch in ipc_batches(path))
-        else:
-            yield from (_plain(found, path) for found in parquet_batches(path))
+        yield from (_plain(found, path) for found in FORMATS.get(kind).batches(path))
 
 
 def _plain(found: ParquetBatch, path: Path) -> pa.RecordBatch:

@@ -120,7 +120,7 @@ def test_old_mac_line_ends_are_lines(upload: Upload) -> None:
 def test_what_is_no_text_is_named_with_what_is_allowed(content: bytes, message: str, upload: Upload) -> None:
     with pytest.raises(DataError, match=f"upload.jsonl.*{message}") as caught:
         detect(upload(content))
-    assert "Allowed are JSON Lines (.jsonl, .ndjson), JSON (.json), CSV (.csv, .tsv), Parquet (.parquet), Arrow (" in str(caught.value)
+    assert "Allowed are JSON Lines (.jsonl, .ndjson); JSON (.json); CSV (.csv, .tsv); Parquet (.parquet); Arrow (" in str(caught.value)
 
 
 def test_a_workbook_is_to_be_saved_as_csv(tmp_path: Path) -> None:
