@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reft_studio.errors import PrerequisiteError
-from reft_studio.jobs.pace import Expected, Pace
+from reft_studio.jobs.eta import Expected, Pace
 from reft_studio.stats import Estimate
 from reft_studio.workspace import write_atomic
 

@@ -11,8 +11,8 @@ from typing import Any, Literal, cast
 
 from reft_studio.errors import StudioError
 from reft_studio.jobs import status as files
+from reft_studio.jobs.disk_space import Shortage, enough, lacking
 from reft_studio.jobs.process import Process
-from reft_studio.jobs.room import Shortage, enough, lacking
 from reft_studio.jobs.status import Status, read_status
 from reft_studio.store import jobs as table
 from reft_studio.store import settings

@@ -13,9 +13,9 @@ from types import FrameType
 from typing import Any
 
 from reft_studio.jobs import status as files
+from reft_studio.jobs.eta import Expected, Pace
 from reft_studio.jobs.events import EventWriter
 from reft_studio.jobs.job import JobCancelled, JobPaused
-from reft_studio.jobs.pace import Expected, Pace
 from reft_studio.jobs.status import Status
 from reft_studio.progress import StopEarly
 from reft_studio.workspace import Workspace

@@ -15,13 +15,13 @@ from reft_studio.errors import SpecError, StudioError
 from reft_studio.jobs import devices
 from reft_studio.jobs import status as files
 from reft_studio.jobs.attempts import AFTER_FAILURE, GRACE_S, Attempts, Policy
+from reft_studio.jobs.disk_space import Shortage
 from reft_studio.jobs.events import all_events, continued, earlier_events, read_events
 from reft_studio.jobs.job import LIVE
 from reft_studio.jobs.kinds import check_kind
 from reft_studio.jobs.lanes import BESIDE, lane_of, wanted_device
 from reft_studio.jobs.launch import LOG, launch, reap
 from reft_studio.jobs.process import Process
-from reft_studio.jobs.room import Shortage
 from reft_studio.jobs.run_jobs import run_of
 from reft_studio.jobs.status import read_status
 from reft_studio.jobs.view import JobView, trains, view

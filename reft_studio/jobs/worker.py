@@ -19,10 +19,10 @@ from reft_studio import offline, threads
 from reft_studio.errors import OUT_OF_MEMORY, StudioError, is_out_of_memory
 from reft_studio.jobs import devices, lease
 from reft_studio.jobs.context import WorkerContext
+from reft_studio.jobs.disk_space import Shortage
 from reft_studio.jobs.job import JobCancelled, JobPaused
 from reft_studio.jobs.kinds import job_function
 from reft_studio.jobs.process import Process
-from reft_studio.jobs.room import Shortage
 from reft_studio.jobs.status import Status, prepare, write_status
 from reft_studio.progress import StopEarly
 from reft_studio.store import jobs as table

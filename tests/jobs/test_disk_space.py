@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from reft_studio.errors import DiskFull, PrerequisiteError, StoreError
-from reft_studio.jobs import room
+from reft_studio.jobs import disk_space
+from reft_studio.jobs.disk_space import LEAST, Shortage
 from reft_studio.jobs.queue import JobQueue
-from reft_studio.jobs.room import LEAST, Shortage
 from reft_studio.store import jobs as table
 from reft_studio.workspace import Workspace, disk_error
 
@@ -95,7 +95,7 @@ def test_a_job_that_the_app_cannot_start_for_want_of_room_waits_for_it(queue: Jo
 def test_a_worker_that_had_no_room_for_a_word_waits_for_its_disk(
     queue: JobQueue, until: Until, full: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room, "NOTHING_FITS", 1 << 62)
+    monkeypatch.setattr(disk_space, "NOTHING_FITS", 1 << 62)
     job_id = queue.submit("dies", {"times": 1}, title="job")
     queue.tick()
     until(lambda: queue.get(job_id).waits == "disk")
@@ -119,10 +119,10 @@ def test_a_full_disk_is_known_however_a_library_words_it(tmp_path: Path) -> None
 
 
 def test_room_is_what_is_free_and_what_the_system_lets_us_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert room.enough(tmp_path, 1) and not room.enough(tmp_path, 1 << 62)
+    assert disk_space.enough(tmp_path, 1) and not disk_space.enough(tmp_path, 1 << 62)
 
     def over_quota(*_: Any) -> None:
         raise OSError(errno.EDQUOT, "Disk quota exceeded")
 
     monkeypatch.setattr(os, "posix_fallocate", over_quota)
-    assert not room.enough(tmp_path, 1)
+    assert not disk_space.enough(tmp_path, 1)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from reft_studio.jobs.pace import Pace
+from reft_studio.jobs.eta import Pace
 
 
 def steady(rate: float, seconds: float, total: int, *, every: float = 0.1) -> Pace:
