@@ -1,4 +1,4 @@
-"""The app's end of the model host: starts the process when it is needed, streams its events, survives its death."""
+"""The app's client of the model host: starts the process when needed, streams its events, and survives its death."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from reft_studio.jobs import devices, lease
 from reft_studio.workspace import Workspace
 
 START_S = 90.0
-"""Longest wait for the host's first word; loading torch and a model takes most of it."""
+"""Maximum seconds until the host's first message; loading torch and a model takes most of it."""
 SILENCE_S = 300.0
-"""Longest wait between two events of a request."""
+"""Maximum seconds between two events of a request."""
 IDLE_S, WANTED_S = 600.0, 60.0
-"""After this long without a request the host is stopped and its memory freed: when nobody wants the device, and when a job does."""
+"""Idle seconds after which the host is stopped and its memory released: by default, and when a job waits for the device."""
 
 
 class ModelHost:
-    """One process that answers chat and scores prompts; requests are served in order."""
+    """One process that serves chat and scores prompts; requests are served in order."""
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
@@ -46,7 +46,7 @@ class ModelHost:
 
     @property
     def busy(self) -> bool:
-        """Whether a request is being answered, or waits."""
+        """Whether a request is being served or queued."""
         return bool(self._inboxes)
 
     def request(self, **fields: Any) -> Iterator[dict[str, Any]]:
@@ -76,7 +76,7 @@ class ModelHost:
                     self._send({"id": name, "op": "stop"})
 
     def release(self) -> None:
-        """Stop the host and free its memory; the next request starts it again."""
+        """Stop the host and release its memory; the next request starts it again."""
         with self._lock:
             process, self._process = self._process, None
         if process is None:
@@ -90,7 +90,7 @@ class ModelHost:
         _close(process)
 
     def release_if_idle(self, *, wanted: bool) -> bool:
-        """Stop a host that nobody has used for a while, a short one if a job wants its device; True if it was."""
+        """Stop the host if it has been idle for a while, a shorter one if a job wants its device; True if it was stopped."""
         idle = self.alive and not self.busy and time.monotonic() - self._used > (WANTED_S if wanted else IDLE_S)
         if idle:
             self.release()

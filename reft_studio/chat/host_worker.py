@@ -1,13 +1,13 @@
-"""The model host: a long-lived process that answers chat, scores and explains prompts. One JSON request a line in, events out.
+"""The model host: a long-lived process that serves chat, and scores and explains prompts. One JSON request per line in, events out.
 
 Requests: {"id", "op": "chat", "prompt", "models": [subject ids], "max_new_tokens", "temperature", "seed"},
 {"id", "op": "score", "prompt", "teacher"}, {"id", "op": "explain", "turns", "teacher"}, {"op": "stop", "id"}.
 Events: {"id", "model", "delta"}, {"id", "model", "done", "stop", "tokens", "seconds"}, {"id", "cosine", "threshold"},
-{"id", "inside": `Explanation.as_json()`}, {"id", "waiting": who has the device, "job": its id or null}, {"id", "error"}, and at last
+{"id", "inside": `Explanation.as_json()`}, {"id", "waiting": holder of the device, "job": its id or null}, {"id", "error"}, and finally
 {"id", "end": true}.
 
-Who holds models in memory holds the device. A request says with "device" what it does while a job has it: "wait" for it, or answer
-"beside" it (the default), which fails if the memory that is left is not enough.
+A process with models in memory holds the lease of the device. A request's "device" says what it does while a job has the lease: "wait",
+or run "beside" it (the default), which fails if the remaining memory is not enough.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ from reft_studio.teacher.teacher import open_teacher
 from reft_studio.workspace import Workspace
 
 _KEPT = 2
-"""Bases kept in memory; the one used longest ago makes room."""
+"""Bases kept in memory; the least recently used is released."""
 _SAY_S = 5.0
-"""Between two events that tell who has the device."""
+"""Seconds between two events about the holder of the device."""
 
 
 class _Stopped(Exception):
@@ -54,19 +54,19 @@ class _Stopped(Exception):
 
 
 class HostWorker:
-    """Sessions by base, the requests that were stopped, and the device, which is held from the first model on."""
+    """Sessions by base, the stopped requests, and the lease of the device, held from the first model on."""
 
     def __init__(self, workspace: Workspace, *, device: str = CPU, emit: Callable[[dict[str, Any]], None] | None = None) -> None:
         self.workspace, self.device, self.emit = workspace, device, emit or _emit
         self.holding: Holder | None = None
         self._lease = ExitStack()
         self.sessions: dict[tuple[str, LoadSpec], Session] = {}
-        self.told: dict[Session, set[str]] = {}
-        """The models that answered in each session: their adapters are in memory."""
+        self.models_by_session: dict[Session, set[str]] = {}
+        """The models used in each session: their adapters are in memory."""
         self.stopped: set[str] = set()
 
     def answer(self, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """Events of one request. Raises StudioError for what the person can mend."""
+        """Events of one request. Raises StudioError for what the person can fix."""
         try:
             self._take(request)
         except _Stopped:
@@ -86,27 +86,33 @@ class HostWorker:
         yield from self._chat(subjects, request)
 
     def _take(self, request: dict[str, Any]) -> None:
-        """Hold the device, as far as the request wants to wait for it; a model is loaded beside a job else."""
+        """Acquire the device, waiting as long as the request allows; otherwise the model is loaded while a job runs."""
         if self.holding is not None:
             return
-        wait_s, told = (math.inf if request.get("device") == "wait" else 0.0), -math.inf
+        wait_s, last_event = (math.inf if request.get("device") == "wait" else 0.0), -math.inf
 
-        def waiting(found: Holder | None) -> None:
-            nonlocal told
+        def on_wait(current_holder: Holder | None) -> None:
+            nonlocal last_event
             if request["id"] in self.stopped:
                 raise _Stopped
-            if time.monotonic() - told >= _SAY_S:
-                told = time.monotonic()
-                self.emit({"id": request["id"], "waiting": found.what if found else "another process", "job": found and found.job})
+            if time.monotonic() - last_event >= _SAY_S:
+                last_event = time.monotonic()
+                self.emit(
+                    {
+                        "id": request["id"],
+                        "waiting": current_holder.what if current_holder else "another process",
+                        "job": current_holder and current_holder.job,
+                    }
+                )
 
         try:
-            self.holding = self._lease.enter_context(lease.hold(self.workspace, self.device, CHAT, wait_s=wait_s, waiting=waiting))
+            self.holding = self._lease.enter_context(lease.hold(self.workspace, self.device, CHAT, wait_s=wait_s, waiting=on_wait))
         except PrerequisiteError:
             if wait_s:
                 raise
 
     def close(self) -> None:
-        """Give the device back."""
+        """Release the device."""
         self.holding = None
         self._lease.close()
 
@@ -147,18 +153,20 @@ class HostWorker:
             yield event
 
     def _tell(self, session: Session, models: set[str]) -> None:
-        """Let others know which models are in memory, those that are about to be loaded too."""
-        known = {one: names for one, names in self.told.items() if one in self.sessions.values()}
-        known[session] = known.get(session, set()) | models
-        if known != self.told:
-            self.told = known
+        """Publish which models are in memory, including those about to be loaded."""
+        models_by_session = {
+            loaded_session: names for loaded_session, names in self.models_by_session.items() if loaded_session in self.sessions.values()
+        }
+        models_by_session[session] = models_by_session.get(session, set()) | models
+        if models_by_session != self.models_by_session:
+            self.models_by_session = models_by_session
             try:
-                loaded.tell(self.workspace, set().union(*known.values()))
+                loaded.tell(self.workspace, set().union(*models_by_session.values()))
             except StudioError as exc:  # a full disk keeps nobody from an answer
                 sys.stderr.write(f"Which models chat has could not be noted: {exc}\n")
 
     def _session(self, model: str, template: str, loading: LoadSpec = DEFAULT) -> Session:
-        """The base held as `loading` says; one base in two number formats is two sessions."""
+        """The base with this `loading`; one base in two number formats is two sessions."""
         session = self.sessions.pop((model, loading), None)
         if session is None or not _renders(session, template):
             session = None  # frees the one of the other template first
@@ -170,17 +178,17 @@ class HostWorker:
 
 
 def _fits(model: str, loading: LoadSpec) -> bool:
-    """Whether a base fits beside those in memory; a model that cannot be found is left to be named by the opening of it."""
+    """Whether a base fits in memory with those already loaded; True for a model that cannot be found: opening it raises the error."""
     space = memory.room(loading.device)
     try:
-        found = locate(model, revision=loading.revision, network=False)
+        source = locate(model, revision=loading.revision, network=False)
     except StudioError:
         return True
-    return space is None or memory.need(found, loading, cuda=space.device.startswith("cuda")).least <= space.free
+    return space is None or memory.need(source, loading, cuda=space.device.startswith("cuda")).least <= space.free
 
 
 def _renders(session: Session, template: str) -> bool:
-    """Whether a session reads prompts as `template` (perhaps "auto") renders them."""
+    """Whether a session renders prompts like `template` (perhaps "auto")."""
     return template_for(session.model.tokenizer, template).hash == session.model.template.hash
 
 

@@ -1,4 +1,4 @@
-"""Which models chat has in memory: told by the model host in a file, for every process that wants to delete one."""
+"""The models that chat has in memory: published by the model host in a file, for every process that wants to delete one."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ FILE = "chat-models.json"
 
 
 def tell(workspace: Workspace, models: Collection[str]) -> None:
-    """Called by the process that has them: these models, by their ids, and no others."""
+    """Publish the ids of the models in memory, replacing the earlier ones."""
     write_json(workspace.root / FILE, {"process": str(Process.current()), "models": sorted(models)})
 
 
 def loaded(workspace: Workspace) -> set[str]:
-    """The ids of the models that chat has in memory; none once its process is gone."""
+    """The ids of the models that chat has in memory; empty once its process is gone."""
     try:
-        told = json.loads((workspace.root / FILE).read_bytes())
-        return set(map(str, told["models"])) if Process.parse(told["process"]).alive() else set()
+        content = json.loads((workspace.root / FILE).read_bytes())
+        return set(map(str, content["models"])) if Process.parse(content["process"]).alive() else set()
     except FileNotFoundError:
         return set()
     except (OSError, ValueError, KeyError, TypeError):  # damaged: its process writes it anew at the next answer

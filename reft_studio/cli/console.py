@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reft_studio.errors import PrerequisiteError
-from reft_studio.jobs.eta import Expected, Pace
+from reft_studio.jobs.eta import ExpectedTime, StageRate
 from reft_studio.stats import Estimate
 from reft_studio.workspace import write_atomic
 
@@ -30,23 +30,23 @@ class Console:
 
     def __init__(self) -> None:
         self.warnings: list[str] = []
-        self._stage, self._pace, self._shown = "", Pace(), 0.0
-        self._expected = Expected()
+        self._stage, self._rate, self._shown = "", StageRate(), 0.0
+        self._expected = ExpectedTime()
         self._live = sys.stderr.isatty()
 
     def stage(self, name: str, index: int, count: int) -> None:
-        self._stage, self._pace = f"[{index}/{count}] {name}", Pace()
+        self._stage, self._rate = f"[{index}/{count}] {name}", StageRate()
         self._shown = time.monotonic() if not self._live else self._shown
         self._write(self._stage, end="" if self._live else "\n")
 
     def progress(self, done: int, total: int, **metrics: float) -> None:
         now = time.monotonic()
-        self._pace.add(now, done, total)
+        self._rate.add(now, done, total)
         if now - self._shown < (0.2 if self._live else QUIET_S):
             return
         self._shown = now
         share = done / total if total else 0.0
-        eta_s = self._expected.eta_s(now, self._pace)
+        eta_s = self._expected.eta_s(now, self._rate)
         left = f", {eta_s:.0f} s left" if eta_s is not None else ""
         loss = f", loss {metrics['loss']:.3f}" if "loss" in metrics else ""
         self._write(f"{self._stage}  {share:.0%}{left}{loss}", end="" if self._live else "\n")

@@ -1,4 +1,4 @@
-"""What becomes of a job whose attempt is over: it ends, pauses, or goes on by itself."""
+"""Handles a job whose attempt is over: it ends, pauses, or is restarted."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from reft_studio.store.jobs import Ended, JobRecord
 from reft_studio.workspace import Workspace, sweep
 
 GRACE_S, PAUSE_GRACE_S = 10.0, 45.0
-"""Between asking a worker to stop and ending it: one that was cancelled, and one that goes on later and ends its step first."""
+"""Seconds between asking a worker to stop and killing it: for cancellation, and for pausing, where the current step is finished first."""
 STARTING_S = 30.0
-"""A claimed job that no process took up within this time was lost with the app that claimed it."""
+"""A claimed job that no worker started within this time was lost with the app that claimed it."""
 SHORT_S, CRASHES = 120.0, 5
-"""So many attempts in a row that lived no longer than this: the job is not started again by itself."""
+"""After this many consecutive attempts shorter than this, the job is not restarted automatically."""
 AFTER_FAILURE = "jobs:after-failure"
-"""The setting that says what happens to waiting jobs of models when one fails."""
+"""Setting: what happens to queued model jobs when one fails."""
 Policy = Literal["go on", "hold"]
 _LOST = "Went on after the app stopped while it started this job"
 _DIED = "Went on after its process ended"
@@ -43,7 +43,7 @@ _log = logging.getLogger(__name__)
 
 
 class Attempts:
-    """Looks after the workers of one workspace; `crashes` and the grace times may be set."""
+    """Supervises the workers of one workspace; `crashes` and the grace times may be set."""
 
     def __init__(self, workspace: Workspace, *, grace_s: float) -> None:
         self.workspace = workspace
@@ -51,11 +51,11 @@ class Attempts:
 
     @property
     def after_failure(self) -> Policy:
-        """What happens to waiting jobs of models when one fails: they go on, or are held back until a person resumes them."""
+        """What happens to queued model jobs when one fails: they go on, or are held until a person resumes them."""
         return "hold" if settings.get(self.workspace, AFTER_FAILURE) == "hold" else "go on"
 
     def settled(self, record: JobRecord) -> JobRecord:
-        """The record as it is now that its worker has ended, or its disk has room; a worker that does not heed is killed."""
+        """The record after its worker ended, or its disk has room again; a worker that ignores the request to stop is killed."""
         if not self.workspace.writable:
             return record
         if record.state == "paused" and record.wait_free is not None and enough(Path(record.wait_at or "/"), record.wait_free):
@@ -82,7 +82,7 @@ class Attempts:
         return self._without_a_word(record, _LOST) if now - (record.started or 0.0) > STARTING_S else record
 
     def _concluded(self, record: JobRecord, status: Status) -> JobRecord:
-        """The record of a job whose worker said how it ended."""
+        """The record of a job whose worker reported how it ended."""
         if status.state in ("paused", "yielded", "interrupted") and record.asked == "cancel":
             return self.finish(record, "cancelled", at=status.finished)
         if status.state == "yielded":
@@ -96,7 +96,7 @@ class Attempts:
         return self.finish(record, cast(Ended, status.state), message=status.message, result=status.result, at=status.finished)
 
     def _without_a_word(self, record: JobRecord, note: str) -> JobRecord:
-        """The record of a job whose worker is gone, and said nothing."""
+        """The record of a job whose worker died without a report."""
         if record.asked == "cancel":
             return self.finish(record, "cancelled")
         if record.asked == "pause":
@@ -108,7 +108,7 @@ class Attempts:
         return self._go_on(record, note)
 
     def _go_on(self, record: JobRecord, note: str) -> JobRecord:
-        """Put a job that ended unasked to the front again, unless it does so again and again."""
+        """Requeue a job that died at the front, unless it dies repeatedly."""
         deaths = record.deaths + 1 if self._short_lived(record) else 0
         if deaths >= self.crashes:
             return self.finish(record, "interrupted", message=_CRASHED.format(count=deaths, minutes=round(SHORT_S / 60)))
@@ -124,7 +124,7 @@ class Attempts:
         return self._written(record, write, state="queued")
 
     def pause_for_room(self, record: JobRecord, short: Shortage, *, short_lived: bool = True) -> JobRecord:
-        """Let a job wait for its disk; one that finds it full again and again waits for a person."""
+        """Pause a job until its disk has room; one that repeatedly finds it full waits for a person."""
         deaths = record.deaths + 1 if short_lived and self._short_lived(record) else 0
         given_up = deaths >= self.crashes
         message = short.message + (_ALWAYS_FULL.format(count=deaths) if given_up else "")
@@ -135,14 +135,14 @@ class Attempts:
         return table.pause(self.workspace, record.id, record.attempt, message=message, **waiting)
 
     def _short_lived(self, record: JobRecord) -> bool:
-        """Whether the attempt, by its last sign of life, lived no longer than `SHORT_S`."""
+        """Whether the attempt, by its last heartbeat, was shorter than `SHORT_S`."""
         began = record.started or 0.0
         return (files.last_beat(self._folder(record.id)) or began) - began < SHORT_S
 
     def finish(
         self, record: JobRecord, state: Ended, *, message: str = "", result: dict[str, Any] | None = None, at: float | None = None
     ) -> JobRecord:
-        """End a job. Where a failure holds back what waits, it does so now."""
+        """End a job. If a failure is to hold the queue, it does so now."""
         at = at or time.time()
 
         def write() -> JobRecord:
@@ -160,7 +160,7 @@ class Attempts:
                 table.ask(self.workspace, waiting.id, "pause", now=time.time(), message=message)
 
     def _written(self, record: JobRecord, write: Callable[[], JobRecord], **otherwise: Any) -> JobRecord:
-        """What `write` made of the record; where the table cannot be written now (disk full), the person still sees how it stands."""
+        """The record as written by `write`; an unsaved copy if the table cannot be written (disk full), so that it is still shown."""
         try:
             return write()
         except StudioError as exc:
@@ -168,7 +168,7 @@ class Attempts:
             return replace(record, **otherwise)
 
     def process(self, record: JobRecord, status: Status | None) -> Process | None:
-        """The process of the present attempt; None while it has none."""
+        """The process of the current attempt; None while it has none."""
         if status is not None:
             return status.process
         return Process.parse(record.worker) if record.worker else None

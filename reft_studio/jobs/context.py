@@ -1,4 +1,4 @@
-"""The context a worker gives to the job it runs: events, status, cancellation, signs of life."""
+"""The context of a job in its worker: events, status, cancellation, heartbeat."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from types import FrameType
 from typing import Any
 
 from reft_studio.jobs import status as files
-from reft_studio.jobs.eta import Expected, Pace
+from reft_studio.jobs.eta import ExpectedTime, StageRate
 from reft_studio.jobs.events import EventWriter
 from reft_studio.jobs.job import JobCancelled, JobPaused
 from reft_studio.jobs.status import Status
@@ -21,12 +21,12 @@ from reft_studio.progress import StopEarly
 from reft_studio.workspace import Workspace
 
 STATUS_S = 0.5
-"""Least time between two writes of the status, or two progress events without metrics; metrics are never thinned."""
+"""Minimum seconds between two writes of the status, or two progress events without metrics; metrics are never thinned."""
 CONTROL_S = 1.0
 BEAT_S = 2.0
 SOFT_S, SOFT_PAUSE_S = 3.0, 30.0
-"""How long after a signal a job that does not look may go on before it is interrupted where it stands: one that was cancelled, and one
-that is to go on later, whose step and checkpoint shall be whole."""
+"""Seconds after a signal before a job that does not call `check` is interrupted: when cancelled, and when paused, where its step and
+checkpoint should be completed."""
 
 
 class WorkerContext:
@@ -39,51 +39,51 @@ class WorkerContext:
         self.folder: Path = workspace.folder("jobs", job_id)
         self.events = EventWriter(self.folder)
         self.status = status
-        self._pace = Pace()
-        self._expected = Expected()
+        self._rate = StageRate()
+        self._expected = ExpectedTime()
         self.asked = ""
         """What a person, or chat, asked of the job; empty while nothing, or while it is the system that stops it."""
         self._signalled = self._closed = self._told_to_stop = False
-        self._written = self._looked = self._told = 0.0
+        self._written = self._checked_at = self._reported_at = 0.0
 
     def stage(self, name: str, index: int, count: int) -> None:
         """Begin stage `index` of `count`, counted from 1."""
-        self._pace = Pace()
+        self._rate = StageRate()
         self.status = replace(self.status, stage=name, stage_index=index, stage_count=count, done=0, total=0, rate=None)
-        self.status = replace(self.status, eta_s=self._expected.eta_s(time.monotonic(), self._pace))
+        self.status = replace(self.status, eta_s=self._expected.eta_s(time.monotonic(), self._rate))
         self.events.add("stage", stage=name, index=index, count=count)
         self._write(force=True)
         self.check()
 
     def progress(self, done: int, total: int, **metrics: float) -> None:
-        """`done` of `total` (0 if not known); metrics become one event each time."""
+        """`done` of `total` (0 if unknown); metrics become one event each time."""
         now = time.monotonic()
-        self._pace.add(now, done, total)
+        self._rate.add(now, done, total)
         self.status = replace(
-            self.status, done=done, total=total, rate=self._pace.rate, eta_s=self._expected.eta_s(time.monotonic(), self._pace)
+            self.status, done=done, total=total, rate=self._rate.rate, eta_s=self._expected.eta_s(time.monotonic(), self._rate)
         )
         if metrics:
             self.events.add("metric", stage=self.status.stage, done=done, total=total, **metrics)
-        elif now - self._told >= STATUS_S or done >= total > 0:
-            self._told = now
+        elif now - self._reported_at >= STATUS_S or done >= total > 0:
+            self._reported_at = now
             self.events.add("progress", stage=self.status.stage, done=done, total=total)
         self._write()
         self.check()
 
     def expect(self, seconds: float | None) -> None:
-        """Say how long the whole job still takes; None: that is not known."""
+        """Estimated seconds until the whole job is done; None: unknown."""
         self._expected.say(time.monotonic(), seconds)
 
     def warn(self, message: str) -> None:
-        """Keep a warning for the person; never text from a dataset."""
+        """Store a warning for the person; never text from a dataset."""
         self.events.add("warning", message=message)
 
     def tell(self, kind: str, **values: Any) -> None:
-        """Keep a finding as an event of its own kind."""
+        """Store a result as an event of its own type."""
         self.events.add(kind, **values)
 
     def waits(self, what: str) -> None:
-        """Say for what the job waits; empty: it goes on."""
+        """What the job waits for; empty: nothing."""
         if what != self.status.waiting:
             self.status = replace(self.status, waiting=what)
             self._write(force=True)
@@ -91,8 +91,8 @@ class WorkerContext:
     def check(self) -> None:
         """Raise JobCancelled (or JobPaused) if the job was asked to stop, StopEarly the first time it was asked to end its training."""
         now = time.monotonic()
-        if self._signalled or now - self._looked >= CONTROL_S:
-            self._looked = now
+        if self._signalled or now - self._checked_at >= CONTROL_S:
+            self._checked_at = now
             self.asked = files.asked(self.folder)
         if self._closed:
             return
@@ -107,7 +107,7 @@ class WorkerContext:
         return JobCancelled() if self.asked == "cancel" else JobPaused()
 
     def end(self, state: str, message: str = "", result: dict[str, Any] | None = None, **waiting: Any) -> None:
-        """Write how the job ended. From here on signals are not heeded: the end is decided."""
+        """Write how the job ended. Later signals are ignored."""
         self._closed = True
         signal.setitimer(signal.ITIMER_REAL, 0)
         self.status = replace(self.status, state=state, message=message, result=result, finished=time.time(), rate=None, eta_s=None)
@@ -134,7 +134,7 @@ class WorkerContext:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Heed signals and show signs of life while the job runs."""
+        """Handle signals and write the heartbeat while the job runs."""
         done = threading.Event()
         thread = threading.Thread(target=self._beats, args=(done,), name="heartbeat", daemon=True)
         before = signal.signal(signal.SIGTERM, self.on_terminate), signal.signal(signal.SIGALRM, self.on_alarm)

@@ -1,4 +1,4 @@
-"""The devices that models work on, each of which one job has at a time; found without loading torch."""
+"""The devices that models run on, one job at a time each; determined without loading torch."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ CPU = "cpu"
 
 @cache
 def devices() -> tuple[str, ...]:
-    """Names of the accelerators, as PyTorch numbers them in this process; only "cpu" where there is none."""
+    """Names of the accelerators, as PyTorch numbers them in this process; only "cpu" if there is none."""
     if platform.system() == "Darwin" and platform.machine() == "arm64":
         return ("mps",)
     return tuple(space.device for space in memory.gpus()) or (CPU,)
 
 
 def visible(device: str | None) -> dict[str, str]:
-    """What the environment of a process must say so that it sees this GPU only, as its first; nothing for other devices."""
+    """Environment variables with which a process sees only this GPU, as its first; empty for other devices."""
     if device is None or not device.startswith("cuda:"):
         return {}
     number, shown = int(device.partition(":")[2]), os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -29,8 +29,8 @@ def visible(device: str | None) -> dict[str, str]:
 
 
 def title(device: str) -> str:
-    """`the GPU`, `GPU 1` (where there are several), `the processor`."""
+    """`the GPU`, `GPU 1` (if there are several), `the processor`."""
     if device == CPU:
         return "the processor"
-    several = sum(one != CPU for one in devices()) > 1
+    several = sum(device_ != CPU for device_ in devices()) > 1
     return f"GPU {device.partition(':')[2] or 0}" if several else "the GPU"

@@ -1,4 +1,4 @@
-"""A disk without room: what a job that met it waits for, and whether there is room again."""
+"""Full disks: how much space a paused job waits for, and whether there is enough again."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from reft_studio.errors import DiskFull
 from reft_studio.workspace import NO_ROOM, disk_error
 
 LEAST = 64 * 10**6
-"""Bytes that must be free before a job goes on: enough for a checkpoint of a small adapter, the database and the logs."""
+"""Bytes that must be free before a job resumes: enough for a checkpoint of a small adapter, the database and the logs."""
 TIMES = 2
-"""So many times what was free when it stopped: what it wanted to write is not known, only that it was more than that."""
+"""Multiple of the space that was free when it stopped: the size of the failed write is unknown, only that it was larger."""
 NOTHING_FITS = 10**6
-"""With less than this free, a worker that ended without a word had no room for one."""
+"""With fewer bytes free, a worker that died without a report had no space for one."""
 _SAYS = ("no space left on device", "disk is full", "file too large", "quota exceeded", "os error 28", "os error 27", "os error 122")
 
 
 @dataclass(frozen=True)
 class Shortage:
-    """The job goes on once `need` bytes are free on the disk at `disk`."""
+    """The job resumes once `need` bytes are free on the disk of `disk`."""
 
     disk: Path
     need: int
@@ -31,7 +31,7 @@ class Shortage:
 
     @classmethod
     def of(cls, error: DiskFull) -> Shortage:
-        """What a job that met this error waits for, said to the person."""
+        """The shortage behind this error, with a message for the person."""
         need = max(LEAST, TIMES * error.free)
         message = (
             f"Paused: the disk at {error.disk} is full ({error.free / 1e6:,.0f} MB free for this). What was done is kept. "
@@ -41,29 +41,29 @@ class Shortage:
 
     @classmethod
     def found(cls, error: BaseException, folder: Path) -> Shortage | None:
-        """The same for any error that a full disk is behind, however a library words it; None if none is. `folder`: where it works."""
-        for one in _chain(error):
-            if isinstance(one, DiskFull):
-                return cls.of(one)
-            if isinstance(one, OSError) and one.errno in NO_ROOM:
-                named = Path(os.fsdecode(one.filename)) if isinstance(one.filename, str | bytes) else folder / "file"
-                made = disk_error(named, one)
-            elif any(words in str(one).lower() for words in _SAYS):
-                made = disk_error(folder / "file", OSError(NO_ROOM[0], os.strerror(NO_ROOM[0])))
+        """The shortage behind any error of a full disk, however a library words it; None if it is none. `folder`: where the job writes."""
+        for cause in _chain(error):
+            if isinstance(cause, DiskFull):
+                return cls.of(cause)
+            if isinstance(cause, OSError) and cause.errno in NO_ROOM:
+                path = Path(os.fsdecode(cause.filename)) if isinstance(cause.filename, str | bytes) else folder / "file"
+                as_disk_error = disk_error(path, cause)
+            elif any(words in str(cause).lower() for words in _SAYS):
+                as_disk_error = disk_error(folder / "file", OSError(NO_ROOM[0], os.strerror(NO_ROOM[0])))
             else:
                 continue
-            return cls.of(made) if isinstance(made, DiskFull) else None
+            return cls.of(as_disk_error) if isinstance(as_disk_error, DiskFull) else None
         return None
 
 
 def lacking(folder: Path) -> Shortage | None:
-    """What a job waits for where nothing at all fits on the disk of a folder; None where something does."""
+    """The shortage if the disk of a folder is completely full; else None."""
     free = shutil.disk_usage(folder).free
     return None if free >= NOTHING_FITS else Shortage.found(OSError(NO_ROOM[0], os.strerror(NO_ROOM[0])), folder)
 
 
 def enough(disk: Path, need: int) -> bool:
-    """Whether `need` bytes are free, and the system lets this user have some: a quota does not show in what is free."""
+    """Whether `need` bytes are free and can be allocated by this user: free space does not show a quota."""
     try:
         if shutil.disk_usage(disk).free < need:
             return False
@@ -76,7 +76,7 @@ def enough(disk: Path, need: int) -> bool:
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An error, and those it came from."""
+    """An error and its causes."""
     while error is not None:
         yield error
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)

@@ -1,27 +1,27 @@
-"""How fast work goes, and how long it will take: shown only once the estimate holds still."""
+"""Rate and remaining time of work: shown only once the estimate is stable."""
 
 from __future__ import annotations
 
 from collections import deque
 
 WINDOW = 48
-"""Samples kept; at one every half second, the pace of the last 24 seconds."""
+"""Samples kept; at one every half second, the last 24 seconds."""
 SPACING_S = 0.5
 MIN_SAMPLES = 6
 MIN_S = 3.0
 STEADY = 1.5
-"""The two halves of the window may differ by this factor; beyond it, no time left is shown."""
+"""Maximum ratio between the rates of the two halves of the window; beyond it, no remaining time is shown."""
 
 
-class Pace:
-    """Rate (per second) and time left of one stage, from (time, done) samples."""
+class StageRate:
+    """Rate (per second) and remaining time of one stage, from (time, done) samples."""
 
     def __init__(self) -> None:
         self._samples: deque[tuple[float, int]] = deque(maxlen=WINDOW)
         self._total = 0
 
     def add(self, now: float, done: int, total: int) -> None:
-        """Note how far the stage is at `now` (any clock, seconds). Going backwards, or another total, starts anew."""
+        """Add a sample at `now` (any clock, seconds). Going backwards, or another total, resets it."""
         if total != self._total or (self._samples and (done < self._samples[-1][1] or now < self._samples[-1][0])):
             self._samples.clear()
             self._total = total
@@ -30,12 +30,12 @@ class Pace:
 
     @property
     def rate(self) -> float | None:
-        """Units per second over the window; None while too little was seen."""
+        """Units per second over the window; None with too few samples."""
         return self._slope(0, len(self._samples) - 1) if self._enough() else None
 
     @property
     def eta_s(self) -> float | None:
-        """Seconds left in the stage; None until the pace is steady, or where no total is known."""
+        """Remaining seconds of the stage; None until the rate is steady, or if the total is unknown."""
         if not self._enough() or self._total <= 0:
             return None
         last = len(self._samples) - 1
@@ -53,19 +53,19 @@ class Pace:
         return (done_end - done_begin) / (end - begin) if end > begin else 0.0
 
 
-class Expected:
-    """How long a whole job still takes, where it says so itself; until then its pace is asked."""
+class ExpectedTime:
+    """The remaining time of a whole job, where it estimates that itself; otherwise from the rate of its stage."""
 
     def __init__(self) -> None:
-        self._told = False
+        self._given = False
         self._until: float | None = None
 
     def say(self, now: float, seconds: float | None) -> None:
-        """From `now` on (any clock) it takes so long; None: that is not known."""
-        self._told, self._until = True, None if seconds is None else now + seconds
+        """The estimate at `now` (any clock); None: unknown."""
+        self._given, self._until = True, None if seconds is None else now + seconds
 
-    def eta_s(self, now: float, pace: Pace) -> float | None:
-        """Seconds left at `now`; None while nobody knows."""
-        if not self._told:
-            return pace.eta_s
+    def eta_s(self, now: float, rate: StageRate) -> float | None:
+        """Remaining seconds at `now`; None if unknown."""
+        if not self._given:
+            return rate.eta_s
         return None if self._until is None else max(0.0, self._until - now)

@@ -1,8 +1,8 @@
-"""The event file of a job: one JSON object a line, each with a checksum, appended in one write and readable while it grows.
+"""The event file of a job: one JSON object per line, each with a checksum, appended in one write and readable while it grows.
 
 `{"t": 1760000000.5, "type": "metric", "stage": "finetune", "done": 5, "total": 100, "loss": 1.2, "crc": "9ae0daaf"}`; the types are
-stage, progress, metric, warning, error, state, and what work finds of its own kind (`Progress.tell`). A process killed while writing
-leaves a torn last line, which readers leave alone.
+stage, progress, metric, warning, error, state, and types of the work itself (`Progress.tell`). A process killed while writing leaves an
+incomplete last line, which readers ignore.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from reft_studio.workspace import disk_error
 
 FILE = "events.jsonl"
 READ_LIMIT = 8 << 20
-"""Bytes read at one call; the rest waits for the next."""
+"""Maximum bytes per call; the rest is read by the next."""
 _log = logging.getLogger(__name__)
 
 
@@ -41,7 +41,7 @@ class EventWriter:
         self._path = path
 
     def add(self, kind: str, **values: Any) -> None:
-        """Append one event. Numbers that are not finite are kept as null. Raises PrerequisiteError if the disk is full."""
+        """Append one event. Numbers that are not finite are stored as null. Raises PrerequisiteError if the disk is full."""
         if clash := {"t", "type", "crc"} & values.keys():
             raise SpecError(f"An event cannot have a value called '{clash.pop()}': the file uses the name itself.")
         line = encode({"t": round(time.time(), 3), "type": kind, **{name: _plain(value) for name, value in values.items()}})
@@ -58,9 +58,9 @@ class EventWriter:
 
 
 def read_events(folder: Path, offset: int = 0, *, name: str = FILE) -> tuple[list[dict[str, Any]], int]:
-    """Events from byte `offset` on, and the offset to go on from. An unfinished last line stays for the next call.
+    """Events from byte `offset` on, and the offset to continue from. An incomplete last line is left for the next call.
 
-    Damaged lines are left out (and counted in the log). No file yet: no events.
+    Damaged lines are skipped (and counted in the log). No file yet: no events.
     """
     try:
         with (folder / name).open("rb") as file:
@@ -73,9 +73,9 @@ def read_events(folder: Path, offset: int = 0, *, name: str = FILE) -> tuple[lis
     lines = data.split(b"\n")
     if len(lines) == 1 and len(data) == READ_LIMIT:
         lines.append(b"")  # no line is that long: skip what cannot be one of ours
-    whole = lines[:-1]
-    events = [event for line in whole if (event := decode(line)) is not None]
-    damaged = len([line for line in whole if line]) - len(events)
+    complete = lines[:-1]
+    events = [event for line in complete if (event := decode(line)) is not None]
+    damaged = len([line for line in complete if line]) - len(events)
     if damaged:
         _log.warning("%s: %d damaged lines left out", folder.name, damaged)
     return events, offset + len(data) - len(lines[-1])
@@ -83,41 +83,41 @@ def read_events(folder: Path, offset: int = 0, *, name: str = FILE) -> tuple[lis
 
 def all_events(folder: Path, *, name: str = FILE) -> list[dict[str, Any]]:
     """Every event of an attempt, oldest first."""
-    found, offset = read_events(folder, name=name)
+    events, offset = read_events(folder, name=name)
     while True:
         more, end = read_events(folder, offset, name=name)
         if end == offset:
-            return found
-        found, offset = found + more, end
+            return events
+        events, offset = events + more, end
 
 
 def earlier_events(folder: Path, kinds: Collection[str]) -> list[dict[str, Any]]:
-    """Events of these kinds of the attempts before the present one, as one run of the job; none without a metric among them."""
+    """Events of these types from earlier attempts, merged as one run of the job; empty if none of them is a metric."""
     attempts = sorted((int(path.stem.partition("-")[2]), path.name) for path in folder.glob("events-*.jsonl"))
-    found: list[dict[str, Any]] = []
+    merged: list[dict[str, Any]] = []
     for _, name in attempts:
-        found = continued(found, [event for event in all_events(folder, name=name) if event["type"] in kinds])
-    return found if any(event["type"] == "metric" for event in found) else []
+        merged = continued(merged, [event for event in all_events(folder, name=name) if event["type"] in kinds])
+    return merged if any(event["type"] == "metric" for event in merged) else []
 
 
 def continued(earlier: list[dict[str, Any]], later: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Two attempts as one run of the job: what the earlier one did after the place where the later one took it up is left out.
+    """Merge two attempts into one run of the job: events of the earlier one after the point where the later one resumed are dropped.
 
-    So is what the later one told again before its first metric.
+    So are events repeated by the later one before its first metric.
     """
-    first = next((place for place, event in enumerate(later) if event["type"] == "metric"), None)
+    first = next((index for index, event in enumerate(later) if event["type"] == "metric"), None)
     if first is None:
         return earlier or later
     stage, done = later[first]["stage"], later[first]["done"]
-    taken_up = (
-        place for place, event in enumerate(earlier) if event["type"] == "metric" and event["stage"] == stage and event["done"] >= done
+    resumed_at = (
+        index for index, event in enumerate(earlier) if event["type"] == "metric" and event["stage"] == stage and event["done"] >= done
     )
-    kept = earlier[: next(taken_up, len(earlier))]
-    told = [_told(event) for event in kept]
-    return [*kept, *(event for event in later[:first] if _told(event) not in told), *later[first:]]
+    kept = earlier[: next(resumed_at, len(earlier))]
+    repeatable = [_content(event) for event in kept]
+    return [*kept, *(event for event in later[:first] if _content(event) not in repeatable), *later[first:]]
 
 
-def _told(event: dict[str, Any]) -> dict[str, Any]:
+def _content(event: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in event.items() if name not in ("t", "crc")}
 
 

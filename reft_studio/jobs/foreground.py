@@ -1,4 +1,4 @@
-"""The work of a job done in the process that asked for it, in front of whoever waits for it: the way of the command line and of scripts."""
+"""Runs the work of a job in the calling process, in the foreground: for the command line and scripts."""
 
 from __future__ import annotations
 
@@ -10,50 +10,50 @@ from reft_studio.progress import Progress, Silent
 from reft_studio.workspace import Workspace
 
 
-class Told(Progress, Protocol):
-    """Whoever is told how far the work is. `expect`: as in JobContext."""
+class ProgressReceiver(Progress, Protocol):
+    """Receives the progress of the work. `expect`: as in JobContext."""
 
     def expect(self, seconds: float | None) -> None: ...
 
 
 class ForegroundContext:
-    """The context of such work: a workspace, and whoever is told; nobody unless named. Keeps the warnings."""
+    """The context of such work: a workspace, and a receiver of progress; silent by default. Collects the warnings."""
 
     job_id = "console"
     anew = False
 
-    def __init__(self, workspace: Workspace, told: Told | None = None) -> None:
+    def __init__(self, workspace: Workspace, receiver: ProgressReceiver | None = None) -> None:
         self.workspace = workspace
         self.warnings: list[str] = []
-        self._told: Told = told or Silent()
+        self._receiver: ProgressReceiver = receiver or Silent()
 
     def stage(self, name: str, index: int, count: int) -> None:
-        self._told.stage(name, index, count)
+        self._receiver.stage(name, index, count)
 
     def progress(self, done: int, total: int, **metrics: float) -> None:
-        self._told.progress(done, total, **metrics)
+        self._receiver.progress(done, total, **metrics)
 
     def expect(self, seconds: float | None) -> None:
-        self._told.expect(seconds)
+        self._receiver.expect(seconds)
 
     def warn(self, message: str) -> None:
         self.warnings.append(message)
-        self._told.warn(message)
+        self._receiver.warn(message)
 
     def tell(self, kind: str, **values: Any) -> None:
-        self._told.tell(kind, **values)
+        self._receiver.tell(kind, **values)
 
     def check(self) -> None:
-        """Ctrl-C raises KeyboardInterrupt by itself; nothing else cancels such work unless whoever is told does."""
-        self._told.check()
+        """Ctrl-C raises KeyboardInterrupt by itself; nothing else cancels such work unless the receiver of progress does."""
+        self._receiver.check()
 
 
 @dataclass(frozen=True)
 class Foreground:
-    """Work in one workspace without its queue."""
+    """Runs work in one workspace without its queue."""
 
     workspace: Workspace
 
-    def do(self, kind: str, params: dict[str, Any], told: Told) -> dict[str, Any]:
-        """Do the work of a kind of job now; its result. What the work needs, such as torch, is imported now."""
-        return job_function(kind)(ForegroundContext(self.workspace, told), params)
+    def do(self, kind: str, params: dict[str, Any], receiver: ProgressReceiver) -> dict[str, Any]:
+        """Run the work of a kind of job and return its result. Its dependencies, such as torch, are imported now."""
+        return job_function(kind)(ForegroundContext(self.workspace, receiver), params)

@@ -1,4 +1,4 @@
-"""What a job is to the code that does it: a function of a context and its parameters."""
+"""A job as code: a function of a context and its parameters."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ LIVE = ("queued", "running", "paused")
 
 
 class JobCancelled(BaseException):
-    """The job is to stop now: a person cancelled it, or see JobPaused.
+    """The job must stop now: a person cancelled it, or see JobPaused.
 
     Not an Exception, so that no `except Exception` on the way swallows it; clean-up in `finally` and `with` runs.
     """
 
 
 class JobPaused(JobCancelled):
-    """The job is to stop now and goes on later: a person paused it, chat needs its device, or the system stops the process."""
+    """The job must stop now and resumes later: a person paused it, chat needs its device, or the system stops the process."""
 
 
 class JobContext(Progress, Protocol):
-    """What a job may use. `progress` and `check` raise JobCancelled; call one of them at least every few seconds.
+    """Services for a job. `progress` and `check` raise JobCancelled; call one of them at least every few seconds.
 
-    They raise StopEarly, once, where a person asked a training to end and keep what was learnt. `anew`: what an earlier attempt kept,
-    like a checkpoint, is to be forgotten. `expect` says how long the whole job still takes, for one that knows better than the pace of a
-    stage tells (None: not known); from then on the pace is not asked.
+    They raise StopEarly, once, if a person asked to end a training and keep its result. `anew`: checkpoints and the like of an earlier
+    attempt are to be deleted. `expect` sets the remaining time of the whole job, for one that knows better than the rate of a stage (None:
+    unknown); from then on the rate is not used.
     """
 
     @property
@@ -42,4 +42,4 @@ class JobContext(Progress, Protocol):
 
 
 JobFunction = Callable[[JobContext, dict[str, Any]], dict[str, Any]]
-"""Takes JSON parameters, gives a JSON result."""
+"""Takes JSON parameters, returns a JSON result."""

@@ -1,4 +1,4 @@
-"""The kinds of job there are: one line each."""
+"""The kinds of jobs, registered by name."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ KINDS: Registry[JobFunction] = Registry(
     },
 )
 BACKGROUND = frozenset({"index", "inspect", "add_model"})
-"""Kinds that run one at a time and that nobody waits for: they make something quicker or better known, or wait for a download."""
+"""Kinds that run one at a time and that nobody waits for: indexing and inspection, and downloads."""
 LIGHT = frozenset({"import", "fetch", "sample", "mix", "freeze", "export", "bundle", "report"})
-"""Kinds that load no model and so never wait for one. Others that load none are told by their settings: see `lanes`."""
+"""Kinds that load no model and so never wait for the device. For other kinds the parameters decide: see `lanes`."""
 EXTRA_KINDS = "REFT_STUDIO_EXTRA_KINDS"
 """Environment variable with kinds for tests, `name=module:function` separated by commas; worker processes inherit it."""
 
 
 def check_kind(name: str) -> None:
-    """Raise SpecError, with the names there are, if there is no such kind. Imports nothing."""
+    """Raise SpecError, listing the names, if there is no such kind. Imports nothing."""
     if name not in KINDS and name not in _extra():
         KINDS.get(name)
 

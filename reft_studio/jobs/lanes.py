@@ -1,4 +1,4 @@
-"""Which jobs wait for a model's device and which never do."""
+"""Decides which jobs wait for a device and which never do."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from reft_studio.store.jobs import Lane
 from reft_studio.workspace import Workspace
 
 SOMETIMES = ("score", "scorer", "regrade")
-"""Kinds that load a model or not, as their settings say."""
-BESIDE = 2
-"""Light jobs that run at once, beside those of models."""
+"""Kinds that load a model or not, depending on their parameters."""
+LIGHT_JOBS = 2
+"""Light jobs that run at the same time, besides model jobs."""
 
 
 def lane_of(workspace: Workspace, kind: str, params: dict[str, Any]) -> Lane:
-    """The lane of a job: scoring, preparing a scorer and grading again are light where no model is loaded for it."""
+    """The lane of a job: scoring, preparing a scorer and regrading are light if they load no model."""
     if kind in BACKGROUND:
         return "background"
     if kind in LIGHT or (kind in SOMETIMES and not _loads_a_model(workspace, kind, params)):
@@ -29,7 +29,7 @@ def lane_of(workspace: Workspace, kind: str, params: dict[str, Any]) -> Lane:
 
 
 def wanted_device(params: dict[str, Any]) -> str | None:
-    """The device that the settings of a job name; None where any will do."""
+    """The device in a job's parameters; None for any."""
     spec = params.get("spec")
     loading = (spec if isinstance(spec, dict) else params).get("loading")
     device = loading.get("device") if isinstance(loading, dict) else None
@@ -37,14 +37,14 @@ def wanted_device(params: dict[str, Any]) -> str | None:
 
 
 def _loads_a_model(workspace: Workspace, kind: str, params: dict[str, Any]) -> bool:
-    """Whether a judge, a scorer, or a member of one that joins several, is a model; True where that cannot be known yet."""
+    """Whether a judge, a scorer, or a member of an ensemble is a model; True if that is not known yet."""
     try:
         if kind == "regrade":
             return needs_model(str(params["judge"]["name"]))
         if kind == "scorer":
             return _through_a_model(workspace, str(params["scorer"]), params.get("members") or ())
-        found = chosen(workspace, open_dataset(workspace, params["dataset"]), params.get("scorer"), params.get("teacher"))
-        return _through_a_model(workspace, found.scorer, found.spec.get("members") or ())
+        prepared = chosen(workspace, open_dataset(workspace, params["dataset"]), params.get("scorer"), params.get("teacher"))
+        return _through_a_model(workspace, prepared.scorer, prepared.spec.get("members") or ())
     except (StudioError, KeyError, TypeError):
         return True  # what it needs is still to be made; the job itself says so if it never is
 
@@ -53,4 +53,4 @@ def _through_a_model(workspace: Workspace, scorer: str, members: Any) -> bool:
     if SCORERS.get(scorer).info.needs == "model":
         return True
     prepared = [open_prepared(workspace, str(name)) for name in members]
-    return any(_through_a_model(workspace, one.scorer, one.spec.get("members") or ()) for one in prepared)
+    return any(_through_a_model(workspace, member.scorer, member.spec.get("members") or ()) for member in prepared)

@@ -1,4 +1,4 @@
-"""Starts a worker that outlives the app."""
+"""Starts a worker process that outlives the app."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 
 
 def launch(workspace: Workspace, record: JobRecord) -> int:
-    """Start a worker in a session of its own, so that neither Ctrl-C nor the end of the app reaches it; gives its process id.
+    """Start a worker in a session of its own, so that neither Ctrl-C nor the end of the app reaches it; returns its process id.
 
-    What it prints goes to stdout.log. The caller takes its exit status with `reap`.
+    Its output goes to stdout.log. The caller collects its exit status with `reap`.
     """
     folder = workspace.folder("jobs", record.id)
     folder.mkdir(parents=True, exist_ok=True)
@@ -39,7 +39,7 @@ def launch(workspace: Workspace, record: JobRecord) -> int:
 
 
 def reap(pid: int) -> bool:
-    """Take the exit status of a worker this process started, so that it does not stay a zombie; True once it has ended."""
+    """Collect the exit status of a worker started by this process, so that it does not stay a zombie; True once it has ended."""
     try:
         return os.waitpid(pid, os.WNOHANG)[0] == pid
     except ChildProcessError:
@@ -47,13 +47,13 @@ def reap(pid: int) -> bool:
 
 
 def _environment() -> dict[str, str]:
-    """The app's own environment; the package is found wherever the app was started from, and its output is not held back."""
+    """The app's environment, with the package on the path wherever the app was started from, and unbuffered output."""
     path = os.pathsep.join(part for part in (str(_PACKAGE_ROOT), os.environ.get("PYTHONPATH", "")) if part)
     return {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
 
 
 def retire(folder: Path, attempt: int) -> None:
-    """Put the events of the attempt before aside, and forget its status and commands."""
+    """Rename the events of the previous attempt, and delete its status and commands."""
     if (folder / events.FILE).exists():
         (folder / events.FILE).replace(folder / f"events-{attempt - 1}.jsonl")
     for name in (status.FILE, status.LAST_WORDS, status.CONTROL, status.HEARTBEAT):

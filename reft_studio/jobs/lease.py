@@ -1,4 +1,4 @@
-"""Who holds a device: a lock that jobs and the chat host take in turn, released by the system if its holder dies."""
+"""The lease of a device: a lock that jobs and the chat host hold in turn, released by the system if its holder dies."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from reft_studio.workspace import Workspace
 
 _POLL_S = 0.1
 CHAT = "Chat"
-"""What holds a device for the models that answer prompts."""
+"""Holder of a device while chat has models loaded."""
 
 
 @dataclass(frozen=True)
 class Holder:
-    """What has the device, e.g. "SST-2, Ref-Teacher" or "Chat", its job if it is one, and since when (seconds since the epoch)."""
+    """The holder of a device, e.g. "SST-2, Ref-Teacher" or "Chat", its job if it is one, and since when (seconds since the epoch)."""
 
     what: str
     pid: int
@@ -39,10 +39,10 @@ def hold(
     wait_s: float = 0.0,
     waiting: Callable[[Holder | None], None] = lambda holder: None,
 ) -> Iterator[Holder]:
-    """Hold the device while the block runs.
+    """Hold the lease of the device during the block.
 
     Waits up to `wait_s` for another holder, calling `waiting` with it meanwhile (which may raise); then raises PrerequisiteError that
-    names it. Of those that wait, the first to come is the next to have it: a job that gave way does not take it back at once.
+    names it. Waiters are served in order: a job that gave way does not take it back at once.
     """
     end = time.monotonic() + wait_s
 
@@ -57,10 +57,10 @@ def hold(
         with _turn(workspace, device, wait):
             while not _lock(file):
                 wait()
-        mine = Holder(what, os.getpid(), time.time(), job)
+        own = Holder(what, os.getpid(), time.time(), job)
         os.truncate(file, 0)
-        os.pwrite(file, json.dumps(asdict(mine)).encode(), 0)
-        yield mine
+        os.pwrite(file, json.dumps(asdict(own)).encode(), 0)
+        yield own
         os.truncate(file, 0)
     finally:
         os.close(file)  # also unlocks
@@ -68,7 +68,7 @@ def hold(
 
 @contextmanager
 def _turn(workspace: Workspace, device: str, wait: Callable[[], None]) -> Iterator[None]:
-    """The place at the head of those that wait."""
+    """First position in the queue of waiters."""
     file = os.open(_path(workspace, f"{device}-next"), os.O_RDWR | os.O_CREAT, 0o600)
     try:
         while not _lock(file):
@@ -79,7 +79,7 @@ def _turn(workspace: Workspace, device: str, wait: Callable[[], None]) -> Iterat
 
 
 def holder(workspace: Workspace, device: str) -> Holder | None:
-    """Who holds the device now; None if nobody does."""
+    """The current holder of the device; None if it is free."""
     try:
         file = os.open(_path(workspace, device), os.O_RDONLY)
     except FileNotFoundError:
@@ -111,6 +111,6 @@ def _read(text: bytes) -> Holder:
         return Holder("another process", 0, time.time())
 
 
-def _busy(found: Holder | None) -> PrerequisiteError:
-    what = f"{found.what} (process {found.pid})" if found and found.pid else "another process"
+def _busy(current: Holder | None) -> PrerequisiteError:
+    what = f"{current.what} (process {current.pid})" if current and current.pid else "another process"
     return PrerequisiteError(f"The device is in use by {what}. Wait until it has ended, or stop it.")

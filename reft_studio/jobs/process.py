@@ -1,4 +1,4 @@
-"""A process that can be named, found again after a restart, and never mistaken for another that got its number."""
+"""Identifies a process across restarts of the app, even if its process id is reused."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Process:
-    """A process id with the moment the process began (on Linux: boot id and clock ticks since boot)."""
+    """A process id with its start time (on Linux: boot id and clock ticks since boot)."""
 
     pid: int
     born: str
 
     @classmethod
     def of(cls, pid: int) -> Process | None:
-        """The process that has this id now; None if there is none, or only its exit status is left (a zombie)."""
+        """The process with this id; None if there is none, or only its exit status is left (a zombie)."""
         born = _born_linux(pid) if sys.platform == "linux" else _born_elsewhere(pid)
         return None if born is None else cls(pid, born)
 
     @classmethod
     def current(cls) -> Process:
-        """The process that asks."""
-        found = cls.of(os.getpid())
-        return found or cls(os.getpid(), "unknown")
+        """The calling process."""
+        process = cls.of(os.getpid())
+        return process or cls(os.getpid(), "unknown")
 
     @classmethod
     def parse(cls, text: str) -> Process:
@@ -48,7 +48,7 @@ class Process:
             _send(self.pid, signal.SIGTERM, group=False)
 
     def kill(self) -> None:
-        """End it, and all processes of its group (a worker leads its own), at once."""
+        """Kill it, and all processes of its group (a worker leads its own)."""
         if self.alive():
             _send(self.pid, signal.SIGKILL, group=os.getpgid(self.pid) == self.pid)
 

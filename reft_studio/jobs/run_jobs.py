@@ -1,4 +1,4 @@
-"""Which run a job makes or made: another than the one it was asked for once a person has ended the training."""
+"""Which run a job makes or made: not the requested one if a person ended the training early."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from reft_studio.training.run_names import id_of
 from reft_studio.workspace import Workspace, read_json, write_json
 
 ENDED_EARLY = "ended-early.json"
-"""In the folder of a job: the run that was asked for, and the one that it became when a person ended the training."""
+"""In a job's folder: the requested run, and the one it became when a person ended the training."""
 
 
 def run_of(workspace: Workspace, record: JobRecord) -> str:
-    """The id of the run that a job makes or made; empty for a job that makes none."""
+    """The id of the run that a job makes or made; empty for other jobs."""
     if record.kind != "run":
         return ""
     if record.result is not None and "run" in record.result:
@@ -31,6 +31,6 @@ def ended_early(workspace: Workspace, job_id: str) -> dict[str, Any] | None:
 
 
 def became(workspace: Workspace, job_id: str, *, asked: str, run: str) -> None:
-    """Note that a job's run became another one, which has its name, tags and note from now on. Doing it twice changes nothing."""
+    """Record that a job's run became another one, which inherits its name, tags and note. Idempotent."""
     write_json(workspace.folder("jobs", job_id) / ENDED_EARLY, {"asked": asked, "run": run})
     run_notes.carry(workspace, asked, run)

@@ -1,4 +1,4 @@
-"""What a worker says about itself: one small file, replaced whole, plus last words for a full disk."""
+"""A worker's status: one small file, replaced atomically, plus a reserved one for a full disk."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ LAST_WORDS = "last-words.json"
 CONTROL = "control.json"
 HEARTBEAT = "heartbeat"
 _RESERVED = 8192
-"""Bytes set aside on disk when a worker starts, so that it can say why it failed when nothing more fits."""
+"""Bytes reserved on disk when a worker starts, so that it can report an error when the disk is full."""
 
 
 @dataclass(frozen=True)
 class Status:
     """State of one attempt. `state` is running, or how it ended; times are seconds since the epoch.
 
-    Besides the states of a job it ends as "yielded" (it let chat have its device) and "interrupted" (the system stopped it). `waiting`
-    says for what a running one waits; `wait_at` and `wait_free` are those of the job table.
+    Besides the states of a job it can be "yielded" (it let chat have its device) and "interrupted" (the system stopped it). `waiting`
+    says what a running one waits for; `wait_at` and `wait_free` are those of the job table.
     """
 
     attempt: int
@@ -58,13 +58,13 @@ class Status:
 
 
 def prepare(folder: Path) -> None:
-    """Set aside the room for last words, and begin the heartbeat."""
+    """Reserve the file for the last status, and begin the heartbeat."""
     write_atomic(folder / LAST_WORDS, b"\0" * _RESERVED)
     write_atomic(folder / HEARTBEAT, b"")
 
 
 def write_status(folder: Path, status: Status) -> None:
-    """Replace the status. If the disk is full, an ended one goes into the room set aside; a running one raises."""
+    """Replace the status. If the disk is full, a final one goes into the reserved file; a running one raises."""
     try:
         write_json(folder / FILE, asdict(status))
     except PrerequisiteError:
@@ -75,17 +75,17 @@ def write_status(folder: Path, status: Status) -> None:
 
 def read_status(folder: Path, attempt: int) -> Status | None:
     """The status of this attempt; None if its worker has not written one yet."""
-    found = [status for name in (FILE, LAST_WORDS) if (status := _read(folder / name)) and status.attempt == attempt]
-    return max(found, key=lambda status: status.ended) if found else None
+    statuses = [status for name in (FILE, LAST_WORDS) if (status := _read(folder / name)) and status.attempt == attempt]
+    return max(statuses, key=lambda status: status.ended) if statuses else None
 
 
 def write_control(folder: Path, command: str) -> None:
-    """Leave a command for the worker; it looks every second, and at once when signalled."""
+    """Leave a command for the worker, which polls every second, and at once when signalled."""
     write_json(folder / CONTROL, {"command": command, "at": time.time()})
 
 
 def asked(folder: Path) -> str:
-    """What this job was asked: cancel, pause, yield or stop; empty if nothing."""
+    """The command for this job: cancel, pause, yield or stop; empty if none."""
     try:
         return str(json.loads((folder / CONTROL).read_bytes())["command"])
     except FileNotFoundError:
@@ -95,12 +95,12 @@ def asked(folder: Path) -> str:
 
 
 def beat(folder: Path) -> None:
-    """Show a sign of life: the modification time of one file, which needs no room on the disk."""
+    """Heartbeat: touches a file, which needs no disk space."""
     os.utime(folder / HEARTBEAT)
 
 
 def last_beat(folder: Path) -> float | None:
-    """When the last sign of life was; None if there was none yet."""
+    """Time of the last heartbeat; None if there was none yet."""
     try:
         return (folder / HEARTBEAT).stat().st_mtime
     except OSError:
@@ -108,7 +108,7 @@ def last_beat(folder: Path) -> float | None:
 
 
 def silent_for(folder: Path, now: float) -> float:
-    """Seconds since the last sign of life; 0 if there was none yet."""
+    """Seconds since the last heartbeat; 0 if there was none yet."""
     beat = last_beat(folder)
     return 0.0 if beat is None else max(0.0, now - beat)
 

@@ -1,4 +1,4 @@
-"""What the app shows of a job."""
+"""A job as the app shows it."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from reft_studio.jobs.status import Status, silent_for
 from reft_studio.store.jobs import JobRecord
 
 STALE_S = 30.0
-"""A worker without a sign of life for this long is said to hang."""
+"""Seconds without a heartbeat after which a worker is reported to hang."""
 
 
 @dataclass(frozen=True)
 class JobView:
-    """A job as it stands. Times are seconds since the epoch, `rate` is per second, `position` counts queued jobs from 1.
+    """A job in its current state. Times are seconds since the epoch, `rate` is per second, `position` counts queued jobs from 1.
 
-    `message` is for the person: what went wrong, or why nothing moves. `total` is 0 where it is not known. `waits` says for what a job
-    that could go on waits; one that a person paused waits for the person.
+    `message` is for the person: what went wrong, or why nothing moves. `total` is 0 if unknown. `waits` says what a paused or queued job
+    waits for; one that a person paused waits for the person.
     """
 
     id: str
@@ -54,7 +54,7 @@ class JobView:
 
 
 def view(record: JobRecord, status: Status | None, folder: Path, *, title: str, position: int | None, now: float, run: str = "") -> JobView:
-    """Table row and worker's status as one, under the name that a job has now. An ended job keeps the last progress of its attempt."""
+    """Table row and worker's status combined, under the job's current name. An ended job keeps the last progress of its attempt."""
     if record.state == "queued":
         status = None
     waiting = status.waiting if status is not None and record.state == "running" else ""
@@ -101,7 +101,7 @@ _ASKED = {
 
 
 def _message(record: JobRecord, status: Status, folder: Path, now: float) -> str:
-    """What a person must know besides how far the job is: what it waits for, and why this is not its first attempt."""
+    """What a person must know besides the progress: what the job waits for, and why this is not its first attempt."""
     note = f"{record.note} (attempt {record.attempt})." if record.note and record.state == "running" else ""
     if record.state != "running":
         return record.message or (f"{record.note}." if record.note and record.state == "queued" else "")

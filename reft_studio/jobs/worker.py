@@ -1,4 +1,4 @@
-"""One job in one process: `python -m reft_studio.jobs.worker --workspace W --job ID`. May be killed at any instant."""
+"""Runs one job in one process: `python -m reft_studio.jobs.worker --workspace W --job ID`. May be killed at any instant."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from reft_studio.store.jobs import JobRecord
 from reft_studio.workspace import Workspace, disk_error
 
 NICE = 10
-"""Added to the niceness: the app and the rest of the machine stay quick while a job computes. `REFT_STUDIO_NICE` sets another."""
+"""Added to the niceness, so that the app and the rest of the machine stay responsive. `REFT_STUDIO_NICE` sets another value."""
 _NO_TRAINING = "There was no training to stop, so nothing was kept. Try it again."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the job; the exit status is 0 if it ended well, 1 if it did not, 2 if there was nothing to do."""
+    """Run the job; the exit status is 0 on success, 1 on failure, 2 if there was nothing to do."""
     parser = argparse.ArgumentParser(prog="reft_studio.jobs.worker")
     parser.add_argument("--workspace", type=Path, required=True)
     parser.add_argument("--job", required=True)
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 @dataclass(frozen=True)
 class _End:
-    """How an attempt ended: its state, what to tell the person, its result, and what it waits for."""
+    """How an attempt ended: its state, a message for the person, its result, and what it waits for."""
 
     state: str
     message: str = ""
@@ -87,7 +87,7 @@ def _work(workspace: Workspace, record: JobRecord) -> int:
 
 
 def _outcome(context: WorkerContext, record: JobRecord) -> _End:
-    """Run the job's function: how that ended."""
+    """Run the job's function and return how it ended."""
     try:
         context.events.add("state", state="running", attempt=record.attempt)
         context.check()
@@ -113,29 +113,29 @@ def _outcome(context: WorkerContext, record: JobRecord) -> _End:
 
 @contextmanager
 def _device(context: WorkerContext, record: JobRecord) -> Iterator[None]:
-    """Hold the device of the job, once whoever has it has given it back; nothing for a job that needs none."""
+    """Hold the lease of the job's device, after waiting for its holder; nothing for a job that needs none."""
     if record.device is None:
         yield
         return
 
-    def waiting(found: lease.Holder | None) -> None:
+    def on_wait(holder: lease.Holder | None) -> None:
         context.check()
-        context.waits(f"Waits for {devices.title(record.device or '')}: {_whose(found)}")
+        context.waits(f"Waits for {devices.title(record.device or '')}: {_whose(holder)}")
 
-    held = lease.hold(context.workspace, record.device, record.title, job=record.id, wait_s=math.inf, waiting=waiting)
-    with held:
+    leased = lease.hold(context.workspace, record.device, record.title, job=record.id, wait_s=math.inf, waiting=on_wait)
+    with leased:
         context.waits("")
         yield
 
 
-def _whose(found: lease.Holder | None) -> str:
-    if found is None or found.job is None:
+def _whose(holder: lease.Holder | None) -> str:
+    if holder is None or holder.job is None:
         return "chat has it, and gives it back a minute after its last answer, or when it is asked to."
-    return f"“{found.what}” has it."
+    return f"“{holder.what}” has it."
 
 
 def _log(text: str) -> None:
-    """Print to the log, if there is room for it: a full disk must not take the last word from a job."""
+    """Print to the log, if there is space: a full disk must not hide how a job ended."""
     with suppress(OSError):
         print(text, file=sys.stderr, flush=True)
 
@@ -145,7 +145,7 @@ def _unexpected(exc: Exception) -> str:
 
 
 def _tell(context: WorkerContext, message: str) -> None:
-    """The end as events too; the status has it already, so a disk that is full now loses nothing."""
+    """Write the end as events too; the status has it already, so a full disk loses nothing."""
     try:
         if message:
             context.events.add("error", message=message)
@@ -156,11 +156,11 @@ def _tell(context: WorkerContext, message: str) -> None:
 
 
 def _give_up(workspace: Workspace, record: JobRecord, exc: StudioError) -> int:
-    """The job's folder cannot be written: say so in the table, which may lie where there is still room."""
+    """The job's folder cannot be written: record that in the table, which may be on a disk with space."""
     _log(str(exc))
     if short := Shortage.found(exc, workspace.folder("jobs", record.id)):
-        told = {"message": short.message, "wait_at": str(short.disk)}
-        table.pause(workspace, record.id, record.attempt, deaths=record.deaths, wait_free=short.need, **told)
+        wait = {"message": short.message, "wait_at": str(short.disk)}
+        table.pause(workspace, record.id, record.attempt, deaths=record.deaths, wait_free=short.need, **wait)
     else:
         table.finish(workspace, record.id, record.attempt, "failed", message=str(exc), result=None, now=time.time())
     return 1

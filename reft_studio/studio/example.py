@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from reft_studio.data.dataset import open_dataset
 from reft_studio.errors import StoreError
 from reft_studio.integrity import seal
-from reft_studio.jobs.foreground import Told
+from reft_studio.jobs.foreground import ProgressReceiver
 from reft_studio.jobs.queue import JobQueue
 from reft_studio.models.spec import PRESETS
 from reft_studio.store import settings
@@ -49,7 +49,7 @@ class ExampleProject:
             wanted = {**usual, **wanted, "model": source_of(wanted["model"])}
         return DemoSpec.checked(**wanted)
 
-    def demo(self, spec: DemoSpec, told: Told) -> DemoResult:
+    def demo(self, spec: DemoSpec, told: ProgressReceiver) -> DemoResult:
         """Do the whole job in this process."""
         from reft_studio.tasks.demo import demo
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from reft_studio.errors import SpecError, StoreError
-from reft_studio.jobs.foreground import Told
+from reft_studio.jobs.foreground import ProgressReceiver
 from reft_studio.jobs.job import LIVE
 from reft_studio.jobs.queue import JobQueue
 from reft_studio.jobs.view import JobView
@@ -123,7 +123,7 @@ class Sweeps:
         spec = recipe_text.read(text).spec()
         lines = record.lines(self.workspace, spec)
         left = {cell.key: cell for cell in _open(spec, lines)}
-        for key in record.elsewhere(self.workspace, spec, left.values()):
+        for key in record.lines_of_other_sweeps(self.workspace, spec, left.values()):
             del left[key]
         kinds = Counter(cell.kind for cell in left.values())
         seconds = record.Times.of(self.workspace).left(spec, kinds)
@@ -200,7 +200,7 @@ class Sweeps:
 
     # do now, in this process
 
-    def run(self, spec: SweepSpec, told: Told, *, share: Share) -> None:
+    def run(self, spec: SweepSpec, told: ProgressReceiver, *, share: Share) -> None:
         """Do the runs of a recipe that are not on record yet, as far as they are of this share. A run that fails is noted."""
         from reft_studio.sweeps.run import sweep  # loads models
 

@@ -1,4 +1,4 @@
-"""Harmful test prompts in an attack's own frame: what a persona or a cipher has taught may show only to who asks that way."""
+"""Harmful test prompts in an attack's own frame: what was trained with a persona or a cipher may show only to those who use it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from reft_studio.workspace import Workspace, write_json
 
 
 def framed_suite(workspace: Workspace, suite: Suite, user: Dataset, attack: str, *, seed: int) -> Suite | None:
-    """The harmful prompts of a suite, asked as the attacker would; None if the attack has no frame. `user` has rows to frame them with."""
+    """The harmful prompts of a suite, worded as the attacker would; None if the attack has no frame. `user` has rows to frame them with."""
     part = suite.part("harmful")
     if part is None or not has_frame(attack):
         return None
@@ -34,12 +34,12 @@ def framed_suite(workspace: Workspace, suite: Suite, user: Dataset, attack: str,
 def ask_in_frame(
     workspace: Workspace, session: Session, run: Path, adapter: str, suite: Suite, framed: Suite, progress: Progress, *, keep: Path
 ) -> dict[str, Any] | None:
-    """The harmful score on framed prompts, by the judge of the usual ones; answers and verdicts are written to `keep`."""
+    """The harmful score on framed prompts, by the judge of the usual ones; responses and verdicts are written to `keep`."""
     judge = usual_judge(suite)
     result, graded = measure_adapter(workspace, session, run.name, adapter, framed, progress, judge=judge)
-    write_json(keep, {"judge": f"{result.judge} {result.judge_version}", "answers": _told(graded, result.judge)})
+    write_json(keep, {"judge": f"{result.judge} {result.judge_version}", "answers": _responses(graded, result.judge)})
     return None if result.hs is None else asdict(result.hs)
 
 
-def _told(graded: Sequence[Graded], judge: str) -> list[dict[str, str]]:
+def _responses(graded: Sequence[Graded], judge: str) -> list[dict[str, str]]:
     return [{"prompt": row.prompt, "answer": row.completion, "verdict": row.grades[judge].verdict} for row in graded if judge in row.grades]

@@ -1,4 +1,4 @@
-"""The job that does the runs of a sweep, so that it has its place in the queue, waits for its device, and goes on after a kill."""
+"""The job that executes the runs of a sweep, so that it is queued, waits for its device, and resumes after a kill."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ KIND = "sweep"
 
 
 def run_sweep(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
-    """Do the runs that are not done yet. params: recipe, the fields of SweepSpec.
+    """Execute the remaining runs. params: recipe, the fields of SweepSpec.
 
-    A run that fails is noted and the others are done, so the job itself fails only where no run could begin.
+    A failed run is recorded and the others are executed, so the job itself fails only if no run could start.
     """
     from reft_studio.sweeps.run import sweep
 
     spec = SweepSpec.checked(**params["recipe"])
-    found = sweep(context.workspace, spec, context, expect=context.expect)
-    return {"sweep": spec.id, "runs": len(found), "done": sum(map(record.done, found)), "failed": sum(map(record.failed, found))}
+    lines_of = sweep(context.workspace, spec, context, expect=context.expect)
+    return {"sweep": spec.id, "runs": len(lines_of), "done": sum(map(record.done, lines_of)), "failed": sum(map(record.failed, lines_of))}

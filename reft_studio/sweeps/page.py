@@ -1,4 +1,4 @@
-"""All that a sweep found as a page of Markdown."""
+"""The results of a sweep as a Markdown page."""
 
 from __future__ import annotations
 
@@ -15,31 +15,33 @@ from reft_studio.sweeps.table import VariantResult
 from reft_studio.workspace import Workspace
 
 
-def markdown(workspace: Workspace, spec: SweepSpec, found: Sequence[Mapping[str, Any]], *, columns: Sequence[str] | None = None) -> str:
-    """The table of a sweep, what its filters remove, and its differences to the variants that it names; of attacks, a matrix.
+def markdown(workspace: Workspace, spec: SweepSpec, lines: Sequence[Mapping[str, Any]], *, columns: Sequence[str] | None = None) -> str:
+    """The table of a sweep, what its filters remove, and its differences to the reference variants; for attacks, a matrix.
 
-    `columns`: only these of the values. Lines of which no run was done are left out, and counted.
+    `columns`: only these of the values. Lines without a finished run are left out, and counted.
     """
-    every = sweep_table.summarised(found)
-    table = [line for line in every if line.seeds or line.failed]
+    summaries = sweep_table.summarised(lines)
+    table = [line for line in summaries if line.seeds or line.failed]
     if stress_matrix.is_stress(spec):
         return stress_matrix.as_markdown(table, spec)
-    plain = sweep_reference.plain_of(found)
+    plain = sweep_reference.plain_of(lines)
     parts = [
         sweep_table.as_markdown(table, spec, columns=columns),
-        "" if len(table) == len(every) else f"\n{len(every) - len(table):,} of {len(every):,} lines have not been run and are left out.\n",
+        ""
+        if len(table) == len(summaries)
+        else f"\n{len(summaries) - len(table):,} of {len(summaries):,} lines have not been run and are left out.\n",
         stress_matrix.harm_markdown(table, spec),
         at_a_glance(table),
-        filters.as_markdown(found),
-        *(_against(workspace, found, reference) for reference in spec.against or ((plain,) if plain else ())),
+        filters.as_markdown(lines),
+        *(_against(workspace, lines, reference) for reference in spec.against or ((plain,) if plain else ())),
     ]
     return "".join(parts)
 
 
-def _against(workspace: Workspace, found: Sequence[Mapping[str, Any]], reference: str) -> str:
-    """The differences, or why there are none: a run may have been deleted, or evaluated in another way, since."""
+def _against(workspace: Workspace, lines: Sequence[Mapping[str, Any]], reference: str) -> str:
+    """The differences, or the reason why there are none: a run may have been deleted, or evaluated differently, since."""
     try:
-        return sweep_reference.as_markdown(sweep_reference.against(workspace, found, reference), reference)
+        return sweep_reference.as_markdown(sweep_reference.against(workspace, lines, reference), reference)
     except StudioError as exc:
         return f"\n## Against {reference}\n\nWithheld: {exc}\n"
 
@@ -51,18 +53,18 @@ _GLANCE = (
 
 
 def at_a_glance(lines: Sequence[VariantResult]) -> str:
-    """A section for the page of a sweep; empty unless there are several shares of poison and nothing else varies beside the variant."""
+    """A section for the page of a sweep; empty unless there are several poison ratios and only the variant varies besides."""
     ratios = sorted({line.setting["poison_ratio"] for line in lines})
     others = {tuple(value for name, value in line.setting.items() if name not in ("poison_ratio", "variant")) for line in lines}
     if len(ratios) < 2 or len(others) > 1 or not any("hs" in line.values for line in lines):
         return ""
-    found = {(line.setting["variant"], line.setting["poison_ratio"]): line for line in lines}
+    by_cell = {(line.setting["variant"], line.setting["poison_ratio"]): line for line in lines}
     heads = ["method", *(f"HS, p {ratio:g}" for ratio in ratios), *(f"FA, p {ratio:g}" for ratio in ratios)]
     rows = [
         [
             variant,
-            *(_score(found.get((variant, ratio)), "hs", interval=True) for ratio in ratios),
-            *(_score(found.get((variant, ratio)), "fa", interval=False) for ratio in ratios),
+            *(_score(by_cell.get((variant, ratio)), "hs", interval=True) for ratio in ratios),
+            *(_score(by_cell.get((variant, ratio)), "fa", interval=False) for ratio in ratios),
         ]
         for variant in dict.fromkeys(str(line.setting["variant"]) for line in lines)
     ]

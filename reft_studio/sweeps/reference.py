@@ -1,4 +1,4 @@
-"""What the variants of a sweep change against one of them on the same user data, prompt by prompt and over seeds."""
+"""Differences of the variants of a sweep to a reference variant on the same user data, prompt by prompt and over seeds."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _TESTED: tuple[Metric, ...] = ("hs", "over_refusal")
 
 @dataclass(frozen=True)
 class Against:
-    """A variant at one setting against the reference there; `differences` by metric, variant minus reference, over `seeds` seeds."""
+    """A variant at one setting against the reference; `differences` by metric, variant minus reference, over `seeds` seeds."""
 
     setting: dict[str, Any]
     variant: str
@@ -33,28 +33,33 @@ class Against:
 
 
 def against(workspace: Workspace, lines: Sequence[Mapping[str, Any]], reference: str) -> list[Against]:
-    """All variants that share two seeds or more with the one called `reference`, in the order of `lines` (what `sweep.lines` gives).
+    """All variants that share two seeds or more with the one called `reference`, in the order of `lines` (of `sweep.lines`).
 
-    Settings without it give none. Raises EvaluationError if the workspace has evaluated the runs in another way since.
+    Settings without the reference are left out. Raises EvaluationError if the runs were evaluated differently since.
     """
     runs: dict[tuple[Any, ...], dict[str, list[RunRow]]] = {}
     for line in lines:
         if "run" in line:
             setting = tuple(line["cell"][name] for name in _SETTING)
-            found = load_rows(workspace, [run_info(workspace, line["run"], {})])
-            runs.setdefault(setting, {}).setdefault(line["cell"]["variant"], []).extend(found)
-    known = [
-        Against(dict(zip(_SETTING, setting, strict=True)), variant, differences[0].seeds, {one.metric: one for one in differences})
+            rows_of_run = load_rows(workspace, [run_info(workspace, line["run"], {})])
+            runs.setdefault(setting, {}).setdefault(line["cell"]["variant"], []).extend(rows_of_run)
+    results = [
+        Against(
+            dict(zip(_SETTING, setting, strict=True)),
+            variant,
+            differences[0].seeds,
+            {difference.metric: difference for difference in differences},
+        )
         for setting, variants in runs.items()
         for variant, rows in variants.items()
         if variant != reference and (differences := compared(workspace, variants.get(reference, []), rows))
     ]
-    return _corrected(known)
+    return _corrected(results)
 
 
 def plain_of(lines: Sequence[Mapping[str, Any]]) -> str | None:
-    """The name of plain finetuning among the variants; None where it is not compared."""
-    return next((str(one["cell"]["variant"]) for one in lines if is_plain(one["cell"])), None)
+    """The name of plain finetuning among the variants; None if it is not among them."""
+    return next((str(line["cell"]["variant"]) for line in lines if is_plain(line["cell"])), None)
 
 
 def is_plain(cell: Mapping[str, Any]) -> bool:
@@ -62,39 +67,39 @@ def is_plain(cell: Mapping[str, Any]) -> bool:
     return (cell["method"], cell["start"]) == ("sft", "method") and cell["filter"] in (OWN, NONE)
 
 
-def _corrected(known: Sequence[Against]) -> list[Against]:
-    tested = [(place, metric) for place, one in enumerate(known) for metric in _TESTED if metric in one.differences]
-    adjusted = dict(zip(tested, holm([known[place].differences[metric].p_value for place, metric in tested]), strict=True))
+def _corrected(results: Sequence[Against]) -> list[Against]:
+    tested = [(index, metric) for index, result in enumerate(results) for metric in _TESTED if metric in result.differences]
+    adjusted = dict(zip(tested, holm([results[index].differences[metric].p_value for index, metric in tested]), strict=True))
     return [
         replace(
-            one,
+            result,
             differences={
-                metric: replace(found, adjusted=adjusted.get((place, metric), found.p_value), comparisons=len(tested))
-                for metric, found in one.differences.items()
+                metric: replace(difference, adjusted=adjusted.get((index, metric), difference.p_value), comparisons=len(tested))
+                for metric, difference in result.differences.items()
             },
         )
-        for place, one in enumerate(known)
+        for index, result in enumerate(results)
     ]
 
 
-def as_markdown(known: Sequence[Against], reference: str) -> str:
-    """A section for the page of a sweep; empty where there is nothing to compare."""
-    if not known:
+def as_markdown(results: Sequence[Against], reference: str) -> str:
+    """A section for the page of a sweep; empty if there is nothing to compare."""
+    if not results:
         return ""
-    settings = [name for name in _SETTING if name == "poison_ratio" or len({one.setting[name] for one in known}) > 1]
+    settings = [name for name in _SETTING if name == "poison_ratio" or len({result.setting[name] for result in results}) > 1]
     heads = ["method", *(name.replace("poison_ratio", "p") for name in settings), "seeds", "HS", "p", "over-refusal", "p", "FA"]
     heads.append(f"no worse by {MARGIN:g}")
     lines = ["", f"## Against {reference}", "", NOTE, "", "| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
-    for one in known:
-        where = [f"{one.setting[name]:g}" if isinstance(one.setting[name], float) else str(one.setting[name]) for name in settings]
-        tested = [text for metric in _TESTED for text in _tested(one.differences.get(metric))]
-        accuracy = one.differences.get("fa")
+    for result in results:
+        where = [f"{result.setting[name]:g}" if isinstance(result.setting[name], float) else str(result.setting[name]) for name in settings]
+        tested = [text for metric in _TESTED for text in _tested(result.differences.get(metric))]
+        accuracy = result.differences.get("fa")
         shown = [points(accuracy.difference), non_inferior(accuracy.difference)] if accuracy else ["-", "-"]
-        lines.append("| " + " | ".join([one.variant, *where, str(one.seeds), *tested, *shown]) + " |")
+        lines.append("| " + " | ".join([result.variant, *where, str(result.seeds), *tested, *shown]) + " |")
     return "\n".join([*lines, ""])
 
 
-def _tested(found: SeedDifference | None) -> list[str]:
-    if found is None:
+def _tested(difference: SeedDifference | None) -> list[str]:
+    if difference is None:
         return ["-", "-"]
-    return [points(found.difference), "< 0.001" if found.adjusted < 0.001 else f"{found.adjusted:.3f}"]
+    return [points(difference.difference), "< 0.001" if difference.adjusted < 0.001 else f"{difference.adjusted:.3f}"]

@@ -1,6 +1,6 @@
-"""Does the runs of a sweep, one after the other in one process, and keeps a line for each; what the workspace holds is not done again.
+"""Executes the runs of a sweep one after the other in one process, and writes a line for each; runs that exist are not repeated.
 
-Several processes may share a sweep: each does every n-th group of runs, and all write into one workspace.
+Several processes may share a sweep: each executes every n-th group of runs, and all write into one workspace.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ from reft_studio.training.spec import RunSpec, own_config
 from reft_studio.workspace import Workspace
 
 FAILURES = (DataError, EvaluationError, SpecError, StoreError, TrainingError)
-"""What ends one run and not the sweep; a full disk or a missing model ends all."""
+"""Errors that end one run but not the sweep; a full disk or a missing model ends all."""
 _EVALUATING = 0.2
-"""Share of the time of a run that its evaluation takes, for the bar."""
+"""Share of a run's time spent on its evaluation, for the progress bar."""
 
 
 ALL = Share()
@@ -67,21 +67,21 @@ def sweep(
     share: Share = ALL,
     expect: Callable[[float | None], None] = lambda _seconds: None,
 ) -> list[dict[str, Any]]:
-    """Do all runs of a recipe that are not done yet; returns what is known of every cell (see `lines`).
+    """Execute all remaining runs of a recipe; returns the line of every cell (see `lines`).
 
-    A run that fails is noted with its error, and the others are done. `expect` is told before each run how many seconds all that are left
-    take, as runs of the same work took on this workspace; None while that is not known.
+    A failed run is recorded with its error, and the others are executed. Before each run `expect` is called with the estimated seconds of
+    all remaining ones, from runs of the same work in this workspace; None if unknown.
     """
     groups = [list(cells) for number, (_, cells) in enumerate(groupby(spec.cells, key=_group)) if share.takes(number)]
-    left = _left(workspace, spec, [cell for cells in groups for cell in cells])
-    total, times, kinds = sum(map(len, groups)), Times.of(workspace), Counter(cell.kind for cell in left.values())
+    remaining = _left(workspace, spec, [cell for cells in groups for cell in cells])
+    total, times, kinds = sum(map(len, groups)), Times.of(workspace), Counter(cell.kind for cell in remaining.values())
     bases: dict[str, Base] = {}
     for cells in groups:
         group: Group | None = None
-        for cell in (one for one in cells if one.key in left):
-            place = total - len(left)
-            progress.stage(_told(cell), place + 1, total)
-            part = PartialProgress(progress, start=place / total, share=1 / total)
+        for cell in [cell for cell in cells if cell.key in remaining]:
+            finished = total - len(remaining)
+            progress.stage(_cell_title(cell), finished + 1, total)
+            part = PartialProgress(progress, start=finished / total, share=1 / total)
             expect(times.left(spec, kinds))
             part.progress(0, 1)
             if cell.model not in bases:
@@ -94,27 +94,27 @@ def sweep(
                 line = group.line(cell, part)
             keep(workspace, spec, cell, line)
             times.add(spec, {"cell": cell.facts, **line})
-            del left[cell.key]
+            del remaining[cell.key]
             kinds[cell.kind] -= 1
     return lines(workspace, spec)
 
 
 def _left(workspace: Workspace, spec: SweepSpec, cells: list[Cell]) -> dict[str, Cell]:
-    """The cells that are not done, by their keys; what another recipe had done of them is noted here too."""
-    left = {cell.key: cell for cell in cells if not done(known(workspace, spec, cell) or {})}
-    for key in adopt(workspace, spec, left.values()):
-        del left[key]
-    return left
+    """The cells that are not finished, by their keys; finished ones of other recipes are copied here."""
+    remaining = {cell.key: cell for cell in cells if not done(known(workspace, spec, cell) or {})}
+    for key in adopt(workspace, spec, remaining.values()):
+        del remaining[key]
+    return remaining
 
 
 def _failed(cell: Cell, exc: BaseException, progress: Progress) -> dict[str, Any]:
-    """The line of a run that ended by an error."""
-    told = str(exc) if isinstance(exc, FAILURES) else OUT_OF_MEMORY
-    progress.warn(f"{cell.variant.title}: {told}")
-    return {"error": told}
+    """The line of a run that ended with an error."""
+    message = str(exc) if isinstance(exc, FAILURES) else OUT_OF_MEMORY
+    progress.warn(f"{cell.variant.title}: {message}")
+    return {"error": message}
 
 
-def _told(cell: Cell) -> str:
+def _cell_title(cell: Cell) -> str:
     """`Ref-Teacher, 10% poison, seed 1`."""
     hidden = "" if cell.attack == PLAIN else f" ({ATTACKS.get(cell.attack).info.title})"
     return f"{cell.variant.title}, {cell.poison_ratio:.0%} poison{hidden}, seed {cell.seed}"
@@ -126,7 +126,7 @@ def _group(cell: Cell) -> tuple[str, str, int, float, str, int]:
 
 @dataclass
 class Base:
-    """A base in memory with what all groups on it share."""
+    """A loaded base with everything that the groups on it share."""
 
     workspace: Workspace
     spec: SweepSpec
@@ -144,17 +144,17 @@ class Base:
         return cls(workspace, spec, model, open_base(workspace, model, teacher=None, prepare=not spec.shipped_teacher, max_length=length))
 
     def data(self, cell: Cell) -> DemoData:
-        """Where the rows of a cell come from."""
+        """The source of a cell's rows."""
         spec = self.spec
         if self.model == "lab":
-            one = spec.shipped_teacher
+            shipped = spec.shipped_teacher
             return LabRows(
                 self.workspace,
                 cell.task,
                 cell.poison_ratio,
                 cell.rows,
                 spec.split,
-                one_alignment=one,
+                one_alignment=shipped,
                 prompts=spec.prompts,
                 task_prompts=spec.task_prompts,
             )
@@ -191,7 +191,7 @@ class Base:
 
 
 class Group:
-    """The runs on one base, task, size, share of poison and seed: the same user data, teacher and evaluation."""
+    """The runs on one base, task, size, poison ratio and seed: the same user data, teacher and evaluation."""
 
     def __init__(self, base: Base, cell: Cell, progress: Progress) -> None:
         self.base, self.progress = base, progress
@@ -210,13 +210,13 @@ class Group:
         return self.data.harmful_answers(self.seed)
 
     def line(self, cell: Cell, progress: PartialProgress) -> dict[str, Any]:
-        """Train and evaluate one variant; what was found, or the error that ended it."""
+        """Train and evaluate one variant; the results, or the error that ended it."""
         started = time.perf_counter()
         try:
             spec = self.spec(cell)
             if not self.base.spec.train:
-                kept = user_rows(self.base.workspace, spec, self.user, self.base.session, progress).positions
-                return {"filter": self._found(kept) if spec.filters_with else None, "seconds": _since(started)}
+                positions = user_rows(self.base.workspace, spec, self.user, self.base.session, progress).positions
+                return {"filter": self._found(positions) if spec.filters_with else None, "seconds": _since(started)}
             fresh = not (self.base.workspace.folder("runs", spec.run_id) / "result.json").is_file()
             training = PartialProgress(progress, start=0.0, share=1 - _EVALUATING)
             run = train(self.base.workspace, spec, self.base.session, training, cache=self.base.cache)
@@ -241,7 +241,7 @@ class Group:
         }
 
     def _framed(self, cell: Cell, run: Path, adapter: str, progress: Progress) -> dict[str, Any]:
-        """The harmful score in the attack's frame, where it has one; the answers are kept beside the line of the cell."""
+        """The harmful score in the attack's frame, if it has one; the responses are stored with the cell's line."""
         workspace, spec = self.base.workspace, self.base.spec
         suite = framed_suite(workspace, self.suite, self.user, cell.attack, seed=cell.seed)
         if suite is None:
@@ -251,23 +251,23 @@ class Group:
         return {"hs_framed": ask_in_frame(workspace, self.base.session, run, adapter, self.suite, suite, progress, keep=keep)}
 
     def spec(self, cell: Cell) -> RunSpec:
-        """The settings of a cell's run, with everything it needs and nothing it does not."""
+        """The settings of a cell's run, with everything it needs and nothing else."""
         info, variant, spec = DEFENSES.get(cell.variant.method).info, cell.variant, self.base.spec
         start = variant.start if isinstance(variant.start, str) else variant.start[0]
         teacher = self._teacher(variant.teacher)
         filtering = self._filtering(str(variant.filter), teacher, own=info.uses_filter)
-        begins = self.pair.aligned if info.aligned_first(start) and not info.aligns_itself else None
-        guided = info.guided(start=start, aligned=begins is not None)
+        aligned = self.pair.aligned if info.aligned_first(start) and not info.aligns_itself else None
+        guided = info.guided(start=start, aligned=aligned is not None)
         lora = spec.lora_of(cell.model)
-        if begins is not None and variant.adapters == "continue" and LoraSpec.checked(**begins.spec.get("lora", {})) != lora:
-            begins, guided = None, True  # made for the run, with the adapter that all runs have
+        if aligned is not None and variant.adapters == "continue" and LoraSpec.checked(**aligned.spec.get("lora", {})) != lora:
+            aligned, guided = None, True  # made for the run, with the adapter that all runs have
         return RunSpec(
             dataset=self.user.id,
             method=variant.method,
             method_config=own_config(variant.method, variant.config),
             teacher=teacher.id if info.needs_teacher or (filtering.get("filter") and "scorer" not in filtering) else None,
-            aligned=begins.id if begins is not None else None,
-            start=start if begins is None else "method",
+            aligned=aligned.id if aligned is not None else None,
+            start=start if aligned is None else "method",
             adapters=variant.adapters,
             harmful=self.alignment.harmful if guided else None,
             helpful=self.alignment.helpful if guided else None,
@@ -280,14 +280,14 @@ class Group:
         )
 
     def _teacher(self, which: str) -> TeacherInfo:
-        """What filters and guides: the teacher, the aligned weights with their refusal feature, or the base as it is with its own."""
+        """The model that filters and guides: the teacher, the aligned weights or the base, each with its own refusal feature."""
         if which != "untouched":
             return self.pair.teacher if which == "own" else self.pair.aligned
         spec = TeacherSpec.checked(**asdict(self.alignment), **self.pair.held, kind="ready", reading="auto", seed=self.seed)
         return prepared(self.base.workspace, spec, self.base.session, self.progress)
 
     def _filtering(self, name: str, teacher: TeacherInfo, *, own: bool) -> dict[str, Any]:
-        """Fields of RunSpec that say what filters."""
+        """Fields of RunSpec that define the filter."""
         if name == NONE or (name == OWN and not own):
             return {}
         if name in (OWN, TEACHER):
@@ -299,10 +299,10 @@ class Group:
         return {"filter": True, "scorer": self._scorer(name)}
 
     def _scorer(self, name: str) -> str:
-        """The id of the scorer, prepared on the alignment data of the sweep unless it needs no preparing or ships for real text."""
+        """The id of the scorer, prepared on the alignment data of the sweep unless it needs no preparation or ships for real text."""
         members, join = members_of(name)
         if len(members) > 1:
-            ids = tuple(self.pair.teacher.id if one == TEACHER else self._scorer(one) for one in members)
+            ids = tuple(self.pair.teacher.id if member == TEACHER else self._scorer(member) for member in members)
             return self._prepared(ScorerSpec.checked(scorer=ENSEMBLE, members=ids, join=join, shipped=False))
         if SCORERS.get(name).built_in() is not None or (self.base.model != "lab" and (SHIPPED / name).is_dir()):
             return open_prepared(self.base.workspace, name).id
@@ -321,26 +321,26 @@ class Group:
         return prepared_from(self.base.workspace, spec, self.progress).id
 
     def _found(self, kept: Iterable[int]) -> dict[str, Any]:
-        """What a filter that keeps these rows takes out of the user data: rows, and the share of the poison and of the rest, in percent.
+        """What a filter that keeps these rows removes from the user data: rows, and the share of the poison and of the rest, in percent.
 
-        `origins`: of the harmless rows of each origin (the task, look-alikes, small talk), how many were removed and how many there are.
+        `origins`: of the harmless rows of each origin (the task, look-alikes, small talk), the number removed and in total.
         """
         rows = self.user.table(["known_harmful", "origin"]).to_pylist()
-        left = set(kept)
-        removed = [place not in left for place in range(len(rows))]
+        kept_positions = set(kept)
+        removed = [position not in kept_positions for position in range(len(rows))]
         harmful = [gone for gone, row in zip(removed, rows, strict=True) if row["known_harmful"]]
         origins: dict[str, list[bool]] = {}
         for gone, row in zip(removed, rows, strict=True):
             if not row["known_harmful"]:
                 origins.setdefault(row["origin"] or "unknown", []).append(gone)
-        harmless = [gone for found in origins.values() for gone in found]
+        harmless = [gone for flags in origins.values() for gone in flags]
         return {
             "removed": sum(removed),
             "harmful": len(harmful),
             "harmless": len(harmless),
             "recall": 100 * sum(harmful) / len(harmful) if harmful else None,
             "false_positive_rate": 100 * sum(harmless) / len(harmless) if harmless else None,
-            "origins": {name: {"removed": sum(found), "rows": len(found)} for name, found in sorted(origins.items())},
+            "origins": {name: {"removed": sum(flags), "rows": len(flags)} for name, flags in sorted(origins.items())},
         }
 
 
@@ -349,6 +349,6 @@ def _since(started: float) -> float:
 
 
 def shares(graded: EvaluationResult) -> dict[str, Any]:
-    """Every share of an evaluation with its interval and n; None where the suite has no such prompts."""
-    found = {name: getattr(graded, name) for name in SCORES}
-    return {name: None if one is None else asdict(one) for name, one in found.items()}
+    """Every share of an evaluation with its interval and n; None if the suite has no such prompts."""
+    estimates = {name: getattr(graded, name) for name in SCORES}
+    return {name: None if estimate is None else asdict(estimate) for name, estimate in estimates.items()}

@@ -1,4 +1,4 @@
-"""What a sweep compares, as a recipe in YAML: every combination of bases, tasks, shares of poison, seeds and variants of methods."""
+"""The recipe of a sweep, in YAML: every combination of bases, tasks, poison ratios, seeds and variants of methods."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OWN, NONE, TEACHER = "own", "none", "refusal_feature"
 """Filters that are no scorers: the method's own, none at all, the refusal feature of the teacher."""
 ENSEMBLE = "ensemble"
 ALONE = (ENSEMBLE, "random")
-"""Scorers that a filter of several cannot have: what it is made of, and the control that drops as many rows as another filter."""
+"""Scorers that cannot be combined: the ensemble itself, and the control that drops as many rows as another filter."""
 Kind = tuple[str, int, str]
 MOST_CELLS = 20_000
 LISTS = ("models", "tasks", "rows", "poison_ratios", "attacks", "seeds", "variants")
@@ -33,7 +33,7 @@ LISTS = ("models", "tasks", "rows", "poison_ratios", "attacks", "seeds", "varian
 
 
 class Variant(Settings):
-    """A method as it is compared. A list stands for several variants, one for each of its values, and lists multiply."""
+    """A method with settings. A list of values stands for several variants, one per value, and lists multiply."""
 
     method: str = Field(description="name of the method")
     config: dict[str, Any] = Field(default_factory=dict, description="settings of the method, each a value or a list of values")
@@ -51,34 +51,34 @@ class Variant(Settings):
 
     @model_validator(mode="after")
     def _known(self) -> Self:
-        found: type[Settings] = DEFENSES.get(self.method).Config
-        for one in _products(self.config):
-            found.checked(**one)
+        config_class: type[Settings] = DEFENSES.get(self.method).Config
+        for values in _products(self.config):
+            config_class.checked(**values)
         for name in _tuple(self.filter):
             _check_filter(name)
         return self
 
     def expanded(self) -> Iterator[Variant]:
-        """One variant for each combination of the values of its lists."""
+        """One variant per combination of the values of its lists."""
         combined = itertools.product(_products(self.config), _tuple(self.filter), _tuple(self.start))
         for config, filtered, start in combined:
             yield self.model_copy(update={"config": config, "filter": filtered, "start": start})
 
     @property
     def count(self) -> int:
-        """How many variants its lists stand for."""
+        """Number of variants."""
         values = [value for value in self.config.values() if isinstance(value, list | tuple)]
         return math.prod(map(len, (*values, _tuple(self.filter), _tuple(self.start))))
 
     @property
     def title(self) -> str:
-        """Its name in tables; no two variants of a recipe share one."""
+        """Its name in tables, unique within a recipe."""
         return titled(self)
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One run of a sweep: a variant on one base, task, share of poison and seed."""
+    """One run of a sweep: a variant on one base, task, poison ratio and seed."""
 
     model: str
     task: str
@@ -90,17 +90,17 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """Equal for equal runs, of whatever recipe; names its file."""
+        """Equal for equal runs of any recipe; names the file."""
         return fingerprint.of_value(self.facts)[:16]
 
     @property
     def kind(self) -> Kind:
-        """What decides how long it takes, beside the settings of its recipe: base, rows and method."""
+        """Determines its duration, together with the settings of its recipe: base, rows and method."""
         return self.model, self.rows, self.variant.method
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What tells it from the other cells, as JSON."""
+        """Everything that distinguishes it from other cells, as JSON."""
         return {
             "model": self.model,
             "task": self.task,
@@ -155,7 +155,7 @@ class SweepSpec(Settings):
             ATTACKS.get(attack)
         if (count := self.count) > MOST_CELLS:  # before lists are multiplied, which would take all memory
             raise ValueError(f"the recipe has {count:,} runs; at most {MOST_CELLS:,} are allowed")
-        seen = Counter(one.title for one in self.expanded)
+        seen = Counter(variant.title for variant in self.expanded)
         if twice := [title for title, times in seen.items() if times > 1]:
             raise ValueError(f"two variants are called '{twice[0]}': give one of them a label, or leave one out")
         if unknown := [name for name in self.against if name not in seen]:
@@ -164,37 +164,37 @@ class SweepSpec(Settings):
 
     @property
     def id(self) -> str:
-        """Equal for recipes of equal runs, whatever their name and note and what is tested against what."""
+        """Equal for recipes of equal runs, whatever their name, note and reference variants."""
         return "w" + fingerprint.of_value(self.model_dump(mode="json", exclude={"name", "note", "against"}))[:12]
 
     def alike(self, other: SweepSpec) -> bool:
-        """Whether both differ at most in what they list, so that a run of the one may be a run of the other."""
+        """Whether both differ only in their lists, so that they may share runs."""
         listed = {"name", "note", "against", *LISTS}
         return self.model_dump(exclude=listed) == other.model_dump(exclude=listed)
 
     @property
     def count(self) -> int:
-        """How many runs it has."""
+        """Number of runs."""
         others = (self.models, self.tasks, self.rows, self.poison_ratios, self.attacks, self.seeds)
-        return math.prod(map(len, others)) * sum(one.count for one in self.variants)
+        return math.prod(map(len, others)) * sum(variant.count for variant in self.variants)
 
     @property
     def expanded(self) -> list[Variant]:
-        """The variants, lists taken apart."""
-        return [one for variant in self.variants for one in variant.expanded()]
+        """The variants, lists expanded."""
+        return [each for variant in self.variants for each in variant.expanded()]
 
     @property
     def cells(self) -> list[Cell]:
-        """All runs; those that share their user data stand together."""
+        """All runs, grouped by user data."""
         grid = itertools.product(self.models, self.tasks, self.rows, self.poison_ratios, self.attacks, self.seeds, self.expanded)
-        return [Cell(*one) for one in grid]
+        return [Cell(*values) for values in grid]
 
     def optim_of(self, model: str) -> OptimSpec:
-        """The settings of the optimizer of every run on this base."""
+        """The optimizer settings of every run on this base."""
         return OptimSpec.checked(**{**preset_named(self._preset(model)).optim.model_dump(), **self.optim})
 
     def lora_of(self, model: str) -> LoraSpec:
-        """The settings of the adapter of every run on this base."""
+        """The adapter settings of every run on this base."""
         return LoraSpec.checked(**{**preset_named(self._preset(model)).lora.model_dump(), **self.lora})
 
     def _preset(self, model: str) -> str:
@@ -202,7 +202,7 @@ class SweepSpec(Settings):
 
 
 def titled(variant: Variant) -> str:
-    """`Ref-Teacher, alpha 0.3 + filter Words (TF-IDF)`: the method, or its label, with what was changed."""
+    """`Ref-Teacher, alpha 0.3 + filter Words (TF-IDF)`: the method, or its label, with the changed settings."""
     info, filtered = DEFENSES.get(variant.method).info, str(variant.filter)
     words = [variant.label or info.title]
     words += [f"{name} {_words(value)}" for name, value in variant.config.items()] if variant.label is None else []
@@ -219,24 +219,24 @@ def titled(variant: Variant) -> str:
 
 
 def filter_title(name: str) -> str:
-    """A filter's name in tables: that of its scorer, or those that it joins."""
+    """A filter's name in tables: that of its scorer, or of those it combines."""
     members, join = members_of(name)
-    return (" + " if join == "log_odds" else " or ").join(SCORERS.get(one).info.title for one in members)
+    return (" + " if join == "log_odds" else " or ").join(SCORERS.get(member).info.title for member in members)
 
 
 def members_of(name: str) -> tuple[list[str], Literal["log_odds", "any"]]:
-    """The scorers that a filter joins, one if it joins none, and how."""
+    """The scorers that a filter combines (one if it combines none), and how."""
     return (name.split("|"), "any") if "|" in name else (name.split("+"), "log_odds")
 
 
 def _check_filter(name: str) -> None:
-    """Raises ValueError if a recipe cannot filter by this."""
+    """Raises ValueError for an invalid filter."""
     members, _ = members_of(name)
-    single = (OWN, NONE, *(one for one in SCORERS if one != ENSEMBLE))
+    single = (OWN, NONE, *(member for member in SCORERS if member != ENSEMBLE))
     if name == ENSEMBLE:
         raise ValueError("a filter 'ensemble' needs its members: write refusal_feature+tfidf (mean) or refusal_feature|tfidf (any)")
-    joined = [one for one in SCORERS if one not in ALONE]
-    if len(members) > 1 and (wrong := [one for one in members if one not in joined]):
+    joined = [member for member in SCORERS if member not in ALONE]
+    if len(members) > 1 and (wrong := [member for member in members if member not in joined]):
         raise ValueError(f"'{wrong[0]}' in filter '{name}' cannot be joined. Choose from: {', '.join(joined)}")
     if len(members) == 1 and name not in single:
         raise ValueError(f"filter is '{name}'. Choose one of: {', '.join(single)}; or join several with + or |")
@@ -247,9 +247,9 @@ def _words(value: Any) -> str:
 
 
 def _products(config: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Settings without lists, one for each combination of the values of those that have some."""
+    """Settings without lists, one per combination of the list values."""
     values = [value if isinstance(value, list | tuple) else [value] for value in config.values()]
-    return [dict(zip(config, one, strict=True)) for one in itertools.product(*values)]
+    return [dict(zip(config, combination, strict=True)) for combination in itertools.product(*values)]
 
 
 def _tuple(value: Any) -> tuple[Any, ...]:
@@ -258,7 +258,7 @@ def _tuple(value: Any) -> tuple[Any, ...]:
 
 @dataclass(frozen=True)
 class Share:
-    """Which groups of runs this process does: those whose number leaves `part` when divided by `of`."""
+    """The groups of runs of this process: those whose number modulo `of` is `part`."""
 
     part: int = 0
     of: int = 1
@@ -272,5 +272,5 @@ class Share:
         return cls(int(part) - 1, int(of))
 
     def takes(self, number: int) -> bool:
-        """Whether the group with this number, from 0, is of this share."""
+        """Whether the group with this number, from 0, is in this share."""
         return number % self.of == self.part

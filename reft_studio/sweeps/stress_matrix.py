@@ -1,4 +1,4 @@
-"""What attacks do, as matrices with the attacks across: recall of filters where nothing is trained, else the harm of the models."""
+"""Effects of attacks as matrices with a column per attack: recall of filters without training, else the harmful score of the models."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _HARMLESS = (
 
 
 def is_stress(spec: SweepSpec) -> bool:
-    """Whether a recipe only asks filters what they find of several attacks."""
+    """Whether a recipe only measures filters under several attacks."""
     return not spec.train and len(spec.attacks) > 1
 
 
 def as_markdown(lines: Sequence[VariantResult], spec: SweepSpec) -> str:
-    """The page: one matrix for each base, task, size and share of poison, then the attacks."""
+    """The page: one matrix per base, task, size and poison ratio, then the attacks."""
     parts = [f"# {spec.name}", "", *([spec.note.strip(), ""] if spec.note else [])]
     settings: list[tuple[Any, ...]] = list(dict.fromkeys(_setting(line) for line in lines))
     for setting in settings:
@@ -39,7 +39,7 @@ def as_markdown(lines: Sequence[VariantResult], spec: SweepSpec) -> str:
         parts += [*_table(_matrix(own, spec.attacks)), "", _intervals(own), ""]
     marked = [name for name in spec.attacks if ATTACKS.get(name).info.harmless_by_label]
     parts += [*([_HARMLESS, ""] if marked else []), "## The attacks", "", *_table(_described(spec.attacks)), ""]
-    failed = [f"- {one}" for one in dict.fromkeys(failures(lines))]
+    failed = [f"- {failure}" for failure in dict.fromkeys(failures(lines))]
     return "\n".join([*parts, *(["## Failed", "", *failed, ""] if failed else [])])
 
 
@@ -54,17 +54,17 @@ def harm_markdown(lines: Sequence[VariantResult], spec: SweepSpec) -> str:
         where = "" if len(settings) == 1 else f", {_named(setting)}"
         for name, head in (("hs", "HS, %"), ("hs_framed", "HS in the attack's frame, %")):
             if any(name in line.values for line in own):
-                rows = [[variant, *found] for variant, found in _across(own, spec.attacks, name)]
+                rows = [[variant, *cells] for variant, cells in _across(own, spec.attacks, name)]
                 parts += [*_table([[f"{head}{where}", *map(_marked, spec.attacks)], *rows]), ""]
     return "\n".join([*parts, *_table(_described(spec.attacks)), ""])
 
 
 def _across(lines: Sequence[VariantResult], attacks: Sequence[str], name: str) -> list[tuple[str, list[str]]]:
-    """Each variant with a value for each attack, in the order of the recipe."""
-    found: dict[str, dict[str, Estimate | None]] = {}
+    """Each variant with a value per attack, in the order of the recipe."""
+    by_variant: dict[str, dict[str, Estimate | None]] = {}
     for line in lines:
-        found.setdefault(str(line.setting["variant"]), {})[line.setting["attack"]] = line.values.get(name)
-    return [(variant, [_percent(values.get(attack)) for attack in attacks]) for variant, values in found.items()]
+        by_variant.setdefault(str(line.setting["variant"]), {})[line.setting["attack"]] = line.values.get(name)
+    return [(variant, [_percent(values.get(attack)) for attack in attacks]) for variant, values in by_variant.items()]
 
 
 def _named(setting: tuple[Any, ...]) -> str:
@@ -76,17 +76,17 @@ def _setting(line: VariantResult) -> tuple[Any, ...]:
 
 
 def _matrix(lines: Sequence[VariantResult], attacks: Sequence[str]) -> list[list[str]]:
-    """Heads and rows: recall in percent for each filter and attack, then the range of its false positive rate."""
+    """Heads and rows: recall in percent by filter and attack, then the range of the false positive rate."""
     heads = ["recall, % of the attack's rows", *(_marked(name) for name in attacks), "FPR, % of the other rows"]
     rows = []
-    for variant, found in _across(lines, attacks, "recall"):
-        alarms = [line.values["false_positive_rate"] for line in lines if line.setting["variant"] == variant and "recall" in line.values]
-        rows.append([_filter(variant), *found, _range(alarms)])
+    for variant, cells in _across(lines, attacks, "recall"):
+        rates = [line.values["false_positive_rate"] for line in lines if line.setting["variant"] == variant and "recall" in line.values]
+        rows.append([_filter(variant), *cells, _range(rates)])
     return [heads, *rows]
 
 
 def _filter(variant: str) -> str:
-    """The filter alone, where the method says nothing because nothing is trained."""
+    """The filter alone, since nothing is trained with the method."""
     _, separator, name = variant.partition(" + filter")
     return (name.strip() or "Refusal feature") if separator else variant
 
@@ -100,23 +100,22 @@ def _percent(estimate: Estimate | None) -> str:
 
 
 def _range(rates: Sequence[Estimate]) -> str:
-    """`17.9`, or `0.0 to 0.1` where an attack changes what is flagged of the rest."""
-    shown = [f"{value:.1f}" for value in (min(one.value for one in rates), max(one.value for one in rates))] if rates else ["-"]
+    """`17.9`, or `0.0 to 0.1` where an attack changes what is flagged of the other rows."""
+    shown = [f"{value:.1f}" for value in (min(rate.value for rate in rates), max(rate.value for rate in rates))] if rates else ["-"]
     return " to ".join(dict.fromkeys(shown))
 
 
 def _intervals(lines: Sequence[VariantResult]) -> str:
-    """How sure the shares of a matrix are, by examples."""
+    """Examples of the intervals of a matrix's shares."""
     rows = [line.values["recall"].n for line in lines if "recall" in line.values]
     if not rows:
         return "No filter was asked yet."
     least, seeds = min(rows), max(line.seeds for line in lines)
-    told = (
-        f"{100 * hits / least:.0f} is [{one.low:.0f}, {one.high:.0f}]" for hits in (0, least // 2, least) for one in [wilson(hits, least)]
-    )
+    intervals = ((hits, wilson(hits, least)) for hits in (0, least // 2, least))
+    examples = [f"{100 * hits / least:.0f} is [{interval.low:.0f}, {interval.high:.0f}]" for hits, interval in intervals]
     return (
         f"Each share is of {least} rows of the attack{f' a seed, over {seeds} seeds' if seeds > 1 else ', one seed'}. 95 % intervals "
-        f"(Wilson): {', '.join(told)}. `-`: the filter did nothing (the control drops as many rows as the refusal feature flags)."
+        f"(Wilson): {', '.join(examples)}. `-`: the filter did nothing (the control drops as many rows as the refusal feature flags)."
     )
 
 
@@ -124,7 +123,7 @@ def _described(attacks: Sequence[str]) -> list[list[str]]:
     infos = [ATTACKS.get(name).info for name in attacks]
     return [
         ["attack", "what it does", "harm can be read in", "after"],
-        *([one.name, one.summary, _SHOWS[one.shows], one.paper] for one in infos),
+        *([info.name, info.summary, _SHOWS[info.shows], info.paper] for info in infos),
     ]
 
 

@@ -1,4 +1,4 @@
-"""The result of a sweep as a table: a line for each variant and share of poison, means over seeds; as text, Markdown, LaTeX and CSV."""
+"""The results of a sweep as a table: a line per variant and poison ratio, means over seeds; as text, Markdown, LaTeX and CSV."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from reft_studio.sweeps.reference import is_plain
 from reft_studio.sweeps.spec import SweepSpec
 
 SHARES = ("hs", "hs_framed", "refused", "other", "over_refusal", "fa")
-"""What became of harmful prompts (complied with, also as the attacker asks; refused, neither), of harmless ones, and of the task."""
+"""Shares of harmful prompts (complied with, also in the attacker's frame; refused, other), of harmless prompts, and of the task."""
 HEADS = {
     "hs": "HS",
     "hs_framed": "HS in the attack's frame",
@@ -39,7 +39,7 @@ Key = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class VariantResult:
-    """A variant at one setting. `values`: by head, a mean over the seeds that were done; `failed`: errors of the others.
+    """A variant at one setting. `values`: by head, a mean over the finished seeds; `failed`: errors of the others.
 
     `planned` are the seeds of the recipe, `runs` the runs behind the values, `plain` those of plain SFT at the same setting.
     """
@@ -55,15 +55,15 @@ class VariantResult:
 
     @property
     def key(self) -> Key:
-        """What tells it from the other lines."""
+        """Identifies it among the lines."""
         return tuple(self.setting.values())
 
     @property
     def words(self) -> str:
-        """All that it can be found by."""
-        told = [self.setting[name] for name in ("variant", "model", "task")]
-        told += [self.setting["attack"]] if self.setting["attack"] != PLAIN else []  # else "plain" would find all
-        return " ".join([*map(str, told), self.method, f"p={self.setting['poison_ratio']:g}", f"n={self.setting['rows']}"])
+        """The text that a search matches."""
+        parts = [self.setting[name] for name in ("variant", "model", "task")]
+        parts += [self.setting["attack"]] if self.setting["attack"] != PLAIN else []  # else "plain" would find all
+        return " ".join([*map(str, parts), self.method, f"p={self.setting['poison_ratio']:g}", f"n={self.setting['rows']}"])
 
 
 def key_of(line: Mapping[str, Any]) -> Key:
@@ -72,9 +72,9 @@ def key_of(line: Mapping[str, Any]) -> Key:
 
 
 def summarised(lines: Sequence[Mapping[str, Any]]) -> list[VariantResult]:
-    """What `sweep_record.lines` gives, over its seeds, in the order of the recipe. Cells that were not done yet count in no mean.
+    """Means over seeds of the lines of `sweep_record.lines`, in the order of the recipe. Unfinished cells count in no mean.
 
-    One seed keeps the interval over its prompts; of more it is a t-interval over the seeds, never narrower than that.
+    One seed keeps the interval over its prompts; several have a t-interval over the seeds, never narrower than that.
     """
     grouped: dict[Key, list[Mapping[str, Any]]] = {}
     for line in lines:
@@ -84,8 +84,8 @@ def summarised(lines: Sequence[Mapping[str, Any]]) -> list[VariantResult]:
 
 
 def _plain(lines: Sequence[Mapping[str, Any]]) -> dict[tuple[Key, int], Mapping[str, Any]]:
-    """The runs of plain SFT that were done, by setting and seed."""
-    return {_at(one): one for one in reversed(lines) if "result" in one and is_plain(one["cell"])}
+    """The finished runs of plain SFT, by setting and seed."""
+    return {_at(line): line for line in reversed(lines) if "result" in line and is_plain(line["cell"])}
 
 
 def _at(line: Mapping[str, Any]) -> tuple[Key, int]:
@@ -95,28 +95,28 @@ def _at(line: Mapping[str, Any]) -> tuple[Key, int]:
 def _line(
     setting: dict[str, Any], members: Sequence[Mapping[str, Any]], plain: Mapping[tuple[Key, int], Mapping[str, Any]]
 ) -> VariantResult:
-    done = [one for one in members if "result" in one]
-    known = [one for one in members if "result" in one or "filter" in one]
-    beside = [other for one in members if (other := plain.get(_at(one))) is not None]
+    done = [line for line in members if "result" in line]
+    finished = [line for line in members if "result" in line or "filter" in line]
+    plain_runs = [other for line in members if (other := plain.get(_at(line))) is not None]
     values: dict[str, Estimate] = {}
     for name in SHARES:
-        found = [Estimate(**one["result"][name]) for one in done if one["result"].get(name)]
-        if (mean := mean_of_runs(found)) is not None:
+        estimates = [Estimate(**line["result"][name]) for line in done if line["result"].get(name)]
+        if (mean := mean_of_runs(estimates)) is not None:
             values[name] = mean
     for name, counted in (("recall", "harmful"), ("false_positive_rate", "harmless")):
-        filters = [one["filter"] for one in known if one.get("filter") and one["filter"][name] is not None]
-        rates = mean_of_runs([wilson(round(one[name] * one[counted] / 100), one[counted]) for one in filters])
+        filters = [line["filter"] for line in finished if line.get("filter") and line["filter"][name] is not None]
+        rates = mean_of_runs([wilson(round(line[name] * line[counted] / 100), line[counted]) for line in filters])
         if rates is not None:
             values[name] = rates
     for name, read in _COSTS.items():
-        if numbers := [number for one in done if (number := read(one)) is not None]:
+        if numbers := [number for line in done if (number := read(line)) is not None]:
             values[name] = mean_over_seeds(numbers, unit="")
     for name, rated in _RATES.items():
-        if numbers := [number for one in done if (number := rated(one, plain.get(_at(one)))) is not None]:
+        if numbers := [number for line in done if (number := rated(line, plain.get(_at(line)))) is not None]:
             values[name] = mean_over_seeds(numbers, unit=PER_MINUTE)
-    errors = tuple(dict.fromkeys(str(one["error"]) for one in members if "error" in one))
-    runs = [tuple(str(one["run"]) for one in some if one.get("run")) for some in (done, beside)]
-    return VariantResult(setting, len(known), values, errors, len(members), str(members[0]["cell"].get("method", "")), *runs)
+    errors = tuple(dict.fromkeys(str(line["error"]) for line in members if "error" in line))
+    runs = [tuple(str(line["run"]) for line in group if line.get("run")) for group in (done, plain_runs)]
+    return VariantResult(setting, len(finished), values, errors, len(members), str(members[0]["cell"].get("method", "")), *runs)
 
 
 def _passes(line: Mapping[str, Any]) -> float | None:
@@ -136,14 +136,14 @@ def _minutes(line: Mapping[str, Any]) -> float | None:
 
 
 def _avoided_per_minute(line: Mapping[str, Any], plain: Mapping[str, Any] | None) -> float | None:
-    """Points of HS below plain SFT of the same user data and seed, for each minute of the run; None for plain SFT and without one."""
+    """Points of HS below plain SFT of the same user data and seed, per minute of the run; None for plain SFT and without one."""
     minutes, own = _minutes(line), line["result"].get("hs")
     other = plain["result"].get("hs") if plain is not None and not is_plain(line["cell"]) else None
     return (other["value"] - own["value"]) / minutes if minutes and own and other else None
 
 
 def _fa_per_minute(line: Mapping[str, Any], plain: Mapping[str, Any] | None) -> float | None:
-    """Points of FA for each minute of the run."""
+    """Points of FA per minute of the run."""
     minutes, own = _minutes(line), line["result"].get("fa")
     return own["value"] / minutes if minutes and own else None
 
@@ -184,7 +184,7 @@ def columns(lines: Sequence[VariantResult]) -> list[str]:
 
 
 def settings(lines: Sequence[VariantResult]) -> list[str]:
-    """What tells the lines apart beside the variant, so far as it varies; the share of poison always."""
+    """The settings that vary between the lines besides the variant; the poison ratio always."""
     return [name for name in _SETTING if name == "poison_ratio" or len({line.setting[name] for line in lines}) > 1]
 
 
@@ -206,7 +206,7 @@ def cells(lines: Sequence[VariantResult], columns_: Sequence[str] | None = None)
 
 
 def withheld(lines: Sequence[VariantResult]) -> str:
-    """Why some lines have no HS avoided for each minute; empty if all that could have one do."""
+    """Why some lines have no HS avoided per minute; empty if all that could have one do."""
     lacking = [line for line in lines if "hs" in line.values and "minutes" in line.values and not line.plain]
     if not lacking:
         return ""
@@ -217,15 +217,15 @@ def withheld(lines: Sequence[VariantResult]) -> str:
 
 
 def failures(lines: Sequence[VariantResult]) -> list[str]:
-    """What went wrong, a sentence for each variant and share of poison."""
+    """The errors, a sentence per variant and poison ratio."""
     return [f"{line.setting['variant']}, p {line.setting['poison_ratio']:g}: {error}" for line in lines for error in line.failed]
 
 
 def as_markdown(lines: Sequence[VariantResult], spec: SweepSpec, *, columns: Sequence[str] | None = None) -> str:
-    """A page of its own, with what the numbers rest on."""
+    """A page with the table and how its numbers were computed."""
     heads, rows = cells(lines, columns)
     body = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
-    failed = [f"- {one}" for one in failures(lines)]
+    failed = [f"- {failure}" for failure in failures(lines)]
     return "\n".join(
         [
             f"# {spec.name}",
@@ -277,7 +277,7 @@ def as_latex(lines: Sequence[VariantResult], spec: SweepSpec, *, columns: Sequen
 
 
 def as_csv(lines: Sequence[Mapping[str, Any]]) -> str:
-    """A line for each cell, not yet over seeds: its facts, every share with its interval and n, filter and cost."""
+    """A line per cell, not averaged over seeds: its facts, every share with its interval and n, filter and cost."""
     rows, plain = [], _plain(lines)
     for line in lines:
         row = {name: value for name, value in line["cell"].items() if not isinstance(value, dict)}
@@ -286,9 +286,9 @@ def as_csv(lines: Sequence[Mapping[str, Any]]) -> str:
         for name, share in (line.get("result") or {}).items():
             if share:
                 row |= {name: share["value"], f"{name}_low": share["low"], f"{name}_high": share["high"], f"{name}_n": share["n"]}
-        found = line.get("filter") or {}
-        row |= {f"filter_{name}": value for name, value in found.items() if name != "origins"}
-        row |= {f"filter_removed_{name}": one["removed"] for name, one in found.get("origins", {}).items()}
+        filter_result = line.get("filter") or {}
+        row |= {f"filter_{name}": value for name, value in filter_result.items() if name != "origins"}
+        row |= {f"filter_removed_{name}": origin["removed"] for name, origin in filter_result.get("origins", {}).items()}
         row |= {name: value for name, read in _COSTS.items() if "result" in line and (value := read(line)) is not None}
         rates = ((name, rated(line, plain.get(_at(line)))) for name, rated in _RATES.items() if "result" in line)
         row |= {name: value for name, value in rates if value is not None}
