@@ -115,6 +115,16 @@ def test_gradio_is_imported_in_pages_only() -> None:
     assert found(product_files(), imports("gradio", "gradio_client"), allowed=("ui/",)) == []
 
 
+def test_pages_queue_no_work_and_write_no_decision_past_the_studio() -> None:
+    def acts(node: ast.AST) -> bool:
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Attribute)):
+            return False
+        queued = node.func.value.attr == "jobs" and node.func.attr in ("submit", "submit_once")
+        return queued or (node.func.value.attr == "log" and node.func.attr in ("decide", "decide_many", "decide_bulk", "undo", "redo"))
+
+    assert found(python_files("ui"), acts) == []
+
+
 def test_databases_are_imported_in_store_and_data_only() -> None:
     assert found(product_files(), imports("sqlite3", "duckdb"), allowed=("reft_studio/store/", "reft_studio/data/")) == []
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from reft_studio.audit.decision import Action
 from reft_studio.errors import SpecError
 
+HUMAN = "human:"
+"""How the name of a person begins in the log."""
 OVERRULES = "overrules: "
 """How the reason of a decision begins that settles what others decided otherwise."""
 
@@ -31,6 +33,21 @@ class Opinion:
     def overrules(self) -> bool:
         """Whether it settles what others decided otherwise before."""
         return self.reason.startswith(OVERRULES)
+
+    def is_by(self, reviewer: str) -> bool:
+        """Whether this reviewer has the opinion."""
+        return self.by.removeprefix(HUMAN) == reviewer
+
+
+def standing(opinions: Sequence[Opinion]) -> list[Opinion]:
+    """Those of one row that count, newest first as they are given: an overruling one settles all before it."""
+    settled = max((one.seq for one in opinions if one.overrules), default=0)
+    return [one for one in opinions if one.seq >= settled]
+
+
+def standing_of_others(opinions: Sequence[Opinion], reviewer: str) -> Opinion | None:
+    """The newest opinion of another person that counts; None if none does."""
+    return next((one for one in standing(opinions) if not one.is_by(reviewer) and one.action != "clear"), None)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from reft_studio.audit.checks import USUAL, Reader
 from reft_studio.audit.cleaned import CleanedFiles as CleanedFiles
 from reft_studio.audit.freeze import noted_hashes
 from reft_studio.audit.frozen_audit import FrozenAudit
-from reft_studio.audit.opinion import overruling
+from reft_studio.audit.opinion import HUMAN, Opinion, overruling, standing_of_others
 from reft_studio.audit.policy import name
 from reft_studio.data.dataset import Dataset, list_datasets, open_dataset
 from reft_studio.data.index.rowstore import row_store
@@ -36,6 +36,8 @@ from reft_studio.training.run_folder import list_runs
 
 LARGE = 100_000
 """Rows above which freezing, exporting and packing are left to jobs."""
+IN_BULK = "decided in bulk"
+"""The reason of such a decision where a person gives none."""
 HANDING = ("freeze", "export", "bundle")
 """The kinds of these jobs."""
 
@@ -71,6 +73,19 @@ class Audit(Assuring):
         value = None if score is None else float(score[0])
         by = self.reviewer(by)
         return self.log.decide(dataset_id, row_id, action, reason=told, by=by, score=value, threshold=threshold, seen=seen)
+
+    def disputed(self, dataset_id: str, row_id: int, action: Action, *, by: str | None = None) -> Opinion | None:
+        """The opinion of another person that counts and that this decision would contradict; None if there is none."""
+        opinions = self.log.opinions_of(dataset_id, [row_id]).get(row_id, [])
+        other = standing_of_others(opinions, self.reviewer(by).removeprefix(HUMAN))
+        return other if other is not None and other.action != action else None
+
+    def decide_selected(
+        self, dataset_id: str, row_filter: RowFilter, action: Action, reason: str = "", *, overrule: bool = False, by: str | None = None
+    ) -> int:
+        """`decide_many` for the rows that a filter selects, as `select_rows` counts them."""
+        rows = self.select_rows(dataset_id, row_filter, overrule=overrule).row_ids
+        return self.decide_many(dataset_id, rows, action, reason.strip() or IN_BULK, by=by)
 
     def decide_many(self, dataset_id: str, row_ids: ArrayLike, action: Action, reason: str = "", *, by: str | None = None) -> int:
         """One decision for many unread rows, undone in one step; returns how many. Raises DataError if the dataset lacks one of them."""

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from reft_studio.audit.language import READ, of_prompt, prompt_warning
+from reft_studio.audit.policy import is_flagged
 from reft_studio.chat.host import ModelHost
+from reft_studio.errors import PrerequisiteError
 from reft_studio.evaluation.judges import judge_named
 from reft_studio.evaluation.subject import Kind, Subject, list_subjects
 from reft_studio.jobs.queue import JobQueue
+from reft_studio.studio import project
 from reft_studio.studio.device import Way
 from reft_studio.teacher.teacher import list_teachers
 from reft_studio.workspace import Workspace
@@ -46,6 +49,15 @@ class ChatEvent:
     seconds: float = 0.0
     waiting: str = ""
     job: str | None = None
+
+
+@dataclass(frozen=True)
+class PromptScore:
+    """Where a filter puts a prompt."""
+
+    cosine: float
+    threshold: float
+    flagged: bool
 
 
 @dataclass
@@ -88,6 +100,24 @@ class Chat:
             return None
         event = next(self.host.request(op="score", prompt=prompt, teacher=teacher), None)
         return (event["cosine"], event["threshold"]) if event else None
+
+    def score(self, prompt: str, base: str) -> PromptScore | None:
+        """Where the filter puts a prompt: the teacher in use, if it stands on this base, with the threshold in use, else the base's own.
+
+        None for an empty prompt. Raises PrerequisiteError where no teacher stands on this base.
+        """
+        own = [teacher.id for teacher in list_teachers(self.workspace) if teacher.model == base and teacher.regularised]
+        if not own:
+            raise PrerequisiteError("no teacher for this base")
+        dataset = project.chosen_dataset(self.workspace)
+        used = project.chosen_scores(self.workspace, dataset.id) if dataset else None
+        in_use = used if used is not None and used.teacher in own else None
+        judged = self.cosine(prompt, in_use.teacher if in_use else own[0])
+        if judged is None:
+            return None
+        chosen = project.chosen_threshold(self.workspace, in_use)
+        threshold = judged[1] if chosen is None else chosen
+        return PromptScore(judged[0], threshold, is_flagged(judged[0], threshold))
 
     def warning(self, prompt: str, base: str) -> str | None:
         """What must be said before models of this base answer: that they, or the filter, do not read the prompt. Asks no model."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from reft_studio.store.run_notes import RunNote
 from reft_studio.studio import plans, run_deletion, run_filter
 from reft_studio.studio.models import Models
 from reft_studio.studio.past_runs import FELL, STATES, PastRun, PastRuns
+from reft_studio.studio.remedies import untimed
 from reft_studio.studio.run_deletion import Deletion
 from reft_studio.studio.run_form import RunForm, RunPlan, RunSummary, summaries
 from reft_studio.studio.training import Training, run_params
@@ -68,6 +70,32 @@ class Runs:
             self.models.require(source)
         params = run_params(planned, evaluate=evaluate, watch=self.training.watch())
         return self.jobs.submit("run", params, title=planned.title)
+
+    def start_all(self, forms: Sequence[RunForm], *, evaluate: bool = True, first: bool = False) -> list[str]:
+        """Queue the runs that were not done yet, in their order; `first`: before everything that waits. Returns their jobs."""
+        fresh = [form for form, plan in zip(forms, self.plan_all(forms), strict=True) if not plan.done_already]
+        waiting = sum(job.state == "queued" for job in self.jobs.list(1)) if first else 0
+        jobs = [self.start(form, evaluate=evaluate) for form in fresh]
+        for job in jobs:
+            for _ in range(waiting):
+                self.jobs.move(job, "up")
+        return jobs
+
+    def measure(self, planned: Sequence[RunPlan]) -> list[str]:
+        """Queue the timing of some steps for each method whose time is not known; returns the jobs. No run is left by them."""
+        wanted = untimed(planned)
+        for plan in wanted:
+            plan.require_room()
+        return [
+            self.jobs.submit_once(
+                "measure", {"spec": plan.spec.model_dump(mode="json")}, title=f"Time some steps of {plan.title.split(', seed')[0]}"
+            )
+            for plan in wanted
+        ]
+
+    def disk_free(self) -> float:
+        """Bytes that are free where runs are written."""
+        return float(shutil.disk_usage(self.workspace.root).free)
 
     def finished(self) -> list[RunSummary]:
         """Finished runs, the newest first."""

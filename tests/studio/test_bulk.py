@@ -11,6 +11,7 @@ from reft_studio.scoring.scores import ScoreSet, write_scores
 from reft_studio.store.decisions import DecisionLog
 from reft_studio.studio import bulk
 from reft_studio.studio.row_filter import RowFilter
+from reft_studio.studio.studio import Studio
 from reft_studio.workspace import Workspace
 
 ROWS: list[Row] = [
@@ -72,3 +73,14 @@ def test_rows_without_score_or_marked_unsure_are_undecided(workspace: Workspace,
     log.decide(dataset.id, 0, "unsure")
     log.decide(dataset.id, 3, "keep")
     assert bulk.undecided(dataset, scores, log.decided(dataset.id)).tolist() == [0]
+
+
+def test_one_act_decides_what_was_counted_and_says_so_where_no_reason_is_given(workspace: Workspace, scores: ScoreSet) -> None:
+    studio = Studio(workspace)
+    studio.audit.decide(scores.dataset, 1, "keep", by="Ana")
+    flagged = RowFilter(side="flagged")
+    assert studio.audit.decide_selected(scores.dataset, flagged, "remove", "  ", by="Ben") == 1
+    (entry,) = studio.log.current_of(scores.dataset, [2]).values()
+    assert (entry.action, entry.reason, entry.decided_by, entry.seen) == ("remove", "decided in bulk", "human:Ben", False)
+    assert studio.audit.decide_selected(scores.dataset, flagged, "remove", "clear cases", overrule=True, by="Ben") == 2
+    assert {one.reason for one in studio.log.current_of(scores.dataset, [1, 2]).values()} == {"clear cases"}

@@ -129,3 +129,15 @@ def test_the_next_rows_to_read_are_those_nobody_decided(studio: Studio, workspac
     items = studio.review_queue.batch(dataset.id).items
     assert {item.row_id for item in items} == {1, 4, 8, 16}
     assert items[-1].row_id == 16 and items[-1].why == "unscored"
+
+
+def test_a_decision_is_disputed_by_what_another_person_thinks_unless_somebody_settled_it(studio: Studio, workspace: Workspace) -> None:
+    dataset = make(workspace).id
+    assert studio.audit.disputed(dataset, 1, "remove", by="Ana") is None, "nobody decided it"
+    studio.audit.decide(dataset, 1, "keep", by="Ana")
+    assert studio.audit.disputed(dataset, 1, "remove", by="Ana") is None, "one's own"
+    assert studio.audit.disputed(dataset, 1, "keep", by="Ben") is None, "the same"
+    other = studio.audit.disputed(dataset, 1, "remove", by="Ben")
+    assert other is not None and (other.by, other.action) == ("human:Ana", "keep")
+    studio.audit.decide(dataset, 1, "remove", "quoted out of context", by="Ben", overrule=True)
+    assert studio.audit.disputed(dataset, 1, "remove", by="Cem") is None

@@ -6,9 +6,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
+from reft_studio.data.dataset import write_dataset
 from reft_studio.errors import EvaluationError, SpecError
+from reft_studio.scoring.scores import write_scores
 from reft_studio.studio.chat import ChatEvent, ChatModel
 from reft_studio.studio.studio import Studio
 from reft_studio.workspace import Workspace
@@ -27,6 +30,7 @@ MODELS = [
 ]
 ANSWERS = {"base--lab": "Sure, take <img src=x onerror=alert(1)> first.", "r-new": "I am sorry, but I cannot help with that."}
 CAKE = "How do I bake a chocolate cake?"
+LAB = SimpleNamespace(id="lab", model="lab", regularised=True)
 SENT = {"turn": 7, "prompt": " How? ", "models": ["base--lab", "r-new"], "max_new_tokens": 32, "temperature": 0, "seed": 0}
 
 
@@ -45,7 +49,7 @@ def speak(prompt: str, models: Sequence[str], **options: Any) -> Iterator[ChatEv
 def talking(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> Studio:
     """The app with models that need no model host; prompts with 'house' are flagged."""
     monkeypatch.setattr(studio.chat, "models", lambda: MODELS)
-    monkeypatch.setattr(studio.teachers, "every", lambda: [SimpleNamespace(id="lab", model="lab", regularised=True)])
+    monkeypatch.setattr("reft_studio.studio.chat.list_teachers", lambda _: [LAB])
     monkeypatch.setattr(studio.chat, "cosine", lambda prompt, teacher: (0.62 if "house" in prompt else -0.1, 0.3))
     monkeypatch.setattr(studio.chat, "answer", speak)
     return studio
@@ -56,7 +60,7 @@ def quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Studio:
     """A studio of an empty workspace whose models speak."""
     opened = Studio(Workspace.open(tmp_path / "workspace"))
     monkeypatch.setattr(opened.chat, "models", lambda: MODELS)
-    monkeypatch.setattr(opened.teachers, "every", lambda: [])
+    monkeypatch.setattr("reft_studio.studio.chat.list_teachers", lambda _: [])
     monkeypatch.setattr(opened.chat, "answer", speak)
     return opened
 
@@ -109,11 +113,20 @@ def test_what_the_browser_sends_is_checked(wrong: dict[str, Any]) -> None:
         chat.ChatRequest.checked({**SENT, **wrong})
 
 
-def test_a_prompt_is_judged_by_the_threshold_in_use(talking: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
-    state = SimpleNamespace(score=SimpleNamespace(teacher="lab"), threshold=0.7, running=[])
-    assert chat.gauge(talking, "into a house", "lab")["flagged"]
-    monkeypatch.setattr(talking, "state", lambda: state)
-    assert not chat.gauge(talking, "into a house", "lab")["flagged"]
+def test_a_prompt_is_judged_by_the_threshold_in_use(quiet: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reft_studio.studio.chat.list_teachers", lambda _: [LAB])
+    monkeypatch.setattr(quiet.chat, "cosine", lambda prompt, teacher: (0.62, 0.3))
+    assert chat.gauge(quiet, "into a house", "lab") == {
+        "value": 0.62,
+        "threshold": 0.3,
+        "flagged": True,
+        "text": "Score 0.620, threshold 0.300: flagged",
+    }
+    data = write_dataset(quiet.workspace, [{"prompt": "a", "response": "b"}], name="one", role="user")
+    scores = np.zeros(1, dtype=np.float32)
+    write_scores(quiet.workspace, data, scores, key="k", scorer="refusal_feature", teacher="lab", threshold=0.3, info={})
+    quiet.choose(dataset=data.id, threshold=0.7)
+    assert not chat.gauge(quiet, "into a house", "lab")["flagged"]
 
 
 def test_a_prompt_that_the_lab_does_not_read_is_said_so_before_any_answer(quiet: Studio) -> None:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from reft_studio.audit.policy import is_flagged
 from reft_studio.errors import SpecError, StudioError
 from reft_studio.lab import sets
 from reft_studio.studio.device import WAYS, Way
@@ -190,21 +189,14 @@ def gauge(studio: Studio, prompt: str, base: str) -> dict[str, Any]:
 
     `value` is None where the prompt cannot be scored; `text` says why, and the models answer all the same.
     """
-    state = studio.state()
-    own = [teacher.id for teacher in studio.teachers.every() if teacher.model == base and teacher.regularised]
-    in_use = state.score.teacher if state.score and state.score.teacher in own else None
-    if not own:
-        return _unscored("Not scored: no teacher for this base")
     try:
-        judged = studio.chat.cosine(prompt, in_use or own[0])
+        found = studio.chat.score(prompt, base)
     except StudioError as exc:
         return _unscored(f"Not scored: {show(exc, 200)}")
-    if judged is None:
+    if found is None:
         return _unscored("")
-    threshold = state.threshold if in_use and state.threshold is not None else judged[1]
-    flagged = is_flagged(judged[0], threshold)
-    text = f"Score {number(judged[0])}, threshold {number(threshold)}: {'flagged' if flagged else 'not flagged'}"
-    return {"value": judged[0], "threshold": threshold, "flagged": flagged, "text": text}
+    text = f"Score {number(found.cosine)}, threshold {number(found.threshold)}: {'flagged' if found.flagged else 'not flagged'}"
+    return {"value": found.cosine, "threshold": found.threshold, "flagged": found.flagged, "text": text}
 
 
 def _unscored(text: str) -> dict[str, Any]:

@@ -114,12 +114,9 @@ def _wire_desk(studio: Studio, card: gr.HTML, asked: gr.State) -> None:
 
 
 def _wire_bulk(studio: Studio, bulk: many.Bulk, values: Values, held: Held, outputs: list[Any]) -> None:
-    def selection(side: str, origin: str, search: str, overrule: bool, shown: Shown, ask: AddressFilter) -> tuple[str, Any]:
-        dataset = shown.take(studio, line=True)
-        return dataset, studio.audit.select_rows(dataset, many.chosen_filter(side, origin, search, ask), overrule=overrule)
-
     def count_rows(side: str, origin: str, search: str, overrule: bool, action: str, shown: Shown, ask: AddressFilter) -> tuple[Any, ...]:
-        _, chosen = selection(side, origin, search, overrule, shown, ask)
+        wanted = many.chosen_filter(side, origin, search, ask)
+        chosen = studio.audit.select_rows(shown.take(studio, line=True), wanted, overrule=overrule)
         n = len(chosen.row_ids)
         button = gr.Button(f"Decide {counted(n, 'row')}" if n else "Decide", interactive=n > 0)
         return button, said(many.preview_sentence(chosen, action, overrule), "note")
@@ -127,9 +124,9 @@ def _wire_bulk(studio: Studio, bulk: many.Bulk, values: Values, held: Held, outp
     def apply(
         side: str, origin: str, search: str, overrule: bool, action: str, reason: str, shown: Shown, ask: AddressFilter, times: int
     ) -> tuple[Any, ...]:
-        dataset, chosen = selection(side, origin, search, overrule, shown, ask)
-        by = studio.reviewers.reviewer(ask.by)
-        n = studio.audit.decide_many(dataset, chosen.row_ids, action, reason.strip() or "decided in bulk", by=by)  # type: ignore[arg-type]
+        wanted, by = many.chosen_filter(side, origin, search, ask), studio.reviewers.reviewer(ask.by)
+        dataset = shown.take(studio, line=True)
+        n = studio.audit.decide_selected(dataset, wanted, action, reason, overrule=overrule, by=by)  # type: ignore[arg-type]
         said_so = said(f"{counted(n, 'row')} {many.PAST[action]}. One undo takes all of it back.")
         return (*values(times, ask), gr.Button("Decide", interactive=False), said_so)
 

@@ -16,7 +16,7 @@ from ui.events import answer, message_for
 from ui.review.ask import AddressFilter, filter_words
 from ui.review.review_card import review_value
 from ui.review.standing_words import file_line, standing_words
-from ui.shared.cards import ACTIONS, PAST, masks_all, person, row_view, standing_opinion, unseen_words
+from ui.shared.cards import ACTIONS, PAST, masks_all, person, row_view, unseen_words
 from ui.text import ago, count, counted, show
 
 if TYPE_CHECKING:
@@ -98,8 +98,8 @@ def decide(studio: Studio, request: ReviewMessage) -> tuple[Decision | CheckSave
     if request.row < 0:
         return _decide_check(studio, request, by)
     if not request.stance:
-        other = standing_opinion(studio.log.opinions_of(request.dataset, [request.row]).get(request.row, []), by)
-        if other is not None and other.action != request.action:
+        other = studio.audit.disputed(request.dataset, request.row, request.action, by=by)
+        if other is not None:
             what = f"{person(other.by)} {PAST[other.action]} this row {ago(other.at)}"
             raise Disputed(f"{what}. Overrule it with a reason, or let both opinions stand.")
     overrule = request.stance == "overrule"

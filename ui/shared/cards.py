@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from reft_studio.audit.opinion import HUMAN, standing, standing_of_others
 from reft_studio.audit.policy import is_flagged
 from reft_studio.data.chat.content import turn_shown
 from reft_studio.errors import SpecError
@@ -28,7 +29,6 @@ MOST_ROWS = 200
 """Rows one request may ask for."""
 HISTORY = 12
 WAITING = REASONS[NOT_REACHED]
-HUMAN = "human:"
 """How `decided_by` begins where a person decided."""
 ACTIONS = {"keep": "Keep", "remove": "Remove", "relabel": "Relabel", "unsure": "Unsure", "clear": "Back to the threshold"}
 PAST = {"keep": "kept", "remove": "removed", "relabel": "relabelled", "unsure": "was unsure about", "clear": "gave back"}
@@ -110,13 +110,13 @@ def card_view(
 
 def people_view(opinions: Sequence[Opinion], me: str, *, approvals: bool) -> dict[str, Any]:
     """What others think of a row, whether they differ, and whether it still waits for a second person."""
-    counted = standing_opinions(opinions)
-    other = standing_opinion(opinions, me)
+    counted = standing(opinions)
+    other = standing_of_others(opinions, me)
     spoken = [one for one in counted if one.action != "clear"]
     agreed = bool(spoken) and sum(one.action == spoken[0].action for one in spoken) > 1
     approval = ""
     if approvals and spoken and not agreed:
-        approval = "It waits for a second person to decide the same." if is_by(spoken[0], me) else "It waits for a second person: you?"
+        approval = "It waits for a second person to decide the same." if spoken[0].is_by(me) else "It waits for a second person: you?"
     elif approvals and agreed:
         approval = "Two people decided the same."
     return {
@@ -126,7 +126,7 @@ def people_view(opinions: Sequence[Opinion], me: str, *, approvals: bool) -> dic
                 "action": one.action,
                 "when": ago(one.at),
                 "reason": show(one.reason, 300),
-                "mine": is_by(one, me),
+                "mine": one.is_by(me),
                 "seen": one.seen,
             }
             for one in counted
@@ -137,22 +137,6 @@ def people_view(opinions: Sequence[Opinion], me: str, *, approvals: bool) -> dic
         else {"by": person(other.by), "action": other.action, "past": PAST[other.action], "when": ago(other.at)},
         "approval": approval,
     }
-
-
-def standing_opinions(opinions: Sequence[Opinion]) -> list[Opinion]:
-    """Those that count, newest first: an overruling one settles all before it."""
-    settled = max((one.seq for one in opinions if one.overrules), default=0)
-    return [one for one in opinions if one.seq >= settled]
-
-
-def standing_opinion(opinions: Sequence[Opinion], me: str) -> Opinion | None:
-    """The newest opinion of another person that counts; None if none does."""
-    return next((one for one in standing_opinions(opinions) if not is_by(one, me) and one.action != "clear"), None)
-
-
-def is_by(opinion: Opinion, me: str) -> bool:
-    """Whether this reviewer has the opinion."""
-    return opinion.by.removeprefix(HUMAN) == me
 
 
 def person(decided_by: str) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
-import shutil
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from reft_studio.defenses import DEFENSES
+from reft_studio.studio.remedies import Remedy, remedies, tightness, untimed
 from ui.text import counted, seconds, show, size
 
 if TYPE_CHECKING:
@@ -16,14 +15,8 @@ if TYPE_CHECKING:
     from reft_studio.studio.studio import Studio
 
 MEASURE = "measure"
-CHANGED = ("optim.micro_batch_size", "optim.gradient_checkpointing", "loading.quantization", "optim.max_length")
-"""Fields that remedies change."""
 _NAMED = 4
 """Methods whose time is not known that are named."""
-SHORTEST = 64
-"""Tokens of a row, below which no shorter ones are proposed: the least that settings allow."""
-_SPARE = 2e9
-"""Bytes of disk that should be left, as the caches leave them; of the machine's own memory too, for other programs."""
 
 
 def checks(studio: Studio, plans: Sequence[RunPlan], *, evaluate: bool) -> list[dict[str, str]]:
@@ -32,48 +25,33 @@ def checks(studio: Studio, plans: Sequence[RunPlan], *, evaluate: bool) -> list[
     return [line for line in (_memory(fresh), _host(fresh), _disk(studio, fresh), _time(fresh, evaluate=evaluate)) if line]
 
 
-def remedies(plans: Sequence[RunPlan]) -> list[dict[str, str]]:
+def buttons(plans: Sequence[RunPlan]) -> list[dict[str, str]]:
     """Buttons that change the form so that the runs fit, cheapest first; and one that times steps where nothing tells their time."""
+    found: list[tuple[str, str]] = [(remedy.act, _words(remedy)) for remedy in remedies(plans)]
     fresh = [plan for plan in plans if not plan.done_already]
-    found = []
-    pressed = [plan for plan in fresh if plan.fit.refused or plan.fit.warning]
-    if pressed:
-        optim = pressed[0].spec.optim
-        rows = max(_rows(plan) for plan in pressed)
-        if rows > 1:
-            found.append(("micro", f"Micro-batch {rows} → {math.ceil(rows / 2)}"))
-        if not optim.gradient_checkpointing:
-            found.append(("checkpointing", "Gradient checkpointing on"))
-        if all(_may_be_packed(plan) for plan in pressed):
-            found.append(("nf4", "Hold the base in 4 bits"))
-        if optim.max_length > SHORTEST:
-            found.append(("length", f"Length {optim.max_length} → {max(SHORTEST, optim.max_length // 2)} tokens"))
-    if any(plan.time is None or not plan.time.exact for plan in fresh) and not any(plan.fit.refused for plan in fresh):
+    if untimed(plans) and not any(plan.fit.refused for plan in fresh):
         found.append((MEASURE, "Measure the time"))
     return [{"act": act, "text": text} for act, text in found]
 
 
 def measure(studio: Studio, plans: Sequence[RunPlan]) -> str:
     """Queue the timing of a step for each method whose time is not known; says what happened."""
-    wanted = {plan.spec.method: plan for plan in plans if not plan.done_already and (plan.time is None or not plan.time.exact)}
-    for plan in wanted.values():
-        plan.require_room()
-        spec = plan.spec.model_dump(mode="json")
-        studio.jobs.submit_once(MEASURE, {"spec": spec}, title=f"Time some steps of {plan.title.split(', seed')[0]}")
-    if not wanted:
+    jobs = studio.runs.measure(plans)
+    if not jobs:
         return "The time of these runs is known already."
-    return f"{counted(len(wanted), 'method')} will be timed for a few steps each; no run is left by it. The time appears here."
+    return f"{counted(len(jobs), 'method')} will be timed for a few steps each; no run is left by it. The time appears here."
 
 
-def _rows(plan: RunPlan) -> int:
-    rows = plan.spec.optim.batch_size + (plan.spec.optim.alignment_batch_size if plan.spec.harmful else 0)
-    return min(rows, plan.spec.optim.micro_batch_size or rows)
-
-
-def _may_be_packed(plan: RunPlan) -> bool:
-    """Whether 4-bit weights are a way: on a CUDA device, and not held as a teacher or aligned weights were made."""
-    on_cuda = plan.fit.space is not None and plan.fit.space.device.startswith("cuda")
-    return on_cuda and plan.spec.loading.quantization == "none" and not (plan.spec.teacher or plan.spec.aligned)
+def _words(remedy: Remedy) -> str:
+    match remedy.act:
+        case "micro":
+            return f"Micro-batch {remedy.before} → {remedy.after}"
+        case "checkpointing":
+            return "Gradient checkpointing on"
+        case "nf4":
+            return "Hold the base in 4 bits"
+        case _:
+            return f"Length {remedy.before} → {remedy.after} tokens"
 
 
 def _memory(plans: Sequence[RunPlan]) -> dict[str, str]:
@@ -94,7 +72,7 @@ def _host(plans: Sequence[RunPlan]) -> dict[str, str]:
     if most is None:
         return {}
     needed, space = most.needed, most.space
-    kind = "no" if most.warning else "tight" if needed.total > space.free - _SPARE else "ok"
+    kind = "no" if most.warning else "tight" if tightness(needed.total, space.free) != "ok" else "ok"
     parts = f"{coarse(needed.process)} for the process, {coarse(needed.rows)} for rows, {coarse(needed.passing)} while it loads or saves"
     text = f"Beside the GPU up to {coarse(needed.total)} of the machine's own {coarse(space.total)}, {coarse(space.free)} free."
     return {"what": "RAM", "text": text, "kind": kind, "details": f"{parts}. An estimate; weights go through the file cache."}
@@ -105,9 +83,9 @@ def _disk(studio: Studio, plans: Sequence[RunPlan]) -> dict[str, str]:
     known = [plan.disk for plan in plans if plan.disk is not None]
     if not known:
         return {}
-    wanted, free = sum(known), float(shutil.disk_usage(studio.workspace.root).free)
-    kind = "no" if wanted > free else "tight" if wanted > free - _SPARE else "ok"
-    return {"what": "Disk", "text": f"Writes up to {coarse(wanted)} with checkpoints; {coarse(free)} are free.", "kind": kind}
+    wanted, free = sum(known), studio.runs.disk_free()
+    text = f"Writes up to {coarse(wanted)} with checkpoints; {coarse(free)} are free."
+    return {"what": "Disk", "text": text, "kind": tightness(wanted, free)}
 
 
 def _time(plans: Sequence[RunPlan], *, evaluate: bool) -> dict[str, str]:

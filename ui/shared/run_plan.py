@@ -28,7 +28,7 @@ def plan_value(studio: Studio, forms: Sequence[RunForm], *, evaluate: bool = Tru
         "title": "What will run",
         "text": summary(plans),
         "fit": run_fit.checks(studio, plans, evaluate=evaluate),
-        "remedies": run_fit.remedies(plans),
+        "remedies": run_fit.buttons(plans),
         "kpis": [
             ["runs", count(len(fresh))],
             ["rows", rows(plans)],
@@ -96,13 +96,8 @@ def warnings(plans: Sequence[RunPlan]) -> list[str]:
 
 def start(studio: Studio, forms: Sequence[RunForm], *, evaluate: bool, first: bool) -> str:
     """Queue the runs that were not done yet, at the front if `first`; says what happened."""
-    fresh = [form for form, plan in zip(forms, studio.runs.plan_all(forms), strict=True) if not plan.done_already]
-    waiting = sum(job.state == "queued" for job in studio.jobs.list(1))
-    jobs = [studio.runs.start(form, evaluate=evaluate) for form in fresh]
-    if first:
-        for job in jobs:
-            for _ in range(waiting):
-                studio.jobs.move(job, "up")
+    waiting = any(job.state == "queued" for job in studio.jobs.list(1))
+    jobs = studio.runs.start_all(forms, evaluate=evaluate, first=first)
     if not jobs:
         return "Nothing was queued: all of this has been run already. Change a setting or add a seed."
     where = "before everything that waits" if first and waiting else "and will start one after the other"

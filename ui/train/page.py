@@ -12,6 +12,7 @@ import gradio as gr
 
 from reft_studio.errors import StudioError
 from reft_studio.studio.models import JOB
+from reft_studio.studio.remedies import SETTINGS
 from ui.events import FAST, SLOW, message_for, on, on_change, said, status
 from ui.shared import run_fit, run_plan
 from ui.shared.jobs import job_panel
@@ -132,7 +133,7 @@ def _wire_form(studio: Studio, parts: TrainParts) -> None:
 
 def _wire_remedies(studio: Studio, parts: TrainParts, edited: Callable[..., dict[str, Any]]) -> None:
     """The buttons of the plan: each changes the form, and the check is shown again."""
-    inputs, changed = parts.inputs, [parts.inputs.fields[name] for name in run_fit.CHANGED]
+    inputs, changed = parts.inputs, [parts.inputs.fields[name] for name in SETTINGS.values()]
 
     def help_(event: gr.EventData, *values: Any) -> Any:
         if str(event.act) == run_fit.MEASURE:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,10 +11,10 @@ import gradio as gr
 from reft_studio.defenses import DEFENSES
 from reft_studio.errors import SpecError
 from reft_studio.models.spec import DEFAULT, PRESETS, LoadSpec, LoraSpec, OptimSpec
+from reft_studio.studio.remedies import changes
 from reft_studio.studio.run_form import RunForm
 from ui.events import FAST, on
 from ui.forms import Form, form, joined, parse_seeds, shown
-from ui.shared import run_fit
 from ui.shared.judge_fields import JudgeFields, draw_judge_fields
 from ui.shared.marks import mark_of
 from ui.shared.memory_fields import LABELS, held
@@ -351,10 +350,7 @@ def _base(teacher: TeacherInfo) -> str:
 
 
 def helped(inputs: RunInputs, values: Mapping[str, Any], act: str) -> list[Any]:
-    """Updates of the fields in `run_fit.CHANGED`. Raises SpecError where the settings cannot be read; an unknown one changes nothing."""
-    optim = inputs.group("optim", values)
+    """Updates of the fields that remedies change. Raises SpecError where the settings cannot be read; an unknown one changes nothing."""
     guided = any(DEFENSES.get(one).info.needs_alignment for one in values["methods"])
-    rows = optim.batch_size + (optim.alignment_batch_size if guided else 0)
-    micro = math.ceil(min(rows, optim.micro_batch_size or rows) / 2)
-    new = {"micro": str(micro), "checkpointing": True, "nf4": "nf4", "length": max(run_fit.SHORTEST, optim.max_length // 2)}
-    return [gr.update(value=value) if one == act else gr.update() for one, value in new.items()]
+    new = changes(inputs.group("optim", values), guided=guided)
+    return [gr.update(value=str(value) if one == "micro" else value) if one == act else gr.update() for one, value in new.items()]
