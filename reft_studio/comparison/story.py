@@ -101,7 +101,7 @@ def headline(rows: Sequence[RunRow], differences: Sequence[TestedDifference], si
     return sentences or [_alone(mean) for mean in means[:HEADLINES]]
 
 
-def tested_headline(workspace: Workspace, rows: Sequence[RunRow]) -> list[str]:
+def models_headline(workspace: Workspace, rows: Sequence[RunRow]) -> list[str]:
     """The headline of these models: over seeds where there are several, else run against run."""
     return headline_of(rows, paired_runs(workspace, rows), seed_differences(workspace, rows))
 

@@ -96,7 +96,7 @@ class Comparing:
 
     def headline(self, rows: Sequence[RunRow]) -> list[str]:
         """What comes out between these models, in the sentences that the report's summary has."""
-        return story.tested_headline(self.workspace, rows)
+        return story.models_headline(self.workspace, rows)
 
 
 def _key(dataset: DatasetSummary | None) -> str:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from reft_studio.comparison.flips import Paired, chance, verdict
-from reft_studio.comparison.story import Opening, headline_of, opening, paired_runs, seed_differences, tested_headline
+from reft_studio.comparison.story import Opening, headline_of, opening, paired_runs, seed_differences, models_headline
 from reft_studio.comparison.table import RunRow, caveats, groups, load_rows
 from reft_studio.comparison.work import RunWork, unequal
 from reft_studio.stats import Estimate
@@ -76,11 +76,11 @@ def test_the_headline_has_accuracy_beside_the_harmful_score(workspace: Workspace
     for run, method, hs, fa in (("sft0", "sft", 36, 18), ("ref0", "ref_teacher", 4, 17)):
         add(run, hs=hs, fa=fa, spec={"method": method, "seed": 0})
     rows = load_rows(workspace)
-    (line,) = tested_headline(workspace, rows)
+    (line,) = models_headline(workspace, rows)
     assert line.startswith("Ref-Teacher against Plain SFT: HS 10.0 % against 90.0 %, lower (−80.0 points [")
     assert "; FA 85.0 % against 90.0 %, no clear difference (−5.0 points [" in line
     assert headline_of(rows, paired_runs(workspace, rows), seed_differences(workspace, rows)) == [line]
-    (alone,) = tested_headline(workspace, [one for one in rows if one.run_id == "base--lab"])
+    (alone,) = models_headline(workspace, [one for one in rows if one.run_id == "base--lab"])
     assert alone.startswith("Base model: HS 95.0 % [") and "FA 5.0 % [" in alone, "without a pair, the numbers of each model"
 
 
