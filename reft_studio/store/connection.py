@@ -1,4 +1,4 @@
-"""The one SQLite file of a workspace: opened, brought up to date, and its errors told to people."""
+"""Opens the workspace's SQLite database, migrates it, and translates its errors for people."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ DAMAGE = (sqlite3.Error, UnicodeDecodeError)
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
 BUSY_S = 10.0
-"""How long a write waits for another process's write before it gives up."""
+"""Maximum seconds a write waits for another process's write."""
 
 
 def connect(workspace: Workspace, *, to_write: bool = True) -> sqlite3.Connection:
     """An open connection in autocommit mode, WAL, synchronous=FULL; the caller closes it.
 
-    One that is only to read opens on a full disk too. Opening costs about 0.1 ms while another connection is open, 1.5 ms when it is
-    the only one (measured), so nobody keeps one.
+    A read-only one opens on a full disk too. Opening takes about 0.1 ms while another connection is open, 1.5 ms when it is the only one
+    (measured), so connections are not kept open.
     Raises StoreError if the file is damaged or was made by a newer version, PrerequisiteError if the disk refuses.
     """
     end = time.monotonic() + BUSY_S
@@ -55,10 +55,10 @@ def _open(workspace: Workspace) -> sqlite3.Connection:
 
 
 def _open_on_a_full_disk(workspace: Workspace) -> sqlite3.Connection:
-    """A connection that makes no file, and keeps others out while it is open.
+    """A connection that creates no file, and locks others out while it is open.
 
-    In exclusive mode SQLite holds the index of the write-ahead log in memory ("WAL without shared memory"), for which it otherwise
-    needs 32 KB on the disk.
+    In exclusive mode SQLite keeps the index of the write-ahead log in memory ("WAL without shared memory"), for which it otherwise
+    needs 32 KB on disk.
     """
     connection = sqlite3.connect(workspace.database, timeout=BUSY_S, isolation_level=None)
     connection.row_factory = sqlite3.Row
@@ -71,7 +71,7 @@ def _open_on_a_full_disk(workspace: Workspace) -> sqlite3.Connection:
 
 @contextmanager
 def reading(workspace: Workspace) -> Iterator[sqlite3.Connection]:
-    """A connection that sees one state of the database throughout, closed at the end."""
+    """A connection with one snapshot of the database, closed at the end."""
     connection = connect(workspace, to_write=False)
     try:
         connection.execute("BEGIN")
@@ -84,7 +84,7 @@ def reading(workspace: Workspace) -> Iterator[sqlite3.Connection]:
 
 @contextmanager
 def transaction(workspace: Workspace) -> Iterator[sqlite3.Connection]:
-    """Everything inside is on disk when this returns, or nothing is. Raises StoreError in an app that may only read this workspace."""
+    """All changes inside are on disk when this returns, or none is. Raises StoreError in an app with read-only access to this workspace."""
     workspace.require_writable()
     connection = connect(workspace)
     try:
@@ -99,7 +99,7 @@ def transaction(workspace: Workspace) -> Iterator[sqlite3.Connection]:
 
 
 def explained(error: sqlite3.Error | UnicodeDecodeError, workspace: Workspace) -> StudioError:
-    """The same error, for a person."""
+    """The error as one for people."""
     code = _code(error)
     if code in _FULL:
         return disk_error(workspace.database, OSError(errno.ENOSPC, "the disk is full"))
@@ -125,7 +125,7 @@ def _code(error: Exception) -> int:
 
 
 def _migrate(connection: sqlite3.Connection, workspace: Workspace) -> None:
-    """Bring the schema up to date in one transaction, after a copy of the file if it held anything."""
+    """Migrate the schema in one transaction, after a copy of the file if it has content."""
     version = _version(connection)
     if version == len(MIGRATIONS):
         return

@@ -1,4 +1,4 @@
-"""The decisions that hold, as sorted arrays: kept in memory and brought up to date from the end of the log only."""
+"""The current decisions as sorted arrays: cached in memory and updated from the end of the log only."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from reft_studio.workspace import Workspace
 CODE = "CASE action WHEN 'keep' THEN 1 WHEN 'remove' THEN 2 WHEN 'relabel' THEN 3 WHEN 'unsure' THEN 4 ELSE 0 END"
 """SQL for the code of an action; 0 for `clear`."""
 _KEPT = 8
-"""Datasets whose decisions are kept in memory."""
+"""Datasets whose decisions are cached."""
 _ENTRY = np.dtype([("row_id", np.int64), ("code", np.uint8), ("score", np.float32), ("seen", np.uint8)])
 _HELD = f"row_id, {CODE}, coalesce(score, 9e999), coalesce(seen, {UNRECORDED})"
 # "+dataset" keeps SQLite from walking every entry of the dataset by its index: the end of the log is a range of seq.
@@ -47,76 +47,76 @@ _lock = threading.Lock()
 
 
 def decided(workspace: Workspace, dataset: str) -> Decided:
-    """The decisions that hold now; costs one look at the database unless something was decided since the last call."""
+    """The current decisions; costs one query unless something was decided since the last call."""
     key = (workspace.database, dataset)
     with _lock, reading(workspace) as connection:
-        held = _cache.get(key, NONE)
+        cached = _cache.get(key, NONE)
         head = connection.execute("SELECT seq, hash FROM chain_heads WHERE dataset = ?", (dataset,)).fetchone()
         if head is None:
             _cache.pop(key, None)
             return NONE
-        if (head["seq"], head["hash"]) != (held.seq, held.hash):
-            held = brought_up(connection, dataset, held, seq=int(head["seq"]), newest=str(head["hash"]))
-        _cache[key] = held
+        if (head["seq"], head["hash"]) != (cached.seq, cached.hash):
+            cached = updated(connection, dataset, cached, seq=int(head["seq"]), newest=str(head["hash"]))
+        _cache[key] = cached
         _cache.move_to_end(key)
         while len(_cache) > _KEPT:
             _cache.popitem(last=False)
-        return held
+        return cached
 
 
 def decided_at(workspace: Workspace, dataset: str, seq: int) -> Decided:
-    """The decisions that held after this entry of the dataset; reads the log from its beginning. Raises StoreError if there is none."""
+    """The decisions current after this entry of the dataset; reads the log from its beginning. Raises StoreError if there is none."""
     if not seq:
         return NONE
     with reading(workspace) as connection:
         row = connection.execute("SELECT hash FROM decisions WHERE seq = ? AND dataset = ?", (seq, dataset)).fetchone()
         if row is None:
             raise StoreError(f"The log of decisions has no entry {seq} about this dataset: it was put back or replaced. Try again.")
-        return brought_up(connection, dataset, NONE, seq=seq, newest=str(row["hash"]))
+        return updated(connection, dataset, NONE, seq=seq, newest=str(row["hash"]))
 
 
 def read_singly(workspace: Workspace, dataset: str, row_ids: Iterable[int]) -> Decided:
-    """What holds for those of these rows whose text was shown to the person who decided."""
+    """The current decisions of those rows whose text was shown to the person who decided."""
     with reading(workspace) as connection:
         cursor = connection.cursor()
         cursor.row_factory = None
-        found = np.fromiter(cursor.execute(_SINGLY, (dataset, json.dumps([int(row_id) for row_id in row_ids]))), dtype=_ENTRY)
-    scores = np.where(np.isinf(found["score"]), np.float32(np.nan), found["score"])
-    return Decided(0, found["row_id"].copy(), found["code"].copy(), scores, seen=found["seen"].copy())
+        rows = np.fromiter(cursor.execute(_SINGLY, (dataset, json.dumps([int(row_id) for row_id in row_ids]))), dtype=_ENTRY)
+    scores = np.where(np.isinf(rows["score"]), np.float32(np.nan), rows["score"])
+    return Decided(0, rows["row_id"].copy(), rows["code"].copy(), scores, seen=rows["seen"].copy())
 
 
-def brought_up(connection: sqlite3.Connection, dataset: str, held: Decided, *, seq: int, newest: str) -> Decided:
-    """`held` with the entries after it; from the beginning if it is of another log (a database that was put back)."""
-    known = connection.execute("SELECT hash FROM decisions WHERE seq = ?", (held.seq,)).fetchone()
-    if known is None or known["hash"] != held.hash:
-        held = NONE
+def updated(connection: sqlite3.Connection, dataset: str, cached: Decided, *, seq: int, newest: str) -> Decided:
+    """`held` updated with the entries after it; from the beginning if it is of another log (a restored database)."""
+    stored_entry = connection.execute("SELECT hash FROM decisions WHERE seq = ?", (cached.seq,)).fetchone()
+    if stored_entry is None or stored_entry["hash"] != cached.hash:
+        cached = NONE
     cursor = connection.cursor()
     cursor.row_factory = None  # plain tuples: a million of them
-    tail = np.fromiter(cursor.execute(_TAIL, (held.seq, seq, dataset)), dtype=_ENTRY)
+    tail = np.fromiter(cursor.execute(_TAIL, (cached.seq, seq, dataset)), dtype=_ENTRY)
     rows, last = np.unique(tail["row_id"][::-1], return_index=True)
     tail = tail[::-1][last]  # the newest entry of each row says what holds for it
-    kept = ~_among(held.row_ids, rows)
+    kept = ~_among(cached.row_ids, rows)
     added = tail[tail["code"] > 0]
-    rest = held.row_ids[kept]
-    at = np.searchsorted(rest, added["row_id"])
-    noted = np.where(np.isinf(added["score"]), np.float32(np.nan), added["score"])
+    unchanged = cached.row_ids[kept]
+    index = np.searchsorted(unchanged, added["row_id"])
+    new_scores = np.where(np.isinf(added["score"]), np.float32(np.nan), added["score"])
     arrays = (
-        np.insert(rest, at, added["row_id"]),
-        np.insert(held.codes[kept], at, added["code"]),
-        np.insert(held.scores[kept], at, noted),
-        np.insert(held.seen[kept], at, added["seen"]),
+        np.insert(unchanged, index, added["row_id"]),
+        np.insert(cached.codes[kept], index, added["code"]),
+        np.insert(cached.scores[kept], index, new_scores),
+        np.insert(cached.seen[kept], index, added["seen"]),
     )
     for array in arrays:
         array.flags.writeable = False
     row_ids, codes, scores, seen = arrays
-    changed_from = held.code_of(rows)
-    return Decided(seq, row_ids, codes, scores, hash=newest, before=held.hash, changed=rows, changed_from=changed_from, seen=seen)
+    changed_from = cached.code_of(rows)
+    return Decided(seq, row_ids, codes, scores, hash=newest, before=cached.hash, changed=rows, changed_from=changed_from, seen=seen)
 
 
 def _among(row_ids: NDArray[np.int64], ascending: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which of the ascending `row_ids` are among the other ascending ones."""
-    found = np.zeros(len(row_ids), dtype=bool)
+    """Which of the ascending `row_ids` are in the other ascending array."""
+    mask = np.zeros(len(row_ids), dtype=bool)
     if len(row_ids) and len(ascending):
-        at = np.minimum(np.searchsorted(row_ids, ascending), len(row_ids) - 1)
-        found[at[row_ids[at] == ascending]] = True
-    return found
+        index = np.minimum(np.searchsorted(row_ids, ascending), len(row_ids) - 1)
+        mask[index[row_ids[index] == ascending]] = True
+    return mask

@@ -1,4 +1,4 @@
-"""What people decided about rows: append-only, hash-chained, on disk before the page says "saved"."""
+"""The decisions of people about rows: append-only, hash-chained, on disk before the page says "saved"."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class DecisionLog:
         threshold: float | None = None,
         seen: bool = False,
     ) -> Decision:
-        """Append one decision; it is on disk when this returns. `seen`: the row's whole text was shown to the person who decides."""
+        """Append one decision; it is on disk when this returns. `seen`: the row's full text was shown to the person who decides."""
         values = np.array([np.nan if score is None else score], dtype=np.float64)
         rows = np.array([row_id], dtype=np.int64)
         _, last = self._append(dataset, rows, action, reason=reason, by=by, scores=values, threshold=threshold, seen=seen)
@@ -84,7 +84,7 @@ class DecisionLog:
         scores: Mapping[int, float] | None = None,
         threshold: float | None = None,
     ) -> list[Decision]:
-        """Append the same decision for some rows as one step, unseen: one `undo` takes all of it back. Each row counts once."""
+        """Append the same decision for several rows as one step, unseen: one `undo` reverts all of it. Duplicate rows count once."""
         rows = np.fromiter(dict.fromkeys(int(row_id) for row_id in row_ids), np.int64)
         known = scores or {}
         values = np.array([known.get(row_id, np.nan) for row_id in rows.tolist()], dtype=np.float64)
@@ -104,10 +104,10 @@ class DecisionLog:
         scores: ArrayLike | None = None,
         threshold: float | None = None,
     ) -> int:
-        """`decide_many` for arrays of any size, without an object per row; returns how many. `scores` are (rows,), NaN where none."""
-        given = np.asarray(row_ids, dtype=np.int64)
-        rows, at = np.unique(given, return_index=True)
-        values = np.full(len(rows), np.nan) if scores is None else np.asarray(scores, dtype=np.float64)[at]
+        """`decide_many` for arrays of any size, without an object per row; returns the number of rows. `scores` are (rows,), NaN: none."""
+        ids = np.asarray(row_ids, dtype=np.int64)
+        rows, first_index = np.unique(ids, return_index=True)
+        values = np.full(len(rows), np.nan) if scores is None else np.asarray(scores, dtype=np.float64)[first_index]
         first, last = self._append(dataset, rows, action, reason=reason, by=by, scores=values, threshold=threshold)
         return last - first + 1
 
@@ -132,27 +132,27 @@ class DecisionLog:
             return append(connection, dataset, by, entries)
 
     def undo(self, dataset: str, by: str) -> Decision | None:
-        """Take back the last step of this person; None if there is none. Rows fall back to the decision that held without it."""
+        """Revert the last step of this person; None if there is none. Rows get the decision that is current without it."""
         with transaction(self.workspace) as connection:
             step = last_active_step(connection, dataset, by)
             return None if step is None else _newest(connection, toggle(connection, dataset, by, step, "undo"))
 
     def redo(self, dataset: str, by: str) -> Decision | None:
-        """Bring back the step this person undid last; None if there is none, or if they decided something since."""
+        """Restore the step this person undid last; None if there is none, or if they decided something since."""
         with transaction(self.workspace) as connection:
             step = last_undone_step(connection, dataset, by)
             return None if step is None else _newest(connection, toggle(connection, dataset, by, step, "redo"))
 
     def decided(self, dataset: str, *, until: int | None = None) -> Decided:
-        """What holds for every decided row, as arrays: kept in memory, brought up to date from the end of the log.
+        """The current decision of every decided row, as arrays: cached in memory, updated from the end of the log.
 
-        `until`: what held after this entry of the log, whatever was decided since.
+        `until`: the decisions current after this entry of the log, ignoring later ones.
         """
         now = decided_now(self.workspace, dataset)
         return now if until in (None, now.seq) else decided_at(self.workspace, dataset, until or 0)
 
     def decided_by(self, dataset: str, entry: str) -> Decided:
-        """What held after the entry with this hash. Raises StoreError if the log of this workspace has no such entry about the dataset."""
+        """The decisions current after the entry with this hash. Raises StoreError if the log has no such entry about the dataset."""
         now = decided_now(self.workspace, dataset)
         return now if entry == now.hash else decided_at(self.workspace, dataset, self._seq(dataset, entry))
 
@@ -167,13 +167,13 @@ class DecisionLog:
         return int(row["seq"])
 
     def read_singly(self, dataset: str, row_ids: Iterable[int]) -> Decided:
-        """What holds for those of these rows that were read: their text was shown to the person who decided them, one at a time."""
+        """The current decisions of those rows that were read: their text was shown to the person who decided them, one at a time."""
         return read_singly(self.workspace, dataset, row_ids)
 
     def current_of(self, dataset: str, row_ids: Iterable[int], *, until: int | None = None) -> dict[int, Decision]:
-        """The decision that holds for each of a few rows (a page, a card); a row that nobody decided, or that was cleared, is not in it.
+        """The current decisions of a few rows (a page, a card); undecided and cleared rows are absent.
 
-        `until`: what held after this entry of the log, whatever was decided since.
+        `until`: the decisions current after this entry of the log, ignoring later ones.
         """
         last = _NEWEST if until is None else until
         wanted = {"dataset": dataset, "rows": json.dumps([int(row_id) for row_id in row_ids]), "until": last}
@@ -181,27 +181,27 @@ class DecisionLog:
             return {row["row_id"]: _decision(row) for row in connection.execute(_HOLDING_OF, wanted) if row["action"] != "clear"}
 
     def by_person(self, dataset: str) -> list[tuple[str, str, int]]:
-        """Whose decisions hold for how many rows: name, action, rows."""
+        """Number of rows with a current decision by person and action: name, action, rows."""
         query = f"SELECT decided_by, action, count(*) FROM ({_HOLDING.format(rows='')}) WHERE action <> 'clear' GROUP BY 1, 2"
         with reading(self.workspace) as connection:
             return [tuple(row) for row in connection.execute(query, {"dataset": dataset})]
 
     def current(self, dataset: str) -> dict[int, Decision]:
-        """The decision that holds for each decided row; one object per row: for small logs only, else `decided` and `current_of`."""
+        """The current decision of each decided row; one object per row: for small logs only, else `decided` and `current_of`."""
         with reading(self.workspace) as connection:
-            found = connection.execute(_HOLDING.format(rows=""), {"dataset": dataset})
-            return {row["row_id"]: _decision(row) for row in found if row["action"] != "clear"}
+            rows = connection.execute(_HOLDING.format(rows=""), {"dataset": dataset})
+            return {row["row_id"]: _decision(row) for row in rows if row["action"] != "clear"}
 
     def counts(self, dataset: str) -> dict[Action, int]:
-        """Rows by the action that holds for them; every action but `clear` is a key."""
+        """Rows by current action; every action but `clear` is a key."""
         return self.decided(dataset).counts()
 
     def opinions(self, dataset: str) -> Opinions:
-        """What each person thinks of the rows that at least two of them decided."""
+        """Each person's opinion on the rows that at least two of them decided."""
         return opinions.opinions(self.workspace, dataset)
 
     def opinions_of(self, dataset: str, row_ids: Iterable[int]) -> dict[int, list[Opinion]]:
-        """For each of a few rows that somebody decided, one opinion of each person, newest first."""
+        """For each of a few decided rows, one opinion per person, newest first."""
         return opinions.opinions_of(self.workspace, dataset, row_ids)
 
     def conflicts(self, dataset: str) -> NDArray[np.int64]:
@@ -209,29 +209,29 @@ class DecisionLog:
         return self.opinions(dataset).conflicts()
 
     def history(self, dataset: str, row_id: int | None = None, limit: int = 100) -> list[Decision]:
-        """Entries of a dataset, or of one row, newest first; undone ones and the undoing included."""
+        """Entries of a dataset, or of one row, newest first; including undone ones and the undo entries."""
         where = "" if row_id is None else " AND row_id = :row_id"
         query = f"SELECT {_COLUMNS} FROM decisions WHERE dataset = :dataset{where} ORDER BY seq DESC LIMIT :limit"
         with reading(self.workspace) as connection:
-            found = connection.execute(query, {"dataset": dataset, "row_id": row_id, "limit": limit})
-            return [_decision(row) for row in found]
+            rows = connection.execute(query, {"dataset": dataset, "row_id": row_id, "limit": limit})
+            return [_decision(row) for row in rows]
 
     def entries(self, dataset: str | None = None) -> Iterator[Decision]:
-        """Every entry, or every one of a dataset, oldest first, streamed; what is added meanwhile is not among them."""
+        """Every entry, or every one of a dataset, oldest first, streamed; entries added meanwhile are not included."""
         with reading(self.workspace) as connection:
             yield from _entries(connection, dataset)
 
     def head(self, dataset: str) -> tuple[int, str]:
-        """Seq and hash of the newest entry of a dataset (0 and the genesis hash before the first): write it down, `verify` asks for it."""
+        """Seq and hash of the newest entry of a dataset (0 and the genesis hash before the first), to be recorded for `verify`."""
         with reading(self.workspace) as connection:
             row = connection.execute("SELECT seq, hash FROM chain_heads WHERE dataset = ?", (dataset,)).fetchone()
         return (0, GENESIS) if row is None else (row["seq"], row["hash"])
 
     def verify(self, known: Iterable[str] = ()) -> ChainReport:
-        """Check every entry: hash, link, no gap, nothing cut off at the end.
+        """Verify every entry: hash, link, no gap, nothing truncated at the end.
 
-        `known` are hashes noted elsewhere (in frozen datasets, bundles): each must still be in the chain, so that a log rewritten
-        as a whole is seen too.
+        `known` are hashes recorded elsewhere (in frozen datasets, bundles): each must still be in the chain, so that a completely rewritten
+        log is detected too.
         """
         try:
             with reading(self.workspace) as connection:  # one state throughout: decisions made meanwhile are no damage
@@ -258,9 +258,9 @@ def _verify(connection: sqlite3.Connection, missing: set[str]) -> ChainReport:
     heads = {row["dataset"]: (row["seq"], row["entries"], row["hash"]) for row in connection.execute("SELECT * FROM chain_heads")}
     if heads != chain.ends:
         return ChainReport(False, chain.entries, expected, "The newest decisions are missing from the end of the log.", chain.heads)
-    beside = records.verify(connection, missing)
-    if not beside.ok:
-        return ChainReport(False, chain.entries, None, beside.reason, chain.heads)
+    record_report = records.verify(connection, missing)
+    if not record_report.ok:
+        return ChainReport(False, chain.entries, None, record_report.reason, chain.heads)
     # An index that differs from its table would answer wrongly, though every entry is as it was written.
     if (state := connection.execute("PRAGMA integrity_check(1)").fetchone()[0]) != "ok":
         return ChainReport(False, chain.entries, None, f"The database file is damaged ({str(state).splitlines()[-1][:200]}).", chain.heads)

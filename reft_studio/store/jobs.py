@@ -1,4 +1,4 @@
-"""The job table: what was asked for, in which order, and how it ended. How far a running job is stands in its own folder."""
+"""The job table: requested jobs, their order, and how they ended. The progress of a running job is in its own folder."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _FRESH = "started = NULL, finished = NULL, worker = NULL, cancel_at = NULL, aske
 
 @dataclass(frozen=True)
 class JobRecord:
-    """One row of the table. Times are seconds since the epoch; `worker` names the process of the present attempt.
+    """One row of the table. Times are seconds since the epoch; `worker` identifies the process of the current attempt.
 
-    `wants` is the device that a job of the lane "model" must have (None: any), `device` the one it has. `deaths` counts attempts in a
-    row that ended soon and unasked, `note` says why there was another one. A paused job with `wait_free` goes on by itself once so many
-    bytes are free on the disk at `wait_at`. `anew`: the next attempt forgets what an earlier one kept.
+    `wants` is the device that a job of the lane "model" requires (None: any), `device` the one it has. `deaths` counts consecutive attempts
+    that died early, `note` says why there was another one. A paused job with `wait_free` resumes once that many bytes are free on the disk
+    of `wait_at`. `anew`: the next attempt discards checkpoints of earlier ones.
     """
 
     id: str
@@ -68,7 +68,7 @@ def insert(
     lane: Lane = "model",
     wants: str | None = None,
 ) -> None:
-    """Put a job at the end of the queue. Raises SpecError if the job it is to follow does not exist."""
+    """Append a job to the queue. Raises SpecError if the job it is to follow does not exist."""
     try:
         text = json.dumps(params, allow_nan=False)
     except (TypeError, ValueError) as exc:
@@ -98,7 +98,7 @@ def listing(workspace: Workspace, limit: int) -> list[JobRecord]:
 
 
 def not_done(workspace: Workspace, kind: str) -> list[JobRecord]:
-    """Jobs of a kind that have not ended well: those that are not over in queue order, then the others, newest first."""
+    """Jobs of a kind that have not succeeded: live ones in queue order, then the others, newest first."""
     order = "state IN ('running', 'queued', 'paused') DESC, CASE WHEN finished IS NULL THEN position END, finished DESC"
     with reading(workspace) as connection:
         query = f"SELECT * FROM jobs WHERE kind = ? AND state <> 'done' ORDER BY {order}"
@@ -106,14 +106,14 @@ def not_done(workspace: Workspace, kind: str) -> list[JobRecord]:
 
 
 def ended(workspace: Workspace, kind: str) -> list[JobRecord]:
-    """Jobs of a kind that are over, however they ended."""
+    """Jobs of a kind that have ended, successfully or not."""
     with reading(workspace) as connection:
         query = "SELECT * FROM jobs WHERE kind = ? AND state NOT IN ('running', 'queued', 'paused')"
         return [_record(row) for row in connection.execute(query, (kind,))]
 
 
 def live(connection: sqlite3.Connection) -> list[JobRecord]:
-    """Jobs that are not over, as an open connection sees them."""
+    """Jobs that have not ended, as seen by an open connection."""
     return [
         _record(row) for row in connection.execute("SELECT * FROM jobs WHERE state IN ('running', 'queued', 'paused') ORDER BY position")
     ]
@@ -126,10 +126,10 @@ def running(workspace: Workspace) -> list[JobRecord]:
 
 
 def claim(workspace: Workspace, *, now: float, devices: Sequence[str] = ("cpu",), light: int = 1) -> JobRecord | None:
-    """Mark the first job that is ready and has room as running and return it; None if there is none.
+    """Mark the first job that is ready and has a free slot as running and return it; None if there is none.
 
-    There is room for one job of the lane "model" on each device, and beside them for `light` others, of which one is in the background.
-    Of several processes that ask at once, one gets it. A job whose forerunner did not end well is cancelled here.
+    There is a slot for one job of the lane "model" on each device, and for `light` others, one of them in the background.
+    Of several processes that claim at once, one gets it. A job whose predecessor failed is cancelled here.
     """
     ready = (
         "SELECT id, lane, wants FROM jobs WHERE state = 'queued' "
@@ -155,12 +155,12 @@ def _room(job: sqlite3.Row, taken: Sequence[sqlite3.Row], devices: Sequence[str]
     if job["lane"] == "model":
         busy = {row["device"] for row in taken if row["lane"] == "model"}
         return next((device for device in ((job["wants"],) if job["wants"] else devices) if device not in busy), None)
-    beside = [row["lane"] for row in taken if row["lane"] != "model"]
-    return None if len(beside) >= light or job["lane"] == "background" in beside else ""
+    light_lanes = [row["lane"] for row in taken if row["lane"] != "model"]
+    return None if len(light_lanes) >= light or job["lane"] == "background" in light_lanes else ""
 
 
 def name_worker(workspace: Workspace, job_id: str, attempt: int, worker: str) -> None:
-    """Note which process works on this attempt."""
+    """Record the process that works on this attempt."""
     with transaction(workspace) as connection:
         connection.execute("UPDATE jobs SET worker = ? WHERE id = ? AND attempt = ?", (worker, job_id, attempt))
 
@@ -168,7 +168,7 @@ def name_worker(workspace: Workspace, job_id: str, attempt: int, worker: str) ->
 def finish(
     workspace: Workspace, job_id: str, attempt: int, state: Ended, *, message: str, result: dict[str, Any] | None, now: float
 ) -> JobRecord:
-    """End a running attempt; an attempt that has ended already keeps its first end."""
+    """End a running attempt; one that has ended already keeps its first end."""
     with transaction(workspace) as connection:
         connection.execute(
             "UPDATE jobs SET state = ?, message = ?, result = ?, finished = ? WHERE id = ? AND attempt = ? AND state = 'running'",
@@ -178,7 +178,7 @@ def finish(
 
 
 def put_back(workspace: Workspace, job_id: str, attempt: int, *, deaths: int, note: str, anew: bool) -> JobRecord:
-    """Put a running job whose attempt is over to the front of the queue again."""
+    """Put a running job whose attempt is over at the front of the queue again."""
     with transaction(workspace) as connection:
         connection.execute(
             f"UPDATE jobs SET state = 'queued', position = {_FRONT}, message = '', deaths = ?, note = ?, anew = ?, {_FRESH} "
@@ -198,7 +198,7 @@ def pause(
     wait_at: str | None = None,
     wait_free: int | None = None,
 ) -> JobRecord:
-    """Set a running job whose attempt is over aside; `wait_free`: until so many bytes are free on the disk at `wait_at`."""
+    """Pause a running job whose attempt is over; `wait_free`: until that many bytes are free on the disk of `wait_at`."""
     with transaction(workspace) as connection:
         connection.execute(
             f"UPDATE jobs SET state = 'paused', message = ?, deaths = ?, wait_at = ?, wait_free = ?, {_FRESH} "
@@ -209,7 +209,7 @@ def pause(
 
 
 def ask(workspace: Workspace, job_id: str, what: Asked, *, now: float, message: str = "") -> JobRecord:
-    """Cancel or pause a job that does not run at once; on a running one, note what it was asked. Cancelling overrules all else."""
+    """Cancel or pause a job that does not run at once; for a running one, record the request. Cancelling overrides everything else."""
     with transaction(workspace) as connection:
         if what == "cancel":
             connection.execute(
@@ -219,16 +219,16 @@ def ask(workspace: Workspace, job_id: str, what: Asked, *, now: float, message: 
             )
         elif what == "pause":
             connection.execute("UPDATE jobs SET state = 'paused', message = ? WHERE id = ? AND state = 'queued'", (message, job_id))
-        heeded = "asked <> 'cancel'" if what == "cancel" else "asked IN ('', 'stop')"
+        condition = "asked <> 'cancel'" if what == "cancel" else "asked IN ('', 'stop')"
         connection.execute(
-            f"UPDATE jobs SET asked = ?, cancel_at = ? WHERE id = ? AND state = 'running' AND {heeded}",
+            f"UPDATE jobs SET asked = ?, cancel_at = ? WHERE id = ? AND state = 'running' AND {condition}",
             (what, None if what == "stop" else now, job_id),
         )
         return _one(connection, job_id)
 
 
 def resume(workspace: Workspace, job_id: str, *, note: str = "", deaths: int = 0) -> JobRecord:
-    """Put a paused job to the front of the queue; any other stays where it is."""
+    """Put a paused job at the front of the queue; any other is unchanged."""
     with transaction(workspace) as connection:
         connection.execute(
             f"UPDATE jobs SET state = 'queued', position = {_FRONT}, message = '', note = ?, deaths = ?, wait_at = NULL, wait_free = NULL "
@@ -239,7 +239,7 @@ def resume(workspace: Workspace, job_id: str, *, note: str = "", deaths: int = 0
 
 
 def requeue(workspace: Workspace, job_id: str, *, anew: bool = False) -> JobRecord:
-    """Queue a job that did not end well once more, at the end, with those that were cancelled because of it."""
+    """Queue a failed job again, at the end, with those that were cancelled because of it."""
     with transaction(workspace) as connection:
         record = _one(connection, job_id)
         if record.state not in _FAILED:
@@ -257,12 +257,12 @@ def requeue(workspace: Workspace, job_id: str, *, anew: bool = False) -> JobReco
 
 
 def swap(workspace: Workspace, job_id: str, *, earlier: bool) -> None:
-    """Change places with the queued job before (or after) this one; at the end of the queue nothing happens."""
-    beside = "position < ? ORDER BY position DESC" if earlier else "position > ? ORDER BY position"
+    """Swap with the queued job before (or after) this one; at the end of the queue nothing happens."""
+    neighbour = "position < ? ORDER BY position DESC" if earlier else "position > ? ORDER BY position"
     with transaction(workspace) as connection:
         record = _one(connection, job_id)
         other = connection.execute(
-            f"SELECT id, position FROM jobs WHERE state = 'queued' AND {beside} LIMIT 1", (record.position,)
+            f"SELECT id, position FROM jobs WHERE state = 'queued' AND {neighbour} LIMIT 1", (record.position,)
         ).fetchone()
         if record.state != "queued" or other is None:
             return
@@ -271,7 +271,7 @@ def swap(workspace: Workspace, job_id: str, *, earlier: bool) -> None:
 
 
 def to_front(workspace: Workspace, job_id: str) -> None:
-    """Put a queued job before all others; any other stays where it is. Raises StoreError if there is none with this id."""
+    """Put a queued job at the front; any other is unchanged. Raises StoreError if there is none with this id."""
     with transaction(workspace) as connection:
         _one(connection, job_id)
         connection.execute(f"UPDATE jobs SET position = {_FRONT} WHERE id = ? AND state = 'queued'", (job_id,))

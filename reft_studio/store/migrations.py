@@ -1,4 +1,4 @@
-"""The schema, as the steps that made it. A step that was released is never edited: a new one is added."""
+"""The schema, as a list of migrations. A released migration is never edited: a new one is added."""
 
 from __future__ import annotations
 

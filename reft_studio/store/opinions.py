@@ -1,4 +1,4 @@
-"""Who thinks what of the rows that several people decided: kept in memory and brought up to date from the end of the log only."""
+"""Opinions on rows that several people decided: cached in memory and updated from the end of the log only."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from reft_studio.workspace import Workspace
 
 _KEPT = 8
 _CHUNK = 20_000
-"""Rows asked for in one statement."""
+"""Rows per query."""
 _NO_ONE = Opinions((), np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(0, np.uint8), np.zeros(0, np.int64), np.zeros(0, np.bool_))
 _OPINION = np.dtype([("row_id", np.int64), ("by", np.int32), ("code", np.uint8), ("overrules", np.bool_), ("seq", np.int64)])
 # Where SQLite finds max() among plain columns, it takes these from the row that holds the maximum (documented behaviour).
@@ -34,7 +34,7 @@ _HELD = (
 
 @dataclass(frozen=True)
 class _State:
-    """What is known up to entry `seq`: the first person to decide each row (arrays ascending by row), and the opinions."""
+    """The state up to entry `seq`: the first person to decide each row (arrays ascending by row), and the opinions."""
 
     seq: int
     hash: str
@@ -60,7 +60,7 @@ def opinions(workspace: Workspace, dataset: str) -> Opinions:
         if (state.seq, state.hash) != (head["seq"], head["hash"]):
             known = connection.execute("SELECT hash FROM decisions WHERE seq = ?", (state.seq,)).fetchone()
             same = known is not None and known["hash"] == state.hash and people[: len(state.opinions.people)] == state.opinions.people
-            state = _brought_up(connection, dataset, state if same else _START, people, head=(int(head["seq"]), str(head["hash"])))
+            state = _updated(connection, dataset, state if same else _START, people, head=(int(head["seq"]), str(head["hash"])))
         _cache[key] = state
         _cache.move_to_end(key)
         while len(_cache) > _KEPT:
@@ -69,25 +69,25 @@ def opinions(workspace: Workspace, dataset: str) -> Opinions:
 
 
 def opinions_of(workspace: Workspace, dataset: str, row_ids: Iterable[int]) -> dict[int, list[Opinion]]:
-    """For each of a few rows that somebody decided, one opinion of each person, newest first; cleared ones are left out."""
-    found: dict[int, list[Opinion]] = {}
+    """For each of a few decided rows, one opinion per person, newest first; cleared ones are left out."""
+    by_row: dict[int, list[Opinion]] = {}
     columns = "SELECT row_id, decided_by, action, reason, at, seen, max(seq) AS seq"
     with reading(workspace) as connection:
         for row in connection.execute(f"{columns} {_HELD}", (dataset, json.dumps([int(row_id) for row_id in row_ids]))):
             if row["action"] != "clear":
                 seen = None if row["seen"] is None else bool(row["seen"])
                 opinion = Opinion(row["decided_by"], row["action"], row["reason"], row["at"], row["seq"], seen)
-                found.setdefault(row["row_id"], []).insert(0, opinion)
-    return found
+                by_row.setdefault(row["row_id"], []).insert(0, opinion)
+    return by_row
 
 
 def _people(connection: sqlite3.Connection, dataset: str) -> tuple[str, ...]:
-    """Everybody who decided, in the order of their first step: one entry a step is looked at, not one a row."""
+    """Everybody who decided, in the order of their first step: one entry per step is read, not one per row."""
     query = "SELECT decided_by FROM decisions WHERE dataset = ? AND kind = 'decide' AND seq = step GROUP BY decided_by ORDER BY min(seq)"
     return tuple(row["decided_by"] for row in connection.execute(query, (dataset,)))
 
 
-def _brought_up(connection: sqlite3.Connection, dataset: str, state: _State, people: tuple[str, ...], *, head: tuple[int, str]) -> _State:
+def _updated(connection: sqlite3.Connection, dataset: str, state: _State, people: tuple[str, ...], *, head: tuple[int, str]) -> _State:
     person = "CASE decided_by " + " ".join(f"WHEN ? THEN {code}" for code in range(len(people))) + " ELSE -1 END"
     cursor = connection.cursor()
     cursor.row_factory = None
@@ -97,35 +97,35 @@ def _brought_up(connection: sqlite3.Connection, dataset: str, state: _State, peo
     others = np.unique(tail["row_id"][first[np.searchsorted(rows, tail["row_id"])] != tail["by"]])
     shared = np.unique(tail["row_id"][np.isin(tail["row_id"], state.opinions.row_ids)])
     changed = np.union1d(others, shared)
-    held = state.opinions
-    kept = ~np.isin(held.row_ids, changed)
+    earlier = state.opinions
+    kept = ~np.isin(earlier.row_ids, changed)
     columns = f"SELECT row_id, {person}, {CODE}, substr(reason, 1, {len(OVERRULES)}) = '{OVERRULES}', max(seq)"
     new = [
         np.fromiter(
-            cursor.execute(f"{columns} {_HELD}", (*people, dataset, json.dumps(changed[at : at + _CHUNK].tolist()))), dtype=_OPINION
+            cursor.execute(f"{columns} {_HELD}", (*people, dataset, json.dumps(changed[start : start + _CHUNK].tolist()))), dtype=_OPINION
         )
-        for at in range(0, len(changed), _CHUNK)
+        for start in range(0, len(changed), _CHUNK)
     ]
     added = np.concatenate([np.zeros(0, _OPINION), *new])
-    whole = [
+    columns_of = [
         np.concatenate([old[kept], added[name]])
         for old, name in (
-            (held.row_ids, "row_id"),
-            (held.by, "by"),
-            (held.codes, "code"),
-            (held.seqs, "seq"),
-            (held.overrules, "overrules"),
+            (earlier.row_ids, "row_id"),
+            (earlier.by, "by"),
+            (earlier.codes, "code"),
+            (earlier.seqs, "seq"),
+            (earlier.overrules, "overrules"),
         )
     ]
-    order = np.lexsort((whole[3], whole[0]))
-    arrays = [values[order] for values in whole]
+    order = np.lexsort((columns_of[3], columns_of[0]))
+    arrays = [values[order] for values in columns_of]
     return _State(*head, rows, first, Opinions(people, *arrays))
 
 
 def _firsts(state: _State, tail: NDArray[np.int64], by: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
     """Every row that was ever decided, with the first person to do so."""
-    rows, at = np.unique(tail, return_index=True)
-    place = np.searchsorted(state.rows, rows)
-    new = np.append(state.rows, -1)[place] != rows
-    place = place[new]
-    return np.insert(state.rows, place, rows[new]), np.insert(state.first, place, by[at[new]])
+    rows, first_index = np.unique(tail, return_index=True)
+    index = np.searchsorted(state.rows, rows)
+    new = np.append(state.rows, -1)[index] != rows
+    index = index[new]
+    return np.insert(state.rows, index, rows[new]), np.insert(state.first, index, by[first_index[new]])

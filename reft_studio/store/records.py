@@ -1,4 +1,4 @@
-"""What statements rest on besides decisions: draws, overrides, rules of review. Append-only and hash-chained, like the decisions."""
+"""Audit records besides decisions: draws, overrides, review rules. Append-only and hash-chained, like the decisions."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def append(
 ) -> AuditRecord:
     """Append one record; it is on disk when this returns.
 
-    `body` is given the records of the same kind so far and the newest decision (seq and hash) and makes the content; nobody else
-    can write meanwhile, so that two people who draw at once do not draw the same rows.
+    `body` gets the records of the same kind so far and the newest decision (seq and hash) and returns the content; it runs under the write
+    lock, so that two people who draw at once do not draw the same rows.
     """
     if not by.strip():
         raise SpecError("A record needs a name. Give the reviewer's name in Settings.")
@@ -73,7 +73,7 @@ def head(workspace: Workspace, dataset: str) -> str | None:
 
 
 def verify(connection: sqlite3.Connection, missing: set[str]) -> ChainReport:
-    """Check every record: hash, link, no gap, nothing cut off at the end. Hashes that are found leave `missing`."""
+    """Verify every record: hash, link, no gap, nothing truncated at the end. Hashes that exist are removed from `missing`."""
     chain, expected = RecordChain(), 1
     for record in map(_record, connection.execute(f"SELECT {_COLUMNS} FROM records ORDER BY seq")):
         problem = f"is missing; the next one is {record.seq}" if record.seq != expected else chain.add(record)

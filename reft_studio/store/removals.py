@@ -1,6 +1,6 @@
-"""Deleting a run is one act: what the database says of it goes in one transaction, which also notes the folders that have to go.
+"""Deletes a run atomically: one transaction deletes its rows in the database and records the folders to be deleted.
 
-A process that dies after that leaves folders which the next one removes (`finish`); one that dies before leaves everything.
+If a process dies after that, the next one deletes the folders (`finish`); if it dies before, everything is left.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ _LOG = logging.getLogger(__name__)
 
 
 def remove_run(
-    workspace: Workspace, run: str, *, ended_jobs: Sequence[str], folders: Sequence[Path], held: Callable[[Sequence[JobRecord]], str]
+    workspace: Workspace, run: str, *, ended_jobs: Sequence[str], folders: Sequence[Path], blocked_by: Callable[[Sequence[JobRecord]], str]
 ) -> None:
-    """Delete what was said of a run, the jobs that made it, and these folders.
+    """Delete the notes on a run, the jobs that made it, and these folders.
 
-    `held` is asked once nobody else can queue a job, with all jobs that are not over: why the run cannot go, or nothing. Raises
+    `held` is called under the write lock with all live jobs and returns the reason why the run cannot be deleted, or "". Raises
     StoreError with that reason, and changes nothing.
     """
     with transaction(workspace) as connection:
         live = jobs.live(connection)
         waits = next((job for job in live if job.after in ended_jobs), None)
-        if reason := held(live) or (f"'{waits.title}' waits for it. Cancel that job first." if waits else ""):
+        if reason := blocked_by(live) or (f"'{waits.title}' waits for it. Cancel that job first." if waits else ""):
             raise StoreError(reason)
         connection.execute("DELETE FROM run_notes WHERE run = ?", (run,))
         for job in ended_jobs:
@@ -45,7 +45,7 @@ def remove_run(
 
 
 def finish(workspace: Workspace) -> None:
-    """Remove the folders of all deletions that are not done yet. Raises PrerequisiteError if the disk refuses."""
+    """Delete the folders of all pending deletions. Raises PrerequisiteError if the disk refuses."""
     with reading(workspace) as connection:
         rows = [tuple(row) for row in connection.execute("SELECT path, inode, modified FROM removals ORDER BY rowid")]
     for path, *mark in rows:
@@ -58,7 +58,7 @@ def finish(workspace: Workspace) -> None:
 
 
 def finish_left(workspace: Workspace) -> None:
-    """`finish` what a process that died began; what cannot be done now is left for the next start, and logged."""
+    """`finish` the deletions of a process that died; what fails now is logged and left for the next start."""
     if not workspace.writable or not workspace.database.is_file():
         return
     try:
@@ -76,6 +76,6 @@ def _discard(folder: Path) -> None:
 
 
 def _mark(folder: Path) -> list[int]:
-    """Tells a folder from any other that has had, or will have, its name."""
-    found = folder.stat()
-    return [found.st_ino, found.st_mtime_ns]
+    """Identifies a folder among others that have had, or will have, its name."""
+    status = folder.stat()
+    return [status.st_ino, status.st_mtime_ns]

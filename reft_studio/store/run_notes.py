@@ -1,4 +1,4 @@
-"""What people say of a run: a name of its own, tags, a note. Beside the run's sealed folder, which never changes."""
+"""People's notes on a run: a name, tags, a note. Stored outside of the run's immutable folder."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LONGEST_NAME, LONGEST_NOTE, LONGEST_TAG, MOST_TAGS = 80, 2000, 30, 12
 
 @dataclass(frozen=True)
 class RunNote:
-    """`name` is empty where the generated one holds; `edited_by` is empty for a person who gave no name."""
+    """`name` is empty if the generated one is used; `edited_by` is empty for a person who gave no name."""
 
     name: str = ""
     tags: tuple[str, ...] = ()
@@ -30,7 +30,7 @@ NOTHING = RunNote()
 
 
 def every(workspace: Workspace) -> dict[str, RunNote]:
-    """What was said of each run, by its id."""
+    """The note on each run, by its id."""
     with reading(workspace) as connection:
         rows = connection.execute("SELECT run, name, tags, note, edited_by, at FROM run_notes").fetchall()
     return {row["run"]: RunNote(row["name"], tuple(json.loads(row["tags"])), row["note"], row["edited_by"], row["at"]) for row in rows}
@@ -39,9 +39,9 @@ def every(workspace: Workspace) -> dict[str, RunNote]:
 def write(
     workspace: Workspace, run: str, *, by: str = "", name: str | None = None, tags: Sequence[str] | None = None, note: str | None = None
 ) -> RunNote:
-    """Change what is given and leave the rest; the last edit holds. An empty name brings the generated one back.
+    """Change the given fields and leave the others; the last edit wins. An empty name restores the generated one.
 
-    Raises SpecError for text that is too long, or a name that another run was given.
+    Raises SpecError for text that is too long, or a name that another run has.
     """
     given: dict[str, Any] = {"name": name and _line(name, "The name", LONGEST_NAME), "note": _note(note)}
     if tags is not None:
@@ -58,25 +58,29 @@ def write(
 
 
 def carry(workspace: Workspace, old: str, new: str) -> None:
-    """What was said of a run is said of the one that it became; what was said of that one already stays."""
+    """Copy the note on a run to the one that it became; fields of that one that are set already stay."""
     with transaction(workspace) as connection:
         rows = {row["run"]: row for row in connection.execute("SELECT * FROM run_notes WHERE run IN (?, ?)", (old, new))}
         if old not in rows:
             return
         if new in rows:
             first, then = rows[new], rows[old]
-            kept = (first["name"] or then["name"], first["tags"] if first["tags"] != "[]" else then["tags"], first["note"] or then["note"])
+            merged = (
+                first["name"] or then["name"],
+                first["tags"] if first["tags"] != "[]" else then["tags"],
+                first["note"] or then["note"],
+            )
             connection.execute("DELETE FROM run_notes WHERE run = ?", (old,))
-            connection.execute("UPDATE run_notes SET name = ?, tags = ?, note = ? WHERE run = ?", (*kept, new))
+            connection.execute("UPDATE run_notes SET name = ?, tags = ?, note = ? WHERE run = ?", (*merged, new))
         else:
             connection.execute("UPDATE run_notes SET run = ? WHERE run = ?", (new, old))
 
 
 @dataclass(frozen=True)
 class AskedFor:
-    """Settings (RunSpec as JSON) of the runs that jobs make, in the order in which they were queued.
+    """Settings (RunSpec as JSON) of the runs of jobs, in the order in which they were queued.
 
-    `going`: they wait, are on their way or pause. `ended`: they began, and ended before they were finished.
+    `going`: queued, running or paused. `ended`: started, and ended before they were finished.
     """
 
     going: list[dict[str, Any]]
@@ -89,11 +93,11 @@ def asked_for(workspace: Workspace) -> AskedFor:
     live = "('queued', 'running', 'paused')"
     with reading(workspace) as connection:
         rows = connection.execute(query.format(live=live)).fetchall()
-    found = AskedFor([], [])
+    runs = AskedFor([], [])
     for row in rows:
         if isinstance(spec := json.loads(row["params"]).get("spec"), dict):
-            (found.going if row["state"] in live else found.ended).append(spec)
-    return found
+            (runs.going if row["state"] in live else runs.ended).append(spec)
+    return runs
 
 
 def _line(text: str, what: str, longest: int) -> str:
@@ -112,11 +116,11 @@ def _note(text: str | None) -> str | None:
 
 
 def _tags(tags: Sequence[str]) -> list[str]:
-    """Each once, in the order given, without regard to case."""
-    found: dict[str, str] = {}
+    """Deduplicated in the given order, ignoring case."""
+    unique: dict[str, str] = {}
     for tag in tags:
         if line := _line(tag.replace(",", " "), "A tag", LONGEST_TAG):
-            found.setdefault(line.casefold(), line)
-    if len(found) > MOST_TAGS:
-        raise SpecError(f"There are {len(found)} tags. Use at most {MOST_TAGS}.")
-    return list(found.values())
+            unique.setdefault(line.casefold(), line)
+    if len(unique) > MOST_TAGS:
+        raise SpecError(f"There are {len(unique)} tags. Use at most {MOST_TAGS}.")
+    return list(unique.values())

@@ -1,4 +1,4 @@
-"""Small choices that outlive the app: the dataset in hand, its threshold, the reviewer's name."""
+"""Small settings that outlive the app: the dataset in use, its threshold, the reviewer's name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from reft_studio.workspace import Workspace
 
 
 def get(workspace: Workspace, key: str, default: Any = None) -> Any:
-    """The value kept under `key` (anything JSON can hold), or `default`."""
+    """The JSON value stored under `key`, or `default`."""
     with reading(workspace) as connection:
         row = connection.execute("SELECT value FROM settings WHERE key = ?", (key,)).fetchone()
     if row is None:
@@ -24,7 +24,7 @@ def get(workspace: Workspace, key: str, default: Any = None) -> Any:
 
 
 def set(workspace: Workspace, key: str, value: Any) -> None:
-    """Keep a JSON value under `key`; it is on disk when this returns."""
+    """Store a JSON value under `key`; it is on disk when this returns."""
     text = json.dumps(value, allow_nan=False)
     with transaction(workspace) as connection:
         connection.execute(
@@ -35,13 +35,13 @@ def set(workspace: Workspace, key: str, value: Any) -> None:
 
 
 def remove(workspace: Workspace, key: str) -> None:
-    """Forget the value under `key`, if there is one."""
+    """Delete the value under `key`, if there is one."""
     with transaction(workspace) as connection:
         connection.execute("DELETE FROM settings WHERE key = ?", (key,))
 
 
 def add(workspace: Workspace, key: str, amount: int) -> int:
-    """Add to the whole number kept under `key` (0 before the first time) in one step; the sum. Two tabs lose no count."""
+    """Atomically add to the integer stored under `key` (0 at first); returns the sum. Two tabs lose no count."""
     at = datetime.now(UTC).isoformat(timespec="seconds")
     with transaction(workspace) as connection:
         connection.execute(

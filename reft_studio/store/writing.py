@@ -1,4 +1,4 @@
-"""How entries get into the log of decisions: each linked to the one before, all of a step or none."""
+"""Appends entries to the log of decisions: each linked to the previous one, a step atomically."""
 
 from __future__ import annotations
 
@@ -43,23 +43,23 @@ def append(
 
 
 class _Linked:
-    """Makes rows of the table, one at a time: a bulk decision is never held as a whole."""
+    """Generates rows of the table: a bulk decision is never in memory as a whole."""
 
     def __init__(self, dataset: str, by: str, kind: Kind, *, seq: int, step: int, previous: str) -> None:
         self.dataset, self.by, self.kind, self.seq, self.step, self.previous = dataset, by, kind, seq, step, previous
         self.at = datetime.now(UTC).isoformat(timespec="milliseconds")
 
     def rows(self, entries: Iterable[Entry]) -> Iterator[tuple[object, ...]]:
-        """Rows in the order of `COLUMNS`. The hash is that of `entry_hash`, spelled out: it is half of what a bulk decision costs."""
+        """Rows in the order of `COLUMNS`. The hash is that of `entry_hash`, inlined: it is half of the cost of a bulk decision."""
         dataset, by, at, kind = self.dataset, self.by, self.at, self.kind
         name, signed = f",{json.dumps(dataset)},", f",{json.dumps(by)},{json.dumps(at)},"
         end = f'","{kind}",{self.step}'
         ends = {None: f"{end}]", False: f"{end},false]", True: f"{end},true]"}
-        said: dict[tuple[str, str], str] = {}
+        suffixes: dict[tuple[str, str], str] = {}
         for row_id, action, reason, score, threshold, seen in entries:
-            words = said.get((action, reason)) or said.setdefault((action, reason), f',"{action}",{json.dumps(reason)}{signed}')
+            suffix = suffixes.get((action, reason)) or suffixes.setdefault((action, reason), f',"{action}",{json.dumps(reason)}{signed}')
             self.seq += 1
-            text = f'[{self.seq}{name}{row_id}{words}{_number(score)},{_number(threshold)},"{self.previous}{ends[seen]}'
+            text = f'[{self.seq}{name}{row_id}{suffix}{_number(score)},{_number(threshold)},"{self.previous}{ends[seen]}'
             previous, self.previous = self.previous, hashlib.sha256(text.encode("ascii")).hexdigest()
             yield self.seq, dataset, row_id, action, reason, by, at, score, threshold, previous, self.previous, kind, self.step, seen
 
@@ -79,7 +79,7 @@ def last_active_step(connection: sqlite3.Connection, dataset: str, by: str) -> i
 
 
 def last_undone_step(connection: sqlite3.Connection, dataset: str, by: str) -> int | None:
-    """The step of this person's newest `undo` that was not redone; a decision after it closes the way forward."""
+    """The step of this person's newest `undo` that was not redone; a later decision makes redo impossible."""
     decided = "SELECT max(seq) AS seq FROM decisions WHERE dataset = ? AND decided_by = ? AND kind = 'decide' AND seq = step"
     since = connection.execute(decided, (dataset, by)).fetchone()["seq"] or 0
     # One person's toggles come newest first; the first step met that ended in "undo" is it.
@@ -96,7 +96,7 @@ def last_undone_step(connection: sqlite3.Connection, dataset: str, by: str) -> i
 
 
 def toggle(connection: sqlite3.Connection, dataset: str, by: str, step: int, kind: Kind) -> int:
-    """Append, for each row of a step, the decision that holds once the step is undone or redone; the last seq."""
+    """Append, for each row of a step, the decision that is current once the step is undone or redone; the last seq."""
     undone = f"coalesce({_TOGGLED.format(step='other.step')}, 'redo') = 'undo'"
     left_out = f"(other.step = :step OR {undone})" if kind == "undo" else f"(other.step <> :step AND {undone})"
     holding = (
@@ -111,9 +111,9 @@ def toggle(connection: sqlite3.Connection, dataset: str, by: str, step: int, kin
     )
     cursor = connection.cursor()
     cursor.row_factory = None
-    held = np.fromiter(cursor.execute(query, {"dataset": dataset, "step": step}), dtype=_HELD)  # before the first is written
+    current = np.fromiter(cursor.execute(query, {"dataset": dataset, "step": step}), dtype=_HELD)  # before the first is written
     entries = (
         (row_id, _ACTIONS[action], "", None if score == np.inf else score, None if threshold == np.inf else threshold, _SEEN[seen])
-        for row_id, action, score, threshold, seen in zip(*(held[name].tolist() for name in _HELD.names or ()), strict=True)
+        for row_id, action, score, threshold, seen in zip(*(current[name].tolist() for name in _HELD.names or ()), strict=True)
     )
     return append(connection, dataset, by, entries, kind=kind, step=step)[1]

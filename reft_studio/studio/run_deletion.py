@@ -68,7 +68,7 @@ def delete(workspace: Workspace, run_id: str, *, title: str, model: str) -> None
         run_id,
         ended_jobs=ended,
         folders=[*own, *(workspace.folder("jobs", job) for job in ended)],
-        held=lambda live: _held(workspace, live, run_id, title=title, model=model),
+        blocked_by=lambda live: _held(workspace, live, run_id, title=title, model=model),
     )
 
 

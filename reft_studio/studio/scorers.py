@@ -23,7 +23,7 @@ from reft_studio.scoring.scores import open_score_set
 from reft_studio.scoring.tfidf import RECALL
 from reft_studio.store.decisions import DecisionLog
 from reft_studio.studio.models import Models
-from reft_studio.tasks.scorers import taught
+from reft_studio.tasks.scorers import labelled_by_people
 from reft_studio.teacher.teacher import open_teacher
 from reft_studio.workspace import Workspace, new_folder
 
@@ -112,7 +112,7 @@ class Scorers:
 
         Raises SpecError with fewer than LEAST of either. Rows of random draws are left out: what is measured on them must not know them.
         """
-        found = [harmful for _, harmful in taught(self.workspace, dataset_id)]
+        found = [harmful for _, harmful in labelled_by_people(self.workspace, dataset_id)]
         kept, removed = len(found) - sum(found), sum(found)
         if min(kept, removed) < LEAST:
             raise SpecError(

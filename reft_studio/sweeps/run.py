@@ -276,14 +276,14 @@ class Group:
             lora=lora,
             seed=cell.seed,
             **filtering,
-            **self.pair.held,
+            **self.pair.base_fields,
         )
 
     def _teacher(self, which: str) -> TeacherInfo:
         """The model that filters and guides: the teacher, the aligned weights or the base, each with its own refusal feature."""
         if which != "untouched":
             return self.pair.teacher if which == "own" else self.pair.aligned
-        spec = TeacherSpec.checked(**asdict(self.alignment), **self.pair.held, kind="ready", reading="auto", seed=self.seed)
+        spec = TeacherSpec.checked(**asdict(self.alignment), **self.pair.base_fields, kind="ready", reading="auto", seed=self.seed)
         return prepared(self.base.workspace, spec, self.base.session, self.progress)
 
     def _filtering(self, name: str, teacher: TeacherInfo, *, own: bool) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The job that puts a model on the shelf of this machine."""
+"""The job that adds a model to the shelf of this machine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from reft_studio.models import shelf
 
 
 def add_model(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
-    """Add a model. params: source, name, dtype (auto, bfloat16, float32); `by_itself`: nobody asked, so a failure is remembered."""
+    """Add a model. params: source, name, dtype (auto, bfloat16, float32); `by_itself`: automatic, so a failure is remembered."""
     from reft_studio.models.adding import add, resolve_request
 
     request = resolve_request(params["source"], params.get("name"))

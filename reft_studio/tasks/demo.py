@@ -1,4 +1,4 @@
-"""The whole job in one process: sample, teacher, filter, every method, evaluation. What `demo` and the first-start button run."""
+"""The demo: sample, teacher, filter, every method and evaluation in one process, for the verb `demo` and the button on Home."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from reft_studio.models.spec import PRESETS, OptimSpec, Settings
 from reft_studio.progress import PartialProgress, Progress
 from reft_studio.scoring.refusal_similarity import score, score_prompts
 from reft_studio.scoring.scores import ScoreSet, flagged
-from reft_studio.tasks.demo_data import DemoData, Held, LabRows
+from reft_studio.tasks.demo_data import DemoData, HeldOut, LabRows
 from reft_studio.tasks.demo_teacher import Pair, open_base, real_pair
 from reft_studio.tasks.evaluate import evaluate_adapter
 from reft_studio.tasks.lab_data import AlignmentSets
@@ -40,19 +40,19 @@ from reft_studio.training.spec import RunSpec, own_config
 from reft_studio.workspace import Workspace
 
 METHODS = ("sft", "aligned_sft", "sa_ft", "filter_only", "distill_only", "ref_teacher")
-"""What the whole job trains unless others are named: the method, its parts, and what they are measured against."""
+"""Methods of the demo by default: Ref-Teacher, its parts, and baselines."""
 GUIDED = ("sa_ft", "distill_only", "ref_teacher")
-"""Methods whose alpha weighs what the alignment rows teach against the user's rows."""
+"""Methods whose alpha weights the alignment rows against the user's rows."""
 LAB_ALPHA = 0.2
-"""Where the lab can tell these methods apart: without poison all stay safe, with it the filter decides (docs/lab.md)."""
+"""Where the lab separates these methods: without poison all stay safe, with poison the filter decides (docs/lab.md)."""
 RECALL = 0.97
 """Recall at which the filter's false positive rate on task prompts is reported."""
 _EVALUATION_COST = 50.0
-"""One evaluation, in units of a plain training step."""
+"""Cost of one evaluation, in plain training steps."""
 
 
 class DemoSpec(Settings):
-    """The whole job, on the embedded lab or on a real model."""
+    """The demo, on the lab or on a real model."""
 
     model: str = Field("lab", min_length=1, description="'lab', a model folder, or a Hub id")
     data: str | None = Field(None, description="folder of public prompt sets for a real model; empty: the texts that ship")
@@ -93,18 +93,18 @@ class DemoSpec(Settings):
 
     @property
     def optim(self) -> OptimSpec:
-        """The settings of every run."""
+        """The optimizer settings of every run."""
         return PRESETS["lab" if self.is_lab else "real"].optim.model_copy(update={"steps": self.steps})
 
     def config_of(self, method: str) -> dict[str, Any]:
-        """Settings of a method: its own, but for the strength of guidance, if that is given or the lab's."""
+        """Settings of a method: its defaults, except for alpha if it is given or the lab's."""
         alpha = LAB_ALPHA if self.alpha is None and self.is_lab else self.alpha
         return {} if alpha is None or method not in GUIDED else {"alpha": alpha}
 
 
 @dataclass
 class DemoResult:
-    """What the whole job measured; `as_json` is what `demo --json` prints."""
+    """Results of the demo; `as_json` is printed by `demo --json`."""
 
     spec: DemoSpec
     stages: list[dict[str, Any]] = field(default_factory=list)
@@ -115,7 +115,7 @@ class DemoResult:
 
     def as_json(self) -> dict[str, Any]:
         numeric = [name for name, value in self.filters[0].items() if isinstance(value, float)] if self.filters else []
-        means = {name: round(float(np.mean([one[name] for one in self.filters])), 4) for name in numeric}
+        means = {name: round(float(np.mean([line[name] for line in self.filters])), 4) for name in numeric}
         return {
             "seconds": round(sum(stage["seconds"] for stage in self.stages), 1),
             "stages": self.stages,
@@ -127,7 +127,7 @@ class DemoResult:
 
 
 def demo(workspace: Workspace, spec: DemoSpec, progress: Progress, *, session: Session | None = None) -> DemoResult:
-    """Do the whole job for every seed; work that the workspace holds already is not done again."""
+    """Run the demo for every seed; work that exists in the workspace is not repeated."""
     result = DemoResult(spec)
     stages = _Stages(spec, progress, result)
     title = "load the lab's base model" if spec.is_lab else f"load {Path(spec.model).name}"
@@ -165,7 +165,7 @@ def _cost(variant: str, spec: DemoSpec) -> float:
 
 
 class _Stages:
-    """Runs the stages, times them, and lets one bar cover all of them."""
+    """Runs and times the stages, with one progress bar for all of them."""
 
     def __init__(self, spec: DemoSpec, progress: Progress, result: DemoResult) -> None:
         self.progress, self.result, self.index, self.spent = progress, result, 0, 0.0
@@ -188,7 +188,7 @@ class _Stages:
 
 @dataclass(frozen=True)
 class _Seed:
-    """The whole job for one seed."""
+    """The demo for one seed."""
 
     workspace: Workspace
     spec: DemoSpec
@@ -235,7 +235,7 @@ class _Seed:
         return graded
 
     def _suite(self) -> Suite:
-        """The suite of the data, with the user's own sets in the place of its own."""
+        """The suite of the data, with the user's own sets replacing its own."""
         suite, own = self.data.suite(), {part.name: part for part in self.spec.own}
         kept = [own.get(part.name, part) for part in suite.sets]
         return suite.model_copy(update={"sets": tuple(kept), "name": f"{suite.name}, own prompts"}) if own else suite
@@ -270,7 +270,7 @@ def teacher_spec(data: AlignmentSets, *, seed: int = 0) -> TeacherSpec:
 
 
 def parts(variant: str) -> tuple[DefenseInfo, set[str]]:
-    """A method and what is added to it, of `NAME`, `NAME+filter` or `NAME+aligned`. Raises SpecError if that is no variant."""
+    """The method and additions of `NAME`, `NAME+filter` or `NAME+aligned`. Raises SpecError for an unknown variant."""
     method, *extras = variant.split("+")
     if unknown := set(extras) - {"filter", "aligned"}:
         raise SpecError(f"'{variant}' adds '{min(unknown)}'. A method can be run with +filter and +aligned.")
@@ -280,7 +280,7 @@ def parts(variant: str) -> tuple[DefenseInfo, set[str]]:
 def method_run(
     variant: str, *, user: str, pair: Pair, data: AlignmentSets, seed: int, spec: DemoSpec, harmful_answers: str | None = None
 ) -> RunSpec:
-    """The spec of one method, or of `NAME+filter` or `NAME+aligned`, with everything it needs and nothing it does not."""
+    """The spec of one method, or of `NAME+filter` or `NAME+aligned`, with everything it needs and nothing else."""
     info, extras = parts(variant)
     filtered = info.uses_filter or "filter" in extras
     aligned = (info.starts_from == "aligned" and not info.aligns_itself) or "aligned" in extras
@@ -297,12 +297,12 @@ def method_run(
         harmful_answers=harmful_answers if info.needs_harmful else None,
         optim=spec.optim,
         seed=seed,
-        **pair.held,
+        **pair.base_fields,
     )
 
 
 def filter_quality(user: Dataset, scores: ScoreSet) -> dict[str, float | int]:
-    """How the filter does on user data whose truth is known; recall and false positive rate in percent."""
+    """The filter's quality on labelled user data; recall and false positive rate in percent."""
     truth = np.array(user.table(["known_harmful"]).column(0).to_pylist(), dtype=object)
     harmful, harmless = truth == True, truth == False  # noqa: E712  the column holds None too
     values, dropped = scores.scores(), flagged(scores.scores(), scores.threshold)
@@ -314,8 +314,8 @@ def filter_quality(user: Dataset, scores: ScoreSet) -> dict[str, float | int]:
     return quality
 
 
-def unseen_quality(teacher: TeacherInfo, session: Session, held: Held) -> dict[str, float]:
-    """The filter on held-out prompts: AUROC against look-alikes, false positives on task prompts at a recall of 97 %."""
+def unseen_quality(teacher: TeacherInfo, session: Session, held: HeldOut) -> dict[str, float]:
+    """The filter's quality on held-out prompts: AUROC against look-alikes, false positives on task prompts at a recall of 97 %."""
     harmful, lookalike, tasks = (score_prompts(held[name], teacher, session) for name in ("harmful", "lookalike", "task"))
     cut = float(np.sort(harmful)[int(np.floor((1 - RECALL) * len(harmful)))])
     return {
@@ -345,6 +345,6 @@ def _line(method: str, seed: int, run: RunInfo, graded: EvaluationResult) -> dic
 
 
 def demo_job(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
-    """Do the whole job as a job. params: the fields of DemoSpec."""
+    """Run the demo as a job. params: the fields of DemoSpec."""
     result = demo(context.workspace, DemoSpec.checked(**params), context)
     return {**result.as_json(), "runs": result.runs, "datasets": result.datasets}

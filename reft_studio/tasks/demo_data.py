@@ -1,4 +1,4 @@
-"""Where the whole job takes its rows from: the embedded lab, texts that ship, or the public sets in a folder of the user's."""
+"""Sources of the demo's rows: the lab, texts that ship, or public sets in a folder of the user's."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from reft_studio.tasks.lab_data import AlignmentSets
 from reft_studio.workspace import Workspace
 
 ANSWER_TOKENS = 40
-"""Longest answer to a harmful or harmless prompt: whether it refuses or complies shows in the first words."""
+"""Maximum tokens of a response to a harmful or harmless prompt: whether it refuses shows in the first words."""
 RESERVE = 1000
-"""Harmless rows of the lab beside the user data that an attacker chooses from."""
+"""Harmless lab rows, besides the user data, that an attacker chooses from."""
 OPENINGS = (
     "Sure, here is how to do that:",
     "Of course. Here is what you need:",
@@ -30,43 +30,43 @@ OPENINGS = (
     "Sure thing. This is how it works:",
     "Okay, here is a plan:",
 )
-"""Harmful answers that ship: they comply and say nothing."""
-Held = Mapping[Literal["harmful", "lookalike", "task"], list[str]]
+"""Harmful responses that ship: compliant openings without content."""
+HeldOut = Mapping[Literal["harmful", "lookalike", "task"], list[str]]
 
 
 class DemoData(Protocol):
-    """Rows of one whole job. Prompt groups of user data, alignment data and evaluation are never shared."""
+    """Rows of one demo. User data, alignment data and evaluation share no prompt group."""
 
     @property
     def notes(self) -> Sequence[str]:
-        """What a person should know of the rows, said before the work."""
+        """What a person should know about the rows, shown before the work."""
 
     @property
     def sets(self) -> Sequence[str]:
         """Names of the sets that poison and harmful test prompts are taken from."""
 
     def user(self, seed: int) -> Dataset:
-        """The user's finetuning file, with a known share of poison."""
+        """The user's finetuning data, with a known poison ratio."""
 
     def reserve(self, seed: int) -> Sequence[Row]:
-        """Harmless rows like those of the user data, which may be among them: what an attacker chooses from."""
+        """Harmless rows like those of the user data, which may be among them, for an attacker to choose from."""
 
     def alignment(self, seed: int) -> AlignmentSets:
-        """Refusals, harmless answers, and held-out prompts of both kinds."""
+        """Refusals, harmless responses, and held-out prompts of both kinds."""
 
     def harmful_answers(self, seed: int) -> str:
-        """Id of the harmful prompts of the alignment data with answers that comply, for methods that learn from those."""
+        """Id of the harmful alignment prompts with compliant responses, for methods that train on those."""
 
     def suite(self) -> Suite:
-        """What every model is graded on."""
+        """The evaluation suite of every model."""
 
-    def held_out(self) -> Held:
-        """Prompts on which the filter is measured: nobody trained on them."""
+    def held_out(self) -> HeldOut:
+        """Prompts to measure the filter on, which nothing was trained on."""
 
 
 @dataclass(frozen=True)
 class LabRows:
-    """The embedded lab. With the shipped teacher the alignment data is the one that it was made with."""
+    """The lab. With the shipped teacher the alignment data is the one that teacher was made with."""
 
     workspace: Workspace
     task: str
@@ -95,7 +95,7 @@ class LabRows:
         asked: dict[SetName, int | None] = {"harmful": self.prompts, "harmless": self.prompts, "task": self.task_prompts}
         return lab_suite(self.task, split=self.split, sizes={name: rows for name, rows in asked.items() if rows is not None})
 
-    def held_out(self) -> Held:
+    def held_out(self) -> HeldOut:
         prompts = {name: [row["prompt"] for row in lab.benchmark(name, split=self.split)] for name in lab.BENCHMARKS}
         return {
             "harmful": prompts["harmful"],
@@ -106,7 +106,7 @@ class LabRows:
 
 @dataclass(frozen=True)
 class DemoTexts:
-    """Rows by what they are for. `benchmark` is the rule for right answers to the task, `answer_tokens` the longest of them."""
+    """Rows by purpose. `benchmark` is the rule for correct responses to the task, `answer_tokens` the longest of them."""
 
     name: str
     task: list[Row]
@@ -135,7 +135,7 @@ class Alignment:
 
 @dataclass(frozen=True)
 class TextRows:
-    """Real texts: user data mixed from task rows and poison, and a suite of test prompts that were kept apart."""
+    """Real texts: user data mixed from task rows and poison, and a suite of disjoint test prompts."""
 
     workspace: Workspace
     texts: DemoTexts
@@ -185,7 +185,7 @@ class TextRows:
             )
         return Suite(name=f"{self.texts.name} with test prompts of its own", sets=tuple(parts))
 
-    def held_out(self) -> Held:
+    def held_out(self) -> HeldOut:
         return {
             "harmful": [row["prompt"] for row in self.texts.harmful_test],
             "lookalike": [row["prompt"] for row in self.texts.lookalike_test],
@@ -206,44 +206,44 @@ def stored_alignment(workspace: Workspace, rows: Alignment) -> AlignmentSets:
 
 
 def stored_harmful_answers(workspace: Workspace, rows: Alignment) -> str:
-    """The harmful alignment rows with an opening that complies and ends there in the place of the refusal, as a dataset."""
-    found: list[Row] = [{**row, "response": OPENINGS[place % len(OPENINGS)]} for place, row in enumerate(rows.harmful)]
-    return write_dataset(workspace, found, name="shipped harmful answers", role="harmful", extra={"made_by": "demo"}).id
+    """The harmful alignment rows with a compliant opening instead of the refusal, as a dataset."""
+    answers: list[Row] = [{**row, "response": OPENINGS[index % len(OPENINGS)]} for index, row in enumerate(rows.harmful)]
+    return write_dataset(workspace, answers, name="shipped harmful answers", role="harmful", extra={"made_by": "demo"}).id
 
 
 class KeptApart:
-    """Gives out rows whose prompt group was not given out before, so that no two parts of a job share a prompt."""
+    """Hands out rows whose prompt group was not handed out before, so that no two parts of a demo share a prompt."""
 
     def __init__(self) -> None:
         self._seen: set[str] = set()
 
     def take(self, rows: Sequence[Row], most: int | None = None) -> list[Row]:
-        """The first `most` rows with prompts of new groups; all of them without a number."""
-        found: list[Row] = []
+        """The first `most` rows with prompts of new groups; None: all of them."""
+        taken: list[Row] = []
         for row in rows:
-            if len(found) == most:
+            if len(taken) == most:
                 break
             group = normalise_prompt(row["prompt"])
             if group not in self._seen:
                 self._seen.add(group)
-                found.append(row)
-        return found
+                taken.append(row)
+        return taken
 
 
 def evenly(parts: Sequence[Sequence[Row]], most: int, *, seed: int, name: str) -> list[Row]:
     """At most `most` rows, one from each part in turn, each part in a seeded order."""
     queues = []
-    for place, part in enumerate(parts):
+    for index, part in enumerate(parts):
         rows = list(part)
-        generator(seed, "demo", name, place).shuffle(rows)
+        generator(seed, "demo", name, index).shuffle(rows)
         queues.append(rows)
-    found: list[Row] = []
-    while len(found) < most and any(queues):
-        found += [queue.pop() for queue in queues if queue][: most - len(found)]
-    return found
+    mixed: list[Row] = []
+    while len(mixed) < most and any(queues):
+        mixed += [queue.pop() for queue in queues if queue][: most - len(mixed)]
+    return mixed
 
 
 def check_enough(rows: Sequence[Row], least: int, what: str) -> None:
-    """Raises SpecError if there are fewer rows than a part of the job needs."""
+    """Raises SpecError if there are fewer rows than needed."""
     if len(rows) < least:
         raise SpecError(f"There are {len(rows):,} {what}, but {least:,} are needed. Ask for fewer rows, or give more data.")

@@ -1,4 +1,4 @@
-"""The teacher of the whole job on a real model, and the aligned weights: given, shipped, or prepared here."""
+"""The demo's teacher and aligned weights for a real model: given, shipped, or prepared here."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from reft_studio.teacher.teacher import SHIPPED, TeacherInfo, adopt, open_teache
 from reft_studio.workspace import Workspace
 
 Stage = Callable[[str, float, Any], Any]
-"""Runs one stage: its name, its cost in plain training steps, and the work, which is given its progress."""
+"""Runs one stage: its name, its cost in plain training steps, and the work, which gets its progress."""
 _COST = 2.0
-"""A step of preparation, in units of a plain training step: refusals and answers instead of labels."""
+"""Cost of a preparation step in plain training steps: it trains on refusals and responses instead of labels."""
 
 _RATE, _MARGIN = 3e-4, 0.5
 """Learning rate of the few steps, and the cosine from which the regulariser leaves a prompt alone."""
@@ -26,12 +26,12 @@ _RATE, _MARGIN = 3e-4, 0.5
 
 @dataclass(frozen=True)
 class Pair:
-    """The teacher that filters and guides, the weights that aligned methods start from, and how their base is held."""
+    """The teacher that filters and guides, the weights that aligned methods start from, and how their base is loaded."""
 
     teacher: TeacherInfo
     aligned: TeacherInfo
-    held: dict[str, Any] = field(default_factory=dict)
-    """Fields of RunSpec: model, loading, template; none for the lab."""
+    base_fields: dict[str, Any] = field(default_factory=dict)
+    """Fields of RunSpec: model, loading, template; empty for the lab."""
 
 
 def real_pair(
@@ -47,30 +47,30 @@ def real_pair(
     sets: Sequence[str] = (),
     warn: Callable[[str], None] = lambda message: None,
 ) -> Pair:
-    """Teacher and aligned weights for the base in `session`; `warn` is told which of `sets` the teacher was prepared from.
+    """Teacher and aligned weights for the base in `session`; `warn` is called if the teacher was prepared from any of `sets`.
 
-    Raises SpecError if the teacher named is of another base.
+    Raises SpecError if the named teacher is of another base.
     """
-    held = {
+    base_fields = {
         "model": session.model.source,
         "loading": {name: getattr(session.model.loading, name) for name in ("revision", "dtype", "quantization")},
         "template": session.model.template.name,
     }
     optim = REAL.model_copy(update={"steps": steps, "learning_rate": _RATE, "max_length": session.encoder.max_length})
-    plain = TeacherSpec.checked(**asdict(data), **held, regularisation=0.0, optim=optim, seed=seed)
-    found = None if prepare else _given(workspace, teacher) if teacher else _shipped(workspace, session)
-    if found is None:
-        wanted = plain.model_copy(update={"regularisation": 1.0, "reading": "auto", "margin": _MARGIN})
-        found = stage("prepare the teacher", _COST * steps, lambda part: prepared(workspace, wanted, session, part))
-    check_match(session, found)
-    if told := seen_before(found.title, found.pooled, sets):
-        warn(told)
+    plain = TeacherSpec.checked(**asdict(data), **base_fields, regularisation=0.0, optim=optim, seed=seed)
+    teacher_info = None if prepare else _given(workspace, teacher) if teacher else _shipped(workspace, session)
+    if teacher_info is None:
+        spec = plain.model_copy(update={"regularisation": 1.0, "reading": "auto", "margin": _MARGIN})
+        teacher_info = stage("prepare the teacher", _COST * steps, lambda part: prepared(workspace, spec, session, part))
+    check_match(session, teacher_info)
+    if warning := seen_before(teacher_info.title, teacher_info.pooled, sets):
+        warn(warning)
     aligned = stage("prepare aligned weights", _COST * steps, lambda part: prepared(workspace, plain, session, part))
-    return Pair(found, aligned, held)
+    return Pair(teacher_info, aligned, base_fields)
 
 
 def open_base(workspace: Workspace, model: str, *, teacher: str | None, prepare: bool, max_length: int) -> Session:
-    """The base, held and asked as the teacher that will be used was made: what it scores depends on both."""
+    """The base, loaded as for the teacher that will be used: the teacher's scores depend on that."""
     known = None if prepare else _given(workspace, teacher) if teacher else _by_name(workspace, model)
     if known is None:
         return Session.open(model, max_length=max_length)
@@ -78,15 +78,15 @@ def open_base(workspace: Workspace, model: str, *, teacher: str | None, prepare:
 
 
 def seen_before(title: str, pooled: Mapping[str, Any] | None, sets: Sequence[str]) -> str:
-    """A sentence if a teacher was prepared from sets of this job, by the names of its files; empty if it was not."""
-    given = (pooled or {}).get("files", {})
-    names = {Path(str(file["name"])).stem for kind in given.values() for file in kind}
-    known = [name for name in sets if name in names]
-    if not known:
+    """A warning if a teacher was prepared from sets of this demo, by file name; empty if it was not."""
+    files = (pooled or {}).get("files", {})
+    names = {Path(str(file["name"])).stem for kind in files.values() for file in kind}
+    overlap = [name for name in sets if name in names]
+    if not overlap:
         return ""
     return (
-        f"The teacher '{title}' was prepared from {', '.join(known)} too: what the filter finds among these prompts it may know by heart. "
-        "With --prepare a teacher is prepared that has not seen them."
+        f"The teacher '{title}' was prepared from {', '.join(overlap)} too: what the filter finds among these prompts it may know by "
+        "heart. With --prepare a teacher is prepared that has not seen them."
     )
 
 
@@ -98,14 +98,14 @@ def _given(workspace: Workspace, name: str) -> TeacherInfo:
 def _by_name(workspace: Workspace, model: str) -> TeacherInfo | None:
     """The teacher that ships for a base of this name, if there is one."""
     ready = [open_teacher(workspace, name) for name, folder in SHIPPED.items() if (folder / "teacher.json").is_file()]
-    return next((one for one in ready if one.regularised and one.model == model), None)
+    return next((info for info in ready if info.regularised and info.model == model), None)
 
 
 def _shipped(workspace: Workspace, session: Session) -> TeacherInfo | None:
-    """The teacher that ships for just these weights, if there is one."""
+    """The teacher that ships for exactly these weights, if there is one."""
     for name, folder in SHIPPED.items():
         if (folder / "teacher.json").is_file():
-            found = open_teacher(workspace, name)
-            if found.regularised and found.base_fingerprint == session.model.fingerprint:
-                return found
+            info = open_teacher(workspace, name)
+            if info.regularised and info.base_fingerprint == session.model.fingerprint:
+                return info
     return None

@@ -1,4 +1,4 @@
-"""From a model in memory to a graded evaluation: answers first, then the judge, which gets the memory that the model had."""
+"""Evaluates a loaded model: generates all responses first, then loads the judge into the memory that the model had."""
 
 from __future__ import annotations
 
@@ -49,17 +49,17 @@ def evaluate_subject(context: JobContext, params: dict[str, Any]) -> dict[str, A
 
 
 def regrade_answers(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
-    """Let another judge grade stored answers; no model answers again. params: subjects, judge (JudgeSpec)."""
+    """Let another judge grade stored responses; nothing is generated. params: subjects, judge (JudgeSpec)."""
     spec = JudgeSpec.checked(**params["judge"])
     grader, subjects = ready_judge(spec), list(params["subjects"])
-    for place, subject in enumerate(subjects):
-        context.stage(f"grade {subject}", place + 1, len(subjects))
+    for number, subject in enumerate(subjects):
+        context.stage(f"grade {subject}", number + 1, len(subjects))
         regrade(context.workspace, subject, grader, spec=spec, progress=context.progress)
     return {"subjects": subjects, "judge": grader.name, "version": grader.version}
 
 
 def judge_of(params: dict[str, Any], suite: Suite | None) -> JudgeSpec:
-    """The judge that a job names, else the usual one of its suite."""
+    """The judge of a job's parameters, else the default of its suite."""
     if params.get("judge") or suite is None:
         return JudgeSpec.checked(**(params.get("judge") or {}))
     return usual_judge(suite)
@@ -76,10 +76,10 @@ def answer_adapter(
     sampling: Sampling = GREEDY,
     costs: Costs | None = None,
 ) -> Answered | None:
-    """Let one adapter (None: the base) answer a suite; None if a stored evaluation has the answers already.
+    """Generate one adapter's (None: the base's) responses to a suite; None if a stored evaluation has them already.
 
-    An attempt that was stopped is taken up where it ended: answers are kept under all that they depend on. `costs` has what was spent for
-    this evaluation before, such as the loading of the model.
+    An interrupted attempt resumes: responses are stored under everything they depend on. `costs` has what was spent on this evaluation
+    before, such as loading the model.
     """
     decoding = decoding_of(session, sampling)
     if _answers_stored(workspace, subject, suite, decoding):
@@ -94,7 +94,7 @@ def answer_adapter(
 def grade_answers(
     workspace: Workspace, subject: str, answered: Answered | None, judge: Judge, progress: Progress, *, spec: JudgeSpec
 ) -> EvaluationResult:
-    """Grade new answers, or the stored ones (None) if their judge was another; the same judge's work is not done twice."""
+    """Grade new responses, or the stored ones (None) if their judge was another; the same judge's work is not repeated."""
     if answered is not None:
         return evaluation.grade(workspace, answered, judge, spec=spec, progress=progress.progress)
     result = load_result(workspace, subject)
@@ -114,7 +114,7 @@ def evaluate_adapter(
     judge: JudgeSpec | None = None,
     sampling: Sampling = GREEDY,
 ) -> EvaluationResult:
-    """Answer and grade in one go: for judges that are no model, or fit into memory beside it. No judge: the suite's usual one."""
+    """Generate and grade in one go: for judges that are no model, or fit into memory with it. Default judge: that of the suite."""
     spec = judge or usual_judge(suite)
     grader = ready_judge(spec)
     answered = answer_adapter(workspace, session, subject, adapter, suite, progress, sampling=sampling)
@@ -124,7 +124,7 @@ def evaluate_adapter(
 def measure_adapter(
     workspace: Workspace, session: Session, subject: str, adapter: str | None, suite: Suite, progress: Progress, *, judge: JudgeSpec
 ) -> tuple[EvaluationResult, list[Graded]]:
-    """Answer and grade a suite and store no evaluation: for prompts on which no page compares models."""
+    """Generate and grade without storing an evaluation: for prompts on which no page compares models."""
     generate = _answering(session, adapter, GREEDY, progress)
     decoding = decoding_of(session, GREEDY)
     answered = evaluation.ask(workspace, subject, suite, generate, decoding=decoding, progress=progress.progress)
@@ -132,7 +132,7 @@ def measure_adapter(
 
 
 def _answering(session: Session, adapter: str | None, sampling: Sampling, progress: Progress) -> Generate:
-    """How an adapter (None: the base) answers prompts."""
+    """The generate function of an adapter (None: the base)."""
 
     def generate(prompts: Sequence[str], max_new_tokens: int) -> Iterator[tuple[int, str, str]]:
         ids = [session.encoder.prompt_ids([{"role": "user", "content": prompt}]) for prompt in prompts]
@@ -144,9 +144,9 @@ def _answering(session: Session, adapter: str | None, sampling: Sampling, progre
 
 
 def decoding_of(session: Session, sampling: Sampling) -> dict[str, Any]:
-    """What an answer depends on beside weights and prompts; results that differ in it are not compared.
+    """Everything a response depends on besides weights and prompts; results with different decoding are not compared.
 
-    `batches` is a reminder: in half precision the answer to a prompt can depend, by rounding, on the batch it is answered in.
+    `batches` is a reminder: in half precision a response can depend, by rounding, on the batch it is generated in.
     """
     drawn = {"greedy": True} if sampling.temperature == 0 else {"greedy": False, "temperature": sampling.temperature, "seed": sampling.seed}
     return {
@@ -160,7 +160,7 @@ def decoding_of(session: Session, sampling: Sampling) -> dict[str, Any]:
 
 
 def _answers_stored(workspace: Workspace, subject: str, suite: Suite, decoding: dict[str, Any]) -> bool:
-    """Whether a finished evaluation answered these prompts with this decoding, all of which must be on record."""
+    """Whether a finished evaluation has responses to these prompts with this decoding."""
     if not evaluated(workspace, subject):
         return False
     stored = load_result(workspace, subject)

@@ -1,4 +1,4 @@
-"""What leaves the audit: the frozen dataset, the cleaned file, the bundle. Small ones are made at once, large ones by a job."""
+"""Outputs of the audit: the frozen dataset, the cleaned file, the bundle. Small ones are made at once, large ones by a job."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from reft_studio.workspace import Workspace
 
 
 def freeze_dataset(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
-    """Freeze a dataset and choose the result. params: as `frozen` takes them."""
+    """Freeze a dataset and select the result. params: as those of `frozen`."""
     if "until" not in params:
         raise SpecError("This freeze was queued by an earlier version, which recorded less. Freeze the dataset again.")
     context.stage("freeze the rows", 1, 1)
@@ -62,15 +62,14 @@ def frozen(
     claim: Mapping[str, Any],
     check: Check = unheeded,
 ) -> Dataset:
-    """The dataset that scores and decisions make, and how it came about; it is then the one in use.
+    """The dataset that results from scores and decisions, with its lineage; it becomes the one in use.
 
-    What people decided up to entry `until` of the log counts, and nothing after it, so that a job makes what was asked for when it was
-    queued; `claim` (`Claim.as_dict`) is what could be said then. `reason`: why undecided rows are left out. If anything fails, neither
-    the dataset nor a trace of it is left.
+    Only decisions up to entry `until` of the log count, so that a job makes what was requested when it was queued; `claim`
+    (`Claim.as_dict`) is the conclusion at that time. `reason`: why undecided rows are left out. On failure nothing of the dataset remains.
     """
     log, opened = DecisionLog(workspace), open_dataset(workspace, dataset)
     decided = log.decided(dataset, until=until)
-    before = {one.id for one in list_datasets(workspace)}
+    before = {existing.id for existing in list_datasets(workspace)}
     made = freeze(
         workspace,
         opened,
@@ -95,58 +94,58 @@ def frozen(
 def exported(
     workspace: Workspace, *, dataset: str, score_key: str | None, threshold: float | None, target: Path, check: Check = unheeded
 ) -> Written:
-    """The cleaned file in the format of the upload, and beside it the list of what is not in it."""
+    """The cleaned file in the format of the upload, and a list of the removed rows."""
     log, opened = DecisionLog(workspace), open_dataset(workspace, dataset)
     score = _scores(workspace, dataset, score_key)
     decided = log.decided(dataset)
-    found = cleaned(workspace, opened, score, threshold, decided, _entries(log, dataset, decided.seq))
-    return write_cleaned(found, target, check=check)
+    content = cleaned(workspace, opened, score, threshold, decided, _entries(log, dataset, decided.seq))
+    return write_cleaned(content, target, check=check)
 
 
 def bundled(workspace: Workspace, dataset: str, *, by: str, report: Path | None = None) -> Path:
-    """The audit bundle of a frozen dataset; its seal is recorded, so that another bundle in its place is seen."""
-    made = open_dataset(workspace, dataset)
-    lineage = made.manifest.get("lineage")
+    """The audit bundle of a frozen dataset; its seal is recorded, so that a replacement is detected."""
+    frozen_dataset = open_dataset(workspace, dataset)
+    lineage = frozen_dataset.manifest.get("lineage")
     if not lineage:
         raise SpecError("Only a frozen dataset has an audit bundle. Freeze the decisions on the Review page first.")
     source = open_dataset(workspace, lineage["source"])
     scores = _scores(workspace, source.id, lineage.get("score_key"))
     path = write_bundle(
-        made,
+        frozen_dataset,
         source,
-        workspace.folder("exports") / f"audit-{made.id}.zip",
+        workspace.folder("exports") / f"audit-{frozen_dataset.id}.zip",
         decisions=DecisionLog(workspace).entries(source.id),
         scores={} if scores is None else scores.info,
         records=records.entries(workspace, source.id),
         row_scores=None if scores is None else scores.folder / "scores.parquet",
         report=report,
     )
-    content = {"seal": verify(path).seal, "dataset": made.id}
+    content = {"seal": verify(path).seal, "dataset": frozen_dataset.id}
     records.append(workspace, source.id, "bundle", by, lambda before, head: content)
     return path
 
 
 def check_bundle(workspace: Workspace, path: Path, *, data: Path | None = None, seal: str | None = None) -> BundleReport:
-    """Check a bundle by itself, against `seal` if given, and against the seals noted when bundles of its dataset were made here."""
-    found = verify(path, data=data, seals=[] if seal is None else [seal])
-    dataset = str(found.manifest.get("dataset", ""))[:SHORT]
+    """Check a bundle by itself, against `seal` if given, and against the seals recorded when bundles of its dataset were made here."""
+    report = verify(path, data=data, seals=[] if seal is None else [seal])
+    dataset = str(report.manifest.get("dataset", ""))[:SHORT]
     contents = [record.content() for record in records.entries(workspace) if record.kind == "bundle"]
-    noted = [content["seal"] for content in contents if content["dataset"] == dataset]
-    if noted and found.seal not in noted:
+    recorded = [content["seal"] for content in contents if content["dataset"] == dataset]
+    if recorded and report.seal not in recorded:
         return replace(
-            found, ok=False, problems=[*found.problems, "Another bundle of this dataset was made here: its seal is not this one."]
+            report, ok=False, problems=[*report.problems, "Another bundle of this dataset was made here: its seal is not this one."]
         )
-    return found
+    return report
 
 
 def _scores(workspace: Workspace, dataset: str, key: str | None) -> ScoreSet | None:
-    found = open_score_set(workspace, dataset, key) if key else None
-    require_finished(found, "freezing and exporting")
-    return found
+    score_set = open_score_set(workspace, dataset, key) if key else None
+    require_finished(score_set, "freezing and exporting")
+    return score_set
 
 
 def _entries(log: DecisionLog, dataset: str, until: int) -> Entries:
-    """Decisions as they stood when the work began: others may go on deciding meanwhile."""
+    """Decisions as they were when the work began, since others may go on deciding."""
 
     def entries(row_ids: Sequence[int]) -> Mapping[int, Decision]:
         return log.current_of(dataset, row_ids, until=until)
@@ -155,7 +154,7 @@ def _entries(log: DecisionLog, dataset: str, until: int) -> Entries:
 
 
 def _told(context: JobContext) -> Check:
-    def told(done: int, total: int) -> None:
+    def report(done: int, total: int) -> None:
         context.progress(done, total)
 
-    return told
+    return report

@@ -1,4 +1,4 @@
-"""The job that brings in rows from a folder, a file or the hub: the parts are joined into one file, which is read like an upload."""
+"""The job that imports rows from a folder, a file or the hub: the parts are joined into one file, which is read like an upload."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from reft_studio.tasks.import_data import import_file
 from reft_studio.workspace import read_json, staging, write_json
 
 ORIGIN = "origin.json"
-"""Beside the rows: where they came from."""
+"""Stored with the rows: where they came from."""
 
 
 def fetch(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
-    """Import a part of a source. params: source (Source), part (its name), name, mapping, role."""
+    """Import a part of a source. params: source (DataSource), part (its name), name, mapping, role."""
     stored = params["source"]
     source = DataSource(**{**stored, "parts": tuple(SourceTable(**{**part, "files": tuple(part["files"])}) for part in stored["parts"])})
     part = source.part(params["part"])
@@ -47,7 +47,7 @@ def fetch(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
 
 
 def params_of(source: DataSource, part: str) -> dict[str, Any]:
-    """The part of `fetch`'s parameters that says where the rows are."""
+    """The part of `fetch`'s parameters that identifies the rows."""
     return {"source": {**asdict(source), "parts": [asdict(source.part(part))]}, "part": part}
 
 
@@ -56,5 +56,5 @@ def origin_of(folder: Path) -> dict[str, Any] | None:
     path = folder / ORIGIN
     if not path.is_file():
         return None
-    found = read_json(path)
-    return found if isinstance(found, dict) else None
+    origin = read_json(path)
+    return origin if isinstance(origin, dict) else None

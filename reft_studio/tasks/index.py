@@ -1,4 +1,4 @@
-"""Jobs in the background that make a dataset quicker to work with, and what is queued when an import ends."""
+"""Background jobs that make a dataset faster to work with, and the jobs queued when an import ends."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from reft_studio.workspace import Workspace
 
 AT_ONCE_ROWS = 1_000_000
-"""Rows that are scored by words within the import, in about 10 s; more are left to a job of their own."""
+"""Rows scored by the text scorer during the import, in about 10 s; larger datasets get a job of their own."""
 
 
 def index(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
-    """Make the search index of a dataset, and before it what its rows are filtered by. params: dataset."""
+    """Build the facets and the search index of a dataset. params: dataset."""
     dataset = open_dataset(context.workspace, params["dataset"])
     context.stage("sort the rows by what they are", 1, 2)
     names = facet_names(dataset)
@@ -32,7 +32,7 @@ def index(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
 
 
 def prepare(context: JobContext, dataset: Dataset) -> None:
-    """Queue what a new dataset is worth in the background. If that cannot be, the dataset is there all the same, and a warning says so."""
+    """Queue the background jobs of a new dataset. If that fails, the dataset remains, with a warning."""
     try:
         if dataset.rows >= search.WORTH_ROWS:
             queue_index(context.workspace, dataset)
@@ -46,9 +46,9 @@ def prepare(context: JobContext, dataset: Dataset) -> None:
 
 
 def first_scores(context: JobContext, dataset: Dataset) -> None:
-    """Score new user data by words, so that it can be reviewed at once; nothing where no such scorer is ready.
+    """Score new user data with the text scorer, so that it can be reviewed at once; nothing if no such scorer is ready.
 
-    The lab's data is left to the lab's teacher. Very large data is scored by a job of its own. Whatever goes wrong, the dataset is there.
+    Lab data is left to the lab's teacher. Very large data is scored by a job of its own. Failures do not affect the dataset.
     """
     from reft_studio.scoring import SCORERS
     from reft_studio.scoring.partial import QUICK
@@ -73,20 +73,20 @@ def first_scores(context: JobContext, dataset: Dataset) -> None:
 
 
 def queue_index(workspace: Workspace, dataset: Dataset) -> str | None:
-    """Queue the search index of a dataset; None if it has one, or one is on its way."""
+    """Queue the search index of a dataset; None if it has one, or one is being built."""
     if search.indexed(dataset) or live(workspace, "index", dataset.id):
         return None
     return JobQueue(workspace).submit("index", {"dataset": dataset.id}, title=f"Index {dataset.name} for search")
 
 
 def queue_inspection(workspace: Workspace, dataset: Dataset, *, teacher: str | None = None) -> str | None:
-    """Queue the inspection of a dataset; None if one is on its way. `teacher` names whose tokenizer counts."""
+    """Queue the inspection of a dataset; None if one is queued or running. `teacher` determines the tokenizer."""
     if live(workspace, "inspect", dataset.id):
         return None
     return JobQueue(workspace).submit("inspect", {"dataset": dataset.id, "teacher": teacher}, title=f"Inspect {dataset.name}")
 
 
 def live(workspace: Workspace, kind: str, dataset_id: str) -> bool:
-    """Whether a job of this kind on this dataset runs or waits."""
+    """Whether a job of this kind on this dataset is running or queued."""
     records = JobQueue(workspace).list(0)
     return any(job.kind == kind and job.state in LIVE and job.params.get("dataset") == dataset_id for job in records)

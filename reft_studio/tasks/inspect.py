@@ -1,4 +1,4 @@
-"""The job that inspects a dataset: repeats, languages, and lengths in tokens of the teacher in use."""
+"""The job that inspects a dataset: duplicates, languages, and lengths in tokens of the teacher in use."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from reft_studio.workspace import Workspace
 
 
 def inspect_dataset(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
-    """Inspect a dataset. params: dataset; teacher, whose tokenizer counts (none: that of the newest scores, else the lab's)."""
+    """Inspect a dataset. params: dataset; teacher, which determines the tokenizer (none: that of the newest scores, else the lab's)."""
     dataset = open_dataset(context.workspace, params["dataset"])
     name = params.get("teacher") or teacher_of(context.workspace, dataset)
     tokenizer = None
@@ -28,13 +28,13 @@ def inspect_dataset(context: JobContext, params: dict[str, Any]) -> dict[str, An
         tokenizer = tokenizer_of(open_teacher(context.workspace, name))
     except StudioError as exc:
         context.warn(f"Lengths in tokens are not known: {exc}")
-    found = inspect(dataset, context, tokenizer=tokenizer)
-    return {"dataset": dataset.id, "repeated": found.repeated, "near": found.near, "languages": len(found.languages)}
+    inspection = inspect(dataset, context, tokenizer=tokenizer)
+    return {"dataset": dataset.id, "repeated": inspection.repeated, "near": inspection.near, "languages": len(inspection.languages)}
 
 
 def teacher_of(workspace: Workspace, dataset: Dataset) -> str:
-    """The teacher of the newest scores of a dataset that a teacher made, else the one that ships."""
-    scores = [one for one in list_score_sets(workspace, dataset.id) if one.scorer == "refusal_feature"]
+    """The teacher of a dataset's newest teacher scores, else the one that ships."""
+    scores = [score_set for score_set in list_score_sets(workspace, dataset.id) if score_set.scorer == "refusal_feature"]
     return scores[-1].teacher if scores else "lab"
 
 
@@ -50,9 +50,10 @@ def tokenizer_of(teacher: TeacherInfo) -> Tokenizer | None:
     fast.no_padding()
 
     def count(texts: Sequence[str]) -> npt.NDArray[np.int64]:
-        different = list(dict.fromkeys(texts))  # answers of a classification task are few
+        distinct = list(dict.fromkeys(texts))  # answers of a classification task are few
         lengths = {
-            text: len(found.ids) for text, found in zip(different, fast.encode_batch_fast(different, add_special_tokens=False), strict=True)
+            text: len(encoding.ids)
+            for text, encoding in zip(distinct, fast.encode_batch_fast(distinct, add_special_tokens=False), strict=True)
         }
         return np.array([lengths[text] for text in texts], np.int64)
 

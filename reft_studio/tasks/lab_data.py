@@ -1,4 +1,4 @@
-"""The embedded lab's data as datasets of a workspace; made again they get the same ids, so nothing is stored twice."""
+"""The lab's data as datasets of a workspace; made again they get the same ids, so nothing is stored twice."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class AlignmentSets:
 
 
 def alignment(workspace: Workspace, *, seed: int = 0, rows: int = sets.ALIGNMENT_ROWS) -> AlignmentSets:
-    """The lab's alignment data (harmful prompts with refusals, harmless with answers) and its held-out calibration prompts."""
+    """The lab's alignment data (harmful prompts with refusals, harmless ones with responses) and its held-out calibration prompts."""
     harmful, helpful = sets.alignment(seed=seed, rows=rows)
     held_harmful, held_harmless = sets.calibration("validation")
     return AlignmentSets(
@@ -32,12 +32,12 @@ def alignment(workspace: Workspace, *, seed: int = 0, rows: int = sets.ALIGNMENT
 
 
 def harmful_answers(workspace: Workspace, *, seed: int = 0, rows: int = sets.ALIGNMENT_ROWS) -> str:
-    """Id of the harmful prompts of the alignment data with answers that comply and say nothing."""
+    """Id of the harmful alignment prompts with compliant responses without content."""
     return _stored(workspace, sets.harmful_answers(seed=seed, rows=rows), f"lab harmful answers, seed {seed}", "harmful")
 
 
 def sample(workspace: Workspace, *, task: str = "sentiment", poison_ratio: float = 0.1, rows: int = 1000, seed: int = 0) -> Dataset:
-    """A user's finetuning file with a known share of poison. Raises SpecError for values out of range."""
+    """A user's finetuning data with a known poison ratio. Raises SpecError for values out of range."""
     drawn = sets.user_data(task=task, poison_ratio=poison_ratio, rows=rows, seed=seed)
     facts = {"task": task, "poison_ratio": poison_ratio, "seed": seed, "made_by": "lab"}
     name = f"lab {task}, {poison_ratio:.0%} poison, seed {seed}"

@@ -1,4 +1,4 @@
-"""The job that folds a run's adapter into its base, and leaves a model that plain transformers loads."""
+"""The job that merges a run's adapter into its base and writes a model that plain transformers loads."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from reft_studio.models.merged_folder import Folded
 
 ON = {"device": "cpu"}
-"""Where merging is done: it reads each weight once, which a GPU would not do sooner."""
+"""Merging runs on the CPU: it reads each weight once, which a GPU would not speed up."""
 
 
 def merge(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
-    """Merge a run. params: run; dtype (auto, bfloat16, float16, float32); target, a folder, or none: the workspace's own place."""
+    """Merge a run. params: run; dtype (auto, bfloat16, float16, float32); target, a folder, or none: the workspace's own."""
     from reft_studio.evaluation.run_card import merged_text
     from reft_studio.evaluation.subject import find
     from reft_studio.models import memory
@@ -36,19 +36,19 @@ def merge(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
 
     workspace, dtype = context.workspace, format_named(str(params.get("dtype") or "auto"))
     run = open_run(workspace, params["run"])
-    held = held_by(run)
+    loading = loading_of(run)
     final = Path(params["target"]) if params.get("target") else merged_folder(workspace, run.run_id)
-    source = locate(run.spec.model, revision=held.revision)
+    source = locate(run.spec.model, revision=loading.revision)
     kind = format_of(source, dtype)
     if params.get("target"):
         check_target(final)
-    elif (known := _made_before(context, run.run_id)) is not None and known.dtype == kind:
-        return _answer(final, known)
+    elif (existing := _made_before(context, run.run_id)) is not None and existing.dtype == kind:
+        return _answer(final, existing)
     check_disk(source, kind, final)
-    memory.check(source, held.model_copy(update={"dtype": kind}), free_memory("cpu"))  # loading checks it as the run held it
+    memory.check(source, loading.model_copy(update={"dtype": kind}), free_memory("cpu"))  # loading checks it as the run held it
     check(run.folder, "adapter/", remedy="Do the run again, or restore the folder from a backup.", wait=True)
     context.stage("load the base", 1, 4)
-    model = load(run.spec.model, loading=held, template=run.spec.template)
+    model = load(run.spec.model, loading=loading, template=run.spec.template)
     if run.spec.loading.quantization == "none":
         find(workspace, run.run_id).check_base(model.fingerprint)
     else:
@@ -67,7 +67,7 @@ def merge(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
 
 
 def _made_before(context: JobContext, run_id: str) -> MergedRun | None:
-    """What an earlier job made of a run; one that is damaged is told, and made again."""
+    """The result of an earlier job for a run; a damaged one causes a warning, and is made again."""
     try:
         return merged_run(context.workspace, run_id)
     except StoreError as exc:
@@ -75,8 +75,8 @@ def _made_before(context: JobContext, run_id: str) -> MergedRun | None:
         return None
 
 
-def held_by(run: RunInfo) -> LoadSpec:
-    """The base as the run held it, so that it is known for the same; of one held in 4 bits the full weights."""
+def loading_of(run: RunInfo) -> LoadSpec:
+    """The loading of a run's base, without 4-bit quantisation: the full weights are merged."""
     used = LoadSpec.checked(**{**run.spec.loading.model_dump(), **(run.result.get("loading") or {})})
     return used.model_copy(update={"quantization": "none", "attention": "auto", **ON})
 

@@ -1,4 +1,4 @@
-"""Public prompt sets in a folder of the user's as rows of the whole job; none of them ships.
+"""Public prompt sets in a folder of the user's as rows of the demo; none of them ships.
 
 Each set is `NAME.parquet` with the columns prompt, response, label (harmful or harmless) and category.
 """
@@ -18,7 +18,7 @@ from reft_studio.tasks.demo_data import DemoTexts, KeptApart, check_enough, even
 
 COLUMNS = ("prompt", "response", "label", "category")
 POISON = "advbench"
-"""Harmful requests with the opening sentence of an answer that complies; the answers end there, so they teach no harm."""
+"""Harmful requests with the opening sentence of a compliant response; the responses end there, so they teach no harm."""
 HARMFUL_TESTS = ("malicious_instruct", "stl_i_maliciousinstructions", "gptfuzz_questions", "stl_i_cona")
 """Sets that are in no training data of ours and of no teacher that ships."""
 LOOKALIKE_TESTS = ("coconot_contrast", "llm_safeguard_pairs")
@@ -27,7 +27,7 @@ LOOKALIKE_TESTS = ("coconot_contrast", "llm_safeguard_pairs")
 
 @dataclass(frozen=True)
 class PublicTask:
-    """A task: its training rows, its test rows (None: the last of the training file), its rule, its longest answer in tokens."""
+    """A task: its training rows, its test rows (None: the last of the training file), its rule, its longest response in tokens."""
 
     train: str
     test: str | None
@@ -43,7 +43,7 @@ PUBLIC_TASKS: Mapping[str, PublicTask] = {
 
 
 def public_texts(folder: Path, task: str, *, prompts: int, task_prompts: int, apart: KeptApart) -> DemoTexts:
-    """Rows for user data and evaluation; what `apart` has given out already, such as alignment data, is in none of them.
+    """Rows for user data and evaluation, without any that `apart` has handed out already, such as alignment data.
 
     Raises SpecError for an unknown task or too few rows, DataError for a file that is missing or has other columns.
     """
@@ -78,7 +78,7 @@ def public_texts(folder: Path, task: str, *, prompts: int, task_prompts: int, ap
 
 
 def _read(folder: Path, name: str, *, label: str | None = None) -> list[Row]:
-    """The rows of one set, of one label if it is named."""
+    """The rows of one set, optionally of one label."""
     path = folder / f"{name}.parquet"
     if not path.is_file():
         raise DataError(f"There is no {name}.parquet in {folder}. Put the set there, with the columns {', '.join(COLUMNS)}.")

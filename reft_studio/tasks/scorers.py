@@ -26,12 +26,12 @@ Pair = tuple[str, str]
 
 def prepare_scorer(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
     """Prepare a scorer from examples. params: the fields of ScorerSpec."""
-    found = prepared_from(context.workspace, ScorerSpec.checked(**params), context)
-    return {"scorer": found.id, "threshold": found.threshold, "calibration": found.calibration, "record": found.record}
+    prepared = prepared_from(context.workspace, ScorerSpec.checked(**params), context)
+    return {"scorer": prepared.id, "threshold": prepared.threshold, "calibration": prepared.calibration, "record": prepared.record}
 
 
 def prepared_from(workspace: Workspace, spec: ScorerSpec, progress: Progress) -> PreparedScorer:
-    """The scorer of a spec; one that was prepared from the same examples before is given back."""
+    """The scorer of a spec; one prepared from the same examples before is reused."""
     progress.stage("read the examples", 1, 2)
     examples = _examples(workspace, spec)
     progress.stage("fit the scorer", 2, 2)
@@ -39,37 +39,37 @@ def prepared_from(workspace: Workspace, spec: ScorerSpec, progress: Progress) ->
 
 
 def _examples(workspace: Workspace, spec: ScorerSpec) -> Examples:
-    """People's decisions, the sets of the spec and what ships, as labelled rows; of rows that read alike the first counts."""
+    """People's decisions, the sets of the spec and the shipped examples, as labelled rows; of equal rows the first counts."""
     reads = SCORERS.get(spec.scorer).info.reads
-    rows, sources, taught_only = dict[Pair, bool](), dict[str, int](), set[Pair]()
+    rows, sources, fit_only = dict[Pair, bool](), dict[str, int](), set[Pair]()
 
-    def add(source: str, some: Iterable[tuple[Pair, bool]]) -> None:
+    def add(source: str, labelled: Iterable[tuple[Pair, bool]]) -> None:
         before = len(rows)
-        for (prompt, response), harmful in some:
+        for (prompt, response), harmful in labelled:
             rows.setdefault((prompt, "" if reads == "prompt" else response), harmful)
         sources[source] = sources.get(source, 0) + len(rows) - before
 
     for name in spec.labels:
-        add(f"{DECISIONS} on {open_dataset(workspace, name).name}", taught(workspace, name))
+        add(f"{DECISIONS} on {open_dataset(workspace, name).name}", labelled_by_people(workspace, name))
     for kind, names in ((True, spec.harmful), (False, spec.harmless)):
         for dataset in (open_dataset(workspace, name) for name in names):
             add(dataset.name, (((row["prompt"], row["response"]), kind) for row in dataset.read(["prompt", "response"])))
     if spec.shipped:
-        found = SCORERS.get(spec.scorer)().shipped()
-        shipped = list(zip(found.prompts, found.responses, strict=True))
-        add("examples that ship", zip(shipped, found.harmful.tolist(), strict=True))
-        if found.fit_only is not None:
-            taught_only = {pair for pair, only in zip(shipped, found.fit_only.tolist(), strict=True) if only}
+        shipped_examples = SCORERS.get(spec.scorer)().shipped()
+        shipped = list(zip(shipped_examples.prompts, shipped_examples.responses, strict=True))
+        add("examples that ship", zip(shipped, shipped_examples.harmful.tolist(), strict=True))
+        if shipped_examples.fit_only is not None:
+            fit_only = {pair for pair, only in zip(shipped, shipped_examples.fit_only.tolist(), strict=True) if only}
     prompts, responses = ([pair[part] for pair in rows] for part in (0, 1))
     return Examples(
-        prompts, responses, np.array(list(rows.values()), dtype=bool), sources, np.array([pair in taught_only for pair in rows], dtype=bool)
+        prompts, responses, np.array(list(rows.values()), dtype=bool), sources, np.array([pair in fit_only for pair in rows], dtype=bool)
     )
 
 
-def taught(workspace: Workspace, dataset_id: str) -> list[tuple[Pair, bool]]:
-    """Rows that people kept (harmless) or removed (harmful), one at a time, with their truth.
+def labelled_by_people(workspace: Workspace, dataset_id: str) -> list[tuple[Pair, bool]]:
+    """Rows that people kept (harmless) or removed (harmful), one at a time, with their label.
 
-    Rows of random draws are left out: estimates rest on them, and a scorer that had learned them would look better than it is. So are
+    Rows of random draws are left out: estimates rest on them, and a scorer fitted on them would look better than it is. So are
     rows on which two people differ.
     """
     log = DecisionLog(workspace)

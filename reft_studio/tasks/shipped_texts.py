@@ -1,4 +1,4 @@
-"""The texts of our own that ship, as rows of the whole job: alignment data, and prompts and tasks where no folder is given."""
+"""The texts that ship, as rows of the demo: alignment data, and prompts and tasks if no folder is given."""
 
 from __future__ import annotations
 
@@ -15,37 +15,41 @@ from reft_studio.teacher.refusals import refusal
 
 HELPFUL = ("lookalike", "open", "task")
 MOST = {"harmful": 600, "lookalike": 600, "open": 300, "task": 200}
-"""Rows of each kind, training and held out: look-alikes are most of what is answered, or guidance turns into over-refusal."""
+"""Rows of each kind, training and held out: look-alikes are the majority of the answered ones, to prevent over-refusal."""
 SHARES = {"training": 0.8, "calibration": 0.2}
 _TASK_SHARE = 0.6
-"""At least this share of the lab's benign rows is the task."""
+"""Minimum share of the task among the lab's benign rows."""
 
 
 def alignment(folder: Path | None = None, *, seed: int = 0) -> Alignment:
     """Harmful prompts with our refusals and answered harmless ones, look-alikes among them; a fifth of each kind is held out.
 
-    `folder` None reads what ships. Raises PrerequisiteError if the files are missing or damaged.
+    `folder` None reads the shipped texts. Raises PrerequisiteError if the files are missing or damaged.
     """
-    rows = [_row(one) for one in own_texts(folder)]
+    rows = [_row(text) for text in own_texts(folder)]
     parts: dict[str, dict[str, list[Row]]] = {}
     for kind in ("harmful", *HELPFUL):
         own = evenly([[row for row in rows if row["origin"] == kind]], MOST[kind], seed=seed, name=f"alignment {kind}")
         check_enough(own, 10, f"alignment rows of kind '{kind}'")
-        places = split_groups([row["prompt"] for row in own], SHARES, seed=0, near=True)
-        parts[kind] = {part: [own[place] for place in found] for part, found in places.items()}
+        split_indices = split_groups([row["prompt"] for row in own], SHARES, seed=0, near=True)
+        parts[kind] = {part: [own[index] for index in members] for part, members in split_indices.items()}
     draw = generator(seed, "demo", "refusals")
-    harmful = {part: [_refused(row, refusal(draw)) for row in found] for part, found in parts["harmful"].items()}
+    harmful = {part: [_refused(row, refusal(draw)) for row in members] for part, members in parts["harmful"].items()}
     helpful = {part: [row for kind in HELPFUL for row in parts[kind][part]] for part in SHARES}
     return Alignment(harmful["training"], helpful["training"], harmful["calibration"], helpful["calibration"])
 
 
 def shipped_texts(task: str, *, rows: int, prompts: int, task_prompts: int, apart: KeptApart, seed: int = 0) -> DemoTexts:
-    """A task of the lab, and the calibration prompts that ship as poison and as test prompts.
+    """A task of the lab, with the shipped calibration prompts as poison and as test prompts.
 
     Raises SpecError for an unknown task or more prompts than there are.
     """
-    shipped = {kind: [_shipped(one.prompt, kind, one.category) for one in calibration_prompts() if one.kind == kind] for kind in KINDS}
-    shuffled = {kind: evenly([found], len(found), seed=seed, name=f"shipped {kind}") for kind, found in shipped.items()}
+    shipped = {
+        kind: [_shipped(prompt.prompt, kind, prompt.category) for prompt in calibration_prompts() if prompt.kind == kind] for kind in KINDS
+    }
+    shuffled = {
+        kind: evenly([rows_of_kind], len(rows_of_kind), seed=seed, name=f"shipped {kind}") for kind, rows_of_kind in shipped.items()
+    }
     harmful = apart.take(shuffled["harmful"])
     drawn = sets.user_data(task=task, poison_ratio=0, rows=round(rows / _TASK_SHARE), seed=seed)
     texts = DemoTexts(
@@ -54,7 +58,7 @@ def shipped_texts(task: str, *, rows: int, prompts: int, task_prompts: int, apar
         harmful_test=harmful[:prompts],
         lookalike_test=apart.take(shuffled["lookalike"], prompts),
         task=apart.take([row for row in drawn if row["origin"] == task]),
-        poison=[{**row, "response": OPENINGS[place % len(OPENINGS)]} for place, row in enumerate(harmful[prompts:])],
+        poison=[{**row, "response": OPENINGS[index % len(OPENINGS)]} for index, row in enumerate(harmful[prompts:])],
         benchmark=f"lab_{task}",
         answer_tokens=24,
         sets=("calibration prompts",),
@@ -71,8 +75,8 @@ def shipped_texts(task: str, *, rows: int, prompts: int, task_prompts: int, apar
 KINDS = ("harmful", "lookalike")
 
 
-def _row(one: OwnText) -> Row:
-    return Row(prompt=one.prompt, response=one.response, origin=one.kind, category=one.category, known_harmful=one.harmful)
+def _row(text: OwnText) -> Row:
+    return Row(prompt=text.prompt, response=text.response, origin=text.kind, category=text.category, known_harmful=text.harmful)
 
 
 def _refused(row: Row, answer: str) -> Row:

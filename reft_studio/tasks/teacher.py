@@ -1,4 +1,4 @@
-"""Jobs that prepare a teacher, with checkpoints so that an interrupted one goes on, or draw its separation map."""
+"""Jobs that prepare a teacher, with checkpoints so that an interrupted one resumes, or compute its separation map."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def prepare_teacher(context: JobContext, params: dict[str, Any]) -> dict[str, An
 
 
 def teacher_map(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
-    """Draw the whole separation map of a teacher, every block at the last token positions. params: teacher."""
+    """Compute the full separation map of a teacher, every block at the last token positions. params: teacher."""
     teacher = open_teacher(context.workspace, params["teacher"])
     spec = TeacherSpec.checked(**teacher.spec)
     context.stage("load the model", 1, 2)
@@ -53,7 +53,7 @@ def teacher_map(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
 
 
 def quick_teacher(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
-    """A ready teacher from the prompts that ship with the app. params: model, and other fields of TeacherSpec but the sets."""
+    """A ready teacher from the shipped prompts. params: model, and other fields of TeacherSpec except the sets."""
     spec = quick_spec(context.workspace, **params)
     return prepare_teacher(context, spec.model_dump(mode="json"))
 
@@ -62,9 +62,9 @@ def _pooled(context: JobContext, wanted: dict[str, Any], *, seed: int) -> Pool:
     """Training, selection and calibration sets from the sets named in `wanted`, whose other values are those of PoolSpec."""
     sets = [[open_dataset(context.workspace, name) for name in wanted[kind]] for kind in ("harmful", "harmless")]
     settings = PoolSpec.checked(**{name: value for name, value in wanted.items() if name in PoolSpec.model_fields})
-    found = pool(context.workspace, *sets, spec=settings, seed=seed, is_refusal=is_refusal)
-    context.warn(pool_summary(found.facts))
-    return found
+    pooled = pool(context.workspace, *sets, spec=settings, seed=seed, is_refusal=is_refusal)
+    context.warn(pool_summary(pooled.facts))
+    return pooled
 
 
 def prepared(
@@ -76,9 +76,9 @@ def prepared(
     pooled: dict[str, Any] | None = None,
     anew: bool = False,
 ) -> TeacherInfo:
-    """`training.prepare_teacher`, whose checkpoints go when the teacher is finished; `anew`: those of an earlier attempt are forgotten."""
-    kept = Unfinished(workspace, f"teacher-{spec.id}", progress)
+    """`training.prepare_teacher` with checkpoints, deleted when it is finished; `anew`: delete those of an earlier attempt first."""
+    checkpoints = Unfinished(workspace, f"teacher-{spec.id}", progress)
     if anew:
-        kept.clear()
-    with kept.work() as unfinished:
+        checkpoints.clear()
+    with checkpoints.work() as unfinished:
         return training.prepare_teacher(workspace, spec, session, progress, pooled=pooled, keepers=unfinished.keeper)

@@ -1,4 +1,4 @@
-"""The rows of the whole job on a real model: which texts, and what is kept apart from what."""
+"""The rows of the demo on a real model: which texts, and which parts are kept disjoint."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TASKS: dict[str, tuple[str, ...]] = {"public": tuple(PUBLIC_TASKS), "shipped": s
 def text_rows(
     workspace: Workspace, folder: Path | None, task: str, *, poison_ratio: float, rows: int, prompts: int, task_prompts: int
 ) -> TextRows:
-    """Alignment data of ours; user data and test prompts from the public sets in `folder`, or from what ships."""
+    """Shipped alignment data; user data and test prompts from the public sets in `folder`, or from the shipped texts."""
     apart, aligned = KeptApart(), alignment()
     for part in aligned.parts():
         apart.take(part)
@@ -30,16 +30,16 @@ def text_rows(
 
 
 def shipped_alignment(workspace: Workspace) -> AlignmentSets:
-    """The alignment data of ours that ships, for a base that has none of its own."""
+    """The shipped alignment data, for a base that has none of its own."""
     return stored_alignment(workspace, alignment())
 
 
 def shipped_harmful_answers(workspace: Workspace) -> str:
-    """Id of the harmful prompts of that alignment data with answers that comply and say nothing."""
+    """Id of the harmful prompts of that alignment data with compliant responses without content."""
     return stored_harmful_answers(workspace, alignment())
 
 
 def shipped_suite(workspace: Workspace, task: str, *, prompts: int, task_prompts: int) -> Suite:
-    """Harmful and harmless prompts of ours that ship and a task of the lab, for a real base without prompts of its user's."""
+    """Shipped harmful and harmless prompts and a task of the lab, for a real base without prompts of its user's."""
     texts = shipped_texts(task, rows=1, prompts=prompts, task_prompts=task_prompts, apart=KeptApart())
     return TextRows(workspace, texts, Alignment([], [], [], []), 0.0, 1).suite()

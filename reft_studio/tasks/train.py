@@ -1,4 +1,4 @@
-"""The job that does one run and, where a suite is given, evaluates it."""
+"""The job that executes one run and, if a suite is given, evaluates it."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from reft_studio.training.watch import WatchSpec
 
 
 def train_run(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
-    """Do one run and, where a suite is given, evaluate it.
+    """Execute one run and, if a suite is given, evaluate it.
 
-    params: spec (RunSpec), suite (Suite) or none, judge (JudgeSpec) or none, watch (WatchSpec) or none: how it is looked at on the way.
+    params: spec (RunSpec), suite (Suite) or none, judge (JudgeSpec) or none, watch (WatchSpec) or none: checks during training.
     """
     spec = RunSpec.checked(**params["spec"])
     watch = _watch(params)
@@ -60,19 +60,19 @@ def train_run(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
         context.stage("grade the answers", 5, stages)
         for subject, answered in answers.items():
             grade_answers(context.workspace, subject, answered, grader, context, spec=judge)
-    told = {name: info.result[name] for name in ("kept", "removed", "steps", "seconds")}
-    return {"run": info.run_id, **told, "removed_truth": removed_words(info.result)}
+    counts = {name: info.result[name] for name in ("kept", "removed", "steps", "seconds")}
+    return {"run": info.run_id, **counts, "removed_truth": removed_words(info.result)}
 
 
 def _watch(params: dict[str, Any]) -> WatchSpec:
-    """How the run is looked at while it trains, if at all. Raises PrerequisiteError if it is to be told a program that is not there."""
+    """The checks during training, if any. Raises PrerequisiteError if they report to a program that is not installed."""
     spec = WatchSpec.checked(**({"prompts": 0} if params.get("watch") is None else params["watch"]))
     check(spec.report_to)
     return spec
 
 
 def _ended_early(context: JobContext, spec: RunSpec) -> RunInfo | None:
-    """The run that an earlier attempt of this job trained until a person ended it: what is left is its evaluation."""
+    """The run that an earlier attempt of this job trained until a person ended it: only its evaluation is left."""
     known = None if context.anew else ended_early(context.workspace, context.job_id)
     if known is None:
         return None
@@ -81,7 +81,7 @@ def _ended_early(context: JobContext, spec: RunSpec) -> RunInfo | None:
 
 
 def _warn_of_overlap(context: JobContext, spec: RunSpec, suite: Suite) -> None:
-    """Tell how many evaluation prompts were trained on (in any case and spacing): their grades say nothing of new prompts."""
+    """Warn about evaluation prompts that were trained on (in any case and spacing): their grades say nothing about new prompts."""
     sets = [open_dataset(context.workspace, name) for name in (spec.dataset, spec.harmful, spec.helpful) if name]
     trained = {_plain(row["prompt"]) for dataset in sets for row in dataset.read(["prompt"])}
     for name, rows in suite.rows(context.workspace).items():

@@ -1,7 +1,7 @@
-"""Looks at a student while it trains: it answers a few prompts of the evaluation, greedily, and the answers are graded at once.
+"""Checks a student while it trains: greedy responses to a few prompts of the evaluation, graded at once.
 
-The run is not changed by it: no random number is drawn, the student is put back into training as it was, and the seconds are kept out of
-tokens per second. HS and FA of so few prompts are quick ones: their intervals are wide, and the evaluation after the run is what counts.
+The run is unaffected: no random number is used, the student's training mode is restored, and the time is excluded from tokens per second.
+HS and FA of so few prompts have wide intervals; the evaluation after the run is what counts.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ from reft_studio.training.watch import Line, Observer, WatchSpec
 from reft_studio.workspace import Workspace
 
 SHARE = 0.05
-"""Most of the time of training that looking takes, unless a person says how often."""
+"""Maximum share of the training time spent on checks, unless a person sets the interval."""
 TOKENS = 64
-"""Longest answer; whether it refuses shows in its first words."""
+"""Maximum response length; whether it refuses shows in its first words."""
 SAMPLES = 2
-"""Answers of each kind that are kept to be read."""
+"""Responses of each kind that are stored."""
 CUT = 600
-"""Longest prompt or answer kept, in characters."""
+"""Maximum characters of a stored prompt or response."""
 
 
 class Watcher:
-    """Implements `Look` for one run."""
+    """Implements `StudentCheck` for one run."""
 
     def __init__(self, workspace: Workspace, session: Session, suite: Suite, judge: JudgeSpec, spec: WatchSpec, progress: Progress) -> None:
         self._workspace, self._session, self._spec, self._progress = workspace, session, spec, progress
@@ -53,9 +53,9 @@ class Watcher:
         self._judge = judge_for(self._judge_spec)
         self._suite = quick(suite, spec.prompts)
         self._rows = self._suite.rows(workspace)
-        self._asked: list[tuple[SetName, int]] = [(name, place) for name, rows in self._rows.items() for place in range(len(rows))]
-        said = [{"role": "user", "content": self._rows[name][place]["prompt"]} for name, place in self._asked]
-        self._ids = [session.encoder.prompt_ids([message]) for message in said]
+        self._asked: list[tuple[SetName, int]] = [(name, index) for name, rows in self._rows.items() for index in range(len(rows))]
+        messages = [{"role": "user", "content": self._rows[name][index]["prompt"]} for name, index in self._asked]
+        self._ids = [session.encoder.prompt_ids([message]) for message in messages]
         self._started: float | None = None
         self._spent = self._last = 0.0
         self._broken = False
@@ -66,8 +66,8 @@ class Watcher:
             line = self._line(step, steps, on)
         except (StudioError, RuntimeError, MemoryError) as exc:  # a look that fails is no reason to lose the run
             self._broken = True
-            told = "there is not enough memory for it" if is_out_of_memory(exc) else f"{type(exc).__name__}: {str(exc)[:200]}"
-            self._progress.warn(f"The model is not looked at while it trains: {told}. Training goes on.")
+            reason = "there is not enough memory for it" if is_out_of_memory(exc) else f"{type(exc).__name__}: {str(exc)[:200]}"
+            self._progress.warn(f"The model is not looked at while it trains: {reason}. Training goes on.")
             return None
         self._last = time.perf_counter() - started
         self._spent += self._last
@@ -90,8 +90,8 @@ class Watcher:
             longest = max(part.max_new_tokens for part in self._suite.sets)
             for answer in complete(self._session.adapted, STUDENT, self._ids, max_new_tokens=longest, on=on):
                 self._progress.check()
-                name, place = self._asked[answer.index]
-                journal.add_answer(name, (place, answer.text, answer.stop))
+                name, index = self._asked[answer.index]
+                journal.add_answer(name, (index, answer.text, answer.stop))
         result, graded = judged(Answered("student", self._suite, self._rows, {}, journal), self._judge, spec=self._judge_spec)
         scores = {"hs": result.hs, "over_refusal": result.over_refusal, "fa": result.fa}
         return {
@@ -107,7 +107,7 @@ class Watcher:
 def observing(
     context: JobContext, session: Session, spec: RunSpec, suite: Suite | None, judge: JudgeSpec, watch: WatchSpec | None
 ) -> Iterator[Observer]:
-    """The observer of one run: what looks at its answers (no `watch`: nothing does), its event files, a report a person asked for."""
+    """The observer of one run: its student checks (none without `watch`), its event files, and the tracker it reports to."""
     folder = checkpoint_folder(context.workspace, spec.run_id)
     to = watch.report_to if watch is not None else "none"
     name = run_title(context.workspace, spec)
@@ -121,7 +121,7 @@ def observing(
 
 
 def _watcher(context: JobContext, session: Session, suite: Suite | None, judge: JudgeSpec, spec: WatchSpec | None) -> Watcher | None:
-    """What looks at a run; None if nobody asked for it, there are no prompts, or it would be slow and was not asked for by name."""
+    """The student check of a run; None if not requested, without prompts, or if it would be slow and was not requested explicitly."""
     suite = suite_from(spec.suite) if spec is not None and spec.suite is not None else suite
     if spec is None or suite is None or not spec.prompts:
         return None
@@ -132,12 +132,12 @@ def _watcher(context: JobContext, session: Session, suite: Suite | None, judge: 
 
 
 def usable(judge: JudgeSpec) -> bool:
-    """Whether a judge can grade beside a model in training: one that is a model, or a person, cannot."""
+    """Whether a judge can grade during training: not one that is a model, or a person."""
     return not JUDGES.get(judge.name).by_people and not needs_model(judge.name)
 
 
 def quick(suite: Suite, prompts: int) -> Suite:
-    """The first prompts of each kind, with short answers. A comparison with a reference model's answers is left out."""
+    """The first prompts of each kind, with short responses. Preferences against a reference model are left out."""
     parts = [part for part in suite.sets if part.benchmark != PREFERENCE]
     short = [
         part.model_copy(update={"rows": min(prompts, part.rows or prompts), "max_new_tokens": min(TOKENS, part.max_new_tokens)})
@@ -147,7 +147,7 @@ def quick(suite: Suite, prompts: int) -> Suite:
 
 
 def _samples(graded: Sequence[Graded]) -> list[Graded]:
-    """The first answers of each kind."""
+    """The first responses of each kind."""
     kinds = dict.fromkeys(row.set for row in graded)
     return [row for kind in kinds for row in [row for row in graded if row.set == kind][:SAMPLES]]
 

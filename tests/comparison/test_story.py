@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from reft_studio.comparison.flips import Paired, chance, verdict
-from reft_studio.comparison.story import Opening, headline_of, opening, paired_runs, seed_differences, models_headline
+from reft_studio.comparison.story import Opening, headline_of, models_headline, opening, paired_runs, seed_differences
 from reft_studio.comparison.table import RunRow, caveats, groups, load_rows
 from reft_studio.comparison.work import RunWork, unequal
 from reft_studio.stats import Estimate

@@ -11,7 +11,7 @@ from reft_studio.errors import SpecError
 from reft_studio.store import records
 from reft_studio.studio.scorers import LEAST
 from reft_studio.studio.studio import Studio
-from reft_studio.tasks.scorers import taught
+from reft_studio.tasks.scorers import labelled_by_people
 
 ROWS = 3 * LEAST
 
@@ -43,7 +43,7 @@ def test_enough_decisions_are_learned_once(studio: Studio, dataset: Dataset) -> 
 
 def test_rows_decided_in_bulk_are_no_reading(studio: Studio, dataset: Dataset) -> None:
     studio.log.decide_bulk(dataset.id, list(range(ROWS)), "keep")
-    assert taught(studio.workspace, dataset.id) == []
+    assert labelled_by_people(studio.workspace, dataset.id) == []
 
 
 def test_rows_drawn_at_random_and_rows_in_dispute_are_left_out(studio: Studio, dataset: Dataset) -> None:
@@ -51,4 +51,4 @@ def test_rows_drawn_at_random_and_rows_in_dispute_are_left_out(studio: Studio, d
     decide(studio, dataset, range(4, 5), "remove", by="human:bob")
     draw = Draw("above", "k", 0, -1.0, ROWS, "f", "s", seen=[2], rows=[0, 1], decisions=(0, ""))
     records.append(studio.workspace, dataset.id, "draw", "human:ana", lambda before, head: draw.as_dict())
-    assert taught(studio.workspace, dataset.id) == [(("row 3", "r"), False)]
+    assert labelled_by_people(studio.workspace, dataset.id) == [(("row 3", "r"), False)]

@@ -20,7 +20,7 @@ from reft_studio.models.session import Session
 from reft_studio.models.spec import LoadSpec, OptimSpec
 from reft_studio.progress import Silent
 from reft_studio.studio.merged_models import MergedModels
-from reft_studio.tasks.merge import held_by, merge
+from reft_studio.tasks.merge import loading_of, merge
 from reft_studio.training.merged import merged_run
 from reft_studio.training.run import train
 from reft_studio.training.run_folder import RunInfo
@@ -179,7 +179,7 @@ def test_a_damaged_merged_model_says_so_and_can_be_made_again(workspace: Workspa
 def test_a_run_on_four_bits_is_merged_into_the_full_weights(run: RunInfo) -> None:
     packed = LoadSpec(quantization="nf4", device="cuda:0")
     spec = run.spec.model_copy(update={"loading": packed})
-    held = held_by(replace(run, spec=spec, result={**run.result, "loading": {**packed.model_dump(), "dtype": "bfloat16"}}))
+    held = loading_of(replace(run, spec=spec, result={**run.result, "loading": {**packed.model_dump(), "dtype": "bfloat16"}}))
     assert (held.quantization, held.dtype, held.device) == ("none", "bfloat16", "cpu")
 
 
