@@ -14,6 +14,7 @@ from typing import Any
 
 from reft_studio import fingerprint
 from reft_studio.data.dataset import Dataset, Role, open_dataset
+from reft_studio.data.formats.format import DataFile
 from reft_studio.data.mixed import check_format, whole, write_mixed
 from reft_studio.data.origin import hub
 from reft_studio.data.origin.examples import EXAMPLES as EXAMPLES
@@ -45,6 +46,8 @@ class Imports:
     jobs: JobQueue
     looker: Looker = field(default_factory=Looker)
     _seen: OrderedDict[str, DataSource] = field(default_factory=OrderedDict)
+    _looked: OrderedDict[Path, DataFile] = field(default_factory=OrderedDict)
+    """Uploads looked at lately: their import need not look at them again."""
 
     def get_ready(self) -> None:
         """Start a process that looks at files if none waits, so that the first look is quick; returns at once."""
@@ -72,7 +75,11 @@ class Imports:
 
     def preview_file(self, path: Path, mapping: Mapping | None = None) -> Preview:
         """What the app would make of a file, from its first rows. Raises DataError for one that costs more than a look may."""
-        return self.looker.preview(path, mapping)
+        found = self.looker.preview(path, mapping)
+        self._looked[path] = found.file
+        while len(self._looked) > REMEMBERED:
+            self._looked.popitem(last=False)
+        return found
 
     def preview(self, text: str, part: str, mapping: Mapping | None = None) -> Preview:
         """What the app would make of a part of a source, from its first rows; of a repository the first file is downloaded."""
@@ -93,8 +100,10 @@ class Imports:
         folder = self.workspace.folder("uploads", uuid.uuid4().hex[:12])
         with new_folder(folder) as building:
             _held_upload(self.workspace, path, building / path.name)
+        looked = self._looked.get(path)
         params = {
             "path": str(folder / path.name),
+            "looked": looked.facts() if looked else None,
             "name": name or path.name,
             "mapping": mapping.model_dump() if mapping else None,
             "role": role,

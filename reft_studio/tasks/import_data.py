@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from reft_studio.data.dataset import open_dataset
+from reft_studio.data.formats.format import DataFile
 from reft_studio.data.mixed import mix_in
 from reft_studio.data.reading.budget import importing
 from reft_studio.data.reading.readers import import_file as read
@@ -18,13 +19,14 @@ from reft_studio.tasks.index import prepare
 
 
 def import_file(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
-    """Read an upload. params: path, name, mapping, role."""
+    """Read an upload. params: path, name, mapping, role, and `looked`: what looking at the file found, if that was done."""
     context.stage("read the file", 1, 1)
     mapping = Mapping(**params["mapping"]) if params.get("mapping") else None
-    with importing(str(params.get("name") or Path(params["path"]).name)):
+    path = Path(params["path"])
+    with importing(str(params.get("name") or path.name)):
         report = read(
             context.workspace,
-            Path(params["path"]),
+            DataFile.of(path, params["looked"]) if params.get("looked") else path,
             name=params.get("name"),
             mapping=mapping,
             role=params.get("role", "user"),
@@ -32,10 +34,9 @@ def import_file(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
             check=context.check,
         )
     if params.get("discard"):  # a copy that the page made for us
-        kept = Path(params["path"])
-        kept.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
         with suppress(OSError):  # not empty: not the folder that was made for it
-            kept.parent.rmdir()
+            path.parent.rmdir()
     prepare(context, open_dataset(context.workspace, report.dataset_id))
     return asdict(report)
 

@@ -7,11 +7,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from reft_studio.data.reading import readers
 from reft_studio.data.reading.readers import import_file
 from reft_studio.data.rows.mapping import Mapping
 from reft_studio.errors import DataError, SpecError
+from reft_studio.jobs.foreground import ForegroundContext
+from reft_studio.progress import Silent
 from reft_studio.studio.row_query import RowFilter
 from reft_studio.studio.studio import Studio
+from reft_studio.tasks import import_data
 from reft_studio.workspace import Workspace
 
 
@@ -46,6 +50,16 @@ def test_a_folder_of_parts_is_looked_at_and_brought_in_by_a_job(studio: Studio, 
         "Question 0?",
         "Question 1?",
     ]
+
+
+def test_what_the_look_at_an_upload_found_is_passed_on_to_its_import(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = studio.workspace.folder("uploads", "incoming") / "rows.csv"
+    path.parent.mkdir(parents=True)
+    path.write_text("prompt;response\na?;b\n", "utf-8")
+    assert studio.imports.preview_file(path).container == "csv"
+    params = studio.jobs.get(studio.imports.upload(path)).params
+    monkeypatch.setattr(readers, "detect", lambda path: pytest.fail(f"{path} was looked at again"))
+    assert import_data.import_file(ForegroundContext(studio.workspace, Silent()), params)["rows"] == 1
 
 
 @pytest.mark.parametrize("text", ["", "  ", "x" * 2000, "a\0b"])

@@ -29,10 +29,12 @@ BY_BYTES, BY_TEXT, ANY_TEXT = range(3)
 
 @dataclass(frozen=True)
 class DataFile:
-    """A file whose layout is known."""
+    """A file whose layout is known: found once, and passed on."""
 
     path: Path
     layout: FileLayout
+    stamp: tuple[int, int] | None = None
+    """Bytes of the file and when it was last changed (nanoseconds), as it was looked at."""
 
     @property
     def format(self) -> Format:
@@ -44,8 +46,26 @@ class DataFile:
         return self.format.know(self)
 
     def at(self, path: Path) -> DataFile:
-        """The same bytes at another place."""
-        return DataFile(path, self.layout)
+        """The same bytes at another place; what is known of them is known of these too."""
+        moved = DataFile(path, self.layout)
+        if "known" in vars(self):
+            vars(moved)["known"] = self.known
+        return moved
+
+    def facts(self) -> dict[str, Any]:
+        """What looking at it found, as JSON."""
+        return {"layout": self.layout.to_json(), "stamp": self.stamp}
+
+    @classmethod
+    def of(cls, path: Path, facts: dict[str, Any]) -> DataFile:
+        """The inverse of `facts`, for the file at `path`."""
+        return cls(path, FileLayout(**facts["layout"]), tuple(facts["stamp"]))
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether the file is as it was when it was looked at. Raises FileNotFoundError if it is gone."""
+        status = self.path.stat()
+        return self.stamp == (status.st_size, status.st_mtime_ns)
 
 
 class Format(ABC):

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import codecs
+import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from charset_normalizer import from_bytes
 
@@ -58,26 +61,30 @@ _CONTROL = bytes(set(range(32)) - {9, 10, 11, 12, 13, 27})
 class Head:
     """The beginning of a file, as bytes and, where a format asks for it, as text.
 
-    Raises DataError for a file that is empty or cannot be opened; asked for its text also for one that is compressed, binary or blank.
+    Asked for its text it raises DataError for a file that is compressed, binary or blank.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, file: BinaryIO) -> None:
         self.path = path
-        self.bytes = _head(path)
+        self.file = file
+        """Open, for whoever must read on; at any place."""
+        status = os.fstat(file.fileno())
+        self.stamp = status.st_size, status.st_mtime_ns
+        self.bytes = file.read(HEAD)
 
     @cached_property
     def _coding(self) -> tuple[int, str]:
         for magic, kind, hint in _MAGIC:
             if self.bytes.startswith(magic):
                 raise DataError(f"{self.path.name} is {kind}. {allowed()} {hint}")
-        return _encoding(self.path, self.bytes)
+        return _encoding(self.path, self.bytes, self.file)
 
     @cached_property
     def text(self) -> str:
         """Decoded, but for the byte order mark; what the cut at its end left of the last character is dropped."""
         bom, encoding = self._coding
         text = codecs.getincrementaldecoder(encoding)("replace").decode(self.bytes[bom:])
-        if not text.strip().strip("\ufeff\0 \t\r\n").strip() and self.path.stat().st_size <= HEAD:
+        if not text.strip().strip("\ufeff\0 \t\r\n").strip() and self.stamp[0] <= HEAD:
             raise DataError(f"{self.path.name} holds only blank lines. {allowed()} Choose a file with at least one row.")
         for pattern, kind, hint in _NO_ROWS:
             if pattern.match(text):
@@ -100,22 +107,25 @@ class Head:
         return FileLayout(container, encoding, bom, newline=self.newline, **more)
 
 
-def _head(path: Path) -> bytes:
+@contextmanager
+def head_of(path: Path) -> Iterator[Head]:
+    """The beginning of a file, which is open meanwhile. Raises DataError if it is empty or cannot be opened."""
     if not path.exists():
         raise DataError(f"There is no file {path.name}. Choose an existing file. {allowed()}")
     if not path.is_file():
         raise DataError(f"{path.name} is a folder or a device, not a file. {allowed()}")
     try:
-        with path.open("rb") as file:
-            head = file.read(HEAD)
+        file = path.open("rb")
     except OSError as exc:
         raise DataError(f"{path.name} cannot be opened ({exc.strerror}). Check who may read it.") from exc
-    if not head:
-        raise DataError(f"{path.name} is empty (0 bytes). {allowed()} Choose a file with at least one row.")
-    return head
+    with file:
+        head = Head(path, file)
+        if not head.bytes:
+            raise DataError(f"{path.name} is empty (0 bytes). {allowed()} Choose a file with at least one row.")
+        yield head
 
 
-def _encoding(path: Path, head: bytes) -> tuple[int, str]:
+def _encoding(path: Path, head: bytes, file: BinaryIO) -> tuple[int, str]:
     """Length of the byte order mark, and the codec. Raises DataError for bytes that are no text."""
     for bom, name in _BOMS:
         if head.startswith(bom):
@@ -126,7 +136,7 @@ def _encoding(path: Path, head: bytes) -> tuple[int, str]:
             return 0, name
     if sum(head.count(byte) for byte in _CONTROL) > max(16, 0.02 * len(head)):
         raise DataError(f"{path.name} is a binary file: its bytes are no text. {allowed()}")
-    sample = _beyond_ascii(path)
+    sample = _beyond_ascii(file)
     broken = sum(not _is_utf8(line) for line in sample)
     # JSON is UTF-8 by its standard (RFC 8259): single bad lines are damage, not another encoding
     tolerated = max(0.5 * len(sample), 3 if head.lstrip()[:1] in (b"{", b"[") else 0)
@@ -135,20 +145,20 @@ def _encoding(path: Path, head: bytes) -> tuple[int, str]:
     return 0, _legacy(path, b"".join(sample))
 
 
-def _beyond_ascii(path: Path) -> list[bytes]:
+def _beyond_ascii(file: BinaryIO) -> list[bytes]:
     """Up to 256 KiB of lines that hold bytes outside ASCII, from the first `SCAN` bytes."""
     found: list[bytes] = []
     size, scanned = 0, 0
-    with path.open("rb") as file:
-        while size < HEAD and scanned < SCAN and (block := file.read(1 << 20)):
-            scanned += len(block)
-            if block.isascii():
-                continue
-            block += file.readline(HEAD)
-            for line in block.splitlines(keepends=True):
-                if size < HEAD and not line.isascii():
-                    found.append(line[:HEAD])
-                    size += len(line)
+    file.seek(0)
+    while size < HEAD and scanned < SCAN and (block := file.read(1 << 20)):
+        scanned += len(block)
+        if block.isascii():
+            continue
+        block += file.readline(HEAD)
+        for line in block.splitlines(keepends=True):
+            if size < HEAD and not line.isascii():
+                found.append(line[:HEAD])
+                size += len(line)
     return found
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import orjson
@@ -50,7 +49,7 @@ class JsonLines(Format):
             listed = [line.removesuffix(",") for line in filled if line.endswith(",")]
             if len(listed) > 1 and sum(_object(line) is not None for line in listed) + objects > 0.5 * len(filled):
                 return head.layout(self.name, commas=True)
-        return head.layout(self.name) if _are_lines(head.path, filled, whole, objects) else None
+        return head.layout(self.name) if _are_lines(head, filled, whole, objects) else None
 
     def records(self, file: DataFile, *, columns: Sequence[str] | None = None) -> Iterator[RawRecord]:
         reader = JsonText(commas=file.layout.commas)
@@ -102,7 +101,7 @@ class JsonLines(Format):
 FORMAT = JsonLines()
 
 
-def _are_lines(path: Path, filled: list[str], whole: list[dict[str, Any] | None], objects: int) -> bool:
+def _are_lines(head: Head, filled: list[str], whole: list[dict[str, Any] | None], objects: int) -> bool:
     """Whether each of the lines that a file begins with is a row; `whole` are those that open an object."""
     if filled[0].startswith("["):
         return len(filled) > 1 and _is_json(filled[0]) and not filled[1].startswith(",")
@@ -111,7 +110,7 @@ def _are_lines(path: Path, filled: list[str], whole: list[dict[str, Any] | None]
         return objects >= max(2, 0.5 * len(filled))
     if len(filled) > 1:
         return whole[0] is not None or objects > 0.3 * len(filled)
-    return _has_second_object(path) if whole[0] is None else _is_row(whole[0])
+    return _has_second_object(head.file) if whole[0] is None else _is_row(whole[0])
 
 
 def _is_row(value: dict[str, Any]) -> bool:
@@ -128,12 +127,12 @@ def _object(line: str) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _has_second_object(path: Path) -> bool:
+def _has_second_object(file: BinaryIO) -> bool:
     """Whether a first line that is longer than the head is followed by a line that opens an object."""
-    with path.open("rb") as file:
-        while (block := file.readline(1 << 20)) and not block.endswith(b"\n"):
-            pass
-        return file.readline(1 << 10).lstrip().startswith(b"{")
+    file.seek(0)
+    while (block := file.readline(1 << 20)) and not block.endswith(b"\n"):
+        pass
+    return file.readline(1 << 10).lstrip().startswith(b"{")
 
 
 def _is_json(line: str) -> bool:

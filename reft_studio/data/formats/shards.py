@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from reft_studio.data.formats.detect import opened
+from reft_studio.data.formats.detect import detect
 from reft_studio.data.formats.format import DataFile
 from reft_studio.errors import DataError
 
@@ -24,7 +24,7 @@ def join(files: Sequence[Path], target: Path, step: Callable[[int, int], None]) 
             step(place, len(files))
             if path.stat().st_size == 0:
                 continue
-            file = opened(path)
+            file = detect(path)
             first = first or file
             if file.format.family != first.format.family:
                 raise DataError(f"{path.name} is of another kind than the parts before it. Import the parts one by one.")

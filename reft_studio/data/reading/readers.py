@@ -16,7 +16,7 @@ from typing import Any
 
 from reft_studio.data.columns import find_column
 from reft_studio.data.dataset import Role, Row, write_batches
-from reft_studio.data.formats.detect import opened
+from reft_studio.data.formats.detect import detect
 from reft_studio.data.formats.format import DataFile
 from reft_studio.data.formats.layout import FileLayout
 from reft_studio.data.formats.piece_reader import ReadingSpec
@@ -43,7 +43,8 @@ LABEL_ROWS = 20_000
 class Preview:
     """What the app would make of a file, from its first records."""
 
-    path: Path
+    file: DataFile
+    """As it was looked at; `import_file` takes it, so that it is not looked at again."""
     container: str
     encoding: str
     delimiter: str
@@ -60,6 +61,10 @@ class Preview:
     """Values of a column of labels that a person chose, if one of them must be named as harmful."""
     speakers: list[str] = field(default_factory=list)
     """Who speaks in the first 200 records without anybody knowing who that is, and who was declared; at most 40."""
+
+    @property
+    def path(self) -> Path:
+        return self.file.path
 
     @property
     def ready(self) -> bool:
@@ -95,7 +100,7 @@ def preview(path: Path, mapping: Mapping | None = None) -> Preview:
     """Look at the beginning of a file. Raises DataError if it is no dataset, SpecError if the mapping does not fit it."""
     path = Path(path)
     with _there(path):
-        file = opened(path)
+        file = detect(path)
         records = sample(file, SAMPLE)
         columns = file.format.columns(file, records)
     found = _mapping(columns, records, mapping)
@@ -121,7 +126,7 @@ def preview(path: Path, mapping: Mapping | None = None) -> Preview:
     else:
         problems += [Problem(record.line, "error", record.error, record.hint) for record in records if record.error]
     return Preview(
-        path=path,
+        file=file,
         container=file.layout.container,
         encoding=file.layout.label,
         delimiter=file.layout.delimiter,
@@ -225,7 +230,7 @@ def _silent(_done: int, _total: int | None) -> None:
 
 def import_file(
     workspace: Workspace,
-    path: Path,
+    upload: Path | DataFile,
     *,
     name: str | None = None,
     mapping: Mapping | None = None,
@@ -233,14 +238,14 @@ def import_file(
     progress: Callable[[int, int | None], None] = _silent,
     check: Callable[[], None] = _nothing,
 ) -> ImportReport:
-    """Import a file as a new dataset; the upload is kept untouched beside it.
+    """Import a file as a new dataset; the upload is kept untouched beside it. One that was looked at lately is not looked at again.
 
     `progress` gets bytes read and the file's size (Parquet: rows). `check` may raise to cancel. Raises DataError,
     with the commonest reasons, if no row is usable, and then, as on any error, leaves nothing behind.
     """
-    path = Path(path)
+    path = upload.path if isinstance(upload, DataFile) else Path(upload)
     with _there(path):
-        file = opened(path)
+        file = upload if isinstance(upload, DataFile) and upload.unchanged else detect(path)
         head = sample(file, SAMPLE)
         columns = file.format.columns(file, head)
         _check_room(workspace, path, file.format.unpacked(file))
@@ -257,7 +262,7 @@ def import_file(
             found = Guess(_with_labels(file, found.mapping), found.confidence)
     with staging(workspace.folder("datasets")) as scratch:
         with _there(path):
-            source = _copy_upload(path, scratch, check)
+            source = _copy_upload(file, scratch, check)
         stored = file.at(scratch / "original" / source["stored"])
         free = mapping is None or not mapping.columns
         with Quarantine(scratch / "quarantine.parquet") as quarantine:
@@ -325,8 +330,9 @@ def _check_room(workspace: Workspace, path: Path, unpacked: int) -> None:
         )
 
 
-def _copy_upload(path: Path, scratch: Path, check: Callable[[], None]) -> dict[str, Any]:
+def _copy_upload(file: DataFile, scratch: Path, check: Callable[[], None]) -> dict[str, Any]:
     """Copy the upload byte by byte into `scratch/original`, under a name that is safe everywhere."""
+    path = file.path
     stored = re.sub(r"[^\w.\- ]", "_", path.name, flags=re.ASCII).lstrip(". ")[-120:] or "upload"
     (scratch / "original").mkdir()
     digest, size = hashlib.sha256(), 0
@@ -339,7 +345,8 @@ def _copy_upload(path: Path, scratch: Path, check: Callable[[], None]) -> dict[s
             size += len(block)
             target.write(block)
         after = os.fstat(source.fileno())
-    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns) or size != after.st_size:
+    stamps = {file.stamp, (before.st_size, before.st_mtime_ns), (after.st_size, after.st_mtime_ns)}
+    if len(stamps) > 1 or size != after.st_size:
         raise DataError(f"{path.name} changed while it was read: it is still being written or copied. Import it when it is complete.")
     return {"file": path.name, "stored": stored, "sha256": digest.hexdigest(), "bytes": size}
 

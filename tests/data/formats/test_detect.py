@@ -40,13 +40,13 @@ ROW = '{"prompt": "a", "response": "b"}'
     ],
 )
 def test_the_container_is_read_from_the_content(content: str, container: str, upload: Upload) -> None:
-    assert detect(upload(content, "misleading.parquet")).container == container
+    assert detect(upload(content, "misleading.parquet")).layout.container == container
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 def test_the_delimiter_is_the_one_that_gives_known_names(delimiter: str, upload: Upload) -> None:
     text = f"instruction{delimiter}output\na; b, c{delimiter}d | e\n" if delimiter == "\t" else TABLE.replace(",", delimiter)
-    assert detect(upload(text, "a.csv")).delimiter == delimiter
+    assert detect(upload(text, "a.csv")).layout.delimiter == delimiter
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_the_delimiter_is_the_one_that_gives_known_names(delimiter: str, upload:
     ],
 )
 def test_unicode_is_known_by_its_mark_or_its_zeros(codec: str, bom: bytes, name: str, upload: Upload) -> None:
-    found = detect(upload(bom + TABLE.encode(codec), "a.csv"))
+    found = detect(upload(bom + TABLE.encode(codec), "a.csv")).layout
     assert (found.label, found.bom, found.container) == (name, len(bom), "csv")
 
 
@@ -77,28 +77,28 @@ def test_unicode_is_known_by_its_mark_or_its_zeros(codec: str, bom: bytes, name:
     ],
 )
 def test_old_encodings_are_guessed_from_the_text(codec: str, text: str, upload: Upload) -> None:
-    found = detect(upload(f"prompt,response\n{text},{text}\n".encode(codec), "a.csv"))
+    found = detect(upload(f"prompt,response\n{text},{text}\n".encode(codec), "a.csv")).layout
     assert text.encode(codec).decode(found.encoding) == text
 
 
 @pytest.mark.parametrize("answer", ["Heé", "a café", "é", "naïve é", "ÿ"])
 def test_one_short_line_of_an_old_encoding_is_not_taken_for_utf16(answer: str, upload: Upload) -> None:
-    found = detect(upload(f"prompt,response\nWhich?,This\nWho,{answer}\n".encode("cp1252"), "a.csv"))
+    found = detect(upload(f"prompt,response\nWhich?,This\nWho,{answer}\n".encode("cp1252"), "a.csv")).layout
     assert (found.encoding, found.container) == ("cp1252", "csv")
 
 
 def test_text_outside_ascii_counts_wherever_it_first_comes(upload: Upload) -> None:
     late = b"prompt,response\n" + b"plain,text\n" * 100_000 + "Übermäßig,café\n".encode("cp1252") * 3
-    assert detect(upload(late, "a.csv")).encoding == "cp1252"
+    assert detect(upload(late, "a.csv")).layout.encoding == "cp1252"
 
 
 def test_a_few_damaged_lines_do_not_change_the_encoding_of_json(upload: Upload) -> None:
     good = '{"prompt": "größer", "response": "b"}\n'.encode()
-    assert detect(upload(good * 5 + b'{"prompt": "\xff\xfe", "response": "b"}\n' * 3)).encoding == "utf-8"
+    assert detect(upload(good * 5 + b'{"prompt": "\xff\xfe", "response": "b"}\n' * 3)).layout.encoding == "utf-8"
 
 
 def test_old_mac_line_ends_are_lines(upload: Upload) -> None:
-    assert detect(upload(TABLE.replace("\n", "\r"), "a.csv")).newline == "\r"
+    assert detect(upload(TABLE.replace("\n", "\r"), "a.csv")).layout.newline == "\r"
 
 
 @pytest.mark.parametrize(

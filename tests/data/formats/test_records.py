@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reft_studio.data.formats import json_stream, lines
-from reft_studio.data.formats.detect import opened
+from reft_studio.data.formats.detect import detect
 from reft_studio.data.formats.format import DataFile
 from reft_studio.data.formats.json_document import FORMAT as JSON
 from reft_studio.data.formats.json_stream import elements, outline
@@ -24,7 +24,7 @@ Upload = Callable[..., Path]
 
 
 def _read(path: Path) -> list[RawRecord]:
-    file = opened(path)
+    file = detect(path)
     return list(file.format.records(file))
 
 

@@ -37,7 +37,7 @@ def test_an_upload_that_is_deleted_before_it_is_copied_is_missed_in_words(
     workspace: Workspace, upload: Upload, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = upload([PAIR] * 3)
-    for place in ("opened", "sample", "_check_room", "_copy_upload"):
+    for place in ("detect", "sample", "_check_room", "_copy_upload"):
         before = getattr(readers, place)
 
         def deleted(*args: Any, before: Any = before, **options: Any) -> Any:

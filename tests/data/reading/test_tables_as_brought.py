@@ -75,7 +75,7 @@ def test_a_backslash_that_escapes_nothing_stays(workspace: Workspace, upload: Up
 
 def test_a_cell_that_ends_in_a_backslash_is_no_escape(workspace: Workspace, upload: Upload) -> None:
     path = upload('prompt,response\n"C:\\dir\\","yes"\n"say ""hi""","C:\\"\n', "a.csv")
-    assert detect(path).escape == ""
+    assert detect(path).layout.escape == ""
     assert _rows(workspace, path) == [("C:\\dir\\", "yes"), ('say "hi"', "C:\\")]
 
 
