@@ -271,3 +271,7 @@ def test_a_page_without_the_marks_is_refused_and_left_alone(root: Path) -> None:
     with pytest.raises(SystemExit, match="no place for the drawing"):
         main(["--draw"], root)
     assert page.read_text("utf-8") == "nothing\n"
+
+
+def test_the_drawing_in_the_docs_is_that_of_the_code(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--draw", "--check"], ROOT) == 0, capsys.readouterr()

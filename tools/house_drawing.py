@@ -109,7 +109,8 @@ def row(name: str, words: str, modules: list[Module]) -> str:
 def layers(root: Path) -> list[str]:
     """The rooms of the first import contract with layers, from the highest down; one in parentheses may be missing."""
     order = next(contract["layers"] for contract in contracts(root) if contract["type"] == "layers")
-    return [name.strip(" ()").rpartition(".")[2] for layer in order for name in re.split(r"[|:]", layer)]
+    names = (name.strip(" ()").removeprefix("reft_studio.") for layer in order for name in re.split(r"[|:]", layer))
+    return list(dict.fromkeys(name.partition(".")[0] for name in names))
 
 
 def top_down(arrows: Arrows, order: list[str]) -> list[str]:

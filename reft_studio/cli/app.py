@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from functools import partial
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
@@ -135,12 +136,9 @@ def bench(
             "The benchmarks are no part of the installed package. Run `python launch.py bench` in a clone of the project."
         )
     if prompts is not None:
-        from benchmarks.filter_quality import measure_shipped
-
-        return measure_shipped(prompts)
-    from benchmarks import run_benchmarks
-
-    run_benchmarks(only=only or None)
+        import_module("benchmarks.filter_quality").measure_shipped(prompts)
+    else:
+        import_module("benchmarks").run_benchmarks(only=only or None)
 
 
 @verb(app, "import")
