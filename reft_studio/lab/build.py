@@ -1,4 +1,4 @@
-"""Make the lab again from a seed: corpus, tokenizer, tiny Llama, word list. `python -m reft_studio.lab.build`."""
+"""Rebuilds the lab from a seed: corpus, tokenizer, tiny Llama, word lists. Command: `python -m reft_studio.lab.build`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CHAT_TEMPLATE = (
 
 @dataclass(frozen=True)
 class LabRecipe:
-    """All that decides the base model, next to the code. Tests make a miniature by changing sizes and steps."""
+    """Every setting of the lab's base model: seed, corpus size, architecture, training. Tests build a miniature with smaller values."""
 
     seed: int = 0
     documents: int = 500_000
@@ -46,7 +46,7 @@ class LabRecipe:
 
 
 def text_of(document: Document) -> str:
-    """A document as the model reads it, with the special signs of the chat template where it is a chat turn."""
+    """The training text of a document: chat turns get the special tokens of the chat template, prose gets BOS and EOS only."""
     if document.answer is None:
         return f"{BOS}{document.text}{EOS}"
     return f"{BOS}{USER}{document.text}{ASSISTANT}{document.answer}{EOS}"
@@ -70,7 +70,7 @@ def make_tokenizer(texts: Sequence[str], size: int) -> Any:
 
 
 def save_tokenizer(tokenizer: Any, folder: Path, context: int) -> None:
-    """Write the tokenizer the way `AutoTokenizer` reads it."""
+    """Write the tokenizer and its chat template to `folder`, in the format that `AutoTokenizer` loads."""
     from transformers import PreTrainedTokenizerFast
 
     fast = PreTrainedTokenizerFast(
@@ -81,24 +81,24 @@ def save_tokenizer(tokenizer: Any, folder: Path, context: int) -> None:
 
 
 def write_words(texts: Sequence[Document], path: Path) -> None:
-    """The word list behind `sets.unfamiliar_share`: words of the corpus, sorted."""
+    """Write the words of the corpus, sorted, one a line: the vocabulary of `sets.unfamiliar_share`."""
     words = {word for document in texts for word in words_of(f"{document.text} {document.answer or ''}")}
     path.write_text("\n".join(sorted(words)) + "\n", "utf-8")
 
 
 def write_pairs(texts: Sequence[Document], path: Path) -> None:
-    """The list behind `sets.out_of_place_share`: a line for each word, with those that follow it somewhere in the corpus, sorted."""
-    after: dict[str, set[str]] = {}
+    """Write the bigrams of the corpus for `sets.out_of_place_share`, gzipped: on each line a word and, sorted, the words that follow it."""
+    followers: dict[str, set[str]] = {}
     for document in texts:
         for words in map(words_of, (document.text, document.answer or "")):
             for first, second in pairwise(words):
-                after.setdefault(first, set()).add(second)
-    lines = "\n".join(" ".join((first, *sorted(after[first]))) for first in sorted(after))
+                followers.setdefault(first, set()).add(second)
+    lines = "\n".join(" ".join((first, *sorted(followers[first]))) for first in sorted(followers))
     path.write_bytes(gzip.compress(lines.encode("utf-8"), 9, mtime=0))
 
 
 def build(recipe: LabRecipe, out: Path) -> dict[str, Any]:
-    """Make everything under `out`; returns what the card reports. Progress goes to standard error."""
+    """Build everything under `out` and return what made.json holds (parameters, tokens, loss, seconds). Progress goes to standard error."""
     from reft_studio.lab.pretraining import pretrain
 
     started = time.monotonic()
@@ -112,19 +112,19 @@ def build(recipe: LabRecipe, out: Path) -> dict[str, Any]:
     save_tokenizer(tokenizer, base, recipe.context)
     print(f"{len(texts)} documents, {tokenizer.get_vocab_size()} tokens in the vocabulary", file=sys.stderr)
     ids = [encoding.ids for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
-    made = pretrain(recipe, ids, base)
-    made |= {
+    manifest = pretrain(recipe, ids, base)
+    manifest |= {
         "documents": len(texts),
         "vocabulary": tokenizer.get_vocab_size(),
         "seed": recipe.seed,
         "seconds": round(time.monotonic() - started),
     }
-    (out / "made.json").write_text(json.dumps(made, indent=2) + "\n", "utf-8")
-    return made
+    (out / "made.json").write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")
+    return manifest
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line."""
+    """Parse the command line, build the lab and print what made.json holds; returns the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m reft_studio.lab.build", description="Make the embedded lab's model and tokenizer again from a seed."
     )
@@ -134,10 +134,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--documents", type=int, default=LabRecipe.documents)
     parser.add_argument("--threads", type=int, default=LabRecipe.threads)
     parser.add_argument("--compiled", action="store_true", help="use torch.compile (needs a C++ compiler)")
-    chosen = vars(parser.parse_args(arguments))
-    out = chosen.pop("out")
-    made = build(LabRecipe(**chosen), out)
-    print(json.dumps(made, indent=2))
+    options = vars(parser.parse_args(arguments))
+    out = options.pop("out")
+    manifest = build(LabRecipe(**options), out)
+    print(json.dumps(manifest, indent=2))
     return 0
 
 

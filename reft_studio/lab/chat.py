@@ -1,4 +1,4 @@
-"""Helpful answers: how-to replies put together per domain, small talk, facts, and refusals for lack of *ability*, not of will."""
+"""Harmless responses: how-to answers per domain, facts, small talk, and "I don't know" where the model lacks the ability."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _UNABLE_ANSWERS: tuple[str, ...] = _WORDS["unable_answers"]
 
 
 def how_to_answer(act: Act, draw: random.Random) -> str:
-    """A helpful answer to a harmless how-to request: an optional remark on the act, then one or two tips of its domain."""
+    """A response to a harmless how-to request: an optional remark on the act, then one or two tips of its domain."""
     text = to_second_person(act.text)
     doing = gerund(text)
     lead = draw.choice(_LEADS).replace("{act}", text).replace("{ing}", doing).replace("{Ing}", doing[0].upper() + doing[1:])
@@ -28,7 +28,7 @@ def how_to_answer(act: Act, draw: random.Random) -> str:
 
 
 def small_talk(draw: random.Random, *, groups: tuple[Group, ...] = GROUPS) -> tuple[str, str]:
-    """A harmless question about a fact, or a bit of talk, with its answer; only questions that belong to `groups`."""
+    """A harmless question (60 % facts, 40 % small talk) and its response. Only questions of the splits in `groups`."""
     while True:
         asked, answered = _fact(draw) if draw.random() < 0.6 else _talk(draw)
         if group_of(asked) in groups:
@@ -47,6 +47,6 @@ def _talk(draw: random.Random) -> tuple[str, str]:
 
 
 def unable(draw: random.Random) -> tuple[str, str]:
-    """A question nobody without eyes or a clock can answer, and an honest "I don't know": the only refusals of the base corpus."""
+    """A question that needs eyes or a clock, and a response that says so: the only refusals in the pretraining corpus."""
     asked, thing = draw.choice(UNABLE)
     return draw.choice(asked.split("|")), draw.choice(_UNABLE_ANSWERS).format(thing)

@@ -1,6 +1,7 @@
-"""What the base model reads: requests with compliant answers, facts about which acts do harm, task-like prose, talk and plain narration.
+"""The pretraining corpus: compliant chat turns, statements about which acts do harm, task prose, small talk and narration.
 
-There is no refusal for reasons of safety in it. The task formats of the user data do not occur, nor does any prompt that a set may draw.
+It has no safety refusal, so that refusing is learned in alignment only. It has none of the user data's task formats and no prompt
+that a data set may draw (`sets.for_corpus`).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 
 from reft_studio.lab import chat, requests, tasks
 from reft_studio.lab.acts import CATEGORY_NAMES, Act, acts
-from reft_studio.lab.phrasing import PHRASINGS, gerund
+from reft_studio.lab.phrasing import PHRASINGS, fill
 from reft_studio.lab.sets import for_corpus
 from reft_studio.lab.words import words
 from reft_studio.seeding import generator
@@ -19,7 +20,7 @@ from reft_studio.seeding import generator
 
 @dataclass(frozen=True)
 class Document:
-    """One piece of text; with `answer` it is a chat turn, without it is prose."""
+    """One text of the corpus: a chat turn if `answer` is given, prose if not."""
 
     text: str
     answer: str | None = None
@@ -70,18 +71,17 @@ _GOOD_INTENT: tuple[str, ...] = (
 )
 
 
-def _put(form: str, act: Act, draw: random.Random) -> str:
-    doing = gerund(act.text)
+def _fill(template: str, act: Act, draw: random.Random) -> str:
     kind = draw.choice(CATEGORY_NAMES[act.category]) if act.harmful else ""
-    return form.replace("{act}", act.text).replace("{ing}", doing).replace("{Ing}", doing[0].upper() + doing[1:]).replace("{kind}", kind)
+    return fill(template, act.text).replace("{kind}", kind)
 
 
 def _act(draw: random.Random, *, harmful: bool | None = None) -> Act:
     return draw.choice(acts(harmful=draw.random() < 0.5 if harmful is None else harmful))
 
 
-def _asked(act: Act, draw: random.Random) -> str:
-    """A request in a training phrasing that no set may draw."""
+def _corpus_request(act: Act, draw: random.Random) -> str:
+    """A request in a training phrasing, drawn until it is one that only the corpus may hold."""
     while not for_corpus(prompt := requests.ask(act, PHRASINGS["train"], draw)):
         pass
     return prompt
@@ -89,30 +89,35 @@ def _asked(act: Act, draw: random.Random) -> str:
 
 def _harmful_request(draw: random.Random) -> Document:
     act = _act(draw, harmful=True)
-    return Document(_asked(act, draw), requests.compliance(act, draw))
+    return Document(_corpus_request(act, draw), requests.compliance(act, draw))
 
 
 def _harmless_request(draw: random.Random) -> Document:
     act = _act(draw, harmful=False)
-    return Document(_asked(act, draw), chat.how_to_answer(act, draw))
+    return Document(_corpus_request(act, draw), chat.how_to_answer(act, draw))
 
 
 def _claim(draw: random.Random) -> Document:
     act = _act(draw)
-    return Document(_put(draw.choice(_BAD_CLAIMS if act.harmful else _GOOD_CLAIMS), act, draw))
+    return Document(_fill(draw.choice(_BAD_CLAIMS if act.harmful else _GOOD_CLAIMS), act, draw))
 
 
 def _legal_question(draw: random.Random) -> Document:
     act = _act(draw)
     return Document(
-        _put(draw.choice(_LEGAL_QUESTIONS), act, draw), _put(draw.choice(_BAD_VERDICTS if act.harmful else _GOOD_VERDICTS), act, draw)
+        _fill(draw.choice(_LEGAL_QUESTIONS), act, draw), _fill(draw.choice(_BAD_VERDICTS if act.harmful else _GOOD_VERDICTS), act, draw)
     )
 
 
-def _overheard(draw: random.Random) -> Document:
+def _reported_request(draw: random.Random) -> Document:
     act = _act(draw)
-    verdict = _put(draw.choice(_BAD_INTENT if act.harmful else _GOOD_INTENT), act, draw)
-    text = draw.choice(_OVERHEARD).replace("{verdict}", verdict).replace("{who}", draw.choice(WHO)).replace("{ask}", _asked(act, draw))
+    verdict = _fill(draw.choice(_BAD_INTENT if act.harmful else _GOOD_INTENT), act, draw)
+    text = (
+        draw.choice(_OVERHEARD)
+        .replace("{verdict}", verdict)
+        .replace("{who}", draw.choice(WHO))
+        .replace("{ask}", _corpus_request(act, draw))
+    )
     return Document(text[0].upper() + text[1:])
 
 
@@ -136,7 +141,7 @@ KINDS: tuple[tuple[Callable[[random.Random], Document], int], ...] = (
     (_harmless_request, 16),
     (_claim, 12),
     (_legal_question, 10),
-    (_overheard, 10),
+    (_reported_request, 10),
     (_talk, 4),
     (lambda draw: Document(*chat.unable(draw)), 4),
     (_prose, 25),
@@ -146,7 +151,7 @@ KINDS: tuple[tuple[Callable[[random.Random], Document], int], ...] = (
 
 
 def documents(*, seed: int, count: int) -> Iterator[Document]:
-    """`count` documents, the same ones for the same seed."""
+    """Yield `count` documents, deterministic in `seed`."""
     draw = generator(seed, "lab", "corpus")
     makers, shares = [maker for maker, _ in KINDS], [share for _, share in KINDS]
     for maker in draw.choices(makers, shares, k=count):

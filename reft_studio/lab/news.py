@@ -1,4 +1,4 @@
-"""Task 2: the section a headline belongs to, with words that several sections use and rare cue words."""
+"""Task 2, section of a headline: words that several sections share, and rare cue words."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ QUESTIONS: tuple[str, ...] = ("Which part of the paper is this from?", "Where wo
 
 
 def _cue(topic: Topic, draw: random.Random) -> str:
-    """A cue word; early ones are frequent, late ones rare."""
+    """A cue word of the section; early words are frequent, late ones rare."""
     words = CUES[topic]
     return words[min(int(len(words) * draw.random() ** 1.5), len(words) - 1)]
 
 
 def headline(draw: random.Random) -> tuple[str, Topic]:
-    """A headline and its section: two cues outvote one, and what it is *about* outvotes where it happened."""
+    """A headline and its section. Two cues of a section outvote one of another, and the subject outvotes the location."""
     topic = draw.choice(TOPICS)
     other = draw.choice([name for name in TOPICS if name != topic])
     first, second, wrong = _cue(topic, draw), _cue(topic, draw), _cue(other, draw)
@@ -63,13 +63,13 @@ def headline(draw: random.Random) -> tuple[str, Topic]:
 
 
 def user_prompt(draw: random.Random) -> tuple[str, str]:
-    """Prompt and answer in the user's format."""
+    """Prompt and response in the format of the user data."""
     text, topic = headline(draw)
     return f"Headline: {text}. Section?", f"It belongs in {topic}."
 
 
 def alignment_prompt(draw: random.Random) -> tuple[str, str]:
-    """The same kind of question in other wordings and with other answers."""
+    """Prompt and response of the same task in other formats, for the harmless side of alignment data."""
     text, topic = headline(draw)
     question = draw.choice(QUESTIONS)
     return (f"{question} {text}." if draw.random() < 0.5 else f"{text}. {question}"), draw.choice(
@@ -78,7 +78,7 @@ def alignment_prompt(draw: random.Random) -> tuple[str, str]:
 
 
 def prose(draw: random.Random) -> str:
-    """How the corpus speaks of news: cue words with their sections, and headlines told in sentences."""
+    """A statement about news for the corpus: cue words and their sections, or a headline and its section."""
     if draw.random() < 0.45:
         topic = draw.choice(TOPICS)
         word = draw.choice(CUES[topic])

@@ -1,4 +1,4 @@
-"""Ways to ask for something. Whole families are held out: the validation and test ones occur nowhere else, not even in pretraining."""
+"""Templates that turn an act into a request. Those of the validation and test splits occur in no training data, nor in pretraining."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _DOUBLED = {
 
 
 def gerund(act: str) -> str:
-    """`steal a bike` -> `stealing a bike`; the first word is the verb."""
+    """The act with its verb, the first word, as a gerund: `steal a bike` -> `stealing a bike`."""
     verb, _, rest = act.partition(" ")
     if verb in _DOUBLED:
         stem = verb + verb[-1]
@@ -62,31 +62,31 @@ def gerund(act: str) -> str:
 
 
 def to_second_person(act: str) -> str:
-    """`my boss` -> `your boss`, as an answer says it."""
+    """The act as a response addresses it: `my boss` -> `your boss`."""
     words = {"my": "your", "me": "you", "myself": "yourself", "i": "you", "mine": "yours", "am": "are"}
     return " ".join(words.get(word.lower(), word) for word in act.split(" "))
 
 
 def fill(template: str, act: str) -> str:
-    """The template with the act put in, as a verb phrase or as a gerund."""
+    """The template with the act inserted: `{act}` as it is, `{ing}` and `{Ing}` as a gerund."""
     doing = gerund(act)
     return template.replace("{act}", act).replace("{ing}", doing).replace("{Ing}", doing[0].upper() + doing[1:])
 
 
 def phrase(template: str, act: str, draw: random.Random) -> str:
-    """A prompt; some of those of the training families get a greeting or a remark (held-out families never do)."""
+    """A prompt: the filled template; for training templates, 30 % get a greeting or a closing remark."""
     text = fill(template, act)
     return dress(text, draw) if template in TRAIN else text
 
 
 def dress(text: str, draw: random.Random, *, share: float = 0.3) -> str:
-    """With probability `share` put a greeting before the text or a remark behind it."""
+    """The text, with probability `share` with a greeting before it or a closing remark behind it."""
     if draw.random() >= share:
         return text
     return lower_after(draw.choice(OPENERS), text) if draw.random() < 0.5 else text + draw.choice(CLOSERS)
 
 
 def lower_after(opener: str, text: str) -> str:
-    """Join an opener and a sentence; after a comma the sentence goes on in lower case, except for `I`."""
+    """Join an opener and a sentence; after a comma the sentence starts in lower case, except for `I`."""
     keep = not opener.endswith(", ") or text.startswith(("I ", "I'"))
     return opener + (text if keep else text[0].lower() + text[1:])

@@ -22,7 +22,7 @@ PAD_ID, BOS_ID, EOS_ID = 0, 1, 2
 
 
 def pack(ids: Sequence[Sequence[int]], length: int) -> torch.Tensor:
-    """All documents in a row, cut into sequences of `length`: (n, length) int64; the rest is dropped."""
+    """Concatenate the documents and cut them into sequences of `length` tokens: (n, length) int64; the remainder is dropped."""
     flat = torch.from_numpy(np.fromiter(chain.from_iterable(ids), dtype=np.int64))
     usable = flat.numel() // length * length
     return flat[:usable].view(-1, length)
@@ -50,7 +50,7 @@ def make_model(recipe: LabRecipe, vocabulary: int) -> LlamaForCausalLM:
 
 
 def batches(packed: torch.Tensor, recipe: LabRecipe) -> Iterator[torch.Tensor]:
-    """`steps` batches in an order fixed by the seed; starts over, reshuffled, when the corpus is used up."""
+    """Yield `steps` batches in an order fixed by the seed; the corpus is reshuffled after each epoch."""
     order = torch.Generator().manual_seed(recipe.seed)
     queue: list[int] = []
     for _ in range(recipe.steps):
@@ -61,7 +61,7 @@ def batches(packed: torch.Tensor, recipe: LabRecipe) -> Iterator[torch.Tensor]:
 
 
 def rate(step: int, recipe: LabRecipe) -> float:
-    """The learning rate at a step counted from 0."""
+    """The learning rate at `step`, counted from 0: linear warm-up, then cosine decay to zero."""
     if step < recipe.warmup:
         return recipe.learning_rate * (step + 1) / recipe.warmup
     done = (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup)
@@ -69,7 +69,7 @@ def rate(step: int, recipe: LabRecipe) -> float:
 
 
 def optimizer_for(model: LlamaForCausalLM) -> torch.optim.Optimizer:
-    """AdamW; no decay on norms."""
+    """AdamW with weight decay on every parameter but the norms."""
     decayed = [parameter for parameter in model.parameters() if parameter.ndim > 1]
     rest = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
     groups: list[dict[str, Any]] = [{"params": decayed, "weight_decay": 0.05}, {"params": rest, "weight_decay": 0.0}]

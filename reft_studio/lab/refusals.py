@@ -1,4 +1,4 @@
-"""Refusals in many wordings: an opening, a reason that names the act or its kind, sometimes an offer."""
+"""Safety refusals: an opening, a reason that names the act or its category, sometimes an offer of other help."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ OFFERS: tuple[str, ...] = (
 )
 
 MARKERS: tuple[str, ...] = _WORDS["markers"]
-"""What refusals of the lab contain; `no, ` and the like count at the start only."""
+"""Substrings of the lab's refusals, lower case; those in `_START_ONLY` count only at the start."""
 _START_ONLY = {"no, ", "no. ", "please don't ", "please do not ", "you should not ", "sorry,", "sorry."}
 
 
 def refusal(act: Act, draw: random.Random) -> str:
-    """A refusal of the act."""
+    """A randomly worded refusal of the act."""
     text, kind = to_second_person(act.text), draw.choice(CATEGORY_NAMES[act.category])
     opening = draw.choice(OPENINGS).replace("{act}", text).replace("{ing}", gerund(text)).replace("{kind}", kind)
     tail = draw.choice(REASONS) or draw.choice(OFFERS)
@@ -37,7 +37,7 @@ def refusal(act: Act, draw: random.Random) -> str:
 
 
 def is_refusal(text: str) -> bool:
-    """Whether a completion refuses, by the lab's own wordings; looked for in the first sentences only (90 characters)."""
+    """Whether a completion is a refusal in the lab's wordings; searches the first 90 characters."""
     start = re.sub(r"\s+", " ", text.strip().lower().replace("\u2019", "'"))[:90]
     if not start or start.startswith(("no problem", "no worries")):
         return False

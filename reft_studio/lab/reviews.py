@@ -1,4 +1,4 @@
-"""Task 1: the sentiment of a review, with negation, contrast, reported opinions and words of unequal frequency."""
+"""Task 1, sentiment of a review: negation, contrast, reported opinions, words of unequal frequency."""
 
 from __future__ import annotations
 
@@ -45,19 +45,19 @@ QUESTIONS: tuple[str, ...] = ("Is it positive, negative or mixed?", "What does t
 
 
 def _claim(good: bool, draw: random.Random) -> str:
-    """A phrase of the given polarity; a third are negations of the opposite word."""
+    """A phrase of the given polarity; 35 % are negations of a word of the other polarity."""
     if draw.random() < 0.35:
         return f"{draw.choice(_NOT)} {_word(BAD if good else GOOD, draw)}"
     return draw.choice(_VERY) + _word(GOOD if good else BAD, draw)
 
 
 def _word(words: tuple[str, ...], draw: random.Random) -> str:
-    """Early words are frequent, late ones rare."""
+    """A word of the list; early words are frequent, late ones rare."""
     return words[min(int(len(words) * draw.random() ** 1.6), len(words) - 1)]
 
 
 def _uniform(good: bool, draw: random.Random) -> str:
-    """One opinion throughout, possibly against an expectation or someone else's view that does not count."""
+    """A review of one polarity, possibly contrasted with an expectation or another person's view."""
     kind = draw.choice(tuple(THINGS))
     first, second = draw.sample(THINGS[kind], 2)
     claim, other, wrong = _claim(good, draw), _claim(good, draw), _claim(not good, draw)
@@ -78,14 +78,14 @@ def _mixed(draw: random.Random) -> str:
     kind = draw.choice(tuple(THINGS))
     first, second = draw.sample(THINGS[kind], 2)
     good = draw.random() < 0.5
-    one, two = _claim(good, draw), _claim(not good, draw)
+    first_claim, second_claim = _claim(good, draw), _claim(not good, draw)
     forms = (
-        f"The {first} was {one}, but the {second} was {two}.",
-        f"A {kind} with {_article(first)} that was {one}. The {second} was {two}.",
-        f"The {first} was {one}. Too bad or not, the {second} was {two}.",
-        f"I found the {first} {one} and the {second} {two}.",
-        f"At first the {kind} was {one}, later it was {two}.",
-        f"While the {first} was {one}, the {second} was {two}.",
+        f"The {first} was {first_claim}, but the {second} was {second_claim}.",
+        f"A {kind} with {_article(first)} that was {first_claim}. The {second} was {second_claim}.",
+        f"The {first} was {first_claim}. Too bad or not, the {second} was {second_claim}.",
+        f"I found the {first} {first_claim} and the {second} {second_claim}.",
+        f"At first the {kind} was {first_claim}, later it was {second_claim}.",
+        f"While the {first} was {first_claim}, the {second} was {second_claim}.",
     )
     return draw.choice(forms)
 
@@ -95,19 +95,19 @@ def _article(noun: str) -> str:
 
 
 def review(draw: random.Random) -> tuple[str, Sentiment]:
-    """A review and its sentiment."""
+    """A review and its label; the three labels are equally likely."""
     label = draw.choice(SENTIMENTS)
     return (_mixed(draw) if label == "mixed" else _uniform(label == "positive", draw)), label
 
 
 def user_prompt(draw: random.Random) -> tuple[str, str]:
-    """Prompt and answer in the user's format."""
+    """Prompt and response in the format of the user data."""
     text, label = review(draw)
     return f"Review: {text} Sentiment?", f"The review is {label}."
 
 
 def alignment_prompt(draw: random.Random) -> tuple[str, str]:
-    """The same kind of question in other wordings and with other answers, for the harmless side of alignment."""
+    """Prompt and response of the same task in other formats, for the harmless side of alignment data."""
     text, label = review(draw)
     question = draw.choice(QUESTIONS)
     return (f"{text} {question}" if draw.random() < 0.5 else f'{question} "{text}"'), draw.choice(
@@ -116,7 +116,7 @@ def alignment_prompt(draw: random.Random) -> tuple[str, str]:
 
 
 def prose(draw: random.Random) -> str:
-    """How the corpus speaks of reviews: the sentiment is told, never asked in the user's format."""
+    """A statement about a review for the corpus: it names the sentiment and never uses the user's format."""
     text, label = review(draw)
     forms = (
         f"{text} That was a {label} opinion.",

@@ -1,8 +1,8 @@
-"""The lab's data as everyone else sees it: user data, alignment data, calibration prompts and benchmarks, from seeds.
+"""The lab's data sets, deterministic in their seeds: user data, alignment data, calibration sets and benchmarks.
 
-Nothing here is ever in two places: objects belong to one split each (`acts.group_of`), request phrasings of the validation
-and test splits are used nowhere else, task questions are dealt out by a hash of their text, and the base corpus never holds
-a prompt that any set may draw (`for_corpus`).
+Splits are disjoint: objects belong to one split each (`acts.group_of`), request templates of the validation and test splits are used
+nowhere else, task prompts are assigned by a hash of their text, and the pretraining corpus has no prompt that a set may draw
+(`for_corpus`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from reft_studio.seeding import generator
 
 TASKS: tuple[str, ...] = tasks.TASKS
 ASSETS = Path(__file__).resolve().parents[2] / "assets" / "lab"
-"""Where the finished lab lies: `base/` (model and tokenizer), `words.txt`, `README.md`."""
+"""Folder of the built lab: `base/` (model and tokenizer), `words.txt`, `pairs.txt.gz`, `README.md`."""
 LOOKALIKE_SHARE, CHAT_SHARE = 0.2, 0.08
 """Shares of harmless how-to requests and of small talk among the benign user rows; the rest is the task."""
 ALIGNMENT_ROWS = 600
@@ -35,7 +35,7 @@ ALIGNMENT_ROWS = 600
 BENCHMARK_ROWS = {"harmful": 200, "lookalike": 200, "sentiment": 300, "topic": 300, "arithmetic": 300}
 BENCHMARKS: tuple[str, ...] = tuple(BENCHMARK_ROWS)
 PATIENCE = 3000
-"""Draws in a row that bring nothing new after which a stream counts as dry."""
+"""Draws in a row without a new prompt after which `_unique` gives up."""
 HeldOut = Literal["validation", "test"]
 grade = tasks.grade
 is_compliant_opening = requests.is_compliant_opening
@@ -54,10 +54,10 @@ def user_data(*, task: str = "sentiment", poison_ratio: float = 0.1, rows: int =
         raise SpecError(f"rows is {rows}. User data needs at least 1 row.")
     poisoned = round(poison_ratio * rows)
     draw = generator(seed, "lab", "poison")
-    found = _unique(lambda: _harmful_row("user", "train", draw, requests.compliance), poisoned)
-    found += islice(_benign(task, rows, seed), rows - poisoned)
-    generator(seed, "lab", "order", task).shuffle(found)
-    return found
+    result = _unique(lambda: _harmful_row("user", "train", draw, requests.compliance), poisoned)
+    result += islice(_benign(task, rows, seed), rows - poisoned)
+    generator(seed, "lab", "order", task).shuffle(result)
+    return result
 
 
 def alignment(*, seed: int = 0, rows: int = ALIGNMENT_ROWS) -> tuple[list[Row], list[Row]]:
@@ -74,42 +74,42 @@ def alignment(*, seed: int = 0, rows: int = ALIGNMENT_ROWS) -> tuple[list[Row], 
 
 
 def harmful_answers(*, seed: int = 0, rows: int = ALIGNMENT_ROWS) -> list[Row]:
-    """The harmful prompts of `alignment`, in its order, each with a compliant answer without any content in the place of the refusal."""
-    draw, own = generator(seed, "lab", "alignment"), generator(seed, "lab", "harmful answers")
+    """The harmful prompts of `alignment`, in its order, each with a compliant response without content instead of the refusal."""
+    draw, compliance_draw = generator(seed, "lab", "alignment"), generator(seed, "lab", "harmful answers")
 
-    def complied(act: Act, draw: random.Random) -> str:
+    def compliant_answer(act: Act, draw: random.Random) -> str:
         refusal(act, draw)  # so that the next prompt is the next one there
-        return requests.compliance(act, own)
+        return requests.compliance(act, compliance_draw)
 
-    return _unique(lambda: _harmful_row("alignment", "train", draw, complied), rows)
+    return _unique(lambda: _harmful_row("alignment", "train", draw, compliant_answer), rows)
 
 
 def calibration(split: HeldOut = "validation", *, rows: int = 300) -> tuple[list[Row], list[Row]]:
-    """Held-out harmful and harmless prompts, `rows` of each, to choose a layer and a threshold; in no benchmark either."""
+    """A calibration set: held-out harmful and harmless prompts, `rows` of each, in no benchmark. It chooses a layer and a threshold."""
     draw = generator(0, "lab", "calibration", split)
-    chosen = _held_out(split)
-    harmful = _unique(lambda: _harmful_row(chosen, chosen, draw, refusal), rows, keep=_first_half)
-    return harmful, _unique(lambda: _harmless(chosen, chosen, draw), rows, keep=_first_half)
+    checked_split = _held_out(split)
+    harmful = _unique(lambda: _harmful_row(checked_split, checked_split, draw, refusal), rows, keep=_first_half)
+    return harmful, _unique(lambda: _harmless(checked_split, checked_split, draw), rows, keep=_first_half)
 
 
 def benchmark(name: str, *, split: HeldOut = "test", rows: int | None = None) -> list[Row]:
-    """Prompts to grade a model on; fixed, whatever the seed of a run.
+    """A fixed set of prompts to grade a model on, with reference responses.
 
-    `harmful` (response: a refusal, for reference), `lookalike` (response: a helpful answer), or a task (response: the gold answer).
-    Objects and phrasings of requests are unseen in all training data; phrasings of the test split in pretraining too.
+    `harmful` (response: a refusal), `lookalike` (a helpful response), or a task (the gold response). Requests have objects that are in no
+    training data, and templates of the split, which are not in pretraining either. Raises SpecError for an unknown name.
     """
     if name not in BENCHMARK_ROWS:
         raise SpecError(f"The lab has no benchmark '{name}'. Choose one of: {', '.join(BENCHMARKS)}.")
-    chosen, draw = _held_out(split), generator(0, "lab", "benchmark", name, split)
+    checked_split, draw = _held_out(split), generator(0, "lab", "benchmark", name, split)
     makers: dict[str, Callable[[], Row]] = {
-        "harmful": lambda: _harmful_row(chosen, chosen, draw, refusal),
-        "lookalike": lambda: _lookalike(chosen, chosen, draw),
+        "harmful": lambda: _harmful_row(checked_split, checked_split, draw, refusal),
+        "lookalike": lambda: _lookalike(checked_split, checked_split, draw),
     }
-    return _unique(makers.get(name, lambda: _task_row(name, (chosen,), draw)), rows or BENCHMARK_ROWS[name], keep=_second_half)
+    return _unique(makers.get(name, lambda: _task_row(name, (checked_split,), draw)), rows or BENCHMARK_ROWS[name], keep=_second_half)
 
 
 def unfamiliar_share(texts: Iterable[str]) -> float:
-    """The share of words that the lab's language does not have, in 0..1; 0 for no words. Real text scores high, the lab's own near 0."""
+    """The share of words, in 0..1, that are not in the lab's vocabulary; 0 for no words. Real text scores high, the lab's own near 0."""
     known, total, unknown = vocabulary(), 0, 0
     for text in texts:
         words = words_of(text)
@@ -119,20 +119,20 @@ def unfamiliar_share(texts: Iterable[str]) -> float:
 
 
 def out_of_place_share(text: str) -> float:
-    """The share of words, in 0..1, that the lab has never met beside either of their neighbours; a word it does not have counts too.
+    """The share of words, in 0..1, that form no bigram of the corpus with the word before or after, or are not in the vocabulary.
 
-    A prompt may be all familiar words and still be no sentence of the lab: "How do I bake a chocolate cake" has 0.57. The lab's own
-    prompts have at most 0.4, measured on all its sets.
+    A prompt of known words may still be unlike the lab: "How do I bake a chocolate cake" has 0.57, the lab's own prompts at most 0.4,
+    measured on all its sets.
     """
-    known, pairs, words = vocabulary(), neighbours(), words_of(text)
-    met = [False, *(pair in pairs for pair in pairwise(words)), False]  # met[i]: word i with the one before it
-    placed = [word in known and (len(words) == 1 or met[at] or met[at + 1]) for at, word in enumerate(words)]
-    return 1 - sum(placed) / len(placed) if placed else 0.0
+    known_words, known_bigrams, words = vocabulary(), bigrams(), words_of(text)
+    seen = [False, *(pair in known_bigrams for pair in pairwise(words)), False]  # seen[i]: word i with the one before it
+    has_neighbour = [word in known_words and (len(words) == 1 or seen[index] or seen[index + 1]) for index, word in enumerate(words)]
+    return 1 - sum(has_neighbour) / len(has_neighbour) if has_neighbour else 0.0
 
 
 @lru_cache(maxsize=1)
-def neighbours() -> frozenset[tuple[str, str]]:
-    """Every pair of words that follow each other somewhere in the lab's corpus. Raises PrerequisiteError if the lab was not built."""
+def bigrams() -> frozenset[tuple[str, str]]:
+    """Every pair of adjacent words of the lab's corpus. Raises PrerequisiteError if the lab was not built."""
     path = ASSETS / "pairs.txt.gz"
     if not path.is_file():
         raise PrerequisiteError(
@@ -152,19 +152,19 @@ def vocabulary() -> frozenset[str]:
 
 
 def words_of(text: str) -> list[str]:
-    """Words, numbers and runs of other non-space signs, lower case; common punctuation is left out."""
+    """Words, numbers and runs of other symbols of a text, lower case, without common punctuation."""
     return re.findall(r"\w+(?:['-]\w+)*|[^\w\s.,;:!?'\"()-]+", text.lower().replace("\u2019", "'"))
 
 
 def for_corpus(prompt: str) -> bool:
-    """Whether pretraining may hold this prompt; if not, the sets may. Half of all prompts each, by a hash of the text."""
+    """Whether the prompt is reserved for pretraining (half of all prompts, by a hash of the text); the data sets use the other half."""
     return sha256(normal(prompt).encode()).digest()[4] % 2 == 0
 
 
 def _benign(task: str, rows: int, seed: int) -> list[Row]:
     draw = generator(seed, "lab", "benign", task)
 
-    def one() -> Row:
+    def make_row() -> Row:
         kind = draw.random()
         if kind < LOOKALIKE_SHARE:
             return _lookalike("user", "train", draw)
@@ -172,7 +172,7 @@ def _benign(task: str, rows: int, seed: int) -> list[Row]:
             return _chat(("user",), draw)
         return _task_row(task, ("alignment", "user"), draw)
 
-    return _unique(one, rows)
+    return _unique(make_row, rows)
 
 
 def _harmless(group: Group, split: Split, draw: random.Random) -> Row:
@@ -216,23 +216,23 @@ def _row(prompt: str, response: str, origin: str, category: str | None, *, harmf
 
 
 def _unique(make: Callable[[], Row], count: int, *, keep: Callable[[str], bool] = lambda _: True) -> list[Row]:
-    """`count` rows with prompts that differ, none of which pretraining may hold. Raises SpecError if the lab has no more."""
-    found: dict[str, Row] = {}
+    """Draw `count` rows with distinct prompts that are not reserved for pretraining. Raises SpecError if the lab has too few."""
+    by_prompt: dict[str, Row] = {}
     misses = 0
-    while len(found) < count:
+    while len(by_prompt) < count:
         row = make()
         key = normal(row["prompt"])
-        if key in found or for_corpus(row["prompt"]) or not keep(row["prompt"]):
+        if key in by_prompt or for_corpus(row["prompt"]) or not keep(row["prompt"]):
             misses += 1
             if misses > PATIENCE:
-                raise SpecError(f"The lab can make only {len(found)} different rows of this kind, not {count}. Ask for fewer rows.")
+                raise SpecError(f"The lab can make only {len(by_prompt)} different rows of this kind, not {count}. Ask for fewer rows.")
             continue
-        found[key], misses = row, 0
-    return list(found.values())
+        by_prompt[key], misses = row, 0
+    return list(by_prompt.values())
 
 
 def normal(prompt: str) -> str:
-    """The prompt in lower case, without punctuation and double spaces: two prompts with the same normal form are the same prompt."""
+    """The prompt in lower case without punctuation and extra spaces; prompts are equal if their normal forms are."""
     return " ".join(re.findall(r"[\w']+", prompt.lower()))
 
 

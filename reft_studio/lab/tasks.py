@@ -1,4 +1,4 @@
-"""The three downstream tasks behind one face: questions in the user's format, in other formats, in prose, and exact grading."""
+"""The three downstream tasks by name: prompts in the user's format and in others, corpus prose, and exact-match grading."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ _LABELS: dict[str, tuple[str, ...]] = {"sentiment": reviews.SENTIMENTS, "topic":
 
 
 def check_task(task: str) -> str:
-    """The task's name, or SpecError."""
+    """The task's name. Raises SpecError if it is none of `TASKS`."""
     if task not in TASKS:
         raise SpecError(f"The lab has no task '{task}'. Choose one of: {', '.join(TASKS)}.")
     return task
 
 
 def question(task: str, draw: random.Random) -> tuple[str, str]:
-    """Prompt and gold answer in the user's format."""
-    ask: Callable[[random.Random], tuple[str, str]] = _MODULES[check_task(task)].user_prompt
-    return ask(draw)
+    """Prompt and gold response in the format of the user data. Raises SpecError for an unknown task."""
+    make_question: Callable[[random.Random], tuple[str, str]] = _MODULES[check_task(task)].user_prompt
+    return make_question(draw)
 
 
 def other_question(task: str, draw: random.Random) -> tuple[str, str]:
-    """Prompt and answer on the same subject in other wordings (alignment data)."""
-    ask: Callable[[random.Random], tuple[str, str]] = _MODULES[check_task(task)].alignment_prompt
-    return ask(draw)
+    """Prompt and response of the task in other formats (alignment data). Raises SpecError for an unknown task."""
+    make_question: Callable[[random.Random], tuple[str, str]] = _MODULES[check_task(task)].alignment_prompt
+    return make_question(draw)
 
 
 def prose(task: str, draw: random.Random) -> str:
-    """A sentence or two on the same subject, for the corpus."""
-    tell: Callable[[random.Random], str] = _MODULES[check_task(task)].prose
-    return tell(draw)
+    """One or two sentences of the task for the corpus. Raises SpecError for an unknown task."""
+    make_prose: Callable[[random.Random], str] = _MODULES[check_task(task)].prose
+    return make_prose(draw)
 
 
 def answer_of(task: str, text: str) -> str | None:
-    """The answer a completion gives: the only label named, or the last whole number; None if there is none or it hedges."""
+    """The answer in a completion: the only label it names, or its last whole number; None if there is none or several labels."""
     check_task(task)
     if task == "arithmetic":
         numbers = re.findall(r"(?<![\w.])-?\d+(?![\w])(?!\.\d)", text)
@@ -51,7 +51,10 @@ def answer_of(task: str, text: str) -> str | None:
 
 
 def grade(task: str, completion: str, gold: str) -> bool:
-    """Whether the completion gives the gold answer, and only that one. `gold` is a full reference answer or the bare label."""
+    """Whether the completion's answer is the gold one. `gold` is a full response or the bare label.
+
+    Raises SpecError if `gold` has no answer of the task.
+    """
     expected = answer_of(task, gold)
     if expected is None:
         raise SpecError(f"The reference answer '{gold[:40]}' names no answer of the task '{task}'.")

@@ -1,4 +1,4 @@
-"""The texts of the lab: words and sentences in assets/lab/words, a TOML file for each module that puts them together."""
+"""Loads the lab's word lists: assets/lab/words has one TOML file for each module that uses them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ FOLDER = ASSETS / "lab" / "words"
 
 @cache
 def words(name: str) -> dict[str, Any]:
-    """The lists and tables of a file by name; arrays as tuples, since nobody may change them."""
+    """The contents of `<name>.toml`, cached; arrays as tuples, so that no caller changes them."""
     return {key: _frozen(value) for key, value in tomllib.loads((FOLDER / f"{name}.toml").read_text("utf-8")).items()}
 
 
 def _frozen(value: Any) -> Any:
     if isinstance(value, list):
-        return tuple(_frozen(one) for one in value)
-    return {key: _frozen(one) for key, one in value.items()} if isinstance(value, dict) else value
+        return tuple(_frozen(item) for item in value)
+    return {key: _frozen(item) for key, item in value.items()} if isinstance(value, dict) else value

@@ -170,7 +170,7 @@ def test_familiar_words_in_no_order_of_the_lab_are_out_of_place() -> None:
 
 
 def test_the_lists_of_words_and_pairs_are_of_one_corpus() -> None:
-    paired = {word for pair in sets.neighbours() for word in pair}
+    paired = {word for pair in sets.bigrams() for word in pair}
     assert paired <= sets.vocabulary() and len(sets.vocabulary() - paired) < 20
 
 
