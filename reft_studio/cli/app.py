@@ -180,7 +180,7 @@ def score(
     teacher: Annotated[
         str | None, typer.Option(help="id or folder of a teacher; default: smollm2-135m, for the lab's own data the lab's")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="write row_id, score and flagged here (.csv, .jsonl or .parquet)")] = None,
+    out: Annotated[Path | None, typer.Option(help="write row_id, score and flagged here; the ending, such as .csv, is the format")] = None,
     threshold: Annotated[float | None, typer.Option(min=-1, max=1, help="score from which a row is flagged")] = None,
     workspace: Where = None,
 ) -> None:
@@ -214,7 +214,9 @@ def mix(
     rows: Annotated[int | None, typer.Option(min=1, help="rows of the result; default: all of the file and as many harmful ones")] = None,
     seed: Annotated[int, typer.Option(min=0, help="decides which harmful rows, and the order")] = 0,
     name: Annotated[str, typer.Option(help="name of the new dataset")] = "",
-    out: Annotated[Path | None, typer.Option(help="write the rows here too (.jsonl or .parquet), with a column label")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="write the rows here too, with a column label; the ending, such as .jsonl, is the format")
+    ] = None,
     workspace: Where = None,
 ) -> None:
     """Mix harmful rows into a file at a known ratio, to see whether a filter or a method finds them."""

@@ -7,21 +7,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from reft_studio.audit.estimates import Estimates, words
 from reft_studio.audit.threshold_rule import ThresholdRule
 from reft_studio.cli.console import Console, save, share, show, table, writable
 from reft_studio.data.grid import flagged
 from reft_studio.errors import DataError, SpecError, StoreError
-from reft_studio.fingerprint import canonical_json
 from reft_studio.studio.audit import BundleReport
 from reft_studio.studio.datasets import Role
 from reft_studio.studio.evaluations import SCORES
 from reft_studio.studio.gate import gate as gate_of
 from reft_studio.studio.imports import mapping_from, params_of
+from reft_studio.studio.scores import check_scores_file, write_scores
 from reft_studio.studio.studio import Studio
 from reft_studio.studio.teachers import SHIPPED
 
@@ -52,8 +48,8 @@ def score(
     threshold: float | None,
 ) -> None:
     """Score a file or a dataset; says loudly when a teacher does not know the language of the file."""
-    if out is not None and out.suffix not in (".csv", ".jsonl", ".parquet"):
-        raise SpecError(f"{out.name} has an ending that scores are not written in. Use .csv, .jsonl or .parquet.")
+    if out is not None:
+        check_scores_file(out)
     writable(out)
     if teacher is not None and teacher not in SHIPPED and Path(teacher).is_dir():
         teacher = studio.teachers.adopt(Path(teacher))
@@ -69,7 +65,7 @@ def score(
     told = {"threshold": at, "flagged": int(dropped.sum()), "warning": warning, "scorer": scores.scorer, "teacher": scores.teacher}
     result = {**answer, **told}
     if out is not None:
-        write_scores(out, scores.row_ids(), scores.scores(), dropped)
+        write_scores(out, scores, dropped)
         result["out"] = str(out)
     lines = [f"{result['flagged']:,} of {scores.rows:,} rows are flagged at a score of {at:+.3f} or more; {scores.missing} have no score."]
     lines += [f"WARNING: {warning}"] if warning else []
@@ -84,24 +80,6 @@ def estimate_facts(found: Estimates) -> dict[str, Any]:
     against = found.withheld and asdict(found.withheld)
     rate = found.rate and asdict(found.rate)
     return {"source": found.source, "rate": rate, "withheld": against, "sentence": found.sentence, "checked": found.checked}
-
-
-def write_scores(out: Path, row_ids: Any, scores: Any, dropped: Any) -> None:
-    """row_id, score (empty: not scored), flagged, in dataset order."""
-    rounded = np.round(np.asarray(scores, dtype=np.float64), 6)
-    if out.suffix == ".parquet":
-        sink = pa.BufferOutputStream()
-        columns = {"row_id": pa.array(row_ids, pa.int64()), "score": pa.array(rounded, from_pandas=True), "flagged": pa.array(dropped)}
-        pq.write_table(pa.table(columns), sink)
-        save(out, sink.getvalue().to_pybytes())
-        return
-    values = [None if np.isnan(value) else float(value) for value in rounded]
-    rows = [{"row_id": int(row), "score": value, "flagged": bool(flag)} for row, value, flag in zip(row_ids, values, dropped, strict=True)]
-    if out.suffix == ".csv":
-        lines = [f"{row['row_id']},{'' if row['score'] is None else row['score']},{str(row['flagged']).lower()}\n" for row in rows]
-        save(out, "".join(["row_id,score,flagged\n", *lines]))
-    else:
-        save(out, "".join(canonical_json(row) + "\n" for row in rows))
 
 
 def threshold(studio: Studio, data: str, rule: dict[str, Any], *, use: bool) -> None:

@@ -8,16 +8,13 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from reft_studio.data.dataset import BATCH, SCHEMA, Dataset, Row, write_batches
 from reft_studio.data.mixing import mix, poison_count
 from reft_studio.data.splits import normalise_prompt
-from reft_studio.errors import DataError, SpecError
-from reft_studio.fingerprint import canonical_json
-from reft_studio.workspace import Workspace, write_atomic
-
-FORMATS = (".jsonl", ".parquet")
+from reft_studio.data.writing.rows import write_rows
+from reft_studio.errors import SpecError
+from reft_studio.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -80,24 +77,12 @@ def whole(rows: int, poison_ratio: float) -> int:
 def write_mixed(dataset: Dataset, out: Path) -> None:
     """The rows as a file of its own: prompt, response, messages, origin, category and label (harmful, harmless).
 
-    Raises DataError for an ending that is not written.
+    Raises SpecError for an ending that is not written.
     """
-    check_format(out)
     table = dataset.table()
     truth = pc.if_else(table.column("known_harmful"), "harmful", "harmless")
     table = table.drop_columns(["known_harmful"]).append_column("label", truth)
-    if out.suffix == ".parquet":
-        sink = pa.BufferOutputStream()
-        pq.write_table(table, sink)
-        write_atomic(out, sink.getvalue().to_pybytes())
-        return
-    write_atomic(out, "".join(canonical_json(row) + "\n" for batch in table.to_batches() for row in batch.to_pylist()))
-
-
-def check_format(out: Path) -> None:
-    """Raises DataError unless a mixed file can be written with this ending."""
-    if out.suffix not in FORMATS:
-        raise DataError(f"{out.name} has an ending that is not written here. Use {' or '.join(FORMATS)}.")
+    write_rows(table, out, texts=True)
 
 
 def _usable(own: pa.Table, other: pa.Table) -> list[int]:

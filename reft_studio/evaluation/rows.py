@@ -1,43 +1,52 @@
-"""Raw rows of a small file, by column name: JSONL, JSON, CSV, TSV or Parquet, optionally compressed with gzip or xz."""
+"""Rows of a file as they are, by column name: in any file format, packed with gzip or xz or not."""
 
 from __future__ import annotations
 
-import csv
 import gzip
-import json
 import lzma
+import shutil
+import zlib
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from reft_studio.data.formats import by_ending, endings
+from reft_studio.data.formats.detect import detect
 from reft_studio.errors import DataError
 
-_OPEN: dict[str, Callable[[Path], bytes]] = {
-    ".gz": lambda path: gzip.decompress(path.read_bytes()),
-    ".xz": lambda path: lzma.decompress(path.read_bytes()),
-}
+_OPEN: dict[str, Callable[[Path], Any]] = {".gz": gzip.open, ".xz": lzma.open}
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Every row, in order. Raises DataError if the file is missing, of another kind or damaged."""
+    """Every row, in order. Raises DataError if the file is not there, of another kind or damaged."""
     if not path.is_file():
-        problem = "is a folder, not a file" if path.is_dir() else "is not there"
-        raise DataError(f"{path} {problem}. Give the path of the file.")
-    packed = path.suffix in _OPEN
-    kind = Path(path.stem).suffix if packed else path.suffix
-    try:
-        if kind == ".parquet" and not packed:
-            import pyarrow.parquet as pq
+        told = "is a folder, not a file" if path.is_dir() else "is not there"
+        raise DataError(f"{path} {told}. Give the path of the file.")
+    packed = _OPEN.get(path.suffix)
+    if by_ending(path.stem if packed else path.name) is None:
+        raise DataError(f"{path.name} has an ending that is not read here. Use {', '.join(endings())}.")
+    if packed is None:
+        return _rows(path)
+    with TemporaryDirectory() as folder:
+        plain = Path(folder) / path.stem
+        try:
+            with packed(path) as source, plain.open("wb") as target:
+                shutil.copyfileobj(source, target)
+        except (OSError, EOFError, lzma.LZMAError, zlib.error) as exc:
+            raise DataError(f"{path.name} cannot be unpacked ({type(exc).__name__}). Save or download it again.") from exc
+        return _rows(plain)
 
-            return [dict(row) for row in pq.read_table(path).to_pylist()]
-        text = (_OPEN[path.suffix](path) if packed else path.read_bytes()).decode("utf-8-sig")
-        if kind in (".csv", ".tsv"):
-            return list(csv.DictReader(text.splitlines(keepends=True), delimiter="\t" if kind == ".tsv" else ","))
-        if kind in (".jsonl", ".json"):
-            rows = json.loads(text) if kind == ".json" else [json.loads(line) for line in text.splitlines() if line.strip()]
-            if isinstance(rows, list) and all(isinstance(row, dict) for row in rows):
-                return rows
-            raise DataError(f"{path.name}: every row must be a JSON object with the columns as keys.")
-    except (OSError, EOFError, ValueError, csv.Error, lzma.LZMAError) as exc:  # pyarrow's errors are ValueErrors or OSErrors
-        raise DataError(f"{path.name} cannot be read as {kind[1:]} ({type(exc).__name__}). Save or download it again.") from exc
-    raise DataError(f"{path.name} has an ending that is not read here. Use .jsonl, .json, .csv, .tsv or .parquet.")
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    file, named = detect(path), by_ending(path.name)
+    if named is not None and file.format.family != named.family:
+        raise DataError(f"{path.name} is no {named.label}, as its ending says, but {file.format.label}. Save or download it again.")
+    rows = []
+    for record in file.format.records(file):
+        if record.error:
+            raise DataError(f"{path.name}, {file.format.unit} {record.line}: {record.error}. {record.hint}".strip())
+        if not isinstance(record.value, dict):
+            raise DataError(f"{path.name}, {file.format.unit} {record.line}: every row must be an object with the columns as keys.")
+        rows.append(record.value)
+    return rows

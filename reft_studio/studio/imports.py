@@ -15,7 +15,7 @@ from typing import Any
 from reft_studio import fingerprint
 from reft_studio.data.dataset import Dataset, Role, open_dataset
 from reft_studio.data.formats.format import DataFile
-from reft_studio.data.mixed import check_format, whole, write_mixed
+from reft_studio.data.mixed import whole, write_mixed
 from reft_studio.data.origin import hub
 from reft_studio.data.origin.examples import EXAMPLES as EXAMPLES
 from reft_studio.data.origin.examples import write_example
@@ -27,6 +27,7 @@ from reft_studio.data.reading.readers import Preview as Preview
 from reft_studio.data.rows.mapping import Mapping
 from reft_studio.data.rows.quarantine import Problem as Problem
 from reft_studio.data.rows.truth import label_text
+from reft_studio.data.writing.rows import check_ending
 from reft_studio.errors import DataError, SpecError
 from reft_studio.jobs.queue import JobQueue
 from reft_studio.tasks.fetch import params_of as params_of
@@ -125,7 +126,7 @@ class Imports:
 
     def check_mixed(self, out: Path) -> None:
         """Raises SpecError if a mixture is not written to files with this ending."""
-        check_format(out)
+        check_ending(out, texts=True)
 
     def write_mixed(self, dataset_id: str, out: Path) -> None:
         """Write a mixture to a file of the user's, with a column `label`."""

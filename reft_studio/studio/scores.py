@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
 
 from reft_studio.audit.language import no_judge
 from reft_studio.data.dataset import Dataset, open_dataset
 from reft_studio.data.index.facets import facet
+from reft_studio.data.writing.rows import check_ending, write_rows
 from reft_studio.errors import StoreError
 from reft_studio.scoring import SCORERS
 from reft_studio.scoring.prepared import Prepared, open_prepared
@@ -116,3 +122,15 @@ def _counts(dataset: Dataset, score: ScoreSet, _stamp: int) -> Counts:
         raise StoreError(f"The labels of '{dataset.name}' cannot be read. Import the file again.")
     by_truth = binned(score.bins(), truth.codes, len(truth.labels))
     return Counts(sparse(by_truth), labels_known=int(truth.counts()[-1]) == 0)
+
+
+def check_scores_file(out: Path) -> None:
+    """Raises SpecError, with the endings there are, if scores are not written to such a file."""
+    check_ending(out, texts=False)
+
+
+def write_scores(out: Path, scores: ScoreSet, dropped: NDArray[np.bool_]) -> None:
+    """row_id, score (empty: not scored) and flagged, in dataset order, as a file of the user's."""
+    rounded = np.round(np.asarray(scores.scores(), dtype=np.float64), 6)
+    columns = {"row_id": pa.array(scores.row_ids(), pa.int64()), "score": pa.array(rounded, from_pandas=True), "flagged": pa.array(dropped)}
+    write_rows(pa.table(columns), out, texts=False)

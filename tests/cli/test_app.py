@@ -5,18 +5,20 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from reft_studio.cli import demo, review, verbs
+from reft_studio.cli import demo, review
 from reft_studio.cli.arguments.options import numbers
 from reft_studio.data.dataset import Dataset, write_dataset
 from reft_studio.errors import OUT_OF_MEMORY, SpecError
 from reft_studio.scoring.scores import write_scores
 from reft_studio.store.decisions import DecisionLog
+from reft_studio.studio.scores import write_scores as write_scores_file
 from reft_studio.studio.studio import Studio
 from reft_studio.workspace import Workspace
 from tests.commands import Command
@@ -76,7 +78,8 @@ def test_a_dataset_of_the_users_project_is_scored_there(command: Command, scored
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
 def test_scores_are_written_alike_in_every_format(tmp_path: Path, ending: str) -> None:
     out = tmp_path / f"scores.{ending}"
-    verbs.write_scores(out, np.array([0, 5]), np.array([0.25, np.nan], dtype=np.float32), np.array([True, False]))
+    given = SimpleNamespace(row_ids=lambda: np.array([0, 5]), scores=lambda: np.array([0.25, np.nan], dtype=np.float32))
+    write_scores_file(out, given, np.array([True, False]))  # type: ignore[arg-type]
     if ending == "parquet":
         rows = pq.read_table(out).to_pylist()
     elif ending == "jsonl":

@@ -11,7 +11,7 @@ import pytest
 from reft_studio.data.dataset import Dataset, Role, Row, open_dataset, write_dataset
 from reft_studio.data.mixed import mix_in, whole, write_mixed
 from reft_studio.data.reading.readers import import_file
-from reft_studio.errors import DataError, SpecError
+from reft_studio.errors import SpecError
 from reft_studio.workspace import Workspace
 
 
@@ -75,7 +75,7 @@ def test_what_is_written_is_read_with_its_labels_again(workspace: Workspace, use
         assert sum(row["known_harmful"] is True for row in again.read()) == 10
     assert json.loads((tmp_path / "out.jsonl").read_text("utf-8").splitlines()[0])["label"] in ("harmful", "harmless")
     assert pq.read_table(tmp_path / "out.parquet").num_rows == 100
-    with pytest.raises(DataError, match=r"\.jsonl or \.parquet"):
+    with pytest.raises(SpecError, match=r"\.jsonl or \.parquet"):
         write_mixed(dataset, tmp_path / "out.docx")
 
 

@@ -7,8 +7,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from reft_studio.data.formats import by_ending, endings
 from reft_studio.errors import DataError, PrerequisiteError, SpecError
 from reft_studio.evaluation.presets import PRESETS, preset_named, preset_set
 from reft_studio.evaluation.rows import read_rows
@@ -127,3 +130,32 @@ def test_reference_answers_of_public_files_are_right_by_their_own_rule(workspace
     assert len(found) == rows
     right = [rule.grade(row, row["response"].lower().replace("sci/tech", "sci")) for row in found]
     assert all(right)
+
+
+def test_rows_of_every_ending_are_the_same_and_another_ending_is_refused_with_those_there_are(tmp_path: Path) -> None:
+    rows = [{"question": f"q{number}", "answer": f"#### {number}"} for number in range(3)]
+    for ending in endings():
+        path = tmp_path / f"a{ending}"
+        named = by_ending(path.name)
+        if named is not None and named.name == "parquet":
+            pq.write_table(pa.Table.from_pylist(rows), path)
+        elif named is not None and named.columnar:
+            with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, pa.Table.from_pylist(rows).schema) as writer:
+                writer.write_table(pa.Table.from_pylist(rows))
+        elif ending == ".json":
+            path.write_text(json.dumps(rows))
+        elif named is not None and named.family == "jsonl":
+            written(path, rows)
+        else:
+            mark = "\t" if ending == ".tsv" else ","
+            path.write_text("\n".join(mark.join(line) for line in [list(rows[0]), *(list(row.values()) for row in rows)]))
+        assert read_rows(path) == rows, ending
+    (tmp_path / "a.xlsx").touch()
+    with pytest.raises(DataError, match=r"Use \.jsonl, \.ndjson, \.json, \.csv, \.tsv, \.parquet, \.arrow, \.feather\."):
+        read_rows(tmp_path / "a.xlsx")
+
+
+def test_a_file_that_is_not_what_its_ending_says_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text("question,answer\nq,a\n")
+    with pytest.raises(DataError, match="is no JSON Lines, as its ending says, but CSV"):
+        read_rows(tmp_path / "a.jsonl")

@@ -9,6 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
+import pyarrow as pa
+
 from reft_studio.data.formats import FORMATS
 from reft_studio.data.formats.head import Head
 from reft_studio.data.formats.layout import FileLayout
@@ -82,6 +84,10 @@ class Format(ABC):
     asked: ClassVar[int] = BY_TEXT
     unit: ClassVar[str] = "row"
     """What `Problem.line` counts."""
+    writes: ClassVar[bool] = False
+    """Whether `write` makes files of our own rows."""
+    spreadsheet: ClassVar[bool] = False
+    """Whether spreadsheets open its files, and would run what a text says: it is for rows without texts of others."""
     columnar: ClassVar[bool] = False
     """Whether rows come as batches with a schema."""
     numbered: ClassVar[bool] = False
@@ -150,6 +156,10 @@ class Format(ABC):
     def export(self, export: Export) -> None:
         """Write the kept rows."""
         raise DataError(f"Rows are not written as {self.label}. Import the file as JSON Lines instead, then export it.")
+
+    def write(self, rows: pa.Table, out: BinaryIO) -> None:
+        """Write rows of our own."""
+        raise TypeError(f"nothing is written as {self.label}")
 
     def append(self, file: DataFile, first: DataFile, out: BinaryIO) -> None:
         """Write the rows as UTF-8 behind those of `first`, of which it is another part. Raises DataError if they cannot be joined."""

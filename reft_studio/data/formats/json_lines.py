@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
 import orjson
+import pyarrow as pa
 
 from reft_studio.data.chat.conversation import is_conversation
 from reft_studio.data.columns import find_column
@@ -24,6 +25,7 @@ from reft_studio.data.formats.pieces import HOLD_BYTES, Cut, Piece, of_lines, of
 from reft_studio.data.rows.interpret import LONG_TEXT
 from reft_studio.data.rows.record import RawRecord
 from reft_studio.data.rows.row_columns import PieceRows, RowColumns
+from reft_studio.fingerprint import canonical_json
 
 _LINE = re.compile(rb"[^\n]*+\n|[^\n]++")
 _COMMA = re.compile(rb",[ \t]*+(?=\r?\n|\Z)")
@@ -37,6 +39,7 @@ class JsonLines(Format):
     label = "JSON Lines"
     endings = (".jsonl", ".ndjson")
     family = "jsonl"
+    writes = True
     unit = "line"
 
     def sniff(self, head: Head) -> FileLayout | None:
@@ -89,6 +92,10 @@ class JsonLines(Format):
         for record in _lines_and_answers(export):
             if record.row_id in export.kept:
                 export.out.write(_answered(record, export) if record.row_id in export.responses else _plain(record.raw, export.file.layout))
+
+    def write(self, rows: pa.Table, out: BinaryIO) -> None:
+        for batch in rows.to_batches():
+            out.writelines(canonical_json(row).encode("ascii") + b"\n" for row in batch.to_pylist())
 
     def append(self, file: DataFile, first: DataFile, out: BinaryIO) -> None:
         layout = file.layout

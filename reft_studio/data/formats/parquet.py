@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -35,6 +36,7 @@ class Parquet(Format):
     label = "Parquet"
     endings = (".parquet",)
     family = "parquet"
+    writes = True
     asked = BY_BYTES
     columnar = True
     numbered = True
@@ -72,6 +74,9 @@ class Parquet(Format):
         ):
             for table in columnar.kept(_batches(source), export, schema=source.schema_arrow):
                 writer.write_table(table)
+
+    def write(self, rows: pa.Table, out: BinaryIO) -> None:
+        pq.write_table(rows, out)
 
 
 FORMAT = Parquet()

@@ -6,7 +6,9 @@ import csv
 import io
 import re
 from collections.abc import Iterator, Sequence
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
+
+import pyarrow as pa
 
 from reft_studio.data.formats.csv_records import Header, LineFeed, header_of, is_open, record_of, records_of
 from reft_studio.data.formats.csv_text import cells_of, delimiter_of, escape_of, has_stray_quote, is_spaced, line_of_cells, separator_line
@@ -36,6 +38,8 @@ class Table(Format):
     endings = (".csv", ".tsv")
     loose_endings = (".txt",)
     family = "csv"
+    writes = True
+    spreadsheet = True
     asked = ANY_TEXT
     unit = "line"
 
@@ -116,6 +120,14 @@ class Table(Format):
             if record.row_id in export.kept:
                 export.out.write(_answered(record, export) if record.row_id in export.responses else record.raw)
 
+    def write(self, rows: pa.Table, out: BinaryIO) -> None:
+        text = io.TextIOWrapper(out, "utf-8", newline="")
+        lines = csv.writer(text, lineterminator="\n")
+        lines.writerow(rows.column_names)
+        for batch in rows.to_batches():
+            lines.writerows([_written(cell) for cell in row.values()] for row in batch.to_pylist())
+        text.detach()  # writes what is pending, and leaves the file open
+
     def append(self, file: DataFile, first: DataFile, out: BinaryIO) -> None:
         """The lines below the header, which must be that of `first`."""
         layout, raw = file.layout, _header(file).raw
@@ -179,6 +191,11 @@ def _careful_rows(block: bytes, reader: PieceReader) -> PieceRows | None:
         reader.slowly(record, columns)
         count += 1
     return columns.part(ids=count, lines=len(raw))
+
+
+def _written(cell: Any) -> Any:
+    """A cell as other programs read it."""
+    return str(cell).lower() if isinstance(cell, bool) else cell
 
 
 def _answered(record: RawRecord, export: Export) -> bytes:
