@@ -260,3 +260,9 @@ def test_no_file_names_a_folder_of_somebodys_machine() -> None:
         if b"\0" not in data[:4096] and (hit := SOMEBODYS_FOLDER.search(data.decode("utf-8", "replace"))):
             named.append(f"{where(path)}: {hit[0]}")
     assert named == []
+
+
+def test_the_glossary_has_at_most_thirty_terms_each_in_a_file_that_exists() -> None:
+    page = (ROOT / "docs" / "development.md").read_text("utf-8")
+    files = re.findall(r"^\| .+ \| .+ \| `(.+)` \|$", page.split("\n## Glossary\n")[1].split("\n## ")[0], re.MULTILINE)
+    assert 20 <= len(files) <= 30 and [file for file in files if not (ROOT / "reft_studio" / file).is_file()] == []

@@ -211,7 +211,7 @@ def stored_harmful_answers(workspace: Workspace, rows: Alignment) -> str:
     return write_dataset(workspace, answers, name="shipped harmful answers", role="harmful", extra={"made_by": "demo"}).id
 
 
-class KeptApart:
+class DisjointPrompts:
     """Hands out rows whose prompt group was not handed out before, so that no two parts of a demo share a prompt."""
 
     def __init__(self) -> None:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from reft_studio.data.dataset import Row
 from reft_studio.errors import DataError, SpecError
-from reft_studio.tasks.demo_data import DemoTexts, KeptApart, check_enough, evenly
+from reft_studio.tasks.demo_data import DemoTexts, DisjointPrompts, check_enough, evenly
 
 COLUMNS = ("prompt", "response", "label", "category")
 POISON = "advbench"
@@ -42,8 +42,8 @@ PUBLIC_TASKS: Mapping[str, PublicTask] = {
 }
 
 
-def public_texts(folder: Path, task: str, *, prompts: int, task_prompts: int, apart: KeptApart) -> DemoTexts:
-    """Rows for user data and evaluation, without any that `apart` has handed out already, such as alignment data.
+def public_texts(folder: Path, task: str, *, prompts: int, task_prompts: int, disjoint: DisjointPrompts) -> DemoTexts:
+    """Rows for user data and evaluation, without any that `disjoint` has handed out already, such as alignment data.
 
     Raises SpecError for an unknown task or too few rows, DataError for a file that is missing or has other columns.
     """
@@ -54,13 +54,13 @@ def public_texts(folder: Path, task: str, *, prompts: int, task_prompts: int, ap
     tested = _read(folder, chosen.test) if chosen.test else train[::-1]
     harmful = evenly([_read(folder, name, label="harmful") for name in HARMFUL_TESTS], len(train), seed=0, name="harmful")
     alike = evenly([_read(folder, name, label="harmless") for name in LOOKALIKE_TESTS], len(train), seed=0, name="lookalike")
-    parts = [apart.take(harmful, prompts), apart.take(alike, prompts), apart.take(tested, task_prompts)]
+    parts = [disjoint.take(harmful, prompts), disjoint.take(alike, prompts), disjoint.take(tested, task_prompts)]
     for rows, least, what in zip(parts, (prompts, prompts, task_prompts), ("harmful", "harmless", "task"), strict=True):
         check_enough(rows, least, f"{what} test prompts in {folder.name} that are in no other part of the job")
-    poison = apart.take(_read(folder, POISON, label="harmful"))
+    poison = disjoint.take(_read(folder, POISON, label="harmful"))
     return DemoTexts(
         name=task,
-        task=apart.take(train),
+        task=disjoint.take(train),
         poison=poison,
         harmful_test=parts[0],
         lookalike_test=parts[1],

@@ -9,7 +9,7 @@ from reft_studio.data.origin.own_texts import OwnText, own_texts
 from reft_studio.data.splits import split_groups
 from reft_studio.lab import sets
 from reft_studio.seeding import generator
-from reft_studio.tasks.demo_data import OPENINGS, Alignment, DemoTexts, KeptApart, check_enough, evenly
+from reft_studio.tasks.demo_data import OPENINGS, Alignment, DemoTexts, DisjointPrompts, check_enough, evenly
 from reft_studio.teacher.quick import calibration_prompts
 from reft_studio.teacher.refusals import refusal
 
@@ -39,7 +39,7 @@ def alignment(folder: Path | None = None, *, seed: int = 0) -> Alignment:
     return Alignment(harmful["training"], helpful["training"], harmful["calibration"], helpful["calibration"])
 
 
-def shipped_texts(task: str, *, rows: int, prompts: int, task_prompts: int, apart: KeptApart, seed: int = 0) -> DemoTexts:
+def shipped_texts(task: str, *, rows: int, prompts: int, task_prompts: int, disjoint: DisjointPrompts, seed: int = 0) -> DemoTexts:
     """A task of the lab, with the shipped calibration prompts as poison and as test prompts.
 
     Raises SpecError for an unknown task or more prompts than there are.
@@ -50,14 +50,14 @@ def shipped_texts(task: str, *, rows: int, prompts: int, task_prompts: int, apar
     shuffled = {
         kind: evenly([rows_of_kind], len(rows_of_kind), seed=seed, name=f"shipped {kind}") for kind, rows_of_kind in shipped.items()
     }
-    harmful = apart.take(shuffled["harmful"])
+    harmful = disjoint.take(shuffled["harmful"])
     drawn = sets.user_data(task=task, poison_ratio=0, rows=round(rows / _TASK_SHARE), seed=seed)
     texts = DemoTexts(
         name=task,
-        task_test=apart.take(sets.benchmark(task, split="test", rows=task_prompts)),
+        task_test=disjoint.take(sets.benchmark(task, split="test", rows=task_prompts)),
         harmful_test=harmful[:prompts],
-        lookalike_test=apart.take(shuffled["lookalike"], prompts),
-        task=apart.take([row for row in drawn if row["origin"] == task]),
+        lookalike_test=disjoint.take(shuffled["lookalike"], prompts),
+        task=disjoint.take([row for row in drawn if row["origin"] == task]),
         poison=[{**row, "response": OPENINGS[index % len(OPENINGS)]} for index, row in enumerate(harmful[prompts:])],
         benchmark=f"lab_{task}",
         answer_tokens=24,

@@ -22,7 +22,7 @@ from reft_studio.models.spec import LoadSpec
 from reft_studio.progress import Silent
 from reft_studio.studio.studio import Studio
 from reft_studio.tasks.demo import DemoSpec
-from reft_studio.tasks.demo_data import KeptApart, TextRows, evenly
+from reft_studio.tasks.demo_data import DisjointPrompts, TextRows, evenly
 from reft_studio.tasks.demo_teacher import seen_before
 from reft_studio.tasks.public_sets import HARMFUL_TESTS, LOOKALIKE_TESTS, public_texts
 from reft_studio.tasks.shipped_texts import OPENINGS, alignment, shipped_texts
@@ -104,8 +104,8 @@ def test_alignment_refuses_harm_and_answers_look_alikes(shipped: Path) -> None:
 
 
 def test_what_ships_is_enough_for_a_job(workspace: Workspace, shipped: Path) -> None:
-    apart = KeptApart()
-    texts = shipped_texts("topic", rows=100, prompts=200, task_prompts=50, apart=apart)
+    disjoint = DisjointPrompts()
+    texts = shipped_texts("topic", rows=100, prompts=200, task_prompts=50, disjoint=disjoint)
     assert (len(texts.harmful_test), len(texts.lookalike_test), len(texts.poison)) == (200, 200, 100)
     assert {row["response"] for row in texts.poison} == set(OPENINGS)
     assert len(texts.task) >= 100 and {row["origin"] for row in texts.task} == {"topic"}
@@ -113,7 +113,7 @@ def test_what_ships_is_enough_for_a_job(workspace: Workspace, shipped: Path) -> 
 
 def test_the_last_rows_of_a_task_without_a_test_file_are_kept_for_the_test(public: Path) -> None:
     write(public, "gsm8k_train", [(f"1 + {number}?", f"#### {1 + number}", "harmless") for number in range(30)])
-    texts = public_texts(public, "gsm8k", prompts=4, task_prompts=5, apart=KeptApart())
+    texts = public_texts(public, "gsm8k", prompts=4, task_prompts=5, disjoint=DisjointPrompts())
     assert [row["prompt"] for row in texts.task_test] == [f"1 + {number}?" for number in (29, 28, 27, 26, 25)]
     assert len(texts.task) == 25
 
