@@ -18,8 +18,10 @@ from reft_studio.jobs.job import LIVE
 from reft_studio.jobs.queue import JobQueue
 from reft_studio.scoring.partial import require_finished
 from reft_studio.scoring.scores import ScoreSet, open_score_set
+from reft_studio.store.decisions import DecisionLog
 from reft_studio.studio.plans import plan_all
 from reft_studio.studio.project import chosen_threshold
+from reft_studio.studio.run_filter import ignores_decisions
 from reft_studio.studio.run_form import RunForm, RunPlan
 from reft_studio.teacher.teacher import list_teachers, open_teacher
 from reft_studio.training.run_folder import RunInfo, list_runs
@@ -98,7 +100,9 @@ class Outcomes:
         plans = plan_all(self.workspace, forms)
         if plans[0].suite is None:
             raise PrerequisiteError("No evaluation prompts are set, so the runs would have no HS, no FA. Choose them on the Settings page.")
-        return Sweep(lines, forms, plans, _done(self.workspace, plans, common), _words(plans, like))
+        alone = any(ignores_decisions(DecisionLog(self.workspace), one.spec) for one in plans if one.spec.drop is None)
+        words = _words(plans, like) + (", by the scores alone: what people decided about rows is left aside" if alone else "")
+        return Sweep(lines, forms, plans, _done(self.workspace, plans, common), words)
 
 
 def lines_around(score: ScoreSet, threshold: float) -> list[ThresholdChoice]:

@@ -69,9 +69,11 @@ def test_every_line_has_a_control_of_the_same_size_with_the_same_seeds(studio: S
 
 def test_the_sweep_is_about_the_line_alone_whatever_people_decided(studio: Studio, even: tuple[Dataset, ScoreSet]) -> None:
     data, _ = even
-    before = [planned.spec.run_id for planned in studio.outcomes.sweep(data.id, "k").plans]
+    before = studio.outcomes.sweep(data.id, "k")
     studio.audit.decide(data.id, 0, "keep")
-    assert [planned.spec.run_id for planned in studio.outcomes.sweep(data.id, "k").plans] == before
+    after = studio.outcomes.sweep(data.id, "k")
+    assert [one.spec.run_id for one in after.plans] == [one.spec.run_id for one in before.plans]
+    assert after.settings == f"{before.settings}, by the scores alone: what people decided about rows is left aside"
 
 
 def test_the_sweep_is_queued_by_one_press_and_only_what_is_missing(studio: Studio, even: tuple[Dataset, ScoreSet]) -> None:
