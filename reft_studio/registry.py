@@ -1,4 +1,4 @@
-"""Names of interchangeable parts (defenses, scorers, judges, benchmarks, job kinds), imported only when used."""
+"""Names of interchangeable parts (defenses, scorers, judges, benchmarks, file formats, job kinds), imported only when used."""
 
 from __future__ import annotations
 

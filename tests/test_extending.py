@@ -17,15 +17,18 @@ from typing import Any
 import numpy as np
 import pytest
 
+from reft_studio.comparison.chart_registry import CHARTS
 from reft_studio.comparison.charts import Compared
 from reft_studio.comparison.table import RunRow
 from reft_studio.data.dataset import open_dataset, write_dataset
+from reft_studio.data.formats import FORMATS
 from reft_studio.data.origin.sources import local
 from reft_studio.data.reading.readers import import_file, preview
 from reft_studio.data.writing.export import export_kept
+from reft_studio.defenses import DEFENSES
 from reft_studio.errors import DataError
-from reft_studio.evaluation.benchmarks import benchmark_named
-from reft_studio.evaluation.judges import judge_named
+from reft_studio.evaluation.benchmarks import BENCHMARKS, benchmark_named
+from reft_studio.evaluation.judges import JUDGES, judge_named
 from reft_studio.evaluation.suite import Suite
 from reft_studio.models.spec import OptimSpec
 from reft_studio.progress import Silent
@@ -124,6 +127,29 @@ def report(workspace: Workspace, **given: Any) -> str:
 
 def test_every_diff_is_a_new_file_and_a_line() -> None:
     assert sorted(diffs()) == ["answer_length", "apology", "json_seq", "l2_sp", "mentions", "plain_bars"]
+
+
+NAMED = {
+    ("cli/run.py", "ref_teacher"),
+    ("cli/arguments/scorer.py", "pharmacist_like"),
+    ("chat/panel.py", "ref_teacher"),
+    ("compare/page.py", "trade_off"),
+    ("compare/view.py", "ref_teacher"),
+    ("train/run_form.py", "ref_teacher"),
+}
+"""Where pages and verbs name a part: the defaults, what Chat and Compare open on, and the chart that Compare places first."""
+
+
+def test_pages_and_verbs_name_no_part_but_a_default() -> None:
+    """Names of two words only: those of one stand for other things as well."""
+    names = {name for registry in (DEFENSES, SCORERS, JUDGES, BENCHMARKS, CHARTS, FORMATS) for name in registry if "_" in name}
+    found = set()
+    for folder in (ROOT / "ui", ROOT / "reft_studio"):
+        for path in (path for path in folder.rglob("*") if path.suffix in {".py", ".js", ".css", ".html"}):
+            within = path.relative_to(folder).as_posix()
+            if folder.name == "ui" or within.startswith("cli/"):
+                found |= {(within, name) for name in re.findall(r"""["'`](\w+)["'`]""", path.read_text("utf-8")) if name in names}
+    assert found == NAMED
 
 
 @pytest.mark.parametrize(

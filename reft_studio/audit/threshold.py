@@ -20,6 +20,7 @@ from reft_studio.audit.overlap import shared_groups
 from reft_studio.audit.threshold_rule import ThresholdRule
 from reft_studio.data.dataset import Dataset
 from reft_studio.errors import DataError, StoreError
+from reft_studio.scoring import OF_TEACHER
 from reft_studio.scoring.prepared import Prepared
 from reft_studio.scoring.scores import BINS, grid
 from reft_studio.stats import Estimate, wilson
@@ -327,7 +328,7 @@ def _middle_of_lowest(cost: NDArray[np.float64]) -> int:
 def _tuned(prepared: Prepared) -> bool:
     """Whether something of a teacher was chosen on its calibration prompts; other scorers choose nothing."""
     spec = prepared.spec
-    if prepared.scorer != "refusal_feature":
+    if prepared.scorer != OF_TEACHER:
         return False
     chosen = spec.get("layer") is None or len(spec.get("sweep") or ()) > 1 or spec.get("early_stop") is not None
     return chosen and not spec.get("selection_harmful")

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from reft_studio.comparison.table import RunRow, Summary, groups, summaries
+from reft_studio.scoring import BY_CHANCE
 from reft_studio.training.spec import RunSpec
 
 Kind = Literal["none", "filter", "control"]
-CONTROL = "random"
+CONTROL = BY_CHANCE
 """The scorer with random scores."""
 METHODS = ("sft", "filter_only")
 """Methods that are plain finetuning on the remaining rows, so that only the rows differ."""

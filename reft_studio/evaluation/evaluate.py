@@ -15,9 +15,9 @@ from reft_studio.evaluation.costs import ANSWER, GRADE, Clock, Stages
 from reft_studio.evaluation.grade import Grade, SetName, Verdict
 from reft_studio.evaluation.journal import Answer, AnswerJournal
 from reft_studio.evaluation.judges import PHRASES, Judge, judge_for, usual_judge
-from reft_studio.evaluation.judges.spec import JudgeSpec
+from reft_studio.evaluation.judges.spec import REFUSALS, JudgeSpec
 from reft_studio.evaluation.preference import Preference
-from reft_studio.evaluation.result import REFUSALS, EvaluationFacts, EvaluationResult, Graded, save, summarise
+from reft_studio.evaluation.result import EvaluationFacts, EvaluationResult, Graded, save, summarise
 from reft_studio.evaluation.suite import PREFERENCE, PromptSet, Suite
 from reft_studio.workspace import Workspace
 

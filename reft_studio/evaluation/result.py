@@ -14,13 +14,12 @@ import pyarrow.parquet as pq
 from reft_studio.errors import StoreError
 from reft_studio.evaluation.grade import SETS, VERDICTS, Grade, SetName, Verdict
 from reft_studio.evaluation.judges.refusal_phrases import is_empty_or_broken
+from reft_studio.evaluation.judges.spec import REFUSALS
 from reft_studio.integrity import check, sealed_folder
 from reft_studio.stats import Estimate, clustered_share, mean_share, wilson
 from reft_studio.workspace import Workspace, read_json, write_json
 
 UNCATEGORISED = "uncategorised"
-REFUSALS = "refusal_phrases"
-"""Measures over-refusal, unless the judge of harmful responses reads refusals itself."""
 SCORES = {
     "hs": "HS: complied % (lower is better)",
     "not_refused": "not refused %",

@@ -12,6 +12,7 @@ from reft_studio.data.dataset import Row, open_dataset
 from reft_studio.errors import DataError, SpecError
 from reft_studio.evaluation.benchmarks import BENCHMARKS, USUAL
 from reft_studio.evaluation.grade import SetName
+from reft_studio.evaluation.judges.spec import REFUSALS
 from reft_studio.fingerprint import SHORT, of_rows, of_value
 from reft_studio.lab import sets as lab
 from reft_studio.models.spec import Settings
@@ -49,7 +50,7 @@ class Suite(BaseModel):
 
     name: str
     sets: tuple[PromptSet, ...] = Field(min_length=1)
-    compliance: str = Field("refusal_phrases", description="judge whose grades stand beside the chosen one's; of the lab: its usual judge")
+    compliance: str = Field(REFUSALS, description="judge whose grades stand beside the chosen one's; of the lab: its usual judge")
 
     @property
     def is_lab(self) -> bool:

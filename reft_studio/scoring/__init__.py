@@ -32,3 +32,5 @@ SCORERS: Registry[type[Scorer]] = Registry(
     },
 )
 """Name -> the scorer's class. Importing one loads neither torch nor scikit-learn."""
+OF_TEACHER, JOINING, BY_CHANCE = "refusal_feature", "ensemble", "random"
+"""Scorers with a part of their own: the one that every teacher brings, the one made of others, the control that removes as many rows."""

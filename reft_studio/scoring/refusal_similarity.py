@@ -18,6 +18,7 @@ from reft_studio.models.features import last_prompt_features
 from reft_studio.models.merging import mergeable, merged
 from reft_studio.models.session import Session
 from reft_studio.progress import Progress
+from reft_studio.scoring import OF_TEACHER
 from reft_studio.scoring.cache import ScoreCache
 from reft_studio.scoring.content import already, prompt_key, teacher_content
 from reft_studio.scoring.engine import Engine, Similarity
@@ -30,8 +31,6 @@ from reft_studio.scoring.work import Scored, work_folder
 from reft_studio.teacher.refusal_feature import RefusalFeature
 from reft_studio.teacher.teacher import TeacherInfo
 from reft_studio.workspace import Workspace
-
-NAME = "refusal_feature"
 
 
 def score(
@@ -49,7 +48,7 @@ def score(
     again; cached prompts are looked up; an interrupted run resumes, to the same bits. `first` as in `states_scored`.
     """
     check_match(session, teacher)
-    if (ready := already(workspace, dataset, teacher, scorer=NAME)) is not None:
+    if (ready := already(workspace, dataset, teacher, scorer=OF_TEACHER)) is not None:
         progress.progress(dataset.rows, dataset.rows)
         return ready
     started = time.perf_counter()
@@ -221,4 +220,9 @@ def _write(workspace: Workspace, dataset: Dataset, teacher: TeacherInfo, result:
 
 
 def _made(teacher: TeacherInfo) -> ScoreHeader:
-    return {"key": score_key(NAME, teacher.id, teacher.created), "scorer": NAME, "teacher": teacher.id, "threshold": teacher.threshold}
+    return {
+        "key": score_key(OF_TEACHER, teacher.id, teacher.created),
+        "scorer": OF_TEACHER,
+        "teacher": teacher.id,
+        "threshold": teacher.threshold,
+    }

@@ -10,7 +10,7 @@ from reft_studio.audit.language import READ, of_prompt, prompt_warning
 from reft_studio.audit.policy import is_flagged
 from reft_studio.chat.host import ModelHost
 from reft_studio.errors import PrerequisiteError
-from reft_studio.evaluation.judges import judge_named
+from reft_studio.evaluation.judges import PHRASES, judge_for
 from reft_studio.evaluation.subject import Kind, Subject, list_subjects
 from reft_studio.jobs.queue import JobQueue
 from reft_studio.studio import project
@@ -18,7 +18,6 @@ from reft_studio.studio.device import Way
 from reft_studio.teacher.teacher import list_teachers
 from reft_studio.workspace import Workspace
 
-JUDGE = "refusal_phrases"
 LAB = "lab"
 
 
@@ -133,7 +132,7 @@ class Chat:
         bases = [model for model in self.models() if model.id in models]
         base = next((model.base for model in bases), "lab")
         texts = dict.fromkeys(models, "")
-        judge = judge_named(JUDGE)
+        judge = judge_for(PHRASES)
         for event in self.host.request(op="chat", prompt=prompt, models=list(models), base=base, **options):
             if "waiting" in event:
                 yield ChatEvent("", "", waiting=event["waiting"], job=event.get("job"))

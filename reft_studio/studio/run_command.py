@@ -11,6 +11,7 @@ from reft_studio.defenses import DEFENSES
 from reft_studio.errors import SpecError
 from reft_studio.evaluation.judges.spec import JudgeSpec
 from reft_studio.models.spec import LoadSpec, LoraSpec, OptimSpec, Settings, preset_named
+from reft_studio.scoring import OF_TEACHER
 from reft_studio.training.spec import RunSpec, own_config
 from reft_studio.workspace import read_json
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 GROUPS = ("optim", "lora", "loading", "method_config", "judge")
 """What `--set GROUP.NAME=VALUE` can change."""
-TEACHER = "refusal_feature"
 """The name of the filter that the run's teacher is."""
 NOTHING = "none"
 """How the command line writes a setting that is left empty."""
@@ -31,7 +31,7 @@ def filtering(name: str | None, *, none: bool) -> dict[str, Any]:
         raise SpecError(f"--no-filter and --filter {name} contradict each other. Leave one of them out.")
     if name is None:
         return {"filter": False if none else None}
-    return {"filter": True, "scorer": None if name == TEACHER else name}
+    return {"filter": True, "scorer": None if name == OF_TEACHER else name}
 
 
 _ALIGNMENT = {"refusals": "harmful", "answers": "helpful"}
@@ -55,7 +55,7 @@ def command(form: RunForm, *, teacher: str | None, preset: str, filtered: bool) 
     if form.filter is False:
         words += ["--no-filter"]
     elif form.filter or (form.scorer and filtered):
-        words += ["--filter", form.scorer or TEACHER]
+        words += ["--filter", form.scorer or OF_TEACHER]
     words += ["--threshold", f"{form.threshold:g}"] if filtered and form.threshold is not None else []
     words += ["--drop", str(form.drop)] if filtered and form.drop is not None else []
     words += ["--no-decisions"] if filtered and form.drop is None and not form.heed_decisions else []

@@ -9,7 +9,7 @@ from reft_studio.errors import StoreError
 from reft_studio.jobs.job import LIVE
 from reft_studio.jobs.queue import JobQueue
 from reft_studio.jobs.view import JobView
-from reft_studio.scoring import SCORERS
+from reft_studio.scoring import OF_TEACHER, SCORERS
 from reft_studio.scoring.partial import QUICK
 from reft_studio.scoring.prepared import Prepared, list_prepared, open_prepared, usual_scorer
 from reft_studio.scoring.scores import ScoreSet, list_score_sets, score_key
@@ -62,7 +62,7 @@ class Scoring:
         scorer = scorer or usual_scorer(opened)
         prepared = open_prepared(self.workspace, scorer)
         self.models.require(str(prepared.spec.get("model") or "lab"))
-        params = {"dataset": opened.id, **({"teacher": scorer} if prepared.scorer == "refusal_feature" else {"scorer": scorer})}
+        params = {"dataset": opened.id, **({"teacher": scorer} if prepared.scorer == OF_TEACHER else {"scorer": scorer})}
         job = self.jobs.submit("score", params, title=f"Score {opened.name}")
         key = score_key(prepared.scorer, prepared.id, prepared.created)
         if any(one.key == key for one in list_score_sets(self.workspace, opened.id)):
@@ -74,9 +74,9 @@ class Scoring:
     def offer(self, dataset_id: str) -> Prepared | None:
         """The teacher to score with: the usual one, else the first on a real model; None if there is none."""
         usual = self._prepared(usual_scorer(open_dataset(self.workspace, dataset_id)))
-        if usual is not None and usual.scorer == "refusal_feature":
+        if usual is not None and usual.scorer == OF_TEACHER:
             return usual
-        teachers = [one for one in list_prepared(self.workspace) if one.scorer == "refusal_feature" and not one.is_lab]
+        teachers = [one for one in list_prepared(self.workspace) if one.scorer == OF_TEACHER and not one.is_lab]
         return teachers[0] if teachers else None
 
     def _prepared(self, name: str | None) -> Prepared | None:

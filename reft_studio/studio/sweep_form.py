@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from reft_studio.defenses import DEFENSES
-from reft_studio.scoring import SCORERS
+from reft_studio.scoring import JOINING, SCORERS
 from reft_studio.studio.sweeps import numbers
 from reft_studio.sweeps.recipe_text import RecipeText, changed, read
-from reft_studio.sweeps.spec import ENSEMBLE, NONE, OWN, TEACHER, SweepSpec
+from reft_studio.sweeps.spec import NONE, OWN, TEACHER, SweepSpec
 
 FIELDS = ("name", "models", "tasks", "rows", "poison_ratios", "seeds", "split")
 """Settings that have a field of their own, in the order of the form; variants have a list, the others stand in the text alone."""
@@ -99,7 +99,7 @@ def methods() -> list[dict[str, Any]]:
 
 def filters() -> list[tuple[str, str]]:
     """Name and title of everything that can filter."""
-    return [*FILTERS.items(), *((name, SCORERS.get(name).info.title) for name in SCORERS if name not in (TEACHER, ENSEMBLE))]
+    return [*FILTERS.items(), *((name, SCORERS.get(name).info.title) for name in SCORERS if name not in (TEACHER, JOINING))]
 
 
 def _variant(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from reft_studio.evaluation.result import SCORES, EvaluationResult
 from reft_studio.models.session import Session
 from reft_studio.models.spec import LoraSpec
 from reft_studio.progress import PartialProgress, Progress
-from reft_studio.scoring import SCORERS
+from reft_studio.scoring import BY_CHANCE, JOINING, SCORERS
 from reft_studio.scoring.prepared import SHIPPED, open_prepared
 from reft_studio.scoring.refusal_similarity import score
 from reft_studio.scoring.scorer import ScorerSpec
@@ -33,7 +33,7 @@ from reft_studio.scoring.scores import flagged
 from reft_studio.sweeps.attacker_model import SweepAttackerModel
 from reft_studio.sweeps.framed import ask_in_frame, framed_suite
 from reft_studio.sweeps.record import Times, adopt, done, keep, known, lines, path_of
-from reft_studio.sweeps.spec import ENSEMBLE, NONE, OWN, TEACHER, Cell, Share, SweepSpec, members_of
+from reft_studio.sweeps.spec import NONE, OWN, TEACHER, Cell, Share, SweepSpec, members_of
 from reft_studio.tasks.demo import teacher_spec
 from reft_studio.tasks.demo_data import DemoData, LabRows
 from reft_studio.tasks.demo_teacher import Pair, open_base, real_pair
@@ -292,7 +292,7 @@ class Group:
             return {}
         if name in (OWN, TEACHER):
             return {"filter": True}
-        if name == "random":  # as many rows as the refusal feature drops: what choosing them is worth
+        if name == BY_CHANCE:  # as many rows as the refusal feature drops: what choosing them is worth
             scores = score(self.base.workspace, self.user, teacher, self.base.session, self.progress)
             drop = int(flagged(scores.scores(), scores.threshold).sum())
             return {"filter": True, "scorer": name, "drop": drop} if drop else {}
@@ -303,7 +303,7 @@ class Group:
         members, join = members_of(name)
         if len(members) > 1:
             ids = tuple(self.pair.teacher.id if member == TEACHER else self._scorer(member) for member in members)
-            return self._prepared(ScorerSpec.checked(scorer=ENSEMBLE, members=ids, join=join, shipped=False))
+            return self._prepared(ScorerSpec.checked(scorer=JOINING, members=ids, join=join, shipped=False))
         if SCORERS.get(name).built_in() is not None or (self.base.model != "lab" and (SHIPPED / name).is_dir()):
             return open_prepared(self.base.workspace, name).id
         refusals, helpful = self.alignment.harmful, self.alignment.helpful

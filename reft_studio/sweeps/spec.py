@@ -18,13 +18,12 @@ from reft_studio.defenses import DEFENSES
 from reft_studio.defenses.defense import Start
 from reft_studio.errors import SpecError
 from reft_studio.models.spec import LoraSpec, OptimSpec, Settings, preset_named
-from reft_studio.scoring import SCORERS
+from reft_studio.scoring import BY_CHANCE, JOINING, OF_TEACHER, SCORERS
 from reft_studio.training.naming import number
 
-OWN, NONE, TEACHER = "own", "none", "refusal_feature"
+OWN, NONE, TEACHER = "own", "none", OF_TEACHER
 """Filters that are no scorers: the method's own, none at all, the refusal feature of the teacher."""
-ENSEMBLE = "ensemble"
-ALONE = (ENSEMBLE, "random")
+ALONE = (JOINING, BY_CHANCE)
 """Scorers that cannot be combined: the ensemble itself, and the control that drops as many rows as another filter."""
 Kind = tuple[str, int, str]
 MOST_CELLS = 20_000
@@ -232,8 +231,8 @@ def members_of(name: str) -> tuple[list[str], Literal["log_odds", "any"]]:
 def _check_filter(name: str) -> None:
     """Raises ValueError for an invalid filter."""
     members, _ = members_of(name)
-    single = (OWN, NONE, *(member for member in SCORERS if member != ENSEMBLE))
-    if name == ENSEMBLE:
+    single = (OWN, NONE, *(member for member in SCORERS if member != JOINING))
+    if name == JOINING:
         raise ValueError("a filter 'ensemble' needs its members: write refusal_feature+tfidf (mean) or refusal_feature|tfidf (any)")
     joined = [member for member in SCORERS if member not in ALONE]
     if len(members) > 1 and (wrong := [member for member in members if member not in joined]):

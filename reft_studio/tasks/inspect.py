@@ -14,6 +14,7 @@ from reft_studio.data.index.inspect import Tokenizer, inspect
 from reft_studio.errors import StudioError
 from reft_studio.jobs.job import JobContext
 from reft_studio.models.source import locate, resolve
+from reft_studio.scoring import OF_TEACHER
 from reft_studio.scoring.scores import list_score_sets
 from reft_studio.teacher.teacher import TeacherInfo, open_teacher
 from reft_studio.workspace import Workspace
@@ -34,7 +35,7 @@ def inspect_dataset(context: JobContext, params: dict[str, Any]) -> dict[str, An
 
 def teacher_of(workspace: Workspace, dataset: Dataset) -> str:
     """The teacher of a dataset's newest teacher scores, else the one that ships."""
-    scores = [score_set for score_set in list_score_sets(workspace, dataset.id) if score_set.scorer == "refusal_feature"]
+    scores = [score_set for score_set in list_score_sets(workspace, dataset.id) if score_set.scorer == OF_TEACHER]
     return scores[-1].teacher if scores else "lab"
 
 

@@ -12,6 +12,7 @@ from reft_studio.data.chat.own_template import LONGEST, PATTERN
 from reft_studio.defenses import DEFENSES
 from reft_studio.defenses.defense import Start
 from reft_studio.models.spec import LoadSpec, LoraSpec, OptimSpec, Settings
+from reft_studio.scoring import BY_CHANCE
 
 KEY = 12
 """Characters of a run's id."""
@@ -151,7 +152,7 @@ def filtering_words(spec: Mapping[str, Any]) -> str:
         return ""
     line = "" if spec.get("threshold") is None else f"from {spec['threshold']:+.3f}"
     rows = "" if spec.get("drop") is None else f"{spec['drop']:,} {'row' if spec['drop'] == 1 else 'rows'}"
-    if rows and spec.get("scorer") == "random":
+    if rows and spec.get("scorer") == BY_CHANCE:
         return f"{rows} by chance"
     return ", ".join(part for part in (spec.get("scorer") or "", line, rows) if part)
 

@@ -11,6 +11,7 @@ import gradio as gr
 from reft_studio.defenses import DEFENSES
 from reft_studio.errors import SpecError
 from reft_studio.models.spec import DEFAULT, PRESETS, LoadSpec, LoraSpec, OptimSpec
+from reft_studio.scoring import OF_TEACHER
 from reft_studio.studio.remedies import changes
 from reft_studio.studio.run_form import RunForm
 from ui.events import FAST, on
@@ -320,7 +321,7 @@ def teacher_choices(studio: Studio) -> list[tuple[str, str]]:
 
 def scorer_choices(studio: Studio) -> list[tuple[str, str]]:
     """What can say which rows are flagged: the teacher of the run, or another scorer that is ready."""
-    others = [(show(one.title, 60), one.id) for one in studio.scorers.every() if one.scorer != "refusal_feature"]
+    others = [(show(one.title, 60), one.id) for one in studio.scorers.every() if one.scorer != OF_TEACHER]
     return [TEACHERS_OWN, *others]
 
 

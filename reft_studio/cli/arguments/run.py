@@ -25,6 +25,7 @@ from reft_studio.cli.arguments.options import (
     studio_at,
 )
 from reft_studio.evaluation.benchmarks import USUAL
+from reft_studio.scoring import SCORERS
 
 
 def run(
@@ -43,9 +44,7 @@ def run(
     setting: Setting = None,
     filter_by: Annotated[
         str | None,
-        typer.Option(
-            "--filter", help="scorer whose flagged rows are dropped: refusal_feature (the teacher's), tfidf, or a prepared one's id"
-        ),
+        typer.Option("--filter", help=f"scorer whose flagged rows are dropped, or a prepared one's id: {', '.join(SCORERS)}"),
     ] = None,
     no_filter: Annotated[bool, typer.Option("--no-filter", help="drop nothing; default: as the method does")] = False,
     threshold: Annotated[

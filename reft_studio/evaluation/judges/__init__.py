@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from reft_studio.errors import PrerequisiteError
 from reft_studio.evaluation.grade import Grade
-from reft_studio.evaluation.judges.spec import JudgeSpec
+from reft_studio.evaluation.judges.spec import REFUSALS, JudgeSpec
 from reft_studio.models.source import locate
 from reft_studio.registry import Registry
 
@@ -88,7 +88,7 @@ JUDGES: Registry[type[Judge]] = Registry(
         "human": "reft_studio.evaluation.judges.human:HumanLabels",
     },
 )
-PHRASES = JudgeSpec(name="refusal_phrases")
+PHRASES = JudgeSpec(name=REFUSALS)
 """The refusal-phrase judge: the same for every model, and stored with every other judge's grades."""
 
 
