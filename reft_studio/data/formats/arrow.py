@@ -9,7 +9,7 @@ from reft_studio.data.formats import columnar
 from reft_studio.data.formats.arrow_rows import arrow_batches, arrow_columns, arrow_rows, count_rows, ipc_batches, is_arrow, writer_like
 from reft_studio.data.formats.export import Export
 from reft_studio.data.formats.format import BY_BYTES, DataFile, Format
-from reft_studio.data.formats.head import Head
+from reft_studio.data.formats.head import FileHead
 from reft_studio.data.formats.layout import FileLayout
 from reft_studio.data.formats.parquet_rows import ParquetBatch, row_bytes
 from reft_studio.data.formats.piece_reader import PieceReader
@@ -28,7 +28,7 @@ class Arrow(Format):
     asked = BY_BYTES
     columnar = True
 
-    def sniff(self, head: Head) -> FileLayout | None:
+    def sniff(self, head: FileHead) -> FileLayout | None:
         return FileLayout(self.name) if is_arrow(head.path, head.bytes) else None
 
     def columns(self, file: DataFile, records: Sequence[RawRecord]) -> list[str]:

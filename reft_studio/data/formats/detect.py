@@ -6,7 +6,7 @@ from pathlib import Path
 
 from reft_studio.data.formats import FORMATS, allowed
 from reft_studio.data.formats.format import DataFile
-from reft_studio.data.formats.head import Head, head_of
+from reft_studio.data.formats.head import FileHead, head_of
 from reft_studio.data.formats.layout import FileLayout
 from reft_studio.errors import DataError
 
@@ -17,7 +17,7 @@ def detect(path: Path) -> DataFile:
         return DataFile(path, _layout(head), head.stamp)
 
 
-def _layout(head: Head) -> FileLayout:
+def _layout(head: FileHead) -> FileLayout:
     for one in sorted(FORMATS.all().values(), key=lambda one: one.asked):
         if (layout := one.sniff(head)) is not None:
             return layout

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 import pyarrow as pa
 
 from reft_studio.data.formats import FORMATS
-from reft_studio.data.formats.head import Head
+from reft_studio.data.formats.head import FileHead
 from reft_studio.data.formats.layout import FileLayout
 from reft_studio.data.formats.parquet_rows import ParquetBatch
 from reft_studio.data.formats.pieces import Cut, Piece, of_records
@@ -94,7 +94,7 @@ class Format(ABC):
     """Whether every file has a number in its name, as on the hub: it says nothing of a lone one."""
 
     @abstractmethod
-    def sniff(self, head: Head) -> FileLayout | None:
+    def sniff(self, head: FileHead) -> FileLayout | None:
         """The layout of a file that begins so, None if it is of another format."""
 
     def know(self, file: DataFile) -> Any:

@@ -58,7 +58,7 @@ _WIDE = ("utf_16", "utf_16_le", "utf_16_be", "utf_32", "utf_32_le", "utf_32_be")
 _CONTROL = bytes(set(range(32)) - {9, 10, 11, 12, 13, 27})
 
 
-class Head:
+class FileHead:
     """The beginning of a file, as bytes and, where a format asks for it, as text.
 
     Asked for its text it raises DataError for a file that is compressed, binary or blank.
@@ -108,7 +108,7 @@ class Head:
 
 
 @contextmanager
-def head_of(path: Path) -> Iterator[Head]:
+def head_of(path: Path) -> Iterator[FileHead]:
     """The beginning of a file, which is open meanwhile. Raises DataError if it is empty or cannot be opened."""
     if not path.exists():
         raise DataError(f"There is no file {path.name}. Choose an existing file. {allowed()}")
@@ -119,7 +119,7 @@ def head_of(path: Path) -> Iterator[Head]:
     except OSError as exc:
         raise DataError(f"{path.name} cannot be opened ({exc.strerror}). Check who may read it.") from exc
     with file:
-        head = Head(path, file)
+        head = FileHead(path, file)
         if not head.bytes:
             raise DataError(f"{path.name} is empty (0 bytes). {allowed()} Choose a file with at least one row.")
         yield head

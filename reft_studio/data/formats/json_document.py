@@ -9,7 +9,7 @@ from typing import Any, BinaryIO, cast
 
 from reft_studio.data.formats.export import Export
 from reft_studio.data.formats.format import DataFile, Format
-from reft_studio.data.formats.head import Head
+from reft_studio.data.formats.head import FileHead
 from reft_studio.data.formats.json_stream import Element, Outline, elements, lists_beside, outline, text_errors
 from reft_studio.data.formats.json_text import JsonText, add_quickly, beyond_unicode, has_controls, json_bytes
 from reft_studio.data.formats.layout import FileLayout
@@ -35,7 +35,7 @@ class JsonDocument(Format):
     endings = (".json",)
     family = "jsonl"
 
-    def sniff(self, head: Head) -> FileLayout | None:
+    def sniff(self, head: FileHead) -> FileLayout | None:
         return head.layout(self.name) if head.filled and head.filled[0].startswith(("[", "{")) else None
 
     def know(self, file: DataFile) -> Outline:

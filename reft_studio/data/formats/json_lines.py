@@ -15,7 +15,7 @@ from reft_studio.data.columns import find_column
 from reft_studio.data.formats.csv_text import separator_line
 from reft_studio.data.formats.export import Export
 from reft_studio.data.formats.format import DataFile, Format
-from reft_studio.data.formats.head import Head
+from reft_studio.data.formats.head import FileHead
 from reft_studio.data.formats.json_stream import text_errors
 from reft_studio.data.formats.json_text import JsonText, add_quickly, has_controls, json_bytes, keys_in, keys_of_all
 from reft_studio.data.formats.layout import FileLayout
@@ -42,7 +42,7 @@ class JsonLines(Format):
     writes = True
     unit = "line"
 
-    def sniff(self, head: Head) -> FileLayout | None:
+    def sniff(self, head: FileHead) -> FileLayout | None:
         filled = head.filled
         if not filled or separator_line(head.text):
             return None
@@ -108,7 +108,7 @@ class JsonLines(Format):
 FORMAT = JsonLines()
 
 
-def _are_lines(head: Head, filled: list[str], whole: list[dict[str, Any] | None], objects: int) -> bool:
+def _are_lines(head: FileHead, filled: list[str], whole: list[dict[str, Any] | None], objects: int) -> bool:
     """Whether each of the lines that a file begins with is a row; `whole` are those that open an object."""
     if filled[0].startswith("["):
         return len(filled) > 1 and _is_json(filled[0]) and not filled[1].startswith(",")

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from reft_studio.data.formats import columnar
 from reft_studio.data.formats.export import Export
 from reft_studio.data.formats.format import BY_BYTES, DataFile, Format
-from reft_studio.data.formats.head import Head
+from reft_studio.data.formats.head import FileHead
 from reft_studio.data.formats.layout import FileLayout
 from reft_studio.data.formats.parquet_rows import (
     BUFFER,
@@ -41,7 +41,7 @@ class Parquet(Format):
     columnar = True
     numbered = True
 
-    def sniff(self, head: Head) -> FileLayout | None:
+    def sniff(self, head: FileHead) -> FileLayout | None:
         return FileLayout(self.name) if head.bytes.startswith(b"PAR1") else None
 
     def columns(self, file: DataFile, records: Sequence[RawRecord]) -> list[str]:

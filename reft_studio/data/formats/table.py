@@ -14,7 +14,7 @@ from reft_studio.data.formats.csv_records import Header, LineFeed, header_of, is
 from reft_studio.data.formats.csv_text import cells_of, delimiter_of, escape_of, has_stray_quote, is_spaced, line_of_cells, separator_line
 from reft_studio.data.formats.export import Export
 from reft_studio.data.formats.format import ANY_TEXT, DataFile, Format
-from reft_studio.data.formats.head import Head
+from reft_studio.data.formats.head import FileHead
 from reft_studio.data.formats.json_stream import text_errors
 from reft_studio.data.formats.layout import FileLayout
 from reft_studio.data.formats.lines import BLOCK, MAX_ROW_BYTES, line_end, line_of, read_lines
@@ -43,7 +43,7 @@ class Table(Format):
     asked = ANY_TEXT
     unit = "line"
 
-    def sniff(self, head: Head) -> FileLayout:
+    def sniff(self, head: FileHead) -> FileLayout:
         if named := separator_line(head.text):
             escape = escape_of(head.text.partition(head.newline)[2], named)
             return head.layout(self.name, delimiter=named, separator_line=True, escape=escape)

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from reft_studio.data.formats.detect import detect
-from reft_studio.data.formats.head import Head
+from reft_studio.data.formats.head import FileHead
 from reft_studio.data.reading.readers import import_file, preview
 from reft_studio.errors import DataError
 from reft_studio.workspace import Workspace
@@ -25,13 +25,13 @@ ROWS = [{"prompt": f"Größe {n}?", "response": "a"} for n in range(50)]
 def looks(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The files whose format is looked for, one entry each time."""
     found: list[Path] = []
-    before = Head.__init__
+    before = FileHead.__init__
 
-    def look(self: Head, path: Path, *more: Any) -> None:
+    def look(self: FileHead, path: Path, *more: Any) -> None:
         found.append(path)
         before(self, path, *more)
 
-    monkeypatch.setattr(Head, "__init__", look)
+    monkeypatch.setattr(FileHead, "__init__", look)
     return found
 
 
