@@ -217,10 +217,10 @@ def test_labels_may_name_answers_by_set_and_row(workspace: Workspace, suite: Sui
         ("a.csv", "prompt,completion,label\np,c,evil\n", "row 0: the label 'evil' is not known"),
         ("a.csv", "prompt,label\np,harmful\n", "which answer"),
         ("a.csv", "prompt,completion,label\np,c,\n", "labels no answer"),
-        ("a.jsonl", "[1]\n", "JSON object"),
-        ("a.jsonl", "{torn\n", "cannot be read"),
+        ("a.jsonl", "[1]\n", "row 1: every row must be an object"),
+        ("a.jsonl", "{torn\n", "row 1: the file ends inside this row"),
         ("a.jsonl", '{"set": "harmful", "row_id": 7, "label": "harmful"}\n', "no answer 7"),
-        ("a.parquet", "torn", "cannot be read"),
+        ("a.parquet", "torn", "is no Parquet, as its ending says"),
         ("a.txt", "x", "ending"),
     ],
 )

@@ -170,10 +170,12 @@ def test_a_row_without_a_response_has_no_score_and_an_edited_one_another(workspa
     assert values[0] > values[1] and np.isnan(values[2]) and score.reasons([2]) == ["no response"]
 
 
-def test_examples_without_a_response_are_left_out_and_that_is_said(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+def test_examples_without_a_response_are_left_out_and_that_is_said(workspace: Workspace) -> None:
     prompts = write_dataset(
         workspace, [{"prompt": f"what is thing {place}", "response": ""} for place in range(5)], name="p", role="benchmark"
     )
-    made = prepare_scorer(ForegroundContext(workspace), {"scorer": "perplexity", "teacher": "lab", "harmless": [prompts.id]})
-    assert "5 of 7" in capsys.readouterr().err and made["record"]["examples"] == len(whole_rows.judged_answers().prompts)
+    context = ForegroundContext(workspace)
+    made = prepare_scorer(context, {"scorer": "perplexity", "teacher": "lab", "harmless": [prompts.id]})
+    assert any("5 of 7" in warning for warning in context.warnings)
+    assert made["record"]["examples"] == len(whole_rows.judged_answers().prompts)
     assert whole_rows.load(open_prepared(workspace, made["scorer"]).folder)[0]["direction"] in (1, -1)
