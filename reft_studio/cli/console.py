@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from reft_studio.errors import PrerequisiteError
@@ -36,11 +36,11 @@ class Console:
 
     def stage(self, name: str, index: int, count: int) -> None:
         self._stage, self._rate = f"[{index}/{count}] {name}", StageRate()
-        self._shown = time.monotonic() if not self._live else self._shown
+        self._shown = monotonic() if not self._live else self._shown
         self._write(self._stage, end="" if self._live else "\n")
 
     def progress(self, done: int, total: int, **metrics: float) -> None:
-        now = time.monotonic()
+        now = monotonic()
         self._rate.add(now, done, total)
         if now - self._shown < (0.2 if self._live else QUIET_S):
             return
@@ -52,7 +52,7 @@ class Console:
         self._write(f"{self._stage}  {share:.0%}{left}{loss}", end="" if self._live else "\n")
 
     def expect(self, seconds: float | None) -> None:
-        self._expected.say(time.monotonic(), seconds)
+        self._expected.say(monotonic(), seconds)
 
     def warn(self, message: str) -> None:
         self.warnings.append(message)
