@@ -60,12 +60,12 @@ def notes(log: DecisionLog, user: Dataset, spec: RunSpec, score: ScoreSet | None
     decided = len((log.decided(user.id) if spec.decisions is None else log.decided_by(user.id, spec.decisions)).row_ids)
     rows = "1 row of this data" if decided == 1 else f"{decided:,} rows of this data"
     if ignores_decisions(log, spec):
-        return [f"People decided {rows}, which does not count in this run: its rows are dropped by their scores alone."]
+        return [f"People decided {rows}. That does not count in this run: rows are dropped by their scores alone."]
     if not decided:
         return []
     effect = None if score is None else _effect(log, user, spec, score)
-    otherwise = f", {effect.overruled:,} of them otherwise than it" if effect is not None and effect.overruled else ""
-    return [f"People decided {rows}{otherwise}: that goes before the threshold, as when the data is frozen."]
+    against = f", {effect.overruled:,} of them against the threshold" if effect is not None and effect.overruled else ""
+    return [f"People decided {rows}{against}. What they decided counts first, as when the data is frozen."]
 
 
 def _effect(log: DecisionLog, user: Dataset, spec: RunSpec, score: ScoreSet) -> Effect | None:

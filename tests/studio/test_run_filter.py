@@ -54,7 +54,7 @@ def test_decisions_count_in_the_plan_as_they_do_in_a_freeze(studio: Studio) -> N
     assert plan.spec.decisions == studio.log.decided(data).hash
     made = studio.audit.freeze(data, "in doubt")
     assert plan.rows - (plan.removed or 0) == made.rows == 8
-    assert "People decided 5 rows of this data, 2 of them otherwise than it: that goes before the threshold" in plan.warnings[0]
+    assert "People decided 5 rows of this data, 2 of them against the threshold. What they decided counts first" in plan.warnings[0]
 
 
 def test_a_decision_taken_back_leaves_the_run_what_it_was(studio: Studio) -> None:
@@ -80,7 +80,7 @@ def test_a_run_may_go_by_the_scores_alone_and_says_so(studio: Studio) -> None:
         assert plan.spec.decisions is None
         assert (
             plan.warnings[0]
-            == "People decided 1 row of this data, which does not count in this run: its rows are dropped by their scores alone."
+            == "People decided 1 row of this data. That does not count in this run: rows are dropped by their scores alone."
         )
     assert "--no-decisions" in planned(studio, heed_decisions=False).command
     by_chance = planned(studio, drop=2, scorer="random")
