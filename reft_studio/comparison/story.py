@@ -126,7 +126,8 @@ def _side(means: Sequence[Summary], alone: Mapping[str, RunRow], side: str) -> S
 
 
 def _sentence(a: Summary, b: Summary, tested: dict[str, TestedDifference]) -> str:
-    hs, fa = (_clause(name, a.metric(key), b.metric(key), tested.get(key)) for name, key in (("HS", "hs"), ("FA", "fa")))  # type: ignore[arg-type]
+    hs = _clause("HS", a.metric("hs"), b.metric("hs"), tested.get("hs"))
+    fa = _clause("FA", a.metric("fa"), b.metric("fa"), tested.get("fa"))
     return f"{b.title} against {a.title}: {'; '.join(part for part in (hs, fa) if part)}."
 
 
