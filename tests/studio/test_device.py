@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,30 +12,11 @@ from reft_studio.chat.host import ModelHost
 from reft_studio.errors import SpecError
 from reft_studio.jobs import lease
 from reft_studio.jobs.queue import JobQueue
-from reft_studio.jobs.view import JobView
 from reft_studio.studio.device import Device
 from reft_studio.workspace import Workspace
+from tests.ui import training_job
 
-JOB = JobView(
-    id="run-1",
-    kind="run",
-    title="SST-2, Ref-Teacher",
-    state="running",
-    stage="train",
-    stage_index=2,
-    stage_count=2,
-    done=40,
-    total=160,
-    rate=8.0,
-    eta_s=362.0,
-    started=1000.0,
-    finished=None,
-    message="",
-    params={},
-    result=None,
-    position=None,
-    device="cpu",
-)
+JOB = replace(training_job.JOB, title="SST-2, Ref-Teacher", stage_count=2, rate=8.0, eta_s=362.0, device="cpu")
 
 
 class Idle(ModelHost):
