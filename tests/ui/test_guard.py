@@ -163,6 +163,26 @@ def test_without_a_wish_the_next_free_port_is_used(server: str, monkeypatch: pyt
         assert app.PORT < found.getsockname()[1] < app.PORT + app.TRIES
 
 
+def test_no_part_of_an_answer_waits_until_the_browser_has_confirmed_the_part_before() -> None:
+    """An answer goes out as headers and body; a socket that gathers small parts holds the body back for 40 ms."""
+
+    async def sends_at_once() -> bool:
+        seen: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+
+        def accepted(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            seen.set_result(bool(writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)))
+            writer.close()
+
+        listening = app.listen("127.0.0.1", 0)
+        async with await asyncio.start_server(accepted, sock=listening):
+            _, writer = await asyncio.open_connection(*listening.getsockname())
+            writer.close()
+            return await seen
+
+    with ThreadPoolExecutor(1) as elsewhere:  # a browser of other tests keeps a loop running in this thread
+        assert elsewhere.submit(lambda: asyncio.run(sends_at_once())).result()
+
+
 # --- every route there is ----------------------------------------------------------------------------------------------------------
 
 
